@@ -1,0 +1,5 @@
+//! The API for conversations.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::conversations::run()
+}

@@ -1,0 +1,5 @@
+//! The API for integrations.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::integrations::run()
+}

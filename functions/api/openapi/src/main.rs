@@ -1,0 +1,5 @@
+//! Serves the description of the API.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::openapi::run()
+}

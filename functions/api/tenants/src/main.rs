@@ -1,0 +1,5 @@
+//! The API for tenants, their keys and their automation.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::tenants::run()
+}

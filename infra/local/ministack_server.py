@@ -1,0 +1,171 @@
+"""The local cloud: MiniStack, and a front door that looks like the deployed HTTP API.
+
+Usage: ministack_server.py --port 4566 --front-port 8787 --folder target/local
+
+It listens on 127.0.0.1 alone. State is kept in FOLDER/state and written when the process gets
+SIGTERM. FOLDER/api-id names the HTTP API behind the front door. What the functions print is in
+FOLDER/logs/functions.log as it happens.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import pathlib
+import socketserver
+import sys
+
+PINNED = "1.5.33"
+LOOPBACK = "127.0.0.1"
+# What API Gateway takes at most.
+MAX_BODY = 10 * 1024 * 1024
+
+
+def configure(options):
+    """Sets what MiniStack reads from the environment. Functions inherit all of it."""
+    folder = options.folder
+    endpoint = f"http://{LOOPBACK}:{options.port}"
+    # Whoever starts this may have an AWS account at hand. It is none of the functions' business.
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update({
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(options.port),
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(folder / "state"),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(folder / "state" / "s3"),
+        # A function may do what its role allows and no more, as in AWS.
+        "AUTH": "true",
+        # Listeners that nothing here needs.
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        # Lambda sets these; MiniStack does not.
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_provided.al2023",
+    })
+    # A proxy of the machine must not stand between the functions and this process.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        os.environ.pop(name, None)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"{LOOPBACK},localhost"
+
+
+def patch(log_path):
+    """Takes out fixed waits, and lets the functions' output be followed. Uses private names: one version only."""
+    from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+    from ministack.services import lambda_svc
+
+    # Head and body are written apart; with Nagle's algorithm that costs about 40 ms.
+    socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+    worker = lambda_runtime.ProvidedWorker
+    # Waits 50 ms for output of functions that print nothing.
+    worker._drain_stderr_bounded = lambda self, **_: self._drain_stderr()
+
+    log = open(log_path, "wb", buffering=0)
+    pump = worker._pump_output
+
+    def followed(stream, name):
+        prefix = f"[{name}] ".encode()
+        for line in iter(stream.readline, b""):
+            log.write(prefix + line.rstrip(b"\r\n") + b"\n")
+            yield line
+
+    class Followed:
+        def __init__(self, stream, name):
+            self.lines, self.stream = followed(stream, name), stream
+
+        def readline(self):
+            return next(self.lines, b"")
+
+        def close(self):
+            self.stream.close()
+
+    worker._pump_output = lambda self, stream, queue: pump(self, Followed(stream, self.func_name), queue)
+    # Policies that demand TLS hold on loopback too, where there is none.
+    resolve = iam_evaluator._resolve_condition_key
+    iam_evaluator._resolve_condition_key = lambda key, context: (
+        "true" if key.lower() == "aws:securetransport" else resolve(key, context)
+    )
+    # SQS has no rights of their own for batches: sqs:SendMessage allows SendMessageBatch.
+    action = iam_actions.extract_iam_action
+
+    def without_batches(service, *rest, **more):
+        found = action(service, *rest, **more)
+        return found.removesuffix("Batch") if found and found.startswith("sqs:") else found
+
+    iam_actions.extract_iam_action = without_batches
+    # Would keep a log stream per invocation in memory and in the state, for ever.
+    lambda_svc._emit_lambda_logs = lambda *_, **__: None
+
+
+class FrontDoor:
+    """Turns a request to the front port into one to the HTTP API's $default stage."""
+
+    def __init__(self, app, port, api_id_path):
+        self.app, self.port, self.api_id_path = app, port, api_id_path
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or (scope.get("server") or (None, None))[1] != self.port:
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
+        if int(headers.get(b"content-length", b"0")) > MAX_BODY:
+            return await answer(send, 413, "Request Entity Too Large")
+        try:
+            api_id = self.api_id_path.read_text().strip()
+        except FileNotFoundError:
+            return await answer(send, 503, "Nothing is deployed yet")
+        prefix = f"/_aws/execute-api/{api_id}/$default"
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        await self.app(
+            {**scope, "path": prefix + scope["path"], "raw_path": prefix.encode() + raw_path},
+            receive,
+            send,
+        )
+
+
+async def answer(send, status, message):
+    body = json.dumps({"message": message}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--port", type=int, required=True, help="where the AWS API listens")
+    parser.add_argument("--front-port", type=int, required=True, help="where the HTTP API listens")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where state and logs are kept")
+    options = parser.parse_args()
+    options.folder = options.folder.resolve()
+    (options.folder / "state").mkdir(parents=True, exist_ok=True)
+    (options.folder / "logs").mkdir(parents=True, exist_ok=True)
+
+    found = importlib.metadata.version("ministack")
+    if found != PINNED:
+        sys.exit(f"ministack {found} is installed, but this launcher patches {PINNED}")
+    configure(options)
+    patch(options.folder / "logs" / "functions.log")
+
+    import asyncio
+
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack import app
+
+    config = Config()
+    config.bind = [f"{LOOPBACK}:{options.port}", f"{LOOPBACK}:{options.front_port}"]
+    config.keep_alive_timeout = 75
+    config.loglevel = "WARNING"
+    try:
+        asyncio.run(serve(FrontDoor(app.app, options.front_port, options.folder / "api-id"), config))
+    except OSError as error:
+        sys.exit(f"The local cloud cannot listen: {error}")
+
+
+if __name__ == "__main__":
+    main()

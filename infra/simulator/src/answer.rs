@@ -1,0 +1,87 @@
+//! What a provider does with a request: answer, now or later, or break the line.
+
+use serde_json::Value;
+
+/// The provider's reaction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// An HTTP answer.
+    Reply(Reply),
+    /// The connection closes without one.
+    HangUp {
+        /// How long the caller waits before that.
+        after_ms: u64,
+    },
+}
+
+/// An HTTP answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `Retry-After` in seconds.
+    pub retry_after_s: Option<u64>,
+    /// The body.
+    pub body: Body,
+    /// How long the caller waits for it.
+    pub delay_ms: u64,
+}
+
+/// The body of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// JSON.
+    Json(Value),
+    /// A file.
+    File {
+        /// Media type.
+        mime: String,
+        /// Content.
+        bytes: bytes::Bytes,
+    },
+}
+
+impl Answer {
+    /// JSON at once.
+    #[must_use]
+    pub fn json(status: u16, body: Value) -> Self {
+        Self::Reply(Reply { status, retry_after_s: None, body: Body::Json(body), delay_ms: 0 })
+    }
+
+    /// The same answer, `delay_ms` later.
+    #[must_use]
+    pub fn later(mut self, delay_ms: u64) -> Self {
+        match &mut self {
+            Self::Reply(reply) => reply.delay_ms = delay_ms,
+            Self::HangUp { after_ms } => *after_ms = delay_ms,
+        }
+        self
+    }
+
+    /// The same answer, asking for a pause.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
+        if let Self::Reply(reply) = &mut self {
+            reply.retry_after_s = seconds;
+        }
+        self
+    }
+
+    /// The HTTP status; 0 if there is none.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Reply(reply) => reply.status,
+            Self::HangUp { .. } => 0,
+        }
+    }
+
+    /// The JSON body; null if there is none.
+    #[must_use]
+    pub fn body(&self) -> &Value {
+        match self {
+            Self::Reply(Reply { body: Body::Json(body), .. }) => body,
+            _ => &Value::Null,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! WhatsApp, Telegram and a tenant's automation, with their rules.
+//!
+//! A fake that accepts anything proves nothing: this one refuses what the providers refuse,
+//! signs as they sign, and tries again as they do. The rules ([`whatsapp`], [`telegram`],
+//! [`automation`], [`faults`]) take state and time and do no I/O; [`server`] and [`deliver`]
+//! put them behind HTTP. `README.md` has the control API, and what is enforced and what not.
+
+pub mod answer;
+pub mod automation;
+pub mod clock;
+mod control;
+pub mod deliver;
+pub mod faults;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod redelivery;
+pub mod server;
+pub mod sign;
+pub mod telegram;
+pub mod whatsapp;
+pub mod world;

@@ -1,0 +1,30 @@
+//! Runs the provider simulator.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use simulator::clock::Clock;
+use simulator::deliver::App;
+use simulator::server;
+use tokio::net::TcpListener;
+
+/// WhatsApp, Telegram and a tenant's automation, with their rules.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8788")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    let listener = TcpListener::bind(options.listen).await?;
+    tracing::info!(address = %listener.local_addr()?, "the simulator listens");
+    tokio::select! {
+        ended = server::serve(listener, App::new(Clock)) => ended?,
+        stopped = tokio::signal::ctrl_c() => stopped?,
+    }
+    Ok(())
+}

@@ -1,0 +1,873 @@
+//! The rules of the Telegram Bot API, for one bot.
+//!
+//! State and time go in, answers and updates come out; nothing here does I/O.
+
+pub mod method;
+pub mod update;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Answer, Body, Reply};
+use crate::faults::{Fault, Faults, Kind};
+use crate::limits::{Bucket, Window};
+use crate::log::Scene;
+use crate::redelivery::{Attempted, Redelivery};
+
+const SOURCE: &str = "telegram";
+
+/// Updates that come only when asked for.
+const NOT_BY_DEFAULT: [&str; 3] = ["chat_member", "message_reaction", "message_reaction_count"];
+
+/// What the control API sets for a bot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The token: the bot's id, a colon, a secret.
+    pub token: String,
+    /// The bot's user name.
+    #[serde(default = "default_username")]
+    pub username: String,
+    /// The bot's name.
+    #[serde(default = "default_first_name")]
+    pub first_name: String,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// When updates are tried again.
+    #[serde(default)]
+    pub redelivery: Redelivery,
+    /// What a send to a chat nobody opened gets.
+    #[serde(default)]
+    pub unknown_chats: UnknownChats,
+}
+
+fn default_username() -> String {
+    "TestShopBot".into()
+}
+fn default_first_name() -> String {
+    "Test Shop".into()
+}
+
+/// What a send to a chat nobody opened gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownChats {
+    /// 400 chat not found, as in the real world.
+    #[default]
+    Refuse,
+    /// The chat opens. For load.
+    Open,
+}
+
+/// The limits of a bot.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// One message to a chat every so many milliseconds; 0 is no limit.
+    pub chat_interval_ms: i64,
+    /// Messages to a chat at once.
+    pub chat_burst: u32,
+    /// Messages in any second; 0 is no limit.
+    pub per_second: usize,
+    /// Messages to a group in any minute; 0 is no limit.
+    pub group_per_minute: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { chat_interval_ms: 1000, chat_burst: 3, per_second: 30, group_per_minute: 20 }
+    }
+}
+
+/// A message that Telegram has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When.
+    pub at_ms: i64,
+    /// The method.
+    pub method: String,
+    /// The chat.
+    pub chat_id: i64,
+    /// Its id; a reaction's is the message it is for.
+    pub message_id: i64,
+    /// The request.
+    pub body: Value,
+    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    pub answer: String,
+}
+
+/// The webhook of a bot.
+#[derive(Clone, Debug)]
+struct Webhook {
+    url: String,
+    secret: Option<String>,
+    max_connections: usize,
+}
+
+/// A chat with the bot.
+#[derive(Debug, Default)]
+struct Chat {
+    kind: String,
+    name: String,
+    blocked: bool,
+    migrate_to: Option<i64>,
+    messages: BTreeSet<i64>,
+    pace: Bucket,
+    group: Window,
+}
+
+/// A file somebody sent.
+#[derive(Clone, Debug)]
+struct File {
+    path: String,
+    mime: String,
+    bytes: Bytes,
+}
+
+/// The updates of one chat: each waits for the one before.
+#[derive(Debug, Default)]
+struct Queue {
+    updates: VecDeque<Waiting>,
+    busy: bool,
+}
+
+/// An update that waits for its 2xx.
+#[derive(Clone, Debug)]
+struct Waiting {
+    update_id: i64,
+    body: Bytes,
+    copies: usize,
+}
+
+/// An update to deliver now.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id.
+    pub update_id: i64,
+    /// Where to.
+    pub url: String,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The bytes.
+    pub body: Bytes,
+    /// Copies side by side.
+    pub copies: usize,
+    /// How long an attempt may take.
+    pub timeout_ms: u64,
+}
+
+/// What the control API says about a chat.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChatOrder {
+    /// The chat.
+    pub chat_id: i64,
+    /// private, group, supergroup or channel.
+    #[serde(rename = "type", default = "default_chat_type")]
+    pub kind: String,
+    /// Whether the user has blocked the bot.
+    #[serde(default)]
+    pub blocked: bool,
+    /// Where the group went.
+    #[serde(default)]
+    pub migrate_to: Option<i64>,
+}
+
+fn default_chat_type() -> String {
+    "private".into()
+}
+
+/// A bot.
+#[derive(Debug)]
+pub struct Bot {
+    id: i64,
+    settings: Settings,
+    webhook: Option<Webhook>,
+    allowed: Option<Vec<String>>,
+    chats: BTreeMap<i64, Chat>,
+    queues: BTreeMap<i64, Queue>,
+    first_attempts: BTreeMap<i64, Vec<u16>>,
+    next_update: i64,
+    next_message: i64,
+    throughput: Window,
+    accepted: Vec<Accepted>,
+    files: BTreeMap<String, File>,
+    faults: Faults,
+    refused: u64,
+    given_up: u64,
+    violations: u64,
+    last_error: Option<(i64, String)>,
+    gone_since_ms: Option<i64>,
+}
+
+/// The parameters of a call.
+pub type Params = Map<String, Value>;
+
+/// An error answer of the Bot API.
+#[must_use]
+pub fn error(code: u16, description: &str) -> Answer {
+    Answer::json(code, json!({"ok": false, "error_code": code, "description": description}))
+}
+
+fn error_with(code: u16, description: &str, parameters: &Value) -> Answer {
+    Answer::json(
+        code,
+        json!({"ok": false, "error_code": code, "description": description,
+               "parameters": parameters}),
+    )
+}
+
+fn too_many(seconds: u64) -> Answer {
+    let description = format!("Too Many Requests: retry after {seconds}");
+    error_with(429, &description, &json!({"retry_after": seconds})).retry_after(Some(seconds))
+}
+
+fn ok(result: &Value) -> Answer {
+    Answer::json(200, json!({"ok": true, "result": result}))
+}
+
+fn ok_with(description: &str) -> Answer {
+    Answer::json(200, json!({"ok": true, "result": true, "description": description}))
+}
+
+/// Whether `token` has the form of a bot token: digits, a colon, a secret.
+#[must_use]
+pub fn is_token(token: &str) -> bool {
+    token.split_once(':').is_some_and(|(id, secret)| {
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        !id.is_empty()
+            && id.chars().all(|c| c.is_ascii_digit())
+            && secret.len() >= 3
+            && secret.chars().all(word)
+    })
+}
+
+impl Bot {
+    /// A bot that has not done anything yet; `base` is where its numbers begin.
+    #[must_use]
+    pub fn new(id: i64, settings: Settings, base: i64) -> Self {
+        Self {
+            id,
+            settings,
+            webhook: None,
+            allowed: None,
+            chats: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            first_attempts: BTreeMap::new(),
+            next_update: base,
+            next_message: base,
+            throughput: Window::default(),
+            accepted: Vec::new(),
+            files: BTreeMap::new(),
+            faults: Faults::default(),
+            refused: 0,
+            given_up: 0,
+            violations: 0,
+            last_error: None,
+            gone_since_ms: None,
+        }
+    }
+
+    /// Changes the settings, keeps the state.
+    pub fn change(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Where the numbers of a successor must begin, so that none comes twice.
+    #[must_use]
+    pub fn highest_number(&self) -> i64 {
+        self.next_update.max(self.next_message)
+    }
+
+    /// Whether `token` is this bot's.
+    #[must_use]
+    pub fn has_token(&self, token: &str) -> bool {
+        self.settings.token == token
+    }
+
+    /// The scripted faults.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    /// Sets what is known about a chat.
+    pub fn set_chat(&mut self, order: &ChatOrder) {
+        let chat = self.chats.entry(order.chat_id).or_default();
+        chat.kind.clone_from(&order.kind);
+        chat.blocked = order.blocked;
+        chat.migrate_to = order.migrate_to;
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
+        scene.log.push(scene.now_ms, SOURCE, &self.name(), kind, fields)
+    }
+
+    fn user(&self) -> Value {
+        json!({"id": self.id, "is_bot": true, "first_name": self.settings.first_name,
+               "username": self.settings.username})
+    }
+
+    /// One call of the Bot API, after the token.
+    pub fn call(&mut self, scene: &mut Scene<'_>, method: &str, params: &Params) -> Answer {
+        // Telegram does not mind the case of a method.
+        match method.to_ascii_lowercase().as_str() {
+            "getme" => {
+                let mut me = self.user();
+                if let Some(me) = me.as_object_mut() {
+                    me.insert("can_join_groups".into(), json!(true));
+                    me.insert("can_read_all_group_messages".into(), json!(false));
+                    me.insert("supports_inline_queries".into(), json!(false));
+                }
+                ok(&me)
+            }
+            "setwebhook" => self.set_webhook(scene, params),
+            "deletewebhook" => self.delete_webhook(scene, params),
+            "getwebhookinfo" => ok(&self.webhook_info()),
+            "getupdates" => match self.webhook {
+                Some(_) => error(
+                    409,
+                    "Conflict: can't use getUpdates method while webhook is active; use \
+                     deleteWebhook to delete the webhook first",
+                ),
+                None => error(404, "Not Found: the simulator delivers by webhook only"),
+            },
+            "getfile" => self.get_file(params),
+            "answercallbackquery" => ok(&json!(true)),
+            "sendchataction" => match self.chat_of(params) {
+                Ok(_) => ok(&json!(true)),
+                Err(answer) => answer,
+            },
+            _ => match method::parse(method, params, &|id| self.files.contains_key(id)) {
+                Ok(send) => self.send(scene, params, send),
+                Err((status, description)) => {
+                    self.refuse(scene, method, None, error(status, &description))
+                }
+            },
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        scene: &mut Scene<'_>,
+        method: &str,
+        chat_id: Option<i64>,
+        answer: Answer,
+    ) -> Answer {
+        self.refused += 1;
+        let description = answer.body().get("description").cloned();
+        let fields = json!({"method": method, "status": answer.status(), "chat_id": chat_id,
+                            "description": description});
+        self.event(scene, "send.refused", fields);
+        answer
+    }
+
+    /// The chat that a call is for, if the bot may write to it.
+    fn chat_of(&mut self, params: &Params) -> Result<i64, Answer> {
+        let chat_id = match params.get("chat_id") {
+            None | Some(Value::Null) => return Err(error(400, "Bad Request: chat_id is empty")),
+            Some(value) => {
+                method::integer(value).ok_or_else(|| error(400, "Bad Request: chat not found"))?
+            }
+        };
+        if self.settings.unknown_chats == UnknownChats::Open {
+            let chat = self.chats.entry(chat_id).or_default();
+            if chat.kind.is_empty() {
+                chat.kind = if chat_id < 0 { "supergroup".into() } else { "private".into() };
+            }
+        }
+        let Some(chat) = self.chats.get(&chat_id) else {
+            return Err(error(400, "Bad Request: chat not found"));
+        };
+        if let Some(new_id) = chat.migrate_to {
+            return Err(error_with(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                &json!({"migrate_to_chat_id": new_id}),
+            ));
+        }
+        if chat.blocked {
+            let description = match chat.kind.as_str() {
+                "private" => "Forbidden: bot was blocked by the user".to_owned(),
+                kind => format!("Forbidden: bot was kicked from the {kind} chat"),
+            };
+            return Err(error(403, &description));
+        }
+        Ok(chat_id)
+    }
+
+    fn send(&mut self, scene: &mut Scene<'_>, params: &Params, send: method::Send) -> Answer {
+        let chat_id = match self.chat_of(params) {
+            Ok(chat_id) => chat_id,
+            Err(answer) => return self.refuse(scene, &send.method, None, answer),
+        };
+        if let Err(description) = self.knows_messages(chat_id, &send) {
+            let answer = error(400, description);
+            return self.refuse(scene, &send.method, Some(chat_id), answer);
+        }
+        let to = chat_id.to_string();
+        let fault = self.faults.next(&to);
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
+            self.faults.spend(&to);
+            let answer = fault_answer(fault);
+            let fields =
+                json!({"fault": fault.name(), "answer": answer.status(), "chat_id": chat_id});
+            self.event(scene, "fault", fields);
+            return answer;
+        }
+        if let Some(seconds) = self.over_limit(scene.now_ms, chat_id) {
+            return self.refuse(scene, &send.method, Some(chat_id), too_many(seconds));
+        }
+        self.accept(scene, params, chat_id, send, fault.as_ref())
+    }
+
+    fn knows_messages(&self, chat_id: i64, send: &method::Send) -> Result<(), &'static str> {
+        let known =
+            |id: i64| self.chats.get(&chat_id).is_some_and(|chat| chat.messages.contains(&id));
+        if send.reply_to.is_some_and(|id| !known(id)) {
+            return Err("Bad Request: message to be replied not found");
+        }
+        if send.reacts_to.is_some_and(|id| !known(id)) {
+            return Err("Bad Request: message to react not found");
+        }
+        Ok(())
+    }
+
+    /// Seconds to wait if a limit is reached; else counts the message.
+    fn over_limit(&mut self, now_ms: i64, chat_id: i64) -> Option<u64> {
+        let limits = &self.settings.limits;
+        let chat = self.chats.entry(chat_id).or_default();
+        let group_limit = if chat_id < 0 { limits.group_per_minute } else { 0 };
+        let wait_ms = self
+            .throughput
+            .wait_ms(now_ms, limits.per_second, 1000)
+            .max(chat.pace.wait_ms(now_ms, limits.chat_burst, limits.chat_interval_ms))
+            .max(chat.group.wait_ms(now_ms, group_limit, 60_000));
+        if wait_ms > 0 {
+            return Some(u64::try_from(wait_ms).unwrap_or(1).div_ceil(1000));
+        }
+        self.throughput.take(now_ms);
+        chat.pace.take(now_ms, limits.chat_interval_ms);
+        chat.group.take(now_ms);
+        None
+    }
+
+    fn accept(
+        &mut self,
+        scene: &mut Scene<'_>,
+        params: &Params,
+        chat_id: i64,
+        send: method::Send,
+        fault: Option<&Fault>,
+    ) -> Answer {
+        let (message_id, result) = if let Some(id) = send.reacts_to {
+            (id, json!(true))
+        } else {
+            let id = self.new_message(chat_id);
+            (id, self.message(scene.now_ms, chat_id, id, &send.content))
+        };
+        let (answer, name) = accepted_answer(ok(&result), fault);
+        if let Some(fault) = fault {
+            self.faults.spend(&chat_id.to_string());
+            let fields =
+                json!({"fault": fault.name(), "answer": answer.status(), "chat_id": chat_id});
+            self.event(scene, "fault", fields);
+        }
+        let fields = json!({"method": send.method, "message_id": message_id, "chat_id": chat_id,
+                            "text": send.text, "answer": name});
+        let seq = self.event(scene, "send.accepted", fields);
+        self.accepted.push(Accepted {
+            seq,
+            at_ms: scene.now_ms,
+            method: send.method,
+            chat_id,
+            message_id,
+            body: Value::Object(params.clone()),
+            answer: name,
+        });
+        answer
+    }
+
+    fn new_message(&mut self, chat_id: i64) -> i64 {
+        self.next_message += 1;
+        self.chats.entry(chat_id).or_default().messages.insert(self.next_message);
+        self.next_message
+    }
+
+    fn chat_object(&self, chat_id: i64) -> Value {
+        let (kind, name) = self
+            .chats
+            .get(&chat_id)
+            .map_or(("private", ""), |chat| (chat.kind.as_str(), chat.name.as_str()));
+        if kind == "private" {
+            json!({"id": chat_id, "type": kind, "first_name": name})
+        } else {
+            json!({"id": chat_id, "type": kind, "title": name})
+        }
+    }
+
+    /// A message of the bot.
+    fn message(&self, now_ms: i64, chat_id: i64, message_id: i64, content: &Value) -> Value {
+        let mut message = json!({
+            "message_id": message_id, "from": self.user(), "chat": self.chat_object(chat_id),
+            "date": now_ms / 1000,
+        });
+        if let (Some(message), Some(content)) = (message.as_object_mut(), content.as_object()) {
+            message.extend(content.clone());
+        }
+        message
+    }
+
+    fn set_webhook(&mut self, scene: &mut Scene<'_>, params: &Params) -> Answer {
+        let url = params.get("url").and_then(Value::as_str).unwrap_or_default();
+        if url.is_empty() {
+            return self.delete_webhook(scene, params);
+        }
+        if let Err(reason) = method::webhook_url(url) {
+            return error(400, &format!("Bad Request: bad webhook: {reason}"));
+        }
+        let secret = params.get("secret_token").and_then(Value::as_str);
+        let secret = secret.filter(|secret| !secret.is_empty()).map(ToOwned::to_owned);
+        if let Some(secret) = &secret {
+            if secret.len() > 256 {
+                return error(400, "Bad Request: secret token is too long");
+            }
+            let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if !secret.chars().all(word) {
+                return error(400, "Bad Request: secret token contains unallowed characters");
+            }
+        }
+        if let Some(allowed) = params.get("allowed_updates") {
+            let Some(list) = method::list(allowed) else {
+                return error(400, "Bad Request: can't parse allowed updates JSON object");
+            };
+            let names: Vec<String> =
+                list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+            self.allowed = (!names.is_empty()).then_some(names);
+        }
+        if method::truth(params.get("drop_pending_updates")) {
+            self.queues.clear();
+        }
+        let max_connections = params
+            .get("max_connections")
+            .and_then(method::integer)
+            .and_then(|connections| usize::try_from(connections).ok())
+            .map_or(40, |connections| connections.clamp(1, 100));
+        let same = self.webhook.as_ref().is_some_and(|old| old.url == url && old.secret == secret);
+        self.webhook = Some(Webhook { url: url.to_owned(), secret, max_connections });
+        self.last_error = None;
+        self.gone_since_ms = None;
+        self.event(scene, "webhook.set", json!({"url": url}));
+        ok_with(if same { "Webhook is already set" } else { "Webhook was set" })
+    }
+
+    fn delete_webhook(&mut self, scene: &mut Scene<'_>, params: &Params) -> Answer {
+        if method::truth(params.get("drop_pending_updates")) {
+            self.queues.clear();
+        }
+        if self.webhook.take().is_none() {
+            return ok_with("Webhook is already deleted");
+        }
+        self.event(scene, "webhook.deleted", Value::Null);
+        ok_with("Webhook was deleted")
+    }
+
+    fn webhook_info(&self) -> Value {
+        let webhook = self.webhook.as_ref();
+        let mut info = json!({
+            "url": webhook.map_or("", |webhook| &webhook.url),
+            "has_custom_certificate": false,
+            "pending_update_count": self.pending(),
+        });
+        let Some(fields) = info.as_object_mut() else { return info };
+        if let Some(webhook) = webhook {
+            fields.insert("max_connections".into(), json!(webhook.max_connections));
+        }
+        if let Some(allowed) = &self.allowed {
+            fields.insert("allowed_updates".into(), json!(allowed));
+        }
+        if let Some((at_s, message)) = &self.last_error {
+            fields.insert("last_error_date".into(), json!(at_s));
+            fields.insert("last_error_message".into(), json!(message));
+        }
+        info
+    }
+
+    fn pending(&self) -> usize {
+        self.queues.values().map(|queue| queue.updates.len()).sum()
+    }
+
+    fn get_file(&self, params: &Params) -> Answer {
+        let id = params.get("file_id").and_then(Value::as_str).unwrap_or_default();
+        if id.is_empty() {
+            return error(400, "Bad Request: file_id not specified");
+        }
+        let Some(file) = self.files.get(id) else {
+            return error(400, "Bad Request: invalid file_id");
+        };
+        if file.bytes.len() > 20 * 1024 * 1024 {
+            return error(400, "Bad Request: file is too big");
+        }
+        ok(&json!({"file_id": id, "file_unique_id": method::unique(id),
+                   "file_size": file.bytes.len(), "file_path": file.path}))
+    }
+
+    /// Downloads the file at `path`.
+    #[must_use]
+    pub fn download(&self, path: &str) -> Answer {
+        match self.files.values().find(|file| file.path == path) {
+            Some(file) => Answer::Reply(Reply {
+                status: 200,
+                retry_after_s: None,
+                body: Body::File { mime: file.mime.clone(), bytes: file.bytes.clone() },
+                delay_ms: 0,
+            }),
+            None => error(404, "Not Found"),
+        }
+    }
+
+    /// Whether updates of this kind are delivered.
+    fn wants(&self, kind: &str) -> bool {
+        match &self.allowed {
+            Some(allowed) => allowed.iter().any(|name| name == kind),
+            None => !NOT_BY_DEFAULT.contains(&kind),
+        }
+    }
+
+    /// The chats whose next update can go out now. They count as busy from here on.
+    pub fn begin(&mut self) -> Vec<i64> {
+        let Some(webhook) = &self.webhook else { return Vec::new() };
+        let busy = self.queues.values().filter(|queue| queue.busy).count();
+        let free = webhook.max_connections.saturating_sub(busy);
+        let idle = self.queues.iter_mut().filter(|(_, queue)| !queue.busy);
+        idle.filter(|(_, queue)| !queue.updates.is_empty())
+            .take(free)
+            .map(|(chat, queue)| {
+                queue.busy = true;
+                *chat
+            })
+            .collect()
+    }
+
+    /// The next update of `chat`; `None` ends its turn.
+    pub fn next(&mut self, chat: i64) -> Option<Job> {
+        let queue = self.queues.get_mut(&chat)?;
+        let (Some(webhook), Some(update)) = (&self.webhook, queue.updates.front()) else {
+            queue.busy = false;
+            return None;
+        };
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("accept-encoding", "gzip, deflate".to_owned()),
+        ];
+        if let Some(secret) = &webhook.secret {
+            headers.push(("x-telegram-bot-api-secret-token", secret.clone()));
+        }
+        Some(Job {
+            update_id: update.update_id,
+            url: webhook.url.clone(),
+            headers,
+            body: update.body.clone(),
+            copies: update.copies,
+            timeout_ms: self.settings.redelivery.timeout_ms,
+        })
+    }
+
+    /// A webhook call that the hub must refuse: with a wrong secret or with none.
+    #[must_use]
+    pub fn forge(&mut self, scene: &Scene<'_>, with_secret: bool, text: &str) -> Option<Job> {
+        let webhook = self.webhook.as_ref()?;
+        let mut headers = vec![("content-type", "application/json".to_owned())];
+        if with_secret {
+            headers.push(("x-telegram-bot-api-secret-token", "not-the-secret".to_owned()));
+        }
+        self.next_update += 1;
+        let user = json!({"id": 666, "is_bot": false, "first_name": "Mallory"});
+        let body = json!({"update_id": self.next_update, "message": {
+            "message_id": 1, "date": scene.now_ms / 1000, "text": text, "from": user,
+            "chat": {"id": 666, "type": "private", "first_name": "Mallory"},
+        }});
+        Some(Job {
+            update_id: self.next_update,
+            url: webhook.url.clone(),
+            headers,
+            body: body.to_string().into_bytes().into(),
+            copies: 1,
+            timeout_ms: self.settings.redelivery.timeout_ms,
+        })
+    }
+
+    /// Notes that an attempt begins.
+    pub fn attempt(&self, scene: &mut Scene<'_>, update_id: i64, attempt: u32) {
+        self.event(scene, "webhook.sent", json!({"update_id": update_id, "attempt": attempt}));
+    }
+
+    /// Notes how an attempt (all its copies) ended. Says how long to wait for the next one,
+    /// if there is one; else the update is off the queue. Any 2xx is success.
+    pub fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        chat: i64,
+        update_id: i64,
+        attempt: u32,
+        passed_ms: u64,
+        copies: &[Attempted],
+    ) -> Option<u64> {
+        for how in copies {
+            let fields = json!({"update_id": update_id, "attempt": attempt, "status": how.status,
+                                "took_ms": how.took_ms, "error": how.error});
+            self.event(scene, "webhook.answered", fields);
+            self.check_reply(scene, update_id, how);
+        }
+        if attempt == 1 {
+            let statuses = copies.iter().map(|how| how.status).collect();
+            self.first_attempts.insert(update_id, statuses);
+        }
+        if copies.iter().any(|how| (200..300).contains(&how.status)) {
+            self.gone_since_ms = None;
+            self.pop(chat, update_id);
+            return None;
+        }
+        self.note_failure(scene, copies);
+        let asked = copies.iter().filter_map(|how| how.retry_after_s).max();
+        let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, asked);
+        if wait.is_none() {
+            self.given_up += 1;
+            self.pop(chat, update_id);
+            let fields = json!({"update_id": update_id, "attempt": attempt});
+            self.event(scene, "webhook.given_up", fields);
+        }
+        wait
+    }
+
+    fn pop(&mut self, chat: i64, update_id: i64) {
+        if let Some(queue) = self.queues.get_mut(&chat) {
+            queue.updates.retain(|update| update.update_id != update_id);
+        }
+    }
+
+    /// Telegram executes a reply that names a method: nobody should answer that by accident.
+    fn check_reply(&mut self, scene: &mut Scene<'_>, update_id: i64, how: &Attempted) {
+        let method = how.body.as_ref().and_then(|body| body.get("method")).and_then(Value::as_str);
+        let Some(method) = method.filter(|_| (200..300).contains(&how.status)) else { return };
+        self.violations += 1;
+        let detail = format!(
+            "the answer to update {update_id} names the method {method}: Telegram would run it"
+        );
+        self.event(scene, "violation", json!({"detail": detail}));
+    }
+
+    fn note_failure(&mut self, scene: &mut Scene<'_>, copies: &[Attempted]) {
+        let Some(how) = copies.first() else { return };
+        let message = match how.status {
+            0 => how.error.clone().unwrap_or_else(|| "Connection timed out".into()),
+            status => {
+                let status = http::StatusCode::from_u16(status).unwrap_or_default();
+                format!("Wrong response from the webhook: {status}")
+            }
+        };
+        self.last_error = Some((scene.now_ms / 1000, message));
+        if how.status != 410 {
+            self.gone_since_ms = None;
+            return;
+        }
+        let since = *self.gone_since_ms.get_or_insert(scene.now_ms);
+        let gone_ms = u64::try_from(scene.now_ms - since).unwrap_or(0);
+        if gone_ms >= self.settings.redelivery.gone_after_ms && self.webhook.take().is_some() {
+            self.event(scene, "webhook.deleted", json!({"detail": "410 for too long"}));
+        }
+    }
+
+    /// The statuses of the first attempt of an update, once it is over.
+    #[must_use]
+    pub fn first_attempt(&self, update_id: i64) -> Option<Vec<u16>> {
+        self.first_attempts.get(&update_id).cloned()
+    }
+
+    /// Whether the update is not the first of its chat's queue: an earlier one is in its way.
+    #[must_use]
+    pub fn is_blocked(&self, chat: i64, update_id: i64) -> bool {
+        let first = self.queues.get(&chat).and_then(|queue| queue.updates.front());
+        first.is_some_and(|first| {
+            first.update_id != update_id && self.first_attempts.contains_key(&first.update_id)
+        })
+    }
+
+    /// Whether a webhook is set.
+    #[must_use]
+    pub fn has_webhook(&self) -> bool {
+        self.webhook.is_some()
+    }
+
+    /// The bot's state in figures.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        json!({
+            "bot_id": self.name(),
+            "webhook_url": self.webhook.as_ref().map_or("", |webhook| &webhook.url),
+            "allowed_updates": self.allowed, "accepted": self.accepted.len(),
+            "refused": self.refused, "pending_webhooks": self.pending(),
+            "given_up": self.given_up, "violations": self.violations,
+            "faults": self.faults.remaining(),
+        })
+    }
+
+    /// The messages that Telegram has taken.
+    #[must_use]
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+}
+
+/// What the caller of an accepted send gets, and how the log calls it.
+fn accepted_answer(ok: Answer, fault: Option<&Fault>) -> (Answer, String) {
+    let Some(fault) = fault else { return (ok, "answered".into()) };
+    match fault.kind {
+        Kind::AcceptThenTimeOut => {
+            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
+        }
+        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
+        Kind::Status => {
+            let status = fault.status.unwrap_or(500);
+            (plain(status), format!("status_{status}"))
+        }
+        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
+        _ => (ok, "answered".into()),
+    }
+}
+
+/// What the caller gets for a fault that accepts nothing.
+fn fault_answer(fault: &Fault) -> Answer {
+    match fault.kind {
+        Kind::RateLimited => too_many(fault.retry_after_s.unwrap_or(1)),
+        Kind::Error => {
+            let code = fault.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(400);
+            let known = plain(code);
+            let answer = match &fault.description {
+                Some(description) => error(code, description),
+                None => known,
+            };
+            answer.retry_after(fault.retry_after_s)
+        }
+        Kind::Status => plain(fault.status.unwrap_or(500)).retry_after(fault.retry_after_s),
+        _ => Answer::HangUp { after_ms: 0 },
+    }
+}
+
+/// An error with the standard words for its status.
+fn plain(status: u16) -> Answer {
+    let words = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
+    error(status, words.unwrap_or("Error"))
+}
+
+#[cfg(test)]
+mod tests;

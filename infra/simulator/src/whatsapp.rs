@@ -1,0 +1,1102 @@
+//! The rules of the WhatsApp Cloud API, for one business phone number.
+//!
+//! State and time go in, answers and webhooks come out; nothing here does I/O.
+
+pub mod error;
+pub mod receipts;
+pub mod request;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Body, Reply};
+use crate::faults::{Fault, Faults, Kind};
+use crate::limits::{Bucket, Window};
+use crate::log::Scene;
+use crate::redelivery::{Attempted, Redelivery};
+use crate::sign;
+use error::GraphError;
+use receipts::Receipts;
+use request::{Request, Send};
+
+const SOURCE: &str = "whatsapp";
+
+/// How long a download URL works.
+const DOWNLOAD_S: i64 = 300;
+
+/// What the control API sets for a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The access token.
+    pub token: String,
+    /// Signs the webhooks.
+    pub app_secret: String,
+    /// For the handshake.
+    pub verify_token: String,
+    /// Where the webhooks go; empty: they wait.
+    pub hub_url: String,
+    /// The number as people read it.
+    #[serde(default = "default_display")]
+    pub display_phone_number: String,
+    /// The name of the business.
+    #[serde(default = "default_name")]
+    pub verified_name: String,
+    /// The business account.
+    #[serde(default = "default_waba")]
+    pub waba_id: String,
+    /// Whether the number may send.
+    #[serde(default = "default_true")]
+    pub registered: bool,
+    /// The PIN that registration asks for; none: any.
+    #[serde(default)]
+    pub pin: Option<String>,
+    /// The approved templates; none: any.
+    #[serde(default)]
+    pub templates: Option<Vec<Template>>,
+    /// Numbers that are not on WhatsApp.
+    #[serde(default)]
+    pub not_on_whatsapp: Vec<String>,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Status webhooks.
+    #[serde(default)]
+    pub receipts: Receipts,
+    /// When webhooks are tried again.
+    #[serde(default)]
+    pub redelivery: Redelivery,
+    /// Decides the order of shuffled webhooks.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_display() -> String {
+    "15550783881".into()
+}
+fn default_name() -> String {
+    "Test Shop".into()
+}
+fn default_waba() -> String {
+    "102290129340398".into()
+}
+fn default_true() -> bool {
+    true
+}
+fn default_seed() -> u64 {
+    1
+}
+
+/// An approved template.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// Its language code.
+    pub language: String,
+}
+
+/// The limits of a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Messages in any second; 0 is no limit.
+    pub messages_per_second: usize,
+    /// Messages to one customer at once.
+    pub pair_burst: u32,
+    /// One more to the same customer every so many milliseconds; 0 is no limit.
+    pub pair_interval_ms: i64,
+    /// HTTP status of a refusal.
+    pub refusal_status: u16,
+    /// How long after the customer wrote the business may write freely.
+    pub window_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            messages_per_second: 80,
+            pair_burst: 45,
+            pair_interval_ms: 6000,
+            refusal_status: 429,
+            window_ms: 86_400_000,
+        }
+    }
+}
+
+/// A message that Meta has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When.
+    pub at_ms: i64,
+    /// Its id.
+    pub wamid: String,
+    /// The recipient's WhatsApp id.
+    pub to: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `biz_opaque_callback_data`.
+    pub opaque: Option<String>,
+    /// The request.
+    pub body: Value,
+    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    pub answer: String,
+    /// Whether the customer had written within 24 hours.
+    pub in_window: bool,
+    /// Why it will be reported as failed.
+    pub failed_code: Option<i64>,
+    /// The statuses that the hub has taken.
+    pub statuses: Vec<&'static str>,
+}
+
+/// A read receipt that Meta has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadReceipt {
+    /// When.
+    pub at_ms: i64,
+    /// The customer's message.
+    pub message_id: String,
+}
+
+#[derive(Clone, Debug)]
+struct Media {
+    mime: String,
+    bytes: Bytes,
+}
+
+/// A webhook on its way to the hub.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Its number, for the log.
+    pub id: u64,
+    /// `message`, `status`, `raw` or `forged`.
+    pub what: &'static str,
+    /// When to begin.
+    pub after_ms: u64,
+    /// The bytes.
+    pub body: Bytes,
+    /// The messages in it.
+    pub ids: Vec<String>,
+    /// The statuses in it.
+    pub statuses: Vec<&'static str>,
+    /// Whether a failure is tried again.
+    pub redeliver: bool,
+    /// Headers in place of the true signature.
+    forged: Option<Vec<(&'static str, String)>>,
+}
+
+/// An answer, and the webhooks that follow.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For the caller.
+    pub answer: Answer,
+    /// For the hub.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self { answer, deliveries: Vec::new() }
+    }
+}
+
+/// What a customer writes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerWrites {
+    /// The customer's number.
+    pub from: String,
+    /// The customer's name.
+    #[serde(default = "default_customer")]
+    pub name: String,
+    /// A text.
+    pub text: Option<String>,
+    /// Or a type ...
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// ... with its object.
+    pub object: Option<Value>,
+    /// A file to go with it.
+    pub media: Option<MediaUpload>,
+    /// The message that this one answers.
+    pub reply_to: Option<String>,
+    /// An id in place of a fresh one.
+    pub id: Option<String>,
+    /// Unix seconds in place of now.
+    pub timestamp: Option<i64>,
+    /// Copies of the webhook.
+    #[serde(default = "default_repeat")]
+    pub repeat: usize,
+    /// Whether the caller waits for the first attempt.
+    #[serde(default = "default_true")]
+    pub wait: bool,
+}
+
+fn default_customer() -> String {
+    "Customer".into()
+}
+fn default_repeat() -> usize {
+    1
+}
+
+/// A file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaUpload {
+    /// Its media type.
+    pub mime_type: String,
+    /// Its content in base64.
+    pub content_base64: String,
+}
+
+impl MediaUpload {
+    /// Its content.
+    ///
+    /// # Errors
+    /// If it is not base64.
+    pub fn bytes(&self) -> Result<Bytes, String> {
+        let bytes = STANDARD.decode(&self.content_base64);
+        bytes.map(Bytes::from).map_err(|error| format!("content_base64: {error}"))
+    }
+}
+
+/// What the control API wants signed and delivered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWebhook {
+    /// The `value` of a change.
+    pub value: Option<Value>,
+    /// Or the whole body.
+    pub body: Option<Value>,
+    /// Or the bytes.
+    pub raw: Option<String>,
+    /// Copies.
+    #[serde(default = "default_repeat")]
+    pub repeat: usize,
+    /// Whether a failure is tried again.
+    #[serde(default = "default_true")]
+    pub redeliver: bool,
+    /// Whether JSON is escaped as Meta does.
+    #[serde(default = "default_true")]
+    pub escape: bool,
+}
+
+/// A webhook that the hub must refuse.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgery {
+    /// What is wrong with it.
+    pub kind: ForgeryKind,
+    /// Who seems to write.
+    #[serde(default = "default_forger")]
+    pub from: String,
+    /// What.
+    #[serde(default = "default_forged_text")]
+    pub text: String,
+}
+
+fn default_forger() -> String {
+    "16505551234".into()
+}
+fn default_forged_text() -> String {
+    "I am not Meta \u{2713}".into()
+}
+
+/// What is wrong with a forged webhook.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForgeryKind {
+    /// Signed with another secret.
+    WrongSecret,
+    /// Not signed.
+    NoSignature,
+    /// Signed in the old way only.
+    Sha1,
+    /// The signature without `sha256=`.
+    NoPrefix,
+    /// Changed after it was signed.
+    Tampered,
+    /// Signed in the escaped form, sent without escapes.
+    Reserialised,
+}
+
+/// A business phone number.
+#[derive(Debug)]
+pub struct Number {
+    id: String,
+    settings: Settings,
+    registered: bool,
+    customers: BTreeMap<String, i64>,
+    received: BTreeSet<String>,
+    throughput: Window,
+    pairs: BTreeMap<String, Bucket>,
+    accepted: Vec<Accepted>,
+    by_wamid: HashMap<String, usize>,
+    reads: Vec<ReadReceipt>,
+    media: BTreeMap<String, Media>,
+    faults: Faults,
+    refused: u64,
+    pending: u64,
+    given_up: u64,
+    random: u64,
+}
+
+/// Whether `authorization` may use the object `id`, as the Graph API decides it.
+///
+/// # Errors
+/// No token, an unknown one, or another number's.
+pub fn authorize<'a>(
+    numbers: &'a mut BTreeMap<String, Number>,
+    method: &str,
+    id: &str,
+    authorization: Option<&str>,
+) -> Result<&'a mut Number, GraphError> {
+    let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
+    let token = token.filter(|token| !token.is_empty()).ok_or_else(GraphError::no_token)?;
+    if !numbers.values().any(|number| number.settings.token == token) {
+        return Err(GraphError::bad_token());
+    }
+    numbers
+        .values_mut()
+        .find(|number| number.owns(id) && number.settings.token == token)
+        .ok_or_else(|| GraphError::no_object(method, id))
+}
+
+impl Number {
+    /// A number that has not done anything yet.
+    #[must_use]
+    pub fn new(id: &str, settings: Settings) -> Self {
+        Self {
+            id: id.to_owned(),
+            registered: settings.registered,
+            random: settings.seed,
+            settings,
+            customers: BTreeMap::new(),
+            received: BTreeSet::new(),
+            throughput: Window::default(),
+            pairs: BTreeMap::new(),
+            accepted: Vec::new(),
+            by_wamid: HashMap::new(),
+            reads: Vec::new(),
+            media: BTreeMap::new(),
+            faults: Faults::default(),
+            refused: 0,
+            pending: 0,
+            given_up: 0,
+        }
+    }
+
+    /// Changes the settings, keeps the state.
+    pub fn change(&mut self, settings: Settings) {
+        self.registered = settings.registered;
+        self.random = settings.seed;
+        self.settings = settings;
+    }
+
+    /// The phone number id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the webhooks go, and how long one attempt may take.
+    #[must_use]
+    pub fn target(&self) -> (&str, u64) {
+        (&self.settings.hub_url, self.settings.redelivery.timeout_ms)
+    }
+
+    /// The token that the handshake shows.
+    #[must_use]
+    pub fn verify_token(&self) -> &str {
+        &self.settings.verify_token
+    }
+
+    /// The scripted faults.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn owns(&self, id: &str) -> bool {
+        self.id == id || self.media.contains_key(id)
+    }
+
+    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
+        scene.log.push(scene.now_ms, SOURCE, &self.id, kind, fields)
+    }
+
+    fn refuse(&mut self, scene: &mut Scene<'_>, error: &GraphError, to: Option<&str>) -> Answer {
+        self.refused += 1;
+        let fields = json!({
+            "status": error.status, "code": error.code, "to": to,
+            "detail": error.details.as_deref().unwrap_or(&error.message),
+        });
+        self.event(scene, "send.refused", fields);
+        error.answer(&scene.ids.fbtrace())
+    }
+
+    /// `POST /{phone-number-id}/messages`, after the token.
+    pub fn messages(&mut self, scene: &mut Scene<'_>, bytes: &[u8]) -> Outcome {
+        let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
+        match request::check(&body, &|id| self.media.contains_key(id)) {
+            Err(error) => {
+                let to = body.get("to").and_then(Value::as_str);
+                self.refuse(scene, &error, to).into()
+            }
+            Ok(Request::Read { message_id }) => self.read(scene, message_id).into(),
+            Ok(Request::Send(send)) => self.send(scene, &send, body),
+        }
+    }
+
+    fn read(&mut self, scene: &mut Scene<'_>, message_id: String) -> Answer {
+        if !self.received.contains(&message_id) {
+            let details = "The message_id is not a message that this number has received.";
+            let error = GraphError::numbered(100, Some(details.into()));
+            return self.refuse(scene, &error, None);
+        }
+        self.event(scene, "read", json!({"message_id": message_id}));
+        self.reads.push(ReadReceipt { at_ms: scene.now_ms, message_id });
+        Answer::json(200, json!({"success": true}))
+    }
+
+    fn send(&mut self, scene: &mut Scene<'_>, send: &Send, body: Value) -> Outcome {
+        if let Err(error) = self.may_send(send) {
+            return self.refuse(scene, &error, Some(&send.wa_id)).into();
+        }
+        let fault = self.faults.next(&send.wa_id);
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
+            self.faults.spend(&send.wa_id);
+            let answer = fault_answer(fault, &scene.ids.fbtrace());
+            let fields =
+                json!({"fault": fault.name(), "answer": answer.status(), "to": send.wa_id});
+            self.event(scene, "fault", fields);
+            return answer.into();
+        }
+        if let Err(error) = self.within_limits(scene.now_ms, &send.wa_id) {
+            return self.refuse(scene, &error, Some(&send.wa_id)).into();
+        }
+        self.accept(scene, send, body, fault.as_ref())
+    }
+
+    fn may_send(&self, send: &Send) -> Result<(), GraphError> {
+        if !self.registered {
+            return Err(GraphError::numbered(133_010, None));
+        }
+        let own: String =
+            self.settings.display_phone_number.chars().filter(char::is_ascii_digit).collect();
+        if own == send.wa_id {
+            return Err(GraphError::numbered(131_021, None));
+        }
+        if let (Some((name, language)), Some(approved)) = (&send.template, &self.settings.templates)
+            && !approved.iter().any(|one| one.name == *name && one.language == *language)
+        {
+            let details = format!("template name ({name}) does not exist in {language}");
+            return Err(GraphError::numbered(132_001, Some(details)));
+        }
+        Ok(())
+    }
+
+    fn within_limits(&mut self, now_ms: i64, wa_id: &str) -> Result<(), GraphError> {
+        let limits = &self.settings.limits;
+        let pair = self.pairs.entry(wa_id.to_owned()).or_default();
+        let code = if self.throughput.wait_ms(now_ms, limits.messages_per_second, 1000) > 0 {
+            130_429
+        } else if pair.wait_ms(now_ms, limits.pair_burst, limits.pair_interval_ms) > 0 {
+            131_056
+        } else {
+            self.throughput.take(now_ms);
+            pair.take(now_ms, limits.pair_interval_ms);
+            return Ok(());
+        };
+        Err(GraphError::numbered(code, None).with_status(limits.refusal_status))
+    }
+
+    fn accept(
+        &mut self,
+        scene: &mut Scene<'_>,
+        send: &Send,
+        body: Value,
+        fault: Option<&Fault>,
+    ) -> Outcome {
+        let wamid = scene.ids.wamid_outbound(&send.wa_id);
+        let in_window = self.window_open(scene.now_ms, &send.wa_id);
+        let failed_code = self.failure(send, in_window, fault);
+        let (answer, name) = accepted_answer(send, &wamid, fault);
+        if let Some(fault) = fault {
+            self.faults.spend(&send.wa_id);
+            let fields =
+                json!({"fault": fault.name(), "answer": answer.status(), "to": send.wa_id});
+            self.event(scene, "fault", fields);
+        }
+        let fields = json!({
+            "wamid": wamid, "to": send.wa_id, "type": send.kind, "text": send.text,
+            "opaque": send.opaque, "answer": name, "failed_code": failed_code,
+        });
+        let seq = self.event(scene, "send.accepted", fields);
+        self.by_wamid.insert(wamid.clone(), self.accepted.len());
+        self.accepted.push(Accepted {
+            seq,
+            at_ms: scene.now_ms,
+            wamid: wamid.clone(),
+            to: send.wa_id.clone(),
+            kind: send.kind.clone(),
+            opaque: send.opaque.clone(),
+            body,
+            answer: name,
+            in_window,
+            failed_code,
+            statuses: Vec::new(),
+        });
+        let deliveries = self.receipts(scene, send, &wamid, failed_code);
+        Outcome { answer, deliveries }
+    }
+
+    /// Why Meta will report the message as failed although it answered 200.
+    fn failure(&self, send: &Send, in_window: bool, fault: Option<&Fault>) -> Option<i64> {
+        if let Some(fault) = fault.filter(|fault| fault.kind == Kind::FailLater) {
+            return Some(fault.code.unwrap_or(131_026));
+        }
+        if self.settings.not_on_whatsapp.contains(&send.wa_id) {
+            return Some(131_026);
+        }
+        if !in_window && send.template.is_none() {
+            return Some(131_047);
+        }
+        let unknown = send
+            .reacts_to
+            .as_ref()
+            .is_some_and(|id| !self.received.contains(id) && !self.by_wamid.contains_key(id));
+        unknown.then_some(131_009)
+    }
+
+    fn receipts(
+        &mut self,
+        scene: &mut Scene<'_>,
+        send: &Send,
+        wamid: &str,
+        failed: Option<i64>,
+    ) -> Vec<Delivery> {
+        let random = receipts::random(&mut self.random);
+        let plan = self.settings.receipts.plan(failed.is_some(), random);
+        let mut deliveries = Vec::new();
+        for webhook in plan {
+            let statuses: Vec<Value> = webhook
+                .statuses
+                .iter()
+                .map(|(status, after)| {
+                    let at_s = (scene.now_ms + i64::try_from(*after).unwrap_or(0)) / 1000;
+                    status_object(send, wamid, status, at_s, failed)
+                })
+                .collect();
+            let body = self.envelope(&json!({"statuses": statuses}));
+            let statuses = webhook.statuses.iter().map(|(status, _)| *status).collect();
+            deliveries.push(Delivery {
+                id: scene.ids.serial(),
+                what: "status",
+                after_ms: webhook.after_ms,
+                body,
+                ids: vec![wamid.to_owned()],
+                statuses,
+                redeliver: true,
+                forged: None,
+            });
+        }
+        self.pending += deliveries.len() as u64;
+        deliveries
+    }
+
+    /// `value` in the envelope of this number, as bytes on the wire.
+    fn envelope(&self, value: &Value) -> Bytes {
+        let mut full = json!({
+            "messaging_product": "whatsapp",
+            "metadata": {
+                "display_phone_number": self.settings.display_phone_number,
+                "phone_number_id": self.id,
+            },
+        });
+        if let (Some(full), Some(value)) = (full.as_object_mut(), value.as_object()) {
+            full.extend(value.clone());
+        }
+        let body = json!({"object": "whatsapp_business_account", "entry": [
+            {"id": self.settings.waba_id, "changes": [{"value": full, "field": "messages"}]}
+        ]});
+        sign::meta_escape(&body.to_string()).into_bytes().into()
+    }
+
+    /// The headers that Meta sends with `delivery`.
+    #[must_use]
+    pub fn headers(&self, delivery: &Delivery) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("user-agent", "facebookexternalua".to_owned()),
+            ("accept", "*/*".to_owned()),
+        ];
+        match &delivery.forged {
+            Some(forged) => headers.extend(forged.iter().cloned()),
+            None => headers.extend(signature(&self.settings.app_secret, &delivery.body)),
+        }
+        headers
+    }
+
+    /// Whether the business may write freely to `wa_id`.
+    #[must_use]
+    pub fn window_open(&self, now_ms: i64, wa_id: &str) -> bool {
+        let wrote = self.customers.get(wa_id);
+        wrote.is_some_and(|at| now_ms - at < self.settings.limits.window_ms)
+    }
+
+    /// Sets when the customer `wa_id` last wrote.
+    pub fn set_window(&mut self, wa_id: &str, last_wrote_ms: Option<i64>) {
+        match last_wrote_ms {
+            Some(at) => self.customers.insert(wa_id.to_owned(), at),
+            None => self.customers.remove(wa_id),
+        };
+    }
+
+    /// A customer writes: id of the message, id of its file, webhooks.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn customer_writes(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &CustomerWrites,
+    ) -> Result<(String, Option<String>, Vec<Delivery>), String> {
+        if order.from.is_empty() || !order.from.chars().all(|c| c.is_ascii_digit()) {
+            return Err("from: digits only".into());
+        }
+        let (kind, mut object) = match (&order.text, &order.kind) {
+            (Some(text), None) => ("text", json!({"body": text})),
+            (None, Some(kind)) => {
+                (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
+            }
+            _ => return Err("give text, or type and object".into()),
+        };
+        let media_id = match &order.media {
+            Some(upload) => {
+                let bytes = upload.bytes()?;
+                let id = self.add_media(scene, &upload.mime_type, bytes.clone());
+                let object = object.as_object_mut().ok_or("object: must be a JSON object")?;
+                object.insert("id".into(), json!(id));
+                object.insert("mime_type".into(), json!(upload.mime_type));
+                object.insert("sha256".into(), json!(STANDARD.encode(sha256(&bytes))));
+                Some(id)
+            }
+            None => None,
+        };
+        let wamid = order.id.clone().unwrap_or_else(|| scene.ids.wamid_inbound(&order.from));
+        let at_s = order.timestamp.unwrap_or(scene.now_ms / 1000);
+        let mut message = json!({
+            "from": order.from, "id": wamid, "timestamp": at_s.to_string(), "type": kind,
+            kind: object,
+        });
+        if let (Some(reply_to), Some(message)) = (&order.reply_to, message.as_object_mut()) {
+            let context = json!({"from": self.settings.display_phone_number, "id": reply_to});
+            message.insert("context".into(), context);
+        }
+        self.customers.insert(order.from.clone(), scene.now_ms);
+        self.received.insert(wamid.clone());
+        self.event(
+            scene,
+            "customer.wrote",
+            json!({"wamid": wamid, "from": order.from, "type": kind, "text": order.text}),
+        );
+        let body = self.envelope(&json!({
+            "contacts": [{"profile": {"name": order.name}, "wa_id": order.from}],
+            "messages": [message],
+        }));
+        let deliveries =
+            self.copies(scene, "message", &body, vec![wamid.clone()], true, order.repeat);
+        Ok((wamid, media_id, deliveries))
+    }
+
+    fn copies(
+        &mut self,
+        scene: &mut Scene<'_>,
+        what: &'static str,
+        body: &Bytes,
+        ids: Vec<String>,
+        redeliver: bool,
+        copies: usize,
+    ) -> Vec<Delivery> {
+        self.pending += copies as u64;
+        let delivery = Delivery {
+            id: 0,
+            what,
+            after_ms: 0,
+            body: body.clone(),
+            ids,
+            statuses: Vec::new(),
+            redeliver,
+            forged: None,
+        };
+        (0..copies).map(|_| Delivery { id: scene.ids.serial(), ..delivery.clone() }).collect()
+    }
+
+    /// Signs and delivers what the control API says.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn webhook(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &RawWebhook,
+    ) -> Result<Vec<Delivery>, String> {
+        let write = |json: &Value| {
+            let json = json.to_string();
+            if order.escape { sign::meta_escape(&json) } else { json }
+        };
+        let body: Bytes = match (&order.value, &order.body, &order.raw) {
+            (Some(value), None, None) => {
+                let body = json!({"object": "whatsapp_business_account", "entry": [
+                    {"id": self.settings.waba_id,
+                     "changes": [{"value": value, "field": "messages"}]}
+                ]});
+                write(&body).into_bytes().into()
+            }
+            (None, Some(body), None) => write(body).into_bytes().into(),
+            (None, None, Some(raw)) => raw.clone().into_bytes().into(),
+            _ => return Err("give one of value, body, raw".into()),
+        };
+        // The customer has written, if the webhook says so: that opens the window and makes
+        // the message one that can be marked as read.
+        let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let mut ids = Vec::new();
+        for message in messages_in(&parsed) {
+            let text = |key: &str| message.get(key).and_then(Value::as_str);
+            if let (Some(from), Some(id)) = (text("from"), text("id")) {
+                self.customers.insert(from.to_owned(), scene.now_ms);
+                self.received.insert(id.to_owned());
+                ids.push(id.to_owned());
+            }
+        }
+        Ok(self.copies(scene, "raw", &body, ids, order.redeliver, order.repeat))
+    }
+
+    /// A webhook that the hub must refuse.
+    pub fn forge(&mut self, scene: &mut Scene<'_>, order: &Forgery) -> Delivery {
+        let wamid = scene.ids.wamid_inbound(&order.from);
+        let value = json!({
+            "contacts": [{"profile": {"name": "Mallory"}, "wa_id": order.from}],
+            "messages": [{
+                "from": order.from, "id": wamid, "type": "text",
+                "timestamp": (scene.now_ms / 1000).to_string(), "text": {"body": order.text},
+            }],
+        });
+        let mut body = self.envelope(&value);
+        let secret = &self.settings.app_secret;
+        let forged = match order.kind {
+            ForgeryKind::WrongSecret => signature("not the app secret", &body),
+            ForgeryKind::NoSignature => Vec::new(),
+            ForgeryKind::Sha1 => {
+                let sha1 = format!("sha1={}", sign::hmac_sha1_hex(secret, &body));
+                vec![("x-hub-signature", sha1.clone()), ("x-hub-signature-256", sha1)]
+            }
+            ForgeryKind::NoPrefix => {
+                vec![("x-hub-signature-256", sign::hmac_hex(secret, &body))]
+            }
+            ForgeryKind::Tampered => {
+                let headers = signature(secret, &body);
+                let mut changed = body.to_vec();
+                changed.push(b' ');
+                body = changed.into();
+                headers
+            }
+            ForgeryKind::Reserialised => {
+                let headers = signature(secret, &body);
+                let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+                body = json.to_string().into_bytes().into();
+                headers
+            }
+        };
+        self.pending += 1;
+        Delivery {
+            id: scene.ids.serial(),
+            what: "forged",
+            after_ms: 0,
+            body,
+            ids: vec![wamid],
+            statuses: Vec::new(),
+            redeliver: false,
+            forged: Some(forged),
+        }
+    }
+
+    /// Notes that an attempt begins.
+    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
+        self.event(
+            scene,
+            "webhook.sent",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "ids": delivery.ids, "statuses": shown(&delivery.statuses)}),
+        );
+    }
+
+    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one.
+    /// Only 200 is success, as with Meta.
+    pub fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        passed_ms: u64,
+        how: &Attempted,
+    ) -> Option<u64> {
+        self.event(
+            scene,
+            "webhook.answered",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "status": how.status, "took_ms": how.took_ms, "error": how.error,
+                   "ids": delivery.ids, "statuses": shown(&delivery.statuses)}),
+        );
+        if how.status == 200 {
+            for wamid in &delivery.ids {
+                let place = self.by_wamid.get(wamid).copied();
+                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place)) {
+                    for status in &delivery.statuses {
+                        if !message.statuses.contains(status) {
+                            message.statuses.push(status);
+                        }
+                    }
+                }
+            }
+            self.pending = self.pending.saturating_sub(1);
+            return None;
+        }
+        let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, None);
+        let wait = wait.filter(|_| delivery.redeliver);
+        if wait.is_none() {
+            self.pending = self.pending.saturating_sub(1);
+            if delivery.redeliver {
+                self.given_up += 1;
+                let fields = json!({
+                    "delivery": delivery.id, "ids": delivery.ids, "attempts": attempt
+                });
+                self.event(scene, "webhook.given_up", fields);
+            }
+        }
+        wait
+    }
+
+    /// `GET /{phone-number-id}`.
+    #[must_use]
+    pub fn describe(&self) -> Answer {
+        let verified = if self.registered { "VERIFIED" } else { "NOT_VERIFIED" };
+        Answer::json(
+            200,
+            json!({
+                "id": self.id,
+                "display_phone_number": self.settings.display_phone_number,
+                "verified_name": self.settings.verified_name,
+                "quality_rating": "GREEN",
+                "code_verification_status": verified,
+            }),
+        )
+    }
+
+    /// `POST /{phone-number-id}/register`.
+    pub fn register(&mut self, scene: &mut Scene<'_>, bytes: &[u8]) -> Answer {
+        let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
+        let field = |name: &str| body.get(name).and_then(Value::as_str);
+        let error = if field("messaging_product").is_none() {
+            GraphError::required("messaging_product")
+        } else if field("messaging_product") != Some("whatsapp") {
+            GraphError::parameter("messaging_product", "must be one of {WHATSAPP}.")
+        } else if let Some(pin) = field("pin") {
+            let six = pin.len() == 6 && pin.chars().all(|c| c.is_ascii_digit());
+            if !six {
+                GraphError::parameter("pin", "must be exactly 6 digits.")
+            } else if self.settings.pin.as_deref().is_some_and(|expected| expected != pin) {
+                GraphError::numbered(133_005, None)
+            } else {
+                self.registered = true;
+                self.event(scene, "registered", Value::Null);
+                return Answer::json(200, json!({"success": true}));
+            }
+        } else {
+            GraphError::required("pin")
+        };
+        error.answer(&scene.ids.fbtrace())
+    }
+
+    /// Keeps a file and gives it an id.
+    pub fn add_media(&mut self, scene: &mut Scene<'_>, mime: &str, bytes: Bytes) -> String {
+        let id = scene.ids.media();
+        self.media.insert(id.clone(), Media { mime: mime.to_owned(), bytes });
+        id
+    }
+
+    /// `GET /{media-id}`: `base` is where the caller reaches the simulator.
+    pub fn media_info(&self, scene: &mut Scene<'_>, id: &str, base: &str) -> Answer {
+        let Some(media) = self.media.get(id) else {
+            return GraphError::no_object("GET", id).answer(&scene.ids.fbtrace());
+        };
+        let expires_s = scene.now_ms / 1000 + DOWNLOAD_S;
+        let hash = self.download_hash(id, expires_s);
+        Answer::json(
+            200,
+            json!({
+                "messaging_product": "whatsapp",
+                "url": format!("{base}/whatsapp_business/attachments/?mid={id}&ext={expires_s}&hash={hash}"),
+                "mime_type": media.mime,
+                "sha256": hex::encode(sha256(&media.bytes)),
+                "file_size": media.bytes.len(),
+                "id": id,
+            }),
+        )
+    }
+
+    fn download_hash(&self, id: &str, expires_s: i64) -> String {
+        let mut hash =
+            sign::hmac_hex(&self.settings.app_secret, format!("{id}.{expires_s}").as_bytes());
+        hash.truncate(24);
+        hash
+    }
+
+    /// Downloads a file: 404 once the URL is older than five minutes, or was never given out.
+    pub fn download(&self, scene: &mut Scene<'_>, id: &str, ext: &str, hash: &str) -> Answer {
+        let valid = ext.parse().is_ok_and(|expires_s: i64| {
+            expires_s * 1000 > scene.now_ms && self.download_hash(id, expires_s) == hash
+        });
+        match self.media.get(id).filter(|_| valid) {
+            Some(media) => Answer::Reply(Reply {
+                status: 200,
+                retry_after_s: None,
+                body: Body::File { mime: media.mime.clone(), bytes: media.bytes.clone() },
+                delay_ms: 0,
+            }),
+            None => GraphError::no_object("GET", id).with_status(404).answer(&scene.ids.fbtrace()),
+        }
+    }
+
+    /// The number's state in figures.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        json!({
+            "phone_number_id": self.id, "registered": self.registered,
+            "accepted": self.accepted.len(), "refused": self.refused,
+            "read_receipts": self.reads.len(), "pending_webhooks": self.pending,
+            "given_up": self.given_up, "faults": self.faults.remaining(),
+        })
+    }
+
+    /// The messages that Meta has taken.
+    #[must_use]
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+
+    /// The read receipts that Meta has taken.
+    #[must_use]
+    pub fn reads(&self) -> &[ReadReceipt] {
+        &self.reads
+    }
+}
+
+/// What the caller of an accepted send gets, and how the log calls it.
+fn accepted_answer(send: &Send, wamid: &str, fault: Option<&Fault>) -> (Answer, String) {
+    let ok = Answer::json(
+        200,
+        json!({
+            "messaging_product": "whatsapp",
+            "contacts": [{"input": send.input, "wa_id": send.wa_id}],
+            "messages": [{"id": wamid}],
+        }),
+    );
+    let Some(fault) = fault else { return (ok, "answered".into()) };
+    match fault.kind {
+        Kind::AcceptThenTimeOut => {
+            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
+        }
+        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
+        Kind::Status => {
+            let status = fault.status.unwrap_or(500);
+            let error = GraphError::numbered(131_000, None).with_status(status);
+            (error.answer("Afault"), format!("status_{status}"))
+        }
+        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
+        _ => (ok, "answered".into()),
+    }
+}
+
+/// What the caller gets for a fault that accepts nothing.
+fn fault_answer(fault: &Fault, fbtrace: &str) -> Answer {
+    match fault.kind {
+        Kind::RateLimited => {
+            let error = GraphError::numbered(fault.code.unwrap_or(130_429), None);
+            let error = error.with_status(fault.status.unwrap_or(429));
+            error.answer(fbtrace).retry_after(Some(fault.retry_after_s.unwrap_or(1)))
+        }
+        Kind::Error => {
+            let mut error =
+                GraphError::numbered(fault.code.unwrap_or(131_000), fault.description.clone());
+            error.status = fault.status.unwrap_or(error.status);
+            error.answer(fbtrace).retry_after(fault.retry_after_s)
+        }
+        Kind::Status => {
+            let error = GraphError::numbered(131_000, None);
+            let error = error.with_status(fault.status.unwrap_or(500));
+            error.answer(fbtrace).retry_after(fault.retry_after_s)
+        }
+        _ => Answer::HangUp { after_ms: 0 },
+    }
+}
+
+fn status_object(send: &Send, wamid: &str, status: &str, at_s: i64, failed: Option<i64>) -> Value {
+    let mut object = json!({
+        "id": wamid, "status": status, "timestamp": at_s.to_string(),
+        "recipient_id": send.wa_id,
+    });
+    let Some(fields) = object.as_object_mut() else { return object };
+    if let Some(opaque) = &send.opaque {
+        fields.insert("biz_opaque_callback_data".into(), json!(opaque));
+    }
+    if let Some(code) = failed {
+        fields.insert("errors".into(), json!([error::status_error(code)]));
+    } else if matches!(status, "sent" | "delivered") {
+        let category = if send.template.is_some() { "utility" } else { "service" };
+        let pricing = json!({
+            "billable": send.template.is_some(), "pricing_model": "PMP", "type": "regular",
+            "category": category,
+        });
+        fields.insert("pricing".into(), pricing);
+    }
+    object
+}
+
+fn signature(secret: &str, body: &[u8]) -> Vec<(&'static str, String)> {
+    vec![
+        ("x-hub-signature", format!("sha1={}", sign::hmac_sha1_hex(secret, body))),
+        ("x-hub-signature-256", format!("sha256={}", sign::hmac_hex(secret, body))),
+    ]
+}
+
+fn shown(statuses: &[&'static str]) -> Option<Value> {
+    (!statuses.is_empty()).then(|| json!(statuses))
+}
+
+fn messages_in(body: &Value) -> impl Iterator<Item = &Value> {
+    list(body.get("entry"))
+        .flat_map(|entry| list(entry.get("changes")))
+        .filter_map(|change| change.get("value"))
+        .flat_map(|value| list(value.get("messages")))
+}
+
+fn list(value: Option<&Value>) -> std::slice::Iter<'_, Value> {
+    value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter()
+}
+
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests;

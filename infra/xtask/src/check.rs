@@ -1,0 +1,174 @@
+//! Every check that a change must pass, in the order in which a failure is cheapest.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use crate::{
+    error::{Error, Result},
+    hub::{Hub, Start},
+    process, python, tail, workspace,
+};
+
+const CARGO_DENY: &str = "0.20.2";
+/// Far from the ports that a hub for hand use takes.
+const E2E_PORT_OFFSET: u16 = 1000;
+
+/// Runs them all. The first that fails ends it.
+pub(crate) fn run(fast: bool) -> Result<()> {
+    let begun = Instant::now();
+    step("cargo fmt", || cargo(&["fmt", "--all", "--check"]))?;
+    step("cargo clippy", || {
+        cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    })?;
+    step("cargo doc", document)?;
+    step("cargo deny", deny)?;
+    step("template", lint_template)?;
+    step("cargo test", || cargo(&["test", "--workspace", "--quiet"]))?;
+    if !fast {
+        step("end to end", end_to_end)?;
+    }
+    println!("All passed in {:.0} s.", begun.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("== {name}");
+    let begun = Instant::now();
+    check()?;
+    println!("== {name}: passed in {:.1} s", begun.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let name = format!("cargo {}", arguments.first().copied().unwrap_or_default());
+    process::run(
+        &name,
+        Command::new(workspace::cargo()).args(arguments).current_dir(workspace::root()),
+    )
+}
+
+fn document() -> Result<()> {
+    process::run(
+        "cargo doc",
+        Command::new(workspace::cargo())
+            .args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .current_dir(workspace::root()),
+    )
+}
+
+fn deny() -> Result<()> {
+    let program = cargo_deny()?;
+    process::run(
+        "cargo deny",
+        Command::new(program)
+            .args([
+                "--workspace",
+                "--all-features",
+                "--log-level",
+                "error",
+                "check",
+                "bans",
+                "licenses",
+                "sources",
+            ])
+            .current_dir(workspace::root()),
+    )
+}
+
+/// The pinned cargo-deny: the one on PATH, or one of our own.
+fn cargo_deny() -> Result<PathBuf> {
+    let folder = tools();
+    let own = folder.join("bin/cargo-deny");
+    let right = |program: &Path| {
+        process::output("cargo deny", Command::new(program).arg("--version"))
+            .is_ok_and(|version| version == format!("cargo-deny {CARGO_DENY}"))
+    };
+    for program in [Path::new("cargo-deny"), &own] {
+        if right(program) {
+            return Ok(program.to_owned());
+        }
+    }
+    println!("Installing cargo-deny {CARGO_DENY} into {} ...", folder.display());
+    process::run(
+        "cargo install cargo-deny",
+        Command::new(workspace::cargo())
+            .args([
+                "install",
+                "cargo-deny",
+                "--version",
+                CARGO_DENY,
+                "--locked",
+                "--force",
+                "--root",
+            ])
+            .arg(&folder),
+    )?;
+    Ok(own)
+}
+
+fn lint_template() -> Result<()> {
+    let requirements = workspace::root().join("infra/local/requirements-lint.txt");
+    let python = python::environment(&tools().join("venv"), &requirements)?;
+    let bin = python.parent().unwrap_or(&python);
+    let program = |name: &str| {
+        let mut command = Command::new(bin.join(name));
+        command
+            .current_dir(workspace::root())
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("SAM_CLI_TELEMETRY", "0");
+        command
+    };
+    process::run("sam validate", program("sam").args(["validate", "--lint"]))?;
+    process::run("cfn-lint", program("cfn-lint").args(["template.yaml", "infra/queue.yaml"]))
+}
+
+fn end_to_end() -> Result<()> {
+    let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?;
+    if hub.is_running() {
+        println!("Ending the hub of an earlier run.");
+        hub.stop()?;
+    }
+    let running = hub.start(Start { detach: false, fresh: true })?;
+    let tested = process::run(
+        "end to end tests",
+        Command::new(workspace::cargo())
+            .args(["test", "--package", "tests", "--features", "e2e", "--test", "e2e"])
+            .current_dir(workspace::root())
+            .envs(hub.environment()?)
+            .env("SWITCHBOARD_FOLDER", hub.folder())
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test"),
+    );
+    if let Some(running) = running {
+        running.stop()?;
+    }
+    tested.map_err(|error| {
+        let log = hub.functions_log();
+        println!("What the functions complained about last:");
+        for line in tail::last_troubles(&log, 40) {
+            println!("  {line}");
+        }
+        println!("All logs: {}", log.parent().unwrap_or(&log).display());
+        match error {
+            Error::Step { step, detail } => Error::step(step, format!("{detail}. See above")),
+            other => other,
+        }
+    })
+}
+
+fn tools() -> PathBuf {
+    workspace::target().join("tools")
+}

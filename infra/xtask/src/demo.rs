@@ -1,0 +1,343 @@
+//! Messages on their way, hop by hop, each with the time since the customer wrote.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Result},
+    http::Client,
+    hub::Hub,
+};
+
+const TENANT: &str = "demo";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Tells the story: a question and its answer on both channels, and two forgers who are turned away.
+pub(crate) fn run(hub: &Hub) -> Result<()> {
+    let stage = Stage::set_up(hub)?;
+    stage.whatsapp()?;
+    stage.telegram()
+}
+
+/// The hub, the simulated outsiders, and one tenant with an automation.
+struct Stage {
+    hub: Client,
+    tenant: Client,
+    simulator: Client,
+    simulator_url: String,
+    /// Tells this run's accounts from those of earlier ones.
+    run: u64,
+}
+
+impl Stage {
+    fn set_up(hub: &Hub) -> Result<Self> {
+        title("A tenant, its key, its automation");
+        let admin = Client::new(hub.url(), Some(hub.admin_key()?));
+        let simulator = Client::new(hub.simulator_url(), None);
+        let (status, answer) =
+            admin.send("POST", "/tenants", Some(&json!({"id": TENANT, "name": "Demo shop"})))?;
+        if status != 201 && status != 409 {
+            return Err(Error::Story(format!("the hub did not take a tenant: {status} {answer}")));
+        }
+        say(None, &format!("tenant {TENANT}"));
+
+        let keys = format!("/tenants/{TENANT}/keys");
+        let key =
+            text(&admin.post(&keys, &json!({"scopes": ["send", "read", "worker"]}))?, "/key")?;
+        say(None, "an API key for it");
+
+        let url = format!("{}/automation/{TENANT}", hub.simulator_url());
+        let automation = admin.put(
+            &format!("/tenants/{TENANT}/automation"),
+            &json!({"kind": "push", "url": url, "allow_private_network": true}),
+        )?;
+        simulator.put(
+            &format!("/_sim/automation/{TENANT}"),
+            &json!({
+                "secret": text(&automation, "/secret")?,
+                "reply": {"hub": hub.url(), "key": key, "prefix": "You said: "},
+            }),
+        )?;
+        say(None, &format!("an automation at {url}"));
+        Ok(Self {
+            tenant: Client::new(hub.url(), Some(key)),
+            hub: admin,
+            simulator,
+            simulator_url: hub.simulator_url(),
+            run: random()?,
+        })
+    }
+
+    fn whatsapp(&self) -> Result<()> {
+        title("WhatsApp");
+        let number = format!("1{:014}", self.run % 100_000_000_000_000);
+        let token = format!("EAAG-demo-{}", self.run);
+        let secret = format!("demo-app-secret-{}", self.run);
+        let verify = format!("demo-verify-{}", self.run);
+        let integration = self.hub.post(
+            "/integrations",
+            &json!({
+                "tenant": TENANT,
+                "provider": "whatsapp",
+                "settings": {"phone_number_id": number, "base_url": self.simulator_url},
+                "credentials": {
+                    "WHATSAPP_ACCESS_TOKEN": token,
+                    "WHATSAPP_APP_SECRET": secret,
+                    "WHATSAPP_WEBHOOK_VERIFY_TOKEN": verify,
+                },
+            }),
+        )?;
+        let account = format!("/_sim/whatsapp/{number}");
+        self.simulator.put(
+            &account,
+            &json!({
+                "token": token,
+                "app_secret": secret,
+                "verify_token": verify,
+                "hub_url": text(&integration, "/webhook_url")?,
+            }),
+        )?;
+        say(None, &format!("integration {} for the number {number}", text(&integration, "/id")?));
+        self.hub
+            .post(&format!("/integrations/{}/verify", text(&integration, "/id")?), &json!({}))?;
+        say(None, "the hub has checked its credentials with WhatsApp");
+        let handshake = self.simulator.post(&format!("{account}/handshake"), &json!({}))?;
+        expect(handshake.pointer("/ok") == Some(&Value::Bool(true)), || {
+            format!("the handshake failed: {handshake}")
+        })?;
+        say(None, "WhatsApp has checked the hub's webhook");
+
+        let mut story = self.begin()?;
+        self.simulator.post(
+            &format!("{account}/customer-writes"),
+            &json!({"from": "16505551234", "name": "Sheena Nelson", "text": "Are you open today?", "wait": false}),
+        )?;
+        let message =
+            story.follow("whatsapp", &number, |seen| seen.reply.is_some() && seen.has("read"))?;
+        self.conclude(&message, &["read"])?;
+        self.forged(&account)
+    }
+
+    fn telegram(&self) -> Result<()> {
+        title("Telegram");
+        let bot = (self.run % 10_000_000_000).to_string();
+        let token = format!("{bot}:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw");
+        let account = format!("/_sim/telegram/{bot}");
+        self.simulator.put(&account, &json!({"token": token}))?;
+        let integration = self.hub.post(
+            "/integrations",
+            &json!({
+                "tenant": TENANT,
+                "provider": "telegram",
+                "settings": {"base_url": self.simulator_url},
+                "credentials": {"TELEGRAM_BOT_TOKEN": token},
+            }),
+        )?;
+        let id = text(&integration, "/id")?;
+        say(None, &format!("integration {id} for the bot {bot}"));
+        self.hub.post(&format!("/integrations/{id}/register"), &json!({}))?;
+        say(None, "the hub has set its webhook at Telegram");
+
+        let mut story = self.begin()?;
+        self.simulator.post(
+            &format!("{account}/customer-writes"),
+            &json!({"chat_id": 1_111_111, "name": "Sheena", "text": "And tomorrow?", "wait": false}),
+        )?;
+        let message =
+            story.follow("telegram", &bot, |seen| seen.reply.is_some() && seen.accepted)?;
+        self.conclude(&message, &["sent", "accepted"])?;
+        self.forged(&account)
+    }
+
+    /// A webhook whose signature or secret is wrong.
+    fn forged(&self, account: &str) -> Result<()> {
+        let begun = Instant::now();
+        let answer = self.simulator.post(
+            &format!("{account}/forge"),
+            &json!({"kind": "wrong_secret", "text": "I am not who I say"}),
+        )?;
+        let status = answer.pointer("/webhook_status").and_then(Value::as_u64).unwrap_or_default();
+        expect((400..500).contains(&status), || format!("a forged webhook was answered {status}"))?;
+        say(Some(begun.elapsed()), &format!("a forged webhook is refused: {status}"));
+        Ok(())
+    }
+
+    /// What the hub itself says about the answer, once it knows that it came to one of `statuses`.
+    fn conclude(&self, message: &str, statuses: &[&str]) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let told = self.tenant.get(&format!("/messages/{message}"))?;
+            let history: Vec<&str> = told
+                .pointer("/history")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| entry.pointer("/status").and_then(Value::as_str))
+                .collect();
+            if history.iter().any(|status| statuses.contains(status)) {
+                say(None, &format!("the hub on {message}: {}", history.join(", ")));
+                return Ok(());
+            }
+            expect(Instant::now() < deadline, || {
+                format!("the hub never knew that {message} was {}: {told}", statuses.join(" or "))
+            })?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Begins to listen to what the simulator sees.
+    fn begin(&self) -> Result<Story<'_>> {
+        let health = self.simulator.get("/_sim/health")?;
+        let since = health.pointer("/last_seq").and_then(Value::as_u64).unwrap_or_default();
+        Ok(Story { simulator: &self.simulator, since, begun_at: None })
+    }
+}
+
+/// What the simulator sees, told as it happens.
+struct Story<'a> {
+    simulator: &'a Client,
+    since: u64,
+    /// When the customer wrote, by the simulator's clock.
+    begun_at: Option<u64>,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Seen {
+    /// The hub's id of the answer.
+    reply: Option<String>,
+    /// Whether the provider took the answer.
+    accepted: bool,
+    /// The statuses that the hub has acknowledged.
+    statuses: Vec<String>,
+}
+
+impl Seen {
+    fn has(&self, status: &str) -> bool {
+        self.statuses.iter().any(|seen| seen == status)
+    }
+}
+
+impl Story<'_> {
+    /// Tells every hop until `done`. Returns the hub's id of the answer.
+    fn follow(
+        &mut self,
+        provider: &str,
+        account: &str,
+        done: impl Fn(&Seen) -> bool,
+    ) -> Result<String> {
+        let mut seen = Seen::default();
+        let deadline = Instant::now() + PATIENCE;
+        while !done(&seen) {
+            expect(Instant::now() < deadline, || {
+                format!(
+                    "after {} s nothing more happened. The functions' log says why",
+                    PATIENCE.as_secs()
+                )
+            })?;
+            let news =
+                self.simulator.get(&format!("/_sim/log?since={}&wait_ms=1000", self.since))?;
+            self.since = news.pointer("/next").and_then(Value::as_u64).unwrap_or(self.since);
+            for event in news.pointer("/events").and_then(Value::as_array).into_iter().flatten() {
+                self.tell(event, provider, account, &mut seen);
+            }
+        }
+        seen.reply.ok_or_else(|| Error::Story("the automation did not reply".to_owned()))
+    }
+
+    fn tell(&mut self, event: &Value, provider: &str, account: &str, seen: &mut Seen) {
+        let field = |name: &str| match event.get(name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        let (source, kind, name) = (field("source"), field("kind"), field("name"));
+        if !((source == provider && name == account) || (source == "automation" && name == TENANT))
+        {
+            return;
+        }
+        let at = event.get("at_ms").and_then(Value::as_u64).unwrap_or_default();
+        if kind == "customer.wrote" {
+            self.begun_at = Some(at);
+        }
+        let channel = if provider == "whatsapp" { "WhatsApp" } else { "Telegram" };
+        let took = event.get("took_ms").and_then(Value::as_u64).unwrap_or_default();
+        let (from, to, what) = match (source.as_str(), kind.as_str()) {
+            ("automation", "delivery") => {
+                let verified =
+                    if field("verified") == "true" { "its signature is right" } else { "REFUSED" };
+                ("hub", "automation", format!("{}, {verified}", field("type")))
+            }
+            ("automation", "reply") => {
+                seen.reply = event.get("message_id").and_then(Value::as_str).map(str::to_owned);
+                (
+                    "automation",
+                    "hub",
+                    format!("replies: {} {}", field("status"), field("message_id")),
+                )
+            }
+            (_, "customer.wrote") => ("customer", channel, format!("\"{}\"", field("text"))),
+            (_, "webhook.answered") => {
+                let statuses = event.get("statuses").and_then(Value::as_array);
+                let told: Vec<String> = statuses
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect();
+                let what = if told.is_empty() { "the message".to_owned() } else { told.join(", ") };
+                if field("status") == "200" {
+                    seen.statuses.extend(told);
+                }
+                (channel, "hub", format!("{what}: {} within {took} ms", field("status")))
+            }
+            (_, "send.accepted") => {
+                seen.accepted = true;
+                ("hub", channel, format!("\"{}\"", field("text")))
+            }
+            (_, "send.refused") => {
+                let reason =
+                    format!("{} {}{}", field("status"), field("detail"), field("description"));
+                ("hub", channel, format!("REFUSED: {reason}"))
+            }
+            _ => return,
+        };
+        let elapsed = Duration::from_millis(at.saturating_sub(self.begun_at.unwrap_or(at)));
+        say(Some(elapsed), &format!("{from:>10} -> {to:<10}  {what}"));
+    }
+}
+
+fn title(text: &str) {
+    println!("\n{text}");
+}
+
+fn say(elapsed: Option<Duration>, line: &str) {
+    match elapsed {
+        Some(elapsed) => println!("  {:>7.3} s  {line}", elapsed.as_secs_f32()),
+        None => println!("             {line}"),
+    }
+}
+
+fn text(answer: &Value, pointer: &str) -> Result<String> {
+    let found = answer.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    found.ok_or_else(|| Error::Story(format!("{pointer} is missing in {answer}")))
+}
+
+fn expect(holds: bool, or: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Story(or())) }
+}
+
+fn random() -> Result<u64> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 8];
+    File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(Error::file(source))?;
+    Ok(u64::from_le_bytes(bytes))
+}

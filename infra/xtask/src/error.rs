@@ -1,0 +1,44 @@
+//! Why a command ended. Each is one line that says what to do, where that is known.
+
+use std::path::{Path, PathBuf};
+
+/// The result of a step.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Why a command ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{program} was not found. {remedy}")]
+    Missing { program: String, remedy: &'static str },
+    #[error("{step} failed: {detail}")]
+    Step { step: String, detail: String },
+    #[error(
+        "port {port} ({what}) is in use. End what listens there, or choose other ports: --port-offset 100"
+    )]
+    PortInUse { port: u16, what: &'static str },
+    #[error("the hub does not run here ({}). `cargo xtask up` starts it", .0.display())]
+    NotRunning(PathBuf),
+    #[error("{what} ended by itself. Its log: {}", log.display())]
+    Ended { what: &'static str, log: PathBuf },
+    #[error("{what} did not answer within {seconds} s. Its log: {}", log.display())]
+    Silent { what: &'static str, seconds: u64, log: PathBuf },
+    #[error("{method} {url} failed: {detail}")]
+    Http { method: &'static str, url: String, detail: String },
+    #[error("the demo stopped: {0}")]
+    Story(String),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        |source| Self::File { path, source }
+    }
+
+    pub(crate) fn step(step: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Step { step: step.into(), detail: detail.into() }
+    }
+}

@@ -1,0 +1,87 @@
+//! JSON over HTTP, to the hub and to the simulator.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// A server that speaks JSON.
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    base: String,
+    key: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn new(base: impl Into<String>, key: Option<String>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(40)))
+            // A proxy of the machine cannot reach this machine's own loopback.
+            .proxy(None)
+            .build();
+        Self { agent: config.into(), base: base.into(), key }
+    }
+
+    /// Whether `path` answers 200.
+    pub(crate) fn is_up(&self, path: &str) -> bool {
+        self.agent
+            .get(format!("{}{path}", self.base))
+            .call()
+            .is_ok_and(|response| response.status() == 200)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        self.send("GET", path, None)
+            .and_then(|(status, answer)| self.accepted("GET", path, status, answer))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send("POST", path, Some(body))
+            .and_then(|(status, answer)| self.accepted("POST", path, status, answer))
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.send("PUT", path, Some(body))
+            .and_then(|(status, answer)| self.accepted("PUT", path, status, answer))
+    }
+
+    /// Any answer, with its status.
+    pub(crate) fn send(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value)> {
+        let url = format!("{}{path}", self.base);
+        let failed = |detail: String| Error::Http { method, url: url.clone(), detail };
+        let mut request = ureq::http::Request::builder().method(method).uri(&url);
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(body).map_err(|error| failed(error.to_string()))?;
+        let mut response = self.agent.run(request).map_err(|error| failed(error.to_string()))?;
+        let text =
+            response.body_mut().read_to_string().map_err(|error| failed(error.to_string()))?;
+        Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
+    }
+
+    fn accepted(
+        &self,
+        method: &'static str,
+        path: &str,
+        status: u16,
+        answer: Value,
+    ) -> Result<Value> {
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        let url = format!("{}{path}", self.base);
+        Err(Error::Http { method, url, detail: format!("{status} {answer}") })
+    }
+}

@@ -1,0 +1,405 @@
+//! A hub on this machine: the local cloud with the deployed stack, and the simulated providers.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{Read, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    error::{Error, Result},
+    http::Client,
+    process::{self, Daemon},
+    python,
+    tail::Tail,
+    workspace,
+};
+
+const CLOUD_PORT: u16 = 4566;
+const FRONT_PORT: u16 = 8787;
+const SIMULATOR_PORT: u16 = 8788;
+
+/// A hub, running or not.
+pub(crate) struct Hub {
+    folder: PathBuf,
+    offset: u16,
+    release: bool,
+}
+
+/// How to start.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    /// Let the hub outlive this command.
+    pub(crate) detach: bool,
+    /// Forget what earlier runs kept.
+    pub(crate) fresh: bool,
+}
+
+impl Start {
+    /// The process that the hub ends with.
+    fn owner(self) -> Option<u32> {
+        (!self.detach).then(std::process::id)
+    }
+}
+
+/// A hub that this command started and that ends with it.
+pub(crate) struct Running<'a> {
+    hub: &'a Hub,
+}
+
+impl Hub {
+    /// The hub of this checkout, or one beside it with `offset` added to every port.
+    pub(crate) fn at_offset(offset: u16, release: bool) -> Result<Self> {
+        let name = if offset == 0 { "local".to_owned() } else { format!("local-{offset}") };
+        Self::named(&name, offset, release)
+    }
+
+    /// A hub that keeps its things in `target/<name>`.
+    pub(crate) fn named(name: &str, offset: u16, release: bool) -> Result<Self> {
+        if offset == 1 || SIMULATOR_PORT.checked_add(offset).is_none() {
+            return Err(Error::step(
+                "--port-offset",
+                "choose 2 or more, and no more than fits a port number",
+            ));
+        }
+        Ok(Self { folder: workspace::target().join(name), offset, release })
+    }
+
+    /// Where it keeps its things.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The hub's address.
+    pub(crate) fn url(&self) -> String {
+        local_url(FRONT_PORT + self.offset)
+    }
+
+    /// The address of the simulated providers.
+    pub(crate) fn simulator_url(&self) -> String {
+        local_url(SIMULATOR_PORT + self.offset)
+    }
+
+    fn cloud_url(&self) -> String {
+        local_url(CLOUD_PORT + self.offset)
+    }
+
+    /// What the functions print.
+    pub(crate) fn functions_log(&self) -> PathBuf {
+        self.folder.join("logs/functions.log")
+    }
+
+    /// The key of the platform itself.
+    pub(crate) fn admin_key(&self) -> Result<String> {
+        workspace::read(&self.admin_key_file()).map(|key| key.trim().to_owned())
+    }
+
+    fn admin_key_file(&self) -> PathBuf {
+        self.folder.join("admin-key")
+    }
+
+    /// What a program needs to know to use this hub.
+    pub(crate) fn environment(&self) -> Result<[(&'static str, String); 5]> {
+        Ok([
+            ("SWITCHBOARD_URL", self.url()),
+            ("SWITCHBOARD_ADMIN_KEY", self.admin_key()?),
+            ("SIMULATOR_URL", self.simulator_url()),
+            ("AWS_ENDPOINT_URL", self.cloud_url()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ])
+    }
+
+    fn cloud(&self) -> Daemon {
+        Daemon {
+            what: "the local cloud",
+            mark: "ministack_server.py",
+            pid_file: self.folder.join("cloud.pid"),
+            log: self.folder.join("logs/cloud.log"),
+        }
+    }
+
+    fn simulator(&self) -> Daemon {
+        Daemon {
+            what: "the simulator",
+            mark: "simulator",
+            pid_file: self.folder.join("simulator.pid"),
+            log: self.folder.join("logs/simulator.log"),
+        }
+    }
+
+    /// Builds, starts what does not run, and deploys what has changed.
+    ///
+    /// Returns nothing when the hub ran before: then it is not this command's to end.
+    pub(crate) fn start(&self, how: Start) -> Result<Option<Running<'_>>> {
+        let begun = Instant::now();
+        self.cloud().settle()?;
+        self.simulator().settle()?;
+        let was_running = self.cloud().pid().is_some();
+        if was_running && how.fresh {
+            return Err(Error::step(
+                "--fresh",
+                "a hub is running. End it first: Ctrl-C, or cargo xtask down",
+            ));
+        }
+        if !was_running {
+            self.check_ports()?;
+        }
+        if how.fresh {
+            self.forget()?;
+        }
+        let python = python::environment(
+            &workspace::target().join("local/venv"),
+            &local("requirements.txt"),
+        )?;
+        self.build()?;
+        // From here on a failure must leave nothing running that was not running before.
+        let running = Running { hub: self };
+        let started = self.start_all(&python, how, was_running);
+        if let Err(error) = started {
+            if !was_running {
+                running.stop()?;
+            }
+            return Err(error);
+        }
+        println!("Ready after {:.1} s.", begun.elapsed().as_secs_f32());
+        Ok((!was_running && !how.detach).then_some(running))
+    }
+
+    fn start_all(&self, python: &Path, how: Start, was_running: bool) -> Result<()> {
+        if was_running {
+            println!("The hub is running already.");
+        } else {
+            self.start_cloud(python, how)?;
+        }
+        self.deploy(python)?;
+        self.start_simulator(python, how)?;
+        self.write_environment()
+    }
+
+    fn check_ports(&self) -> Result<()> {
+        for (port, what) in [
+            (CLOUD_PORT, "the local cloud"),
+            (FRONT_PORT, "the hub"),
+            (SIMULATOR_PORT, "the simulated providers"),
+        ] {
+            let port = port + self.offset;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+                .map_err(|_| Error::PortInUse { port, what })?;
+        }
+        Ok(())
+    }
+
+    fn forget(&self) -> Result<()> {
+        for name in ["state", "logs", "code", "admin-key", "api-id", "outputs.json", "env"] {
+            workspace::remove(&self.folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn build(&self) -> Result<()> {
+        let mut command = Command::new(workspace::cargo());
+        command
+            .args(["build", "--workspace", "--bins", "--exclude", "xtask"])
+            .current_dir(workspace::root());
+        if self.release {
+            command.arg("--release");
+        }
+        process::run("cargo build", &mut command)
+    }
+
+    fn binaries(&self) -> PathBuf {
+        workspace::target().join(if self.release { "release" } else { "debug" })
+    }
+
+    fn start_cloud(&self, python: &Path, how: Start) -> Result<()> {
+        let mut command = self.guarded(python, how);
+        command
+            .arg(python)
+            .arg(local("ministack_server.py"))
+            .args(["--port", &(CLOUD_PORT + self.offset).to_string()])
+            .args(["--front-port", &(FRONT_PORT + self.offset).to_string()])
+            .arg("--folder")
+            .arg(&self.folder);
+        let cloud = self.cloud();
+        cloud.start(&mut command, how.owner())?;
+        let client = Client::new(self.cloud_url(), None);
+        cloud.wait(30, || client.is_up("/_ministack/health"))
+    }
+
+    fn deploy(&self, python: &Path) -> Result<()> {
+        self.make_admin_key()?;
+        let done = process::output(
+            "deployment",
+            Command::new(python)
+                .arg(local("deploy.py"))
+                .args(["--endpoint", &self.cloud_url()])
+                .arg("--template")
+                .arg(workspace::root().join("template.yaml"))
+                .arg("--binaries")
+                .arg(self.binaries())
+                .arg("--folder")
+                .arg(&self.folder)
+                .args(["--parameter", "Stage=local"])
+                .args(["--parameter", &format!("AdminKey=@{}", self.admin_key_file().display())])
+                .args(["--parameter", &format!("PublicBaseUrl={}", self.url())]),
+        )?;
+        println!("Deployed: {done}.");
+        Ok(())
+    }
+
+    fn start_simulator(&self, python: &Path, how: Start) -> Result<()> {
+        let simulator = self.simulator();
+        let binary = self.binaries().join("simulator");
+        if simulator.pid().is_some() {
+            if !is_newer(&binary, &simulator.pid_file) {
+                return Ok(());
+            }
+            println!("The simulator has changed and starts anew.");
+            simulator.stop()?;
+        }
+        let mut command = self.guarded(python, how);
+        command
+            .arg(&binary)
+            .args(["--listen", &format!("127.0.0.1:{}", SIMULATOR_PORT + self.offset)]);
+        simulator.start(&mut command, how.owner())?;
+        let client = Client::new(self.simulator_url(), None);
+        simulator.wait(10, || client.is_up("/_sim/health"))
+    }
+
+    /// A program in its own session, which ends with this command unless it is to be left running.
+    fn guarded(&self, python: &Path, how: Start) -> Command {
+        let mut command = Command::new(python);
+        command.arg(local("guard.py")).current_dir(&self.folder);
+        if let Some(owner) = how.owner() {
+            command.args(["--parent", &owner.to_string()]);
+        }
+        command
+    }
+
+    fn make_admin_key(&self) -> Result<()> {
+        let path = self.admin_key_file();
+        if path.exists() {
+            return Ok(());
+        }
+        let mut random = [0_u8; 24];
+        let source = Path::new("/dev/urandom");
+        File::open(source)
+            .and_then(|mut file| file.read_exact(&mut random))
+            .map_err(Error::file(source))?;
+        let mut key = String::from("local-");
+        for byte in random {
+            write!(key, "{byte:02x}")
+                .map_err(|error| Error::step("admin key", error.to_string()))?;
+        }
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(key.as_bytes()))
+            .map_err(Error::file(&path))
+    }
+
+    fn environment_file(&self) -> PathBuf {
+        self.folder.join("env")
+    }
+
+    fn write_environment(&self) -> Result<()> {
+        let mut lines = String::new();
+        for (name, value) in self.environment()? {
+            writeln!(lines, "{name}={value}")
+                .map_err(|error| Error::step("env", error.to_string()))?;
+        }
+        workspace::write(&self.environment_file(), &lines)
+    }
+
+    /// Says where everything is.
+    pub(crate) fn introduce(&self) {
+        println!("  hub              {}", self.url());
+        println!("  providers        {} (simulated)", self.simulator_url());
+        println!("  AWS              {}", self.cloud_url());
+        println!("  for your shell   set -a; . {}; set +a", self.environment_file().display());
+        println!("  functions' log   {}", self.functions_log().display());
+    }
+
+    /// Whether it runs, started by whichever command.
+    pub(crate) fn is_running(&self) -> bool {
+        self.cloud().pid().is_some() || self.simulator().pid().is_some()
+    }
+
+    /// Ends a hub that was left running. Its data stays.
+    pub(crate) fn stop(&self) -> Result<()> {
+        if !self.is_running() {
+            return Err(Error::NotRunning(self.folder.clone()));
+        }
+        Running { hub: self }.stop()?;
+        println!("Ended. Its data stays in {}.", self.folder.display());
+        Ok(())
+    }
+}
+
+impl Running<'_> {
+    /// Ends the hub. Its data stays.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.hub.simulator().stop()?;
+        self.hub.cloud().stop()
+    }
+
+    /// Shows what goes wrong in the functions until somebody ends this command.
+    pub(crate) fn stay(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ended = runtime.block_on(self.watch());
+        println!("Ending ...");
+        self.stop()?;
+        ended
+    }
+
+    async fn watch(&self) -> Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut tail = Tail::new(&self.hub.functions_log());
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = hangup.recv() => return Ok(()),
+                () = tokio::time::sleep(Duration::from_millis(300)) => {}
+            }
+            for line in tail.troubles() {
+                println!("{line}");
+            }
+            for daemon in [self.hub.cloud(), self.hub.simulator()] {
+                // `down` in another terminal takes the pid file away.
+                if daemon.pid().is_none() {
+                    return if daemon.pid_file.exists() {
+                        Err(Error::Ended { what: daemon.what, log: daemon.log })
+                    } else {
+                        Ok(())
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn local_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// A file of the local cloud's glue.
+fn local(name: &str) -> PathBuf {
+    workspace::root().join("infra/local").join(name)
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    changed(file) > changed(than)
+}

@@ -1,0 +1,181 @@
+//! Programs: run to their end, or kept running.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Result},
+    workspace,
+};
+
+const POLL: Duration = Duration::from_millis(50);
+/// Saving the local cloud's data takes a second; a loaded machine takes its time.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs a program to its end. Its output goes to the terminal.
+pub(crate) fn run(step: &str, command: &mut Command) -> Result<()> {
+    let status =
+        command.stdin(Stdio::null()).status().map_err(|error| cannot_start(command, &error))?;
+    if status.success() { Ok(()) } else { Err(Error::step(step, status.to_string())) }
+}
+
+/// Runs a program to its end and returns what it printed. A failure carries its last line.
+pub(crate) fn output(step: &str, command: &mut Command) -> Result<String> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
+    let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let detail = last_line(&complaint)
+        .or_else(|| last_line(&printed))
+        .map_or_else(|| output.status.to_string(), str::to_owned);
+    Err(Error::step(step, detail))
+}
+
+/// The last line that says something.
+pub(crate) fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> Error {
+    let program = command.get_program().to_string_lossy().into_owned();
+    if error.kind() == ErrorKind::NotFound {
+        Error::Missing { program, remedy: "Install it, or put it on PATH." }
+    } else {
+        Error::step(program, error.to_string())
+    }
+}
+
+/// A program in the background that a file remembers.
+pub(crate) struct Daemon {
+    /// What messages call it.
+    pub(crate) what: &'static str,
+    /// A part of its command line, so that a reused process id is not taken for it.
+    pub(crate) mark: &'static str,
+    pub(crate) pid_file: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl Daemon {
+    /// Its process id, if it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        let (pid, _) = self.remembered()?;
+        command_line(pid)?.contains(self.mark).then_some(pid)
+    }
+
+    /// What the file says: its process id, and that of the command it ends with.
+    fn remembered(&self) -> Option<(u32, Option<u32>)> {
+        let content = fs::read_to_string(&self.pid_file).ok()?;
+        let mut ids = content.split_whitespace().map(str::parse);
+        Some((ids.next()?.ok()?, ids.next().and_then(std::result::Result::ok)))
+    }
+
+    /// Waits for its end if the command that it ends with is gone.
+    pub(crate) fn settle(&self) -> Result<()> {
+        if let Some((_, Some(owner))) = self.remembered()
+            && command_line(owner).is_none()
+        {
+            let deadline = Instant::now() + GRACE;
+            while self.pid().is_some() && Instant::now() < deadline {
+                sleep(POLL);
+            }
+            self.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Starts it. `command` is what [`Daemon::pid`] will find, and its output goes to the log.
+    /// With an `owner` it is expected to end when that process does.
+    pub(crate) fn start(&self, command: &mut Command, owner: Option<u32>) -> Result<()> {
+        workspace::write(&self.log, "")?;
+        let log = fs::File::create(&self.log).map_err(Error::file(&self.log))?;
+        let copy = log.try_clone()?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy)
+            .spawn()
+            .map_err(|error| cannot_start(command, &error))?;
+        let owner = owner.map(|owner| format!(" {owner}")).unwrap_or_default();
+        workspace::write(&self.pid_file, &format!("{}{owner}\n", child.id()))
+    }
+
+    /// Waits until `ready` says so.
+    pub(crate) fn wait(&self, seconds: u64, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < deadline {
+            if ready() {
+                return Ok(());
+            }
+            if self.is_gone() {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(match last_line(&log) {
+                    Some(line) => Error::step(self.what, line),
+                    None => Error::Ended { what: self.what, log: self.log.clone() },
+                });
+            }
+            sleep(POLL);
+        }
+        Err(Error::Silent { what: self.what, seconds, log: self.log.clone() })
+    }
+
+    /// Whether it has ended. A process that becomes another program has no command line for a moment.
+    fn is_gone(&self) -> bool {
+        self.pid().is_none() && {
+            sleep(4 * POLL);
+            self.pid().is_none()
+        }
+    }
+
+    /// Ends it. It is given time to save its data.
+    pub(crate) fn stop(&self) -> Result<()> {
+        if let Some(pid) = self.remembered().map(|(pid, _)| pid)
+            && !self.is_gone()
+        {
+            signal("TERM", pid)?;
+            let deadline = Instant::now() + GRACE;
+            while self.pid().is_some() {
+                if Instant::now() > deadline {
+                    signal("KILL", pid)?;
+                    break;
+                }
+                sleep(POLL);
+            }
+        }
+        workspace::remove(&self.pid_file)
+    }
+}
+
+fn signal(name: &str, pid: u32) -> Result<()> {
+    // The shell's own command: a small image has no program for it.
+    let sent = output(
+        "kill",
+        Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]),
+    );
+    match sent {
+        Err(error) if command_line(pid).is_some() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The command line of a process that runs and has not ended.
+fn command_line(pid: u32) -> Option<String> {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let line = match fs::read(proc.join("cmdline")) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).replace('\0', " "),
+        Err(_) if Path::new("/proc/self").exists() => return None,
+        Err(_) => {
+            output("ps", Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()])).ok()?
+        }
+    };
+    // A process that has ended and was not waited for yet has no command line.
+    (!line.trim().is_empty()).then_some(line)
+}

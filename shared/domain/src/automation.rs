@@ -1,0 +1,217 @@
+//! The tenant's own program, which is told what happens and answers through the API.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conversation::Conversation;
+use crate::{DeliveryId, Message, TenantId};
+
+/// How a tenant's automation is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Automation {
+    /// It is not told.
+    #[default]
+    None,
+    /// By an outgoing webhook.
+    Push(Push),
+}
+
+/// An outgoing webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// Where it goes.
+    pub url: String,
+    /// Whether `url` may lead into a private network.
+    pub allow_private_network: bool,
+    /// Grows with each new signing secret, so that a cached one is known to be old.
+    pub secret_version: u32,
+    /// Set once the receiver answered 410 Gone: it is not told until it is set up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// What an automation is told.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Notice {
+    /// Version of the shape in queues and table.
+    #[serde(rename = "type")]
+    pub kind: NoticeKind,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// What happened.
+    pub data: NoticeData,
+}
+
+/// The kinds of notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NoticeKind {
+    /// A person wrote.
+    #[serde(rename = "message.received")]
+    MessageReceived,
+    /// A message we sent moved on.
+    #[serde(rename = "message.status")]
+    MessageStatus,
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NoticeData {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The message, as `GET /messages/{id}` shows it.
+    pub message: Message,
+    /// Its conversation. Not part of a status notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Conversation>,
+}
+
+impl NoticeData {
+    /// The notice's id: the same however often the event behind it arrives.
+    #[must_use]
+    pub fn delivery_id(&self, kind: NoticeKind) -> DeliveryId {
+        let message = self.message.id.to_string();
+        let status = match kind {
+            NoticeKind::MessageReceived => "received",
+            NoticeKind::MessageStatus => self.message.status.as_str(),
+        };
+        DeliveryId::derived(&[self.tenant.as_str(), &message, status])
+    }
+}
+
+/// The waits before each attempt after the first, as Standard Webhooks suggests.
+///
+/// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
+const SCHEDULE: [Duration; 9] = [
+    Duration::from_secs(5),
+    Duration::from_mins(5),
+    Duration::from_mins(30),
+    Duration::from_hours(2),
+    Duration::from_hours(5),
+    Duration::from_hours(10),
+    Duration::from_hours(14),
+    Duration::from_hours(20),
+    Duration::from_hours(24),
+];
+
+/// How long to wait after failed attempt number `attempt` (from 1); `None` after the last.
+///
+/// Up to a tenth is added by `jitter` (uniform in `0.0..1.0`), so that receivers that failed
+/// together are not asked together. A longer `retry_after` is honoured, up to a day.
+#[must_use]
+pub fn next_attempt(attempt: u32, jitter: f64, retry_after: Option<Duration>) -> Option<Duration> {
+    let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
+    let wait = SCHEDULE.get(index)?.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
+    Some(wait.max(retry_after.unwrap_or_default().min(Duration::from_hours(24))))
+}
+
+/// What the receiver's answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has it.
+    Taken,
+    /// It wants no more, ever.
+    Gone,
+    /// It has it not; try again, no sooner than it asked.
+    Later(Option<Duration>),
+}
+
+/// Reads the receiver's HTTP status.
+#[must_use]
+pub fn read_answer(status: u16, retry_after: Option<Duration>) -> Answer {
+    match status {
+        200..=299 => Answer::Taken,
+        410 => Answer::Gone,
+        _ => Answer::Later(retry_after),
+    }
+}
+
+/// Whether the hub may call this address for a tenant who did not allow private networks:
+/// only addresses of the public internet.
+///
+/// Loopback, private, link-local (with the cloud's metadata service), carrier-grade NAT,
+/// documentation, multicast and reserved ranges are refused:
+/// <https://www.iana.org/assignments/iana-ipv4-special-registry/>.
+#[must_use]
+pub fn is_public(address: std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 192 && b == 88 && c == 99)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        std::net::IpAddr::V6(v6) => {
+            // An IPv4 address in IPv6 clothes is judged as what it is.
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return is_public(std::net::IpAddr::V4(v4));
+            }
+            // Global unicast is 2000::/3; of it, Teredo, ORCHID, documentation and 6to4
+            // (which carries an IPv4 address) are not.
+            let [a, b, ..] = v6.segments();
+            (0x2000..0x4000).contains(&a)
+                && !(a == 0x2001 && (b < 0x200 || b == 0xdb8))
+                && a != 0x2002
+                && a != 0x3fff
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_ends_after_ten_attempts() {
+        assert_eq!(next_attempt(1, 0.0, None), Some(Duration::from_secs(5)));
+        assert_eq!(next_attempt(3, 0.0, None), Some(Duration::from_mins(30)));
+        assert_eq!(next_attempt(9, 0.0, None), Some(Duration::from_hours(24)));
+        assert_eq!(next_attempt(10, 0.0, None), None);
+    }
+
+    #[test]
+    fn a_longer_retry_after_is_honoured_and_jitter_only_adds() {
+        let minute = Some(Duration::from_mins(1));
+        assert_eq!(next_attempt(1, 0.0, minute), minute);
+        assert_eq!(next_attempt(2, 1.0, minute), Some(Duration::from_secs(330)));
+    }
+
+    #[test]
+    fn addresses_inside_the_house_are_not_public() {
+        for inside in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "255.255.255.255",
+            "::1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::",
+            "2002:a00:1::",
+            "64:ff9b::a00:1",
+        ] {
+            assert!(!is_public(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["1.1.1.1", "93.184.216.34", "2606:4700::1111"] {
+            assert!(is_public(outside.parse().unwrap()), "{outside}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a provider tells us, in the hub's own words.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::content::Content;
+use crate::conversation::Parties;
+use crate::message::Status;
+use crate::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
+
+/// One thing that happened, as a provider's parser reads it: no tenant yet.
+#[derive(Clone, Debug)]
+pub struct ParsedEvent {
+    /// The account it happened to, as the provider names it.
+    pub account: String,
+    /// Equal across the provider's redeliveries, unique within provider and account.
+    pub id: String,
+    /// When, by the provider's clock.
+    pub occurred_at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// The part of the body it was read from, byte for byte.
+    pub raw: Box<RawValue>,
+}
+
+/// One thing that happened to one tenant: the body of a record in an inbound queue.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InboundEvent {
+    /// Version of this shape.
+    pub v: u8,
+    /// Whose it is: follows from the verified account, never from anything else.
+    pub tenant: TenantId,
+    /// The integration that holds the account.
+    pub integration: IntegrationId,
+    /// Who told us.
+    pub provider: Provider,
+    /// The account it happened to.
+    pub account: String,
+    /// Equal across redeliveries.
+    pub id: String,
+    /// When, by the provider's clock.
+    pub occurred_at: Timestamp,
+    /// When our edge took it in; events of one request are a microsecond apart, in order.
+    pub received_at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// The part of the body it was read from, byte for byte.
+    pub raw: Box<RawValue>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A person wrote.
+    Message(InboundMessage),
+    /// A provider says how far one of our messages has come.
+    Receipt(Receipt),
+    /// Something we know and do not act on.
+    Other {
+        /// The provider's name for it.
+        name: String,
+    },
+}
+
+/// What a person wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InboundMessage {
+    /// The provider's id of the message.
+    pub provider_message_id: String,
+    /// Their address.
+    pub from: String,
+    /// The name they gave themselves.
+    pub name: Option<String>,
+    /// What they wrote.
+    pub content: Content,
+    /// The provider's id of the message it answers.
+    pub reply_to: Option<String>,
+}
+
+/// How far one of our messages has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The provider's id of the message.
+    pub provider_message_id: String,
+    /// Our id, where the provider gives back what we sent along.
+    pub reference: Option<MessageId>,
+    /// The state it reached.
+    pub status: Status,
+    /// The provider's code, if it failed.
+    pub code: Option<String>,
+    /// What the code means and what to do.
+    pub detail: Option<String>,
+}
+
+impl InboundEvent {
+    /// The version this build writes.
+    pub const VERSION: u8 = 1;
+
+    /// Key of the effect of this event: the same for each redelivery.
+    #[must_use]
+    pub fn deduplication_id(&self) -> String {
+        let parts = [self.tenant.as_str(), self.provider.as_str(), &self.account, &self.id];
+        ConversationId::derived(&parts).to_string()
+    }
+
+    /// The conversation a message from `counterpart` belongs to.
+    #[must_use]
+    pub fn parties<'a>(&'a self, counterpart: &'a str) -> Parties<'a> {
+        let channel = self.provider.channel();
+        Parties { tenant: &self.tenant, channel, account: &self.account, counterpart }
+    }
+}

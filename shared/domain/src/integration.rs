@@ -1,0 +1,205 @@
+//! One tenant's account at one provider.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{IntegrationId, Provider, TenantId};
+
+/// One tenant's account at one provider. Credentials are not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Integration {
+    /// Its id.
+    pub id: IntegrationId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Where the account is.
+    pub provider: Provider,
+    /// How to reach and use the account.
+    pub settings: Settings,
+    /// The account as the provider names it in webhooks: WhatsApp's phone number id,
+    /// Telegram's bot id. Exactly one integration holds an account. `None` for an app of
+    /// the operator that has no account of its own.
+    pub account: Option<String>,
+    /// The last characters of each credential, for people to recognise it by.
+    pub hints: BTreeMap<String, String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// How to reach and use an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "provider", rename_all = "snake_case")]
+pub enum Settings {
+    /// WhatsApp Cloud API.
+    Whatsapp(WhatsappSettings),
+    /// Telegram Bot API.
+    Telegram(TelegramSettings),
+}
+
+/// Settings of a WhatsApp number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhatsappSettings {
+    /// The number's id at Meta; absent only for the operator's own app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone_number_id: Option<String>,
+    /// Version of the Graph API, such as `v26.0`.
+    #[serde(default = "graph_version")]
+    pub graph_version: String,
+    /// Where the Graph API is.
+    #[serde(default = "graph_url")]
+    pub base_url: String,
+    /// What to do when a send's outcome is unknown.
+    #[serde(default)]
+    pub delivery: DeliveryPolicy,
+    /// Messages a second the number may send: 80 unless Meta raised it.
+    #[serde(default = "whatsapp_pace")]
+    pub messages_per_second: u32,
+}
+
+/// Settings of a Telegram bot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TelegramSettings {
+    /// Where the Bot API is.
+    #[serde(default = "telegram_url")]
+    pub base_url: String,
+    /// What to do when a send's outcome is unknown.
+    #[serde(default)]
+    pub delivery: DeliveryPolicy,
+    /// Messages a second the bot may send over all chats.
+    #[serde(default = "telegram_pace")]
+    pub messages_per_second: u32,
+}
+
+fn graph_version() -> String {
+    "v26.0".to_owned()
+}
+
+fn graph_url() -> String {
+    "https://graph.facebook.com".to_owned()
+}
+
+fn telegram_url() -> String {
+    "https://api.telegram.org".to_owned()
+}
+
+const fn whatsapp_pace() -> u32 {
+    80
+}
+
+const fn telegram_pace() -> u32 {
+    30
+}
+
+/// What to do when a send's outcome is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryPolicy {
+    /// Never send it again: it stays `unknown` until a receipt tells. The default.
+    #[default]
+    AtMostOnce,
+    /// Send it again: the person may get it twice.
+    AtLeastOnce,
+}
+
+impl Settings {
+    /// What to do when a send's outcome is unknown.
+    #[must_use]
+    pub const fn delivery(&self) -> DeliveryPolicy {
+        match self {
+            Self::Whatsapp(settings) => settings.delivery,
+            Self::Telegram(settings) => settings.delivery,
+        }
+    }
+}
+
+/// The secrets of one integration: each name has one value, or several while it is rotated.
+///
+/// Prints nothing of a value.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials(BTreeMap<String, Vec<SecretString>>);
+
+impl Credentials {
+    /// Credentials from names and values; empty values are dropped, so that an empty secret
+    /// can never verify anything.
+    pub fn new(fields: impl IntoIterator<Item = (String, Vec<SecretString>)>) -> Self {
+        let kept = fields.into_iter().filter_map(|(name, mut values)| {
+            values.retain(|value| !value.expose_secret().is_empty());
+            (!values.is_empty()).then_some((name, values))
+        });
+        Self(kept.collect())
+    }
+
+    /// Every value that is valid for `name` now; empty if there is none.
+    #[must_use]
+    pub fn all(&self, name: &str) -> &[SecretString] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The newest value for `name`.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<&SecretString> {
+        self.all(name).first()
+    }
+
+    /// Each name with its values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[SecretString])> {
+        self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
+    /// Puts the fields of `newer` over these.
+    #[must_use]
+    pub fn merged(mut self, newer: Self) -> Self {
+        self.0.extend(newer.0);
+        self
+    }
+
+    /// The last four characters of each first value; fewer of a short one.
+    #[must_use]
+    pub fn hints(&self) -> BTreeMap<String, String> {
+        let hint = |values: &Vec<SecretString>| {
+            let value = values.first().map_or("", |value| value.expose_secret());
+            let length = value.chars().count();
+            // Never more than a quarter of the secret.
+            let tail: String = value.chars().skip(length - 4.min(length / 4)).collect();
+            format!("...{tail}")
+        };
+        self.0.iter().map(|(name, values)| (name.clone(), hint(values))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(value: &str) -> Credentials {
+        Credentials::new([("TOKEN".to_owned(), vec![value.into()])])
+    }
+
+    #[test]
+    fn an_empty_secret_is_no_secret() {
+        assert!(credentials("").all("TOKEN").is_empty());
+        assert!(credentials("").first("TOKEN").is_none());
+    }
+
+    #[test]
+    fn credentials_print_nothing_and_hint_at_a_quarter_at_most() {
+        let long = credentials("0123456789abcdef");
+        assert!(!format!("{long:?}").contains("0123"));
+        assert_eq!(long.hints()["TOKEN"], "...cdef");
+        assert_eq!(credentials("abc").hints()["TOKEN"], "...");
+    }
+
+    #[test]
+    fn settings_have_the_providers_own_addresses_by_default() {
+        let settings: WhatsappSettings = serde_json::from_str("{}").unwrap();
+        assert_eq!(settings.graph_version, "v26.0");
+        assert_eq!(settings.base_url, "https://graph.facebook.com");
+        assert!(serde_json::from_str::<TelegramSettings>(r#"{"basurl":"x"}"#).is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! What the hub is about: nouns, rules and ports.
+//!
+//! Nothing here does I/O, reads a clock or knows AWS. Everything that happens to a
+//! message can be tested with the types of this crate alone.
+
+pub mod automation;
+pub mod content;
+pub mod conversation;
+pub mod event;
+pub mod fault;
+pub mod id;
+pub mod integration;
+pub mod job;
+pub mod message;
+pub mod ports;
+pub mod provider;
+pub mod sender;
+pub mod tenant;
+pub mod webhook;
+
+pub use content::Content;
+pub use fault::{Classify, Fault};
+pub use id::{ContactId, ConversationId, DeliveryId, IntegrationId, KeyId, MessageId, TenantId};
+pub use integration::{Credentials, Integration};
+pub use message::{Message, Status};
+pub use provider::Provider;

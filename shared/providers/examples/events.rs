@@ -1,0 +1,725 @@
+//! Writes `events/`: one request or batch a file, as each function is handed it, built from
+//! the same types the functions read. `cargo run -p providers --example events`.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::automation::{Notice, NoticeData, NoticeKind};
+use domain::content::{Choice, Content, Interactive, Media, Template};
+use domain::conversation::{Contact, Conversation};
+use domain::event::InboundEvent;
+use domain::job::{
+    DeliveryJob, MarkReadTask, MediaJob, OutboundJob, OutboundTask, SendTask, VERSION,
+};
+use domain::message::{Direction, Step};
+use domain::webhook::{Delivery, WebhookRequest, receive};
+use domain::{IntegrationId, Message, MessageId, Provider, Status, TenantId};
+use jiff::{Timestamp, ToSpan as _};
+use providers::{telegram, whatsapp};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// One file: its path under `events/`, without `.json`, and what is in it.
+pub(crate) type Event = (&'static str, Value);
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Where the files are.
+#[must_use]
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events")
+}
+
+/// Every file.
+///
+/// # Errors
+/// If an example has no JSON form or does not verify: then the examples are wrong.
+pub(crate) fn events() -> Result<Vec<Event>> {
+    let mut events = whatsapp_webhooks();
+    events.extend(telegram_webhooks());
+    events.extend(inbound_batches()?);
+    events.extend(receipt_batches()?);
+    events.extend(automation_batches()?);
+    events.extend(media_batches()?);
+    events.extend(sender_batches()?);
+    events.extend(tenant_requests());
+    events.extend(integration_requests());
+    events.extend(message_requests());
+    events.extend(conversation_requests());
+    events.push(("api-authorizer/bearer", authorizer("Bearer example")));
+    events.push(("api-authorizer/nonsense", authorizer("Basic ZXhhbXBsZQ==")));
+    events.push(("schedule-deliveries/tick", json!({})));
+    Ok(events)
+}
+
+fn main() -> Result<()> {
+    for (name, event) in events()? {
+        let path = folder().join(name).with_extension("json");
+        std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        std::fs::write(path, format!("{event:#}\n"))?;
+    }
+    Ok(())
+}
+
+// Webhooks.
+
+/// A request as API Gateway hands it over, payload version 2.0.
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
+struct Http<'a> {
+    method: &'a str,
+    /// The route's path with its parameters' names.
+    route: &'a str,
+    path: String,
+    query: &'a str,
+    parameters: Value,
+    headers: Value,
+    authorizer: Option<Value>,
+    body: Option<(String, bool)>,
+}
+
+impl Default for Http<'_> {
+    fn default() -> Self {
+        Self {
+            method: "POST",
+            route: "/",
+            path: "/".to_owned(),
+            query: "",
+            parameters: Value::Null,
+            headers: json!({}),
+            authorizer: None,
+            body: None,
+        }
+    }
+}
+
+impl Http<'_> {
+    fn event(self) -> Value {
+        let route_key = format!("{} {}", self.method, self.route);
+        let mut context = json!({
+            "accountId": "123456789012",
+            "apiId": "local",
+            "domainName": "hub.example.com",
+            "domainPrefix": "hub",
+            "http": {
+                "method": self.method, "path": self.path, "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1", "userAgent": "example",
+            },
+            "requestId": "request-1",
+            "routeKey": route_key,
+            "stage": "$default",
+            "time": "20/Nov/2026:12:00:00 +0000",
+            "timeEpoch": whatsapp::example::AT * 1000,
+        });
+        let mut headers = json!({ "host": "hub.example.com", "user-agent": "example" });
+        set_all(&mut headers, &self.headers);
+        if let Some(authorizer) = self.authorizer {
+            set(&mut context, "authorizer", json!({ "lambda": authorizer }));
+        }
+        let (body, encoded) = self.body.map_or((None, false), |(body, b64)| (Some(body), b64));
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": route_key,
+            "rawPath": self.path,
+            "rawQueryString": self.query,
+            "headers": headers,
+            "requestContext": context,
+            "isBase64Encoded": encoded,
+        });
+        if let Some(body) = body {
+            set(&mut event, "body", body.into());
+        }
+        if !self.query.is_empty() {
+            let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+            let pairs = pairs.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            set(&mut event, "queryStringParameters", Value::Object(pairs.collect()));
+        }
+        if !self.parameters.is_null() {
+            set(&mut event, "pathParameters", self.parameters);
+        }
+        event
+    }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+fn set_all(object: &mut Value, others: &Value) {
+    if let (Value::Object(object), Value::Object(others)) = (object, others) {
+        object.extend(others.clone());
+    }
+}
+
+/// The webhook's request; `suffix` is the parameter after the provider's name in its path.
+fn webhook(
+    provider: Provider,
+    request: &WebhookRequest,
+    suffix: Option<(&str, &str)>,
+    b64: bool,
+) -> Value {
+    let base = format!("/webhooks/{provider}");
+    let route = suffix.map_or_else(|| base.clone(), |(name, _)| format!("{base}/{{{name}}}"));
+    let path = suffix.map_or_else(|| base.clone(), |(_, value)| format!("{base}/{value}"));
+    let pairs = request.query.iter().map(|(name, value)| format!("{name}={value}"));
+    let query = pairs.collect::<Vec<_>>().join("&");
+    let mut headers = json!({});
+    for (name, value) in &request.headers {
+        set(&mut headers, name.as_str(), value.to_str().unwrap_or_default().into());
+    }
+    let is_post = request.method == http::Method::POST;
+    if is_post {
+        set(&mut headers, "content-type", "application/json".into());
+    }
+    let body = if b64 {
+        STANDARD.encode(&request.body)
+    } else {
+        String::from_utf8_lossy(&request.body).into_owned()
+    };
+    Http {
+        method: request.method.as_str(),
+        route: &route,
+        path,
+        query: &query,
+        parameters: suffix.map_or(Value::Null, |(name, value)| json!({ (name): value })),
+        headers,
+        body: is_post.then_some((body, b64)),
+        ..Http::default()
+    }
+    .event()
+}
+
+fn integration(provider: Provider) -> IntegrationId {
+    IntegrationId::derived(&["example", provider.as_str()])
+}
+
+fn whatsapp_webhooks() -> Vec<Event> {
+    use whatsapp::example::{
+        PHONE_NUMBER_ID as NUMBER, VERIFY_TOKEN, envelope, escaped, failed, handshake, image,
+        message, messages, request, status, statuses, text,
+    };
+    let plain = |request: &WebhookRequest| webhook(Provider::Whatsapp, request, None, false);
+    let one = |change: Value| plain(&request(escaped(&envelope(&[change]))));
+    let inbound = |message: Value| one(messages(NUMBER, &[message]));
+    let reference = MessageId::derived(&["example"]).to_string();
+    let greeting = text("wamid.TEXT", "Grüße / 👋");
+
+    let button = json!({ "type": "button", "button": { "payload": "STOP", "text": "Stop" } });
+    let list = json!({ "type": "interactive", "context": { "id": "wamid.OUT" }, "interactive":
+        { "type": "list_reply", "list_reply":
+            { "id": "express", "title": "Express", "description": "Tomorrow" } } });
+    let location = json!({ "type": "location", "location":
+        { "latitude": 52.5163, "longitude": 13.3777, "name": "Brandenburger Tor" } });
+    let reaction = json!({ "type": "reaction", "reaction":
+        { "message_id": "wamid.OUT", "emoji": "👍" } });
+    let order = json!({ "type": "order", "order": { "catalog_id": "1", "product_items": [] } });
+
+    let receipts = ["sent", "delivered", "read"];
+    let receipts = receipts.map(|name| status("wamid.OUT", name, Some(&reference)));
+    let failure = failed("wamid.OUT", 131_047, "Re-engagement message", Some(&reference));
+    let batch = escaped(&envelope(&[
+        messages(
+            NUMBER,
+            &[text("wamid.B1", "one"), message("wamid.B2", &order), text("wamid.B3", "three")],
+        ),
+        statuses(NUMBER, &receipts),
+        messages("15550003333444", &[text("wamid.B4", "another tenant's")]),
+    ]));
+    let body = escaped(&envelope(&[messages(NUMBER, std::slice::from_ref(&greeting))]));
+    let mut forged = request(body.clone());
+    forged.body = Bytes::from([&body[..], b" "].concat());
+    let mut unsigned = request(body.clone());
+    unsigned.headers.clear();
+    let own = integration(Provider::Whatsapp).to_string();
+    let own =
+        webhook(Provider::Whatsapp, &request(body.clone()), Some(("integration", &own)), false);
+
+    vec![
+        ("whatsapp/text", inbound(greeting)),
+        ("whatsapp/text_base64", webhook(Provider::Whatsapp, &request(body), None, true)),
+        ("whatsapp/text_own_app", own),
+        ("whatsapp/image", inbound(image("wamid.IMAGE", "900000000000001", "Look"))),
+        ("whatsapp/location", inbound(message("wamid.LOCATION", &location))),
+        ("whatsapp/reaction", inbound(message("wamid.REACTION", &reaction))),
+        ("whatsapp/button", inbound(message("wamid.BUTTON", &button))),
+        ("whatsapp/list_reply", inbound(message("wamid.LIST", &list))),
+        ("whatsapp/unsupported", inbound(message("wamid.ORDER", &order))),
+        ("whatsapp/statuses", one(statuses(NUMBER, &receipts))),
+        ("whatsapp/failed", one(statuses(NUMBER, &[failure]))),
+        ("whatsapp/batch", plain(&request(batch))),
+        (
+            "whatsapp/other_field",
+            one(json!({ "field": "account_update", "value": { "event": "VERIFIED_ACCOUNT" } })),
+        ),
+        (
+            "whatsapp/unreadable",
+            plain(&request(Bytes::from_static(b"{\"object\":\"page\",\"entry\":[]}"))),
+        ),
+        ("whatsapp/forged", plain(&forged)),
+        ("whatsapp/unsigned", plain(&unsigned)),
+        ("whatsapp/handshake", plain(&handshake(VERIFY_TOKEN, "1158201444"))),
+        ("whatsapp/handshake_wrong_token", plain(&handshake("wrong", "1158201444"))),
+    ]
+}
+
+fn telegram_webhooks() -> Vec<Event> {
+    use telegram::example::{AT, WEBHOOK_SECRET, chat, message, request, text, update, user};
+    let own = integration(Provider::Telegram).to_string();
+    let to = |suffix: &str, request: &WebhookRequest| {
+        webhook(Provider::Telegram, request, Some(("secret", suffix)), false)
+    };
+    let inbound = |id: i64, content: Value| {
+        to(&own, &request(&update(id, "message", &message(id, &content))))
+    };
+    let photo = json!([
+        { "file_id": "small", "file_unique_id": "s", "width": 90, "height": 60, "file_size": 1200 },
+        { "file_id": "large", "file_unique_id": "l", "width": 1280, "height": 853, "file_size": 98000 },
+    ]);
+    let group = json!({ "id": -1_001_234_567_890_i64, "type": "supergroup", "title": "Team" });
+    let keyboard = json!({ "inline_keyboard": [[{ "text": "Yes", "callback_data": "yes" }]] });
+    let asked = message(8, &json!({ "text": "Shall we?", "reply_markup": keyboard }));
+    let press = json!({ "id": "4200000001", "from": user(), "message": asked, "chat_instance": "1", "data": "yes" });
+    let reaction = json!({ "chat": chat(), "message_id": 8, "user": user(), "date": AT,
+        "old_reaction": [], "new_reaction": [{ "type": "emoji", "emoji": "👍" }] });
+    let blocked = json!({ "chat": chat(), "from": user(), "date": AT });
+    let greeting = request(&text(1001, 11, "Grüße 👋"));
+    let mut wrong = greeting.clone();
+    let other = http::HeaderValue::from_static("wrong");
+    wrong.headers.insert("x-telegram-bot-api-secret-token", other);
+    let mut missing = greeting.clone();
+    missing.headers.clear();
+
+    vec![
+        ("telegram/text", to(&own, &greeting)),
+        ("telegram/text_secret_path", to(WEBHOOK_SECRET, &greeting)),
+        ("telegram/photo", inbound(1002, json!({ "photo": photo, "caption": "Look" }))),
+        ("telegram/group", inbound(1003, json!({ "text": "Hello all", "chat": group }))),
+        (
+            "telegram/reply",
+            inbound(
+                1004,
+                json!({ "text": "Yes", "reply_to_message": message(8, &json!({ "text": "Shall we?" })) }),
+            ),
+        ),
+        ("telegram/unsupported", inbound(1005, json!({ "dice": { "emoji": "🎲", "value": 3 } }))),
+        ("telegram/callback_query", to(&own, &request(&update(1006, "callback_query", &press)))),
+        ("telegram/reaction", to(&own, &request(&update(1007, "message_reaction", &reaction)))),
+        ("telegram/my_chat_member", to(&own, &request(&update(1008, "my_chat_member", &blocked)))),
+        ("telegram/wrong_secret", to(&own, &wrong)),
+        ("telegram/missing_secret", to(&own, &missing)),
+        ("telegram/wrong_path", to("wrong", &greeting)),
+    ]
+}
+
+// Queues.
+
+/// A batch as Lambda hands it over, of one record for each of `bodies`.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
+fn batch(queue: &str, group: &str, bodies: &[impl Serialize]) -> Result<Value> {
+    let mut records = Vec::new();
+    for (index, body) in bodies.iter().enumerate() {
+        let sent = (whatsapp::example::AT * 1000).to_string();
+        let mut attributes = json!({
+            "ApproximateReceiveCount": "1",
+            "ApproximateFirstReceiveTimestamp": sent,
+            "SenderId": "AIDAEXAMPLE",
+            "SentTimestamp": sent,
+        });
+        set(&mut attributes, "MessageGroupId", group.into());
+        if queue.strip_suffix(".fifo").is_some() {
+            let number = format!("{:020}", index + 1);
+            set(&mut attributes, "SequenceNumber", number.into());
+            set(&mut attributes, "MessageDeduplicationId", format!("example-{index}").into());
+        }
+        records.push(json!({
+            "messageId": format!("00000000-0000-4000-8000-{index:012}"),
+            "receiptHandle": format!("receipt-{index}"),
+            "body": serde_json::to_string(body)?,
+            "attributes": attributes,
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:us-east-1:123456789012:{queue}"),
+            "awsRegion": "us-east-1",
+        }));
+    }
+    Ok(json!({ "Records": records }))
+}
+
+fn tenant() -> Result<TenantId> {
+    Ok("acme".parse()?)
+}
+
+fn at() -> Result<Timestamp> {
+    Ok(Timestamp::from_second(whatsapp::example::AT)?)
+}
+
+/// The events of a webhook, as its edge puts them into a queue.
+fn inbound(provider: Provider, request: &WebhookRequest) -> Result<Vec<InboundEvent>> {
+    let (credentials, account) = match provider {
+        Provider::Whatsapp => (whatsapp::example::credentials(), None),
+        Provider::Telegram => (telegram::example::credentials(), Some(telegram::example::BOT_ID)),
+    };
+    let source = providers::webhook(provider).source(&credentials, account);
+    let Delivery::Events(parsed) = receive(&*source, request, at()?)? else {
+        return Err("a handshake has no events".into());
+    };
+    let mut events = Vec::new();
+    for (event, place) in parsed.into_iter().zip(0_i64..) {
+        events.push(InboundEvent {
+            v: InboundEvent::VERSION,
+            tenant: tenant()?,
+            integration: integration(provider),
+            provider,
+            account: event.account,
+            id: event.id,
+            occurred_at: event.occurred_at,
+            received_at: at()? + 1.second() + place.microseconds(),
+            kind: event.kind,
+            raw: event.raw,
+        });
+    }
+    Ok(events)
+}
+
+/// The conversation with the person of the examples, who just wrote.
+fn conversation(provider: Provider) -> Result<Conversation> {
+    let tenant = tenant()?;
+    let (account, address) = match provider {
+        Provider::Whatsapp => {
+            (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned())
+        }
+        Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+    };
+    let parties = domain::conversation::Parties {
+        tenant: &tenant,
+        channel: provider.channel(),
+        account,
+        counterpart: &address,
+    };
+    let (id, contact) = (parties.conversation(), parties.contact());
+    Ok(Conversation {
+        id,
+        tenant: tenant.clone(),
+        channel: provider.channel(),
+        provider,
+        integration: integration(provider),
+        account: account.to_owned(),
+        contact: Contact { id: contact, address, name: Some(whatsapp::example::NAME.to_owned()) },
+        created_at: at()?,
+        last_activity_at: at()?,
+        last_inbound_at: Some(at()?),
+        last_inbound_message: None,
+    })
+}
+
+fn message(provider: Provider, direction: Direction, content: Content) -> Result<Message> {
+    let (status, occurred_at) = match direction {
+        Direction::Inbound => (Status::Received, Some(at()?)),
+        Direction::Outbound => (Status::Queued, None),
+    };
+    Ok(Message {
+        id: MessageId::derived_at(at()?, &["example", provider.as_str(), content.kind()]),
+        tenant: tenant()?,
+        conversation: conversation(provider)?.id,
+        channel: provider.channel(),
+        provider,
+        integration: integration(provider),
+        direction,
+        content,
+        status,
+        provider_message_id: None,
+        reply_to: None,
+        created_at: at()?,
+        occurred_at,
+        history: vec![Step::plain(status, at()?)],
+    })
+}
+
+fn send(provider: Provider, content: Content) -> Result<OutboundJob> {
+    let task = OutboundTask::Send(Box::new(SendTask {
+        message: message(provider, Direction::Outbound, content)?,
+        to: conversation(provider)?.contact.address,
+        reply_to: None,
+        // Far off, so that the file does not grow too old to be sent.
+        expires_at: at()? + (24 * 365 * 50).hours(),
+    }));
+    Ok(OutboundJob { v: VERSION, task })
+}
+
+fn text(text: &str) -> Content {
+    Content::Text { text: text.to_owned() }
+}
+
+fn group(provider: Provider) -> Result<String> {
+    Ok(conversation(provider)?.id.to_string())
+}
+
+fn whatsapp_change(change: Value) -> Result<Vec<InboundEvent>> {
+    let body = whatsapp::example::envelope(&[change]);
+    inbound(Provider::Whatsapp, &whatsapp::example::request(whatsapp::example::escaped(&body)))
+}
+
+fn written(messages: &[Value]) -> Result<Vec<InboundEvent>> {
+    whatsapp_change(whatsapp::example::messages(whatsapp::example::PHONE_NUMBER_ID, messages))
+}
+
+fn told(statuses: &[Value]) -> Result<Vec<InboundEvent>> {
+    whatsapp_change(whatsapp::example::statuses(whatsapp::example::PHONE_NUMBER_ID, statuses))
+}
+
+fn inbound_batches() -> Result<Vec<Event>> {
+    use whatsapp::example;
+    let picture = example::image("wamid.IMAGE", "900000000000001", "Look");
+    let three = ["one", "two", "three"].map(|n| example::text(&format!("wamid.{n}"), n));
+    let telegram = telegram::example::request(&telegram::example::text(1001, 11, "Grüße 👋"));
+    let telegram = inbound(Provider::Telegram, &telegram)?;
+    let whatsapp = |name, messages: &[Value]| {
+        Ok::<_, Box<dyn std::error::Error>>((
+            name,
+            batch("inbound.fifo", &group(Provider::Whatsapp)?, &written(messages)?)?,
+        ))
+    };
+    Ok(vec![
+        whatsapp("consumer-inbound/text", &[example::text("wamid.TEXT", "Grüße / 👋")])?,
+        whatsapp("consumer-inbound/three_in_order", &three)?,
+        whatsapp("consumer-inbound/image", &[picture])?,
+        (
+            "consumer-inbound/telegram_text",
+            batch("inbound.fifo", &group(Provider::Telegram)?, &telegram)?,
+        ),
+        ("consumer-inbound/poison", batch("inbound.fifo", "poison", &[json!({ "v": 99 })])?),
+    ])
+}
+
+fn receipt_batches() -> Result<Vec<Event>> {
+    use whatsapp::example::{failed, status};
+    let reference = message(Provider::Whatsapp, Direction::Outbound, text("Hello"))?.id.to_string();
+    let reference = Some(reference.as_str());
+    let backwards = ["read", "delivered", "sent"].map(|name| status("wamid.OUT", name, reference));
+    let failure = failed("wamid.OUT", 131_047, "Re-engagement message", reference);
+    let stranger = status("wamid.UNKNOWN", "delivered", None);
+    Ok(vec![
+        ("consumer-receipts/out_of_order", batch("receipts", "acme", &told(&backwards)?)?),
+        ("consumer-receipts/failed", batch("receipts", "acme", &told(&[failure])?)?),
+        ("consumer-receipts/unknown_message", batch("receipts", "acme", &told(&[stranger])?)?),
+    ])
+}
+
+fn automation_batches() -> Result<Vec<Event>> {
+    let data = NoticeData {
+        tenant: tenant()?,
+        message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
+        conversation: Some(conversation(Provider::Whatsapp)?),
+    };
+    let id = data.delivery_id(NoticeKind::MessageReceived);
+    let notice = Notice { kind: NoticeKind::MessageReceived, timestamp: at()?, data };
+    let retry = DeliveryJob { v: VERSION, id, tenant: tenant()?, notice: None };
+    let first = DeliveryJob { notice: Some(Box::new(notice)), ..retry.clone() };
+    Ok(vec![
+        ("consumer-automation/message_received", batch("automation", "acme", &[first])?),
+        ("consumer-automation/retry", batch("automation", "acme", &[retry])?),
+    ])
+}
+
+fn media_batches() -> Result<Vec<Event>> {
+    let media = Media {
+        provider_media_id: Some("900000000000001".to_owned()),
+        mime_type: Some("image/jpeg".to_owned()),
+        ..Media::default()
+    };
+    let job = MediaJob {
+        v: VERSION,
+        tenant: tenant()?,
+        integration: integration(Provider::Whatsapp),
+        provider_media_id: media.provider_media_id.clone().unwrap_or_default(),
+        mime_type: media.mime_type.clone(),
+        message: message(Provider::Whatsapp, Direction::Inbound, Content::Image { media })?.id,
+    };
+    Ok(vec![("consumer-media/image", batch("media", "acme", &[job])?)])
+}
+
+fn sender_batches() -> Result<Vec<Event>> {
+    let read = OutboundTask::MarkRead(MarkReadTask {
+        tenant: tenant()?,
+        integration: integration(Provider::Whatsapp),
+        provider_message_id: "wamid.TEXT".to_owned(),
+    });
+    let read = OutboundJob { v: VERSION, task: read };
+    let template =
+        Template { name: "hello_world".into(), language: "en_US".into(), components: Vec::new() };
+    let media = Media { url: Some("https://example.com/picture.jpg".into()), ..Media::default() };
+    let yes = Choice { id: "yes".into(), title: "Yes".into(), description: None };
+    let interactive = Interactive::Button {
+        body: "Shall we?".into(),
+        header: None,
+        footer: None,
+        buttons: vec![yes],
+    };
+    let job = |name, job: OutboundJob, provider: Provider| {
+        let queue = format!("outbound-{provider}.fifo");
+        Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
+    };
+    let whatsapp =
+        |name, content| job(name, send(Provider::Whatsapp, content)?, Provider::Whatsapp);
+    let telegram =
+        |name, content| job(name, send(Provider::Telegram, content)?, Provider::Telegram);
+    Ok(vec![
+        whatsapp("sender-whatsapp/text", text("Hello"))?,
+        whatsapp("sender-whatsapp/template", Content::Template { template })?,
+        whatsapp("sender-whatsapp/image", Content::Image { media })?,
+        job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
+        telegram("sender-telegram/text", text("Hello"))?,
+        telegram("sender-telegram/buttons", Content::Interactive { interactive })?,
+    ])
+}
+
+// The API.
+
+fn api(
+    method: &'static str,
+    route: &str,
+    parameters: &[(&str, &str)],
+    query: &str,
+    body: Option<Value>,
+) -> Value {
+    let mut path = route.to_owned();
+    let mut named = json!({});
+    for (name, value) in parameters {
+        path = path.replace(&format!("{{{name}}}"), value);
+        set(&mut named, name, (*value).into());
+    }
+    let mut headers = json!({ "authorization": "Bearer example" });
+    if body.is_some() {
+        set(&mut headers, "content-type", "application/json".into());
+    }
+    Http {
+        method,
+        route,
+        path,
+        query,
+        parameters: if parameters.is_empty() { Value::Null } else { named },
+        headers,
+        authorizer: Some(json!({ "tenant": "platform", "scopes": "admin" })),
+        body: body.map(|body| (body.to_string(), false)),
+    }
+    .event()
+}
+
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
+fn authorizer(authorization: &str) -> Value {
+    let headers = json!({ "authorization": authorization });
+    let request = Http {
+        method: "GET",
+        route: "/conversations",
+        path: "/conversations".into(),
+        headers,
+        ..Http::default()
+    };
+    let mut event = request.event();
+    let arn = "arn:aws:execute-api:us-east-1:123456789012:local/$default/GET/conversations";
+    let more = json!({ "type": "REQUEST", "routeArn": arn, "identitySource": [authorization] });
+    set_all(&mut event, &more);
+    if let Value::Object(event) = &mut event {
+        event.remove("isBase64Encoded");
+    }
+    event
+}
+
+const FOR_ACME: &str = "tenant=acme";
+
+fn tenant_requests() -> Vec<Event> {
+    const AUTOMATION: &str = "/tenants/{tenant}/automation";
+    const KEYS: &str = "/tenants/{tenant}/keys";
+    let ours = [("tenant", "acme")];
+    let key = domain::KeyId::derived(&["example"]).to_string();
+    let one_key = [("tenant", "acme"), ("key", key.as_str())];
+    let acme = json!({ "id": "acme", "name": "Acme" });
+    let scopes = json!({ "scopes": ["send", "read"] });
+    let push = json!({ "kind": "push", "url": "https://automation.example.com/hook" });
+    vec![
+        ("api-tenants/create", api("POST", "/tenants", &[], "", Some(acme))),
+        ("api-tenants/list", api("GET", "/tenants", &[], "", None)),
+        ("api-tenants/get", api("GET", "/tenants/{tenant}", &ours, "", None)),
+        ("api-tenants/create_key", api("POST", KEYS, &ours, "", Some(scopes))),
+        ("api-tenants/list_keys", api("GET", KEYS, &ours, "", None)),
+        (
+            "api-tenants/delete_key",
+            api("DELETE", "/tenants/{tenant}/keys/{key}", &one_key, "", None),
+        ),
+        ("api-tenants/set_automation", api("PUT", AUTOMATION, &ours, "", Some(push))),
+        ("api-tenants/get_automation", api("GET", AUTOMATION, &ours, "", None)),
+    ]
+}
+
+fn integration_requests() -> Vec<Event> {
+    const ALL: &str = "/integrations";
+    const ONE: &str = "/integrations/{id}";
+    const VERIFY: &str = "/integrations/{id}/verify";
+    const REGISTER: &str = "/integrations/{id}/register";
+    let id = integration(Provider::Whatsapp).to_string();
+    let id = [("id", id.as_str())];
+    let whatsapp = json!({ "tenant": "acme", "provider": "whatsapp",
+        "settings": { "phone_number_id": whatsapp::example::PHONE_NUMBER_ID },
+        "credentials": {
+            (whatsapp::ACCESS_TOKEN): whatsapp::example::ACCESS_TOKEN,
+            (whatsapp::APP_SECRET): whatsapp::example::APP_SECRET,
+            (whatsapp::VERIFY_TOKEN): whatsapp::example::VERIFY_TOKEN,
+        } });
+    let telegram = json!({ "tenant": "acme", "provider": "telegram", "settings": {},
+        "credentials": {
+            (telegram::BOT_TOKEN): telegram::example::BOT_TOKEN,
+            (telegram::WEBHOOK_SECRET): telegram::example::WEBHOOK_SECRET,
+        } });
+    let pin = json!({ "pin": "123456" });
+    vec![
+        ("api-integrations/create_whatsapp", api("POST", ALL, &[], "", Some(whatsapp))),
+        ("api-integrations/create_telegram", api("POST", ALL, &[], "", Some(telegram))),
+        ("api-integrations/list", api("GET", ALL, &[], FOR_ACME, None)),
+        ("api-integrations/get", api("GET", ONE, &id, FOR_ACME, None)),
+        ("api-integrations/delete", api("DELETE", ONE, &id, FOR_ACME, None)),
+        ("api-integrations/verify", api("POST", VERIFY, &id, FOR_ACME, None)),
+        ("api-integrations/register", api("POST", REGISTER, &id, FOR_ACME, Some(pin))),
+    ]
+}
+
+fn message_requests() -> Vec<Event> {
+    let id = MessageId::derived(&["example"]).to_string();
+    let id = [("id", id.as_str())];
+    let post = |content: Value| {
+        let to = whatsapp::example::WA_ID;
+        let mut body = json!({ "tenant": "acme", "channel": "whatsapp", "to": to });
+        set_all(&mut body, &content);
+        api("POST", "/messages", &[], "", Some(body))
+    };
+    let url = "https://example.com/picture.jpg";
+    let media = json!({ "media": { "type": "image", "url": url, "caption": "Look" } });
+    let template = json!({ "template": { "name": "hello_world", "language": "en_US" } });
+    vec![
+        ("api-messages/send_text", post(json!({ "text": "Hello" }))),
+        ("api-messages/send_media", post(media)),
+        ("api-messages/send_template", post(template)),
+        ("api-messages/send_too_long", post(json!({ "text": "x".repeat(4097) }))),
+        ("api-messages/get", api("GET", "/messages/{id}", &id, FOR_ACME, None)),
+        ("api-messages/media", api("GET", "/messages/{id}/media", &id, FOR_ACME, None)),
+    ]
+}
+
+fn conversation_requests() -> Vec<Event> {
+    const ONE: &str = "/conversations/{id}";
+    const MESSAGES: &str = "/conversations/{id}/messages";
+    const READ: &str = "/conversations/{id}/read";
+    let id = domain::ConversationId::derived(&["example"]).to_string();
+    let id = [("id", id.as_str())];
+    let path = "/openapi.json";
+    let openapi = Http { method: "GET", route: path, path: path.into(), ..Http::default() };
+    vec![
+        ("api-conversations/list", api("GET", "/conversations", &[], FOR_ACME, None)),
+        ("api-conversations/get", api("GET", ONE, &id, FOR_ACME, None)),
+        ("api-conversations/messages", api("GET", MESSAGES, &id, FOR_ACME, None)),
+        ("api-conversations/read", api("POST", READ, &id, FOR_ACME, None)),
+        ("api-openapi/get", openapi.event()),
+    ]
+}

@@ -1,0 +1,143 @@
+//! Requests and answers, as several providers need them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::sender::SendError;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The wait a `Retry-After` header asks for, if it says seconds.
+///
+/// A date is not read, for that needs a clock; none of our providers sends one.
+/// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A field of `POST /messages` that the provider could not accept.
+pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> SendError {
+    SendError::Invalid { field, reason: reason.into() }
+}
+
+/// A request with a JSON body. Neither `url` nor the token shows in an error.
+pub(crate) fn post_json(
+    url: &str,
+    bearer: Option<&SecretString>,
+    body: &impl Serialize,
+) -> Result<Request<Bytes>, SendError> {
+    // Only a number that JSON has no word for can fail, and numbers are checked before.
+    let body = serde_json::to_vec(body).map_err(|_| invalid("body", "has no JSON form"))?;
+    let request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
+    build(request, bearer, body.into())
+}
+
+/// A request without a body.
+pub(crate) fn get(url: &str, bearer: Option<&SecretString>) -> Result<Request<Bytes>, SendError> {
+    build(Request::get(url), bearer, Bytes::new())
+}
+
+fn build(
+    mut request: http::request::Builder,
+    bearer: Option<&SecretString>,
+    body: Bytes,
+) -> Result<Request<Bytes>, SendError> {
+    if let Some(token) = bearer {
+        let value = format!("Bearer {}", token.expose_secret());
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
+        // Its debug form is then "Sensitive".
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    request.body(body).map_err(|_| invalid("settings.base_url", "makes no address to call"))
+}
+
+/// The body of a successful answer.
+pub(crate) fn read<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T, SendError> {
+    serde_json::from_slice(response.body()).map_err(|_| SendError::Unreadable)
+}
+
+/// Checks that `text` has between 1 and `most` characters.
+pub(crate) fn within(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+    if text.trim().is_empty() {
+        return Err(invalid(field, "must not be empty"));
+    }
+    at_most(field, text, most)
+}
+
+/// Checks that `text` has at most `most` characters.
+pub(crate) fn at_most(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+    // No text has more characters than bytes.
+    if text.len() > most && text.chars().count() > most {
+        return Err(invalid(field, format!("must have at most {most} characters")));
+    }
+    Ok(())
+}
+
+/// Checks that a file is named by a web address the provider can fetch.
+pub(crate) fn web_address(url: Option<&str>) -> Result<&str, SendError> {
+    let url = url.ok_or_else(|| invalid("media.url", "is missing: say where the file is"))?;
+    let uri = url.parse::<http::Uri>().ok();
+    let web = uri.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
+    if web { Ok(url) } else { Err(invalid("media.url", "must be an http or https address")) }
+}
+
+/// Checks that a place is on Earth.
+pub(crate) fn on_earth(location: &domain::content::Location) -> Result<(), SendError> {
+    if !(-90.0..=90.0).contains(&location.latitude) {
+        return Err(invalid("location.latitude", "must be between -90 and 90 degrees"));
+    }
+    if !(-180.0..=180.0).contains(&location.longitude) {
+        return Err(invalid("location.longitude", "must be between -180 and 180 degrees"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_never_guessed_from_a_date() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(retry_after(&headers), None);
+        headers.insert("retry-after", HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+        let date = HeaderValue::from_static("Wed, 21 Oct 2026 07:28:00 GMT");
+        headers.insert("retry-after", date);
+        assert_eq!(retry_after(&headers), None);
+    }
+
+    #[test]
+    fn a_token_shows_neither_in_a_request_nor_in_an_error() {
+        let token = SecretString::from("very-secret");
+        let request = get("https://example.com/", Some(&token)).unwrap();
+        assert!(!format!("{request:?}").contains("very-secret"));
+        let error = get("not an address very-secret", None).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("very-secret"));
+        let error = get("https://example.com/", Some(&"very-secret\n".into())).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("very-secret"));
+    }
+
+    #[test]
+    fn lengths_are_counted_in_characters_not_bytes() {
+        assert!(within("text", "ääää", 4).is_ok());
+        assert!(within("text", "äääää", 4).is_err());
+        assert!(within("text", " ", 4).is_err());
+    }
+
+    #[test]
+    fn a_file_must_have_a_web_address() {
+        assert!(web_address(Some("https://example.com/a.png")).is_ok());
+        for bad in [None, Some(""), Some("file:///etc/passwd"), Some("/a.png"), Some("https://")] {
+            assert!(web_address(bad).is_err(), "{bad:?}");
+        }
+    }
+}

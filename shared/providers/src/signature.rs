@@ -1,0 +1,114 @@
+//! Signature arithmetic that several providers need.
+//!
+//! Every comparison takes the same time wherever the first difference is, every secret is
+//! tried, and nothing verifies without a secret.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{digest, hmac};
+use domain::webhook::Rejection;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
+
+/// How far a signed timestamp may be from our clock, in either direction.
+///
+/// Five minutes, as Standard Webhooks' libraries have it:
+/// <https://github.com/standard-webhooks/standard-webhooks/tree/main/libraries>.
+pub const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// HMAC-SHA256 of `parts`, one after another.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    for part in parts {
+        context.update(part);
+    }
+    context.sign()
+}
+
+/// Whether `signature` is the HMAC-SHA256 of `body` under any of `secrets`: several are
+/// valid while one is rotated. Never, if there is none or only empty ones.
+#[must_use]
+pub fn is_hmac_sha256(secrets: &[SecretString], body: &[u8], signature: &[u8]) -> bool {
+    secrets.iter().map(|secret| secret.expose_secret().as_bytes()).fold(false, |found, key| {
+        let tag = hmac_sha256(key, &[body]);
+        found | (!key.is_empty() & verify_slices_are_equal(tag.as_ref(), signature).is_ok())
+    })
+}
+
+/// Whether `given` is one of `secrets`. Never, if it is empty.
+///
+/// Digests are compared, so that not even the length shows.
+#[must_use]
+pub fn is_one_of(secrets: &[SecretString], given: &str) -> bool {
+    let given_digest = digest::digest(&digest::SHA256, given.as_bytes());
+    let found = secrets.iter().fold(false, |found, secret| {
+        let digest = digest::digest(&digest::SHA256, secret.expose_secret().as_bytes());
+        found | verify_slices_are_equal(digest.as_ref(), given_digest.as_ref()).is_ok()
+    });
+    found && !given.is_empty()
+}
+
+/// Checks that a signed timestamp, in seconds since the Unix epoch, is fresh.
+///
+/// # Errors
+/// [`Rejection::Unauthenticated`]
+pub fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
+    let signed_at = signed_at.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+    let signed_at = signed_at.ok_or(Rejection::Unauthenticated("timestamp is not a number"))?;
+    if now.duration_since(signed_at).abs() > TOLERANCE {
+        return Err(Rejection::Unauthenticated("timestamp is not fresh"));
+    }
+    Ok(())
+}
+
+/// Hex of a hash of `bytes`: an id for what comes without one, equal when it comes again.
+#[must_use]
+pub fn fingerprint(bytes: &[u8]) -> String {
+    hex::encode(digest::digest(&digest::SHA256, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(values: &[&str]) -> Vec<SecretString> {
+        values.iter().map(|value| SecretString::from(*value)).collect()
+    }
+
+    #[test]
+    fn the_published_test_vector_of_rfc_4231_verifies() {
+        let tag = hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hex::encode(tag.as_ref()), expected);
+    }
+
+    #[test]
+    fn any_of_several_secrets_verifies_and_no_secret_never_does() {
+        let tag = hmac_sha256(b"new", &[b"body"]);
+        assert!(is_hmac_sha256(&secrets(&["old", "new"]), b"body", tag.as_ref()));
+        assert!(!is_hmac_sha256(&secrets(&["old"]), b"body", tag.as_ref()));
+        assert!(!is_hmac_sha256(&[], b"body", tag.as_ref()));
+        let empty = hmac_sha256(b"", &[b"body"]);
+        assert!(!is_hmac_sha256(&secrets(&[""]), b"body", empty.as_ref()));
+    }
+
+    #[test]
+    fn a_secret_equals_itself_and_not_its_beginning_or_nothing() {
+        assert!(is_one_of(&secrets(&["a", "token"]), "token"));
+        assert!(!is_one_of(&secrets(&["token"]), "toke"));
+        assert!(!is_one_of(&secrets(&["token"]), "Token"));
+        assert!(!is_one_of(&secrets(&[""]), ""));
+        assert!(!is_one_of(&[], "token"));
+    }
+
+    #[test]
+    fn a_timestamp_is_fresh_for_five_minutes_both_ways() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        assert!(fresh("999700", now).is_ok());
+        assert!(fresh("1000300", now).is_ok());
+        assert!(fresh("999699", now).is_err());
+        assert!(fresh("1000301", now).is_err());
+        assert!(fresh("soon", now).is_err());
+        assert!(fresh("99999999999999999", now).is_err());
+    }
+}

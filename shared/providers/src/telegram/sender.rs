@@ -1,0 +1,790 @@
+//! Sends through Telegram's Bot API.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::content::{Choice, Content, Interactive, Media};
+use domain::integration::Settings;
+use domain::sender::{Accepted, MessageSender, Outgoing, Pace, SendError, SenderProvider};
+use domain::{Credentials, Fault, Integration, Provider};
+use http::{Request, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::wire::{self, SendBody};
+use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address, within};
+
+/// What a bot is told about. Reactions come only to who asks for them.
+const ALLOWED_UPDATES: [&str; 5] =
+    ["message", "edited_message", "callback_query", "message_reaction", "my_chat_member"];
+
+/// What the id of a pressed button begins with.
+const PRESS: &str = "cb:";
+
+/// Telegram, to send through.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender;
+
+impl SenderProvider for Sender {
+    fn provider(&self) -> Provider {
+        Provider::Telegram
+    }
+
+    fn sender(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<Box<dyn MessageSender>, SendError> {
+        let Settings::Telegram(settings) = &integration.settings else {
+            return Err(invalid("provider", "the integration is not Telegram's"));
+        };
+        let token = credentials.first(super::BOT_TOKEN);
+        let token = token.ok_or_else(|| invalid("credentials.TELEGRAM_BOT_TOKEN", "is missing"))?;
+        let id = bot_id(token.expose_secret()).ok_or_else(|| {
+            invalid("credentials.TELEGRAM_BOT_TOKEN", "must look like 123456789:AA...")
+        })?;
+        Ok(Box::new(Bot {
+            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            id: id.to_owned(),
+            token: token.clone(),
+            webhook_secret: credentials.first(super::WEBHOOK_SECRET).cloned(),
+            per_second: settings.messages_per_second.max(1),
+        }))
+    }
+}
+
+/// The bot a token belongs to: the digits before its colon.
+#[must_use]
+pub fn bot_id(token: &str) -> Option<&str> {
+    let (id, key) = token.split_once(':')?;
+    let digits = !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit());
+    // It stands in a path.
+    let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    (digits && !key.is_empty() && key.bytes().all(plain)).then_some(id)
+}
+
+/// A chat id, or the `@name` of a public group or channel.
+///
+/// # Errors
+/// [`SendError::Invalid`] for the field `to`.
+pub fn address(to: &str) -> Result<String, SendError> {
+    Ok(match chat_id(to.trim())? {
+        wire::ChatId::Number(id) => id.to_string(),
+        wire::ChatId::Name(name) => name.to_owned(),
+    })
+}
+
+fn chat_id(to: &str) -> Result<wire::ChatId<'_>, SendError> {
+    if let Ok(id) = to.parse() {
+        return Ok(wire::ChatId::Number(id));
+    }
+    let name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+    };
+    if to.strip_prefix('@').is_some_and(name) {
+        return Ok(wire::ChatId::Name(to));
+    }
+    Err(invalid("to", "must be a chat id; a bot cannot write to somebody who never wrote to it"))
+}
+
+/// A bot that sends.
+struct Bot {
+    base_url: String,
+    id: String,
+    token: SecretString,
+    webhook_secret: Option<SecretString>,
+    per_second: u32,
+}
+
+impl MessageSender for Bot {
+    /// Source: README, facts 1.
+    fn idempotency_window(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Source: README, facts 3.
+    fn pace(&self, to: &str) -> Vec<Pace> {
+        let per = Duration::from_secs(1);
+        let bot = Pace { identity: self.id.clone(), messages: self.per_second, per };
+        let chat = Pace { identity: format!("{}:{to}", self.id), messages: 1, per };
+        vec![bot, chat]
+    }
+
+    fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
+        let (method, body) = body(message)?;
+        let is_reaction = matches!(body, SendBody::Reaction { .. });
+        // A press or a reaction is no message, so an answer to one stands alone.
+        let answered = message.reply_to.filter(|_| !is_reaction).and_then(message_id);
+        let reply_parameters = answered.map(|message_id| wire::ReplyParameters {
+            message_id,
+            allow_sending_without_reply: true,
+        });
+        self.post(method, &wire::Send { chat_id: chat_id(message.to)?, reply_parameters, body })
+    }
+
+    fn outcome(
+        &self,
+        message: &Outgoing<'_>,
+        response: &Response<Bytes>,
+    ) -> Result<Accepted, SendError> {
+        let result = result(response)?;
+        if result == serde_json::Value::Bool(true) {
+            // A reaction gets no id at Telegram.
+            return Ok(Accepted { provider_message_id: format!("reaction:{}", message.id) });
+        }
+        let sent: wire::Sent = serde_json::from_value(result).map_err(|_| SendError::Unreadable)?;
+        let provider_message_id = format!("{}:{}", sent.chat.id, sent.message_id);
+        Ok(Accepted { provider_message_id })
+    }
+
+    /// Bots cannot mark messages as read. A pressed button stops spinning by it.
+    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
+        let callback_query_id = provider_message_id.strip_prefix(PRESS)?;
+        let body = wire::AnswerCallbackQuery { callback_query_id };
+        Some(self.post("answerCallbackQuery", &body))
+    }
+
+    fn locate_media(&self, provider_media_id: &str) -> Result<Request<Bytes>, SendError> {
+        self.post("getFile", &wire::GetFile { file_id: provider_media_id })
+    }
+
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Request<Bytes>, SendError> {
+        let located: wire::Located =
+            serde_json::from_value(result(located)?).map_err(|_| SendError::Unreadable)?;
+        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'_' | b'-' | b'.');
+        // The token goes along, so never up and out of the folder it opens.
+        if located.file_path.contains("..") || !located.file_path.bytes().all(plain) {
+            return Err(SendError::Unreadable);
+        }
+        let token = self.token.expose_secret();
+        get(&format!("{}/file/bot{token}/{}", self.base_url, located.file_path), None)
+    }
+
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        get(&self.url("getMe"), None)
+    }
+
+    fn register(&self, webhook_url: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
+        let secret = self.webhook_secret.as_ref().map_or("", |secret| secret.expose_secret());
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+        if !(1..=256).contains(&secret.len()) || !secret.bytes().all(plain) {
+            return Err(invalid(
+                "credentials.TELEGRAM_WEBHOOK_SECRET",
+                "must be 1 to 256 of A-Z, a-z, 0-9, _ and -",
+            ));
+        }
+        let body = wire::SetWebhook {
+            url: webhook_url,
+            secret_token: secret,
+            allowed_updates: &ALLOWED_UPDATES,
+        };
+        self.post("setWebhook", &body)
+    }
+
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+        result(response)
+    }
+
+    fn moved_to(&self, response: &Response<Bytes>) -> Option<String> {
+        let answer: wire::Answer = read(response).ok()?;
+        answer.parameters.migrate_to_chat_id.map(|id| id.to_string())
+    }
+}
+
+impl Bot {
+    /// The token is part of it: never to be shown.
+    fn url(&self, method: &str) -> String {
+        format!("{}/bot{}/{method}", self.base_url, self.token.expose_secret())
+    }
+
+    fn post(
+        &self,
+        method: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<Request<Bytes>, SendError> {
+        post_json(&self.url(method), None, body)
+    }
+}
+
+/// The message's number within its chat, from our `<chat id>:<message id>`.
+fn message_id(provider_message_id: &str) -> Option<i64> {
+    let (chat, message) = provider_message_id.split_once(':')?;
+    chat.parse::<i64>().ok()?;
+    message.parse().ok()
+}
+
+/// The method that sends the content, and its fields. Source of every limit: README,
+/// facts 1.
+fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), SendError> {
+    Ok(match message.content {
+        Content::Text { text } => {
+            long("text", text, 4096)?;
+            ("sendMessage", SendBody::Text { text: Cow::Borrowed(text), reply_markup: None })
+        }
+        Content::Image { media } => {
+            let (photo, caption) = file(media)?;
+            ("sendPhoto", SendBody::Photo { photo, caption })
+        }
+        Content::Video { media } => {
+            let (video, caption) = file(media)?;
+            ("sendVideo", SendBody::Video { video, caption })
+        }
+        Content::Audio { media } => {
+            let (audio, caption) = file(media)?;
+            ("sendAudio", SendBody::Audio { audio, caption })
+        }
+        Content::Document { media } => {
+            let (document, caption) = file(media)?;
+            ("sendDocument", SendBody::Document { document, caption })
+        }
+        Content::Sticker { media } => {
+            let (sticker, caption) = file(media)?;
+            if caption.is_some() {
+                return Err(invalid("media.caption", "a sticker has none: send it as text"));
+            }
+            ("sendSticker", SendBody::Sticker { sticker })
+        }
+        Content::Location { location } => {
+            on_earth(location)?;
+            let (latitude, longitude) = (location.latitude, location.longitude);
+            let (name, address) = (location.name.as_deref(), location.address.as_deref());
+            // A venue needs both.
+            match (name.or(address), address.or(name)) {
+                (Some(title), Some(address)) => {
+                    ("sendVenue", SendBody::Venue { latitude, longitude, title, address })
+                }
+                _ => ("sendLocation", SendBody::Location { latitude, longitude }),
+            }
+        }
+        Content::Contacts { contacts } => {
+            let [card] = contacts.as_slice() else {
+                return Err(invalid("contacts", "must be one: Telegram carries one a message"));
+            };
+            within("contacts.name", &card.name, 256)?;
+            let phone = card.phones.first();
+            let phone_number =
+                phone.ok_or_else(|| invalid("contacts.phones", "must have a number"))?;
+            ("sendContact", SendBody::Contact { phone_number, first_name: &card.name })
+        }
+        Content::Reaction { reaction } => {
+            // Our own id is of no use to Telegram; the caller then hands us theirs separately.
+            let own = reaction.message_id.starts_with(domain::MessageId::PREFIX);
+            let on = if own { message.reply_to } else { Some(&*reaction.message_id) };
+            let message_id = on.and_then(message_id).ok_or_else(|| {
+                invalid("reaction.message_id", "Telegram does not know that message")
+            })?;
+            let emoji = Some(&*reaction.emoji).filter(|emoji| !emoji.is_empty());
+            let reaction = emoji.map(|emoji| wire::SendReaction { kind: "emoji", emoji });
+            let reaction = reaction.into_iter().collect();
+            ("setMessageReaction", SendBody::Reaction { message_id, reaction })
+        }
+        Content::Interactive { interactive } => ("sendMessage", choices(interactive)?),
+        Content::Template { .. } => {
+            return Err(invalid("template", "Telegram has no templates: send it as text"));
+        }
+        Content::Button { .. }
+        | Content::ButtonReply { .. }
+        | Content::ListReply { .. }
+        | Content::Unsupported { .. } => {
+            return Err(invalid("type", "Telegram carries this from people only, not to them"));
+        }
+    })
+}
+
+/// Checks a text's length as Telegram counts it.
+fn long(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+    // A text with few enough bytes has few enough units.
+    if text.len() > most && text.encode_utf16().count() > most {
+        return Err(invalid(field, format!("must have at most {most} characters")));
+    }
+    if text.trim().is_empty() {
+        return Err(invalid(field, "must not be empty"));
+    }
+    Ok(())
+}
+
+fn file(media: &Media) -> Result<(&str, Option<&str>), SendError> {
+    let url = web_address(media.url.as_deref())?;
+    let caption = media.caption.as_deref().filter(|caption| !caption.is_empty());
+    if let Some(caption) = caption {
+        long("media.caption", caption, 1024)?;
+    }
+    Ok((url, caption))
+}
+
+/// Text with an inline keyboard, one button a line.
+fn choices(interactive: &Interactive) -> Result<SendBody<'_>, SendError> {
+    let (header, body, footer, field, choices): (_, _, _, _, Vec<&Choice>) = match interactive {
+        Interactive::Button { body, header, footer, buttons } => {
+            (header, body, footer, "interactive.buttons", buttons.iter().collect())
+        }
+        Interactive::List { body, header, footer, sections, .. } => {
+            let rows = sections.iter().flat_map(|section| &section.rows).collect();
+            (header, body, footer, "interactive.sections", rows)
+        }
+    };
+    if !(1..=100).contains(&choices.len()) {
+        return Err(invalid(field, "must offer 1 to 100 choices"));
+    }
+    long("interactive.body", body, 4096)?;
+    let lines = [header.as_deref(), Some(body.as_str()), footer.as_deref()];
+    let lines: Vec<&str> = lines.into_iter().flatten().filter(|line| !line.is_empty()).collect();
+    let text = lines.join("\n\n");
+    long("interactive.body", &text, 4096)?;
+    let buttons: Result<_, _> = choices.into_iter().map(|choice| button(field, choice)).collect();
+    let reply_markup = Some(wire::Markup { inline_keyboard: buttons? });
+    Ok(SendBody::Text { text: Cow::Owned(text), reply_markup })
+}
+
+fn button(field: &'static str, choice: &Choice) -> Result<[wire::SendButton; 1], SendError> {
+    if !(1..=64).contains(&choice.id.len()) {
+        return Err(invalid(field, "must each have an id of 1 to 64 bytes"));
+    }
+    if choice.title.trim().is_empty() {
+        return Err(invalid(field, "must each have a title"));
+    }
+    let text = match &choice.description {
+        Some(description) => format!("{}: {description}", choice.title),
+        None => choice.title.clone(),
+    };
+    Ok([wire::SendButton { text, callback_data: choice.id.clone() }])
+}
+
+/// The `result` of a call, or why there is none.
+fn result(response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+    match read::<wire::Answer>(response) {
+        Ok(answer) if answer.ok && response.status().is_success() => Ok(answer.result),
+        // Neither a yes nor a reason: nobody knows.
+        Ok(wire::Answer { error_code: None, .. }) | Err(_) if response.status().is_success() => {
+            Err(SendError::Unreadable)
+        }
+        answer => Err(refusal(response, answer.ok())),
+    }
+}
+
+/// Reads a refusal: the HTTP status decides, and what Telegram says of it overrides.
+fn refusal(response: &Response<Bytes>, answer: Option<wire::Answer>) -> SendError {
+    let by_header = retry_after(response.headers());
+    let Some(answer) = answer else {
+        let status = response.status();
+        let fault = match Fault::from_status(status, by_header) {
+            Fault::Retryable if status.as_u16() == 429 => limited(by_header),
+            fault => fault,
+        };
+        let remedy = match fault {
+            Fault::Unknown => "Telegram broke off. Nothing will tell whether it was sent.",
+            _ => "Telegram refused without a reason we can read.",
+        };
+        return refused(status, status.as_u16().to_string(), remedy, fault);
+    };
+    // The same number twice, unless something between us and Telegram changed the status.
+    let stated = answer.error_code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = stated.filter(|_| response.status().is_success()).unwrap_or(response.status());
+    if answer.parameters.migrate_to_chat_id.is_some() {
+        let remedy = "The group became a supergroup with another id. Send to that one.";
+        return refused(status, "migrated".into(), remedy, Fault::Permanent);
+    }
+    let code = stated.unwrap_or(status).as_u16();
+    let wait = answer.parameters.retry_after.map(Duration::from_secs).or(by_header);
+    let (fault, remedy) = match code {
+        429 => (limited(wait), "The bot sends faster than Telegram allows."),
+        401 | 404 => (
+            Fault::Permanent,
+            "Telegram does not know the bot token. Store the one BotFather shows.",
+        ),
+        403 => (Fault::Permanent, forbidden(&answer.description)),
+        400..=499 => (Fault::Permanent, bad_request(&answer.description)),
+        _ => match Fault::from_status(status, wait) {
+            Fault::Unknown => {
+                (Fault::Unknown, "Telegram broke off. Nothing will tell whether it was sent.")
+            }
+            fault => (fault, "Telegram asks for patience."),
+        },
+    };
+    let code = if code == 403 { "blocked".to_owned() } else { code.to_string() };
+    refused(status, code, remedy, fault)
+}
+
+/// Telegram always says how long; a few seconds if it does not.
+fn limited(wait: Option<Duration>) -> Fault {
+    Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(5)) }
+}
+
+fn refused(status: StatusCode, code: String, remedy: &str, fault: Fault) -> SendError {
+    SendError::Refused { status, code, remedy: remedy.to_owned(), fault }
+}
+
+fn forbidden(description: &str) -> &'static str {
+    if description.contains("kicked") || description.contains("not a member") {
+        "The bot is no longer in that group. Add it again."
+    } else if description.contains("deactivated") {
+        "The person deleted their account."
+    } else if description.contains("initiate") {
+        "A bot cannot write first. The person must press Start."
+    } else {
+        "The person blocked the bot. They can write to it again at any time."
+    }
+}
+
+/// Telegram's descriptions are meant for people and may change: they choose the words, never
+/// the class.
+fn bad_request(description: &str) -> &'static str {
+    let says = |part: &str| description.to_ascii_lowercase().contains(part);
+    if says("chat not found") {
+        "There is no such chat, or the person never wrote to this bot."
+    } else if says("rights") {
+        "The bot lacks the right to send that here. Ask an administrator of the group."
+    } else if says("get http url content") || says("wrong file") || says("web page content") {
+        "Telegram could not fetch the file. Check its address, type and size."
+    } else if says("reaction") {
+        "Telegram does not allow that reaction here."
+    } else if says("too long") || says("is empty") {
+        "The text is empty or too long."
+    } else if says("webhook") {
+        "Telegram does not take that address for webhooks: it must be public https."
+    } else {
+        "Telegram found the message wrong. Correct it."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telegram::{SENDER, example};
+    use domain::content::{ContactCard, Location, Reaction, Section, Template};
+    use domain::integration::TelegramSettings;
+    use domain::{Classify, IntegrationId, MessageId, TenantId};
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    fn integration() -> Integration {
+        let settings: TelegramSettings = serde_json::from_value(json!({})).unwrap();
+        Integration {
+            id: IntegrationId::derived(&["i"]),
+            tenant: TenantId::platform(),
+            provider: Provider::Telegram,
+            account: Some(example::BOT_ID.into()),
+            settings: Settings::Telegram(settings),
+            hints: std::collections::BTreeMap::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn sender() -> Box<dyn MessageSender> {
+        SENDER.sender(&integration(), &example::credentials()).unwrap()
+    }
+
+    fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
+        Outgoing { id: MessageId::derived(&["m"]), to: "42", content, reply_to }
+    }
+
+    fn sent(content: &Content, reply_to: Option<&str>) -> Result<(String, Value), SendError> {
+        let request = sender().request(&outgoing(content, reply_to))?;
+        let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
+        Ok((method, serde_json::from_slice(request.body()).unwrap()))
+    }
+
+    fn field(content: &Content) -> &'static str {
+        match sent(content, None) {
+            Err(SendError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn text(text: &str) -> Content {
+        Content::Text { text: text.into() }
+    }
+
+    fn response(status: u16, body: &str) -> Response<Bytes> {
+        Response::builder().status(status).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    }
+
+    fn outcome(status: u16, body: &str) -> Result<Accepted, SendError> {
+        let content = text("t");
+        sender().outcome(&outgoing(&content, None), &response(status, body))
+    }
+
+    fn refused(code: u16, description: &str, parameters: &Value) -> SendError {
+        let body = json!({ "ok": false, "error_code": code, "description": description,
+            "parameters": parameters });
+        outcome(code, &body.to_string()).unwrap_err()
+    }
+
+    fn seconds(seconds: u64) -> Fault {
+        Fault::RateLimited { retry_after: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn a_text_goes_to_the_bots_own_address() {
+        let content = text("hi");
+        let request = sender().request(&outgoing(&content, Some("42:7"))).unwrap();
+        let url = "https://api.telegram.org/bot700000001:test-telegram-token/sendMessage";
+        assert_eq!(request.uri(), url);
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let reply = json!({ "message_id": 7, "allow_sending_without_reply": true });
+        assert_eq!(body, json!({ "chat_id": 42, "text": "hi", "reply_parameters": reply }));
+    }
+
+    #[test]
+    fn an_answer_to_a_press_stands_alone() {
+        let (_, body) = sent(&text("hi"), Some("cb:123")).unwrap();
+        assert!(body.get("reply_parameters").is_none());
+    }
+
+    #[test]
+    fn every_kind_of_media_has_its_method() {
+        let media = |caption: Option<&str>| Media {
+            url: Some("https://example.com/f".into()),
+            caption: caption.map(str::to_owned),
+            ..Media::default()
+        };
+        let kinds = [
+            (Content::Image { media: media(Some("c")) }, "sendPhoto", "photo"),
+            (Content::Video { media: media(Some("c")) }, "sendVideo", "video"),
+            (Content::Audio { media: media(Some("c")) }, "sendAudio", "audio"),
+            (Content::Document { media: media(Some("c")) }, "sendDocument", "document"),
+        ];
+        for (content, method, name) in kinds {
+            let expected =
+                json!({ "chat_id": 42, (name): "https://example.com/f", "caption": "c" });
+            assert_eq!(sent(&content, None).unwrap(), (method.to_owned(), expected));
+        }
+        let (method, body) = sent(&Content::Sticker { media: media(None) }, None).unwrap();
+        assert_eq!(
+            (method.as_str(), &body["sticker"]),
+            ("sendSticker", &json!("https://example.com/f"))
+        );
+        assert_eq!(field(&Content::Sticker { media: media(Some("c")) }), "media.caption");
+        let long = "c".repeat(1025);
+        assert_eq!(field(&Content::Image { media: media(Some(&long)) }), "media.caption");
+        assert_eq!(field(&Content::Image { media: Media::default() }), "media.url");
+    }
+
+    #[test]
+    fn a_named_place_is_a_venue() {
+        let place = |name: Option<&str>, address: Option<&str>| Content::Location {
+            location: Location {
+                latitude: 1.5,
+                longitude: 2.5,
+                name: name.map(str::to_owned),
+                address: address.map(str::to_owned),
+            },
+        };
+        let (method, body) = sent(&place(None, None), None).unwrap();
+        assert_eq!(method, "sendLocation");
+        assert_eq!(body, json!({ "chat_id": 42, "latitude": 1.5, "longitude": 2.5 }));
+        let (method, body) = sent(&place(Some("n"), Some("a")), None).unwrap();
+        assert_eq!(
+            (method.as_str(), &body["title"], &body["address"]),
+            ("sendVenue", &json!("n"), &json!("a"))
+        );
+        assert_eq!(sent(&place(Some("n"), None), None).unwrap().1["address"], "n");
+    }
+
+    #[test]
+    fn a_card_is_one_with_a_number() {
+        let card = ContactCard { name: "A".into(), phones: vec!["+1".into()], emails: vec![] };
+        let (method, body) =
+            sent(&Content::Contacts { contacts: vec![card.clone()] }, None).unwrap();
+        assert_eq!(method, "sendContact");
+        assert_eq!(body, json!({ "chat_id": 42, "phone_number": "+1", "first_name": "A" }));
+        assert_eq!(
+            field(&Content::Contacts { contacts: vec![card.clone(), card.clone()] }),
+            "contacts"
+        );
+        let mute = ContactCard { phones: vec![], ..card };
+        assert_eq!(field(&Content::Contacts { contacts: vec![mute] }), "contacts.phones");
+    }
+
+    #[test]
+    fn a_reaction_is_put_on_and_taken_off_and_gets_our_id() {
+        let reaction = |emoji: &str| Content::Reaction {
+            reaction: Reaction { message_id: "42:7".into(), emoji: emoji.into() },
+        };
+        let (method, body) = sent(&reaction("👍"), None).unwrap();
+        assert_eq!(method, "setMessageReaction");
+        let emoji = json!([{ "type": "emoji", "emoji": "👍" }]);
+        assert_eq!(body, json!({ "chat_id": 42, "message_id": 7, "reaction": emoji }));
+        assert_eq!(sent(&reaction(""), None).unwrap().1["reaction"], json!([]));
+        let accepted = outcome(200, r#"{"ok":true,"result":true}"#).unwrap();
+        let own = MessageId::derived(&["m"]);
+        assert_eq!(accepted.provider_message_id, format!("reaction:{own}"));
+    }
+
+    #[test]
+    fn choices_become_an_inline_keyboard() {
+        let choice = |id: &str, title: &str| Choice {
+            id: id.into(),
+            title: title.into(),
+            description: None,
+        };
+        let interactive = |buttons| Content::Interactive {
+            interactive: Interactive::Button {
+                body: "b".into(),
+                header: Some("h".into()),
+                footer: Some("f".into()),
+                buttons,
+            },
+        };
+        let (method, body) =
+            sent(&interactive(vec![choice("y", "Yes"), choice("n", "No")]), None).unwrap();
+        assert_eq!((method.as_str(), &body["text"]), ("sendMessage", &json!("h\n\nb\n\nf")));
+        let keyboard = json!([
+            [{ "text": "Yes", "callback_data": "y" }],
+            [{ "text": "No", "callback_data": "n" }],
+        ]);
+        assert_eq!(body["reply_markup"], json!({ "inline_keyboard": keyboard }));
+        assert_eq!(field(&interactive(vec![])), "interactive.buttons");
+        assert_eq!(
+            field(&interactive(vec![choice(&"x".repeat(65), "Yes")])),
+            "interactive.buttons"
+        );
+
+        let row = Choice { description: Some("d".into()), ..choice("1", "One") };
+        let sections = vec![Section { title: "s".into(), rows: vec![row] }];
+        let list = Interactive::List {
+            body: "b".into(),
+            header: None,
+            footer: None,
+            button: "open".into(),
+            sections,
+        };
+        let (_, body) = sent(&Content::Interactive { interactive: list }, None).unwrap();
+        assert_eq!(body["reply_markup"]["inline_keyboard"][0][0]["text"], "One: d");
+    }
+
+    #[test]
+    fn what_telegram_has_no_words_for_is_refused_by_name() {
+        let template = Template { name: "t".into(), language: "en".into(), components: vec![] };
+        assert_eq!(field(&Content::Template { template }), "template");
+        assert_eq!(field(&Content::Unsupported { raw: Value::Null }), "type");
+        assert_eq!(field(&text("")), "text");
+        assert_eq!(field(&text(&"x".repeat(4097))), "text");
+        // Telegram counts UTF-16 units: this has 4098.
+        assert_eq!(field(&text(&"👋".repeat(2049))), "text");
+        assert!(sent(&text(&"👋".repeat(2048)), None).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_a_chat_id_or_a_public_name() {
+        assert_eq!(address(" -100200 ").unwrap(), "-100200");
+        assert_eq!(address("@team").unwrap(), "@team");
+        for bad in ["", "@", "team", "@a/b", "1.5"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accepted_brings_the_chat_and_the_number_in_it() {
+        let body = r#"{"ok":true,"result":{"message_id":9,"chat":{"id":-42,"type":"group"}}}"#;
+        assert_eq!(outcome(200, body).unwrap().provider_message_id, "-42:9");
+        for body in ["", "{}", r#"{"ok":true,"result":{}}"#, "<html>"] {
+            assert_eq!(outcome(200, body).unwrap_err().fault(), Fault::Unknown, "{body}");
+        }
+    }
+
+    #[test]
+    fn throttling_is_waited_out_for_as_long_as_telegram_says() {
+        let error = refused(429, "Too Many Requests: retry after 7", &json!({ "retry_after": 7 }));
+        assert_eq!(error.fault(), seconds(7));
+        assert_eq!(refused(429, "", &json!({})).fault(), seconds(5));
+        assert_eq!(outcome(429, "").unwrap_err().fault(), seconds(5));
+    }
+
+    #[test]
+    fn a_final_refusal_is_final_and_says_what_to_do() {
+        let blocked = refused(403, "Forbidden: bot was blocked by the user", &json!({}));
+        assert_eq!((blocked.code(), blocked.fault()), ("blocked", Fault::Permanent));
+        assert!(blocked.detail().contains("blocked the bot"));
+        let unknown = refused(400, "Bad Request: chat not found", &json!({}));
+        assert_eq!((unknown.code(), unknown.fault()), ("400", Fault::Permanent));
+        assert!(unknown.detail().contains("no such chat"));
+        let revoked = refused(401, "Unauthorized", &json!({}));
+        assert_eq!(revoked.fault(), Fault::Permanent);
+        assert!(revoked.detail().contains("BotFather"));
+    }
+
+    #[test]
+    fn a_broken_off_answer_is_an_unknown_outcome() {
+        assert_eq!(refused(500, "Internal Server Error", &json!({})).fault(), Fault::Unknown);
+        assert_eq!(outcome(502, "<html>").unwrap_err().fault(), Fault::Unknown);
+        assert_eq!(outcome(503, "").unwrap_err().fault(), Fault::Retryable);
+    }
+
+    #[test]
+    fn a_group_that_moved_says_where_to() {
+        let body = r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded",
+            "parameters":{"migrate_to_chat_id":-100200}}"#;
+        assert_eq!(sender().moved_to(&response(400, body)).as_deref(), Some("-100200"));
+        let error = outcome(400, body).unwrap_err();
+        assert_eq!((error.code(), error.fault()), ("migrated", Fault::Permanent));
+        assert_eq!(sender().moved_to(&response(400, r#"{"ok":false}"#)), None);
+    }
+
+    #[test]
+    fn a_bot_and_each_chat_are_paced() {
+        let per = Duration::from_secs(1);
+        let bot = Pace { identity: "700000001".into(), messages: 30, per };
+        let chat = Pace { identity: "700000001:42".into(), messages: 1, per };
+        assert_eq!(sender().pace("42"), [bot, chat]);
+        assert_eq!(sender().idempotency_window(), None);
+    }
+
+    #[test]
+    fn only_a_press_can_be_marked_as_seen() {
+        assert!(sender().mark_read("42:7").is_none());
+        let request = sender().mark_read("cb:99").unwrap().unwrap();
+        assert!(request.uri().path().ends_with("/answerCallbackQuery"));
+        assert_eq!(request.body(), &Bytes::from_static(br#"{"callback_query_id":"99"}"#));
+    }
+
+    #[test]
+    fn a_file_is_located_then_fetched_from_the_bots_folder() {
+        let request = sender().locate_media("f1").unwrap();
+        assert!(request.uri().path().ends_with("/getFile"));
+        let located = |path: &str| {
+            response(
+                200,
+                &json!({ "ok": true, "result": { "file_id": "f1", "file_path": path } })
+                    .to_string(),
+            )
+        };
+        let request = sender().fetch_media(&located("photos/file_1.jpg")).unwrap();
+        assert_eq!(
+            request.uri().path(),
+            "/file/bot700000001:test-telegram-token/photos/file_1.jpg"
+        );
+        assert!(sender().fetch_media(&located("../../bot1/getMe")).is_err());
+        let gone =
+            response(400, r#"{"ok":false,"error_code":400,"description":"file is too big"}"#);
+        assert_eq!(sender().fetch_media(&gone).unwrap_err().fault(), Fault::Permanent);
+    }
+
+    #[test]
+    fn a_bot_is_described_and_connected() {
+        assert!(sender().describe_account().unwrap().uri().path().ends_with("/getMe"));
+        let request = sender().register("https://hub/webhooks/telegram/int_1", None).unwrap();
+        assert!(request.uri().path().ends_with("/setWebhook"));
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body["url"], "https://hub/webhooks/telegram/int_1");
+        assert_eq!(body["secret_token"], example::WEBHOOK_SECRET);
+        assert_eq!(body["allowed_updates"], json!(ALLOWED_UPDATES));
+
+        let token = vec![example::BOT_TOKEN.into()];
+        let bare = Credentials::new([(crate::telegram::BOT_TOKEN.to_owned(), token)]);
+        let bare = SENDER.sender(&integration(), &bare).unwrap();
+        assert!(bare.register("https://hub", None).is_err());
+    }
+
+    #[test]
+    fn a_bot_is_known_by_the_digits_before_the_colon_and_a_token_is_never_shown() {
+        assert_eq!(bot_id("123:AA-b_c"), Some("123"));
+        for bad in ["", "123", ":x", "123:", "a:x", "123:x/../y", "123:a b"] {
+            assert_eq!(bot_id(bad), None, "{bad}");
+            let field = vec![bad.into()];
+            let credentials = Credentials::new([(crate::telegram::BOT_TOKEN.to_owned(), field)]);
+            let error = SENDER.sender(&integration(), &credentials).err().unwrap();
+            assert!(bad.is_empty() || !format!("{error:?}").contains(&format!("{bad:?}")));
+        }
+    }
+}

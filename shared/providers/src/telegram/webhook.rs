@@ -1,0 +1,485 @@
+//! Takes Telegram's webhooks in.
+
+use domain::content::{ContactCard, Content, Location, Media, Reaction, Reply};
+use domain::event::{EventKind, InboundMessage, ParsedEvent};
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, IntegrationId, Provider};
+use http::Method;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::wire;
+use crate::signature;
+
+/// Telegram's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Telegram
+    }
+
+    fn source(&self, credentials: &Credentials, account: Option<&str>) -> Box<dyn WebhookSource> {
+        Box::new(Source {
+            secrets: credentials.all(super::WEBHOOK_SECRET).to_vec(),
+            account: account.unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+struct Source {
+    secrets: Vec<SecretString>,
+    /// An update does not say to which bot it came.
+    account: String,
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1. A path that holds the secret is proof in addition, never
+    /// instead.
+    fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        let token = request.header("x-telegram-bot-api-secret-token")?;
+        if !signature::is_one_of(&self.secrets, token) {
+            return Err(Rejection::Unauthenticated("secret token does not match"));
+        }
+        match request.path_suffix.as_deref() {
+            Some(suffix)
+                if !suffix.starts_with(IntegrationId::PREFIX)
+                    && !signature::is_one_of(&self.secrets, suffix) =>
+            {
+                Err(Rejection::Unauthenticated("secret in the path does not match"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let raw: &RawValue = serde_json::from_slice(&request.body)?;
+        let update: wire::Update<'_> = serde_json::from_str(raw.get())?;
+        let id = update.get("update_id").and_then(|id| id.get().parse::<i64>().ok());
+        let id = id.ok_or_else(|| Rejection::Unreadable("update_id is missing".into()))?;
+        let what = update.iter().find(|(name, _)| *name != "update_id");
+        let (name, part) = what.map_or(("empty", raw), |(name, part)| (name.as_ref(), *part));
+        let (occurred_at, kind) = match name {
+            "message" => read_message(part)?,
+            "callback_query" => read_press(part)?,
+            "message_reaction" => read_reaction(part, id)?,
+            _ => (time_of(part), EventKind::Other { name: name.to_owned() }),
+        };
+        Ok(Delivery::Events(vec![ParsedEvent {
+            account: self.account.clone(),
+            id: id.to_string(),
+            occurred_at,
+            kind,
+            raw: raw.to_owned(),
+        }]))
+    }
+}
+
+/// `part` in the shape `T`, if it has it.
+fn fit<'a, T: Deserialize<'a>>(part: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(part?.get()).ok()
+}
+
+fn timestamp(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The time of something we do not act on; the epoch if it has none.
+fn time_of(part: &RawValue) -> Timestamp {
+    #[derive(Deserialize)]
+    struct Dated {
+        edit_date: Option<i64>,
+        date: Option<i64>,
+    }
+    let dated = fit::<Dated>(Some(part));
+    timestamp(dated.and_then(|dated| dated.edit_date.or(dated.date)).unwrap_or(0))
+}
+
+fn name_of(chat: &wire::Chat) -> Option<String> {
+    let person = || join(chat.first_name.as_deref(), chat.last_name.as_deref());
+    chat.title.clone().or_else(person)
+}
+
+fn join(first: Option<&str>, last: Option<&str>) -> Option<String> {
+    match (first, last) {
+        (Some(first), Some(last)) => Some(format!("{first} {last}")),
+        (first, last) => first.or(last).map(str::to_owned),
+    }
+}
+
+fn unsupported(raw: &RawValue) -> Content {
+    // Text that is JSON and has no value, such as 1e999, is kept as text.
+    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    Content::Unsupported { raw: value }
+}
+
+fn read_message(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
+    let message: wire::Message<'_> = serde_json::from_str(raw.get())?;
+    let chat = message.chat.id;
+    let answered = fit::<wire::MessageRef>(message.reply_to_message);
+    let kind = EventKind::Message(InboundMessage {
+        provider_message_id: format!("{chat}:{}", message.message_id),
+        from: chat.to_string(),
+        name: name_of(&message.chat),
+        content: read_content(&message).unwrap_or_else(|| unsupported(raw)),
+        reply_to: answered.map(|answered| format!("{chat}:{}", answered.message_id)),
+    });
+    Ok((timestamp(message.date), kind))
+}
+
+/// What the message says; `None` if we have no words for it.
+fn read_content(message: &wire::Message<'_>) -> Option<Content> {
+    let file = |part| fit(part).map(|file| media(file, message));
+    if message.text.is_some() {
+        return Some(Content::Text { text: fit(message.text)? });
+    }
+    if message.photo.is_some() {
+        let sizes: Vec<wire::File> = fit(message.photo)?;
+        let largest =
+            sizes.into_iter().max_by_key(|size| size.width.saturating_mul(size.height))?;
+        return Some(Content::Image { media: media(largest, message) });
+    }
+    // An animation is a document too, and a venue a location: the narrower one comes first.
+    if let Some(part) = message.animation.or(message.video).or(message.video_note) {
+        return Some(Content::Video { media: file(Some(part))? });
+    }
+    if let Some(part) = message.voice.or(message.audio) {
+        return Some(Content::Audio { media: file(Some(part))? });
+    }
+    if message.sticker.is_some() {
+        return Some(Content::Sticker { media: file(message.sticker)? });
+    }
+    if message.document.is_some() {
+        return Some(Content::Document { media: file(message.document)? });
+    }
+    if message.venue.is_some() {
+        let venue: wire::Venue = fit(message.venue)?;
+        return Some(place(&venue.location, Some(venue.title), Some(venue.address)));
+    }
+    if message.location.is_some() {
+        return Some(place(&fit(message.location)?, None, None));
+    }
+    let contact: wire::Contact = fit(message.contact)?;
+    let name = join(Some(&contact.first_name), contact.last_name.as_deref()).unwrap_or_default();
+    let phones = vec![contact.phone_number];
+    Some(Content::Contacts { contacts: vec![ContactCard { name, phones, emails: Vec::new() }] })
+}
+
+fn media(file: wire::File, message: &wire::Message<'_>) -> Media {
+    Media {
+        url: None,
+        provider_media_id: Some(file.file_id),
+        mime_type: file.mime_type,
+        caption: fit(message.caption),
+        filename: file.file_name,
+        size: file.file_size,
+    }
+}
+
+fn place(at: &wire::Location, name: Option<String>, address: Option<String>) -> Content {
+    let (latitude, longitude) = (at.latitude, at.longitude);
+    Content::Location { location: Location { latitude, longitude, name, address } }
+}
+
+/// A press on a button. It has no time of its own, so it bears that of the message with the
+/// button: the same for each redelivery, unlike our clock.
+fn read_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
+    let query: wire::CallbackQuery<'_> = serde_json::from_str(raw.get())?;
+    let message = fit::<wire::Message<'_>>(query.message);
+    let (Some(message), Some(data)) = (message, query.data) else {
+        // A game, or a button outside a chat: there is nobody to answer to.
+        return Ok((Timestamp::UNIX_EPOCH, EventKind::Other { name: "callback_query".into() }));
+    };
+    let keyboard = fit::<wire::Keyboard>(message.reply_markup);
+    let buttons = keyboard.into_iter().flat_map(|keyboard| keyboard.inline_keyboard).flatten();
+    let label = buttons.into_iter().find(|button| button.callback_data.as_ref() == Some(&data));
+    let title = label.map_or_else(|| data.clone(), |button| button.text);
+    let chat = message.chat.id;
+    let kind = EventKind::Message(InboundMessage {
+        provider_message_id: format!("cb:{}", query.id),
+        from: chat.to_string(),
+        name: name_of(&message.chat),
+        content: Content::ButtonReply {
+            text: title.clone(),
+            reply: Reply { id: data, title, description: None },
+        },
+        reply_to: Some(format!("{chat}:{}", message.message_id)),
+    });
+    Ok((timestamp(message.date), kind))
+}
+
+fn read_reaction(raw: &RawValue, update: i64) -> Result<(Timestamp, EventKind), Rejection> {
+    let wire::ReactionUpdate { chat, message_id, date, new_reaction } =
+        serde_json::from_str(raw.get())?;
+    let was_taken_off = new_reaction.is_empty();
+    let emoji = new_reaction.into_iter().find_map(|reaction| reaction.emoji);
+    let content = match emoji {
+        None if !was_taken_off => unsupported(raw),
+        emoji => Content::Reaction {
+            reaction: Reaction {
+                message_id: format!("{}:{message_id}", chat.id),
+                emoji: emoji.unwrap_or_default(),
+            },
+        },
+    };
+    let kind = EventKind::Message(InboundMessage {
+        provider_message_id: format!("reaction:{update}"),
+        from: chat.id.to_string(),
+        name: name_of(&chat),
+        content,
+        reply_to: None,
+    });
+    Ok((timestamp(date), kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telegram::{WEBHOOK, example};
+    use bytes::Bytes;
+    use domain::webhook::receive;
+    use serde_json::{Value, json};
+
+    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+        let source = WEBHOOK.source(&example::credentials(), Some(example::BOT_ID));
+        receive(&*source, request, Timestamp::UNIX_EPOCH)
+    }
+
+    fn parse(update: &Value) -> ParsedEvent {
+        match receive_request(&example::request(update)).unwrap() {
+            Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parse_kind(kind: &str, what: &Value) -> InboundMessage {
+        match parse(&example::update(5, kind, what)).kind {
+            EventKind::Message(message) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parse_message(content: &Value) -> InboundMessage {
+        parse_kind("message", &example::message(9, content))
+    }
+
+    #[test]
+    fn a_text_has_its_id_account_time_sender_and_name() {
+        let event = parse(&example::text(5, 9, "hi"));
+        assert_eq!((event.id.as_str(), event.account.as_str()), ("5", example::BOT_ID));
+        assert_eq!(event.occurred_at.as_second(), example::AT);
+        let EventKind::Message(message) = event.kind else { panic!() };
+        assert_eq!(message.from, "5550009999");
+        assert_eq!(message.provider_message_id, "5550009999:9");
+        assert_eq!(message.name.as_deref(), Some("Zoë Müller"));
+        assert_eq!(message.content, Content::Text { text: "hi".into() });
+    }
+
+    #[test]
+    fn the_raw_update_is_kept_byte_for_byte() {
+        let mut request = example::request(&Value::Null);
+        request.body = Bytes::from_static(b" {\"update_id\" : 5, \"poll\":{\"id\":\"1\"}} \n");
+        let Delivery::Events(events) = receive_request(&request).unwrap() else { panic!() };
+        assert_eq!(events[0].raw.get(), "{\"update_id\" : 5, \"poll\":{\"id\":\"1\"}}");
+    }
+
+    #[test]
+    fn in_a_group_the_group_is_the_counterpart() {
+        let group = json!({ "id": -100_200, "type": "supergroup", "title": "Team" });
+        let content = json!({ "text": "hi", "chat": group });
+        let message = parse_message(&content);
+        assert_eq!((message.from.as_str(), message.name.as_deref()), ("-100200", Some("Team")));
+        assert_eq!(message.provider_message_id, "-100200:9");
+    }
+
+    #[test]
+    fn the_largest_photo_is_taken() {
+        let sizes = json!([
+            { "file_id": "s", "width": 90, "height": 60, "file_size": 10 },
+            { "file_id": "l", "width": 900, "height": 600, "file_size": 1000 },
+            { "file_id": "m", "width": 300, "height": 200 },
+        ]);
+        let content = parse_message(&json!({ "photo": sizes, "caption": "c" })).content;
+        let Content::Image { media } = content else { panic!() };
+        assert_eq!(media.provider_media_id.as_deref(), Some("l"));
+        assert_eq!((media.caption.as_deref(), media.size), (Some("c"), Some(1000)));
+    }
+
+    #[test]
+    fn files_of_every_kind_are_read() {
+        let kinds = [
+            ("video", "video"),
+            ("video_note", "video"),
+            ("audio", "audio"),
+            ("voice", "audio"),
+            ("document", "document"),
+            ("sticker", "sticker"),
+        ];
+        for (field, kind) in kinds {
+            let file =
+                json!({ "file_id": "f", "mime_type": "a/b", "file_name": "n", "file_size": 5 });
+            let content = parse_message(&json!({ (field): file })).content;
+            assert_eq!(content.kind(), kind, "{field}");
+            let media = content.media().unwrap();
+            assert_eq!(media.provider_media_id.as_deref(), Some("f"));
+            assert_eq!(
+                (media.mime_type.as_deref(), media.filename.as_deref()),
+                (Some("a/b"), Some("n"))
+            );
+        }
+    }
+
+    #[test]
+    fn an_animation_is_no_document_and_a_venue_no_bare_place() {
+        let file = json!({ "file_id": "f" });
+        let both = parse_message(&json!({ "animation": file, "document": file }));
+        assert_eq!(both.content.kind(), "video");
+        let at = json!({ "latitude": 1.5, "longitude": 2.5 });
+        let venue = json!({ "location": at, "title": "t", "address": "a" });
+        let content = parse_message(&json!({ "location": at, "venue": venue })).content;
+        let Content::Location { location } = content else { panic!() };
+        assert_eq!((location.name.as_deref(), location.latitude), (Some("t"), 1.5));
+        let content = parse_message(&json!({ "location": at })).content;
+        assert_eq!(content.kind(), "location");
+    }
+
+    #[test]
+    fn a_card_has_a_name_and_a_number() {
+        let contact = json!({ "phone_number": "+1", "first_name": "A", "last_name": "B" });
+        let Content::Contacts { contacts } = parse_message(&json!({ "contact": contact })).content
+        else {
+            panic!()
+        };
+        assert_eq!((contacts[0].name.as_str(), contacts[0].phones[0].as_str()), ("A B", "+1"));
+    }
+
+    #[test]
+    fn an_answer_names_what_it_answers() {
+        let content = json!({ "text": "hi", "reply_to_message": example::message(3, &json!({})) });
+        assert_eq!(parse_message(&content).reply_to.as_deref(), Some("5550009999:3"));
+    }
+
+    #[test]
+    fn a_press_brings_the_buttons_data_and_label() {
+        let keyboard = json!({ "inline_keyboard": [[{ "text": "Yes", "callback_data": "y" }, { "text": "x" }]] });
+        let message = example::message(3, &json!({ "text": "?", "reply_markup": keyboard }));
+        let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": message });
+        let press = parse_kind("callback_query", &query);
+        assert_eq!(press.provider_message_id, "cb:42");
+        assert_eq!(press.from, "5550009999");
+        assert_eq!(press.reply_to.as_deref(), Some("5550009999:3"));
+        let reply = Reply { id: "y".into(), title: "Yes".into(), description: None };
+        assert_eq!(press.content, Content::ButtonReply { text: "Yes".into(), reply });
+
+        let old = json!({ "chat": example::chat(), "message_id": 3, "date": 0 });
+        let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": old });
+        let Content::ButtonReply { reply, .. } = parse_kind("callback_query", &query).content
+        else {
+            panic!()
+        };
+        assert_eq!(reply.title, "y");
+    }
+
+    #[test]
+    fn a_press_outside_a_chat_is_kept_and_not_acted_on() {
+        let query = json!({ "id": "42", "from": example::user(), "game_short_name": "g" });
+        let event = parse(&example::update(5, "callback_query", &query));
+        assert_eq!(event.kind, EventKind::Other { name: "callback_query".into() });
+    }
+
+    #[test]
+    fn a_reaction_is_put_on_taken_off_or_beyond_our_words() {
+        let update = |new: Value| {
+            json!({ "chat": example::chat(), "message_id": 3,
+            "date": example::AT, "old_reaction": [], "new_reaction": new })
+        };
+        let emoji = |new: Value| match parse_kind("message_reaction", &update(new)).content {
+            Content::Reaction { reaction } => {
+                assert_eq!(reaction.message_id, "5550009999:3");
+                reaction.emoji
+            }
+            other => other.kind().to_owned(),
+        };
+        assert_eq!(emoji(json!([{ "type": "emoji", "emoji": "👍" }])), "👍");
+        assert_eq!(emoji(json!([])), "");
+        assert_eq!(
+            emoji(json!([{ "type": "custom_emoji", "custom_emoji_id": "1" }])),
+            "unsupported"
+        );
+    }
+
+    #[test]
+    fn what_has_no_words_is_unsupported_and_what_is_no_message_is_other() {
+        for content in
+            [json!({ "dice": { "value": 3 } }), json!({ "text": 5 }), json!({ "photo": [] })]
+        {
+            assert_eq!(parse_message(&content).content.kind(), "unsupported", "{content}");
+        }
+        let edited = example::message(9, &json!({ "text": "hi", "edit_date": example::AT + 1 }));
+        let event = parse(&example::update(5, "edited_message", &edited));
+        assert_eq!(event.kind, EventKind::Other { name: "edited_message".into() });
+        assert_eq!(event.occurred_at.as_second(), example::AT + 1);
+        let event = parse(&example::update(5, "my_chat_member", &json!({ "date": example::AT })));
+        assert_eq!(event.kind, EventKind::Other { name: "my_chat_member".into() });
+        assert_eq!(
+            parse(&json!({ "update_id": 5 })).kind,
+            EventKind::Other { name: "empty".into() }
+        );
+    }
+
+    #[test]
+    fn authentic_nonsense_is_unreadable() {
+        for body in ["", "{", "[]", "{}", r#"{"update_id":"x"}"#, r#"{"update_id":1,"message":{}}"#]
+        {
+            let mut request = example::request(&Value::Null);
+            request.body = Bytes::from_static(body.as_bytes());
+            let result = receive_request(&request);
+            assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_secret_header_is_always_required() {
+        let good = example::request(&example::text(1, 1, "t"));
+        for value in [None, Some(""), Some("test-telegram"), Some("Test-telegram-secret")] {
+            let mut request = good.clone();
+            request.headers.clear();
+            if let Some(value) = value {
+                request.headers.insert("x-telegram-bot-api-secret-token", value.parse().unwrap());
+            }
+            // A path that proves itself is no substitute.
+            request.path_suffix = Some(example::WEBHOOK_SECRET.into());
+            let result = receive_request(&request);
+            assert!(matches!(result, Err(Rejection::Unauthenticated(_))), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_an_integration_or_the_secret_too() {
+        let mut request = example::request(&example::text(1, 1, "t"));
+        let integration = IntegrationId::derived(&["x"]).to_string();
+        for (suffix, good) in
+            [(&*integration, true), (example::WEBHOOK_SECRET, true), ("other", false), ("", false)]
+        {
+            request.path_suffix = Some(suffix.to_owned());
+            assert_eq!(receive_request(&request).is_ok(), good, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn nothing_gets_in_without_a_secret_of_ours() {
+        let source = WEBHOOK.source(&Credentials::default(), None);
+        let mut request = example::request(&example::text(1, 1, "t"));
+        assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
+        request.headers.insert("x-telegram-bot-api-secret-token", "".parse().unwrap());
+        assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
+    }
+}

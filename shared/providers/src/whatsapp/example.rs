@@ -1,0 +1,183 @@
+//! Example webhooks in the shape Meta documents, signed with test secrets. For tests, event
+//! files and tools.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use domain::Credentials;
+use domain::webhook::WebhookRequest;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::{Value, json};
+
+use crate::signature;
+
+/// The app secret the examples are signed with.
+pub const APP_SECRET: &str = "test-app-secret";
+/// The token the example handshakes carry.
+pub const VERIFY_TOKEN: &str = "test-verify-token";
+/// The access token the examples send with.
+pub const ACCESS_TOKEN: &str = "test-access-token";
+/// The number the examples come to.
+pub const PHONE_NUMBER_ID: &str = "15550001111222";
+/// The person the examples come from.
+pub const WA_ID: &str = "4915550009999";
+/// What the person calls herself: outside ASCII on purpose.
+pub const NAME: &str = "Zoë Müller";
+/// When the examples happened: 2026-11-20 12:00:00 UTC.
+pub const AT: i64 = 1_795_176_000;
+
+/// The credentials of the examples.
+#[must_use]
+pub fn credentials() -> Credentials {
+    let fields = [
+        (super::ACCESS_TOKEN, ACCESS_TOKEN),
+        (super::APP_SECRET, APP_SECRET),
+        (super::VERIFY_TOKEN, VERIFY_TOKEN),
+    ];
+    Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
+}
+
+/// A message from [`WA_ID`]: `content` brings `type` and the object of that name.
+#[must_use]
+pub fn message(id: &str, content: &Value) -> Value {
+    let mut message = json!({ "from": WA_ID, "id": id, "timestamp": AT.to_string() });
+    if let (Value::Object(message), Value::Object(content)) = (&mut message, content) {
+        message.extend(content.clone());
+    }
+    message
+}
+
+/// A text from [`WA_ID`].
+#[must_use]
+pub fn text(id: &str, body: &str) -> Value {
+    message(id, &json!({ "type": "text", "text": { "body": body } }))
+}
+
+/// A picture from [`WA_ID`].
+#[must_use]
+pub fn image(id: &str, media_id: &str, caption: &str) -> Value {
+    let image = json!({
+        "id": media_id,
+        "mime_type": "image/jpeg",
+        "sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+        "caption": caption,
+    });
+    message(id, &json!({ "type": "image", "image": image }))
+}
+
+/// A status of one of our messages; `reference` is our own id, as Meta gives it back.
+#[must_use]
+pub fn status(id: &str, status: &str, reference: Option<&str>) -> Value {
+    let mut value = json!({
+        "id": id,
+        "status": status,
+        "timestamp": AT.to_string(),
+        "recipient_id": WA_ID,
+        "pricing": {
+            "billable": true, "pricing_model": "PMP", "type": "regular", "category": "service",
+        },
+    });
+    if let (Value::Object(value), Some(reference)) = (&mut value, reference) {
+        value.insert("biz_opaque_callback_data".to_owned(), reference.into());
+    }
+    value
+}
+
+/// A status that says why the message will not arrive.
+#[must_use]
+pub fn failed(id: &str, code: i64, title: &str, reference: Option<&str>) -> Value {
+    let mut value = status(id, "failed", reference);
+    if let Value::Object(value) = &mut value {
+        value.remove("pricing");
+        value.insert(
+            "errors".to_owned(),
+            json!([{ "code": code, "title": title, "message": title }]),
+        );
+    }
+    value
+}
+
+/// A change with messages to `phone_number_id`.
+#[must_use]
+pub fn messages(phone_number_id: &str, messages: &[Value]) -> Value {
+    let contact = json!({ "profile": { "name": NAME }, "wa_id": WA_ID });
+    change(phone_number_id, &json!({ "contacts": [contact], "messages": messages }))
+}
+
+/// A change with statuses of messages from `phone_number_id`.
+#[must_use]
+pub fn statuses(phone_number_id: &str, statuses: &[Value]) -> Value {
+    change(phone_number_id, &json!({ "statuses": statuses }))
+}
+
+fn change(phone_number_id: &str, parts: &Value) -> Value {
+    let mut value = json!({
+        "messaging_product": "whatsapp",
+        "metadata": { "display_phone_number": "15550001111", "phone_number_id": phone_number_id },
+    });
+    if let (Value::Object(value), Value::Object(parts)) = (&mut value, parts) {
+        value.extend(parts.clone());
+    }
+    json!({ "value": value, "field": "messages" })
+}
+
+/// The whole body, with one entry for each of `changes`.
+#[must_use]
+pub fn envelope(changes: &[Value]) -> Value {
+    let entry = |change: &Value| json!({ "id": "100000000000001", "changes": [change] });
+    let entries: Vec<Value> = changes.iter().map(entry).collect();
+    json!({ "object": "whatsapp_business_account", "entry": entries })
+}
+
+/// The bytes as Meta writes them: everything outside ASCII as `\uXXXX` in lower-case hex,
+/// and a backslash before each slash.
+#[must_use]
+pub fn escaped(body: &Value) -> Bytes {
+    let json = body.to_string();
+    let mut out = String::with_capacity(json.len() + json.len() / 8);
+    for character in json.chars() {
+        match character {
+            '/' => out.push_str("\\/"),
+            character if character.is_ascii() => out.push(character),
+            character => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    write!(out, "\\u{unit:04x}").unwrap_or_default();
+                }
+            }
+        }
+    }
+    out.into()
+}
+
+/// The value of `X-Hub-Signature-256` for `body`.
+#[must_use]
+pub fn signature(app_secret: &str, body: &[u8]) -> String {
+    let tag = signature::hmac_sha256(app_secret.as_bytes(), &[body]);
+    format!("sha256={}", hex::encode(tag.as_ref()))
+}
+
+/// A request that brings `body`, signed with [`APP_SECRET`].
+#[must_use]
+pub fn request(body: Bytes) -> WebhookRequest {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&signature(APP_SECRET, &body)) {
+        headers.insert("x-hub-signature-256", value);
+    }
+    WebhookRequest { method: Method::POST, query: Vec::new(), headers, body, path_suffix: None }
+}
+
+/// The handshake with which Meta begins, with `token` to prove itself.
+#[must_use]
+pub fn handshake(token: &str, challenge: &str) -> WebhookRequest {
+    let parameters =
+        [("hub.mode", "subscribe"), ("hub.challenge", challenge), ("hub.verify_token", token)];
+    let query = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    WebhookRequest {
+        method: Method::GET,
+        query,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        path_suffix: None,
+    }
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("README.md")]
+
+pub mod example;
+mod sender;
+mod webhook;
+mod wire;
+
+pub use sender::{Sender, address};
+pub use webhook::Webhook;
+
+/// Takes WhatsApp's webhooks in.
+pub static WEBHOOK: Webhook = Webhook;
+/// Sends through WhatsApp.
+pub static SENDER: Sender = Sender;
+
+/// Name of the credential that sends and reads.
+pub const ACCESS_TOKEN: &str = "WHATSAPP_ACCESS_TOKEN";
+/// Name of the credential that signs webhooks.
+pub const APP_SECRET: &str = "WHATSAPP_APP_SECRET";
+/// Name of the credential that proves the handshake.
+pub const VERIFY_TOKEN: &str = "WHATSAPP_WEBHOOK_VERIFY_TOKEN";

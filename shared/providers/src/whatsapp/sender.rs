@@ -1,0 +1,852 @@
+//! Sends through Meta's Cloud API.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::content::{Choice, Content, Interactive, Media};
+use domain::integration::Settings;
+use domain::sender::{Accepted, MessageSender, Outgoing, Pace, SendError, SenderProvider};
+use domain::{Credentials, Fault, Integration, Provider};
+use http::{Request, Response, Uri};
+use secrecy::SecretString;
+
+use super::wire::{self, SendAction, SendBody};
+use crate::http::{at_most, get, invalid, on_earth, post_json, read, retry_after, within};
+
+/// WhatsApp, to send through.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender;
+
+impl SenderProvider for Sender {
+    fn provider(&self) -> Provider {
+        Provider::Whatsapp
+    }
+
+    fn sender(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<Box<dyn MessageSender>, SendError> {
+        let Settings::Whatsapp(settings) = &integration.settings else {
+            return Err(invalid("provider", "the integration is not WhatsApp's"));
+        };
+        let number = settings.phone_number_id.clone().unwrap_or_default();
+        if !is_plain(&number) {
+            return Err(invalid("settings.phone_number_id", "is missing: digits from Meta"));
+        }
+        if !is_version(&settings.graph_version) {
+            return Err(invalid("settings.graph_version", "must look like v26.0"));
+        }
+        let token = credentials.first(super::ACCESS_TOKEN);
+        let token = token.ok_or_else(|| invalid("credentials.WHATSAPP_ACCESS_TOKEN", "is missing"));
+        let base = settings.base_url.trim_end_matches('/');
+        Ok(Box::new(Number {
+            graph: format!("{base}/{}", settings.graph_version),
+            token: token?.clone(),
+            per_second: settings.messages_per_second.max(1),
+            id: number,
+        }))
+    }
+}
+
+/// A number that sends.
+struct Number {
+    /// The Graph API with its version.
+    graph: String,
+    id: String,
+    token: SecretString,
+    per_second: u32,
+}
+
+impl MessageSender for Number {
+    /// Source: README, facts 4.
+    fn idempotency_window(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Source: README, facts 5. The pair limit allows bursts, so Meta itself keeps it.
+    fn pace(&self, _: &str) -> Vec<Pace> {
+        let per = Duration::from_secs(1);
+        vec![Pace { identity: self.id.clone(), messages: self.per_second, per }]
+    }
+
+    fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
+        let to = address(message.to)?;
+        let is_reaction = matches!(message.content, Content::Reaction { .. });
+        let answered = message.reply_to.filter(|_| !is_reaction);
+        let body = wire::Send {
+            messaging_product: "whatsapp",
+            recipient_type: if is_number(&to) { "individual" } else { "group" },
+            to: &to,
+            biz_opaque_callback_data: message.id.to_string(),
+            context: answered.map(|message_id| wire::SendContext { message_id }),
+            body: body(message)?,
+        };
+        self.post("messages", &body)
+    }
+
+    fn outcome(&self, _: &Outgoing<'_>, response: &Response<Bytes>) -> Result<Accepted, SendError> {
+        if !response.status().is_success() {
+            return Err(refusal(response));
+        }
+        let sent: wire::Sent = read(response)?;
+        let first = sent.messages.into_iter().find(|message| !message.id.is_empty());
+        let provider_message_id = first.ok_or(SendError::Unreadable)?.id;
+        Ok(Accepted { provider_message_id })
+    }
+
+    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
+        let body = wire::MarkRead {
+            messaging_product: "whatsapp",
+            status: "read",
+            message_id: provider_message_id,
+        };
+        Some(self.post("messages", &body))
+    }
+
+    fn locate_media(&self, provider_media_id: &str) -> Result<Request<Bytes>, SendError> {
+        if !is_plain(provider_media_id) {
+            return Err(invalid("media.provider_media_id", "is no id of Meta's"));
+        }
+        get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token))
+    }
+
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Request<Bytes>, SendError> {
+        if !located.status().is_success() {
+            return Err(refusal(located));
+        }
+        let located: wire::Located = read(located)?;
+        // The token goes along, so never where it could be read on the way.
+        let scheme = |url: &str| url.parse::<Uri>().ok()?.scheme_str().map(str::to_owned);
+        let secure = match scheme(&located.url).as_deref() {
+            Some("https") => true,
+            scheme_of_file => {
+                scheme_of_file.is_some() && scheme_of_file == scheme(&self.graph).as_deref()
+            }
+        };
+        if !secure {
+            return Err(SendError::Unreadable);
+        }
+        get(&located.url, Some(&self.token))
+    }
+
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        get(&format!("{}/{}", self.graph, self.id), Some(&self.token))
+    }
+
+    fn register(&self, _: &str, pin: Option<&str>) -> Result<Request<Bytes>, SendError> {
+        let six = |pin: &&str| pin.len() == 6 && pin.bytes().all(|c| c.is_ascii_digit());
+        let pin = pin.filter(six).ok_or_else(|| {
+            invalid("pin", "must be six digits: the number's PIN for two-step verification")
+        })?;
+        self.post("register", &wire::Register { messaging_product: "whatsapp", pin })
+    }
+
+    fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
+        if response.status().is_success() { read(response) } else { Err(refusal(response)) }
+    }
+}
+
+impl Number {
+    fn post(&self, edge: &str, body: &impl serde::Serialize) -> Result<Request<Bytes>, SendError> {
+        post_json(&format!("{}/{}/{edge}", self.graph, self.id), Some(&self.token), body)
+    }
+}
+
+/// Whether the text can stand in a path as one part.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
+}
+
+fn is_version(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let parts = text.strip_prefix('v').and_then(|version| version.split_once('.'));
+    parts.is_some_and(|(major, minor)| digits(major) && digits(minor))
+}
+
+fn is_number(address: &str) -> bool {
+    // E.164: at most 15 digits.
+    (6..=15).contains(&address.len()) && address.bytes().all(|c| c.is_ascii_digit())
+}
+
+/// A telephone number as webhooks write it: digits with the country's code, nothing else. A
+/// group's id stays as it is.
+///
+/// # Errors
+/// [`SendError::Invalid`] for the field `to`.
+pub fn address(to: &str) -> Result<String, SendError> {
+    let number: String =
+        to.trim().chars().filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')).collect();
+    if is_number(&number) {
+        return Ok(number);
+    }
+    let group = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=' | b'_' | b'-');
+    if to.len() > 15 && to.bytes().all(group) && to.bytes().any(|c| c.is_ascii_alphabetic()) {
+        return Ok(to.to_owned());
+    }
+    Err(invalid("to", "must be a telephone number with the country's code, such as 16505551234"))
+}
+
+/// The part of the request that says what to send. Source of every limit: README, facts 4.
+fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
+    Ok(match message.content {
+        Content::Text { text } => {
+            within("text", text, 4096)?;
+            SendBody::Text { text: wire::SendText { body: text, preview_url: false } }
+        }
+        Content::Image { media } => SendBody::Image { image: file(media, true)? },
+        Content::Video { media } => SendBody::Video { video: file(media, true)? },
+        Content::Audio { media } => SendBody::Audio { audio: file(media, false)? },
+        Content::Sticker { media } => SendBody::Sticker { sticker: file(media, false)? },
+        Content::Document { media } => {
+            let filename = media.filename.as_deref();
+            SendBody::Document { document: wire::SendMedia { filename, ..file(media, true)? } }
+        }
+        Content::Location { location } => {
+            on_earth(location)?;
+            SendBody::Location {
+                location: wire::SendLocation {
+                    latitude: location.latitude.to_string(),
+                    longitude: location.longitude.to_string(),
+                    name: location.name.as_deref(),
+                    address: location.address.as_deref(),
+                },
+            }
+        }
+        Content::Contacts { contacts } => {
+            if !(1..=5).contains(&contacts.len()) {
+                return Err(invalid("contacts", "must be 1 to 5"));
+            }
+            let cards: Result<_, _> = contacts.iter().map(card).collect();
+            SendBody::Contacts { contacts: cards? }
+        }
+        Content::Reaction { reaction } => {
+            // Our own id is of no use to Meta; the caller then hands us Meta's separately.
+            let own = reaction.message_id.starts_with(domain::MessageId::PREFIX);
+            let message_id = if own { message.reply_to } else { Some(&*reaction.message_id) };
+            let message_id = message_id.filter(|id| !id.is_empty()).ok_or_else(|| {
+                invalid("reaction.message_id", "WhatsApp does not know that message")
+            })?;
+            SendBody::Reaction {
+                reaction: wire::SendReaction { message_id, emoji: &reaction.emoji },
+            }
+        }
+        Content::Template { template } => {
+            within("template.name", &template.name, 512)?;
+            within("template.language", &template.language, 15)?;
+            SendBody::Template {
+                template: wire::SendTemplate {
+                    name: &template.name,
+                    language: wire::SendLanguage { code: &template.language },
+                    components: &template.components,
+                },
+            }
+        }
+        Content::Interactive { interactive } => {
+            SendBody::Interactive { interactive: choices(interactive)? }
+        }
+        Content::Button { .. }
+        | Content::ButtonReply { .. }
+        | Content::ListReply { .. }
+        | Content::Unsupported { .. } => {
+            return Err(invalid("type", "WhatsApp carries this from people only, not to them"));
+        }
+    })
+}
+
+fn file(media: &Media, has_caption: bool) -> Result<wire::SendMedia<'_>, SendError> {
+    let link = crate::http::web_address(media.url.as_deref())?;
+    let caption = media.caption.as_deref();
+    if let Some(caption) = caption {
+        if !has_caption {
+            return Err(invalid("media.caption", "WhatsApp shows none here: send it as text"));
+        }
+        at_most("media.caption", caption, 1024)?;
+    }
+    Ok(wire::SendMedia { link, caption, filename: None })
+}
+
+fn card(card: &domain::content::ContactCard) -> Result<wire::SendCard<'_>, SendError> {
+    within("contacts.name", &card.name, 1024)?;
+    Ok(wire::SendCard {
+        name: wire::SendCardName { formatted_name: &card.name, first_name: &card.name },
+        phones: card.phones.iter().map(|phone| wire::SendPhone { phone }).collect(),
+        emails: card.emails.iter().map(|email| wire::SendEmail { email }).collect(),
+    })
+}
+
+fn choices(interactive: &Interactive) -> Result<wire::SendInteractive<'_>, SendError> {
+    let (kind, header, body, footer, action) = match interactive {
+        Interactive::Button { body, header, footer, buttons } => (
+            "button",
+            header,
+            body,
+            footer,
+            SendAction::Buttons { buttons: self::buttons(buttons)? },
+        ),
+        Interactive::List { body, header, footer, button, sections } => {
+            within("interactive.button", button, 20)?;
+            let sections = self::sections(sections)?;
+            ("list", header, body, footer, SendAction::List { button, sections })
+        }
+    };
+    within("interactive.body", body, 1024)?;
+    if let Some(header) = header {
+        within("interactive.header", header, 60)?;
+    }
+    if let Some(footer) = footer {
+        within("interactive.footer", footer, 60)?;
+    }
+    Ok(wire::SendInteractive {
+        kind,
+        header: header.as_deref().map(|text| wire::SendHeader { kind: "text", text }),
+        body: wire::SendLine { text: body },
+        footer: footer.as_deref().map(|text| wire::SendLine { text }),
+        action,
+    })
+}
+
+fn buttons(buttons: &[Choice]) -> Result<Vec<wire::SendButton<'_>>, SendError> {
+    const FIELD: &str = "interactive.buttons";
+    if !(1..=3).contains(&buttons.len()) {
+        return Err(invalid(FIELD, "must be 1 to 3; a list takes up to 10 choices"));
+    }
+    unique(FIELD, buttons.iter().map(|button| &*button.id))?;
+    unique(FIELD, buttons.iter().map(|button| &*button.title))?;
+    let button = |button| {
+        let reply = choice(FIELD, button, 256, 20)?;
+        if reply.description.is_some() {
+            return Err(invalid(FIELD, "have no description; rows of a list do"));
+        }
+        Ok(wire::SendButton { kind: "reply", reply })
+    };
+    buttons.iter().map(button).collect()
+}
+
+fn sections(
+    sections: &[domain::content::Section],
+) -> Result<Vec<wire::SendSection<'_>>, SendError> {
+    const FIELD: &str = "interactive.sections";
+    let rows = || sections.iter().flat_map(|section| &section.rows);
+    if !(1..=10).contains(&rows().count()) || sections.iter().any(|s| s.rows.is_empty()) {
+        return Err(invalid(FIELD, "must have 1 to 10 rows in all, and each section at least one"));
+    }
+    unique(FIELD, rows().map(|row| &*row.id))?;
+    let section = |section: &'_ domain::content::Section| {
+        if sections.len() > 1 && section.title.is_empty() {
+            return Err(invalid(FIELD, "need a title each when there are several"));
+        }
+        at_most(FIELD, &section.title, 24)
+    };
+    sections.iter().try_for_each(section)?;
+    sections
+        .iter()
+        .map(|section| {
+            let rows: Result<_, _> =
+                section.rows.iter().map(|row| choice(FIELD, row, 200, 24)).collect();
+            Ok(wire::SendSection { title: &section.title, rows: rows? })
+        })
+        .collect()
+}
+
+fn choice<'a>(
+    field: &'static str,
+    choice: &'a Choice,
+    most_id: usize,
+    most_title: usize,
+) -> Result<wire::SendChoice<'a>, SendError> {
+    within(field, &choice.id, most_id)?;
+    within(field, &choice.title, most_title)?;
+    let description = choice.description.as_deref();
+    at_most(field, description.unwrap_or_default(), 72)?;
+    Ok(wire::SendChoice { id: &choice.id, title: &choice.title, description })
+}
+
+fn unique<'a>(field: &'static str, values: impl Iterator<Item = &'a str>) -> Result<(), SendError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for value in values {
+        if !seen.insert(value) {
+            return Err(invalid(field, "must each be different"));
+        }
+    }
+    Ok(())
+}
+
+/// What one of Meta's codes means for us.
+#[derive(Clone, Copy)]
+enum Meaning {
+    /// Trying again cannot help.
+    Permanent,
+    /// It was not sent, and may be next time.
+    Retryable,
+    /// It was not sent; wait so many seconds unless Meta says how long.
+    Wait(u64),
+}
+
+/// Meta's codes that say more than the HTTP status, with what to do in our own words.
+/// Source: README, facts 7; the waits of 130429 and 131056 facts 5, those of the hourly
+/// limits are ours.
+fn known(code: i64) -> Option<(Meaning, &'static str)> {
+    use Meaning::{Permanent, Retryable, Wait};
+    Some(match code {
+        0 | 190 => (Permanent, "The access token is expired or revoked. Store a new one."),
+        3 | 10 | 200..=299 | 131_005 => (
+            Permanent,
+            "The access token lacks a permission. Give its user whatsapp_business_messaging.",
+        ),
+        33 => (Permanent, "Meta does not know the number. Check phone_number_id."),
+        100 | 131_008 | 131_009 => {
+            (Permanent, "Meta found a value missing or wrong. Correct the message.")
+        }
+        368 | 130_497 | 131_031 => {
+            (Permanent, "Meta has restricted or locked the account. See its business support page.")
+        }
+        130_472 => (Permanent, "Meta holds marketing back from this person as an experiment."),
+        131_021 => (Permanent, "Sender and recipient are the same number."),
+        131_026 => (
+            Permanent,
+            "The number is not on WhatsApp, has an old version, or has not accepted its terms.",
+        ),
+        131_030 => (Permanent, "A test number sends only to numbers on its list. Add this one."),
+        131_037 => (Permanent, "The number's display name is not approved yet."),
+        131_042 => (Permanent, "Meta could not charge the account. Check its payment method."),
+        131_045 | 133_010 => {
+            (Permanent, "The number is not registered. Call register for the integration.")
+        }
+        131_047 => (
+            Permanent,
+            "More than 24 hours since the person's last message. Send a template instead.",
+        ),
+        131_048 => (
+            Permanent,
+            "Too many people blocked or reported this number. Improve its quality rating first.",
+        ),
+        131_049 => (Permanent, "Meta limits marketing to this person. Try again another day."),
+        131_050 => (Permanent, "The person does not want marketing from this account."),
+        131_051 => (Permanent, "WhatsApp does not carry this type of message."),
+        131_052 | 131_053 => {
+            (Permanent, "Meta could not fetch the file. Check its address, type and size.")
+        }
+        132_000 => (Permanent, "The number of values does not match the template's variables."),
+        132_001 => (Permanent, "There is no approved template of this name and language."),
+        132_005 | 132_007 | 132_012 => {
+            (Permanent, "The values do not fit the template's length, policy or format.")
+        }
+        132_015 | 132_016 => {
+            (Permanent, "The template is paused or disabled for its quality. Use another one.")
+        }
+        132_068 | 132_069 => (Permanent, "The flow is blocked or throttled. Check it."),
+        133_005 | 133_006 | 133_008 | 133_009 => {
+            (Permanent, "The PIN was refused. Check it, wait, and register again.")
+        }
+        135_000 => (Permanent, "Meta refused the message's form. Correct it."),
+        2 => (Retryable, "Meta's service is down or overloaded."),
+        131_000 | 131_016 => {
+            (Retryable, "Meta failed to send the message. Its service has trouble.")
+        }
+        131_057 => (Retryable, "The account is in maintenance, such as a change of throughput."),
+        133_004 => (Retryable, "Meta's server is away for a while."),
+        4 | 17 | 80_007 => (Wait(60), "The app's or account's calls to Meta are used up for now."),
+        130_429 => (Wait(5), "The number sends faster than Meta allows."),
+        131_056 => (Wait(6), "Too many messages in a short time from this number to one person."),
+        133_016 => (Wait(3600), "The number was registered too often. Wait before you try again."),
+        _ => return None,
+    })
+}
+
+/// What to do about one of Meta's codes, in our words.
+pub(super) fn remedy(code: i64) -> Option<&'static str> {
+    known(code).map(|(_, remedy)| remedy)
+}
+
+/// Reads a refusal: the HTTP status decides, and Meta's own code overrides.
+fn refusal(response: &Response<Bytes>) -> SendError {
+    let status = response.status();
+    let wait = retry_after(response.headers());
+    let limited =
+        |seconds| Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(seconds)) };
+    let by_status = match Fault::from_status(status, wait) {
+        // Too fast, whatever else: a wait is no attempt.
+        Fault::Retryable if status.as_u16() == 429 => limited(5),
+        fault => fault,
+    };
+    let Ok(wire::Failure { error }) = read(response) else {
+        let remedy = match by_status {
+            Fault::Unknown => "Meta's service broke off. A receipt may still tell.",
+            Fault::Permanent => "Meta refused without a reason we can read.",
+            Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks for patience.",
+        };
+        let code = status.as_u16().to_string();
+        return SendError::Refused { status, code, remedy: remedy.into(), fault: by_status };
+    };
+    let (fault, remedy) = match known(error.code) {
+        Some((Meaning::Wait(seconds), remedy)) => (limited(seconds), remedy),
+        Some((Meaning::Retryable, remedy)) => match wait {
+            Some(retry_after) => (Fault::RateLimited { retry_after }, remedy),
+            None => (Fault::Retryable, remedy),
+        },
+        // Meta itself says that it passes, whatever it is.
+        _ if error.is_transient => (Fault::Retryable, "Meta says that the trouble will pass."),
+        Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
+        None => (by_status, "Meta refused it. Look the code up among Meta's error codes."),
+    };
+    SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::whatsapp::{SENDER, example};
+    use domain::content::{ContactCard, Location, Reaction, Section, Template};
+    use domain::integration::WhatsappSettings;
+    use domain::{Classify, IntegrationId, MessageId, TenantId};
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    fn integration(settings: Value) -> Integration {
+        let settings: WhatsappSettings = serde_json::from_value(settings).unwrap();
+        Integration {
+            id: IntegrationId::derived(&["i"]),
+            tenant: TenantId::platform(),
+            provider: Provider::Whatsapp,
+            account: settings.phone_number_id.clone(),
+            settings: Settings::Whatsapp(settings),
+            hints: std::collections::BTreeMap::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn sender() -> Box<dyn MessageSender> {
+        let integration = integration(json!({ "phone_number_id": "1555" }));
+        SENDER.sender(&integration, &example::credentials()).unwrap()
+    }
+
+    fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
+        Outgoing { id: MessageId::derived(&["m"]), to: "+1 650 555 1234", content, reply_to }
+    }
+
+    fn sent(content: &Content, reply_to: Option<&str>) -> Result<Value, SendError> {
+        let request = sender().request(&outgoing(content, reply_to))?;
+        Ok(serde_json::from_slice(request.body()).unwrap())
+    }
+
+    fn field(content: &Content) -> &'static str {
+        match sent(content, None) {
+            Err(SendError::Invalid { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn text(text: &str) -> Content {
+        Content::Text { text: text.into() }
+    }
+
+    fn media() -> Media {
+        Media { url: Some("https://example.com/f".into()), ..Media::default() }
+    }
+
+    fn choice(id: &str, title: &str) -> Choice {
+        Choice { id: id.into(), title: title.into(), description: None }
+    }
+
+    fn button_message(buttons: Vec<Choice>) -> Content {
+        let (header, footer) = (Some("h".into()), None);
+        let interactive = Interactive::Button { body: "b".into(), header, footer, buttons };
+        Content::Interactive { interactive }
+    }
+
+    fn list_message(sections: Vec<Section>) -> Content {
+        let (header, footer) = (None, Some("f".into()));
+        let (body, button) = ("b".into(), "open".into());
+        Content::Interactive {
+            interactive: Interactive::List { body, header, footer, button, sections },
+        }
+    }
+
+    fn response(status: u16, retry_after: Option<&str>, body: &str) -> Response<Bytes> {
+        let mut response = Response::builder().status(status);
+        if let Some(seconds) = retry_after {
+            response = response.header("retry-after", seconds);
+        }
+        response.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    }
+
+    fn outcome(status: u16, retry_after: Option<&str>, body: &str) -> Result<Accepted, SendError> {
+        let content = text("t");
+        sender().outcome(&outgoing(&content, None), &response(status, retry_after, body))
+    }
+
+    fn fault(status: u16, code: i64) -> Fault {
+        let body = json!({ "error": { "message": "m", "type": "t", "code": code } });
+        outcome(status, None, &body.to_string()).unwrap_err().fault()
+    }
+
+    fn seconds(seconds: u64) -> Fault {
+        Fault::RateLimited { retry_after: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn a_text_goes_to_the_numbers_messages_with_token_and_our_reference() {
+        let content = text("hi");
+        let request = sender().request(&outgoing(&content, Some("wamid.0"))).unwrap();
+        assert_eq!(request.method(), http::Method::POST);
+        assert_eq!(request.uri(), "https://graph.facebook.com/v26.0/1555/messages");
+        assert_eq!(request.headers()["authorization"], "Bearer test-access-token");
+        assert_eq!(request.headers()["content-type"], "application/json");
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let expected = json!({
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            "to": "16505551234",
+            "biz_opaque_callback_data": MessageId::derived(&["m"]).to_string(),
+            "context": { "message_id": "wamid.0" },
+            "type": "text",
+            "text": { "body": "hi", "preview_url": false },
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn every_kind_of_media_is_sent_by_its_address() {
+        let with_caption = || Media { caption: Some("c".into()), ..media() };
+        let body = sent(&Content::Image { media: with_caption() }, None).unwrap();
+        assert_eq!(body["image"], json!({ "link": "https://example.com/f", "caption": "c" }));
+        let body = sent(&Content::Video { media: with_caption() }, None).unwrap();
+        assert_eq!(body["video"]["caption"], "c");
+        let named = Media { filename: Some("n.pdf".into()), ..with_caption() };
+        let body = sent(&Content::Document { media: named }, None).unwrap();
+        assert_eq!(body["document"]["filename"], "n.pdf");
+        let body = sent(&Content::Audio { media: media() }, None).unwrap();
+        assert_eq!(body["audio"], json!({ "link": "https://example.com/f" }));
+        let body = sent(&Content::Sticker { media: media() }, None).unwrap();
+        assert_eq!(body["type"], "sticker");
+
+        assert_eq!(field(&Content::Audio { media: with_caption() }), "media.caption");
+        assert_eq!(field(&Content::Image { media: Media::default() }), "media.url");
+        let long = Media { caption: Some("c".repeat(1025)), ..media() };
+        assert_eq!(field(&Content::Image { media: long }), "media.caption");
+    }
+
+    #[test]
+    fn places_cards_reactions_and_templates_have_metas_form() {
+        let location = Location { latitude: 52.5, longitude: -13.25, name: None, address: None };
+        let body = sent(&Content::Location { location }, None).unwrap();
+        assert_eq!(body["location"], json!({ "latitude": "52.5", "longitude": "-13.25" }));
+
+        let card = ContactCard { name: "Zoë".into(), phones: vec!["+1".into()], emails: vec![] };
+        let body = sent(&Content::Contacts { contacts: vec![card] }, None).unwrap();
+        let expected = json!([{ "name": { "formatted_name": "Zoë", "first_name": "Zoë" },
+            "phones": [{ "phone": "+1" }] }]);
+        assert_eq!(body["contacts"], expected);
+
+        let template = Template {
+            name: "hello".into(),
+            language: "en_US".into(),
+            components: vec![json!({})],
+        };
+        let body = sent(&Content::Template { template }, None).unwrap();
+        let expected =
+            json!({ "name": "hello", "language": { "code": "en_US" }, "components": [{}] });
+        assert_eq!(body["template"], expected);
+    }
+
+    #[test]
+    fn a_reaction_is_on_metas_id_and_has_no_context() {
+        let reaction = |id: &str| Content::Reaction {
+            reaction: Reaction { message_id: id.into(), emoji: "👍".into() },
+        };
+        let body = sent(&reaction("wamid.9"), None).unwrap();
+        assert_eq!(body["reaction"], json!({ "message_id": "wamid.9", "emoji": "👍" }));
+        let own = MessageId::derived(&["x"]).to_string();
+        let body = sent(&reaction(&own), Some("wamid.8")).unwrap();
+        assert_eq!(body["reaction"]["message_id"], "wamid.8");
+        assert!(body.get("context").is_none());
+        assert_eq!(field(&reaction(&own)), "reaction.message_id");
+    }
+
+    #[test]
+    fn buttons_and_lists_have_metas_form() {
+        let body = sent(&button_message(vec![choice("y", "Yes")]), None).unwrap();
+        let expected = json!({
+            "type": "button",
+            "header": { "type": "text", "text": "h" },
+            "body": { "text": "b" },
+            "action": { "buttons": [{ "type": "reply", "reply": { "id": "y", "title": "Yes" } }] },
+        });
+        assert_eq!(body["interactive"], expected);
+
+        let rows = vec![Choice { description: Some("d".into()), ..choice("1", "One") }];
+        let section = Section { title: String::new(), rows };
+        let body = sent(&list_message(vec![section]), None).unwrap();
+        let expected = json!({
+            "type": "list",
+            "body": { "text": "b" },
+            "footer": { "text": "f" },
+            "action": { "button": "open",
+                "sections": [{ "rows": [{ "id": "1", "title": "One", "description": "d" }] }] },
+        });
+        assert_eq!(body["interactive"], expected);
+    }
+
+    #[test]
+    fn limits_are_kept_before_meta_complains_and_name_the_field() {
+        assert_eq!(field(&text("")), "text");
+        assert_eq!(field(&text(&"x".repeat(4097))), "text");
+        assert!(sent(&text(&"ü".repeat(4096)), None).is_ok());
+
+        let many = |count: usize| (0..count).map(|i| choice(&i.to_string(), &i.to_string()));
+        assert_eq!(field(&button_message(vec![])), "interactive.buttons");
+        assert_eq!(field(&button_message(many(4).collect())), "interactive.buttons");
+        let long = button_message(vec![choice("1", &"t".repeat(21))]);
+        assert_eq!(field(&long), "interactive.buttons");
+        let same = button_message(vec![choice("1", "a"), choice("1", "b")]);
+        assert_eq!(field(&same), "interactive.buttons");
+
+        let section = |title: &str, rows| Section { title: title.into(), rows };
+        assert_eq!(field(&list_message(vec![])), "interactive.sections");
+        let eleven = list_message(vec![section("", many(11).collect())]);
+        assert_eq!(field(&eleven), "interactive.sections");
+        let long = list_message(vec![section("", vec![choice("1", &"t".repeat(25))])]);
+        assert_eq!(field(&long), "interactive.sections");
+        let untitled =
+            vec![section("", vec![choice("1", "a")]), section("b", vec![choice("2", "b")])];
+        assert_eq!(field(&list_message(untitled)), "interactive.sections");
+
+        let location = Location { latitude: 91.0, longitude: 0.0, name: None, address: None };
+        assert_eq!(field(&Content::Location { location }), "location.latitude");
+        let location = Location { latitude: 0.0, longitude: f64::NAN, name: None, address: None };
+        assert_eq!(field(&Content::Location { location }), "location.longitude");
+        assert_eq!(field(&Content::Contacts { contacts: vec![] }), "contacts");
+        assert_eq!(field(&Content::Unsupported { raw: Value::Null }), "type");
+    }
+
+    #[test]
+    fn an_address_is_digits_and_a_group_keeps_its_id() {
+        assert_eq!(address("+49 (155) 500-09999").unwrap(), "4915550009999");
+        for bad in ["", "12345", "1234567890123456", "abc", "@name", "+1/2"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+        let group = "Y2FwaV9ncm91cDoxODA1NTU1MDE3MjoxMjAz";
+        let content = text("t");
+        let message = Outgoing { to: group, ..outgoing(&content, None) };
+        let body: Value =
+            serde_json::from_slice(sender().request(&message).unwrap().body()).unwrap();
+        assert_eq!((&body["recipient_type"], &body["to"]), (&json!("group"), &json!(group)));
+    }
+
+    #[test]
+    fn the_address_comes_from_the_settings_and_nothing_can_leave_its_path() {
+        let settings = json!({ "phone_number_id": "1", "graph_version": "v25.0",
+            "base_url": "http://127.0.0.1:8788/graph/" });
+        let sender = SENDER.sender(&integration(settings), &example::credentials()).unwrap();
+        let uri = sender.describe_account().unwrap().uri().to_string();
+        assert_eq!(uri, "http://127.0.0.1:8788/graph/v25.0/1");
+        for settings in [
+            json!({}),
+            json!({ "phone_number_id": "1/../2" }),
+            json!({ "phone_number_id": "1", "graph_version": "../x" }),
+        ] {
+            assert!(SENDER.sender(&integration(settings), &example::credentials()).is_err());
+        }
+        let known = integration(json!({ "phone_number_id": "1" }));
+        assert!(SENDER.sender(&known, &Credentials::default()).is_err());
+    }
+
+    #[test]
+    fn accepted_brings_metas_id_and_a_yes_without_one_is_unknown() {
+        let body = r#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.X"}]}"#;
+        assert_eq!(outcome(200, None, body).unwrap().provider_message_id, "wamid.X");
+        for body in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"id":""}]}"#, "<html>"] {
+            assert_eq!(outcome(200, None, body).unwrap_err().fault(), Fault::Unknown, "{body}");
+        }
+    }
+
+    #[test]
+    fn throttling_is_waited_out_for_as_long_as_meta_says() {
+        assert_eq!(fault(429, 130_429), seconds(5));
+        assert_eq!(fault(400, 131_056), seconds(6));
+        assert_eq!(fault(400, 80_007), seconds(60));
+        assert_eq!(fault(400, 4), seconds(60));
+        let body = r#"{"error":{"code":130429}}"#;
+        assert_eq!(outcome(429, Some("7"), body).unwrap_err().fault(), seconds(7));
+        assert_eq!(outcome(429, None, "").unwrap_err().fault(), seconds(5));
+        assert_eq!(outcome(429, Some("9"), "").unwrap_err().fault(), seconds(9));
+    }
+
+    #[test]
+    fn a_final_refusal_is_final_whatever_the_status_and_says_what_to_do() {
+        for code in [100, 190, 10, 200, 368, 131_026, 131_047, 131_048, 131_051, 132_000, 132_001] {
+            assert_eq!(fault(400, code), Fault::Permanent, "{code}");
+            assert_eq!(fault(500, code), Fault::Permanent, "{code}");
+        }
+        assert_eq!(fault(400, 123_456), Fault::Permanent);
+        let body = r#"{"error":{"code":131047,"message":"Re-engagement message"}}"#;
+        let error = outcome(400, None, body).unwrap_err();
+        assert_eq!(error.code(), "131047");
+        assert!(error.detail().contains("template"), "{}", error.detail());
+    }
+
+    #[test]
+    fn a_stated_failure_is_tried_again_and_a_silent_one_is_not() {
+        assert_eq!(fault(500, 131_000), Fault::Retryable);
+        assert_eq!(fault(503, 131_016), Fault::Retryable);
+        assert_eq!(fault(500, 2), Fault::Retryable);
+        let transient = r#"{"error":{"code":1,"is_transient":true}}"#;
+        assert_eq!(outcome(500, None, transient).unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(fault(500, 1), Fault::Unknown);
+        assert_eq!(outcome(500, None, "oops").unwrap_err().fault(), Fault::Unknown);
+        assert_eq!(outcome(502, None, "").unwrap_err().fault(), Fault::Unknown);
+        assert_eq!(outcome(503, None, "").unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(outcome(503, Some("3"), "").unwrap_err().fault(), seconds(3));
+        assert_eq!(outcome(400, None, "oops").unwrap_err().fault(), Fault::Permanent);
+    }
+
+    #[test]
+    fn a_number_is_paced_by_the_second() {
+        let per = Duration::from_secs(1);
+        let expected = Pace { identity: "1555".into(), messages: 80, per };
+        assert_eq!(sender().pace("1"), [expected]);
+        assert_eq!(sender().idempotency_window(), None);
+    }
+
+    #[test]
+    fn a_message_is_marked_as_read() {
+        let request = sender().mark_read("wamid.1").unwrap().unwrap();
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let expected =
+            json!({ "messaging_product": "whatsapp", "status": "read", "message_id": "wamid.1" });
+        assert_eq!(body, expected);
+        assert_eq!(request.uri().path(), "/v26.0/1555/messages");
+    }
+
+    #[test]
+    fn a_file_is_located_then_fetched_with_the_token_and_only_over_tls() {
+        let request = sender().locate_media("77").unwrap();
+        assert_eq!((request.method(), request.uri().path()), (&http::Method::GET, "/v26.0/77"));
+        assert!(sender().locate_media("../77").is_err());
+
+        let located = response(200, None, r#"{"url":"https://lookaside.example/f?x=1","id":"77"}"#);
+        let request = sender().fetch_media(&located).unwrap();
+        assert_eq!(request.uri(), "https://lookaside.example/f?x=1");
+        assert_eq!(request.headers()["authorization"], "Bearer test-access-token");
+        let plain = response(200, None, r#"{"url":"http://lookaside.example/f"}"#);
+        assert!(sender().fetch_media(&plain).is_err());
+        let gone = response(404, None, r#"{"error":{"code":100}}"#);
+        assert_eq!(sender().fetch_media(&gone).unwrap_err().fault(), Fault::Permanent);
+    }
+
+    #[test]
+    fn a_number_is_registered_with_six_digits() {
+        let request = sender().register("https://hub", Some("123456")).unwrap();
+        assert_eq!(request.uri().path(), "/v26.0/1555/register");
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body, json!({ "messaging_product": "whatsapp", "pin": "123456" }));
+        for pin in [None, Some("12345"), Some("1234567"), Some("12345a")] {
+            let error = sender().register("https://hub", pin).unwrap_err();
+            assert!(matches!(error, SendError::Invalid { field: "pin", .. }));
+        }
+        assert!(sender().answer(&response(200, None, r#"{"success":true}"#)).is_ok());
+        let error = sender().answer(&response(401, None, r#"{"error":{"code":190}}"#));
+        assert_eq!(error.unwrap_err().code(), "190");
+    }
+}

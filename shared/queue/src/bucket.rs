@@ -1,0 +1,138 @@
+//! The bucket: bodies too large for a queue, the raw archive, and files of messages.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::presigning::PresigningConfig;
+use bytes::Bytes;
+use domain::ports::{Archive, ClaimCheck, MediaShelf, PortError, PortResult};
+use domain::{Fault, MessageId, Provider, TenantId};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// What a pointer begins with; no body of ours does.
+const POINTER: &str = r#"{"claim_check":"#;
+
+/// The bucket.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    client: Client,
+    name: String,
+}
+
+/// Stands in a queue for a body in the bucket.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pointer {
+    claim_check: String,
+}
+
+impl Bucket {
+    /// The bucket `name` in the account and region of `aws`.
+    #[must_use]
+    pub fn new(aws: &aws_types::SdkConfig, name: String) -> Self {
+        let config = aws_sdk_s3::config::Builder::from(aws)
+            // A bucket's own host name does not resolve where the endpoint is set by hand.
+            .force_path_style(aws.endpoint_url().is_some())
+            .build();
+        Self { client: Client::from_conf(config), name }
+    }
+
+    /// Stores a body and gives the pointer to it. The same body has the same place.
+    pub(crate) async fn check_in(&self, body: String) -> PortResult<String> {
+        let operation = "store a large body";
+        let key =
+            format!("bodies/{}", hex::encode(digest::digest(&digest::SHA256, body.as_bytes())));
+        self.store(operation, &key, "application/json", Bytes::from(body)).await?;
+        serde_json::to_string(&Pointer { claim_check: key }).map_err(|_| unreadable(operation))
+    }
+
+    async fn store(
+        &self,
+        operation: &'static str,
+        key: &str,
+        mime_type: &str,
+        bytes: Bytes,
+    ) -> PortResult<()> {
+        let put = self.client.put_object().bucket(&self.name).key(key).content_type(mime_type);
+        let put = put.body(bytes.into()).send().await;
+        put.map(|_| ()).map_err(|error| failed(operation, &error))
+    }
+}
+
+impl ClaimCheck for Bucket {
+    async fn redeem<'a>(&self, body: &'a str) -> PortResult<Cow<'a, str>> {
+        let operation = "fetch a large body";
+        if !body.starts_with(POINTER) {
+            return Ok(Cow::Borrowed(body));
+        }
+        let pointer: Pointer = serde_json::from_str(body).map_err(|_| unreadable(operation))?;
+        let get = self.client.get_object().bucket(&self.name).key(pointer.claim_check);
+        let answer = get.send().await.map_err(|error| failed(operation, &error))?;
+        let bytes = answer.body.collect().await.map_err(|_| unreadable(operation))?.to_vec();
+        String::from_utf8(bytes).map(Cow::Owned).map_err(|_| unreadable(operation))
+    }
+}
+
+impl Archive for Bucket {
+    async fn keep(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        at: Timestamp,
+        lines: &[&str],
+    ) -> PortResult<()> {
+        let text = lines.join("\n");
+        let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));
+        let day = at.to_zoned(TimeZone::UTC).strftime("%Y/%m/%d");
+        let micros = at.as_microsecond();
+        let hash = hash.get(..16).unwrap_or(&hash);
+        let key = format!("archive/{tenant}/{provider}/{day}/{micros}-{hash}.ndjson");
+        self.store("archive events", &key, "application/x-ndjson", Bytes::from(text)).await
+    }
+}
+
+impl MediaShelf for Bucket {
+    fn key(&self, tenant: &TenantId, message: MessageId) -> String {
+        format!("media/{tenant}/{message}")
+    }
+
+    async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
+        let mime_type = mime_type.unwrap_or("application/octet-stream");
+        self.store("store a file", key, mime_type, bytes).await
+    }
+
+    async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
+        let operation = "link to a file";
+        let config = PresigningConfig::expires_in(lifetime).map_err(|_| unreadable(operation))?;
+        let get = self.client.get_object().bucket(&self.name).key(key);
+        let request = get.presigned(config).await.map_err(|error| failed(operation, &error))?;
+        Ok(request.uri().to_owned())
+    }
+}
+
+fn unreadable(operation: &'static str) -> PortError {
+    let reason = "what was stored could not be read".to_owned();
+    PortError { operation, reason, fault: Fault::Retryable }
+}
+
+fn failed<E: ProvideErrorMetadata, R>(
+    operation: &'static str,
+    error: &SdkError<E, R>,
+) -> PortError {
+    aws::failed("S3", operation, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_known_by_its_beginning() {
+        let pointer = serde_json::to_string(&Pointer { claim_check: "bodies/x".into() }).unwrap();
+        assert!(pointer.starts_with(POINTER));
+    }
+}

@@ -1,0 +1,547 @@
+//! Integrations: a tenant's accounts at providers.
+
+use std::collections::BTreeMap;
+
+use domain::integration::{Settings, TelegramSettings, WhatsappSettings};
+use domain::ports::{Claimed, Clock, Dice, Freshness, Registry, Safe, Vault};
+use domain::sender::{MessageSender, SendError};
+use domain::tenant::Scope;
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::StatusCode;
+use jiff::Timestamp;
+use providers::telegram;
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use store::DynamoStore;
+
+use super::tenants::check_url;
+use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use crate::sender::Caller;
+use crate::transport::Transport;
+use crate::vault::SecretsVault;
+use crate::webhook::path_hash;
+use crate::{Error, SystemClock, SystemDice, env};
+
+/// What the resource needs.
+#[derive(Debug)]
+pub struct Integrations<S, V, T, C, R> {
+    /// The table.
+    pub store: S,
+    /// Credentials.
+    pub vault: V,
+    /// The way to providers.
+    pub caller: T,
+    /// The time.
+    pub clock: C,
+    /// Ids and secrets.
+    pub dice: R,
+}
+
+/// Its operations.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// Make an integration.
+    Create,
+    /// List a tenant's.
+    List,
+    /// Show one.
+    Show,
+    /// Change one.
+    Change,
+    /// Remove one.
+    Remove,
+    /// Ask the provider about the account.
+    Verify,
+    /// Connect the account to the hub.
+    Register,
+}
+
+/// One value, or several while it is rotated.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several, newest first.
+    Many(Vec<String>),
+}
+
+/// Body of `POST /integrations`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateIntegration {
+    /// Whose it is: `platform` for the operator's own app. The key's own tenant if absent.
+    #[serde(default)]
+    tenant: Option<TenantId>,
+    /// Where the account is.
+    provider: Provider,
+    /// How to reach and use it.
+    #[serde(default)]
+    settings: serde_json::Map<String, serde_json::Value>,
+    /// Its secrets, by the providers' usual names. They are never shown again.
+    #[serde(default)]
+    credentials: BTreeMap<String, OneOrMany>,
+}
+
+/// Body of `PUT /integrations/{id}`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeIntegration {
+    /// In the place of the settings it has.
+    #[serde(default)]
+    settings: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Put over the credentials it has, name by name.
+    #[serde(default)]
+    credentials: BTreeMap<String, OneOrMany>,
+}
+
+/// Body of `POST /integrations/{id}/register`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    /// WhatsApp: the six digits of the number's two-step verification.
+    #[serde(default)]
+    pin: Option<String>,
+}
+
+/// An integration, without its secrets.
+#[derive(Serialize, JsonSchema)]
+struct IntegrationView {
+    /// Its id.
+    id: IntegrationId,
+    /// Whose it is.
+    tenant: TenantId,
+    /// Where the account is.
+    provider: Provider,
+    /// How to reach and use it.
+    settings: serde_json::Value,
+    /// The end of each credential, to recognise it by.
+    credentials: BTreeMap<String, String>,
+    /// Paste this at the provider, or let `register` do it.
+    webhook_url: String,
+    /// When it was made.
+    created_at: Timestamp,
+}
+
+/// A tenant's integrations.
+#[derive(Serialize, JsonSchema)]
+struct IntegrationList {
+    /// The integrations.
+    integrations: Vec<IntegrationView>,
+}
+
+/// What the provider said.
+#[derive(Serialize, JsonSchema)]
+struct Verified {
+    /// It knows the account and the credentials.
+    ok: bool,
+    /// The account, in the provider's own words.
+    account: serde_json::Value,
+}
+
+const TENANT: &[(&str, &str, &str)] =
+    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+
+/// The routes of integrations.
+pub(crate) const ROUTES: &[Route<Operation>] = &[
+    Route {
+        operation: Operation::Create,
+        method: "POST",
+        path: "/integrations",
+        summary: "Make an integration",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<CreateIntegration>),
+        answer: (201, Some(schema::<IntegrationView>)),
+    },
+    Route {
+        operation: Operation::List,
+        method: "GET",
+        path: "/integrations",
+        summary: "List a tenant's integrations",
+        scope: Some(Scope::Admin),
+        parameters: TENANT,
+        request: None,
+        answer: (200, Some(schema::<IntegrationList>)),
+    },
+    Route {
+        operation: Operation::Show,
+        method: "GET",
+        path: "/integrations/{id}",
+        summary: "Show an integration",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<IntegrationView>)),
+    },
+    Route {
+        operation: Operation::Change,
+        method: "PUT",
+        path: "/integrations/{id}",
+        summary: "Change settings or credentials",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<ChangeIntegration>),
+        answer: (200, Some(schema::<IntegrationView>)),
+    },
+    Route {
+        operation: Operation::Remove,
+        method: "DELETE",
+        path: "/integrations/{id}",
+        summary: "Remove an integration and its credentials",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (204, None),
+    },
+    Route {
+        operation: Operation::Verify,
+        method: "POST",
+        path: "/integrations/{id}/verify",
+        summary: "Ask the provider whether it knows the account and the credentials",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<Verified>)),
+    },
+    Route {
+        operation: Operation::Register,
+        method: "POST",
+        path: "/integrations/{id}/register",
+        summary: "Connect the account: WhatsApp's number with its PIN, Telegram's webhook",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<Register>),
+        answer: (200, Some(schema::<Verified>)),
+    },
+];
+
+impl<S, V, T, C, R> Resource for Integrations<S, V, T, C, R>
+where
+    S: Registry,
+    V: Vault + Safe,
+    T: Caller,
+    C: Clock,
+    R: Dice,
+{
+    type Operation = Operation;
+    const ROUTES: &'static [Route<Operation>] = ROUTES;
+
+    async fn call(
+        &self,
+        operation: Operation,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        match operation {
+            Operation::Create => self.create(request).await,
+            Operation::List => {
+                let tenant = request.tenant(Scope::Admin, None)?;
+                let integrations = self.store.integrations(&tenant).await?;
+                let view = |integration| view(request, integration);
+                let integrations = integrations.into_iter().map(view).collect::<Result<_, _>>()?;
+                ApiReply::json(StatusCode::OK, &IntegrationList { integrations })
+            }
+            Operation::Show => {
+                let integration = self.own(request, params).await?;
+                ApiReply::json(StatusCode::OK, &view(request, integration)?)
+            }
+            Operation::Change => self.change(request, params).await,
+            Operation::Remove => {
+                let integration = self.own(request, params).await?;
+                let credentials = self.vault.credentials(&integration, Freshness::Fresh).await?;
+                let paths = path_secrets(&credentials);
+                self.store.delete_integration(&integration, &paths).await?;
+                self.vault.store(&integration, None).await?;
+                Ok(ApiReply::empty())
+            }
+            Operation::Verify => {
+                let integration = self.own(request, params).await?;
+                let account = self.ask(&integration, |sender| sender.describe_account()).await?;
+                ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
+            }
+            Operation::Register => {
+                let integration = self.own(request, params).await?;
+                let asked: Register =
+                    if request.body.is_empty() { Register::default() } else { request.read()? };
+                let url = webhook_url(request, &integration);
+                let pin = asked.pin.as_deref();
+                let account = self.ask(&integration, |sender| sender.register(&url, pin)).await?;
+                ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
+            }
+        }
+    }
+}
+
+impl<S, V, T, C, R> Integrations<S, V, T, C, R>
+where
+    S: Registry,
+    V: Vault + Safe,
+    T: Caller,
+    C: Clock,
+    R: Dice,
+{
+    /// The integration the path names, if the caller may see it.
+    async fn own(&self, request: &ApiRequest, params: &Params<'_>) -> Result<Integration, Problem> {
+        let caller = request.caller(Scope::Admin)?;
+        let integration = self.store.integration(params.get("id")?).await?;
+        let ours = |integration: &Integration| {
+            caller.tenant.is_platform() || integration.tenant == caller.tenant
+        };
+        integration.filter(ours).ok_or_else(Problem::not_found)
+    }
+
+    async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+        // The right first: a key without it is told nothing about the body.
+        request.caller(Scope::Admin)?;
+        let asked: CreateIntegration = request.read()?;
+        let tenant = request.tenant(Scope::Admin, asked.tenant.as_ref())?;
+        if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
+            return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
+        }
+        let settings = settings(asked.provider, &asked.settings)?;
+        let mut credentials = credentials(asked.provider, asked.credentials)?;
+        if asked.provider == Provider::Telegram
+            && credentials.first(telegram::WEBHOOK_SECRET).is_none()
+        {
+            let bits = [self.dice.bits(), self.dice.bits()];
+            let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
+            let generated = Credentials::new([(telegram::WEBHOOK_SECRET.to_owned(), vec![secret])]);
+            credentials = credentials.merged(generated);
+        }
+        let now = self.clock.now();
+        let integration = Integration {
+            id: IntegrationId::new(now, self.dice.bits()),
+            account: account(&tenant, &settings, &credentials)?,
+            provider: asked.provider,
+            hints: credentials.hints(),
+            tenant,
+            settings,
+            created_at: now,
+        };
+        // The secrets first: an integration that can be found can be used.
+        self.vault.store(&integration, Some(&credentials)).await?;
+        let paths = path_secrets(&credentials);
+        let claimed = self.store.put_integration(&integration, &paths, None).await?;
+        if claimed == Claimed::Taken {
+            self.vault.store(&integration, None).await?;
+            return Err(taken(&integration));
+        }
+        ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+    }
+
+    async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
+        let before = self.own(request, params).await?;
+        let asked: ChangeIntegration = request.read()?;
+        let old = self.vault.credentials(&before, Freshness::Fresh).await?;
+        let newer = self::credentials(before.provider, asked.credentials)?;
+        let credentials = old.clone().merged(newer);
+        let settings = match asked.settings {
+            Some(settings) => self::settings(before.provider, &settings)?,
+            None => before.settings.clone(),
+        };
+        let integration = Integration {
+            account: account(&before.tenant, &settings, &credentials)?,
+            hints: credentials.hints(),
+            settings,
+            ..before.clone()
+        };
+        let (paths, old_paths) = (path_secrets(&credentials), path_secrets(&old));
+        let replaced = Some((&before, old_paths.as_slice()));
+        if self.store.put_integration(&integration, &paths, replaced).await? == Claimed::Taken {
+            return Err(taken(&integration));
+        }
+        self.vault.store(&integration, Some(&credentials)).await?;
+        ApiReply::json(StatusCode::OK, &view(request, integration)?)
+    }
+
+    /// Asks the provider one thing.
+    async fn ask(
+        &self,
+        integration: &Integration,
+        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        + Send,
+    ) -> Result<serde_json::Value, Problem> {
+        let credentials = self.vault.credentials(integration, Freshness::Fresh).await?;
+        let asked = async {
+            let sender =
+                providers::sender(integration.provider).sender(integration, &credentials)?;
+            let request = question(sender.as_ref())?;
+            let response = self.caller.call(request).await?;
+            sender.answer(&response)
+        };
+        asked.await.map_err(|error| Problem::of_provider(&error))
+    }
+}
+
+fn taken(integration: &Integration) -> Problem {
+    let (field, detail) = if integration.tenant.is_platform() {
+        ("provider", "the platform has an integration at this provider; change that one")
+    } else {
+        (
+            "settings",
+            "another integration holds this account or webhook secret; remove it there first",
+        )
+    };
+    Problem::conflict(field, "account_taken", detail.to_owned())
+}
+
+/// Reads the settings of one provider.
+fn settings(
+    provider: Provider,
+    given: &serde_json::Map<String, serde_json::Value>,
+) -> Result<Settings, Problem> {
+    fn read<T: serde::de::DeserializeOwned>(
+        given: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<T, Problem> {
+        let text = serde_json::to_vec(given).map_err(|_| Problem::internal())?;
+        super::read(&text).map_err(|problem| Problem {
+            field: problem.field.as_deref().map(|field| format!("settings.{field}")),
+            ..problem
+        })
+    }
+    let (settings, base_url, pace) = match provider {
+        Provider::Whatsapp => {
+            let settings: WhatsappSettings = read(given)?;
+            check_graph_version(&settings.graph_version)?;
+            let parts = (settings.base_url.clone(), settings.messages_per_second);
+            (Settings::Whatsapp(settings), parts.0, parts.1)
+        }
+        Provider::Telegram => {
+            let settings: TelegramSettings = read(given)?;
+            let parts = (settings.base_url.clone(), settings.messages_per_second);
+            (Settings::Telegram(settings), parts.0, parts.1)
+        }
+    };
+    check_url("settings.base_url", &base_url)?;
+    if pace == 0 {
+        let detail = "at least 1".to_owned();
+        return Err(Problem::invalid("settings.messages_per_second", detail));
+    }
+    Ok(settings)
+}
+
+fn check_graph_version(version: &str) -> Result<(), Problem> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+    let parts = version.strip_prefix('v').and_then(|rest| rest.split_once('.'));
+    match parts {
+        Some((major, minor)) if digits(major) && digits(minor) => Ok(()),
+        _ => Err(Problem::invalid("settings.graph_version", "a version like v26.0".to_owned())),
+    }
+}
+
+/// Reads credentials, and refuses names the provider does not have.
+fn credentials(
+    provider: Provider,
+    given: BTreeMap<String, OneOrMany>,
+) -> Result<Credentials, Problem> {
+    let known = providers::credential_names(provider);
+    let mut fields = Vec::new();
+    for (name, values) in given {
+        let field = format!("credentials.{name}");
+        if !known.contains(&name.as_str()) {
+            let detail = format!("{provider} has these: {}", known.join(", "));
+            return Err(Problem::invalid(&field, detail));
+        }
+        let values = match values {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
+        };
+        if values.is_empty() || values.iter().any(String::is_empty) {
+            return Err(Problem::invalid(&field, "an empty secret proves nothing".to_owned()));
+        }
+        let in_path = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        if name == telegram::WEBHOOK_SECRET
+            && values.iter().any(|v| v.len() > 256 || !v.bytes().all(in_path))
+        {
+            let detail = "1 to 256 of A-Z, a-z, 0-9, - and _".to_owned();
+            return Err(Problem::invalid(&field, detail));
+        }
+        fields.push((name, values.into_iter().map(SecretString::from).collect()));
+    }
+    Ok(Credentials::new(fields))
+}
+
+/// The account as the provider names it in webhooks.
+fn account(
+    tenant: &TenantId,
+    settings: &Settings,
+    credentials: &Credentials,
+) -> Result<Option<String>, Problem> {
+    match settings {
+        Settings::Whatsapp(settings) => match &settings.phone_number_id {
+            Some(id) if !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()) => {
+                Ok(Some(id.clone()))
+            }
+            Some(_) => {
+                let detail = "the digits Meta shows as Phone number ID".to_owned();
+                Err(Problem::invalid("settings.phone_number_id", detail))
+            }
+            None if tenant.is_platform() => Ok(None),
+            None => {
+                let detail = "missing: the number's id at Meta".to_owned();
+                Err(Problem::invalid("settings.phone_number_id", detail))
+            }
+        },
+        Settings::Telegram(_) => {
+            let token = credentials.first(telegram::BOT_TOKEN);
+            let id = token.and_then(|token| telegram::bot_id(token.expose_secret()));
+            id.map(|id| Some(id.to_owned())).ok_or_else(|| {
+                let detail = "missing or not a bot's token: digits, a colon, letters".to_owned();
+                Problem::invalid("credentials.TELEGRAM_BOT_TOKEN", detail)
+            })
+        }
+    }
+}
+
+/// The hashes of secrets that may stand in a webhook's path.
+fn path_secrets(credentials: &Credentials) -> Vec<String> {
+    let secrets = credentials.all(telegram::WEBHOOK_SECRET).iter();
+    secrets.map(|secret| path_hash(secret.expose_secret())).collect()
+}
+
+fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
+    let (base, provider, id) = (&request.base_url, integration.provider, integration.id);
+    // The operator's own app has one address for all tenants.
+    if integration.tenant.is_platform() && provider == Provider::Whatsapp {
+        format!("{base}/webhooks/{provider}")
+    } else {
+        format!("{base}/webhooks/{provider}/{id}")
+    }
+}
+
+fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationView, Problem> {
+    let webhook_url = webhook_url(request, &integration);
+    let settings = match &integration.settings {
+        Settings::Whatsapp(settings) => serde_json::to_value(settings),
+        Settings::Telegram(settings) => serde_json::to_value(settings),
+    };
+    Ok(IntegrationView {
+        id: integration.id,
+        tenant: integration.tenant,
+        provider: integration.provider,
+        settings: settings.map_err(|_| Problem::internal())?,
+        credentials: integration.hints,
+        webhook_url,
+        created_at: integration.created_at,
+    })
+}
+
+/// Runs the resource until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, transport: Transport| {
+        let resource = Integrations {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            caller: transport,
+            clock: SystemClock,
+            dice: SystemDice,
+        };
+        resource.store.prewarm().await;
+        super::serve(resource).await
+    })
+}

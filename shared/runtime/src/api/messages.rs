@@ -1,0 +1,661 @@
+//! Messages: taken in from callers, and shown with their history.
+
+use std::time::Duration;
+
+use domain::content::{Content, Interactive, Location, Media, Reaction, Template};
+use domain::conversation::{Contact, Conversation, Parties};
+use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
+use domain::message::{Direction, Message, Status, Step};
+use domain::ports::{
+    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Record, Reservation,
+};
+use domain::provider::Channel;
+use domain::sender::SendError;
+use domain::tenant::Scope;
+use domain::{ConversationId, Integration, IntegrationId, MessageId, Provider, TenantId, sender};
+use http::StatusCode;
+use queue::{Bucket, SqsQueue};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use store::DynamoStore;
+
+use super::authorizer::hash;
+use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use crate::{Error, SystemClock, SystemDice, env};
+
+/// How long a message may wait before it is too late to send it.
+const EXPIRY: Duration = Duration::from_hours(24);
+/// How long a link to a file works.
+const LINK: Duration = Duration::from_mins(10);
+
+/// What the resource needs.
+#[derive(Debug)]
+pub struct Messages<S, Q, B, C, R> {
+    /// The table.
+    pub store: S,
+    /// The senders' queues.
+    pub outbound: Q,
+    /// Files.
+    pub shelf: B,
+    /// The time.
+    pub clock: C,
+    /// Ids.
+    pub dice: R,
+}
+
+/// The senders' queues, one a provider.
+#[derive(Debug)]
+pub struct Outbound<P> {
+    /// WhatsApp's.
+    pub whatsapp: P,
+    /// Telegram's.
+    pub telegram: P,
+}
+
+/// Finds a provider's queue.
+pub trait OutboundQueues: Send + Sync {
+    /// The kind of queue.
+    type Queue: Publisher;
+
+    /// The queue of `provider`'s sender.
+    fn of(&self, provider: Provider) -> &Self::Queue;
+}
+
+impl<P: Publisher> OutboundQueues for Outbound<P> {
+    type Queue = P;
+
+    fn of(&self, provider: Provider) -> &P {
+        match provider {
+            Provider::Whatsapp => &self.whatsapp,
+            Provider::Telegram => &self.telegram,
+        }
+    }
+}
+
+impl Outbound<SqsQueue> {
+    /// The queues the environment names.
+    pub(crate) fn from_env(
+        aws: &aws_types::SdkConfig,
+        bucket: Option<&Bucket>,
+    ) -> Result<Self, Error> {
+        let queue = |name| Ok::<_, Error>(SqsQueue::new(aws, env::var(name)?, bucket.cloned()));
+        Ok(Self {
+            whatsapp: queue("OUTBOUND_WHATSAPP_QUEUE_URL")?,
+            telegram: queue("OUTBOUND_TELEGRAM_QUEUE_URL")?,
+        })
+    }
+}
+
+/// Its operations.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// Send a message.
+    Send,
+    /// Show a message.
+    Show,
+    /// Link to a message's file.
+    Media,
+}
+
+/// Body of `POST /messages`: to whom, and exactly one kind of content.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SendMessage {
+    /// Which tenant sends, for the platform's key.
+    #[serde(default)]
+    tenant: Option<TenantId>,
+    /// A telephone number in international form, or a chat id. With `channel`.
+    #[serde(default)]
+    to: Option<String>,
+    /// What it travels on. With `to`.
+    #[serde(default)]
+    channel: Option<Channel>,
+    /// A conversation, in the place of `to` and `channel`.
+    #[serde(default)]
+    conversation: Option<ConversationId>,
+    /// Which account sends it, where the tenant has several.
+    #[serde(default)]
+    integration: Option<IntegrationId>,
+    /// Plain text.
+    #[serde(default)]
+    text: Option<String>,
+    /// A file.
+    #[serde(default)]
+    media: Option<SendMedia>,
+    /// A message the provider approved beforehand.
+    #[serde(default)]
+    template: Option<Template>,
+    /// Text with buttons or a list.
+    #[serde(default)]
+    interactive: Option<Interactive>,
+    /// A place.
+    #[serde(default)]
+    location: Option<Location>,
+    /// An emoji on a message.
+    #[serde(default)]
+    reaction: Option<Reaction>,
+    /// The message it answers.
+    #[serde(default)]
+    reply_to: Option<MessageId>,
+}
+
+/// A file to send.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SendMedia {
+    /// What kind.
+    #[serde(rename = "type")]
+    kind: MediaKind,
+    /// Where the provider fetches it.
+    url: String,
+    /// Text shown with it.
+    #[serde(default)]
+    caption: Option<String>,
+    /// Its name.
+    #[serde(default)]
+    filename: Option<String>,
+}
+
+/// The kinds of file.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum MediaKind {
+    Image,
+    Video,
+    Audio,
+    Document,
+    Sticker,
+}
+
+/// A link to a file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct MediaLink {
+    /// Works for `expires_in` seconds.
+    url: String,
+    /// Seconds.
+    expires_in: u64,
+}
+
+const TENANT: &[(&str, &str, &str)] =
+    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+
+/// The routes of messages.
+pub(crate) const ROUTES: &[Route<Operation>] = &[
+    Route {
+        operation: Operation::Send,
+        method: "POST",
+        path: "/messages",
+        summary: "Send a message",
+        scope: Some(Scope::Send),
+        parameters: &[(
+            "Idempotency-Key",
+            "header",
+            "The same key and body within 24 h give the same message, sent once.",
+        )],
+        request: Some(schema::<SendMessage>),
+        answer: (202, Some(schema::<Message>)),
+    },
+    Route {
+        operation: Operation::Show,
+        method: "GET",
+        path: "/messages/{id}",
+        summary: "Show a message and its history",
+        scope: Some(Scope::Read),
+        parameters: TENANT,
+        request: None,
+        answer: (200, Some(schema::<Message>)),
+    },
+    Route {
+        operation: Operation::Media,
+        method: "GET",
+        path: "/messages/{id}/media",
+        summary: "Lead to the message's file by a short-lived link",
+        scope: Some(Scope::Read),
+        parameters: TENANT,
+        request: None,
+        answer: (302, Some(schema::<MediaLink>)),
+    },
+];
+
+impl<S, Q, B, C, R> Resource for Messages<S, Q, B, C, R>
+where
+    S: Library + Outgoing,
+    Q: OutboundQueues,
+    B: MediaShelf,
+    C: Clock,
+    R: Dice,
+{
+    type Operation = Operation;
+    const ROUTES: &'static [Route<Operation>] = ROUTES;
+
+    async fn call(
+        &self,
+        operation: Operation,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        match operation {
+            Operation::Send => self.send(request).await,
+            Operation::Show => {
+                let tenant = request.tenant(Scope::Read, None)?;
+                let found = self.store.message(&tenant, params.get("id")?).await?;
+                let (message, _) = found.ok_or_else(Problem::not_found)?;
+                ApiReply::json(StatusCode::OK, &message)
+            }
+            Operation::Media => {
+                let tenant = request.tenant(Scope::Read, None)?;
+                let found = self.store.message(&tenant, params.get("id")?).await?;
+                self.media(found.ok_or_else(Problem::not_found)?.1).await
+            }
+        }
+    }
+}
+
+/// Where a message goes.
+struct Target {
+    integration: Integration,
+    account: String,
+    to: String,
+    /// The conversation, if it exists already.
+    conversation: Option<Conversation>,
+}
+
+impl<S, Q, B, C, R> Messages<S, Q, B, C, R>
+where
+    S: Library + Outgoing,
+    Q: OutboundQueues,
+    B: MediaShelf,
+    C: Clock,
+    R: Dice,
+{
+    async fn media(&self, state: Option<MediaState>) -> Result<ApiReply, Problem> {
+        match state {
+            Some(MediaState::Stored { key }) => {
+                let url = self.shelf.link(&key, LINK).await?;
+                let link = MediaLink { url: url.clone(), expires_in: LINK.as_secs() };
+                let reply = ApiReply::json(StatusCode::FOUND, &link)?;
+                Ok(ApiReply { location: Some(url), ..reply })
+            }
+            Some(MediaState::Pending) => Err(Problem::new(
+                StatusCode::CONFLICT,
+                "media_pending",
+                "The file is not here yet",
+                "it is being fetched from the provider; ask again in a moment".to_owned(),
+            )),
+            Some(MediaState::Failed { code }) => Err(Problem::new(
+                StatusCode::GONE,
+                "media_unavailable",
+                "The provider did not give the file",
+                format!("the provider's answer was {code}; ask the person to send it again"),
+            )),
+            None => Err(Problem::not_found()),
+        }
+    }
+
+    async fn send(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+        request.caller(Scope::Send)?;
+        let asked: SendMessage = request.read()?;
+        let tenant = request.tenant(Scope::Send, asked.tenant.as_ref())?;
+        let now = self.clock.now();
+        let body = hash(&String::from_utf8_lossy(&request.body));
+        let key = request.idempotency_key.as_deref().map(idempotency_key).transpose()?;
+        if let Some(key) = &key {
+            // Before anything else: a repetition is answered as the first was, even if the
+            // world has changed since.
+            match self.store.reserved(&tenant, key, &body, now).await? {
+                Reservation::Other => return Err(key_reused()),
+                Reservation::Same(id) => {
+                    if let Some((message, _)) = self.store.message(&tenant, id).await? {
+                        return accepted(&message);
+                    }
+                }
+                Reservation::New => {}
+            }
+        }
+        let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
+        self.check_window(&target, &content)?;
+        let reply_to_theirs = self.resolve(&tenant, "reply_to", reply_to).await?;
+        if let Content::Reaction { reaction } = &mut content
+            && let Ok(id) = reaction.message_id.parse::<MessageId>()
+        {
+            let theirs = self.resolve(&tenant, "reaction.message_id", Some(id)).await?;
+            reaction.message_id = theirs.unwrap_or_default();
+        }
+        let mut id = MessageId::new(now, self.dice.bits());
+        let outgoing = sender::Outgoing {
+            id,
+            to: &target.to,
+            content: &content,
+            reply_to: reply_to_theirs.as_deref(),
+        };
+        providers::check(&target.integration, &outgoing).map_err(|e| Problem::of_provider(&e))?;
+        if let Some(key) = &key {
+            match self.store.reserve(&tenant, key, &body, id, now).await? {
+                Reservation::New => {}
+                // A twin was faster, or an earlier try died before it could answer.
+                Reservation::Same(first) => id = first,
+                Reservation::Other => return Err(key_reused()),
+            }
+        }
+        let conversation = conversation(&tenant, &target, now);
+        let message = Message {
+            id,
+            conversation: conversation.id,
+            channel: conversation.channel,
+            provider: target.integration.provider,
+            integration: target.integration.id,
+            direction: Direction::Outbound,
+            content,
+            status: Status::Queued,
+            provider_message_id: None,
+            reply_to: reply_to.map(|id| id.to_string()),
+            created_at: now,
+            occurred_at: None,
+            history: vec![Step::plain(Status::Queued, now)],
+            tenant,
+        };
+        self.accept(message, conversation, target.to, reply_to_theirs).await
+    }
+
+    /// Puts the message where it cannot be lost, then writes down that it is there.
+    async fn accept(
+        &self,
+        message: Message,
+        conversation: Conversation,
+        to: String,
+        reply_to: Option<String>,
+    ) -> Result<ApiReply, Problem> {
+        let expires_at = message.created_at + EXPIRY;
+        let task = SendTask { message: message.clone(), to, reply_to, expires_at };
+        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        let record = Record {
+            body: serde_json::to_string(&job).map_err(|_| Problem::internal())?,
+            group: message.conversation.to_string(),
+            deduplication_id: message.id.to_string(),
+            ..Record::default()
+        };
+        // From here on it is accepted: the record has all the sender needs, also to write
+        // the message down if the next two writes do not come to pass.
+        self.outbound.of(message.provider).publish(vec![record]).await?;
+        let (enqueued, touched) =
+            futures::join!(self.store.enqueue(&message), self.store.touch_outbound(&conversation),);
+        if let Err(error) = enqueued.and(touched) {
+            tracing::warn!(message = %message.id, %error, "accepted, but not yet written down");
+        }
+        tracing::info!(
+            tenant = %message.tenant, message = %message.id, kind = message.content.kind(),
+            "message queued"
+        );
+        accepted(&message)
+    }
+
+    /// Finds where the message goes, and its one content.
+    async fn prepare(
+        &self,
+        tenant: &TenantId,
+        asked: SendMessage,
+    ) -> Result<(Target, Content, Option<MessageId>), Problem> {
+        let to = match (asked.conversation, asked.to) {
+            (Some(id), None) => To::Conversation(id),
+            (None, Some(to)) => To::Address(to, asked.channel),
+            (Some(_), Some(_)) => {
+                let detail = "either `to` or `conversation`, not both".to_owned();
+                return Err(Problem::invalid("to", detail));
+            }
+            (None, None) => {
+                let detail = "missing: a number or chat id with `channel`, or a `conversation`";
+                return Err(Problem::invalid("to", detail.to_owned()));
+            }
+        };
+        let content = content(
+            asked.text,
+            asked.media,
+            asked.template,
+            asked.interactive,
+            asked.location,
+            asked.reaction,
+        )?;
+        let target = match to {
+            To::Conversation(id) => self.known(tenant, id, asked.integration).await?,
+            To::Address(to, channel) => {
+                self.addressed(tenant, &to, channel, asked.integration).await?
+            }
+        };
+        Ok((target, content, asked.reply_to))
+    }
+
+    async fn known(
+        &self,
+        tenant: &TenantId,
+        id: ConversationId,
+        integration: Option<IntegrationId>,
+    ) -> Result<Target, Problem> {
+        let (conversation, integrations) =
+            futures::join!(self.store.conversation(tenant, id), self.store.integrations(tenant),);
+        let conversation = conversation?.ok_or_else(|| {
+            Problem::invalid("conversation", "there is no such conversation".to_owned())
+        })?;
+        let wanted = integration.unwrap_or(conversation.integration);
+        let integration = integrations?.into_iter().find(|integration| integration.id == wanted);
+        let integration = integration.ok_or_else(|| no_integration(conversation.channel))?;
+        if integration.account.as_deref() != Some(conversation.account.as_str()) {
+            let detail = "the conversation goes over another account".to_owned();
+            return Err(Problem::invalid("integration", detail));
+        }
+        Ok(Target {
+            integration,
+            account: conversation.account.clone(),
+            to: conversation.contact.address.clone(),
+            conversation: Some(conversation),
+        })
+    }
+
+    async fn addressed(
+        &self,
+        tenant: &TenantId,
+        to: &str,
+        channel: Option<Channel>,
+        integration: Option<IntegrationId>,
+    ) -> Result<Target, Problem> {
+        if channel.is_none() && integration.is_none() {
+            let detail = "missing: whatsapp or telegram".to_owned();
+            return Err(Problem::invalid("channel", detail));
+        }
+        let fits = |candidate: &Integration| {
+            candidate.account.is_some()
+                && integration.is_none_or(|id| candidate.id == id)
+                && channel.is_none_or(|channel| candidate.provider.channel() == channel)
+        };
+        let mut fitting = self.store.integrations(tenant).await?.into_iter().filter(fits);
+        let integration = match (fitting.next(), fitting.next()) {
+            (Some(one), None) => one,
+            (Some(_), Some(_)) => {
+                let detail = "the tenant has several for this channel: say which".to_owned();
+                return Err(Problem::invalid("integration", detail));
+            }
+            (None, _) => match channel {
+                Some(channel) if integration.is_none() => return Err(no_integration(channel)),
+                _ => {
+                    let detail = "the tenant has no such integration for this channel".to_owned();
+                    return Err(Problem::invalid("integration", detail));
+                }
+            },
+        };
+        let to = providers::address(integration.provider, to)
+            .map_err(|error| Problem::of_provider(&error))?;
+        let account = integration.account.clone().unwrap_or_default();
+        let channel = integration.provider.channel();
+        let parties = Parties { tenant, channel, account: &account, counterpart: &to };
+        let conversation = self.store.conversation(tenant, parties.conversation()).await?;
+        Ok(Target { integration, account, to, conversation })
+    }
+
+    /// Checks the channel's service window before anything is promised.
+    fn check_window(&self, target: &Target, content: &Content) -> Result<(), Problem> {
+        let channel = target.integration.provider.channel();
+        if channel.service_window().is_none() || matches!(content, Content::Template { .. }) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        if target.conversation.as_ref().is_some_and(|talk| talk.in_service_window(now)) {
+            return Ok(());
+        }
+        let detail = "the person has not written within the last 24 hours, so WhatsApp takes \
+             only templates: send a `template`, or wait until they write";
+        Err(Problem::invalid(content_field(content), detail.to_owned())
+            .with_code("outside_service_window"))
+    }
+
+    /// The provider's id of one of the tenant's messages.
+    async fn resolve(
+        &self,
+        tenant: &TenantId,
+        field: &str,
+        id: Option<MessageId>,
+    ) -> Result<Option<String>, Problem> {
+        let Some(id) = id else { return Ok(None) };
+        let found = self.store.message(tenant, id).await?;
+        let (message, _) =
+            found.ok_or_else(|| Problem::invalid(field, "there is no such message".to_owned()))?;
+        message.provider_message_id.map(Some).ok_or_else(|| {
+            Problem::invalid(field, "the provider has not taken that message yet".to_owned())
+        })
+    }
+}
+
+enum To {
+    Conversation(ConversationId),
+    Address(String, Option<Channel>),
+}
+
+fn accepted(message: &Message) -> Result<ApiReply, Problem> {
+    ApiReply::json(StatusCode::ACCEPTED, message)
+}
+
+fn idempotency_key(key: &str) -> Result<String, Problem> {
+    if (1..=255).contains(&key.len()) {
+        Ok(hash(key))
+    } else {
+        Err(Problem::invalid("Idempotency-Key", "1 to 255 characters".to_owned()))
+    }
+}
+
+fn key_reused() -> Problem {
+    let detail = "this key stands for another request; use a new one".to_owned();
+    Problem::invalid("Idempotency-Key", detail).with_code("idempotency_key_reused")
+}
+
+fn no_integration(channel: Channel) -> Problem {
+    let detail = format!("the tenant has no integration for {channel}; make one first");
+    Problem::invalid("channel", detail).with_code("no_integration")
+}
+
+fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Conversation {
+    if let Some(known) = &target.conversation {
+        let integration = target.integration.id;
+        return Conversation { last_activity_at: now, integration, ..known.clone() };
+    }
+    let channel = target.integration.provider.channel();
+    let parties = Parties { tenant, channel, account: &target.account, counterpart: &target.to };
+    Conversation {
+        id: parties.conversation(),
+        contact: Contact { id: parties.contact(), address: target.to.clone(), name: None },
+        tenant: tenant.clone(),
+        channel,
+        provider: target.integration.provider,
+        integration: target.integration.id,
+        account: target.account.clone(),
+        created_at: now,
+        last_activity_at: now,
+        last_inbound_at: None,
+        last_inbound_message: None,
+    }
+}
+
+/// The field of `POST /messages` a content came from.
+fn content_field(content: &Content) -> &'static str {
+    match content {
+        Content::Text { .. } => "text",
+        Content::Interactive { .. } => "interactive",
+        Content::Location { .. } => "location",
+        Content::Reaction { .. } => "reaction",
+        Content::Template { .. } => "template",
+        _ => "media",
+    }
+}
+
+/// The one content that was given.
+fn content(
+    text: Option<String>,
+    media: Option<SendMedia>,
+    template: Option<Template>,
+    interactive: Option<Interactive>,
+    location: Option<Location>,
+    reaction: Option<Reaction>,
+) -> Result<Content, Problem> {
+    let media = media.map(|given| {
+        let media = Media {
+            url: Some(given.url),
+            caption: given.caption,
+            filename: given.filename,
+            ..Media::default()
+        };
+        match given.kind {
+            MediaKind::Image => Content::Image { media },
+            MediaKind::Video => Content::Video { media },
+            MediaKind::Audio => Content::Audio { media },
+            MediaKind::Document => Content::Document { media },
+            MediaKind::Sticker => Content::Sticker { media },
+        }
+    });
+    let given = [
+        text.map(|text| Content::Text { text }),
+        media,
+        template.map(|template| Content::Template { template }),
+        interactive.map(|interactive| Content::Interactive { interactive }),
+        location.map(|location| Content::Location { location }),
+        reaction.map(|reaction| Content::Reaction { reaction }),
+    ];
+    let mut given = given.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(content), None) => {
+            if let Some(url) = content.media().and_then(|media| media.url.as_deref()) {
+                super::tenants::check_url("media.url", url)?;
+            }
+            Ok(content)
+        }
+        (None, _) => {
+            let detail = "missing: one of text, media, template, interactive, location, reaction";
+            Err(Problem::invalid("text", detail.to_owned()))
+        }
+        (Some(_), Some(second)) => {
+            let detail = "a message has one content; send several messages".to_owned();
+            Err(Problem::invalid(content_field(&second), detail))
+        }
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        Self::of_provider(&error)
+    }
+}
+
+/// Runs the resource until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let resource = Messages {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            outbound: Outbound::from_env(&aws, Some(&bucket))?,
+            shelf: bucket,
+            clock: SystemClock,
+            dice: SystemDice,
+        };
+        futures::join!(resource.store.prewarm(), resource.outbound.whatsapp.prewarm());
+        super::serve(resource).await
+    })
+}

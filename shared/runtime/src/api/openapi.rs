@@ -1,0 +1,184 @@
+//! The API's description, made from the tables of routes.
+
+use http::StatusCode;
+use lambda_http::Body;
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::problem::ProblemDetails;
+use super::{ApiReply, Route, conversations, integrations, messages, response, schema, tenants};
+use crate::{Error, gateway};
+
+/// The OpenAPI 3.1 document.
+///
+/// <https://spec.openapis.org/oas/v3.1.0>
+#[must_use]
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    describe(&mut paths, &mut generator, "tenants", tenants::ROUTES);
+    describe(&mut paths, &mut generator, "integrations", integrations::ROUTES);
+    describe(&mut paths, &mut generator, "messages", messages::ROUTES);
+    describe(&mut paths, &mut generator, "conversations", conversations::ROUTES);
+    describe(&mut paths, &mut generator, "openapi", ROUTES);
+    let problem = schema::<ProblemDetails<'static>>(&mut generator);
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Switchboard",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The hub for a company's customer messaging. \
+                Every error is a problem of RFC 9457.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "security": [{ "key": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong, with what, and what to do",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+            "schemas": schemas,
+        },
+    })
+}
+
+/// The one route that needs no key.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// Show the document.
+    Show,
+}
+
+/// The route of the document itself.
+pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
+    operation: Operation::Show,
+    method: "GET",
+    path: "/openapi.json",
+    summary: "Show this document",
+    scope: None,
+    parameters: &[],
+    request: None,
+    answer: (200, None),
+}];
+
+/// Adds one resource's routes.
+fn describe<O>(
+    paths: &mut Map<String, Value>,
+    generator: &mut SchemaGenerator,
+    tag: &str,
+    routes: &[Route<O>],
+) {
+    for route in routes {
+        let mut answer = Map::from_iter([("description".to_owned(), json!("Success"))]);
+        if let Some(of) = route.answer.1 {
+            answer.insert("content".to_owned(), content(&of(generator)));
+        }
+        let mut operation = Map::new();
+        let mut set = |name: &str, value: Value| operation.insert(name.to_owned(), value);
+        set("tags", json!([tag]));
+        set("summary", json!(route.summary));
+        set("operationId", json!(operation_id(route.method, route.path)));
+        set("parameters", parameters(route.path, route.parameters));
+        let status = route.answer.0.to_string();
+        let problem = json!({ "$ref": "#/components/responses/Problem" });
+        set("responses", json!({ status: answer, "default": problem }));
+        match route.scope {
+            Some(scope) => set(
+                "description",
+                json!(format!("Needs a key with the scope `{}`.", scope.as_str())),
+            ),
+            None if tag == "openapi" => set("security", json!([])),
+            None => set("description", json!("Needs the platform's own admin key.")),
+        };
+        if let Some(of) = route.request {
+            set("requestBody", json!({ "required": true, "content": content(&of(generator)) }));
+        }
+        let methods = paths.entry(route.path).or_insert_with(|| json!({}));
+        if let Some(methods) = methods.as_object_mut() {
+            methods.insert(route.method.to_ascii_lowercase(), operation.into());
+        }
+    }
+}
+
+fn content(schema: &Schema) -> Value {
+    json!({ "application/json": { "schema": schema } })
+}
+
+fn parameters(path: &str, more: &[(&str, &str, &str)]) -> Value {
+    let in_path = path.split('/').filter_map(|segment| {
+        let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+        Some(
+            json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
+        )
+    });
+    let more = more.iter().map(|(name, place, description)| {
+        json!({
+            "name": name, "in": place, "description": description,
+            "schema": { "type": "string" },
+        })
+    });
+    in_path.chain(more).collect()
+}
+
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(['/', '.']).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.map(|word| word.trim_matches(['{', '}'])).collect();
+    format!("{}_{}", method.to_ascii_lowercase(), words.join("_"))
+}
+
+/// Serves the document until Lambda ends the process.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub fn run() -> Result<(), Error> {
+    crate::start_bare(async || {
+        let document = document();
+        let document = &document;
+        gateway::serve(move |_request| async move {
+            let body = Some(document.clone());
+            response(Ok(ApiReply { status: StatusCode::OK, body, location: None })).map(Body::from)
+        })
+        .await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = document();
+        let text = document.to_string();
+        for part in text.split("\"$ref\":\"").skip(1) {
+            let reference = part.split('"').next().unwrap();
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn operation_ids_are_unique() {
+        let document = document();
+        let mut ids: Vec<&str> = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|methods| methods.as_object().unwrap().values())
+            .map(|operation| operation["operationId"].as_str().unwrap())
+            .collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all);
+    }
+}

@@ -1,0 +1,422 @@
+//! Tenants, their keys, and how their automation is told.
+
+use domain::automation::{Automation, Push};
+use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Safe};
+use domain::tenant::{ApiKey, Scope, Tenant};
+use domain::{KeyId, TenantId};
+use http::StatusCode;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use store::DynamoStore;
+
+use super::authorizer::{hash, new_key};
+use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
+use crate::vault::SecretsVault;
+use crate::{Error, SystemClock, SystemDice, env};
+
+/// What the resource needs.
+#[derive(Debug)]
+pub struct Tenants<S, V, C, R> {
+    /// The table.
+    pub store: S,
+    /// Signing secrets.
+    pub safe: V,
+    /// The time.
+    pub clock: C,
+    /// Keys and secrets.
+    pub dice: R,
+}
+
+/// Its operations.
+#[derive(Clone, Copy, Debug)]
+pub enum Operation {
+    /// Make a tenant.
+    Create,
+    /// List tenants.
+    List,
+    /// Show a tenant.
+    Show,
+    /// Make a key.
+    CreateKey,
+    /// List keys.
+    ListKeys,
+    /// End a key.
+    RevokeKey,
+    /// Set the automation.
+    SetAutomation,
+    /// Show the automation.
+    ShowAutomation,
+}
+
+/// Body of `POST /tenants`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateTenant {
+    /// Its id: 1 to 63 of `a-z`, `0-9`, `-` and `_`.
+    id: TenantId,
+    /// What people call it.
+    name: String,
+}
+
+/// A page of tenants.
+#[derive(Debug, Serialize, JsonSchema)]
+struct TenantPage {
+    /// The tenants.
+    tenants: Vec<Tenant>,
+    /// Where the next page begins.
+    next: Option<String>,
+}
+
+/// Body of `POST /tenants/{tenant}/keys`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateKey {
+    /// What the key may be used for.
+    scopes: Vec<Scope>,
+}
+
+/// A new key. This is the only time it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+struct NewKey {
+    /// Its id.
+    id: KeyId,
+    /// The key itself.
+    key: String,
+    /// Whose it is.
+    tenant: TenantId,
+    /// What it may be used for.
+    scopes: Vec<Scope>,
+    /// When it was made.
+    created_at: Timestamp,
+}
+
+/// A tenant's keys.
+#[derive(Debug, Serialize, JsonSchema)]
+struct KeyList {
+    /// The keys, without their secret part.
+    keys: Vec<ApiKey>,
+}
+
+/// Body of `PUT /tenants/{tenant}/automation`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum SetAutomation {
+    /// Tell nobody.
+    None,
+    /// Tell by an outgoing webhook.
+    Push {
+        /// Where it goes: an http or https URL.
+        url: String,
+        /// Whether it may lead into a private network. Only for networks you trust.
+        #[serde(default)]
+        allow_private_network: bool,
+    },
+}
+
+/// How a tenant's automation is told.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+struct AutomationView {
+    /// `push` or `none`.
+    kind: &'static str,
+    /// Where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// Whether it may lead into a private network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow_private_network: Option<bool>,
+    /// The signing secret; shown only when it is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// When its receiver answered 410 Gone; it is told nothing until it is set again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_at: Option<Timestamp>,
+}
+
+impl From<Automation> for AutomationView {
+    fn from(automation: Automation) -> Self {
+        match automation {
+            Automation::None => Self { kind: "none", ..Self::default() },
+            Automation::Push(push) => Self {
+                kind: "push",
+                url: Some(push.url),
+                allow_private_network: Some(push.allow_private_network),
+                secret: None,
+                disabled_at: push.disabled_at,
+            },
+        }
+    }
+}
+
+const PAGE: &[(&str, &str, &str)] = &[
+    ("limit", "query", "Items on a page, 1 to 100; 50 if absent."),
+    ("cursor", "query", "The `next` of the page before."),
+];
+
+/// The routes of tenants.
+pub(crate) const ROUTES: &[Route<Operation>] = &[
+    Route {
+        operation: Operation::Create,
+        method: "POST",
+        path: "/tenants",
+        summary: "Make a tenant",
+        scope: None,
+        parameters: &[],
+        request: Some(schema::<CreateTenant>),
+        answer: (201, Some(schema::<Tenant>)),
+    },
+    Route {
+        operation: Operation::List,
+        method: "GET",
+        path: "/tenants",
+        summary: "List tenants",
+        scope: None,
+        parameters: PAGE,
+        request: None,
+        answer: (200, Some(schema::<TenantPage>)),
+    },
+    Route {
+        operation: Operation::Show,
+        method: "GET",
+        path: "/tenants/{tenant}",
+        summary: "Show a tenant",
+        scope: Some(Scope::Read),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<Tenant>)),
+    },
+    Route {
+        operation: Operation::CreateKey,
+        method: "POST",
+        path: "/tenants/{tenant}/keys",
+        summary: "Make a key; it is shown this once",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<CreateKey>),
+        answer: (201, Some(schema::<NewKey>)),
+    },
+    Route {
+        operation: Operation::ListKeys,
+        method: "GET",
+        path: "/tenants/{tenant}/keys",
+        summary: "List keys",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<KeyList>)),
+    },
+    Route {
+        operation: Operation::RevokeKey,
+        method: "DELETE",
+        path: "/tenants/{tenant}/keys/{key}",
+        summary: "End a key; it may work for another minute",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (204, None),
+    },
+    Route {
+        operation: Operation::SetAutomation,
+        method: "PUT",
+        path: "/tenants/{tenant}/automation",
+        summary: "Say how the tenant's automation is told; gives a new signing secret",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<SetAutomation>),
+        answer: (200, Some(schema::<AutomationView>)),
+    },
+    Route {
+        operation: Operation::ShowAutomation,
+        method: "GET",
+        path: "/tenants/{tenant}/automation",
+        summary: "Show how the tenant's automation is told",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<AutomationView>)),
+    },
+];
+
+impl<S, V, C, R> Resource for Tenants<S, V, C, R>
+where
+    S: Registry + Automations,
+    V: Safe,
+    C: Clock,
+    R: Dice,
+{
+    type Operation = Operation;
+    const ROUTES: &'static [Route<Operation>] = ROUTES;
+
+    async fn call(
+        &self,
+        operation: Operation,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        match operation {
+            Operation::Create => self.create(request).await,
+            Operation::List => self.list(request).await,
+            Operation::Show => {
+                let id = request.tenant(Scope::Read, Some(&params.get("tenant")?))?;
+                ApiReply::json(StatusCode::OK, &self.existing(&id).await?)
+            }
+            Operation::CreateKey => self.create_key(request, params).await,
+            Operation::ListKeys => {
+                let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+                let keys = self.store.keys(&tenant).await?;
+                ApiReply::json(StatusCode::OK, &KeyList { keys })
+            }
+            Operation::RevokeKey => {
+                let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+                let ended = self.store.revoke_key(&tenant, params.get("key")?).await?;
+                if ended { Ok(ApiReply::empty()) } else { Err(Problem::not_found()) }
+            }
+            Operation::SetAutomation => self.set_automation(request, params).await,
+            Operation::ShowAutomation => {
+                let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+                let automation = self.store.automation(&tenant).await?;
+                ApiReply::json(StatusCode::OK, &AutomationView::from(automation))
+            }
+        }
+    }
+}
+
+impl<S, V, C, R> Tenants<S, V, C, R>
+where
+    S: Registry + Automations,
+    V: Safe,
+    C: Clock,
+    R: Dice,
+{
+    async fn existing(&self, id: &TenantId) -> Result<Tenant, Problem> {
+        self.store.tenant(id).await?.ok_or_else(Problem::not_found)
+    }
+
+    async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+        request.platform()?;
+        let asked: CreateTenant = request.read()?;
+        if asked.id.is_platform() {
+            let detail = "`platform` is the operator of the hub; choose another id".to_owned();
+            return Err(Problem::invalid("id", detail));
+        }
+        if asked.name.trim().is_empty() || asked.name.len() > 200 {
+            return Err(Problem::invalid("name", "1 to 200 bytes".to_owned()));
+        }
+        let tenant = Tenant { id: asked.id, name: asked.name, created_at: self.clock.now() };
+        match self.store.create_tenant(&tenant).await? {
+            Recorded::New => ApiReply::json(StatusCode::CREATED, &tenant),
+            Recorded::Duplicate => {
+                let detail = "there is a tenant of this id; choose another".to_owned();
+                Err(Problem::conflict("id", "tenant_exists", detail))
+            }
+        }
+    }
+
+    async fn list(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+        request.platform()?;
+        let (limit, from) = request.page()?;
+        let page = self.store.tenants(limit, from.as_deref()).await?;
+        let page = TenantPage { tenants: page.items, next: cursor(page.next) };
+        ApiReply::json(StatusCode::OK, &page)
+    }
+
+    async fn create_key(
+        &self,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+        let asked: CreateKey = request.read()?;
+        if asked.scopes.is_empty() {
+            let detail = "at least one of admin, send, read, worker".to_owned();
+            return Err(Problem::invalid("scopes", detail));
+        }
+        if !tenant.is_platform() {
+            self.existing(&tenant).await?;
+        }
+        let now = self.clock.now();
+        let id = KeyId::new(now, self.dice.bits());
+        let secret = new_key(id, [self.dice.bits(), self.dice.bits()]);
+        let secret = secret.expose_secret();
+        let hint = secret.get(secret.len().saturating_sub(4)..).unwrap_or_default();
+        let key = ApiKey {
+            id,
+            tenant: tenant.clone(),
+            scopes: asked.scopes.clone(),
+            hint: format!("...{hint}"),
+            created_at: now,
+        };
+        self.store.create_key(&key, &hash(secret)).await?;
+        ApiReply::json(
+            StatusCode::CREATED,
+            &NewKey { id, key: secret.to_owned(), tenant, scopes: asked.scopes, created_at: now },
+        )
+    }
+
+    async fn set_automation(
+        &self,
+        request: &ApiRequest,
+        params: &Params<'_>,
+    ) -> Result<ApiReply, Problem> {
+        let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
+        let asked: SetAutomation = request.read()?;
+        self.existing(&tenant).await?;
+        let SetAutomation::Push { url, allow_private_network } = asked else {
+            self.store.set_automation(&tenant, &Automation::None).await?;
+            return ApiReply::json(StatusCode::OK, &AutomationView::from(Automation::None));
+        };
+        check_url("url", &url)?;
+        let secret_version = match self.store.automation(&tenant).await? {
+            Automation::Push(push) => push.secret_version + 1,
+            // Time only grows, so a version from an earlier life is never met again.
+            Automation::None => u32::try_from(self.clock.now().as_second()).unwrap_or(1),
+        };
+        let random: Vec<u8> =
+            [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
+        let secret =
+            providers::standard_webhooks::secret(&random).map_err(|_| Problem::internal())?;
+        // The secret first: a notice must never be signed by one the table does not name yet.
+        self.safe.add_signing_secret(&tenant, secret.clone()).await?;
+        let push = Push { url, allow_private_network, secret_version, disabled_at: None };
+        let automation = Automation::Push(push);
+        self.store.set_automation(&tenant, &automation).await?;
+        let view = AutomationView {
+            secret: Some(secret.expose_secret().to_owned()),
+            ..AutomationView::from(automation)
+        };
+        ApiReply::json(StatusCode::OK, &view)
+    }
+}
+
+/// Checks that `text` is an address that can be called.
+pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
+    let url = url::Url::parse(text);
+    let fits = url.is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.username().is_empty()
+    });
+    if fits {
+        Ok(())
+    } else {
+        Err(Problem::invalid(field, "an http or https URL without a user name".to_owned()))
+    }
+}
+
+/// Runs the resource until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let resource = Tenants {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            safe: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            clock: SystemClock,
+            dice: SystemDice,
+        };
+        resource.store.prewarm().await;
+        super::serve(resource).await
+    })
+}

@@ -1,0 +1,195 @@
+//! Notices to automations: signed, told once, retried for three days.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::automation::{Answer, Automation, Notice, Push, next_attempt, read_answer};
+use domain::job::{DeliveryJob, VERSION};
+use domain::ports::{
+    Automations, Clock, Deliveries, DeliveryClaim, DeliveryOutcome, Dice, PortResult, Publisher,
+    Record, Vault,
+};
+use domain::{DeliveryId, TenantId};
+use http::Request;
+use queue::{Bucket, SqsQueue};
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::telemetry::{self, Metric};
+use crate::transport::{Messenger, Outside, OutsideError};
+use crate::vault::SecretsVault;
+use crate::{Error, SystemClock, SystemDice, env};
+
+/// How long one attempt has the notice to itself: longer than the function may run.
+const LEASE: Duration = Duration::from_secs(45);
+/// The longest a record can be delayed in a queue; later retries are kept in the table.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
+
+/// What the consumer needs.
+#[derive(Debug)]
+pub struct Teller<S, V, P, M, C, R> {
+    /// The table.
+    pub store: S,
+    /// Signing secrets.
+    pub vault: V,
+    /// Its own queue, for near retries.
+    pub queue: P,
+    /// The way out.
+    pub messenger: M,
+    /// The time.
+    pub clock: C,
+    /// Jitter.
+    pub dice: R,
+}
+
+impl<S, V, P, M, C, R> Worker for Teller<S, V, P, M, C, R>
+where
+    S: Deliveries + Automations,
+    V: Vault,
+    P: Publisher,
+    M: Messenger,
+    C: Clock,
+    R: Dice,
+{
+    type Job = DeliveryJob;
+
+    async fn work(&self, job: &DeliveryJob, _delivery: Delivery<'_>) -> Result<(), Failure> {
+        let (tenant, id) = (&job.tenant, job.id);
+        let push = match self.store.automation(tenant).await? {
+            Automation::Push(push) if push.disabled_at.is_none() => push,
+            // Nobody listens any more.
+            _ => return Ok(()),
+        };
+        let now = self.clock.now();
+        let claim = self.store.claim(tenant, id, job.notice.as_deref(), now, LEASE).await?;
+        let (attempt, notice) = match claim {
+            DeliveryClaim::Granted { attempt, notice } => (attempt, notice),
+            DeliveryClaim::Settled => return Ok(()),
+            DeliveryClaim::Held { until } => {
+                let wait = until.duration_since(now).unsigned_abs() + Duration::from_secs(1);
+                return Err(Failure::wait("another attempt is under way", wait));
+            }
+        };
+        let (answer, status) = self.attempt(tenant, id, &push, &notice).await?;
+        tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
+        self.settle(tenant, id, attempt, answer, status).await?;
+        Ok(())
+    }
+}
+
+impl<S, V, P, M, C, R> Teller<S, V, P, M, C, R>
+where
+    S: Deliveries + Automations,
+    V: Vault,
+    P: Publisher,
+    M: Messenger,
+    C: Clock,
+    R: Dice,
+{
+    /// Makes one call; gives what the answer means, and its HTTP status.
+    async fn attempt(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        push: &Push,
+        notice: &Notice,
+    ) -> Result<(Answer, Option<u16>), Failure> {
+        let secrets = self.vault.signing_secrets(tenant, push.secret_version).await?;
+        let body = serde_json::to_vec(notice)
+            .map_err(|_| Failure::retry("the notice cannot be written as JSON"))?;
+        let id = id.to_string();
+        let now = self.clock.now();
+        let signature = providers::standard_webhooks::sign(&secrets, &id, now, &body);
+        let signature = signature
+            .map_err(|_| Failure::retry("no usable signing secret; set the automation anew"))?;
+        let request = Request::post(&push.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", now.as_second())
+            .header("webhook-signature", signature)
+            .body(Bytes::from(body));
+        let Ok(request) = request else { return Ok((Answer::Gone, None)) };
+        match self.messenger.tell(request, push.allow_private_network).await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let retry_after = providers::http::retry_after(response.headers());
+                Ok((read_answer(status, retry_after), Some(status)))
+            }
+            Err(error @ (OutsideError::Private | OutsideError::Address)) => {
+                tracing::error!(%tenant, notice = %id, %error, "automation not called");
+                Ok((Answer::Later(None), None))
+            }
+            Err(OutsideError::NoAnswer) => Ok((Answer::Later(None), None)),
+        }
+    }
+
+    async fn settle(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        attempt: u32,
+        answer: Answer,
+        status: Option<u16>,
+    ) -> PortResult<()> {
+        let now = self.clock.now();
+        let settle = async |outcome| self.store.settle(tenant, id, outcome, status, now).await;
+        match answer {
+            Answer::Taken => {
+                telemetry::count(Metric::NoticeDelivered, "automation", 1);
+                settle(DeliveryOutcome::Delivered).await
+            }
+            Answer::Gone => {
+                tracing::error!(%tenant, notice = %id, "automation answered 410 Gone: it is told no more until it is set anew");
+                telemetry::count(Metric::NoticeGivenUp, "automation", 1);
+                self.store.disable(tenant, now).await?;
+                settle(DeliveryOutcome::GivenUp).await
+            }
+            Answer::Later(retry_after) => {
+                let Some(wait) = next_attempt(attempt, self.dice.fraction(), retry_after) else {
+                    tracing::error!(%tenant, notice = %id, attempt, "notice given up: the schedule ended");
+                    telemetry::count(Metric::NoticeGivenUp, "automation", 1);
+                    return settle(DeliveryOutcome::GivenUp).await;
+                };
+                settle(DeliveryOutcome::RetryAt(now + wait)).await?;
+                // Dying here brings this record back, and with it another attempt.
+                if wait > LONGEST_DELAY {
+                    return self.store.schedule(tenant, id, now + wait).await;
+                }
+                self.queue.publish(vec![retry(tenant, id, Some(wait))?]).await
+            }
+        }
+    }
+}
+
+/// The record that brings a notice back; the table has what it tells.
+pub(crate) fn retry(
+    tenant: &TenantId,
+    id: DeliveryId,
+    delay: Option<Duration>,
+) -> PortResult<Record> {
+    let job = DeliveryJob { v: VERSION, id, tenant: tenant.clone(), notice: None };
+    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let deduplication_id = id.to_string();
+    Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
+}
+
+/// Runs the consumer until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let worker = Teller {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            queue: SqsQueue::new(&aws, env::var("QUEUE_URL")?, Some(bucket.clone())),
+            messenger: Outside::new()?,
+            clock: SystemClock,
+            dice: SystemDice,
+        };
+        worker.store.prewarm().await;
+        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    })
+}

@@ -1,0 +1,48 @@
+//! How AWS is reached.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::time::SystemTimeSource;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+
+use crate::transport::{SdkClient, Transport};
+use crate::{Error, env};
+
+/// The configuration of every AWS client, from what Lambda puts into the environment. The
+/// credential chain would only find the same, later.
+pub(crate) fn config(transport: &Transport) -> Result<SdkConfig, Error> {
+    let region = env::optional("AWS_REGION").or_else(|| env::optional("AWS_DEFAULT_REGION"));
+    let region = region.ok_or("the environment variable AWS_REGION is missing")?;
+    let credentials = Credentials::new(
+        env::var("AWS_ACCESS_KEY_ID")?,
+        env::var("AWS_SECRET_ACCESS_KEY")?,
+        env::optional("AWS_SESSION_TOKEN"),
+        None,
+        "lambda",
+    );
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(SdkClient(transport.clone()))
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .time_source(SystemTimeSource::new())
+        .retry_config(RetryConfig::standard())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(Duration::from_secs(3))
+                .operation_timeout(Duration::from_secs(8))
+                .build(),
+        );
+    if let Some(endpoint) = env::optional("AWS_ENDPOINT_URL") {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(config.build())
+}

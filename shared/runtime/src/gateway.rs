@@ -1,0 +1,88 @@
+//! From API Gateway's requests to ours, and back.
+
+use bytes::Bytes;
+use domain::webhook::{WebhookReply, WebhookRequest};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt, service_fn};
+
+use crate::Error;
+
+/// Serves requests until Lambda ends the process.
+pub(crate) async fn serve<H, F>(handler: H) -> Result<(), Error>
+where
+    H: Fn(Request) -> F + Sync,
+    F: Future<Output = Response<Body>> + Send,
+{
+    let handler = &handler;
+    let service = service_fn(move |request: Request| async move {
+        Ok::<_, std::convert::Infallible>(handler(request).await)
+    });
+    lambda_http::run(service).await
+}
+
+/// The body as it was received. API Gateway encodes what is not text; `lambda_http` has
+/// undone that.
+pub(crate) fn bytes(body: Body) -> Bytes {
+    match body {
+        Body::Text(text) => Bytes::from(text),
+        Body::Binary(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    }
+}
+
+/// Query parameters, decoded, in order.
+pub(crate) fn query(request: &Request) -> Vec<(String, String)> {
+    let query = request.uri().query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+pub(crate) fn webhook_request(request: Request) -> WebhookRequest {
+    let query = query(&request);
+    let parameters = request.path_parameters();
+    let path_suffix = ["integration", "secret"].into_iter().find_map(|name| parameters.first(name));
+    let path_suffix = path_suffix.map(ToOwned::to_owned);
+    let (head, body) = request.into_parts();
+    WebhookRequest {
+        method: head.method,
+        query,
+        headers: head.headers,
+        body: bytes(body),
+        path_suffix,
+    }
+}
+
+pub(crate) fn webhook_reply(reply: WebhookReply) -> Response<Body> {
+    let mut response =
+        Response::new(if reply.body.is_empty() { Body::Empty } else { Body::Text(reply.body) });
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// What the authorizer proved: its context, and the address the request was made to.
+pub(crate) struct Origin {
+    pub(crate) tenant: Option<String>,
+    pub(crate) scopes: Option<String>,
+    pub(crate) domain_name: Option<String>,
+}
+
+pub(crate) fn origin(request: &Request) -> Origin {
+    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
+        return Origin { tenant: None, scopes: None, domain_name: None };
+    };
+    let field = |name: &str| {
+        let value = context.authorizer.as_ref()?.fields.get(name)?;
+        value.as_str().map(ToOwned::to_owned)
+    };
+    Origin {
+        tenant: field("tenant"),
+        scopes: field("scopes"),
+        domain_name: context.domain_name.clone(),
+    }
+}

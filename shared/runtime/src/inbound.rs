@@ -1,0 +1,267 @@
+//! What people wrote: message, conversation, file, and the tenant's automation told.
+
+use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
+use domain::content::{Content, Media};
+use domain::conversation::{Contact, Conversation};
+use domain::event::{EventKind, InboundEvent, InboundMessage};
+use domain::fault::Fault;
+use domain::job::{DeliveryJob, MediaJob, VERSION};
+use domain::message::{Direction, Message, Status, Step};
+use domain::ports::{
+    Archive, Automations, Inbox, MediaLog, MediaShelf, MediaState, PortResult, Publisher, Record,
+    Recorded,
+};
+use domain::{MessageId, TenantId};
+use jiff::Timestamp;
+use queue::{Bucket, SqsQueue};
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::telemetry::{self, Metric};
+use crate::{Error, env};
+
+/// The largest content the table keeps; an item may have 400 KB in all. What is larger is
+/// kept as a file of the message.
+const LARGEST_CONTENT: usize = 200 * 1024;
+
+/// What the consumer needs.
+#[derive(Debug)]
+pub struct Inbound<S, A, P> {
+    /// The table.
+    pub store: S,
+    /// The archive, and the shelf for what is too large for the table.
+    pub bucket: A,
+    /// Notices to automations.
+    pub automation: P,
+    /// Files to fetch.
+    pub media: P,
+}
+
+impl<S, A, P> Worker for Inbound<S, A, P>
+where
+    S: Inbox + Automations + MediaLog,
+    A: Archive + MediaShelf,
+    P: Publisher,
+{
+    type Job = InboundEvent;
+
+    async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
+        archive(&self.bucket, jobs).await
+    }
+
+    async fn work(&self, event: &InboundEvent, _delivery: Delivery<'_>) -> Result<(), Failure> {
+        let EventKind::Message(inbound) = &event.kind else {
+            let reason = "only messages belong into this queue".to_owned();
+            return Err(Failure { fault: Fault::Permanent, reason, wait: None });
+        };
+        let (message, file) = message(event, inbound)?;
+        let conversation = conversation(event, inbound);
+        if let Some(file) = &file {
+            let key = self.bucket.key(&event.tenant, message.id);
+            let bytes = bytes::Bytes::copy_from_slice(file.as_bytes());
+            self.bucket.put(&key, Some("application/json"), bytes).await?;
+        }
+        // The message first: it is the proof that the event was seen. Everything after it
+        // is harmless to repeat, so a consumer that dies in between loses nothing.
+        let recorded = self.store.record(&message).await?;
+        if recorded == Recorded::New {
+            telemetry::count(Metric::MessageReceived, event.provider.as_str(), 1);
+        }
+        tracing::info!(
+            tenant = %event.tenant, message = %message.id, conversation = %message.conversation,
+            kind = message.content.kind(), new = recorded == Recorded::New, "message received"
+        );
+        if file.is_some() {
+            let key = self.bucket.key(&event.tenant, message.id);
+            let state = MediaState::Stored { key };
+            self.store.set_media(&event.tenant, message.id, &state).await?;
+        }
+        let (conversation, automation) =
+            futures::join!(self.store.touch(&conversation), self.store.automation(&event.tenant),);
+        let (conversation, automation) = (conversation?, automation?);
+        let (told, fetched) = futures::join!(
+            tell(
+                &self.automation,
+                &automation,
+                NoticeKind::MessageReceived,
+                NoticeData {
+                    tenant: event.tenant.clone(),
+                    message: message.clone(),
+                    conversation: Some(conversation),
+                }
+            ),
+            fetch(&self.media, event, &message),
+        );
+        told?;
+        fetched?;
+        Ok(())
+    }
+}
+
+/// Keeps the raw events of a batch: one object a tenant and provider.
+pub(crate) async fn archive<A: Archive>(
+    archive: &A,
+    events: &[&InboundEvent],
+) -> Result<(), Failure> {
+    let mut left: Vec<&InboundEvent> = events.to_vec();
+    let mut objects = Vec::new();
+    while let Some(first) = left.first().copied() {
+        let ours = |event: &&InboundEvent| {
+            event.tenant == first.tenant && event.provider == first.provider
+        };
+        let lines: Vec<&str> =
+            left.iter().filter(|event| ours(event)).map(|event| event.raw.get()).collect();
+        objects.push(async move {
+            archive.keep(&first.tenant, first.provider, first.received_at, &lines).await
+        });
+        left.retain(|event| !ours(event));
+    }
+    futures::future::try_join_all(objects).await?;
+    Ok(())
+}
+
+/// The message an event brings, and its content as a file if it is too large for the table.
+fn message(
+    event: &InboundEvent,
+    inbound: &InboundMessage,
+) -> Result<(Message, Option<String>), Failure> {
+    let id = message_id(&event.tenant, event, &inbound.provider_message_id);
+    let content = serde_json::to_string(&inbound.content)
+        .map_err(|_| Failure::retry("the content cannot be written as JSON"))?;
+    let (content, file) = if content.len() > LARGEST_CONTENT {
+        let media = Media {
+            mime_type: Some("application/json".to_owned()),
+            filename: Some(format!("{}.json", inbound.content.kind())),
+            size: Some(content.len() as u64),
+            ..Media::default()
+        };
+        (Content::Document { media }, Some(content))
+    } else {
+        (inbound.content.clone(), None)
+    };
+    let content = with_link(content, id);
+    let message = Message {
+        id,
+        tenant: event.tenant.clone(),
+        conversation: event.parties(&inbound.from).conversation(),
+        channel: event.provider.channel(),
+        provider: event.provider,
+        integration: event.integration,
+        direction: Direction::Inbound,
+        content,
+        status: Status::Received,
+        provider_message_id: Some(inbound.provider_message_id.clone()),
+        reply_to: inbound.reply_to.clone(),
+        created_at: event.received_at,
+        occurred_at: Some(event.occurred_at),
+        history: vec![Step::plain(Status::Received, event.received_at)],
+    };
+    Ok((message, file))
+}
+
+/// Says where the hub serves the file of a message.
+fn with_link(mut content: Content, id: MessageId) -> Content {
+    if let Content::Image { media }
+    | Content::Video { media }
+    | Content::Audio { media }
+    | Content::Document { media }
+    | Content::Sticker { media } = &mut content
+    {
+        media.url = Some(format!("/messages/{id}/media"));
+    }
+    content
+}
+
+/// The same for each redelivery: it is what makes a message one.
+fn message_id(tenant: &TenantId, event: &InboundEvent, theirs: &str) -> MessageId {
+    let parts = [tenant.as_str(), event.provider.as_str(), &event.account, theirs];
+    MessageId::derived_at(event.occurred_at, &parts)
+}
+
+fn conversation(event: &InboundEvent, inbound: &InboundMessage) -> Conversation {
+    let parties = event.parties(&inbound.from);
+    Conversation {
+        id: parties.conversation(),
+        tenant: event.tenant.clone(),
+        channel: event.provider.channel(),
+        provider: event.provider,
+        integration: event.integration,
+        account: event.account.clone(),
+        contact: Contact {
+            id: parties.contact(),
+            address: inbound.from.clone(),
+            name: inbound.name.clone(),
+        },
+        created_at: event.received_at,
+        last_activity_at: event.received_at,
+        // Some of Telegram's events carry no time.
+        last_inbound_at: Some(if event.occurred_at == Timestamp::UNIX_EPOCH {
+            event.received_at
+        } else {
+            event.occurred_at
+        }),
+        last_inbound_message: Some(inbound.provider_message_id.clone()),
+    }
+}
+
+/// Puts a notice into the automation's queue, if the tenant has one that listens.
+pub(crate) async fn tell<P: Publisher>(
+    queue: &P,
+    automation: &Automation,
+    kind: NoticeKind,
+    data: NoticeData,
+) -> PortResult<()> {
+    let Automation::Push(push) = automation else { return Ok(()) };
+    if push.disabled_at.is_some() {
+        return Ok(());
+    }
+    let id = data.delivery_id(kind);
+    let timestamp = data.message.history.last().map_or(data.message.created_at, |step| step.at);
+    let tenant = data.tenant.clone();
+    let group = tenant.to_string();
+    let notice = Some(Box::new(Notice { kind, timestamp, data }));
+    let job = DeliveryJob { v: VERSION, id, tenant, notice };
+    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let deduplication_id = id.to_string();
+    queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
+}
+
+/// Asks for the message's file, if it has one at the provider.
+async fn fetch<P: Publisher>(queue: &P, event: &InboundEvent, message: &Message) -> PortResult<()> {
+    let Some(media) = message.content.media() else { return Ok(()) };
+    let Some(provider_media_id) = media.provider_media_id.clone() else { return Ok(()) };
+    let job = MediaJob {
+        v: VERSION,
+        tenant: event.tenant.clone(),
+        message: message.id,
+        integration: event.integration,
+        provider_media_id,
+        mime_type: media.mime_type.clone(),
+    };
+    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let group = event.tenant.to_string();
+    let deduplication_id = message.id.to_string();
+    queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
+}
+
+/// Runs the consumer until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let worker = Inbound {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            bucket: bucket.clone(),
+            automation: SqsQueue::new(
+                &aws,
+                env::var("AUTOMATION_QUEUE_URL")?,
+                Some(bucket.clone()),
+            ),
+            media: SqsQueue::new(&aws, env::var("MEDIA_QUEUE_URL")?, Some(bucket.clone())),
+        };
+        worker.store.prewarm().await;
+        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    })
+}

@@ -1,0 +1,125 @@
+//! Files of messages: fetched from the provider on arrival, because its links are short-lived.
+
+use domain::fault::{Classify, Fault};
+use domain::integration::Integration;
+use domain::job::MediaJob;
+use domain::ports::{Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault};
+use domain::sender::{MessageSender, SendError};
+use queue::Bucket;
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::directory::CachedDirectory;
+use crate::sender::Caller;
+use crate::transport::Transport;
+use crate::vault::SecretsVault;
+use crate::{Error, SystemClock, env};
+
+/// What the consumer needs.
+#[derive(Debug)]
+pub struct Fetcher<S, D, V, B, T> {
+    /// The table.
+    pub store: S,
+    /// Integrations.
+    pub directory: D,
+    /// Their credentials.
+    pub vault: V,
+    /// Where files are kept.
+    pub shelf: B,
+    /// The way to the provider.
+    pub caller: T,
+}
+
+impl<S, D, V, B, T> Worker for Fetcher<S, D, V, B, T>
+where
+    S: Library + MediaLog,
+    D: Directory,
+    V: Vault,
+    B: MediaShelf,
+    T: Caller,
+{
+    type Job = MediaJob;
+
+    async fn work(&self, job: &MediaJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+        let (message, integration) = futures::join!(
+            self.store.message(&job.tenant, job.message),
+            self.directory.integration(job.integration),
+        );
+        let Some((_, Some(MediaState::Pending))) = message? else { return Ok(()) };
+        let state = match integration? {
+            None => MediaState::Failed { code: "integration_missing".to_owned() },
+            Some(integration) => match self.fetch(job, &integration).await {
+                Ok(state) => state,
+                Err(error) => {
+                    let fault = error.fault();
+                    let reason = error.to_string();
+                    tracing::warn!(tenant = %job.tenant, message = %job.message, %reason, "file not fetched");
+                    // Nothing is sent here, so an unknown outcome is simply another try.
+                    if fault != Fault::Permanent && !delivery.is_last() {
+                        return Err(Failure { fault, reason, wait: None });
+                    }
+                    MediaState::Failed { code: error.code().to_owned() }
+                }
+            },
+        };
+        self.store.set_media(&job.tenant, job.message, &state).await?;
+        tracing::info!(
+            tenant = %job.tenant, message = %job.message,
+            stored = matches!(state, MediaState::Stored { .. }), "file settled"
+        );
+        Ok(())
+    }
+}
+
+impl<S, D, V, B, T> Fetcher<S, D, V, B, T>
+where
+    V: Vault,
+    B: MediaShelf,
+    T: Caller,
+{
+    async fn fetch(
+        &self,
+        job: &MediaJob,
+        integration: &Integration,
+    ) -> Result<MediaState, SendError> {
+        // Our own trouble is another try.
+        let credentials = self.vault.credentials(integration, Freshness::Cached).await;
+        let credentials = credentials.map_err(|_| SendError::Connect)?;
+        let sender = providers::sender(integration.provider).sender(integration, &credentials)?;
+        let sender: &dyn MessageSender = sender.as_ref();
+        let located = self.caller.call(sender.locate_media(&job.provider_media_id)?).await?;
+        let file = self.caller.call(sender.fetch_media(&located)?).await?;
+        if !file.status().is_success() {
+            return Err(SendError::Refused {
+                status: file.status(),
+                code: file.status().as_str().to_owned(),
+                remedy: "the provider did not give the file".to_owned(),
+                fault: Fault::from_status(file.status(), None),
+            });
+        }
+        let key = self.shelf.key(&job.tenant, job.message);
+        let put = self.shelf.put(&key, job.mime_type.as_deref(), file.into_body()).await;
+        put.map_err(|_| SendError::Connect)?;
+        Ok(MediaState::Stored { key })
+    }
+}
+
+/// Runs the consumer until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, transport: Transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
+        let worker = Fetcher {
+            directory: CachedDirectory::new(store.clone(), SystemClock),
+            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            shelf: bucket.clone(),
+            caller: transport,
+            store,
+        };
+        worker.store.prewarm().await;
+        crate::consume(crate::desk(&aws, bucket, 30, false)?, worker).await
+    })
+}

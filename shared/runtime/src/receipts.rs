@@ -1,0 +1,126 @@
+//! Receipts: our messages moved up, and the tenant's automation told.
+
+use std::time::Duration;
+
+use domain::automation::{NoticeData, NoticeKind};
+use domain::event::{EventKind, InboundEvent, Receipt};
+use domain::message::Message;
+use domain::ports::{Advanced, Archive, Automations, PortResult, Publisher, Receipts};
+use queue::{Bucket, SqsQueue};
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::telemetry::{self, Metric};
+use crate::{Error, env};
+
+/// How often a receipt without a message is looked at again: it may have overtaken the
+/// sender's note of the provider's id. After that it is for a message sent elsewhere.
+const PATIENCE: u32 = 4;
+
+/// What the consumer needs.
+#[derive(Debug)]
+pub struct ReceiptBook<S, A, P> {
+    /// The table.
+    pub store: S,
+    /// The archive.
+    pub bucket: A,
+    /// Notices to automations.
+    pub automation: P,
+}
+
+impl<S, A, P> Worker for ReceiptBook<S, A, P>
+where
+    S: Receipts + Automations,
+    A: Archive,
+    P: Publisher,
+{
+    type Job = InboundEvent;
+
+    async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
+        crate::inbound::archive(&self.bucket, jobs).await
+    }
+
+    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
+        let receipt = match &event.kind {
+            EventKind::Receipt(receipt) => receipt,
+            EventKind::Other { name } => {
+                tracing::info!(tenant = %event.tenant, provider = %event.provider, %name, "event archived");
+                return Ok(());
+            }
+            EventKind::Message(_) => {
+                let fault = domain::Fault::Permanent;
+                let reason = "messages do not belong into this queue".to_owned();
+                return Err(Failure { fault, reason, wait: None });
+            }
+        };
+        let message = match self.advance(event, receipt).await? {
+            Advanced::Moved(message) => message,
+            // A repetition: whoever came first may have died before it told.
+            Advanced::Behind(message) if message.status == receipt.status => message,
+            Advanced::Behind(_) => return Ok(()),
+            Advanced::Missing if delivery.receives < PATIENCE => {
+                let wait = Duration::from_secs(2 * u64::from(delivery.receives));
+                return Err(Failure::wait("no message has this id yet", wait));
+            }
+            Advanced::Missing => {
+                tracing::warn!(
+                    tenant = %event.tenant, provider = %event.provider,
+                    "receipt for a message that was not sent by the hub"
+                );
+                telemetry::count(Metric::ReceiptUnmatched, event.provider.as_str(), 1);
+                return Ok(());
+            }
+        };
+        tracing::info!(
+            tenant = %event.tenant, message = %message.id, status = message.status.as_str(),
+            "message moved"
+        );
+        self.tell(event, *message).await?;
+        Ok(())
+    }
+}
+
+impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
+    async fn advance(&self, event: &InboundEvent, receipt: &Receipt) -> PortResult<Advanced> {
+        let (tenant, at) = (&event.tenant, event.occurred_at);
+        if let Some(id) = receipt.reference {
+            let advanced = self.store.advance(tenant, id, receipt, at).await?;
+            if advanced != Advanced::Missing {
+                return Ok(advanced);
+            }
+        }
+        let theirs = &receipt.provider_message_id;
+        match self.store.resolve(tenant, event.provider, theirs).await? {
+            Some(id) => self.store.advance(tenant, id, receipt, at).await,
+            None => Ok(Advanced::Missing),
+        }
+    }
+
+    async fn tell(&self, event: &InboundEvent, message: Message) -> PortResult<()> {
+        let automation = self.store.automation(&event.tenant).await?;
+        let tenant = event.tenant.clone();
+        let data = NoticeData { tenant, message, conversation: None };
+        crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data).await
+    }
+}
+
+/// Runs the consumer until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let worker = ReceiptBook {
+            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
+            bucket: bucket.clone(),
+            automation: SqsQueue::new(
+                &aws,
+                env::var("AUTOMATION_QUEUE_URL")?,
+                Some(bucket.clone()),
+            ),
+        };
+        worker.store.prewarm().await;
+        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    })
+}

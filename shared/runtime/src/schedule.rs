@@ -1,0 +1,60 @@
+//! Once a minute: retries whose time has come go back to their queue.
+
+use domain::ports::{Clock, PortResult, Publisher, Schedule};
+use futures::future::try_join_all;
+use lambda_runtime::{LambdaEvent, service_fn};
+use queue::SqsQueue;
+use store::DynamoStore;
+
+use crate::{Error, SystemClock, env};
+
+/// Retries taken at once. What is left is taken in the next round.
+const ROUND: u32 = 500;
+/// Rounds in one invocation, so that it ends in time.
+const ROUNDS: usize = 20;
+
+/// Puts back what is due; gives how many that were.
+///
+/// # Errors
+/// If the table or the queue fails. What was not taken out comes again, and a notice that
+/// is told already is known by its id.
+pub async fn handle<S, P, C>(store: &S, queue: &P, clock: &C) -> PortResult<usize>
+where
+    S: Schedule,
+    P: Publisher,
+    C: Clock,
+{
+    let mut total = 0;
+    for _round in 0..ROUNDS {
+        let due = store.due(clock.now(), ROUND).await?;
+        if due.is_empty() {
+            break;
+        }
+        let records = due.iter().map(|due| crate::automation::retry(&due.tenant, due.id, None));
+        queue.publish(records.collect::<PortResult<_>>()?).await?;
+        // Side by side: each batch is its own.
+        try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
+        total += due.len();
+    }
+    Ok(total)
+}
+
+/// Runs the schedule until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |aws, _transport| {
+        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
+        let queue = SqsQueue::new(&aws, env::var("AUTOMATION_QUEUE_URL")?, None);
+        let (store, queue) = (&store, &queue);
+        lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
+            let retries = handle(store, queue, &SystemClock).await?;
+            if retries > 0 {
+                tracing::info!(retries, "retries put back");
+            }
+            Ok::<_, Error>(())
+        }))
+        .await
+    })
+}

@@ -1,0 +1,361 @@
+//! Sends messages: claim, send, settle. The claim is durable before the request leaves.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::automation::{NoticeData, NoticeKind};
+use domain::fault::{Classify, Fault, backoff};
+use domain::integration::{DeliveryPolicy, Integration};
+use domain::job::{MarkReadTask, OutboundJob, OutboundTask, SendTask};
+use domain::message::{Message, Status, Step};
+use domain::ports::{
+    Automations, Claim, Clock, Dice, Directory, Freshness, Outbox, PortResult, Publisher, Vault,
+};
+use domain::sender::{
+    Accepted, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
+};
+use http::{Request, Response};
+use jiff::Timestamp;
+use queue::{Bucket, SqsQueue};
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::directory::CachedDirectory;
+use crate::telemetry::{self, Metric};
+use crate::transport::Transport;
+use crate::vault::SecretsVault;
+use crate::{Error, SystemClock, SystemDice, env};
+
+/// How long a claim lasts: longer than the function may run, shorter than the queue hides a
+/// record, so that a record that comes back finds the lease of a dead holder at its end.
+const LEASE: Duration = Duration::from_mins(1);
+
+/// Makes the one network call between a sender's two halves.
+pub trait Caller: Send + Sync {
+    /// Makes the call.
+    ///
+    /// # Errors
+    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if that is not
+    /// sure.
+    fn call(
+        &self,
+        request: Request<Bytes>,
+    ) -> impl Future<Output = Result<Response<Bytes>, SendError>> + Send;
+}
+
+impl Caller for Transport {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        self.send(request).await
+    }
+}
+
+/// What a sender needs.
+pub struct Sender<'p, S, D, V, P, T, C, R> {
+    /// Who carries.
+    pub provider: &'p dyn SenderProvider,
+    /// The ledger.
+    pub store: S,
+    /// Integrations.
+    pub directory: D,
+    /// Their credentials.
+    pub vault: V,
+    /// Notices to automations.
+    pub automation: P,
+    /// The way to the provider.
+    pub caller: T,
+    /// The time.
+    pub clock: C,
+    /// Jitter.
+    pub dice: R,
+}
+
+impl<S, D, V, P, T, C, R> Worker for Sender<'_, S, D, V, P, T, C, R>
+where
+    S: Outbox + Automations,
+    D: Directory,
+    V: Vault,
+    P: Publisher,
+    T: Caller,
+    C: Clock,
+    R: Dice,
+{
+    type Job = OutboundJob;
+
+    async fn work(&self, job: &OutboundJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+        match &job.task {
+            OutboundTask::Send(task) => self.send(task, delivery).await,
+            OutboundTask::MarkRead(task) => self.mark_read(task).await,
+        }
+    }
+}
+
+/// How an attempt ended: its state, and the step that says so.
+struct Ending {
+    status: Status,
+    code: Option<String>,
+    detail: Option<String>,
+    provider_message_id: Option<String>,
+}
+
+impl Ending {
+    fn failed(code: &str, detail: &str) -> Self {
+        Self {
+            status: Status::Failed,
+            code: Some(code.to_owned()),
+            detail: Some(detail.to_owned()),
+            provider_message_id: None,
+        }
+    }
+
+    fn of(status: Status, error: &SendError) -> Self {
+        let code = Some(error.code().to_owned());
+        Self { status, code, detail: Some(error.detail()), provider_message_id: None }
+    }
+}
+
+/// One claim, as long as it is ours.
+struct Held<'a> {
+    message: &'a Message,
+    token: &'a str,
+    attempt: u32,
+    claimed_at: Timestamp,
+}
+
+impl<S, D, V, P, T, C, R> Sender<'_, S, D, V, P, T, C, R>
+where
+    S: Outbox + Automations,
+    D: Directory,
+    V: Vault,
+    P: Publisher,
+    T: Caller,
+    C: Clock,
+    R: Dice,
+{
+    async fn send(&self, task: &SendTask, delivery: Delivery<'_>) -> Result<(), Failure> {
+        let message = &task.message;
+        let sender = match self.directory.integration(message.integration).await? {
+            Some(integration) => self.sender(&integration).await?,
+            None => Err(Ending::failed(
+                "integration_missing",
+                "the integration was deleted before the message was sent; send it over another",
+            )),
+        };
+        let (again, window) = match &sender {
+            Ok((sender, again)) => (*again, sender.idempotency_window()),
+            Err(_) => (false, None),
+        };
+        if let Ok((sender, _)) = &sender {
+            // Before the claim: a wait is no attempt and leaves no trace in the ledger.
+            for pace in sender.pace(&task.to) {
+                let turn = self.store.take_turn(&message.tenant, &pace, self.clock.now()).await?;
+                if let Some(wait) = turn {
+                    return Err(Failure::wait("the account's own pace", wait));
+                }
+            }
+        }
+        // The receive is part of the token: a record that is received again is a new holder.
+        let token = format!("{}:{}", delivery.record, delivery.receives);
+        let claimed_at = self.clock.now();
+        let retake = again || window.is_some();
+        let claim = self.store.claim(task, &token, claimed_at, LEASE, retake).await?;
+        let attempt = match claim {
+            Claim::Granted { attempt } => attempt,
+            Claim::Settled => return Ok(()),
+            Claim::Held { until } => {
+                let wait = until.duration_since(claimed_at).unsigned_abs() + Duration::from_secs(1);
+                return Err(Failure::wait("another sender holds the message", wait));
+            }
+            Claim::Interrupted { attempt, token } => {
+                let held = Held { message, token: &token, attempt, claimed_at };
+                let detail = "the sender was cut off while it sent; the provider may have the \
+                     message, so it is not sent again";
+                return self
+                    .settle(
+                        &held,
+                        Ending {
+                            status: Status::Unknown,
+                            code: Some("interrupted".to_owned()),
+                            detail: Some(detail.to_owned()),
+                            provider_message_id: None,
+                        },
+                    )
+                    .await;
+            }
+        };
+        let held = Held { message, token: &token, attempt, claimed_at };
+        let sender = match sender {
+            Ok((sender, _)) => sender,
+            Err(ending) => return self.settle(&held, ending).await,
+        };
+        if claimed_at > task.expires_at {
+            let ending = Ending {
+                status: Status::Expired,
+                ..Ending::failed("expired", "it could not be sent in time")
+            };
+            return self.settle(&held, ending).await;
+        }
+        match self.ask(sender.as_ref(), task).await {
+            Ok(accepted) => {
+                self.settle(
+                    &held,
+                    Ending {
+                        status: Status::Accepted,
+                        code: None,
+                        detail: None,
+                        provider_message_id: Some(accepted.provider_message_id),
+                    },
+                )
+                .await
+            }
+            Err(error) => match after_failure(error.fault(), attempt, window, again) {
+                Next::Fail => self.settle(&held, Ending::of(Status::Failed, &error)).await,
+                Next::Unknown => self.settle(&held, Ending::of(Status::Unknown, &error)).await,
+                Next::Wait(wait) => {
+                    self.store.release(message, &token, &[]).await?;
+                    Err(Failure::wait(error.code(), wait))
+                }
+                Next::Retry => {
+                    let ending = Ending::of(Status::Queued, &error);
+                    let steps = self.steps(&held, &ending);
+                    self.store.release(message, &token, &steps).await?;
+                    let wait = Some(backoff(attempt, self.dice.fraction()));
+                    Err(Failure { fault: Fault::Retryable, reason: error.code().to_owned(), wait })
+                }
+            },
+        }
+    }
+
+    /// The sender for an integration, and whether it may send twice; or how the message ends
+    /// without one.
+    async fn sender(
+        &self,
+        integration: &Integration,
+    ) -> PortResult<Result<(Box<dyn MessageSender>, bool), Ending>> {
+        let credentials = self.vault.credentials(integration, Freshness::Cached).await?;
+        let again = integration.settings.delivery() == DeliveryPolicy::AtLeastOnce;
+        Ok(match self.provider.sender(integration, &credentials) {
+            Ok(sender) => Ok((sender, again)),
+            Err(error) => Err(Ending::of(Status::Failed, &error)),
+        })
+    }
+
+    /// Asks the provider; once more at another address if the counterpart moved there.
+    async fn ask(
+        &self,
+        sender: &dyn MessageSender,
+        task: &SendTask,
+    ) -> Result<Accepted, SendError> {
+        let mut to = task.to.clone();
+        let mut moved = false;
+        loop {
+            let outgoing = Outgoing {
+                id: task.message.id,
+                to: &to,
+                content: &task.message.content,
+                reply_to: task.reply_to.as_deref(),
+            };
+            let response = self.caller.call(sender.request(&outgoing)?).await?;
+            match sender.moved_to(&response) {
+                Some(address) if !moved => {
+                    tracing::info!(message = %task.message.id, "the counterpart moved; sent there");
+                    to = address;
+                    moved = true;
+                }
+                _ => return sender.outcome(&outgoing, &response),
+            }
+        }
+    }
+
+    /// The claim and how it ended, as the history tells it.
+    fn steps(&self, held: &Held<'_>, ending: &Ending) -> Vec<Step> {
+        let attempt = Some(held.attempt);
+        vec![
+            Step { attempt, ..Step::plain(Status::Sending, held.claimed_at) },
+            Step {
+                status: ending.status,
+                at: self.clock.now(),
+                attempt,
+                code: ending.code.clone(),
+                detail: ending.detail.clone(),
+            },
+        ]
+    }
+
+    async fn settle(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
+        let message = held.message;
+        let steps = self.steps(held, &ending);
+        let theirs = ending.provider_message_id.as_deref();
+        let settled = self.store.settle(message, held.token, &steps, theirs).await?;
+        tracing::info!(
+            tenant = %message.tenant, message = %message.id, attempt = held.attempt,
+            status = ending.status.as_str(), code = ending.code.as_deref(), "message settled"
+        );
+        let provider = message.provider.as_str();
+        telemetry::count(
+            match ending.status {
+                Status::Accepted => Metric::MessageAccepted,
+                Status::Unknown => Metric::MessageUnknown,
+                _ => Metric::MessageFailed,
+            },
+            provider,
+            1,
+        );
+        // That it left is no news; that it did not is.
+        let Some(message) = settled.filter(|_| ending.status != Status::Accepted) else {
+            return Ok(());
+        };
+        let automation = self.store.automation(&message.tenant).await?;
+        let tenant = message.tenant.clone();
+        let data = NoticeData { tenant, message, conversation: None };
+        let told =
+            crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data);
+        Ok(told.await?)
+    }
+
+    async fn mark_read(&self, task: &MarkReadTask) -> Result<(), Failure> {
+        let Some(integration) = self.directory.integration(task.integration).await? else {
+            return Ok(());
+        };
+        let Ok((sender, _)) = self.sender(&integration).await? else { return Ok(()) };
+        let Some(request) = sender.mark_read(&task.provider_message_id) else { return Ok(()) };
+        let asked = async {
+            let response = self.caller.call(request?).await?;
+            sender.answer(&response)
+        };
+        let Err(error) = asked.await else { return Ok(()) };
+        let reason = error.code().to_owned();
+        tracing::warn!(tenant = %task.tenant, %reason, "message not marked as read");
+        match error.fault() {
+            Fault::Permanent => Ok(()),
+            fault => Err(Failure { fault, reason, wait: None }),
+        }
+    }
+}
+
+/// Runs a sender until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run(provider: &'static dyn SenderProvider) -> Result<(), Error> {
+    crate::start(async move |aws, transport: Transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
+        let worker = Sender {
+            provider,
+            directory: CachedDirectory::new(store.clone(), SystemClock),
+            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            automation: SqsQueue::new(
+                &aws,
+                env::var("AUTOMATION_QUEUE_URL")?,
+                Some(bucket.clone()),
+            ),
+            caller: transport,
+            clock: SystemClock,
+            dice: SystemDice,
+            store,
+        };
+        worker.store.prewarm().await;
+        // A message may take 10 s; the function has 20.
+        crate::consume(crate::desk(&aws, bucket, 8, true)?, worker).await
+    })
+}

@@ -1,0 +1,250 @@
+//! The one HTTP client: for AWS, for providers and for automations.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use domain::automation::is_public;
+use domain::sender::SendError;
+use http::{Request, Response};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::Error;
+
+/// How long a provider or an automation may take to answer.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// A thawed sandbox holds dead connections, and a POST on one cannot be told from a POST
+/// that was taken: idle connections are dropped before the other side does.
+const IDLE: Duration = Duration::from_secs(15);
+/// The largest answer that is read, and so the largest file that is fetched: WhatsApp's
+/// documents may have 100 MB, but its other media 16 MB, and the function 512 MB.
+pub const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The client for AWS and for providers.
+#[derive(Clone, Debug)]
+pub struct Transport(reqwest::Client);
+
+/// The client for automations, whose addresses tenants choose.
+#[derive(Clone, Debug)]
+pub struct Outside {
+    public: reqwest::Client,
+    any: reqwest::Client,
+}
+
+fn tls() -> Result<rustls::ClientConfig, Error> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn builder() -> Result<reqwest::ClientBuilder, Error> {
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls()?)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .tcp_nodelay(true)
+        // A provider that redirects is not the provider; a tenant's redirect could lead
+        // inside.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .user_agent("switchboard/1.0"))
+}
+
+impl Transport {
+    /// The client. Made once a process.
+    ///
+    /// # Errors
+    /// If the TLS library refuses its own defaults.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self(builder()?.build()?))
+    }
+
+    /// Makes the one call between a sender's two halves.
+    ///
+    /// # Errors
+    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if that is not
+    /// sure.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        call(&self.0, request, TIMEOUT).await
+    }
+}
+
+async fn call(
+    client: &reqwest::Client,
+    request: Request<Bytes>,
+    timeout: Duration,
+) -> Result<Response<Bytes>, SendError> {
+    let request = reqwest::Request::try_from(request.map(reqwest::Body::from)).map_err(|_| {
+        SendError::Invalid { field: "base_url", reason: "is not a URL that can be called".into() }
+    })?;
+    let answer = async {
+        let mut response = client.execute(request).await.map_err(|error| {
+            if error.is_connect() { SendError::Connect } else { SendError::NoAnswer }
+        })?;
+        let mut head = Response::builder().status(response.status());
+        if let Some(headers) = head.headers_mut() {
+            std::mem::swap(headers, response.headers_mut());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|_| SendError::NoAnswer)? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(SendError::Unreadable);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        head.body(Bytes::from(body)).map_err(|_| SendError::Unreadable)
+    };
+    // What is still under way then may have been taken.
+    tokio::time::timeout(timeout, answer).await.unwrap_or(Err(SendError::NoAnswer))
+}
+
+/// Why an automation could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    /// The address leads into a private network, and the tenant did not allow that.
+    #[error("the address is private: set allow_private_network to allow it")]
+    Private,
+    /// It is not an address that can be called.
+    #[error("the address is not an http or https URL")]
+    Address,
+    /// No answer.
+    #[error("no answer")]
+    NoAnswer,
+}
+
+/// Tells a tenant's automation.
+pub trait Messenger: Send + Sync {
+    /// Makes one call.
+    ///
+    /// # Errors
+    /// [`OutsideError`]
+    fn tell(
+        &self,
+        request: Request<Bytes>,
+        allow_private_network: bool,
+    ) -> impl Future<Output = Result<Response<Bytes>, OutsideError>> + Send;
+}
+
+/// How long an automation may take to answer: Standard Webhooks suggests 15 to 30 s.
+const AUTOMATION_TIMEOUT: Duration = Duration::from_secs(15);
+
+impl Outside {
+    /// The clients. Made once a process.
+    ///
+    /// # Errors
+    /// If the TLS library refuses its own defaults.
+    pub fn new() -> Result<Self, Error> {
+        let public = builder()?.dns_resolver(Arc::new(PublicOnly)).build()?;
+        Ok(Self { public, any: builder()?.build()? })
+    }
+}
+
+impl Messenger for Outside {
+    async fn tell(
+        &self,
+        request: Request<Bytes>,
+        allow_private_network: bool,
+    ) -> Result<Response<Bytes>, OutsideError> {
+        if !matches!(request.uri().scheme_str(), Some("http" | "https")) {
+            return Err(OutsideError::Address);
+        }
+        let client = if allow_private_network { &self.any } else { &self.public };
+        // An address written as numbers is never resolved, so it is judged here.
+        let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+        if !allow_private_network
+            && let Ok(address) = host.parse::<IpAddr>()
+            && !is_public(address)
+        {
+            return Err(OutsideError::Private);
+        }
+        if !allow_private_network && !resolves_outside(host).await {
+            return Err(OutsideError::Private);
+        }
+        call(client, request, AUTOMATION_TIMEOUT).await.map_err(|_| OutsideError::NoAnswer)
+    }
+}
+
+/// Whether a host is not one that resolves to private addresses alone. A host that does not
+/// resolve is no private one: it is not there today.
+async fn resolves_outside(host: &str) -> bool {
+    match tokio::net::lookup_host((host, 0)).await {
+        Ok(addresses) => {
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            addresses.is_empty() || addresses.iter().any(|address| is_public(address.ip()))
+        }
+        Err(_) => true,
+    }
+}
+
+/// Resolves names to public addresses only. The check and the connection use one answer, so
+/// a name that changes its mind in between gains nothing.
+#[derive(Debug)]
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(OutsideError::Private.into());
+            }
+            let addresses: Addrs = Box::new(public.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// Lets the AWS SDK use the same client: one pool, one TLS configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct SdkClient(pub(crate) Transport);
+
+impl HttpConnector for SdkClient {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.0.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|e| ConnectorError::user(e.into()))?;
+            let request = request.map(|body| match body.bytes() {
+                Some(bytes) => reqwest::Body::from(Bytes::copy_from_slice(bytes)),
+                None => reqwest::Body::wrap(body),
+            });
+            let request = reqwest::Request::try_from(request)
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            let response = client.execute(request).await.map_err(|error| {
+                if error.is_timeout() {
+                    ConnectorError::timeout(error.into())
+                } else {
+                    ConnectorError::io(error.into())
+                }
+            })?;
+            let response: Response<reqwest::Body> = response.into();
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+impl HttpClient for SdkClient {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

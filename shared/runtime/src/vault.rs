@@ -1,0 +1,218 @@
+//! Credentials, from Secrets Manager.
+//!
+//! One secret a tenant and provider, `<prefix>/<tenant>/<provider>`: a JSON object with, for
+//! each integration's id, an object of credential names, each with a list of values.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use domain::integration::{Credentials, Integration};
+use domain::ports::{Clock, Freshness, PortError, PortResult, Safe, Vault};
+use domain::{Fault, TenantId};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+
+/// How long a secret is used before it is read again.
+const LIFETIME: Duration = Duration::from_mins(5);
+/// How often a failed signature may have a secret read again, so that forged requests cannot
+/// buy reads.
+const REFRESH: Duration = Duration::from_mins(1);
+
+/// The names and values of one secret, by integration.
+type Fields = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+
+/// Secrets Manager, with a cache that lives as long as the sandbox.
+#[derive(Debug)]
+pub(crate) struct SecretsVault<C> {
+    client: Client,
+    prefix: String,
+    clock: C,
+    cache: Mutex<HashMap<String, Cached>>,
+}
+
+struct Cached {
+    text: SecretString,
+    read_at: Timestamp,
+    version: u32,
+}
+
+impl std::fmt::Debug for Cached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cached").field("read_at", &self.read_at).finish_non_exhaustive()
+    }
+}
+
+impl<C: Clock> SecretsVault<C> {
+    /// The secrets under `prefix`.
+    #[must_use]
+    pub(crate) fn new(aws: &aws_types::SdkConfig, prefix: String, clock: C) -> Self {
+        Self { client: Client::new(aws), prefix, clock, cache: Mutex::default() }
+    }
+
+    /// The text of a secret, no older than `lifetime`; `None` if there is none.
+    async fn text(
+        &self,
+        name: &str,
+        lifetime: Duration,
+        version: u32,
+    ) -> PortResult<Option<SecretString>> {
+        let now = self.clock.now();
+        {
+            let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(cached) = cache.get(name)
+                && cached.version >= version
+                && now.duration_since(cached.read_at).unsigned_abs() < lifetime
+            {
+                return Ok(Some(cached.text.clone()));
+            }
+        }
+        let Some(text) = self.read(name).await? else { return Ok(None) };
+        let cached = Cached { text: text.clone(), read_at: now, version };
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(name.to_owned(), cached);
+        Ok(Some(text))
+    }
+
+    async fn read(&self, name: &str) -> PortResult<Option<SecretString>> {
+        let operation = "read a secret";
+        let answer = self.client.get_secret_value().secret_id(name).send().await;
+        match answer {
+            Ok(answer) => Ok(answer.secret_string.map(SecretString::from)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn write(&self, name: &str, text: String) -> PortResult<()> {
+        let operation = "write a secret";
+        let put = self.client.put_secret_value().secret_id(name).secret_string(&text).send().await;
+        match put {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => {
+                let create = self.client.create_secret().name(name).secret_string(text);
+                create.send().await.map_err(|error| failed(operation, &error))?;
+            }
+            Err(error) => return Err(failed(operation, &error)),
+        }
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+
+    fn of_integration(&self, integration: &Integration) -> String {
+        format!("{}/{}/{}", self.prefix, integration.tenant, integration.provider)
+    }
+
+    fn of_automation(&self, tenant: &TenantId) -> String {
+        format!("{}/{tenant}/automation", self.prefix)
+    }
+}
+
+impl<C: Clock> Vault for SecretsVault<C> {
+    async fn credentials(
+        &self,
+        integration: &Integration,
+        freshness: Freshness,
+    ) -> PortResult<Credentials> {
+        let name = self.of_integration(integration);
+        let lifetime = match freshness {
+            Freshness::Cached => LIFETIME,
+            Freshness::Fresh => REFRESH,
+        };
+        let Some(text) = self.text(&name, lifetime, 0).await? else {
+            return Ok(Credentials::default());
+        };
+        let mut fields = fields(&text)?;
+        let own = fields.remove(&integration.id.to_string()).unwrap_or_default();
+        let secret = |values: Vec<String>| values.into_iter().map(SecretString::from).collect();
+        Ok(Credentials::new(own.into_iter().map(|(name, values)| (name, secret(values)))))
+    }
+
+    async fn signing_secrets(
+        &self,
+        tenant: &TenantId,
+        version: u32,
+    ) -> PortResult<Vec<SecretString>> {
+        let name = self.of_automation(tenant);
+        let Some(text) = self.text(&name, LIFETIME, version).await? else { return Ok(Vec::new()) };
+        let secrets: Vec<String> =
+            serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())?;
+        Ok(secrets.into_iter().map(SecretString::from).collect())
+    }
+}
+
+impl<C: Clock> Safe for SecretsVault<C> {
+    async fn store(
+        &self,
+        integration: &Integration,
+        credentials: Option<&Credentials>,
+    ) -> PortResult<()> {
+        let name = self.of_integration(integration);
+        let mut all = match self.read(&name).await? {
+            Some(text) => fields(&text)?,
+            None => Fields::new(),
+        };
+        let id = integration.id.to_string();
+        match credentials {
+            None => {
+                all.remove(&id);
+            }
+            Some(credentials) => {
+                let exposed = |values: &[SecretString]| {
+                    values.iter().map(|value| value.expose_secret().to_owned()).collect()
+                };
+                let own = credentials.iter().map(|(name, v)| (name.to_owned(), exposed(v)));
+                all.insert(id, own.collect());
+            }
+        }
+        let text = serde_json::to_string(&all).map_err(|_| unreadable())?;
+        self.write(&name, text).await
+    }
+
+    async fn add_signing_secret(&self, tenant: &TenantId, secret: SecretString) -> PortResult<()> {
+        let name = self.of_automation(tenant);
+        let mut secrets = vec![secret.expose_secret().to_owned()];
+        if let Some(text) = self.read(&name).await? {
+            let older: Vec<String> =
+                serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())?;
+            // Both sign until the next change, so that the receiver can be changed in peace.
+            secrets.extend(older.into_iter().take(1));
+        }
+        let text = serde_json::to_string(&secrets).map_err(|_| unreadable())?;
+        self.write(&name, text).await
+    }
+}
+
+/// Reads a secret that stands alone, such as the first admin key.
+pub(crate) async fn read_one(
+    aws: &aws_types::SdkConfig,
+    arn: &str,
+) -> Result<SecretString, crate::Error> {
+    let answer = Client::new(aws).get_secret_value().secret_id(arn).send().await;
+    let answer = answer.map_err(|error| failed("read a secret", &error))?;
+    Ok(answer.secret_string.unwrap_or_default().into())
+}
+
+fn fields(text: &SecretString) -> PortResult<Fields> {
+    serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())
+}
+
+/// The parser's own message could quote the secret.
+fn unreadable() -> PortError {
+    let reason = "it is not in the hub's shape; store the credentials anew".to_owned();
+    PortError { operation: "read a secret", reason, fault: Fault::Retryable }
+}
+
+fn is_missing<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    code == Some("ResourceNotFoundException")
+}
+
+fn failed<E: ProvideErrorMetadata, R>(
+    operation: &'static str,
+    error: &SdkError<E, R>,
+) -> PortError {
+    aws::failed("Secrets Manager", operation, error)
+}

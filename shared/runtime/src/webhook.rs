@@ -1,0 +1,328 @@
+//! A webhook's edge: verify, parse, find the tenant, queue, answer.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::event::{EventKind, InboundEvent, ParsedEvent};
+use domain::integration::Integration;
+use domain::job::Parked;
+use domain::ports::{
+    Clock, Directory, Freshness, Holder, PortError, PortResult, Publisher, Record, Vault,
+};
+use domain::webhook::{
+    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+};
+use domain::{IntegrationId, Provider};
+use http::StatusCode;
+use jiff::Timestamp;
+use queue::{Bucket, SqsQueue};
+use store::DynamoStore;
+
+use crate::directory::CachedDirectory;
+use crate::telemetry::{self, Metric};
+use crate::vault::SecretsVault;
+use crate::{Error, SystemClock, env};
+
+/// What an edge needs.
+#[derive(Debug)]
+pub struct Edge<D, V, P> {
+    /// Finds the integration, and who holds an account.
+    pub directory: D,
+    /// Reads its secrets.
+    pub vault: V,
+    /// Takes what people wrote, in order.
+    pub inbound: P,
+    /// Takes everything else, in no order.
+    pub receipts: P,
+    /// Takes what is authentic and not understood.
+    pub parked: P,
+}
+
+/// Answers one request.
+///
+/// | Outcome | Reply | Because |
+/// | --- | --- | --- |
+/// | queued, or nothing to do | the provider's success | |
+/// | handshake | as asked | |
+/// | not authentic | 401; 403 for a handshake | |
+/// | authentic, about another tenant's account | 403 | nobody's provider sends that |
+/// | authentic, unreadable or nobody's account | success | parked; a retry would bring the same |
+/// | our own trouble | 503 | the provider will retry |
+pub async fn handle<D, V, P, C>(
+    edge: &Edge<D, V, P>,
+    provider: &dyn WebhookProvider,
+    clock: &C,
+    request: &WebhookRequest,
+) -> WebhookReply
+where
+    D: Directory,
+    V: Vault,
+    P: Publisher,
+    C: Clock,
+{
+    let name = provider.provider();
+    let now = clock.now();
+    match take_in(edge, provider, now, request).await {
+        Ok(Taken::Answered(reply)) => reply,
+        Ok(Taken::Queued { events, parked }) => {
+            tracing::info!(provider = %name, events, parked, "webhook accepted");
+            telemetry::count(Metric::WebhookAccepted, name.as_str(), 1);
+            if parked {
+                telemetry::count(Metric::WebhookParked, name.as_str(), 1);
+            }
+            provider.accepted()
+        }
+        Err(Refusal::NotProved(rejection)) => {
+            tracing::warn!(provider = %name, reason = %rejection, "webhook rejected");
+            telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
+            WebhookReply::empty(match rejection {
+                Rejection::Forbidden(_) => StatusCode::FORBIDDEN,
+                _ => StatusCode::UNAUTHORIZED,
+            })
+        }
+        Err(Refusal::Foreign { integration }) => {
+            tracing::error!(provider = %name, %integration, "webhook names another tenant's account");
+            telemetry::count(Metric::AccountMismatch, name.as_str(), 1);
+            WebhookReply::empty(StatusCode::FORBIDDEN)
+        }
+        Err(Refusal::Trouble(error)) => {
+            tracing::error!(provider = %name, %error, "webhook not taken in; the provider will retry");
+            WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
+
+enum Taken {
+    Answered(WebhookReply),
+    Queued { events: usize, parked: bool },
+}
+
+enum Refusal {
+    NotProved(Rejection),
+    Foreign { integration: IntegrationId },
+    Trouble(PortError),
+}
+
+impl From<PortError> for Refusal {
+    fn from(error: PortError) -> Self {
+        Self::Trouble(error)
+    }
+}
+
+async fn take_in<D: Directory, V: Vault, P: Publisher>(
+    edge: &Edge<D, V, P>,
+    provider: &dyn WebhookProvider,
+    now: Timestamp,
+    request: &WebhookRequest,
+) -> Result<Taken, Refusal> {
+    let name = provider.provider();
+    let integration = find(&edge.directory, name, request.path_suffix.as_deref()).await?;
+    let Some(integration) = integration else {
+        return Err(Refusal::NotProved(Rejection::Unauthenticated("no such integration")));
+    };
+    let events = match prove(&edge.vault, provider, &integration, now, request).await? {
+        Ok(Delivery::Handshake(reply)) => return Ok(Taken::Answered(reply)),
+        Ok(Delivery::Events(events)) => events,
+        Err(Rejection::Unreadable(reason)) => {
+            let record = park(name, request, &integration, now, reason);
+            edge.parked.publish(record).await?;
+            return Ok(Taken::Queued { events: 0, parked: true });
+        }
+        Err(rejection) => return Err(Refusal::NotProved(rejection)),
+    };
+    let holders = holders(&edge.directory, &integration, &events).await?;
+    let mut inbound = Vec::new();
+    let mut receipts = Vec::new();
+    let mut nobodys = false;
+    let mut taken = 0;
+    for (place, event) in events.into_iter().enumerate() {
+        let Some(Some(holder)) = holders.get(&event.account) else {
+            nobodys = true;
+            continue;
+        };
+        taken += 1;
+        let event = stamp(event, name, holder, now, place);
+        let body = serde_json::to_string(&event).map_err(|_| crate::unwritable())?;
+        let deduplication_id = event.deduplication_id();
+        match &event.kind {
+            EventKind::Message(message) => inbound.push(Record {
+                body,
+                group: event.parties(&message.from).conversation().to_string(),
+                deduplication_id,
+                ..Record::default()
+            }),
+            EventKind::Receipt(_) | EventKind::Other { .. } => receipts.push(Record {
+                body,
+                group: event.tenant.to_string(),
+                deduplication_id,
+                ..Record::default()
+            }),
+        }
+    }
+    let parked = if nobodys {
+        park(name, request, &integration, now, "no tenant holds the account".to_owned())
+    } else {
+        Vec::new()
+    };
+    let (inbound, receipts, parked) = futures::join!(
+        publish(&edge.inbound, inbound),
+        publish(&edge.receipts, receipts),
+        publish(&edge.parked, parked),
+    );
+    inbound.and(receipts).and(parked)?;
+    Ok(Taken::Queued { events: taken, parked: nobodys })
+}
+
+async fn publish<P: Publisher>(queue: &P, records: Vec<Record>) -> PortResult<()> {
+    if records.is_empty() { Ok(()) } else { queue.publish(records).await }
+}
+
+/// The integration the URL names: by its id, by the secret in the path, or the operator's.
+async fn find<D: Directory>(
+    directory: &D,
+    provider: Provider,
+    suffix: Option<&str>,
+) -> PortResult<Option<Integration>> {
+    let id = match suffix {
+        None => return directory.platform(provider).await,
+        Some(suffix) => match suffix.parse::<IntegrationId>() {
+            Ok(id) => Some(id),
+            Err(_) => directory.by_path_secret(provider, &path_hash(suffix)).await?,
+        },
+    };
+    let Some(id) = id else { return Ok(None) };
+    let integration = directory.integration(id).await?;
+    Ok(integration.filter(|integration| integration.provider == provider))
+}
+
+/// What a secret in a webhook's path is kept as.
+pub(crate) fn path_hash(secret: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, secret.as_bytes()))
+}
+
+/// Verifies and parses; if that fails, once more with secrets read anew, because they may
+/// have been rotated a moment ago.
+async fn prove<V: Vault>(
+    vault: &V,
+    provider: &dyn WebhookProvider,
+    integration: &Integration,
+    now: Timestamp,
+    request: &WebhookRequest,
+) -> PortResult<Result<Delivery, Rejection>> {
+    let mut freshness = Freshness::Cached;
+    loop {
+        let credentials = vault.credentials(integration, freshness).await?;
+        let source = provider.source(&credentials, integration.account.as_deref());
+        let proved = receive(source.as_ref(), request, now);
+        let refused =
+            matches!(proved, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
+        if !refused || freshness == Freshness::Fresh {
+            return Ok(proved);
+        }
+        freshness = Freshness::Fresh;
+    }
+}
+
+/// Who holds each account the events name. `None` for an account nobody holds.
+async fn holders<D: Directory>(
+    directory: &D,
+    integration: &Integration,
+    events: &[ParsedEvent],
+) -> Result<HashMap<String, Option<Holder>>, Refusal> {
+    let own = Holder { tenant: integration.tenant.clone(), integration: integration.id };
+    let mut holders = HashMap::new();
+    for event in events {
+        if holders.contains_key(&event.account) {
+            continue;
+        }
+        let is_own = integration.account.as_deref() == Some(event.account.as_str());
+        // What names no account is about the app itself.
+        let holder = if is_own || event.account.is_empty() {
+            Some(own.clone())
+        } else {
+            directory.account(integration.provider, &event.account).await?
+        };
+        // The operator's app speaks for every tenant, a tenant's own for that tenant alone.
+        if let Some(holder) = &holder
+            && !integration.tenant.is_platform()
+            && holder.tenant != integration.tenant
+        {
+            return Err(Refusal::Foreign { integration: integration.id });
+        }
+        holders.insert(event.account.clone(), holder);
+    }
+    Ok(holders)
+}
+
+fn stamp(
+    event: ParsedEvent,
+    provider: Provider,
+    holder: &Holder,
+    now: Timestamp,
+    place: usize,
+) -> InboundEvent {
+    // A microsecond apart, so that what came in one request keeps its order in lists.
+    let place = std::time::Duration::from_micros(place as u64);
+    InboundEvent {
+        v: InboundEvent::VERSION,
+        tenant: holder.tenant.clone(),
+        integration: holder.integration,
+        provider,
+        account: event.account,
+        id: event.id,
+        occurred_at: event.occurred_at,
+        received_at: now + place,
+        kind: event.kind,
+        raw: event.raw,
+    }
+}
+
+fn park(
+    provider: Provider,
+    request: &WebhookRequest,
+    integration: &Integration,
+    now: Timestamp,
+    reason: String,
+) -> Vec<Record> {
+    tracing::error!(%provider, integration = %integration.id, %reason, "webhook parked");
+    let parked = Parked {
+        v: domain::job::VERSION,
+        provider,
+        integration: Some(integration.id),
+        reason,
+        received_at: now,
+        body: STANDARD.encode(&request.body),
+    };
+    let body = serde_json::to_string(&parked).unwrap_or_default();
+    let group = integration.tenant.to_string();
+    vec![Record { deduplication_id: path_hash(&body), body, group, ..Record::default() }]
+}
+
+/// Runs an edge until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
+    crate::start(async move |aws, _transport| {
+        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
+        let queue =
+            |name| Ok::<_, Error>(SqsQueue::new(&aws, env::var(name)?, Some(bucket.clone())));
+        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
+        let edge = Edge {
+            directory: CachedDirectory::new(store.clone(), SystemClock),
+            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
+            inbound: queue("INBOUND_QUEUE_URL")?,
+            receipts: queue("RECEIPTS_QUEUE_URL")?,
+            parked: queue("PARKED_QUEUE_URL")?,
+        };
+        futures::join!(store.prewarm(), edge.inbound.prewarm());
+        let edge = &edge;
+        crate::gateway::serve(move |request| async move {
+            let request = crate::gateway::webhook_request(request);
+            crate::gateway::webhook_reply(handle(edge, provider, &SystemClock, &request).await)
+        })
+        .await
+    })
+}

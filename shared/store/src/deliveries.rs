@@ -1,0 +1,183 @@
+//! Notices to automations, and the schedule of their retries.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
+};
+use domain::automation::Notice;
+use domain::ports::{
+    Deliveries, DeliveryClaim, DeliveryOutcome, Due, PortError, PortResult, Schedule,
+};
+use domain::{DeliveryId, Fault, TenantId};
+use jiff::Timestamp;
+
+use crate::item::{corrupt, failed, item, json, ms, n, number, parse, refused, s, text, time, ttl};
+use crate::{DynamoStore, keys};
+
+impl Deliveries for DynamoStore {
+    async fn claim(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        notice: Option<&Notice>,
+        now: Timestamp,
+        lease: Duration,
+    ) -> PortResult<DeliveryClaim> {
+        let operation = "claim a notice";
+        let open = "#state = :pending OR (#state = :sending AND lease_until < :now)";
+        let mut update = self
+            .update(&keys::delivery(tenant, id))
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":pending", s("pending"))
+            .expression_attribute_values(":sending", s("sending"))
+            .expression_attribute_values(":now", ms(now))
+            .expression_attribute_values(":until", ms(now + lease))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":v", n(crate::item::VERSION))
+            .expression_attribute_values(":ttl", ttl(now, keys::KEEP_DELIVERIES))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let mut set = "SET #state = :sending, lease_until = :until, v = :v, #ttl = :ttl, \
+             attempt = if_not_exists(attempt, :zero) + :one"
+            .to_owned();
+        update = match notice {
+            Some(notice) => {
+                set.push_str(", notice = if_not_exists(notice, :notice)");
+                update
+                    .expression_attribute_values(":notice", json(operation, notice)?)
+                    .condition_expression(format!("attribute_not_exists(pk) OR {open}"))
+            }
+            None => update.condition_expression(format!("attribute_exists(pk) AND ({open})")),
+        };
+        let error = match update.update_expression(set).send().await {
+            Ok(answer) => {
+                let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
+                let attempt = number(&item, "attempt").and_then(|attempt| attempt.try_into().ok());
+                return Ok(DeliveryClaim::Granted {
+                    attempt: attempt.ok_or_else(|| corrupt(operation, "attempt"))?,
+                    notice: Box::new(parse(operation, &item, "notice")?),
+                });
+            }
+            Err(error) => error,
+        };
+        match refused(&error) {
+            Some(item) if text(item, "state") == Some("sending") => {
+                Ok(DeliveryClaim::Held { until: time(item, "lease_until").unwrap_or(now) })
+            }
+            Some(_) => Ok(DeliveryClaim::Settled),
+            None => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn settle(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        outcome: DeliveryOutcome,
+        status: Option<u16>,
+        now: Timestamp,
+    ) -> PortResult<()> {
+        let operation = "settle a notice";
+        let (state, next) = match outcome {
+            DeliveryOutcome::Delivered => ("delivered", now),
+            DeliveryOutcome::RetryAt(at) => ("pending", at),
+            DeliveryOutcome::GivenUp => ("given_up", now),
+        };
+        let update = self
+            .update(&keys::delivery(tenant, id))
+            .update_expression(
+                "SET #state = :state, next_at = :next, settled_at = :now, answer = :answer \
+                 REMOVE lease_until",
+            )
+            // What was told stays told, whatever a slower holder has to say.
+            .condition_expression("attribute_exists(pk) AND #state = :sending")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":sending", s("sending"))
+            .expression_attribute_values(":state", s(state))
+            .expression_attribute_values(":next", ms(next))
+            .expression_attribute_values(":now", ms(now))
+            .expression_attribute_values(":answer", n(status.unwrap_or_default()));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn schedule(&self, tenant: &TenantId, id: DeliveryId, at: Timestamp) -> PortResult<()> {
+        let operation = "schedule a retry";
+        let key = keys::due(tenant, id, at);
+        let item = item(&key, [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))]);
+        self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+    }
+
+    async fn disable(&self, tenant: &TenantId, now: Timestamp) -> PortResult<()> {
+        let operation = "stop telling an automation";
+        let update = self
+            .update(&keys::automation(tenant))
+            .update_expression("SET disabled_at = if_not_exists(disabled_at, :now)")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":now", ms(now));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+/// `DynamoDB` takes this many writes in one batch.
+const BATCH: usize = 25;
+
+impl Schedule for DynamoStore {
+    async fn due(&self, now: Timestamp, limit: u32) -> PortResult<Vec<Due>> {
+        let operation = "find retries whose time has come";
+        let shards = (0..keys::DUE_SHARDS).map(|shard| async move {
+            let query = self
+                .query()
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND sk < :end")
+                .expression_attribute_values(":pk", s(keys::due_shard(shard)))
+                // '$' follows '#': everything of this very millisecond is in.
+                .expression_attribute_values(":end", s(format!("{:013}$", now.as_millisecond())))
+                .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+            let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+            let read = |item: &crate::item::Item| {
+                Some(Due {
+                    tenant: text(item, "tenant")?.parse().ok()?,
+                    id: text(item, "delivery")?.parse().ok()?,
+                    place: format!("{}|{}", text(item, "pk")?, text(item, "sk")?),
+                })
+            };
+            let read = |item| read(item).ok_or_else(|| corrupt(operation, "retry"));
+            answer.items().iter().map(read).collect::<PortResult<Vec<_>>>()
+        });
+        let mut due = futures::future::try_join_all(shards).await?.concat();
+        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(due)
+    }
+
+    async fn done(&self, due: &[Due]) -> PortResult<()> {
+        let operation = "take retries out of the schedule";
+        for batch in due.chunks(BATCH) {
+            let writes = batch.iter().filter_map(|due| {
+                let (pk, sk) = due.place.split_once('|')?;
+                let delete =
+                    DeleteRequest::builder().key("pk", s(pk)).key("sk", s(sk)).build().ok()?;
+                Some(WriteRequest::builder().delete_request(delete).build())
+            });
+            let request =
+                self.client().batch_write_item().request_items(self.table(), writes.collect());
+            let answer = request.send().await.map_err(|error| failed(operation, &error))?;
+            if answer.unprocessed_items().is_some_and(|items| !items.is_empty()) {
+                // They are published again in a minute, and known by their id.
+                let reason = "some were not taken".to_owned();
+                return Err(PortError { operation, reason, fault: Fault::Retryable });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Which integration a webhook or a message belongs to.
+
+use domain::integration::Integration;
+use domain::ports::{Directory, Holder, Keys, PortResult};
+use domain::tenant::ApiKey;
+use domain::{IntegrationId, KeyId, Provider, TenantId};
+
+use crate::item::{Item, corrupt, parse, text};
+use crate::{DynamoStore, keys};
+
+impl Directory for DynamoStore {
+    async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
+        self.find_integration(id).await
+    }
+
+    async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
+        let operation = "find the operator's integration";
+        let Some(item) = self.read(operation, &keys::platform(provider)).await? else {
+            return Ok(None);
+        };
+        let id = text(&item, "integration").and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| corrupt(operation, "integration"))?;
+        self.read_integration(&TenantId::platform(), id).await
+    }
+
+    async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
+        let operation = "find who holds an account";
+        let Some(item) = self.read(operation, &keys::account(provider, account)).await? else {
+            return Ok(None);
+        };
+        holder(&item).map(Some).ok_or_else(|| corrupt(operation, "holder"))
+    }
+
+    async fn by_path_secret(
+        &self,
+        provider: Provider,
+        hash: &str,
+    ) -> PortResult<Option<IntegrationId>> {
+        let operation = "find an integration by its webhook path";
+        let Some(item) = self.read(operation, &keys::path(provider, hash)).await? else {
+            return Ok(None);
+        };
+        holder(&item).map(|h| Some(h.integration)).ok_or_else(|| corrupt(operation, "holder"))
+    }
+}
+
+impl Keys for DynamoStore {
+    async fn key(&self, id: KeyId) -> PortResult<Option<(ApiKey, String)>> {
+        let operation = "find a key";
+        let Some(item) = self.read(operation, &keys::api_key(id)).await? else { return Ok(None) };
+        let hash = text(&item, "hash").ok_or_else(|| corrupt(operation, "hash"))?;
+        Ok(Some((parse(operation, &item, "doc")?, hash.to_owned())))
+    }
+}
+
+fn holder(item: &Item) -> Option<Holder> {
+    Some(Holder {
+        tenant: text(item, "tenant")?.parse().ok()?,
+        integration: text(item, "integration")?.parse().ok()?,
+    })
+}
+
+impl DynamoStore {
+    pub(crate) async fn find_integration(
+        &self,
+        id: IntegrationId,
+    ) -> PortResult<Option<Integration>> {
+        let operation = "find an integration";
+        let Some(item) = self.read(operation, &keys::integration_found(id)).await? else {
+            return Ok(None);
+        };
+        let tenant = text(&item, "tenant").and_then(|tenant| tenant.parse().ok());
+        let tenant: TenantId = tenant.ok_or_else(|| corrupt(operation, "tenant"))?;
+        self.read_integration(&tenant, id).await
+    }
+
+    async fn read_integration(
+        &self,
+        tenant: &TenantId,
+        id: IntegrationId,
+    ) -> PortResult<Option<Integration>> {
+        let operation = "read an integration";
+        let item = self.read(operation, &keys::integration(tenant, id)).await?;
+        item.map(|item| parse(operation, &item, "doc")).transpose()
+    }
+}

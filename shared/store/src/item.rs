@@ -1,0 +1,241 @@
+//! Items: how values are written, read and asked for.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::AttributeValue;
+use domain::Fault;
+use domain::message::{Message, Status, Step};
+use domain::ports::{MediaState, PortError, PortResult};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::DynamoStore;
+use crate::keys::Key;
+
+/// Version of the items this build writes.
+pub(crate) const VERSION: i64 = 1;
+
+/// One item, as the table gives it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+pub(crate) fn s(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(crate) fn n(value: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn ms(at: Timestamp) -> AttributeValue {
+    n(at.as_millisecond())
+}
+
+/// When the table may forget an item: seconds since the Unix epoch.
+pub(crate) fn ttl(now: Timestamp, keep: std::time::Duration) -> AttributeValue {
+    n(now.as_second() + i64::try_from(keep.as_secs()).unwrap_or(i64::MAX / 2))
+}
+
+pub(crate) fn json<T: Serialize>(operation: &'static str, value: &T) -> PortResult<AttributeValue> {
+    serde_json::to_string(value).map(AttributeValue::S).map_err(|_| corrupt(operation, "to JSON"))
+}
+
+pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+pub(crate) fn number(item: &Item, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+pub(crate) fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(number(item, name)?).ok()
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(
+    operation: &'static str,
+    item: &Item,
+    name: &'static str,
+) -> PortResult<T> {
+    let text = text(item, name).ok_or_else(|| corrupt(operation, name))?;
+    serde_json::from_str(text).map_err(|_| corrupt(operation, name))
+}
+
+/// An item is not in the shape this build knows: a bug or a newer version's. Asking again
+/// cannot help, a newer build can, so it goes the way of what is retried.
+pub(crate) fn corrupt(operation: &'static str, what: &'static str) -> PortError {
+    let reason = format!("the item's {what} is not in a shape this version knows");
+    PortError { operation, reason, fault: Fault::Retryable }
+}
+
+/// The table did not do what it was asked. Asking again is always safe, because every write
+/// is conditional or idempotent.
+pub(crate) fn failed<E: ProvideErrorMetadata, R>(
+    operation: &'static str,
+    error: &SdkError<E, R>,
+) -> PortError {
+    aws::failed("DynamoDB", operation, error)
+}
+
+/// What stands in for the item where a condition failed because there is none.
+static NO_ITEM: std::sync::LazyLock<Item> = std::sync::LazyLock::new(Item::new);
+
+/// The item that made an update's condition fail, empty if there was none; `None` if the
+/// update failed otherwise.
+pub(crate) fn refused<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
+    match error.as_service_error()? {
+        UpdateItemError::ConditionalCheckFailedException(refusal) => {
+            Some(refusal.item().unwrap_or(&NO_ITEM))
+        }
+        _ => None,
+    }
+}
+
+/// The item that made a put's condition fail, empty if there was none; `None` if the put
+/// failed otherwise.
+pub(crate) fn put_refused<R>(error: &SdkError<PutItemError, R>) -> Option<&Item> {
+    match error.as_service_error()? {
+        PutItemError::ConditionalCheckFailedException(refusal) => {
+            Some(refusal.item().unwrap_or(&NO_ITEM))
+        }
+        _ => None,
+    }
+}
+
+/// The attributes every item has.
+pub(crate) fn base(key: &Key) -> Item {
+    HashMap::from([
+        ("pk".to_owned(), s(&key.pk)),
+        ("sk".to_owned(), s(&key.sk)),
+        ("v".to_owned(), n(VERSION)),
+    ])
+}
+
+/// `base` with more attributes.
+pub(crate) fn item<const N: usize>(key: &Key, more: [(&str, AttributeValue); N]) -> Item {
+    let mut item = base(key);
+    item.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    item
+}
+
+impl DynamoStore {
+    pub(crate) fn get(&self, key: &Key) -> GetItemFluentBuilder {
+        let get = self.client.get_item().table_name(&self.table).consistent_read(true);
+        get.key("pk", s(&key.pk)).key("sk", s(&key.sk))
+    }
+
+    pub(crate) fn put(&self, item: Item) -> PutItemFluentBuilder {
+        self.client.put_item().table_name(&self.table).set_item(Some(item))
+    }
+
+    pub(crate) fn update(&self, key: &Key) -> UpdateItemFluentBuilder {
+        let update = self.client.update_item().table_name(&self.table);
+        update.key("pk", s(&key.pk)).key("sk", s(&key.sk))
+    }
+
+    pub(crate) fn query(&self) -> QueryFluentBuilder {
+        self.client.query().table_name(&self.table)
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(crate) fn client(&self) -> &aws_sdk_dynamodb::Client {
+        &self.client
+    }
+
+    /// Reads one item.
+    pub(crate) async fn read(
+        &self,
+        operation: &'static str,
+        key: &Key,
+    ) -> PortResult<Option<Item>> {
+        let answer = self.get(key).send().await.map_err(|error| failed(operation, &error))?;
+        Ok(answer.item)
+    }
+}
+
+/// A message's item: what never changes as one document, what does as attributes.
+pub(crate) fn message_item(operation: &'static str, message: &Message) -> PortResult<Item> {
+    let key = crate::keys::message(&message.tenant, message.id);
+    let mut item = item(
+        &key,
+        [
+            ("doc", document(operation, message)?),
+            ("status", s(message.status.as_str())),
+            ("rank", n(message.status.rank())),
+            ("gsi1pk", s(crate::keys::messages_of(&message.tenant, message.conversation))),
+            ("gsi1sk", s(crate::keys::message_place(message.created_at, message.id))),
+            ("history", steps(operation, &message.history)?),
+        ],
+    );
+    if let Some(id) = &message.provider_message_id {
+        item.insert("provider_message_id".to_owned(), s(id));
+    }
+    Ok(item)
+}
+
+/// The part of a message that never changes.
+pub(crate) fn document(operation: &'static str, message: &Message) -> PortResult<AttributeValue> {
+    json(operation, &Message { history: Vec::new(), ..message.clone() })
+}
+
+/// Steps of a history, as a list.
+pub(crate) fn steps(operation: &'static str, steps: &[Step]) -> PortResult<AttributeValue> {
+    let steps = steps.iter().map(|step| json(operation, step));
+    Ok(AttributeValue::L(steps.collect::<PortResult<_>>()?))
+}
+
+/// The attribute a receipt of `status` is kept in.
+pub(crate) fn receipt_attribute(status: Status) -> String {
+    format!("r_{}", status.as_str())
+}
+
+/// Reads a message's item back.
+pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<Message> {
+    let mut message: Message = parse(operation, item, "doc")?;
+    let status = text(item, "status").and_then(Status::from_name);
+    message.status = status.ok_or_else(|| corrupt(operation, "status"))?;
+    if let Some(id) = text(item, "provider_message_id") {
+        message.provider_message_id = Some(id.to_owned());
+    }
+    let history = item.get("history").and_then(|list| list.as_l().ok());
+    for step in history.into_iter().flatten() {
+        let step = step.as_s().ok().and_then(|step| serde_json::from_str(step).ok());
+        message.history.push(step.ok_or_else(|| corrupt(operation, "history"))?);
+    }
+    // A claim is no step until it ends; while it lasts it is shown as one.
+    if message.status == Status::Sending
+        && let Some(at) = time(item, "claimed_at")
+    {
+        let attempt = number(item, "attempt").and_then(|attempt| attempt.try_into().ok());
+        message.history.push(Step { attempt, ..Step::plain(Status::Sending, at) });
+    }
+    // Receipts come in any order and are told in the order of progress.
+    for status in Status::ALL {
+        if let Some(step) = text(item, &receipt_attribute(status)) {
+            let step = serde_json::from_str(step).map_err(|_| corrupt(operation, "receipt"))?;
+            message.history.push(step);
+        }
+    }
+    Ok(message)
+}
+
+/// Reads how a message's file stands.
+pub(crate) fn read_media(item: &Item) -> Option<MediaState> {
+    let value = || text(item, "media_value").unwrap_or_default().to_owned();
+    match text(item, "media_state")? {
+        "pending" => Some(MediaState::Pending),
+        "stored" => Some(MediaState::Stored { key: value() }),
+        _ => Some(MediaState::Failed { code: value() }),
+    }
+}

@@ -1,0 +1,252 @@
+//! Every key in the table.
+//!
+//! | Item | `pk` | `sk` | Written by |
+//! | --- | --- | --- | --- |
+//! | Tenant | `T#<tenant>#TENANT` | `TENANT` | api-tenants |
+//! | Automation | `T#<tenant>#TENANT` | `AUTOMATION` | api-tenants, consumer-automation |
+//! | Tenant, listed | `TENANTS` | `<tenant>` | api-tenants |
+//! | Key | `KEY#<id>` | `KEY` | api-tenants |
+//! | Key, listed | `T#<tenant>#KEYS` | `<id>` | api-tenants |
+//! | Integration | `T#<tenant>#INT` | `<id>` | api-integrations |
+//! | Integration, found | `INT#<id>` | `INT` | api-integrations |
+//! | Account, claimed | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
+//! | Operator's place | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
+//! | Webhook path | `PATH#<provider>#<hash>` | `PATH` | api-integrations |
+//! | Conversation | `T#<tenant>#C#<id>` | `CONV` | consumer-inbound, api-messages |
+//! | Message | `T#<tenant>#MSG#<id>` | `MSG` | all that handle messages |
+//! | Provider's name | `T#<tenant>#REF#<provider>#<their id>` | `REF` | senders |
+//! | Idempotency key | `T#<tenant>#IDEM#<hash>` | `IDEM` | api-messages |
+//! | Notice | `T#<tenant>#DELIVERY#<id>` | `DELIVERY` | consumer-automation |
+//! | Retry | `DUE#<shard>` | `<ms>#<tenant>#<id>` | consumer-automation |
+//! | Pace | `T#<tenant>#PACE#<identity>#<window>` | `PACE` | senders |
+//!
+//! One index, `by_parent`, lists what has a parent. Only keys are in it, so an update that
+//! moves nothing costs it nothing:
+//!
+//! | Item | `gsi1pk` | `gsi1sk` |
+//! | --- | --- | --- |
+//! | Message | `T#<tenant>#C#<conversation>` | `<microseconds>#<id>` |
+//! | Conversation | `T#<tenant>#CONVS` | `<hour>#<id>` |
+
+use std::time::Duration;
+
+use domain::{ConversationId, DeliveryId, IntegrationId, KeyId, MessageId, Provider, TenantId};
+use jiff::Timestamp;
+
+/// How long a provider's name for a message leads to ours.
+pub const KEEP_REFERENCES: Duration = Duration::from_hours(30 * 24);
+/// How long a notice is known, and with it that it was told.
+pub const KEEP_DELIVERIES: Duration = Duration::from_hours(30 * 24);
+/// How long an idempotency key stands for its message.
+pub const KEEP_IDEMPOTENCY: Duration = Duration::from_hours(24);
+/// How long a count of messages in a window is of use to anyone.
+pub const KEEP_PACE: Duration = Duration::from_hours(1);
+/// Partitions the schedule of retries is spread over.
+pub const DUE_SHARDS: u8 = 4;
+
+/// The primary key of one item.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Partition key.
+    pub pk: String,
+    /// Sort key.
+    pub sk: String,
+}
+
+fn key(pk: String, sk: impl Into<String>) -> Key {
+    Key { pk, sk: sk.into() }
+}
+
+/// A tenant.
+#[must_use]
+pub fn tenant(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}#TENANT"), "TENANT")
+}
+
+/// How a tenant's automation is told.
+#[must_use]
+pub fn automation(tenant: &TenantId) -> Key {
+    key(format!("T#{tenant}#TENANT"), "AUTOMATION")
+}
+
+/// A tenant in the list of all.
+#[must_use]
+pub fn tenant_listed(tenant: &str) -> Key {
+    key("TENANTS".to_owned(), tenant)
+}
+
+/// An API key.
+#[must_use]
+pub fn api_key(id: KeyId) -> Key {
+    key(format!("KEY#{id}"), "KEY")
+}
+
+/// An API key in its tenant's list.
+#[must_use]
+pub fn api_key_listed(tenant: &TenantId, id: KeyId) -> Key {
+    key(api_keys_of(tenant), id.to_string())
+}
+
+/// The partition that lists a tenant's API keys.
+#[must_use]
+pub fn api_keys_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#KEYS")
+}
+
+/// An integration.
+#[must_use]
+pub fn integration(tenant: &TenantId, id: IntegrationId) -> Key {
+    key(integrations_of(tenant), id.to_string())
+}
+
+/// The partition that lists a tenant's integrations.
+#[must_use]
+pub fn integrations_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#INT")
+}
+
+/// Leads from an integration's id to its tenant.
+#[must_use]
+pub fn integration_found(id: IntegrationId) -> Key {
+    key(format!("INT#{id}"), "INT")
+}
+
+/// Who holds an account at a provider.
+#[must_use]
+pub fn account(provider: Provider, account: &str) -> Key {
+    key(format!("ACCOUNT#{provider}#{account}"), "ACCOUNT")
+}
+
+/// The operator's own integration at a provider.
+#[must_use]
+pub fn platform(provider: Provider) -> Key {
+    key(format!("PLATFORM#{provider}"), "PLATFORM")
+}
+
+/// Leads from the hash of a webhook path's secret to the integration.
+#[must_use]
+pub fn path(provider: Provider, hash: &str) -> Key {
+    key(format!("PATH#{provider}#{hash}"), "PATH")
+}
+
+/// A conversation.
+#[must_use]
+pub fn conversation(tenant: &TenantId, id: ConversationId) -> Key {
+    key(format!("T#{tenant}#C#{id}"), "CONV")
+}
+
+/// A message.
+#[must_use]
+pub fn message(tenant: &TenantId, id: MessageId) -> Key {
+    key(format!("T#{tenant}#MSG#{id}"), "MSG")
+}
+
+/// Leads from a provider's message id to ours.
+#[must_use]
+pub fn reference(tenant: &TenantId, provider: Provider, theirs: &str) -> Key {
+    key(format!("T#{tenant}#REF#{provider}#{theirs}"), "REF")
+}
+
+/// What an idempotency key stands for.
+#[must_use]
+pub fn idempotency(tenant: &TenantId, hash: &str) -> Key {
+    key(format!("T#{tenant}#IDEM#{hash}"), "IDEM")
+}
+
+/// A notice to an automation.
+#[must_use]
+pub fn delivery(tenant: &TenantId, id: DeliveryId) -> Key {
+    key(format!("T#{tenant}#DELIVERY#{id}"), "DELIVERY")
+}
+
+/// A retry in the schedule.
+#[must_use]
+pub fn due(tenant: &TenantId, id: DeliveryId, at: Timestamp) -> Key {
+    let id = id.to_string();
+    // The last characters of an id are spread evenly.
+    let shard = id.bytes().last().unwrap_or_default() % DUE_SHARDS;
+    key(due_shard(shard), format!("{:013}#{tenant}#{id}", at.as_millisecond()))
+}
+
+/// One partition of the schedule.
+#[must_use]
+pub fn due_shard(shard: u8) -> String {
+    format!("DUE#{shard}")
+}
+
+/// How many messages an identity sent in the window that began at `window`, in seconds.
+#[must_use]
+pub fn pace(tenant: &TenantId, identity: &str, window: i64) -> Key {
+    key(format!("T#{tenant}#PACE#{identity}#{window}"), "PACE")
+}
+
+/// Where a conversation's messages are listed.
+#[must_use]
+pub fn messages_of(tenant: &TenantId, conversation: ConversationId) -> String {
+    format!("T#{tenant}#C#{conversation}")
+}
+
+/// A message's place in that list: by time, then by id.
+#[must_use]
+pub fn message_place(at: Timestamp, id: MessageId) -> String {
+    format!("{:016}#{id}", at.as_microsecond())
+}
+
+/// Where a tenant's conversations are listed.
+#[must_use]
+pub fn conversations_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#CONVS")
+}
+
+/// A conversation's place in that list: by the hour of its last activity, so that a lively
+/// one moves there once an hour and not with each message.
+#[must_use]
+pub fn conversation_place(at: Timestamp, id: ConversationId) -> String {
+    format!("{:07}#{id}", at.as_second() / 3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys are the one thing that can never be changed: items written under the old ones
+    /// would be lost. This test says what they are.
+    #[test]
+    fn keys_are_frozen() {
+        let acme: TenantId = "acme".parse().unwrap();
+        let at = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+        let zeros = "00000000000000000000000000";
+        let int: IntegrationId = format!("int_{zeros}").parse().unwrap();
+        let conv: ConversationId = format!("conv_{zeros}").parse().unwrap();
+        let msg: MessageId = format!("msg_{zeros}").parse().unwrap();
+        let evt: DeliveryId = format!("evt_{zeros}").parse().unwrap();
+        let k: KeyId = format!("key_{zeros}").parse().unwrap();
+        let p = Provider::Whatsapp;
+        let rows = [
+            (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
+            (automation(&acme), "T#acme#TENANT AUTOMATION".to_owned()),
+            (tenant_listed("acme"), "TENANTS acme".to_owned()),
+            (api_key(k), format!("KEY#key_{zeros} KEY")),
+            (api_key_listed(&acme, k), format!("T#acme#KEYS key_{zeros}")),
+            (integration(&acme, int), format!("T#acme#INT int_{zeros}")),
+            (integration_found(int), format!("INT#int_{zeros} INT")),
+            (account(p, "1"), "ACCOUNT#whatsapp#1 ACCOUNT".to_owned()),
+            (platform(p), "PLATFORM#whatsapp PLATFORM".to_owned()),
+            (path(p, "ab"), "PATH#whatsapp#ab PATH".to_owned()),
+            (conversation(&acme, conv), format!("T#acme#C#conv_{zeros} CONV")),
+            (message(&acme, msg), format!("T#acme#MSG#msg_{zeros} MSG")),
+            (reference(&acme, p, "wamid.1"), "T#acme#REF#whatsapp#wamid.1 REF".to_owned()),
+            (idempotency(&acme, "ab"), "T#acme#IDEM#ab IDEM".to_owned()),
+            (delivery(&acme, evt), format!("T#acme#DELIVERY#evt_{zeros} DELIVERY")),
+            (due(&acme, evt, at), format!("DUE#0 1700000000123#acme#evt_{zeros}")),
+            (pace(&acme, "number:1", 17), "T#acme#PACE#number:1#17 PACE".to_owned()),
+        ];
+        for (key, frozen) in rows {
+            assert_eq!(format!("{} {}", key.pk, key.sk), frozen);
+        }
+        assert_eq!(messages_of(&acme, conv), format!("T#acme#C#conv_{zeros}"));
+        assert_eq!(message_place(at, msg), format!("1700000000123000#msg_{zeros}"));
+        assert_eq!(conversations_of(&acme), "T#acme#CONVS");
+        assert_eq!(conversation_place(at, conv), format!("0472222#conv_{zeros}"));
+    }
+}

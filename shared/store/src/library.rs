@@ -1,0 +1,146 @@
+//! Reading messages and conversations.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use domain::conversation::Conversation;
+use domain::integration::Integration;
+use domain::message::Message;
+use domain::ports::{Library, MediaState, Page, PortError, PortResult};
+use domain::{ConversationId, Fault, MessageId, TenantId};
+
+use crate::item::{Item, corrupt, failed, parse, read_media, read_message, s, text, time};
+use crate::{DynamoStore, keys};
+
+impl Library for DynamoStore {
+    async fn message(
+        &self,
+        tenant: &TenantId,
+        id: MessageId,
+    ) -> PortResult<Option<(Message, Option<MediaState>)>> {
+        let operation = "read a message";
+        let Some(item) = self.read(operation, &keys::message(tenant, id)).await? else {
+            return Ok(None);
+        };
+        Ok(Some((read_message(operation, &item)?, read_media(&item))))
+    }
+
+    async fn conversation(
+        &self,
+        tenant: &TenantId,
+        id: ConversationId,
+    ) -> PortResult<Option<Conversation>> {
+        let operation = "read a conversation";
+        let item = self.read(operation, &keys::conversation(tenant, id)).await?;
+        item.map(|item| read_conversation(operation, &item)).transpose()
+    }
+
+    async fn messages(
+        &self,
+        tenant: &TenantId,
+        conversation: ConversationId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Message>> {
+        let operation = "list messages";
+        let parent = keys::messages_of(tenant, conversation);
+        let page = self.children(operation, parent, limit, cursor).await?;
+        let items = page.items.iter().map(|item| read_message(operation, item));
+        Ok(Page { items: items.collect::<PortResult<_>>()?, next: page.next })
+    }
+
+    async fn conversations(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Conversation>> {
+        let operation = "list conversations";
+        let page = self.children(operation, keys::conversations_of(tenant), limit, cursor).await?;
+        let items = page.items.iter().map(|item| read_conversation(operation, item));
+        let mut items = items.collect::<PortResult<Vec<_>>>()?;
+        items.sort_by_key(|conversation| std::cmp::Reverse(conversation.last_activity_at));
+        Ok(Page { items, next: page.next })
+    }
+
+    async fn integrations(&self, tenant: &TenantId) -> PortResult<Vec<Integration>> {
+        self.list_integrations(tenant).await
+    }
+}
+
+/// Reads a conversation's item back.
+pub(crate) fn read_conversation(operation: &'static str, item: &Item) -> PortResult<Conversation> {
+    let mut conversation: Conversation = parse(operation, item, "doc")?;
+    let integration = text(item, "integration").and_then(|id| id.parse().ok());
+    conversation.integration = integration.ok_or_else(|| corrupt(operation, "integration"))?;
+    let activity = time(item, "last_activity_at");
+    conversation.last_activity_at = activity.ok_or_else(|| corrupt(operation, "activity"))?;
+    conversation.last_inbound_at = time(item, "last_inbound_at");
+    conversation.last_inbound_message = text(item, "last_inbound_message").map(ToOwned::to_owned);
+    if let Some(name) = text(item, "contact_name") {
+        conversation.contact.name = Some(name.to_owned());
+    }
+    Ok(conversation)
+}
+
+impl DynamoStore {
+    /// One page of what has this parent, latest first: the index gives the keys, one batch
+    /// reads the items.
+    async fn children(
+        &self,
+        operation: &'static str,
+        parent: String,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Item>> {
+        let mut query = self
+            .query()
+            .index_name("by_parent")
+            .scan_index_forward(false)
+            .limit(i32::try_from(limit).unwrap_or(100))
+            .expression_attribute_values(":parent", s(parent));
+        query = match cursor {
+            None => query.key_condition_expression("gsi1pk = :parent"),
+            Some(cursor) => query
+                .key_condition_expression("gsi1pk = :parent AND gsi1sk < :cursor")
+                .expression_attribute_values(":cursor", s(cursor)),
+        };
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let places = answer.items();
+        let more = answer.last_evaluated_key().is_some();
+        let last = places.last().and_then(|item| text(item, "gsi1sk"));
+        let next = last.filter(|_| more).map(ToOwned::to_owned);
+        let primary = |item: &Item| {
+            let part = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
+            Some(HashMap::from([part("pk")?, part("sk")?]))
+        };
+        let mut wanted: Vec<_> = places.iter().filter_map(primary).collect();
+        let order: Vec<String> =
+            places.iter().filter_map(|item| text(item, "pk").map(ToOwned::to_owned)).collect();
+        let mut found: HashMap<String, Item> = HashMap::with_capacity(wanted.len());
+        // The table may give a batch in parts; a few rounds are enough for a page.
+        for _round in 0..5 {
+            if wanted.is_empty() {
+                break;
+            }
+            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).build();
+            let keys = keys.map_err(|_| corrupt(operation, "keys"))?;
+            let request = self.client().batch_get_item().request_items(self.table(), keys);
+            let answer = request.send().await.map_err(|error| failed(operation, &error))?;
+            for item in
+                answer.responses.into_iter().filter_map(|mut r| r.remove(self.table())).flatten()
+            {
+                if let Some(pk) = text(&item, "pk") {
+                    found.insert(pk.to_owned(), item);
+                }
+            }
+            let rest = answer.unprocessed_keys.and_then(|mut keys| keys.remove(self.table()));
+            wanted = rest.map(|rest| rest.keys).unwrap_or_default();
+        }
+        if !wanted.is_empty() {
+            let reason = "the table gave only a part".to_owned();
+            return Err(PortError { operation, reason, fault: Fault::Retryable });
+        }
+        Ok(Page { items: order.iter().filter_map(|pk| found.remove(pk)).collect(), next })
+    }
+}

@@ -1,0 +1,274 @@
+//! The send ledger.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::TenantId;
+use domain::job::SendTask;
+use domain::message::{Message, Status, Step};
+use domain::ports::{Claim, Outbox, PortResult};
+use domain::sender::Pace;
+use jiff::Timestamp;
+
+use crate::item::{
+    corrupt, document, failed, item, ms, n, number, read_message, refused, s, steps, text, time,
+    ttl,
+};
+use crate::{DynamoStore, keys};
+
+impl Outbox for DynamoStore {
+    async fn claim(
+        &self,
+        task: &SendTask,
+        token: &str,
+        now: Timestamp,
+        lease: Duration,
+        retake: bool,
+    ) -> PortResult<Claim> {
+        let operation = "claim a message";
+        let message = &task.message;
+        // The caller may have been answered before the table knew: the record has all of it.
+        let mut condition = "attribute_not_exists(pk) OR #status = :queued".to_owned();
+        if retake {
+            condition.push_str(" OR (#status = :sending AND lease_until < :now)");
+        }
+        let mut update = self
+            .update(&keys::message(&message.tenant, message.id))
+            .update_expression(
+                "SET doc = if_not_exists(doc, :doc), v = if_not_exists(v, :v), \
+                 gsi1pk = if_not_exists(gsi1pk, :gsi1pk), gsi1sk = if_not_exists(gsi1sk, :gsi1sk), \
+                 history = if_not_exists(history, :history), #status = :sending, #rank = :rank, \
+                 #token = :token, lease_until = :until, claimed_at = :claimed, \
+                 attempt = if_not_exists(attempt, :zero) + :one",
+            )
+            .condition_expression(condition)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":doc", document(operation, message)?)
+            .expression_attribute_values(":v", n(crate::item::VERSION))
+            .expression_attribute_values(
+                ":gsi1pk",
+                s(keys::messages_of(&message.tenant, message.conversation)),
+            )
+            .expression_attribute_values(
+                ":gsi1sk",
+                s(keys::message_place(message.created_at, message.id)),
+            )
+            .expression_attribute_values(":history", steps(operation, &message.history)?)
+            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
+            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
+            .expression_attribute_values(":rank", n(Status::Sending.rank()))
+            .expression_attribute_values(":token", s(token))
+            .expression_attribute_values(":until", ms(now + lease))
+            .expression_attribute_values(":claimed", ms(now))
+            .expression_attribute_values(":zero", n(0))
+            .expression_attribute_values(":one", n(1))
+            .return_values(ReturnValue::UpdatedNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if retake {
+            update = update.expression_attribute_values(":now", ms(now));
+        }
+        let error = match update.send().await {
+            Ok(answer) => {
+                let attempt = answer.attributes.as_ref().and_then(attempt);
+                let attempt = attempt.ok_or_else(|| corrupt(operation, "attempt"))?;
+                return Ok(Claim::Granted { attempt });
+            }
+            Err(error) => error,
+        };
+        match refused(&error) {
+            Some(item) if text(item, "status") == Some(Status::Sending.as_str()) => {
+                let attempt = attempt(item).ok_or_else(|| corrupt(operation, "attempt"))?;
+                let holder = text(item, "token").unwrap_or_default();
+                let until = time(item, "lease_until").unwrap_or(now);
+                Ok(if holder == token {
+                    // Our own claim, whose answer was lost on the way.
+                    Claim::Granted { attempt }
+                } else if until >= now {
+                    Claim::Held { until }
+                } else {
+                    Claim::Interrupted { attempt, token: holder.to_owned() }
+                })
+            }
+            Some(_) => Ok(Claim::Settled),
+            None => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn release(&self, message: &Message, token: &str, walked: &[Step]) -> PortResult<()> {
+        let operation = "release a message";
+        let mut set =
+            "SET #status = :queued, #rank = :rank, history = list_append(history, :steps)"
+                .to_owned();
+        let counted = !walked.is_empty();
+        if !counted {
+            set.push_str(", attempt = attempt - :one");
+        }
+        set.push_str(" REMOVE #token, lease_until, claimed_at");
+        let mut update = self
+            .update(&keys::message(&message.tenant, message.id))
+            .update_expression(set)
+            .condition_expression("#status = :sending AND #token = :token")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
+            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
+            .expression_attribute_values(":rank", n(Status::Queued.rank()))
+            .expression_attribute_values(":steps", steps(operation, walked)?)
+            .expression_attribute_values(":token", s(token));
+        if !counted {
+            update = update.expression_attribute_values(":one", n(1));
+        }
+        match update.send().await {
+            Ok(_) => Ok(()),
+            // It is no longer ours to release.
+            Err(error) if refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn settle(
+        &self,
+        message: &Message,
+        token: &str,
+        walked: &[Step],
+        provider_message_id: Option<&str>,
+    ) -> PortResult<Option<Message>> {
+        let operation = "settle a message";
+        let settled = self.settle_item(operation, message, token, walked, provider_message_id);
+        let Some(theirs) = provider_message_id else { return settled.await };
+        // Two items that need no order: a receipt that finds neither comes again.
+        let now = walked.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
+        let key = keys::reference(&message.tenant, message.provider, theirs);
+        let reference = item(
+            &key,
+            [("message", s(message.id.to_string())), ("ttl", ttl(now, keys::KEEP_REFERENCES))],
+        );
+        let reference = async {
+            let put = self.put(reference).send().await;
+            put.map_err(|error| failed(operation, &error))
+        };
+        let (settled, referred) = futures::join!(settled, reference);
+        referred?;
+        settled
+    }
+
+    async fn take_turn(
+        &self,
+        tenant: &TenantId,
+        pace: &Pace,
+        now: Timestamp,
+    ) -> PortResult<Option<Duration>> {
+        let operation = "count a message against a limit";
+        let length = i64::try_from(pace.per.as_secs()).unwrap_or(1).max(1);
+        let window = now.as_second() - now.as_second().rem_euclid(length);
+        let counted = self
+            .update(&keys::pace(tenant, &pace.identity, window))
+            .update_expression("SET #ttl = :ttl ADD #n :one")
+            .condition_expression("attribute_not_exists(#n) OR #n < :limit")
+            .expression_attribute_names("#n", "n")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":limit", n(pace.messages))
+            .expression_attribute_values(":ttl", ttl(now, keys::KEEP_PACE))
+            .send()
+            .await;
+        match counted {
+            Ok(_) => Ok(None),
+            Err(error) if refused(&error).is_some() => {
+                let end = (window + length) * 1000;
+                let wait = u64::try_from(end - now.as_millisecond()).unwrap_or(1);
+                Ok(Some(Duration::from_millis(wait.max(1))))
+            }
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+fn attempt(item: &crate::item::Item) -> Option<u32> {
+    number(item, "attempt")?.try_into().ok()
+}
+
+impl DynamoStore {
+    async fn settle_item(
+        &self,
+        operation: &'static str,
+        message: &Message,
+        token: &str,
+        walked: &[Step],
+        provider_message_id: Option<&str>,
+    ) -> PortResult<Option<Message>> {
+        let key = keys::message(&message.tenant, message.id);
+        let status = walked.last().map_or(Status::Unknown, |step| step.status);
+        let walked = steps(operation, walked)?;
+        let settled = self
+            .settle_update(&key, token, walked.clone(), provider_message_id)
+            .update_expression(settle_expression(
+                "#status = :status, #rank = :rank, ",
+                provider_message_id,
+            ))
+            .condition_expression("#token = :token AND #status = :sending")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
+            .expression_attribute_values(":status", s(status.as_str()))
+            .expression_attribute_values(":rank", n(status.rank()))
+            .send()
+            .await;
+        let answer = match settled {
+            Ok(answer) => answer,
+            Err(error) => {
+                if refused(&error).is_none() {
+                    return Err(failed(operation, &error));
+                }
+                // A receipt was faster than our own note of the answer: the state stays,
+                // the history and the provider's id are still ours to write.
+                let noted = self
+                    .settle_update(&key, token, walked, provider_message_id)
+                    .update_expression(settle_expression("", provider_message_id))
+                    .condition_expression("#token = :token")
+                    .send()
+                    .await;
+                match noted {
+                    Ok(answer) => answer,
+                    Err(error) if refused(&error).is_some() => return Ok(None),
+                    Err(error) => return Err(failed(operation, &error)),
+                }
+            }
+        };
+        let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
+        read_message(operation, &item).map(Some)
+    }
+
+    fn settle_update(
+        &self,
+        key: &keys::Key,
+        token: &str,
+        walked: AttributeValue,
+        provider_message_id: Option<&str>,
+    ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
+        let update = self
+            .update(key)
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":token", s(token))
+            .expression_attribute_values(":steps", walked)
+            .return_values(ReturnValue::AllNew);
+        match provider_message_id {
+            Some(theirs) => update.expression_attribute_values(":theirs", s(theirs)),
+            None => update,
+        }
+    }
+}
+
+fn settle_expression(state: &str, provider_message_id: Option<&str>) -> String {
+    let theirs = match provider_message_id {
+        Some(_) => "provider_message_id = :theirs, ",
+        None => "",
+    };
+    format!(
+        "SET {state}{theirs}history = list_append(history, :steps) \
+         REMOVE #token, lease_until, claimed_at"
+    )
+}

@@ -1,0 +1,96 @@
+//! What callers want sent.
+
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use domain::conversation::Conversation;
+use domain::message::Message;
+use domain::ports::{Outgoing, PortResult, Reservation};
+use domain::{MessageId, TenantId};
+use jiff::Timestamp;
+
+use crate::inbox::conversation_update;
+use crate::item::{
+    Item, corrupt, failed, item, message_item, n, number, put_refused, s, text, ttl,
+};
+use crate::{DynamoStore, keys};
+
+impl Outgoing for DynamoStore {
+    async fn reserved(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+        request: &str,
+        now: Timestamp,
+    ) -> PortResult<Reservation> {
+        let operation = "look up an idempotency key";
+        match self.read(operation, &keys::idempotency(tenant, key)).await? {
+            // The table forgets late; the time decides.
+            Some(item) if number(&item, "ttl").is_some_and(|ttl| ttl >= now.as_second()) => {
+                stands_for(operation, &item, request)
+            }
+            _ => Ok(Reservation::New),
+        }
+    }
+
+    async fn reserve(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+        request: &str,
+        message: MessageId,
+        now: Timestamp,
+    ) -> PortResult<Reservation> {
+        let operation = "reserve an idempotency key";
+        let item = item(
+            &keys::idempotency(tenant, key),
+            [
+                ("request", s(request)),
+                ("message", s(message.to_string())),
+                ("ttl", ttl(now, keys::KEEP_IDEMPOTENCY)),
+            ],
+        );
+        let put = self
+            .put(item)
+            // The table forgets late; the time decides.
+            .condition_expression("attribute_not_exists(pk) OR #ttl < :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", n(now.as_second()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = put else { return Ok(Reservation::New) };
+        match put_refused(&error) {
+            Some(item) => stands_for(operation, item, request),
+            None => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn enqueue(&self, message: &Message) -> PortResult<()> {
+        let operation = "write down a queued message";
+        let item = message_item(operation, message)?;
+        let put = self.put(item).condition_expression("attribute_not_exists(pk)").send().await;
+        match put {
+            Ok(_) => Ok(()),
+            // The sender was faster, or this is a repetition.
+            Err(error) if put_refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn touch_outbound(&self, conversation: &Conversation) -> PortResult<()> {
+        let operation = "note that a message leaves";
+        let update = conversation_update(self, operation, conversation)?.update_expression(
+            "SET doc = if_not_exists(doc, :doc), v = :v, integration = :integration, \
+             last_activity_at = :activity, gsi1pk = :gsi1pk, gsi1sk = :gsi1sk",
+        );
+        update.send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+    }
+}
+
+/// What an idempotency key's item says about a request.
+fn stands_for(operation: &'static str, item: &Item, request: &str) -> PortResult<Reservation> {
+    if text(item, "request") != Some(request) {
+        return Ok(Reservation::Other);
+    }
+    let id = text(item, "message").and_then(|id| id.parse().ok());
+    id.map(Reservation::Same).ok_or_else(|| corrupt(operation, "message"))
+}

@@ -1,0 +1,94 @@
+//! Receipts.
+
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::event::Receipt;
+use domain::message::Step;
+use domain::ports::{Advanced, PortResult, Receipts};
+use domain::{MessageId, Provider, TenantId};
+use jiff::Timestamp;
+
+use crate::item::{corrupt, failed, json, n, read_message, receipt_attribute, refused, s, text};
+use crate::{DynamoStore, keys};
+
+impl Receipts for DynamoStore {
+    async fn resolve(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        provider_message_id: &str,
+    ) -> PortResult<Option<MessageId>> {
+        let operation = "find a message by the provider's id";
+        let key = keys::reference(tenant, provider, provider_message_id);
+        let Some(item) = self.read(operation, &key).await? else { return Ok(None) };
+        let id = text(&item, "message").and_then(|id| id.parse().ok());
+        id.map(Some).ok_or_else(|| corrupt(operation, "message"))
+    }
+
+    async fn advance(
+        &self,
+        tenant: &TenantId,
+        message: MessageId,
+        receipt: &Receipt,
+        at: Timestamp,
+    ) -> PortResult<Advanced> {
+        let operation = "move a message up";
+        let key = keys::message(tenant, message);
+        let step = json(
+            operation,
+            &Step {
+                status: receipt.status,
+                at,
+                attempt: None,
+                code: receipt.code.clone(),
+                detail: receipt.detail.clone(),
+            },
+        )?;
+        let attribute = receipt_attribute(receipt.status);
+        let moved = self
+            .update(&key)
+            .update_expression(
+                "SET #status = :status, #rank = :rank, #receipt = :step, \
+                 provider_message_id = if_not_exists(provider_message_id, :theirs)",
+            )
+            .condition_expression("attribute_exists(pk) AND #rank < :rank")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#receipt", &attribute)
+            .expression_attribute_values(":status", s(receipt.status.as_str()))
+            .expression_attribute_values(":rank", n(receipt.status.rank()))
+            .expression_attribute_values(":step", step.clone())
+            .expression_attribute_values(":theirs", s(&receipt.provider_message_id))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let behind = match moved {
+            Ok(answer) => {
+                let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
+                return Ok(Advanced::Moved(Box::new(read_message(operation, &item)?)));
+            }
+            Err(error) => match refused(&error) {
+                None => return Err(failed(operation, &error)),
+                Some(item) if item.is_empty() => return Ok(Advanced::Missing),
+                Some(item) => item.clone(),
+            },
+        };
+        let message = read_message(operation, &behind)?;
+        if behind.contains_key(&attribute) {
+            return Ok(Advanced::Behind(Box::new(message)));
+        }
+        // It came late: it moves nothing, but it belongs to the history.
+        let noted = self
+            .update(&key)
+            .update_expression("SET #receipt = if_not_exists(#receipt, :step)")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#receipt", &attribute)
+            .expression_attribute_values(":step", step)
+            .send()
+            .await;
+        match noted {
+            Err(error) if refused(&error).is_none() => Err(failed(operation, &error)),
+            _ => Ok(Advanced::Behind(Box::new(message))),
+        }
+    }
+}

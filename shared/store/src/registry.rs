@@ -1,0 +1,239 @@
+//! Tenants, keys, integrations and automations, as their API keeps them.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
+use domain::automation::Automation;
+use domain::integration::Integration;
+use domain::ports::{Claimed, Page, PortResult, Recorded, Registry};
+use domain::tenant::{ApiKey, Tenant};
+use domain::{IntegrationId, KeyId, TenantId};
+
+use crate::item::{Item, corrupt, failed, item, json, parse, s, text};
+use crate::keys::Key;
+use crate::{DynamoStore, keys};
+
+impl Registry for DynamoStore {
+    async fn create_tenant(&self, tenant: &Tenant) -> PortResult<Recorded> {
+        let operation = "make a tenant";
+        let doc = json(operation, tenant)?;
+        let free = Some("attribute_not_exists(pk)");
+        let writes = vec![
+            self.put_if(item(&keys::tenant(&tenant.id), [("doc", doc.clone())]), free, None),
+            self.put_if(item(&keys::tenant_listed(tenant.id.as_str()), [("doc", doc)]), free, None),
+        ];
+        match self.transact(operation, writes).await? {
+            Claimed::Ours => Ok(Recorded::New),
+            Claimed::Taken => Ok(Recorded::Duplicate),
+        }
+    }
+
+    async fn tenant(&self, id: &TenantId) -> PortResult<Option<Tenant>> {
+        let operation = "read a tenant";
+        let item = self.read(operation, &keys::tenant(id)).await?;
+        item.map(|item| parse(operation, &item, "doc")).transpose()
+    }
+
+    async fn tenants(&self, limit: u32, cursor: Option<&str>) -> PortResult<Page<Tenant>> {
+        let operation = "list tenants";
+        let partition = keys::tenant_listed("").pk;
+        let query = self
+            .query()
+            .key_condition_expression("pk = :list AND sk > :cursor")
+            .expression_attribute_values(":list", s(partition))
+            // Everything sorts after a space.
+            .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
+            .limit(i32::try_from(limit).unwrap_or(100));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let last = answer.items().last().and_then(|item| text(item, "sk"));
+        let next = last.filter(|_| answer.last_evaluated_key().is_some()).map(ToOwned::to_owned);
+        let items = answer.items().iter().map(|item| parse(operation, item, "doc"));
+        Ok(Page { items: items.collect::<PortResult<_>>()?, next })
+    }
+
+    async fn create_key(&self, key: &ApiKey, hash: &str) -> PortResult<()> {
+        let operation = "keep a key";
+        let doc = json(operation, key)?;
+        let found = item(&keys::api_key(key.id), [("doc", doc.clone()), ("hash", s(hash))]);
+        let listed = item(&keys::api_key_listed(&key.tenant, key.id), [("doc", doc)]);
+        let writes = vec![self.put_if(found, None, None), self.put_if(listed, None, None)];
+        self.transact(operation, writes).await.map(|_| ())
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> PortResult<Vec<ApiKey>> {
+        self.list("list keys", keys::api_keys_of(tenant)).await
+    }
+
+    async fn revoke_key(&self, tenant: &TenantId, id: KeyId) -> PortResult<bool> {
+        let operation = "end a key";
+        let listed =
+            self.delete_if(&keys::api_key_listed(tenant, id), Some("attribute_exists(pk)"), None);
+        let found = self.delete_if(&keys::api_key(id), None, None);
+        Ok(self.transact(operation, vec![listed, found]).await? == Claimed::Ours)
+    }
+
+    async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
+        let operation = "set a tenant's automation";
+        let item = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
+        self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+    }
+
+    async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
+        self.find_integration(id).await
+    }
+
+    async fn integrations(&self, tenant: &TenantId) -> PortResult<Vec<Integration>> {
+        self.list_integrations(tenant).await
+    }
+
+    async fn put_integration(
+        &self,
+        integration: &Integration,
+        path_secrets: &[String],
+        before: Option<(&Integration, &[String])>,
+    ) -> PortResult<Claimed> {
+        let operation = "write an integration";
+        let (tenant, id) = (&integration.tenant, integration.id);
+        let doc = json(operation, integration)?;
+        let mut writes = vec![
+            self.put_if(item(&keys::integration(tenant, id), [("doc", doc)]), None, None),
+            self.put_if(
+                item(&keys::integration_found(id), [("tenant", s(tenant.as_str()))]),
+                None,
+                None,
+            ),
+        ];
+        let claims = claims(integration, path_secrets);
+        for key in &claims {
+            let holder = [("tenant", s(tenant.as_str())), ("integration", s(id.to_string()))];
+            let ours = Some("attribute_not_exists(pk) OR integration = :id");
+            writes.push(self.put_if(item(key, holder), ours, Some(id)));
+        }
+        if let Some((before, path_secrets)) = before {
+            let given_up = self::claims(before, path_secrets);
+            for key in given_up.iter().filter(|key| !claims.contains(key)) {
+                writes.push(self.give_up(key, id));
+            }
+        }
+        self.transact(operation, writes).await
+    }
+
+    async fn delete_integration(
+        &self,
+        integration: &Integration,
+        path_secrets: &[String],
+    ) -> PortResult<()> {
+        let operation = "remove an integration";
+        let (tenant, id) = (&integration.tenant, integration.id);
+        let mut writes = vec![
+            self.delete_if(&keys::integration(tenant, id), None, None),
+            self.delete_if(&keys::integration_found(id), None, None),
+        ];
+        for key in claims(integration, path_secrets) {
+            writes.push(self.give_up(&key, id));
+        }
+        self.transact(operation, writes).await.map(|_| ())
+    }
+}
+
+/// What only one integration may have.
+fn claims(integration: &Integration, path_secrets: &[String]) -> Vec<Key> {
+    let provider = integration.provider;
+    let mut claims: Vec<Key> = path_secrets.iter().map(|hash| keys::path(provider, hash)).collect();
+    claims.extend(integration.account.as_deref().map(|account| keys::account(provider, account)));
+    claims.extend(integration.tenant.is_platform().then(|| keys::platform(provider)));
+    claims
+}
+
+impl DynamoStore {
+    pub(crate) async fn list_integrations(
+        &self,
+        tenant: &TenantId,
+    ) -> PortResult<Vec<Integration>> {
+        self.list("list integrations", keys::integrations_of(tenant)).await
+    }
+
+    /// Every document of one partition. For partitions that people fill by hand.
+    async fn list<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        partition: String,
+    ) -> PortResult<Vec<T>> {
+        let pages = self
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(partition))
+            .into_paginator()
+            .items()
+            .send();
+        let items = pages.collect::<Result<Vec<_>, _>>().await;
+        let items = items.map_err(|error| failed(operation, &error))?;
+        items.iter().map(|item| parse(operation, item, "doc")).collect()
+    }
+
+    fn put_if(
+        &self,
+        item: Item,
+        condition: Option<&str>,
+        holder: Option<IntegrationId>,
+    ) -> Option<TransactWriteItem> {
+        let put = Put::builder()
+            .table_name(self.table())
+            .set_item(Some(item))
+            .set_condition_expression(condition.map(ToOwned::to_owned))
+            .set_expression_attribute_values(holder.map(holder_value));
+        Some(TransactWriteItem::builder().put(put.build().ok()?).build())
+    }
+
+    fn delete_if(
+        &self,
+        key: &Key,
+        condition: Option<&str>,
+        holder: Option<IntegrationId>,
+    ) -> Option<TransactWriteItem> {
+        let delete = Delete::builder()
+            .table_name(self.table())
+            .key("pk", s(&key.pk))
+            .key("sk", s(&key.sk))
+            .set_condition_expression(condition.map(ToOwned::to_owned))
+            .set_expression_attribute_values(holder.map(holder_value));
+        Some(TransactWriteItem::builder().delete(delete.build().ok()?).build())
+    }
+
+    /// Removes a claim, if it is held by `holder` or by nobody.
+    fn give_up(&self, key: &Key, holder: IntegrationId) -> Option<TransactWriteItem> {
+        let ours = Some("attribute_not_exists(pk) OR integration = :id");
+        self.delete_if(key, ours, Some(holder))
+    }
+
+    /// All or nothing; `Taken` if a condition failed.
+    async fn transact(
+        &self,
+        operation: &'static str,
+        writes: Vec<Option<TransactWriteItem>>,
+    ) -> PortResult<Claimed> {
+        let writes: Option<Vec<_>> = writes.into_iter().collect();
+        let writes = writes.ok_or_else(|| corrupt(operation, "keys"))?;
+        let request = self.client().transact_write_items().set_transact_items(Some(writes));
+        match request.send().await {
+            Ok(_) => Ok(Claimed::Ours),
+            Err(error) if condition_failed(&error) => Ok(Claimed::Taken),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+fn holder_value(holder: IntegrationId) -> Item {
+    Item::from([(":id".to_owned(), s(holder.to_string()))])
+}
+
+fn condition_failed<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
+        _ => false,
+    }
+}
