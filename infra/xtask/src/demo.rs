@@ -21,8 +21,38 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Tells the story: a question and its answer on both channels, and two forgers who are turned away.
 pub(crate) fn run(hub: &Hub) -> Result<()> {
     let stage = Stage::set_up(hub)?;
-    stage.whatsapp()?;
-    stage.telegram()
+    let demo = stage.whatsapp()?;
+    stage.telegram()?;
+    try_it(hub, &demo)
+}
+
+/// What the demo leaves behind to play with.
+struct Demo {
+    /// The WhatsApp number's id.
+    number: String,
+    /// The conversation with its customer.
+    conversation: String,
+}
+
+/// What to do next, ready to paste.
+fn try_it(hub: &Hub, demo: &Demo) -> Result<()> {
+    let Demo { number, conversation } = demo;
+    let (url, key, simulator) = (hub.url(), hub.admin_key()?, hub.simulator_url());
+    title("Your turn");
+    println!("  base URL   {url}");
+    println!("  admin key  {key}");
+    println!("\n  The customer writes again, and the automation answers:");
+    println!(
+        "    curl {simulator}/_sim/whatsapp/{number}/customer-writes -d '{{\"from\":\"16505551234\",\"text\":\"Thanks!\"}}'"
+    );
+    println!("\n  Send them a message:");
+    println!(
+        "    curl '{url}/messages?tenant={TENANT}' -H 'Authorization: Bearer {key}' -d '{{\"conversation\":\"{conversation}\",\"text\":\"See you!\"}}'"
+    );
+    println!("\n  See the conversations:");
+    println!("    curl '{url}/conversations?tenant={TENANT}' -H 'Authorization: Bearer {key}'");
+    println!();
+    Ok(())
 }
 
 /// The hub, the simulated outsiders, and one tenant with an automation.
@@ -74,7 +104,8 @@ impl Stage {
         })
     }
 
-    fn whatsapp(&self) -> Result<()> {
+    /// Returns the number's id.
+    fn whatsapp(&self) -> Result<Demo> {
         title("WhatsApp");
         let number = format!("1{:014}", self.run % 100_000_000_000_000);
         let token = format!("EAAG-demo-{}", self.run);
@@ -120,8 +151,9 @@ impl Stage {
         )?;
         let message =
             story.follow("whatsapp", &number, |seen| seen.reply.is_some() && seen.has("read"))?;
-        self.conclude(&message, &["read"])?;
-        self.forged(&account)
+        let conversation = self.conclude(&message, &["read"])?;
+        self.forged(&account)?;
+        Ok(Demo { number, conversation })
     }
 
     fn telegram(&self) -> Result<()> {
@@ -151,7 +183,7 @@ impl Stage {
         )?;
         let message =
             story.follow("telegram", &bot, |seen| seen.reply.is_some() && seen.accepted)?;
-        self.conclude(&message, &["sent", "accepted"])?;
+        let _conversation = self.conclude(&message, &["sent", "accepted"])?;
         self.forged(&account)
     }
 
@@ -169,7 +201,8 @@ impl Stage {
     }
 
     /// What the hub itself says about the answer, once it knows that it came to one of `statuses`.
-    fn conclude(&self, message: &str, statuses: &[&str]) -> Result<()> {
+    /// Returns its conversation.
+    fn conclude(&self, message: &str, statuses: &[&str]) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let told = self.tenant.get(&format!("/messages/{message}"))?;
@@ -182,7 +215,7 @@ impl Stage {
                 .collect();
             if history.iter().any(|status| statuses.contains(status)) {
                 say(None, &format!("the hub on {message}: {}", history.join(", ")));
-                return Ok(());
+                return text(&told, "/conversation");
             }
             expect(Instant::now() < deadline, || {
                 format!("the hub never knew that {message} was {}: {told}", statuses.join(" or "))
@@ -216,11 +249,14 @@ struct Seen {
     accepted: bool,
     /// The statuses that the hub has acknowledged.
     statuses: Vec<String>,
+    /// The statuses that the automation was told.
+    notices: Vec<String>,
 }
 
 impl Seen {
+    /// Whether the status came in and went on to the automation.
     fn has(&self, status: &str) -> bool {
-        self.statuses.iter().any(|seen| seen == status)
+        [&self.statuses, &self.notices].iter().all(|seen| seen.iter().any(|seen| seen == status))
     }
 }
 
@@ -272,7 +308,14 @@ impl Story<'_> {
             ("automation", "delivery") => {
                 let verified =
                     if field("verified") == "true" { "its signature is right" } else { "REFUSED" };
-                ("hub", "automation", format!("{}, {verified}", field("type")))
+                let status = match (field("type").as_str(), field("status")) {
+                    ("message.status", status) => {
+                        seen.notices.push(status.clone());
+                        format!(" {status}")
+                    }
+                    _ => String::new(),
+                };
+                ("hub", "automation", format!("{}{status}, {verified}", field("type")))
             }
             ("automation", "reply") => {
                 seen.reply = event.get("message_id").and_then(Value::as_str).map(str::to_owned);
