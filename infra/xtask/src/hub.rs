@@ -197,7 +197,9 @@ impl Hub {
     }
 
     fn forget(&self) -> Result<()> {
-        for name in ["state", "logs", "code", "admin-key", "api-id", "outputs.json", "env"] {
+        for name in
+            ["state", "logs", "code", "admin-key", "api-id", "outputs.json", "env", "functions.env"]
+        {
             workspace::remove(&self.folder.join(name))?;
         }
         Ok(())
@@ -317,7 +319,42 @@ impl Hub {
             writeln!(lines, "{name}={value}")
                 .map_err(|error| Error::step("env", error.to_string()))?;
         }
-        workspace::write(&self.environment_file(), &lines)
+        workspace::write(&self.environment_file(), &lines)?;
+        self.write_functions_environment()
+    }
+
+    /// What a function needs to run by itself against this hub, for `cargo lambda watch`. A
+    /// consumer's own queue is a stand-in: nothing that is invoked by hand came out of one.
+    fn write_functions_environment(&self) -> Result<()> {
+        let path = self.folder.join("outputs.json");
+        let outputs = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let outputs: serde_json::Value = serde_json::from_str(&outputs)
+            .map_err(|error| Error::step("functions.env", error.to_string()))?;
+        let mut lines = format!(
+            "AWS_ENDPOINT_URL={}\nAWS_REGION=us-east-1\nAWS_ACCESS_KEY_ID=test\n\
+             AWS_SECRET_ACCESS_KEY=test\nSECRETS_PREFIX=switchboard/switchboard\nPUBLIC_BASE_URL={}\n",
+            self.cloud_url(),
+            self.url()
+        );
+        for (variable, output) in [
+            ("TABLE_NAME", "TableName"),
+            ("BUCKET_NAME", "BucketName"),
+            ("ADMIN_KEY_SECRET_ARN", "AdminKeySecretArn"),
+            ("INBOUND_QUEUE_URL", "InboundQueueUrl"),
+            ("RECEIPTS_QUEUE_URL", "ReceiptsQueueUrl"),
+            ("AUTOMATION_QUEUE_URL", "AutomationQueueUrl"),
+            ("MEDIA_QUEUE_URL", "MediaQueueUrl"),
+            ("PARKED_QUEUE_URL", "ParkedQueueUrl"),
+            ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
+            ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
+            ("QUEUE_URL", "InboundQueueUrl"),
+            ("DEAD_LETTER_QUEUE_URL", "ParkedQueueUrl"),
+        ] {
+            let value = outputs.get(output).and_then(serde_json::Value::as_str).unwrap_or_default();
+            writeln!(lines, "{variable}={value}")
+                .map_err(|error| Error::step("functions.env", error.to_string()))?;
+        }
+        workspace::write(&self.folder.join("functions.env"), &lines)
     }
 
     /// Says where everything is.

@@ -50,8 +50,8 @@ pub struct ApiRequest {
 pub struct ApiReply {
     /// HTTP status.
     pub status: StatusCode,
-    /// JSON.
-    pub body: Option<serde_json::Value>,
+    /// JSON, its fields in the order of their type.
+    pub body: Option<String>,
     /// The header `Location`.
     pub location: Option<String>,
 }
@@ -62,7 +62,7 @@ impl ApiReply {
     /// # Errors
     /// Never for the API's own types.
     pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Result<Self, Problem> {
-        let body = serde_json::to_value(body).map_err(|_| Problem::internal())?;
+        let body = serde_json::to_string(body).map_err(|_| Problem::internal())?;
         Ok(Self { status, body: Some(body), location: None })
     }
 
@@ -337,7 +337,7 @@ fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
         Ok(reply) => (reply.status, reply.body, "application/json", reply.location),
         Err(problem) => (problem.status, problem.body(), "application/problem+json", None),
     };
-    let mut response = Response::new(body.map_or(Body::Empty, |body| Body::Text(body.to_string())));
+    let mut response = Response::new(body.map_or(Body::Empty, Body::Text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

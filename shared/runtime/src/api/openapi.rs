@@ -141,7 +141,7 @@ fn operation_id(method: &str, path: &str) -> String {
 /// If the Lambda runtime cannot be reached.
 pub fn run() -> Result<(), Error> {
     crate::start_bare(async || {
-        let document = document();
+        let document = document().to_string();
         let document = &document;
         gateway::serve(move |_request| async move {
             let body = Some(document.clone());

@@ -121,8 +121,8 @@ impl Problem {
         }
     }
 
-    pub(crate) fn body(&self) -> Option<serde_json::Value> {
-        serde_json::to_value(ProblemDetails {
+    pub(crate) fn body(&self) -> Option<String> {
+        serde_json::to_string(&ProblemDetails {
             kind: format!("urn:switchboard:problem:{}", self.code),
             title: self.title,
             status: self.status.as_u16(),
