@@ -27,8 +27,9 @@ pub struct Push {
     pub url: String,
     /// Whether `url` may lead into a private network.
     pub allow_private_network: bool,
-    /// Grows with each new signing secret, so that a cached one is known to be old.
-    pub secret_version: u32,
+    /// When the signing secret was last changed: older copies are not to be used.
+    #[serde(default)]
+    pub secret_at: Timestamp,
     /// Set once the receiver answered 410 Gone: it is not told until it is set up again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<Timestamp>,

@@ -28,6 +28,9 @@ pub struct Integration {
     pub hints: BTreeMap<String, String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When its credentials were last changed: older copies of them are not to be used.
+    #[serde(default)]
+    pub credentials_at: Timestamp,
 }
 
 /// How to reach and use an account.
@@ -150,6 +153,18 @@ impl Credentials {
     /// Each name with its values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[SecretString])> {
         self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
+    /// Whether these are the same names and values as `other`.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let values = |credentials: &Self| -> Vec<(String, Vec<String>)> {
+            let exposed = |secrets: &[SecretString]| {
+                secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect()
+            };
+            credentials.iter().map(|(name, secrets)| (name.to_owned(), exposed(secrets))).collect()
+        };
+        values(self) == values(other)
     }
 
     /// Puts the fields of `newer` over these.

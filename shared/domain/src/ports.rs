@@ -116,12 +116,12 @@ pub trait Vault: Send + Sync {
         freshness: Freshness,
     ) -> impl Future<Output = PortResult<Credentials>> + Send;
 
-    /// The secrets that sign `tenant`'s outgoing webhooks, newest first. `version` says how
-    /// new they must be.
+    /// The secrets that sign `tenant`'s outgoing webhooks, newest first, as they were after
+    /// `changed_at`.
     fn signing_secrets(
         &self,
         tenant: &TenantId,
-        version: u32,
+        changed_at: Timestamp,
     ) -> impl Future<Output = PortResult<Vec<secrecy::SecretString>>> + Send;
 }
 
@@ -324,6 +324,11 @@ pub enum DeliveryClaim {
     /// Somebody else's lease runs.
     Held {
         /// When it ends.
+        until: Timestamp,
+    },
+    /// It waits for its next attempt: whoever comes before has no right to one.
+    Early {
+        /// When that is due.
         until: Timestamp,
     },
     /// It was told, or given up.

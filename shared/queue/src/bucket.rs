@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
@@ -37,6 +38,13 @@ impl Bucket {
         let config = aws_sdk_s3::config::Builder::from(aws)
             // A bucket's own host name does not resolve where the endpoint is set by hand.
             .force_path_style(aws.endpoint_url().is_some())
+            // A file of a message takes longer than a record.
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(Duration::from_secs(20))
+                    .operation_timeout(Duration::from_secs(40))
+                    .build(),
+            )
             .build();
         Self { client: Client::from_conf(config), name }
     }

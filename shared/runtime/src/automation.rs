@@ -11,6 +11,7 @@ use domain::ports::{
 };
 use domain::{DeliveryId, TenantId};
 use http::Request;
+use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
@@ -25,6 +26,8 @@ const LEASE: Duration = Duration::from_secs(45);
 /// The longest a record can be delayed in a queue; later retries are kept in the table.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
+/// How much too early a delayed record may come.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// What the consumer needs.
 #[derive(Debug)]
@@ -70,6 +73,7 @@ where
                 let wait = until.duration_since(now).unsigned_abs() + Duration::from_secs(1);
                 return Err(Failure::wait("another attempt is under way", wait));
             }
+            DeliveryClaim::Early { until } => return self.defer(tenant, id, now, until).await,
         };
         let (answer, status) = self.attempt(tenant, id, &push, &notice).await?;
         tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
@@ -87,6 +91,24 @@ where
     C: Clock,
     R: Dice,
 {
+    /// Gives a record back its time: a repetition has no attempt of its own, and the queue
+    /// counts in whole seconds.
+    async fn defer(
+        &self,
+        tenant: &TenantId,
+        id: DeliveryId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Failure> {
+        let wait = until.duration_since(now).unsigned_abs();
+        if wait <= SLACK {
+            return Err(Failure::wait("the next attempt is not yet due", wait));
+        }
+        // Whoever set the time may have died before it was in any schedule. Repetitions
+        // share one place there, so they do not become more.
+        Ok(self.store.schedule(tenant, id, until).await?)
+    }
+
     /// Makes one call; gives what the answer means, and its HTTP status.
     async fn attempt(
         &self,
@@ -95,7 +117,7 @@ where
         push: &Push,
         notice: &Notice,
     ) -> Result<(Answer, Option<u16>), Failure> {
-        let secrets = self.vault.signing_secrets(tenant, push.secret_version).await?;
+        let secrets = self.vault.signing_secrets(tenant, push.secret_at).await?;
         let body = serde_json::to_vec(notice)
             .map_err(|_| Failure::retry("the notice cannot be written as JSON"))?;
         let id = id.to_string();
@@ -103,7 +125,9 @@ where
         let signature = providers::standard_webhooks::sign(&secrets, &id, now, &body);
         let signature = signature
             .map_err(|_| Failure::retry("no usable signing secret; set the automation anew"))?;
-        let request = Request::post(&push.url)
+        // In the form that goes over the wire: a host may be written in any script.
+        let url = url::Url::parse(&push.url).map_or_else(|_| push.url.clone(), Into::into);
+        let request = Request::post(url)
             .header("content-type", "application/json")
             .header("webhook-id", &id)
             .header("webhook-timestamp", now.as_second())

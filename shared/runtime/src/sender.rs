@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::automation::{NoticeData, NoticeKind};
 use domain::fault::{Classify, Fault, backoff};
-use domain::integration::{DeliveryPolicy, Integration};
+use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
@@ -14,7 +14,7 @@ use domain::ports::{
 use domain::sender::{
     Accepted, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
@@ -113,6 +113,20 @@ impl Ending {
     }
 }
 
+/// A sender with what it was made from.
+struct Carrier {
+    sender: Box<dyn MessageSender>,
+    integration: Integration,
+    credentials: Credentials,
+}
+
+impl Carrier {
+    /// Whether a person may get a message twice.
+    fn again(&self) -> bool {
+        self.integration.settings.delivery() == DeliveryPolicy::AtLeastOnce
+    }
+}
+
 /// One claim, as long as it is ours.
 struct Held<'a> {
     message: &'a Message,
@@ -134,19 +148,19 @@ where
     async fn send(&self, task: &SendTask, delivery: Delivery<'_>) -> Result<(), Failure> {
         let message = &task.message;
         let sender = match self.directory.integration(message.integration).await? {
-            Some(integration) => self.sender(&integration).await?,
+            Some(integration) => self.sender(integration).await?,
             None => Err(Ending::failed(
                 "integration_missing",
                 "the integration was deleted before the message was sent; send it over another",
             )),
         };
         let (again, window) = match &sender {
-            Ok((sender, again)) => (*again, sender.idempotency_window()),
+            Ok(carrier) => (carrier.again(), carrier.sender.idempotency_window()),
             Err(_) => (false, None),
         };
-        if let Ok((sender, _)) = &sender {
+        if let Ok(carrier) = &sender {
             // Before the claim: a wait is no attempt and leaves no trace in the ledger.
-            for pace in sender.pace(&task.to) {
+            for pace in carrier.sender.pace(&task.to) {
                 let turn = self.store.take_turn(&message.tenant, &pace, self.clock.now()).await?;
                 if let Some(wait) = turn {
                     return Err(Failure::wait("the account's own pace", wait));
@@ -184,7 +198,7 @@ where
         };
         let held = Held { message, token: &token, attempt, claimed_at };
         let sender = match sender {
-            Ok((sender, _)) => sender,
+            Ok(carrier) => carrier,
             Err(ending) => return self.settle(&held, ending).await,
         };
         if claimed_at > task.expires_at {
@@ -194,7 +208,7 @@ where
             };
             return self.settle(&held, ending).await;
         }
-        match self.ask(sender.as_ref(), task).await {
+        match self.ask_with_fresh_credentials(sender, task).await {
             Ok(accepted) => {
                 self.settle(
                     &held,
@@ -225,18 +239,34 @@ where
         }
     }
 
-    /// The sender for an integration, and whether it may send twice; or how the message ends
-    /// without one.
-    async fn sender(
-        &self,
-        integration: &Integration,
-    ) -> PortResult<Result<(Box<dyn MessageSender>, bool), Ending>> {
-        let credentials = self.vault.credentials(integration, Freshness::Cached).await?;
-        let again = integration.settings.delivery() == DeliveryPolicy::AtLeastOnce;
-        Ok(match self.provider.sender(integration, &credentials) {
-            Ok(sender) => Ok((sender, again)),
+    /// The sender for an integration, or how the message ends without one.
+    async fn sender(&self, integration: Integration) -> PortResult<Result<Carrier, Ending>> {
+        let credentials = self.vault.credentials(&integration, Freshness::Cached).await?;
+        Ok(match self.provider.sender(&integration, &credentials) {
+            Ok(sender) => Ok(Carrier { sender, integration, credentials }),
             Err(error) => Err(Ending::of(Status::Failed, &error)),
         })
+    }
+
+    /// Asks the provider. If it does not know the credentials, they may have been changed a
+    /// moment ago: then once more with the new ones. A refusal sent nothing, so that is safe.
+    async fn ask_with_fresh_credentials(
+        &self,
+        carrier: Carrier,
+        task: &SendTask,
+    ) -> Result<Accepted, SendError> {
+        let asked = self.ask(carrier.sender.as_ref(), task).await;
+        let Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) = &asked else {
+            return asked;
+        };
+        let fresh = self.vault.credentials(&carrier.integration, Freshness::Fresh).await;
+        match fresh {
+            Ok(fresh) if !fresh.same_as(&carrier.credentials) => {
+                let sender = self.provider.sender(&carrier.integration, &fresh)?;
+                self.ask(sender.as_ref(), task).await
+            }
+            _ => asked,
+        }
     }
 
     /// Asks the provider; once more at another address if the counterpart moved there.
@@ -316,7 +346,7 @@ where
         let Some(integration) = self.directory.integration(task.integration).await? else {
             return Ok(());
         };
-        let Ok((sender, _)) = self.sender(&integration).await? else { return Ok(()) };
+        let Ok(Carrier { sender, .. }) = self.sender(integration).await? else { return Ok(()) };
         let Some(request) = sender.mark_read(&task.provider_message_id) else { return Ok(()) };
         let asked = async {
             let response = self.caller.call(request?).await?;

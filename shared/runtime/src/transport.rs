@@ -27,7 +27,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// that was taken: idle connections are dropped before the other side does.
 const IDLE: Duration = Duration::from_secs(15);
 /// The largest answer that is read, and so the largest file that is fetched: WhatsApp's
-/// documents may have 100 MB, but its other media 16 MB, and the function 512 MB.
+/// documents may have 100 MB, but its other media 16 MB, and the function has 512 MB.
 pub const LARGEST: usize = 64 * 1024 * 1024;
 
 /// The client for AWS and for providers.

@@ -21,6 +21,10 @@ const LIFETIME: Duration = Duration::from_mins(5);
 /// buy reads.
 const REFRESH: Duration = Duration::from_mins(1);
 
+/// For so long after a change a copy read since is still not trusted: the change is noted
+/// before it is made, and clocks differ.
+const SETTLING: Duration = Duration::from_secs(10);
+
 /// The names and values of one secret, by integration.
 type Fields = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
@@ -34,9 +38,9 @@ pub(crate) struct SecretsVault<C> {
 }
 
 struct Cached {
-    text: SecretString,
+    /// `None` if there is no such secret: that too is worth remembering.
+    text: Option<SecretString>,
     read_at: Timestamp,
-    version: u32,
 }
 
 impl std::fmt::Debug for Cached {
@@ -52,28 +56,29 @@ impl<C: Clock> SecretsVault<C> {
         Self { client: Client::new(aws), prefix, clock, cache: Mutex::default() }
     }
 
-    /// The text of a secret, no older than `lifetime`; `None` if there is none.
+    /// The text of a secret, no older than `lifetime` and read after `changed_at`; `None` if
+    /// there is none.
     async fn text(
         &self,
         name: &str,
         lifetime: Duration,
-        version: u32,
+        changed_at: Timestamp,
     ) -> PortResult<Option<SecretString>> {
         let now = self.clock.now();
         {
             let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(cached) = cache.get(name)
-                && cached.version >= version
+                && cached.read_at >= changed_at + SETTLING
                 && now.duration_since(cached.read_at).unsigned_abs() < lifetime
             {
-                return Ok(Some(cached.text.clone()));
+                return Ok(cached.text.clone());
             }
         }
-        let Some(text) = self.read(name).await? else { return Ok(None) };
-        let cached = Cached { text: text.clone(), read_at: now, version };
+        let text = self.read(name).await?;
+        let cached = Cached { text: text.clone(), read_at: now };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.insert(name.to_owned(), cached);
-        Ok(Some(text))
+        Ok(text)
     }
 
     async fn read(&self, name: &str) -> PortResult<Option<SecretString>> {
@@ -121,7 +126,7 @@ impl<C: Clock> Vault for SecretsVault<C> {
             Freshness::Cached => LIFETIME,
             Freshness::Fresh => REFRESH,
         };
-        let Some(text) = self.text(&name, lifetime, 0).await? else {
+        let Some(text) = self.text(&name, lifetime, integration.credentials_at).await? else {
             return Ok(Credentials::default());
         };
         let mut fields = fields(&text)?;
@@ -133,10 +138,12 @@ impl<C: Clock> Vault for SecretsVault<C> {
     async fn signing_secrets(
         &self,
         tenant: &TenantId,
-        version: u32,
+        changed_at: Timestamp,
     ) -> PortResult<Vec<SecretString>> {
         let name = self.of_automation(tenant);
-        let Some(text) = self.text(&name, LIFETIME, version).await? else { return Ok(Vec::new()) };
+        let Some(text) = self.text(&name, LIFETIME, changed_at).await? else {
+            return Ok(Vec::new());
+        };
         let secrets: Vec<String> =
             serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())?;
         Ok(secrets.into_iter().map(SecretString::from).collect())

@@ -466,6 +466,7 @@ mod tests {
             account: Some(example::BOT_ID.into()),
             settings: Settings::Telegram(settings),
             hints: std::collections::BTreeMap::default(),
+            credentials_at: jiff::Timestamp::UNIX_EPOCH,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -512,6 +512,7 @@ mod tests {
             account: settings.phone_number_id.clone(),
             settings: Settings::Whatsapp(settings),
             hints: std::collections::BTreeMap::default(),
+            credentials_at: jiff::Timestamp::UNIX_EPOCH,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -319,6 +319,7 @@ where
             tenant,
             settings,
             created_at: now,
+            credentials_at: now,
         };
         // The secrets first: an integration that can be found can be used.
         self.vault.store(&integration, Some(&credentials)).await?;
@@ -345,6 +346,11 @@ where
             account: account(&before.tenant, &settings, &credentials)?,
             hints: credentials.hints(),
             settings,
+            credentials_at: if credentials.same_as(&old) {
+                before.credentials_at
+            } else {
+                self.clock.now()
+            },
             ..before.clone()
         };
         let (paths, old_paths) = (path_secrets(&credentials), path_secrets(&old));

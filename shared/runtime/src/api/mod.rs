@@ -333,6 +333,9 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
 }
 
 fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
+    let retry = reply.as_ref().is_err_and(|problem| {
+        problem.status == StatusCode::SERVICE_UNAVAILABLE || problem.code == "media_pending"
+    });
     let (status, body, kind, location) = match reply {
         Ok(reply) => (reply.status, reply.body, "application/json", reply.location),
         Err(problem) => (problem.status, problem.body(), "application/problem+json", None),
@@ -344,7 +347,7 @@ fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
     if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
     }
-    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
+    if retry {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response

@@ -367,18 +367,14 @@ where
             return ApiReply::json(StatusCode::OK, &AutomationView::from(Automation::None));
         };
         check_url("url", &url)?;
-        let secret_version = match self.store.automation(&tenant).await? {
-            Automation::Push(push) => push.secret_version + 1,
-            // Time only grows, so a version from an earlier life is never met again.
-            Automation::None => u32::try_from(self.clock.now().as_second()).unwrap_or(1),
-        };
         let random: Vec<u8> =
             [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
         let secret =
             providers::standard_webhooks::secret(&random).map_err(|_| Problem::internal())?;
         // The secret first: a notice must never be signed by one the table does not name yet.
         self.safe.add_signing_secret(&tenant, secret.clone()).await?;
-        let push = Push { url, allow_private_network, secret_version, disabled_at: None };
+        let push =
+            Push { url, allow_private_network, secret_at: self.clock.now(), disabled_at: None };
         let automation = Automation::Push(push);
         self.store.set_automation(&tenant, &automation).await?;
         let view = AutomationView {

@@ -1,0 +1,134 @@
+//! A bucket in memory.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::ports::{Archive, ClaimCheck, MediaShelf, PortError, PortResult};
+use domain::{Fault, MessageId, Provider, TenantId};
+use jiff::Timestamp;
+
+use crate::{Faults, lock};
+
+/// What a pointer begins with, as in the real bucket.
+const POINTER: &str = r#"{"claim_check":"#;
+
+/// A bucket. Copies are one.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBucket {
+    objects: Arc<Mutex<BTreeMap<String, Object>>>,
+    faults: Faults,
+}
+
+#[derive(Clone, Debug)]
+struct Object {
+    mime_type: Option<String>,
+    bytes: Bytes,
+}
+
+impl MemoryBucket {
+    /// The same bucket with trouble from `faults`.
+    #[must_use]
+    pub fn with_faults(self, faults: &Faults) -> Self {
+        Self { faults: faults.clone(), ..self }
+    }
+
+    /// Its trouble.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// The names of its objects, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.objects).keys().cloned().collect()
+    }
+
+    /// An object's bytes.
+    #[must_use]
+    pub fn object(&self, name: &str) -> Option<Bytes> {
+        lock(&self.objects).get(name).map(|object| object.bytes.clone())
+    }
+
+    /// An object's MIME type.
+    #[must_use]
+    pub fn mime_type(&self, name: &str) -> Option<String> {
+        lock(&self.objects).get(name)?.mime_type.clone()
+    }
+
+    /// Every archived line, in the order of the objects' names.
+    #[must_use]
+    pub fn archived(&self) -> Vec<String> {
+        let objects = lock(&self.objects);
+        let archive = objects.iter().filter(|(name, _)| name.starts_with("archive/"));
+        let lines = archive.flat_map(|(_, object)| {
+            let text = String::from_utf8_lossy(&object.bytes).into_owned();
+            text.lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+        });
+        lines.collect()
+    }
+
+    /// Stores a body that is too large for a queue, and gives the pointer to it.
+    #[must_use]
+    pub fn check_in(&self, body: &str) -> String {
+        let name = format!("bodies/{}", lock(&self.objects).len());
+        self.insert(&name, "application/json", Bytes::copy_from_slice(body.as_bytes()));
+        format!("{POINTER}\"{name}\"}}")
+    }
+
+    fn insert(&self, name: &str, mime_type: &str, bytes: Bytes) {
+        let object = Object { mime_type: Some(mime_type.to_owned()), bytes };
+        lock(&self.objects).insert(name.to_owned(), object);
+    }
+}
+
+impl Archive for MemoryBucket {
+    async fn keep(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        at: Timestamp,
+        lines: &[&str],
+    ) -> PortResult<()> {
+        let text = lines.join("\n");
+        // The same lines have the same place.
+        let place = MessageId::derived(lines);
+        let name = format!("archive/{tenant}/{provider}/{:016}-{place}", at.as_microsecond());
+        self.faults
+            .pass("archive events", || self.insert(&name, "application/x-ndjson", text.into()))
+            .await
+    }
+}
+
+impl ClaimCheck for MemoryBucket {
+    async fn redeem<'a>(&self, body: &'a str) -> PortResult<Cow<'a, str>> {
+        let Some(rest) = body.strip_prefix(POINTER) else { return Ok(Cow::Borrowed(body)) };
+        let operation = "fetch a large body";
+        let name = rest.trim_end_matches('}').trim_matches('"');
+        let found = self.faults.pass(operation, || self.object(name)).await?;
+        let text = found.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        text.map(Cow::Owned).ok_or_else(|| {
+            let reason = "there is no such object".to_owned();
+            PortError { operation, reason, fault: Fault::Retryable }
+        })
+    }
+}
+
+impl MediaShelf for MemoryBucket {
+    fn key(&self, tenant: &TenantId, message: MessageId) -> String {
+        format!("media/{tenant}/{message}")
+    }
+
+    async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
+        let mime_type = mime_type.unwrap_or("application/octet-stream");
+        self.faults.pass("store a file", || self.insert(key, mime_type, bytes)).await
+    }
+
+    async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
+        let link = || format!("https://bucket.test/{key}?expires={}", lifetime.as_secs());
+        self.faults.pass("link to a file", link).await
+    }
+}

@@ -1,0 +1,45 @@
+//! A clock that a test owns.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::ports::Clock;
+use jiff::Timestamp;
+
+use crate::lock;
+
+/// A clock that stands still until it is moved. Copies show the same time.
+#[derive(Clone, Debug)]
+pub struct TestClock(Arc<Mutex<Timestamp>>);
+
+impl TestClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    /// Moves it to `now`, forwards or back.
+    pub fn set(&self, now: Timestamp) {
+        *lock(&self.0) = now;
+    }
+
+    /// Moves it forwards.
+    pub fn advance(&self, by: Duration) {
+        let mut now = lock(&self.0);
+        *now += by;
+    }
+}
+
+impl Default for TestClock {
+    /// The time of the providers' examples: 2026-11-20 12:00:00 UTC.
+    fn default() -> Self {
+        Self::at(Timestamp::from_second(1_795_176_000).unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *lock(&self.0)
+    }
+}

@@ -1,0 +1,207 @@
+//! A queue in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::ports::{Clock, PortResult, Postpone, Publisher, Record};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::{Faults, TestClock, lock};
+
+/// How long a FIFO queue knows a record's id.
+const DEDUPLICATION: Duration = Duration::from_mins(5);
+/// How long a received record is hidden.
+const VISIBILITY: Duration = Duration::from_mins(2);
+
+/// A queue with the rules of SQS: order and exclusion in a group, de-duplication for five
+/// minutes, delays, visibility. Copies are one.
+#[derive(Clone, Debug)]
+pub struct MemoryQueue {
+    state: Arc<Mutex<State>>,
+    clock: TestClock,
+    faults: Faults,
+    fifo: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: Vec<Entry>,
+    seen: HashMap<String, Timestamp>,
+    numbers: u64,
+    postponed: Vec<(String, Duration)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    record: Record,
+    visible_at: Timestamp,
+    receives: u32,
+    receipt: String,
+}
+
+/// A record as a consumer receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The same at each receive.
+    pub message_id: String,
+    /// Of this receive.
+    pub receipt: String,
+    /// Its body.
+    pub body: String,
+    /// Its group.
+    pub group: String,
+    /// How often it was received, this time included.
+    pub receives: u32,
+    /// Its place; in FIFO queues only.
+    pub sequence: Option<String>,
+}
+
+impl MemoryQueue {
+    /// A queue without order.
+    #[must_use]
+    pub fn standard(clock: &TestClock) -> Self {
+        let clock = clock.clone();
+        Self { state: Arc::default(), clock, faults: Faults::default(), fifo: false }
+    }
+
+    /// A queue with order in each group.
+    #[must_use]
+    pub fn fifo(clock: &TestClock) -> Self {
+        Self { fifo: true, ..Self::standard(clock) }
+    }
+
+    /// The same queue with trouble from `faults`.
+    #[must_use]
+    pub fn with_faults(self, faults: &Faults) -> Self {
+        Self { faults: faults.clone(), ..self }
+    }
+
+    /// Its trouble.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Every record in it, hidden ones too, oldest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        lock(&self.state).entries.iter().map(|entry| entry.record.clone()).collect()
+    }
+
+    /// The bodies of [`Self::records`] that can be read as `T`.
+    #[must_use]
+    pub fn bodies<T: DeserializeOwned>(&self) -> Vec<T> {
+        let records = self.records();
+        records.iter().filter_map(|record| serde_json::from_str(&record.body).ok()).collect()
+    }
+
+    /// How many records are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.state).entries.len()
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes out every record.
+    #[must_use]
+    pub fn drain(&self) -> Vec<Record> {
+        lock(&self.state).entries.drain(..).map(|entry| entry.record).collect()
+    }
+
+    /// Receives up to `most` records, and hides them.
+    #[must_use]
+    pub fn receive(&self, most: usize) -> Vec<Received> {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let mut blocked = HashSet::new();
+        let mut received = Vec::new();
+        for entry in &mut state.entries {
+            let group = entry.record.group.clone();
+            if received.len() >= most || (self.fifo && blocked.contains(&group)) {
+                continue;
+            }
+            if entry.visible_at > now {
+                blocked.insert(group);
+                continue;
+            }
+            entry.receives += 1;
+            entry.visible_at = now + VISIBILITY;
+            entry.receipt = format!("receipt-{}-{}", entry.number, entry.receives);
+            received.push(Received {
+                message_id: format!("record-{}", entry.number),
+                receipt: entry.receipt.clone(),
+                body: entry.record.body.clone(),
+                group,
+                receives: entry.receives,
+                sequence: self.fifo.then(|| format!("{:020}", entry.number)),
+            });
+        }
+        received
+    }
+
+    /// Takes a record out that is done.
+    pub fn delete(&self, message_id: &str) {
+        let is = |entry: &Entry| format!("record-{}", entry.number) == message_id;
+        lock(&self.state).entries.retain(|entry| !is(entry));
+    }
+
+    /// Every receipt that was postponed, and for how long.
+    #[must_use]
+    pub fn postponed(&self) -> Vec<(String, Duration)> {
+        lock(&self.state).postponed.clone()
+    }
+}
+
+impl Publisher for MemoryQueue {
+    async fn publish(&self, records: Vec<Record>) -> PortResult<()> {
+        let now = self.clock.now();
+        self.faults
+            .pass("publish", || {
+                let mut state = lock(&self.state);
+                for record in records {
+                    if self.fifo {
+                        let seen = state.seen.get(&record.deduplication_id);
+                        let age = |at: &Timestamp| now.duration_since(*at).unsigned_abs();
+                        if seen.is_some_and(|at| age(at) < DEDUPLICATION) {
+                            continue;
+                        }
+                        state.seen.insert(record.deduplication_id.clone(), now);
+                    }
+                    let delay = record.delay.filter(|_| !self.fifo).unwrap_or_default();
+                    state.numbers += 1;
+                    let number = state.numbers;
+                    // Whole seconds, as the queue counts.
+                    let visible_at = now + Duration::from_secs(delay.as_secs().min(900));
+                    let (receives, receipt) = (0, String::new());
+                    state.entries.push(Entry { number, record, visible_at, receives, receipt });
+                }
+            })
+            .await
+    }
+}
+
+impl Postpone for MemoryQueue {
+    async fn postpone(&self, records: &[(String, Duration)]) -> PortResult<()> {
+        let now = self.clock.now();
+        self.faults
+            .pass("postpone", || {
+                let mut state = lock(&self.state);
+                for (receipt, wait) in records {
+                    for entry in state.entries.iter_mut().filter(|entry| entry.receipt == *receipt)
+                    {
+                        entry.visible_at = now + *wait;
+                    }
+                    state.postponed.push((receipt.clone(), *wait));
+                }
+            })
+            .await
+    }
+}

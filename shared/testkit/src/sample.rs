@@ -1,0 +1,239 @@
+//! Tenants, integrations, messages and events to test with.
+
+use std::collections::BTreeMap;
+
+use domain::automation::{Automation, Push};
+use domain::content::{Content, Media};
+use domain::conversation::{Contact, Conversation, Parties};
+use domain::event::{EventKind, InboundEvent, InboundMessage, Receipt};
+use domain::integration::{
+    DeliveryPolicy, Integration, Settings, TelegramSettings, WhatsappSettings,
+};
+use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
+use domain::message::{Direction, Message, Status, Step};
+use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
+use jiff::Timestamp;
+
+/// The person at the other end.
+pub const PERSON: &str = "4915550009999";
+
+/// A tenant's id; a name that cannot be one stands for the operator.
+#[must_use]
+pub fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap_or_else(|_| TenantId::platform())
+}
+
+/// A WhatsApp integration of `tenant` for the number `account`.
+#[must_use]
+pub fn whatsapp(tenant: &TenantId, account: Option<&str>) -> Integration {
+    let settings = WhatsappSettings {
+        phone_number_id: account.map(ToOwned::to_owned),
+        graph_version: "v26.0".to_owned(),
+        base_url: "https://graph.test".to_owned(),
+        delivery: DeliveryPolicy::AtMostOnce,
+        messages_per_second: 80,
+    };
+    integration(tenant, Provider::Whatsapp, Settings::Whatsapp(settings), account)
+}
+
+/// A Telegram integration of `tenant` for the bot `account`.
+#[must_use]
+pub fn telegram(tenant: &TenantId, account: Option<&str>) -> Integration {
+    let settings = TelegramSettings {
+        base_url: "https://telegram.test".to_owned(),
+        delivery: DeliveryPolicy::AtMostOnce,
+        messages_per_second: 30,
+    };
+    integration(tenant, Provider::Telegram, Settings::Telegram(settings), account)
+}
+
+fn integration(
+    tenant: &TenantId,
+    provider: Provider,
+    settings: Settings,
+    account: Option<&str>,
+) -> Integration {
+    let name = account.unwrap_or_default();
+    Integration {
+        id: IntegrationId::derived(&[tenant.as_str(), provider.as_str(), name]),
+        tenant: tenant.clone(),
+        provider,
+        settings,
+        account: account.map(ToOwned::to_owned),
+        hints: BTreeMap::new(),
+        credentials_at: jiff::Timestamp::UNIX_EPOCH,
+        created_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// The same integration, which sends again what may have been sent.
+#[must_use]
+pub fn at_least_once(mut integration: Integration) -> Integration {
+    match &mut integration.settings {
+        Settings::Whatsapp(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
+        Settings::Telegram(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
+    }
+    integration
+}
+
+/// An automation that is told by webhook.
+#[must_use]
+pub fn push() -> Automation {
+    Automation::Push(Push {
+        url: "https://automation.test/hook".to_owned(),
+        allow_private_network: false,
+        secret_at: Timestamp::UNIX_EPOCH,
+        disabled_at: None,
+    })
+}
+
+/// The talk between the holder of `integration` and `person`, just begun by a message.
+#[must_use]
+pub fn conversation(integration: &Integration, person: &str, at: Timestamp) -> Conversation {
+    let account = integration.account.clone().unwrap_or_default();
+    let parties = parties(integration, &account, person);
+    Conversation {
+        id: parties.conversation(),
+        tenant: integration.tenant.clone(),
+        channel: integration.provider.channel(),
+        provider: integration.provider,
+        integration: integration.id,
+        contact: Contact { id: parties.contact(), address: person.to_owned(), name: None },
+        created_at: at,
+        last_activity_at: at,
+        last_inbound_at: Some(at),
+        last_inbound_message: Some("wamid.first".to_owned()),
+        account: account.clone(),
+    }
+}
+
+fn parties<'a>(integration: &'a Integration, account: &'a str, person: &'a str) -> Parties<'a> {
+    let (tenant, channel) = (&integration.tenant, integration.provider.channel());
+    Parties { tenant, channel, account, counterpart: person }
+}
+
+/// The id of that talk.
+#[must_use]
+pub fn conversation_id(integration: &Integration, person: &str) -> ConversationId {
+    let account = integration.account.clone().unwrap_or_default();
+    parties(integration, &account, person).conversation()
+}
+
+/// A text that was accepted from the tenant at `at`, and not yet tried.
+#[must_use]
+pub fn outbound(integration: &Integration, name: &str, at: Timestamp) -> Message {
+    Message {
+        id: MessageId::derived_at(at, &[integration.tenant.as_str(), name]),
+        tenant: integration.tenant.clone(),
+        conversation: conversation_id(integration, PERSON),
+        channel: integration.provider.channel(),
+        provider: integration.provider,
+        integration: integration.id,
+        direction: Direction::Outbound,
+        content: Content::Text { text: name.to_owned() },
+        status: Status::Queued,
+        provider_message_id: None,
+        reply_to: None,
+        created_at: at,
+        occurred_at: None,
+        history: vec![Step::plain(Status::Queued, at)],
+    }
+}
+
+/// The task to send `message` within a day.
+#[must_use]
+pub fn task(message: &Message) -> SendTask {
+    SendTask {
+        message: message.clone(),
+        to: PERSON.to_owned(),
+        reply_to: None,
+        expires_at: message.created_at + std::time::Duration::from_hours(24),
+    }
+}
+
+/// The record's body that asks for `message` to be sent.
+#[must_use]
+pub fn job(message: &Message) -> OutboundJob {
+    OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task(message))) }
+}
+
+/// A receipt of `status` for the message the provider calls `theirs`.
+#[must_use]
+pub fn receipt(status: Status, theirs: &str) -> Receipt {
+    Receipt {
+        provider_message_id: theirs.to_owned(),
+        reference: None,
+        status,
+        code: None,
+        detail: None,
+    }
+}
+
+/// A text from `person`, taken in at `at`.
+#[must_use]
+pub fn text_event(
+    integration: &Integration,
+    person: &str,
+    id: &str,
+    at: Timestamp,
+) -> InboundEvent {
+    message_event(integration, person, id, at, Content::Text { text: format!("text of {id}") })
+}
+
+/// A picture from `person`, taken in at `at`.
+#[must_use]
+pub fn image_event(
+    integration: &Integration,
+    person: &str,
+    id: &str,
+    at: Timestamp,
+) -> InboundEvent {
+    let media = Media {
+        provider_media_id: Some(format!("media-of-{id}")),
+        mime_type: Some("image/jpeg".to_owned()),
+        ..Media::default()
+    };
+    message_event(integration, person, id, at, Content::Image { media })
+}
+
+/// A message from `person`, taken in at `at`.
+#[must_use]
+pub fn message_event(
+    integration: &Integration,
+    person: &str,
+    id: &str,
+    at: Timestamp,
+    content: Content,
+) -> InboundEvent {
+    let message = InboundMessage {
+        provider_message_id: id.to_owned(),
+        from: person.to_owned(),
+        name: Some("Zoë Müller".to_owned()),
+        content,
+        reply_to: None,
+    };
+    event(integration, id, at, EventKind::Message(message))
+}
+
+/// A receipt, taken in at `at`.
+#[must_use]
+pub fn receipt_event(integration: &Integration, receipt: Receipt, at: Timestamp) -> InboundEvent {
+    let id = format!("{}:{}", receipt.provider_message_id, receipt.status.as_str());
+    event(integration, &id, at, EventKind::Receipt(receipt))
+}
+
+fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) -> InboundEvent {
+    let raw = serde_json::value::to_raw_value(&serde_json::json!({ "id": id })).unwrap_or_default();
+    InboundEvent {
+        v: InboundEvent::VERSION,
+        tenant: integration.tenant.clone(),
+        integration: integration.id,
+        provider: integration.provider,
+        account: integration.account.clone().unwrap_or_default(),
+        id: id.to_owned(),
+        occurred_at: at,
+        received_at: at,
+        kind,
+        raw,
+    }
+}

@@ -1,0 +1,170 @@
+//! A vault in memory, with the cache of the real one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use domain::integration::{Credentials, Integration};
+use domain::ports::{Clock, Freshness, PortResult, Safe, Vault};
+use domain::{IntegrationId, TenantId};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::{Faults, TestClock, lock};
+
+/// How long a secret is used before it is read again.
+const LIFETIME: Duration = Duration::from_mins(5);
+/// How often a secret may be read again on demand.
+const REFRESH: Duration = Duration::from_mins(1);
+
+/// Credentials and signing secrets. Copies are one, with one cache.
+#[derive(Clone, Debug)]
+pub struct MemoryVault {
+    state: Arc<Mutex<State>>,
+    clock: TestClock,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    credentials: BTreeMap<IntegrationId, Credentials>,
+    signing: BTreeMap<TenantId, Vec<SecretString>>,
+    cached: HashMap<IntegrationId, (Timestamp, Credentials)>,
+    cached_signing: HashMap<TenantId, (Timestamp, Vec<SecretString>)>,
+    reads: u64,
+}
+
+impl MemoryVault {
+    /// An empty vault.
+    #[must_use]
+    pub fn new(clock: &TestClock) -> Self {
+        Self { state: Arc::default(), clock: clock.clone(), faults: Faults::default() }
+    }
+
+    /// The same vault with trouble from `faults`.
+    #[must_use]
+    pub fn with_faults(self, faults: &Faults) -> Self {
+        Self { faults: faults.clone(), ..self }
+    }
+
+    /// Its trouble.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Stores credentials from outside this process: what is cached stays.
+    pub fn rotate(&self, integration: IntegrationId, credentials: Credentials) {
+        lock(&self.state).credentials.insert(integration, credentials);
+    }
+
+    /// The same, for use while the vault is set up.
+    #[must_use]
+    pub fn with(self, integration: &Integration, credentials: Credentials) -> Self {
+        self.rotate(integration.id, credentials);
+        self
+    }
+
+    /// Stores signing secrets from outside this process.
+    pub fn sign_with(&self, tenant: &TenantId, secrets: Vec<SecretString>) {
+        lock(&self.state).signing.insert(tenant.clone(), secrets);
+    }
+
+    /// How often a secret was read past the cache.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        lock(&self.state).reads
+    }
+
+    /// What is stored for an integration.
+    #[must_use]
+    pub fn stored(&self, integration: IntegrationId) -> Option<Credentials> {
+        lock(&self.state).credentials.get(&integration).cloned()
+    }
+}
+
+impl Vault for MemoryVault {
+    async fn credentials(
+        &self,
+        integration: &Integration,
+        freshness: Freshness,
+    ) -> PortResult<Credentials> {
+        let now = self.clock.now();
+        let lifetime = match freshness {
+            Freshness::Cached => LIFETIME,
+            Freshness::Fresh => REFRESH,
+        };
+        if let Some((read_at, cached)) = lock(&self.state).cached.get(&integration.id)
+            && now.duration_since(*read_at).unsigned_abs() < lifetime
+        {
+            return Ok(cached.clone());
+        }
+        self.faults
+            .pass("read a secret", || {
+                let mut state = lock(&self.state);
+                state.reads += 1;
+                let found = state.credentials.get(&integration.id).cloned().unwrap_or_default();
+                state.cached.insert(integration.id, (now, found.clone()));
+                found
+            })
+            .await
+    }
+
+    async fn signing_secrets(
+        &self,
+        tenant: &TenantId,
+        changed_at: Timestamp,
+    ) -> PortResult<Vec<SecretString>> {
+        let now = self.clock.now();
+        if let Some((read_at, cached)) = lock(&self.state).cached_signing.get(tenant)
+            && *read_at > changed_at
+            && now.duration_since(*read_at).unsigned_abs() < LIFETIME
+        {
+            return Ok(cached.clone());
+        }
+        self.faults
+            .pass("read a secret", || {
+                let mut state = lock(&self.state);
+                state.reads += 1;
+                let found = state.signing.get(tenant).cloned().unwrap_or_default();
+                state.cached_signing.insert(tenant.clone(), (now, found.clone()));
+                found
+            })
+            .await
+    }
+}
+
+impl Safe for MemoryVault {
+    async fn store(
+        &self,
+        integration: &Integration,
+        credentials: Option<&Credentials>,
+    ) -> PortResult<()> {
+        self.faults
+            .pass("write a secret", || {
+                let mut state = lock(&self.state);
+                state.cached.remove(&integration.id);
+                match credentials {
+                    Some(credentials) => {
+                        state.credentials.insert(integration.id, credentials.clone());
+                    }
+                    None => {
+                        state.credentials.remove(&integration.id);
+                    }
+                }
+            })
+            .await
+    }
+
+    async fn add_signing_secret(&self, tenant: &TenantId, secret: SecretString) -> PortResult<()> {
+        self.faults
+            .pass("write a secret", || {
+                let mut state = lock(&self.state);
+                state.cached_signing.remove(tenant);
+                let secrets = state.signing.entry(tenant.clone()).or_default();
+                secrets.insert(0, secret);
+                secrets.truncate(2);
+            })
+            .await
+    }
+}
