@@ -1019,7 +1019,8 @@ fn accepted_answer(send: &Send, wamid: &str, fault: Option<&Fault>) -> (Answer, 
         Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
         Kind::Status => {
             let status = fault.status.unwrap_or(500);
-            let error = GraphError::numbered(131_000, None).with_status(status);
+            // Not 131000: that one says that the message failed to send.
+            let error = GraphError::numbered(1, None).with_status(status);
             (error.answer("Afault"), format!("status_{status}"))
         }
         Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),

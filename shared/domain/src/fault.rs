@@ -58,6 +58,22 @@ pub fn backoff(attempt: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(jitter.clamp(0.0, 1.0)).max(Duration::from_secs(1))
 }
 
+/// How long to hide a record that failed for the `receives`-th time: 5 s, 30 s, 2 min, 10 min,
+/// the latter half of each at random.
+///
+/// Five receives span a quarter of an hour at most and six minutes at least, so that an
+/// outage of a few minutes makes no dead letters.
+#[must_use]
+pub fn redelivery(receives: u32, jitter: f64) -> Duration {
+    let ceiling = match receives {
+        0 | 1 => Duration::from_secs(5),
+        2 => Duration::from_secs(30),
+        3 => Duration::from_mins(2),
+        _ => Duration::from_mins(10),
+    };
+    ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +88,13 @@ mod tests {
             Fault::from_status(StatusCode::TOO_MANY_REQUESTS, Some(retry_after)),
             Fault::RateLimited { retry_after }
         );
+    }
+
+    #[test]
+    fn five_receives_outlast_an_outage_of_a_few_minutes() {
+        let span = |jitter| (1..5).map(|receives| redelivery(receives, jitter)).sum::<Duration>();
+        assert!(span(0.0) > Duration::from_mins(6));
+        assert!(span(1.0) < Duration::from_mins(15));
     }
 
     #[test]

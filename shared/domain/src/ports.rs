@@ -241,7 +241,7 @@ pub trait Receipts: Send + Sync {
 }
 
 /// The right to send a message, or why there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
     /// It is ours until the lease ends; this is attempt number `attempt`.
     Granted {
@@ -260,8 +260,8 @@ pub enum Claim {
         /// Its token, to settle it with.
         token: String,
     },
-    /// Its fate is written down.
-    Settled,
+    /// Its fate is written down; this is how it stands.
+    Settled(Box<Message>),
 }
 
 /// The record of outbound messages, as a sender sees it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use domain::fault::{Classify, Fault, backoff};
+use domain::fault::{Classify, Fault, redelivery};
 use domain::ports::{ClaimCheck, Clock, Dice, PortError, Postpone, Publisher, Record};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
@@ -245,7 +245,7 @@ fn wait<Q, D, B, C, R: Dice>(
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
             let last = receives >= MAX_RECEIVES && !desk.counts_attempts;
-            let wait = failure.wait.unwrap_or_else(|| backoff(receives, desk.dice.fraction()));
+            let wait = failure.wait.unwrap_or_else(|| redelivery(receives, desk.dice.fraction()));
             (!last).then_some(wait)
         }
     }

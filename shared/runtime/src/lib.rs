@@ -32,6 +32,7 @@ pub mod media;
 pub mod receipts;
 pub mod schedule;
 pub mod sender;
+pub mod testing;
 pub mod webhook;
 
 use std::time::Duration;

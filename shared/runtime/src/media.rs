@@ -15,6 +15,10 @@ use crate::transport::Transport;
 use crate::vault::SecretsVault;
 use crate::{Error, SystemClock, env};
 
+/// How often a provider may ask for a wait. One less than the queue's own limit, so that the
+/// message is told and not the dead-letter queue.
+const MAX_WAITS: u32 = 9;
+
 /// What the consumer needs.
 #[derive(Debug)]
 pub struct Fetcher<S, D, V, B, T> {
@@ -55,7 +59,13 @@ where
                     let reason = error.to_string();
                     tracing::warn!(tenant = %job.tenant, message = %job.message, %reason, "file not fetched");
                     // Nothing is sent here, so an unknown outcome is simply another try.
-                    if fault != Fault::Permanent && !delivery.is_last() {
+                    let last = match fault {
+                        Fault::Permanent => true,
+                        // A wait is no failure; the queue's own limit ends it.
+                        Fault::RateLimited { .. } => delivery.receives >= MAX_WAITS,
+                        Fault::Retryable | Fault::Unknown => delivery.is_last(),
+                    };
+                    if !last {
                         return Err(Failure { fault, reason, wait: None });
                     }
                     MediaState::Failed { code: error.code().to_owned() }

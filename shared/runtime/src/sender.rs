@@ -159,8 +159,9 @@ where
             Err(_) => (false, None),
         };
         if let Ok(carrier) = &sender {
-            // Before the claim: a wait is no attempt and leaves no trace in the ledger.
-            for pace in carrier.sender.pace(&task.to) {
+            // Before the claim: a wait is no attempt and leaves no trace in the ledger. The
+            // narrowest first: a chat that must wait takes no turn of its bot's.
+            for pace in carrier.sender.pace(&task.to).into_iter().rev() {
                 let turn = self.store.take_turn(&message.tenant, &pace, self.clock.now()).await?;
                 if let Some(wait) = turn {
                     return Err(Failure::wait("the account's own pace", wait));
@@ -174,7 +175,8 @@ where
         let claim = self.store.claim(task, &token, claimed_at, LEASE, retake).await?;
         let attempt = match claim {
             Claim::Granted { attempt } => attempt,
-            Claim::Settled => return Ok(()),
+            // Whoever settled it may have died before it told; twice is known by its id.
+            Claim::Settled(message) => return self.tell(*message).await,
             Claim::Held { until } => {
                 let wait = until.duration_since(claimed_at).unsigned_abs() + Duration::from_secs(1);
                 return Err(Failure::wait("another sender holds the message", wait));
@@ -259,7 +261,10 @@ where
         let Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) = &asked else {
             return asked;
         };
-        let fresh = self.vault.credentials(&carrier.integration, Freshness::Fresh).await;
+        // As if changed just now: the directory's word on that may be minutes old.
+        let changed =
+            Integration { credentials_at: self.clock.now(), ..carrier.integration.clone() };
+        let fresh = self.vault.credentials(&changed, Freshness::Fresh).await;
         match fresh {
             Ok(fresh) if !fresh.same_as(&carrier.credentials) => {
                 let sender = self.provider.sender(&carrier.integration, &fresh)?;
@@ -330,10 +335,20 @@ where
             provider,
             1,
         );
-        // That it left is no news; that it did not is.
-        let Some(message) = settled.filter(|_| ending.status != Status::Accepted) else {
+        match settled {
+            Some(message) => self.tell(message).await,
+            // It was settled already, perhaps by this very call, whose answer was lost: the
+            // next receive finds how it stands, and tells.
+            None => Err(Failure::wait("it was settled already", Duration::from_secs(1))),
+        }
+    }
+
+    /// Tells the tenant's automation of a message that did not leave. That one left is no
+    /// news, and how far it came is told by its receipts.
+    async fn tell(&self, message: Message) -> Result<(), Failure> {
+        if !matches!(message.status, Status::Unknown | Status::Expired | Status::Failed) {
             return Ok(());
-        };
+        }
         let automation = self.store.automation(&message.tenant).await?;
         let tenant = message.tenant.clone();
         let data = NoticeData { tenant, message, conversation: None };

@@ -25,7 +25,8 @@ impl Deliveries for DynamoStore {
         lease: Duration,
     ) -> PortResult<DeliveryClaim> {
         let operation = "claim a notice";
-        let open = "#state = :pending OR (#state = :sending AND lease_until < :now)";
+        let open = "(#state = :pending AND next_at <= :now) OR \
+             (#state = :sending AND lease_until < :now)";
         let mut update = self
             .update(&keys::delivery(tenant, id))
             .expression_attribute_names("#state", "state")
@@ -66,6 +67,9 @@ impl Deliveries for DynamoStore {
         match refused(&error) {
             Some(item) if text(item, "state") == Some("sending") => {
                 Ok(DeliveryClaim::Held { until: time(item, "lease_until").unwrap_or(now) })
+            }
+            Some(item) if text(item, "state") == Some("pending") => {
+                Ok(DeliveryClaim::Early { until: time(item, "next_at").unwrap_or(now) })
             }
             Some(_) => Ok(DeliveryClaim::Settled),
             None => Err(failed(operation, &error)),

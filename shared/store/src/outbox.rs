@@ -91,7 +91,7 @@ impl Outbox for DynamoStore {
                     Claim::Interrupted { attempt, token: holder.to_owned() }
                 })
             }
-            Some(_) => Ok(Claim::Settled),
+            Some(item) => Ok(Claim::Settled(Box::new(read_message(operation, item)?))),
             None => Err(failed(operation, &error)),
         }
     }
@@ -137,22 +137,16 @@ impl Outbox for DynamoStore {
         provider_message_id: Option<&str>,
     ) -> PortResult<Option<Message>> {
         let operation = "settle a message";
-        let settled = self.settle_item(operation, message, token, walked, provider_message_id);
-        let Some(theirs) = provider_message_id else { return settled.await };
-        // Two items that need no order: a receipt that finds neither comes again.
-        let now = walked.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
-        let key = keys::reference(&message.tenant, message.provider, theirs);
-        let reference = item(
-            &key,
-            [("message", s(message.id.to_string())), ("ttl", ttl(now, keys::KEEP_REFERENCES))],
-        );
-        let reference = async {
-            let put = self.put(reference).send().await;
-            put.map_err(|error| failed(operation, &error))
-        };
-        let (settled, referred) = futures::join!(settled, reference);
-        referred?;
-        settled
+        if let Some(theirs) = provider_message_id {
+            // The reference first: once the message is settled nobody comes back to write it.
+            let now = walked.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
+            let reference = item(
+                &keys::reference(&message.tenant, message.provider, theirs),
+                [("message", s(message.id.to_string())), ("ttl", ttl(now, keys::KEEP_REFERENCES))],
+            );
+            self.put(reference).send().await.map_err(|error| failed(operation, &error))?;
+        }
+        self.settle_item(operation, message, token, walked, provider_message_id).await
     }
 
     async fn take_turn(
@@ -209,10 +203,9 @@ impl DynamoStore {
                 "#status = :status, #rank = :rank, ",
                 provider_message_id,
             ))
-            .condition_expression("#token = :token AND #status = :sending")
+            .condition_expression("#token = :token AND #rank < :rank")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#rank", "rank")
-            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
             .expression_attribute_values(":status", s(status.as_str()))
             .expression_attribute_values(":rank", n(status.rank()))
             .send()
@@ -223,8 +216,8 @@ impl DynamoStore {
                 if refused(&error).is_none() {
                     return Err(failed(operation, &error));
                 }
-                // A receipt was faster than our own note of the answer: the state stays,
-                // the history and the provider's id are still ours to write.
+                // A receipt was faster than our own note of the answer and says more: the state
+                // stays, the history and the provider's id are still ours to write.
                 let noted = self
                     .settle_update(&key, token, walked, provider_message_id)
                     .update_expression(settle_expression("", provider_message_id))

@@ -80,10 +80,14 @@ impl Receipts for DynamoStore {
         // It came late: it moves nothing, but it belongs to the history.
         let noted = self
             .update(&key)
-            .update_expression("SET #receipt = if_not_exists(#receipt, :step)")
+            .update_expression(
+                "SET #receipt = if_not_exists(#receipt, :step), \
+                 provider_message_id = if_not_exists(provider_message_id, :theirs)",
+            )
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#receipt", &attribute)
             .expression_attribute_values(":step", step)
+            .expression_attribute_values(":theirs", s(&receipt.provider_message_id))
             .send()
             .await;
         match noted {

@@ -68,6 +68,12 @@ impl Faults {
         lock(&self.0).happened
     }
 
+    /// Whether the process is dead, or everything down, and not yet mended.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        lock(&self.0).down
+    }
+
     /// How many calls there were.
     #[must_use]
     pub fn calls(&self) -> u64 {

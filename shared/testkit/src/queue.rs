@@ -147,6 +147,12 @@ impl MemoryQueue {
         received
     }
 
+    /// When the next hidden record shows, if nothing can be received before.
+    #[must_use]
+    pub fn next_visible(&self) -> Option<Timestamp> {
+        lock(&self.state).entries.iter().map(|entry| entry.visible_at).min()
+    }
+
     /// Takes a record out that is done.
     pub fn delete(&self, message_id: &str) {
         let is = |entry: &Entry| format!("record-{}", entry.number) == message_id;

@@ -61,7 +61,7 @@ fn integration(
         settings,
         account: account.map(ToOwned::to_owned),
         hints: BTreeMap::new(),
-        credentials_at: jiff::Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -16,6 +16,8 @@ use crate::{Faults, TestClock, lock};
 const LIFETIME: Duration = Duration::from_mins(5);
 /// How often a secret may be read again on demand.
 const REFRESH: Duration = Duration::from_mins(1);
+/// For so long after a change a copy read since is still not trusted.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// Credentials and signing secrets. Copies are one, with one cache.
 #[derive(Clone, Debug)]
@@ -95,6 +97,7 @@ impl Vault for MemoryVault {
             Freshness::Fresh => REFRESH,
         };
         if let Some((read_at, cached)) = lock(&self.state).cached.get(&integration.id)
+            && *read_at >= integration.credentials_at + SETTLING
             && now.duration_since(*read_at).unsigned_abs() < lifetime
         {
             return Ok(cached.clone());
@@ -117,7 +120,7 @@ impl Vault for MemoryVault {
     ) -> PortResult<Vec<SecretString>> {
         let now = self.clock.now();
         if let Some((read_at, cached)) = lock(&self.state).cached_signing.get(tenant)
-            && *read_at > changed_at
+            && *read_at >= changed_at + SETTLING
             && now.duration_since(*read_at).unsigned_abs() < LIFETIME
         {
             return Ok(cached.clone());

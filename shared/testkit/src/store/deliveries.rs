@@ -79,10 +79,11 @@ impl Deliveries for MemoryStore {
             let Some(row) = tables.deliveries.get_mut(&key) else { return DeliveryClaim::Settled };
             let until = row.lease_until.unwrap_or(now);
             match row.state {
-                NoticeState::Pending => match row.next_at.filter(|next| *next > now) {
-                    Some(until) => return DeliveryClaim::Early { until },
-                    None => {}
-                },
+                NoticeState::Pending => {
+                    if let Some(until) = row.next_at.filter(|next| *next > now) {
+                        return DeliveryClaim::Early { until };
+                    }
+                }
                 NoticeState::Sending if until < now => {}
                 NoticeState::Sending => return DeliveryClaim::Held { until },
                 NoticeState::Delivered | NoticeState::GivenUp => return DeliveryClaim::Settled,

@@ -1,6 +1,7 @@
 //! Messages, conversations, and the ledger of what is sent.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use domain::conversation::Conversation;
@@ -227,7 +228,11 @@ impl Receipts for MemoryStore {
             let step = Step { code, detail, ..Step::plain(receipt.status, at) };
             if !row.status.may_become(receipt.status) {
                 let behind = row.read();
-                row.receipts.entry(receipt.status.rank()).or_insert(step);
+                if let Entry::Vacant(place) = row.receipts.entry(receipt.status.rank()) {
+                    place.insert(step);
+                    let theirs = || receipt.provider_message_id.clone();
+                    row.provider_message_id.get_or_insert_with(theirs);
+                }
                 return Advanced::Behind(Box::new(behind));
             }
             row.status = receipt.status;
@@ -262,7 +267,7 @@ impl Outbox for MemoryStore {
                         Status::Sending if holder == token => Claim::Granted { attempt },
                         Status::Sending if lapsed => Claim::Interrupted { attempt, token: holder },
                         Status::Sending => Claim::Held { until },
-                        _ => Claim::Settled,
+                        _ => Claim::Settled(Box::new(row.read())),
                     };
                 }
             }
@@ -309,8 +314,9 @@ impl Outbox for MemoryStore {
             if row.token.as_deref() != Some(token) {
                 return None;
             }
-            if row.status == Status::Sending {
-                row.status = steps.last().map_or(Status::Unknown, |step| step.status);
+            let ended = steps.last().map_or(Status::Unknown, |step| step.status);
+            if row.status.may_become(ended) {
+                row.status = ended;
             }
             row.history.extend_from_slice(steps);
             if let Some(theirs) = provider_message_id {

@@ -1,0 +1,483 @@
+//! A small hub: fakes behind every port, and queues that are worked until they are empty.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use bytes::Bytes;
+use domain::integration::Integration;
+use domain::message::{Message, Status};
+use domain::ports::Clock;
+use domain::sender::SendError;
+use domain::{Provider, TenantId};
+use http::{Request, Response, StatusCode};
+use runtime::batch::{self, Desk, Worker};
+use runtime::sender::Caller;
+use runtime::transport::{Messenger, OutsideError};
+use serde_json::{Value, json};
+use testkit::{
+    Faults, MemoryBucket, MemoryQueue, MemoryStore, MemoryVault, Received, SeededDice, Side,
+    TestClock, sample,
+};
+
+/// The secret that signs what automations are told.
+pub(crate) const SIGNING: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+/// Everything a handler may need, with trouble from one place.
+pub(crate) struct World {
+    pub(crate) clock: TestClock,
+    pub(crate) faults: Faults,
+    pub(crate) store: MemoryStore,
+    pub(crate) vault: MemoryVault,
+    pub(crate) bucket: MemoryBucket,
+    pub(crate) provider: FakeProvider,
+    pub(crate) receiver: FakeReceiver,
+    pub(crate) acme: TenantId,
+    pub(crate) whatsapp: Integration,
+    pub(crate) telegram: Integration,
+    /// The queue of the handler under test.
+    pub(crate) own: MemoryQueue,
+    pub(crate) dead: MemoryQueue,
+    pub(crate) automation: MemoryQueue,
+    pub(crate) media: MemoryQueue,
+}
+
+impl World {
+    /// A hub whose handler reads a FIFO queue.
+    pub(crate) fn fifo() -> Self {
+        Self::new(MemoryQueue::fifo)
+    }
+
+    /// A hub whose handler reads a standard queue.
+    pub(crate) fn standard() -> Self {
+        Self::new(MemoryQueue::standard)
+    }
+
+    fn new(own: impl Fn(&TestClock) -> MemoryQueue) -> Self {
+        let (clock, faults) = (TestClock::default(), Faults::default());
+        let acme = sample::tenant("acme");
+        let whatsapp = sample::whatsapp(&acme, Some("111"));
+        let telegram = sample::telegram(&acme, Some("700000001"));
+        let store = MemoryStore::default();
+        store.insert_integration(&whatsapp, &[]);
+        store.insert_integration(&telegram, &[]);
+        store.insert_automation(&acme, sample::push());
+        let vault = MemoryVault::new(&clock)
+            .with(&whatsapp, providers::whatsapp::example::credentials())
+            .with(&telegram, providers::telegram::example::credentials());
+        vault.sign_with(&acme, vec![SIGNING.into()]);
+        Self {
+            store: store.with_faults(&faults),
+            vault: vault.with_faults(&faults),
+            bucket: MemoryBucket::default().with_faults(&faults),
+            provider: FakeProvider::new(&faults),
+            receiver: FakeReceiver::new(&faults),
+            own: own(&clock),
+            dead: MemoryQueue::fifo(&clock).with_faults(&faults),
+            automation: MemoryQueue::standard(&clock).with_faults(&faults),
+            media: MemoryQueue::standard(&clock).with_faults(&faults),
+            acme,
+            whatsapp,
+            telegram,
+            clock,
+            faults,
+        }
+    }
+
+    /// The desk of a handler. `counts_attempts` as in its `run`.
+    pub(crate) fn desk(
+        &self,
+        counts_attempts: bool,
+    ) -> Desk<MemoryQueue, MemoryQueue, MemoryBucket, TestClock, SeededDice> {
+        Desk {
+            queue: self.own.clone().with_faults(&self.faults),
+            dead_letters: self.dead.clone(),
+            bodies: self.bucket.clone(),
+            clock: self.clock.clone(),
+            dice: SeededDice::default(),
+            budget: Duration::from_secs(8),
+            counts_attempts,
+        }
+    }
+
+    /// Puts a record into the handler's own queue.
+    pub(crate) async fn put(&self, group: &str, id: &str, body: &impl serde::Serialize) {
+        put(&self.own, group, id, body).await;
+    }
+
+    /// Works one batch; gives how many records it had. What a process that died would have
+    /// answered is not heard.
+    pub(crate) async fn batch<W: Worker>(&self, worker: &W, counts_attempts: bool) -> usize {
+        let received = self.own.receive(10);
+        let count = received.len();
+        if count == 0 {
+            return 0;
+        }
+        let desk = self.desk(counts_attempts);
+        let answer = batch::handle(event(&received), &desk, worker).await.unwrap();
+        let failed: Vec<String> =
+            answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+        if self.faults.is_dead() {
+            return count;
+        }
+        for record in received.iter().filter(|record| !failed.contains(&record.message_id)) {
+            self.own.delete(&record.message_id);
+        }
+        count
+    }
+
+    /// Works the queue until it is empty, waiting for what is hidden.
+    pub(crate) async fn run_dry<W: Worker>(&self, worker: &W, counts_attempts: bool) {
+        for _batch in 0..500 {
+            if self.batch(worker, counts_attempts).await > 0 {
+                continue;
+            }
+            let Some(next) = self.own.next_visible() else { return };
+            let now = self.clock.now();
+            self.clock.set(next.max(now + Duration::from_millis(1)));
+        }
+        panic!("the queue does not become empty: {:?}", self.own.records());
+    }
+
+    /// The one message there is.
+    pub(crate) fn message(&self) -> Message {
+        let messages = self.store.all_messages();
+        assert_eq!(messages.len(), 1);
+        messages[0].clone()
+    }
+
+    /// The ids and states of the notices in the automation's queue, each once.
+    pub(crate) fn notices(&self) -> Vec<(String, Status)> {
+        let jobs = self.automation.bodies::<domain::job::DeliveryJob>();
+        let mut notices: Vec<_> = jobs
+            .into_iter()
+            .filter_map(|job| Some((job.id.to_string(), job.notice?.data.message.status)))
+            .collect();
+        notices.sort();
+        notices.dedup();
+        notices
+    }
+}
+
+/// Puts a record into a queue.
+pub(crate) async fn put(queue: &MemoryQueue, group: &str, id: &str, body: &impl serde::Serialize) {
+    let record = domain::ports::Record {
+        body: serde_json::to_string(body).unwrap(),
+        group: group.to_owned(),
+        deduplication_id: id.to_owned(),
+        ..domain::ports::Record::default()
+    };
+    domain::ports::Publisher::publish(queue, vec![record]).await.unwrap();
+}
+
+/// Records as Lambda hands them over.
+pub(crate) fn event(records: &[Received]) -> SqsEvent {
+    let records: Vec<Value> = records
+        .iter()
+        .map(|record| {
+            let mut attributes = json!({
+                "ApproximateReceiveCount": record.receives.to_string(),
+                "MessageGroupId": record.group,
+            });
+            if let Some(sequence) = &record.sequence {
+                attributes["SequenceNumber"] = sequence.clone().into();
+            }
+            json!({
+                "messageId": record.message_id,
+                "receiptHandle": record.receipt,
+                "body": record.body,
+                "attributes": attributes,
+                "messageAttributes": {},
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:own",
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).unwrap()
+}
+
+/// Trouble at every call: its number, on which side, and whether the process dies of it.
+pub(crate) fn troubles(calls: u64) -> Vec<(u64, Side, bool)> {
+    let kinds =
+        [(Side::Before, false), (Side::Before, true), (Side::After, false), (Side::After, true)];
+    (1..=calls).flat_map(|call| kinds.map(|(side, dies)| (call, side, dies))).collect()
+}
+
+/// Orders one trouble.
+pub(crate) fn order(faults: &Faults, (call, side, dies): (u64, Side, bool)) {
+    if dies { faults.die_at_call(call, side) } else { faults.fail_call(call, side) }
+}
+
+/// Every order of `items`.
+pub(crate) fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    (0..items.len())
+        .flat_map(|place| {
+            let mut rest = items.to_vec();
+            let first = rest.remove(place);
+            orders(&rest).into_iter().map(move |mut order| {
+                order.insert(0, first.clone());
+                order
+            })
+        })
+        .collect()
+}
+
+/// What a provider does with a call.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// Takes the message and says so.
+    Take,
+    /// Takes the message; its answer is lost.
+    TakeInSilence,
+    /// Takes nothing, and does not answer.
+    Silence,
+    /// Cannot be reached.
+    Unreachable,
+    /// Refuses.
+    Refuse(u16, Value, Option<u64>),
+}
+
+/// A provider with rules: it knows its tokens, and remembers what it took. Copies are one.
+#[derive(Clone)]
+pub(crate) struct FakeProvider {
+    state: Arc<Mutex<ProviderState>>,
+    faults: Faults,
+}
+
+#[derive(Default)]
+struct ProviderState {
+    script: VecDeque<Act>,
+    calls: Vec<(String, Value)>,
+    taken: Vec<Value>,
+    read: Vec<String>,
+    token: Option<String>,
+}
+
+impl FakeProvider {
+    fn new(faults: &Faults) -> Self {
+        Self { state: Arc::default(), faults: faults.clone() }
+    }
+
+    /// What it does next, in this order; after that it takes everything.
+    pub(crate) fn script(&self, acts: impl IntoIterator<Item = Act>) {
+        self.state.lock().unwrap().script.extend(acts);
+    }
+
+    /// The only token it knows from now on.
+    pub(crate) fn know_only(&self, token: &str) {
+        self.state.lock().unwrap().token = Some(token.to_owned());
+    }
+
+    /// Every call: its path and body.
+    pub(crate) fn calls(&self) -> Vec<(String, Value)> {
+        self.state.lock().unwrap().calls.clone()
+    }
+
+    /// The messages it took.
+    pub(crate) fn taken(&self) -> Vec<Value> {
+        self.state.lock().unwrap().taken.clone()
+    }
+
+    /// The messages that were marked as read.
+    pub(crate) fn read(&self) -> Vec<String> {
+        self.state.lock().unwrap().read.clone()
+    }
+}
+
+fn answer(status: u16, body: &Value, retry_after: Option<u64>) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    response
+}
+
+impl ProviderState {
+    /// What the provider says to a call it does not refuse.
+    fn take(&mut self, path: &str, body: &Value) -> Value {
+        if let Some(method) = path.split("/bot").nth(1).and_then(|rest| rest.split('/').nth(1)) {
+            if method == "getFile" {
+                return json!({ "ok": true, "result": { "file_id": "1", "file_path": "photos/1.jpg" } });
+            }
+            self.taken.push(body.clone());
+            let chat = json!({ "id": body["chat_id"], "type": "private" });
+            let message = json!({ "message_id": self.taken.len(), "chat": chat, "date": 1 });
+            return json!({ "ok": true, "result": message });
+        }
+        if body["status"] == "read" {
+            self.read.push(body["message_id"].as_str().unwrap_or_default().to_owned());
+            return json!({ "success": true });
+        }
+        if body.is_null() {
+            return json!({ "url": "https://graph.test/files/1", "mime_type": "image/jpeg", "id": "1" });
+        }
+        self.taken.push(body.clone());
+        let id = format!("wamid.{}", self.taken.len());
+        json!({ "messaging_product": "whatsapp", "messages": [{ "id": id }] })
+    }
+}
+
+impl Caller for FakeProvider {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        tokio::task::yield_now().await;
+        let Ok(answered) = self.faults.enter("call the provider") else {
+            return Err(SendError::Connect);
+        };
+        let path = request.uri().path().to_owned();
+        let token = request.headers().get("authorization").and_then(|t| t.to_str().ok());
+        let token = token.map(|token| token.trim_start_matches("Bearer ").to_owned());
+        let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+        let mut state = self.state.lock().unwrap();
+        state.calls.push((path.clone(), body.clone()));
+        if state.token.is_some() && token != state.token {
+            let error = json!({ "error": { "code": 190, "message": "expired" } });
+            return Ok(answer(401, &error, None));
+        }
+        let act = state.script.pop_front().unwrap_or(Act::Take);
+        if path.contains("/file/bot") || path.starts_with("/files/") {
+            return match act {
+                Act::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
+                _ if answered => Ok(Response::new(Bytes::from_static(b"JPEG"))),
+                _ => Err(SendError::NoAnswer),
+            };
+        }
+        let said = match act {
+            Act::Take => Ok(answer(200, &state.take(&path, &body), None)),
+            Act::TakeInSilence => {
+                state.take(&path, &body);
+                Err(SendError::NoAnswer)
+            }
+            Act::Silence => Err(SendError::NoAnswer),
+            Act::Unreachable => Err(SendError::Connect),
+            Act::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
+        };
+        if answered { said } else { Err(SendError::NoAnswer) }
+    }
+}
+
+/// An answer of an automation: a status, and a `Retry-After` in seconds.
+type Answer = (u16, Option<u64>);
+
+/// An automation that answers as its script says, then 204. Copies are one.
+#[derive(Clone)]
+pub(crate) struct FakeReceiver {
+    script: Arc<Mutex<VecDeque<Answer>>>,
+    told: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
+    always: Arc<Mutex<Option<u16>>>,
+    faults: Faults,
+}
+
+impl FakeReceiver {
+    fn new(faults: &Faults) -> Self {
+        Self {
+            script: Arc::default(),
+            told: Arc::default(),
+            always: Arc::default(),
+            faults: faults.clone(),
+        }
+    }
+
+    /// What it answers next.
+    pub(crate) fn script(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.script.lock().unwrap().extend(answers);
+    }
+
+    /// What it answers from now on.
+    pub(crate) fn always(&self, status: u16) {
+        *self.always.lock().unwrap() = Some(status);
+    }
+
+    /// What it was told.
+    pub(crate) fn told(&self) -> Vec<(http::HeaderMap, Bytes)> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// The ids of what it was told, each once.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let id = |headers: &http::HeaderMap| headers["webhook-id"].to_str().unwrap().to_owned();
+        let mut ids: Vec<_> = self.told().iter().map(|(headers, _)| id(headers)).collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+}
+
+impl Messenger for FakeReceiver {
+    async fn tell(
+        &self,
+        request: Request<Bytes>,
+        _allow_private_network: bool,
+    ) -> Result<Response<Bytes>, OutsideError> {
+        tokio::task::yield_now().await;
+        let answered =
+            self.faults.enter("tell the automation").map_err(|_| OutsideError::NoAnswer)?;
+        let (parts, body) = request.into_parts();
+        self.told.lock().unwrap().push((parts.headers, body));
+        let (status, wait) = self
+            .script
+            .lock()
+            .unwrap()
+            .pop_front()
+            .unwrap_or_else(|| (self.always.lock().unwrap().unwrap_or(204), None));
+        if answered { Ok(answer(status, &json!({}), wait)) } else { Err(OutsideError::NoAnswer) }
+    }
+}
+
+/// The worker that tells automations.
+pub(crate) type Teller = runtime::automation::Teller<
+    MemoryStore,
+    MemoryVault,
+    MemoryQueue,
+    FakeReceiver,
+    TestClock,
+    SeededDice,
+>;
+
+impl World {
+    /// The worker that tells automations, with `queue` for its retries.
+    pub(crate) fn teller(&self, queue: &MemoryQueue) -> Teller {
+        Teller {
+            store: self.store.clone(),
+            vault: self.vault.clone(),
+            queue: queue.clone().with_faults(&self.faults),
+            messenger: self.receiver.clone(),
+            clock: self.clock.clone(),
+            dice: SeededDice::default(),
+        }
+    }
+
+    /// Tells the automation everything that is in its queue.
+    pub(crate) async fn tell_all(&self) {
+        let hub = Self { own: self.automation.clone(), ..self.copy() };
+        hub.run_dry(&self.teller(&self.automation), false).await;
+    }
+
+    /// The same hub.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            clock: self.clock.clone(),
+            faults: self.faults.clone(),
+            store: self.store.clone(),
+            vault: self.vault.clone(),
+            bucket: self.bucket.clone(),
+            provider: self.provider.clone(),
+            receiver: self.receiver.clone(),
+            acme: self.acme.clone(),
+            whatsapp: self.whatsapp.clone(),
+            telegram: self.telegram.clone(),
+            own: self.own.clone(),
+            dead: self.dead.clone(),
+            automation: self.automation.clone(),
+            media: self.media.clone(),
+        }
+    }
+}
+
+/// The sending side of a provider.
+pub(crate) fn carrier(provider: Provider) -> &'static dyn domain::sender::SenderProvider {
+    providers::sender(provider)
+}

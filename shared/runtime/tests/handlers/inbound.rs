@@ -1,0 +1,236 @@
+//! What people wrote: each once, in one conversation, whatever breaks.
+
+use std::collections::BTreeSet;
+
+use domain::Content;
+use domain::automation::Automation;
+use domain::conversation::Conversation;
+use domain::event::InboundEvent;
+use domain::job::MediaJob;
+use domain::message::Message;
+use domain::ports::{Clock, Library, MediaState};
+use runtime::batch::{Delivery, Worker};
+use runtime::inbound::Inbound;
+use testkit::{MemoryBucket, MemoryQueue, MemoryStore, sample};
+
+use crate::common::{World, order, troubles};
+
+fn worker(world: &World) -> Inbound<MemoryStore, MemoryBucket, MemoryQueue> {
+    Inbound {
+        store: world.store.clone(),
+        bucket: world.bucket.clone(),
+        automation: world.automation.clone(),
+        media: world.media.clone(),
+    }
+}
+
+async fn put(world: &World, id: &str, event: &InboundEvent) {
+    world.put("conv", id, event).await;
+}
+
+fn text(world: &World, id: &str) -> InboundEvent {
+    sample::text_event(&world.whatsapp, sample::PERSON, id, world.clock.now())
+}
+
+fn image(world: &World, id: &str) -> InboundEvent {
+    sample::image_event(&world.whatsapp, sample::PERSON, id, world.clock.now())
+}
+
+fn oversize(world: &World) -> InboundEvent {
+    let content = Content::Text { text: "x".repeat(250 * 1024) };
+    sample::message_event(&world.whatsapp, sample::PERSON, "large", world.clock.now(), content)
+}
+
+#[tokio::test]
+async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
+    let world = World::fifo();
+    let event = text(&world, "wamid.1");
+    put(&world, "1", &event).await;
+    world.run_dry(&worker(&world), false).await;
+    let message = world.message();
+    assert_eq!(message.provider_message_id.as_deref(), Some("wamid.1"));
+    assert_eq!(message.content, Content::Text { text: "text of wamid.1".to_owned() });
+    let talk = &world.store.all_conversations()[0];
+    assert_eq!(talk.id, message.conversation);
+    assert_eq!(talk.contact.name.as_deref(), Some("Zoë Müller"));
+    assert_eq!(world.bucket.archived(), [event.raw.get()]);
+    world.tell_all().await;
+    let told = world.receiver.told();
+    let notice: domain::automation::Notice = serde_json::from_slice(&told[0].1).unwrap();
+    assert_eq!(notice.data.message, message);
+    assert_eq!(notice.data.conversation.as_ref(), Some(talk));
+    assert!(world.media.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_arrives_a_hundred_times_is_one_message_and_one_notice() {
+    let world = World::standard();
+    for n in 0..100 {
+        put(&world, &n.to_string(), &text(&world, "wamid.1")).await;
+    }
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(world.store.all_messages().len(), 1);
+    assert_eq!(world.store.all_conversations().len(), 1);
+    world.tell_all().await;
+    assert_eq!(world.receiver.told().len(), 1);
+}
+
+#[tokio::test]
+async fn fifty_first_messages_at_once_make_one_conversation() {
+    let world = World::fifo();
+    let worker = worker(&world);
+    let events: Vec<_> = (0..50).map(|n| text(&world, &format!("wamid.{n}"))).collect();
+    let works =
+        events.iter().map(|event| worker.work(event, Delivery { record: "r", receives: 1 }));
+    let results = futures::future::join_all(works).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(world.store.all_messages().len(), 50);
+    assert_eq!(world.store.all_conversations().len(), 1);
+    world.tell_all().await;
+    assert_eq!(world.receiver.ids().len(), 50);
+}
+
+#[tokio::test]
+async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
+    let world = World::fifo();
+    let (now, acme) = (world.clock.now(), &world.acme);
+    let globex = sample::tenant("globex");
+    for integration in [
+        &world.whatsapp,
+        &sample::whatsapp(acme, Some("222")),
+        &sample::whatsapp(&globex, Some("333")),
+        &world.telegram,
+    ] {
+        let event = sample::text_event(integration, "1", "same id", now);
+        put(&world, &integration.id.to_string(), &event).await;
+    }
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(world.store.all_messages().len(), 4);
+    assert_eq!(world.store.all_conversations().len(), 4);
+    let theirs = world.store.conversations(&globex, 10, None).await.unwrap();
+    assert_eq!(theirs.items.len(), 1);
+    assert_eq!(world.notices().len(), 3, "the other tenant has no automation");
+}
+
+#[tokio::test]
+async fn an_older_message_that_comes_late_does_not_move_the_conversation_back() {
+    let world = World::fifo();
+    let older = text(&world, "wamid.older");
+    world.clock.advance(std::time::Duration::from_mins(1));
+    let newer = text(&world, "wamid.newer");
+    put(&world, "1", &newer).await;
+    put(&world, "2", &older).await;
+    world.run_dry(&worker(&world), false).await;
+    let talk = &world.store.all_conversations()[0];
+    assert_eq!(talk.last_inbound_message.as_deref(), Some("wamid.newer"));
+    assert_eq!(world.store.all_messages().len(), 2);
+}
+
+#[tokio::test]
+async fn content_too_large_for_the_table_is_kept_as_a_file_of_the_message() {
+    let world = World::fifo();
+    put(&world, "1", &oversize(&world)).await;
+    world.run_dry(&worker(&world), false).await;
+    let message = world.message();
+    let Content::Document { media } = &message.content else { panic!("it is no document") };
+    assert_eq!(media.url, Some(format!("/messages/{}/media", message.id)));
+    let (_, state) = world.store.message(&world.acme, message.id).await.unwrap().unwrap();
+    let Some(MediaState::Stored { key }) = state else { panic!("no file: {state:?}") };
+    let kept: Content = serde_json::from_slice(&world.bucket.object(&key).unwrap()).unwrap();
+    assert_eq!(kept, Content::Text { text: "x".repeat(250 * 1024) });
+    assert!(world.media.is_empty(), "there is nothing to fetch");
+}
+
+#[tokio::test]
+async fn a_file_is_asked_for_and_shown_as_pending() {
+    let world = World::fifo();
+    put(&world, "1", &image(&world, "wamid.1")).await;
+    world.run_dry(&worker(&world), false).await;
+    let jobs = world.media.bodies::<MediaJob>();
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0].provider_media_id, "media-of-wamid.1");
+    let (message, state) =
+        world.store.message(&world.acme, jobs[0].message).await.unwrap().unwrap();
+    assert_eq!(state, Some(MediaState::Pending));
+    assert_eq!(
+        message.content.media().unwrap().url,
+        Some(format!("/messages/{}/media", message.id))
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_without_an_automation_or_with_a_disabled_one_is_not_told() {
+    let world = World::fifo();
+    world.store.insert_automation(&world.acme, Automation::None);
+    put(&world, "1", &text(&world, "wamid.1")).await;
+    world.run_dry(&worker(&world), false).await;
+    world.store.insert_automation(&world.acme, sample::push());
+    let now = world.clock.now();
+    domain::ports::Deliveries::disable(&world.store, &world.acme, now).await.unwrap();
+    put(&world, "2", &text(&world, "wamid.2")).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(world.store.all_messages().len(), 2);
+    assert!(world.automation.is_empty());
+}
+
+#[tokio::test]
+async fn a_receipt_in_the_wrong_queue_is_a_dead_letter() {
+    let world = World::fifo();
+    let receipt = sample::receipt(domain::Status::Read, "wamid.1");
+    let event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
+    put(&world, "1", &event).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(world.dead.len(), 1);
+    assert!(world.store.all_messages().is_empty());
+}
+
+/// Everything that must be the same in the end, however it came about.
+#[derive(Debug, PartialEq)]
+struct End {
+    messages: Vec<Message>,
+    conversations: Vec<Conversation>,
+    files: Vec<String>,
+    archived: BTreeSet<String>,
+    media: BTreeSet<String>,
+    told: Vec<String>,
+}
+
+async fn end(world: &World) -> End {
+    assert!(world.dead.is_empty());
+    world.tell_all().await;
+    End {
+        messages: world.store.all_messages(),
+        conversations: world.store.all_conversations(),
+        files: world.bucket.names().into_iter().filter(|name| name.starts_with("media/")).collect(),
+        archived: world.bucket.archived().into_iter().collect(),
+        media: world.media.records().into_iter().map(|record| record.body).collect(),
+        told: world.receiver.ids(),
+    }
+}
+
+async fn three(world: &World) {
+    put(world, "1", &text(world, "wamid.1")).await;
+    put(world, "2", &image(world, "wamid.2")).await;
+    put(world, "3", &oversize(world)).await;
+}
+
+#[tokio::test]
+async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
+    let world = World::fifo();
+    three(&world).await;
+    world.run_dry(&worker(&world), false).await;
+    let calls = world.faults.calls();
+    let undisturbed = end(&world).await;
+    assert_eq!(undisturbed.messages.len(), 3);
+    assert_eq!(undisturbed.told.len(), 3);
+    for trouble in troubles(calls) {
+        let world = World::fifo();
+        three(&world).await;
+        order(&world.faults, trouble);
+        world.batch(&worker(&world), false).await;
+        assert!(world.faults.happened(), "{trouble:?}");
+        world.faults.mend();
+        world.run_dry(&worker(&world), false).await;
+        assert_eq!(end(&world).await, undisturbed, "{trouble:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! Every handler, on fakes that keep state and obey the rules of the real thing.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by it"
+)]
+
+mod automation;
+mod batch;
+mod common;
+mod inbound;
+mod media;
+mod receipts;
+mod sender;
+mod webhook;

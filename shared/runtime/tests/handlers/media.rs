@@ -1,0 +1,144 @@
+//! Files of messages: fetched once, or known not to be had.
+
+use domain::Provider;
+use domain::integration::Integration;
+use domain::job::{MediaJob, VERSION};
+use domain::message::{Direction, Message, Status};
+use domain::ports::{Clock, Inbox, Library, MediaLog, MediaState};
+use runtime::media::Fetcher;
+use serde_json::Value;
+use testkit::{MemoryBucket, MemoryStore, MemoryVault, sample};
+
+use crate::common::{Act, FakeProvider, World, order, troubles};
+
+fn worker(
+    world: &World,
+) -> Fetcher<MemoryStore, MemoryStore, MemoryVault, MemoryBucket, FakeProvider> {
+    Fetcher {
+        store: world.store.clone(),
+        directory: world.store.clone(),
+        vault: world.vault.clone(),
+        shelf: world.bucket.clone(),
+        caller: world.provider.clone(),
+    }
+}
+
+/// Records a picture and asks for its file.
+async fn picture(world: &World, integration: &Integration) -> Message {
+    let media = domain::content::Media {
+        provider_media_id: Some("12345".to_owned()),
+        mime_type: Some("image/jpeg".to_owned()),
+        ..domain::content::Media::default()
+    };
+    let message = Message {
+        direction: Direction::Inbound,
+        content: domain::Content::Image { media },
+        status: Status::Received,
+        ..sample::outbound(integration, "picture", world.clock.now())
+    };
+    world.store.record(&message).await.unwrap();
+    let job = MediaJob {
+        v: VERSION,
+        tenant: message.tenant.clone(),
+        message: message.id,
+        integration: integration.id,
+        provider_media_id: "12345".to_owned(),
+        mime_type: Some("image/jpeg".to_owned()),
+    };
+    world.put("acme", "1", &job).await;
+    message
+}
+
+async fn state(world: &World, message: &Message) -> MediaState {
+    world.store.message(&message.tenant, message.id).await.unwrap().unwrap().1.unwrap()
+}
+
+fn stored(message: &Message) -> MediaState {
+    MediaState::Stored { key: format!("media/{}/{}", message.tenant, message.id) }
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_and_stored_from_either_provider() {
+    for provider in Provider::ALL {
+        let world = World::standard();
+        let integration = match provider {
+            Provider::Whatsapp => world.whatsapp.clone(),
+            Provider::Telegram => world.telegram.clone(),
+        };
+        let message = picture(&world, &integration).await;
+        world.run_dry(&worker(&world), false).await;
+        assert_eq!(state(&world, &message).await, stored(&message), "{provider:?}");
+        let name = format!("media/acme/{}", message.id);
+        assert_eq!(world.bucket.object(&name).unwrap(), "JPEG");
+        assert_eq!(world.bucket.mime_type(&name).as_deref(), Some("image/jpeg"));
+        assert_eq!(world.provider.calls().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
+    let world = World::standard();
+    let gone = serde_json::json!({ "error": { "code": 100, "message": "gone" } });
+    world.provider.script([Act::Refuse(400, gone, None)]);
+    let message = picture(&world, &world.whatsapp).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(state(&world, &message).await, MediaState::Failed { code: "100".to_owned() });
+    assert_eq!(world.provider.calls().len(), 1);
+    assert!(world.dead.is_empty());
+}
+
+#[tokio::test]
+async fn trouble_is_tried_again_and_at_last_noted_as_failed() {
+    let world = World::standard();
+    let broken = || Act::Refuse(500, Value::Null, None);
+    world.provider.script([Act::Unreachable, broken(), Act::Take, broken()]);
+    let message = picture(&world, &world.whatsapp).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(state(&world, &message).await, stored(&message));
+
+    let world = World::standard();
+    world.provider.script(std::iter::repeat_n(Act::Silence, 50));
+    let message = picture(&world, &world.whatsapp).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(state(&world, &message).await, MediaState::Failed { code: "no_answer".to_owned() });
+    assert_eq!(world.provider.calls().len(), 5);
+    assert!(world.dead.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_there_already_is_not_fetched_again() {
+    let world = World::standard();
+    let message = picture(&world, &world.whatsapp).await;
+    world.store.set_media(&world.acme, message.id, &stored(&message)).await.unwrap();
+    world.run_dry(&worker(&world), false).await;
+    assert!(world.provider.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_of_a_deleted_integration_is_failed() {
+    let world = World::standard();
+    let other = sample::whatsapp(&world.acme, Some("never-stored"));
+    let message = picture(&world, &other).await;
+    world.run_dry(&worker(&world), false).await;
+    let code = "integration_missing".to_owned();
+    assert_eq!(state(&world, &message).await, MediaState::Failed { code });
+}
+
+#[tokio::test]
+async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
+    let world = World::standard();
+    picture(&world, &world.whatsapp).await;
+    let before = world.faults.calls();
+    world.run_dry(&worker(&world), false).await;
+    for trouble in troubles(world.faults.calls() - before) {
+        let world = World::standard();
+        let message = picture(&world, &world.whatsapp).await;
+        order(&world.faults, trouble);
+        world.batch(&worker(&world), false).await;
+        assert!(world.faults.happened(), "{trouble:?}");
+        world.faults.mend();
+        world.run_dry(&worker(&world), false).await;
+        assert_eq!(state(&world, &message).await, stored(&message), "{trouble:?}");
+        assert!(world.dead.is_empty());
+    }
+}

@@ -1,0 +1,848 @@
+//! What every table must do, whichever it is: the fake one always, the real one with the
+//! feature `emulator`, against the table `TABLE_NAME` that the environment's `AWS_*` lead to.
+//!
+//! Each test has tenants of its own, so that all can share one table.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by it"
+)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
+use domain::event::Receipt;
+use domain::integration::Integration;
+use domain::message::{Message, Status, Step};
+use domain::ports::{
+    Advanced, Automations, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome, Directory,
+    Inbox, Keys, Library, MediaLog, MediaState, Outbox, Outgoing, Page, Receipts, Recorded,
+    Registry, Reservation, Schedule,
+};
+use domain::sender::Pace;
+use domain::tenant::{ApiKey, Scope, Tenant};
+use domain::{DeliveryId, KeyId, MessageId, Provider, TenantId};
+use futures::future::join_all;
+use jiff::Timestamp;
+use testkit::sample;
+
+/// Everything a table is asked for.
+trait Store:
+    Directory
+    + Keys
+    + Registry
+    + Inbox
+    + Automations
+    + Receipts
+    + Outbox
+    + Deliveries
+    + Schedule
+    + MediaLog
+    + Library
+    + Outgoing
+{
+}
+
+impl<S> Store for S where
+    S: Directory
+        + Keys
+        + Registry
+        + Inbox
+        + Automations
+        + Receipts
+        + Outbox
+        + Deliveries
+        + Schedule
+        + MediaLog
+        + Library
+        + Outgoing
+{
+}
+
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod memory {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(&testkit::MemoryStore::default()).await;
+                }
+            )*
+        }
+
+        #[cfg(feature = "emulator")]
+        mod dynamo {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(&super::table()).await;
+                }
+            )*
+        }
+    };
+}
+
+contract! {
+    a_claim_is_exclusive_until_its_lease_lapses
+    fifty_claims_at_once_grant_one
+    a_lapsed_claim_is_interrupted_with_its_token_or_taken_over
+    a_claim_whose_answer_was_lost_is_granted_again
+    a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back
+    a_settled_message_is_never_claimed_again
+    what_is_settled_shows_each_step_and_is_found_by_the_providers_id
+    an_old_token_settles_and_releases_nothing
+    every_order_of_settling_and_receipts_ends_in_the_same_message
+    every_order_of_a_failure_and_its_receipts_ends_in_the_same_message
+    a_receipt_twice_changes_nothing
+    a_receipt_for_no_message_is_missing
+    an_inbound_message_is_recorded_once
+    a_queued_message_is_written_once_and_never_over_a_later_state
+    a_conversation_is_made_once_and_moves_with_newer_messages_only
+    a_message_that_leaves_moves_the_activity_and_not_the_inbound
+    an_idempotency_key_stands_for_its_message_for_a_day
+    messages_and_conversations_are_listed_in_pages
+    a_file_stands_as_it_was_last_noted
+    a_notice_is_told_by_one_and_settled_once
+    a_notice_waits_for_its_time
+    a_retry_comes_when_it_is_due_and_goes_when_it_is_done
+    a_window_lets_as_many_through_as_the_pace_says
+    a_key_is_found_until_it_is_revoked_by_its_tenant
+    a_tenant_is_made_once_and_listed
+    an_automation_is_set_disabled_and_set_anew
+    an_account_and_a_path_belong_to_one_integration
+    what_an_integration_gives_up_is_free_again
+    the_operators_place_is_one_at_each_provider
+    a_tenant_reads_nothing_of_anothers
+}
+
+#[cfg(feature = "emulator")]
+fn table() -> store::DynamoStore {
+    let (aws, table) = runtime::testing::table().unwrap();
+    store::DynamoStore::new(&aws, table)
+}
+
+/// A tenant nobody else has.
+fn tenant() -> TenantId {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Tests of other processes may use the same table.
+    let own = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let place = NEXT.fetch_add(1, Ordering::Relaxed);
+    sample::tenant(&format!("t{own}-{}-{place}", std::process::id()))
+}
+
+/// An integration of a tenant nobody else has.
+fn integration() -> Integration {
+    let tenant = tenant();
+    sample::whatsapp(&tenant, Some(&format!("number-of-{tenant}")))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_176_000 + second).unwrap()
+}
+
+const LEASE: Duration = Duration::from_mins(1);
+
+fn ending(status: Status, attempt: u32, second: i64) -> Vec<Step> {
+    let attempt = Some(attempt);
+    vec![
+        Step { attempt, ..Step::plain(Status::Sending, at(second)) },
+        Step { attempt, ..Step::plain(status, at(second + 1)) },
+    ]
+}
+
+async fn claim<S: Store>(s: &S, message: &Message, token: &str, second: i64) -> Claim {
+    let task = sample::task(message);
+    Outbox::claim(s, &task, token, at(second), LEASE, false).await.unwrap()
+}
+
+async fn settle<S: Store>(
+    s: &S,
+    message: &Message,
+    token: &str,
+    steps: &[Step],
+    theirs: Option<&str>,
+) -> Option<Message> {
+    Outbox::settle(s, message, token, steps, theirs).await.unwrap()
+}
+
+async fn read<S: Store>(s: &S, message: &Message) -> Message {
+    s.message(&message.tenant, message.id).await.unwrap().unwrap().0
+}
+
+fn walked(message: &Message) -> Vec<(Status, Option<u32>)> {
+    message.history.iter().map(|step| (step.status, step.attempt)).collect()
+}
+
+async fn a_claim_is_exclusive_until_its_lease_lapses<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
+    for second in [0, 30, 60] {
+        assert_eq!(claim(s, &message, "two", second).await, Claim::Held { until: at(60) });
+    }
+    let interrupted = Claim::Interrupted { attempt: 1, token: "one".to_owned() };
+    assert_eq!(claim(s, &message, "two", 61).await, interrupted);
+    let shown = read(s, &message).await;
+    assert_eq!(shown.status, Status::Sending);
+    assert_eq!(walked(&shown), [(Status::Queued, None), (Status::Sending, Some(1))]);
+}
+
+async fn fifty_claims_at_once_grant_one<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    let tokens: Vec<String> = (0..50).map(|n| format!("token-{n}")).collect();
+    let claims = join_all(tokens.iter().map(|token| claim(s, &message, token, 0))).await;
+    let granted = claims.iter().filter(|claim| matches!(claim, Claim::Granted { .. })).count();
+    let held = claims.iter().filter(|claim| matches!(claim, Claim::Held { .. })).count();
+    assert_eq!((granted, held), (1, 49));
+}
+
+async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    let task = sample::task(&message);
+    claim(s, &message, "one", 0).await;
+    let retake = async |token, second| {
+        Outbox::claim(s, &task, token, at(second), LEASE, true).await.unwrap()
+    };
+    assert_eq!(retake("two", 60).await, Claim::Held { until: at(60) });
+    assert_eq!(retake("two", 61).await, Claim::Granted { attempt: 2 });
+    // The first holder is one no more.
+    assert_eq!(settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await, None);
+    let steps = ending(Status::Accepted, 2, 61);
+    assert!(settle(s, &message, "two", &steps, Some("wamid.2")).await.is_some());
+}
+
+async fn a_claim_whose_answer_was_lost_is_granted_again<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
+    assert_eq!(claim(s, &message, "one", 1).await, Claim::Granted { attempt: 1 });
+}
+
+async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    claim(s, &message, "one", 0).await;
+    s.release(&message, "one", &[]).await.unwrap();
+    let waiting = read(s, &message).await;
+    assert_eq!(waiting.status, Status::Queued);
+    assert_eq!(walked(&waiting), [(Status::Queued, None)], "a wait leaves no trace");
+    assert_eq!(claim(s, &message, "two", 1).await, Claim::Granted { attempt: 1 });
+    s.release(&message, "two", &ending(Status::Queued, 1, 1)).await.unwrap();
+    assert_eq!(claim(s, &message, "three", 2).await, Claim::Granted { attempt: 2 });
+    let steps = [
+        (Status::Queued, None),
+        (Status::Sending, Some(1)),
+        (Status::Queued, Some(1)),
+        (Status::Sending, Some(2)),
+    ];
+    assert_eq!(walked(&read(s, &message).await), steps);
+}
+
+async fn a_settled_message_is_never_claimed_again<S: Store>(s: &S) {
+    let integration = integration();
+    for status in [Status::Unknown, Status::Accepted, Status::Expired, Status::Failed] {
+        let message = sample::outbound(&integration, status.as_str(), at(0));
+        claim(s, &message, "one", 0).await;
+        settle(s, &message, "one", &ending(status, 1, 0), None).await.unwrap();
+        for (token, retake) in [("one", false), ("two", false), ("two", true)] {
+            let task = sample::task(&message);
+            let claim = Outbox::claim(s, &task, token, at(9999), LEASE, retake).await.unwrap();
+            let stands = Claim::Settled(Box::new(read(s, &message).await));
+            assert_eq!(claim, stands, "{status:?}");
+        }
+    }
+}
+
+async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    let tenant = &message.tenant;
+    s.enqueue(&message).await.unwrap();
+    assert_eq!(s.resolve(tenant, Provider::Whatsapp, "wamid.1").await.unwrap(), None);
+    claim(s, &message, "one", 0).await;
+    let steps = ending(Status::Accepted, 1, 0);
+    let settled = settle(s, &message, "one", &steps, Some("wamid.1")).await.unwrap();
+    assert_eq!(settled, read(s, &message).await);
+    assert_eq!(settled.status, Status::Accepted);
+    assert_eq!(settled.provider_message_id.as_deref(), Some("wamid.1"));
+    assert_eq!(settled.history[1..], steps);
+    let resolved = s.resolve(tenant, Provider::Whatsapp, "wamid.1").await.unwrap();
+    assert_eq!(resolved, Some(message.id));
+    assert_eq!(s.resolve(tenant, Provider::Telegram, "wamid.1").await.unwrap(), None);
+}
+
+async fn an_old_token_settles_and_releases_nothing<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    claim(s, &message, "one", 0).await;
+    s.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
+    claim(s, &message, "two", 1).await;
+    let before = read(s, &message).await;
+    s.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
+    assert_eq!(settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await, None);
+    assert_eq!(read(s, &message).await, before);
+    settle(s, &message, "two", &ending(Status::Accepted, 2, 1), Some("w")).await.unwrap();
+    let settled = read(s, &message).await;
+    // Twice by the same holder is once.
+    let again = settle(s, &message, "two", &ending(Status::Failed, 2, 1), None).await;
+    assert_eq!((again, read(s, &message).await), (None, settled));
+    // A settlement of what was never written down is none.
+    let unknown = sample::outbound(&integration(), "never", at(0));
+    assert_eq!(settle(s, &unknown, "one", &ending(Status::Failed, 1, 0), None).await, None);
+}
+
+/// Every order of the numbers below `length`.
+fn orders(length: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for _place in 0..length {
+        let longer = orders.iter().flat_map(|order| {
+            let rest = (0..length).filter(|n| !order.contains(n));
+            rest.map(|n| [order.as_slice(), &[n]].concat()).collect::<Vec<_>>()
+        });
+        orders = longer.collect();
+    }
+    orders
+}
+
+/// Settles a message as `end` and takes `receipts` in, in every order; gives the one message
+/// that all orders must end in.
+async fn in_every_order<S: Store>(
+    s: &S,
+    end: Status,
+    theirs: Option<&str>,
+    receipts: &[Status],
+) -> Message {
+    let integration = integration();
+    let ended = orders(receipts.len() + 1).into_iter().map(async |order| {
+        let name = order.iter().map(ToString::to_string).collect::<String>();
+        let message = sample::outbound(&integration, &name, at(0));
+        claim(s, &message, "one", 0).await;
+        for &step in &order {
+            let Some(&status) = receipts.get(step) else {
+                settle(s, &message, "one", &ending(end, 1, 0), theirs).await.unwrap();
+                continue;
+            };
+            let receipt = Receipt { code: Some("131".to_owned()), ..sample::receipt(status, "w") };
+            let time = at(10 + i64::from(status.rank()));
+            s.advance(&message.tenant, message.id, &receipt, time).await.unwrap();
+        }
+        (order, read(s, &message).await)
+    });
+    let ended = join_all(ended).await;
+    let (_, first) = &ended[0];
+    for (order, message) in &ended {
+        assert_eq!(message.status, first.status, "{order:?}");
+        assert_eq!(message.history, first.history, "{order:?}");
+        assert_eq!(message.provider_message_id, first.provider_message_id, "{order:?}");
+    }
+    first.clone()
+}
+
+async fn every_order_of_settling_and_receipts_ends_in_the_same_message<S: Store>(s: &S) {
+    let receipts = [Status::Sent, Status::Failed, Status::Delivered, Status::Read];
+    for count in 1..=receipts.len() {
+        let receipts = &receipts[..count];
+        let message = in_every_order(s, Status::Accepted, Some("w"), receipts).await;
+        assert_eq!(Some(&message.status), receipts.last());
+        let mut steps = vec![Status::Queued, Status::Sending, Status::Accepted];
+        steps.extend(receipts);
+        let walked: Vec<Status> = message.history.iter().map(|step| step.status).collect();
+        assert_eq!(walked, steps);
+    }
+}
+
+async fn every_order_of_a_failure_and_its_receipts_ends_in_the_same_message<S: Store>(s: &S) {
+    for end in [Status::Unknown, Status::Failed, Status::Expired] {
+        for receipts in [&[Status::Sent][..], &[Status::Sent, Status::Delivered]] {
+            let message = in_every_order(s, end, None, receipts).await;
+            assert_eq!(Some(message.status), receipts.iter().copied().max().max(Some(end)));
+        }
+    }
+}
+
+async fn a_receipt_twice_changes_nothing<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    s.enqueue(&message).await.unwrap();
+    let sent = sample::receipt(Status::Sent, "w");
+    let moved = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
+    let Advanced::Moved(moved) = moved else { panic!("it did not move") };
+    assert_eq!(*moved, read(s, &message).await);
+    assert_eq!(moved.provider_message_id.as_deref(), Some("w"));
+    let again = s.advance(&message.tenant, message.id, &sent, at(6)).await.unwrap();
+    assert_eq!(again, Advanced::Behind(moved.clone()));
+    assert_eq!(*moved, read(s, &message).await);
+}
+
+async fn a_receipt_for_no_message_is_missing<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "never", at(0));
+    let sent = sample::receipt(Status::Sent, "w");
+    let advanced = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
+    assert_eq!(advanced, Advanced::Missing);
+    assert_eq!(s.message(&message.tenant, message.id).await.unwrap(), None);
+}
+
+fn inbound(integration: &Integration, name: &str, second: i64) -> Message {
+    let mut message = sample::outbound(integration, name, at(second));
+    message.direction = domain::message::Direction::Inbound;
+    message.status = Status::Received;
+    message.provider_message_id = Some(format!("wamid.{name}"));
+    message.history = vec![Step::plain(Status::Received, at(second))];
+    message
+}
+
+async fn an_inbound_message_is_recorded_once<S: Store>(s: &S) {
+    let message = inbound(&integration(), "m", 0);
+    let recorded = join_all((0..20).map(|_| s.record(&message))).await;
+    let new = recorded.into_iter().filter(|r| *r.as_ref().unwrap() == Recorded::New).count();
+    assert_eq!(new, 1);
+    let other =
+        Message { content: domain::Content::Text { text: "other".into() }, ..message.clone() };
+    assert_eq!(s.record(&other).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(read(s, &message).await, message);
+}
+
+async fn a_queued_message_is_written_once_and_never_over_a_later_state<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    s.enqueue(&message).await.unwrap();
+    assert_eq!(read(s, &message).await, message);
+    claim(s, &message, "one", 0).await;
+    s.enqueue(&message).await.unwrap();
+    assert_eq!(read(s, &message).await.status, Status::Sending);
+    // A sender may be faster than the note that it is queued.
+    let faster = sample::outbound(&integration(), "faster", at(0));
+    claim(s, &faster, "one", 0).await;
+    s.enqueue(&faster).await.unwrap();
+    assert_eq!(read(s, &faster).await.status, Status::Sending);
+}
+
+async fn a_conversation_is_made_once_and_moves_with_newer_messages_only<S: Store>(s: &S) {
+    let integration = integration();
+    let mut first = sample::conversation(&integration, "p", at(0));
+    first.contact.name = Some("Zoë".to_owned());
+    let all = join_all((0..50).map(|_| s.touch(&first))).await;
+    assert!(all.into_iter().all(|talk| talk.unwrap() == first));
+    let page = s.conversations(&first.tenant, 10, None).await.unwrap();
+    assert_eq!(page.items, [first.clone()]);
+
+    let mut newer = sample::conversation(&integration, "p", at(100));
+    newer.last_inbound_message = Some("wamid.newer".to_owned());
+    let touched = s.touch(&newer).await.unwrap();
+    assert_eq!(touched.created_at, first.created_at, "it began when it began");
+    assert_eq!(touched.contact.name.as_deref(), Some("Zoë"), "no name is no new name");
+    assert_eq!(touched.last_activity_at, at(100));
+    assert_eq!(touched.last_inbound_message.as_deref(), Some("wamid.newer"));
+
+    let mut older = sample::conversation(&integration, "p", at(50));
+    older.contact.name = Some("Old".to_owned());
+    assert_eq!(s.touch(&older).await.unwrap(), touched, "an older one changes nothing");
+    let read = s.conversation(&first.tenant, first.id).await.unwrap();
+    assert_eq!(read, Some(touched));
+}
+
+async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound<S: Store>(s: &S) {
+    let integration = integration();
+    let mut leaving = sample::conversation(&integration, "p", at(0));
+    (leaving.last_inbound_at, leaving.last_inbound_message) = (None, None);
+    s.touch_outbound(&leaving).await.unwrap();
+    let read = async || s.conversation(&leaving.tenant, leaving.id).await.unwrap().unwrap();
+    assert_eq!(read().await, leaving);
+    let talk = s.touch(&sample::conversation(&integration, "p", at(10))).await.unwrap();
+    assert_eq!((talk.created_at, talk.last_inbound_at), (at(0), Some(at(10))));
+    leaving.last_activity_at = at(20);
+    s.touch_outbound(&leaving).await.unwrap();
+    let talk = read().await;
+    assert_eq!((talk.last_activity_at, talk.last_inbound_at), (at(20), Some(at(10))));
+}
+
+async fn an_idempotency_key_stands_for_its_message_for_a_day<S: Store>(s: &S) {
+    let tenant = tenant();
+    let (one, two) = (MessageId::derived(&["1"]), MessageId::derived(&["2"]));
+    let reserve = async |request, message, second| {
+        s.reserve(&tenant, "key", request, message, at(second)).await.unwrap()
+    };
+    let reserved =
+        async |request, second| s.reserved(&tenant, "key", request, at(second)).await.unwrap();
+    assert_eq!(reserved("a", 0).await, Reservation::New);
+    assert_eq!(reserve("a", one, 0).await, Reservation::New);
+    assert_eq!(reserve("a", two, 1).await, Reservation::Same(one));
+    assert_eq!(reserve("b", two, 1).await, Reservation::Other);
+    assert_eq!(reserved("a", 1).await, Reservation::Same(one));
+    assert_eq!(reserved("b", 1).await, Reservation::Other);
+    let day = 24 * 3600;
+    assert_eq!(reserve("b", two, day).await, Reservation::Other);
+    assert_eq!(reserved("b", day + 1).await, Reservation::New, "the time decides");
+    assert_eq!(reserve("b", two, day + 1).await, Reservation::New);
+    assert_eq!(reserved("b", day + 1).await, Reservation::Same(two));
+}
+
+/// Reads page after page of three.
+async fn all<T>(mut page: impl AsyncFnMut(Option<String>) -> Page<T>) -> Vec<T> {
+    let (mut items, mut cursor) = (Vec::new(), None);
+    for _page in 0..100 {
+        let next = page(cursor).await;
+        assert!(next.items.len() <= 3);
+        items.extend(next.items);
+        cursor = next.next;
+        if cursor.is_none() {
+            return items;
+        }
+    }
+    panic!("the pages do not end");
+}
+
+async fn messages_and_conversations_are_listed_in_pages<S: Store>(s: &S) {
+    let integration = integration();
+    let tenant = &integration.tenant;
+    let hour = 3600;
+    for n in 0..7 {
+        // Two share an instant: the id decides.
+        let message = inbound(&integration, &format!("m{n}"), n / 2);
+        s.record(&message).await.unwrap();
+        let person = format!("p{n}");
+        s.touch(&sample::conversation(&integration, &person, at(n * hour))).await.unwrap();
+    }
+    let talk = sample::conversation_id(&integration, sample::PERSON);
+    let messages =
+        all(async |cursor| s.messages(tenant, talk, 3, cursor.as_deref()).await.unwrap()).await;
+    assert_eq!(messages.len(), 7);
+    let newest_first = |a: &Message, b: &Message| (a.created_at, a.id) > (b.created_at, b.id);
+    assert!(messages.windows(2).all(|pair| newest_first(&pair[0], &pair[1])));
+    let talks =
+        all(async |cursor| s.conversations(tenant, 3, cursor.as_deref()).await.unwrap()).await;
+    let people: Vec<_> = talks.iter().map(|talk| talk.contact.address.as_str()).collect();
+    assert_eq!(people, ["p6", "p5", "p4", "p3", "p2", "p1", "p0"]);
+    // Within the hour the activity decides, not the place.
+    s.touch(&sample::conversation(&integration, "p5", at(6 * hour + 1))).await.unwrap();
+    let page = s.conversations(tenant, 3, None).await.unwrap();
+    assert_eq!(page.items[0].contact.address, "p5");
+    let none = s.messages(tenant, sample::conversation_id(&integration, "x"), 3, None).await;
+    assert_eq!(none.unwrap(), Page { items: Vec::new(), next: None });
+}
+
+async fn a_file_stands_as_it_was_last_noted<S: Store>(s: &S) {
+    let integration = integration();
+    let tenant = &integration.tenant;
+    let state = async |message: &Message| {
+        s.message(tenant, message.id).await.unwrap().and_then(|(_, state)| state)
+    };
+    let text = inbound(&integration, "text", 0);
+    s.record(&text).await.unwrap();
+    assert_eq!(state(&text).await, None);
+    let media =
+        domain::content::Media { provider_media_id: Some("1".into()), ..Default::default() };
+    let content = domain::Content::Image { media };
+    let image = Message { content, ..inbound(&integration, "image", 0) };
+    s.record(&image).await.unwrap();
+    assert_eq!(state(&image).await, Some(MediaState::Pending));
+    for noted in [
+        MediaState::Failed { code: "404".to_owned() },
+        MediaState::Stored { key: "media/1".to_owned() },
+    ] {
+        s.set_media(tenant, image.id, &noted).await.unwrap();
+        assert_eq!(state(&image).await, Some(noted));
+    }
+    let missing = inbound(&integration, "missing", 0);
+    s.set_media(tenant, missing.id, &MediaState::Pending).await.unwrap();
+    assert_eq!(s.message(tenant, missing.id).await.unwrap(), None);
+}
+
+fn notice(integration: &Integration) -> (DeliveryId, Notice) {
+    let message = inbound(integration, "m", 0);
+    let data = NoticeData { tenant: integration.tenant.clone(), message, conversation: None };
+    let kind = NoticeKind::MessageReceived;
+    (data.delivery_id(kind), Notice { kind, timestamp: at(0), data })
+}
+
+async fn claim_notice<S: Store>(
+    s: &S,
+    tenant: &TenantId,
+    id: DeliveryId,
+    notice: Option<&Notice>,
+    second: i64,
+) -> DeliveryClaim {
+    Deliveries::claim(s, tenant, id, notice, at(second), LEASE).await.unwrap()
+}
+
+fn attempt(claim: &DeliveryClaim) -> Option<u32> {
+    match claim {
+        DeliveryClaim::Granted { attempt, .. } => Some(*attempt),
+        _ => None,
+    }
+}
+
+async fn a_notice_is_told_by_one_and_settled_once<S: Store>(s: &S) {
+    let integration = integration();
+    let tenant = &integration.tenant;
+    let (id, notice) = notice(&integration);
+    let unknown = claim_notice(s, tenant, id, None, 0).await;
+    assert!(matches!(unknown, DeliveryClaim::Settled), "there is nothing to tell");
+    let claims = (0..20).map(|_| claim_notice(s, tenant, id, Some(&notice), 0));
+    let claims = join_all(claims).await;
+    assert_eq!(claims.iter().filter_map(attempt).collect::<Vec<_>>(), [1]);
+    assert_eq!(claims.iter().filter(|c| matches!(c, DeliveryClaim::Held { .. })).count(), 19);
+    let held = claim_notice(s, tenant, id, None, 60).await;
+    assert!(matches!(held, DeliveryClaim::Held { until } if until == at(60)));
+    // A lapsed lease is taken over, and the table has what to tell.
+    let DeliveryClaim::Granted { attempt: 2, notice: kept } =
+        claim_notice(s, tenant, id, None, 61).await
+    else {
+        panic!("the lease lapsed")
+    };
+    assert_eq!(kept.data.message, notice.data.message);
+    let settle = async |outcome| {
+        Deliveries::settle(s, tenant, id, outcome, Some(200), at(62)).await.unwrap();
+    };
+    settle(DeliveryOutcome::Delivered).await;
+    settle(DeliveryOutcome::RetryAt(at(70))).await;
+    let settled = claim_notice(s, tenant, id, Some(&notice), 9999).await;
+    assert!(matches!(settled, DeliveryClaim::Settled), "what was told stays told");
+}
+
+async fn a_notice_waits_for_its_time<S: Store>(s: &S) {
+    let integration = integration();
+    let tenant = &integration.tenant;
+    let (id, notice) = notice(&integration);
+    claim_notice(s, tenant, id, Some(&notice), 0).await;
+    let later = DeliveryOutcome::RetryAt(at(300));
+    Deliveries::settle(s, tenant, id, later, None, at(1)).await.unwrap();
+    for second in [1, 299] {
+        let early = claim_notice(s, tenant, id, Some(&notice), second).await;
+        assert!(matches!(early, DeliveryClaim::Early { until } if until == at(300)));
+    }
+    assert_eq!(attempt(&claim_notice(s, tenant, id, None, 300).await), Some(2));
+    Deliveries::settle(s, tenant, id, DeliveryOutcome::GivenUp, None, at(301)).await.unwrap();
+    let settled = claim_notice(s, tenant, id, Some(&notice), 9999).await;
+    assert!(matches!(settled, DeliveryClaim::Settled));
+}
+
+async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done<S: Store>(s: &S) {
+    let tenant = tenant();
+    let ids: Vec<DeliveryId> = (0..40).map(|n| DeliveryId::derived(&[&n.to_string()])).collect();
+    // So long ago that in a shared table nothing else is due by then.
+    let time = |n: i64| Timestamp::from_second(1_000_000 + n).unwrap();
+    for (n, id) in (0..).zip(&ids) {
+        s.schedule(&tenant, *id, time(n)).await.unwrap();
+        s.schedule(&tenant, *id, time(n)).await.unwrap();
+    }
+    let due = async |n| {
+        let mut due = s.due(time(n), 500).await.unwrap();
+        due.retain(|due| due.tenant == tenant);
+        due
+    };
+    assert_eq!(due(-1).await.len(), 0);
+    assert_eq!(due(0).await.len(), 1, "this very instant is due");
+    let half = due(19).await;
+    let mut found: Vec<_> = half.iter().map(|due| due.id).collect();
+    found.sort();
+    let mut expected = ids[..20].to_vec();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(s.due(time(100), 3).await.unwrap().len() <= 3);
+    s.done(&half).await.unwrap();
+    s.done(&half).await.unwrap();
+    assert_eq!(due(100).await.len(), 20);
+    s.done(&due(100).await).await.unwrap();
+    assert_eq!(due(100).await.len(), 0);
+}
+
+async fn a_window_lets_as_many_through_as_the_pace_says<S: Store>(s: &S) {
+    let tenant = tenant();
+    let turn = async |identity: &str, per: u64, millis: u64| {
+        let per = Duration::from_secs(per);
+        let pace = Pace { identity: identity.to_owned(), messages: 3, per };
+        let now = at(0) + Duration::from_millis(millis);
+        s.take_turn(&tenant, &pace, now).await.unwrap()
+    };
+    let turns = join_all((0..10).map(|_| turn("number", 1, 250))).await;
+    assert_eq!(turns.iter().filter(|wait| wait.is_none()).count(), 3);
+    let wait = Some(Duration::from_millis(750));
+    assert!(turns.iter().flatten().all(|other| Some(*other) == wait));
+    assert_eq!(turn("number", 1, 1000).await, None, "the next window is new");
+    assert_eq!(turn("other", 1, 250).await, None, "and another's is another");
+    let foreign = super_tenant_turn(s).await;
+    assert_eq!(foreign, None, "as is another tenant's");
+    for _ in 0..3 {
+        assert_eq!(turn("slow", 10, 1).await, None);
+    }
+    assert_eq!(turn("slow", 10, 9_999).await, Some(Duration::from_millis(1)));
+}
+
+async fn super_tenant_turn<S: Store>(s: &S) -> Option<Duration> {
+    let pace = Pace { identity: "number".to_owned(), messages: 3, per: Duration::from_secs(1) };
+    s.take_turn(&tenant(), &pace, at(0)).await.unwrap()
+}
+
+fn api_key(tenant: &TenantId, name: &str) -> ApiKey {
+    ApiKey {
+        id: KeyId::derived(&[tenant.as_str(), name]),
+        tenant: tenant.clone(),
+        scopes: vec![Scope::Send, Scope::Read],
+        hint: "abcd".to_owned(),
+        created_at: at(0),
+    }
+}
+
+async fn a_key_is_found_until_it_is_revoked_by_its_tenant<S: Store>(s: &S) {
+    let (acme, other) = (tenant(), tenant());
+    let (one, two) = (api_key(&acme, "one"), api_key(&acme, "two"));
+    s.create_key(&one, "hash-1").await.unwrap();
+    s.create_key(&two, "hash-2").await.unwrap();
+    assert_eq!(s.key(one.id).await.unwrap(), Some((one.clone(), "hash-1".to_owned())));
+    assert_eq!(s.keys(&acme).await.unwrap().len(), 2);
+    assert!(!s.revoke_key(&other, one.id).await.unwrap(), "it is not theirs");
+    assert!(s.key(one.id).await.unwrap().is_some());
+    assert!(s.revoke_key(&acme, one.id).await.unwrap());
+    assert!(!s.revoke_key(&acme, one.id).await.unwrap());
+    assert_eq!(s.key(one.id).await.unwrap(), None);
+    assert_eq!(s.keys(&acme).await.unwrap(), [two]);
+}
+
+async fn a_tenant_is_made_once_and_listed<S: Store>(s: &S) {
+    let ids = [tenant(), tenant(), tenant(), tenant()];
+    for id in &ids {
+        let made = Tenant { id: id.clone(), name: "Acme".to_owned(), created_at: at(0) };
+        assert_eq!(s.create_tenant(&made).await.unwrap(), Recorded::New);
+        let other = Tenant { name: "Other".to_owned(), ..made.clone() };
+        assert_eq!(s.create_tenant(&other).await.unwrap(), Recorded::Duplicate);
+        assert_eq!(s.tenant(id).await.unwrap(), Some(made));
+    }
+    let listed = all(async |cursor| s.tenants(3, cursor.as_deref()).await.unwrap()).await;
+    assert!(listed.windows(2).all(|pair| pair[0].id < pair[1].id));
+    assert!(ids.iter().all(|id| listed.iter().any(|tenant| tenant.id == *id)));
+    assert_eq!(s.tenant(&tenant()).await.unwrap(), None);
+}
+
+async fn an_automation_is_set_disabled_and_set_anew<S: Store>(s: &S) {
+    let tenant = tenant();
+    let read = async || s.automation(&tenant).await.unwrap();
+    assert_eq!(read().await, Automation::None);
+    s.disable(&tenant, at(0)).await.unwrap();
+    assert_eq!(read().await, Automation::None);
+    s.set_automation(&tenant, &sample::push()).await.unwrap();
+    assert_eq!(read().await, sample::push());
+    s.disable(&tenant, at(1)).await.unwrap();
+    s.disable(&tenant, at(2)).await.unwrap();
+    let Automation::Push(push) = read().await else { panic!("it was set") };
+    assert_eq!(push.disabled_at, Some(at(1)));
+    s.set_automation(&tenant, &Automation::Push(push)).await.unwrap();
+    assert_eq!(read().await, sample::push(), "set anew it listens again");
+    s.set_automation(&tenant, &Automation::None).await.unwrap();
+    assert_eq!(read().await, Automation::None);
+}
+
+async fn find<S: Store>(s: &S, integration: &Integration) -> Option<Integration> {
+    let found = Directory::integration(s, integration.id).await.unwrap();
+    assert_eq!(found, Registry::integration(s, integration.id).await.unwrap());
+    found
+}
+
+async fn holder<S: Store>(s: &S, integration: &Integration) -> Option<TenantId> {
+    let account = integration.account.as_deref().unwrap();
+    s.account(integration.provider, account).await.unwrap().map(|holder| holder.tenant)
+}
+
+async fn an_account_and_a_path_belong_to_one_integration<S: Store>(s: &S) {
+    let ours = integration();
+    let path = [format!("hash-of-{}", ours.tenant)];
+    assert_eq!(s.put_integration(&ours, &path, None).await.unwrap(), Claimed::Ours);
+    assert_eq!(s.put_integration(&ours, &path, None).await.unwrap(), Claimed::Ours);
+    assert_eq!(find(s, &ours).await, Some(ours.clone()));
+    assert_eq!(holder(s, &ours).await.as_ref(), Some(&ours.tenant));
+    let by_path = s.by_path_secret(ours.provider, &path[0]).await.unwrap();
+    assert_eq!(by_path, Some(ours.id));
+    let elsewhere = s.by_path_secret(Provider::Telegram, &path[0]).await.unwrap();
+    assert_eq!(elsewhere, None, "the provider is part of the place");
+
+    let thief = sample::whatsapp(&tenant(), ours.account.as_deref());
+    assert_eq!(s.put_integration(&thief, &[], None).await.unwrap(), Claimed::Taken);
+    assert_eq!(find(s, &thief).await, None, "all or nothing");
+    assert_eq!(holder(s, &ours).await.as_ref(), Some(&ours.tenant));
+    let other = integration();
+    assert_eq!(s.put_integration(&other, &path, None).await.unwrap(), Claimed::Taken);
+    assert_eq!((find(s, &other).await, holder(s, &other).await), (None, None));
+}
+
+async fn what_an_integration_gives_up_is_free_again<S: Store>(s: &S) {
+    let before = integration();
+    let tenant = &before.tenant;
+    let old = [format!("old-{tenant}"), format!("kept-{tenant}")];
+    s.put_integration(&before, &old, None).await.unwrap();
+    let mut after = before.clone();
+    after.account = Some(format!("moved-{tenant}"));
+    let new = [format!("kept-{tenant}"), format!("new-{tenant}")];
+    let claimed = s.put_integration(&after, &new, Some((&before, &old))).await.unwrap();
+    assert_eq!(claimed, Claimed::Ours);
+    assert_eq!(holder(s, &before).await, None);
+    assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
+    let by_path = async |hash| s.by_path_secret(Provider::Whatsapp, hash).await.unwrap();
+    assert_eq!(by_path(&old[0]).await, None);
+    assert_eq!(by_path(&new[0]).await, Some(after.id));
+    assert_eq!(by_path(&new[1]).await, Some(after.id));
+
+    let heir = sample::whatsapp(&self::tenant(), before.account.as_deref());
+    assert_eq!(s.put_integration(&heir, &[], None).await.unwrap(), Claimed::Ours);
+    // What failed gives nothing up.
+    let mut grabbing = after.clone();
+    grabbing.account.clone_from(&heir.account);
+    let taken = s.put_integration(&grabbing, &[], Some((&after, &new))).await.unwrap();
+    assert_eq!(taken, Claimed::Taken);
+    assert_eq!(find(s, &after).await, Some(after.clone()));
+    assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
+
+    s.delete_integration(&after, &new).await.unwrap();
+    s.delete_integration(&after, &new).await.unwrap();
+    assert_eq!((find(s, &after).await, holder(s, &after).await), (None, None));
+    assert_eq!(by_path(&new[0]).await, None);
+    assert_eq!(holder(s, &heir).await.as_ref(), Some(&heir.tenant));
+}
+
+async fn the_operators_place_is_one_at_each_provider<S: Store>(s: &S) {
+    let provider = Provider::Telegram;
+    // In a shared table somebody may have it; then it stays theirs.
+    if s.platform(provider).await.unwrap().is_some() {
+        return;
+    }
+    let account = tenant().to_string();
+    let app = sample::telegram(&TenantId::platform(), Some(&account));
+    assert_eq!(s.put_integration(&app, &[], None).await.unwrap(), Claimed::Ours);
+    assert_eq!(s.platform(provider).await.unwrap(), Some(app.clone()));
+    let second = sample::telegram(&TenantId::platform(), Some(&format!("{account}-2")));
+    assert_eq!(s.put_integration(&second, &[], None).await.unwrap(), Claimed::Taken);
+    s.delete_integration(&app, &[]).await.unwrap();
+    assert_eq!(s.platform(provider).await.unwrap(), None);
+}
+
+async fn a_tenant_reads_nothing_of_anothers<S: Store>(s: &S) {
+    let theirs = integration();
+    let (a, b) = (&theirs.tenant, &tenant());
+    s.put_integration(&theirs, &[], None).await.unwrap();
+    s.create_key(&api_key(a, "key"), "hash").await.unwrap();
+    s.set_automation(a, &sample::push()).await.unwrap();
+    let message = sample::outbound(&theirs, "m", at(0));
+    claim(s, &message, "one", 0).await;
+    settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
+    let talk = s.touch(&sample::conversation(&theirs, sample::PERSON, at(0))).await.unwrap();
+    s.reserve(a, "key", "request", message.id, at(0)).await.unwrap();
+    let (id, notice) = notice(&theirs);
+    claim_notice(s, a, id, Some(&notice), 0).await;
+
+    assert_eq!(s.message(b, message.id).await.unwrap(), None);
+    assert_eq!(s.conversation(b, talk.id).await.unwrap(), None);
+    assert!(s.messages(b, talk.id, 10, None).await.unwrap().items.is_empty());
+    assert!(s.conversations(b, 10, None).await.unwrap().items.is_empty());
+    assert!(Library::integrations(s, b).await.unwrap().is_empty());
+    assert!(Registry::integrations(s, b).await.unwrap().is_empty());
+    assert!(s.keys(b).await.unwrap().is_empty());
+    assert_eq!(s.automation(b).await.unwrap(), Automation::None);
+    assert_eq!(s.resolve(b, Provider::Whatsapp, "w").await.unwrap(), None);
+    assert_eq!(s.reserved(b, "key", "request", at(1)).await.unwrap(), Reservation::New);
+    let claim = claim_notice(s, b, id, None, 9999).await;
+    assert!(matches!(claim, DeliveryClaim::Settled));
+    let read = sample::receipt(Status::Read, "w");
+    assert_eq!(s.advance(b, message.id, &read, at(9)).await.unwrap(), Advanced::Missing);
+    s.set_media(b, message.id, &MediaState::Pending).await.unwrap();
+    s.disable(b, at(9)).await.unwrap();
+
+    let (kept, media) = s.message(a, message.id).await.unwrap().unwrap();
+    assert_eq!((kept.status, media), (Status::Accepted, None));
+    assert_eq!(s.automation(a).await.unwrap(), sample::push());
+    assert_eq!(Library::integrations(s, a).await.unwrap().len(), 1);
+}
