@@ -379,6 +379,8 @@ enum Meaning {
     Permanent,
     /// It was not sent, and may be next time.
     Retryable,
+    /// The code does not say whether it was sent: a 4xx refused it, after a 5xx nobody knows.
+    Unsaid,
     /// It was not sent; wait so many seconds unless Meta says how long.
     Wait(u64),
 }
@@ -387,7 +389,7 @@ enum Meaning {
 /// Source: README, facts 7; the waits of 130429 and 131056 facts 5, those of the hourly
 /// limits are ours.
 fn known(code: i64) -> Option<(Meaning, &'static str)> {
-    use Meaning::{Permanent, Retryable, Wait};
+    use Meaning::{Permanent, Retryable, Unsaid, Wait};
     Some(match code {
         0 | 190 => (Permanent, "The access token is expired or revoked. Store a new one."),
         3 | 10 | 200..=299 | 131_005 => (
@@ -441,9 +443,9 @@ fn known(code: i64) -> Option<(Meaning, &'static str)> {
         }
         135_000 => (Permanent, "Meta refused the message's form. Correct it."),
         2 => (Retryable, "Meta's service is down or overloaded."),
-        131_000 | 131_016 => {
-            (Retryable, "Meta failed to send the message. Its service has trouble.")
-        }
+        // "Something went wrong": nothing says that it went wrong before the message was taken.
+        131_000 => (Unsaid, "Meta had trouble, and does not say whether it took the message."),
+        131_016 => (Retryable, "Meta failed to send the message. Its service has trouble."),
         131_057 => (Retryable, "The account is in maintenance, such as a change of throughput."),
         133_004 => (Retryable, "Meta's server is away for a while."),
         4 | 17 | 80_007 => (Wait(60), "The app's or account's calls to Meta are used up for now."),
@@ -484,6 +486,10 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         Some((Meaning::Retryable, remedy)) => match wait {
             Some(retry_after) => (Fault::RateLimited { retry_after }, remedy),
             None => (Fault::Retryable, remedy),
+        },
+        Some((Meaning::Unsaid, remedy)) => match by_status {
+            Fault::Unknown => (Fault::Unknown, remedy),
+            _ => (Fault::Retryable, remedy),
         },
         // Meta itself says that it passes, whatever it is.
         _ if error.is_transient => (Fault::Retryable, "Meta says that the trouble will pass."),
@@ -789,7 +795,7 @@ mod tests {
 
     #[test]
     fn a_stated_failure_is_tried_again_and_a_silent_one_is_not() {
-        assert_eq!(fault(500, 131_000), Fault::Retryable);
+        assert_eq!(fault(500, 131_000), Fault::Unknown);
         assert_eq!(fault(503, 131_016), Fault::Retryable);
         assert_eq!(fault(500, 2), Fault::Retryable);
         let transient = r#"{"error":{"code":1,"is_transient":true}}"#;

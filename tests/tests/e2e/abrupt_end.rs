@@ -1,0 +1,144 @@
+//! Senders and providers that end in the middle of a message. The file's name puts it first:
+//! its first test waits longest.
+
+use std::fs;
+use std::process::Command;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use providers::whatsapp::example;
+use serde_json::{Value, json};
+
+use crate::cast::{SENDER, Tenant, history, no_receipts, person, step};
+use crate::hub::{HUB, SOON, eventually};
+
+/// The processes of one of this hub's functions.
+fn processes(function: &str) -> Vec<String> {
+    let name = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
+    let cloud = format!("AWS_ENDPOINT_URL={}", HUB.cloud);
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+        if variables.contains(&name.as_bytes()) && variables.contains(&cloud.as_bytes()) {
+            found.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    found
+}
+
+/// Sends a message that the provider accepts and does not answer, and kills the sender.
+fn send_and_kill<'a>(
+    tenant: &'a Tenant,
+    settings: &Value,
+) -> (String, impl Fn() -> usize + use<'a>) {
+    let number = tenant.whatsapp_alone(settings);
+    let from = person();
+    let talk = number.hello(&from)["id"].clone();
+    number.faults(&json!([{"kind": "accept_then_time_out", "hold_ms": 30_000}]));
+    let id = tenant.send(&json!({"conversation": talk, "text": "will it come twice?"}));
+    eventually("the provider has it", SOON, || {
+        if number.accepted(&from).len() == 1 { Ok(()) } else { Err("nothing".to_owned()) }
+    });
+    let senders = processes("switchboard-sender-whatsapp");
+    assert!(!senders.is_empty(), "no sender runs");
+    let killed = Command::new("kill").arg("-9").args(&senders).status().unwrap();
+    assert!(killed.success(), "{killed}");
+    (id, move || number.accepted(&from).len())
+}
+
+#[test]
+fn a_sender_that_is_killed_after_the_provider_took_the_message_never_sends_it_twice() {
+    let tenant = Tenant::new("killed");
+    let automation = tenant.automation(&json!([]));
+    let alone = SENDER.write().unwrap_or_else(PoisonError::into_inner);
+    let (silent, silent_sends) = send_and_kill(&tenant, &no_receipts());
+    let (told, told_sends) = send_and_kill(&tenant, &json!({}));
+    drop(alone);
+
+    // Its receipts bear our reference, so its fate is known before the record comes back.
+    let message = tenant.until(&told, "read");
+    assert!(message["provider_message_id"].is_string(), "{message}");
+    // The record comes back after the queue's visibility timeout of 120 s.
+    let message = tenant.until_within(&silent, "unknown", Duration::from_secs(170));
+    assert_eq!(step(&message, "unknown")["code"], "interrupted", "{message}");
+    assert_eq!(history(&message), ["queued", "sending", "unknown"]);
+    eventually("the automation knows that nobody knows", SOON, || {
+        let told = automation.deliveries("message.status");
+        let about = told["deliveries"].as_array().unwrap().iter();
+        let mut about = about.map(|told| &told["body"]["data"]["message"]);
+        let found = about.any(|told| told["id"] == silent && told["status"] == "unknown");
+        if found { Ok(()) } else { Err(told.to_string()) }
+    });
+    assert_eq!(silent_sends(), 1);
+    assert_eq!(told_sends(), 1);
+    assert_eq!(tenant.message(&told)["status"], "read");
+}
+
+#[test]
+fn a_message_whose_answer_is_lost_is_unknown_until_a_late_receipt_and_never_sent_twice() {
+    let tenant = Tenant::new("unanswered");
+    let number = tenant.whatsapp(&no_receipts());
+    let faults = [
+        json!({"kind": "accept_then_drop"}),
+        json!({"kind": "status", "status": 500, "accepted": true}),
+        json!({"kind": "accept_then_time_out", "hold_ms": 15_000}),
+    ];
+    for fault in faults {
+        let from = person();
+        let talk = number.hello(&from)["id"].clone();
+        number.faults(&json!([fault]));
+        let id = tenant.send(&json!({"conversation": talk, "text": "did it come?"}));
+        let message = tenant.until(&id, "unknown");
+        assert_eq!(history(&message), ["queued", "sending", "unknown"], "{fault}");
+        let accepted = number.accepted(&from);
+        assert_eq!(accepted.len(), 1, "{fault}: {accepted:?}");
+
+        let wamid = accepted[0]["wamid"].as_str().unwrap();
+        number.statuses(&[example::status(wamid, "delivered", Some(&id))]);
+        let message = tenant.until(&id, "delivered");
+        assert_eq!(history(&message), ["queued", "sending", "unknown", "delivered"], "{fault}");
+        assert_eq!(message["provider_message_id"], wamid, "{fault}");
+        // The next one is not held up by it.
+        let next = tenant.send(&json!({"conversation": talk, "text": "and this?"}));
+        tenant.until(&next, "accepted");
+        assert_eq!(number.accepted(&from).len(), 2, "{fault}");
+    }
+}
+
+#[test]
+fn a_tenant_who_prefers_twice_to_never_gets_another_try() {
+    let tenant = Tenant::new("at-least-once");
+    // A receipt would tell that no other try is needed.
+    let number = tenant.whatsapp(&no_receipts());
+    let settings = json!({"phone_number_id": number.number, "base_url": HUB.simulator,
+                          "delivery": "at_least_once"});
+    let path = format!("/integrations/{}", number.integration);
+    tenant.api.put(&path, &json!({"settings": settings})).expect(200);
+    let from = person();
+    let talk = number.hello(&from)["id"].clone();
+    number.faults(&json!([{"kind": "drop"}, {"kind": "accept_then_drop"}]));
+    let id = tenant.send(&json!({"conversation": talk, "text": "at least once"}));
+    let message = tenant.until(&id, "accepted");
+    assert_eq!(step(&message, "accepted")["attempt"], 3, "{message}");
+    assert_eq!(number.accepted(&from).len(), 2);
+}
+
+#[test]
+fn a_lost_answer_of_telegrams_is_unknown_and_never_asked_for_again() {
+    let tenant = Tenant::new("tg-unanswered");
+    let automation = tenant.automation(&json!([]));
+    let bot = tenant.telegram();
+    let chat = 7_770_001;
+    let talk = bot.hello(chat);
+    bot.control("faults", &json!({"faults": [{"kind": "accept_then_drop"}]}));
+    let id = tenant.send(&json!({"conversation": talk["id"], "text": "did it come?"}));
+    let message = tenant.until(&id, "unknown");
+    assert_eq!(step(&message, "unknown")["code"], "no_answer", "{message}");
+    let told = automation.until("message.status", 1);
+    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["status"], "unknown");
+    let next = tenant.send(&json!({"conversation": talk["id"], "text": "and this?"}));
+    tenant.until(&next, "accepted");
+    assert_eq!(bot.accepted(chat).len(), 2);
+}

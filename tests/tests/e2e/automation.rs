@@ -1,0 +1,107 @@
+//! Tenants' automations: told once, patiently, and never against their will.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cast::{Tenant, person};
+use crate::hub::{SOON, eventually};
+
+#[test]
+fn an_automation_that_stumbles_is_told_again_under_the_same_id() {
+    let tenant = Tenant::new("stumbles");
+    let automation = tenant.automation(&json!([{"status": 500}]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    number.hello(&from);
+    let told = automation.until("message.received", 1);
+    assert_eq!((&told["total"], &told["unique"]), (&json!(2), &json!(1)), "{told}");
+    let (first, second) = (&told["deliveries"][0], &told["deliveries"][1]);
+    assert_eq!(first["webhook_id"], second["webhook_id"]);
+    assert_eq!((&first["answer"], &second["answer"]), (&json!(500), &json!(200)));
+    assert_eq!(first["body"], second["body"]);
+    assert_eq!((&first["verified"], &second["verified"]), (&json!(true), &json!(true)));
+    let waited = second["at_ms"].as_u64().unwrap() - first["at_ms"].as_u64().unwrap();
+    assert!(waited >= 4_500, "{waited} ms");
+}
+
+#[test]
+fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
+    let tenant = Tenant::new("no-more");
+    let automation = tenant.automation(&json!([{"status": 410}]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    number.hello(&from);
+    let path = format!("/tenants/{}/automation", tenant.id);
+    let view = eventually("the automation is disabled", SOON, || {
+        let view = tenant.api.get(&path).expect(200);
+        if view["disabled_at"].is_string() { Ok(view) } else { Err(view.to_string()) }
+    });
+    assert!(view.get("secret").is_none(), "{view}");
+    number.writes(&json!({"from": from, "text": "anybody?"}));
+    tenant.until_messages(&from, 2);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(automation.deliveries("message.received")["total"], 1);
+
+    automation.set(&tenant, &json!([]), true);
+    assert!(tenant.api.get(&path).expect(200).get("disabled_at").is_none());
+    number.writes(&json!({"from": from, "text": "and now?"}));
+    let told = automation.until("message.received", 1);
+    assert_eq!(told["total"], 2, "{told}");
+    assert_eq!(told["deliveries"][1]["body"]["data"]["message"]["text"], "and now?");
+}
+
+#[test]
+fn a_private_address_is_never_called_unless_the_tenant_allows_it() {
+    let tenant = Tenant::new("private");
+    let automation = tenant.automation(&json!([]));
+    automation.set(&tenant, &json!([]), false);
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    number.hello(&from);
+    tenant.until_messages(&from, 1);
+    // Longer than the first retry.
+    std::thread::sleep(Duration::from_secs(9));
+    assert_eq!(automation.deliveries("message.received")["total"], 0);
+    let path = format!("/tenants/{}/automation", tenant.id);
+    let view = tenant.api.get(&path).expect(200);
+    assert_eq!(view["allow_private_network"], false, "{view}");
+    assert!(view.get("disabled_at").is_none(), "{view}");
+}
+
+#[test]
+fn a_new_signing_secret_holds_at_once_and_the_old_one_still() {
+    let tenant = Tenant::new("secrets");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    number.hello(&from);
+    automation.until("message.received", 1);
+    // The simulator goes on with the old secret; notices are signed with both.
+    let url =
+        tenant.api.get(&format!("/tenants/{}/automation", tenant.id)).expect(200)["url"].clone();
+    let push = json!({"kind": "push", "url": url, "allow_private_network": true});
+    tenant.api.put(&format!("/tenants/{}/automation", tenant.id), &push).expect(200);
+    number.writes(&json!({"from": from, "text": "old secret"}));
+    let told = automation.until("message.received", 2);
+    assert_eq!(told["rejected"], 0, "{told}");
+    automation.set(&tenant, &json!([]), true);
+    number.writes(&json!({"from": from, "text": "new secret"}));
+    let told = automation.until("message.received", 3);
+    assert_eq!(told["rejected"], 0, "{told}");
+}
+
+#[test]
+fn an_automation_that_is_taken_off_is_told_nothing() {
+    let tenant = Tenant::new("off");
+    let automation = tenant.automation(&json!([]));
+    let path = format!("/tenants/{}/automation", tenant.id);
+    let view = tenant.api.put(&path, &json!({"kind": "none"})).expect(200);
+    assert_eq!(view["kind"], "none");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    number.hello(&from);
+    tenant.until_messages(&from, 1);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(automation.deliveries("message.received")["total"], 0);
+}

@@ -1,0 +1,257 @@
+//! The running hub, and how to ask it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Where the hub is.
+pub(crate) struct Hub {
+    /// Its front door.
+    pub(crate) url: String,
+    /// The platform's own key.
+    pub(crate) admin_key: String,
+    /// The simulated providers and automations.
+    pub(crate) simulator: String,
+    /// The local cloud.
+    pub(crate) cloud: String,
+    /// The cloud's region.
+    pub(crate) region: String,
+    /// Its files.
+    pub(crate) folder: PathBuf,
+}
+
+/// The hub that the environment names.
+pub(crate) static HUB: LazyLock<Hub> = LazyLock::new(|| Hub {
+    url: variable("SWITCHBOARD_URL"),
+    admin_key: variable("SWITCHBOARD_ADMIN_KEY"),
+    simulator: variable("SIMULATOR_URL"),
+    cloud: variable("AWS_ENDPOINT_URL"),
+    region: variable("AWS_REGION"),
+    folder: variable("SWITCHBOARD_FOLDER").into(),
+});
+
+#[expect(clippy::disallowed_methods, reason = "this is no function, and has an environment")]
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        let hint = "these tests need a running hub; `cargo xtask test` starts one";
+        let line = format!("error: {name} is not set: {hint}\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        // Once, and not as the failure of each test.
+        std::process::exit(1)
+    })
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its headers, in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Its body.
+    pub(crate) bytes: Vec<u8>,
+    /// What was asked, for when it was not what was expected.
+    asked: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = String::from_utf8_lossy(&self.bytes);
+        let body: String = body.chars().take(2000).collect();
+        write!(f, "{}: {} {body}", self.asked, self.status)
+    }
+}
+
+impl Answer {
+    /// The body as JSON; text if it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&self.bytes).into_owned().into())
+    }
+
+    /// The body, if the status is `status`.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert!(self.status == status, "expected {status}\n{self}");
+        self.json()
+    }
+
+    /// The problem, if it has this status and code.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
+        let kind = self.headers.get("content-type").map(String::as_str);
+        assert!(kind == Some("application/problem+json"), "{kind:?}\n{self}");
+        let shown = self.to_string();
+        let problem = self.expect(status);
+        assert!(problem["code"] == code, "expected the code {code}\n{shown}");
+        assert_eq!(problem["status"], status, "{shown}");
+        problem
+    }
+}
+
+static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(Duration::from_mins(1)))
+        // A proxy of the machine cannot reach this machine's own loopback.
+        .proxy(None)
+        .build()
+        .into()
+});
+
+/// Makes one request.
+#[track_caller]
+pub(crate) fn request(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Answer {
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body.unwrap_or_default()).unwrap();
+    let asked = format!("{method} {url}");
+    let mut response = AGENT.run(request).unwrap_or_else(|error| panic!("{asked}: {error}"));
+    let bytes = response.body_mut().with_config().limit(64 << 20).read_to_vec();
+    let headers = response.headers().iter();
+    Answer {
+        status: response.status().as_u16(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned()))
+            .collect(),
+        bytes: bytes.unwrap_or_else(|error| panic!("{asked}: {error}")),
+        asked,
+    }
+}
+
+/// A caller of the hub's API, or of the simulator's.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    base: String,
+    key: Option<String>,
+}
+
+impl Client {
+    /// The platform itself.
+    pub(crate) fn admin() -> Self {
+        Self::with_key(&HUB.admin_key)
+    }
+
+    /// Who has this key.
+    pub(crate) fn with_key(key: &str) -> Self {
+        Self { base: HUB.url.clone(), key: Some(key.to_owned()) }
+    }
+
+    /// Nobody.
+    pub(crate) fn without_key() -> Self {
+        Self { base: HUB.url.clone(), key: None }
+    }
+
+    /// The simulator's control.
+    pub(crate) fn simulator() -> Self {
+        Self { base: HUB.simulator.clone(), key: None }
+    }
+
+    #[track_caller]
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let bearer = self.key.as_ref().map(|key| format!("Bearer {key}"));
+        let mut headers = more.to_vec();
+        if let Some(bearer) = &bearer {
+            headers.push(("authorization", bearer));
+        }
+        let body = body.map(Value::to_string);
+        if body.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
+        let body = body.as_ref().map(String::as_bytes);
+        request(method, &format!("{}{path}", self.base), &headers, body)
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], None)
+    }
+
+    #[track_caller]
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[], Some(body))
+    }
+
+    #[track_caller]
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, &[], Some(body))
+    }
+
+    #[track_caller]
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], None)
+    }
+}
+
+/// Looks until it sees what it looks for; else fails with what it saw last.
+#[track_caller]
+pub(crate) fn eventually<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        match look() {
+            Ok(seen) => return seen,
+            Err(seen) if Instant::now() > deadline => {
+                panic!("not within {} s: {what}\nlast seen: {seen}", patience.as_secs())
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(250)),
+        }
+    }
+}
+
+/// Long enough for a message to get through while all other tests run.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
+
+/// Seconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "webhooks say when; the hub reads a real clock")]
+pub(crate) fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap().as_secs()
+}
+
+/// A number nobody has had before.
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    u64::from_le_bytes(bytes)
+}
+
+/// `count` random digits, at most 17, the first of them not zero.
+pub(crate) fn digits(count: usize) -> String {
+    let all = format!("1{:020}", random());
+    let (first, rest) = all.split_at(1);
+    format!("{first}{}", &rest[rest.len() - (count - 1)..])
+}
+
+/// Does `work` for each of `0..count`, all at once.
+pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}

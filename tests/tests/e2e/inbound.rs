@@ -1,0 +1,351 @@
+//! What people write: taken in once, whatever it is, and only from the provider.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use providers::whatsapp::example;
+use serde_json::{Value, json};
+
+use crate::cast::{Tenant, deliver, person, text_from};
+use crate::hub::{Client, SOON, at_once, eventually, request};
+
+#[test]
+fn a_webhook_that_comes_a_hundred_times_is_one_message_and_one_notice() {
+    let tenant = Tenant::new("hundred");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let message = text_from(&from, "wamid.HUNDRED", "just once");
+    let body =
+        example::escaped(&example::envelope(&[example::messages(&number.number, &[message])]));
+    let signature = example::signature(&number.secret, &body);
+    let once = || assert_eq!(deliver(&number.url, &body, &signature).status, 200);
+    for _ in 0..40 {
+        once();
+    }
+    at_once(10, |_| (0..6).for_each(|_| once()));
+
+    // What comes after it in the same conversation is worked after it.
+    number.writes(&json!({"from": from, "text": "the end"}));
+    let messages = tenant.until_messages(&from, 2);
+    assert_eq!(messages[0]["text"], "the end");
+    assert_eq!(messages[1]["text"], "just once");
+    assert_eq!(messages[1]["provider_message_id"], "wamid.HUNDRED");
+    let told = automation.until("message.received", 2);
+    assert_eq!((&told["total"], &told["unique"]), (&json!(2), &json!(2)), "{told}");
+}
+
+#[test]
+fn fifty_first_messages_at_once_make_one_conversation() {
+    let tenant = Tenant::new("fifty");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    at_once(50, |each| {
+        let message = text_from(&from, &format!("wamid.FIRST.{each}"), &format!("first {each}"));
+        let change = example::messages(&number.number, &[message]);
+        number.deliver(&example::envelope(&[change])).expect(200);
+    });
+    let messages = tenant.until_messages(&from, 50);
+    let talks = tenant.pages("/conversations?limit=100", "conversations").concat();
+    assert_eq!(talks.len(), 1, "{talks:?}");
+    assert!(messages.iter().all(|message| message["conversation"] == talks[0]["id"]));
+    assert_eq!(talks[0]["contact"]["address"], from);
+}
+
+#[test]
+fn a_forged_webhook_is_refused_and_nothing_of_it_is_kept() {
+    let tenant = Tenant::new("forged");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let forge = |kind: &str| {
+        let forged = json!({"kind": kind, "from": from, "text": "I am not Meta ✓"});
+        let answer = number.control("forge", &forged);
+        assert_eq!(answer["webhook_status"], 401, "{kind}: {answer}");
+    };
+    for kind in ["wrong_secret", "no_signature", "sha1", "no_prefix", "tampered", "reserialised"] {
+        forge(kind);
+    }
+    let message = text_from(&from, "wamid.FORGED", "neither am I");
+    let body =
+        example::escaped(&example::envelope(&[example::messages(&number.number, &[message])]));
+    let right = example::signature(&number.secret, &body);
+    let mut changed = body.to_vec();
+    let place = changed.windows(7).position(|part| part == b"neither").unwrap();
+    changed[place] = b'N';
+    for (what, body, signature) in [
+        ("a byte changed", &changed[..], &*right),
+        ("an empty signature", &body[..], ""),
+        ("only the prefix", &body[..], "sha256="),
+        ("half of the signature", &body[..], &right[..39]),
+        ("another's secret", &body[..], &*example::signature("another-app-secret", &body)),
+        ("an empty secret", &body[..], &*example::signature("", &body)),
+        ("an empty body", &b""[..], &*right),
+    ] {
+        let answer = deliver(&number.url, body, signature);
+        assert_eq!(answer.status, 401, "{what}: {answer}");
+        assert!(answer.bytes.is_empty(), "{what}: it says more than needed: {answer}");
+    }
+    let elsewhere = number.url.replace(&number.integration, "int_01J9ZQ4J9T0000000000000000");
+    assert_eq!(deliver(&elsewhere, &body, &right).status, 401, "no such integration");
+    // The right one twice is not the right one.
+    let twice = [("x-hub-signature-256", &*right), ("x-hub-signature-256", "sha256=00")];
+    assert_eq!(request("POST", &number.url, &twice, Some(&body)).status, 401, "two signatures");
+
+    // A real one comes through, and with it whatever came before would have.
+    number.writes(&json!({"from": from, "text": "I am Zoë"}));
+    let told = automation.until("message.received", 1);
+    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["text"], "I am Zoë");
+    let messages = tenant.until_messages(&from, 1);
+    assert_eq!(messages[0]["text"], "I am Zoë");
+    assert_eq!(automation.deliveries("message.received")["total"], 1);
+}
+
+#[test]
+fn two_megabytes_of_messages_in_one_webhook_all_arrive_in_order() {
+    let tenant = Tenant::new("large");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let messages: Vec<Value> = (0..60)
+        .map(|each| {
+            let text = format!("{each:02} {}", "é".repeat(18_000));
+            text_from(&from, &format!("wamid.LARGE.{each}"), &text)
+        })
+        .collect();
+    let change = example::messages(&number.number, &messages);
+    // As it is, not in Meta's escapes, which are three times as long.
+    let body = example::envelope(&[change]).to_string();
+    assert!(body.len() > 2 * 1024 * 1024, "{}", body.len());
+    let signature = example::signature(&number.secret, body.as_bytes());
+    deliver(&number.url, body.as_bytes(), &signature).expect(200);
+    let messages = tenant.until_messages(&from, 60);
+    for (place, message) in messages.iter().rev().enumerate() {
+        let text = message["text"].as_str().unwrap();
+        assert!(text.starts_with(&format!("{place:02} ")), "{place}: {}", &text[..8]);
+        assert_eq!(text.chars().count(), 18_003);
+    }
+}
+
+#[test]
+fn one_message_too_large_for_the_queue_and_the_table_arrives_whole() {
+    let tenant = Tenant::new("huge");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let text = "0123456789".repeat(50_000);
+    let change = example::messages(&number.number, &[text_from(&from, "wamid.HUGE", &text)]);
+    number.deliver(&example::envelope(&[change])).expect(200);
+    let message = tenant.until_messages(&from, 1).remove(0);
+    let file = eventually("the content as a file", SOON, || {
+        let link = tenant.api.get(&format!("/messages/{}/media", message["id"].as_str().unwrap()));
+        if link.status == 302 {
+            Ok(request("GET", &link.headers["location"], &[], None).expect(200))
+        } else {
+            Err(link.to_string())
+        }
+    });
+    assert_eq!(file["text"].as_str().unwrap().len(), text.len());
+    let told = automation.until("message.received", 1);
+    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["id"], message["id"]);
+}
+
+/// Kinds of message: what the simulator is asked for, the type it becomes, and a place in the
+/// message with what must stand there.
+fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
+    let file = |kind: &str, mime_type: &str, object: Value| {
+        let content = STANDARD.encode(format!("the bytes of a {kind}"));
+        let media = json!({"mime_type": mime_type, "content_base64": content});
+        json!({"type": kind, "object": object, "media": media})
+    };
+    let plain = |kind: &str, object: Value| json!({"type": kind, "object": object});
+    vec![
+        (
+            file("image", "image/jpeg", json!({"caption": "Look"})),
+            "image",
+            "/media/caption",
+            json!("Look"),
+        ),
+        (file("video", "video/mp4", json!({})), "video", "/media/mime_type", json!("video/mp4")),
+        (file("audio", "audio/ogg", json!({})), "audio", "/media/mime_type", json!("audio/ogg")),
+        (
+            file("document", "application/pdf", json!({"filename": "bill.pdf"})),
+            "document",
+            "/media/filename",
+            json!("bill.pdf"),
+        ),
+        (
+            file("sticker", "image/webp", json!({"animated": false})),
+            "sticker",
+            "/media/mime_type",
+            json!("image/webp"),
+        ),
+        (
+            plain("location", json!({"latitude": 37.44, "longitude": -122.16, "name": "Cafe"})),
+            "location",
+            "/location",
+            json!({"latitude": 37.44, "longitude": -122.16, "name": "Cafe"}),
+        ),
+        (
+            plain(
+                "contacts",
+                json!([{"name": {"formatted_name": "Ada"}, "phones": [{"phone": "+1 650 555 0000"}]}]),
+            ),
+            "contacts",
+            "/contacts/0",
+            json!({"name": "Ada", "phones": ["+1 650 555 0000"], "emails": []}),
+        ),
+        (
+            plain("reaction", json!({"message_id": "wamid.THEIRS", "emoji": "👍"})),
+            "reaction",
+            "/reaction/emoji",
+            json!("👍"),
+        ),
+        (
+            plain("button", json!({"text": "Stop", "payload": "STOP_ALL"})),
+            "button",
+            "/button/payload",
+            json!("STOP_ALL"),
+        ),
+        (
+            plain(
+                "interactive",
+                json!({"type": "button_reply", "button_reply": {"id": "yes", "title": "Yes"}}),
+            ),
+            "button_reply",
+            "/reply/id",
+            json!("yes"),
+        ),
+        (
+            plain(
+                "interactive",
+                json!({"type": "list_reply",
+                       "list_reply": {"id": "row1", "title": "Row", "description": "One"}}),
+            ),
+            "list_reply",
+            "/reply",
+            json!({"id": "row1", "title": "Row", "description": "One"}),
+        ),
+        (
+            plain("order", json!({"catalog_id": "1", "product_items": []})),
+            "unsupported",
+            "/raw/order/catalog_id",
+            json!("1"),
+        ),
+    ]
+}
+
+#[test]
+fn every_kind_of_message_arrives_as_what_it_is_and_files_are_served() {
+    let tenant = Tenant::new("kinds");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let kinds = kinds();
+    for (ask, ..) in &kinds {
+        let mut ask = ask.clone();
+        ask["from"] = from.as_str().into();
+        number.writes(&ask);
+    }
+    let messages = tenant.until_messages(&from, kinds.len());
+    for ((_, kind, place, wanted), message) in kinds.iter().zip(messages.iter().rev()) {
+        assert_eq!(message["type"], *kind, "{message}");
+        assert_eq!(message.pointer(place), Some(wanted), "{message}");
+        assert_eq!(message["status"], "received", "{message}");
+        let id = message["id"].as_str().unwrap();
+        let path = format!("/messages/{id}/media");
+        if message.get("media").is_none() {
+            tenant.api.get(&path).problem(404, "not_found");
+            continue;
+        }
+        assert_eq!(message["media"]["url"], path, "{message}");
+        let link = eventually(&format!("the file of the {kind}"), SOON, || {
+            let link = tenant.api.get(&path);
+            if link.status == 302 { Ok(link) } else { Err(link.to_string()) }
+        });
+        let file = request("GET", &link.headers["location"], &[], None);
+        assert_eq!(file.bytes, format!("the bytes of a {kind}").as_bytes(), "{file}");
+        assert_eq!(
+            file.headers.get("content-type").map(String::as_str),
+            message["media"]["mime_type"].as_str()
+        );
+    }
+}
+
+#[test]
+fn a_file_the_provider_no_longer_has_is_said_to_be_gone() {
+    let tenant = Tenant::new("gone");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let image = example::image("wamid.GONE", "999999999999999", "it was here");
+    let mut image = image;
+    image["from"] = from.as_str().into();
+    number.deliver(&example::envelope(&[example::messages(&number.number, &[image])])).expect(200);
+    let message = tenant.until_messages(&from, 1).remove(0);
+    let path = format!("/messages/{}/media", message["id"].as_str().unwrap());
+    eventually("the file is gone", SOON, || {
+        let link = tenant.api.get(&path);
+        if link.status == 410 { Ok(()) } else { Err(link.to_string()) }
+    });
+    tenant.api.get(&path).problem(410, "media_unavailable");
+}
+
+#[test]
+fn metas_handshake_is_answered_with_its_challenge_and_refused_without_the_token() {
+    let tenant = Tenant::new("handshake");
+    let number = tenant.whatsapp(&json!({}));
+    let right = number.control("handshake", &json!({}));
+    assert_eq!(right["ok"], true, "{right}");
+    let wrong = number.control("handshake", &json!({"verify_token": "wrong"}));
+    assert_eq!((&wrong["status"], &wrong["ok"]), (&json!(403), &json!(false)), "{wrong}");
+    for query in ["", "?hub.mode=subscribe&hub.challenge=1", "?hub.verify_token=&hub.challenge=1"] {
+        let answer = request("GET", &format!("{}{query}", number.url), &[], None);
+        assert_eq!(answer.status, 403, "{answer}");
+    }
+}
+
+#[test]
+fn secrets_that_were_rotated_both_hold_while_both_are_stored() {
+    let tenant = Tenant::new("rotated");
+    let number = tenant.whatsapp(&json!({}));
+    let path = format!("/integrations/{}", number.integration);
+    let both = json!({"credentials": {"WHATSAPP_APP_SECRET": ["the-new-one", number.secret]}});
+    let view = tenant.api.put(&path, &both).expect(200);
+    assert!(!view.to_string().contains("the-new-one"), "{view}");
+    let from = person();
+    for (each, secret) in ["the-new-one", &*number.secret].into_iter().enumerate() {
+        let message = text_from(&from, &format!("wamid.ROTATED.{each}"), "hello");
+        let change = example::messages(&number.number, &[message]);
+        let body = example::escaped(&example::envelope(&[change]));
+        deliver(&number.url, &body, &example::signature(secret, &body)).expect(200);
+    }
+    tenant.until_messages(&from, 2);
+}
+
+#[test]
+fn a_second_number_of_a_tenant_works_as_soon_as_it_is_made() {
+    let tenant = Tenant::new("second");
+    for _ in 0..3 {
+        let number = tenant.whatsapp(&json!({}));
+        let from = person();
+        let talk = number.hello(&from)["id"].clone();
+        let id = tenant.send(&json!({"conversation": talk, "text": "hello"}));
+        tenant.until(&id, "read");
+        assert_eq!(number.accepted(&from).len(), 1);
+    }
+}
+
+#[test]
+fn telegrams_forgers_are_refused() {
+    let tenant = Tenant::new("tg-forged");
+    let bot = tenant.telegram();
+    for kind in ["wrong_secret", "no_secret"] {
+        let answer = bot.control("forge", &json!({"kind": kind, "text": "I am not Telegram"}));
+        assert_eq!(answer["webhook_status"], 401, "{kind}: {answer}");
+    }
+    bot.hello(4_200_001);
+    std::thread::sleep(Duration::from_secs(1));
+    let talks = tenant.pages("/conversations?limit=100", "conversations").concat();
+    assert_eq!(talks.len(), 1, "{talks:?}");
+    let nobody = Client::without_key().post("/webhooks/telegram/guessed", &json!({"update_id": 1}));
+    assert_eq!(nobody.status, 401, "{nobody}");
+}

@@ -1,0 +1,107 @@
+//! The operator's own app at a provider, which speaks for every tenant.
+
+use std::sync::{Mutex, PoisonError};
+
+use providers::whatsapp::example;
+use serde_json::json;
+
+use crate::cast::{Tenant, deliver, person, text_from};
+use crate::cloud;
+use crate::hub::{Client, HUB, SOON, eventually};
+
+/// There can be one such app a hub, so it is the same in every run on one hub.
+const SECRET: &str = "the-platforms-app-secret";
+
+/// Held by whoever counts what is parked.
+static PARKED: Mutex<()> = Mutex::new(());
+
+fn platform_url() -> String {
+    let made = Client::admin().post(
+        "/integrations",
+        &json!({
+            "tenant": "platform",
+            "provider": "whatsapp",
+            "settings": {"base_url": HUB.simulator},
+            "credentials": {
+                "WHATSAPP_APP_SECRET": SECRET,
+                "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "the-platforms-verify-token",
+            },
+        }),
+    );
+    let url = format!("{}/webhooks/whatsapp", HUB.url);
+    if made.status == 409 {
+        made.problem(409, "account_taken");
+    } else {
+        assert_eq!(made.expect(201)["webhook_url"], url.as_str());
+    }
+    url
+}
+
+#[test]
+fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
+    let url = platform_url();
+    let (tenant, other) = (Tenant::new("claims"), Tenant::new("bystander"));
+    let (number, others) = (tenant.whatsapp(&json!({})), other.whatsapp(&json!({})));
+    let (from, nobodys) = (person(), "199999999999999");
+    let body = |account: &str, id: &str| {
+        let change = example::messages(account, &[text_from(&from, id, "whose am I?")]);
+        example::escaped(&example::envelope(&[change]))
+    };
+
+    let own = body(&number.number, "wamid.PLATFORM.1");
+    deliver(&url, &own, &example::signature(SECRET, &own)).expect(200);
+    assert_eq!(tenant.until_messages(&from, 1)[0]["text"], "whose am I?");
+    // The same, by the tenant's own app: the same message.
+    deliver(&number.url, &own, &example::signature(&number.secret, &own)).expect(200);
+    // A tenant's secret does not open the platform's door.
+    let forged = deliver(&url, &own, &example::signature(&number.secret, &own));
+    assert_eq!(forged.status, 401, "{forged}");
+
+    // A number nobody claimed is parked: a retry would bring the same.
+    let counted = PARKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let parked = cloud::output("ParkedQueueUrl");
+    let before = cloud::records(&parked);
+    let lost = body(nobodys, "wamid.PLATFORM.2");
+    deliver(&url, &lost, &example::signature(SECRET, &lost)).expect(200);
+    eventually("it is parked", SOON, || {
+        let now = cloud::records(&parked);
+        if now == before + 1 { Ok(()) } else { Err(format!("{now} records after {before}")) }
+    });
+    drop(counted);
+
+    // Another tenant's number on one's own address.
+    let stolen = body(&number.number, "wamid.PLATFORM.3");
+    let answer = deliver(&others.url, &stolen, &example::signature(&others.secret, &stolen));
+    assert_eq!(answer.status, 403, "{answer}");
+
+    // A second claim.
+    let settings = json!({"phone_number_id": number.number});
+    let claim = json!({"provider": "whatsapp", "settings": settings,
+                       "credentials": {"WHATSAPP_APP_SECRET": "mine"}});
+    let problem = other.api.post("/integrations", &claim).problem(409, "account_taken");
+    assert_eq!(problem["field"], "settings");
+
+    assert_eq!(tenant.until_messages(&from, 1).len(), 1);
+    let page = other.api.get("/conversations").expect(200);
+    assert_eq!(page["conversations"], json!([]), "{page}");
+    // Its verify token is for Meta's handshake.
+    let query = "hub.mode=subscribe&hub.challenge=4711&hub.verify_token=the-platforms-verify-token";
+    let answer = crate::hub::request("GET", &format!("{url}?{query}"), &[], None);
+    assert_eq!((answer.status, answer.bytes.as_slice()), (200, b"4711".as_slice()));
+}
+
+#[test]
+fn what_is_authentic_and_unreadable_is_parked() {
+    let tenant = Tenant::new("unreadable");
+    let number = tenant.whatsapp(&json!({}));
+    let _counted = PARKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let parked = cloud::output("ParkedQueueUrl");
+    let before = cloud::records(&parked);
+    for body in [&b"not json"[..], b"{}", br#"{"object":"page","entry":[]}"#, b""] {
+        deliver(&number.url, body, &example::signature(&number.secret, body)).expect(200);
+    }
+    eventually("all four are parked", SOON, || {
+        let now = cloud::records(&parked);
+        if now == before + 4 { Ok(()) } else { Err(format!("{now} records after {before}")) }
+    });
+}

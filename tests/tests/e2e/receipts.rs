@@ -1,0 +1,116 @@
+//! What becomes of messages, told in any order.
+
+use providers::whatsapp::example;
+use serde_json::{Value, json};
+
+use crate::cast::{Tenant, history, no_receipts, person, step};
+use crate::hub::{SOON, eventually};
+
+fn permutations(items: &[&'static str]) -> Vec<Vec<&'static str>> {
+    if items.len() <= 1 {
+        return vec![items.to_vec()];
+    }
+    let mut all = Vec::new();
+    for (place, first) in items.iter().enumerate() {
+        let mut rest = items.to_vec();
+        rest.remove(place);
+        for mut order in permutations(&rest) {
+            order.insert(0, first);
+            all.push(order);
+        }
+    }
+    all
+}
+
+fn receipt(message: &Value, status: &str) -> Value {
+    let theirs = message["provider_message_id"].as_str().unwrap();
+    let ours = message["id"].as_str();
+    if status == "failed" {
+        example::failed(theirs, 131_026, "Message undeliverable", ours)
+    } else {
+        example::status(theirs, status, ours)
+    }
+}
+
+#[test]
+fn every_order_of_receipts_ends_in_the_same_state_and_history() {
+    let tenant = Tenant::new("orders");
+    let mut settings = no_receipts();
+    settings["limits"] = json!({"pair_interval_ms": 0});
+    let number = tenant.whatsapp(&settings);
+    let from = person();
+    let talk = number.hello(&from)["id"].clone();
+    let orders = permutations(&["sent", "delivered", "read", "failed"]);
+    let sent: Vec<String> = orders
+        .iter()
+        .map(|order| tenant.send(&json!({"conversation": talk, "text": order.join(" ")})))
+        .collect();
+    let messages: Vec<Value> = sent.iter().map(|id| tenant.until(id, "accepted")).collect();
+
+    // One webhook a round; the next round waits until the one before has had its effect.
+    for round in 0..4 {
+        let each = messages.iter().zip(&orders);
+        let statuses: Vec<Value> =
+            each.map(|(message, order)| receipt(message, order[round])).collect();
+        number.statuses(&statuses);
+        for (id, order) in sent.iter().zip(&orders) {
+            tenant.until_passed(id, order[round]);
+        }
+    }
+    for (id, order) in sent.iter().zip(&orders) {
+        let message = tenant.message(id);
+        assert_eq!(message["status"], "read", "{order:?}: {message}");
+        assert_eq!(
+            history(&message),
+            ["queued", "sending", "accepted", "sent", "failed", "delivered", "read"],
+            "{order:?}"
+        );
+        assert_eq!(step(&message, "failed")["code"], "131026", "{order:?}");
+    }
+}
+
+#[test]
+fn a_failure_that_is_told_later_is_final_and_says_what_to_do() {
+    let tenant = Tenant::new("later");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let talk = number.hello(&from)["id"].clone();
+    number.faults(&json!([{"kind": "fail_later", "code": 131_026}]));
+    let id = tenant.send(&json!({"conversation": talk, "text": "are you there?"}));
+    let message = tenant.until(&id, "failed");
+    let failed = step(&message, "failed");
+    assert_eq!(failed["code"], "131026");
+    assert!(failed["detail"].as_str().unwrap().contains("not on WhatsApp"), "{failed}");
+    eventually("the automation knows", SOON, || {
+        let told = automation.deliveries("message.status");
+        let about = told["deliveries"].as_array().unwrap().iter();
+        let mut about = about.map(|told| &told["body"]["data"]["message"]);
+        let found = about.any(|told| told["id"] == id && told["status"] == "failed");
+        if found { Ok(()) } else { Err(told.to_string()) }
+    });
+}
+
+#[test]
+fn a_receipt_that_comes_twice_or_is_nobodys_changes_nothing() {
+    let tenant = Tenant::new("nobodys");
+    let automation = tenant.automation(&json!([]));
+    let number = tenant.whatsapp(&no_receipts());
+    let from = person();
+    let talk = number.hello(&from)["id"].clone();
+    let id = tenant.send(&json!({"conversation": talk, "text": "hello"}));
+    let message = tenant.until(&id, "accepted");
+    let delivered = receipt(&message, "delivered");
+    let foreign = example::status("wamid.SENT.ELSEWHERE", "read", None);
+    for _ in 0..3 {
+        number.statuses(&[delivered.clone(), foreign.clone(), delivered.clone()]);
+    }
+    tenant.until(&id, "delivered");
+    // Without our reference it is found by the provider's id.
+    let theirs = message["provider_message_id"].as_str().unwrap();
+    number.statuses(&[example::status(theirs, "read", None)]);
+    let message = tenant.until(&id, "read");
+    assert_eq!(history(&message), ["queued", "sending", "accepted", "delivered", "read"]);
+    let told = automation.until("message.status", 2);
+    assert_eq!(told["unique"], told["total"], "{told}");
+}

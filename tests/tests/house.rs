@@ -1,0 +1,428 @@
+//! The rules of the house, checked: each folder, each block of the template and each route has
+//! its counterparts.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by it"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use domain::Provider;
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value};
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn names_in(path: &str) -> BTreeSet<String> {
+    let folder = fs::read_dir(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A template as JSON; `!Ref X` is `{"!Ref": "X"}`.
+fn yaml(path: &str) -> Value {
+    let text = read(path);
+    let documents = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    json(documents.first().expect("a document"))
+}
+
+fn json(node: &Yaml<'_>) -> Value {
+    match node {
+        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
+        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
+        Yaml::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
+        Yaml::Value(Scalar::Boolean(flag)) => (*flag).into(),
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Sequence(items) => items.iter().map(json).collect(),
+        Yaml::Mapping(fields) => {
+            let fields =
+                fields.iter().map(|(name, value)| (text(&json(name)).to_owned(), json(value)));
+            fields.collect::<Map<_, _>>().into()
+        }
+        Yaml::Tagged(tag, inner) => {
+            Map::from_iter([(format!("!{}", tag.suffix), json(inner))]).into()
+        }
+        other => panic!("not to be read: {other:?}"),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
+}
+
+/// The value of `${name}`, `!Ref name` or `!GetAtt name.x`: the name.
+fn referred(value: &Value) -> Option<&str> {
+    let name = value.get("!Ref").or_else(|| value.get("!GetAtt")).or_else(|| value.get("!Sub"))?;
+    let name = name.as_str()?;
+    let name = name.strip_prefix("${").unwrap_or(name);
+    name.split(['.', '}']).next()
+}
+
+/// One value, or each of a list.
+fn each(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().collect(),
+        one => vec![one],
+    }
+}
+
+struct Template {
+    resources: Map<String, Value>,
+}
+
+impl Template {
+    fn read() -> Self {
+        match yaml("template.yaml")["Resources"].take() {
+            Value::Object(resources) => Self { resources },
+            other => panic!("no resources: {other}"),
+        }
+    }
+
+    fn of_type(&self, kind: &str) -> BTreeMap<&str, &Value> {
+        let fits = self.resources.iter().filter(|(_, resource)| resource["Type"] == kind);
+        fits.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    }
+
+    /// Functions by the name of their binary: logical name and properties.
+    fn functions(&self) -> BTreeMap<String, (&str, &Value)> {
+        let functions = self.of_type("AWS::Serverless::Function").into_iter();
+        functions
+            .map(|(name, properties)| {
+                let full = text(&properties["FunctionName"]["!Sub"]);
+                let binary = full.strip_prefix("${AWS::StackName}-").expect("the stack's name");
+                (binary.to_owned(), (name, properties))
+            })
+            .collect()
+    }
+
+    /// The queues with a dead-letter queue.
+    fn queues(&self) -> BTreeMap<&str, &Value> {
+        let stacks = self.of_type("AWS::CloudFormation::Stack").into_iter();
+        stacks.filter(|(_, stack)| stack["TemplateURL"] == "infra/queue.yaml").collect()
+    }
+
+    /// Every right: the role, its actions and its resource.
+    fn rights(&self) -> Vec<(String, Vec<String>, &Value)> {
+        let mut rights = Vec::new();
+        let roles = self.of_type("AWS::IAM::Role").into_iter();
+        let policies = roles
+            .flat_map(|(name, role)| {
+                let policies = role["Policies"].as_array().into_iter().flatten();
+                policies.map(move |policy| (name, &policy["PolicyDocument"]))
+            })
+            .chain(
+                self.of_type("AWS::IAM::ManagedPolicy")
+                    .into_iter()
+                    .map(|(name, policy)| (name, &policy["PolicyDocument"])),
+            );
+        for (name, policy) in policies {
+            for statement in each(&policy["Statement"]) {
+                assert_eq!(statement["Effect"], "Allow", "{name}");
+                let actions: Vec<String> =
+                    each(&statement["Action"]).into_iter().map(|a| text(a).to_owned()).collect();
+                for resource in each(&statement["Resource"]) {
+                    rights.push((name.to_owned(), actions.clone(), resource));
+                }
+            }
+        }
+        rights
+    }
+}
+
+/// The folders of functions, as `role/name`, by the name of the binary.
+fn function_folders() -> BTreeMap<String, String> {
+    let mut folders = BTreeMap::new();
+    for role in names_in("functions") {
+        let kind = role.strip_suffix('s').unwrap_or(&role).to_owned();
+        for name in names_in(&format!("functions/{role}")) {
+            folders.insert(format!("{kind}-{name}"), format!("functions/{role}/{name}"));
+        }
+    }
+    folders
+}
+
+/// `webhook-whatsapp` is `WebhookWhatsapp` in the template.
+fn logical_name(binary: &str) -> String {
+    let capital = |word: &str| {
+        let (first, rest) = word.split_at(1);
+        first.to_uppercase() + rest
+    };
+    binary.split('-').map(capital).collect()
+}
+
+fn sources() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                if !matches!(name.as_str(), "target" | ".git" | ".aws-sam" | "__pycache__") {
+                    walk(&path, found);
+                }
+            } else if path.extension().is_some_and(|kind| {
+                ["rs", "toml", "yaml", "yml", "py", "md", "sh"].iter().any(|wanted| kind == *wanted)
+            }) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root(), &mut found);
+    found
+}
+
+#[test]
+fn every_provider_is_complete() {
+    let template = Template::read();
+    let (functions, queues) = (template.functions(), template.queues());
+    let exists = |path: String| assert!(root().join(&path).exists(), "{path} is missing");
+    for provider in Provider::ALL {
+        let folder = format!("shared/providers/src/{provider}");
+        for file in ["README.md", "mod.rs", "webhook.rs", "sender.rs", "wire.rs", "example.rs"] {
+            exists(format!("{folder}/{file}"));
+        }
+        for role in ["webhook", "sender"] {
+            let binary = format!("{role}-{provider}");
+            exists(format!("functions/{role}s/{provider}/Cargo.toml"));
+            exists(format!("functions/{role}s/{provider}/src/main.rs"));
+            assert!(functions.contains_key(&binary), "{binary} has no block in template.yaml");
+        }
+        let queue = logical_name(&format!("outbound-{provider}-queue"));
+        assert!(queues.contains_key(queue.as_str()), "{queue} is missing in template.yaml");
+        exists(format!("events/{provider}/text.json"));
+    }
+}
+
+#[test]
+fn no_folder_is_for_a_provider_that_does_not_exist() {
+    let known: BTreeSet<String> = Provider::ALL.iter().map(ToString::to_string).collect();
+    for role in ["webhooks", "senders"] {
+        assert_eq!(names_in(&format!("functions/{role}")), known, "functions/{role}");
+    }
+    let folders = names_in("shared/providers/src");
+    let folders: BTreeSet<String> =
+        folders.into_iter().filter(|name| !name.contains('.')).collect();
+    assert_eq!(folders, known, "shared/providers/src");
+}
+
+#[test]
+fn every_function_has_a_folder_and_a_block_in_the_template() {
+    let template = Template::read();
+    let (blocks, folders) = (template.functions(), function_folders());
+    let names = |left: &BTreeSet<String>, right: &BTreeSet<String>| -> Vec<String> {
+        left.difference(right).cloned().collect()
+    };
+    let in_template: BTreeSet<String> = blocks.keys().cloned().collect();
+    let in_folders: BTreeSet<String> = folders.keys().cloned().collect();
+    assert_eq!(names(&in_folders, &in_template), [""; 0], "without a block in template.yaml");
+    assert_eq!(names(&in_template, &in_folders), [""; 0], "without a folder in functions/");
+    for (binary, (name, properties)) in blocks {
+        assert_eq!(name, logical_name(&binary));
+        assert_eq!(properties["CodeUri"], format!("target/lambda/{binary}/"), "{name}");
+        assert_eq!(referred(&properties["Role"]), Some(format!("{name}Role").as_str()), "{name}");
+        let logs = referred(&properties["LoggingConfig"]["LogGroup"]);
+        assert_eq!(logs, Some(format!("{name}Logs").as_str()), "{name}");
+        let folder = &folders[&binary];
+        let manifest = read(&format!("{folder}/Cargo.toml"));
+        assert!(manifest.contains(&format!("name = \"{binary}\"")), "{folder}/Cargo.toml");
+    }
+}
+
+#[test]
+fn every_main_only_wires() {
+    for folder in function_folders().values() {
+        assert_eq!(names_in(&format!("{folder}/src")), BTreeSet::from(["main.rs".to_owned()]));
+        let lines = read(&format!("{folder}/src/main.rs")).lines().count();
+        assert!(lines <= 15, "{folder}/src/main.rs has {lines} lines; a main only wires");
+    }
+}
+
+#[test]
+fn every_function_has_events_to_try_it_with() {
+    let wanted: BTreeSet<String> = function_folders()
+        .into_keys()
+        .map(|binary| binary.strip_prefix("webhook-").unwrap_or(&binary).to_owned())
+        .collect();
+    assert_eq!(names_in("events"), wanted);
+    for name in wanted {
+        let files = names_in(&format!("events/{name}"));
+        assert!(!files.is_empty(), "events/{name} is empty");
+    }
+}
+
+#[test]
+fn a_record_is_hidden_six_times_as_long_as_its_function_may_run() {
+    let template = Template::read();
+    let queues = template.queues();
+    let mut read = BTreeSet::new();
+    for (name, function) in template.of_type("AWS::Serverless::Function") {
+        for event in function["Events"].as_object().into_iter().flat_map(Map::values) {
+            if event["Type"] != "SQS" {
+                continue;
+            }
+            let queue = referred(&event["Properties"]["Queue"]).expect("a queue");
+            assert!(read.insert(queue.to_owned()), "{queue} is read by two functions");
+            let hidden = text(&queues[queue]["Parameters"]["VisibilityTimeout"]);
+            let hidden: u64 = hidden.parse().unwrap();
+            let timeout = function["Timeout"].as_u64().unwrap();
+            assert!(hidden >= 6 * timeout, "{queue}: {hidden} s; {name} may run {timeout} s");
+            // A record's own fate, not that of its batch.
+            let partial = &event["Properties"]["FunctionResponseTypes"];
+            assert_eq!(partial, &serde_json::json!(["ReportBatchItemFailures"]), "{name}");
+        }
+    }
+    let all: BTreeSet<String> = queues.keys().map(|name| (*name).to_owned()).collect();
+    assert_eq!(read, all, "each queue is read by one function");
+}
+
+#[test]
+fn every_queue_has_a_dead_letter_queue_and_alarms() {
+    let queue = yaml("infra/queue.yaml");
+    let resources = &queue["Resources"];
+    let target = &resources["Queue"]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"];
+    assert_eq!(referred(target), Some("DeadLetters"));
+    assert_eq!(
+        referred(&resources["Queue"]["Properties"]["VisibilityTimeout"]),
+        Some("VisibilityTimeout")
+    );
+    for (alarm, watched) in [("DeadLettersAlarm", "DeadLetters"), ("AgeAlarm", "Queue")] {
+        let alarm = &resources[alarm]["Properties"];
+        assert_eq!(referred(&alarm["Dimensions"][0]["Value"]), Some(watched));
+        assert_eq!(referred(&alarm["AlarmActions"][0]), Some("AlarmTopic"));
+    }
+    let template = Template::read();
+    for (name, stack) in template.queues() {
+        assert_eq!(referred(&stack["Parameters"]["AlarmTopic"]), Some("AlarmTopic"), "{name}");
+    }
+    // A queue outside that template is read by nobody, so its first message rings.
+    let alarms = template.of_type("AWS::CloudWatch::Alarm");
+    for (name, queue) in template.of_type("AWS::SQS::Queue") {
+        assert_eq!(queue["MessageRetentionPeriod"], 1_209_600, "{name}");
+        let watched =
+            alarms.values().any(|alarm| referred(&alarm["Dimensions"][0]["Value"]) == Some(name));
+        assert!(watched, "{name} has no alarm");
+    }
+}
+
+#[test]
+fn the_template_and_the_openapi_document_have_the_same_routes() {
+    let template = Template::read();
+    let mut deployed = BTreeSet::new();
+    for (name, function) in template.of_type("AWS::Serverless::Function") {
+        for event in function["Events"].as_object().into_iter().flat_map(Map::values) {
+            if event["Type"] != "HttpApi" {
+                continue;
+            }
+            let (method, path) =
+                (text(&event["Properties"]["Method"]), text(&event["Properties"]["Path"]));
+            let open = event["Properties"]["Auth"]["Authorizer"] == "NONE";
+            if path.starts_with("/webhooks/") {
+                assert!(open, "{name}: providers have no key of ours");
+                assert!(name.starts_with("Webhook"), "{name}");
+            } else {
+                assert!(
+                    deployed.insert((method.to_ascii_lowercase(), path.to_owned(), open)),
+                    "{method} {path} twice"
+                );
+            }
+        }
+    }
+    let document = runtime::api::openapi::document();
+    let mut described = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let open = operation.get("security") == Some(&serde_json::json!([]));
+            described.insert((method.clone(), path.clone(), open));
+        }
+    }
+    let missing: Vec<_> = described.difference(&deployed).collect();
+    assert!(missing.is_empty(), "not in template.yaml: {missing:?}");
+    let undescribed: Vec<_> = deployed.difference(&described).collect();
+    assert!(undescribed.is_empty(), "not in the OpenAPI document: {undescribed:?}");
+}
+
+/// Resources that end in a wildcard, each with what it cannot do without.
+const WILDCARDS: &[(&str, &str)] = &[
+    ("*", "X-Ray knows no narrower resource"),
+    ("${Bucket.Arn}/bodies/*", "one object a large body"),
+    ("${Bucket.Arn}/archive/*", "one object a batch of raw events"),
+    ("${Bucket.Arn}/media/*", "one object a file"),
+    (
+        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/whatsapp*",
+        "one secret a tenant, made at run time, with random characters at its end",
+    ),
+    (
+        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/telegram*",
+        "one secret a tenant, made at run time, with random characters at its end",
+    ),
+    (
+        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/automation*",
+        "one secret a tenant, made at run time, with random characters at its end",
+    ),
+];
+
+#[test]
+fn no_right_is_wider_than_its_reason() {
+    let template = Template::read();
+    let mut used = BTreeSet::new();
+    for (role, actions, resource) in template.rights() {
+        for action in &actions {
+            assert!(!action.contains('*'), "{role}: {action}");
+            assert_ne!(action, "dynamodb:Scan", "{role}: nothing is found by scanning");
+        }
+        let name = match resource {
+            Value::String(name) => Some(name.as_str()),
+            tagged => tagged.get("!Sub").and_then(Value::as_str),
+        };
+        let Some(name) = name.filter(|name| name.contains('*')) else { continue };
+        let known = WILDCARDS.iter().find(|(pattern, _)| *pattern == name);
+        assert!(known.is_some(), "{role}: {actions:?} on {name}, for which there is no reason");
+        if name == "*" {
+            assert!(actions.iter().all(|action| action.starts_with("xray:")), "{role}");
+        }
+        used.insert(name.to_owned());
+    }
+    for (pattern, reason) in WILDCARDS {
+        assert!(used.contains(*pattern), "nobody needs {pattern} any more: {reason}");
+    }
+}
+
+#[test]
+fn every_role_is_one_functions_own() {
+    let template = Template::read();
+    let roles: BTreeSet<String> =
+        template.of_type("AWS::IAM::Role").keys().map(|name| (*name).to_owned()).collect();
+    let functions: BTreeSet<String> = template
+        .of_type("AWS::Serverless::Function")
+        .keys()
+        .map(|name| format!("{name}Role"))
+        .collect();
+    assert_eq!(roles, functions);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // In two parts, or this file would be the first.
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME")];
+    let mut left = Vec::new();
+    for path in sources() {
+        for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                left.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(left.is_empty(), "{left:#?}");
+}
