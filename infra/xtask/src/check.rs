@@ -142,16 +142,24 @@ fn end_to_end() -> Result<()> {
         hub.stop()?;
     }
     let running = hub.start(Start { detach: false, fresh: true })?;
-    let tested = process::run(
-        "end to end tests",
-        Command::new(workspace::cargo())
-            .args(["test", "--package", "tests", "--features", "e2e", "--test", "e2e"])
-            .current_dir(workspace::root())
-            .envs(hub.environment()?)
-            .env("SWITCHBOARD_FOLDER", hub.folder())
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test"),
-    );
+    let against = |name: &str, arguments: &[&str]| {
+        process::run(
+            name,
+            Command::new(workspace::cargo())
+                .arg("test")
+                .args(arguments)
+                .current_dir(workspace::root())
+                .envs(hub.environment()?)
+                .env("SWITCHBOARD_FOLDER", hub.folder())
+                .env("TABLE_NAME", hub.output("TableName")?)
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test"),
+        )
+    };
+    let contract = ["--package", "store", "--features", "emulator", "--test", "contract"];
+    let whole = ["--package", "tests", "--features", "e2e", "--test", "e2e"];
+    let tested = against("the contract of the table", &contract)
+        .and_then(|()| against("end to end tests", &whole));
     if let Some(running) = running {
         running.stop()?;
     }

@@ -326,10 +326,6 @@ impl Hub {
     /// What a function needs to run by itself against this hub, for `cargo lambda watch`. A
     /// consumer's own queue is a stand-in: nothing that is invoked by hand came out of one.
     fn write_functions_environment(&self) -> Result<()> {
-        let path = self.folder.join("outputs.json");
-        let outputs = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
-        let outputs: serde_json::Value = serde_json::from_str(&outputs)
-            .map_err(|error| Error::step("functions.env", error.to_string()))?;
         let mut lines = format!(
             "AWS_ENDPOINT_URL={}\nAWS_REGION=us-east-1\nAWS_ACCESS_KEY_ID=test\n\
              AWS_SECRET_ACCESS_KEY=test\nSECRETS_PREFIX=switchboard/switchboard\nPUBLIC_BASE_URL={}\n",
@@ -350,11 +346,20 @@ impl Hub {
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "ParkedQueueUrl"),
         ] {
-            let value = outputs.get(output).and_then(serde_json::Value::as_str).unwrap_or_default();
-            writeln!(lines, "{variable}={value}")
+            writeln!(lines, "{variable}={}", self.output(output)?)
                 .map_err(|error| Error::step("functions.env", error.to_string()))?;
         }
         workspace::write(&self.folder.join("functions.env"), &lines)
+    }
+
+    /// An output of the deployed stack.
+    pub(crate) fn output(&self, name: &str) -> Result<String> {
+        let path = self.folder.join("outputs.json");
+        let outputs = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let outputs: serde_json::Value = serde_json::from_str(&outputs)
+            .map_err(|error| Error::step("outputs.json", error.to_string()))?;
+        let found = outputs.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        found.ok_or_else(|| Error::step("outputs.json", format!("the stack has no output {name}")))
     }
 
     /// Says where everything is.

@@ -38,7 +38,7 @@ pub struct Push {
 /// What an automation is told.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Notice {
-    /// Version of the shape in queues and table.
+    /// What kind of thing happened.
     #[serde(rename = "type")]
     pub kind: NoticeKind,
     /// When it happened.

@@ -44,12 +44,6 @@ macro_rules! id {
             pub fn derived(parts: &[&str]) -> Self {
                 Self(Ulid(hash(parts)))
             }
-
-            /// When the id was made. Says nothing for an id made by [`Self::derived`].
-            #[must_use]
-            pub fn made_at(&self) -> Option<Timestamp> {
-                Timestamp::from_millisecond(i64::try_from(self.0.timestamp_ms()).ok()?).ok()
-            }
         }
 
         impl fmt::Display for $name {

@@ -111,6 +111,16 @@ pub enum DeliveryPolicy {
 }
 
 impl Settings {
+    /// Where the provider is reached, if that is not its own address.
+    #[must_use]
+    pub fn other_base_url(&self) -> Option<&str> {
+        let (base_url, own) = match self {
+            Self::Whatsapp(settings) => (&settings.base_url, graph_url()),
+            Self::Telegram(settings) => (&settings.base_url, telegram_url()),
+        };
+        (*base_url != own).then_some(base_url)
+    }
+
     /// What to do when a send's outcome is unknown.
     #[must_use]
     pub const fn delivery(&self) -> DeliveryPolicy {

@@ -176,7 +176,7 @@ pub trait Archive: Send + Sync {
         tenant: &TenantId,
         provider: Provider,
         at: Timestamp,
-        lines: &[&str],
+        lines: &[String],
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
@@ -617,6 +617,24 @@ pub trait Registry: Send + Sync {
         path_secrets: &[String],
         before: Option<(&Integration, &[String])>,
     ) -> impl Future<Output = PortResult<Claimed>> + Send;
+
+    /// Keeps others from changing the tenant's credentials at `provider` until `until`, for
+    /// they share one secret; `false` if another does so at `now`.
+    fn lock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
+
+    /// Lets others again, if the lock is still the one that ends at `until`.
+    fn unlock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        until: Timestamp,
+    ) -> impl Future<Output = PortResult<()>> + Send;
 
     /// Removes an integration and all its claims.
     fn delete_integration(

@@ -91,7 +91,7 @@ impl Archive for Bucket {
         tenant: &TenantId,
         provider: Provider,
         at: Timestamp,
-        lines: &[&str],
+        lines: &[String],
     ) -> PortResult<()> {
         let text = lines.join("\n");
         let hash = hex::encode(digest::digest(&digest::SHA256, text.as_bytes()));

@@ -137,7 +137,7 @@ where
         match self.messenger.tell(request, push.allow_private_network).await {
             Ok(response) => {
                 let status = response.status().as_u16();
-                let retry_after = providers::http::retry_after(response.headers());
+                let retry_after = retry_after(response.headers(), self.clock.now());
                 Ok((read_answer(status, retry_after), Some(status)))
             }
             Err(error @ (OutsideError::Private | OutsideError::Address)) => {
@@ -184,6 +184,16 @@ where
             }
         }
     }
+}
+
+/// The wait a receiver asks for, in seconds or as a date.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>
+fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
+    providers::http::retry_after(headers).or_else(|| {
+        let date = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+        let date = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+        Duration::try_from(date.duration_since(now)).ok()
+    })
 }
 
 /// The record that brings a notice back; the table has what it tells.

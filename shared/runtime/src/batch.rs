@@ -1,5 +1,6 @@
 //! A queue's records: groups side by side, each group in order, each record's fate its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -13,6 +14,9 @@ use crate::telemetry::{self, Metric};
 /// After so many failed receives a record goes to the dead-letter queue, with the reason.
 /// The queue's own limit is higher: it is for records that kill their function.
 const MAX_RECEIVES: u32 = 5;
+/// The same for a worker that counts attempts itself: only trouble before an attempt gets
+/// here, and most receives are waits.
+const MAX_UNCOUNTED: u32 = 50;
 
 /// What a batch needs besides its worker.
 #[derive(Debug)]
@@ -105,6 +109,8 @@ pub trait Worker: Send + Sync {
 
 /// A record on the desk.
 struct Entry<J> {
+    /// Set once it is in the dead-letter queue: then it must not come back.
+    buried: AtomicBool,
     message: SqsMessage,
     receives: u32,
     job: Result<J, Failure>,
@@ -143,7 +149,10 @@ where
     let mut failed: Vec<&SqsMessage> = left.into_iter().flatten().collect();
     if let Err(failure) = whole {
         tracing::warn!(reason = %failure.reason, "the whole batch will be retried");
-        failed = groups.iter().flatten().map(|entry| &entry.message).collect();
+        failed = Vec::new();
+        for group in &groups {
+            failed.extend(give_back(desk, group, 0, redelivery(1, desk.dice.fraction())).await);
+        }
     }
     for message in failed {
         response.add_failure(message.message_id.clone().unwrap_or_default());
@@ -163,7 +172,7 @@ async fn open<J: DeserializeOwned, B: ClaimCheck>(bodies: &B, message: SqsMessag
             wait: None,
         })
     });
-    Entry { message, receives, job }
+    Entry { buried: AtomicBool::new(false), message, receives, job }
 }
 
 /// Records by group, in order. In a standard queue each record is its own group.
@@ -216,7 +225,7 @@ where
             let Err(failure) = done else { continue };
             failure
         };
-        let Some(wait) = wait(desk, &failure, entry.receives) else {
+        let Some(wait) = wait(desk, &failure, entry.receives, place) else {
             if bury(desk, entry, &failure).await {
                 continue;
             }
@@ -239,12 +248,15 @@ fn wait<Q, D, B, C, R: Dice>(
     desk: &Desk<Q, D, B, C, R>,
     failure: &Failure,
     receives: u32,
+    place: usize,
 ) -> Option<Duration> {
     match failure.fault {
         Fault::RateLimited { retry_after } => Some(retry_after),
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
-            let last = receives >= MAX_RECEIVES && !desk.counts_attempts;
+            let most = if desk.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
+            // Behind another it may have been received as often without ever being tried.
+            let last = receives >= most && place == 0;
             let wait = failure.wait.unwrap_or_else(|| redelivery(receives, desk.dice.fraction()));
             (!last).then_some(wait)
         }
@@ -270,6 +282,7 @@ async fn bury<J, Q, D: Publisher, B, C, R>(
     };
     match desk.dead_letters.publish(vec![record]).await {
         Ok(()) => {
+            entry.buried.store(true, Ordering::Relaxed);
             let queue = entry.message.event_source_arn.as_deref().unwrap_or_default();
             let queue = queue.rsplit(':').next().unwrap_or_default();
             telemetry::count(Metric::DeadLetter, queue, 1);
@@ -290,7 +303,8 @@ async fn give_back<'a, J, Q: Postpone, D, B, C, R>(
     place: usize,
     wait: Duration,
 ) -> Vec<&'a SqsMessage> {
-    let rest: Vec<&SqsMessage> = group.iter().skip(place).map(|entry| &entry.message).collect();
+    let rest = group.iter().skip(place).filter(|entry| !entry.buried.load(Ordering::Relaxed));
+    let rest: Vec<&SqsMessage> = rest.map(|entry| &entry.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();
     if let Err(error) = desk.queue.postpone(&receipts).await {

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 
 /// How long what was found is used before it is looked for again.
 const LIFETIME: Duration = Duration::from_mins(5);
+/// The same for who holds an account: it may change hands.
+const HOLDER_LIFETIME: Duration = Duration::from_secs(30);
 /// Entries of one kind; a sandbox that has seen more starts over.
 const LARGEST: usize = 10_000;
 
@@ -48,6 +50,7 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
         &self,
         memory: &Memory<K, V>,
         key: K,
+        lifetime: Duration,
         find: impl Future<Output = PortResult<Option<V>>> + Send,
     ) -> PortResult<Option<V>>
     where
@@ -58,7 +61,7 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
         {
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((found_at, value)) = memory.get(&key)
-                && now.duration_since(*found_at).unsigned_abs() < LIFETIME
+                && now.duration_since(*found_at).unsigned_abs() < lifetime
             {
                 return Ok(Some(value.clone()));
             }
@@ -78,16 +81,22 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
 
 impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
-        self.remember(&self.integrations, id, self.directory.integration(id)).await
+        self.remember(&self.integrations, id, LIFETIME, self.directory.integration(id)).await
     }
 
     async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
-        self.remember(&self.platforms, provider, self.directory.platform(provider)).await
+        self.remember(&self.platforms, provider, LIFETIME, self.directory.platform(provider)).await
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
         let key = (provider, account.to_owned());
-        self.remember(&self.accounts, key, self.directory.account(provider, account)).await
+        self.remember(
+            &self.accounts,
+            key,
+            HOLDER_LIFETIME,
+            self.directory.account(provider, account),
+        )
+        .await
     }
 
     async fn by_path_secret(
@@ -96,6 +105,7 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
         hash: &str,
     ) -> PortResult<Option<IntegrationId>> {
         let key = (provider, hash.to_owned());
-        self.remember(&self.paths, key, self.directory.by_path_secret(provider, hash)).await
+        self.remember(&self.paths, key, LIFETIME, self.directory.by_path_secret(provider, hash))
+            .await
     }
 }

@@ -20,9 +20,9 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Error, env};
 
-/// The largest content the table keeps; an item may have 400 KB in all. What is larger is
-/// kept as a file of the message.
-const LARGEST_CONTENT: usize = 200 * 1024;
+/// The largest content the table keeps; an item may have 400 KB in all, and a notice with it
+/// must fit a queue. What is larger is kept as a file of the message.
+const LARGEST_CONTENT: usize = 150 * 1024;
 
 /// What the consumer needs.
 #[derive(Debug)]
@@ -109,8 +109,8 @@ pub(crate) async fn archive<A: Archive>(
         let ours = |event: &&InboundEvent| {
             event.tenant == first.tenant && event.provider == first.provider
         };
-        let lines: Vec<&str> =
-            left.iter().filter(|event| ours(event)).map(|event| event.raw.get()).collect();
+        let lines = left.iter().filter(|event| ours(event)).map(|event| line(event));
+        let lines = lines.collect::<Result<Vec<String>, Failure>>()?;
         objects.push(async move {
             archive.keep(&first.tenant, first.provider, first.received_at, &lines).await
         });
@@ -118,6 +118,14 @@ pub(crate) async fn archive<A: Archive>(
     }
     futures::future::try_join_all(objects).await?;
     Ok(())
+}
+
+/// An event as one line: whole, so that it can be replayed. Line breaks stand only between the
+/// raw event's tokens, never inside its strings.
+fn line(event: &InboundEvent) -> Result<String, Failure> {
+    let line = serde_json::to_string(event)
+        .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
+    Ok(if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line })
 }
 
 /// The message an event brings, and its content as a file if it is too large for the table.

@@ -50,6 +50,11 @@ where
             self.directory.integration(job.integration),
         );
         let Some((_, Some(MediaState::Pending))) = message? else { return Ok(()) };
+        if delivery.receives > MAX_WAITS {
+            // It ended every function that tried: nobody is to wait for it any longer.
+            let state = MediaState::Failed { code: "not_fetched".to_owned() };
+            return Ok(self.store.set_media(&job.tenant, job.message, &state).await?);
+        }
         let state = match integration? {
             None => MediaState::Failed { code: "integration_missing".to_owned() },
             Some(integration) => match self.fetch(job, &integration).await {
@@ -126,7 +131,7 @@ pub fn run() -> Result<(), Error> {
             directory: CachedDirectory::new(store.clone(), SystemClock),
             vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
             shelf: bucket.clone(),
-            caller: transport,
+            caller: transport.for_files(),
             store,
         };
         worker.store.prewarm().await;

@@ -84,7 +84,7 @@ where
     async fn work(&self, job: &OutboundJob, delivery: Delivery<'_>) -> Result<(), Failure> {
         match &job.task {
             OutboundTask::Send(task) => self.send(task, delivery).await,
-            OutboundTask::MarkRead(task) => self.mark_read(task).await,
+            OutboundTask::MarkRead(task) => self.mark_read(task, delivery).await,
         }
     }
 }
@@ -158,12 +158,18 @@ where
             Ok(carrier) => (carrier.again(), carrier.sender.idempotency_window()),
             Err(_) => (false, None),
         };
-        if let Ok(carrier) = &sender {
+        if let Ok(carrier) = &sender
+            && self.clock.now() <= task.expires_at
+        {
             // Before the claim: a wait is no attempt and leaves no trace in the ledger. The
             // narrowest first: a chat that must wait takes no turn of its bot's.
             for pace in carrier.sender.pace(&task.to).into_iter().rev() {
                 let turn = self.store.take_turn(&message.tenant, &pace, self.clock.now()).await?;
                 if let Some(wait) = turn {
+                    // The longer it has waited, the wider it spreads: a flood that asks once
+                    // a second would use its receives up on asking.
+                    let spread = f64::from((delivery.receives - 1).min(60)) * self.dice.fraction();
+                    let wait = wait + Duration::from_secs_f64(spread);
                     return Err(Failure::wait("the account's own pace", wait));
                 }
             }
@@ -357,7 +363,7 @@ where
         Ok(told.await?)
     }
 
-    async fn mark_read(&self, task: &MarkReadTask) -> Result<(), Failure> {
+    async fn mark_read(&self, task: &MarkReadTask, delivery: Delivery<'_>) -> Result<(), Failure> {
         let Some(integration) = self.directory.integration(task.integration).await? else {
             return Ok(());
         };
@@ -372,6 +378,8 @@ where
         tracing::warn!(tenant = %task.tenant, %reason, "message not marked as read");
         match error.fault() {
             Fault::Permanent => Ok(()),
+            // A mark is not worth holding the conversation's messages back for long.
+            _ if delivery.is_last() => Ok(()),
             fault => Err(Failure { fault, reason, wait: None }),
         }
     }

@@ -15,7 +15,6 @@ pub(crate) fn init() {
         .with_span_list(false)
         .with_target(false)
         .with_max_level(level.unwrap_or(tracing::Level::INFO))
-        // CloudWatch stamps each line itself.
         .finish();
     // A second call changes nothing.
     let _already = tracing::subscriber::set_global_default(subscriber);

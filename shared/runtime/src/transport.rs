@@ -26,13 +26,21 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A thawed sandbox holds dead connections, and a POST on one cannot be told from a POST
 /// that was taken: idle connections are dropped before the other side does.
 const IDLE: Duration = Duration::from_secs(15);
-/// The largest answer that is read, and so the largest file that is fetched: WhatsApp's
-/// documents may have 100 MB, but its other media 16 MB, and the function has 512 MB.
-pub const LARGEST: usize = 64 * 1024 * 1024;
+/// How long a provider may take to give a file.
+const FILE_TIMEOUT: Duration = Duration::from_secs(25);
+/// The largest answer that is read: providers' are small.
+const LARGEST_ANSWER: usize = 1024 * 1024;
+/// The largest file that is fetched: WhatsApp's documents may have 100 MB, but its other
+/// media 16 MB, and the function has 512 MB.
+const LARGEST_FILE: usize = 64 * 1024 * 1024;
 
 /// The client for AWS and for providers.
 #[derive(Clone, Debug)]
-pub struct Transport(reqwest::Client);
+pub struct Transport {
+    client: reqwest::Client,
+    timeout: Duration,
+    largest: usize,
+}
 
 /// The client for automations, whose addresses tenants choose.
 #[derive(Clone, Debug)]
@@ -71,7 +79,13 @@ impl Transport {
     /// # Errors
     /// If the TLS library refuses its own defaults.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self(builder()?.build()?))
+        Ok(Self { client: builder()?.build()?, timeout: TIMEOUT, largest: LARGEST_ANSWER })
+    }
+
+    /// The same client, for files.
+    #[must_use]
+    pub fn for_files(self) -> Self {
+        Self { timeout: FILE_TIMEOUT, largest: LARGEST_FILE, ..self }
     }
 
     /// Makes the one call between a sender's two halves.
@@ -80,7 +94,7 @@ impl Transport {
     /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if that is not
     /// sure.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        call(&self.0, request, TIMEOUT).await
+        call(&self.client, request, self.timeout, self.largest).await
     }
 }
 
@@ -88,6 +102,7 @@ async fn call(
     client: &reqwest::Client,
     request: Request<Bytes>,
     timeout: Duration,
+    largest: usize,
 ) -> Result<Response<Bytes>, SendError> {
     let request = reqwest::Request::try_from(request.map(reqwest::Body::from)).map_err(|_| {
         SendError::Invalid { field: "base_url", reason: "is not a URL that can be called".into() }
@@ -100,9 +115,13 @@ async fn call(
         if let Some(headers) = head.headers_mut() {
             std::mem::swap(headers, response.headers_mut());
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| SendError::NoAnswer)? {
-            if body.len() + chunk.len() > LARGEST {
+        let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Vec::with_capacity(length.unwrap_or_default().min(largest));
+        // Of an automation's answer only the head is of interest.
+        while largest > 0
+            && let Some(chunk) = response.chunk().await.map_err(|_| SendError::NoAnswer)?
+        {
+            if body.len() + chunk.len() > largest {
                 return Err(SendError::Unreadable);
             }
             body.extend_from_slice(&chunk);
@@ -175,7 +194,7 @@ impl Messenger for Outside {
         if !allow_private_network && !resolves_outside(host).await {
             return Err(OutsideError::Private);
         }
-        call(client, request, AUTOMATION_TIMEOUT).await.map_err(|_| OutsideError::NoAnswer)
+        call(client, request, AUTOMATION_TIMEOUT, 0).await.map_err(|_| OutsideError::NoAnswer)
     }
 }
 
@@ -216,7 +235,7 @@ pub(crate) struct SdkClient(pub(crate) Transport);
 
 impl HttpConnector for SdkClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.0.clone();
+        let client = self.0.client.clone();
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|e| ConnectorError::user(e.into()))?;
             let request = request.map(|body| match body.bytes() {

@@ -25,6 +25,9 @@ use crate::telemetry::{self, Metric};
 use crate::vault::SecretsVault;
 use crate::{Error, SystemClock, env};
 
+/// How long an edge tries before it answers 503. Its function has 10 s.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(9);
+
 /// What an edge needs.
 #[derive(Debug)]
 pub struct Edge<D, V, P> {
@@ -321,7 +324,14 @@ pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
         let edge = &edge;
         crate::gateway::serve(move |request| async move {
             let request = crate::gateway::webhook_request(request);
-            crate::gateway::webhook_reply(handle(edge, provider, &SystemClock, &request).await)
+            let answer = handle(edge, provider, &SystemClock, &request);
+            // Before the function's own timeout, which would be an answer without a reason.
+            let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+                let provider = provider.provider();
+                tracing::error!(%provider, "webhook not taken in within the time; the provider will retry");
+                WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
+            });
+            crate::gateway::webhook_reply(answer)
         })
         .await
     })

@@ -9,6 +9,7 @@
 //! | Key, listed | `T#<tenant>#KEYS` | `<id>` | api-tenants |
 //! | Integration | `T#<tenant>#INT` | `<id>` | api-integrations |
 //! | Integration, found | `INT#<id>` | `INT` | api-integrations |
+//! | Lock on credentials | `T#<tenant>#LOCK#<provider>` | `LOCK` | api-integrations |
 //! | Account, claimed | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
 //! | Operator's place | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
 //! | Webhook path | `PATH#<provider>#<hash>` | `PATH` | api-integrations |
@@ -109,6 +110,12 @@ pub fn integrations_of(tenant: &TenantId) -> String {
 #[must_use]
 pub fn integration_found(id: IntegrationId) -> Key {
     key(format!("INT#{id}"), "INT")
+}
+
+/// The right to change a tenant's credentials at a provider.
+#[must_use]
+pub fn credentials_lock(tenant: &TenantId, provider: Provider) -> Key {
+    key(format!("T#{tenant}#LOCK#{provider}"), "LOCK")
 }
 
 /// Who holds an account at a provider.
@@ -230,6 +237,7 @@ mod tests {
             (api_key_listed(&acme, k), format!("T#acme#KEYS key_{zeros}")),
             (integration(&acme, int), format!("T#acme#INT int_{zeros}")),
             (integration_found(int), format!("INT#int_{zeros} INT")),
+            (credentials_lock(&acme, p), "T#acme#LOCK#whatsapp LOCK".to_owned()),
             (account(p, "1"), "ACCOUNT#whatsapp#1 ACCOUNT".to_owned()),
             (platform(p), "PLATFORM#whatsapp PLATFORM".to_owned()),
             (path(p, "ab"), "PATH#whatsapp#ab PATH".to_owned()),

@@ -1,15 +1,17 @@
 //! Tenants, keys, integrations and automations, as their API keeps them.
 
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use domain::automation::Automation;
 use domain::integration::Integration;
-use domain::ports::{Claimed, Page, PortResult, Recorded, Registry};
+use domain::ports::{Claimed, Page, PortError, PortResult, Recorded, Registry};
 use domain::tenant::{ApiKey, Tenant};
-use domain::{IntegrationId, KeyId, TenantId};
+use domain::{Fault, IntegrationId, KeyId, Provider, TenantId};
+use jiff::Timestamp;
 
-use crate::item::{Item, corrupt, failed, item, json, parse, s, text};
+use crate::item::{Item, corrupt, failed, item, json, ms, parse, put_refused, s, text};
 use crate::keys::Key;
 use crate::{DynamoStore, keys};
 
@@ -118,6 +120,58 @@ impl Registry for DynamoStore {
         self.transact(operation, writes).await
     }
 
+    async fn lock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> PortResult<bool> {
+        let operation = "lock a tenant's credentials";
+        let lock = item(&keys::credentials_lock(tenant, provider), [("until", ms(until))]);
+        let put = self
+            .put(lock)
+            .condition_expression("attribute_not_exists(pk) OR #until < :now")
+            .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":now", ms(now));
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if put_refused(&error).is_some() => Ok(false),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn unlock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        until: Timestamp,
+    ) -> PortResult<()> {
+        let operation = "unlock a tenant's credentials";
+        let key = keys::credentials_lock(tenant, provider);
+        let delete = self
+            .client()
+            .delete_item()
+            .table_name(self.table())
+            .key("pk", s(key.pk))
+            .key("sk", s(key.sk))
+            .condition_expression("#until = :until")
+            .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":until", ms(until));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            // It ran out, and is another's now.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
     async fn delete_integration(
         &self,
         integration: &Integration,
@@ -132,7 +186,13 @@ impl Registry for DynamoStore {
         for key in claims(integration, path_secrets) {
             writes.push(self.give_up(&key, id));
         }
-        self.transact(operation, writes).await.map(|_| ())
+        match self.transact(operation, writes).await? {
+            Claimed::Ours => Ok(()),
+            Claimed::Taken => {
+                let reason = "one of its claims changed hands; look again".to_owned();
+                Err(PortError { operation, reason, fault: Fault::Retryable })
+            }
+        }
     }
 }
 

@@ -91,11 +91,11 @@ impl Archive for MemoryBucket {
         tenant: &TenantId,
         provider: Provider,
         at: Timestamp,
-        lines: &[&str],
+        lines: &[String],
     ) -> PortResult<()> {
         let text = lines.join("\n");
         // The same lines have the same place.
-        let place = MessageId::derived(lines);
+        let place = MessageId::derived(&[&text]);
         let name = format!("archive/{tenant}/{provider}/{:016}-{place}", at.as_microsecond());
         self.faults
             .pass("archive events", || self.insert(&name, "application/x-ndjson", text.into()))

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::cast::{Tenant, history, step};
+use crate::cast::{Telegram, Tenant, history, step};
 use crate::hub::{SOON, eventually, request};
 
 #[test]
@@ -158,4 +158,18 @@ fn a_refusal_for_good_names_the_token() {
     let message = tenant.until(&id, "failed");
     assert_eq!(step(&message, "failed")["code"], "401", "{message}");
     assert!(step(&message, "failed")["detail"].as_str().unwrap().contains("BotFather"));
+}
+
+#[test]
+fn bots_that_are_made_at_once_keep_each_its_token() {
+    let tenant = Tenant::new("many");
+    let bots: Vec<Telegram<'_>> = std::thread::scope(|scope| {
+        let made: Vec<_> = (0..5).map(|_| scope.spawn(|| tenant.telegram())).collect();
+        made.into_iter().map(|made| made.join().unwrap()).collect()
+    });
+    // They share one secret: a write that was lost would leave one without its token.
+    for bot in &bots {
+        let verify = format!("/integrations/{}/verify", bot.integration);
+        tenant.api.post(&verify, &json!({})).expect(200);
+    }
 }

@@ -491,8 +491,11 @@ fn refusal(response: &Response<Bytes>) -> SendError {
             Fault::Unknown => (Fault::Unknown, remedy),
             _ => (Fault::Retryable, remedy),
         },
-        // Meta itself says that it passes, whatever it is.
-        _ if error.is_transient => (Fault::Retryable, "Meta says that the trouble will pass."),
+        // Meta itself says that it passes, whatever it is. After a 5xx that is no proof that
+        // the message was not taken.
+        _ if error.is_transient && !status.is_server_error() => {
+            (Fault::Retryable, "Meta says that the trouble will pass.")
+        }
         Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
         None => (by_status, "Meta refused it. Look the code up among Meta's error codes."),
     };
@@ -799,7 +802,8 @@ mod tests {
         assert_eq!(fault(503, 131_016), Fault::Retryable);
         assert_eq!(fault(500, 2), Fault::Retryable);
         let transient = r#"{"error":{"code":1,"is_transient":true}}"#;
-        assert_eq!(outcome(500, None, transient).unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(outcome(400, None, transient).unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(outcome(500, None, transient).unwrap_err().fault(), Fault::Unknown);
         assert_eq!(fault(500, 1), Fault::Unknown);
         assert_eq!(outcome(500, None, "oops").unwrap_err().fault(), Fault::Unknown);
         assert_eq!(outcome(502, None, "").unwrap_err().fault(), Fault::Unknown);

@@ -1,18 +1,20 @@
 //! Who calls: the key of a request, proved.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
-use domain::ports::{Keys, PortResult};
+use domain::ports::{Clock, Keys, PortResult};
 use domain::tenant::Scope;
 use domain::{KeyId, TenantId};
+use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::DynamoStore;
 
-use crate::{Error, env};
+use crate::{Error, SystemClock, env};
 
 /// What API Gateway asks, of which only this is read.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
@@ -32,6 +34,9 @@ pub struct AuthorizerReply {
     /// What the functions behind are told. Strings only, as API Gateway wants it.
     pub context: serde_json::Value,
 }
+
+/// How long the platform's key is used before it is read again: a rotated one must end.
+const ADMIN_KEY_LIFETIME: Duration = Duration::from_mins(5);
 
 /// What a key begins with, so that scanners of leaked secrets can know it.
 pub const KEY_PREFIX: &str = "swb_";
@@ -102,17 +107,21 @@ pub fn run() -> Result<(), Error> {
         let arn = env::var("ADMIN_KEY_SECRET_ARN")?;
         // Read with the first request: a secret that cannot be read must not end the
         // sandbox, which API Gateway would only see as silence.
-        let admin_key: Mutex<Option<SecretString>> = Mutex::default();
+        let admin_key: Mutex<Option<(Timestamp, SecretString)>> = Mutex::default();
         store.prewarm().await;
         let (aws, store, arn, admin_key) = (&aws, &store, &arn, &admin_key);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<AuthorizerRequest>| {
             let known = admin_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let key = if let Some(key) = known {
+            let now = SystemClock.now();
+            let fresh = known.filter(|(read_at, _)| {
+                now.duration_since(*read_at).unsigned_abs() < ADMIN_KEY_LIFETIME
+            });
+            let key = if let Some((_, key)) = fresh {
                 key
             } else {
                 let key = crate::vault::read_one(aws, arn).await?;
                 let mut known = admin_key.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(key).clone()
+                known.insert((now, key)).1.clone()
             };
             Ok::<_, Error>(handle(store, &key, &event.payload).await?)
         }))

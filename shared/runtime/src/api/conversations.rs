@@ -165,13 +165,16 @@ impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
     }
 
     async fn mark_read(&self, talk: &Conversation) -> Result<ApiReply, Problem> {
-        if talk.channel == Channel::Telegram {
+        let theirs = talk.last_inbound_message.clone();
+        // A press on a Telegram button can be answered, a message cannot be marked.
+        let pressed = theirs.as_deref().is_some_and(|theirs| theirs.starts_with("cb:"));
+        if talk.channel == Channel::Telegram && !pressed {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             let title = "The channel has no such thing";
             let detail = "Telegram bots cannot mark messages as read".to_owned();
             return Err(Problem::new(status, "unsupported_by_channel", title, detail));
         }
-        let Some(theirs) = talk.last_inbound_message.clone() else {
+        let Some(theirs) = theirs else {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
             let detail = "the person has not written yet".to_owned();
             return Err(Problem::new(status, "nothing_to_read", "Nothing to read", detail));

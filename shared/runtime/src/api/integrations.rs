@@ -1,6 +1,7 @@
 //! Integrations: a tenant's accounts at providers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::integration::{Settings, TelegramSettings, WhatsappSettings};
 use domain::ports::{Claimed, Clock, Dice, Freshness, Registry, Safe, Vault};
@@ -23,6 +24,12 @@ use crate::vault::SecretsVault;
 use crate::webhook::path_hash;
 use crate::{Error, SystemClock, SystemDice, env};
 
+/// How long credentials may be locked: as long as the function may run.
+const LOCK: Duration = Duration::from_secs(30);
+/// How often the lock is asked for, and how long between.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the resource needs.
 #[derive(Debug)]
 pub struct Integrations<S, V, T, C, R> {
@@ -36,6 +43,8 @@ pub struct Integrations<S, V, T, C, R> {
     pub clock: C,
     /// Ids and secrets.
     pub dice: R,
+    /// Whether tenants are believed as the operator is. Never where tenants are strangers.
+    pub trust_tenants: bool,
 }
 
 /// Its operations.
@@ -252,8 +261,11 @@ where
                 let integration = self.own(request, params).await?;
                 let credentials = self.vault.credentials(&integration, Freshness::Fresh).await?;
                 let paths = path_secrets(&credentials);
-                self.store.delete_integration(&integration, &paths).await?;
-                self.vault.store(&integration, None).await?;
+                let remove = async {
+                    self.store.delete_integration(&integration, &paths).await?;
+                    Ok(self.vault.store(&integration, None).await?)
+                };
+                self.locked(&integration, remove).await?;
                 Ok(ApiReply::empty())
             }
             Operation::Verify => {
@@ -321,20 +333,106 @@ where
             created_at: now,
             credentials_at: now,
         };
-        // The secrets first: an integration that can be found can be used.
-        self.vault.store(&integration, Some(&credentials)).await?;
-        let paths = path_secrets(&credentials);
-        let claimed = self.store.put_integration(&integration, &paths, None).await?;
-        if claimed == Claimed::Taken {
-            self.vault.store(&integration, None).await?;
-            return Err(taken(&integration));
-        }
+        self.check_base_url(request, &integration.settings, None)?;
+        self.check_account(request, &integration, &credentials).await?;
+        let write = async {
+            // The secrets first: an integration that can be found can be used.
+            self.vault.store(&integration, Some(&credentials)).await?;
+            let paths = path_secrets(&credentials);
+            let claimed = self.store.put_integration(&integration, &paths, None).await?;
+            if claimed == Claimed::Taken {
+                self.vault.store(&integration, None).await?;
+                return Err(taken(&integration));
+            }
+            Ok(())
+        };
+        self.locked(&integration, write).await?;
         ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+    }
+
+    /// Only the operator may say that a provider is elsewhere: the hub sends tokens there, and
+    /// believes what it answers.
+    fn check_base_url(
+        &self,
+        request: &ApiRequest,
+        settings: &Settings,
+        before: Option<&Settings>,
+    ) -> Result<(), Problem> {
+        if self.trust_tenants {
+            return Ok(());
+        }
+        let unchanged = before.is_some_and(|b| b.other_base_url() == settings.other_base_url());
+        if settings.other_base_url().is_none() || unchanged {
+            return Ok(());
+        }
+        request
+            .platform()
+            .map(|_| ())
+            .map_err(|problem| Problem { field: Some("settings.base_url".to_owned()), ..problem })
+    }
+
+    /// A tenant proves that an account is theirs before they hold it, or they could hold
+    /// another's and be given their messages. The operator is believed.
+    async fn check_account(
+        &self,
+        request: &ApiRequest,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<(), Problem> {
+        if self.trust_tenants || request.caller(Scope::Admin)?.tenant.is_platform() {
+            return Ok(());
+        }
+        let account = self.ask_with(integration, credentials, |s| s.describe_account()).await?;
+        let id = account.pointer("/id").or_else(|| account.pointer("/result/id"));
+        let id = id.map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
+        if id.is_some() && id == integration.account {
+            return Ok(());
+        }
+        let detail = "the credentials are not this account's; give the account's own".to_owned();
+        Err(Problem::invalid("settings", detail).with_code("account_not_proven"))
+    }
+
+    /// Does `work` while nobody else changes the tenant's credentials at the provider: they
+    /// share one secret, which is written as a whole.
+    async fn locked<O: Send>(
+        &self,
+        integration: &Integration,
+        work: impl Future<Output = Result<O, Problem>> + Send,
+    ) -> Result<O, Problem> {
+        let (tenant, provider) = (&integration.tenant, integration.provider);
+        for _ in 0..LOCK_TRIES {
+            let now = self.clock.now();
+            let until = now + LOCK;
+            if self.store.lock_credentials(tenant, provider, now, until).await? {
+                let done = work.await;
+                if let Err(error) = self.store.unlock_credentials(tenant, provider, until).await {
+                    tracing::warn!(%tenant, %provider, %error, "lock not given back; it runs out");
+                }
+                return done;
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+        let title = "The hub cannot do this at the moment";
+        let detail = "the tenant's credentials are being changed; try again".to_owned();
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail))
     }
 
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
         let before = self.own(request, params).await?;
         let asked: ChangeIntegration = request.read()?;
+        let change = self.change_locked(request, &before, asked);
+        let integration = self.locked(&before, change).await?;
+        ApiReply::json(StatusCode::OK, &view(request, integration)?)
+    }
+
+    async fn change_locked(
+        &self,
+        request: &ApiRequest,
+        before: &Integration,
+        asked: ChangeIntegration,
+    ) -> Result<Integration, Problem> {
+        // As it is now that nobody else changes it.
+        let before = self.store.integration(before.id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
         let newer = self::credentials(before.provider, asked.credentials)?;
         let credentials = old.clone().merged(newer);
@@ -353,13 +451,17 @@ where
             },
             ..before.clone()
         };
+        self.check_base_url(request, &integration.settings, Some(&before.settings))?;
+        if integration.account != before.account {
+            self.check_account(request, &integration, &credentials).await?;
+        }
         let (paths, old_paths) = (path_secrets(&credentials), path_secrets(&old));
         let replaced = Some((&before, old_paths.as_slice()));
         if self.store.put_integration(&integration, &paths, replaced).await? == Claimed::Taken {
             return Err(taken(&integration));
         }
         self.vault.store(&integration, Some(&credentials)).await?;
-        ApiReply::json(StatusCode::OK, &view(request, integration)?)
+        Ok(integration)
     }
 
     /// Asks the provider one thing.
@@ -370,9 +472,19 @@ where
         + Send,
     ) -> Result<serde_json::Value, Problem> {
         let credentials = self.vault.credentials(integration, Freshness::Fresh).await?;
+        self.ask_with(integration, &credentials, question).await
+    }
+
+    async fn ask_with(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        + Send,
+    ) -> Result<serde_json::Value, Problem> {
         let asked = async {
             let sender =
-                providers::sender(integration.provider).sender(integration, &credentials)?;
+                providers::sender(integration.provider).sender(integration, credentials)?;
             let request = question(sender.as_ref())?;
             let response = self.caller.call(request).await?;
             sender.answer(&response)
@@ -437,6 +549,9 @@ fn check_graph_version(version: &str) -> Result<(), Problem> {
     }
 }
 
+/// Values one credential may have at once: a rotation needs two.
+const MAX_VALUES: usize = 5;
+
 /// Reads credentials, and refuses names the provider does not have.
 fn credentials(
     provider: Provider,
@@ -454,6 +569,13 @@ fn credentials(
             OneOrMany::One(value) => vec![value],
             OneOrMany::Many(values) => values,
         };
+        let mut different = values.clone();
+        different.sort_unstable();
+        different.dedup();
+        if values.len() > MAX_VALUES || different.len() < values.len() {
+            let detail = format!("at most {MAX_VALUES} values, each different");
+            return Err(Problem::invalid(&field, detail));
+        }
         if values.is_empty() || values.iter().any(String::is_empty) {
             return Err(Problem::invalid(&field, "an empty secret proves nothing".to_owned()));
         }
@@ -546,6 +668,7 @@ pub fn run() -> Result<(), Error> {
             caller: transport,
             clock: SystemClock,
             dice: SystemDice,
+            trust_tenants: super::trust_tenants(),
         };
         resource.store.prewarm().await;
         super::serve(resource).await

@@ -25,6 +25,9 @@ use crate::{Error, SystemClock, SystemDice, env};
 
 /// How long a message may wait before it is too late to send it.
 const EXPIRY: Duration = Duration::from_hours(24);
+/// The largest content in bytes: far above what any provider takes, far below what the table
+/// keeps.
+const LARGEST_CONTENT: usize = 64 * 1024;
 /// How long a link to a file works.
 const LINK: Duration = Duration::from_mins(10);
 
@@ -260,6 +263,13 @@ struct Target {
     conversation: Option<Conversation>,
 }
 
+impl Target {
+    fn parties<'a>(&'a self, tenant: &'a TenantId) -> Parties<'a> {
+        let channel = self.integration.provider.channel();
+        Parties { tenant, channel, account: &self.account, counterpart: &self.to }
+    }
+}
+
 impl<S, Q, B, C, R> Messages<S, Q, B, C, R>
 where
     S: Library + Outgoing,
@@ -314,11 +324,12 @@ where
         }
         let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
         self.check_window(&target, &content)?;
-        let reply_to_theirs = self.resolve(&tenant, "reply_to", reply_to).await?;
+        let talk = target.parties(&tenant).conversation();
+        let reply_to_theirs = self.resolve(&tenant, talk, "reply_to", reply_to).await?;
         if let Content::Reaction { reaction } = &mut content
             && let Ok(id) = reaction.message_id.parse::<MessageId>()
         {
-            let theirs = self.resolve(&tenant, "reaction.message_id", Some(id)).await?;
+            let theirs = self.resolve(&tenant, talk, "reaction.message_id", Some(id)).await?;
             reaction.message_id = theirs.unwrap_or_default();
         }
         let mut id = MessageId::new(now, self.dice.bits());
@@ -329,6 +340,11 @@ where
             reply_to: reply_to_theirs.as_deref(),
         };
         providers::check(&target.integration, &outgoing).map_err(|e| Problem::of_provider(&e))?;
+        let size = serde_json::to_vec(&content).map_err(|_| Problem::internal())?.len();
+        if size > LARGEST_CONTENT {
+            let detail = "at most 64 KiB in all".to_owned();
+            return Err(Problem::invalid(content_field(&content), detail));
+        }
         if let Some(key) = &key {
             match self.store.reserve(&tenant, key, &body, id, now).await? {
                 Reservation::New => {}
@@ -506,10 +522,11 @@ where
             .with_code("outside_service_window"))
     }
 
-    /// The provider's id of one of the tenant's messages.
+    /// The provider's id of one of the conversation's messages.
     async fn resolve(
         &self,
         tenant: &TenantId,
+        talk: ConversationId,
         field: &str,
         id: Option<MessageId>,
     ) -> Result<Option<String>, Problem> {
@@ -517,6 +534,10 @@ where
         let found = self.store.message(tenant, id).await?;
         let (message, _) =
             found.ok_or_else(|| Problem::invalid(field, "there is no such message".to_owned()))?;
+        if message.conversation != talk {
+            let detail = "that message belongs to another conversation".to_owned();
+            return Err(Problem::invalid(field, detail));
+        }
         message.provider_message_id.map(Some).ok_or_else(|| {
             Problem::invalid(field, "the provider has not taken that message yet".to_owned())
         })
@@ -555,8 +576,8 @@ fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Con
         let integration = target.integration.id;
         return Conversation { last_activity_at: now, integration, ..known.clone() };
     }
-    let channel = target.integration.provider.channel();
-    let parties = Parties { tenant, channel, account: &target.account, counterpart: &target.to };
+    let parties = target.parties(tenant);
+    let channel = parties.channel;
     Conversation {
         id: parties.conversation(),
         contact: Contact { id: parties.contact(), address: target.to.clone(), name: None },

@@ -33,7 +33,8 @@ pub fn document() -> Value {
             "title": "Switchboard",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The hub for a company's customer messaging. \
-                Every error is a problem of RFC 9457.",
+                Every error of the hub's is a problem of RFC 9457; what API Gateway refuses \
+                itself (401, 403, an unknown path) is `{message}`.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "key": [] }],

@@ -27,6 +27,8 @@ pub struct Tenants<S, V, C, R> {
     pub clock: C,
     /// Keys and secrets.
     pub dice: R,
+    /// Whether tenants may open their automation's way into a private network.
+    pub trust_tenants: bool,
 }
 
 /// Its operations.
@@ -361,12 +363,21 @@ where
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
         let asked: SetAutomation = request.read()?;
-        self.existing(&tenant).await?;
+        if !tenant.is_platform() {
+            self.existing(&tenant).await?;
+        }
         let SetAutomation::Push { url, allow_private_network } = asked else {
             self.store.set_automation(&tenant, &Automation::None).await?;
             return ApiReply::json(StatusCode::OK, &AutomationView::from(Automation::None));
         };
         check_url("url", &url)?;
+        if allow_private_network && !self.trust_tenants {
+            // The wall keeps tenants out of the operator's network: only the operator opens it.
+            request.platform().map_err(|problem| Problem {
+                field: Some("allow_private_network".to_owned()),
+                ..problem
+            })?;
+        }
         let random: Vec<u8> =
             [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
         let secret =
@@ -411,6 +422,7 @@ pub fn run() -> Result<(), Error> {
             safe: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
             clock: SystemClock,
             dice: SystemDice,
+            trust_tenants: super::trust_tenants(),
         };
         resource.store.prewarm().await;
         super::serve(resource).await

@@ -53,7 +53,8 @@ async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
     let talk = &world.store.all_conversations()[0];
     assert_eq!(talk.id, message.conversation);
     assert_eq!(talk.contact.name.as_deref(), Some("Zoë Müller"));
-    assert_eq!(world.bucket.archived(), [event.raw.get()]);
+    let archived = world.bucket.archived();
+    assert_eq!(archived, [serde_json::to_string(&event).unwrap()], "whole, to be replayed");
     world.tell_all().await;
     let told = world.receiver.told();
     let notice: domain::automation::Notice = serde_json::from_slice(&told[0].1).unwrap();

@@ -7,6 +7,7 @@
     reason = "a test fails by it"
 )]
 
+mod api;
 mod automation;
 mod batch;
 mod common;

@@ -46,6 +46,7 @@ struct Tables {
     paces: BTreeMap<(TenantId, String, i64), u32>,
     deliveries: BTreeMap<(TenantId, DeliveryId), deliveries::Row>,
     due: BTreeSet<(i64, TenantId, DeliveryId)>,
+    locks: BTreeMap<(TenantId, Provider), Timestamp>,
 }
 
 impl MemoryStore {

@@ -7,6 +7,7 @@ use domain::ports::{
 };
 use domain::tenant::{ApiKey, Tenant};
 use domain::{IntegrationId, KeyId, Provider, TenantId};
+use jiff::Timestamp;
 
 use super::{MemoryStore, Tables};
 
@@ -109,6 +110,39 @@ impl Automations for MemoryStore {
 }
 
 impl Registry for MemoryStore {
+    async fn lock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> PortResult<bool> {
+        self.pass("lock a tenant's credentials", |tables| {
+            let key = (tenant.clone(), provider);
+            let free = tables.locks.get(&key).is_none_or(|until| *until < now);
+            if free {
+                tables.locks.insert(key, until);
+            }
+            free
+        })
+        .await
+    }
+
+    async fn unlock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        until: Timestamp,
+    ) -> PortResult<()> {
+        self.pass("unlock a tenant's credentials", |tables| {
+            let key = (tenant.clone(), provider);
+            if tables.locks.get(&key) == Some(&until) {
+                tables.locks.remove(&key);
+            }
+        })
+        .await
+    }
+
     async fn create_tenant(&self, tenant: &Tenant) -> PortResult<Recorded> {
         self.pass("make a tenant", |tables| {
             if tables.tenants.contains_key(&tenant.id) {

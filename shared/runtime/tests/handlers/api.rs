@@ -1,0 +1,136 @@
+//! What tenants may not do with the operator's network and each other's accounts.
+
+use bytes::Bytes;
+use domain::TenantId;
+use domain::ports::{Clock, Registry};
+use domain::sender::SendError;
+use domain::tenant::{Caller, Scope, Tenant};
+use http::{Method, Request, Response, StatusCode};
+use runtime::api::integrations::Integrations;
+use runtime::api::tenants::Tenants;
+use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::sender;
+use serde_json::{Value, json};
+use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+
+/// A provider that says whose account a token is.
+struct Owner(&'static str);
+
+impl sender::Caller for Owner {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        assert_eq!(request.uri().host(), Some("graph.facebook.com"), "asked where it is at home");
+        Ok(Response::new(Bytes::from(json!({ "id": self.0 }).to_string())))
+    }
+}
+
+struct Api {
+    clock: TestClock,
+    store: MemoryStore,
+    vault: MemoryVault,
+    dice: SeededDice,
+}
+
+impl Api {
+    async fn new() -> Self {
+        let clock = TestClock::default();
+        let (store, vault) = (MemoryStore::default(), MemoryVault::new(&clock));
+        for name in ["acme", "spy"] {
+            let id = sample::tenant(name);
+            let tenant = Tenant { id, name: name.to_owned(), created_at: clock.now() };
+            store.create_tenant(&tenant).await.unwrap();
+        }
+        Self { clock, store, vault, dice: SeededDice::new(1) }
+    }
+
+    /// `POST /integrations`, where the token is that of `owner`.
+    async fn integrate(
+        &self,
+        tenant: &TenantId,
+        owner: &'static str,
+        body: Value,
+    ) -> Result<ApiReply, Problem> {
+        let resource = Integrations {
+            store: self.store.clone(),
+            vault: self.vault.clone(),
+            caller: Owner(owner),
+            clock: self.clock.clone(),
+            dice: self.dice.clone(),
+            trust_tenants: false,
+        };
+        handle(&resource, &request(Method::POST, "/integrations", tenant, &body)).await
+    }
+}
+
+fn request(method: Method, path: &str, tenant: &TenantId, body: &Value) -> ApiRequest {
+    ApiRequest {
+        method,
+        path: path.to_owned(),
+        query: Vec::new(),
+        idempotency_key: None,
+        body: Bytes::from(body.to_string()),
+        caller: Some(Caller { tenant: tenant.clone(), scopes: vec![Scope::Admin] }),
+        base_url: "https://hub.example.com".to_owned(),
+    }
+}
+
+fn number(settings: &Value) -> Value {
+    json!({ "tenant": "acme", "provider": "whatsapp", "settings": settings,
+            "credentials": { "WHATSAPP_ACCESS_TOKEN": "token" } })
+}
+
+#[tokio::test]
+async fn a_tenant_holds_an_account_only_after_proving_that_it_is_theirs() {
+    let api = Api::new().await;
+    let acme = sample::tenant("acme");
+    let body = number(&json!({ "phone_number_id": "111" }));
+    let problem = api.integrate(&acme, "222", body.clone()).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "account_not_proven"));
+    let made = api.integrate(&acme, "111", body).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn only_the_operator_says_that_a_provider_is_elsewhere() {
+    let api = Api::new().await;
+    let settings = json!({ "phone_number_id": "111", "base_url": "http://10.0.0.5" });
+    let acme = sample::tenant("acme");
+    let problem = api.integrate(&acme, "111", number(&settings)).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::FORBIDDEN);
+    assert_eq!(problem.field.as_deref(), Some("settings.base_url"));
+    let made = api.integrate(&TenantId::platform(), "-", number(&settings)).await.unwrap();
+    assert_eq!(made.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn only_the_operator_lets_an_automation_into_a_private_network() {
+    let api = Api::new().await;
+    let resource = Tenants {
+        store: api.store.clone(),
+        safe: api.vault.clone(),
+        clock: api.clock.clone(),
+        dice: SeededDice::new(1),
+        trust_tenants: false,
+    };
+    let body = json!({ "kind": "push", "url": "http://10.0.0.5/", "allow_private_network": true });
+    let set = async |tenant: &TenantId| {
+        let path = "/tenants/acme/automation";
+        handle(&resource, &request(Method::PUT, path, tenant, &body)).await
+    };
+    let problem = set(&sample::tenant("acme")).await.unwrap_err();
+    assert_eq!(problem.field.as_deref(), Some("allow_private_network"));
+    assert_eq!(set(&sample::tenant("spy")).await.unwrap_err().status, StatusCode::NOT_FOUND);
+    assert_eq!(set(&TenantId::platform()).await.unwrap().status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn integrations_made_at_once_are_all_made() {
+    let api = Api::new().await;
+    let acme = sample::tenant("acme");
+    let platform = TenantId::platform();
+    let made = futures::future::join_all(
+        ["1", "2", "3", "4"]
+            .map(|id| api.integrate(&platform, "-", number(&json!({ "phone_number_id": id })))),
+    );
+    assert!(made.await.iter().all(Result::is_ok));
+    assert_eq!(api.store.integrations(&acme).await.unwrap().len(), 4);
+}
