@@ -12,6 +12,10 @@ use domain::{ConversationId, Fault, MessageId, TenantId};
 use crate::item::{Item, corrupt, failed, parse, read_media, read_message, s, text, time};
 use crate::{DynamoStore, keys};
 
+/// Bytes of one page: Lambda answers at most 6 MB.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const LARGEST_PAGE: usize = 4 * 1024 * 1024;
+
 impl Library for DynamoStore {
     async fn message(
         &self,
@@ -115,8 +119,9 @@ impl DynamoStore {
             Some(HashMap::from([part("pk")?, part("sk")?]))
         };
         let mut wanted: Vec<_> = places.iter().filter_map(primary).collect();
-        let order: Vec<String> =
-            places.iter().filter_map(|item| text(item, "pk").map(ToOwned::to_owned)).collect();
+        let order =
+            |item: &Item| Some((text(item, "gsi1sk")?.to_owned(), text(item, "pk")?.to_owned()));
+        let order: Vec<(String, String)> = places.iter().filter_map(order).collect();
         let mut found: HashMap<String, Item> = HashMap::with_capacity(wanted.len());
         // The table may give a batch in parts; a few rounds are enough for a page.
         for _round in 0..5 {
@@ -141,6 +146,17 @@ impl DynamoStore {
             let reason = "the table gave only a part".to_owned();
             return Err(PortError { operation, reason, fault: Fault::Retryable });
         }
-        Ok(Page { items: order.iter().filter_map(|pk| found.remove(pk)).collect(), next })
+        // A page is answered in one piece: what is too much for it begins the next.
+        let (mut items, mut size, mut last) = (Vec::with_capacity(order.len()), 0, None);
+        for (place, pk) in &order {
+            let Some(item) = found.remove(pk) else { continue };
+            size += text(&item, "doc").map_or(0, str::len);
+            if size > LARGEST_PAGE && !items.is_empty() {
+                return Ok(Page { items, next: last });
+            }
+            items.push(item);
+            last = Some(place.clone());
+        }
+        Ok(Page { items, next })
     }
 }
