@@ -365,10 +365,7 @@ where
         if settings.other_base_url().is_none() || unchanged {
             return Ok(());
         }
-        request
-            .platform()
-            .map(|_| ())
-            .map_err(|problem| Problem { field: Some("settings.base_url".to_owned()), ..problem })
+        request.platform().map(|_| ()).map_err(|problem| problem.at("settings.base_url"))
     }
 
     /// A tenant proves that an account is theirs before they hold it, or they could hold
@@ -383,8 +380,9 @@ where
             return Ok(());
         }
         let account = self.ask_with(integration, credentials, |s| s.describe_account()).await?;
-        let id = account.pointer("/id").or_else(|| account.pointer("/result/id"));
-        let id = id.map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
+        let id = account
+            .get("id")
+            .map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
         if id.is_some() && id == integration.account {
             return Ok(());
         }
@@ -420,7 +418,7 @@ where
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
         let before = self.own(request, params).await?;
         let asked: ChangeIntegration = request.read()?;
-        let change = self.change_locked(request, &before, asked);
+        let change = self.change_locked(request, before.id, asked);
         let integration = self.locked(&before, change).await?;
         ApiReply::json(StatusCode::OK, &view(request, integration)?)
     }
@@ -428,11 +426,11 @@ where
     async fn change_locked(
         &self,
         request: &ApiRequest,
-        before: &Integration,
+        id: IntegrationId,
         asked: ChangeIntegration,
     ) -> Result<Integration, Problem> {
         // As it is now that nobody else changes it.
-        let before = self.store.integration(before.id).await?.ok_or_else(Problem::not_found)?;
+        let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
         let newer = self::credentials(before.provider, asked.credentials)?;
         let credentials = old.clone().merged(newer);

@@ -53,7 +53,13 @@ impl Problem {
     pub fn invalid(field: &str, detail: String) -> Self {
         let title = "A field of the request is not valid";
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        Self { field: Some(field.to_owned()), ..Self::new(status, "invalid_field", title, detail) }
+        Self::new(status, "invalid_field", title, detail).at(field)
+    }
+
+    /// The same, with the field that is at fault.
+    #[must_use]
+    pub fn at(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
     }
 
     /// The same, under a code of its own.
@@ -95,8 +101,7 @@ impl Problem {
     }
 
     pub(crate) fn conflict(field: &str, code: &str, detail: String) -> Self {
-        let problem = Self::new(StatusCode::CONFLICT, code, "It is taken", detail);
-        Self { field: Some(field.to_owned()), ..problem }
+        Self::new(StatusCode::CONFLICT, code, "It is taken", detail).at(field)
     }
 
     pub(crate) fn internal() -> Self {

@@ -373,10 +373,7 @@ where
         check_url("url", &url)?;
         if allow_private_network && !self.trust_tenants {
             // The wall keeps tenants out of the operator's network: only the operator opens it.
-            request.platform().map_err(|problem| Problem {
-                field: Some("allow_private_network".to_owned()),
-                ..problem
-            })?;
+            request.platform().map_err(|problem| problem.at("allow_private_network"))?;
         }
         let random: Vec<u8> =
             [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
