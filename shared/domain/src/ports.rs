@@ -348,8 +348,9 @@ pub enum DeliveryOutcome {
 
 /// The record of notices to automations.
 pub trait Deliveries: Send + Sync {
-    /// Takes the right to tell. Writes the notice down if nothing did yet. A lease that ran
-    /// out is taken over: receivers know a notice by its id.
+    /// Takes the right to tell. `notice` is what to tell; without it the table must have it
+    /// from an attempt that failed. A lease that ran out is taken over by who tells the very
+    /// same: receivers know a notice by its id.
     fn claim(
         &self,
         tenant: &TenantId,
@@ -359,12 +360,14 @@ pub trait Deliveries: Send + Sync {
         lease: Duration,
     ) -> impl Future<Output = PortResult<DeliveryClaim>> + Send;
 
-    /// Writes down how the attempt ended. `status` is the receiver's HTTP status, if any.
+    /// Writes down how the attempt ended, and with a retry the notice itself: the record that
+    /// brings it back has only its id. `status` is the receiver's HTTP status, if any.
     fn settle(
         &self,
         tenant: &TenantId,
         id: DeliveryId,
         outcome: DeliveryOutcome,
+        notice: &Notice,
         status: Option<u16>,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;

@@ -4,4 +4,4 @@ mod bucket;
 mod sqs;
 
 pub use bucket::Bucket;
-pub use sqs::SqsQueue;
+pub use sqs::{Queues, SqsQueue};

@@ -35,15 +35,27 @@ pub struct SqsQueue {
     bucket: Option<Bucket>,
 }
 
-impl SqsQueue {
+/// The way to all queues: making it costs more than all the queues together.
+#[derive(Clone, Debug)]
+pub struct Queues(Client);
+
+impl Queues {
+    /// The queues in the account and region of `aws`.
+    #[must_use]
+    pub fn new(aws: &aws_types::SdkConfig) -> Self {
+        Self(Client::new(aws))
+    }
+
     /// The queue at `url`; what is too large for it goes to `bucket`. Without one, large
     /// bodies are refused.
     #[must_use]
-    pub fn new(aws: &aws_types::SdkConfig, url: String, bucket: Option<Bucket>) -> Self {
+    pub fn queue(&self, url: String, bucket: Option<Bucket>) -> SqsQueue {
         let fifo = url.strip_suffix(".fifo").is_some();
-        Self { client: Client::new(aws), url, fifo, bucket }
+        SqsQueue { client: self.0.clone(), url, fifo, bucket }
     }
+}
 
+impl SqsQueue {
     /// Opens a connection, so that the first request need not. Failure changes nothing.
     pub async fn prewarm(&self) {
         // It need not be allowed; it needs an answer.
@@ -73,7 +85,7 @@ impl SqsQueue {
         let operation = "put records into a queue";
         let body = match &self.bucket {
             Some(bucket) if record.body.len() > CLAIM_CHECK => bucket.check_in(record.body).await?,
-            _ => record.body,
+            _ => fit(record.body),
         };
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(index.to_string())
@@ -85,7 +97,8 @@ impl SqsQueue {
             entry = entry.delay_seconds(i32::try_from(delay.as_secs().min(900)).unwrap_or(900));
         }
         if let Some(reason) = record.reason {
-            let value = MessageAttributeValue::builder().data_type("String").string_value(reason);
+            let value = MessageAttributeValue::builder();
+            let value = value.data_type("String").string_value(attribute(&reason));
             let value = value.build().map_err(|_| malformed(operation))?;
             entry = entry.message_attributes("reason", value);
         }
@@ -125,10 +138,34 @@ impl Postpone for SqsQueue {
             let request = self.client.change_message_visibility_batch().queue_url(&self.url);
             let entries = entries.collect::<PortResult<_>>()?;
             let answer = request.set_entries(Some(entries)).send().await;
-            answer.map_err(|error| failed(operation, &error))?;
+            let answer = answer.map_err(|error| failed(operation, &error))?;
+            if let Some(refused) = answer.failed().first() {
+                let reason = refused.code().to_owned();
+                return Err(PortError { operation, reason, fault: Fault::Retryable });
+            }
         }
         Ok(())
     }
+}
+
+/// What no message of a queue may hold, besides control characters, which JSON escapes.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+const REFUSED: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+
+/// A JSON body in the characters that a queue takes: those it refuses are escaped, so that
+/// nobody can stop a queue by writing them.
+fn fit(body: String) -> String {
+    if !body.contains(REFUSED) {
+        return body;
+    }
+    body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+}
+
+/// A text as an attribute may hold it: not empty, and in the characters that a queue takes.
+fn attribute(text: &str) -> String {
+    let fits = |c: char| !REFUSED.contains(&c) && (!c.is_control() || "\t\n\r".contains(c));
+    let text: String = text.chars().filter(|c| fits(*c)).take(1000).collect();
+    if text.is_empty() { "no reason was given".to_owned() } else { text }
 }
 
 /// Spreads records over lanes so that those of one group stay together, in order.
@@ -197,6 +234,16 @@ mod tests {
         assert_eq!(sizes((0..23).map(|_| record("a", 10)).collect()), [10, 10, 3]);
         assert_eq!(sizes((0..10).map(|_| record("a", 190_000)).collect()), [5, 5]);
         assert_eq!(sizes((0..10).map(|_| record("a", 3_000_000)).collect()), [10]);
+    }
+
+    #[test]
+    fn what_a_queue_refuses_is_escaped_and_reads_as_before() {
+        let said = "a\u{fffe}b\u{ffff}c";
+        let body = fit(serde_json::to_string(said).unwrap());
+        assert!(!body.contains(REFUSED));
+        assert_eq!(serde_json::from_str::<String>(&body).unwrap(), said);
+        assert_eq!(attribute("\u{1}bad\u{ffff}"), "bad");
+        assert_eq!(attribute(""), "no reason was given");
     }
 
     #[test]

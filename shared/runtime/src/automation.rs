@@ -12,14 +12,14 @@ use domain::ports::{
 use domain::{DeliveryId, TenantId};
 use http::Request;
 use jiff::Timestamp;
-use queue::{Bucket, SqsQueue};
+use queue::SqsQueue;
 use store::DynamoStore;
 
 use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
-use crate::transport::{Messenger, Outside, OutsideError};
+use crate::transport::{Messenger, OutsideError};
 use crate::vault::SecretsVault;
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::{Consumer, Error, Kit, Network};
 
 /// How long one attempt has the notice to itself: longer than the function may run.
 const LEASE: Duration = Duration::from_secs(45);
@@ -77,7 +77,7 @@ where
         };
         let (answer, status) = self.attempt(tenant, id, &push, &notice).await?;
         tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
-        self.settle(tenant, id, attempt, answer, status).await?;
+        self.settle(tenant, id, &notice, attempt, answer, status).await?;
         Ok(())
     }
 }
@@ -152,12 +152,14 @@ where
         &self,
         tenant: &TenantId,
         id: DeliveryId,
+        notice: &Notice,
         attempt: u32,
         answer: Answer,
         status: Option<u16>,
     ) -> PortResult<()> {
         let now = self.clock.now();
-        let settle = async |outcome| self.store.settle(tenant, id, outcome, status, now).await;
+        let settle =
+            async |outcome| self.store.settle(tenant, id, outcome, notice, status, now).await;
         match answer {
             Answer::Taken => {
                 telemetry::count(Metric::NoticeDelivered, "automation", 1);
@@ -208,22 +210,39 @@ pub(crate) fn retry(
     Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
 }
 
+/// The consumer's worker as it is deployed.
+pub type OwnTeller<N, C, R> =
+    Teller<DynamoStore, SecretsVault<C>, SqsQueue, <N as Network>::Messenger, C, R>;
+
+/// The consumer as it is deployed.
+pub type OwnConsumer<N, C, R> = Consumer<OwnTeller<N, C, R>, C, R>;
+
+/// The consumer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<OwnConsumer<N, C, R>, Error> {
+    let worker = Teller {
+        store: kit.store()?,
+        vault: kit.vault()?,
+        queue: kit.queue("QUEUE_URL", Some(&kit.bucket()?))?,
+        messenger: kit.network.messenger()?,
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+    };
+    crate::consumer(kit, worker, 12, false)
+}
+
 /// Runs the consumer until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let worker = Teller {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            queue: SqsQueue::new(&aws, env::var("QUEUE_URL")?, Some(bucket.clone())),
-            messenger: Outside::new()?,
-            clock: SystemClock,
-            dice: SystemDice,
-        };
-        worker.store.prewarm().await;
-        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    crate::start(async |kit| {
+        let consumer = consumer(&kit)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
     })
 }

@@ -46,6 +46,11 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
         }
     }
 
+    /// Whose word is remembered.
+    pub(crate) fn source(&self) -> &D {
+        &self.directory
+    }
+
     async fn remember<K, V>(
         &self,
         memory: &Memory<K, V>,

@@ -8,7 +8,11 @@ use crate::Error;
 /// If it is missing or empty, naming it. A function without it fails at init, not in the
 /// middle of a message.
 pub fn var(name: &'static str) -> Result<String, Error> {
-    optional(name).ok_or_else(|| format!("the environment variable {name} is missing").into())
+    optional(name).ok_or_else(|| missing(name))
+}
+
+pub(crate) fn missing(name: &str) -> Error {
+    format!("the environment variable {name} is missing").into()
 }
 
 /// The variable `name`, if it is there and not empty.

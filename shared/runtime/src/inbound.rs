@@ -8,8 +8,8 @@ use domain::fault::Fault;
 use domain::job::{DeliveryJob, MediaJob, VERSION};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Archive, Automations, Inbox, MediaLog, MediaShelf, MediaState, PortResult, Publisher, Record,
-    Recorded,
+    Archive, Automations, Clock, Dice, Inbox, MediaLog, MediaShelf, MediaState, PortResult,
+    Publisher, Record, Recorded,
 };
 use domain::{MessageId, TenantId};
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use store::DynamoStore;
 
 use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
-use crate::{Error, env};
+use crate::{Consumer, Error, Kit};
 
 /// The largest content the table keeps; an item may have 400 KB in all, and a notice with it
 /// must fit a queue. What is larger is kept as a file of the message.
@@ -68,7 +68,7 @@ where
             telemetry::count(Metric::MessageReceived, event.provider.as_str(), 1);
         }
         tracing::info!(
-            tenant = %event.tenant, message = %message.id, conversation = %message.conversation,
+            tenant = %event.tenant, message_id = %message.id, conversation = %message.conversation,
             kind = message.content.kind(), new = recorded == Recorded::New, "message received"
         );
         if file.is_some() {
@@ -252,24 +252,34 @@ async fn fetch<P: Publisher>(queue: &P, event: &InboundEvent, message: &Message)
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
 
+/// The consumer's worker as it is deployed.
+pub type OwnInbound = Inbound<DynamoStore, Bucket, SqsQueue>;
+
+/// The consumer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<Consumer<OwnInbound, C, R>, Error> {
+    let bucket = kit.bucket()?;
+    let worker = Inbound {
+        store: kit.store()?,
+        automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
+        media: kit.queue("MEDIA_QUEUE_URL", Some(&bucket))?,
+        bucket,
+    };
+    crate::consumer(kit, worker, 12, false)
+}
+
 /// Runs the consumer until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let worker = Inbound {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            bucket: bucket.clone(),
-            automation: SqsQueue::new(
-                &aws,
-                env::var("AUTOMATION_QUEUE_URL")?,
-                Some(bucket.clone()),
-            ),
-            media: SqsQueue::new(&aws, env::var("MEDIA_QUEUE_URL")?, Some(bucket.clone())),
-        };
-        worker.store.prewarm().await;
-        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    crate::start(async |kit| {
+        let consumer = consumer(&kit)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
     })
 }

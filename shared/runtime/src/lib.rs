@@ -5,12 +5,15 @@
 
 mod aws;
 pub mod env;
+mod kit;
 mod system;
 mod telemetry;
 pub mod transport;
 mod vault;
 
+pub use kit::{Environment, Kit, Network};
 pub use system::{SystemClock, SystemDice};
+pub use vault::SecretsVault;
 
 /// What ends a function at start.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -37,9 +40,9 @@ pub mod webhook;
 
 use std::time::Duration;
 
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use domain::Fault;
-use domain::ports::PortError;
+use domain::ports::{Clock, Dice, PortError};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Bucket, SqsQueue};
 
@@ -47,13 +50,10 @@ use queue::{Bucket, SqsQueue};
 /// of one core and works one event at a time.
 fn start<F, Fut>(function: F) -> Result<(), Error>
 where
-    F: FnOnce(aws_types::SdkConfig, transport::Transport) -> Fut,
+    F: FnOnce(Kit) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
-    start_bare(async || {
-        let transport = transport::Transport::new()?;
-        function(aws::config(&transport)?, transport).await
-    })
+    start_bare(async || function(Kit::of_process()?).await)
 }
 
 /// Runs a function that needs nothing from outside.
@@ -67,32 +67,50 @@ where
     runtime.block_on(function())
 }
 
-/// What a consumer's batches need, from the environment. `budget` is in seconds.
-fn desk(
-    aws: &aws_types::SdkConfig,
-    bucket: Bucket,
-    budget: u64,
-    counts_attempts: bool,
-) -> Result<batch::Desk<SqsQueue, SqsQueue, Bucket, SystemClock, SystemDice>, Error> {
-    Ok(batch::Desk {
-        queue: SqsQueue::new(aws, env::var("QUEUE_URL")?, Some(bucket.clone())),
-        dead_letters: SqsQueue::new(aws, env::var("DEAD_LETTER_QUEUE_URL")?, Some(bucket.clone())),
-        bodies: bucket,
-        clock: SystemClock,
-        dice: SystemDice,
-        budget: Duration::from_secs(budget),
-        counts_attempts,
-    })
+/// A consumer with everything it needs.
+#[derive(Debug)]
+pub struct Consumer<W, C, R> {
+    desk: batch::Desk<SqsQueue, SqsQueue, Bucket, C, R>,
+    worker: W,
 }
 
-/// Works a queue until Lambda ends the process.
-async fn consume<W: batch::Worker>(
-    desk: batch::Desk<SqsQueue, SqsQueue, Bucket, SystemClock, SystemDice>,
+impl<W: batch::Worker, C: Clock, R: Dice> Consumer<W, C, R> {
+    /// Works a batch and says which records must come back.
+    ///
+    /// # Errors
+    /// As [`batch::handle`].
+    pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
+        batch::handle(event, &self.desk, &self.worker).await
+    }
+}
+
+/// Puts `worker` at a desk. `budget` is in seconds.
+fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
     worker: W,
+    budget: u64,
+    counts_attempts: bool,
+) -> Result<Consumer<W, C, R>, Error> {
+    let bucket = kit.bucket()?;
+    let desk = batch::Desk {
+        queue: kit.queue("QUEUE_URL", Some(&bucket))?,
+        dead_letters: kit.queue("DEAD_LETTER_QUEUE_URL", Some(&bucket))?,
+        bodies: bucket,
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+        budget: Duration::from_secs(budget),
+        counts_attempts,
+    };
+    Ok(Consumer { desk, worker })
+}
+
+/// Works a queue until Lambda ends it.
+async fn consume<W: batch::Worker>(
+    consumer: Consumer<W, SystemClock, SystemDice>,
 ) -> Result<(), Error> {
-    let (desk, worker) = (&desk, &worker);
+    let consumer = &consumer;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        batch::handle(event.payload, desk, worker)
+        consumer.handle(event.payload)
     }))
     .await
 }

@@ -3,7 +3,9 @@
 use domain::fault::{Classify, Fault};
 use domain::integration::Integration;
 use domain::job::MediaJob;
-use domain::ports::{Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault};
+use domain::ports::{
+    Clock, Dice, Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault,
+};
 use domain::sender::{MessageSender, SendError};
 use queue::Bucket;
 use store::DynamoStore;
@@ -11,9 +13,8 @@ use store::DynamoStore;
 use crate::batch::{Delivery, Failure, Worker};
 use crate::directory::CachedDirectory;
 use crate::sender::Caller;
-use crate::transport::Transport;
 use crate::vault::SecretsVault;
-use crate::{Error, SystemClock, env};
+use crate::{Consumer, Error, Kit, Network};
 
 /// How often a provider may ask for a wait. One less than the queue's own limit, so that the
 /// message is told and not the dead-letter queue.
@@ -62,7 +63,7 @@ where
                 Err(error) => {
                     let fault = error.fault();
                     let reason = error.to_string();
-                    tracing::warn!(tenant = %job.tenant, message = %job.message, %reason, "file not fetched");
+                    tracing::warn!(tenant = %job.tenant, message_id = %job.message, %reason, "file not fetched");
                     // Nothing is sent here, so an unknown outcome is simply another try.
                     let last = match fault {
                         Fault::Permanent => true,
@@ -79,7 +80,7 @@ where
         };
         self.store.set_media(&job.tenant, job.message, &state).await?;
         tracing::info!(
-            tenant = %job.tenant, message = %job.message,
+            tenant = %job.tenant, message_id = %job.message,
             stored = matches!(state, MediaState::Stored { .. }), "file settled"
         );
         Ok(())
@@ -119,22 +120,41 @@ where
     }
 }
 
+/// The consumer's worker as it is deployed.
+pub type OwnFetcher<N, C> = Fetcher<
+    DynamoStore,
+    CachedDirectory<DynamoStore, C>,
+    SecretsVault<C>,
+    Bucket,
+    <N as Network>::Caller,
+>;
+
+/// The consumer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<Consumer<OwnFetcher<N, C>, C, R>, Error> {
+    let store = kit.store()?;
+    let worker = Fetcher {
+        directory: CachedDirectory::new(store.clone(), kit.clock.clone()),
+        vault: kit.vault()?,
+        shelf: kit.bucket()?,
+        caller: kit.network.file_caller(),
+        store,
+    };
+    crate::consumer(kit, worker, 30, false)
+}
+
 /// Runs the consumer until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, transport: Transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        let worker = Fetcher {
-            directory: CachedDirectory::new(store.clone(), SystemClock),
-            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            shelf: bucket.clone(),
-            caller: transport.for_files(),
-            store,
-        };
-        worker.store.prewarm().await;
-        crate::consume(crate::desk(&aws, bucket, 30, false)?, worker).await
+    crate::start(async |kit| {
+        let consumer = consumer(&kit)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
     })
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use domain::automation::{NoticeData, NoticeKind};
 use domain::event::{EventKind, InboundEvent, Receipt};
 use domain::message::Message;
-use domain::ports::{Advanced, Archive, Automations, PortResult, Publisher, Receipts};
+use domain::ports::{Advanced, Archive, Automations, Clock, Dice, PortResult, Publisher, Receipts};
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
 use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
-use crate::{Error, env};
+use crate::{Consumer, Error, Kit};
 
 /// How often a receipt without a message is looked at again: it may have overtaken the
 /// sender's note of the provider's id. After that it is for a message sent elsewhere.
@@ -72,7 +72,7 @@ where
             }
         };
         tracing::info!(
-            tenant = %event.tenant, message = %message.id, status = message.status.as_str(),
+            tenant = %event.tenant, message_id = %message.id, status = message.status.as_str(),
             "message moved"
         );
         self.tell(event, *message).await?;
@@ -104,23 +104,33 @@ impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     }
 }
 
+/// The consumer's worker as it is deployed.
+pub type OwnReceiptBook = ReceiptBook<DynamoStore, Bucket, SqsQueue>;
+
+/// The consumer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<Consumer<OwnReceiptBook, C, R>, Error> {
+    let bucket = kit.bucket()?;
+    let worker = ReceiptBook {
+        store: kit.store()?,
+        automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
+        bucket,
+    };
+    crate::consumer(kit, worker, 12, false)
+}
+
 /// Runs the consumer until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let worker = ReceiptBook {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            bucket: bucket.clone(),
-            automation: SqsQueue::new(
-                &aws,
-                env::var("AUTOMATION_QUEUE_URL")?,
-                Some(bucket.clone()),
-            ),
-        };
-        worker.store.prewarm().await;
-        crate::consume(crate::desk(&aws, bucket, 12, false)?, worker).await
+    crate::start(async |kit| {
+        let consumer = consumer(&kit)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
     })
 }

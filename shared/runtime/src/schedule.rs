@@ -6,7 +6,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use queue::SqsQueue;
 use store::DynamoStore;
 
-use crate::{Error, SystemClock, env};
+use crate::{Error, Kit, SystemClock};
 
 /// Retries taken at once. What is left is taken in the next round.
 const ROUND: u32 = 500;
@@ -39,14 +39,21 @@ where
     Ok(total)
 }
 
+/// The table and the queue of the schedule.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(DynamoStore, SqsQueue), Error> {
+    Ok((kit.store()?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
+}
+
 /// Runs the schedule until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        let queue = SqsQueue::new(&aws, env::var("AUTOMATION_QUEUE_URL")?, None);
+    crate::start(async |kit| {
+        let (store, queue) = parts(&kit)?;
         let (store, queue) = (&store, &queue);
         lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
             let retries = handle(store, queue, &SystemClock).await?;

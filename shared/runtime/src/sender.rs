@@ -16,7 +16,7 @@ use domain::sender::{
 };
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
-use queue::{Bucket, SqsQueue};
+use queue::SqsQueue;
 use store::DynamoStore;
 
 use crate::batch::{Delivery, Failure, Worker};
@@ -24,7 +24,7 @@ use crate::directory::CachedDirectory;
 use crate::telemetry::{self, Metric};
 use crate::transport::Transport;
 use crate::vault::SecretsVault;
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::{Consumer, Error, Kit, Network};
 
 /// How long a claim lasts: longer than the function may run, shorter than the queue hides a
 /// record, so that a record that comes back finds the lease of a dead holder at its end.
@@ -298,7 +298,7 @@ where
             let response = self.caller.call(sender.request(&outgoing)?).await?;
             match sender.moved_to(&response) {
                 Some(address) if !moved => {
-                    tracing::info!(message = %task.message.id, "the counterpart moved; sent there");
+                    tracing::info!(message_id = %task.message.id, "the counterpart moved; sent there");
                     to = address;
                     moved = true;
                 }
@@ -328,7 +328,7 @@ where
         let theirs = ending.provider_message_id.as_deref();
         let settled = self.store.settle(message, held.token, &steps, theirs).await?;
         tracing::info!(
-            tenant = %message.tenant, message = %message.id, attempt = held.attempt,
+            tenant = %message.tenant, message_id = %message.id, attempt = held.attempt,
             status = ending.status.as_str(), code = ending.code.as_deref(), "message settled"
         );
         let provider = message.provider.as_str();
@@ -385,30 +385,52 @@ where
     }
 }
 
+/// A sender's worker as it is deployed.
+pub type OwnSender<N, C, R> = Sender<
+    'static,
+    DynamoStore,
+    CachedDirectory<DynamoStore, C>,
+    SecretsVault<C>,
+    SqsQueue,
+    <N as Network>::Caller,
+    C,
+    R,
+>;
+
+/// The consumer as it is deployed.
+pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
+
+/// The sender of a provider.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+    provider: &'static dyn SenderProvider,
+) -> Result<OwnConsumer<N, C, R>, Error> {
+    let store = kit.store()?;
+    let worker = Sender {
+        provider,
+        directory: CachedDirectory::new(store.clone(), kit.clock.clone()),
+        vault: kit.vault()?,
+        automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&kit.bucket()?))?,
+        caller: kit.network.caller(),
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+        store,
+    };
+    // A message may take 10 s; the function has 20.
+    crate::consumer(kit, worker, 8, true)
+}
+
 /// Runs a sender until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run(provider: &'static dyn SenderProvider) -> Result<(), Error> {
-    crate::start(async move |aws, transport: Transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        let worker = Sender {
-            provider,
-            directory: CachedDirectory::new(store.clone(), SystemClock),
-            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            automation: SqsQueue::new(
-                &aws,
-                env::var("AUTOMATION_QUEUE_URL")?,
-                Some(bucket.clone()),
-            ),
-            caller: transport,
-            clock: SystemClock,
-            dice: SystemDice,
-            store,
-        };
-        worker.store.prewarm().await;
-        // A message may take 10 s; the function has 20.
-        crate::consume(crate::desk(&aws, bucket, 8, true)?, worker).await
+    crate::start(async move |kit| {
+        let consumer = consumer(&kit, provider)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
     })
 }

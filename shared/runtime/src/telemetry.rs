@@ -1,12 +1,18 @@
 //! Logs and metrics: one JSON line each, never with a body, an address or a secret.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::system::SystemClock;
 use domain::ports::Clock;
 
+/// Whether somebody reads standard output: on Lambda, not in a test.
+static READ: AtomicBool = AtomicBool::new(false);
+
 /// Sends log lines to standard output, where Lambda reads them.
 pub(crate) fn init() {
+    READ.store(true, Ordering::Relaxed);
     let level = crate::env::optional("LOG_LEVEL").and_then(|level| level.parse().ok());
     let subscriber = tracing_subscriber::fmt()
         .json()
@@ -73,6 +79,9 @@ impl Metric {
 /// CloudWatch reads the metric out of the log line, so it costs no call:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 pub(crate) fn count(metric: Metric, part: &str, count: usize) {
+    if !READ.load(Ordering::Relaxed) {
+        return;
+    }
     let name = metric.name();
     let line = json!({
         "_aws": {

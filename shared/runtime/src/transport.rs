@@ -16,8 +16,10 @@ use domain::automation::is_public;
 use domain::sender::SendError;
 use http::{Request, Response};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
-use crate::Error;
+use crate::{Error, env};
 
 /// How long a provider or an automation may take to answer.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,12 +51,24 @@ pub struct Outside {
     any: reqwest::Client,
 }
 
+/// The public roots, and those in the file that `AWS_CA_BUNDLE` names, as for every AWS tool.
+/// Whoever sets a function's environment could already lead it elsewhere with
+/// `AWS_ENDPOINT_URL`.
+fn roots() -> Result<rustls::RootCertStore, Error> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(file) = env::optional("AWS_CA_BUNDLE") {
+        for certificate in CertificateDer::pem_file_iter(file)? {
+            roots.add(certificate?)?;
+        }
+    }
+    Ok(roots)
+}
+
 fn tls() -> Result<rustls::ClientConfig, Error> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
+        .with_root_certificates(roots()?)
         .with_no_client_auth())
 }
 

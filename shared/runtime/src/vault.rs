@@ -30,7 +30,7 @@ type Fields = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// Secrets Manager, with a cache that lives as long as the sandbox.
 #[derive(Debug)]
-pub(crate) struct SecretsVault<C> {
+pub struct SecretsVault<C> {
     client: Client,
     prefix: String,
     clock: C,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Cached {
 impl<C: Clock> SecretsVault<C> {
     /// The secrets under `prefix`.
     #[must_use]
-    pub(crate) fn new(aws: &aws_types::SdkConfig, prefix: String, clock: C) -> Self {
+    pub fn new(aws: &aws_types::SdkConfig, prefix: String, clock: C) -> Self {
         Self { client: Client::new(aws), prefix, clock, cache: Mutex::default() }
     }
 

@@ -15,15 +15,16 @@ use domain::webhook::{
     Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
 use domain::{IntegrationId, Provider};
-use http::StatusCode;
+use http::{Response, StatusCode};
 use jiff::Timestamp;
-use queue::{Bucket, SqsQueue};
+use lambda_http::{Body, Request};
+use queue::SqsQueue;
 use store::DynamoStore;
 
 use crate::directory::CachedDirectory;
 use crate::telemetry::{self, Metric};
 use crate::vault::SecretsVault;
-use crate::{Error, SystemClock, env};
+use crate::{Error, Kit, SystemClock};
 
 /// How long an edge tries before it answers 503. Its function has 10 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(9);
@@ -303,36 +304,57 @@ fn park(
     vec![Record { deduplication_id: path_hash(&body), body, group, ..Record::default() }]
 }
 
+/// An edge as it is deployed.
+pub type OwnEdge<C> = Edge<CachedDirectory<DynamoStore, C>, SecretsVault<C>, SqsQueue>;
+
+/// The edge.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn edge<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<OwnEdge<C>, Error> {
+    let bucket = kit.bucket()?;
+    Ok(Edge {
+        directory: CachedDirectory::new(kit.store()?, kit.clock.clone()),
+        vault: kit.vault()?,
+        inbound: kit.queue("INBOUND_QUEUE_URL", Some(&bucket))?,
+        receipts: kit.queue("RECEIPTS_QUEUE_URL", Some(&bucket))?,
+        parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
+    })
+}
+
+/// Answers one request of API Gateway's, in time.
+pub async fn answer<D, V, P, C>(
+    edge: &Edge<D, V, P>,
+    provider: &dyn WebhookProvider,
+    clock: &C,
+    request: Request,
+) -> Response<Body>
+where
+    D: Directory,
+    V: Vault,
+    P: Publisher,
+    C: Clock,
+{
+    let request = crate::gateway::webhook_request(request);
+    let answer = handle(edge, provider, clock, &request);
+    // Before the function's own timeout, which would be an answer without a reason.
+    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+        let provider = provider.provider();
+        tracing::error!(%provider, "webhook not taken in within the time; the provider will retry");
+        WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    crate::gateway::webhook_reply(answer)
+}
+
 /// Runs an edge until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
-    crate::start(async move |aws, _transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let queue =
-            |name| Ok::<_, Error>(SqsQueue::new(&aws, env::var(name)?, Some(bucket.clone())));
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        let edge = Edge {
-            directory: CachedDirectory::new(store.clone(), SystemClock),
-            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            inbound: queue("INBOUND_QUEUE_URL")?,
-            receipts: queue("RECEIPTS_QUEUE_URL")?,
-            parked: queue("PARKED_QUEUE_URL")?,
-        };
-        futures::join!(store.prewarm(), edge.inbound.prewarm());
+    crate::start(async move |kit| {
+        let edge = edge(&kit)?;
+        futures::join!(edge.directory.source().prewarm(), edge.inbound.prewarm());
         let edge = &edge;
-        crate::gateway::serve(move |request| async move {
-            let request = crate::gateway::webhook_request(request);
-            let answer = handle(edge, provider, &SystemClock, &request);
-            // Before the function's own timeout, which would be an answer without a reason.
-            let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
-                let provider = provider.provider();
-                tracing::error!(%provider, "webhook not taken in within the time; the provider will retry");
-                WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
-            });
-            crate::gateway::webhook_reply(answer)
-        })
-        .await
+        crate::gateway::serve(move |request| answer(edge, provider, &SystemClock, request)).await
     })
 }

@@ -26,7 +26,7 @@ impl Deliveries for DynamoStore {
     ) -> PortResult<DeliveryClaim> {
         let operation = "claim a notice";
         let open = "(#state = :pending AND next_at <= :now) OR \
-             (#state = :sending AND lease_until < :now)";
+             (#state = :sending AND lease_until < :now";
         let mut update = self
             .update(&keys::delivery(tenant, id))
             .expression_attribute_names("#state", "state")
@@ -44,14 +44,25 @@ impl Deliveries for DynamoStore {
         let mut set = "SET #state = :sending, lease_until = :until, v = :v, #ttl = :ttl, \
              attempt = if_not_exists(attempt, :zero) + :one"
             .to_owned();
+        // The notice is not written down: its record has it, and most are told at once. But
+        // whoever takes over must tell the same: another record may tell of the same state
+        // with a longer history.
         update = match notice {
             Some(notice) => {
-                set.push_str(", notice = if_not_exists(notice, :notice)");
+                let text = serde_json::to_string(notice);
+                let text = text.map_err(|_| corrupt(operation, "notice"))?;
+                set.push_str(", body_hash = if_not_exists(body_hash, :hash)");
                 update
-                    .expression_attribute_values(":notice", json(operation, notice)?)
-                    .condition_expression(format!("attribute_not_exists(pk) OR {open}"))
+                    .expression_attribute_values(
+                        ":hash",
+                        s(DeliveryId::derived(&[&text]).to_string()),
+                    )
+                    .condition_expression(format!(
+                        "attribute_not_exists(pk) OR {open} AND \
+                         (attribute_not_exists(body_hash) OR body_hash = :hash))"
+                    ))
             }
-            None => update.condition_expression(format!("attribute_exists(pk) AND ({open})")),
+            None => update.condition_expression(format!("attribute_exists(pk) AND ({open}))")),
         };
         let error = match update.update_expression(set).send().await {
             Ok(answer) => {
@@ -59,14 +70,20 @@ impl Deliveries for DynamoStore {
                 let attempt = number(&item, "attempt").and_then(|attempt| attempt.try_into().ok());
                 return Ok(DeliveryClaim::Granted {
                     attempt: attempt.ok_or_else(|| corrupt(operation, "attempt"))?,
-                    notice: Box::new(parse(operation, &item, "notice")?),
+                    // What was told before is told again.
+                    notice: Box::new(match notice {
+                        Some(notice) if !item.contains_key("notice") => notice.clone(),
+                        _ => parse(operation, &item, "notice")?,
+                    }),
                 });
             }
             Err(error) => error,
         };
         match refused(&error) {
             Some(item) if text(item, "state") == Some("sending") => {
-                Ok(DeliveryClaim::Held { until: time(item, "lease_until").unwrap_or(now) })
+                let until = time(item, "lease_until").unwrap_or(now);
+                // A lease that ran out is for the record that took it.
+                Ok(DeliveryClaim::Held { until: if until < now { now + lease } else { until } })
             }
             Some(item) if text(item, "state") == Some("pending") => {
                 Ok(DeliveryClaim::Early { until: time(item, "next_at").unwrap_or(now) })
@@ -81,6 +98,7 @@ impl Deliveries for DynamoStore {
         tenant: &TenantId,
         id: DeliveryId,
         outcome: DeliveryOutcome,
+        notice: &Notice,
         status: Option<u16>,
         now: Timestamp,
     ) -> PortResult<()> {
@@ -90,12 +108,16 @@ impl Deliveries for DynamoStore {
             DeliveryOutcome::RetryAt(at) => ("pending", at),
             DeliveryOutcome::GivenUp => ("given_up", now),
         };
-        let update = self
-            .update(&keys::delivery(tenant, id))
-            .update_expression(
-                "SET #state = :state, next_at = :next, settled_at = :now, answer = :answer \
-                 REMOVE lease_until",
-            )
+        let mut set =
+            "SET #state = :state, next_at = :next, settled_at = :now, answer = :answer".to_owned();
+        let mut update = self.update(&keys::delivery(tenant, id));
+        if state == "pending" {
+            set.push_str(", notice = if_not_exists(notice, :notice)");
+            update = update.expression_attribute_values(":notice", json(operation, notice)?);
+        }
+        set.push_str(" REMOVE lease_until");
+        let update = update
+            .update_expression(set)
             // What was told stays told, whatever a slower holder has to say.
             .condition_expression("attribute_exists(pk) AND #state = :sending")
             .expression_attribute_names("#state", "state")

@@ -580,15 +580,15 @@ async fn a_notice_is_told_by_one_and_settled_once<S: Store>(s: &S) {
     assert_eq!(claims.iter().filter(|c| matches!(c, DeliveryClaim::Held { .. })).count(), 19);
     let held = claim_notice(s, tenant, id, None, 60).await;
     assert!(matches!(held, DeliveryClaim::Held { until } if until == at(60)));
-    // A lapsed lease is taken over, and the table has what to tell.
-    let DeliveryClaim::Granted { attempt: 2, notice: kept } =
-        claim_notice(s, tenant, id, None, 61).await
-    else {
-        panic!("the lease lapsed")
-    };
-    assert_eq!(kept.data.message, notice.data.message);
+    // A lapsed lease is taken over by the record that comes back, and by no other that tells
+    // of the same with other words.
+    let mut longer = notice.clone();
+    longer.data.message.history.push(Step::plain(Status::Read, at(1)));
+    let other = claim_notice(s, tenant, id, Some(&longer), 61).await;
+    assert!(matches!(other, DeliveryClaim::Held { until } if until > at(61)));
+    assert_eq!(attempt(&claim_notice(s, tenant, id, Some(&notice), 61).await), Some(2));
     let settle = async |outcome| {
-        Deliveries::settle(s, tenant, id, outcome, Some(200), at(62)).await.unwrap();
+        Deliveries::settle(s, tenant, id, outcome, &notice, Some(200), at(62)).await.unwrap();
     };
     settle(DeliveryOutcome::Delivered).await;
     settle(DeliveryOutcome::RetryAt(at(70))).await;
@@ -602,13 +602,20 @@ async fn a_notice_waits_for_its_time<S: Store>(s: &S) {
     let (id, notice) = notice(&integration);
     claim_notice(s, tenant, id, Some(&notice), 0).await;
     let later = DeliveryOutcome::RetryAt(at(300));
-    Deliveries::settle(s, tenant, id, later, None, at(1)).await.unwrap();
+    Deliveries::settle(s, tenant, id, later, &notice, None, at(1)).await.unwrap();
     for second in [1, 299] {
         let early = claim_notice(s, tenant, id, Some(&notice), second).await;
         assert!(matches!(early, DeliveryClaim::Early { until } if until == at(300)));
     }
-    assert_eq!(attempt(&claim_notice(s, tenant, id, None, 300).await), Some(2));
-    Deliveries::settle(s, tenant, id, DeliveryOutcome::GivenUp, None, at(301)).await.unwrap();
+    // The table has what to tell since it is told again.
+    let DeliveryClaim::Granted { attempt: 2, notice: kept } =
+        claim_notice(s, tenant, id, None, 300).await
+    else {
+        panic!("its time has come")
+    };
+    assert_eq!(kept.data.message, notice.data.message);
+    let given_up = DeliveryOutcome::GivenUp;
+    Deliveries::settle(s, tenant, id, given_up, &notice, None, at(301)).await.unwrap();
     let settled = claim_notice(s, tenant, id, Some(&notice), 9999).await;
     assert!(matches!(settled, DeliveryClaim::Settled));
 }

@@ -12,9 +12,8 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::DynamoStore;
 
-use crate::{Error, SystemClock, env};
+use crate::{Error, SystemClock};
 
 /// What API Gateway asks, of which only this is read.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
@@ -102,14 +101,14 @@ fn granted(tenant: &TenantId, scopes: &[Scope], key: &str) -> AuthorizerReply {
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        let arn = env::var("ADMIN_KEY_SECRET_ARN")?;
+    crate::start(async |kit| {
+        let store = kit.store()?;
+        let arn = kit.var("ADMIN_KEY_SECRET_ARN")?;
         // Read with the first request: a secret that cannot be read must not end the
         // sandbox, which API Gateway would only see as silence.
         let admin_key: Mutex<Option<(Timestamp, SecretString)>> = Mutex::default();
         store.prewarm().await;
-        let (aws, store, arn, admin_key) = (&aws, &store, &arn, &admin_key);
+        let (aws, store, arn, admin_key) = (&kit.aws, &store, &arn, &admin_key);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<AuthorizerRequest>| {
             let known = admin_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let now = SystemClock.now();

@@ -7,6 +7,7 @@ use domain::ports::{Library, Publisher, Record};
 use domain::provider::Channel;
 use domain::tenant::Scope;
 use http::StatusCode;
+use queue::SqsQueue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::DynamoStore;
@@ -14,7 +15,7 @@ use store::DynamoStore;
 use super::authorizer::hash;
 use super::messages::{Outbound, OutboundQueues};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
-use crate::{Error, env};
+use crate::{Error, Kit};
 
 /// What the resource needs.
 #[derive(Debug)]
@@ -194,16 +195,25 @@ impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
     }
 }
 
+/// The resource.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn resource<N, C, R>(
+    kit: &Kit<N, C, R>,
+) -> Result<Conversations<DynamoStore, Outbound<SqsQueue>>, Error> {
+    // Marks of reading are small: none needs the bucket.
+    Ok(Conversations { store: kit.store()?, outbound: Outbound::new(kit, None)? })
+}
+
 /// Runs the resource until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        // Marks of reading are small: none needs the bucket.
-        let outbound = Outbound::from_env(&aws, None)?;
-        let store = DynamoStore::new(&aws, env::var("TABLE_NAME")?);
-        store.prewarm().await;
-        super::serve(Conversations { store, outbound }).await
+    crate::start(async |kit| {
+        let resource = resource(&kit)?;
+        resource.store.prewarm().await;
+        super::serve(&kit, resource).await
     })
 }

@@ -19,10 +19,9 @@ use store::DynamoStore;
 use super::tenants::check_url;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::sender::Caller;
-use crate::transport::Transport;
 use crate::vault::SecretsVault;
 use crate::webhook::path_hash;
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::{Error, Kit, Network};
 
 /// How long credentials may be locked: as long as the function may run.
 const LOCK: Duration = Duration::from_secs(30);
@@ -654,21 +653,35 @@ fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationVie
     })
 }
 
+/// The resource as it is deployed.
+pub type OwnIntegrations<N, C, R> =
+    Integrations<DynamoStore, SecretsVault<C>, <N as Network>::Caller, C, R>;
+
+/// The resource.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<OwnIntegrations<N, C, R>, Error> {
+    Ok(Integrations {
+        store: kit.store()?,
+        vault: kit.vault()?,
+        caller: kit.network.caller(),
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+        trust_tenants: super::trust_tenants(kit),
+    })
+}
+
 /// Runs the resource until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, transport: Transport| {
-        let resource = Integrations {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            vault: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            caller: transport,
-            clock: SystemClock,
-            dice: SystemDice,
-            trust_tenants: super::trust_tenants(),
-        };
+    crate::start(async |kit| {
+        let resource = resource(&kit)?;
         resource.store.prewarm().await;
-        super::serve(resource).await
+        super::serve(&kit, resource).await
     })
 }

@@ -21,7 +21,7 @@ use store::DynamoStore;
 
 use super::authorizer::hash;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::{Error, Kit};
 
 /// How long a message may wait before it is too late to send it.
 const EXPIRY: Duration = Duration::from_hours(24);
@@ -77,14 +77,10 @@ impl<P: Publisher> OutboundQueues for Outbound<P> {
 
 impl Outbound<SqsQueue> {
     /// The queues the environment names.
-    pub(crate) fn from_env(
-        aws: &aws_types::SdkConfig,
-        bucket: Option<&Bucket>,
-    ) -> Result<Self, Error> {
-        let queue = |name| Ok::<_, Error>(SqsQueue::new(aws, env::var(name)?, bucket.cloned()));
+    pub(crate) fn new<N, C, R>(kit: &Kit<N, C, R>, bucket: Option<&Bucket>) -> Result<Self, Error> {
         Ok(Self {
-            whatsapp: queue("OUTBOUND_WHATSAPP_QUEUE_URL")?,
-            telegram: queue("OUTBOUND_TELEGRAM_QUEUE_URL")?,
+            whatsapp: kit.queue("OUTBOUND_WHATSAPP_QUEUE_URL", bucket)?,
+            telegram: kit.queue("OUTBOUND_TELEGRAM_QUEUE_URL", bucket)?,
         })
     }
 }
@@ -345,15 +341,26 @@ where
             let detail = "at most 64 KiB in all".to_owned();
             return Err(Problem::invalid(content_field(&content), detail));
         }
-        if let Some(key) = &key {
-            match self.store.reserve(&tenant, key, &body, id, now).await? {
-                Reservation::New => {}
-                // A twin was faster, or an earlier try died before it could answer.
-                Reservation::Same(first) => id = first,
-                Reservation::Other => return Err(key_reused()),
-            }
-        }
         let conversation = conversation(&tenant, &target, now);
+        let is_known = target.conversation.is_some();
+        // A new conversation is there before its first message can be: once the message is in
+        // the queue nobody comes back to make it.
+        let (reserved, made) = futures::join!(
+            async {
+                let Some(key) = &key else { return Ok(Reservation::New) };
+                self.store.reserve(&tenant, key, &body, id, now).await
+            },
+            async {
+                if is_known { Ok(()) } else { self.store.touch_outbound(&conversation).await }
+            },
+        );
+        match reserved? {
+            Reservation::New => {}
+            // A twin was faster, or an earlier try died before it could answer.
+            Reservation::Same(first) => id = first,
+            Reservation::Other => return Err(key_reused()),
+        }
+        made?;
         let message = Message {
             id,
             conversation: conversation.id,
@@ -370,14 +377,16 @@ where
             history: vec![Step::plain(Status::Queued, now)],
             tenant,
         };
-        self.accept(message, conversation, target.to, reply_to_theirs).await
+        let touched = is_known.then_some(conversation);
+        self.accept(message, touched, target.to, reply_to_theirs).await
     }
 
-    /// Puts the message where it cannot be lost, then writes down that it is there.
+    /// Puts the message where it cannot be lost, then writes down that it is there, and in
+    /// `known` that it leaves.
     async fn accept(
         &self,
         message: Message,
-        conversation: Conversation,
+        known: Option<Conversation>,
         to: String,
         reply_to: Option<String>,
     ) -> Result<ApiReply, Problem> {
@@ -393,13 +402,17 @@ where
         // From here on it is accepted: the record has all the sender needs, also to write
         // the message down if the next two writes do not come to pass.
         self.outbound.of(message.provider).publish(vec![record]).await?;
-        let (enqueued, touched) =
-            futures::join!(self.store.enqueue(&message), self.store.touch_outbound(&conversation),);
+        let (enqueued, touched) = futures::join!(self.store.enqueue(&message), async {
+            match &known {
+                Some(known) => self.store.touch_outbound(known).await,
+                None => Ok(()),
+            }
+        });
         if let Err(error) = enqueued.and(touched) {
-            tracing::warn!(message = %message.id, %error, "accepted, but not yet written down");
+            tracing::warn!(message_id = %message.id, %error, "accepted, but not yet written down");
         }
         tracing::info!(
-            tenant = %message.tenant, message = %message.id, kind = message.content.kind(),
+            tenant = %message.tenant, message_id = %message.id, kind = message.content.kind(),
             "message queued"
         );
         accepted(&message)
@@ -662,21 +675,34 @@ impl From<SendError> for Problem {
     }
 }
 
+/// The resource as it is deployed.
+pub type OwnMessages<C, R> = Messages<DynamoStore, Outbound<SqsQueue>, Bucket, C, R>;
+
+/// The resource.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<OwnMessages<C, R>, Error> {
+    let bucket = kit.bucket()?;
+    Ok(Messages {
+        store: kit.store()?,
+        outbound: Outbound::new(kit, Some(&bucket))?,
+        shelf: bucket,
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+    })
+}
+
 /// Runs the resource until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let bucket = Bucket::new(&aws, env::var("BUCKET_NAME")?);
-        let resource = Messages {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            outbound: Outbound::from_env(&aws, Some(&bucket))?,
-            shelf: bucket,
-            clock: SystemClock,
-            dice: SystemDice,
-        };
+    crate::start(async |kit| {
+        let resource = resource(&kit)?;
         futures::join!(resource.store.prewarm(), resource.outbound.whatsapp.prewarm());
-        super::serve(resource).await
+        super::serve(&kit, resource).await
     })
 }

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 pub use problem::Problem;
 
 use crate::gateway;
-use crate::{Error, env};
+use crate::{Error, Kit};
 
 /// A request to the API, after the authorizer.
 #[derive(Clone, Debug)]
@@ -287,25 +287,32 @@ fn cursor(place: Option<String>) -> Option<String> {
 }
 
 /// Whether tenants are believed as the operator is: on the operator's own machine they are.
-fn trust_tenants() -> bool {
-    env::optional("TRUST_TENANTS").is_some()
+fn trust_tenants<N, C, R>(kit: &Kit<N, C, R>) -> bool {
+    kit.environment.optional("TRUST_TENANTS").is_some()
 }
 
 /// Serves a resource until Lambda ends the process.
-async fn serve<R: Resource>(resource: R) -> Result<(), Error> {
-    let configured = env::optional("PUBLIC_BASE_URL");
+async fn serve<R: Resource>(kit: &Kit, resource: R) -> Result<(), Error> {
+    let configured = kit.environment.optional("PUBLIC_BASE_URL");
     let (resource, configured) = (&resource, &configured);
-    gateway::serve(move |request| async move {
-        let request = api_request(request, configured.as_deref());
-        let reply = handle(resource, &request).await;
-        if let Err(problem) = &reply
-            && problem.status.is_server_error()
-        {
-            tracing::error!(code = %problem.code, detail = %problem.detail, "request failed");
-        }
-        response(reply)
-    })
-    .await
+    gateway::serve(move |request| answer(resource, configured.as_deref(), request)).await
+}
+
+/// Answers one request of API Gateway's. `base_url` is where callers reach the API, if that is
+/// not the address they called.
+pub async fn answer<R: Resource>(
+    resource: &R,
+    base_url: Option<&str>,
+    request: Request,
+) -> Response<Body> {
+    let request = api_request(request, base_url);
+    let reply = handle(resource, &request).await;
+    if let Err(problem) = &reply
+        && problem.status.is_server_error()
+    {
+        tracing::error!(code = %problem.code, detail = %problem.detail, "request failed");
+    }
+    response(reply)
 }
 
 fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {

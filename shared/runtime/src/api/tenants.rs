@@ -14,7 +14,7 @@ use store::DynamoStore;
 use super::authorizer::{hash, new_key};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use crate::vault::SecretsVault;
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::{Error, Kit};
 
 /// What the resource needs.
 #[derive(Debug)]
@@ -408,20 +408,30 @@ pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
     }
 }
 
+/// The resource.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<Tenants<DynamoStore, SecretsVault<C>, C, R>, Error> {
+    Ok(Tenants {
+        store: kit.store()?,
+        safe: kit.vault()?,
+        clock: kit.clock.clone(),
+        dice: kit.dice.clone(),
+        trust_tenants: super::trust_tenants(kit),
+    })
+}
+
 /// Runs the resource until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
-    crate::start(async |aws, _transport| {
-        let resource = Tenants {
-            store: DynamoStore::new(&aws, env::var("TABLE_NAME")?),
-            safe: SecretsVault::new(&aws, env::var("SECRETS_PREFIX")?, SystemClock),
-            clock: SystemClock,
-            dice: SystemDice,
-            trust_tenants: super::trust_tenants(),
-        };
+    crate::start(async |kit| {
+        let resource = resource(&kit)?;
         resource.store.prewarm().await;
-        super::serve(resource).await
+        super::serve(&kit, resource).await
     })
 }

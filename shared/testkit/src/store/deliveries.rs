@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::ports::{Deliveries, DeliveryClaim, DeliveryOutcome, Due, PortResult, Schedule};
+use domain::ports::{
+    Deliveries, DeliveryClaim, DeliveryOutcome, Due, PortError, PortResult, Schedule,
+};
 use domain::{DeliveryId, TenantId};
 use jiff::Timestamp;
 
@@ -41,6 +43,8 @@ pub struct Notice {
 pub(super) struct Row {
     state: NoticeState,
     notice: domain::automation::Notice,
+    /// Whether the table itself has the notice.
+    kept: bool,
     attempt: u32,
     lease_until: Option<Timestamp>,
     next_at: Option<Timestamp>,
@@ -70,30 +74,49 @@ impl Deliveries for MemoryStore {
                 let row = Row {
                     state: NoticeState::Pending,
                     notice: notice.clone(),
+                    kept: false,
                     attempt: 0,
                     lease_until: None,
                     next_at: None,
                 };
                 tables.deliveries.insert(key.clone(), row);
             }
-            let Some(row) = tables.deliveries.get_mut(&key) else { return DeliveryClaim::Settled };
+            let Some(row) = tables.deliveries.get_mut(&key) else {
+                return Ok(DeliveryClaim::Settled);
+            };
             let until = row.lease_until.unwrap_or(now);
             match row.state {
                 NoticeState::Pending => {
                     if let Some(until) = row.next_at.filter(|next| *next > now) {
-                        return DeliveryClaim::Early { until };
+                        return Ok(DeliveryClaim::Early { until });
                     }
                 }
-                NoticeState::Sending if until < now => {}
-                NoticeState::Sending => return DeliveryClaim::Held { until },
-                NoticeState::Delivered | NoticeState::GivenUp => return DeliveryClaim::Settled,
+                NoticeState::Sending if until < now => {
+                    let same = |notice| {
+                        serde_json::to_string(notice).ok()
+                            == serde_json::to_string(&row.notice).ok()
+                    };
+                    if !notice.is_none_or(same) {
+                        return Ok(DeliveryClaim::Held { until: ms(now + lease) });
+                    }
+                }
+                NoticeState::Sending => return Ok(DeliveryClaim::Held { until }),
+                NoticeState::Delivered | NoticeState::GivenUp => return Ok(DeliveryClaim::Settled),
             }
             row.state = NoticeState::Sending;
             row.attempt += 1;
             row.lease_until = Some(ms(now + lease));
-            DeliveryClaim::Granted { attempt: row.attempt, notice: Box::new(row.notice.clone()) }
+            if notice.is_none() && !row.kept {
+                return Err(PortError {
+                    operation: "claim a notice",
+                    reason: "there is no notice".to_owned(),
+                    fault: domain::Fault::Retryable,
+                });
+            }
+            let notice = Box::new(row.notice.clone());
+            Ok(DeliveryClaim::Granted { attempt: row.attempt, notice })
         })
-        .await
+        .await?
     }
 
     async fn settle(
@@ -101,6 +124,7 @@ impl Deliveries for MemoryStore {
         tenant: &TenantId,
         id: DeliveryId,
         outcome: DeliveryOutcome,
+        _notice: &domain::automation::Notice,
         _status: Option<u16>,
         now: Timestamp,
     ) -> PortResult<()> {
@@ -114,6 +138,7 @@ impl Deliveries for MemoryStore {
                 DeliveryOutcome::RetryAt(at) => (NoticeState::Pending, at),
                 DeliveryOutcome::GivenUp => (NoticeState::GivenUp, now),
             };
+            row.kept |= state == NoticeState::Pending;
             row.state = state;
             row.next_at = Some(ms(next_at));
             row.lease_until = None;
