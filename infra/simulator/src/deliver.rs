@@ -1,5 +1,6 @@
 //! Carries webhooks and replies to the hub.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,11 +23,52 @@ use crate::world::World;
 /// How long a webhook waits before it looks again whether it has an address.
 const NO_ADDRESS: Duration = Duration::from_millis(100);
 
+/// A hub that is reached without a network.
+pub trait Hub: Send + Sync {
+    /// Answers a request, or says why there is no answer.
+    fn call(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> BoxFuture<Result<http::Response<Bytes>, String>>;
+}
+
+/// What a call gives, later.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The way to the hub.
+#[derive(Clone)]
+enum Way {
+    Network(Client<HttpConnector, Full<Bytes>>),
+    Given(Arc<dyn Hub>),
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Network(_) => "Network",
+            Self::Given(_) => "Given",
+        })
+    }
+}
+
+impl Way {
+    async fn call(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
+        let client = match self {
+            Self::Given(hub) => return hub.call(request).await,
+            Self::Network(client) => client,
+        };
+        let response = client.request(request.map(Full::new)).await;
+        let (parts, body) = response.map_err(|error| explain(&error))?.into_parts();
+        let body = body.collect().await.map_err(|error| explain(&error))?.to_bytes();
+        Ok(http::Response::from_parts(parts, body))
+    }
+}
+
 /// The world and the way to the hub, shared by all tasks.
 #[derive(Clone, Debug)]
 pub struct App {
     world: Arc<Mutex<World>>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    way: Way,
     /// The time.
     pub clock: Clock,
 }
@@ -37,13 +79,20 @@ impl App {
     pub fn new(clock: Clock) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self {
-            world: Arc::new(Mutex::new(World::new(clock.now_ms()))),
-            client: Client::builder(TokioExecutor::new())
-                .pool_idle_timeout(Duration::from_secs(5))
-                .build(connector),
-            clock,
-        }
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build(connector);
+        Self::on(clock, Way::Network(client))
+    }
+
+    /// A new world whose hub is no network away.
+    #[must_use]
+    pub fn beside(clock: Clock, hub: Arc<dyn Hub>) -> Self {
+        Self::on(clock, Way::Given(hub))
+    }
+
+    fn on(clock: Clock, way: Way) -> Self {
+        Self { world: Arc::new(Mutex::new(World::new(clock.now_ms()))), way, clock }
     }
 
     /// The world, for a moment. Never held over an await.
@@ -66,11 +115,8 @@ impl App {
             for (name, value) in headers {
                 request = request.header(*name, value);
             }
-            let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-            let response = self.client.request(request).await.map_err(|error| explain(&error))?;
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| explain(&error))?.to_bytes();
-            Ok::<_, String>((parts, body))
+            let request = request.body(body).map_err(|error| error.to_string())?;
+            self.way.call(request).await.map(http::Response::into_parts)
         };
         let ended = tokio::time::timeout(Duration::from_millis(timeout_ms), exchange).await;
         let took_ms = self.clock.now_ms() - began;

@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(options.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "the simulator listens");
     tokio::select! {
-        ended = server::serve(listener, App::new(Clock)) => ended?,
+        ended = server::serve(listener, App::new(Clock::Machine)) => ended?,
         stopped = tokio::signal::ctrl_c() => stopped?,
     }
     Ok(())

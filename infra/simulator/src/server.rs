@@ -94,7 +94,14 @@ async fn handle(
     }
 }
 
-async fn route(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Answer {
+/// What whoever is at `uri` does with a request.
+pub async fn route(
+    app: &App,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Answer {
     let decoded = percent_decoded(uri.path());
     let segments: Vec<&str> = decoded.split('/').filter(|part| !part.is_empty()).collect();
     let query = Query::of(uri);

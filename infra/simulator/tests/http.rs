@@ -58,8 +58,8 @@ impl Caller {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { server::serve(listener, App::new(Clock)).await.unwrap() });
-        Self { client: App::new(Clock), base }
+        tokio::spawn(async move { server::serve(listener, App::new(Clock::Machine)).await.unwrap() });
+        Self { client: App::new(Clock::Machine), base }
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
