@@ -1,6 +1,7 @@
 """The local cloud: MiniStack, and a front door that looks like the deployed HTTP API.
 
 Usage: ministack_server.py --port 4566 --front-port 8787 --folder target/local
+                           [--functions-endpoint http://127.0.0.1:4567]
 
 It listens on 127.0.0.1 alone. State is kept in FOLDER/state and written when the process gets
 SIGTERM. FOLDER/api-id names the HTTP API behind the front door. What the functions print is in
@@ -24,7 +25,8 @@ MAX_BODY = 10 * 1024 * 1024
 def configure(options):
     """Sets what MiniStack reads from the environment. Functions inherit all of it."""
     folder = options.folder
-    endpoint = f"http://{LOOPBACK}:{options.port}"
+    # Where functions find AWS: here, unless something is to stand between.
+    endpoint = options.functions_endpoint or f"http://{LOOPBACK}:{options.port}"
     # Whoever starts this may have an AWS account at hand. It is none of the functions' business.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -140,6 +142,8 @@ def main():
     parser.add_argument("--port", type=int, required=True, help="where the AWS API listens")
     parser.add_argument("--front-port", type=int, required=True, help="where the HTTP API listens")
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="where state and logs are kept")
+    parser.add_argument("--functions-endpoint", metavar="URL",
+                        help="where functions call AWS, if not at the port above: a proxy in front of it")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     (options.folder / "state").mkdir(parents=True, exist_ok=True)

@@ -54,14 +54,28 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Value)> {
+        self.send_with(method, path, &[], body)
+    }
+
+    /// The same, with more headers.
+    pub(crate) fn send_with(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(u16, Value)> {
         let url = format!("{}{path}", self.base);
         let failed = |detail: String| Error::Http { method, url: url.clone(), detail };
         let mut request = ureq::http::Request::builder().method(method).uri(&url);
         if let Some(key) = &self.key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        if body.is_some() {
+        if body.is_some() && headers.iter().all(|(name, _)| *name != "content-type") {
             request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = request.body(body).map_err(|error| failed(error.to_string()))?;

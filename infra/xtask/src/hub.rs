@@ -23,6 +23,7 @@ use crate::{
 };
 
 const CLOUD_PORT: u16 = 4566;
+const PROXY_PORT: u16 = 4567;
 const FRONT_PORT: u16 = 8787;
 const SIMULATOR_PORT: u16 = 8788;
 
@@ -31,6 +32,8 @@ pub(crate) struct Hub {
     folder: PathBuf,
     offset: u16,
     release: bool,
+    /// Whether the functions reach AWS through a proxy.
+    proxied: bool,
 }
 
 /// How to start.
@@ -69,7 +72,28 @@ impl Hub {
                 "choose 2 or more, and no more than fits a port number",
             ));
         }
-        Ok(Self { folder: workspace::target().join(name), offset, release })
+        Ok(Self { folder: workspace::target().join(name), offset, release, proxied: false })
+    }
+
+    /// The same hub, whose functions reach AWS through whatever listens on
+    /// [`Hub::proxy_port`]. That must listen before the hub starts.
+    pub(crate) fn behind_proxy(self) -> Self {
+        Self { proxied: true, ..self }
+    }
+
+    /// The port of the proxy between the functions and the local cloud.
+    pub(crate) fn proxy_port(&self) -> u16 {
+        PROXY_PORT + self.offset
+    }
+
+    /// The port of the local cloud itself.
+    pub(crate) fn cloud_port(&self) -> u16 {
+        CLOUD_PORT + self.offset
+    }
+
+    /// Where the functions find AWS.
+    pub(crate) fn functions_endpoint(&self) -> String {
+        local_url(if self.proxied { self.proxy_port() } else { self.cloud_port() })
     }
 
     /// Where it keeps its things.
@@ -87,13 +111,19 @@ impl Hub {
         local_url(SIMULATOR_PORT + self.offset)
     }
 
-    fn cloud_url(&self) -> String {
-        local_url(CLOUD_PORT + self.offset)
+    /// The address of the local cloud itself.
+    pub(crate) fn cloud_url(&self) -> String {
+        local_url(self.cloud_port())
     }
 
     /// What the functions print.
     pub(crate) fn functions_log(&self) -> PathBuf {
         self.folder.join("logs/functions.log")
+    }
+
+    /// What the local cloud prints.
+    pub(crate) fn cloud_log(&self) -> PathBuf {
+        self.cloud().log
     }
 
     /// The key of the platform itself.
@@ -225,8 +255,9 @@ impl Hub {
         command
             .arg(python)
             .arg(local("ministack_server.py"))
-            .args(["--port", &(CLOUD_PORT + self.offset).to_string()])
+            .args(["--port", &self.cloud_port().to_string()])
             .args(["--front-port", &(FRONT_PORT + self.offset).to_string()])
+            .args(["--functions-endpoint", &self.functions_endpoint()])
             .arg("--folder")
             .arg(&self.folder);
         let cloud = self.cloud();

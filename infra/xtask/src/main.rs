@@ -5,13 +5,17 @@
     reason = "a command line tool talks to whoever started it"
 )]
 
+mod bench;
+mod chaos;
 mod check;
 mod demo;
 mod error;
 mod http;
 mod hub;
+mod planted;
 mod process;
 mod python;
+mod simulate;
 mod tail;
 mod workspace;
 
@@ -58,6 +62,39 @@ enum Command {
     Demo {
         #[command(flatten)]
         hub: HubArguments,
+    },
+    /// Send messages through the hub while everything around it fails, and account for each.
+    ///
+    /// Starts a hub of its own with the real functions. They reach AWS through a proxy that
+    /// refuses, delays and drops; they are killed at random moments; the simulated providers time
+    /// out, refuse and repeat themselves. At the end the faults stop, the queues run empty, and
+    /// every message is looked for: none lost, none twice, each in order, its fate as the
+    /// provider knows it.
+    Chaos {
+        #[command(flatten)]
+        options: chaos::Options,
+    },
+    /// Measure what the functions cost: start, work, memory, requests, money.
+    ///
+    /// Builds them as they are deployed. `cargo xtask bench --help` lists its options.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What the benchmark is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Play thousands of runs of the hub on a simulated cloud, and say what did not hold.
+    ///
+    /// `cargo xtask simulate --help` lists the simulation's own options.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Plant known bugs, one after another, and see that the simulation finds each: these,
+        /// or all. Everything is kept in target/planted.
+        #[arg(long, value_name = "BUG", num_args = 0..)]
+        planted: Option<Vec<String>>,
+        /// What the simulation is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Run every check that a change must pass.
     Test {
@@ -128,6 +165,10 @@ fn run(command: &Command) -> Result<()> {
                 None => told,
             }
         }
+        Command::Chaos { options } => chaos::run(options),
+        Command::Bench { arguments } => bench::run(arguments),
+        Command::Simulate { planted: Some(names), .. } => simulate::planted(names),
+        Command::Simulate { planted: None, arguments } => simulate::run(arguments),
         Command::Test { fast } => check::run(*fast),
     }
 }

@@ -154,7 +154,8 @@ impl Daemon {
     }
 }
 
-fn signal(name: &str, pid: u32) -> Result<()> {
+/// Sends a process a signal. One that is gone needs none.
+pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
     // The shell's own command: a small image has no program for it.
     let sent = output(
         "kill",

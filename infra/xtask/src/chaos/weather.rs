@@ -1,0 +1,238 @@
+//! Which calls to AWS go wrong, and how. Time and dice go in, faults come out.
+
+use std::fmt;
+
+use super::dice::Dice;
+
+/// The services that the functions call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Service {
+    DynamoDb,
+    Sqs,
+    S3,
+    Secrets,
+}
+
+impl Service {
+    const ALL: [Self; 4] = [Self::DynamoDb, Self::Sqs, Self::S3, Self::Secrets];
+
+    /// The service that a request is for, by its `X-Amz-Target`. Only S3 has none.
+    pub(crate) fn of(target: Option<&str>) -> Self {
+        match target.and_then(|target| target.split(['_', '.']).next()) {
+            Some("DynamoDB") => Self::DynamoDb,
+            Some("AmazonSQS") => Self::Sqs,
+            Some("secretsmanager") => Self::Secrets,
+            _ => Self::S3,
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DynamoDb => "DynamoDB",
+            Self::Sqs => "SQS",
+            Self::S3 => "S3",
+            Self::Secrets => "Secrets Manager",
+        })
+    }
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Refused, as AWS refuses who asks too often.
+    Throttled,
+    /// Refused, as AWS refuses when it has trouble of its own.
+    ServerError,
+    /// Done and answered, late.
+    Slow,
+    /// The connection ends; nothing was done.
+    Dropped,
+    /// Done, and the answer is lost.
+    AnswerLost,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Throttled => "throttled",
+            Self::ServerError => "server error",
+            Self::Slow => "slow",
+            Self::Dropped => "dropped",
+            Self::AnswerLost => "answer lost",
+        })
+    }
+}
+
+/// What happens to one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: Kind,
+    /// How late it is answered. Milliseconds; 0 unless it is slow.
+    pub(crate) delay_ms: u64,
+    /// Which of the service's wordings a refusal has.
+    pub(crate) wording: u64,
+}
+
+/// How often each kind comes.
+const WEIGHTS: [(u64, Kind); 5] = [
+    (30, Kind::Throttled),
+    (15, Kind::ServerError),
+    (25, Kind::Slow),
+    (15, Kind::Dropped),
+    (15, Kind::AnswerLost),
+];
+/// An SDK hides single faults by trying again: only a storm gets through to the functions.
+const STORM_FACTOR: f64 = 20.0;
+const STORM_MOST: f64 = 0.8;
+const STORM_LASTS_MS: (u64, u64) = (1_000, 4_000);
+const STORM_EVERY_MS: (u64, u64) = (8_000, 20_000);
+
+/// The weather: some faults always, and now and then a storm over one service.
+#[derive(Debug)]
+pub(crate) struct Weather {
+    dice: Dice,
+    rate: f64,
+    storm: Service,
+    begins_ms: u64,
+    ends_ms: u64,
+}
+
+impl Weather {
+    /// `rate` is the share of calls that go wrong on a calm day, from 0 to 1.
+    pub(crate) fn new(rate: f64, dice: Dice) -> Self {
+        let mut weather = Self { dice, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
+        weather.forecast(0);
+        weather
+    }
+
+    fn forecast(&mut self, now_ms: u64) {
+        let (dice, all) = (&mut self.dice, &Service::ALL);
+        self.storm = dice.pick(all).copied().unwrap_or(Service::Sqs);
+        self.begins_ms = now_ms + dice.between(STORM_EVERY_MS.0, STORM_EVERY_MS.1);
+        self.ends_ms = self.begins_ms + dice.between(STORM_LASTS_MS.0, STORM_LASTS_MS.1);
+    }
+
+    /// What goes wrong with a call to `service` at `now_ms`; mostly nothing.
+    pub(crate) fn fault(&mut self, service: Service, now_ms: u64) -> Option<Fault> {
+        if now_ms >= self.ends_ms {
+            self.forecast(now_ms);
+        }
+        let stormy = self.storm == service && now_ms >= self.begins_ms;
+        let rate = if stormy { (self.rate * STORM_FACTOR).min(STORM_MOST) } else { self.rate };
+        if !self.dice.chance(rate) {
+            return None;
+        }
+        let kind = self.dice.weighted(&WEIGHTS)?;
+        // Mostly a little late, seldom very.
+        let late = self.dice.between(0, 155);
+        let delay_ms = if kind == Kind::Slow { 200 + late * late * late / 980 } else { 0 };
+        Some(Fault { kind, delay_ms, wording: self.dice.next() })
+    }
+}
+
+/// A refusal in AWS's words: the status line, the type of the content, and the content.
+pub(crate) struct Refusal {
+    pub(crate) status: &'static str,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+}
+
+/// How `service` words it.
+pub(crate) fn refusal(service: Service, kind: Kind, wording: u64) -> Refusal {
+    let first = wording.is_multiple_of(2);
+    let throttled = kind == Kind::Throttled;
+    let (status, code) = match (service, throttled, first) {
+        (Service::DynamoDb, true, true) => (
+            "400 Bad Request",
+            "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+        ),
+        (Service::DynamoDb, true, false) => {
+            ("400 Bad Request", "com.amazon.coral.availability#ThrottlingException")
+        }
+        (Service::DynamoDb, false, _) => {
+            ("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError")
+        }
+        (Service::Sqs, true, true) => ("400 Bad Request", "com.amazonaws.sqs#RequestThrottled"),
+        (Service::Sqs, true, false) | (Service::S3, false, false) => {
+            ("503 Service Unavailable", "ServiceUnavailable")
+        }
+        (Service::Sqs, false, _) => ("500 Internal Server Error", "InternalFailure"),
+        (Service::S3, true, _) => ("503 Slow Down", "SlowDown"),
+        (Service::S3, false, true) => ("500 Internal Server Error", "InternalError"),
+        (Service::Secrets, true, _) => ("400 Bad Request", "ThrottlingException"),
+        (Service::Secrets, false, _) => ("500 Internal Server Error", "InternalServiceError"),
+    };
+    let said = "Made up by the fault proxy.";
+    if service == Service::S3 {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <Error><Code>{code}</Code><Message>{said}</Message></Error>"
+        );
+        return Refusal { status, content_type: "application/xml", body };
+    }
+    let body = serde_json::json!({"__type": code, "message": said}).to_string();
+    Refusal { status, content_type: "application/x-amz-json-1.0", body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_known_by_its_target() {
+        assert_eq!(Service::of(Some("DynamoDB_20120810.PutItem")), Service::DynamoDb);
+        assert_eq!(Service::of(Some("AmazonSQS.SendMessageBatch")), Service::Sqs);
+        assert_eq!(Service::of(Some("secretsmanager.GetSecretValue")), Service::Secrets);
+        assert_eq!(Service::of(None), Service::S3);
+    }
+
+    #[test]
+    fn without_a_rate_nothing_goes_wrong() {
+        let mut weather = Weather::new(0.0, Dice::new(1, 0));
+        assert!((0..100_000).all(|now| weather.fault(Service::Sqs, now).is_none()));
+    }
+
+    #[test]
+    fn a_storm_hits_one_service_hard_and_passes() {
+        let mut weather = Weather::new(0.03, Dice::new(1, 0));
+        let mut stormy = 0;
+        let mut calm = 0;
+        for now in (0..600_000).step_by(1000) {
+            for service in Service::ALL {
+                let faults = (0..50).filter(|_| weather.fault(service, now).is_some()).count();
+                if faults > 18 {
+                    stormy += 1;
+                } else {
+                    calm += 1;
+                }
+            }
+        }
+        assert!(stormy > 30, "{stormy} of {calm}");
+        assert!(calm > 10 * stormy, "{stormy} of {calm}");
+    }
+
+    #[test]
+    fn every_kind_comes_and_only_slow_ones_wait() {
+        let mut weather = Weather::new(1.0, Dice::new(3, 0));
+        let faults: Vec<Fault> =
+            (0..1000).filter_map(|now| weather.fault(Service::S3, now)).collect();
+        for (_, kind) in WEIGHTS {
+            let mut of_kind = faults.iter().filter(|fault| fault.kind == kind);
+            let waits = if kind == Kind::Slow { 200..=4000 } else { 0..=0 };
+            assert!(of_kind.next().is_some() && of_kind.all(|f| waits.contains(&f.delay_ms)));
+        }
+    }
+
+    #[test]
+    fn refusals_are_worded_as_the_service_words_them() {
+        let table = refusal(Service::DynamoDb, Kind::Throttled, 0);
+        assert!(table.status.starts_with("400"));
+        assert!(table.body.contains("ProvisionedThroughputExceededException"));
+        let bucket = refusal(Service::S3, Kind::Throttled, 0);
+        assert!(bucket.status.starts_with("503") && bucket.body.contains("<Code>SlowDown</Code>"));
+        let queue = refusal(Service::Sqs, Kind::ServerError, 1);
+        assert!(queue.status.starts_with("500") && queue.body.contains("InternalFailure"));
+    }
+}

@@ -1,0 +1,439 @@
+//! Builds the simulation and runs it: as it is, or with planted bugs that it must find.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Error, Result},
+    planted::{self, Bug},
+    process, workspace,
+};
+
+/// Runs drawn from seeds until a bug counts as not found by them.
+const SEEDS: u64 = 6000;
+/// How long the drawn runs may take, and after them the lives.
+const PATIENCE: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Builds and runs; `arguments` are the simulation's own.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let mut build = build(&workspace::root(), &workspace::target());
+    process::run("cargo build", &mut build)?;
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("`cargo xtask simulate --planted [BUG]...` plants bugs that must be found.\n");
+    }
+    let mut simulate = Command::new(binary(&workspace::target()));
+    simulate.args(arguments).current_dir(workspace::root());
+    process::run("simulate", &mut simulate)
+}
+
+/// Plants the bugs of these names, or all. One that is not found is an error.
+pub(crate) fn planted(names: &[String]) -> Result<()> {
+    let bugs = planted::named(names)?;
+    let root = workspace::root();
+    for bug in &bugs {
+        bug.planted(&root)?;
+    }
+    let field = Field::new(workspace::target().join("planted"));
+    println!("Building the simulation without a bug ...");
+    field.copy(&root)?;
+    let whole = field.build("unplanted")?;
+    if let Some(Found { name, seed, what, .. }) =
+        field.play(&whole, "unplanted", &["--no-lives", "--seeds", "200"])?.found
+    {
+        let detail = format!("{name}, seed {seed}: {what}. Without a planted bug all must hold");
+        return Err(Error::step("the simulation", detail));
+    }
+    println!("Without a bug, 200 drawn runs hold.");
+    let (mut rows, mut broken) = (Vec::new(), Vec::new());
+    for (place, bug) in bugs.iter().enumerate() {
+        println!("{} of {}: {}: {}", place + 1, bugs.len(), bug.name, bug.what);
+        let copy = field.tree().join(bug.file);
+        let right = workspace::read(&copy)?;
+        workspace::write(&copy, &bug.plant(&right)?)?;
+        let built = field.build(bug.name);
+        workspace::write(&copy, &right)?;
+        let binary = built?;
+        let played = field.hunt(&whole, &binary, bug.name, &mut broken)?;
+        let row = Row { bug, played };
+        println!("  {}", row.outcome());
+        rows.push(row);
+        // What is known so far, should the next one end it.
+        field.keep(&rows)?;
+    }
+    println!("\n{}", table(&rows));
+    for broken in &broken {
+        println!("Does not hold even without a bug: {broken}");
+    }
+    let missed: Vec<&str> =
+        rows.iter().filter(|row| row.played.found.is_none()).map(|row| row.bug.name).collect();
+    if !missed.is_empty() {
+        let detail = format!("it did not find {}", missed.join(", "));
+        return Err(Error::step("the simulation", detail));
+    }
+    if !broken.is_empty() {
+        return Err(Error::step("the simulation", "it fails without a planted bug"));
+    }
+    println!("All {} were found.", rows.len());
+    Ok(())
+}
+
+fn build(root: &Path, target: &Path) -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command
+        .args(["build", "--package", "simulation", "--profile", "simulation", "--bin", "simulate"])
+        .env("CARGO_TARGET_DIR", target)
+        .current_dir(root);
+    command
+}
+
+fn binary(target: &Path) -> PathBuf {
+    target.join("simulation/simulate")
+}
+
+/// Where bugs are planted: a copy of the sources, and what is built from it. It has a target
+/// folder of its own, for cargo would take the copy's crates for those of the workspace.
+struct Field {
+    folder: PathBuf,
+}
+
+/// How the simulation ended.
+struct Played {
+    runs: u64,
+    took: Duration,
+    found: Option<Found>,
+}
+
+/// The run that did not hold.
+struct Found {
+    run: u64,
+    name: String,
+    seed: u64,
+    invariants: BTreeSet<String>,
+    what: String,
+}
+
+impl Field {
+    fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    /// Makes the copy what the workspace is. Only what differs is written, so that cargo
+    /// builds only that anew.
+    fn copy(&self, root: &Path) -> Result<()> {
+        let tree = self.tree();
+        let sources = sources(root)?;
+        for source in &sources {
+            let (from, to) = (root.join(source), tree.join(source));
+            let right = fs::read(&from).map_err(Error::file(&from))?;
+            if fs::read(&to).is_ok_and(|copy| copy == right) {
+                continue;
+            }
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder).map_err(Error::file(folder))?;
+            }
+            fs::write(&to, right).map_err(Error::file(&to))?;
+        }
+        for old in walk(&tree)?.difference(&sources) {
+            workspace::remove(&tree.join(old))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the copy; gives the binary, kept by that name.
+    fn build(&self, name: &str) -> Result<PathBuf> {
+        let target = self.folder.join("build");
+        let log = self.log(&format!("{name}-build"))?;
+        let built = build(&self.tree(), &target)
+            .stdin(Stdio::null())
+            .stdout(log.1.try_clone()?)
+            .stderr(log.1)
+            .status()?;
+        if !built.success() {
+            let detail = format!("{built}. Its log: {}", log.0.display());
+            return Err(Error::step(format!("building {name}"), detail));
+        }
+        let kept = self.folder.join("bin").join(name);
+        fs::create_dir_all(self.folder.join("bin")).map_err(Error::file(&kept))?;
+        fs::copy(binary(&target), &kept).map_err(Error::file(&kept))?;
+        Ok(kept)
+    }
+
+    /// Plays runs with a bug until one fails that holds without it: drawn ones, then the
+    /// lives. What fails without it too is not its doing, and is added to `broken`.
+    fn hunt(
+        &self,
+        whole: &Path,
+        binary: &Path,
+        name: &str,
+        broken: &mut Vec<String>,
+    ) -> Result<Played> {
+        let (mut runs, mut took) = (0, Duration::ZERO);
+        let mut from = 0;
+        while from < SEEDS && took < PATIENCE {
+            let (first, seeds) = (from.to_string(), (SEEDS - from).to_string());
+            let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
+            let played = self.play(binary, name, &arguments)?;
+            (runs, took) = (runs + played.runs, took + played.took);
+            let Some(found) = played.found else { break };
+            let seed = found.seed.to_string();
+            let control = self.play(whole, "unplanted", &["--seed", &seed])?;
+            let Some(cause) = control.found else {
+                return Ok(Played { runs, took, found: Some(found) });
+            };
+            broken.push(format!("--seed {seed}: {}", cause.what));
+            from = found.seed + 1;
+        }
+        let mut played = self.play(binary, name, &["--seeds", "0"])?;
+        if let Some(found) = &played.found {
+            let control = self.play(whole, "unplanted", &["--life", &found.name])?;
+            if let Some(cause) = control.found {
+                broken.push(format!("--life {}: {}", found.name, cause.what));
+                played.found = None;
+            }
+        }
+        Ok(Played { runs: runs + played.runs, took: took + played.took, found: played.found })
+    }
+
+    /// Plays until a run fails, all are played, or patience ends.
+    fn play(&self, binary: &Path, name: &str, arguments: &[&str]) -> Result<Played> {
+        let result = self.folder.join("logs").join(format!("{name}.json"));
+        workspace::remove(&result)?;
+        let (path, log) = self.log(name)?;
+        let began = Instant::now();
+        let mut simulate = Command::new(binary)
+            .args(["--quick", "--json"])
+            .arg(&result)
+            .args(arguments)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let status = loop {
+            if let Some(status) = simulate.try_wait()? {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                simulate.kill()?;
+                simulate.wait()?;
+                return Ok(Played { runs: 0, took: began.elapsed(), found: None });
+            }
+            sleep(POLL);
+        };
+        let read = fs::read_to_string(&result).ok();
+        let Some(read) = read.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+            let detail = format!("{status}, without a result. Its log: {}", path.display());
+            return Err(Error::step(format!("playing with {name}"), detail));
+        };
+        Ok(Played {
+            runs: read.get("runs").and_then(Value::as_u64).unwrap_or_default(),
+            took: began.elapsed(),
+            found: read.get("failed").and_then(found),
+        })
+    }
+
+    fn log(&self, name: &str) -> Result<(PathBuf, fs::File)> {
+        let path = self.folder.join("logs").join(format!("{name}.log"));
+        workspace::write(&path, "")?;
+        let file = fs::File::create(&path).map_err(Error::file(&path))?;
+        Ok((path, file))
+    }
+
+    fn keep(&self, rows: &[Row]) -> Result<()> {
+        let rows: Vec<Value> = rows.iter().map(Row::json).collect();
+        workspace::write(&self.folder.join("planted.json"), &json!(rows).to_string())
+    }
+}
+
+/// The run that the simulation's result says did not hold.
+fn found(failed: &Value) -> Option<Found> {
+    let violations = failed["violations"].as_array()?;
+    let names = violations.iter().filter_map(|violation| violation["invariant"].as_str());
+    let first = violations.first().and_then(|violation| violation["what"].as_str());
+    Some(Found {
+        run: failed["run"].as_u64().unwrap_or_default(),
+        name: failed["name"].as_str().unwrap_or_default().to_owned(),
+        seed: failed["seed"].as_u64().unwrap_or_default(),
+        invariants: names.map(ToOwned::to_owned).collect(),
+        what: first.unwrap_or_default().to_owned(),
+    })
+}
+
+/// What the workspace is made of, by git's word, or by looking where there is no git.
+fn sources(root: &Path) -> Result<BTreeSet<PathBuf>> {
+    let listed = process::output(
+        "git ls-files",
+        Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root),
+    );
+    let listed = listed.unwrap_or_default();
+    let listed = listed.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from);
+    // One that was deleted and is not committed yet is still listed.
+    let listed: BTreeSet<PathBuf> = listed.filter(|path| root.join(path).is_file()).collect();
+    if listed.contains(Path::new("Cargo.toml")) { Ok(listed) } else { walk(root) }
+}
+
+/// Every file below `root`, but what is built and what git keeps.
+fn walk(root: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        for entry in entries {
+            let entry = entry.map_err(Error::file(&path))?;
+            let own = folder.join(entry.file_name());
+            let kind = entry.file_type().map_err(Error::file(&path))?;
+            if kind.is_file() {
+                files.insert(own);
+            } else if kind.is_dir() && own != Path::new("target") && own != Path::new(".git") {
+                folders.push(own);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A bug, and how the simulation fared.
+struct Row {
+    bug: &'static Bug,
+    played: Played,
+}
+
+impl Row {
+    /// By what it was found: what was expected first, what was not in brackets.
+    fn caught_by(&self) -> String {
+        let Some(found) = &self.played.found else { return "NOT FOUND".to_owned() };
+        let is_expected = |name: &&String| self.bug.breaks.contains(&name.as_str());
+        let expected = found.invariants.iter().filter(is_expected).cloned();
+        let others = found.invariants.iter().filter(|name| !is_expected(name));
+        let names: Vec<String> = expected.chain(others.map(|name| format!("({name})"))).collect();
+        names.join(" ")
+    }
+
+    fn place(&self) -> String {
+        let found = self.played.found.as_ref();
+        found.map_or_else(String::new, |found| {
+            format!("{}: {}, seed {}", found.run, found.name, found.seed)
+        })
+    }
+
+    fn outcome(&self) -> String {
+        let (runs, seconds) = (self.played.runs, self.played.took.as_secs_f32());
+        let what = self.played.found.as_ref().map_or("", |found| &found.what);
+        format!("{} after {runs} runs, {seconds:.0} s. {what}", self.caught_by())
+    }
+
+    fn json(&self) -> Value {
+        let found = self.played.found.as_ref().map(|found| {
+            json!({
+                "invariants": found.invariants, "what": found.what,
+                "run": found.run, "name": found.name, "seed": found.seed,
+            })
+        });
+        json!({
+            "bug": self.bug.name, "what": self.bug.what, "file": self.bug.file,
+            "breaks": self.bug.breaks, "caught": found.is_some(), "found": found,
+            "runs": self.played.runs, "seconds": self.played.took.as_secs_f32(),
+        })
+    }
+}
+
+/// What was planted, and by what it was found.
+fn table(rows: &[Row]) -> String {
+    let head = ["bug", "what it does", "caught by", "in run", "runs", "seconds"];
+    let mut lines = vec![head.map(ToOwned::to_owned)];
+    lines.extend(rows.iter().map(|row| {
+        [
+            row.bug.name.to_owned(),
+            row.bug.what.to_owned(),
+            row.caught_by(),
+            row.place(),
+            row.played.runs.to_string(),
+            format!("{:.1}", row.played.took.as_secs_f32()),
+        ]
+    }));
+    let mut widths = [0; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for line in &lines {
+        let padded = line.iter().zip(widths).enumerate().map(|(number, (cell, width))| {
+            if number < 4 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(failed: &Value) -> Row {
+        let bug = planted::named(&["lease-ignored".to_owned()]).unwrap()[0];
+        let played = Played { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
+        Row { bug, played }
+    }
+
+    fn failed() -> Value {
+        json!({
+            "run": 11, "name": "crowd", "seed": 7,
+            "violations": [
+                { "invariant": "told", "what": "nobody was told" },
+                { "invariant": "sent-once", "what": "taken 2 times" },
+                { "invariant": "told", "what": "again" },
+            ],
+        })
+    }
+
+    #[test]
+    fn what_was_expected_is_told_first_and_the_rest_in_brackets() {
+        assert_eq!(example(&failed()).caught_by(), "sent-once (told)");
+        assert_eq!(example(&Value::Null).caught_by(), "NOT FOUND");
+    }
+
+    #[test]
+    fn the_table_has_a_line_a_bug_with_its_columns_in_place() {
+        let table = table(&[example(&failed()), example(&Value::Null)]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let column = lines[0].find("caught by").unwrap();
+        assert!(lines[1][column..].starts_with("sent-once (told)  11: crowd, seed 7"), "{table}");
+        assert!(lines[2][column..].starts_with("NOT FOUND"), "{table}");
+        assert!(lines.iter().skip(1).all(|line| line.ends_with("3.4")), "{table}");
+    }
+
+    #[test]
+    fn the_result_says_what_was_found_and_what_was_not() {
+        let caught = example(&failed()).json();
+        assert_eq!(caught["caught"], true);
+        assert_eq!(caught["found"]["invariants"], json!(["sent-once", "told"]));
+        assert_eq!(example(&Value::Null).json()["caught"], false);
+    }
+
+    #[test]
+    fn the_sources_are_the_workspace_without_what_is_built() {
+        let sources = sources(&workspace::root()).unwrap();
+        assert!(sources.contains(Path::new("infra/xtask/src/simulate.rs")));
+        assert!(sources.iter().all(|path| !path.starts_with("target")));
+    }
+}

@@ -1,0 +1,169 @@
+//! What the functions call: AWS, the providers and an automation, on one loopback address.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    http::{Request, Response},
+    table::{Item, Table, Units},
+};
+
+/// What was asked of the cloud.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Meter {
+    /// Requests by service and operation, such as `sqs.SendMessageBatch`.
+    pub(crate) requests: BTreeMap<String, u64>,
+    pub(crate) units: Units,
+}
+
+impl Meter {
+    /// How many requests went to operations that begin so.
+    pub(crate) fn of(&self, prefix: &str) -> u64 {
+        let ours = self.requests.iter().filter(|(name, _)| name.starts_with(prefix));
+        ours.map(|(_, count)| count).sum()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    seed: Table,
+    table: Table,
+    secrets: BTreeMap<String, String>,
+    meter: Meter,
+    unknown: Vec<String>,
+}
+
+/// The cloud.
+#[derive(Default)]
+pub(crate) struct Cloud(Mutex<State>);
+
+impl Cloud {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an item into the table it begins each invocation with.
+    pub(crate) fn seed(&self, item: Item) {
+        let mut state = self.state();
+        state.seed.seed(item.clone());
+        state.table.seed(item);
+    }
+
+    /// Sets a secret.
+    pub(crate) fn secret(&self, name: String, text: String) {
+        self.state().secrets.insert(name, text);
+    }
+
+    /// The table as it was seeded.
+    pub(crate) fn reset(&self) {
+        let mut state = self.state();
+        state.table = state.seed.clone();
+    }
+
+    /// What was asked since the last time, and what was asked that nobody here knows.
+    pub(crate) fn take(&self) -> (Meter, Vec<String>) {
+        let mut state = self.state();
+        (std::mem::take(&mut state.meter), std::mem::take(&mut state.unknown))
+    }
+
+    /// Answers one request.
+    pub(crate) fn answer(&self, request: &Request) -> Response {
+        let mut state = self.state();
+        let target = request.header("x-amz-target").unwrap_or_default();
+        let (service, operation) = target.split_once('.').unwrap_or(("", target));
+        let body = || serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+        let (name, response) = match service {
+            "AmazonSQS" => (format!("sqs.{operation}"), sqs(operation, &body())),
+            "DynamoDB_20120810" => {
+                let name = format!("dynamodb.{operation}");
+                let response = state.table.answer(operation, &body()).map(|(answer, units)| {
+                    state.meter.units.read += units.read;
+                    state.meter.units.write += units.write;
+                    amz_json(&answer)
+                });
+                (name, response)
+            }
+            "secretsmanager" => {
+                let name = format!("secretsmanager.{operation}");
+                (name, state.secret_value(&body()))
+            }
+            _ => other(request),
+        };
+        *state.meter.requests.entry(name.clone()).or_default() += 1;
+        response.unwrap_or_else(|| {
+            state.unknown.push(format!("{name} {} {}", request.method, request.path));
+            Response::json(400, &json!({ "__type": "UnknownOperationException" }))
+        })
+    }
+}
+
+impl State {
+    fn secret_value(&self, request: &Value) -> Option<Response> {
+        let id = request.get("SecretId")?.as_str()?;
+        Some(match self.secrets.get(id) {
+            Some(text) => amz_json(&json!({ "Name": id, "SecretString": text })),
+            None => Response::json(400, &json!({ "__type": "ResourceNotFoundException" })),
+        })
+    }
+}
+
+fn amz_json(body: &Value) -> Response {
+    let mut response = Response::json(200, body);
+    response.headers = vec![
+        ("content-type", "application/x-amz-json-1.0".to_owned()),
+        ("x-amzn-requestid", "00000000-0000-4000-8000-000000000000".to_owned()),
+    ];
+    response
+}
+
+fn sqs(operation: &str, request: &Value) -> Option<Response> {
+    let answer = match operation {
+        "SendMessage" => json!({ "MessageId": "m", "MD5OfMessageBody": "" }),
+        "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
+            let entries = request.get("Entries")?.as_array()?.iter();
+            let done = entries.map(
+                |entry| json!({ "Id": entry.get("Id"), "MessageId": "m", "MD5OfMessageBody": "" }),
+            );
+            json!({ "Successful": done.collect::<Vec<_>>(), "Failed": [] })
+        }
+        "GetQueueAttributes" => json!({ "Attributes": {} }),
+        _ => return None,
+    };
+    Some(amz_json(&answer))
+}
+
+/// What is not called by a header: S3, the providers, an automation.
+fn other(request: &Request) -> (String, Option<Response>) {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let known = match request.method.as_str() {
+        "POST" if path.ends_with("/messages") => {
+            let taken = json!({ "messaging_product": "whatsapp",
+                "contacts": [{ "input": "4915550009999", "wa_id": "4915550009999" }],
+                "messages": [{ "id": "wamid.HBgNNDkxNTU1MDAwOTk5ORUCABEYEjA" }] });
+            ("provider.send", Response::json(200, &taken))
+        }
+        "POST" if path.starts_with("/bot") => {
+            let taken = json!({ "ok": true, "result": { "message_id": 77, "date": 1_795_176_000,
+                "chat": { "id": 5_550_009_999_i64, "type": "private" } } });
+            ("provider.send", Response::json(200, &taken))
+        }
+        "POST" if path == "/automation" => ("automation.tell", Response::empty(200)),
+        "PUT" => ("s3.PutObject", Response::empty(200)),
+        "GET" if path.starts_with("/files/") => {
+            let headers = vec![("content-type", "image/jpeg".to_owned())];
+            ("provider.file", Response { status: 200, headers, body: vec![7; 64 * 1024] })
+        }
+        "GET" if path.starts_with("/v") => {
+            let host = request.header("host").unwrap_or_default();
+            let file = json!({ "url": format!("http://{host}/files/1"), "mime_type": "image/jpeg",
+                "file_size": 65536, "id": "1", "messaging_product": "whatsapp" });
+            ("provider.media", Response::json(200, &file))
+        }
+        _ => return ("unknown".to_owned(), None),
+    };
+    (known.0.to_owned(), Some(known.1))
+}

@@ -1,0 +1,282 @@
+//! The functions, an event for each, and the world in which it goes well.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    cloud::Cloud,
+    error::{Error, Result},
+    sandbox::Program,
+    table::Item,
+};
+
+/// One function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Function {
+    /// Its binary's name.
+    pub(crate) name: &'static str,
+    /// Its event, under `events/`.
+    event: &'static str,
+    /// What its answer has to contain: one that fails fast would look fast.
+    answer: &'static str,
+}
+
+/// All of them.
+pub(crate) const FUNCTIONS: [Function; 15] = [
+    function("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
+    function("webhook-telegram", "telegram/text", "\"statusCode\":200"),
+    function("consumer-inbound", "consumer-inbound/text", "\"batchItemFailures\":[]"),
+    function("consumer-receipts", "consumer-receipts/failed", "\"batchItemFailures\":[]"),
+    function(
+        "consumer-automation",
+        "consumer-automation/message_received",
+        "\"batchItemFailures\":[]",
+    ),
+    function("consumer-media", "consumer-media/image", "\"batchItemFailures\":[]"),
+    function("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
+    function("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
+    function("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
+    function("api-messages", "api-messages/get", "\"statusCode\":200"),
+    function("api-conversations", "api-conversations/get", "\"statusCode\":200"),
+    function("api-integrations", "api-integrations/get", "\"statusCode\":200"),
+    function("api-tenants", "api-tenants/get", "\"statusCode\":200"),
+    function("api-openapi", "api-openapi/get", "\"statusCode\":200"),
+    function("schedule-deliveries", "schedule-deliveries/tick", ""),
+];
+
+const fn function(name: &'static str, event: &'static str, answer: &'static str) -> Function {
+    Function { name, event, answer }
+}
+
+/// The function of that name.
+pub(crate) fn named(name: &str) -> Result<Function> {
+    let found = FUNCTIONS.into_iter().find(|function| function.name == name);
+    found.ok_or_else(|| Error::step(name, "there is no such function"))
+}
+
+/// Where things are.
+pub(crate) struct Places {
+    /// The repository.
+    pub(crate) root: PathBuf,
+    /// The functions' binaries.
+    pub(crate) binaries: PathBuf,
+    /// Logs and whatever else a run leaves.
+    pub(crate) output: PathBuf,
+}
+
+impl Function {
+    /// The function as it is run: AWS is at `endpoint`, whose certificate comes from `root`.
+    pub(crate) fn program(&self, places: &Places, endpoint: &str, root: Option<&Path>) -> Program {
+        let mut environment = environment(endpoint);
+        if let Some(root) = root {
+            environment.push(("AWS_CA_BUNDLE".to_owned(), root.display().to_string()));
+        }
+        Program {
+            name: self.name.to_owned(),
+            command: vec![places.binaries.join(self.name).display().to_string()],
+            environment,
+            log: places.output.join(format!("{}.log", self.name)),
+        }
+    }
+
+    /// Its event.
+    pub(crate) fn event(&self, places: &Places) -> Result<Arc<Vec<u8>>> {
+        let path = places.root.join("events").join(self.event).with_extension("json");
+        fs::read(&path).map(Arc::new).map_err(Error::file(&path))
+    }
+
+    /// The same with another event.
+    pub(crate) const fn on(self, event: &'static str, answer: &'static str) -> Self {
+        Self { event, answer, ..self }
+    }
+
+    /// The same with what a rival answers, which prints its JSON its own way.
+    pub(crate) const fn of_a_rival(self) -> Self {
+        Self { answer: "200", ..self }
+    }
+
+    /// Whether it did its work.
+    pub(crate) fn check(&self, answer: &[u8]) -> Result<()> {
+        let text = String::from_utf8_lossy(answer);
+        if text.contains(self.answer) {
+            return Ok(());
+        }
+        Err(Error::Answer { what: self.name.to_owned(), answer: text.into_owned() })
+    }
+}
+
+/// What the template gives, and what Lambda adds.
+pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
+    let queue = |name: &str| format!("{endpoint}/123456789012/{name}");
+    [
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
+        ("AWS_SESSION_TOKEN", "x".repeat(700)),
+        ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+        ("TABLE_NAME", "switchboard".to_owned()),
+        ("BUCKET_NAME", "switchboard".to_owned()),
+        ("SECRETS_PREFIX", "switchboard/bench".to_owned()),
+        ("ADMIN_KEY_SECRET_ARN", "switchboard/admin".to_owned()),
+        ("PUBLIC_BASE_URL", "https://hub.example.com".to_owned()),
+        ("INBOUND_QUEUE_URL", queue("inbound.fifo")),
+        ("RECEIPTS_QUEUE_URL", queue("receipts")),
+        ("AUTOMATION_QUEUE_URL", queue("automation")),
+        ("MEDIA_QUEUE_URL", queue("media")),
+        ("PARKED_QUEUE_URL", queue("parked")),
+        ("OUTBOUND_WHATSAPP_QUEUE_URL", queue("outbound-whatsapp.fifo")),
+        ("OUTBOUND_TELEGRAM_QUEUE_URL", queue("outbound-telegram.fifo")),
+        ("QUEUE_URL", queue("own.fifo")),
+        ("DEAD_LETTER_QUEUE_URL", queue("own-dead.fifo")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+const WHATSAPP: &str = "int_74TKT71K337FVRJ1J0445PHJZT";
+const TELEGRAM: &str = "int_4MDG6E5QQGBY7KYZFHAQH80BB7";
+const PLATFORM: &str = "int_00000000000000000000000001";
+const CONVERSATION: &str = "conv_7VNAAAAYX793N1P7CA1K29R4BV";
+/// The conversation with the person of the examples.
+const LIVELY: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
+
+/// What has to be there for the events to go well.
+pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
+    for item in items(provider) {
+        let Value::Object(item) = item else {
+            return Err(Error::step("furnish", "an item is no object"));
+        };
+        cloud.seed(item);
+    }
+    let whatsapp = json!({
+        "WHATSAPP_ACCESS_TOKEN": ["test-access-token"],
+        "WHATSAPP_APP_SECRET": ["test-app-secret"],
+        "WHATSAPP_WEBHOOK_VERIFY_TOKEN": ["test-verify-token"],
+    });
+    let telegram = json!({
+        "TELEGRAM_BOT_TOKEN": ["700000001:test-telegram-token"],
+        "TELEGRAM_WEBHOOK_SECRET": ["test-telegram-secret"],
+    });
+    for (name, value) in [
+        ("bench/platform/whatsapp", json!({ PLATFORM: whatsapp })),
+        ("bench/acme/whatsapp", json!({ WHATSAPP: whatsapp })),
+        ("bench/acme/telegram", json!({ TELEGRAM: telegram })),
+        ("bench/acme/automation", json!(["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="])),
+    ] {
+        cloud.secret(format!("switchboard/{name}"), value.to_string());
+    }
+    cloud.secret("switchboard/admin".to_owned(), "example".to_owned());
+    Ok(())
+}
+
+fn items(provider: &str) -> Vec<Value> {
+    let made = "2026-01-01T00:00:00Z";
+    let integration = |tenant: &str, id: &str, settings: Value, account: Option<&str>| {
+        let doc = json!({ "id": id, "tenant": tenant, "provider": settings.get("provider"),
+            "settings": settings, "account": account, "hints": {}, "created_at": made,
+            "credentials_at": made });
+        item(&format!("T#{tenant}#INT"), id, json!({ "doc": { "S": doc.to_string() } }))
+    };
+    let holder = |id: &str| json!({ "tenant": { "S": "acme" }, "integration": { "S": id } });
+    let whatsapp = json!({ "provider": "whatsapp", "phone_number_id": "15550001111222",
+        "base_url": provider, "messages_per_second": 1_000_000 });
+    let platform = json!({ "provider": "whatsapp" });
+    let telegram = json!({ "provider": "telegram", "base_url": provider,
+        "messages_per_second": 1_000_000 });
+    let push = json!({ "kind": "push", "url": format!("{provider}/automation"),
+        "allow_private_network": true, "secret_at": made });
+    let tenant = json!({ "id": "acme", "name": "Acme", "created_at": made });
+    [
+        integration("platform", PLATFORM, platform, None),
+        integration("acme", WHATSAPP, whatsapp, Some("15550001111222")),
+        integration("acme", TELEGRAM, telegram, Some("700000001")),
+        item("PLATFORM#whatsapp", "PLATFORM", json!({ "integration": { "S": PLATFORM } })),
+        item("ACCOUNT#whatsapp#15550001111222", "ACCOUNT", holder(WHATSAPP)),
+        item("ACCOUNT#telegram#700000001", "ACCOUNT", holder(TELEGRAM)),
+        item(&format!("INT#{WHATSAPP}"), "INT", holder(WHATSAPP)),
+        item(&format!("INT#{TELEGRAM}"), "INT", holder(TELEGRAM)),
+        item("T#acme#TENANT", "TENANT", json!({ "doc": { "S": tenant.to_string() } })),
+        item("T#acme#TENANT", "AUTOMATION", json!({ "doc": { "S": push.to_string() } })),
+        message("msg_01M7WD7TG02AT5KWJJMQWTVVXM", "outbound", "accepted"),
+        message("msg_01M7WD7TG0JM49D36GNJEZ5BJZ", "inbound", "received"),
+        message("msg_7VNAAAAYX793N1P7CA1K29R4BV", "inbound", "received"),
+        conversation(CONVERSATION),
+        conversation(LIVELY),
+    ]
+    .into_iter()
+    .chain((0..10).chain(100..110).flat_map(known))
+    .collect()
+}
+
+/// The messages that the receipts and the senders' records of a batch are about.
+fn known(number: u32) -> [Value; 2] {
+    ["msg_01M7WD7TG02AT5KWJJMQWT", "msg_01M7WD7TG0F6NR4WC2MX7X"]
+        .map(|id| message(&format!("{id}{number:04}"), "outbound", "accepted"))
+}
+
+/// A message a minute or a month old: what receipts and requests for it find.
+pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
+    let at = "2026-11-20T12:00:00Z";
+    let step = json!({ "status": status, "at": at });
+    let doc = json!({ "id": id, "tenant": "acme", "conversation": CONVERSATION,
+        "channel": "whatsapp", "provider": "whatsapp", "integration": WHATSAPP,
+        "direction": direction, "type": "text", "text": "Hello", "status": status,
+        "created_at": at, "history": [] });
+    let rank = if status == "received" { "0" } else { "3" };
+    item(
+        &format!("T#acme#MSG#{id}"),
+        "MSG",
+        json!({
+            "doc": { "S": doc.to_string() }, "status": { "S": status }, "rank": { "N": rank },
+            "history": { "L": [{ "S": step.to_string() }] },
+            "provider_message_id": { "S": "wamid.OUT" },
+            "gsi1pk": { "S": format!("T#acme#C#{CONVERSATION}") },
+            "gsi1sk": { "S": format!("1795176000000000#{id}") },
+        }),
+    )
+}
+
+fn conversation(id: &str) -> Value {
+    let at = "2026-11-20T12:00:00Z";
+    let doc = json!({ "id": id, "tenant": "acme", "channel": "whatsapp",
+        "provider": "whatsapp", "integration": WHATSAPP, "account": "15550001111222",
+        "contact": { "id": "ct_06647KSE2B8ES446SA6R7EJVC8", "address": "4915550009999" },
+        "created_at": at, "last_activity_at": at });
+    let now = now();
+    item(
+        &format!("T#acme#C#{id}"),
+        "CONV",
+        json!({
+            "doc": { "S": doc.to_string() }, "integration": { "S": WHATSAPP },
+            "last_activity_at": { "N": now.to_string() }, "last_inbound_at": { "N": now.to_string() },
+            "last_inbound_message": { "S": "wamid.TEXT" },
+            "gsi1pk": { "S": "T#acme#CONVS" },
+            "gsi1sk": { "S": format!("{:07}#{id}", now / 3_600_000) },
+        }),
+    )
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u128 {
+    #[expect(clippy::disallowed_methods, reason = "the functions are on the real clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_millis()
+}
+
+fn item(pk: &str, sk: &str, more: Value) -> Value {
+    let mut item = Item::new();
+    item.insert("pk".to_owned(), json!({ "S": pk }));
+    item.insert("sk".to_owned(), json!({ "S": sk }));
+    item.insert("v".to_owned(), json!({ "N": "1" }));
+    if let Value::Object(more) = more {
+        item.extend(more);
+    }
+    Value::Object(item)
+}

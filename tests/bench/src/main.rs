@@ -1,0 +1,244 @@
+//! What the functions cost. `cargo xtask bench` builds them and starts this.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to whoever started it"
+)]
+
+mod baseline;
+mod callgrind;
+mod certificates;
+mod cloud;
+mod error;
+mod figure;
+mod functions;
+mod http;
+mod machine;
+mod messages;
+mod money;
+mod process;
+mod records;
+mod report;
+mod rivals;
+mod sandbox;
+mod share;
+mod start;
+mod stats;
+mod table;
+mod webhook;
+mod world;
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use serde_json::json;
+
+use crate::{
+    baseline::Baseline,
+    certificates::Certificates,
+    error::{Error, Result},
+    figure::Figure,
+    functions::{Function, Places},
+    machine::Machine,
+    world::{Subject, World},
+};
+
+/// What the functions cost.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// The repository.
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// The functions' binaries.
+    #[arg(long, default_value = "target/release")]
+    binaries: PathBuf,
+    /// The bare Rust webhook.
+    #[arg(long, default_value = "target/release/floor")]
+    floor: PathBuf,
+    /// Where logs and results go.
+    #[arg(long, default_value = "target/bench")]
+    output: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// What is to be measured.
+#[derive(clap::Args)]
+struct Choice {
+    /// Only these parts.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Starts of each process.
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+    /// Few runs: what is counted, and one function's start.
+    #[arg(long)]
+    short: bool,
+    /// Fail if a function needs over a tenth more instructions than the stored baseline says.
+    #[arg(long)]
+    check: bool,
+    /// Store this run's instructions as the baseline.
+    #[arg(long, conflicts_with = "check")]
+    save_baseline: bool,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// From nothing to the first answer, for every function.
+    Start,
+    /// A warm webhook.
+    Webhook,
+    /// Consumers and senders, a record at a time and ten.
+    Records,
+    /// What a message asks of AWS on its whole way.
+    Messages,
+    /// The same webhook in Node.js, in Python, and as bare as Rust can be.
+    Rivals,
+    /// Dollars.
+    Money,
+}
+
+/// What every part needs.
+pub(crate) struct Bench {
+    places: Places,
+    floor: PathBuf,
+    path: String,
+    plain: World,
+    tls: Option<World>,
+    short: bool,
+    runs: usize,
+    rounds: usize,
+    invocations: u32,
+    counted: u32,
+    notes: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { root, binaries, floor, output, choice } = arguments;
+    fs::create_dir_all(&output).map_err(Error::file(&output))?;
+    let places = Places { root, binaries, output };
+    let machine = Machine::here();
+    let mut bench = Bench::new(places, floor, &choice)?;
+    let mut figures = Vec::new();
+    for part in Part::value_variants() {
+        if choice.wants(*part) {
+            figures.extend(match part {
+                Part::Start => start::measure(&mut bench)?,
+                Part::Webhook => webhook::measure(&mut bench)?,
+                Part::Records => records::measure(&mut bench)?,
+                Part::Messages => messages::measure(&mut bench)?,
+                Part::Rivals => rivals::measure(&mut bench)?,
+                Part::Money => money::measure(&mut bench)?,
+            });
+        }
+    }
+    print!("{}", report::table(&figures));
+    println!("\n{}", machine.line());
+    for note in &bench.notes {
+        println!("{note}");
+    }
+    let path = bench.places.output.join("bench.json");
+    let result = json!({
+        "machine": machine.json(),
+        "notes": bench.notes,
+        "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
+    });
+    fs::write(&path, format!("{result:#}\n")).map_err(Error::file(&path))?;
+    let stored = bench.places.root.join("tests/bench/baseline.json");
+    let now = Baseline::of(&figures, machine.line());
+    if choice.save_baseline {
+        return now.write(&stored);
+    }
+    if choice.check {
+        return check(&Baseline::read(&stored)?, &now);
+    }
+    Ok(())
+}
+
+fn check(before: &Baseline, now: &Baseline) -> Result<()> {
+    let worse = before.worse(now);
+    if worse.is_empty() {
+        println!("{} counted figures are no worse than the baseline.", before.knows(now));
+        return Ok(());
+    }
+    Err(Error::step("worse than the baseline", worse.join("\n")))
+}
+
+impl Choice {
+    fn wants(&self, part: Part) -> bool {
+        if self.only.is_empty() {
+            return !self.short || matches!(part, Part::Start | Part::Webhook | Part::Records);
+        }
+        self.only.contains(&part)
+    }
+}
+
+impl Bench {
+    fn new(places: Places, floor: PathBuf, choice: &Choice) -> Result<Self> {
+        let certificates = Certificates::make(places.output.join("root.pem"))?;
+        let mut bench = Self {
+            plain: World::plain()?,
+            tls: Some(World::tls(certificates)?),
+            short: choice.short,
+            runs: choice.runs.unwrap_or(if choice.short { 5 } else { 30 }).max(1),
+            rounds: 5,
+            invocations: 2000,
+            counted: if choice.short { 20 } else { 100 },
+            notes: Vec::new(),
+            path: path(),
+            floor,
+            places,
+        };
+        if !bench.trusts()? {
+            bench.tls = None;
+            bench.note(
+                "The functions do not trust a root of the benchmark's: everything is over HTTP.",
+            );
+        }
+        Ok(bench)
+    }
+
+    /// Whether the functions take the benchmark's root.
+    fn trusts(&self) -> Result<bool> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        let function = functions::named("webhook-whatsapp")?;
+        Ok(self.subject(&function, tls)?.starts(1).is_ok())
+    }
+
+    fn note(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
+    }
+
+    /// Each world, and how its figures' names end.
+    fn worlds(&self) -> impl Iterator<Item = (&World, &'static str)> {
+        [(&self.plain, "")].into_iter().chain(self.tls.as_ref().map(|tls| (tls, ", over TLS")))
+    }
+
+    fn subject<'a>(&self, function: &Function, world: &'a World) -> Result<Subject<'a>> {
+        Ok(Subject {
+            program: world.program(function, &self.places),
+            event: function.event(&self.places)?,
+            function: *function,
+            world,
+        })
+    }
+}
+
+/// Where programs are found.
+fn path() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a tool, not a function: it has no `runtime`")]
+    let path = std::env::var("PATH");
+    path.unwrap_or_default()
+}

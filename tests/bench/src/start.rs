@@ -1,0 +1,84 @@
+//! Part 1: from nothing to the first answer.
+
+use std::fs;
+
+use crate::{
+    Bench,
+    error::{Error, Result},
+    figure::{Figure, Goal, Unit},
+    functions::{FUNCTIONS, Function, named},
+    sandbox::Sandbox,
+    share::Share,
+    stats::Runs,
+    world::{Subject, megabytes},
+};
+
+/// The memory of the smallest function, in MB.
+const SMALLEST: u32 = 128;
+
+/// Every function's start; in a short run one function's.
+pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let functions = if bench.short { vec![named("webhook-whatsapp")?] } else { FUNCTIONS.into() };
+    let mut figures = Vec::new();
+    for function in functions {
+        figures.extend(of(bench, &function)?);
+    }
+    figures.extend(under_a_share(bench)?);
+    bench.note(
+        "One loopback address stands for all of AWS, so calls to several services share a \
+         connection: on AWS each service has its own, with a handshake and round trips.",
+    );
+    Ok(figures)
+}
+
+fn of(bench: &Bench, function: &Function) -> Result<Vec<Figure>> {
+    let path = bench.places.binaries.join(function.name);
+    let size = fs::metadata(&path).map_err(Error::file(&path))?.len();
+    let figure = |name: &str, unit, runs| Figure::new(function.name, name, unit, runs);
+    let mut figures = vec![figure("binary", Unit::Megabytes, Runs::once(megabytes(size)))];
+    for (world, over) in bench.worlds() {
+        let starts = bench.subject(function, world)?.starts(bench.runs)?;
+        if world.root.is_some() || bench.tls.is_none() {
+            figures.extend([
+                figure("start to ready", Unit::Milliseconds, starts.ready),
+                figure("start to ready, CPU", Unit::CpuMilliseconds, starts.cpu_ready),
+                figure(&format!("first invocation{over}"), Unit::Milliseconds, starts.first),
+                figure("peak memory", Unit::Megabytes, starts.memory).with(Goal::AtMost(16.0)),
+            ]);
+        }
+        let name = format!("start to first answer, CPU{over}");
+        figures.push(figure(&name, Unit::CpuMilliseconds, starts.cpu_first));
+    }
+    Ok(figures)
+}
+
+/// The first webhook of a function that has a small part of a processor from the moment it is
+/// ready: its start has a whole one, as on Lambda.
+fn under_a_share(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let Some(share) = Share::of(SMALLEST) else {
+        bench.note("No control groups can be written here: nothing is said about a 128 MB share.");
+        return Ok(Vec::new());
+    };
+    let function = named("webhook-whatsapp")?;
+    let mut figures = Vec::new();
+    for (world, over) in bench.worlds() {
+        let subject = bench.subject(&function, world)?;
+        let runs = throttled(&subject, &share, bench.runs)?;
+        let name = format!("first invocation with the CPU of 128 MB{over}");
+        let figure = Figure::new(function.name, name, Unit::Milliseconds, runs);
+        figures.push(if world.root.is_some() { figure.with(Goal::AtMost(1.0)) } else { figure });
+    }
+    Ok(figures)
+}
+
+/// First invocations under a share, in ms.
+pub(crate) fn throttled(subject: &Subject<'_>, share: &Share, runs: usize) -> Result<Runs> {
+    let mut values = Vec::new();
+    for _ in 0..runs {
+        let mut sandbox = Sandbox::start(&subject.program)?;
+        sandbox.ready()?;
+        share.hold(sandbox.id())?;
+        values.push(subject.invoke(&mut sandbox)? * 1e3);
+    }
+    Ok(Runs::new(values))
+}

@@ -1,0 +1,583 @@
+//! What no other cloud can be asked: days that pass, and what SQS leaves open.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const MINUTE_MS: i64 = 60 * 1000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// One SQS at a time of its own.
+struct Bench {
+    sqs: Sqs,
+    now_ms: i64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { sqs: Sqs::new(), now_ms: 1_700_000_000_000 }
+    }
+
+    fn queue(&mut self, name: &str, settings: QueueSettings) -> String {
+        self.sqs.create_queue(name, settings, self.now_ms).unwrap()
+    }
+
+    fn call(&mut self, operation: &str, body: &Value) -> Value {
+        self.call_with(operation, body, &mut NoChaos)
+    }
+
+    fn call_with(&mut self, operation: &str, body: &Value, chaos: &mut dyn Chaos) -> Value {
+        self.sqs.call(operation, body, self.now_ms, chaos).unwrap()
+    }
+
+    fn send(&mut self, url: &str, body: &str) -> Value {
+        self.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": body}))
+    }
+
+    fn put(&mut self, url: &str, group: &str, id: &str) -> Value {
+        let asked = json!({"QueueUrl": url, "MessageBody": id, "MessageGroupId": group,
+                           "MessageDeduplicationId": id});
+        self.call("SendMessage", &asked)
+    }
+
+    fn receive(&mut self, url: &str, chaos: &mut dyn Chaos) -> Vec<Value> {
+        let asked = json!({"QueueUrl": url, "MaxNumberOfMessages": 10});
+        let mut answer = self.call_with("ReceiveMessage", &asked, chaos);
+        serde_json::from_value(answer["Messages"].take()).unwrap_or_default()
+    }
+
+    fn delete(&mut self, url: &str, message: &Value, chaos: &mut dyn Chaos) {
+        let asked = json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]});
+        self.call_with("DeleteMessage", &asked, chaos);
+    }
+}
+
+fn bodies(messages: &[Value]) -> Vec<&str> {
+    messages.iter().map(|message| message["Body"].as_str().unwrap()).collect()
+}
+
+fn fifo() -> QueueSettings {
+    QueueSettings { fifo: true, deduplication_scope_message_group: true, ..Default::default() }
+}
+
+/// Does what it was told.
+#[derive(Default)]
+struct Script {
+    returned: Option<usize>,
+    next: VecDeque<usize>,
+    again: Option<usize>,
+    older: bool,
+}
+
+impl Chaos for Script {
+    fn returned(&mut self, available: usize) -> usize {
+        self.returned.unwrap_or(available)
+    }
+
+    fn next(&mut self, _: usize) -> usize {
+        self.next.pop_front().unwrap_or(0)
+    }
+
+    fn again(&mut self, _: usize) -> Option<usize> {
+        self.again
+    }
+
+    fn older_receipt_counts(&mut self) -> bool {
+        self.older
+    }
+}
+
+// ---- Time --------------------------------------------------------------------------------------
+
+#[test]
+fn an_id_is_forgotten_five_minutes_after_the_first_send() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q.fifo", fifo());
+    bench.put(&url, "g", "a");
+    bench.now_ms += 5 * MINUTE_MS - 1;
+    bench.put(&url, "g", "a");
+    assert_eq!(bench.sqs.messages(&url).count(), 1);
+    // The second send has not begun the five minutes anew.
+    bench.now_ms += 1;
+    bench.put(&url, "g", "a");
+    assert_eq!(bench.sqs.messages(&url).count(), 2);
+}
+
+#[test]
+fn a_message_is_kept_for_as_long_as_the_queue_says() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings { retention_s: 60, ..Default::default() });
+    bench.send(&url, "a");
+    bench.now_ms += MINUTE_MS - 1;
+    bench.send(&url, "b");
+    assert!(bench.sqs.is_receivable(&url, bench.now_ms));
+    assert_eq!(bench.sqs.messages(&url).count(), 2);
+    bench.now_ms += 1;
+    assert_eq!(bodies(&bench.receive(&url, &mut NoChaos)), ["b"]);
+}
+
+/// A queue that gives up after one receive, with three days gone by; and the queue of the dead,
+/// which keeps for four.
+fn dead_after_three_days(settings: &QueueSettings, names: [&str; 2]) -> (Bench, String) {
+    let mut bench = Bench::new();
+    let [name, dead] = names;
+    let dead = bench.queue(dead, settings.clone());
+    let settings = QueueSettings {
+        retention_s: 14 * 86_400,
+        max_receive_count: Some(1),
+        dead_letter_queue: Some(dead.clone()),
+        ..settings.clone()
+    };
+    let url = bench.queue(name, settings.clone());
+    if settings.fifo {
+        bench.put(&url, "g", "poison");
+    } else {
+        bench.send(&url, "poison");
+    }
+    assert_eq!(bench.receive(&url, &mut NoChaos).len(), 1);
+    bench.now_ms += 3 * DAY_MS;
+    assert!(bench.receive(&url, &mut NoChaos).is_empty());
+    assert_eq!(bench.sqs.messages(&url).count(), 0);
+    assert_eq!(bench.sqs.messages(&dead).count(), 1);
+    (bench, dead)
+}
+
+#[test]
+fn a_dead_letter_of_a_standard_queue_is_as_old_as_its_send() {
+    let (mut bench, dead) = dead_after_three_days(&QueueSettings::default(), ["q", "dead"]);
+    bench.now_ms += DAY_MS;
+    assert!(bench.receive(&dead, &mut NoChaos).is_empty());
+}
+
+#[test]
+fn a_dead_letter_of_a_fifo_queue_is_as_old_as_its_move() {
+    let (mut bench, dead) = dead_after_three_days(&fifo(), ["q.fifo", "dead.fifo"]);
+    bench.now_ms += DAY_MS;
+    assert_eq!(bench.receive(&dead, &mut NoChaos).len(), 1);
+}
+
+#[test]
+fn a_queue_counts_the_receives_that_it_gave_itself_before_it_gives_up() {
+    let mut bench = Bench::new();
+    let last = bench.queue("last", QueueSettings::default());
+    let giving_up = |to: &str| QueueSettings {
+        max_receive_count: Some(1),
+        dead_letter_queue: Some(to.to_owned()),
+        ..QueueSettings::default()
+    };
+    let dead = bench.queue("dead", giving_up(&last));
+    let url = bench.queue("q", giving_up(&dead));
+    bench.send(&url, "poison");
+    for (queue, received) in [(&url, 1), (&url, 0), (&dead, 1), (&dead, 0), (&last, 1)] {
+        assert_eq!(bench.receive(queue, &mut NoChaos).len(), received, "{queue}");
+        bench.now_ms += MINUTE_MS;
+    }
+    let message = bench.sqs.messages(&last).next().unwrap();
+    assert_eq!(message.receives, 3);
+    assert!(message.dead_letter_source.as_deref().unwrap().ends_with(":dead"));
+}
+
+#[test]
+fn twelve_hours_after_its_receive_no_message_is_hidden() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    bench.send(&url, "a");
+    let receipt = bench.receive(&url, &mut NoChaos)[0]["ReceiptHandle"].take();
+    let hide = |seconds: i64| json!({"QueueUrl": url, "ReceiptHandle": receipt, "VisibilityTimeout": seconds});
+    bench.call("ChangeMessageVisibility", &hide(43_200));
+    bench.now_ms += 10_000;
+    let now_ms = bench.now_ms;
+    let refused = bench.sqs.call("ChangeMessageVisibility", &hide(43_191), now_ms, &mut NoChaos);
+    assert_eq!(refused.unwrap_err().code, "InvalidParameterValue");
+    bench.call("ChangeMessageVisibility", &hide(43_190));
+    assert_eq!(bench.sqs.next_visible_ms(&url), Some(now_ms + 43_190_000));
+}
+
+#[test]
+fn it_tells_when_the_next_message_shows() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    assert_eq!(bench.sqs.next_visible_ms(&url), None);
+    let asked = json!({"QueueUrl": url, "MessageBody": "a", "DelaySeconds": 5});
+    bench.call("SendMessage", &asked);
+    assert!(!bench.sqs.is_receivable(&url, bench.now_ms));
+    let shows_ms = bench.sqs.next_visible_ms(&url).unwrap();
+    assert_eq!(shows_ms, bench.now_ms + 5000);
+    assert!(bench.sqs.is_receivable(&url, shows_ms));
+}
+
+#[test]
+fn it_shows_what_is_in_a_queue() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q.fifo", fifo());
+    bench.put(&url, "g", "a");
+    bench.put(&url, "h", "b");
+    let asked = json!({"QueueUrl": url, "VisibilityTimeout": 7});
+    bench.call("ReceiveMessage", &asked);
+    let now_ms = bench.now_ms;
+    let shown = bench.sqs.messages(&url).map(|message| {
+        let group = message.group.as_deref().unwrap();
+        (&*message.body, group, message.receives, message.hidden_until_ms - now_ms)
+    });
+    assert_eq!(shown.collect::<Vec<_>>(), [("a", "g", 1, 7000), ("b", "h", 0, 0)]);
+}
+
+// ---- What SQS leaves open ----------------------------------------------------------------------
+
+#[test]
+fn a_standard_queue_gives_in_any_order_and_as_few_as_it_likes() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    for body in ["a", "b", "c", "d"] {
+        bench.send(&url, body);
+    }
+    let mut chaos = Script { returned: Some(2), next: [3, 1].into(), ..Script::default() };
+    assert_eq!(bodies(&bench.receive(&url, &mut chaos)), ["d", "b"]);
+    let mut chaos = Script { returned: Some(0), ..Script::default() };
+    assert!(bench.receive(&url, &mut chaos).is_empty());
+    assert_eq!(bodies(&bench.receive(&url, &mut NoChaos)), ["a", "c"]);
+}
+
+#[test]
+fn a_fifo_queue_chooses_between_groups_but_never_within_one() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q.fifo", fifo());
+    for (group, id) in [("g", "g1"), ("h", "h1"), ("g", "g2"), ("h", "h2")] {
+        bench.put(&url, group, id);
+    }
+    let mut chaos = Script { returned: Some(3), next: [1].into(), ..Script::default() };
+    assert_eq!(bodies(&bench.receive(&url, &mut chaos)), ["h1", "h2", "g1"]);
+    // `g2` waits for `g1`.
+    assert!(bench.receive(&url, &mut Script { again: Some(0), ..Script::default() }).is_empty());
+}
+
+#[test]
+fn a_hidden_message_of_a_standard_queue_may_come_again() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    bench.send(&url, "a");
+    let first = bench.receive(&url, &mut NoChaos);
+    let mut chaos = Script { again: Some(0), ..Script::default() };
+    let second = bench.receive(&url, &mut chaos);
+    assert_eq!(bodies(&second), ["a"]);
+    // The older receipt counts for nothing, unless chaos has it so.
+    bench.delete(&url, &first[0], &mut NoChaos);
+    assert_eq!(bench.sqs.messages(&url).count(), 1);
+    bench.delete(&url, &first[0], &mut Script { older: true, ..Script::default() });
+    assert_eq!(bench.sqs.messages(&url).count(), 0);
+}
+
+#[test]
+fn a_deleted_message_of_a_standard_queue_may_come_again() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    bench.send(&url, "a");
+    let messages = bench.receive(&url, &mut NoChaos);
+    bench.delete(&url, &messages[0], &mut NoChaos);
+    assert!(bench.receive(&url, &mut NoChaos).is_empty());
+    let mut chaos = Script { again: Some(0), ..Script::default() };
+    let again = bench.receive(&url, &mut chaos);
+    assert_eq!(bodies(&again), ["a"]);
+    assert_eq!(again[0]["MessageId"], messages[0]["MessageId"]);
+    bench.delete(&url, &again[0], &mut NoChaos);
+    assert_eq!(bench.sqs.messages(&url).count(), 0);
+}
+
+#[test]
+fn nothing_of_a_fifo_queue_comes_again() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q.fifo", fifo());
+    bench.put(&url, "g", "a");
+    let mut chaos = Script { again: Some(0), ..Script::default() };
+    let messages = bench.receive(&url, &mut chaos);
+    assert!(bench.receive(&url, &mut chaos).is_empty());
+    bench.delete(&url, &messages[0], &mut chaos);
+    assert!(bench.receive(&url, &mut chaos).is_empty());
+}
+
+// ---- What is not modelled, and what is billed --------------------------------------------------
+
+#[test]
+fn what_is_not_modelled_is_refused_by_name() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    for (operation, body) in [
+        ("PurgeQueue", json!({"QueueUrl": url})),
+        ("ReceiveMessage", json!({"QueueUrl": url, "ReceiveRequestAttemptId": "x"})),
+        (
+            "SendMessage",
+            json!({"QueueUrl": url, "MessageBody": "x", "MessageSystemAttributes": {
+            "AWSTraceHeader": {"DataType": "String", "StringValue": "x"}}}),
+        ),
+    ] {
+        let refused = bench.sqs.call(operation, &body, bench.now_ms, &mut NoChaos).unwrap_err();
+        assert_eq!(refused.code, "UnsupportedOperation", "{refused:?}");
+        assert!(refused.message.starts_with("the model of SQS has no "), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_request_is_billed_for_each_64_kibibytes() {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings::default());
+    bench.send(&url, &"x".repeat(65_536));
+    bench.send(&url, &"x".repeat(65_537));
+    let entries = ["a", "b"].map(|id| json!({"Id": id, "MessageBody": "x".repeat(65_536)}));
+    bench.call("SendMessageBatch", &json!({"QueueUrl": url, "Entries": entries}));
+    assert_eq!(bench.receive(&url, &mut NoChaos).len(), 4);
+    assert!(bench.receive(&url, &mut NoChaos).is_empty());
+    let billed = |operation: &str, requests: u64| (operation.to_owned(), requests);
+    let expected = [
+        // 256 KiB and a byte; then nothing, which is a request all the same.
+        billed("ReceiveMessage", 5 + 1),
+        billed("SendMessage", 1 + 2),
+        billed("SendMessageBatch", 2),
+    ];
+    assert_eq!(*bench.sqs.requests(), BTreeMap::from(expected));
+    bench.sqs.reset_requests();
+    assert!(bench.sqs.requests().is_empty());
+}
+
+#[test]
+fn old_names_of_refusals_are_those_that_the_sdk_knows() {
+    assert_eq!(query_code("QueueDoesNotExist"), "AWS.SimpleQueueService.NonExistentQueue");
+    assert_eq!(query_code("BatchRequestTooLong"), "AWS.SimpleQueueService.BatchRequestTooLong");
+    assert_eq!(query_code("ReceiptHandleIsInvalid"), "ReceiptHandleIsInvalid");
+}
+
+// ---- Whatever chaos decides --------------------------------------------------------------------
+
+/// A step of a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Send { group: u8, id: u8 },
+    Receive { most: u8, seconds: u8 },
+    Delete { which: usize },
+    Hide { which: usize, seconds: u8 },
+    Wait { seconds: u8 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3_u8, 0..20_u8).prop_map(|(group, id)| Step::Send { group, id }),
+        4 => (1..=10_u8, 0..30_u8).prop_map(|(most, seconds)| Step::Receive { most, seconds }),
+        3 => any::<usize>().prop_map(|which| Step::Delete { which }),
+        1 => (any::<usize>(), 0..30_u8).prop_map(|(which, seconds)| Step::Hide { which, seconds }),
+        2 => (1..20_u8).prop_map(|seconds| Step::Wait { seconds }),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// Dice from a list, over and over.
+#[derive(Debug)]
+struct Dice {
+    throws: Vec<usize>,
+    next: usize,
+}
+
+impl Dice {
+    fn below(&mut self, number: usize) -> usize {
+        self.next += 1;
+        self.throws.get(self.next % self.throws.len()).map_or(0, |throw| throw % number)
+    }
+}
+
+impl Chaos for Dice {
+    fn returned(&mut self, available: usize) -> usize {
+        self.below(available + 1)
+    }
+
+    fn next(&mut self, candidates: usize) -> usize {
+        self.below(candidates)
+    }
+
+    fn again(&mut self, candidates: usize) -> Option<usize> {
+        (self.below(3) == 0).then(|| self.below(candidates))
+    }
+
+    fn older_receipt_counts(&mut self) -> bool {
+        self.below(2) == 0
+    }
+}
+
+fn dice() -> impl Strategy<Value = Dice> {
+    prop::collection::vec(any::<usize>(), 1..50).prop_map(|throws| Dice { throws, next: 0 })
+}
+
+/// What a receive gave, as far as these tests look.
+struct Seen {
+    message: Value,
+    group: String,
+    number: String,
+}
+
+/// Runs a history on a FIFO queue and looks at each step.
+fn run_fifo(steps: &[Step], chaos: &mut Dice) {
+    let mut bench = Bench::new();
+    let url = bench.queue("q.fifo", QueueSettings { retention_s: 1_209_600, ..fifo() });
+    let mut seen: Vec<Seen> = Vec::new();
+    let mut deleted: BTreeSet<String> = BTreeSet::new();
+    let mut stored: BTreeMap<String, String> = BTreeMap::new();
+    for step in steps {
+        match step {
+            Step::Send { group, id } => {
+                let sent = bench.put(&url, &group.to_string(), &id.to_string());
+                let number = sent["SequenceNumber"].as_str().unwrap();
+                stored.entry(number.to_owned()).or_insert_with(|| group.to_string());
+            }
+            Step::Receive { most, seconds } => {
+                let now_ms = bench.now_ms;
+                bench.sqs.is_receivable(&url, now_ms);
+                let in_flight: BTreeSet<String> = bench
+                    .sqs
+                    .messages(&url)
+                    .filter(|message| message.in_flight)
+                    .filter_map(|message| message.group.clone())
+                    .collect();
+                let asked = json!({"QueueUrl": url, "MaxNumberOfMessages": most,
+                    "VisibilityTimeout": seconds, "MessageSystemAttributeNames": ["All"]});
+                let answer = bench.call_with("ReceiveMessage", &asked, chaos);
+                let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+                let mut firsts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for message in messages {
+                    let attribute =
+                        |name: &str| message["Attributes"][name].as_str().unwrap().to_owned();
+                    let (group, number) =
+                        (attribute("MessageGroupId"), attribute("SequenceNumber"));
+                    assert!(!deleted.contains(&number), "{number} was deleted");
+                    assert!(!in_flight.contains(&group), "{group} has one in flight");
+                    firsts.entry(group.clone()).or_default().push(number.clone());
+                    seen.push(Seen { message, group, number });
+                }
+                // The first of the group that are still there, in order and without a gap.
+                for (group, numbers) in firsts {
+                    let there = stored
+                        .iter()
+                        .filter(|(number, of)| **of == group && !deleted.contains(*number));
+                    let there: Vec<&String> = there.map(|(number, _)| number).collect();
+                    assert!(there.into_iter().zip(&numbers).all(|(one, other)| one == other));
+                }
+            }
+            Step::Delete { which } if !seen.is_empty() => {
+                let Seen { message, number, .. } = &seen[which % seen.len()];
+                let asked = json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]});
+                let answer = bench.sqs.call("DeleteMessage", &asked, bench.now_ms, chaos);
+                if answer.is_ok() {
+                    deleted.insert(number.clone());
+                }
+            }
+            Step::Hide { which, seconds } if !seen.is_empty() => {
+                let Seen { message, group, .. } = &seen[which % seen.len()];
+                let asked = json!({"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"],
+                                   "VisibilityTimeout": seconds});
+                let answer = bench.sqs.call("ChangeMessageVisibility", &asked, bench.now_ms, chaos);
+                assert!(answer.is_ok() || !group.is_empty());
+            }
+            Step::Wait { seconds } => bench.now_ms += i64::from(*seconds) * 1000,
+            Step::Delete { .. } | Step::Hide { .. } => {}
+        }
+        // What was stored and not deleted is there: nothing is lost, nothing is made up.
+        let there = bench.sqs.messages(&url).filter_map(|message| message.sequence_number.clone());
+        let expected = stored.keys().filter(|number| !deleted.contains(*number)).cloned();
+        assert!(there.eq(expected));
+    }
+    // On a calm day everything that is left comes, each group in order.
+    bench.now_ms += DAY_MS;
+    let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (number, group) in stored.iter().filter(|(number, _)| !deleted.contains(*number)) {
+        left.entry(group.clone()).or_default().push(number.clone());
+    }
+    let mut came: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    loop {
+        let asked = json!({"QueueUrl": url, "MessageSystemAttributeNames": ["All"]});
+        let answer = bench.call("ReceiveMessage", &asked);
+        let Some(message) = answer["Messages"].get(0) else { break };
+        let attribute = |name: &str| message["Attributes"][name].as_str().unwrap().to_owned();
+        came.entry(attribute("MessageGroupId")).or_default().push(attribute("SequenceNumber"));
+        bench.delete(&url, message, &mut NoChaos);
+    }
+    assert_eq!(came, left);
+}
+
+/// Runs a history on a standard queue, and then until nothing is left.
+fn run_standard(steps: &[Step], chaos: &mut Dice) {
+    let mut bench = Bench::new();
+    let url = bench.queue("q", QueueSettings { retention_s: 1_209_600, ..Default::default() });
+    let mut receipts: Vec<Value> = Vec::new();
+    let mut sent: BTreeSet<String> = BTreeSet::new();
+    let mut received: BTreeSet<String> = BTreeSet::new();
+    for step in steps {
+        match step {
+            Step::Send { group, id } => {
+                let asked = json!({"QueueUrl": url, "MessageBody": "x", "DelaySeconds": id,
+                                   "MessageGroupId": group.to_string()});
+                let answer = bench.call("SendMessage", &asked);
+                sent.insert(answer["MessageId"].as_str().unwrap().to_owned());
+            }
+            Step::Receive { most, seconds } => {
+                let asked = json!({"QueueUrl": url, "MaxNumberOfMessages": most,
+                                   "VisibilityTimeout": seconds});
+                let answer = bench.call_with("ReceiveMessage", &asked, chaos);
+                let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
+                assert!(messages.len() <= usize::from(*most));
+                let ids = messages.iter().map(|message| message["MessageId"].as_str().unwrap());
+                let distinct: BTreeSet<&str> = ids.collect();
+                assert_eq!(distinct.len(), messages.len(), "one message twice in an answer");
+                received.extend(distinct.into_iter().map(str::to_owned));
+                receipts.extend(messages);
+            }
+            Step::Delete { which } if !receipts.is_empty() => {
+                bench.delete(&url, &receipts[which % receipts.len()], chaos);
+            }
+            Step::Hide { which, seconds } if !receipts.is_empty() => {
+                let receipt = &receipts[which % receipts.len()]["ReceiptHandle"];
+                let asked = json!({"QueueUrl": url, "ReceiptHandle": receipt,
+                                   "VisibilityTimeout": seconds});
+                let now_ms = bench.now_ms;
+                if let Err(refusal) =
+                    bench.sqs.call("ChangeMessageVisibility", &asked, now_ms, chaos)
+                {
+                    assert_eq!(refusal.code, "InvalidParameterValue");
+                }
+            }
+            Step::Wait { seconds } => bench.now_ms += i64::from(*seconds) * 1000,
+            Step::Delete { .. } | Step::Hide { .. } => {}
+        }
+        let counts = ["", "NotVisible", "Delayed"].map(|end| {
+            let name = format!("ApproximateNumberOfMessages{end}");
+            let asked = json!({"QueueUrl": url, "AttributeNames": [name]});
+            let answer = bench.call("GetQueueAttributes", &asked);
+            answer["Attributes"][&name].as_str().unwrap().parse::<usize>().unwrap()
+        });
+        assert_eq!(counts.iter().sum::<usize>(), bench.sqs.messages(&url).count());
+    }
+    // On a calm day everything that is left comes, and then the queue is empty.
+    bench.now_ms += DAY_MS;
+    loop {
+        let messages = bench.receive(&url, &mut NoChaos);
+        if messages.is_empty() {
+            break;
+        }
+        for message in messages {
+            received.insert(message["MessageId"].as_str().unwrap().to_owned());
+            bench.delete(&url, &message, &mut NoChaos);
+        }
+    }
+    assert_eq!(received, sent);
+    assert_eq!(bench.sqs.messages(&url).count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn a_fifo_queue_keeps_order_and_excludes_whatever_happens(steps in steps(), mut chaos in dice()) {
+        run_fifo(&steps, &mut chaos);
+    }
+
+    #[test]
+    fn a_standard_queue_delivers_everything_at_least_once(steps in steps(), mut chaos in dice()) {
+        run_standard(&steps, &mut chaos);
+    }
+}

@@ -1,0 +1,256 @@
+//! What is deployed, read from the templates: functions, queues, routes and their settings.
+
+#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+
+use std::collections::BTreeMap;
+
+use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use serde_json::{Map, Value};
+
+/// The table's name in a simulation.
+pub const TABLE: &str = "Table";
+/// The bucket's name in a simulation.
+pub const BUCKET: &str = "bucket";
+/// Where providers and callers reach the hub.
+pub const HUB: &str = "https://hub.test";
+
+/// What is deployed.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// By the name of the binary.
+    pub functions: BTreeMap<String, Function>,
+    /// By logical name.
+    pub queues: BTreeMap<String, Queue>,
+}
+
+/// A function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The name of its binary.
+    pub name: String,
+    /// Its environment, with the names of this simulation.
+    pub environment: BTreeMap<String, String>,
+    /// Its timeout in seconds.
+    pub timeout_s: u64,
+    /// The queue it reads, by logical name, and how many records at once.
+    pub reads: Option<(String, u64)>,
+    /// Its routes: method and path.
+    pub routes: Vec<(String, String)>,
+}
+
+/// A queue.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Its URL.
+    pub url: String,
+    /// Its dead-letter queue's URL, unless it has none.
+    pub dead_letters: Option<String>,
+    /// Whether its groups have an order.
+    pub fifo: bool,
+    /// How long a received record is hidden, in seconds.
+    pub visibility_s: i64,
+    /// After how many receives a record is dead.
+    pub max_receives: u64,
+}
+
+impl Deployment {
+    /// Reads the repository's templates, which this crate was built beside.
+    ///
+    /// # Errors
+    /// What in them is not understood: then the simulation would not be of what is deployed.
+    pub fn read() -> Result<Self, String> {
+        let template = json(include_str!("../../../template.yaml"))?;
+        let queue = json(include_str!("../../../infra/queue.yaml"))?;
+        let scope = &queue["Resources"]["Queue"]["Properties"]["DeduplicationScope"];
+        if !scope.to_string().contains("messageGroup") {
+            return Err("the simulation knows FIFO queues that de-duplicate in a group".to_owned());
+        }
+        let resources = template["Resources"].as_object().ok_or("the template has no resources")?;
+        let mut queues = BTreeMap::new();
+        for (name, resource) in resources {
+            let parameters = &resource["Properties"]["Parameters"];
+            let number = |key: &str| {
+                let value = parameters[key].as_str().and_then(|text| text.parse::<u64>().ok());
+                value.ok_or_else(|| format!("{name}: {key} is not a number"))
+            };
+            let kind = resource["Type"].as_str().unwrap_or_default();
+            if resource["Properties"]["TemplateURL"] == "infra/queue.yaml" {
+                let fifo = parameters["Fifo"] == "true";
+                let url = |suffix: &str| {
+                    let end = if fifo { ".fifo" } else { "" };
+                    format!(
+                        "https://sqs.eu-central-1.amazonaws.com/000000000000/{name}{suffix}{end}"
+                    )
+                };
+                let queue = Queue {
+                    url: url(""),
+                    dead_letters: Some(url("-dead")),
+                    fifo,
+                    visibility_s: i64::try_from(number("VisibilityTimeout")?).unwrap_or(i64::MAX),
+                    max_receives: number("MaxReceiveCount")?,
+                };
+                queues.insert(name.clone(), queue);
+            } else if kind == "AWS::SQS::Queue" {
+                let url = format!("https://sqs.eu-central-1.amazonaws.com/000000000000/{name}");
+                let queue = Queue {
+                    url,
+                    dead_letters: None,
+                    fifo: false,
+                    visibility_s: 30,
+                    max_receives: u64::MAX,
+                };
+                queues.insert(name.clone(), queue);
+            }
+        }
+        let mut functions = BTreeMap::new();
+        for (logical, resource) in resources {
+            if resource["Type"] != "AWS::Serverless::Function" {
+                continue;
+            }
+            let function = function(logical, &resource["Properties"], &queues)?;
+            functions.insert(function.name.clone(), function);
+        }
+        Ok(Self { functions, queues })
+    }
+
+    /// The function that serves a route, and what the path's `{names}` stand for.
+    #[must_use]
+    pub fn route(&self, method: &str, path: &str) -> Option<(&Function, Vec<(String, String)>)> {
+        self.functions.values().find_map(|function| {
+            let fits = |(own, pattern): &(String, String)| {
+                (own == method).then(|| parameters(pattern, path)).flatten()
+            };
+            function.routes.iter().find_map(fits).map(|parameters| (function, parameters))
+        })
+    }
+}
+
+/// What the names of `pattern` stand for in `path`, if it fits.
+fn parameters(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let mut given = path.split('/');
+    for wanted in pattern.split('/') {
+        let given = given.next()?;
+        match wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            Some(name) => found.push((name.to_owned(), given.to_owned())),
+            None if wanted == given => {}
+            None => return None,
+        }
+    }
+    given.next().is_none().then_some(found)
+}
+
+fn function(
+    logical: &str,
+    properties: &Value,
+    queues: &BTreeMap<String, Queue>,
+) -> Result<Function, String> {
+    let full = properties["FunctionName"]["!Sub"].as_str().unwrap_or_default();
+    let name = full.strip_prefix("${AWS::StackName}-");
+    let name = name.ok_or_else(|| format!("{logical}: its name does not begin as the stack's"))?;
+    let mut environment = BTreeMap::new();
+    let variables = properties["Environment"]["Variables"].as_object();
+    for (variable, value) in variables.into_iter().flatten() {
+        let value = resolve(value, queues);
+        let value = value.ok_or_else(|| format!("{logical}: {variable} is not understood"))?;
+        environment.insert(variable.clone(), value);
+    }
+    let mut reads = None;
+    let mut routes = Vec::new();
+    for event in properties["Events"].as_object().into_iter().flat_map(Map::values) {
+        let details = &event["Properties"];
+        let text = |name: &str| details[name].as_str().unwrap_or_default().to_owned();
+        match event["Type"].as_str().unwrap_or_default() {
+            "SQS" => {
+                let queue = details["Queue"]["!GetAtt"].as_str().unwrap_or_default();
+                let queue = queue.split('.').next().unwrap_or_default().to_owned();
+                reads = Some((queue, details["BatchSize"].as_u64().unwrap_or(10)));
+            }
+            "HttpApi" => routes.push((text("Method"), text("Path"))),
+            _ => {}
+        }
+    }
+    let timeout_s = properties["Timeout"].as_u64();
+    let timeout_s = timeout_s.ok_or_else(|| format!("{logical} has no timeout"))?;
+    Ok(Function { name: name.to_owned(), environment, timeout_s, reads, routes })
+}
+
+/// The value of a variable, with the names of this simulation.
+fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
+    if let Some(text) = value.as_str() {
+        return Some(text.to_owned());
+    }
+    if let Some(text) = value["!Sub"].as_str() {
+        return Some(text.replace("${AWS::StackName}", "simulation"));
+    }
+    if let Some(name) = value["!Ref"].as_str() {
+        return match name {
+            "Table" => Some(TABLE.to_owned()),
+            "Bucket" => Some(BUCKET.to_owned()),
+            "PublicBaseUrl" => Some(HUB.to_owned()),
+            name => Some(queues.get(name).map_or_else(|| name.to_owned(), |q| q.url.clone())),
+        };
+    }
+    if let Some((name, what)) = value["!GetAtt"].as_str().and_then(|text| text.split_once('.')) {
+        let Some(queue) = queues.get(name) else {
+            // No queue: nothing of it is used here but its name.
+            return Some(format!("{name}.{what}"));
+        };
+        return match what {
+            "Outputs.Url" => Some(queue.url.clone()),
+            "Outputs.DeadLettersUrl" => queue.dead_letters.clone(),
+            _ => None,
+        };
+    }
+    // A condition: what it is without the production's.
+    value["!If"].as_array().map(|_| String::new())
+}
+
+/// A template as JSON; `!Ref X` is `{"!Ref": "X"}`.
+fn json(text: &str) -> Result<Value, String> {
+    let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
+    node(documents.first().ok_or("the template is empty")?)
+}
+
+fn node(yaml: &Yaml<'_>) -> Result<Value, String> {
+    Ok(match yaml {
+        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
+        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
+        Yaml::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
+        Yaml::Value(Scalar::Boolean(flag)) => (*flag).into(),
+        Yaml::Value(Scalar::Null) => Value::Null,
+        Yaml::Sequence(items) => items.iter().map(node).collect::<Result<_, _>>()?,
+        Yaml::Mapping(fields) => {
+            let fields = fields.iter().map(|(name, value)| {
+                Ok((node(name)?.as_str().unwrap_or_default().to_owned(), node(value)?))
+            });
+            fields.collect::<Result<Map<_, _>, String>>()?.into()
+        }
+        Yaml::Tagged(tag, inner) => {
+            Map::from_iter([(format!("!{}", tag.suffix), node(inner)?)]).into()
+        }
+        other => {
+            return Err(format!("the template has something that is not understood: {other:?}"));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_understood() {
+        let deployment = Deployment::read().unwrap();
+        let inbound = &deployment.functions["consumer-inbound"];
+        assert_eq!(inbound.reads, Some(("InboundQueue".to_owned(), 10)));
+        assert!(inbound.environment["QUEUE_URL"].ends_with("/InboundQueue.fifo"));
+        assert!(inbound.environment["DEAD_LETTER_QUEUE_URL"].ends_with("/InboundQueue-dead.fifo"));
+        assert_eq!(deployment.queues["OutboundWhatsappQueue"].max_receives, 1000);
+        let (function, parameters) =
+            deployment.route("POST", "/webhooks/telegram/secret-of-it").unwrap();
+        assert_eq!(function.name, "webhook-telegram");
+        assert_eq!(parameters, [("secret".to_owned(), "secret-of-it".to_owned())]);
+        assert!(deployment.route("POST", "/nowhere").is_none());
+    }
+}

@@ -1,0 +1,160 @@
+//! The functions, made from the parts that are deployed.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use aws_lambda_events::sqs::SqsEvent;
+use bytes::Bytes;
+use domain::Provider;
+use domain::ports::{Clock, Dice, Publisher};
+use domain::webhook::WebhookProvider;
+use http::Response;
+use lambda_http::Body;
+use runtime::api::Resource;
+use runtime::batch::Worker;
+use runtime::webhook::OwnEdge;
+use runtime::{Consumer, Environment, Kit};
+use serde_json::Value;
+
+use crate::chance::Sequence;
+use crate::net::Net;
+use crate::time::VirtualClock;
+
+/// A kit of the simulation's.
+pub(crate) type OwnKit = Kit<Net, VirtualClock, Sequence>;
+
+/// What an invocation gives.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// To API Gateway.
+    Http(Response<Bytes>),
+    /// To the queue service or the scheduler.
+    Json(Value),
+}
+
+/// What an invocation gives, later.
+pub(crate) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
+
+/// A function in its sandbox.
+pub(crate) trait Instance: Send + Sync {
+    /// Works one event, as Lambda hands it over.
+    fn invoke(&self, event: Value) -> Outcome<'_>;
+}
+
+/// Makes the function `name` from `kit`.
+///
+/// # Errors
+/// What the environment lacks, or that there is no such function.
+pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
+    let provider = |prefix: &str| -> Option<Provider> {
+        let name = name.strip_prefix(prefix)?;
+        Provider::ALL.into_iter().find(|provider| provider.as_str() == name)
+    };
+    if let Some(provider) = provider("webhook-") {
+        let edge = made(runtime::webhook::edge(kit))?;
+        let provider = providers::webhook(provider);
+        return Ok(Box::new(Edge { edge, provider }));
+    }
+    if let Some(provider) = provider("sender-") {
+        let consumer = runtime::sender::consumer(kit, providers::sender(provider));
+        return Ok(Box::new(made(consumer)?));
+    }
+    let base_url = match &kit.environment {
+        Environment::Given(variables) => variables.get("PUBLIC_BASE_URL").cloned(),
+        Environment::Process => None,
+    };
+    Ok(match name {
+        "consumer-inbound" => Box::new(made(runtime::inbound::consumer(kit))?),
+        "consumer-receipts" => Box::new(made(runtime::receipts::consumer(kit))?),
+        "consumer-automation" => Box::new(made(runtime::automation::consumer(kit))?),
+        "consumer-media" => Box::new(made(runtime::media::consumer(kit))?),
+        "schedule-deliveries" => Box::new(Schedule(made(runtime::schedule::parts(kit))?)),
+        "api-messages" => {
+            Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
+        }
+        "api-conversations" => {
+            Box::new(Api { resource: made(runtime::api::conversations::resource(kit))?, base_url })
+        }
+        "api-tenants" => {
+            Box::new(Api { resource: made(runtime::api::tenants::resource(kit))?, base_url })
+        }
+        "api-integrations" => {
+            Box::new(Api { resource: made(runtime::api::integrations::resource(kit))?, base_url })
+        }
+        other => return Err(format!("{other} is not part of the simulation")),
+    })
+}
+
+fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
+    part.map_err(|error| error.to_string())
+}
+
+struct Edge {
+    edge: OwnEdge<VirtualClock>,
+    provider: &'static dyn WebhookProvider,
+}
+
+impl Instance for Edge {
+    fn invoke(&self, event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let request = request(&event)?;
+            let answer =
+                runtime::webhook::answer(&self.edge, self.provider, &VirtualClock, request);
+            Ok(Output::Http(response(answer.await)))
+        })
+    }
+}
+
+struct Api<R> {
+    resource: R,
+    base_url: Option<String>,
+}
+
+impl<R: Resource> Instance for Api<R> {
+    fn invoke(&self, event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let base_url = self.base_url.as_deref().filter(|url| !url.is_empty());
+            let answer = runtime::api::answer(&self.resource, base_url, request(&event)?);
+            Ok(Output::Http(response(answer.await)))
+        })
+    }
+}
+
+impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
+    fn invoke(&self, event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let event: SqsEvent =
+                serde_json::from_value(event).map_err(|error| error.to_string())?;
+            let answer = self.handle(event).await.map_err(|error| error.to_string())?;
+            serde_json::to_value(answer).map(Output::Json).map_err(|error| error.to_string())
+        })
+    }
+}
+
+struct Schedule<S, P>((S, P));
+
+impl<S, P> Instance for Schedule<S, P>
+where
+    S: domain::ports::Schedule + Send + Sync,
+    P: Publisher,
+{
+    fn invoke(&self, _event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let (store, queue) = &self.0;
+            let taken = runtime::schedule::handle(store, queue, &VirtualClock).await;
+            taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
+        })
+    }
+}
+
+fn request(event: &Value) -> Result<lambda_http::Request, String> {
+    lambda_http::request::from_str(&event.to_string()).map_err(|error| error.to_string())
+}
+
+fn response(response: Response<Body>) -> Response<Bytes> {
+    response.map(|body| match body {
+        Body::Text(text) => Bytes::from(text),
+        Body::Binary(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    })
+}

@@ -1,0 +1,47 @@
+//! What happened in a run, in order.
+
+use std::fmt::Write as _;
+
+use crate::time;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When, in microseconds since the beginning of time.
+    pub at_us: u64,
+    /// Who did it, or to whom it happened.
+    pub who: String,
+    /// What.
+    pub what: String,
+}
+
+/// A run's history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// What happened, oldest first.
+    pub lines: Vec<Line>,
+}
+
+impl History {
+    /// Writes down what happens now.
+    pub fn push(&mut self, who: impl Into<String>, what: impl Into<String>) {
+        let at_us = u64::try_from(time::elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.lines.push(Line { at_us, who: who.into(), what: what.into() });
+    }
+
+    /// As text for people, one line a thing.
+    #[must_use]
+    pub fn story(&self) -> String {
+        let mut story = String::new();
+        let first = self.lines.first().map_or(0, |line| line.at_us);
+        let width = self.lines.iter().map(|line| line.who.chars().count()).max().unwrap_or(0);
+        for line in &self.lines {
+            let at = std::time::Duration::from_micros(line.at_us.saturating_sub(first));
+            let (seconds, millis) = (at.as_secs(), at.subsec_millis());
+            // Writing to a string cannot fail.
+            let _written =
+                writeln!(story, "{seconds:>7}.{millis:03}  {:width$}  {}", line.who, line.what);
+        }
+        story
+    }
+}

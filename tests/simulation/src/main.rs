@@ -1,0 +1,336 @@
+//! Plays runs of the simulated hub, and says what did not hold.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to whoever started it"
+)]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use serde_json::json;
+use simulation::check::INVARIANTS;
+use simulation::run::{Ending, play};
+use simulation::scenario::{Scenario, lives};
+use simulation::shrink::shrink;
+use simulation::stage::Stage;
+use simulation::trouble::{Place, Source, Trouble};
+
+/// Plays runs of the hub on a simulated cloud, and says what did not hold.
+///
+/// First the life of one message with trouble at every place it comes through, then runs drawn
+/// from seeds. A run that fails is made small and told as a story.
+#[derive(Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+#[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
+struct Options {
+    /// How many drawn runs.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Only this seed's run.
+    #[arg(long, conflicts_with_all = ["life", "from", "seeds"])]
+    seed: Option<u64>,
+    /// Only this life, or a list of their names if there is none of that name.
+    #[arg(long)]
+    life: Option<String>,
+    /// In that life, only this trouble: sender-whatsapp#1.3=dies-after. May be given again.
+    #[arg(long, requires = "life", value_name = "PLACE=TROUBLE")]
+    trouble: Vec<String>,
+    /// Leave out the lives.
+    #[arg(long)]
+    no_lives: bool,
+    /// Tell the story of the run, or of the last one, even if all is well.
+    #[arg(long)]
+    story: bool,
+    /// Stop at the first failure without making it small: for those who only want to know.
+    #[arg(long)]
+    quick: bool,
+    /// Runs side by side. As many as the machine has cores, if not given.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Play each run twice, and compare the histories.
+    #[arg(long)]
+    twice: bool,
+    /// Write the result as JSON to this file.
+    #[arg(long)]
+    json: Option<std::path::PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was found by all threads.
+#[derive(Default)]
+struct Findings {
+    looks: Mutex<BTreeMap<&'static str, u64>>,
+    troubles: Mutex<BTreeMap<Trouble, u64>>,
+    failed: Mutex<Option<(u64, Scenario, Ending)>>,
+    last: Mutex<Option<Ending>>,
+    played: AtomicU64,
+    stopped: AtomicBool,
+}
+
+fn run(options: &Options) -> Result<bool, String> {
+    let began = Instant::now();
+    let stage = Stage::set()?;
+    let findings = Findings::default();
+    let work = work(options, &stage)?;
+    let total = work.len();
+    let threads =
+        options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into));
+    let threads = threads.unwrap_or(1).clamp(1, total.max(1));
+    println!("{total} runs, {threads} side by side.");
+    let next = AtomicU64::new(0);
+    let outcome = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| play_all(options, &stage, &work, &next, &findings)))
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            std::thread::sleep(Duration::from_millis(100));
+            report_progress(&findings, total, began);
+        }
+        let results = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|_| Err("a run panicked".to_owned())));
+        results.collect::<Result<Vec<()>, String>>()
+    });
+    outcome?;
+    let took = began.elapsed();
+    let played = findings.played.load(Ordering::Relaxed);
+    let failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    report(&findings, played, took);
+    if let Some(path) = &options.json {
+        let text = as_json(&findings, failed.as_ref(), played, took).to_string();
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let Some((number, scenario, ending)) = failed else {
+        if options.story {
+            let last = findings.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+            println!("{}", last.map(|ending| ending.history.story()).unwrap_or_default());
+        }
+        println!("All held.");
+        return Ok(true);
+    };
+    println!();
+    println!("Run {number} failed: {}, seed {}.", scenario.name, scenario.seed.0);
+    if options.quick {
+        tell_violations(&ending);
+        return Ok(false);
+    }
+    println!("Making it small ...");
+    let (scenario, ending) = shrink(&stage, &scenario, &ending)?;
+    tell(&scenario, &ending);
+    Ok(false)
+}
+
+/// Everything there is to play.
+fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
+    if let Some(seed) = options.seed {
+        return Ok(vec![Scenario::drawn(seed)]);
+    }
+    let mut work = Vec::new();
+    if let Some(name) = &options.life {
+        let all = lives();
+        let Some((name, steps)) = all.iter().find(|(own, _)| own == name) else {
+            let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+            return Err(format!("there is no life {name}; there are {}", names.join(", ")));
+        };
+        if options.trouble.is_empty() {
+            work.extend(life(stage, name, steps)?);
+        } else {
+            let troubles = options.trouble.iter().map(|text| {
+                let (place, trouble) = text.split_once('=').ok_or("a trouble is PLACE=TROUBLE")?;
+                Ok::<_, String>((place.parse()?, trouble.parse()?))
+            });
+            let troubles = troubles.collect::<Result<BTreeMap<Place, Trouble>, String>>()?;
+            work.push(Scenario::life(name, steps, troubles));
+        }
+        return Ok(work);
+    }
+    if !options.no_lives {
+        for (name, steps) in lives() {
+            work.extend(life(stage, name, &steps)?);
+        }
+    }
+    work.extend((options.from..options.from.saturating_add(options.seeds)).map(Scenario::drawn));
+    Ok(work)
+}
+
+/// A life without trouble, and with every trouble at every place it comes through.
+fn life(
+    stage: &Stage,
+    name: &str,
+    steps: &[simulation::scenario::Step],
+) -> Result<Vec<Scenario>, String> {
+    let calm = Scenario::life(name, steps, BTreeMap::new());
+    let places = play(stage, &calm)?.places;
+    let mut work = vec![calm];
+    for (place, possible) in places {
+        for trouble in possible {
+            let troubles = BTreeMap::from([(place.clone(), trouble)]);
+            work.push(Scenario::life(name, steps, troubles));
+        }
+    }
+    Ok(work)
+}
+
+fn play_all(
+    options: &Options,
+    stage: &Stage,
+    work: &[Scenario],
+    next: &AtomicU64,
+    findings: &Findings,
+) -> Result<(), String> {
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let place = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(scenario) = work.get(place).filter(|_| !findings.stopped.load(Ordering::Relaxed))
+        else {
+            return Ok(());
+        };
+        let ending = play(stage, scenario)?;
+        if options.twice && play(stage, scenario)?.history != ending.history {
+            return Err(format!(
+                "{}, seed {}: the same seed gave another history",
+                scenario.name, scenario.seed.0
+            ));
+        }
+        findings.played.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            for (invariant, count) in &ending.looks {
+                *looks.entry(invariant).or_default() += count;
+            }
+            let mut troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+            for trouble in ending.troubles.values() {
+                *troubles.entry(*trouble).or_default() += 1;
+            }
+        }
+        if !ending.violations.is_empty() {
+            findings.stopped.store(true, Ordering::Relaxed);
+            let mut failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            // The first of those that failed at once.
+            if failed.as_ref().is_none_or(|(other, _, _)| number < *other) {
+                *failed = Some((number, scenario.clone(), ending));
+            }
+        } else if place + 1 == work.len() {
+            *findings.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+        }
+    }
+}
+
+fn report_progress(findings: &Findings, total: usize, began: Instant) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let seconds = began.elapsed().as_secs();
+    if seconds < LAST.load(Ordering::Relaxed) + 5 {
+        return;
+    }
+    LAST.store(seconds, Ordering::Relaxed);
+    let played = findings.played.load(Ordering::Relaxed);
+    println!("{played} of {total} runs, {:.0} a second", rate(played, began.elapsed()));
+}
+
+fn rate(played: u64, took: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let played = played as f64;
+    played / took.as_secs_f64().max(0.001)
+}
+
+fn report(findings: &Findings, played: u64, took: Duration) {
+    println!();
+    println!("{played} runs in {:.1} s, {:.0} a second.", took.as_secs_f64(), rate(played, took));
+    let troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+    let met: Vec<_> =
+        troubles.iter().map(|(trouble, count)| format!("{count} {trouble}")).collect();
+    println!("Trouble met: {}.", if met.is_empty() { "none".to_owned() } else { met.join(", ") });
+    println!();
+    println!("{:<18} {:>12}  what holds", "invariant", "looked at");
+    let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, says) in INVARIANTS {
+        println!("{name:<18} {:>12}  {says}", looks.get(name).copied().unwrap_or(0));
+    }
+}
+
+fn as_json(
+    findings: &Findings,
+    failed: Option<&(u64, Scenario, Ending)>,
+    played: u64,
+    took: Duration,
+) -> serde_json::Value {
+    let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = failed.map(|(number, scenario, ending)| {
+        let violations: Vec<_> = ending
+            .violations
+            .iter()
+            .map(|violation| json!({ "invariant": violation.invariant, "what": violation.what }))
+            .collect();
+        json!({
+            "run": number, "name": scenario.name, "seed": scenario.seed.0,
+            "violations": violations,
+        })
+    });
+    json!({
+        "runs": played, "seconds": took.as_secs_f64(),
+        "looks": *looks, "failed": failed,
+    })
+}
+
+fn tell_violations(ending: &Ending) {
+    for violation in &ending.violations {
+        println!("  {}: {}", violation.invariant, violation.what);
+    }
+}
+
+fn tell(scenario: &Scenario, ending: &Ending) {
+    println!();
+    println!("What did not hold:");
+    tell_violations(ending);
+    println!();
+    println!("What was done:");
+    for step in &scenario.steps {
+        println!("  {step}");
+    }
+    for outage in &scenario.outages {
+        println!("  {outage}");
+    }
+    let troubles = match &scenario.source {
+        Source::Given(troubles) => troubles.clone(),
+        Source::Drawn { .. } => ending.troubles.clone(),
+    };
+    for (place, trouble) in &troubles {
+        println!("  at {place}: {trouble}");
+    }
+    println!(
+        "  queues {}, latencies {}",
+        if scenario.wild { "do all they may" } else { "are calm" },
+        if scenario.even { "are even" } else { "differ" }
+    );
+    println!();
+    println!("The story:");
+    println!("{}", ending.history.story());
+    if scenario.seed.0 == 1 && scenario.even {
+        let troubles: Vec<String> = troubles
+            .iter()
+            .map(|(place, trouble)| format!(" --trouble '{place}={trouble}'"))
+            .collect();
+        let troubles = troubles.concat();
+        println!("Again: cargo xtask simulate --life {}{troubles} --story", scenario.name);
+    } else {
+        println!("Again, in full: cargo xtask simulate --seed {} --story", scenario.seed.0);
+    }
+}

@@ -1,0 +1,412 @@
+//! The ways out of a sandbox: to AWS, to providers, to automations. Each call is a place where
+//! something may go wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use domain::sender::SendError;
+use http::{Request, Response};
+use runtime::Network;
+use runtime::sender::Caller;
+use runtime::transport::{Messenger, OutsideError, TIMEOUT};
+use simulator::answer::{Answer, Body};
+
+use crate::machine::{Machine, Sandbox};
+use crate::trouble::Trouble;
+
+/// How often the AWS SDK tries, in its standard mode.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
+const ATTEMPTS: u32 = 3;
+/// How long one of these attempts may take, as `runtime` sets it.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// And all of them.
+const OPERATION: Duration = Duration::from_secs(8);
+/// How long an automation may take to answer, as `runtime` sets it.
+const AUTOMATION: Duration = Duration::from_secs(15);
+/// How long a file may take.
+const FILE: Duration = Duration::from_secs(25);
+/// How long a process stands still: longer than every lease and every visibility timeout.
+const FROZEN: Duration = Duration::from_secs(400);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    /// Nothing left.
+    Unreachable,
+    /// What left may have arrived.
+    NoAnswer,
+}
+
+/// An AWS service's HTTP answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+/// The ways out of one sandbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Net {
+    machine: Arc<Machine>,
+    sandbox: Arc<Sandbox>,
+}
+
+impl Net {
+    pub(crate) fn new(machine: Arc<Machine>, sandbox: Arc<Sandbox>) -> Self {
+        Self { machine, sandbox }
+    }
+
+    /// One request over the wire: it may break on its way there, there, or on its way back.
+    /// `refused` is what the service says if it has trouble of its own; `act` is told whether to
+    /// take only the first half of a batch.
+    async fn cross<T: Send + 'static, F>(
+        &self,
+        what: &str,
+        possible: &[Trouble],
+        refused: impl FnOnce() -> T,
+        act: impl FnOnce(bool) -> F,
+    ) -> Result<T, Broken>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (machine, sandbox) = (&self.machine, &self.sandbox);
+        let place = sandbox.next_call();
+        let outage = machine.is_out(what);
+        let trouble = machine.plan.meet(&place, possible).filter(|_| !machine.is_calm());
+        if let Some(trouble) = trouble {
+            machine.tell(place.to_string(), format!("{what}: {trouble}"));
+        } else if outage {
+            machine.tell(place.to_string(), format!("{what}: the service is out"));
+        }
+        let (up, down) = machine.latency(&place);
+        match trouble {
+            None if outage => {
+                tokio::time::sleep(up + down).await;
+                return Ok(refused());
+            }
+            Some(Trouble::Refused) => {
+                tokio::time::sleep(up + down).await;
+                return Ok(refused());
+            }
+            Some(Trouble::Unreachable) => {
+                tokio::time::sleep(up).await;
+                return Err(Broken::Unreachable);
+            }
+            Some(Trouble::DiesBefore) => {
+                sandbox.die().await;
+            }
+            Some(Trouble::FrozenBefore) => {
+                sandbox.freeze(FROZEN);
+                // What is frozen does not go on after an await.
+                tokio::task::yield_now().await;
+            }
+            _ => {}
+        }
+        // What has left arrives, whatever becomes of who sent it.
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let guard = machine.busy();
+        let act = act(trouble == Some(Trouble::Half));
+        tokio::spawn(async move {
+            tokio::time::sleep(up).await;
+            let done = act.await;
+            // Nobody may be waiting any more.
+            drop(answer.send(done));
+            drop(guard);
+        });
+        if trouble == Some(Trouble::DiesUnderWay) {
+            sandbox.die().await;
+        }
+        let Ok(done) = answered.await else { return Err(Broken::NoAnswer) };
+        match trouble {
+            Some(Trouble::DiesAfter) => {
+                sandbox.die().await;
+            }
+            Some(Trouble::FrozenAfter) => {
+                sandbox.freeze(FROZEN);
+                tokio::task::yield_now().await;
+            }
+            Some(Trouble::AnswerLost) => {
+                tokio::time::sleep(down).await;
+                return Err(Broken::NoAnswer);
+            }
+            Some(Trouble::Silence) => std::future::pending().await,
+            _ => {}
+        }
+        tokio::time::sleep(down).await;
+        Ok(done)
+    }
+
+    /// One operation of an AWS service, tried as the SDK tries.
+    async fn operation(&self, request: &AwsRequest) -> Result<Wire, Broken> {
+        let mut last = Err(Broken::NoAnswer);
+        for attempt in 1..=ATTEMPTS {
+            let request = request.clone();
+            let what = request.to_string();
+            let (machine, origin) = (self.machine.clone(), self.sandbox.origin());
+            let possible = possible(&request);
+            let refused = request.refusal();
+            let act = |half| async move { machine.serve(&origin, &request, half) };
+            let crossed = self.cross(&what, possible, || refused, act);
+            last = tokio::time::timeout(ATTEMPT, crossed).await.unwrap_or(Err(Broken::NoAnswer));
+            let again = match &last {
+                Ok(wire) => wire.is_transient(),
+                Err(_) => true,
+            };
+            if !again || attempt == ATTEMPTS {
+                break;
+            }
+            let most = 1000_u64 << (attempt - 1);
+            let wait = self.machine.jitter(&self.sandbox, most);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        last
+    }
+}
+
+/// What may go wrong with a request to AWS.
+fn possible(request: &AwsRequest) -> &'static [Trouble] {
+    let (all, all_but_half) = (&Trouble::OF_CALLS, Trouble::OF_CALLS.split_last());
+    if request.is_batch() { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
+}
+
+/// What may go wrong with a request to a provider: what it refuses is its own affair.
+const OUTSIDE: [Trouble; 8] = [
+    Trouble::Unreachable,
+    Trouble::AnswerLost,
+    Trouble::Silence,
+    Trouble::DiesBefore,
+    Trouble::DiesUnderWay,
+    Trouble::DiesAfter,
+    Trouble::FrozenBefore,
+    Trouble::FrozenAfter,
+];
+
+/// A request to AWS, as its client wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct AwsRequest {
+    pub(crate) service: Service,
+    pub(crate) operation: String,
+    /// S3: bucket and key.
+    pub(crate) path: String,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+}
+
+/// A service of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// The table.
+    DynamoDb,
+    /// The queues.
+    Sqs,
+    /// The bucket.
+    S3,
+    /// The secrets.
+    SecretsManager,
+}
+
+impl Service {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "DynamoDB",
+            Self::Sqs => "SQS",
+            Self::S3 => "S3",
+            Self::SecretsManager => "SecretsManager",
+        }
+    }
+}
+
+impl std::fmt::Display for AwsRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.service.name(), self.operation)
+    }
+}
+
+impl AwsRequest {
+    fn read(request: &HttpRequest) -> Result<Self, String> {
+        let body = request.body().bytes().ok_or("a body that cannot be read twice")?;
+        let body = Bytes::copy_from_slice(body);
+        let uri: http::Uri = request.uri().parse().map_err(|_| "no address")?;
+        let host = uri.host().unwrap_or_default();
+        let content_type = request.headers().get("content-type").unwrap_or_default().to_owned();
+        if let Some(target) = request.headers().get("x-amz-target") {
+            let (_, operation) = target.rsplit_once('.').ok_or("no operation")?;
+            let service = match host.split('.').next().unwrap_or_default() {
+                "dynamodb" => Service::DynamoDb,
+                "sqs" => Service::Sqs,
+                "secretsmanager" => Service::SecretsManager,
+                other => return Err(format!("nobody serves {other}")),
+            };
+            let (operation, path) = (operation.to_owned(), String::new());
+            return Ok(Self { service, operation, path, content_type, body });
+        }
+        let bucket = host.strip_suffix(".s3.eu-central-1.amazonaws.com");
+        let bucket = bucket.ok_or_else(|| format!("nobody serves {host}"))?;
+        let operation = match request.method() {
+            "PUT" => "PutObject",
+            "GET" => "GetObject",
+            other => return Err(format!("S3 {other} is not simulated")),
+        };
+        let path = format!("{bucket}{}", uri.path());
+        let operation = operation.to_owned();
+        Ok(Self { service: Service::S3, operation, path, content_type, body })
+    }
+
+    fn is_batch(&self) -> bool {
+        matches!(self.operation.as_str(), "SendMessageBatch" | "BatchWriteItem")
+    }
+
+    /// What the service says when it has trouble of its own.
+    fn refusal(&self) -> Wire {
+        let (status, code) = match self.service {
+            Service::DynamoDb => (400, "ProvisionedThroughputExceededException"),
+            Service::Sqs => (403, "RequestThrottled"),
+            Service::SecretsManager => (500, "InternalServiceError"),
+            Service::S3 => {
+                let body = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
+                return Wire { status: 503, body: Bytes::from_static(body.as_bytes()) };
+            }
+        };
+        let body = serde_json::json!({ "__type": code, "message": "not now" });
+        Wire { status, body: Bytes::from(body.to_string()) }
+    }
+}
+
+impl Wire {
+    /// Whether the SDK tries again.
+    fn is_transient(&self) -> bool {
+        if matches!(self.status, 500 | 502 | 503 | 504) {
+            return true;
+        }
+        let throttles: [&[u8]; 2] = [b"ThroughputExceeded", b"RequestThrottled"];
+        self.status >= 400
+            && throttles.iter().any(|code| self.body.windows(code.len()).any(|part| part == *code))
+    }
+}
+
+impl HttpConnector for Net {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let net = self.clone();
+        HttpConnectorFuture::new(async move {
+            let request =
+                AwsRequest::read(&request).map_err(|error| ConnectorError::user(error.into()))?;
+            let wire = tokio::time::timeout(OPERATION, net.operation(&request)).await;
+            let wire = wire.map_err(|error| ConnectorError::timeout(error.into()))?;
+            let wire = wire.map_err(|_| ConnectorError::io("the connection broke".into()))?;
+            let response = Response::builder()
+                .status(wire.status)
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(SdkBody::from(wire.body));
+            let response = response.map_err(|e| ConnectorError::other(e.into(), None))?;
+            HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
+        })
+    }
+}
+
+impl HttpClient for Net {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// Calls whoever is outside, as `runtime`'s own client would.
+#[derive(Clone, Debug)]
+pub(crate) struct Outside {
+    net: Net,
+    patience: Duration,
+}
+
+impl Outside {
+    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        let what = format!("{} {}", request.method(), without_secrets(request.uri().path()));
+        let machine = self.net.machine.clone();
+        let origin = self.net.sandbox.origin();
+        let asked = what.clone();
+        let act = |_| async move { machine.outside(origin, &asked, request).await };
+        let crossed = self.net.cross(&what, &OUTSIDE, || None, act);
+        match tokio::time::timeout(self.patience, crossed).await {
+            Ok(Ok(Some(response))) => Ok(response),
+            Ok(Err(Broken::Unreachable)) => Err(SendError::Connect),
+            Ok(Ok(None) | Err(Broken::NoAnswer)) | Err(_) => Err(SendError::NoAnswer),
+        }
+    }
+}
+
+/// A path without what must not be written down, such as a bot's token.
+fn without_secrets(path: &str) -> String {
+    let hidden = |part: &str| match part.strip_prefix("bot").and_then(|rest| rest.split_once(':')) {
+        Some((id, _)) => format!("bot{id}"),
+        None => part.to_owned(),
+    };
+    path.split('/').map(hidden).collect::<Vec<_>>().join("/")
+}
+
+/// What an answer of the provider simulator is on the wire; `None` if the line breaks.
+pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
+    match answer {
+        Answer::HangUp { after_ms } => {
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            None
+        }
+        Answer::Reply(reply) => {
+            tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
+            let (kind, bytes) = match reply.body {
+                Body::Json(json) => ("application/json".to_owned(), Bytes::from(json.to_string())),
+                Body::File { mime, bytes } => (mime, bytes),
+            };
+            let mut response =
+                Response::builder().status(reply.status).header("content-type", kind);
+            if let Some(seconds) = reply.retry_after_s {
+                response = response.header("retry-after", seconds);
+            }
+            response.body(bytes).ok()
+        }
+    }
+}
+
+impl Caller for Outside {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        self.ask(request).await
+    }
+}
+
+impl Messenger for Outside {
+    async fn tell(
+        &self,
+        request: Request<Bytes>,
+        _allow_private_network: bool,
+    ) -> Result<Response<Bytes>, OutsideError> {
+        self.ask(request).await.map_err(|_| OutsideError::NoAnswer)
+    }
+}
+
+impl Network for Net {
+    type Caller = Outside;
+    type Messenger = Outside;
+
+    fn caller(&self) -> Outside {
+        Outside { net: self.clone(), patience: TIMEOUT }
+    }
+
+    fn file_caller(&self) -> Outside {
+        Outside { net: self.clone(), patience: FILE }
+    }
+
+    fn messenger(&self) -> Result<Outside, runtime::Error> {
+        Ok(Outside { net: self.clone(), patience: AUTOMATION })
+    }
+}

@@ -1,0 +1,154 @@
+//! Makes a failing run small: as few steps and as few troubles as still fail in the same way.
+
+use std::collections::BTreeMap;
+
+use crate::run::{Ending, play};
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+use crate::trouble::{Place, Source, Trouble};
+
+/// How many runs a search may take.
+const MOST: u32 = 600;
+
+/// The smallest scenario found that violates what `ending` of `scenario` violates first, and
+/// how it ends.
+///
+/// # Errors
+/// If the machine it runs on has no means left.
+pub fn shrink(
+    stage: &Stage,
+    scenario: &Scenario,
+    ending: &Ending,
+) -> Result<(Scenario, Ending), String> {
+    let Some(violation) = ending.violations.first() else {
+        return Ok((scenario.clone(), ending.clone()));
+    };
+    let mut search = Search { stage, invariant: violation.invariant, left: MOST };
+    let mut best = scenario.clone();
+    let mut end = ending.clone();
+    // From here on what goes wrong is written down, and not drawn.
+    let given = Scenario { source: Source::Given(ending.troubles.clone()), ..best.clone() };
+    match search.fails(&given)? {
+        Some(ending) => (best, end) = (given, ending),
+        None => return Ok((best, end)),
+    }
+    for simpler in [
+        Scenario { wild: false, ..best.clone() },
+        Scenario { outages: Vec::new(), ..best.clone() },
+        Scenario { even: true, ..best.clone() },
+    ] {
+        let simpler = Scenario {
+            wild: simpler.wild && best.wild,
+            even: simpler.even || best.even,
+            outages: if best.outages.is_empty() { Vec::new() } else { simpler.outages },
+            ..best.clone()
+        };
+        if let Some(ending) = search.fails(&simpler)? {
+            (best, end) = (simpler, ending);
+        }
+    }
+    loop {
+        let size = weight(&best);
+        let steps = best.steps.clone();
+        let kept = fewer(steps, |steps| {
+            search.fails(&Scenario { steps: steps.to_vec(), ..best.clone() })
+        })?;
+        if let Some((steps, ending)) = kept {
+            best.steps = steps;
+            end = ending;
+        }
+        let troubles: Vec<(Place, Trouble)> = match &best.source {
+            Source::Given(troubles) => troubles.clone().into_iter().collect(),
+            Source::Drawn { .. } => Vec::new(),
+        };
+        let kept = fewer(troubles, |troubles| {
+            let troubles: BTreeMap<Place, Trouble> = troubles.iter().cloned().collect();
+            search.fails(&Scenario { source: Source::Given(troubles), ..best.clone() })
+        })?;
+        if let Some((troubles, ending)) = kept {
+            best.source = Source::Given(troubles.into_iter().collect());
+            end = ending;
+        }
+        if weight(&best) == size {
+            return Ok((best, end));
+        }
+    }
+}
+
+fn weight(scenario: &Scenario) -> usize {
+    let troubles = match &scenario.source {
+        Source::Given(troubles) => troubles.len(),
+        Source::Drawn { .. } => 0,
+    };
+    scenario.steps.len() + troubles
+}
+
+struct Search<'a> {
+    stage: &'a Stage,
+    invariant: &'static str,
+    left: u32,
+}
+
+impl Search<'_> {
+    /// How `scenario` ends, if it fails in the same way.
+    fn fails(&mut self, scenario: &Scenario) -> Result<Option<Ending>, String> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let ending = play(self.stage, scenario)?;
+        let same = ending.violations.iter().any(|v| v.invariant == self.invariant);
+        Ok(same.then_some(ending))
+    }
+}
+
+/// Takes parts of `all` away, large parts first, as long as what is left fails; `None` if
+/// nothing could be taken away.
+fn fewer<T: Clone>(
+    mut all: Vec<T>,
+    mut fails: impl FnMut(&[T]) -> Result<Option<Ending>, String>,
+) -> Result<Option<(Vec<T>, Ending)>, String> {
+    let mut found = None;
+    let mut part = all.len();
+    while part > 0 {
+        let mut from = 0;
+        while from < all.len() {
+            let mut left = all.clone();
+            left.drain(from..(from + part).min(all.len()));
+            if let Some(ending) = fails(&left)? {
+                all = left;
+                found = Some(ending);
+            } else {
+                from += part;
+            }
+        }
+        part /= 2;
+    }
+    Ok(found.map(|ending| (all, ending)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ending() -> Ending {
+        Ending {
+            violations: Vec::new(),
+            looks: BTreeMap::new(),
+            history: crate::history::History::default(),
+            troubles: BTreeMap::new(),
+            places: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_needed_is_taken_away() {
+        let fails = |left: &[u32]| {
+            let needed = left.contains(&3) && left.contains(&17);
+            Ok(needed.then(ending))
+        };
+        let (left, _) = fewer((0..40).collect(), fails).unwrap().unwrap();
+        assert_eq!(left, [3, 17]);
+        assert!(fewer(vec![3_u32, 17], fails).unwrap().is_none());
+    }
+}

@@ -1,0 +1,238 @@
+//! What the simulation believes of secrets.
+
+use serde_json::{Value, json};
+use simulation::cloud::Refusal;
+
+use crate::endpoint::{Difference, Endpoint, Service, cases};
+
+fn ask(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> Result<Value, Refusal> {
+    cloud.call(Service::Secrets, operation, asked)
+}
+
+/// A new secret; its name and the answer.
+#[track_caller]
+fn create(cloud: &dyn Endpoint, text: &str) -> (String, Value) {
+    let name = format!("switchboard/acme/{}", cloud.fresh_name());
+    let answer = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": text})).unwrap();
+    (name, answer)
+}
+
+#[track_caller]
+fn read(cloud: &dyn Endpoint, id: &str) -> String {
+    let answer = ask(cloud, "GetSecretValue", &json!({"SecretId": id})).unwrap();
+    answer["SecretString"].as_str().unwrap().to_owned()
+}
+
+fn code(answer: Result<Value, Refusal>) -> String {
+    let refusal = answer.unwrap_err();
+    assert_eq!(refusal.status, 400, "{refusal:?}");
+    refusal.code
+}
+
+fn a_new_secret_is_read_by_its_name_and_by_its_arn(cloud: &dyn Endpoint) {
+    let (name, created) = create(cloud, "text");
+    assert_eq!(read(cloud, &name), "text");
+    assert_eq!(read(cloud, created["ARN"].as_str().unwrap()), "text");
+    let answer = ask(cloud, "GetSecretValue", &json!({"SecretId": name})).unwrap();
+    assert_eq!(answer["Name"], name);
+    assert_eq!(answer["VersionId"], created["VersionId"]);
+    assert_eq!(answer["VersionStages"], json!(["AWSCURRENT"]));
+}
+
+fn a_secret_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+    let name = cloud.fresh_name();
+    let read = ask(cloud, "GetSecretValue", &json!({"SecretId": name}));
+    assert_eq!(code(read), "ResourceNotFoundException");
+    let put = ask(cloud, "PutSecretValue", &json!({"SecretId": name, "SecretString": "x"}));
+    assert_eq!(code(put), "ResourceNotFoundException");
+    let describe = ask(cloud, "DescribeSecret", &json!({"SecretId": name}));
+    assert_eq!(code(describe), "ResourceNotFoundException");
+}
+
+fn a_name_is_taken_once(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "text");
+    let again = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": "other"}));
+    assert_eq!(code(again), "ResourceExistsException");
+    assert_eq!(read(cloud, &name), "text");
+}
+
+fn a_new_text_takes_the_place_of_the_old_one_which_is_kept(cloud: &dyn Endpoint) {
+    let (name, created) = create(cloud, "first");
+    let asked = json!({"SecretId": name, "SecretString": "second"});
+    let put = ask(cloud, "PutSecretValue", &asked).unwrap();
+    assert_ne!(put["VersionId"], created["VersionId"]);
+    assert_eq!(put["VersionStages"], json!(["AWSCURRENT"]));
+    assert_eq!(read(cloud, &name), "second");
+    let asked = json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"});
+    let previous = ask(cloud, "GetSecretValue", &asked).unwrap();
+    assert_eq!(previous["SecretString"], "first");
+    assert_eq!(previous["VersionId"], created["VersionId"]);
+    let asked = json!({"SecretId": name, "VersionId": created["VersionId"]});
+    assert_eq!(ask(cloud, "GetSecretValue", &asked).unwrap()["SecretString"], "first");
+}
+
+fn a_version_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "first");
+    for asked in [
+        json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"}),
+        json!({"SecretId": name, "VersionId": "00000000-1111-2222-3333-444444444444"}),
+    ] {
+        assert_eq!(code(ask(cloud, "GetSecretValue", &asked)), "ResourceNotFoundException");
+    }
+}
+
+const TOKEN: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+fn the_same_write_again_changes_nothing(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "first");
+    let asked = json!({"SecretId": name, "SecretString": "second", "ClientRequestToken": TOKEN});
+    for _ in 0..2 {
+        let put = ask(cloud, "PutSecretValue", &asked).unwrap();
+        assert_eq!(put["VersionId"], TOKEN);
+    }
+    let asked = json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"});
+    assert_eq!(ask(cloud, "GetSecretValue", &asked).unwrap()["SecretString"], "first");
+}
+
+fn a_version_cannot_be_given_another_text(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "first");
+    let asked =
+        |text: &str| json!({"SecretId": name, "SecretString": text, "ClientRequestToken": TOKEN});
+    ask(cloud, "PutSecretValue", &asked("second")).unwrap();
+    let again = ask(cloud, "PutSecretValue", &asked("third"));
+    assert_eq!(code(again), "ResourceExistsException");
+    assert_eq!(read(cloud, &name), "second");
+}
+
+fn the_same_secret_made_again_is_not_refused(cloud: &dyn Endpoint) {
+    let name = cloud.fresh_name();
+    let asked = json!({"Name": name, "SecretString": "text", "ClientRequestToken": TOKEN});
+    for _ in 0..2 {
+        assert_eq!(ask(cloud, "CreateSecret", &asked).unwrap()["VersionId"], TOKEN);
+    }
+}
+
+fn a_secret_is_described_without_its_text(cloud: &dyn Endpoint) {
+    let (name, created) = create(cloud, "hush");
+    let answer = ask(cloud, "DescribeSecret", &json!({"SecretId": name})).unwrap();
+    assert_eq!(answer["Name"], name);
+    assert_eq!(answer["ARN"], created["ARN"]);
+    let id = created["VersionId"].as_str().unwrap();
+    assert_eq!(answer["VersionIdsToStages"][id], json!(["AWSCURRENT"]));
+    assert!(!answer.to_string().contains("hush"));
+}
+
+fn a_deleted_secret_is_refused(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "text");
+    ask(cloud, "DeleteSecret", &json!({"SecretId": name, "RecoveryWindowInDays": 7})).unwrap();
+    let read = ask(cloud, "GetSecretValue", &json!({"SecretId": name}));
+    assert_eq!(code(read), "InvalidRequestException");
+    let put = ask(cloud, "PutSecretValue", &json!({"SecretId": name, "SecretString": "x"}));
+    assert_eq!(code(put), "InvalidRequestException");
+    let described = ask(cloud, "DescribeSecret", &json!({"SecretId": name})).unwrap();
+    assert!(described["DeletedDate"].is_number(), "{described}");
+}
+
+fn the_name_of_a_deleted_secret_is_not_free_yet(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "text");
+    ask(cloud, "DeleteSecret", &json!({"SecretId": name})).unwrap();
+    let create = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": "x"}));
+    assert_eq!(code(create), "InvalidRequestException");
+}
+
+fn a_secret_can_be_deleted_at_once(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, "text");
+    let asked = json!({"SecretId": name, "ForceDeleteWithoutRecovery": true});
+    ask(cloud, "DeleteSecret", &asked).unwrap();
+    let read = ask(cloud, "GetSecretValue", &json!({"SecretId": name}));
+    assert_eq!(code(read), "ResourceNotFoundException");
+}
+
+fn a_text_has_at_most_64_kibibytes(cloud: &dyn Endpoint) {
+    let (name, _) = create(cloud, &"x".repeat(65_536));
+    let asked = json!({"SecretId": name, "SecretString": "x".repeat(65_537)});
+    assert_eq!(code(ask(cloud, "PutSecretValue", &asked)), "ValidationException");
+    assert_eq!(read(cloud, &name).len(), 65_536);
+}
+
+/// A page of the reference.
+macro_rules! reference {
+    ($page:literal) => {
+        concat!("https://docs.aws.amazon.com/secretsmanager/latest/apireference/", $page)
+    };
+}
+
+const KNOWN_DIFFERENCES: &[Difference] = &[
+    Difference {
+        case: "the_same_write_again_changes_nothing",
+        source: reference!("API_PutSecretValue.html"),
+        instead: |cloud| {
+            let (name, _) = create(cloud, "first");
+            let asked =
+                json!({"SecretId": name, "SecretString": "second", "ClientRequestToken": TOKEN});
+            for _ in 0..2 {
+                ask(cloud, "PutSecretValue", &asked).unwrap();
+            }
+            let asked = json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"});
+            let previous = ask(cloud, "GetSecretValue", &asked);
+            assert_eq!(code(previous), "ResourceNotFoundException");
+        },
+    },
+    Difference {
+        case: "a_version_cannot_be_given_another_text",
+        source: reference!("API_PutSecretValue.html"),
+        instead: |cloud| {
+            let (name, _) = create(cloud, "first");
+            for text in ["second", "third"] {
+                let asked =
+                    json!({"SecretId": name, "SecretString": text, "ClientRequestToken": TOKEN});
+                ask(cloud, "PutSecretValue", &asked).unwrap();
+            }
+            assert_eq!(read(cloud, &name), "third");
+        },
+    },
+    Difference {
+        case: "the_same_secret_made_again_is_not_refused",
+        source: reference!("API_CreateSecret.html"),
+        instead: |cloud| {
+            let name = cloud.fresh_name();
+            let asked = json!({"Name": name, "SecretString": "text", "ClientRequestToken": TOKEN});
+            assert_ne!(ask(cloud, "CreateSecret", &asked).unwrap()["VersionId"], TOKEN);
+            assert_eq!(code(ask(cloud, "CreateSecret", &asked)), "ResourceExistsException");
+        },
+    },
+    Difference {
+        case: "the_name_of_a_deleted_secret_is_not_free_yet",
+        source: reference!("API_CreateSecret.html"),
+        instead: |cloud| {
+            let (name, _) = create(cloud, "text");
+            ask(cloud, "DeleteSecret", &json!({"SecretId": name})).unwrap();
+            let create = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": "x"}));
+            assert_eq!(code(create), "ResourceExistsException");
+        },
+    },
+    Difference {
+        case: "a_text_has_at_most_64_kibibytes",
+        source: reference!("API_PutSecretValue.html"),
+        instead: |cloud| {
+            let (name, _) = create(cloud, &"x".repeat(65_537));
+            assert_eq!(read(cloud, &name).len(), 65_537);
+        },
+    },
+];
+
+cases! {
+    a_new_secret_is_read_by_its_name_and_by_its_arn,
+    a_secret_that_is_not_there_is_refused,
+    a_name_is_taken_once,
+    a_new_text_takes_the_place_of_the_old_one_which_is_kept,
+    a_version_that_is_not_there_is_refused,
+    the_same_write_again_changes_nothing,
+    a_version_cannot_be_given_another_text,
+    the_same_secret_made_again_is_not_refused,
+    a_secret_is_described_without_its_text,
+    a_deleted_secret_is_refused,
+    the_name_of_a_deleted_secret_is_not_free_yet,
+    a_secret_can_be_deleted_at_once,
+    a_text_has_at_most_64_kibibytes,
+}
