@@ -7,9 +7,10 @@ use std::{
 };
 
 use crate::{
+    bench, chaos,
     error::{Error, Result},
     hub::{Hub, Start},
-    process, python, tail, workspace,
+    process, python, simulate, tail, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
@@ -38,6 +39,10 @@ pub(crate) fn run(fast: bool) -> Result<()> {
     step("cargo test", || cargo(&["test", "--workspace", "--quiet"]))?;
     if !fast {
         step("end to end", end_to_end)?;
+        step("simulation", simulation)?;
+        step("planted bugs", || simulate::planted(&[]))?;
+        step("chaos", chaos)?;
+        step("benchmark", || bench::run(&words("--short --check")))?;
     }
     println!("All passed in {:.0} s.", begun.elapsed().as_secs_f32());
     Ok(())
@@ -49,6 +54,21 @@ fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
     check()?;
     println!("== {name}: passed in {:.1} s", begun.elapsed().as_secs_f32());
     Ok(())
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(ToOwned::to_owned).collect()
+}
+
+/// Every trouble at every place of a message's life, and as many drawn runs as make 20,000.
+fn simulation() -> Result<()> {
+    simulate::run(&words("--no-lives --seeds 60 --twice"))?;
+    simulate::run(&words("--seeds 14500"))
+}
+
+/// A few hundred messages on the real functions, while they are killed and the cloud fails.
+fn chaos() -> Result<()> {
+    chaos::run(&chaos::Options::short())
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
@@ -158,7 +178,10 @@ fn end_to_end() -> Result<()> {
     };
     let contract = ["--package", "store", "--features", "emulator", "--test", "contract"];
     let whole = ["--package", "tests", "--features", "e2e", "--test", "e2e"];
+    let models =
+        ["--package", "simulation", "--features", "emulator", "--test", "conformance", "--quiet"];
     let tested = against("the contract of the table", &contract)
+        .and_then(|()| against("the conformance of the simulated cloud", &models))
         .and_then(|()| against("end to end tests", &whole));
     if let Some(running) = running {
         running.stop()?;

@@ -61,8 +61,6 @@ const API_MESSAGES: &str = "shared/runtime/src/api/messages.rs";
 const AUTOMATION: &str = "shared/runtime/src/automation.rs";
 const BATCH: &str = "shared/runtime/src/batch.rs";
 const INBOUND: &str = "shared/runtime/src/inbound.rs";
-const RECEIPTS: &str = "shared/runtime/src/receipts.rs";
-const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
 const WEBHOOK: &str = "shared/runtime/src/webhook.rs";
 const WHATSAPP: &str = "shared/providers/src/whatsapp/webhook.rs";
@@ -152,7 +150,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 return Ok(());
             }
         };",
-        breaks: &["accepted-once"],
+        breaks: &["accepted-once", "told", "one-conversation"],
     },
     Bug {
         name: "effect-skipped-on-duplicate",
@@ -226,14 +224,6 @@ pub(crate) const BUGS: &[Bug] = &[
         breaks: &["never-down", "fate-agrees"],
     },
     Bug {
-        name: "early-receipt-dropped",
-        what: "a receipt that is faster than the sender's note is not waited for",
-        file: RECEIPTS,
-        right: "const PATIENCE: u32 = 4;",
-        wrong: "const PATIENCE: u32 = 1;",
-        breaks: &["fate-agrees"],
-    },
-    Bug {
         name: "rest-of-the-group-forgotten",
         what: "what waits in a batch behind a failed record counts as done",
         file: BATCH,
@@ -266,15 +256,6 @@ pub(crate) const BUGS: &[Bug] = &[
         breaks: &["forged", "from-somebody"],
     },
     Bug {
-        name: "tenant-of-the-app",
-        what: "an event belongs to who received it, not to who holds the account",
-        file: WEBHOOK,
-        right: "let event = stamp(event, name, holder, now, place);",
-        wrong: "let own = Holder { tenant: integration.tenant.clone(), ..holder.clone() };
-        let event = stamp(event, name, &own, now, place);",
-        breaks: &["from-somebody"],
-    },
-    Bug {
         name: "answered-before-queued",
         what: "a webhook is answered though its events are in no queue",
         file: WEBHOOK,
@@ -290,17 +271,6 @@ pub(crate) const BUGS: &[Bug] = &[
         file: AUTOMATION,
         right: "self.queue.publish(vec![retry(tenant, id, Some(wait))?]).await",
         wrong: "Ok(())",
-        breaks: &["told"],
-    },
-    Bug {
-        name: "schedule-cleared-first",
-        what: "a retry is taken out of the schedule before it is in the queue",
-        file: SCHEDULE,
-        right: "        queue.publish(records.collect::<PortResult<_>>()?).await?;
-        // Side by side: each batch is its own.
-        try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;",
-        wrong: "        try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
-        queue.publish(records.collect::<PortResult<_>>()?).await?;",
         breaks: &["told"],
     },
     Bug {

@@ -215,6 +215,11 @@ impl Run<'_> {
             }
             Act::Sends { .. } => {}
             Act::Quiet => self.quiet().await,
+            Act::Contradicts { account } => {
+                if let Some(account) = self.stage.accounts.get(*account) {
+                    self.contradict(account).await;
+                }
+            }
             Act::ProviderFault { account, fault } => {
                 if let Some(account) = self.stage.accounts.get(*account) {
                     let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
@@ -299,6 +304,41 @@ impl Run<'_> {
             if account.provider == "whatsapp" {
                 self.stage.change(machine, "whatsapp", &account.name, "receipts", &receipts).await;
             }
+        }
+    }
+
+    /// The provider says two things of the last message that a number sent.
+    async fn contradict(&self, account: &Account) {
+        let path = format!("/_sim/whatsapp/{}/accepted", account.name);
+        let log = self.control(Method::GET, &path, Value::Null).await;
+        let Some(last) = log["accepted"].as_array().and_then(|all| all.last()) else { return };
+        let said = |status: &str, errors: Value| {
+            json!({
+                "id": last["wamid"], "status": status, "recipient_id": last["to"],
+                "timestamp": (time::now_ms() / 1000).to_string(), "errors": errors,
+                "biz_opaque_callback_data": last["opaque"],
+            })
+        };
+        let failed = said("failed", json!([{ "code": 131_026, "title": "undeliverable" }]));
+        let arrived = said("delivered", Value::Null);
+        let mut both = [failed, arrived];
+        if self.machine.seed.happens(("contradicts", time::now_us()), 500) {
+            both.reverse();
+        }
+        for status in both {
+            let value = json!({
+                "messaging_product": "whatsapp",
+                "metadata": {
+                    "display_phone_number": "15550000000", "phone_number_id": account.name,
+                },
+                "statuses": [status],
+            });
+            let path = format!("/_sim/whatsapp/{}/webhook", account.name);
+            // The answer may take as long as the hub's trouble lasts.
+            let (app, body) = (self.machine.providers().clone(), json!({ "value": value }));
+            tokio::spawn(async move {
+                drop(stage::control(&app, &Method::POST, &path, &body).await);
+            });
         }
     }
 

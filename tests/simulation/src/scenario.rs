@@ -62,6 +62,11 @@ pub enum Act {
         /// How.
         receipts: Value,
     },
+    /// A number's provider says of its last message that it failed and that it arrived.
+    Contradicts {
+        /// Which number's.
+        account: usize,
+    },
     /// Somebody who is not the provider calls the webhook.
     Forges {
         /// Whose.
@@ -147,6 +152,9 @@ impl fmt::Display for Step {
             Act::Quiet => f.write_str("no automation answers"),
             Act::Receipts { account, receipts } => {
                 write!(f, "receipts of account {account} will be {receipts}")
+            }
+            Act::Contradicts { account } => {
+                write!(f, "the provider of account {account} contradicts itself")
             }
             Act::Forges { account, kind } => {
                 write!(f, "somebody forges a webhook of account {account}: {kind}")
@@ -268,11 +276,12 @@ impl Scenario {
                     copies: 1 + chance.below(4) / 3,
                 },
                 8..=13 => Act::Sends { account, customer },
-                14 | 15 => Act::ProviderFault { account, fault: provider_fault(&chance, account) },
-                16 => Act::AutomationFault {
+                14 => Act::ProviderFault { account, fault: provider_fault(&chance, account) },
+                15 => Act::AutomationFault {
                     account,
                     script: json!([{ "status": 503, "times": 1 + chance.below(3) }]),
                 },
+                16 => Act::Contradicts { account: number },
                 17 => Act::Receipts { account: number, receipts: receipts(&chance) },
                 18 => {
                     let kinds = ["wrong_secret", "no_signature", "tampered", "sha1"];

@@ -15,7 +15,7 @@ use simulator::deliver::App;
 use crate::chance::Seed;
 use crate::check;
 use crate::cloud::Cloud;
-use crate::cloud::dynamo::TableSchema;
+use crate::cloud::dynamo::{Lag, TableSchema};
 use crate::cloud::sqs::QueueSettings;
 use crate::deployment::{BUCKET, Deployment, TABLE};
 use crate::machine::{Key, Machine, Parts};
@@ -149,6 +149,11 @@ impl Stage {
             wild: false,
             even: true,
         }));
+        if machine.wild {
+            let behind = |name| i64::try_from(seed.below(name, 500)).unwrap_or(0);
+            let lag = Lag { index_ms: behind("index"), read_ms: behind("read") };
+            machine.cloud().dynamo.set_lag(lag);
+        }
         for (method, path, body) in &self.props {
             drop(control(machine.providers(), method, path, body).await);
         }

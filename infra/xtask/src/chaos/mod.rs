@@ -99,6 +99,19 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The form that every change must pass.
+    pub(crate) fn short() -> Self {
+        Self {
+            messages: 300,
+            seed: 9,
+            kill_every: 5.0,
+            fault_rate: 0.06,
+            at_once: 40,
+            short: true,
+            port_offset: PORT_OFFSET,
+        }
+    }
+
     fn messages(&self) -> usize {
         if self.short { 300 } else { self.messages }
     }

@@ -1,0 +1,93 @@
+//! The model of the table as a process: a request a line in, an answer a line out.
+//!
+//! A line in is an operation, a space, and its JSON. A line out is JSON: the status, the body,
+//! the units, and the time the table took, in nanoseconds. `Fill` is no operation of the table:
+//! it puts as many conversations and messages there as it says.
+
+use std::{
+    error::Error,
+    io::{self, BufRead, Write},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use simulation::cloud::{
+    Refusal,
+    dynamo::{Dynamo, TableSchema},
+};
+
+const TABLE: &str = "switchboard";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut dynamo = Dynamo::new();
+    dynamo.create_table(TableSchema::of_the_hub(TABLE));
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let (operation, body) = line.split_once(' ').ok_or("a line without a body")?;
+        let answer = if operation == "Fill" {
+            let request = serde_json::from_str(body)?;
+            json!({ "status": 200, "body": { "items": fill(&mut dynamo, &request)? } })
+        } else {
+            answer(&mut dynamo, operation, &serde_json::from_str(body)?)
+        };
+        writeln!(out, "{answer}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(dynamo: &mut Dynamo, operation: &str, body: &Value) -> Value {
+    let begun = Instant::now();
+    let answer = dynamo.call(operation, body, now_ms());
+    let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let units = dynamo.consumed().last;
+    let (status, body) = match answer {
+        Ok(body) => (200, body),
+        Err(Refusal { status, code, message, more }) => {
+            let mut body = json!({ "__type": code, "message": message });
+            if let Some(fields) = body.as_object_mut() {
+                fields.extend(more);
+            }
+            (status, body)
+        }
+    };
+    json!({ "status": status, "body": body, "nanoseconds": took,
+        "read_halves": units.read_halves, "write": units.write })
+}
+
+/// Puts them there; says how many items there are now.
+fn fill(dynamo: &mut Dynamo, request: &Value) -> Result<usize, Box<dyn Error>> {
+    let number = |name: &str| request.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let (conversations, messages) = (number("conversations"), number("messages"));
+    let text = |name: &str| request.get(name).map(Value::to_string).unwrap_or_default();
+    let (conversation, message) = (text("conversation"), text("message"));
+    for place in 0..conversations {
+        let text = conversation.replace("{c}", &format!("{place:06}"));
+        put(dynamo, &text)?;
+    }
+    for place in 0..messages {
+        let owner = place.checked_rem(conversations).unwrap_or_default();
+        let text = message
+            .replace("{c}", &format!("{owner:06}"))
+            .replace("{m}", &format!("{place:07}"));
+        put(dynamo, &text)?;
+    }
+    dynamo.reset_consumed();
+    Ok(dynamo.keys(TABLE).count())
+}
+
+fn put(dynamo: &mut Dynamo, item: &str) -> Result<(), Box<dyn Error>> {
+    let item: Value = serde_json::from_str(item)?;
+    let body = json!({ "TableName": TABLE, "Item": item });
+    match dynamo.call("PutItem", &body, now_ms()) {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(format!("{}: {}", refusal.code, refusal.message).into()),
+    }
+}
+
+fn now_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "the functions are on the real clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
