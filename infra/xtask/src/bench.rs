@@ -4,24 +4,38 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     error::{Error, Result},
-    process, python, workspace,
+    hub, process, python, workspace,
 };
+
+/// What a short run measures.
+const SHORT: [&str; 4] =
+    ["webhook-whatsapp", "webhook-telegram", "consumer-inbound", "sender-whatsapp"];
 
 /// Builds and runs; `arguments` are the benchmark's own.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let output = workspace::target().join("bench");
     let binaries = workspace::target().join("release");
-    let is_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
-    if is_help {
-        build(&["--package", "bench"])?;
-    } else {
-        // The hub's helpers are not measured.
-        build(&["--workspace", "--exclude", "xtask", "--exclude", "simulator"])?;
-        if wants_rivals(arguments) {
-            rivals(&output.join("rivals"))?;
-        }
-    }
+    let parts = Parts::of(arguments);
     let mut command = Command::new(binaries.join("bench"));
+    build(&["--release", "--package", "bench", "--bins"])?;
+    if parts.functions == Functions::All {
+        hub::build_functions()?;
+    } else if parts.functions == Functions::Short {
+        let names = SHORT.into_iter().flat_map(|name| ["--package", name]);
+        build(&[&["--release", "--bins"][..], &names.collect::<Vec<_>>()].concat())?;
+    }
+    if parts.rivals {
+        rivals(&output.join("rivals"))?;
+    }
+    if parts.growth {
+        // The model is not measured; this is how the simulation is built, too.
+        let what = ["--package", "bench", "--features", "model", "--bin", "table"];
+        build(&[&["--profile", "simulation"][..], &what].concat())?;
+        command.arg("--table").arg(workspace::target().join("simulation/table"));
+    }
+    if parts.path {
+        command.arg("--xtask").arg(std::env::current_exe()?);
+    }
     command
         .arg("--root")
         .arg(workspace::root())
@@ -38,16 +52,48 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
 fn build(what: &[&str]) -> Result<()> {
     let mut command = Command::new(workspace::cargo());
-    command.args(["build", "--release", "--bins"]).args(what).current_dir(workspace::root());
+    command.arg("build").args(what).current_dir(workspace::root());
     process::run("cargo build", &mut command)
 }
 
-/// Whether rivals are in the table: they take a minute to install.
-fn wants_rivals(arguments: &[String]) -> bool {
-    let only = arguments.iter().any(|argument| argument.starts_with("--only"));
-    let named = arguments.iter().any(|argument| argument.contains("rivals"));
-    let short = arguments.iter().any(|argument| argument == "--short");
-    named || !(only || short)
+/// Which functions have to be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Functions {
+    None,
+    Short,
+    All,
+}
+
+/// What has to be built for what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Parts {
+    functions: Functions,
+    /// A minute to install.
+    rivals: bool,
+    growth: bool,
+    path: bool,
+}
+
+impl Parts {
+    fn of(arguments: &[String]) -> Self {
+        let has = |name: &str| arguments.iter().any(|argument| argument == name);
+        let only = arguments.iter().any(|argument| argument.starts_with("--only"));
+        let named = |part: &str| arguments.iter().any(|argument| argument.contains(part));
+        let (help, short) = (has("--help") || has("-h"), has("--short"));
+        // A short run measures few functions in its own parts; in the others it needs them all.
+        let functions = match (help, short && !only) {
+            (true, _) => Functions::None,
+            (_, true) => Functions::Short,
+            _ => Functions::All,
+        };
+        let wants = |part: &str| !help && if only { named(part) } else { !short };
+        Self {
+            functions,
+            rivals: wants("rivals"),
+            growth: wants("growth"),
+            path: wants("path"),
+        }
+    }
 }
 
 /// The same webhook in Node.js and in Python, with pinned dependencies.
@@ -73,15 +119,29 @@ fn rivals(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn parts(line: &str) -> Parts {
+        Parts::of(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
     #[test]
-    fn rivals_are_built_only_where_they_are_measured() {
+    fn rivals_model_and_hub_are_built_only_where_they_are_measured() {
         let wants = |line: &str| {
-            wants_rivals(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            let parts = parts(line);
+            (parts.rivals, parts.growth, parts.path)
         };
-        assert!(wants(""));
-        assert!(wants("--runs 5"));
-        assert!(wants("--short --only start,rivals"));
-        assert!(!wants("--short --check"));
-        assert!(!wants("--only start"));
+        assert_eq!(wants(""), (true, true, true));
+        assert_eq!(wants("--runs 5"), (true, true, true));
+        assert_eq!(wants("--short --only start,rivals"), (true, false, false));
+        assert_eq!(wants("--only growth,path"), (false, true, true));
+        assert_eq!(wants("--short --check"), (false, false, false));
+        assert_eq!(wants("--help"), (false, false, false));
+    }
+
+    #[test]
+    fn a_short_run_builds_few_functions() {
+        assert_eq!(parts("--short --check").functions, Functions::Short);
+        assert_eq!(parts("--short --only start").functions, Functions::All);
+        assert_eq!(parts("").functions, Functions::All);
+        assert_eq!(parts("-h").functions, Functions::None);
     }
 }

@@ -236,14 +236,12 @@ impl Hub {
     }
 
     fn build(&self) -> Result<()> {
-        let mut command = Command::new(workspace::cargo());
-        command
-            .args(["build", "--workspace", "--bins", "--exclude", "xtask"])
-            .current_dir(workspace::root());
         if self.release {
-            command.arg("--release");
+            build_functions()?;
+            return build(&["--release", "--package", "simulator"]);
         }
-        process::run("cargo build", &mut command)
+        // At work on the code the hub is built in one go: libraries are shared, and it is quick.
+        build(&[&["--workspace"][..], &without(&NOT_IN_A_HUB)].concat())
     }
 
     fn binaries(&self) -> PathBuf {
@@ -461,6 +459,26 @@ impl Running<'_> {
             }
         }
     }
+}
+
+/// Packages with binaries that a hub does not need.
+const NOT_IN_A_HUB: [&str; 4] = ["xtask", "simulation", "bench", "tests"];
+
+/// Builds the functions as they are deployed, and nothing beside them: in one build with the
+/// simulator they would get the features that it asks of their libraries.
+pub(crate) fn build_functions() -> Result<()> {
+    let what = ["--release", "--workspace", "--exclude", "simulator"];
+    build(&[&what[..], &without(&NOT_IN_A_HUB)].concat())
+}
+
+fn without(packages: &[&'static str]) -> Vec<&'static str> {
+    packages.iter().flat_map(|package| ["--exclude", *package]).collect()
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    let mut command = Command::new(workspace::cargo());
+    command.args(["build", "--bins"]).args(what).current_dir(workspace::root());
+    process::run("cargo build", &mut command)
 }
 
 fn local_url(port: u16) -> String {

@@ -61,6 +61,7 @@ const API_MESSAGES: &str = "shared/runtime/src/api/messages.rs";
 const AUTOMATION: &str = "shared/runtime/src/automation.rs";
 const BATCH: &str = "shared/runtime/src/batch.rs";
 const INBOUND: &str = "shared/runtime/src/inbound.rs";
+const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
 const WEBHOOK: &str = "shared/runtime/src/webhook.rs";
 const WHATSAPP: &str = "shared/providers/src/whatsapp/webhook.rs";
@@ -70,6 +71,17 @@ const STORE_RECEIPTS: &str = "shared/store/src/receipts.rs";
 
 /// All of them.
 pub(crate) const BUGS: &[Bug] = &[
+    Bug {
+        name: "schedule-cleared-first",
+        what: "a retry is taken out of the schedule before it is in its queue",
+        file: SCHEDULE,
+        right: "        queue.publish(records.collect::<PortResult<_>>()?).await?;
+        // Side by side: each batch is its own.
+        try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;",
+        wrong: "        try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
+        queue.publish(records.collect::<PortResult<_>>()?).await?;",
+        breaks: &["told"],
+    },
     Bug {
         name: "lease-ignored",
         what: "a message is claimed while another sender holds it",

@@ -44,6 +44,7 @@ pub(crate) fn planted(names: &[String]) -> Result<()> {
     }
     let field = Field::new(workspace::target().join("planted"));
     println!("Building the simulation without a bug ...");
+    field.take_over(&workspace::target().join("simulation"))?;
     field.copy(&root)?;
     let whole = field.build("unplanted")?;
     if let Some(Found { name, seed, what, .. }) =
@@ -103,6 +104,26 @@ fn binary(target: &Path) -> PathBuf {
 /// folder of its own, for cargo would take the copy's crates for those of the workspace.
 struct Field {
     folder: PathBuf,
+}
+
+/// Copies a folder with everything in it, and the times of its files: cargo goes by them.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).map_err(Error::file(to))?;
+    for entry in fs::read_dir(from).map_err(Error::file(from))? {
+        let entry = entry.map_err(Error::file(from))?;
+        let (source, copy) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy_folder(&source, &copy)?;
+            continue;
+        }
+        fs::copy(&source, &copy).map_err(Error::file(&copy))?;
+        let times = source.metadata().and_then(|metadata| metadata.modified());
+        let times =
+            times.and_then(|at| fs::File::options().write(true).open(&copy)?.set_modified(at));
+        // A file that may not be written to keeps the time of its copy: it is built anew.
+        drop(times);
+    }
+    Ok(())
 }
 
 /// How the simulation ended.
@@ -169,6 +190,19 @@ impl Field {
         fs::create_dir_all(self.folder.join("bin")).map_err(Error::file(&kept))?;
         fs::copy(binary(&target), &kept).map_err(Error::file(&kept))?;
         Ok(kept)
+    }
+
+    /// Begins with what the workspace has built already, so that only the workspace's own
+    /// crates are built here. Copied, not linked: cargo writes some of it in place.
+    fn take_over(&self, built: &Path) -> Result<()> {
+        let own = self.folder.join("build/simulation");
+        if own.exists() || !built.exists() {
+            return Ok(());
+        }
+        for part in [".fingerprint", "build", "deps"] {
+            copy_folder(&built.join(part), &own.join(part))?;
+        }
+        Ok(())
     }
 
     /// Plays runs with a bug until one fails that holds without it: drawn ones, then the

@@ -29,6 +29,10 @@ pub(crate) enum Unit {
     Times,
     /// Dollars a million.
     Dollars,
+    /// How many a second.
+    EachSecond,
+    /// Microseconds of a clock on the wall.
+    Microseconds,
 }
 
 impl Unit {
@@ -46,6 +50,8 @@ impl Unit {
             Self::Requests => "requests",
             Self::Times => "x",
             Self::Dollars => "$ a million",
+            Self::EachSecond => "a second",
+            Self::Microseconds => "µs",
         }
     }
 
@@ -53,7 +59,7 @@ impl Unit {
     pub(crate) const fn digits(self) -> usize {
         match self {
             Self::Bytes | Self::Instructions => 0,
-            Self::CpuMicroseconds | Self::Megabytes | Self::Allocations => 1,
+            Self::CpuMicroseconds | Self::EachSecond | Self::Microseconds | Self::Megabytes | Self::Allocations => 1,
             _ => 2,
         }
     }

@@ -153,7 +153,7 @@ pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
         let Value::Object(item) = item else {
             return Err(Error::step("furnish", "an item is no object"));
         };
-        cloud.seed(item);
+        cloud.seed(item)?;
     }
     let whatsapp = json!({
         "WHATSAPP_ACCESS_TOKEN": ["test-access-token"],
@@ -216,7 +216,7 @@ fn items(provider: &str) -> Vec<Value> {
 }
 
 /// The messages that the receipts and the senders' records of a batch are about.
-fn known(number: u32) -> [Value; 2] {
+pub(crate) fn known(number: u32) -> [Value; 2] {
     ["msg_01M7WD7TG02AT5KWJJMQWT", "msg_01M7WD7TG0F6NR4WC2MX7X"]
         .map(|id| message(&format!("{id}{number:04}"), "outbound", "accepted"))
 }
@@ -241,6 +241,15 @@ pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
             "gsi1sk": { "S": format!("1795176000000000#{id}") },
         }),
     )
+}
+
+/// A conversation and a message in it, with `{c}` and `{m}` where their numbers go: six digits
+/// and seven.
+pub(crate) fn templates() -> (Value, Value) {
+    const NUMBERED: &str = "conv_7VNAAAAYX793N1P7CA1K{c}";
+    let message = message("msg_01M7WD7TG02AT5KWJJM{m}", "inbound", "received");
+    let message = message.to_string().replace(CONVERSATION, NUMBERED);
+    (conversation(NUMBERED), serde_json::from_str(&message).unwrap_or_default())
 }
 
 fn conversation(id: &str) -> Value {

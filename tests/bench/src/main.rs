@@ -12,10 +12,13 @@ mod cloud;
 mod error;
 mod figure;
 mod functions;
+mod growth;
 mod http;
 mod machine;
 mod messages;
+mod model;
 mod money;
+mod path;
 mod process;
 mod records;
 mod report;
@@ -59,6 +62,12 @@ struct Arguments {
     /// Where logs and results go.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
+    /// The model of the table.
+    #[arg(long)]
+    table: Option<PathBuf>,
+    /// What starts a hub.
+    #[arg(long)]
+    xtask: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
 }
@@ -81,6 +90,9 @@ struct Choice {
     /// Store this run's instructions as the baseline.
     #[arg(long, conflicts_with = "check")]
     save_baseline: bool,
+    /// Write the figures to tests/bench/FIGURES.md.
+    #[arg(long, conflicts_with_all = ["short", "only"])]
+    save_figures: bool,
 }
 
 /// A part of the benchmark.
@@ -98,12 +110,34 @@ enum Part {
     Rivals,
     /// Dollars.
     Money,
+    /// What a message costs in an empty table and beside a million others.
+    Growth,
+    /// A message's whole way through the hub on the local cloud.
+    Path,
+}
+
+impl Part {
+    /// Its heading.
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+            Self::Webhook => "Warm webhook",
+            Self::Records => "Consumers and senders",
+            Self::Messages => "What a message asks of AWS",
+            Self::Rivals => "The same webhook, written otherwise",
+            Self::Money => "Money",
+            Self::Growth => "Beside a million messages",
+            Self::Path => "The whole path, on the local cloud",
+        }
+    }
 }
 
 /// What every part needs.
 pub(crate) struct Bench {
     places: Places,
     floor: PathBuf,
+    table: Option<PathBuf>,
+    xtask: Option<PathBuf>,
     path: String,
     plain: World,
     tls: Option<World>,
@@ -126,24 +160,34 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { root, binaries, floor, output, choice } = arguments;
+    let Arguments { root, binaries, floor, output, table, xtask, choice } = arguments;
     fs::create_dir_all(&output).map_err(Error::file(&output))?;
     let places = Places { root, binaries, output };
     let machine = Machine::here();
-    let mut bench = Bench::new(places, floor, &choice)?;
-    let mut figures = Vec::new();
+    let mut bench = Bench { table, xtask, ..Bench::new(places, floor, &choice)? };
+    let mut sections = Vec::new();
     for part in Part::value_variants() {
         if choice.wants(*part) {
-            figures.extend(match part {
+            eprintln!("{} ...", part.title());
+            let figures = match part {
                 Part::Start => start::measure(&mut bench)?,
                 Part::Webhook => webhook::measure(&mut bench)?,
                 Part::Records => records::measure(&mut bench)?,
                 Part::Messages => messages::measure(&mut bench)?,
                 Part::Rivals => rivals::measure(&mut bench)?,
                 Part::Money => money::measure(&mut bench)?,
-            });
+                Part::Growth => growth::measure(&mut bench)?,
+                Part::Path => path::measure(&mut bench)?,
+            };
+            sections.push((part.title(), figures));
         }
     }
+    if choice.save_figures {
+        let page = report::page(&today(), &machine.line(), &sections, &bench.notes);
+        let path = bench.places.root.join("tests/bench/FIGURES.md");
+        fs::write(&path, page).map_err(Error::file(&path))?;
+    }
+    let figures: Vec<Figure> = sections.into_iter().flat_map(|(_, figures)| figures).collect();
     print!("{}", report::table(&figures));
     println!("\n{}", machine.line());
     for note in &bench.notes {
@@ -199,6 +243,8 @@ impl Bench {
             notes: Vec::new(),
             path: path(),
             floor,
+            table: None,
+            xtask: None,
             places,
         };
         if !bench.trusts()? {
@@ -234,6 +280,13 @@ impl Bench {
             world,
         })
     }
+}
+
+/// The day, as `2026-01-31`.
+fn today() -> String {
+    #[expect(clippy::disallowed_methods, reason = "a tool, not a function: it is on the real clock")]
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%d").to_string()
 }
 
 /// Where programs are found.

@@ -40,6 +40,43 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     table
 }
 
+/// How the figures were taken.
+const METHOD: &str = "\
+`cargo xtask bench --save-figures` wrote this page: the functions are built as they are deployed, \
+and run one at a time under a Lambda Runtime API on loopback, with an AWS on loopback behind them.
+CPU is what the kernel accounts to the process; instructions and allocations are counted by \
+Valgrind, units and requests by what reached the AWS on loopback. Times are of this machine, not of AWS.";
+
+/// All figures as a page.
+pub(crate) fn page(
+    date: &str,
+    machine: &str,
+    sections: &[(&str, Vec<Figure>)],
+    notes: &[String],
+) -> String {
+    let mut page = format!("# Figures\n\n{date}. {machine}.\n\n{METHOD}\n");
+    for (title, figures) in sections {
+        let _written = write!(
+            page,
+            "\n## {title}\n\n| | | runs | median | p99 | unit | goal | |\n\
+             | --- | --- | ---: | ---: | ---: | --- | --- | --- |\n"
+        );
+        let mut subject = "";
+        for figure in figures {
+            let named = if figure.subject == subject { "" } else { figure.subject.as_str() };
+            subject = &figure.subject;
+            let _written = writeln!(page, "| {} |", row(named, figure).join(" | "));
+        }
+    }
+    if !notes.is_empty() {
+        page.push_str("\n## Notes\n\n");
+    }
+    for note in notes {
+        let _written = writeln!(page, "- {note}");
+    }
+    page
+}
+
 fn row(subject: &str, figure: &Figure) -> [String; 8] {
     let number = |value: f64| grouped(value, figure.unit.digits());
     let runs = figure.runs.count();
@@ -115,6 +152,23 @@ webhook  warm     3       99.0  101.0  µs CPU        at most 100.0   ok
 node     warm     1      11.00         x             at least 12.00  MISSED
 ";
         assert_eq!(table(&figures), expected);
+    }
+
+    #[test]
+    fn a_page_has_a_table_a_part_and_the_notes() {
+        let figure = Figure::new("webhook", "work", Unit::Instructions, Runs::once(1234.0));
+        let page = page(
+            "2026-01-31",
+            "A machine",
+            &[("Warm", vec![figure.with(Goal::AtMost(2000.0))])],
+            &["Known.".to_owned()],
+        );
+        assert!(page.starts_with("# Figures\n\n2026-01-31. A machine.\n\n`cargo xtask bench"));
+        let end = "## Warm\n\n| | | runs | median | p99 | unit | goal | |\n\
+            | --- | --- | ---: | ---: | ---: | --- | --- | --- |\n\
+            | webhook | work | 1 | 1,234 |  | instructions | at most 2,000 | ok |\n\
+            \n## Notes\n\n- Known.\n";
+        assert!(page.ends_with(end), "{page}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     error::Result,
     functions::{self, Function, Places},
     http::{Request, Server},
+    model::Model,
     process,
     sandbox::{Program, Sandbox},
     stats::Runs,
@@ -25,16 +26,21 @@ pub(crate) struct World {
 impl World {
     /// A cloud that is reached over HTTP.
     pub(crate) fn plain() -> Result<Self> {
-        Self::at("http", None)
+        Self::at("http", None, Cloud::default())
+    }
+
+    /// The same with the model as its table.
+    pub(crate) fn over(model: Model) -> Result<Self> {
+        Self::at("http", None, Cloud::over(model))
     }
 
     /// A cloud that is reached over TLS.
     pub(crate) fn tls(certificates: Certificates) -> Result<Self> {
-        Self::at("https", Some(certificates))
+        Self::at("https", Some(certificates), Cloud::default())
     }
 
-    fn at(scheme: &str, certificates: Option<Certificates>) -> Result<Self> {
-        let cloud = Arc::new(Cloud::default());
+    fn at(scheme: &str, certificates: Option<Certificates>, cloud: Cloud) -> Result<Self> {
+        let cloud = Arc::new(cloud);
         let (server, root) = certificates.map_or((None, None), |c| (Some(c.server), Some(c.root)));
         let asked = Arc::clone(&cloud);
         let handler = Arc::new(move |request: Request| asked.answer(&request));

@@ -22,6 +22,9 @@ use crate::trouble::{Place, Plan, Trouble};
 
 /// How long trouble goes on after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
+/// The same where an automation fails: its later retries wait in the table, and what brings
+/// them back is to meet trouble too.
+const LONG_AFTERMATH: Duration = Duration::from_hours(3);
 /// How long everything may take to come to rest: an automation is told for three days.
 const PATIENCE: Duration = Duration::from_hours(5 * 24);
 /// How long nothing must happen until that is called rest.
@@ -145,7 +148,9 @@ impl Run<'_> {
                 self.act(&step.act, number).await;
             }
         }
-        tokio::time::sleep(AFTERMATH).await;
+        let fails = |step: &Step| matches!(step.act, Act::AutomationFault { .. });
+        let is_long = scenario.steps.iter().any(fails);
+        tokio::time::sleep(if is_long { LONG_AFTERMATH } else { AFTERMATH }).await;
         self.calm_down().await;
         let mut rests = self.rest().await;
         for _ in 0..3 {

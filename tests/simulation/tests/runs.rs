@@ -1,7 +1,5 @@
 //! Whole runs: what the simulation itself promises.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by it")]
-
 use std::collections::BTreeMap;
 
 use simulation::run::play;

@@ -1,0 +1,180 @@
+//! What a message costs when there are few others, and when there are a million.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    Bench,
+    error::{Error, Result},
+    figure::{Figure, Goal, Unit},
+    functions::{known, named},
+    model::Model,
+    records::batch,
+    sandbox::Sandbox,
+    stats::Runs,
+    world::{World, megabytes},
+};
+
+/// What a busy hub has in its table.
+const CONVERSATIONS: u32 = 100_000;
+/// Ten in each conversation.
+const MESSAGES: u32 = 1_000_000;
+/// Invocations that are measured, each of another message.
+const ROUNDS: u32 = 90;
+
+/// Something the hub does for a message.
+struct Way {
+    subject: &'static str,
+    what: &'static str,
+    function: &'static str,
+    event: &'static str,
+    answer: &'static str,
+}
+
+const WAYS: [Way; 6] = [
+    way("a message in", "its record", "consumer-inbound", "consumer-inbound/text", DONE),
+    way("a message out", "its request", "api-messages", "api-messages/send_text", "202"),
+    way("a message out", "its record", "sender-whatsapp", "sender-whatsapp/text", DONE),
+    way("a receipt", "its record", "consumer-receipts", "consumer-receipts/failed", DONE),
+    way("conversations", "a page of them", "api-conversations", "api-conversations/list", "200"),
+    way("messages", "a page of them", "api-conversations", "api-conversations/messages", "200"),
+];
+
+/// What a consumer or a sender answers.
+const DONE: &str = "\"batchItemFailures\":[]";
+
+const fn way(
+    subject: &'static str,
+    what: &'static str,
+    function: &'static str,
+    event: &'static str,
+    answer: &'static str,
+) -> Way {
+    Way { subject, what, function, event, answer }
+}
+
+/// What one way cost.
+#[derive(Default)]
+struct Cost {
+    writes: Runs,
+    reads: Runs,
+    /// Of the whole function, in ms.
+    took: Runs,
+    /// Of the table alone, in microseconds.
+    table: Runs,
+}
+
+/// Every way, with an empty table and with a full one.
+pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
+    let program = bench.table.clone().ok_or_else(|| {
+        Error::step("growth", "the model of the table is missing: start `cargo xtask bench`")
+    })?;
+    let world = furnished(&program)?;
+    let empty = costs(bench, &world)?;
+    drop(world);
+    let world = furnished(&program)?;
+    let model = |what: fn(&mut Model) -> Result<u64>| {
+        world.cloud.model(what).unwrap_or_else(|| Err(Error::step("growth", "no model")))
+    };
+    let items = model(|model| model.fill(CONVERSATIONS, MESSAGES))?;
+    let full = costs(bench, &world)?;
+    let memory = megabytes(model(|model| model.memory())?);
+    bench.note(&format!(
+        "Growth is measured on the model of the table, with nothing but what the functions need \
+         in it, and then with {items} items: {CONVERSATIONS} conversations of one tenant and \
+         {MESSAGES} messages. The full model takes {memory:.0} MB. Times of the model say how \
+         the work grows, not how fast DynamoDB is."
+    ));
+    let mut figures = Vec::new();
+    for ((way, empty), full) in WAYS.iter().zip(empty).zip(full) {
+        figures.extend(compared(way.subject, way.what, empty, full));
+    }
+    Ok(figures)
+}
+
+/// The figures of one way: no request unit more may be needed when the table is full.
+fn compared(subject: &str, what: &str, empty: Cost, full: Cost) -> Vec<Figure> {
+    let figure = |name: &str, of: &str, unit, runs| {
+        Figure::new(subject, format!("{what}, {name}, {of}"), unit, runs)
+    };
+    let mut figures = Vec::new();
+    for (name, unit, few, many, goal) in [
+        ("writes", Unit::Units, empty.writes, full.writes, true),
+        ("reads", Unit::Units, empty.reads, full.reads, true),
+        ("the table's time", Unit::Microseconds, empty.table, full.table, false),
+        ("the function's time", Unit::Milliseconds, empty.took, full.took, false),
+    ] {
+        let most = few.median();
+        figures.push(figure(name, "empty table", unit, few));
+        let many = figure(name, "a million messages", unit, many);
+        figures.push(if goal { many.with(Goal::AtMost(most)) } else { many });
+    }
+    figures
+}
+
+/// A world with the messages that the rounds are about.
+fn furnished(program: &Path) -> Result<World> {
+    let world = World::over(Model::start(program)?)?;
+    for item in (0..=ROUNDS).flat_map(|round| known(100 * round)) {
+        if let Value::Object(item) = item {
+            world.cloud.seed(item)?;
+        }
+    }
+    Ok(world)
+}
+
+fn costs(bench: &Bench, world: &World) -> Result<Vec<Cost>> {
+    WAYS.iter().map(|way| cost(bench, world, way)).collect()
+}
+
+fn cost(bench: &Bench, world: &World, way: &Way) -> Result<Cost> {
+    let function = named(way.function)?.on(way.event, way.answer);
+    let event = function.event(&bench.places)?;
+    let mut sandbox = Sandbox::start(&world.program(&function, &bench.places))?;
+    sandbox.ready()?;
+    let (mut writes, mut reads, mut took, mut table) = (vec![], vec![], vec![], vec![]);
+    for round in 0..=ROUNDS {
+        let event = match batch(&event, 1, round) {
+            Ok(next) => Arc::new(next),
+            // A request is no batch.
+            Err(_) => Arc::clone(&event),
+        };
+        let invocation = sandbox.invoke(&event)?;
+        function.check(&invocation.answer)?;
+        let (meter, unknown) = world.cloud.take();
+        if let Some(unknown) = unknown.first() {
+            return Err(Error::step(function.name, format!("asked for {unknown}")));
+        }
+        // The first invocation reads what the others remember.
+        if round > 0 {
+            writes.push(meter.units.write);
+            reads.push(meter.units.read);
+            table.push(meter.microseconds);
+            took.push(invocation.took.as_secs_f64() * 1e3);
+        }
+    }
+    let [writes, reads, took, table] = [writes, reads, took, table].map(Runs::new);
+    Ok(Cost { writes, reads, took, table })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_more_in_a_full_table_misses_the_goal() {
+        let cost = |writes| Cost {
+            writes: Runs::once(writes),
+            reads: Runs::once(1.0),
+            took: Runs::once(1.0),
+            table: Runs::once(1.0),
+        };
+        let verdicts = |full| {
+            let figures = compared("a message", "a record", cost(4.0), cost(full));
+            figures.iter().map(Figure::passes).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(4.0).get(..4), Some(&[None, Some(true), None, Some(true)][..]));
+        assert_eq!(verdicts(5.0).get(1), Some(&Some(false)));
+    }
+}
