@@ -135,7 +135,6 @@ impl Watch {
                 format!("{who}, working for {tenants:?}, asks for {operation} {pk}")
             });
         }
-        self.hides_secrets(who, &body.to_string());
     }
 
     /// Whether nothing of it is a secret.

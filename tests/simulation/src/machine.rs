@@ -397,6 +397,9 @@ impl Machine {
     /// Does what a request asks, and answers.
     pub(crate) fn serve(&self, origin: &Origin, request: &AwsRequest, half: bool) -> Wire {
         let who = &origin.who;
+        if request.service != Service::SecretsManager {
+            self.watch().hides_secrets(who, &String::from_utf8_lossy(&request.body));
+        }
         let done = match request.service {
             Service::S3 => self.serve_object(request),
             _ => self.serve_json(origin, request, half).map(|answer| answer.to_string().into()),
@@ -707,7 +710,7 @@ impl Machine {
         let place = Place { function: function.name.clone(), invocation, call: 0 };
         let who = format!("{}#{invocation}", function.name);
         self.tell(who, format!("done: {} of {} records", done.len(), received.len()));
-        let trouble = self.plan.meet(&place, &Trouble::OF_ENDS).filter(|_| !self.is_calm());
+        let trouble = if self.is_calm() { None } else { self.plan.meet(&place, &Trouble::OF_ENDS) };
         if let Some(trouble) = trouble {
             self.tell(place.to_string(), trouble.name());
         }

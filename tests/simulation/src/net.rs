@@ -80,7 +80,7 @@ impl Net {
         let (machine, sandbox) = (&self.machine, &self.sandbox);
         let place = sandbox.next_call();
         let outage = machine.is_out(what);
-        let trouble = machine.plan.meet(&place, possible).filter(|_| !machine.is_calm());
+        let trouble = if machine.is_calm() { None } else { machine.plan.meet(&place, possible) };
         if let Some(trouble) = trouble {
             machine.tell(place.to_string(), format!("{what}: {trouble}"));
         } else if outage {

@@ -18,7 +18,7 @@ use crate::machine::Machine;
 use crate::scenario::{Act, Scenario, Step, Writing};
 use crate::stage::{self, Account, Stage};
 use crate::time;
-use crate::trouble::{Place, Plan, Trouble};
+use crate::trouble::{Place, Plan, Source, Trouble};
 
 /// How long trouble goes on after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
@@ -150,7 +150,13 @@ impl Run<'_> {
         }
         let fails = |step: &Step| matches!(step.act, Act::AutomationFault { .. });
         let is_long = scenario.steps.iter().any(fails);
-        tokio::time::sleep(if is_long { LONG_AFTERMATH } else { AFTERMATH }).await;
+        let aftermath = match scenario.source {
+            _ if is_long => LONG_AFTERMATH,
+            Source::Given(_) if scenario.even => AFTERMATH,
+            // Long enough that what a dead holder left behind meets trouble again.
+            _ => AFTERMATH + Duration::from_secs(scenario.seed.below("aftermath", 250)),
+        };
+        tokio::time::sleep(aftermath).await;
         self.calm_down().await;
         let mut rests = self.rest().await;
         for _ in 0..3 {

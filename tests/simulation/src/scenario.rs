@@ -238,7 +238,7 @@ impl Scenario {
     #[must_use]
     pub fn drawn(seed: u64) -> Self {
         let chance = Seed(seed).sequence("scenario");
-        if chance.below(4) < 3 {
+        if chance.below(6) < 5 {
             let lives = lives();
             let place = usize::try_from(chance.below(lives.len() as u64)).unwrap_or(0);
             let (name, steps) = lives.into_iter().nth(place).unwrap_or_default();
