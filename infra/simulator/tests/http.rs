@@ -58,7 +58,9 @@ impl Caller {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { server::serve(listener, App::new(Clock::Machine)).await.unwrap() });
+        tokio::spawn(
+            async move { server::serve(listener, App::new(Clock::Machine)).await.unwrap() },
+        );
         Self { client: App::new(Clock::Machine), base }
     }
 

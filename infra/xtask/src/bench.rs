@@ -87,12 +87,7 @@ impl Parts {
             _ => Functions::All,
         };
         let wants = |part: &str| !help && if only { named(part) } else { !short };
-        Self {
-            functions,
-            rivals: wants("rivals"),
-            growth: wants("growth"),
-            path: wants("path"),
-        }
+        Self { functions, rivals: wants("rivals"), growth: wants("growth"), path: wants("path") }
     }
 }
 

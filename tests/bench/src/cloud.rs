@@ -66,7 +66,7 @@ impl Cloud {
     pub(crate) fn seed(&self, item: Item) -> Result<()> {
         let mut state = self.state();
         if let Some(model) = &mut state.model {
-            return model.put(item);
+            return model.put(&item);
         }
         state.seed.seed(item.clone());
         state.table.seed(item);
@@ -118,16 +118,13 @@ impl Cloud {
 
 impl State {
     fn table_request(&mut self, operation: &str, body: &Value) -> Option<Response> {
-        let (response, units) = match &mut self.model {
-            Some(model) => {
-                let told = model.call(operation, body).ok()?;
-                self.meter.microseconds += told.microseconds;
-                (Response { status: told.status, ..amz_json(&told.body) }, told.units)
-            }
-            None => {
-                let (answer, units) = self.table.answer(operation, body)?;
-                (amz_json(&answer), units)
-            }
+        let (response, units) = if let Some(model) = &mut self.model {
+            let told = model.call(operation, body).ok()?;
+            self.meter.microseconds += told.microseconds;
+            (Response { status: told.status, ..amz_json(&told.body) }, told.units)
+        } else {
+            let (answer, units) = self.table.answer(operation, body)?;
+            (amz_json(&answer), units)
         };
         self.meter.units.read += units.read;
         self.meter.units.write += units.write;

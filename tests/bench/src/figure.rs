@@ -59,7 +59,11 @@ impl Unit {
     pub(crate) const fn digits(self) -> usize {
         match self {
             Self::Bytes | Self::Instructions => 0,
-            Self::CpuMicroseconds | Self::EachSecond | Self::Microseconds | Self::Megabytes | Self::Allocations => 1,
+            Self::CpuMicroseconds
+            | Self::EachSecond
+            | Self::Microseconds
+            | Self::Megabytes
+            | Self::Allocations => 1,
             _ => 2,
         }
     }

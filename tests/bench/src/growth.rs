@@ -16,12 +16,19 @@ use crate::{
     world::{World, megabytes},
 };
 
-/// What a busy hub has in its table.
-const CONVERSATIONS: u32 = 100_000;
-/// Ten in each conversation.
-const MESSAGES: u32 = 1_000_000;
+/// What a new hub has in its table: enough for a full page of everything.
+const FEW: Size = Size { conversations: 100, messages: 1_000 };
+/// What a busy hub has.
+const MANY: Size = Size { conversations: 100_000, messages: 1_000_000 };
 /// Invocations that are measured, each of another message.
 const ROUNDS: u32 = 90;
+
+/// How full a table is.
+#[derive(Clone, Copy)]
+struct Size {
+    conversations: u32,
+    messages: u32,
+}
 
 /// Something the hub does for a message.
 struct Way {
@@ -65,63 +72,64 @@ struct Cost {
     table: Runs,
 }
 
-/// Every way, with an empty table and with a full one.
+/// Every way, with a small table and with a full one.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let program = bench.table.clone().ok_or_else(|| {
         Error::step("growth", "the model of the table is missing: start `cargo xtask bench`")
     })?;
-    let world = furnished(&program)?;
-    let empty = costs(bench, &world)?;
-    drop(world);
-    let world = furnished(&program)?;
-    let model = |what: fn(&mut Model) -> Result<u64>| {
-        world.cloud.model(what).unwrap_or_else(|| Err(Error::step("growth", "no model")))
-    };
-    let items = model(|model| model.fill(CONVERSATIONS, MESSAGES))?;
-    let full = costs(bench, &world)?;
-    let memory = megabytes(model(|model| model.memory())?);
+    let (small, _) = sized(bench, &program, FEW)?;
+    let (full, memory) = sized(bench, &program, MANY)?;
     bench.note(&format!(
-        "Growth is measured on the model of the table, with nothing but what the functions need \
-         in it, and then with {items} items: {CONVERSATIONS} conversations of one tenant and \
-         {MESSAGES} messages. The full model takes {memory:.0} MB. Times of the model say how \
-         the work grows, not how fast DynamoDB is."
+        "Growth is measured with the model of the table, which the functions reach over HTTP: \
+         with {} messages in {} conversations of one tenant, and with {} in {}, for which the \
+         model takes {memory:.0} MB. Its times say how the work grows, not how fast DynamoDB is.",
+        FEW.messages, FEW.conversations, MANY.messages, MANY.conversations
     ));
     let mut figures = Vec::new();
-    for ((way, empty), full) in WAYS.iter().zip(empty).zip(full) {
-        figures.extend(compared(way.subject, way.what, empty, full));
+    for ((way, small), full) in WAYS.iter().zip(small).zip(full) {
+        figures.extend(compared(way.subject, way.what, small, full));
     }
     Ok(figures)
 }
 
 /// The figures of one way: no request unit more may be needed when the table is full.
-fn compared(subject: &str, what: &str, empty: Cost, full: Cost) -> Vec<Figure> {
+fn compared(subject: &str, what: &str, small: Cost, full: Cost) -> Vec<Figure> {
     let figure = |name: &str, of: &str, unit, runs| {
         Figure::new(subject, format!("{what}, {name}, {of}"), unit, runs)
     };
     let mut figures = Vec::new();
     for (name, unit, few, many, goal) in [
-        ("writes", Unit::Units, empty.writes, full.writes, true),
-        ("reads", Unit::Units, empty.reads, full.reads, true),
-        ("the table's time", Unit::Microseconds, empty.table, full.table, false),
-        ("the function's time", Unit::Milliseconds, empty.took, full.took, false),
+        ("writes", Unit::Units, small.writes, full.writes, true),
+        ("reads", Unit::Units, small.reads, full.reads, true),
+        ("the table's time", Unit::Microseconds, small.table, full.table, false),
+        ("the function's time", Unit::Milliseconds, small.took, full.took, false),
     ] {
         let most = few.median();
-        figures.push(figure(name, "empty table", unit, few));
+        figures.push(figure(name, "small table", unit, few));
         let many = figure(name, "a million messages", unit, many);
         figures.push(if goal { many.with(Goal::AtMost(most)) } else { many });
     }
     figures
 }
 
-/// A world with the messages that the rounds are about.
-fn furnished(program: &Path) -> Result<World> {
+/// What every way costs in a table of this size, and the megabytes the model takes.
+fn sized(bench: &Bench, program: &Path, size: Size) -> Result<(Vec<Cost>, f64)> {
     let world = World::over(Model::start(program)?)?;
+    // The messages that the rounds are about.
     for item in (0..=ROUNDS).flat_map(|round| known(100 * round)) {
         if let Value::Object(item) = item {
             world.cloud.seed(item)?;
         }
     }
-    Ok(world)
+    let model = |what: &dyn Fn(&mut Model) -> Result<u64>| {
+        world.cloud.model(what).unwrap_or_else(|| Err(Error::step("growth", "no model")))
+    };
+    let items = model(&|model| model.fill(size.conversations, size.messages))?;
+    if items < u64::from(size.conversations + size.messages) {
+        return Err(Error::step("growth", format!("the table holds {items} items only")));
+    }
+    let costs = costs(bench, &world)?;
+    Ok((costs, megabytes(model(&|model| model.memory())?)))
 }
 
 fn costs(bench: &Bench, world: &World) -> Result<Vec<Cost>> {

@@ -87,6 +87,13 @@ struct Choice {
     /// Fail if a function needs over a tenth more instructions than the stored baseline says.
     #[arg(long)]
     check: bool,
+    #[command(flatten)]
+    keep: Keep,
+}
+
+/// What is kept in the repository.
+#[derive(clap::Args)]
+struct Keep {
     /// Store this run's instructions as the baseline.
     #[arg(long, conflicts_with = "check")]
     save_baseline: bool,
@@ -182,7 +189,7 @@ fn run(arguments: Arguments) -> Result<()> {
             sections.push((part.title(), figures));
         }
     }
-    if choice.save_figures {
+    if choice.keep.save_figures {
         let page = report::page(&today(), &machine.line(), &sections, &bench.notes);
         let path = bench.places.root.join("tests/bench/FIGURES.md");
         fs::write(&path, page).map_err(Error::file(&path))?;
@@ -202,7 +209,7 @@ fn run(arguments: Arguments) -> Result<()> {
     fs::write(&path, format!("{result:#}\n")).map_err(Error::file(&path))?;
     let stored = bench.places.root.join("tests/bench/baseline.json");
     let now = Baseline::of(&figures, machine.line());
-    if choice.save_baseline {
+    if choice.keep.save_baseline {
         return now.write(&stored);
     }
     if choice.check {
@@ -284,7 +291,10 @@ impl Bench {
 
 /// The day, as `2026-01-31`.
 fn today() -> String {
-    #[expect(clippy::disallowed_methods, reason = "a tool, not a function: it is on the real clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a tool, not a function: it is on the real clock"
+    )]
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%d").to_string()
 }

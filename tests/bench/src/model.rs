@@ -55,7 +55,7 @@ impl Model {
     }
 
     /// Puts an item there.
-    pub(crate) fn put(&mut self, item: Item) -> Result<()> {
+    pub(crate) fn put(&mut self, item: &Item) -> Result<()> {
         let body = json!({ "TableName": "switchboard", "Item": item });
         let told = self.call("PutItem", &body)?;
         if told.status == 200 { Ok(()) } else { Err(Error::step("table", told.body.to_string())) }

@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use crate::{
 /// Conversations that are going on at once.
 const CROWDS: [u32; 3] = [1, 10, 100];
 /// How long each crowd talks.
-const TALK: Duration = Duration::from_secs(20);
+const TALK: Duration = Duration::from_secs(12);
 /// How long the answers to the last messages may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How long items are put into the local cloud's table.
@@ -119,16 +120,23 @@ impl Hub {
             .map_err(Error::file(xtask))?;
         let printed = child.stdout.take();
         let mut hub = Self { child, environment: BTreeMap::new() };
-        let lines = BufReader::new(printed.ok_or_else(|| Error::step("hub", "it has no output"))?);
+        let printed = printed.ok_or_else(|| Error::step("hub", "it has no output"))?;
+        let mut lines = BufReader::new(printed).lines();
         let mut last = String::new();
-        for line in lines.lines() {
+        while let Some(line) = lines.next() {
             last = line?;
             if last == "Ctrl-C ends it." {
                 let path = folder.join("env");
                 let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
-                let lines = text.lines().filter_map(|line| line.split_once('='));
+                let pairs = text.lines().filter_map(|line| line.split_once('='));
                 hub.environment =
-                    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                // It goes on talking, of what goes wrong in the functions.
+                thread::spawn(move || {
+                    for line in lines.map_while(std::result::Result::ok) {
+                        eprintln!("hub: {line}");
+                    }
+                });
                 return Ok(hub);
             }
         }
@@ -297,29 +305,28 @@ impl Stage {
             ("content-type", "application/x-amz-json-1.0"),
             ("x-amz-target", target.as_str()),
         ];
-        self.call("POST", format!("{}/", self.cloud), &headers, body)
+        self.call("POST", &format!("{}/", self.cloud), &headers, body)
     }
 
     fn admin(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let headers =
-            [("authorization", self.key.as_str()), ("content-type", "application/json")];
-        self.call(method, format!("{}{path}", self.hub), &headers, body)
+        let headers = [("authorization", self.key.as_str()), ("content-type", "application/json")];
+        self.call(method, &format!("{}{path}", self.hub), &headers, body)
     }
 
     fn outside(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let headers = [("content-type", "application/json")];
-        self.call(method, format!("{}{path}", self.simulator), &headers, body)
+        self.call(method, &format!("{}{path}", self.simulator), &headers, body)
     }
 
     fn call(
         &self,
         method: &str,
-        url: String,
+        url: &str,
         headers: &[(&str, &str)],
         body: &Value,
     ) -> Result<Value> {
         let failed = |detail: String| Error::step(format!("{method} {url}"), detail);
-        let mut request = ureq::http::Request::builder().method(method).uri(&url);
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

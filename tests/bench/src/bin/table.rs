@@ -68,9 +68,8 @@ fn fill(dynamo: &mut Dynamo, request: &Value) -> Result<usize, Box<dyn Error>> {
     }
     for place in 0..messages {
         let owner = place.checked_rem(conversations).unwrap_or_default();
-        let text = message
-            .replace("{c}", &format!("{owner:06}"))
-            .replace("{m}", &format!("{place:07}"));
+        let text =
+            message.replace("{c}", &format!("{owner:06}")).replace("{m}", &format!("{place:07}"));
         put(dynamo, &text)?;
     }
     dynamo.reset_consumed();
