@@ -211,14 +211,14 @@ fn items(provider: &str) -> Vec<Value> {
         conversation(LIVELY),
     ]
     .into_iter()
-    .chain((0..10).chain(100..110).flat_map(known))
+    .chain((0..10).chain(100..110).flat_map(|number| known(number, "accepted")))
     .collect()
 }
 
 /// The messages that the receipts and the senders' records of a batch are about.
-pub(crate) fn known(number: u32) -> [Value; 2] {
+pub(crate) fn known(number: u32, status: &str) -> [Value; 2] {
     ["msg_01M7WD7TG02AT5KWJJMQWT", "msg_01M7WD7TG0F6NR4WC2MX7X"]
-        .map(|id| message(&format!("{id}{number:04}"), "outbound", "accepted"))
+        .map(|id| message(&format!("{id}{number:04}"), "outbound", status))
 }
 
 /// A message a minute or a month old: what receipts and requests for it find.
@@ -229,7 +229,11 @@ pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
         "channel": "whatsapp", "provider": "whatsapp", "integration": WHATSAPP,
         "direction": direction, "type": "text", "text": "Hello", "status": status,
         "created_at": at, "history": [] });
-    let rank = if status == "received" { "0" } else { "3" };
+    let rank = match status {
+        "received" => "0",
+        "queued" => "5",
+        _ => "30",
+    };
     item(
         &format!("T#acme#MSG#{id}"),
         "MSG",

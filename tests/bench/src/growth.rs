@@ -37,15 +37,18 @@ struct Way {
     function: &'static str,
     event: &'static str,
     answer: &'static str,
+    /// What it must have asked for each time: one that found nothing to do would look cheap.
+    asks: &'static str,
 }
 
+/// In this order: a receipt is for what has been sent.
 const WAYS: [Way; 6] = [
-    way("a message in", "its record", "consumer-inbound", "consumer-inbound/text", DONE),
-    way("a message out", "its request", "api-messages", "api-messages/send_text", "202"),
-    way("a message out", "its record", "sender-whatsapp", "sender-whatsapp/text", DONE),
-    way("a receipt", "its record", "consumer-receipts", "consumer-receipts/failed", DONE),
-    way("conversations", "a page of them", "api-conversations", "api-conversations/list", "200"),
-    way("messages", "a page of them", "api-conversations", "api-conversations/messages", "200"),
+    way("a message in", "its record", "consumer-inbound", "text", "sqs."),
+    way("a message out", "its request", "api-messages", "send_text", "sqs."),
+    way("a message out", "its record", "sender-whatsapp", "text", "provider.send"),
+    way("a receipt", "its record", "consumer-receipts", "failed", "sqs."),
+    way("conversations", "a page of them", "api-conversations", "list", "dynamodb.Query"),
+    way("messages", "a page of them", "api-conversations", "messages", "dynamodb.Query"),
 ];
 
 /// What a consumer or a sender answers.
