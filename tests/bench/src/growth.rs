@@ -43,26 +43,58 @@ struct Way {
 
 /// In this order: a receipt is for what has been sent.
 const WAYS: [Way; 6] = [
-    way("a message in", "its record", "consumer-inbound", "text", "sqs."),
-    way("a message out", "its request", "api-messages", "send_text", "sqs."),
-    way("a message out", "its record", "sender-whatsapp", "text", "provider.send"),
-    way("a receipt", "its record", "consumer-receipts", "failed", "sqs."),
-    way("conversations", "a page of them", "api-conversations", "list", "dynamodb.Query"),
-    way("messages", "a page of them", "api-conversations", "messages", "dynamodb.Query"),
+    Way {
+        subject: "a message in",
+        what: "its record",
+        function: "consumer-inbound",
+        event: "consumer-inbound/text",
+        answer: DONE,
+        asks: "sqs.",
+    },
+    Way {
+        subject: "a message out",
+        what: "its request",
+        function: "api-messages",
+        event: "api-messages/send_text",
+        answer: "\"statusCode\":202",
+        asks: "sqs.",
+    },
+    Way {
+        subject: "a message out",
+        what: "its record",
+        function: "sender-whatsapp",
+        event: "sender-whatsapp/text",
+        answer: DONE,
+        asks: "provider.send",
+    },
+    Way {
+        subject: "a receipt",
+        what: "its record",
+        function: "consumer-receipts",
+        event: "consumer-receipts/failed",
+        answer: DONE,
+        asks: "sqs.",
+    },
+    Way {
+        subject: "conversations",
+        what: "a page of them",
+        function: "api-conversations",
+        event: "api-conversations/list",
+        answer: "\"statusCode\":200",
+        asks: "dynamodb.Query",
+    },
+    Way {
+        subject: "messages",
+        what: "a page of them",
+        function: "api-conversations",
+        event: "api-conversations/messages",
+        answer: "\"statusCode\":200",
+        asks: "dynamodb.Query",
+    },
 ];
 
 /// What a consumer or a sender answers.
 const DONE: &str = "\"batchItemFailures\":[]";
-
-const fn way(
-    subject: &'static str,
-    what: &'static str,
-    function: &'static str,
-    event: &'static str,
-    answer: &'static str,
-) -> Way {
-    Way { subject, what, function, event, answer }
-}
 
 /// What one way cost.
 #[derive(Default)]
@@ -119,7 +151,7 @@ fn compared(subject: &str, what: &str, small: Cost, full: Cost) -> Vec<Figure> {
 fn sized(bench: &Bench, program: &Path, size: Size) -> Result<(Vec<Cost>, f64)> {
     let world = World::over(Model::start(program)?)?;
     // The messages that the rounds are about.
-    for item in (0..=ROUNDS).flat_map(|round| known(100 * round)) {
+    for item in (0..=ROUNDS).flat_map(|round| known(100 * round, "queued")) {
         if let Value::Object(item) = item {
             world.cloud.seed(item)?;
         }
@@ -156,6 +188,9 @@ fn cost(bench: &Bench, world: &World, way: &Way) -> Result<Cost> {
         let (meter, unknown) = world.cloud.take();
         if let Some(unknown) = unknown.first() {
             return Err(Error::step(function.name, format!("asked for {unknown}")));
+        }
+        if meter.of(way.asks) == 0 {
+            return Err(Error::step(function.name, format!("did not ask for {}", way.asks)));
         }
         // The first invocation reads what the others remember.
         if round > 0 {

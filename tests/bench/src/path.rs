@@ -59,8 +59,8 @@ struct Stage {
 struct Talk {
     /// From a webhook to the answer's call, in ms.
     took: Vec<f64>,
-    /// Exchanges that ended while the crowd talked.
-    in_time: u32,
+    /// Until the last answer, in seconds.
+    lasted: f64,
 }
 
 /// Every crowd with an empty table, and the middle one with a full one.
@@ -98,7 +98,8 @@ fn of(crowd: u32, table: &str, talk: Talk) -> Vec<Figure> {
     } else {
         format!("{crowd} conversations at once{table}")
     };
-    let rate = f64::from(2 * talk.in_time) / TALK.as_secs_f64();
+    let exchanges = u32::try_from(talk.took.len()).unwrap_or(u32::MAX);
+    let rate = 2.0 * f64::from(exchanges) / talk.lasted;
     vec![
         Figure::new(&subject, "messages, in and out", Unit::EachSecond, Runs::once(rate)),
         Figure::new(
@@ -246,7 +247,6 @@ impl Stage {
                             waiting -= 1;
                             continue;
                         }
-                        talk.in_time += 1;
                         let (person, next) = following(text)?;
                         self.write(person, &next)?;
                     }
@@ -254,6 +254,7 @@ impl Stage {
                 }
             }
         }
+        talk.lasted = begun.elapsed().as_secs_f64();
         Ok(talk)
     }
 
@@ -370,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_crowd_sends_two_messages_an_exchange() {
-        let talk = Talk { took: vec![5.0, 7.0, 6.0], in_time: 40 };
+        let talk = Talk { took: vec![5.0, 7.0, 6.0], lasted: 1.5 };
         let figures = of(10, "", talk);
         let medians: Vec<_> = figures.iter().map(|figure| figure.runs.median()).collect();
         assert_eq!(medians, [4.0, 6.0]);

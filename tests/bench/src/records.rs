@@ -23,13 +23,16 @@ const WORKERS: [&str; 5] = [
     "sender-whatsapp",
     "sender-telegram",
 ];
+/// Those of a short run.
+const FEW: [&str; 2] = ["consumer-inbound", "sender-whatsapp"];
 /// The sizes of a batch: alone, and as many as a queue gives.
 const BATCHES: [u32; 2] = [1, 10];
 
-/// Every worker.
+/// Every worker; in a short run two.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for name in WORKERS {
+    let workers = if bench.short { &FEW[..] } else { &WORKERS };
+    for name in workers {
         let function = named(name)?;
         for size in BATCHES {
             figures.extend(of(bench, &function, size)?);
