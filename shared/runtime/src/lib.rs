@@ -50,8 +50,8 @@ use queue::{Bucket, SqsQueue};
 /// of one core and works one event at a time.
 fn start<F, Fut>(function: F) -> Result<(), Error>
 where
-    F: FnOnce(Kit) -> Fut,
-    Fut: Future<Output = Result<(), Error>>,
+    F: FnOnce(Kit) -> Fut + 'static,
+    Fut: Future<Output = Result<(), Error>> + 'static,
 {
     start_bare(async || function(Kit::of_process()?).await)
 }
@@ -60,11 +60,16 @@ where
 fn start_bare<F, Fut>(function: F) -> Result<(), Error>
 where
     F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<(), Error>>,
+    Fut: Future<Output = Result<(), Error>> + 'static,
 {
     telemetry::init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(function())
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    // A task of its own: each wake of the future that `block_on` is given is a write to the
+    // kernel, a task's is a push to a list.
+    let task = runtime.spawn_local(function());
+    runtime.block_on(task)?
 }
 
 /// A consumer with everything it needs.
