@@ -1,10 +1,12 @@
 //! The bucket: bodies too large for a queue, the raw archive, and files of messages.
 
 use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
@@ -21,7 +23,8 @@ const POINTER: &str = r#"{"claim_check":"#;
 /// The bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    client: Client,
+    aws: aws_types::SdkConfig,
+    client: Arc<OnceLock<Client>>,
     name: String,
 }
 
@@ -35,18 +38,32 @@ impl Bucket {
     /// The bucket `name` in the account and region of `aws`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig, name: String) -> Self {
-        let config = aws_sdk_s3::config::Builder::from(aws)
-            // A bucket's own host name does not resolve where the endpoint is set by hand.
-            .force_path_style(aws.endpoint_url().is_some())
-            // A file of a message takes longer than a record.
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_attempt_timeout(Duration::from_secs(20))
-                    .operation_timeout(Duration::from_secs(40))
-                    .build(),
-            )
-            .build();
-        Self { client: Client::from_conf(config), name }
+        Self { aws: aws.clone(), client: Arc::default(), name }
+    }
+
+    /// Makes the client, so that the first request need not. Most functions never need it:
+    /// few bodies are too large for a queue.
+    pub fn prepare(&self) {
+        let _client = self.client();
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| {
+            let config = aws_sdk_s3::config::Builder::from(&self.aws)
+                // A bucket's own host name does not resolve where the endpoint is set by hand.
+                .force_path_style(self.aws.endpoint_url().is_some())
+                // A file of a message takes longer than a record.
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .operation_attempt_timeout(Duration::from_secs(20))
+                        .operation_timeout(Duration::from_secs(40))
+                        .build(),
+                )
+                // A body is read after its operation has ended, out of reach of its timeouts.
+                .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build())
+                .build();
+            Client::from_conf(config)
+        })
     }
 
     /// Stores a body and gives the pointer to it. The same body has the same place.
@@ -65,7 +82,7 @@ impl Bucket {
         mime_type: &str,
         bytes: Bytes,
     ) -> PortResult<()> {
-        let put = self.client.put_object().bucket(&self.name).key(key).content_type(mime_type);
+        let put = self.client().put_object().bucket(&self.name).key(key).content_type(mime_type);
         let put = put.body(bytes.into()).send().await;
         put.map(|_| ()).map_err(|error| failed(operation, &error))
     }
@@ -78,7 +95,7 @@ impl ClaimCheck for Bucket {
             return Ok(Cow::Borrowed(body));
         }
         let pointer: Pointer = serde_json::from_str(body).map_err(|_| unreadable(operation))?;
-        let get = self.client.get_object().bucket(&self.name).key(pointer.claim_check);
+        let get = self.client().get_object().bucket(&self.name).key(pointer.claim_check);
         let answer = get.send().await.map_err(|error| failed(operation, &error))?;
         let bytes = answer.body.collect().await.map_err(|_| unreadable(operation))?.to_vec();
         String::from_utf8(bytes).map(Cow::Owned).map_err(|_| unreadable(operation))
@@ -116,7 +133,7 @@ impl MediaShelf for Bucket {
     async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
         let operation = "link to a file";
         let config = PresigningConfig::expires_in(lifetime).map_err(|_| unreadable(operation))?;
-        let get = self.client.get_object().bucket(&self.name).key(key);
+        let get = self.client().get_object().bucket(&self.name).key(key);
         let request = get.presigned(config).await.map_err(|error| failed(operation, &error))?;
         Ok(request.uri().to_owned())
     }

@@ -263,6 +263,7 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnInbound, C, R>, Error> {
     let bucket = kit.bucket()?;
+    bucket.prepare();
     let worker = Inbound {
         store: kit.store()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,

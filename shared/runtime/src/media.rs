@@ -136,11 +136,12 @@ pub type OwnFetcher<N, C> = Fetcher<
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnFetcher<N, C>, C, R>, Error> {
-    let store = kit.store()?;
+    let (store, bucket) = (kit.store()?, kit.bucket()?);
+    bucket.prepare();
     let worker = Fetcher {
         directory: CachedDirectory::new(store.clone(), kit.clock.clone()),
         vault: kit.vault()?,
-        shelf: kit.bucket()?,
+        shelf: bucket,
         caller: kit.network.file_caller(),
         store,
     };

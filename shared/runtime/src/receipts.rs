@@ -115,6 +115,7 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReceiptBook, C, R>, Error> {
     let bucket = kit.bucket()?;
+    bucket.prepare();
     let worker = ReceiptBook {
         store: kit.store()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
