@@ -76,6 +76,17 @@ impl SqsQueue {
         }
     }
 
+    /// Sends the records of a lane in series: a later record of a group must not overtake an
+    /// earlier one.
+    async fn work_off(&self, lane: Vec<Record>) -> PortResult<()> {
+        for batch in batches(lane) {
+            let entries = batch.into_iter().enumerate();
+            let entries = entries.map(|(index, record)| self.entry(index, record));
+            self.send(try_join_all(entries).await?).await?;
+        }
+        Ok(())
+    }
+
     /// One entry, with its body in the bucket if it is large.
     async fn entry(
         &self,
@@ -84,7 +95,10 @@ impl SqsQueue {
     ) -> PortResult<SendMessageBatchRequestEntry> {
         let operation = "put records into a queue";
         let body = match &self.bucket {
-            Some(bucket) if record.body.len() > CLAIM_CHECK => bucket.check_in(record.body).await?,
+            // On the heap, because it is rare: it would be the largest part of every entry.
+            Some(bucket) if record.body.len() > CLAIM_CHECK => {
+                Box::pin(bucket.check_in(record.body)).await?
+            }
             _ => fit(record.body),
         };
         let mut entry = SendMessageBatchRequestEntry::builder()
@@ -108,16 +122,11 @@ impl SqsQueue {
 
 impl Publisher for SqsQueue {
     async fn publish(&self, records: Vec<Record>) -> PortResult<()> {
-        let lanes = try_join_all(lanes(records).into_iter().map(|lane| async move {
-            // In series: a later record of a group must not overtake an earlier one.
-            for batch in batches(lane) {
-                let entries = batch.into_iter().enumerate();
-                let entries = entries.map(|(index, record)| self.entry(index, record));
-                self.send(try_join_all(entries).await?).await?;
-            }
-            Ok(())
-        }));
-        lanes.await.map(|_| ())
+        if records.len() <= ENTRIES {
+            return self.work_off(records).await;
+        }
+        let lanes = lanes(records).into_iter().map(|lane| self.work_off(lane));
+        try_join_all(lanes).await.map(|_| ())
     }
 }
 
@@ -170,9 +179,6 @@ fn attribute(text: &str) -> String {
 
 /// Spreads records over lanes so that those of one group stay together, in order.
 fn lanes(records: Vec<Record>) -> Vec<Vec<Record>> {
-    if records.len() <= ENTRIES {
-        return vec![records];
-    }
     let mut lanes: Vec<Vec<Record>> = (0..LANES).map(|_| Vec::new()).collect();
     for record in records {
         let mut hasher = DefaultHasher::new();
