@@ -7,17 +7,18 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::retry::{ReconnectMode, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 
-use crate::transport::{SdkClient, Transport};
+use crate::transport::SdkClient;
 use crate::{Error, env};
 
 /// The configuration of every AWS client, from what Lambda puts into the environment. The
 /// credential chain would only find the same, later.
-pub(crate) fn config(transport: &Transport) -> Result<SdkConfig, Error> {
+pub(crate) fn config(client: SdkClient) -> Result<SdkConfig, Error> {
     let region = env::optional("AWS_REGION").or_else(|| env::optional("AWS_DEFAULT_REGION"));
     let region = region.ok_or("the environment variable AWS_REGION is missing")?;
     let credentials = Credentials::new(
@@ -31,7 +32,7 @@ pub(crate) fn config(transport: &Transport) -> Result<SdkConfig, Error> {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(SdkClient(transport.clone()))
+        .http_client(client)
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(SystemTimeSource::new())
         // Our own client closes its broken connections; the SDK's way of telling it would log
@@ -39,6 +40,8 @@ pub(crate) fn config(transport: &Transport) -> Result<SdkConfig, Error> {
         .retry_config(
             RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections),
         )
+        // What it watches over, small bodies inside an attempt, the attempt's timeout ends sooner.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
             TimeoutConfig::builder()
                 .operation_attempt_timeout(Duration::from_secs(3))

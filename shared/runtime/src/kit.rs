@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use aws_types::SdkConfig;
 
 use crate::sender::Caller;
-use crate::transport::{Messenger, Outside, Transport};
-use crate::{Error, SystemClock, SystemDice, env};
+use crate::transport::{Messenger, Outside, SdkClient, Transport};
+use crate::{Error, SystemClock, SystemDice, env, transport};
 
 /// The environment of a function.
 #[derive(Clone, Debug)]
@@ -96,8 +96,9 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
 impl Kit {
     /// The kit of this process.
     pub(crate) fn of_process() -> Result<Self, Error> {
-        let network = Transport::new()?;
-        let aws = crate::aws::config(&network)?;
+        let tls = transport::tls()?;
+        let network = Transport::over(tls.clone())?;
+        let aws = crate::aws::config(SdkClient::over(tls))?;
         Ok(Self::new(aws, Environment::Process, network, SystemClock, SystemDice))
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_types::SdkConfig;
 
-use crate::transport::Transport;
+use crate::transport::{self, SdkClient};
 use crate::{Error, env};
 
 /// The configuration of an AWS client and the table's name, as the environment has them.
@@ -10,5 +10,5 @@ use crate::{Error, env};
 /// # Errors
 /// If the environment is incomplete.
 pub fn table() -> Result<(SdkConfig, String), Error> {
-    Ok((crate::aws::config(&Transport::new()?)?, env::var("TABLE_NAME")?))
+    Ok((crate::aws::config(SdkClient::over(transport::tls()?))?, env::var("TABLE_NAME")?))
 }

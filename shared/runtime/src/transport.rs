@@ -1,4 +1,4 @@
-//! The one HTTP client: for AWS, for providers and for automations.
+//! The one place with HTTP clients: for AWS, for providers and for automations.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +15,10 @@ use bytes::Bytes;
 use domain::automation::is_public;
 use domain::sender::SendError;
 use http::{Request, Response};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -36,7 +40,7 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// media 16 MB, and the function has 512 MB.
 const LARGEST_FILE: usize = 64 * 1024 * 1024;
 
-/// The client for AWS and for providers.
+/// The client for providers.
 #[derive(Clone, Debug)]
 pub struct Transport {
     client: reqwest::Client,
@@ -64,7 +68,8 @@ fn roots() -> Result<rustls::RootCertStore, Error> {
     Ok(roots)
 }
 
-fn tls() -> Result<rustls::ClientConfig, Error> {
+/// How every server is made sure of. Made once for all of a function's clients.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -72,9 +77,9 @@ fn tls() -> Result<rustls::ClientConfig, Error> {
         .with_no_client_auth())
 }
 
-fn builder() -> Result<reqwest::ClientBuilder, Error> {
-    Ok(reqwest::Client::builder()
-        .tls_backend_preconfigured(tls()?)
+fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
@@ -84,7 +89,7 @@ fn builder() -> Result<reqwest::ClientBuilder, Error> {
         .referer(false)
         .no_proxy()
         .http1_only()
-        .user_agent("switchboard/1.0"))
+        .user_agent("switchboard/1.0")
 }
 
 impl Transport {
@@ -93,7 +98,11 @@ impl Transport {
     /// # Errors
     /// If the TLS library refuses its own defaults.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { client: builder()?.build()?, timeout: TIMEOUT, largest: LARGEST_ANSWER })
+        Self::over(tls()?)
+    }
+
+    pub(crate) fn over(tls: rustls::ClientConfig) -> Result<Self, Error> {
+        Ok(Self { client: builder(tls).build()?, timeout: TIMEOUT, largest: LARGEST_ANSWER })
     }
 
     /// The same client, for files.
@@ -182,8 +191,9 @@ impl Outside {
     /// # Errors
     /// If the TLS library refuses its own defaults.
     pub fn new() -> Result<Self, Error> {
-        let public = builder()?.dns_resolver(Arc::new(PublicOnly)).build()?;
-        Ok(Self { public, any: builder()?.build()? })
+        let tls = tls()?;
+        let public = builder(tls.clone()).dns_resolver(Arc::new(PublicOnly)).build()?;
+        Ok(Self { public, any: builder(tls).build()? })
     }
 }
 
@@ -243,30 +253,38 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Lets the AWS SDK use the same client: one pool, one TLS configuration.
+/// What the AWS SDK calls through. The SDK retries, follows and times out itself, so it is
+/// given the bare client that `reqwest` too is built upon: every layer less is felt in every
+/// call.
 #[derive(Clone, Debug)]
-pub(crate) struct SdkClient(pub(crate) Transport);
+pub(crate) struct SdkClient(Client<HttpsConnector<TcpConnector>, SdkBody>);
+
+impl SdkClient {
+    pub(crate) fn over(tls: rustls::ClientConfig) -> Self {
+        let mut tcp = TcpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let mut client = Client::builder(TokioExecutor::new());
+        Self(client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
+    }
+}
 
 impl HttpConnector for SdkClient {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.0.client.clone();
+        let request = match request.try_into_http1x() {
+            Ok(request) => request,
+            Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
+        };
+        let answer = self.0.request(request);
         HttpConnectorFuture::new(async move {
-            let request = request.try_into_http1x().map_err(|e| ConnectorError::user(e.into()))?;
-            let request = request.map(|body| match body.bytes() {
-                Some(bytes) => reqwest::Body::from(Bytes::copy_from_slice(bytes)),
-                None => reqwest::Body::wrap(body),
-            });
-            let request = reqwest::Request::try_from(request)
-                .map_err(|error| ConnectorError::user(error.into()))?;
-            let response = client.execute(request).await.map_err(|error| {
-                if error.is_timeout() {
-                    ConnectorError::timeout(error.into())
-                } else {
-                    ConnectorError::io(error.into())
-                }
-            })?;
-            let response: Response<reqwest::Body> = response.into();
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+            let answer = answer.await.map_err(|error| ConnectorError::io(error.into()))?;
+            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
