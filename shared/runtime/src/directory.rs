@@ -46,19 +46,15 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
         }
     }
 
-    /// Whose word is remembered.
-    pub(crate) fn source(&self) -> &D {
-        &self.directory
-    }
-
-    async fn remember<K, V>(
+    async fn remember<K, V, F>(
         &self,
         memory: &Memory<K, V>,
         key: K,
         lifetime: Duration,
-        find: impl Future<Output = PortResult<Option<V>>> + Send,
+        find: impl FnOnce() -> F + Send,
     ) -> PortResult<Option<V>>
     where
+        F: Future<Output = PortResult<Option<V>>> + Send,
         K: Eq + Hash + Send + Sync,
         V: Clone + Send + Sync,
     {
@@ -71,7 +67,7 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
                 return Ok(Some(value.clone()));
             }
         }
-        let found = find.await?;
+        let found = find().await?;
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.len() >= LARGEST {
             memory.clear();
@@ -86,11 +82,11 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
 
 impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
-        self.remember(&self.integrations, id, LIFETIME, self.directory.integration(id)).await
+        self.remember(&self.integrations, id, LIFETIME, || self.directory.integration(id)).await
     }
 
     async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
-        self.remember(&self.platforms, provider, LIFETIME, self.directory.platform(provider)).await
+        self.remember(&self.platforms, provider, LIFETIME, || self.directory.platform(provider)).await
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
@@ -99,7 +95,7 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
             &self.accounts,
             key,
             HOLDER_LIFETIME,
-            self.directory.account(provider, account),
+            || self.directory.account(provider, account),
         )
         .await
     }
@@ -110,7 +106,7 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
         hash: &str,
     ) -> PortResult<Option<IntegrationId>> {
         let key = (provider, hash.to_owned());
-        self.remember(&self.paths, key, LIFETIME, self.directory.by_path_secret(provider, hash))
+        self.remember(&self.paths, key, LIFETIME, || self.directory.by_path_secret(provider, hash))
             .await
     }
 }

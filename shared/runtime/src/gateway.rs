@@ -16,8 +16,10 @@ where
     F: Future<Output = Response<Body>> + Send,
 {
     let handler = &handler;
-    let service = service_fn(move |request: Request| async move {
-        Ok::<_, std::convert::Infallible>(handler(request).await)
+    let service = service_fn(move |request: Request| {
+        // On the heap at once: each layer around it would move all of its many kilobytes.
+        let answer = Box::pin(handler(request));
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     lambda_http::run(service).await
 }

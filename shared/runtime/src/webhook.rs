@@ -29,6 +29,9 @@ use crate::{Error, Kit, SystemClock};
 /// How long an edge tries before it answers 503. Its function has 10 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(9);
 
+/// How long it may prepare for its first request.
+const PREPARATION: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What an edge needs.
 #[derive(Debug)]
 pub struct Edge<D, V, P> {
@@ -180,7 +183,8 @@ async fn take_in<D: Directory, V: Vault, P: Publisher>(
 }
 
 async fn publish<P: Publisher>(queue: &P, records: Vec<Record>) -> PortResult<()> {
-    if records.is_empty() { Ok(()) } else { queue.publish(records).await }
+    // On the heap: three of these wait side by side, and mostly one has something to do.
+    if records.is_empty() { Ok(()) } else { Box::pin(queue.publish(records)).await }
 }
 
 /// The integration the URL names: by its id, by the secret in the path, or the operator's.
@@ -346,6 +350,17 @@ where
     crate::gateway::webhook_reply(answer)
 }
 
+/// Does at init, where a function has a whole processor, what the first request would wait
+/// for and does not depend on it. Failure changes nothing.
+async fn prepare<D: Directory, V: Vault>(edge: &Edge<D, V, SqsQueue>, provider: Provider) {
+    let own = async {
+        if let Ok(Some(integration)) = edge.directory.platform(provider).await {
+            let _cached = edge.vault.credentials(&integration, Freshness::Cached).await;
+        }
+    };
+    futures::join!(own, edge.inbound.prewarm());
+}
+
 /// Runs an edge until Lambda ends it.
 ///
 /// # Errors
@@ -353,7 +368,8 @@ where
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
         let edge = edge(&kit)?;
-        futures::join!(edge.directory.source().prewarm(), edge.inbound.prewarm());
+        // Init ends with its own failure after 10 s; a first request does without.
+        let _late = tokio::time::timeout(PREPARATION, prepare(&edge, provider.provider())).await;
         let edge = &edge;
         crate::gateway::serve(move |request| answer(edge, provider, &SystemClock, request)).await
     })
