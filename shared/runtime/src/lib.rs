@@ -115,7 +115,8 @@ async fn consume<W: batch::Worker>(
 ) -> Result<(), Error> {
     let consumer = &consumer;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        consumer.handle(event.payload)
+        // On the heap at once: each layer around it would move all of its many kilobytes.
+        Box::pin(consumer.handle(event.payload))
     }))
     .await
 }
