@@ -9,7 +9,6 @@ use crate::{
     figure::{Figure, Goal, Unit},
     functions::{Function, named},
     sandbox::Program,
-    share::Share,
     start::throttled,
     stats::Runs,
     world::{Start, Starts, Subject, World},
@@ -100,7 +99,6 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
 }
 
 fn in_turns(bench: &Bench) -> Result<(Vec<Measured>, Vec<&'static str>)> {
-    let share = Share::of(128);
     let cold = bench.tls.as_ref().unwrap_or(&bench.plain);
     let (mut entrants, mut missing) = (Vec::new(), Vec::new());
     for rival in [Rival::Ours, Rival::Floor, Rival::Node, Rival::Python] {
@@ -128,10 +126,7 @@ fn in_turns(bench: &Bench) -> Result<(Vec<Measured>, Vec<&'static str>)> {
     let mut all = Vec::new();
     for ((entrant, starts), rounds) in entrants.into_iter().zip(starts).zip(rounds) {
         let rival = entrant.rival;
-        let throttled = match &share {
-            Some(share) => Some(throttled(&entrant.cold, share, bench.runs.div_ceil(2))?),
-            None => None,
-        };
+        let throttled = throttled(&entrant.cold, bench.runs.div_ceil(2))?;
         // Only what is compiled can be counted: a just-in-time compiler is at work for long.
         let work = match rival {
             Rival::Ours | Rival::Floor => Some(callgrind::count(&entrant.warm, bench.counted)?),

@@ -7,6 +7,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crate::error::{Error, Result};
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 /// How often the part is given, in microseconds.
 const PERIOD: u32 = 20_000;
 
-/// A control group, which goes when it is dropped.
+/// A control group, which goes when it is dropped. One for each process: what a process used
+/// too much of is taken from the next one in its group, and a sandbox has no predecessor.
 pub(crate) struct Share {
     folder: PathBuf,
 }
@@ -23,7 +25,9 @@ impl Share {
     /// The part of a function with so many megabytes; `None` if this machine has no control
     /// groups that can be written.
     pub(crate) fn of(megabytes: u32) -> Option<Self> {
-        let name = format!("bench-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{}-{number}", std::process::id());
         let quota = PERIOD * megabytes / 1769;
         let old = Path::new("/sys/fs/cgroup/cpu").join(&name);
         let new = Path::new("/sys/fs/cgroup").join(&name);
