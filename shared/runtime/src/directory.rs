@@ -86,17 +86,15 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
     }
 
     async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
-        self.remember(&self.platforms, provider, LIFETIME, || self.directory.platform(provider)).await
+        self.remember(&self.platforms, provider, LIFETIME, || self.directory.platform(provider))
+            .await
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
         let key = (provider, account.to_owned());
-        self.remember(
-            &self.accounts,
-            key,
-            HOLDER_LIFETIME,
-            || self.directory.account(provider, account),
-        )
+        self.remember(&self.accounts, key, HOLDER_LIFETIME, || {
+            self.directory.account(provider, account)
+        })
         .await
     }
 
