@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use domain::Provider;
+use domain::webhook::WebhookProvider;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
@@ -183,38 +184,153 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
+/// Every webhook, with what its function is called.
+fn webhooks() -> impl Iterator<Item = (&'static dyn WebhookProvider, String)> {
+    providers::webhooks().map(|webhook| (webhook, format!("webhook-{}", webhook.name())))
+}
+
+/// Another address of a webhook's, which it once had or by which people look for it.
+const OTHER_PATHS: &[(&str, &str)] = &[("sendgrid", "email")];
+
+/// The routes of a function: method and path.
+fn routes(function: &Value) -> BTreeSet<(String, String)> {
+    let events = function["Events"].as_object().into_iter().flat_map(Map::values);
+    let routes = events.filter(|event| event["Type"] == "HttpApi").map(|event| {
+        let properties = &event["Properties"];
+        (text(&properties["Method"]).to_owned(), text(&properties["Path"]).to_owned())
+    });
+    routes.collect()
+}
+
+fn exists(path: &str) {
+    assert!(root().join(path).exists(), "{path} is missing");
+}
+
 #[test]
 fn every_provider_is_complete() {
     let template = Template::read();
     let (functions, queues) = (template.functions(), template.queues());
-    let exists = |path: String| assert!(root().join(&path).exists(), "{path} is missing");
     for provider in Provider::ALL {
         let folder = format!("shared/providers/src/{provider}");
-        for file in ["README.md", "mod.rs", "webhook.rs", "sender.rs", "wire.rs", "example.rs"] {
-            exists(format!("{folder}/{file}"));
+        for file in ["README.md", "mod.rs", "webhook.rs", "example.rs"] {
+            exists(&format!("{folder}/{file}"));
         }
-        for role in ["webhook", "sender"] {
-            let binary = format!("{role}-{provider}");
-            exists(format!("functions/{role}s/{provider}/Cargo.toml"));
-            exists(format!("functions/{role}s/{provider}/src/main.rs"));
-            assert!(functions.contains_key(&binary), "{binary} has no block in template.yaml");
+        let examples = providers::example::of(*provider);
+        assert!(examples.events.len() >= 3, "{folder}/example.rs has too few events");
+        let readme = read(&format!("{folder}/README.md"));
+        for credential in providers::entry(*provider).credentials {
+            assert!(readme.contains(credential), "{folder}/README.md does not name {credential}");
         }
+        for webhook in providers::entry(*provider).webhooks {
+            let path = format!("/webhooks/{}", webhook.path());
+            assert!(readme.contains(&path), "{folder}/README.md does not name {path}");
+        }
+
+        let sends = provider.channel().is_some();
         let queue = logical_name(&format!("outbound-{provider}-queue"));
-        assert!(queues.contains_key(queue.as_str()), "{queue} is missing in template.yaml");
-        exists(format!("events/{provider}/text.json"));
+        assert_eq!(queues.contains_key(queue.as_str()), sends, "{queue} in template.yaml");
+        let sender = format!("sender-{provider}");
+        assert_eq!(functions.contains_key(&sender), sends, "{sender} in template.yaml");
+        if sends {
+            exists(&format!("{folder}/sender.rs"));
+            exists(&format!("functions/senders/{provider}/Cargo.toml"));
+        }
+    }
+}
+
+#[test]
+fn every_webhook_is_complete() {
+    let template = Template::read();
+    let functions = template.functions();
+    for (webhook, binary) in webhooks() {
+        let (provider, name) = (webhook.provider(), webhook.name());
+        exists(&format!("functions/webhooks/{name}/Cargo.toml"));
+        exists(&format!("functions/webhooks/{name}/src/main.rs"));
+        let Some((_, function)) = functions.get(&binary) else {
+            panic!("{binary} has no block in template.yaml")
+        };
+        let routes = routes(function);
+
+        let entry = providers::entry(provider);
+        let examples = providers::example::of(provider).events.iter();
+        let examples: Vec<_> = examples.filter(|example| example.webhook == name).collect();
+        assert!(examples.len() >= 3, "the webhook {name} has {} examples", examples.len());
+        let seed = providers::example::Seed::fixed(name);
+        let methods: BTreeSet<String> =
+            examples.iter().map(|example| (example.draft)(&seed).method.to_string()).collect();
+        let parameter = if entry.in_path.is_some() { "secret" } else { "integration" };
+        let others = OTHER_PATHS.iter().filter(|(whose, _)| *whose == name).map(|(_, path)| *path);
+        for path in others.chain([webhook.path()]) {
+            let (plain, own) =
+                (format!("/webhooks/{path}"), format!("/webhooks/{path}/{{{parameter}}}"));
+            for method in &methods {
+                let has = |path: &str| routes.contains(&(method.clone(), path.to_owned()));
+                assert_eq!(has(&plain), entry.one_address, "{binary}: {method} {plain}");
+                assert!(has(&own), "{binary}: {method} {own}");
+            }
+        }
+        for example in examples {
+            exists(&format!("events/{name}/{}.json", example.name));
+        }
+
+        let names = function["Environment"]["Variables"].as_object().expect("variables");
+        for wanted in ["TABLE_NAME", "BUCKET_NAME", "EVENTS_QUEUE_URL", "PARKED_QUEUE_URL"] {
+            assert!(names.contains_key(wanted), "{binary} is not told {wanted}");
+        }
+        for queue in ["INBOUND_QUEUE_URL", "RECEIPTS_QUEUE_URL"] {
+            assert_eq!(
+                names.contains_key(queue),
+                provider.channel().is_some(),
+                "{binary}: {queue}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_event_of_the_examples_has_a_name_of_its_own() {
+    for provider in Provider::ALL {
+        let mut seen = BTreeSet::new();
+        for example in providers::example::of(*provider).events {
+            let known = providers::entry(*provider).webhooks.iter();
+            let known: Vec<_> = known.map(|webhook| webhook.name()).collect();
+            assert!(known.contains(&example.webhook), "{provider} has no {}", example.webhook);
+            assert!(seen.insert(example.full_name()), "two examples {}", example.full_name());
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(example.name.chars().all(plain), "{provider}: {}", example.name);
+        }
     }
 }
 
 #[test]
 fn no_folder_is_for_a_provider_that_does_not_exist() {
     let known: BTreeSet<String> = Provider::ALL.iter().map(ToString::to_string).collect();
-    for role in ["webhooks", "senders"] {
-        assert_eq!(names_in(&format!("functions/{role}")), known, "functions/{role}");
-    }
+    let senders: BTreeSet<String> = Provider::senders().map(|name| name.to_string()).collect();
+    let webhooks = providers::webhooks().map(|webhook| webhook.name().to_owned());
+    // A tenant's own programs call it, and no provider.
+    let webhooks: BTreeSet<String> = webhooks.chain(["inbound".to_owned()]).collect();
+    assert_eq!(names_in("functions/webhooks"), webhooks, "functions/webhooks");
+    assert_eq!(names_in("functions/senders"), senders, "functions/senders");
     let folders = names_in("shared/providers/src");
     let folders: BTreeSet<String> =
         folders.into_iter().filter(|name| !name.contains('.')).collect();
     assert_eq!(folders, known, "shared/providers/src");
+}
+
+#[test]
+fn the_readme_names_every_credential_and_every_webhook() {
+    let readme = read("README.md");
+    for provider in Provider::ALL {
+        let page = format!("shared/providers/src/{provider}/README.md");
+        assert!(readme.contains(&page), "README.md does not lead to {page}");
+        for credential in providers::entry(*provider).credentials {
+            assert!(readme.contains(&format!("`{credential}`")), "README.md: {credential}");
+        }
+        for webhook in providers::entry(*provider).webhooks {
+            let path = format!("/webhooks/{}", webhook.path());
+            assert!(readme.contains(&path), "README.md does not name {path}");
+        }
+    }
 }
 
 #[test]
@@ -306,14 +422,8 @@ fn every_queue_has_a_dead_letter_queue_and_alarms() {
     for (name, stack) in template.queues() {
         assert_eq!(referred(&stack["Parameters"]["AlarmTopic"]), Some("AlarmTopic"), "{name}");
     }
-    // A queue outside that template is read by nobody, so its first message rings.
-    let alarms = template.of_type("AWS::CloudWatch::Alarm");
-    for (name, queue) in template.of_type("AWS::SQS::Queue") {
-        assert_eq!(queue["MessageRetentionPeriod"], 1_209_600, "{name}");
-        let watched =
-            alarms.values().any(|alarm| referred(&alarm["Dimensions"][0]["Value"]) == Some(name));
-        assert!(watched, "{name} has no alarm");
-    }
+    let others = template.of_type("AWS::SQS::Queue");
+    assert!(others.is_empty(), "not made by infra/queue.yaml: {:?}", others.keys());
 }
 
 #[test]
@@ -328,9 +438,13 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
             let (method, path) =
                 (text(&event["Properties"]["Method"]), text(&event["Properties"]["Path"]));
             let open = event["Properties"]["Auth"]["Authorizer"] == "NONE";
-            if path.starts_with("/webhooks/") {
+            if let Some(path) = path.strip_prefix("/webhooks/") {
                 assert!(open, "{name}: providers have no key of ours");
-                assert!(name.starts_with("Webhook"), "{name}");
+                let whose = webhooks().find(|(_, binary)| logical_name(binary) == name);
+                let (webhook, _) = whose.unwrap_or_else(|| panic!("{name} is no webhook"));
+                let (path, _) = path.split_once("/{").unwrap_or((path, ""));
+                let other = OTHER_PATHS.contains(&(webhook.name(), path));
+                assert!(path == webhook.path() || other, "{name}: {path}");
             } else {
                 assert!(
                     deployed.insert((method.to_ascii_lowercase(), path.to_owned(), open)),
@@ -357,25 +471,22 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
 const WILDCARDS: &[(&str, &str)] = &[
     ("*", "X-Ray knows no narrower resource"),
     ("${Bucket.Arn}/bodies/*", "one object a large body"),
-    ("${Bucket.Arn}/archive/*", "one object a batch of raw events"),
+    ("${Bucket.Arn}/archive/*", "one object a batch of raw events, or a large event"),
     ("${Bucket.Arn}/media/*", "one object a file"),
-    (
-        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/whatsapp*",
-        "one secret a tenant, made at run time, with random characters at its end",
-    ),
-    (
-        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/telegram*",
-        "one secret a tenant, made at run time, with random characters at its end",
-    ),
-    (
-        "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}/*/automation*",
-        "one secret a tenant, made at run time, with random characters at its end",
-    ),
 ];
+
+/// The secrets of every tenant at a provider, or of their automations: one a tenant, made at
+/// run time, with random characters at its end.
+fn secrets_of(what: &str) -> String {
+    const SECRETS: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}";
+    format!("{SECRETS}/*/{what}*")
+}
 
 #[test]
 fn no_right_is_wider_than_its_reason() {
     let template = Template::read();
+    let providers = Provider::ALL.iter().map(|provider| provider.as_str());
+    let secrets: BTreeSet<String> = providers.chain(["automation"]).map(secrets_of).collect();
     let mut used = BTreeSet::new();
     for (role, actions, resource) in template.rights() {
         for action in &actions {
@@ -387,8 +498,13 @@ fn no_right_is_wider_than_its_reason() {
             tagged => tagged.get("!Sub").and_then(Value::as_str),
         };
         let Some(name) = name.filter(|name| name.contains('*')) else { continue };
-        let known = WILDCARDS.iter().find(|(pattern, _)| *pattern == name);
-        assert!(known.is_some(), "{role}: {actions:?} on {name}, for which there is no reason");
+        let known = WILDCARDS.iter().any(|(pattern, _)| *pattern == name);
+        let secret = secrets.contains(name);
+        assert!(known || secret, "{role}: {actions:?} on {name}, for which there is no reason");
+        if secret {
+            let all = actions.iter().all(|action| action.starts_with("secretsmanager:"));
+            assert!(all, "{role}: {actions:?} on {name}");
+        }
         if name == "*" {
             assert!(actions.iter().all(|action| action.starts_with("xray:")), "{role}");
         }
@@ -396,6 +512,36 @@ fn no_right_is_wider_than_its_reason() {
     }
     for (pattern, reason) in WILDCARDS {
         assert!(used.contains(*pattern), "nobody needs {pattern} any more: {reason}");
+    }
+    let unused: Vec<_> = secrets.difference(&used).collect();
+    assert!(unused.is_empty(), "nobody needs {unused:?}");
+}
+
+#[test]
+fn a_webhook_reads_its_own_providers_secrets_and_writes_nothing_but_queues() {
+    let rights = Template::read();
+    let rights = rights.rights();
+    for (webhook, binary) in webhooks() {
+        let role = format!("{}Role", logical_name(&binary));
+        let own = rights.iter().filter(|(name, ..)| *name == role);
+        let mut reads_secrets = false;
+        for (_, actions, resource) in own {
+            for action in actions {
+                match action.as_str() {
+                    "secretsmanager:GetSecretValue" => {
+                        let own = secrets_of(webhook.provider().as_str());
+                        assert_eq!(resource["!Sub"], own.as_str(), "{role}");
+                        reads_secrets = true;
+                    }
+                    "s3:PutObject" => {
+                        assert_eq!(resource["!Sub"], "${Bucket.Arn}/bodies/*", "{role}");
+                    }
+                    "dynamodb:GetItem" | "sqs:SendMessage" => {}
+                    other => assert!(other.starts_with("logs:"), "{role} may {other}"),
+                }
+            }
+        }
+        assert!(reads_secrets, "{role} proves nothing without a secret");
     }
 }
 

@@ -85,6 +85,24 @@ impl Client {
         Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
+    /// A request as it is, to where it says; the answer as text.
+    pub(crate) fn deliver(
+        &self,
+        request: &domain::webhook::WebhookRequest,
+    ) -> Result<(u16, String)> {
+        let method = if request.method == ureq::http::Method::GET { "GET" } else { "POST" };
+        let failed = |detail: String| Error::Http { method, url: request.url.clone(), detail };
+        let mut call = ureq::http::Request::builder().method(&request.method).uri(&request.url);
+        for (name, value) in &request.headers {
+            call = call.header(name, value);
+        }
+        let call = call.body(request.body.as_ref()).map_err(|error| failed(error.to_string()))?;
+        let mut response = self.agent.run(call).map_err(|error| failed(error.to_string()))?;
+        let text =
+            response.body_mut().read_to_string().map_err(|error| failed(error.to_string()))?;
+        Ok((response.status().as_u16(), text))
+    }
+
     fn accepted(
         &self,
         method: &'static str,

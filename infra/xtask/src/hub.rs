@@ -369,11 +369,13 @@ impl Hub {
             ("RECEIPTS_QUEUE_URL", "ReceiptsQueueUrl"),
             ("AUTOMATION_QUEUE_URL", "AutomationQueueUrl"),
             ("MEDIA_QUEUE_URL", "MediaQueueUrl"),
+            ("EVENTS_QUEUE_URL", "EventsQueueUrl"),
             ("PARKED_QUEUE_URL", "ParkedQueueUrl"),
+            ("REPLAY_QUEUE_URL", "ReplayQueueUrl"),
             ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
             ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
-            ("DEAD_LETTER_QUEUE_URL", "ParkedQueueUrl"),
+            ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ] {
             writeln!(lines, "{variable}={}", self.output(output)?)
                 .map_err(|error| Error::step("functions.env", error.to_string()))?;

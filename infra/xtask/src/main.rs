@@ -17,6 +17,7 @@ mod process;
 mod python;
 mod simulate;
 mod tail;
+mod trigger;
 mod workspace;
 
 use std::process::ExitCode;
@@ -60,6 +61,16 @@ enum Command {
     ///
     /// Uses the running hub, or starts one, which stays up until Ctrl-C.
     Demo {
+        #[command(flatten)]
+        hub: HubArguments,
+    },
+    /// Send a provider's webhook, correctly signed, to the running hub.
+    ///
+    /// `cargo xtask trigger --list` shows all there is. The tenant and the integration that the
+    /// webhook needs are made if they are not there.
+    Trigger {
+        #[command(flatten)]
+        options: trigger::Options,
         #[command(flatten)]
         hub: HubArguments,
     },
@@ -165,6 +176,7 @@ fn run(command: &Command) -> Result<()> {
                 None => told,
             }
         }
+        Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),
         Command::Chaos { options } => chaos::run(options),
         Command::Bench { arguments } => bench::run(arguments),
         Command::Simulate { planted: Some(names), .. } => simulate::planted(names),

@@ -60,6 +60,7 @@ pub(crate) fn named(names: &[String]) -> Result<Vec<&'static Bug>> {
 const API_MESSAGES: &str = "shared/runtime/src/api/messages.rs";
 const AUTOMATION: &str = "shared/runtime/src/automation.rs";
 const BATCH: &str = "shared/runtime/src/batch.rs";
+const EVENT: &str = "shared/domain/src/event.rs";
 const INBOUND: &str = "shared/runtime/src/inbound.rs";
 const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
@@ -163,6 +164,14 @@ pub(crate) const BUGS: &[Bug] = &[
             }
         };",
         breaks: &["accepted-once", "told", "one-conversation"],
+    },
+    Bug {
+        name: "event-id-from-the-clock",
+        what: "a repeated webhook makes another event",
+        file: EVENT,
+        right: "EventId::derived(&self.identity())",
+        wrong: "EventId::derived_at(self.received_at, &self.identity())",
+        breaks: &["recorded"],
     },
     Bug {
         name: "effect-skipped-on-duplicate",
@@ -271,8 +280,8 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "answered-before-queued",
         what: "a webhook is answered though its events are in no queue",
         file: WEBHOOK,
-        right: "inbound.and(receipts).and(parked)?;",
-        wrong: r#"if let Err(error) = inbound.and(receipts).and(parked) {
+        right: "inbound.and(receipts).and(others).and(parked)?;",
+        wrong: r#"if let Err(error) = inbound.and(receipts).and(others).and(parked) {
         tracing::warn!(%error, "not queued");
     }"#,
         breaks: &["accepted-once"],

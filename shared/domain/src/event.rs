@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::content::Content;
 use crate::conversation::Parties;
 use crate::message::Status;
-use crate::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
+use crate::{ConversationId, EventId, IntegrationId, MessageId, Provider, ReplayId, TenantId};
 
 /// One thing that happened, as a provider's parser reads it: no tenant yet.
 #[derive(Clone, Debug)]
@@ -20,8 +20,36 @@ pub struct ParsedEvent {
     pub occurred_at: Timestamp,
     /// What.
     pub kind: EventKind,
+    /// Events of one account with the same key are worked in the order in which they came: a
+    /// counterpart, an order, a subscription. `None` if it stands alone.
+    pub ordering_key: Option<String>,
+    /// Something of its proof that may prove one event only, such as Mailgun's token: another
+    /// event with it is a forgery.
+    pub single_use: Option<String>,
     /// The part of the body it was read from, byte for byte.
     pub raw: Box<RawValue>,
+}
+
+impl ParsedEvent {
+    /// Something the hub keeps, `name`d as its provider does, that stands alone.
+    #[must_use]
+    pub fn other(account: &str, id: String, name: &str, at: Timestamp, raw: &RawValue) -> Self {
+        Self {
+            account: account.to_owned(),
+            id,
+            occurred_at: at,
+            kind: EventKind::Other { name: name.to_owned() },
+            ordering_key: None,
+            single_use: None,
+            raw: raw.to_owned(),
+        }
+    }
+
+    /// The same, in order with others of `key`.
+    #[must_use]
+    pub fn ordered_by(self, key: impl Into<String>) -> Self {
+        Self { ordering_key: Some(key.into()), ..self }
+    }
 }
 
 /// One thing that happened to one tenant: the body of a record in an inbound queue.
@@ -45,6 +73,15 @@ pub struct InboundEvent {
     pub received_at: Timestamp,
     /// What.
     pub kind: EventKind,
+    /// As [`ParsedEvent::ordering_key`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// As [`ParsedEvent::single_use`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_use: Option<String>,
+    /// The replay that brings it again, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayId>,
     /// The part of the body it was read from, byte for byte.
     pub raw: Box<RawValue>,
 }
@@ -98,17 +135,43 @@ impl InboundEvent {
     /// The version this build writes.
     pub const VERSION: u8 = 1;
 
-    /// Key of the effect of this event: the same for each redelivery.
+    /// Its id in the record: the same for each redelivery.
     #[must_use]
-    pub fn deduplication_id(&self) -> String {
-        let parts = [self.tenant.as_str(), self.provider.as_str(), &self.account, &self.id];
-        ConversationId::derived(&parts).to_string()
+    pub fn event_id(&self) -> EventId {
+        EventId::derived(&self.identity())
     }
 
-    /// The conversation a message from `counterpart` belongs to.
+    fn identity(&self) -> [&str; 4] {
+        [self.tenant.as_str(), self.provider.as_str(), &self.account, &self.id]
+    }
+
+    /// Key of the effect of this event: the same for each redelivery, and another for each
+    /// replay.
     #[must_use]
-    pub fn parties<'a>(&'a self, counterpart: &'a str) -> Parties<'a> {
-        let channel = self.provider.channel();
-        Parties { tenant: &self.tenant, channel, account: &self.account, counterpart }
+    pub fn deduplication_id(&self) -> String {
+        let [tenant, provider, account, id] = self.identity();
+        match self.replay {
+            None => ConversationId::derived(&[tenant, provider, account, id]).to_string(),
+            Some(replay) => {
+                let replay = replay.to_string();
+                EventId::derived(&[tenant, provider, account, id, &replay]).to_string()
+            }
+        }
+    }
+
+    /// What it is kept in order with.
+    #[must_use]
+    pub fn ordering_group(&self) -> String {
+        let key = self.ordering_key.as_deref().unwrap_or(&self.id);
+        let parts = [self.tenant.as_str(), self.provider.as_str(), &self.account, key];
+        EventId::derived(&parts).to_string()
+    }
+
+    /// The conversation a message from `counterpart` belongs to; `None` if the hub has no
+    /// conversations with this provider.
+    #[must_use]
+    pub fn parties<'a>(&'a self, counterpart: &'a str) -> Option<Parties<'a>> {
+        let channel = self.provider.channel()?;
+        Some(Parties { tenant: &self.tenant, channel, account: &self.account, counterpart })
     }
 }

@@ -120,6 +120,15 @@ id!(
     DeliveryId, "evt_"
 );
 
+id!(
+    /// One thing that happened, as a provider told it; the same for each redelivery.
+    EventId, "event_"
+);
+id!(
+    /// One asking for events to be worked again.
+    ReplayId, "replay_"
+);
+
 fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }

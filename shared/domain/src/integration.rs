@@ -41,6 +41,27 @@ pub enum Settings {
     Whatsapp(WhatsappSettings),
     /// Telegram Bot API.
     Telegram(TelegramSettings),
+    /// Of a provider that reads its own; checked by it before they are kept.
+    #[serde(untagged)]
+    Own(serde_json::Map<String, serde_json::Value>),
+}
+
+/// What is wrong with an integration that somebody wants to make.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct Flaw {
+    /// The field at fault, in the words of `POST /integrations`.
+    pub field: String,
+    /// What would be right. Never quotes a value.
+    pub reason: String,
+}
+
+impl Flaw {
+    /// A flaw of `field`.
+    #[must_use]
+    pub fn new(field: &str, reason: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), reason: reason.into() }
+    }
 }
 
 /// Settings of a WhatsApp number.
@@ -111,14 +132,35 @@ pub enum DeliveryPolicy {
 }
 
 impl Settings {
+    /// Where the provider is reached, if the settings say so.
+    #[must_use]
+    pub fn base_url(&self) -> Option<&str> {
+        match self {
+            Self::Whatsapp(settings) => Some(&settings.base_url),
+            Self::Telegram(settings) => Some(&settings.base_url),
+            Self::Own(settings) => settings.get("base_url")?.as_str(),
+        }
+    }
+
     /// Where the provider is reached, if that is not its own address.
     #[must_use]
     pub fn other_base_url(&self) -> Option<&str> {
-        let (base_url, own) = match self {
-            Self::Whatsapp(settings) => (&settings.base_url, graph_url()),
-            Self::Telegram(settings) => (&settings.base_url, telegram_url()),
+        let own = match self {
+            Self::Whatsapp(_) => graph_url(),
+            Self::Telegram(_) => telegram_url(),
+            Self::Own(_) => String::new(),
         };
-        (*base_url != own).then_some(base_url)
+        self.base_url().filter(|base_url| *base_url != own)
+    }
+
+    /// How fast the account may send, if the settings say so.
+    #[must_use]
+    pub const fn messages_per_second(&self) -> Option<u32> {
+        match self {
+            Self::Whatsapp(settings) => Some(settings.messages_per_second),
+            Self::Telegram(settings) => Some(settings.messages_per_second),
+            Self::Own(_) => None,
+        }
     }
 
     /// What to do when a send's outcome is unknown.
@@ -127,6 +169,7 @@ impl Settings {
         match self {
             Self::Whatsapp(settings) => settings.delivery,
             Self::Telegram(settings) => settings.delivery,
+            Self::Own(_) => DeliveryPolicy::AtMostOnce,
         }
     }
 }

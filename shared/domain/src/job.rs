@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::automation::Notice;
-use crate::{DeliveryId, IntegrationId, Message, MessageId, TenantId};
+use crate::{DeliveryId, IntegrationId, Message, MessageId, ReplayId, TenantId};
 
 /// The version this build writes.
 pub const VERSION: u8 = 1;
@@ -94,10 +94,26 @@ pub struct Parked {
     pub provider: crate::Provider,
     /// The integration named by the URL, if one was.
     pub integration: Option<IntegrationId>,
+    /// Whose that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
     /// Why it could not be taken further.
     pub reason: String,
     /// When it came.
     pub received_at: Timestamp,
     /// The bytes, base64.
     pub body: String,
+}
+
+/// The body of a record in `replay`: one page of it is to be worked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayJob {
+    /// Version of this shape.
+    pub v: u8,
+    /// Whose events.
+    pub tenant: TenantId,
+    /// Which replay: the table has its filter.
+    pub replay: ReplayId,
+    /// Where the page begins; empty at the beginning.
+    pub cursor: String,
 }

@@ -14,13 +14,17 @@ pub mod job;
 pub mod message;
 pub mod ports;
 pub mod provider;
+pub mod record;
 pub mod sender;
 pub mod tenant;
 pub mod webhook;
 
 pub use content::Content;
 pub use fault::{Classify, Fault};
-pub use id::{ContactId, ConversationId, DeliveryId, IntegrationId, KeyId, MessageId, TenantId};
+pub use id::{
+    ContactId, ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, ReplayId,
+    TenantId,
+};
 pub use integration::{Credentials, Integration};
 pub use message::{Message, Status};
 pub use provider::Provider;

@@ -12,11 +12,12 @@ use crate::event::Receipt;
 use crate::fault::{Classify, Fault};
 use crate::job::SendTask;
 use crate::message::{Message, Step};
+use crate::record::{Direction, EventFilter, EventRecord, Kept, Replay, ReplayPage, ReplayPlace};
 use crate::sender::Pace;
 use crate::tenant::{ApiKey, Tenant};
 use crate::{
-    ConversationId, Credentials, DeliveryId, Integration, IntegrationId, KeyId, MessageId,
-    Provider, TenantId,
+    ConversationId, Credentials, DeliveryId, EventId, Integration, IntegrationId, KeyId, MessageId,
+    Provider, ReplayId, TenantId,
 };
 
 /// Something outside did not do what it was asked.
@@ -187,6 +188,111 @@ pub enum Recorded {
     New,
     /// It was there already; nothing changed.
     Duplicate,
+}
+
+/// What became of an event that was to be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// It was written now.
+    New,
+    /// It was there already; nothing changed.
+    Duplicate,
+    /// What may prove one event only has proved another: nothing was written.
+    Forged,
+}
+
+/// Writes down everything that happened.
+pub trait EventLog: Send + Sync {
+    /// Writes the event down, once. The record and the proof that it was seen are one item.
+    /// `single_use` is what may prove no other event.
+    fn enter(
+        &self,
+        event: &Kept,
+        single_use: Option<&str>,
+    ) -> impl Future<Output = PortResult<Entered>> + Send;
+
+    /// Notes that `replay` brought the event again, once.
+    fn note_replay(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        replay: ReplayId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Reads what was written down, for its tenant.
+pub trait EventReader: Send + Sync {
+    /// An event of the tenant's.
+    fn event(
+        &self,
+        tenant: &TenantId,
+        id: EventId,
+    ) -> impl Future<Output = PortResult<Option<Kept>>> + Send;
+
+    /// Events of the tenant's that fit `filter`. A page may hold fewer than `limit`, even
+    /// none, though another follows: a call looks at a bounded part of the list.
+    fn events(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        direction: Direction,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<Kept>>> + Send;
+}
+
+/// Keeps the bodies of events that are too large for the table.
+pub trait EventBodies: Send + Sync {
+    /// Stores the body of `record`, and gives its key. The same body has the same key, and
+    /// another never takes its place.
+    fn put_body(
+        &self,
+        record: &EventRecord,
+        body: String,
+    ) -> impl Future<Output = PortResult<String>> + Send;
+}
+
+/// Reads the bodies of events that are too large for the table.
+pub trait EventBodyReader: Send + Sync {
+    /// The body under `key`; `None` if it is gone.
+    fn body(&self, key: &str) -> impl Future<Output = PortResult<Option<String>>> + Send;
+}
+
+/// Begins replays, and shows them.
+pub trait Replays: Send + Sync {
+    /// Writes a replay down; `Duplicate` if there is one of that id.
+    fn begin(&self, replay: &Replay) -> impl Future<Output = PortResult<Recorded>> + Send;
+
+    /// A replay of the tenant's, and where it is.
+    fn replay(
+        &self,
+        tenant: &TenantId,
+        id: ReplayId,
+    ) -> impl Future<Output = PortResult<Option<ReplayPlace>>> + Send;
+}
+
+/// Moves replays on.
+pub trait ReplayProgress: Send + Sync {
+    /// Counts a page and moves the replay behind it; `Duplicate` if it is not where the page
+    /// began.
+    fn turn_page(
+        &self,
+        tenant: &TenantId,
+        id: ReplayId,
+        page: &ReplayPage,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+
+    /// Notes why the page that begins at `from` could not be worked.
+    fn stand_still(
+        &self,
+        tenant: &TenantId,
+        id: ReplayId,
+        from: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
 /// Says how automations are told.

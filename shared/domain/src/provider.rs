@@ -6,38 +6,97 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A company whose webhooks we take, or through whom we send.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// Meta's WhatsApp Cloud API.
-    Whatsapp,
-    /// The Telegram Bot API.
-    Telegram,
+/// Calls the macro `$then` with every provider, in the order of the documentation: what it is,
+/// its variant, its name in URLs, folders, queues and keys, and the channel on which the hub
+/// talks through it, if it does.
+///
+/// The one list of providers: whoever needs one item a provider is called with it.
+#[macro_export]
+macro_rules! for_each_provider {
+    ($then:ident) => {
+        $then! {
+            /// Meta's WhatsApp Cloud API.
+            Whatsapp whatsapp Some(Channel::Whatsapp),
+            /// The Telegram Bot API.
+            Telegram telegram Some(Channel::Telegram),
+            /// The Evolution API, which carries WhatsApp.
+            Evolution evolution None,
+            /// GoHighLevel, also known as LeadConnector.
+            Ghl ghl None,
+            /// n8n's workflows.
+            N8n n8n None,
+            /// Twilio: SMS, voice and WhatsApp.
+            Twilio twilio None,
+            /// Infobip, which carries WhatsApp.
+            Infobip infobip None,
+            /// Twilio SendGrid.
+            Sendgrid sendgrid None,
+            /// Mailgun.
+            Mailgun mailgun None,
+            /// Resend.
+            Resend resend None,
+            /// Amazon SES, by way of SNS.
+            Ses ses None,
+            /// Stripe.
+            Stripe stripe None,
+            /// Shopify.
+            Shopify shopify None,
+            /// Facebook's Pages and Instagram.
+            Facebook facebook None,
+            /// X, which was Twitter.
+            Twitter twitter None,
+            /// LinkedIn.
+            Linkedin linkedin None,
+            /// TikTok.
+            Tiktok tiktok None,
+            /// Whatever speaks a scheme its integration declares.
+            Custom custom None,
+        }
+    };
 }
 
+macro_rules! provider {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+        /// A company whose webhooks we take, or through whom we send.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+            JsonSchema,
+        )]
+        #[serde(rename_all = "snake_case")]
+        pub enum Provider {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Provider {
+            /// Every provider, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in URLs, folders, queues and keys.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($name),)*
+                }
+            }
+
+            /// The channel its messages travel on; `None` if the hub does not talk through it,
+            /// but only takes its events.
+            #[must_use]
+            pub const fn channel(self) -> Option<Channel> {
+                match self {
+                    $(Self::$variant => $channel,)*
+                }
+            }
+        }
+    };
+}
+
+for_each_provider!(provider);
+
 impl Provider {
-    /// Every provider, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Whatsapp, Self::Telegram];
-
-    /// The name in URLs, folders, queues and keys.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Whatsapp => "whatsapp",
-            Self::Telegram => "telegram",
-        }
-    }
-
-    /// The channel its messages travel on.
-    #[must_use]
-    pub const fn channel(self) -> Channel {
-        match self {
-            Self::Whatsapp => Channel::Whatsapp,
-            Self::Telegram => Channel::Telegram,
-        }
+    /// The providers through whom the hub sends.
+    pub fn senders() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|provider| provider.channel().is_some())
     }
 }
 
@@ -49,14 +108,14 @@ impl fmt::Display for Provider {
 
 /// The name is no provider of ours.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown provider; known are: whatsapp, telegram")]
+#[error("unknown provider; known are: {}", Provider::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", "))]
 pub struct UnknownProvider;
 
 impl FromStr for Provider {
     type Err = UnknownProvider;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|p| p.as_str() == name).ok_or(UnknownProvider)
+        Self::ALL.iter().copied().find(|p| p.as_str() == name).ok_or(UnknownProvider)
     }
 }
 
@@ -98,5 +157,18 @@ impl Channel {
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_providers_name_is_the_same_in_urls_and_in_json() {
+        for provider in Provider::ALL {
+            assert_eq!(serde_json::to_value(provider).unwrap(), provider.as_str());
+            assert_eq!(provider.as_str().parse::<Provider>().unwrap(), *provider);
+        }
     }
 }

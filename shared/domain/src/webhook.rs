@@ -5,10 +5,10 @@ use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 
 use crate::event::ParsedEvent;
-use crate::{Credentials, Provider};
+use crate::{Credentials, Integration, Provider};
 
 /// A request as it reached the edge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WebhookRequest {
     /// HTTP method.
     pub method: Method,
@@ -18,8 +18,12 @@ pub struct WebhookRequest {
     pub headers: HeaderMap,
     /// The body exactly as it was received.
     pub body: Bytes,
-    /// What follows the provider's name in the path.
+    /// What follows the webhook's name in the path.
     pub path_suffix: Option<String>,
+    /// The whole address as the caller knows it, query included: some sign it.
+    pub url: String,
+    /// What [`WebhookSource::evidence`] asked for.
+    pub evidence: Option<Bytes>,
 }
 
 impl WebhookRequest {
@@ -61,6 +65,8 @@ pub enum Delivery {
     Events(Vec<ParsedEvent>),
     /// A handshake, and the answer it wants.
     Handshake(WebhookReply),
+    /// A handshake that is answered by calling an address; the source has checked whose it is.
+    Confirm(String),
 }
 
 /// An answer to a provider.
@@ -70,13 +76,33 @@ pub struct WebhookReply {
     pub status: StatusCode,
     /// The body, as text.
     pub body: String,
+    /// What the body is.
+    pub content_type: &'static str,
 }
 
 impl WebhookReply {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: StatusCode) -> Self {
-        Self { status, body: String::new() }
+        Self { status, body: String::new(), content_type: "text/plain; charset=utf-8" }
+    }
+
+    /// An answer in plain text.
+    #[must_use]
+    pub const fn text(status: StatusCode, body: String) -> Self {
+        Self { status, body, content_type: "text/plain; charset=utf-8" }
+    }
+
+    /// An answer in JSON.
+    #[must_use]
+    pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
+        Self { status, body: body.to_string(), content_type: "application/json" }
+    }
+
+    /// An answer in XML, such as `TwiML`.
+    #[must_use]
+    pub fn xml(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, body: body.into(), content_type: "text/xml; charset=utf-8" }
     }
 }
 
@@ -92,6 +118,10 @@ pub enum Rejection {
     /// Authentic, but not in a shape we know: parked, never dropped.
     #[error("authentic, but unreadable: {0}")]
     Unreadable(String),
+    /// Authentic, and from somebody who can mend it and try again: a workflow of the tenant's
+    /// own. Answered with 400 and the reason, which never quotes a value.
+    #[error("authentic, but not as documented: {0}")]
+    Invalid(String),
 }
 
 impl From<serde_json::Error> for Rejection {
@@ -105,6 +135,17 @@ impl From<serde_json::Error> for Rejection {
 ///
 /// Implementations are pure: they read the request, their secrets and the time.
 pub trait WebhookSource: Send + Sync {
+    /// The address of what `request` says it is proved by, such as a certificate, to be in
+    /// [`WebhookRequest::evidence`] when it is verified. Only addresses that are the
+    /// provider's by its own rules: nothing is proved yet.
+    ///
+    /// # Errors
+    /// [`Rejection::Unauthenticated`] if it names an address that is not the provider's.
+    fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
+        let _ = request;
+        Ok(None)
+    }
+
     /// Proves that `request` came from the provider and is fresh at `now`.
     ///
     /// There is no default: every provider must say how it is authenticated.
@@ -123,17 +164,37 @@ pub trait WebhookSource: Send + Sync {
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection>;
 }
 
-/// The webhook side of a provider.
+/// One webhook of a provider: most have one, each its own function.
 pub trait WebhookProvider: Send + Sync {
     /// Who calls.
     fn provider(&self) -> Provider;
 
-    /// The verifier and parser for one integration. `account` is the integration's own.
-    fn source(&self, credentials: &Credentials, account: Option<&str>) -> Box<dyn WebhookSource>;
+    /// What follows `webhook-` in the function's name.
+    fn name(&self) -> &'static str {
+        self.provider().as_str()
+    }
+
+    /// What follows `/webhooks/` in its address, before the integration's id.
+    fn path(&self) -> &'static str {
+        self.name()
+    }
+
+    /// The verifier and parser for one integration.
+    fn source(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Box<dyn WebhookSource>;
 
     /// The answer to an accepted request, as this provider wants it.
     fn accepted(&self) -> WebhookReply {
         WebhookReply::empty(StatusCode::OK)
+    }
+
+    /// The same where the integration says what is wanted.
+    fn accepted_by(&self, integration: &Integration) -> WebhookReply {
+        let _ = integration;
+        self.accepted()
     }
 }
 

@@ -9,20 +9,23 @@ use bytes::Bytes;
 use domain::automation::{Notice, NoticeData, NoticeKind};
 use domain::content::{Choice, Content, Interactive, Media, Template};
 use domain::conversation::{Contact, Conversation};
-use domain::event::InboundEvent;
+use domain::event::{EventKind, InboundEvent};
 use domain::job::{
     DeliveryJob, MarkReadTask, MediaJob, OutboundJob, OutboundTask, SendTask, VERSION,
 };
 use domain::message::{Direction, Step};
-use domain::webhook::{Delivery, WebhookRequest, receive};
-use domain::{IntegrationId, Message, MessageId, Provider, Status, TenantId};
+use domain::provider::Channel;
+use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
+use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
+use providers::example::{self, Example, Seed};
 use providers::{telegram, whatsapp};
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// One file: its path under `events/`, without `.json`, and what is in it.
-pub(crate) type Event = (&'static str, Value);
+pub(crate) type Event = (String, Value);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -37,6 +40,19 @@ pub(crate) fn folder() -> PathBuf {
 /// # Errors
 /// If an example has no JSON form or does not verify: then the examples are wrong.
 pub(crate) fn events() -> Result<Vec<Event>> {
+    let by_hand = by_hand()?;
+    let mut events: Vec<Event> =
+        by_hand.into_iter().map(|(name, event)| (name.to_owned(), event)).collect();
+    // Where both have a file of one name, the one by hand shows more.
+    let others = example_webhooks().into_iter();
+    let others = others.filter(|(name, _)| events.iter().all(|(taken, _)| taken != name));
+    let others: Vec<Event> = others.collect();
+    events.extend(others);
+    events.extend(recorded_batches()?);
+    Ok(events)
+}
+
+fn by_hand() -> Result<Vec<(&'static str, Value)>> {
     let mut events = whatsapp_webhooks();
     events.extend(telegram_webhooks());
     events.extend(inbound_batches()?);
@@ -48,6 +64,9 @@ pub(crate) fn events() -> Result<Vec<Event>> {
     events.extend(integration_requests());
     events.extend(message_requests());
     events.extend(conversation_requests());
+    events.extend(event_requests());
+    events.extend(parked_batches()?);
+    events.extend(replay_batches()?);
     events.push(("api-authorizer/bearer", authorizer("Bearer example")));
     events.push(("api-authorizer/nonsense", authorizer("Basic ZXhhbXBsZQ==")));
     events.push(("schedule-deliveries/tick", json!({})));
@@ -131,8 +150,8 @@ impl Http<'_> {
             set(&mut event, "body", body.into());
         }
         if !self.query.is_empty() {
-            let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-            let pairs = pairs.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            let pairs = providers::form::decode(self.query.as_bytes()).into_iter();
+            let pairs = pairs.map(|(name, value)| (name, Value::from(value)));
             set(&mut event, "queryStringParameters", Value::Object(pairs.collect()));
         }
         if !self.parameters.is_null() {
@@ -161,17 +180,21 @@ fn webhook(
     suffix: Option<(&str, &str)>,
     b64: bool,
 ) -> Value {
-    let base = format!("/webhooks/{provider}");
+    called(providers::webhook(provider).path(), request, suffix, b64)
+}
+
+/// A request to the webhook at `path`.
+fn called(path: &str, request: &WebhookRequest, suffix: Option<(&str, &str)>, b64: bool) -> Value {
+    let base = format!("/webhooks/{path}");
     let route = suffix.map_or_else(|| base.clone(), |(name, _)| format!("{base}/{{{name}}}"));
     let path = suffix.map_or_else(|| base.clone(), |(_, value)| format!("{base}/{value}"));
-    let pairs = request.query.iter().map(|(name, value)| format!("{name}={value}"));
-    let query = pairs.collect::<Vec<_>>().join("&");
+    let query = providers::form::encode(&request.query);
     let mut headers = json!({});
     for (name, value) in &request.headers {
         set(&mut headers, name.as_str(), value.to_str().unwrap_or_default().into());
     }
     let is_post = request.method == http::Method::POST;
-    if is_post {
+    if is_post && !request.headers.contains_key(http::header::CONTENT_TYPE) {
         set(&mut headers, "content-type", "application/json".into());
     }
     let body = if b64 {
@@ -192,11 +215,61 @@ fn webhook(
     .event()
 }
 
+/// The name under which API Gateway is called in the files.
+const HOST: &str = "https://hub.example.com";
+
+/// Whether API Gateway hands a body over as text: what is not of these kinds it encodes.
+fn is_text(request: &WebhookRequest) -> bool {
+    let kind = request.headers.get(http::header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let known = ["application/json", "application/xml", "application/javascript"];
+    (kind.starts_with("text/") || known.contains(&kind))
+        && std::str::from_utf8(&request.body).is_ok()
+}
+
+/// One of the examples, signed for the address at which the webhook is called, and what
+/// follows the webhook's name there.
+pub(crate) fn signed(
+    provider: Provider,
+    example: &Example,
+) -> (WebhookRequest, Option<(&'static str, String)>) {
+    let entry = providers::entry(provider);
+    // One integration for whoever calls, where a provider allows that: it needs no id.
+    let suffix = match entry.in_path {
+        Some(name) => {
+            let credentials = (example::of(provider).credentials)();
+            let secret = credentials.first(name).map(|secret| secret.expose_secret().to_owned());
+            Some(("secret", secret.unwrap_or_default()))
+        }
+        None if entry.one_address => None,
+        None => Some(("integration", integration(provider).to_string())),
+    };
+    let mut url = format!("{HOST}/webhooks/{}", example::webhook(provider, example).path());
+    if let Some((_, suffix)) = &suffix {
+        url = format!("{url}/{suffix}");
+    }
+    let seed = Seed::fixed(&example.full_name());
+    let draft = (example.draft)(&seed);
+    (example::signed(provider, example, &draft, &url, seed.at), suffix)
+}
+
+fn example_webhooks() -> Vec<Event> {
+    let files = example::all().map(|(provider, example)| {
+        let (request, suffix) = signed(provider, example);
+        let suffix = suffix.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let path = example::webhook(provider, example).path();
+        let event = called(path, &request, suffix, !is_text(&request));
+        (example.full_name(), event)
+    });
+    files.collect()
+}
+
 fn integration(provider: Provider) -> IntegrationId {
     IntegrationId::derived(&["example", provider.as_str()])
 }
 
-fn whatsapp_webhooks() -> Vec<Event> {
+fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
     use whatsapp::example::{
         PHONE_NUMBER_ID as NUMBER, VERIFY_TOKEN, envelope, escaped, failed, handshake, image,
         message, messages, request, status, statuses, text,
@@ -250,10 +323,7 @@ fn whatsapp_webhooks() -> Vec<Event> {
         ("whatsapp/statuses", one(statuses(NUMBER, &receipts))),
         ("whatsapp/failed", one(statuses(NUMBER, &[failure]))),
         ("whatsapp/batch", plain(&request(batch))),
-        (
-            "whatsapp/other_field",
-            one(json!({ "field": "account_update", "value": { "event": "VERIFIED_ACCOUNT" } })),
-        ),
+        ("whatsapp/other_field", one(other_field())),
         (
             "whatsapp/unreadable",
             plain(&request(Bytes::from_static(b"{\"object\":\"page\",\"entry\":[]}"))),
@@ -265,7 +335,11 @@ fn whatsapp_webhooks() -> Vec<Event> {
     ]
 }
 
-fn telegram_webhooks() -> Vec<Event> {
+fn other_field() -> Value {
+    json!({ "field": "account_update", "value": { "event": "VERIFIED_ACCOUNT" } })
+}
+
+fn telegram_webhooks() -> Vec<(&'static str, Value)> {
     use telegram::example::{AT, WEBHOOK_SECRET, chat, message, request, text, update, user};
     let own = integration(Provider::Telegram).to_string();
     let to = |suffix: &str, request: &WebhookRequest| {
@@ -358,52 +432,43 @@ fn at() -> Result<Timestamp> {
 
 /// The events of a webhook, as its edge puts them into a queue.
 fn inbound(provider: Provider, request: &WebhookRequest) -> Result<Vec<InboundEvent>> {
-    let (credentials, account) = match provider {
-        Provider::Whatsapp => (whatsapp::example::credentials(), None),
-        Provider::Telegram => (telegram::example::credentials(), Some(telegram::example::BOT_ID)),
-    };
-    let source = providers::webhook(provider).source(&credentials, account);
+    taken(provider, providers::webhook(provider), request)
+}
+
+fn taken(
+    provider: Provider,
+    webhook: &dyn WebhookProvider,
+    request: &WebhookRequest,
+) -> Result<Vec<InboundEvent>> {
+    let whose = example::integration(provider, integration(provider), tenant()?)?;
+    let source = webhook.source(&whose, &(example::of(provider).credentials)());
     let Delivery::Events(parsed) = receive(&*source, request, at()?)? else {
-        return Err("a handshake has no events".into());
+        return Ok(Vec::new());
     };
-    let mut events = Vec::new();
-    for (event, place) in parsed.into_iter().zip(0_i64..) {
-        events.push(InboundEvent {
-            v: InboundEvent::VERSION,
-            tenant: tenant()?,
-            integration: integration(provider),
-            provider,
-            account: event.account,
-            id: event.id,
-            occurred_at: event.occurred_at,
-            received_at: at()? + 1.second() + place.microseconds(),
-            kind: event.kind,
-            raw: event.raw,
-        });
-    }
-    Ok(events)
+    let received_at = at()? + 1.second();
+    let stamped = |(event, place)| example::stamped(event, &whose, received_at, place);
+    Ok(parsed.into_iter().zip(0..).map(stamped).collect())
+}
+
+fn channel(provider: Provider) -> Result<Channel> {
+    provider.channel().ok_or_else(|| format!("the hub does not talk through {provider}").into())
 }
 
 /// The conversation with the person of the examples, who just wrote.
 fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
-        Provider::Whatsapp => {
-            (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned())
-        }
         Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+        _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
     };
-    let parties = domain::conversation::Parties {
-        tenant: &tenant,
-        channel: provider.channel(),
-        account,
-        counterpart: &address,
-    };
+    let channel = channel(provider)?;
+    let parties =
+        domain::conversation::Parties { tenant: &tenant, channel, account, counterpart: &address };
     let (id, contact) = (parties.conversation(), parties.contact());
     Ok(Conversation {
         id,
         tenant: tenant.clone(),
-        channel: provider.channel(),
+        channel,
         provider,
         integration: integration(provider),
         account: account.to_owned(),
@@ -424,7 +489,7 @@ fn message(provider: Provider, direction: Direction, content: Content) -> Result
         id: MessageId::derived_at(at()?, &["example", provider.as_str(), content.kind()]),
         tenant: tenant()?,
         conversation: conversation(provider)?.id,
-        channel: provider.channel(),
+        channel: channel(provider)?,
         provider,
         integration: integration(provider),
         direction,
@@ -470,7 +535,7 @@ fn told(statuses: &[Value]) -> Result<Vec<InboundEvent>> {
     whatsapp_change(whatsapp::example::statuses(whatsapp::example::PHONE_NUMBER_ID, statuses))
 }
 
-fn inbound_batches() -> Result<Vec<Event>> {
+fn inbound_batches() -> Result<Vec<(&'static str, Value)>> {
     use whatsapp::example;
     let picture = example::image("wamid.IMAGE", "900000000000001", "Look");
     let three = ["one", "two", "three"].map(|n| example::text(&format!("wamid.{n}"), n));
@@ -494,7 +559,7 @@ fn inbound_batches() -> Result<Vec<Event>> {
     ])
 }
 
-fn receipt_batches() -> Result<Vec<Event>> {
+fn receipt_batches() -> Result<Vec<(&'static str, Value)>> {
     use whatsapp::example::{failed, status};
     let reference = message(Provider::Whatsapp, Direction::Outbound, text("Hello"))?.id.to_string();
     let reference = Some(reference.as_str());
@@ -508,7 +573,50 @@ fn receipt_batches() -> Result<Vec<Event>> {
     ])
 }
 
-fn automation_batches() -> Result<Vec<Event>> {
+/// What the examples bring into the events' queue: one file a provider.
+fn recorded_batches() -> Result<Vec<Event>> {
+    let mut batches = Vec::new();
+    for provider in Provider::ALL {
+        let mut events = Vec::new();
+        for example in example::of(*provider).events {
+            let (request, _) = signed(*provider, example);
+            events.extend(taken(*provider, example::webhook(*provider, example), &request)?);
+        }
+        if *provider == Provider::Whatsapp {
+            events.extend(whatsapp_change(other_field())?);
+        }
+        let talks = provider.channel().is_some();
+        events.retain(|event| !talks || matches!(event.kind, EventKind::Other { .. }));
+        // As many as a batch of the queue has.
+        events.truncate(10);
+        if let Some(first) = events.first() {
+            let group = first.ordering_group();
+            let name = format!("consumer-events/{provider}");
+            batches.push((name, batch("events.fifo", &group, &events)?));
+        }
+    }
+    Ok(batches)
+}
+
+fn parked_batches() -> Result<Vec<(&'static str, Value)>> {
+    let body = STANDARD.encode("{\"object\":\"page\",\"entry\":[]}");
+    let parked = json!({
+        "v": VERSION, "provider": "whatsapp", "integration": integration(Provider::Whatsapp),
+        "tenant": tenant()?, "reason": "line 1, column 16", "received_at": at()?, "body": body,
+    });
+    Ok(vec![
+        ("consumer-parked/unreadable", batch("parked", "acme", &[parked])?),
+        ("consumer-parked/poison", batch("parked", "acme", &[json!({ "v": 99 })])?),
+    ])
+}
+
+fn replay_batches() -> Result<Vec<(&'static str, Value)>> {
+    let replay = ReplayId::derived(&["example"]);
+    let job = json!({ "v": VERSION, "tenant": tenant()?, "replay": replay, "cursor": "" });
+    Ok(vec![("consumer-replay/first_page", batch("replay", "acme", &[job])?)])
+}
+
+fn automation_batches() -> Result<Vec<(&'static str, Value)>> {
     let data = NoticeData {
         tenant: tenant()?,
         message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
@@ -524,7 +632,7 @@ fn automation_batches() -> Result<Vec<Event>> {
     ])
 }
 
-fn media_batches() -> Result<Vec<Event>> {
+fn media_batches() -> Result<Vec<(&'static str, Value)>> {
     let media = Media {
         provider_media_id: Some("900000000000001".to_owned()),
         mime_type: Some("image/jpeg".to_owned()),
@@ -541,7 +649,7 @@ fn media_batches() -> Result<Vec<Event>> {
     Ok(vec![("consumer-media/image", batch("media", "acme", &[job])?)])
 }
 
-fn sender_batches() -> Result<Vec<Event>> {
+fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let read = OutboundTask::MarkRead(MarkReadTask {
         tenant: tenant()?,
         integration: integration(Provider::Whatsapp),
@@ -630,7 +738,7 @@ fn authorizer(authorization: &str) -> Value {
 
 const FOR_ACME: &str = "tenant=acme";
 
-fn tenant_requests() -> Vec<Event> {
+fn tenant_requests() -> Vec<(&'static str, Value)> {
     const AUTOMATION: &str = "/tenants/{tenant}/automation";
     const KEYS: &str = "/tenants/{tenant}/keys";
     let ours = [("tenant", "acme")];
@@ -654,7 +762,7 @@ fn tenant_requests() -> Vec<Event> {
     ]
 }
 
-fn integration_requests() -> Vec<Event> {
+fn integration_requests() -> Vec<(&'static str, Value)> {
     const ALL: &str = "/integrations";
     const ONE: &str = "/integrations/{id}";
     const VERIFY: &str = "/integrations/{id}/verify";
@@ -685,7 +793,7 @@ fn integration_requests() -> Vec<Event> {
     ]
 }
 
-fn message_requests() -> Vec<Event> {
+fn message_requests() -> Vec<(&'static str, Value)> {
     let id = MessageId::derived(&["example"]).to_string();
     let id = [("id", id.as_str())];
     let post = |content: Value| {
@@ -707,7 +815,7 @@ fn message_requests() -> Vec<Event> {
     ]
 }
 
-fn conversation_requests() -> Vec<Event> {
+fn conversation_requests() -> Vec<(&'static str, Value)> {
     const ONE: &str = "/conversations/{id}";
     const MESSAGES: &str = "/conversations/{id}/messages";
     const READ: &str = "/conversations/{id}/read";
@@ -721,5 +829,41 @@ fn conversation_requests() -> Vec<Event> {
         ("api-conversations/messages", api("GET", MESSAGES, &id, FOR_ACME, None)),
         ("api-conversations/read", api("POST", READ, &id, FOR_ACME, None)),
         ("api-openapi/get", openapi.event()),
+    ]
+}
+
+fn event_requests() -> Vec<(&'static str, Value)> {
+    const ALL: &str = "/events";
+    const ONE: &str = "/events/{id}";
+    const REPLAY_ONE: &str = "/events/{id}/replay";
+    const REPLAY: &str = "/events/replay";
+    const PROGRESS: &str = "/events/replays/{id}";
+    let id = domain::EventId::derived(&["example"]).to_string();
+    let id = [("id", id.as_str())];
+    let replay = ReplayId::derived(&["example"]).to_string();
+    let replay = [("id", replay.as_str())];
+    let span = |dry_run: bool| {
+        let (from, to) = ("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z");
+        json!({ "tenant": "acme", "provider": "stripe", "from": from, "to": to,
+            "dry_run": dry_run })
+    };
+    let parked = format!("{FOR_ACME}&state=parked");
+    let of_stripe = format!("{FOR_ACME}&provider=stripe&limit=10");
+    let message = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
+        "message": { "text": "Hello! Are you open today?" }, "message_id": "example-1",
+        "timestamp": "2026-11-20T12:00:00Z", "contact_name": "Zoë Müller" });
+    let without_text = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
+        "message": {}, "message_id": "example-2", "timestamp": whatsapp::example::AT });
+    vec![
+        ("api-events/list", api("GET", ALL, &[], FOR_ACME, None)),
+        ("api-events/list_of_stripe", api("GET", ALL, &[], &of_stripe, None)),
+        ("api-events/list_parked", api("GET", ALL, &[], &parked, None)),
+        ("api-events/get", api("GET", ONE, &id, FOR_ACME, None)),
+        ("api-events/replay_one", api("POST", REPLAY_ONE, &id, FOR_ACME, None)),
+        ("api-events/replay", api("POST", REPLAY, &[], "", Some(span(false)))),
+        ("api-events/replay_dry_run", api("POST", REPLAY, &[], "", Some(span(true)))),
+        ("api-events/get_replay", api("GET", PROGRESS, &replay, FOR_ACME, None)),
+        ("inbound/message", api("POST", "/webhook/inbound", &[], "", Some(message))),
+        ("inbound/without_text", api("POST", "/webhook/inbound", &[], "", Some(without_text))),
     ]
 }

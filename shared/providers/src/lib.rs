@@ -1,43 +1,83 @@
 //! One folder a provider, the same files in each. No I/O, no clock, no AWS, no HTTP client:
 //! a provider proves and reads webhooks, builds requests and reads answers.
 
+pub mod entry;
+pub mod example;
+pub mod form;
 pub mod http;
+mod jwt;
+pub mod raw;
 pub mod signature;
 pub mod standard_webhooks;
+
+pub mod custom;
+pub mod evolution;
+pub mod facebook;
+pub mod ghl;
+pub mod infobip;
+pub mod linkedin;
+pub mod mailgun;
+pub mod n8n;
+pub mod resend;
+pub mod sendgrid;
+pub mod ses;
+pub mod shopify;
+pub mod stripe;
 pub mod telegram;
+pub mod tiktok;
+pub mod twilio;
+pub mod twitter;
 pub mod whatsapp;
+
+pub use entry::Entry;
 
 use domain::sender::{Outgoing, SendError, SenderProvider};
 use domain::webhook::WebhookProvider;
 use domain::{Credentials, Integration, Provider};
 
-/// The webhook side of `provider`.
-#[must_use]
-pub fn webhook(provider: Provider) -> &'static dyn WebhookProvider {
-    match provider {
-        Provider::Whatsapp => &whatsapp::WEBHOOK,
-        Provider::Telegram => &telegram::WEBHOOK,
-    }
+macro_rules! entries {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+        /// What `provider` has.
+        #[must_use]
+        pub const fn entry(provider: Provider) -> &'static Entry {
+            match provider {
+                $(Provider::$variant => &$name::ENTRY,)*
+            }
+        }
+    };
 }
 
-/// The sending side of `provider`.
+domain::for_each_provider!(entries);
+
+/// The first webhook of `provider`.
+///
+/// Every provider has one: a test of this crate sees to it.
 #[must_use]
-pub fn sender(provider: Provider) -> &'static dyn SenderProvider {
-    match provider {
-        Provider::Whatsapp => &whatsapp::SENDER,
-        Provider::Telegram => &telegram::SENDER,
-    }
+pub fn webhook(provider: Provider) -> &'static dyn WebhookProvider {
+    let [webhook, ..] = entry(provider).webhooks else { return &whatsapp::WEBHOOK };
+    *webhook
+}
+
+/// Every webhook of every provider.
+pub fn webhooks() -> impl Iterator<Item = &'static dyn WebhookProvider> {
+    Provider::ALL.iter().flat_map(|provider| entry(*provider).webhooks.iter().copied())
+}
+
+/// The sending side of `provider`, if the hub sends through it.
+#[must_use]
+pub fn sender(provider: Provider) -> Option<&'static dyn SenderProvider> {
+    entry(provider).sending.as_ref().map(|sending| sending.provider)
 }
 
 /// A person's address in the one form `provider` uses in its webhooks, so that a message to
 /// somebody and one from them belong to the same conversation.
 ///
 /// # Errors
-/// [`SendError::Invalid`] for the field `to`.
+/// [`SendError::Invalid`] for the field `to`, or if the hub does not send through it.
 pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
-    match provider {
-        Provider::Whatsapp => whatsapp::address(to),
-        Provider::Telegram => telegram::address(to),
+    match &entry(provider).sending {
+        Some(sending) => (sending.address)(to),
+        None => Err(cannot_send()),
     }
 }
 
@@ -47,35 +87,47 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
 /// # Errors
 /// [`SendError::Invalid`], naming the field.
 pub fn check(integration: &Integration, message: &Outgoing<'_>) -> Result<(), SendError> {
-    let stand_in = match integration.provider {
-        Provider::Whatsapp => (whatsapp::ACCESS_TOKEN, "-"),
-        Provider::Telegram => (telegram::BOT_TOKEN, "0:-"),
-    };
-    let credentials = Credentials::new([(stand_in.0.to_owned(), vec![stand_in.1.into()])]);
-    let sender = sender(integration.provider).sender(integration, &credentials)?;
-    sender.request(message).map(|_| ())
+    let sending = entry(integration.provider).sending.as_ref().ok_or_else(cannot_send)?;
+    let (name, value) = sending.stand_in;
+    let credentials = Credentials::new([(name.to_owned(), vec![value.into()])]);
+    sending.provider.sender(integration, &credentials)?.request(message).map(|_| ())
 }
 
-/// The names a provider's credentials have.
+/// The hub only takes this provider's webhooks.
 #[must_use]
-pub const fn credential_names(provider: Provider) -> &'static [&'static str] {
-    match provider {
-        Provider::Whatsapp => {
-            &[whatsapp::ACCESS_TOKEN, whatsapp::APP_SECRET, whatsapp::VERIFY_TOKEN]
-        }
-        Provider::Telegram => &[telegram::BOT_TOKEN, telegram::WEBHOOK_SECRET],
-    }
+pub fn cannot_send() -> SendError {
+    http::invalid("integration", "the hub does not send through this provider")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
-    fn every_provider_has_both_sides_under_its_own_name() {
+    fn every_provider_has_its_sides_under_its_own_name() {
         for provider in Provider::ALL {
-            assert_eq!(webhook(provider).provider(), provider);
-            assert_eq!(sender(provider).provider(), provider);
+            let entry = entry(*provider);
+            assert!(!entry.webhooks.is_empty(), "{provider}");
+            assert!(entry.webhooks.iter().all(|webhook| webhook.provider() == *provider));
+            assert_eq!(entry.sending.is_some(), provider.channel().is_some(), "{provider}");
+            if let Some(sender) = sender(*provider) {
+                assert_eq!(sender.provider(), *provider);
+            }
         }
+    }
+
+    #[test]
+    fn every_webhook_has_a_name_and_a_path_of_its_own() {
+        let names: BTreeSet<_> = webhooks().map(WebhookProvider::name).collect();
+        let paths: BTreeSet<_> = webhooks().map(WebhookProvider::path).collect();
+        assert_eq!((names.len(), paths.len()), (webhooks().count(), webhooks().count()));
+    }
+
+    #[test]
+    fn a_credential_belongs_to_one_provider() {
+        let all = Provider::ALL.iter().flat_map(|provider| entry(*provider).credentials);
+        let all: Vec<_> = all.collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
     }
 }

@@ -1,4 +1,5 @@
-//! Standard Webhooks: how the hub signs what it tells an automation.
+//! Standard Webhooks: how the hub signs what it tells an automation, and how Svix signs what
+//! others tell us.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 //!
@@ -23,6 +24,24 @@ pub const ID: &str = "webhook-id";
 pub const TIMESTAMP: &str = "webhook-timestamp";
 /// Header with one signature for each valid secret.
 pub const SIGNATURE: &str = "webhook-signature";
+
+/// What the headers that prove a request are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The event's id.
+    pub id: &'static str,
+    /// The time of the attempt.
+    pub timestamp: &'static str,
+    /// The signatures.
+    pub signature: &'static str,
+}
+
+/// As the standard has them.
+pub const NAMES: Names = Names { id: ID, timestamp: TIMESTAMP, signature: SIGNATURE };
+/// As Svix has them, which was there before the standard:
+/// <https://docs.svix.com/receiving/verifying-payloads/how-manual>.
+pub const SVIX_NAMES: Names =
+    Names { id: "svix-id", timestamp: "svix-timestamp", signature: "svix-signature" };
 
 const SECRET_PREFIX: &str = "whsec_";
 const PUBLIC_PREFIX: &str = "whpk_";
@@ -75,6 +94,12 @@ pub fn sign(
     Ok(signatures?.join(" "))
 }
 
+/// Whether `secret` could sign.
+#[must_use]
+pub fn is_secret(secret: &SecretString) -> bool {
+    key(secret).is_ok()
+}
+
 fn key(secret: &SecretString) -> Result<Vec<u8>, InvalidSecret> {
     let text = secret.expose_secret();
     let encoded = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
@@ -93,14 +118,29 @@ pub fn verify(
     body: &[u8],
     now: Timestamp,
 ) -> Result<(), Rejection> {
+    verify_named(&NAMES, secrets, headers, body, now)
+}
+
+/// The same, with headers of these names.
+///
+/// # Errors
+/// [`Rejection::Unauthenticated`]
+pub fn verify_named(
+    names: &Names,
+    secrets: &[SecretString],
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<(), Rejection> {
     let header = |name| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value
-            .filter(|value| !value.is_empty())
-            .ok_or(Rejection::Unauthenticated("a header that proves the sender is missing"))
+        let mut values = headers.get_all(name).iter();
+        match (values.next().map(http::HeaderValue::to_str), values.next()) {
+            (Some(Ok(value)), None) if !value.is_empty() => Ok(value),
+            _ => Err(Rejection::Unauthenticated("a header that proves the sender is missing")),
+        }
     };
-    let (id, signed_at) = (header(ID)?, header(TIMESTAMP)?);
-    let signatures = header(SIGNATURE)?;
+    let (id, signed_at) = (header(names.id)?, header(names.timestamp)?);
+    let signatures = header(names.signature)?;
     signature::fresh(signed_at, now)?;
 
     let signed = [id.as_bytes(), b".", signed_at.as_bytes(), b".", body];
@@ -192,6 +232,30 @@ mod tests {
         let headers = headers("evt_1", at(), &signature);
         assert!(verify(&[public.as_str().into()], &headers, b"{}", at()).is_ok());
         assert!(verify(&[public.into()], &headers, b"[]", at()).is_err());
+    }
+
+    #[test]
+    fn headers_of_other_names_or_twice_prove_nothing() {
+        let secrets = [secret(&[1; 24]).unwrap()];
+        let good = headers("evt_1", at(), &sign(&secrets, "evt_1", at(), b"{}").unwrap());
+        let mut svix = HeaderMap::new();
+        for (name, value) in [
+            (SVIX_NAMES.id, ID),
+            (SVIX_NAMES.timestamp, TIMESTAMP),
+            (SVIX_NAMES.signature, SIGNATURE),
+        ] {
+            svix.insert(name, good[value].clone());
+        }
+        let verify = |names: &Names, headers: &HeaderMap| {
+            verify_named(names, &secrets, headers, b"{}", at()).is_ok()
+        };
+        assert!(verify(&NAMES, &good) && verify(&SVIX_NAMES, &svix));
+        assert!(!verify(&NAMES, &svix) && !verify(&SVIX_NAMES, &good));
+        for name in [ID, TIMESTAMP, SIGNATURE] {
+            let mut twice = good.clone();
+            twice.append(name, good[name].clone());
+            assert!(!verify(&NAMES, &twice), "{name}");
+        }
     }
 
     #[test]

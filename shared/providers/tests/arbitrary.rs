@@ -2,24 +2,110 @@
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use domain::webhook::{Rejection, WebhookRequest, receive};
-use domain::{Credentials, Provider};
-use jiff::Timestamp;
+use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::{Credentials, Integration, IntegrationId, Provider};
+use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
-use providers::{telegram, whatsapp};
+use providers::example::{self, Body, Draft, Example, Seed};
+use providers::{form, telegram, whatsapp};
 use serde_json::{Value, json};
 
-fn outcome(
-    provider: Provider,
-    credentials: &Credentials,
+/// Where webhooks are called here.
+const URL: &str = "https://hub.example.com/webhooks/here";
+
+fn integration(provider: Provider) -> Integration {
+    let id = IntegrationId::derived(&["arbitrary"]);
+    example::integration(provider, id, "acme".parse().unwrap()).unwrap()
+}
+
+fn credentials(provider: Provider) -> Credentials {
+    (example::of(provider).credentials)()
+}
+
+/// What becomes of a request at a webhook, under its provider's example integration.
+fn received(
+    webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
-) -> Result<usize, Rejection> {
-    let source = providers::webhook(provider).source(credentials, Some("1"));
-    match receive(&*source, request, Timestamp::UNIX_EPOCH)? {
-        domain::webhook::Delivery::Events(events) => Ok(events.len()),
-        domain::webhook::Delivery::Handshake(_) => Ok(0),
+) -> Result<Delivery, Rejection> {
+    let provider = webhook.provider();
+    let source = webhook.source(&integration(provider), &credentials(provider));
+    receive(&*source, request, Seed::FIXED)
+}
+
+fn outcome(provider: Provider, request: &WebhookRequest) -> Result<usize, Rejection> {
+    match received(providers::webhook(provider), request)? {
+        Delivery::Events(events) => Ok(events.len()),
+        Delivery::Handshake(_) | Delivery::Confirm(_) => Ok(0),
     }
+}
+
+fn examples() -> Vec<(Provider, &'static Example)> {
+    example::all().collect()
+}
+
+fn drafted(example: &Example) -> Draft {
+    (example.draft)(&Seed::fixed(&example.full_name()))
+}
+
+fn signed(provider: Provider, example: &Example, draft: &Draft) -> WebhookRequest {
+    example::signed(provider, example, draft, URL, Seed::FIXED)
+}
+
+/// Whether `rejection` is one for somebody unknown: the rest is for those who were believed.
+fn refuses(request: &WebhookRequest, rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::Unauthenticated(_) | Rejection::Forbidden(_) => true,
+        // A handshake that asks nothing.
+        Rejection::Invalid(_) => request.method == Method::GET,
+        Rejection::Unreadable(_) => false,
+    }
+}
+
+/// The headers that providers prove themselves by.
+fn header_names() -> Vec<HeaderName> {
+    let names = examples().into_iter().flat_map(|(provider, example)| {
+        let request = signed(provider, example, &drafted(example));
+        request.headers.keys().cloned().collect::<Vec<_>>()
+    });
+    let known = ["authorization", "content-type", "x-signature", "x-webhook-secret"];
+    let names: BTreeSet<String> =
+        names.map(|name| name.to_string()).chain(known.map(str::to_owned)).collect();
+    names.into_iter().map(|name| name.parse().unwrap()).collect()
+}
+
+/// Any request: headers that matter with values that mean nothing.
+fn requests() -> impl Strategy<Value = WebhookRequest> {
+    let header =
+        (prop::sample::select(header_names()), "[ -~]{0,40}|(v1|sha256|t)=[0-9a-f,]{0,64}");
+    let parameter = ("[a-z._]{0,12}|hub.mode|crc_token|challengeCode|bodySHA256", "\\PC{0,12}");
+    (
+        prop_oneof![Just(Method::POST), Just(Method::GET), Just(Method::PUT)],
+        prop::collection::vec(header, 0..8),
+        prop::collection::vec(parameter, 0..4),
+        prop_oneof![
+            any::<Vec<u8>>(),
+            anything().prop_map(|value| value.to_string().into_bytes()),
+            "[a-zA-Z]{1,8}=[a-zA-Z0-9%+]{0,8}(&[a-zA-Z]{1,8}=[a-zA-Z0-9%+]{0,8}){0,4}"
+                .prop_map(String::into_bytes),
+        ],
+    )
+        .prop_map(|(method, headers, query, body)| {
+            let mut request = WebhookRequest {
+                method,
+                url: format!("{URL}?{}", form::encode(&query)),
+                query,
+                body: body.into(),
+                ..WebhookRequest::default()
+            };
+            for (name, value) in headers {
+                request.headers.append(name, HeaderValue::from_str(&value).unwrap());
+            }
+            request
+        })
 }
 
 /// Any JSON, of the depth a webhook has.
@@ -116,7 +202,7 @@ proptest! {
     ) {
         let body = whatsapp::example::escaped(&mutated(meta_batch(), place, other));
         let request = whatsapp::example::request(body);
-        let result = outcome(Provider::Whatsapp, &whatsapp::example::credentials(), &request);
+        let result = outcome(Provider::Whatsapp, &request);
         prop_assert!(matches!(result, Ok(_) | Err(Rejection::Unreadable(_))), "{result:?}");
     }
 
@@ -125,7 +211,7 @@ proptest! {
         let messages = [whatsapp::example::text("wamid.A", "a"), other, whatsapp::example::text("wamid.C", "c")];
         let body = whatsapp::example::envelope(&[whatsapp::example::messages("1", &messages)]);
         let request = whatsapp::example::request(whatsapp::example::escaped(&body));
-        let result = outcome(Provider::Whatsapp, &whatsapp::example::credentials(), &request);
+        let result = outcome(Provider::Whatsapp, &request);
         prop_assert_eq!(result.unwrap(), 3);
     }
 
@@ -136,18 +222,18 @@ proptest! {
         other in anything(),
     ) {
         let request = telegram::example::request(&mutated(update, place, other));
-        let result = outcome(Provider::Telegram, &telegram::example::credentials(), &request);
+        let result = outcome(Provider::Telegram, &request);
         prop_assert!(matches!(result, Ok(1) | Err(Rejection::Unreadable(_))), "{result:?}");
     }
 
     #[test]
     fn authentic_bytes_of_any_kind_are_read_or_parked(body in any::<Vec<u8>>()) {
         let request = whatsapp::example::request(Bytes::from(body.clone()));
-        let result = outcome(Provider::Whatsapp, &whatsapp::example::credentials(), &request);
+        let result = outcome(Provider::Whatsapp, &request);
         prop_assert!(matches!(result, Err(Rejection::Unreadable(_))));
         let mut request = telegram::example::request(&Value::Null);
         request.body = Bytes::from(body);
-        let result = outcome(Provider::Telegram, &telegram::example::credentials(), &request);
+        let result = outcome(Provider::Telegram, &request);
         prop_assert!(matches!(result, Err(Rejection::Unreadable(_))));
     }
 
@@ -158,7 +244,7 @@ proptest! {
         let at = at.index(body.len());
         body[at] ^= flip;
         let request = WebhookRequest { body: body.into(), ..good };
-        let result = outcome(Provider::Whatsapp, &whatsapp::example::credentials(), &request);
+        let result = outcome(Provider::Whatsapp, &request);
         prop_assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
     }
 
@@ -166,7 +252,204 @@ proptest! {
     fn a_made_up_signature_never_verifies(signature in "(sha256=)?[0-9a-f]{0,70}") {
         let mut request = whatsapp::example::request(whatsapp::example::escaped(&meta_batch()));
         request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
-        let result = outcome(Provider::Whatsapp, &whatsapp::example::credentials(), &request);
+        let result = outcome(Provider::Whatsapp, &request);
         prop_assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
+    }
+
+    #[test]
+    fn nothing_comes_in_without_a_proof(request in requests()) {
+        for webhook in providers::webhooks() {
+            match received(webhook, &request) {
+                // Whoever asks for a proof that it is us gets one.
+                Ok(Delivery::Handshake(_)) => prop_assert_eq!(&request.method, Method::GET),
+                Ok(other) => prop_assert!(false, "{}: {other:?}", webhook.name()),
+                Err(rejection) => prop_assert!(refuses(&request, &rejection), "{}: {rejection}", webhook.name()),
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_secret_not_even_a_handshake_comes_in(request in requests()) {
+        for webhook in providers::webhooks() {
+            let source = webhook.source(&integration(webhook.provider()), &Credentials::default());
+            match receive(&*source, &request, Seed::FIXED) {
+                Ok(other) => prop_assert!(false, "{}: {other:?}", webhook.name()),
+                Err(rejection) => prop_assert!(refuses(&request, &rejection), "{}: {rejection}", webhook.name()),
+            }
+        }
+    }
+
+    #[test]
+    fn an_authentic_body_of_any_shape_is_read_parked_or_explained(
+        which in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        other in anything(),
+        text in "\\PC{0,16}",
+    ) {
+        let all = examples();
+        let (provider, one) = all[which.index(all.len())];
+        let mut draft = drafted(one);
+        match &mut draft.body {
+            Body::Json(body) => *body = mutated(body.take(), place, other),
+            Body::Form(fields) if !fields.is_empty() => {
+                let place = place.index(fields.len());
+                fields[place].1 = text;
+            }
+            _ => {}
+        }
+        let request = signed(provider, one, &draft);
+        // A proof that stands in the body may have been what was changed.
+        if let Ok(Delivery::Events(events)) = received(example::webhook(provider, one), &request) {
+            for event in events {
+                prop_assert!(!event.id.is_empty(), "{}", one.full_name());
+                prop_assert!(serde_json::from_str::<Value>(event.raw.get()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_of_a_signed_body_that_was_flipped_never_verifies(
+        which in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        flip in 1_u8..,
+    ) {
+        let all = examples().into_iter().filter(|(_, one)| example::covers_the_body(one.webhook));
+        let all: Vec<_> = all.collect();
+        let (provider, one) = all[which.index(all.len())];
+        let good = signed(provider, one, &drafted(one));
+        prop_assume!(!good.body.is_empty());
+        let mut body = good.body.to_vec();
+        let at = at.index(body.len());
+        body[at] ^= flip;
+        // Twilio signs the fields, not how they are written.
+        if matches!(drafted(one).body, Body::Form(_)) {
+            let (was, is) = (form::decode(&good.body), form::decode(&body));
+            prop_assume!(is != was && is.len() == was.len());
+        }
+        let request = WebhookRequest { body: body.into(), ..good };
+        let refused = received(example::webhook(provider, one), &request);
+        let is = matches!(refused, Err(Rejection::Unauthenticated(_)));
+        prop_assert!(is, "{} at {at}: {refused:?}", one.full_name());
+    }
+}
+
+#[test]
+fn every_example_is_accepted_and_is_the_same_when_it_comes_again() {
+    for (provider, one) in examples() {
+        let webhook = example::webhook(provider, one);
+        let ids = || match received(webhook, &signed(provider, one, &drafted(one))) {
+            Ok(Delivery::Events(events)) => {
+                assert!(!events.is_empty(), "{} brings nothing", one.full_name());
+                events.into_iter().map(|event| (event.account, event.id)).collect::<Vec<_>>()
+            }
+            Ok(Delivery::Handshake(_) | Delivery::Confirm(_)) => Vec::new(),
+            Err(rejection) => panic!("{}: {rejection}", one.full_name()),
+        };
+        let once = ids();
+        assert_eq!(once, ids(), "{}", one.full_name());
+        let different: BTreeSet<_> = once.iter().collect();
+        assert_eq!(different.len(), once.len(), "{}: two with one id", one.full_name());
+
+        let at = Seed::FIXED + Duration::from_secs(1);
+        let draft = (one.draft)(&Seed { at, ..Seed::fixed("another") });
+        if let Ok(Delivery::Events(others)) = received(webhook, &signed(provider, one, &draft)) {
+            let fresh = others
+                .iter()
+                .all(|event| !once.contains(&(event.account.clone(), event.id.clone())));
+            assert!(fresh, "{}: another seed brings the same", one.full_name());
+        }
+    }
+}
+
+#[test]
+fn an_example_of_somebody_who_knows_no_secret_is_refused() {
+    for (provider, one) in examples() {
+        let request = signed(provider, one, &drafted(one));
+        let mut whose = integration(provider);
+        // A public key that signs examples stands in their settings.
+        if let Ok(settings) = (providers::entry(provider).settings)(&serde_json::Map::new()) {
+            whose.settings = settings;
+        }
+        let source = example::webhook(provider, one).source(&whose, &Credentials::default());
+        let refused = receive(&*source, &request, Seed::FIXED);
+        let is = matches!(refused, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
+        assert!(is, "{}: {refused:?}", one.full_name());
+    }
+}
+
+#[test]
+fn the_table_of_what_is_not_covered_is_true() {
+    for (name, why) in example::LOOSE {
+        let of = examples().into_iter().filter(|(_, one)| one.webhook == *name);
+        let of: Vec<_> = of.collect();
+        if of.is_empty() {
+            continue;
+        }
+        let passes = of.into_iter().any(|(provider, one)| {
+            let good = signed(provider, one, &drafted(one));
+            (0..good.body.len()).any(|at| {
+                let mut body = good.body.to_vec();
+                body[at] ^= 1;
+                let request = WebhookRequest { body: body.into(), ..good.clone() };
+                !matches!(
+                    received(example::webhook(provider, one), &request),
+                    Err(Rejection::Unauthenticated(_))
+                )
+            })
+        });
+        assert!(passes, "{name} covers its whole body, and is said to have {why}");
+    }
+}
+
+/// Far more than any takes, and far less than what does not stay in proportion would.
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn work_stays_in_proportion_to_the_body() {
+    let deep = |open: &str, close: &str| [open.repeat(100_000), close.repeat(100_000)].concat();
+    let strange = [
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        format!("[{}1]", "1,".repeat(400_000)),
+        format!("\"{}\"", "\\u00e9".repeat(150_000)),
+        "a=1&".repeat(250_000),
+        "%".repeat(1_000_000),
+        format!("{{\"x\":{}}}", "9".repeat(1_000_000)),
+    ];
+    for (provider, one) in examples() {
+        let begun = Instant::now();
+        let webhook = example::webhook(provider, one);
+        let mut draft = drafted(one);
+        // Every list as long as a megabyte allows, then bodies that are no such thing.
+        if let Body::Json(body) = &mut draft.body {
+            let times = 1_000_000 / body.to_string().len().max(1);
+            lengthen(body, times);
+        }
+        let long = signed(provider, one, &draft);
+        if let Ok(Delivery::Events(events)) = received(webhook, &long) {
+            let kept: usize = events.iter().map(|event| event.raw.get().len()).sum();
+            let most = 20 * long.body.len() + 1_000_000;
+            assert!(kept < most, "{}: {kept} of {}", one.name, long.body.len());
+        }
+        let good = signed(provider, one, &drafted(one));
+        for body in &strange {
+            let request = WebhookRequest { body: body.clone().into(), ..good.clone() };
+            let _ended = received(webhook, &request);
+        }
+        let took = begun.elapsed();
+        assert!(took < LONG, "{}: {took:?}", one.full_name());
+    }
+}
+
+/// Repeats the items of the first list that has any.
+fn lengthen(value: &mut Value, times: usize) -> bool {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            let all = items.clone();
+            *items = all.iter().cycle().take(all.len() * times).cloned().collect();
+            true
+        }
+        Value::Object(fields) => fields.values_mut().any(|value| lengthen(value, times)),
+        _ => false,
     }
 }

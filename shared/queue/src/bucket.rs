@@ -9,9 +9,13 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::StalledStreamProtectionConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
-use domain::ports::{Archive, ClaimCheck, MediaShelf, PortError, PortResult};
+use domain::ports::{
+    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaShelf, PortError, PortResult,
+};
+use domain::record::EventRecord;
 use domain::{Fault, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -97,8 +101,33 @@ impl ClaimCheck for Bucket {
         let pointer: Pointer = serde_json::from_str(body).map_err(|_| unreadable(operation))?;
         let get = self.client().get_object().bucket(&self.name).key(pointer.claim_check);
         let answer = get.send().await.map_err(|error| failed(operation, &error))?;
-        let bytes = answer.body.collect().await.map_err(|_| unreadable(operation))?.to_vec();
-        String::from_utf8(bytes).map(Cow::Owned).map_err(|_| unreadable(operation))
+        text(operation, answer).await.map(Cow::Owned)
+    }
+}
+
+impl EventBodies for Bucket {
+    async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
+        let hash = hex::encode(digest::digest(&digest::SHA256, body.as_bytes()));
+        let hash = hash.get(..16).unwrap_or(&hash);
+        let EventRecord { tenant, provider, id, .. } = record;
+        // Its content is part of its name: what is forged cannot overwrite what is there.
+        let key = format!("archive/{tenant}/{provider}/events/{id}-{hash}.json");
+        self.store("store an event", &key, "application/json", Bytes::from(body)).await?;
+        Ok(key)
+    }
+}
+
+impl EventBodyReader for Bucket {
+    async fn body(&self, key: &str) -> PortResult<Option<String>> {
+        let operation = "fetch an event";
+        let get = self.client().get_object().bucket(&self.name).key(key);
+        match get.send().await {
+            Ok(answer) => text(operation, answer).await.map(Some),
+            Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(operation, &error)),
+        }
     }
 }
 
@@ -137,6 +166,12 @@ impl MediaShelf for Bucket {
         let request = get.presigned(config).await.map_err(|error| failed(operation, &error))?;
         Ok(request.uri().to_owned())
     }
+}
+
+/// An object's content.
+async fn text(operation: &'static str, object: GetObjectOutput) -> PortResult<String> {
+    let bytes = object.body.collect().await.map_err(|_| unreadable(operation))?.to_vec();
+    String::from_utf8(bytes).map_err(|_| unreadable(operation))
 }
 
 fn unreadable(operation: &'static str) -> PortError {

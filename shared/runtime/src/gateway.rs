@@ -40,8 +40,9 @@ pub(crate) fn query(request: &Request) -> Vec<(String, String)> {
     url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
-pub(crate) fn webhook_request(request: Request) -> WebhookRequest {
+pub(crate) fn webhook_request(request: Request, base_url: Option<&str>) -> WebhookRequest {
     let query = query(&request);
+    let url = url(&request, base_url);
     let parameters = request.path_parameters();
     let path_suffix = ["integration", "secret"].into_iter().find_map(|name| parameters.first(name));
     let path_suffix = path_suffix.map(ToOwned::to_owned);
@@ -52,7 +53,27 @@ pub(crate) fn webhook_request(request: Request) -> WebhookRequest {
         headers: head.headers,
         body: bytes(body),
         path_suffix,
+        url,
+        evidence: None,
     }
+}
+
+/// The address that was called, as the caller knows it. API Gateway tells which of its names
+/// was used; what stands before it is for `base_url` to say.
+fn url(request: &Request, base_url: Option<&str>) -> String {
+    let mut url = match (base_url, request.request_context_ref()) {
+        (Some(base_url), _) => base_url.trim_end_matches('/').to_owned(),
+        (None, Some(RequestContext::ApiGatewayV2(context))) => {
+            format!("https://{}", context.domain_name.as_deref().unwrap_or_default())
+        }
+        _ => String::new(),
+    };
+    url.push_str(request.raw_http_path());
+    if let Some(query) = request.uri().query() {
+        url.push('?');
+        url.push_str(query);
+    }
+    url
 }
 
 pub(crate) fn webhook_reply(reply: WebhookReply) -> Response<Body> {
@@ -60,7 +81,7 @@ pub(crate) fn webhook_reply(reply: WebhookReply) -> Response<Body> {
         Response::new(if reply.body.is_empty() { Body::Empty } else { Body::Text(reply.body) });
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     if reply.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }

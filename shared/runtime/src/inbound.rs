@@ -2,7 +2,7 @@
 
 use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
 use domain::content::{Content, Media};
-use domain::conversation::{Contact, Conversation};
+use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
 use domain::fault::Fault;
 use domain::job::{DeliveryJob, MediaJob, VERSION};
@@ -11,6 +11,7 @@ use domain::ports::{
     Archive, Automations, Clock, Dice, Inbox, MediaLog, MediaShelf, MediaState, PortResult,
     Publisher, Record, Recorded,
 };
+use domain::provider::Channel;
 use domain::{MessageId, TenantId};
 use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
@@ -54,8 +55,13 @@ where
             let reason = "only messages belong into this queue".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
         };
-        let (message, file) = message(event, inbound)?;
-        let conversation = conversation(event, inbound);
+        let Some((parties, channel)) = event.parties(&inbound.from).zip(event.provider.channel())
+        else {
+            let reason = "the hub has no conversations with this provider".to_owned();
+            return Err(Failure { fault: Fault::Permanent, reason, wait: None });
+        };
+        let (message, file) = message(event, inbound, &parties, channel)?;
+        let conversation = conversation(event, inbound, &parties, channel);
         if let Some(file) = &file {
             let key = self.bucket.key(&event.tenant, message.id);
             let bytes = bytes::Bytes::copy_from_slice(file.as_bytes());
@@ -132,6 +138,8 @@ fn line(event: &InboundEvent) -> Result<String, Failure> {
 fn message(
     event: &InboundEvent,
     inbound: &InboundMessage,
+    parties: &Parties<'_>,
+    channel: Channel,
 ) -> Result<(Message, Option<String>), Failure> {
     let id = message_id(&event.tenant, event, &inbound.provider_message_id);
     let content = serde_json::to_string(&inbound.content)
@@ -151,8 +159,8 @@ fn message(
     let message = Message {
         id,
         tenant: event.tenant.clone(),
-        conversation: event.parties(&inbound.from).conversation(),
-        channel: event.provider.channel(),
+        conversation: parties.conversation(),
+        channel,
         provider: event.provider,
         integration: event.integration,
         direction: Direction::Inbound,
@@ -186,12 +194,16 @@ fn message_id(tenant: &TenantId, event: &InboundEvent, theirs: &str) -> MessageI
     MessageId::derived_at(event.occurred_at, &parts)
 }
 
-fn conversation(event: &InboundEvent, inbound: &InboundMessage) -> Conversation {
-    let parties = event.parties(&inbound.from);
+fn conversation(
+    event: &InboundEvent,
+    inbound: &InboundMessage,
+    parties: &Parties<'_>,
+    channel: Channel,
+) -> Conversation {
     Conversation {
         id: parties.conversation(),
         tenant: event.tenant.clone(),
-        channel: event.provider.channel(),
+        channel,
         provider: event.provider,
         integration: event.integration,
         account: event.account.clone(),

@@ -101,7 +101,8 @@ where
         // Our own trouble is another try.
         let credentials = self.vault.credentials(integration, Freshness::Cached).await;
         let credentials = credentials.map_err(|_| SendError::Connect)?;
-        let sender = providers::sender(integration.provider).sender(integration, &credentials)?;
+        let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
+        let sender = sender.sender(integration, &credentials)?;
         let sender: &dyn MessageSender = sender.as_ref();
         let located = self.caller.call(sender.locate_media(&job.provider_media_id)?).await?;
         let file = self.caller.call(sender.fetch_media(&located)?).await?;

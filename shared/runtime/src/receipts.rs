@@ -43,13 +43,9 @@ where
     async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
         let receipt = match &event.kind {
             EventKind::Receipt(receipt) => receipt,
-            EventKind::Other { name } => {
-                tracing::info!(tenant = %event.tenant, provider = %event.provider, %name, "event archived");
-                return Ok(());
-            }
-            EventKind::Message(_) => {
+            EventKind::Message(_) | EventKind::Other { .. } => {
                 let fault = domain::Fault::Permanent;
-                let reason = "messages do not belong into this queue".to_owned();
+                let reason = "only receipts belong into this queue".to_owned();
                 return Err(Failure { fault, reason, wait: None });
             }
         };

@@ -43,6 +43,12 @@ pub(crate) enum Metric {
     AccountMismatch,
     /// Authentic, but not understood: kept for later.
     WebhookParked,
+    /// An event was written down.
+    EventRecorded,
+    /// What proves an event has proved another.
+    EventForged,
+    /// What could not be read was written down.
+    EventParked,
     /// A message came in.
     MessageReceived,
     /// A message was settled as accepted.
@@ -68,6 +74,9 @@ impl Metric {
             Self::WebhookRejected => "WebhookRejected",
             Self::AccountMismatch => "AccountMismatch",
             Self::WebhookParked => "WebhookParked",
+            Self::EventRecorded => "EventRecorded",
+            Self::EventForged => "EventForged",
+            Self::EventParked => "EventParked",
             Self::MessageReceived => "MessageReceived",
             Self::MessageAccepted => "MessageAccepted",
             Self::MessageFailed => "MessageFailed",

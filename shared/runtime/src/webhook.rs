@@ -14,17 +14,20 @@ use domain::ports::{
 use domain::webhook::{
     Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
-use domain::{IntegrationId, Provider};
-use http::{Response, StatusCode};
+use domain::{Fault, IntegrationId, Provider};
+use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use lambda_http::{Body, Request};
 use queue::SqsQueue;
+use serde_json::json;
 use store::DynamoStore;
 
 use crate::directory::CachedDirectory;
+use crate::evidence::Evidence;
+use crate::sender::Caller;
 use crate::telemetry::{self, Metric};
 use crate::vault::SecretsVault;
-use crate::{Error, Kit, SystemClock};
+use crate::{Error, Kit, Network, SystemClock};
 
 /// How long an edge tries before it answers 503. Its function has 10 s.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(9);
@@ -34,17 +37,23 @@ const PREPARATION: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What an edge needs.
 #[derive(Debug)]
-pub struct Edge<D, V, P> {
+pub struct Edge<D, V, P, F> {
     /// Finds the integration, and who holds an account.
     pub directory: D,
     /// Reads its secrets.
     pub vault: V,
-    /// Takes what people wrote, in order.
-    pub inbound: P,
-    /// Takes everything else, in no order.
-    pub receipts: P,
+    /// Takes what people wrote, in order, if the hub talks through the provider.
+    pub inbound: Option<P>,
+    /// Takes how far our messages have come, in no order, if the hub talks through it.
+    pub receipts: Option<P>,
+    /// Takes everything else, in order.
+    pub events: P,
     /// Takes what is authentic and not understood.
     pub parked: P,
+    /// Fetches what a request says it is proved by.
+    pub evidence: Evidence<F>,
+    /// Where providers reach the hub; `None` if that is the address they called.
+    pub base_url: Option<String>,
 }
 
 /// Answers one request.
@@ -54,44 +63,50 @@ pub struct Edge<D, V, P> {
 /// | queued, or nothing to do | the provider's success | |
 /// | handshake | as asked | |
 /// | not authentic | 401; 403 for a handshake | |
+/// | authentic, from a workflow of the tenant's and not as documented | 400, with the reason | they can mend it |
 /// | authentic, about another tenant's account | 403 | nobody's provider sends that |
 /// | authentic, unreadable or nobody's account | success | parked; a retry would bring the same |
 /// | our own trouble | 503 | the provider will retry |
-pub async fn handle<D, V, P, C>(
-    edge: &Edge<D, V, P>,
+pub async fn handle<D, V, P, F, C>(
+    edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     clock: &C,
-    request: &WebhookRequest,
+    request: WebhookRequest,
 ) -> WebhookReply
 where
     D: Directory,
     V: Vault,
     P: Publisher,
+    F: Caller,
     C: Clock,
 {
     let name = provider.provider();
     let now = clock.now();
     match take_in(edge, provider, now, request).await {
         Ok(Taken::Answered(reply)) => reply,
-        Ok(Taken::Queued { events, parked }) => {
+        Ok(Taken::Queued { events, parked, reply }) => {
             tracing::info!(provider = %name, events, parked, "webhook accepted");
             telemetry::count(Metric::WebhookAccepted, name.as_str(), 1);
             if parked {
                 telemetry::count(Metric::WebhookParked, name.as_str(), 1);
             }
-            provider.accepted()
+            reply
         }
         Err(Refusal::NotProved(rejection)) => {
             tracing::warn!(provider = %name, reason = %rejection, "webhook rejected");
             telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
-            WebhookReply::empty(match rejection {
-                Rejection::Forbidden(_) => StatusCode::FORBIDDEN,
-                _ => StatusCode::UNAUTHORIZED,
-            })
+            match rejection {
+                Rejection::Forbidden(_) => WebhookReply::empty(StatusCode::FORBIDDEN),
+                Rejection::Invalid(reason) => WebhookReply::json(
+                    StatusCode::BAD_REQUEST,
+                    &json!({ "error": "invalid_request", "detail": reason }),
+                ),
+                _ => WebhookReply::empty(StatusCode::UNAUTHORIZED),
+            }
         }
         Err(Refusal::Foreign { integration }) => {
             tracing::error!(provider = %name, %integration, "webhook names another tenant's account");
-            telemetry::count(Metric::AccountMismatch, name.as_str(), 1);
+            telemetry::count(Metric::AccountMismatch, "webhooks", 1);
             WebhookReply::empty(StatusCode::FORBIDDEN)
         }
         Err(Refusal::Trouble(error)) => {
@@ -103,7 +118,7 @@ where
 
 enum Taken {
     Answered(WebhookReply),
-    Queued { events: usize, parked: bool },
+    Queued { events: usize, parked: bool, reply: WebhookReply },
 }
 
 enum Refusal {
@@ -118,30 +133,35 @@ impl From<PortError> for Refusal {
     }
 }
 
-async fn take_in<D: Directory, V: Vault, P: Publisher>(
-    edge: &Edge<D, V, P>,
+async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
+    edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     now: Timestamp,
-    request: &WebhookRequest,
+    mut request: WebhookRequest,
 ) -> Result<Taken, Refusal> {
     let name = provider.provider();
     let integration = find(&edge.directory, name, request.path_suffix.as_deref()).await?;
     let Some(integration) = integration else {
         return Err(Refusal::NotProved(Rejection::Unauthenticated("no such integration")));
     };
-    let events = match prove(&edge.vault, provider, &integration, now, request).await? {
+    let events = match prove(edge, provider, &integration, now, &mut request).await? {
         Ok(Delivery::Handshake(reply)) => return Ok(Taken::Answered(reply)),
+        Ok(Delivery::Confirm(address)) => {
+            edge.evidence.confirm(&address).await?;
+            tracing::info!(provider = %name, integration = %integration.id, "webhook confirmed");
+            return Ok(Taken::Answered(provider.accepted_by(&integration)));
+        }
         Ok(Delivery::Events(events)) => events,
         Err(Rejection::Unreadable(reason)) => {
-            let record = park(name, request, &integration, now, reason);
+            let record = park(name, &request, &integration, now, reason);
             edge.parked.publish(record).await?;
-            return Ok(Taken::Queued { events: 0, parked: true });
+            let reply = provider.accepted_by(&integration);
+            return Ok(Taken::Queued { events: 0, parked: true, reply });
         }
         Err(rejection) => return Err(Refusal::NotProved(rejection)),
     };
     let holders = holders(&edge.directory, &integration, &events).await?;
-    let mut inbound = Vec::new();
-    let mut receipts = Vec::new();
+    let (mut inbound, mut receipts, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let mut nobodys = false;
     let mut taken = 0;
     for (place, event) in events.into_iter().enumerate() {
@@ -151,40 +171,46 @@ async fn take_in<D: Directory, V: Vault, P: Publisher>(
         };
         taken += 1;
         let event = stamp(event, name, holder, now, place);
-        let body = serde_json::to_string(&event).map_err(|_| crate::unwritable())?;
-        let deduplication_id = event.deduplication_id();
-        match &event.kind {
-            EventKind::Message(message) => inbound.push(Record {
-                body,
-                group: event.parties(&message.from).conversation().to_string(),
-                deduplication_id,
-                ..Record::default()
-            }),
-            EventKind::Receipt(_) | EventKind::Other { .. } => receipts.push(Record {
-                body,
-                group: event.tenant.to_string(),
-                deduplication_id,
-                ..Record::default()
-            }),
-        }
+        let record = crate::events::queued(&event)?;
+        let (queue, group) = match &event.kind {
+            EventKind::Message(message) => match event.parties(&message.from) {
+                Some(parties) => (&mut inbound, parties.conversation().to_string()),
+                None => (&mut others, record.group),
+            },
+            EventKind::Receipt(_) if name.channel().is_some() => {
+                (&mut receipts, event.tenant.to_string())
+            }
+            EventKind::Receipt(_) | EventKind::Other { .. } => (&mut others, record.group),
+        };
+        queue.push(Record { group, ..record });
     }
     let parked = if nobodys {
-        park(name, request, &integration, now, "no tenant holds the account".to_owned())
+        park(name, &request, &integration, now, "no tenant holds the account".to_owned())
     } else {
         Vec::new()
     };
-    let (inbound, receipts, parked) = futures::join!(
-        publish(&edge.inbound, inbound),
-        publish(&edge.receipts, receipts),
-        publish(&edge.parked, parked),
+    let (inbound, receipts, others, parked) = futures::join!(
+        publish(edge.inbound.as_ref(), inbound),
+        publish(edge.receipts.as_ref(), receipts),
+        publish(Some(&edge.events), others),
+        publish(Some(&edge.parked), parked),
     );
-    inbound.and(receipts).and(parked)?;
-    Ok(Taken::Queued { events: taken, parked: nobodys })
+    inbound.and(receipts).and(others).and(parked)?;
+    let reply = provider.accepted_by(&integration);
+    Ok(Taken::Queued { events: taken, parked: nobodys, reply })
 }
 
-async fn publish<P: Publisher>(queue: &P, records: Vec<Record>) -> PortResult<()> {
-    // On the heap: three of these wait side by side, and mostly one has something to do.
-    if records.is_empty() { Ok(()) } else { Box::pin(queue.publish(records)).await }
+async fn publish<P: Publisher>(queue: Option<&P>, records: Vec<Record>) -> PortResult<()> {
+    match queue {
+        _ if records.is_empty() => Ok(()),
+        // On the heap: four of these wait side by side, and mostly one has something to do.
+        Some(queue) => Box::pin(queue.publish(records)).await,
+        None => Err(PortError {
+            operation: "queue an event",
+            reason: "the function was given no queue for it".to_owned(),
+            fault: Fault::Retryable,
+        }),
+    }
 }
 
 /// The integration the URL names: by its id, by the secret in the path, or the operator's.
@@ -212,17 +238,26 @@ pub(crate) fn path_hash(secret: &str) -> String {
 
 /// Verifies and parses; if that fails, once more with secrets read anew, because they may
 /// have been rotated a moment ago.
-async fn prove<V: Vault>(
-    vault: &V,
+async fn prove<D, V: Vault, P, F: Caller>(
+    edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     integration: &Integration,
     now: Timestamp,
-    request: &WebhookRequest,
+    request: &mut WebhookRequest,
 ) -> PortResult<Result<Delivery, Rejection>> {
-    let mut freshness = Freshness::Cached;
+    // A handshake is answered with a secret, and a wrong answer can end a webhook.
+    let mut freshness =
+        if request.method == Method::GET { Freshness::Fresh } else { Freshness::Cached };
     loop {
-        let credentials = vault.credentials(integration, freshness).await?;
-        let source = provider.source(&credentials, integration.account.as_deref());
+        let credentials = edge.vault.credentials(integration, freshness).await?;
+        let source = provider.source(integration, &credentials);
+        match source.evidence(request) {
+            Ok(None) => {}
+            Ok(Some(address)) => {
+                request.evidence = Some(edge.evidence.fetch(&address, now).await?);
+            }
+            Err(rejection) => return Ok(Err(rejection)),
+        }
         let proved = receive(source.as_ref(), request, now);
         let refused =
             matches!(proved, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
@@ -245,7 +280,11 @@ async fn holders<D: Directory>(
         if holders.contains_key(&event.account) {
             continue;
         }
-        let is_own = integration.account.as_deref() == Some(event.account.as_str());
+        let is_own = match &integration.account {
+            Some(account) => *account == event.account,
+            // What a tenant's own secret signed is theirs, whatever account it names.
+            None => !integration.tenant.is_platform(),
+        };
         // What names no account is about the app itself.
         let holder = if is_own || event.account.is_empty() {
             Some(own.clone())
@@ -283,6 +322,9 @@ fn stamp(
         occurred_at: event.occurred_at,
         received_at: now + place,
         kind: event.kind,
+        ordering_key: event.ordering_key,
+        single_use: event.single_use,
+        replay: None,
         raw: event.raw,
     }
 }
@@ -299,6 +341,7 @@ fn park(
         v: domain::job::VERSION,
         provider,
         integration: Some(integration.id),
+        tenant: Some(integration.tenant.clone()),
         reason,
         received_at: now,
         body: STANDARD.encode(&request.body),
@@ -309,26 +352,37 @@ fn park(
 }
 
 /// An edge as it is deployed.
-pub type OwnEdge<C> = Edge<CachedDirectory<DynamoStore, C>, SecretsVault<C>, SqsQueue>;
+pub type OwnEdge<N, C> =
+    Edge<CachedDirectory<DynamoStore, C>, SecretsVault<C>, SqsQueue, <N as Network>::Caller>;
 
 /// The edge.
 ///
 /// # Errors
 /// If the environment is incomplete.
-pub fn edge<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<OwnEdge<C>, Error> {
+pub fn edge<N: Network, C: Clock + Clone, R>(
+    kit: &Kit<N, C, R>,
+    provider: Provider,
+) -> Result<OwnEdge<N, C>, Error> {
     let bucket = kit.bucket()?;
+    let talk = |name| {
+        let queue = provider.channel().map(|_| kit.queue(name, Some(&bucket)));
+        queue.transpose()
+    };
     Ok(Edge {
         directory: CachedDirectory::new(kit.store()?, kit.clock.clone()),
         vault: kit.vault()?,
-        inbound: kit.queue("INBOUND_QUEUE_URL", Some(&bucket))?,
-        receipts: kit.queue("RECEIPTS_QUEUE_URL", Some(&bucket))?,
+        inbound: talk("INBOUND_QUEUE_URL")?,
+        receipts: talk("RECEIPTS_QUEUE_URL")?,
+        events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
+        evidence: Evidence::new(kit.network.caller()),
+        base_url: kit.environment.optional("PUBLIC_BASE_URL"),
     })
 }
 
 /// Answers one request of API Gateway's, in time.
-pub async fn answer<D, V, P, C>(
-    edge: &Edge<D, V, P>,
+pub async fn answer<D, V, P, F, C>(
+    edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     clock: &C,
     request: Request,
@@ -337,10 +391,11 @@ where
     D: Directory,
     V: Vault,
     P: Publisher,
+    F: Caller,
     C: Clock,
 {
-    let request = crate::gateway::webhook_request(request);
-    let answer = handle(edge, provider, clock, &request);
+    let request = crate::gateway::webhook_request(request, edge.base_url.as_deref());
+    let answer = handle(edge, provider, clock, request);
     // Before the function's own timeout, which would be an answer without a reason.
     let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
         let provider = provider.provider();
@@ -352,13 +407,13 @@ where
 
 /// Does at init, where a function has a whole processor, what the first request would wait
 /// for and does not depend on it. Failure changes nothing.
-async fn prepare<D: Directory, V: Vault>(edge: &Edge<D, V, SqsQueue>, provider: Provider) {
+async fn prepare<D: Directory, V: Vault, F>(edge: &Edge<D, V, SqsQueue, F>, provider: Provider) {
     let own = async {
         if let Ok(Some(integration)) = edge.directory.platform(provider).await {
             let _cached = edge.vault.credentials(&integration, Freshness::Cached).await;
         }
     };
-    futures::join!(own, edge.inbound.prewarm());
+    futures::join!(own, edge.events.prewarm());
 }
 
 /// Runs an edge until Lambda ends it.
@@ -367,7 +422,7 @@ async fn prepare<D: Directory, V: Vault>(edge: &Edge<D, V, SqsQueue>, provider: 
 /// If the environment is incomplete.
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
-        let edge = edge(&kit)?;
+        let edge = edge(&kit, provider.provider())?;
         // Init ends with its own failure after 10 s; a first request does without.
         let _late = tokio::time::timeout(PREPARATION, prepare(&edge, provider.provider())).await;
         let edge = &edge;

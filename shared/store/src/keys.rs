@@ -20,6 +20,10 @@
 //! | Notice | `T#<tenant>#DELIVERY#<id>` | `DELIVERY` | consumer-automation |
 //! | Retry | `DUE#<shard>` | `<ms>#<tenant>#<id>` | consumer-automation |
 //! | Pace | `T#<tenant>#PACE#<identity>#<window>` | `PACE` | senders |
+//! | Event | `T#<tenant>#EVENT#<id>` | `EVENT` | consumer-events, consumer-parked |
+//! | Parked event, listed | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
+//! | Proof of one event only | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
+//! | Replay | `T#<tenant>#REPLAY#<id>` | `REPLAY` | api-events, consumer-replay |
 //!
 //! One index, `by_parent`, lists what has a parent. Only keys are in it, so an update that
 //! moves nothing costs it nothing:
@@ -28,10 +32,16 @@
 //! | --- | --- | --- |
 //! | Message | `T#<tenant>#C#<conversation>` | `<microseconds>#<id>` |
 //! | Conversation | `T#<tenant>#CONVS` | `<hour>#<id>` |
+//! | Event | `T#<tenant>#EVENTS` | `<microseconds>#<provider>#<kind>#<id>` |
+//! | Parked event, listed | `T#<tenant>#PARKED` | `<microseconds>#<provider>#<kind>#<id>` |
 
 use std::time::Duration;
 
-use domain::{ConversationId, DeliveryId, IntegrationId, KeyId, MessageId, Provider, TenantId};
+use domain::record::Kind;
+use domain::{
+    ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
+    TenantId,
+};
 use jiff::Timestamp;
 
 /// How long a provider's name for a message leads to ours.
@@ -42,6 +52,8 @@ pub const KEEP_DELIVERIES: Duration = Duration::from_hours(30 * 24);
 pub const KEEP_IDEMPOTENCY: Duration = Duration::from_hours(24);
 /// How long a count of messages in a window is of use to anyone.
 pub const KEEP_PACE: Duration = Duration::from_hours(1);
+/// How long a replay is shown.
+pub const KEEP_REPLAYS: Duration = Duration::from_hours(30 * 24);
 /// Partitions the schedule of retries is spread over.
 pub const DUE_SHARDS: u8 = 4;
 
@@ -212,6 +224,62 @@ pub fn conversation_place(at: Timestamp, id: ConversationId) -> String {
     format!("{:07}#{id}", at.as_second() / 3600)
 }
 
+/// An event.
+#[must_use]
+pub fn event(tenant: &TenantId, id: EventId) -> Key {
+    key(format!("T#{tenant}#EVENT#{id}"), "EVENT")
+}
+
+/// Where a tenant's events are listed.
+#[must_use]
+pub fn events_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#EVENTS")
+}
+
+/// Where a tenant's parked events are listed.
+#[must_use]
+pub fn parked_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#PARKED")
+}
+
+/// An event's place in these lists: by time, and with what is filtered by.
+#[must_use]
+pub fn event_place(at: Timestamp, provider: Provider, kind: Kind, id: EventId) -> String {
+    format!("{}#{provider}#{}#{id}", event_time(at), kind.as_str())
+}
+
+/// Before every place of an event received at `at`, and after every earlier one.
+#[must_use]
+pub fn event_time(at: Timestamp) -> String {
+    format!("{:016}", at.as_microsecond().max(0))
+}
+
+/// What an event's place says of it: provider, kind and id.
+#[must_use]
+pub fn read_event_place(place: &str) -> Option<(&str, &str, EventId)> {
+    let mut parts = place.split('#').skip(1);
+    let (provider, kind) = (parts.next()?, parts.next()?);
+    Some((provider, kind, parts.next()?.parse().ok()?))
+}
+
+/// What lists a parked event once more.
+#[must_use]
+pub fn parked_listed(tenant: &TenantId, id: EventId) -> Key {
+    key(format!("T#{tenant}#EVENT#{id}"), "PARKED")
+}
+
+/// What may prove one event only, by its hash.
+#[must_use]
+pub fn once(tenant: &TenantId, provider: Provider, hash: &str) -> Key {
+    key(format!("T#{tenant}#ONCE#{provider}#{hash}"), "ONCE")
+}
+
+/// A replay.
+#[must_use]
+pub fn replay(tenant: &TenantId, id: ReplayId) -> Key {
+    key(format!("T#{tenant}#REPLAY#{id}"), "REPLAY")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +296,8 @@ mod tests {
         let msg: MessageId = format!("msg_{zeros}").parse().unwrap();
         let evt: DeliveryId = format!("evt_{zeros}").parse().unwrap();
         let k: KeyId = format!("key_{zeros}").parse().unwrap();
+        let event_id: EventId = format!("event_{zeros}").parse().unwrap();
+        let replay_id: ReplayId = format!("replay_{zeros}").parse().unwrap();
         let p = Provider::Whatsapp;
         let rows = [
             (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
@@ -248,6 +318,10 @@ mod tests {
             (delivery(&acme, evt), format!("T#acme#DELIVERY#evt_{zeros} DELIVERY")),
             (due(&acme, evt, at), format!("DUE#0 1700000000123#acme#evt_{zeros}")),
             (pace(&acme, "number:1", 17), "T#acme#PACE#number:1#17 PACE".to_owned()),
+            (event(&acme, event_id), format!("T#acme#EVENT#event_{zeros} EVENT")),
+            (parked_listed(&acme, event_id), format!("T#acme#EVENT#event_{zeros} PARKED")),
+            (once(&acme, p, "ab"), "T#acme#ONCE#whatsapp#ab ONCE".to_owned()),
+            (replay(&acme, replay_id), format!("T#acme#REPLAY#replay_{zeros} REPLAY")),
         ];
         for (key, frozen) in rows {
             assert_eq!(format!("{} {}", key.pk, key.sk), frozen);
@@ -255,6 +329,14 @@ mod tests {
         assert_eq!(messages_of(&acme, conv), format!("T#acme#C#conv_{zeros}"));
         assert_eq!(message_place(at, msg), format!("1700000000123000#msg_{zeros}"));
         assert_eq!(conversations_of(&acme), "T#acme#CONVS");
+        assert_eq!(events_of(&acme), "T#acme#EVENTS");
+        assert_eq!(parked_of(&acme), "T#acme#PARKED");
+        let place = event_place(at, Provider::Stripe, Kind::Other, event_id);
+        assert_eq!(place, format!("1700000000123000#stripe#other#event_{zeros}"));
+        assert_eq!(read_event_place(&place), Some(("stripe", "other", event_id)));
+        assert!(place > event_time(at));
+        let later = Timestamp::from_microsecond(at.as_microsecond() + 1).unwrap();
+        assert!(place < event_time(later));
         assert_eq!(conversation_place(at, conv), format!("0472222#conv_{zeros}"));
     }
 }

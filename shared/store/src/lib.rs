@@ -5,6 +5,7 @@
 
 mod deliveries;
 mod directory;
+mod events;
 mod inbox;
 mod item;
 pub mod keys;
@@ -13,6 +14,7 @@ mod outbox;
 mod outgoing;
 mod receipts;
 mod registry;
+mod replays;
 
 use aws_sdk_dynamodb::Client;
 

@@ -118,10 +118,31 @@ impl DynamoStore {
             let part = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
             Some(HashMap::from([part("pk")?, part("sk")?]))
         };
-        let mut wanted: Vec<_> = places.iter().filter_map(primary).collect();
+        let wanted: Vec<_> = places.iter().filter_map(primary).collect();
         let order =
             |item: &Item| Some((text(item, "gsi1sk")?.to_owned(), text(item, "pk")?.to_owned()));
         let order: Vec<(String, String)> = places.iter().filter_map(order).collect();
+        let mut found = self.read_batch(operation, wanted).await?;
+        // A page is answered in one piece: what is too much for it begins the next.
+        let (mut items, mut size, mut last) = (Vec::with_capacity(order.len()), 0, None);
+        for (place, pk) in &order {
+            let Some(item) = found.remove(pk) else { continue };
+            size += text(&item, "doc").map_or(0, str::len);
+            if size > LARGEST_PAGE && !items.is_empty() {
+                return Ok(Page { items, next: last });
+            }
+            items.push(item);
+            last = Some(place.clone());
+        }
+        Ok(Page { items, next })
+    }
+
+    /// Reads up to a hundred items by their keys, by partition.
+    pub(crate) async fn read_batch(
+        &self,
+        operation: &'static str,
+        mut wanted: Vec<Item>,
+    ) -> PortResult<HashMap<String, Item>> {
         let mut found: HashMap<String, Item> = HashMap::with_capacity(wanted.len());
         // The table may give a batch in parts; a few rounds are enough for a page.
         for _round in 0..5 {
@@ -146,17 +167,6 @@ impl DynamoStore {
             let reason = "the table gave only a part".to_owned();
             return Err(PortError { operation, reason, fault: Fault::Retryable });
         }
-        // A page is answered in one piece: what is too much for it begins the next.
-        let (mut items, mut size, mut last) = (Vec::with_capacity(order.len()), 0, None);
-        for (place, pk) in &order {
-            let Some(item) = found.remove(pk) else { continue };
-            size += text(&item, "doc").map_or(0, str::len);
-            if size > LARGEST_PAGE && !items.is_empty() {
-                return Ok(Page { items, next: last });
-            }
-            items.push(item);
-            last = Some(place.clone());
-        }
-        Ok(Page { items, next })
+        Ok(found)
     }
 }

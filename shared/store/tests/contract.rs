@@ -19,12 +19,16 @@ use domain::integration::Integration;
 use domain::message::{Message, Status, Step};
 use domain::ports::{
     Advanced, Automations, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome, Directory,
-    Inbox, Keys, Library, MediaLog, MediaState, Outbox, Outgoing, Page, Receipts, Recorded,
-    Registry, Reservation, Schedule,
+    Entered, EventLog, EventReader, Inbox, Keys, Library, MediaLog, MediaState, Outbox, Outgoing,
+    Page, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation, Schedule,
+};
+use domain::record::{
+    BodyPlace, Direction, EventFilter, EventRecord, Kept, Kind, LastReplay, Replay, ReplayPage,
+    ReplayStatus, State,
 };
 use domain::sender::Pace;
 use domain::tenant::{ApiKey, Scope, Tenant};
-use domain::{DeliveryId, KeyId, MessageId, Provider, TenantId};
+use domain::{DeliveryId, EventId, KeyId, MessageId, Provider, ReplayId, TenantId};
 use futures::future::join_all;
 use jiff::Timestamp;
 use testkit::sample;
@@ -43,6 +47,10 @@ trait Store:
     + MediaLog
     + Library
     + Outgoing
+    + EventLog
+    + EventReader
+    + Replays
+    + ReplayProgress
 {
 }
 
@@ -59,6 +67,10 @@ impl<S> Store for S where
         + MediaLog
         + Library
         + Outgoing
+        + EventLog
+        + EventReader
+        + Replays
+        + ReplayProgress
 {
 }
 
@@ -116,6 +128,16 @@ contract! {
     what_an_integration_gives_up_is_free_again
     the_operators_place_is_one_at_each_provider
     a_tenant_reads_nothing_of_anothers
+    an_event_is_recorded_once_and_read_as_it_was_written
+    fifty_records_of_one_event_are_one
+    what_may_prove_one_event_proves_no_other
+    a_replay_is_noted_once_at_its_event
+    events_are_listed_in_pages_by_what_they_are
+    what_is_parked_is_in_both_lists
+    a_list_in_which_little_fits_goes_on_to_its_end
+    an_event_is_its_tenants_alone
+    a_replay_moves_on_from_where_it_is_and_ends
+    a_replay_that_stands_still_says_why_and_goes_on
 }
 
 #[cfg(feature = "emulator")]
@@ -852,4 +874,287 @@ async fn a_tenant_reads_nothing_of_anothers<S: Store>(s: &S) {
     assert_eq!((kept.status, media), (Status::Accepted, None));
     assert_eq!(s.automation(a).await.unwrap(), sample::push());
     assert_eq!(Library::integrations(s, a).await.unwrap().len(), 1);
+}
+
+fn event_of(tenant: &TenantId, provider: Provider, name: &str, second: i64) -> Kept {
+    let id = EventId::derived(&[tenant.as_str(), provider.as_str(), name]);
+    let record = EventRecord {
+        id,
+        tenant: tenant.clone(),
+        provider,
+        integration: Some(domain::IntegrationId::derived(&["i"])),
+        account: "acct_1".to_owned(),
+        provider_event_id: name.to_owned(),
+        kind: Kind::Other,
+        name: "invoice.paid".to_owned(),
+        occurred_at: at(second - 1),
+        received_at: at(second) + Duration::from_micros(7),
+        state: State::Recorded,
+        reason: None,
+        replays: 0,
+        last_replay: None,
+    };
+    Kept { record, body: BodyPlace::Here(r#"{"raw":{"a":1.0}}"#.to_owned()) }
+}
+
+fn parked_of(tenant: &TenantId, name: &str, second: i64) -> Kept {
+    let mut event = event_of(tenant, Provider::Stripe, name, second);
+    event.record.state = State::Parked;
+    event.record.reason = Some("line 1, column 1".to_owned());
+    event.body = BodyPlace::Object("archive/x".to_owned());
+    event
+}
+
+async fn enter<S: Store>(s: &S, event: &Kept, single_use: Option<&str>) -> Entered {
+    s.enter(event, single_use).await.unwrap()
+}
+
+/// Every page of a list, and how many pages there were.
+async fn all_events<S: Store>(
+    s: &S,
+    tenant: &TenantId,
+    filter: &EventFilter,
+    direction: Direction,
+    limit: u32,
+) -> (Vec<String>, usize) {
+    let (mut names, mut cursor, mut pages) = (Vec::new(), None::<String>, 0);
+    loop {
+        let page = s.events(tenant, filter, direction, limit, cursor.as_deref()).await.unwrap();
+        assert!(page.items.len() <= limit as usize);
+        names.extend(page.items.into_iter().map(|event| event.record.provider_event_id));
+        (cursor, pages) = (page.next, pages + 1);
+        assert!(pages < 100, "the list has an end");
+        if cursor.is_none() {
+            return (names, pages);
+        }
+    }
+}
+
+async fn an_event_is_recorded_once_and_read_as_it_was_written<S: Store>(s: &S) {
+    let tenant = tenant();
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
+    assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), None);
+    assert_eq!(enter(s, &event, None).await, Entered::New);
+    let mut later = event.clone();
+    later.record.received_at = at(90);
+    assert_eq!(enter(s, &later, None).await, Entered::Duplicate);
+    assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), Some(event));
+    let mut large = event_of(&tenant, Provider::Stripe, "evt_2", 0);
+    large.body = BodyPlace::Object("archive/t/stripe/events/x.json".to_owned());
+    assert_eq!(enter(s, &large, None).await, Entered::New);
+    assert_eq!(s.event(&tenant, large.record.id).await.unwrap(), Some(large));
+}
+
+async fn fifty_records_of_one_event_are_one<S: Store>(s: &S) {
+    let tenant = tenant();
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
+    let entered = join_all((0..50).map(|_| enter(s, &event, None))).await;
+    assert_eq!(entered.iter().filter(|entered| **entered == Entered::New).count(), 1);
+    let all = EventFilter::default();
+    let (names, _) = all_events(s, &tenant, &all, Direction::NewestFirst, 10).await;
+    assert_eq!(names, ["evt_1"]);
+}
+
+async fn what_may_prove_one_event_proves_no_other<S: Store>(s: &S) {
+    let tenant = tenant();
+    let one = event_of(&tenant, Provider::Mailgun, "one", 0);
+    let other = event_of(&tenant, Provider::Mailgun, "other", 1);
+    assert_eq!(enter(s, &one, Some("token-1")).await, Entered::New);
+    assert_eq!(enter(s, &one, Some("token-1")).await, Entered::Duplicate);
+    assert_eq!(enter(s, &other, Some("token-1")).await, Entered::Forged);
+    assert_eq!(s.event(&tenant, other.record.id).await.unwrap(), None, "nothing of it is kept");
+    assert_eq!(enter(s, &other, Some("token-2")).await, Entered::New);
+    // A redelivery may be proved anew.
+    assert_eq!(enter(s, &one, Some("token-3")).await, Entered::Duplicate);
+    assert_eq!(enter(s, &one, Some("token-2")).await, Entered::Forged);
+    // Another tenant's proofs are their own.
+    let globex = self::tenant();
+    let theirs = event_of(&globex, Provider::Mailgun, "theirs", 0);
+    assert_eq!(enter(s, &theirs, Some("token-1")).await, Entered::New);
+}
+
+async fn a_replay_is_noted_once_at_its_event<S: Store>(s: &S) {
+    let tenant = tenant();
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
+    let [one, two] = ["one", "two"].map(|name| ReplayId::derived(&[name]));
+    let id = event.record.id;
+    let note = async |replay, second| s.note_replay(&tenant, id, replay, at(second)).await.unwrap();
+    assert_eq!(note(one, 1).await, Recorded::Duplicate, "there is no such event");
+    assert_eq!(s.event(&tenant, id).await.unwrap(), None);
+    enter(s, &event, None).await;
+    assert_eq!(note(one, 1).await, Recorded::New);
+    assert_eq!(note(one, 2).await, Recorded::Duplicate);
+    assert_eq!(note(two, 3).await, Recorded::New);
+    assert_eq!(note(one, 4).await, Recorded::Duplicate, "in whatever order they come");
+    let record = s.event(&tenant, id).await.unwrap().unwrap().record;
+    assert_eq!(record.replays, 2);
+    assert_eq!(record.last_replay, Some(LastReplay { replay: two, at: at(3) }));
+    assert_eq!(enter(s, &event, None).await, Entered::Duplicate);
+    assert_eq!(s.event(&tenant, id).await.unwrap().unwrap().record.replays, 2);
+}
+
+async fn events_are_listed_in_pages_by_what_they_are<S: Store>(s: &S) {
+    let tenant = tenant();
+    for second in 0..12 {
+        let even = second % 2 == 0;
+        let provider = if even { Provider::Stripe } else { Provider::Shopify };
+        let mut event = event_of(&tenant, provider, &format!("{second:02}"), second);
+        if second % 3 == 0 {
+            (event.record.kind, event.record.name) = (Kind::Message, "message.text".to_owned());
+        }
+        enter(s, &event, None).await;
+    }
+    let list = async |filter: EventFilter| {
+        let (newest, oldest) = (Direction::NewestFirst, Direction::OldestFirst);
+        let (mut names, _) = all_events(s, &tenant, &filter, newest, 2).await;
+        let (all, _) = all_events(s, &tenant, &filter, newest, 100).await;
+        assert_eq!(names, all, "whatever the size of a page");
+        names.reverse();
+        assert_eq!(all_events(s, &tenant, &filter, oldest, 3).await.0, names);
+        names.join(" ")
+    };
+    let every = "00 01 02 03 04 05 06 07 08 09 10 11";
+    assert_eq!(list(EventFilter::default()).await, every);
+    let provider = Some(Provider::Stripe);
+    let stripe = EventFilter { provider, ..EventFilter::default() };
+    assert_eq!(list(stripe.clone()).await, "00 02 04 06 08 10");
+    let messages = EventFilter { kind: Some(Kind::Message), ..stripe };
+    assert_eq!(list(messages).await, "00 06");
+    let name = Some("invoice.paid".to_owned());
+    let named = EventFilter { name, ..EventFilter::default() };
+    assert_eq!(list(named).await, "01 02 04 05 07 08 10 11");
+    let (from, to) = (Some(at(3)), Some(at(5)));
+    let times = EventFilter { from, to, ..EventFilter::default() };
+    assert_eq!(list(times).await, "03 04");
+    let exact = Some(at(4) + Duration::from_micros(7));
+    let since = EventFilter { from: exact, to: Some(at(6)), ..EventFilter::default() };
+    assert_eq!(list(since).await, "04 05", "from is in");
+    let until = EventFilter { from: Some(at(3)), to: exact, ..EventFilter::default() };
+    assert_eq!(list(until).await, "03", "and to is not");
+    let never = EventFilter { from: Some(at(5)), to: Some(at(3)), ..EventFilter::default() };
+    assert_eq!(list(never).await, "");
+    let state = Some(State::Parked);
+    assert_eq!(list(EventFilter { state, ..EventFilter::default() }).await, "");
+    let state = Some(State::Recorded);
+    assert_eq!(list(EventFilter { state, ..EventFilter::default() }).await, every);
+}
+
+async fn what_is_parked_is_in_both_lists<S: Store>(s: &S) {
+    let tenant = tenant();
+    enter(s, &event_of(&tenant, Provider::Stripe, "read", 0), None).await;
+    let parked = parked_of(&tenant, "parked", 1);
+    assert_eq!(enter(s, &parked, None).await, Entered::New);
+    assert_eq!(enter(s, &parked, None).await, Entered::Duplicate);
+    assert_eq!(s.event(&tenant, parked.record.id).await.unwrap(), Some(parked));
+    let list = async |state| {
+        let filter = EventFilter { state, ..EventFilter::default() };
+        all_events(s, &tenant, &filter, Direction::OldestFirst, 1).await.0
+    };
+    assert_eq!(list(None).await, ["read", "parked"]);
+    assert_eq!(list(Some(State::Parked)).await, ["parked"]);
+    assert_eq!(list(Some(State::Recorded)).await, ["read"]);
+}
+
+async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
+    let tenant = tenant();
+    let events: Vec<Kept> = (0..250)
+        .map(|second| {
+            let rare = second % 100 == 3;
+            let provider = if rare { Provider::Ses } else { Provider::Stripe };
+            let mut event = event_of(&tenant, provider, &format!("{second:03}"), second);
+            if second % 90 == 7 {
+                "rare".clone_into(&mut event.record.name);
+            }
+            event
+        })
+        .collect();
+    for some in events.chunks(50) {
+        join_all(some.iter().map(|event| enter(s, event, None))).await;
+    }
+    let provider = Some(Provider::Ses);
+    let filter = EventFilter { provider, ..EventFilter::default() };
+    let (names, pages) = all_events(s, &tenant, &filter, Direction::OldestFirst, 2).await;
+    assert_eq!(names, ["003", "103", "203"]);
+    assert!(pages <= 3, "what does not fit is passed over by its key");
+    let filter = EventFilter { name: Some("rare".to_owned()), ..EventFilter::default() };
+    let (names, _) = all_events(s, &tenant, &filter, Direction::NewestFirst, 2).await;
+    assert_eq!(names, ["187", "097", "007"]);
+}
+
+async fn an_event_is_its_tenants_alone<S: Store>(s: &S) {
+    let (acme, globex) = (tenant(), tenant());
+    let event = event_of(&acme, Provider::Stripe, "evt_1", 0);
+    enter(s, &event, None).await;
+    assert_eq!(s.event(&globex, event.record.id).await.unwrap(), None);
+    let all = EventFilter::default();
+    assert!(all_events(s, &globex, &all, Direction::NewestFirst, 9).await.0.is_empty());
+    let replay = ReplayId::derived(&["r"]);
+    let noted = s.note_replay(&globex, event.record.id, replay, at(1)).await.unwrap();
+    assert_eq!(noted, Recorded::Duplicate);
+    assert_eq!(s.event(&acme, event.record.id).await.unwrap(), Some(event));
+}
+
+fn replay(tenant: &TenantId) -> Replay {
+    Replay {
+        id: ReplayId::derived(&[tenant.as_str()]),
+        tenant: tenant.clone(),
+        filter: EventFilter { from: Some(at(0)), to: Some(at(9)), ..EventFilter::default() },
+        status: ReplayStatus::Running,
+        matched: 0,
+        published: 0,
+        created_at: at(10),
+        updated_at: at(10),
+        reason: None,
+    }
+}
+
+fn page(from: &str, next: Option<&str>, matched: u64) -> ReplayPage {
+    let (from, next) = (from.to_owned(), next.map(ToOwned::to_owned));
+    ReplayPage { from, next, matched, published: matched - 1 }
+}
+
+async fn a_replay_moves_on_from_where_it_is_and_ends<S: Store>(s: &S) {
+    let tenant = tenant();
+    let begun = replay(&tenant);
+    let id = begun.id;
+    assert_eq!(s.replay(&tenant, id).await.unwrap(), None);
+    let advance =
+        async |page: ReplayPage, second| s.turn_page(&tenant, id, &page, at(second)).await.unwrap();
+    assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::Duplicate);
+    assert_eq!(s.begin(&begun).await.unwrap(), Recorded::New);
+    assert_eq!(s.begin(&begun).await.unwrap(), Recorded::Duplicate);
+    let place = s.replay(&tenant, id).await.unwrap().unwrap();
+    assert_eq!((place.replay, place.cursor.as_str(), place.before), (begun.clone(), "", None));
+    assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::New);
+    assert_eq!(advance(page("", Some("a"), 5), 12).await, Recorded::Duplicate);
+    let place = s.replay(&tenant, id).await.unwrap().unwrap();
+    assert_eq!((place.cursor.as_str(), place.before.as_deref()), ("a", Some("")));
+    assert_eq!((place.replay.matched, place.replay.published), (5, 4));
+    assert_eq!(place.replay.updated_at, at(11));
+    assert_eq!(advance(page("a", None, 2), 13).await, Recorded::New);
+    assert_eq!(advance(page("a", None, 2), 14).await, Recorded::Duplicate);
+    assert_eq!(advance(page("", Some("a"), 5), 15).await, Recorded::Duplicate, "it has ended");
+    s.stand_still(&tenant, id, "", "late", at(16)).await.unwrap();
+    let ended = s.replay(&tenant, id).await.unwrap().unwrap().replay;
+    let status = ReplayStatus::Done;
+    let (matched, published, updated_at) = (7, 5, at(13));
+    assert_eq!(ended, Replay { status, matched, published, updated_at, ..begun });
+    assert_eq!(s.replay(&self::tenant(), id).await.unwrap(), None, "it is another tenant's");
+}
+
+async fn a_replay_that_stands_still_says_why_and_goes_on<S: Store>(s: &S) {
+    let tenant = tenant();
+    let begun = replay(&tenant);
+    s.begin(&begun).await.unwrap();
+    s.stand_still(&tenant, begun.id, "elsewhere", "late", at(11)).await.unwrap();
+    let read = async || s.replay(&tenant, begun.id).await.unwrap().unwrap().replay;
+    assert_eq!(read().await.status, ReplayStatus::Running, "it is not there");
+    s.stand_still(&tenant, begun.id, "", "the queue is away", at(12)).await.unwrap();
+    let failed = read().await;
+    assert_eq!(failed.status, ReplayStatus::Failed);
+    assert_eq!(failed.reason.as_deref(), Some("the queue is away"));
+    let page = page("", Some("a"), 5);
+    assert_eq!(s.turn_page(&tenant, begun.id, &page, at(13)).await.unwrap(), Recorded::New);
+    let moved = read().await;
+    assert_eq!((moved.status, moved.reason), (ReplayStatus::Running, None));
 }

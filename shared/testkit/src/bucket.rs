@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::ports::{Archive, ClaimCheck, MediaShelf, PortError, PortResult};
+use domain::ports::{
+    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaShelf, PortError, PortResult,
+};
+use domain::record::EventRecord;
 use domain::{Fault, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -114,6 +117,26 @@ impl ClaimCheck for MemoryBucket {
             let reason = "there is no such object".to_owned();
             PortError { operation, reason, fault: Fault::Retryable }
         })
+    }
+}
+
+impl EventBodies for MemoryBucket {
+    async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
+        let EventRecord { tenant, provider, id, .. } = record;
+        // The same body has the same place, and another never takes it.
+        let place = MessageId::derived(&[&body]);
+        let name = format!("archive/{tenant}/{provider}/events/{id}-{place}.json");
+        self.faults
+            .pass("store an event", || self.insert(&name, "application/json", body.into()))
+            .await?;
+        Ok(name)
+    }
+}
+
+impl EventBodyReader for MemoryBucket {
+    async fn body(&self, key: &str) -> PortResult<Option<String>> {
+        let found = self.faults.pass("fetch an event", || self.object(key)).await?;
+        Ok(found.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
     }
 }
 

@@ -11,6 +11,7 @@ use domain::integration::{
 };
 use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
 use domain::message::{Direction, Message, Status, Step};
+use domain::provider::Channel;
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -47,6 +48,12 @@ pub fn telegram(tenant: &TenantId, account: Option<&str>) -> Integration {
     integration(tenant, Provider::Telegram, Settings::Telegram(settings), account)
 }
 
+/// An integration of `tenant` at a provider whose events are only taken.
+#[must_use]
+pub fn taking(tenant: &TenantId, provider: Provider, account: Option<&str>) -> Integration {
+    integration(tenant, provider, Settings::Own(serde_json::Map::new()), account)
+}
+
 fn integration(
     tenant: &TenantId,
     provider: Provider,
@@ -72,8 +79,14 @@ pub fn at_least_once(mut integration: Integration) -> Integration {
     match &mut integration.settings {
         Settings::Whatsapp(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
         Settings::Telegram(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
+        Settings::Own(_) => {}
     }
     integration
+}
+
+/// What an integration talks on; WhatsApp, if the hub does not talk through it.
+fn channel(integration: &Integration) -> Channel {
+    integration.provider.channel().unwrap_or(Channel::Whatsapp)
 }
 
 /// An automation that is told by webhook.
@@ -95,7 +108,7 @@ pub fn conversation(integration: &Integration, person: &str, at: Timestamp) -> C
     Conversation {
         id: parties.conversation(),
         tenant: integration.tenant.clone(),
-        channel: integration.provider.channel(),
+        channel: channel(integration),
         provider: integration.provider,
         integration: integration.id,
         contact: Contact { id: parties.contact(), address: person.to_owned(), name: None },
@@ -108,7 +121,7 @@ pub fn conversation(integration: &Integration, person: &str, at: Timestamp) -> C
 }
 
 fn parties<'a>(integration: &'a Integration, account: &'a str, person: &'a str) -> Parties<'a> {
-    let (tenant, channel) = (&integration.tenant, integration.provider.channel());
+    let (tenant, channel) = (&integration.tenant, channel(integration));
     Parties { tenant, channel, account, counterpart: person }
 }
 
@@ -126,7 +139,7 @@ pub fn outbound(integration: &Integration, name: &str, at: Timestamp) -> Message
         id: MessageId::derived_at(at, &[integration.tenant.as_str(), name]),
         tenant: integration.tenant.clone(),
         conversation: conversation_id(integration, PERSON),
-        channel: integration.provider.channel(),
+        channel: channel(integration),
         provider: integration.provider,
         integration: integration.id,
         direction: Direction::Outbound,
@@ -222,6 +235,12 @@ pub fn receipt_event(integration: &Integration, receipt: Receipt, at: Timestamp)
     event(integration, &id, at, EventKind::Receipt(receipt))
 }
 
+/// Something the hub only keeps, taken in at `at`.
+#[must_use]
+pub fn other_event(integration: &Integration, id: &str, name: &str, at: Timestamp) -> InboundEvent {
+    event(integration, id, at, EventKind::Other { name: name.to_owned() })
+}
+
 fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) -> InboundEvent {
     let raw = serde_json::value::to_raw_value(&serde_json::json!({ "id": id })).unwrap_or_default();
     InboundEvent {
@@ -234,6 +253,9 @@ fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) ->
         occurred_at: at,
         received_at: at,
         kind,
+        ordering_key: None,
+        single_use: None,
+        replay: None,
         raw,
     }
 }

@@ -130,6 +130,8 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("RECEIPTS_QUEUE_URL", queue("receipts")),
         ("AUTOMATION_QUEUE_URL", queue("automation")),
         ("MEDIA_QUEUE_URL", queue("media")),
+        ("EVENTS_QUEUE_URL", queue("events.fifo")),
+        ("REPLAY_QUEUE_URL", queue("replay")),
         ("PARKED_QUEUE_URL", queue("parked")),
         ("OUTBOUND_WHATSAPP_QUEUE_URL", queue("outbound-whatsapp.fifo")),
         ("OUTBOUND_TELEGRAM_QUEUE_URL", queue("outbound-telegram.fifo")),

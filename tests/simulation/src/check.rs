@@ -11,13 +11,14 @@ use serde_json::Value;
 use crate::cloud::dynamo::{Attribute, Item};
 use crate::cloud::{Cloud, Refusal};
 use crate::deployment::{BUCKET, TABLE};
-use crate::stage::Account;
+use crate::stage::{Account, SHOPS, Shop};
 use crate::time;
 
 /// Everything that must hold, by name, with what it says.
-pub const INVARIANTS: [(&str, &str); 22] = [
+pub const INVARIANTS: [(&str, &str); 23] = [
     ("accepted-once", "what was answered 2xx took effect exactly once"),
     ("from-somebody", "no message came from nowhere, or to another tenant"),
+    ("recorded", "every accepted event is in the table exactly once, under its tenant"),
     ("archived", "the raw event of every accepted webhook can be replayed"),
     ("sent-once", "at most once: the provider took no message twice"),
     ("sent-at-all", "at least once: what did not fail was taken"),
@@ -50,7 +51,8 @@ pub struct Violation {
 }
 
 /// What no request to a table, a queue or a bucket may hold.
-const SECRETS: [&str; 4] = ["EAAG-", "app-secret", "verify-token", ":AAHdqTcv"];
+const SECRETS: [&str; 5] =
+    ["EAAG-", "app-secret", "verify-token", ":AAHdqTcv", providers::shopify::example::API_SECRET];
 
 /// What was seen on the way.
 #[derive(Debug, Default)]
@@ -298,6 +300,13 @@ pub fn messages(cloud: &Cloud) -> impl Iterator<Item = Stored> + '_ {
     })
 }
 
+/// An item, if it is an event: its tenant, itself and its record.
+fn recorded(item: &Item) -> Option<(&str, &Item, Value)> {
+    let tenant = text(item, "pk")?.strip_prefix("T#")?.split('#').next()?;
+    let doc = text(item, "doc").filter(|_| text(item, "sk") == Some("EVENT"))?;
+    Some((tenant, item, serde_json::from_str(doc).unwrap_or_default()))
+}
+
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.text()
 }
@@ -330,6 +339,15 @@ pub struct Promised {
     pub accepted: Option<u64>,
 }
 
+/// An event that a shop told of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The provider's id of it.
+    pub id: String,
+    /// Whether the shop did not say so.
+    pub forged: bool,
+}
+
 /// What is looked at in the end.
 #[derive(Debug)]
 pub struct End<'a> {
@@ -345,6 +363,12 @@ pub struct End<'a> {
     pub promised: &'a [Promised],
     /// Texts in requests that nobody signed.
     pub forged: &'a [String],
+    /// The shop.
+    pub shop: &'a Shop,
+    /// What it told of.
+    pub events: &'a [Told],
+    /// What was written to a number that nobody has.
+    pub strays: &'a [String],
     /// What each account's provider accepted, as its own log has it.
     pub accepted: &'a [Vec<Value>],
     /// What each tenant's automation was told.
@@ -366,6 +390,8 @@ impl End<'_> {
         self.order_out(watch, &stored);
         self.conversations(watch, &stored);
         self.automations(watch, &stored);
+        self.events(watch);
+        self.parked(watch);
         for text in self.forged {
             let traces = stored.iter().any(|message| message.text() == Some(text));
             watch.holds("forged", !traces, || format!("{text:?} was taken in"));
@@ -437,6 +463,62 @@ impl End<'_> {
             watch.holds("from-somebody", known, || {
                 format!("nobody wrote {} of {}", message.id, message.tenant)
             });
+        }
+    }
+
+    /// What nobody could be found for: kept by the operator, once and whole.
+    fn parked(&self, watch: &mut Watch) {
+        let events = || self.cloud.dynamo.items(TABLE).filter_map(recorded);
+        for stray in self.strays {
+            let says = |item: &Item| text(item, "body").is_some_and(|body| body.contains(stray));
+            let found: Vec<_> = events().filter(|(_, item, _)| says(item)).collect();
+            let right = matches!(&found[..], [("platform", _, doc)] if doc["state"] == "parked");
+            watch.holds("recorded", right, || {
+                format!("{stray:?} is in the table {} times", found.len())
+            });
+        }
+        let parked = events().filter(|(_, _, doc)| doc["state"] == "parked").count();
+        watch.holds("from-somebody", parked == self.strays.len(), || {
+            format!("{parked} events are parked")
+        });
+    }
+
+    /// What the shop told of, and what became of it.
+    fn events(&self, watch: &mut Watch) {
+        let mut found: BTreeMap<String, Vec<(&str, &Item)>> = BTreeMap::new();
+        for (tenant, item, doc) in self.cloud.dynamo.items(TABLE).filter_map(recorded) {
+            if doc["provider"] != SHOPS.as_str() {
+                continue;
+            }
+            let id = doc["provider_event_id"].as_str().unwrap_or_default().to_owned();
+            found.entry(id).or_default().push((tenant, item));
+        }
+        let folder = format!("archive/{}/{SHOPS}/", self.shop.tenant);
+        let list = format!("T#{}#EVENTS", self.shop.tenant);
+        for told in self.events.iter().filter(|told| !told.forged) {
+            let id = &told.id;
+            let records = found.get(id).map_or(&[][..], Vec::as_slice);
+            watch.holds("recorded", records.len() == 1, || {
+                format!("the event {id} is in the table {} times", records.len())
+            });
+            for (tenant, item) in records {
+                let theirs = *tenant == self.shop.tenant && text(item, "gsi1pk") == Some(&list);
+                watch.holds("recorded", theirs, || format!("the event {id} is {tenant}'s"));
+                let object = |own: &str| self.cloud.s3.objects(BUCKET).any(|(key, _)| key == own);
+                let whole =
+                    text(item, "body").is_some() || text(item, "object").is_some_and(object);
+                watch.holds("recorded", whole, || format!("the event {id} has no body"));
+            }
+            let kept = self.cloud.s3.objects(BUCKET).any(|(key, object)| {
+                key.starts_with(&folder) && String::from_utf8_lossy(&object.bytes).contains(id)
+            });
+            watch.holds("archived", kept, || format!("the event {id} is not in {folder}"));
+        }
+        for id in found.keys() {
+            let told = self.events.iter().find(|told| told.id == *id);
+            watch.holds("from-somebody", told.is_some(), || format!("nobody told of {id}"));
+            let forged = told.is_some_and(|told| told.forged);
+            watch.holds("forged", !forged, || format!("the event {id} was taken in"));
         }
     }
 

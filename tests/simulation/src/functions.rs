@@ -48,16 +48,15 @@ pub(crate) trait Instance: Send + Sync {
 pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
     let provider = |prefix: &str| -> Option<Provider> {
         let name = name.strip_prefix(prefix)?;
-        Provider::ALL.into_iter().find(|provider| provider.as_str() == name)
+        Provider::ALL.iter().copied().find(|provider| provider.as_str() == name)
     };
-    if let Some(provider) = provider("webhook-") {
-        let edge = made(runtime::webhook::edge(kit))?;
-        let provider = providers::webhook(provider);
+    let webhook = name.strip_prefix("webhook-");
+    if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
+        let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
         return Ok(Box::new(Edge { edge, provider }));
     }
-    if let Some(provider) = provider("sender-") {
-        let consumer = runtime::sender::consumer(kit, providers::sender(provider));
-        return Ok(Box::new(made(consumer)?));
+    if let Some(sender) = provider("sender-").and_then(providers::sender) {
+        return Ok(Box::new(made(runtime::sender::consumer(kit, sender))?));
     }
     let base_url = match &kit.environment {
         Environment::Given(variables) => variables.get("PUBLIC_BASE_URL").cloned(),
@@ -68,6 +67,9 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "consumer-receipts" => Box::new(made(runtime::receipts::consumer(kit))?),
         "consumer-automation" => Box::new(made(runtime::automation::consumer(kit))?),
         "consumer-media" => Box::new(made(runtime::media::consumer(kit))?),
+        "consumer-events" => Box::new(made(runtime::events::consumer(kit))?),
+        "consumer-parked" => Box::new(made(runtime::parked::consumer(kit))?),
+        "consumer-replay" => Box::new(made(runtime::replay::consumer(kit))?),
         "schedule-deliveries" => Box::new(Schedule(made(runtime::schedule::parts(kit))?)),
         "api-messages" => {
             Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
@@ -81,6 +83,12 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "api-integrations" => {
             Box::new(Api { resource: made(runtime::api::integrations::resource(kit))?, base_url })
         }
+        "api-events" => {
+            Box::new(Api { resource: made(runtime::api::events::resource(kit))?, base_url })
+        }
+        "webhook-inbound" => {
+            Box::new(Api { resource: made(runtime::api::inbound::resource(kit))?, base_url })
+        }
         other => return Err(format!("{other} is not part of the simulation")),
     })
 }
@@ -90,7 +98,7 @@ fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
 }
 
 struct Edge {
-    edge: OwnEdge<VirtualClock>,
+    edge: OwnEdge<Net, VirtualClock>,
     provider: &'static dyn WebhookProvider,
 }
 

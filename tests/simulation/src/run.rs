@@ -7,28 +7,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::integration::{Credentials, Integration, Settings};
+use domain::ports::Clock;
+use domain::webhook::{Delivery, WebhookRequest, receive};
 use http::{Method, Request};
+use providers::example::Seed;
+use providers::{example, shopify};
 use serde_json::{Value, json};
 
 use crate::chance::Sequence;
-use crate::check::{End, Promised, Violation, Watch, Written};
+use crate::check::{End, Promised, Told, Violation, Watch, Written};
+use crate::cloud::dynamo::Consumed;
 use crate::cloud::sqs::{Chaos, NoChaos};
 use crate::history::History;
 use crate::machine::Machine;
 use crate::scenario::{Act, Scenario, Step, Writing};
-use crate::stage::{self, Account, Stage};
-use crate::time;
+use crate::stage::{self, Account, SHOPS, Shop, Stage};
+use crate::time::{self, VirtualClock};
 use crate::trouble::{Place, Plan, Source, Trouble};
 
 /// How long trouble goes on after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
-/// The same where an automation fails: its later retries wait in the table, and what brings
-/// them back is to meet trouble too.
+/// The same where an automation fails, whose later retries wait in the table, and where a shop
+/// tells again: what comes so late is to meet trouble too.
 const LONG_AFTERMATH: Duration = Duration::from_hours(3);
 /// How long everything may take to come to rest: an automation is told for three days.
 const PATIENCE: Duration = Duration::from_hours(5 * 24);
 /// How long nothing must happen until that is called rest.
 const REST: Duration = Duration::from_secs(30);
+/// After this no queue knows a record by its id.
+const FORGOTTEN: Duration = Duration::from_secs(400);
 /// How often a caller of the API tries.
 const TRIES: u64 = 400;
 
@@ -43,6 +51,8 @@ pub struct Ending {
     pub history: History,
     /// What went wrong at which place.
     pub troubles: BTreeMap<Place, Trouble>,
+    /// What the table was asked for.
+    pub consumed: Consumed,
     /// Every place a call came through, and what might have gone wrong there.
     pub places: Vec<(Place, Vec<Trouble>)>,
 }
@@ -84,6 +94,8 @@ struct Deeds {
     written: Vec<Written>,
     promised: Vec<Promised>,
     forged: Vec<String>,
+    told: Vec<Told>,
+    strays: Vec<String>,
     promises: u64,
     waiting: usize,
 }
@@ -148,8 +160,12 @@ impl Run<'_> {
                 self.act(&step.act, number).await;
             }
         }
-        let fails = |step: &Step| matches!(step.act, Act::AutomationFault { .. });
-        let is_long = scenario.steps.iter().any(fails);
+        let late = |step: &Step| match step.act {
+            Act::AutomationFault { .. } => true,
+            Act::Tells { copies, .. } => copies > 1,
+            _ => false,
+        };
+        let is_long = scenario.steps.iter().any(late);
         let aftermath = match scenario.source {
             _ if is_long => LONG_AFTERMATH,
             Source::Given(_) if scenario.even => AFTERMATH,
@@ -265,6 +281,10 @@ impl Run<'_> {
                     });
                 }
             }
+            Act::Tells { example, copies, forged } => {
+                self.tell(*example, *copies, *forged, number);
+            }
+            Act::Strays => self.stray(number),
             Act::Reaches { account, other } => {
                 let accounts = &self.stage.accounts;
                 if let (Some(account), Some(other)) = (accounts.get(*account), accounts.get(*other))
@@ -373,6 +393,77 @@ impl Run<'_> {
         let status = answer["webhook_status"].as_u64().unwrap_or(0);
         self.machine.watch().holds("forged", !(200..300).contains(&status), || {
             format!("a webhook for another tenant's number was answered {status}")
+        });
+    }
+
+    /// The operator's app is told of a number that nobody has, until it hears.
+    fn stray(&self, number: usize) {
+        let mut accounts = self.stage.accounts.iter();
+        let Some(account) = accounts.find(|account| account.through_platform) else { return };
+        let text = format!("stray {number}.");
+        let value = json!({
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "15550000000", "phone_number_id": "40404" },
+            "contacts": [{ "profile": { "name": "Zoë" }, "wa_id": "49155500009999" }],
+            "messages": [{
+                "from": "49155500009999", "id": format!("wamid.stray{number}"),
+                "timestamp": (time::now_ms() / 1000).to_string(),
+                "type": "text", "text": { "body": text },
+            }],
+        });
+        lock(&self.deeds).strays.push(text);
+        let path = format!("/_sim/whatsapp/{}/webhook", account.name);
+        // The answer may take as long as the hub's trouble lasts.
+        let (app, body) = (self.machine.providers().clone(), json!({ "value": value }));
+        tokio::spawn(async move {
+            drop(stage::control(&app, &Method::POST, &path, &body).await);
+        });
+    }
+
+    /// The shop tells of something, and again until it is heard.
+    fn tell(&self, example: usize, copies: u64, forged: bool, number: usize) {
+        let shown = example::of(SHOPS);
+        let Some(example) = shown.events.get(example % shown.events.len().max(1)) else { return };
+        let machine = &self.machine;
+        let now = VirtualClock.now();
+        let nonce = format!("{:016x}", machine.seed.bits(("event", number)));
+        let draft = (example.draft)(&Seed { at: now, nonce });
+        let own = (shown.credentials)();
+        let credentials = if forged {
+            Credentials::new([(shopify::API_SECRET.to_owned(), vec!["a-guess".into()])])
+        } else {
+            own.clone()
+        };
+        let request = (shown.sign)(example, &draft, &credentials, &self.stage.shop.address, now);
+        // What is expected is what the provider means by it, were it signed as it should be.
+        let right = (shown.sign)(example, &draft, &own, &self.stage.shop.address, now);
+        let events = match meant(&self.stage.shop, &own, &right, now) {
+            Ok(events) => events,
+            Err(reason) => {
+                machine.watch().violated("rules", format!("the stage is broken: {reason}"));
+                return;
+            }
+        };
+        {
+            let mut deeds = lock(&self.deeds);
+            deeds.told.extend(events.into_iter().map(|id| Told { id, forged }));
+            deeds.waiting += 1;
+        }
+        let (machine, deeds) = (machine.clone(), self.deeds.clone());
+        tokio::spawn(async move {
+            for copy in 0..copies {
+                if copy > 0 {
+                    tokio::time::sleep(FORGOTTEN).await;
+                }
+                let answered = deliver(&machine, &request).await;
+                let heard = (200..300).contains(&answered);
+                let (invariant, right) =
+                    if forged { ("forged", !heard) } else { ("recorded", heard) };
+                machine.watch().holds(invariant, right, || {
+                    format!("an event ({number}) was answered {answered}")
+                });
+            }
+            lock(&deeds).waiting -= 1;
         });
     }
 
@@ -528,6 +619,9 @@ impl Run<'_> {
                 written: &deeds.written,
                 promised: &deeds.promised,
                 forged: &deeds.forged,
+                shop: &self.stage.shop,
+                events: &deeds.told,
+                strays: &deeds.strays,
                 accepted: &accepted,
                 told: &told,
                 broken_rules: &broken_rules,
@@ -540,6 +634,7 @@ impl Run<'_> {
             violations,
             looks,
             history: self.machine.history(),
+            consumed: self.machine.cloud().dynamo.consumed().clone(),
             troubles: self.machine.plan.met(),
             places: self.machine.plan.places(),
         }
@@ -558,6 +653,48 @@ impl Run<'_> {
             }
         }
         left
+    }
+}
+
+/// The ids of the events that `request` tells of.
+fn meant(
+    shop: &Shop,
+    credentials: &Credentials,
+    request: &WebhookRequest,
+    now: jiff::Timestamp,
+) -> Result<Vec<String>, String> {
+    let integration = Integration {
+        id: shop.integration.parse().map_err(|_| "the shop has no id")?,
+        tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
+        provider: SHOPS,
+        settings: Settings::Own((example::of(SHOPS).settings)()),
+        account: None,
+        hints: BTreeMap::new(),
+        created_at: now,
+        credentials_at: now,
+    };
+    let source = providers::webhook(SHOPS).source(&integration, credentials);
+    match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
+        Delivery::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
+        _ => Err("it is no event".to_owned()),
+    }
+}
+
+/// Posts a webhook until it is answered with something that ends it; gives that answer.
+async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
+    let mut wait = Duration::from_secs(2);
+    loop {
+        let mut request = Request::new(webhook.body.clone());
+        *request.method_mut() = webhook.method.clone();
+        *request.uri_mut() = webhook.url.parse().unwrap_or_default();
+        *request.headers_mut() = webhook.headers.clone();
+        let answer = machine.request(request).await;
+        let status = answer.map_or(0, |answer| answer.status().as_u16());
+        if (200..500).contains(&status) {
+            return status;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_mins(1));
     }
 }
 

@@ -74,6 +74,17 @@ pub enum Act {
         /// How.
         kind: &'static str,
     },
+    /// A shop tells of something that is only kept.
+    Tells {
+        /// Of what: one of the provider's examples.
+        example: usize,
+        /// In how many copies the webhook comes: the second when no queue knows the first.
+        copies: u64,
+        /// Whether it is somebody else who pretends to be the shop.
+        forged: bool,
+    },
+    /// The operator's app tells of a number that nobody has.
+    Strays,
     /// A tenant signs, properly, for another tenant's number.
     Reaches {
         /// Who signs.
@@ -159,6 +170,12 @@ impl fmt::Display for Step {
             Act::Forges { account, kind } => {
                 write!(f, "somebody forges a webhook of account {account}: {kind}")
             }
+            Act::Tells { example, copies, forged } => {
+                let who = if *forged { "somebody in its place" } else { "the shop" };
+                write!(f, "{who} tells of example {example}")?;
+                if *copies > 1 { write!(f, ", {copies} copies") } else { Ok(()) }
+            }
+            Act::Strays => f.write_str("somebody writes to a number that nobody has"),
             Act::Reaches { account, other } => {
                 write!(f, "account {account} signs for the number of account {other}")
             }
@@ -176,6 +193,7 @@ fn step(at_ms: u64, act: Act) -> Step {
 pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
     let writes = |account, what| Act::Writes { account, customer: 1, what, copies: 1 };
     let sends = |account| Act::Sends { account, customer: 1 };
+    let tells = Act::Tells { example: 0, copies: 2, forged: false };
     let fault = |account, fault| Act::ProviderFault { account, fault };
     let receipts = |receipts| Act::Receipts { account: 0, receipts };
     let short = |acts: Vec<Act>| {
@@ -215,6 +233,8 @@ pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
         ),
         ("automation-down-for-an-hour", short(vec![down, writes(0, Writing::Text)])),
         ("receipts-shuffled-and-doubled", short(vec![shuffled, sends(0)])),
+        ("event-of-nobody", short(vec![Act::Strays])),
+        ("event-told-again", vec![step(0, tells)]),
     ]
 }
 
@@ -264,7 +284,7 @@ impl Scenario {
             let account = usize::try_from(chance.below(ACCOUNTS)).unwrap_or(0);
             let number = usize::try_from(chance.below(WHATSAPP)).unwrap_or(0);
             let customer = 1 + chance.below(customers);
-            let act = match chance.below(20) {
+            let act = match chance.below(23) {
                 0..=7 => Act::Writes {
                     account,
                     customer,
@@ -288,6 +308,12 @@ impl Scenario {
                     let kind = chance.pick(&kinds).copied().unwrap_or("tampered");
                     Act::Forges { account: number, kind }
                 }
+                19..=20 => Act::Tells {
+                    example: usize::try_from(chance.below(8)).unwrap_or(0),
+                    copies: 1 + chance.below(3) / 2,
+                    forged: chance.below(5) == 0,
+                },
+                21 => Act::Strays,
                 _ => Act::Reaches { account: number.min(1), other: 1 - number.min(1) },
             };
             steps.push(step(at, act));

@@ -135,9 +135,11 @@ mod tests {
         Ending {
             violations: Vec::new(),
             looks: BTreeMap::new(),
+            consumed: crate::cloud::dynamo::Consumed::default(),
             history: crate::history::History::default(),
             troubles: BTreeMap::new(),
             places: Vec::new(),
+            consumed: crate::cloud::dynamo::Consumed::default(),
         }
     }
 

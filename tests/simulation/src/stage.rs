@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::Provider;
 use http::{HeaderMap, Method, Request, Uri};
+use providers::{example, shopify};
 use serde_json::{Value, json};
 use simulator::deliver::App;
 
@@ -61,6 +63,20 @@ impl Account {
     }
 }
 
+/// A shop of a tenant's, which only tells of events.
+#[derive(Clone, Debug, Default)]
+pub struct Shop {
+    /// Whose it is.
+    pub tenant: String,
+    /// The hub's id of it.
+    pub integration: String,
+    /// Where its webhooks go.
+    pub address: String,
+}
+
+/// The provider of the shop.
+pub const SHOPS: Provider = Provider::Shopify;
+
 /// The stage.
 #[derive(Clone, Debug)]
 pub struct Stage {
@@ -74,6 +90,8 @@ pub struct Stage {
     pub owners: BTreeMap<String, String>,
     /// The accounts.
     pub accounts: Vec<Account>,
+    /// The shop.
+    pub shop: Shop,
     /// Messages that were there before: every customer has said hello.
     pub before: BTreeSet<String>,
     /// What the providers are told when a run begins.
@@ -112,17 +130,19 @@ impl Stage {
                 machine,
                 props: Vec::new(),
                 accounts: Vec::new(),
+                shop: Shop::default(),
                 registrations: Vec::new(),
             };
             builder.all().await?;
             builder.greetings().await?;
-            let Builder { machine, props, accounts, registrations } = builder;
+            let Builder { machine, props, accounts, shop, registrations } = builder;
             let cloud = machine.cloud().clone();
             let stage = Self {
                 deployment: deployment.clone(),
                 keys: machine.keys().clone(),
                 owners: machine.owners().clone(),
                 accounts,
+                shop,
                 before: check::messages(&cloud).map(|message| message.id).collect(),
                 cloud,
                 props,
@@ -149,6 +169,7 @@ impl Stage {
             wild: false,
             even: true,
         }));
+        machine.cloud().dynamo.reset_consumed();
         if machine.wild {
             let behind = |name| i64::try_from(seed.below(name, 500)).unwrap_or(0);
             let lag = Lag { index_ms: behind("index"), read_ms: behind("read") };
@@ -261,6 +282,7 @@ struct Builder {
     machine: Arc<Machine>,
     props: Vec<(Method, String, Value)>,
     accounts: Vec<Account>,
+    shop: Shop,
     registrations: Vec<Request<Bytes>>,
 }
 
@@ -301,7 +323,22 @@ impl Builder {
         self.whatsapp("globex", "20002", true, false).await?;
         self.whatsapp("initech", "30003", false, true).await?;
         self.telegram("acme", "7000000001").await?;
-        self.telegram("globex", "7000000002").await
+        self.telegram("globex", "7000000002").await?;
+        self.shop("acme").await
+    }
+
+    async fn shop(&mut self, tenant: &str) -> Result<(), String> {
+        let wish = json!({
+            "tenant": tenant, "provider": SHOPS,
+            "settings": (example::of(SHOPS).settings)(),
+            "credentials": { shopify::API_SECRET: shopify::example::API_SECRET },
+        });
+        let made = self.api("POST", "/integrations", wish).await?;
+        let integration = made["id"].as_str().unwrap_or_default().to_owned();
+        self.machine.owners().insert(integration.clone(), tenant.to_owned());
+        let address = format!("https://hub.test/webhooks/{SHOPS}/{integration}");
+        self.shop = Shop { tenant: tenant.to_owned(), integration, address };
+        Ok(())
     }
 
     /// A call of the hub's API with the platform's key.

@@ -37,14 +37,6 @@ fn sqs(operation: &str, asked: &Value) -> Value {
     request("POST", &HUB.cloud, &headers, Some(asked.to_string().as_bytes())).expect(200)
 }
 
-/// How many records a queue holds, those that somebody works on included.
-pub(crate) fn records(queue_url: &str) -> u64 {
-    let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
-    let asked = json!({"QueueUrl": queue_url, "AttributeNames": names});
-    let attributes = sqs("GetQueueAttributes", &asked)["Attributes"].take();
-    names.iter().map(|name| attributes[name].as_str().unwrap().parse::<u64>().unwrap()).sum()
-}
-
 /// The dead-letter queue of a queue.
 pub(crate) fn dead_letters_of(queue_url: &str) -> String {
     let asked = json!({"QueueUrl": queue_url, "AttributeNames": ["RedrivePolicy"]});

@@ -24,3 +24,4 @@ mod platform;
 mod receipts;
 mod telegram;
 mod walls;
+mod webhooks;

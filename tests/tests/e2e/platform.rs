@@ -3,10 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use providers::whatsapp::example;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cast::{Tenant, deliver, person, text_from};
-use crate::cloud;
 use crate::hub::{Client, HUB, SOON, eventually};
 
 /// There can be one such app a hub, so it is the same in every run on one hub.
@@ -57,15 +56,16 @@ fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
     let forged = deliver(&url, &own, &example::signature(&number.secret, &own));
     assert_eq!(forged.status, 401, "{forged}");
 
-    // A number nobody claimed is parked: a retry would bring the same.
+    // A number nobody claimed is parked, with the operator: a retry would bring the same.
     let counted = PARKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let parked = cloud::output("ParkedQueueUrl");
-    let before = cloud::records(&parked);
+    let operators = Client::admin();
+    let parked = "/events?tenant=platform&state=parked&provider=whatsapp&limit=100";
+    let before = parked_at(&operators, parked).len();
     let lost = body(nobodys, "wamid.PLATFORM.2");
     deliver(&url, &lost, &example::signature(SECRET, &lost)).expect(200);
     eventually("it is parked", SOON, || {
-        let now = cloud::records(&parked);
-        if now == before + 1 { Ok(()) } else { Err(format!("{now} records after {before}")) }
+        let now = parked_at(&operators, parked).len();
+        if now == before + 1 { Ok(()) } else { Err(format!("{now} events after {before}")) }
     });
     drop(counted);
 
@@ -94,14 +94,21 @@ fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
 fn what_is_authentic_and_unreadable_is_parked() {
     let tenant = Tenant::new("unreadable");
     let number = tenant.whatsapp(&json!({}));
-    let _counted = PARKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let parked = cloud::output("ParkedQueueUrl");
-    let before = cloud::records(&parked);
     for body in [&b"not json"[..], b"{}", br#"{"object":"page","entry":[]}"#, b""] {
         deliver(&number.url, body, &example::signature(&number.secret, body)).expect(200);
     }
-    eventually("all four are parked", SOON, || {
-        let now = cloud::records(&parked);
-        if now == before + 4 { Ok(()) } else { Err(format!("{now} records after {before}")) }
+    let parked = eventually("all four are parked", SOON, || {
+        let parked = parked_at(&tenant.api, "/events?state=parked");
+        if parked.len() == 4 { Ok(parked) } else { Err(format!("{parked:?}")) }
     });
+    for event in parked {
+        assert_eq!((&event["state"], &event["provider"]), (&json!("parked"), &json!("whatsapp")));
+        assert_eq!(event["integration"], number.integration.as_str());
+        assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{event}");
+    }
+}
+
+/// What is parked, newest first.
+fn parked_at(client: &Client, path: &str) -> Vec<Value> {
+    client.get(path).expect(200)["events"].as_array().unwrap().clone()
 }

@@ -5,7 +5,75 @@ use bytes::Bytes;
 use domain::Credentials;
 use domain::webhook::WebhookRequest;
 use http::{HeaderMap, HeaderValue, Method};
-use serde_json::{Value, json};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+use crate::example::{Draft, Example, Examples, Seed};
+
+/// The examples.
+pub static EXAMPLES: Examples = Examples {
+    events: &[
+        Example { webhook: "telegram", name: "text", what: "A person writes", draft: a_text },
+        Example {
+            webhook: "telegram",
+            name: "photo",
+            what: "A person sends a picture",
+            draft: a_photo,
+        },
+        Example {
+            webhook: "telegram",
+            name: "blocked",
+            what: "A person blocks the bot",
+            draft: blocked,
+        },
+    ],
+    credentials,
+    settings: Map::new,
+    sign: |_, draft, credentials, url, _| {
+        let secret = credentials.first(super::WEBHOOK_SECRET);
+        let secret = secret.map_or("", |secret| secret.expose_secret());
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(secret) {
+            headers.insert("x-telegram-bot-api-secret-token", value);
+        }
+        draft.request(draft.body.bytes(), headers, url)
+    },
+};
+
+/// A number that is different for each seed and has at most 9 digits.
+fn number(seed: &Seed) -> i64 {
+    let digest = crate::signature::fingerprint(seed.nonce.as_bytes());
+    i64::from_str_radix(digest.get(..7).unwrap_or_default(), 16).unwrap_or_default()
+}
+
+/// `content` as a message at the seed's time.
+fn said(seed: &Seed, content: &Value) -> Draft {
+    let id = number(seed);
+    let mut message = message(id, content);
+    if let Value::Object(message) = &mut message {
+        message.insert("date".to_owned(), seed.at.as_second().into());
+    }
+    Draft::json(update(id, "message", &message))
+}
+
+fn a_text(seed: &Seed) -> Draft {
+    said(seed, &json!({ "text": "Hello! Are you open today?" }))
+}
+
+fn a_photo(seed: &Seed) -> Draft {
+    let size = |id: &str, width: i64| json!({ "file_id": id, "file_unique_id": id, "width": width, "height": width });
+    said(seed, &json!({ "photo": [size("small", 90), size("large", 800)], "caption": "Look" }))
+}
+
+fn blocked(seed: &Seed) -> Draft {
+    let bot = json!({ "id": 700_000_001, "is_bot": true, "first_name": "Hub" });
+    let member = |status: &str| json!({ "user": bot, "status": status });
+    let what = json!({
+        "chat": chat(), "from": user(), "date": seed.at.as_second(),
+        "old_chat_member": member("member"), "new_chat_member": member("kicked"),
+    });
+    Draft::json(update(number(seed), "my_chat_member", &what))
+}
 
 /// The secret the examples carry.
 pub const WEBHOOK_SECRET: &str = "test-telegram-secret";
@@ -71,9 +139,8 @@ pub fn request(body: &Value) -> WebhookRequest {
     headers.insert("x-telegram-bot-api-secret-token", secret);
     WebhookRequest {
         method: Method::POST,
-        query: Vec::new(),
         headers,
         body: Bytes::from(body.to_string()),
-        path_suffix: None,
+        ..WebhookRequest::default()
     }
 }

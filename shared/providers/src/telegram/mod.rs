@@ -2,11 +2,31 @@
 
 pub mod example;
 mod sender;
+mod settings;
 mod webhook;
 mod wire;
 
 pub use sender::{Sender, address, bot_id};
 pub use webhook::Webhook;
+
+use crate::entry::{Entry, Sending};
+
+/// What the hub knows of Telegram.
+pub static ENTRY: Entry = Entry {
+    webhooks: &[&WEBHOOK],
+    sending: Some(Sending {
+        provider: &SENDER,
+        address: sender::address,
+        stand_in: (BOT_TOKEN, "0:-"),
+    }),
+    credentials: &[BOT_TOKEN, WEBHOOK_SECRET],
+    made_up: Some(WEBHOOK_SECRET),
+    in_path: Some(WEBHOOK_SECRET),
+    one_address: false,
+    settings: settings::read,
+    account: settings::account,
+    check: settings::check,
+};
 
 /// Takes Telegram's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

@@ -5,7 +5,7 @@ use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
-use domain::{Credentials, IntegrationId, Provider};
+use domain::{Credentials, Integration, IntegrationId, Provider};
 use http::Method;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -24,10 +24,14 @@ impl WebhookProvider for Webhook {
         Provider::Telegram
     }
 
-    fn source(&self, credentials: &Credentials, account: Option<&str>) -> Box<dyn WebhookSource> {
+    fn source(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Box<dyn WebhookSource> {
         Box::new(Source {
             secrets: credentials.all(super::WEBHOOK_SECRET).to_vec(),
-            account: account.unwrap_or_default().to_owned(),
+            account: integration.account.clone().unwrap_or_default(),
         })
     }
 }
@@ -78,6 +82,8 @@ impl WebhookSource for Source {
             id: id.to_string(),
             occurred_at,
             kind,
+            ordering_key: None,
+            single_use: None,
             raw: raw.to_owned(),
         }]))
     }
@@ -248,8 +254,14 @@ mod tests {
     use domain::webhook::receive;
     use serde_json::{Value, json};
 
+    fn integration() -> Integration {
+        let id = domain::IntegrationId::derived(&["test"]);
+        let tenant = "acme".parse().unwrap();
+        crate::example::integration(Provider::Telegram, id, tenant).unwrap()
+    }
+
     fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
-        let source = WEBHOOK.source(&example::credentials(), Some(example::BOT_ID));
+        let source = WEBHOOK.source(&integration(), &example::credentials());
         receive(&*source, request, Timestamp::UNIX_EPOCH)
     }
 
@@ -476,7 +488,7 @@ mod tests {
 
     #[test]
     fn nothing_gets_in_without_a_secret_of_ours() {
-        let source = WEBHOOK.source(&Credentials::default(), None);
+        let source = WEBHOOK.source(&integration(), &Credentials::default());
         let mut request = example::request(&example::text(1, 1, "t"));
         assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
         request.headers.insert("x-telegram-bot-api-secret-token", "".parse().unwrap());

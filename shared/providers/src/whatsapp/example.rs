@@ -7,9 +7,81 @@ use bytes::Bytes;
 use domain::Credentials;
 use domain::webhook::WebhookRequest;
 use http::{HeaderMap, HeaderValue, Method};
-use serde_json::{Value, json};
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
 
+use crate::example::{Body, Draft, Example, Examples, Seed};
 use crate::signature;
+
+/// The examples.
+pub static EXAMPLES: Examples = Examples {
+    events: &[
+        Example { webhook: "whatsapp", name: "text", what: "A person writes", draft: a_text },
+        Example {
+            webhook: "whatsapp",
+            name: "image",
+            what: "A person sends a picture",
+            draft: an_image,
+        },
+        Example {
+            webhook: "whatsapp",
+            name: "delivered",
+            what: "A message arrived",
+            draft: delivered,
+        },
+        Example {
+            webhook: "whatsapp",
+            name: "failed",
+            what: "A message did not arrive",
+            draft: not_arrived,
+        },
+    ],
+    credentials,
+    settings: || Map::from_iter([("phone_number_id".to_owned(), PHONE_NUMBER_ID.into())]),
+    sign: |_, draft, credentials, url, _| {
+        let body = match &draft.body {
+            Body::Json(body) => escaped(body),
+            other => other.bytes(),
+        };
+        let secret = credentials.first(super::APP_SECRET);
+        let secret = secret.map_or("", |secret| secret.expose_secret());
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_str(&signature(secret, &body)) {
+            headers.insert("x-hub-signature-256", value);
+        }
+        draft.request(body, headers, url)
+    },
+};
+
+/// `value` as it happens at the seed's time.
+fn now(mut value: Value, seed: &Seed) -> Value {
+    if let Value::Object(value) = &mut value {
+        value.insert("timestamp".to_owned(), seed.at.as_second().to_string().into());
+    }
+    value
+}
+
+fn a_text(seed: &Seed) -> Draft {
+    let text = now(text(&format!("wamid.{}", seed.nonce), "Hello! Are you open today?"), seed);
+    Draft::json(envelope(&[messages(PHONE_NUMBER_ID, &[text])]))
+}
+
+fn an_image(seed: &Seed) -> Draft {
+    let id = format!("wamid.{}", seed.nonce);
+    let image = now(image(&id, "1003383421387256", "Look"), seed);
+    Draft::json(envelope(&[messages(PHONE_NUMBER_ID, &[image])]))
+}
+
+fn delivered(seed: &Seed) -> Draft {
+    let status = now(status(&format!("wamid.{}", seed.nonce), "delivered", None), seed);
+    Draft::json(envelope(&[statuses(PHONE_NUMBER_ID, &[status])]))
+}
+
+fn not_arrived(seed: &Seed) -> Draft {
+    let id = format!("wamid.{}", seed.nonce);
+    let status = now(failed(&id, 131_026, "Message undeliverable", None), seed);
+    Draft::json(envelope(&[statuses(PHONE_NUMBER_ID, &[status])]))
+}
 
 /// The app secret the examples are signed with.
 pub const APP_SECRET: &str = "test-app-secret";
@@ -164,7 +236,7 @@ pub fn request(body: Bytes) -> WebhookRequest {
     if let Ok(value) = HeaderValue::from_str(&signature(APP_SECRET, &body)) {
         headers.insert("x-hub-signature-256", value);
     }
-    WebhookRequest { method: Method::POST, query: Vec::new(), headers, body, path_suffix: None }
+    WebhookRequest { method: Method::POST, headers, body, ..WebhookRequest::default() }
 }
 
 /// The handshake with which Meta begins, with `token` to prove itself.
@@ -173,11 +245,5 @@ pub fn handshake(token: &str, challenge: &str) -> WebhookRequest {
     let parameters =
         [("hub.mode", "subscribe"), ("hub.challenge", challenge), ("hub.verify_token", token)];
     let query = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    WebhookRequest {
-        method: Method::GET,
-        query,
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-        path_suffix: None,
-    }
+    WebhookRequest { method: Method::GET, query, ..WebhookRequest::default() }
 }

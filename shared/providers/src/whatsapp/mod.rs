@@ -2,11 +2,31 @@
 
 pub mod example;
 mod sender;
+mod settings;
 mod webhook;
 mod wire;
 
 pub use sender::{Sender, address};
 pub use webhook::Webhook;
+
+use crate::entry::{Entry, Sending};
+
+/// What the hub knows of WhatsApp.
+pub static ENTRY: Entry = Entry {
+    webhooks: &[&WEBHOOK],
+    sending: Some(Sending {
+        provider: &SENDER,
+        address: sender::address,
+        stand_in: (ACCESS_TOKEN, "-"),
+    }),
+    credentials: &[ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN],
+    made_up: None,
+    in_path: None,
+    one_address: true,
+    settings: settings::read,
+    account: settings::account,
+    check: |_, _| Ok(()),
+};
 
 /// Takes WhatsApp's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

@@ -5,7 +5,7 @@ use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
 };
-use domain::{Credentials, Provider, Status};
+use domain::{Credentials, Integration, Provider, Status};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -23,7 +23,7 @@ impl WebhookProvider for Webhook {
         Provider::Whatsapp
     }
 
-    fn source(&self, credentials: &Credentials, _: Option<&str>) -> Box<dyn WebhookSource> {
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
         Box::new(Source {
             app_secrets: credentials.all(super::APP_SECRET).to_vec(),
             verify_tokens: credentials.all(super::VERIFY_TOKEN).to_vec(),
@@ -76,7 +76,7 @@ impl WebhookSource for Source {
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         if request.method == Method::GET {
             let body = request.query("hub.challenge").unwrap_or_default().to_owned();
-            return Ok(Delivery::Handshake(WebhookReply { status: StatusCode::OK, body }));
+            return Ok(Delivery::Handshake(WebhookReply::text(StatusCode::OK, body)));
         }
         let envelope: wire::Envelope<'_> = serde_json::from_slice(&request.body)?;
         if envelope.object != "whatsapp_business_account" {
@@ -124,6 +124,8 @@ fn other(account: &str, name: &str, time: Option<&RawValue>, raw: &RawValue) -> 
         id: signature::fingerprint(raw.get().as_bytes()),
         occurred_at: timestamp(time),
         kind: EventKind::Other { name: name.to_owned() },
+        ordering_key: None,
+        single_use: None,
         raw: raw.to_owned(),
     }
 }
@@ -154,6 +156,8 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
             reply_to,
         }),
         id: message.id,
+        ordering_key: None,
+        single_use: None,
         raw: raw.to_owned(),
     }
 }
@@ -253,6 +257,8 @@ fn read_status(account: &str, raw: &RawValue) -> ParsedEvent {
                 super::sender::remedy(error.code).map(str::to_owned).or(error.title)
             }),
         }),
+        ordering_key: None,
+        single_use: None,
         raw: raw.to_owned(),
     }
 }
@@ -266,15 +272,21 @@ mod tests {
     use domain::webhook::receive;
     use serde_json::{Value, json};
 
+    fn integration() -> Integration {
+        let id = domain::IntegrationId::derived(&["test"]);
+        let tenant = "acme".parse().unwrap();
+        crate::example::integration(Provider::Whatsapp, id, tenant).unwrap()
+    }
+
     fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
-        let source = WEBHOOK.source(&example::credentials(), None);
+        let source = WEBHOOK.source(&integration(), &example::credentials());
         receive(&*source, request, Timestamp::UNIX_EPOCH)
     }
 
     fn parse_bytes(body: Bytes) -> Vec<ParsedEvent> {
         match receive_request(&example::request(body)).unwrap() {
             Delivery::Events(events) => events,
-            Delivery::Handshake(_) => panic!("a handshake"),
+            Delivery::Handshake(_) | Delivery::Confirm(_) => panic!("a handshake"),
         }
     }
 
@@ -569,7 +581,7 @@ mod tests {
         let source = |values: &[&str]| {
             let values = values.iter().map(|value| (*value).into()).collect();
             let credentials = Credentials::new([(super::super::APP_SECRET.to_owned(), values)]);
-            WEBHOOK.source(&credentials, None)
+            WEBHOOK.source(&integration(), &credentials)
         };
         let verify = |values: &[&str]| source(values).verify(&request, Timestamp::UNIX_EPOCH);
         assert!(verify(&["new", example::APP_SECRET]).is_ok());
@@ -596,7 +608,7 @@ mod tests {
 
     #[test]
     fn an_unset_verify_token_is_matched_by_nothing() {
-        let source = WEBHOOK.source(&Credentials::default(), None);
+        let source = WEBHOOK.source(&integration(), &Credentials::default());
         let request = example::handshake("", "1");
         assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
     }

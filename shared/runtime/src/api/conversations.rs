@@ -190,7 +190,7 @@ impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
         let body = serde_json::to_string(&job).map_err(|_| Problem::internal())?;
         let group = talk.id.to_string();
         let record = Record { body, group, deduplication_id, ..Record::default() };
-        self.outbound.of(talk.provider).publish(vec![record]).await?;
+        self.outbound.of(talk.provider)?.publish(vec![record]).await?;
         ApiReply::json(StatusCode::ACCEPTED, &Queued { status: "queued" })
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::integration::{Settings, TelegramSettings, WhatsappSettings};
+use domain::integration::{Flaw, Settings};
 use domain::ports::{Claimed, Clock, Dice, Freshness, Registry, Safe, Vault};
 use domain::sender::{MessageSender, SendError};
 use domain::tenant::Scope;
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
-use providers::telegram;
+use providers::entry::Maker;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,8 @@ struct IntegrationView {
     credentials: BTreeMap<String, String>,
     /// Paste this at the provider, or let `register` do it.
     webhook_url: String,
+    /// The same for each of the provider's webhooks, by name.
+    webhook_urls: BTreeMap<&'static str, String>,
     /// When it was made.
     created_at: Timestamp,
 }
@@ -259,7 +261,7 @@ where
             Operation::Remove => {
                 let integration = self.own(request, params).await?;
                 let credentials = self.vault.credentials(&integration, Freshness::Fresh).await?;
-                let paths = path_secrets(&credentials);
+                let paths = path_secrets(integration.provider, &credentials);
                 let remove = async {
                     self.store.delete_integration(&integration, &paths).await?;
                     Ok(self.vault.store(&integration, None).await?)
@@ -313,18 +315,18 @@ where
         }
         let settings = settings(asked.provider, &asked.settings)?;
         let mut credentials = credentials(asked.provider, asked.credentials)?;
-        if asked.provider == Provider::Telegram
-            && credentials.first(telegram::WEBHOOK_SECRET).is_none()
+        if let Some(name) = providers::entry(asked.provider).made_up
+            && credentials.first(name).is_none()
         {
             let bits = [self.dice.bits(), self.dice.bits()];
             let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
-            let generated = Credentials::new([(telegram::WEBHOOK_SECRET.to_owned(), vec![secret])]);
-            credentials = credentials.merged(generated);
+            credentials = credentials.merged(Credentials::new([(name.to_owned(), vec![secret])]));
         }
+        let maker = self.maker(request, &tenant)?;
         let now = self.clock.now();
         let integration = Integration {
             id: IntegrationId::new(now, self.dice.bits()),
-            account: account(&tenant, &settings, &credentials)?,
+            account: account(asked.provider, maker, &settings, &credentials)?,
             provider: asked.provider,
             hints: credentials.hints(),
             tenant,
@@ -337,7 +339,7 @@ where
         let write = async {
             // The secrets first: an integration that can be found can be used.
             self.vault.store(&integration, Some(&credentials)).await?;
-            let paths = path_secrets(&credentials);
+            let paths = path_secrets(integration.provider, &credentials);
             let claimed = self.store.put_integration(&integration, &paths, None).await?;
             if claimed == Claimed::Taken {
                 self.vault.store(&integration, None).await?;
@@ -347,6 +349,15 @@ where
         };
         self.locked(&integration, write).await?;
         ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+    }
+
+    /// Who makes or changes an integration of `tenant`'s.
+    fn maker(&self, request: &ApiRequest, tenant: &TenantId) -> Result<Maker, Problem> {
+        if tenant.is_platform() {
+            return Ok(Maker::Hub);
+        }
+        let is_operator = request.caller(Scope::Admin)?.tenant.is_platform();
+        Ok(if is_operator || self.trust_tenants { Maker::Operator } else { Maker::Tenant })
     }
 
     /// Only the operator may say that a provider is elsewhere: the hub sends tokens there, and
@@ -375,8 +386,21 @@ where
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<(), Problem> {
-        if self.trust_tenants || request.caller(Scope::Admin)?.tenant.is_platform() {
+        // Without an account it takes only what its own secret signs.
+        let nothing_to_prove = integration.account.is_none();
+        if nothing_to_prove
+            || self.trust_tenants
+            || request.caller(Scope::Admin)?.tenant.is_platform()
+        {
             return Ok(());
+        }
+        if providers::sender(integration.provider).is_none() {
+            let detail = "only the operator can say whose this account is; leave it out to take \
+                 whatever your own secret signs"
+                .to_owned();
+            return Err(
+                Problem::invalid("settings.account", detail).with_code("account_not_proven")
+            );
         }
         let account = self.ask_with(integration, credentials, |s| s.describe_account()).await?;
         let id = account
@@ -437,8 +461,9 @@ where
             Some(settings) => self::settings(before.provider, &settings)?,
             None => before.settings.clone(),
         };
+        let maker = self.maker(request, &before.tenant)?;
         let integration = Integration {
-            account: account(&before.tenant, &settings, &credentials)?,
+            account: account(before.provider, maker, &settings, &credentials)?,
             hints: credentials.hints(),
             settings,
             credentials_at: if credentials.same_as(&old) {
@@ -452,7 +477,9 @@ where
         if integration.account != before.account {
             self.check_account(request, &integration, &credentials).await?;
         }
-        let (paths, old_paths) = (path_secrets(&credentials), path_secrets(&old));
+        let provider = before.provider;
+        let (paths, old_paths) =
+            (path_secrets(provider, &credentials), path_secrets(provider, &old));
         let replaced = Some((&before, old_paths.as_slice()));
         if self.store.put_integration(&integration, &paths, replaced).await? == Claimed::Taken {
             return Err(taken(&integration));
@@ -481,7 +508,8 @@ where
     ) -> Result<serde_json::Value, Problem> {
         let asked = async {
             let sender =
-                providers::sender(integration.provider).sender(integration, credentials)?;
+                providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
+            let sender = sender.sender(integration, credentials)?;
             let request = question(sender.as_ref())?;
             let response = self.caller.call(request).await?;
             sender.answer(&response)
@@ -507,43 +535,19 @@ fn settings(
     provider: Provider,
     given: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<Settings, Problem> {
-    fn read<T: serde::de::DeserializeOwned>(
-        given: &serde_json::Map<String, serde_json::Value>,
-    ) -> Result<T, Problem> {
-        let text = serde_json::to_vec(given).map_err(|_| Problem::internal())?;
-        super::read(&text).map_err(|problem| Problem {
-            field: problem.field.as_deref().map(|field| format!("settings.{field}")),
-            ..problem
-        })
+    let settings = (providers::entry(provider).settings)(given).map_err(flawed)?;
+    if let Some(base_url) = settings.base_url() {
+        check_url("settings.base_url", base_url)?;
     }
-    let (settings, base_url, pace) = match provider {
-        Provider::Whatsapp => {
-            let settings: WhatsappSettings = read(given)?;
-            check_graph_version(&settings.graph_version)?;
-            let parts = (settings.base_url.clone(), settings.messages_per_second);
-            (Settings::Whatsapp(settings), parts.0, parts.1)
-        }
-        Provider::Telegram => {
-            let settings: TelegramSettings = read(given)?;
-            let parts = (settings.base_url.clone(), settings.messages_per_second);
-            (Settings::Telegram(settings), parts.0, parts.1)
-        }
-    };
-    check_url("settings.base_url", &base_url)?;
-    if pace == 0 {
+    if settings.messages_per_second() == Some(0) {
         let detail = "at least 1".to_owned();
         return Err(Problem::invalid("settings.messages_per_second", detail));
     }
     Ok(settings)
 }
 
-fn check_graph_version(version: &str) -> Result<(), Problem> {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
-    let parts = version.strip_prefix('v').and_then(|rest| rest.split_once('.'));
-    match parts {
-        Some((major, minor)) if digits(major) && digits(minor) => Ok(()),
-        _ => Err(Problem::invalid("settings.graph_version", "a version like v26.0".to_owned())),
-    }
+fn flawed(flaw: Flaw) -> Problem {
+    Problem::invalid(&flaw.field, flaw.reason)
 }
 
 /// Values one credential may have at once: a rotation needs two.
@@ -554,7 +558,7 @@ fn credentials(
     provider: Provider,
     given: BTreeMap<String, OneOrMany>,
 ) -> Result<Credentials, Problem> {
-    let known = providers::credential_names(provider);
+    let (known, check) = (providers::entry(provider).credentials, providers::entry(provider).check);
     let mut fields = Vec::new();
     for (name, values) in given {
         let field = format!("credentials.{name}");
@@ -576,13 +580,7 @@ fn credentials(
         if values.is_empty() || values.iter().any(String::is_empty) {
             return Err(Problem::invalid(&field, "an empty secret proves nothing".to_owned()));
         }
-        let in_path = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        if name == telegram::WEBHOOK_SECRET
-            && values.iter().any(|v| v.len() > 256 || !v.bytes().all(in_path))
-        {
-            let detail = "1 to 256 of A-Z, a-z, 0-9, - and _".to_owned();
-            return Err(Problem::invalid(&field, detail));
-        }
+        values.iter().try_for_each(|value| check(&name, value)).map_err(flawed)?;
         fields.push((name, values.into_iter().map(SecretString::from).collect()));
     }
     Ok(Credentials::new(fields))
@@ -590,57 +588,46 @@ fn credentials(
 
 /// The account as the provider names it in webhooks.
 fn account(
-    tenant: &TenantId,
+    provider: Provider,
+    maker: Maker,
     settings: &Settings,
     credentials: &Credentials,
 ) -> Result<Option<String>, Problem> {
-    match settings {
-        Settings::Whatsapp(settings) => match &settings.phone_number_id {
-            Some(id) if !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()) => {
-                Ok(Some(id.clone()))
-            }
-            Some(_) => {
-                let detail = "the digits Meta shows as Phone number ID".to_owned();
-                Err(Problem::invalid("settings.phone_number_id", detail))
-            }
-            None if tenant.is_platform() => Ok(None),
-            None => {
-                let detail = "missing: the number's id at Meta".to_owned();
-                Err(Problem::invalid("settings.phone_number_id", detail))
-            }
-        },
-        Settings::Telegram(_) => {
-            let token = credentials.first(telegram::BOT_TOKEN);
-            let id = token.and_then(|token| telegram::bot_id(token.expose_secret()));
-            id.map(|id| Some(id.to_owned())).ok_or_else(|| {
-                let detail = "missing or not a bot's token: digits, a colon, letters".to_owned();
-                Problem::invalid("credentials.TELEGRAM_BOT_TOKEN", detail)
-            })
-        }
-    }
+    let entry = providers::entry(provider);
+    (entry.account)(maker, settings, credentials).map_err(flawed)
 }
 
 /// The hashes of secrets that may stand in a webhook's path.
-fn path_secrets(credentials: &Credentials) -> Vec<String> {
-    let secrets = credentials.all(telegram::WEBHOOK_SECRET).iter();
+fn path_secrets(provider: Provider, credentials: &Credentials) -> Vec<String> {
+    let name = providers::entry(provider).in_path;
+    let secrets = name.map_or(&[][..], |name| credentials.all(name)).iter();
     secrets.map(|secret| path_hash(secret.expose_secret())).collect()
 }
 
-fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
-    let (base, provider, id) = (&request.base_url, integration.provider, integration.id);
+/// Where the integration's webhook of that path is called.
+fn address(base: &str, path: &str, integration: &Integration) -> String {
     // The operator's own app has one address for all tenants.
-    if integration.tenant.is_platform() && provider == Provider::Whatsapp {
-        format!("{base}/webhooks/{provider}")
+    if integration.tenant.is_platform() && providers::entry(integration.provider).one_address {
+        format!("{base}/webhooks/{path}")
     } else {
-        format!("{base}/webhooks/{provider}/{id}")
+        format!("{base}/webhooks/{path}/{}", integration.id)
     }
+}
+
+fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
+    address(&request.base_url, providers::webhook(integration.provider).path(), integration)
 }
 
 fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationView, Problem> {
     let webhook_url = webhook_url(request, &integration);
+    let webhooks = providers::entry(integration.provider).webhooks.iter();
+    let webhook_urls = webhooks
+        .map(|webhook| (webhook.name(), address(&request.base_url, webhook.path(), &integration)))
+        .collect();
     let settings = match &integration.settings {
         Settings::Whatsapp(settings) => serde_json::to_value(settings),
         Settings::Telegram(settings) => serde_json::to_value(settings),
+        Settings::Own(settings) => serde_json::to_value(settings),
     };
     Ok(IntegrationView {
         id: integration.id,
@@ -649,6 +636,7 @@ fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationVie
         settings: settings.map_err(|_| Problem::internal())?,
         credentials: integration.hints,
         webhook_url,
+        webhook_urls,
         created_at: integration.created_at,
     })
 }

@@ -61,16 +61,20 @@ pub trait OutboundQueues: Send + Sync {
     type Queue: Publisher;
 
     /// The queue of `provider`'s sender.
-    fn of(&self, provider: Provider) -> &Self::Queue;
+    ///
+    /// # Errors
+    /// 422 if the hub does not send through it.
+    fn of(&self, provider: Provider) -> Result<&Self::Queue, Problem>;
 }
 
 impl<P: Publisher> OutboundQueues for Outbound<P> {
     type Queue = P;
 
-    fn of(&self, provider: Provider) -> &P {
+    fn of(&self, provider: Provider) -> Result<&P, Problem> {
         match provider {
-            Provider::Whatsapp => &self.whatsapp,
-            Provider::Telegram => &self.telegram,
+            Provider::Whatsapp => Ok(&self.whatsapp),
+            Provider::Telegram => Ok(&self.telegram),
+            _ => Err(Problem::of_provider(&providers::cannot_send())),
         }
     }
 }
@@ -253,15 +257,22 @@ where
 /// Where a message goes.
 struct Target {
     integration: Integration,
+    channel: Channel,
     account: String,
     to: String,
     /// The conversation, if it exists already.
     conversation: Option<Conversation>,
 }
 
+/// The channel the hub talks on through an integration.
+fn talking(integration: &Integration) -> Result<Channel, Problem> {
+    let channel = integration.provider.channel();
+    channel.ok_or_else(|| Problem::of_provider(&providers::cannot_send()))
+}
+
 impl Target {
     fn parties<'a>(&'a self, tenant: &'a TenantId) -> Parties<'a> {
-        let channel = self.integration.provider.channel();
+        let channel = self.channel;
         Parties { tenant, channel, account: &self.account, counterpart: &self.to }
     }
 }
@@ -401,7 +412,7 @@ where
         };
         // From here on it is accepted: the record has all the sender needs, also to write
         // the message down if the next two writes do not come to pass.
-        self.outbound.of(message.provider).publish(vec![record]).await?;
+        self.outbound.of(message.provider)?.publish(vec![record]).await?;
         let (enqueued, touched) = futures::join!(self.store.enqueue(&message), async {
             match &known {
                 Some(known) => self.store.touch_outbound(known).await,
@@ -473,6 +484,7 @@ where
         }
         Ok(Target {
             integration,
+            channel: conversation.channel,
             account: conversation.account.clone(),
             to: conversation.contact.address.clone(),
             conversation: Some(conversation),
@@ -493,7 +505,7 @@ where
         let fits = |candidate: &Integration| {
             candidate.account.is_some()
                 && integration.is_none_or(|id| candidate.id == id)
-                && channel.is_none_or(|channel| candidate.provider.channel() == channel)
+                && channel.is_none_or(|channel| candidate.provider.channel() == Some(channel))
         };
         let mut fitting = self.store.integrations(tenant).await?.into_iter().filter(fits);
         let integration = match (fitting.next(), fitting.next()) {
@@ -513,16 +525,16 @@ where
         let to = providers::address(integration.provider, to)
             .map_err(|error| Problem::of_provider(&error))?;
         let account = integration.account.clone().unwrap_or_default();
-        let channel = integration.provider.channel();
+        let channel = talking(&integration)?;
         let parties = Parties { tenant, channel, account: &account, counterpart: &to };
         let conversation = self.store.conversation(tenant, parties.conversation()).await?;
-        Ok(Target { integration, account, to, conversation })
+        Ok(Target { integration, channel, account, to, conversation })
     }
 
     /// Checks the channel's service window before anything is promised.
     fn check_window(&self, target: &Target, content: &Content) -> Result<(), Problem> {
-        let channel = target.integration.provider.channel();
-        if channel.service_window().is_none() || matches!(content, Content::Template { .. }) {
+        if target.channel.service_window().is_none() || matches!(content, Content::Template { .. })
+        {
             return Ok(());
         }
         let now = self.clock.now();

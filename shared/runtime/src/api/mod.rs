@@ -5,6 +5,8 @@
 
 pub mod authorizer;
 pub mod conversations;
+pub mod events;
+pub mod inbound;
 pub mod integrations;
 pub mod messages;
 pub mod openapi;
@@ -259,25 +261,8 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     let mut parser = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut parser).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        // "missing field `x`" and "unknown field `x`" name a field below the path.
-        let named = reason.split('`').nth(1).filter(|_| reason.contains("field `"));
-        let field = match (path.as_str(), named) {
-            (".", Some(named)) => named.to_owned(),
-            (path, Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
-            (path, _) => path.to_owned(),
-        };
-        // The place in the document is of no use to a caller; the value could be personal.
-        let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
-        let reason = match reason.split_once("invalid type: ") {
-            Some((_, rest)) => {
-                let expected = rest.split_once("expected ").map_or("another type", |(_, e)| e);
-                format!("expected {expected}")
-            }
-            None => reason,
-        };
-        Problem::invalid(&field, reason)
+        let flaw = providers::entry::explain(&error);
+        Problem::invalid(&flaw.field, flaw.reason)
     })
 }
 

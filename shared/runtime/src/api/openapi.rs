@@ -7,7 +7,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::problem::ProblemDetails;
-use super::{ApiReply, Route, conversations, integrations, messages, response, schema, tenants};
+use super::{
+    ApiReply, Route, conversations, events, inbound, integrations, messages, response, schema,
+    tenants,
+};
 use crate::{Error, gateway};
 
 /// The OpenAPI 3.1 document.
@@ -24,6 +27,8 @@ pub fn document() -> Value {
     describe(&mut paths, &mut generator, "integrations", integrations::ROUTES);
     describe(&mut paths, &mut generator, "messages", messages::ROUTES);
     describe(&mut paths, &mut generator, "conversations", conversations::ROUTES);
+    describe(&mut paths, &mut generator, "events", events::ROUTES);
+    describe(&mut paths, &mut generator, "webhook", inbound::ROUTES);
     describe(&mut paths, &mut generator, "openapi", ROUTES);
     let problem = schema::<ProblemDetails<'static>>(&mut generator);
     let schemas = generator.take_definitions(true);

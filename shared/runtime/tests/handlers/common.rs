@@ -479,5 +479,5 @@ impl World {
 
 /// The sending side of a provider.
 pub(crate) fn carrier(provider: Provider) -> &'static dyn domain::sender::SenderProvider {
-    providers::sender(provider)
+    providers::sender(provider).unwrap()
 }

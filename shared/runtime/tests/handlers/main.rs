@@ -11,6 +11,7 @@ mod api;
 mod automation;
 mod batch;
 mod common;
+mod events;
 mod inbound;
 mod media;
 mod receipts;

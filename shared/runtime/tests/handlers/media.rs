@@ -59,11 +59,11 @@ fn stored(message: &Message) -> MediaState {
 
 #[tokio::test]
 async fn a_file_is_fetched_and_stored_from_either_provider() {
-    for provider in Provider::ALL {
+    for provider in Provider::senders() {
         let world = World::standard();
         let integration = match provider {
-            Provider::Whatsapp => world.whatsapp.clone(),
             Provider::Telegram => world.telegram.clone(),
+            _ => world.whatsapp.clone(),
         };
         let message = picture(&world, &integration).await;
         world.run_dry(&worker(&world), false).await;

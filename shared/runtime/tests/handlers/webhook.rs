@@ -1,25 +1,68 @@
 //! The edge: nothing forged gets in, nothing accepted gets lost.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::Credentials;
-use domain::event::{EventKind, InboundEvent};
+use bytes::Bytes;
+use domain::event::{EventKind, InboundEvent, InboundMessage, ParsedEvent};
+use domain::integration::{Credentials, Integration};
 use domain::job::Parked;
+use domain::message::Status;
 use domain::ports::Clock;
-use domain::webhook::{WebhookReply, WebhookRequest};
-use domain::{IntegrationId, Provider, TenantId};
-use http::StatusCode;
+use domain::sender::SendError;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+};
+use domain::{Content, IntegrationId, Provider, TenantId};
+use http::{Request, Response, StatusCode};
+use jiff::Timestamp;
 use providers::{telegram, whatsapp};
 use runtime::directory::CachedDirectory;
+use runtime::evidence::Evidence;
+use runtime::sender::Caller;
 use runtime::webhook::{Edge, handle};
 use serde_json::Value;
 use testkit::{MemoryQueue, MemoryStore, MemoryVault, TestClock, sample};
 
 use whatsapp::example::PHONE_NUMBER_ID;
 
+/// An edge on fakes.
+type OwnEdge =
+    Edge<CachedDirectory<MemoryStore, TestClock>, MemoryVault, MemoryQueue, FakeAddresses>;
+
+/// Addresses outside: what they answer, and how often they were called. Copies are one.
+#[derive(Clone, Debug, Default)]
+struct FakeAddresses {
+    status: Arc<Mutex<Option<StatusCode>>>,
+    called: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeAddresses {
+    /// What they answer from now on, in place of 200.
+    fn answer(&self, status: Option<StatusCode>) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    /// Which were called.
+    fn called(&self) -> Vec<String> {
+        self.called.lock().unwrap().clone()
+    }
+}
+
+impl Caller for FakeAddresses {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        self.called.lock().unwrap().push(request.uri().to_string());
+        let status = self.status.lock().unwrap().unwrap_or(StatusCode::OK);
+        let mut response = Response::new(Bytes::from_static(b"certificate"));
+        *response.status_mut() = status;
+        Ok(response)
+    }
+}
+
 /// An edge with what stands behind it.
 struct House {
-    edge: Edge<CachedDirectory<MemoryStore, TestClock>, MemoryVault, MemoryQueue>,
+    edge: OwnEdge,
+    addresses: FakeAddresses,
     store: MemoryStore,
     vault: MemoryVault,
     clock: TestClock,
@@ -43,18 +86,38 @@ impl House {
             .with(&number, whatsapp::example::credentials())
             .with(&bot, telegram::example::credentials())
             .with(&app, whatsapp::example::credentials());
+        let addresses = FakeAddresses::default();
         let edge = Edge {
             directory: CachedDirectory::new(store.clone(), clock.clone()),
             vault: vault.clone(),
-            inbound: MemoryQueue::fifo(&clock),
-            receipts: MemoryQueue::standard(&clock),
+            inbound: Some(MemoryQueue::fifo(&clock)),
+            receipts: Some(MemoryQueue::standard(&clock)),
+            events: MemoryQueue::fifo(&clock),
             parked: MemoryQueue::standard(&clock),
+            evidence: Evidence::new(addresses.clone()),
+            base_url: None,
         };
-        Self { edge, store, vault, clock, acme, own: number.id }
+        Self { edge, addresses, store, vault, clock, acme, own: number.id }
     }
 
     async fn ask(&self, provider: Provider, request: &WebhookRequest) -> WebhookReply {
-        handle(&self.edge, providers::webhook(provider), &self.clock, request).await
+        self.ask_with(providers::webhook(provider), request).await
+    }
+
+    async fn ask_with(
+        &self,
+        webhook: &dyn WebhookProvider,
+        request: &WebhookRequest,
+    ) -> WebhookReply {
+        handle(&self.edge, webhook, &self.clock, request.clone()).await
+    }
+
+    fn inbound(&self) -> &MemoryQueue {
+        self.edge.inbound.as_ref().unwrap()
+    }
+
+    fn receipts(&self) -> &MemoryQueue {
+        self.edge.receipts.as_ref().unwrap()
     }
 
     /// Asks at the URL of acme's own number.
@@ -69,7 +132,7 @@ impl House {
     }
 
     fn published(&self) -> [usize; 3] {
-        [self.edge.inbound.len(), self.edge.receipts.len(), self.edge.parked.len()]
+        [self.inbound().len(), self.receipts().len(), self.edge.parked.len()]
     }
 }
 
@@ -96,11 +159,11 @@ async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
     let house = House::new();
     assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 0]);
-    let event = &house.edge.inbound.bodies::<InboundEvent>()[0];
+    let event = &house.inbound().bodies::<InboundEvent>()[0];
     assert_eq!((&event.tenant, event.integration), (&house.acme, house.own));
     assert_eq!(event.received_at, house.clock.now());
-    let record = &house.edge.inbound.records()[0];
-    let talk = event.parties(whatsapp::example::WA_ID).conversation();
+    let record = &house.inbound().records()[0];
+    let talk = event.parties(whatsapp::example::WA_ID).unwrap().conversation();
     assert_eq!(record.group, talk.to_string());
     assert_eq!(record.deduplication_id, event.deduplication_id());
 }
@@ -178,7 +241,7 @@ async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
         assert_eq!(status, StatusCode::UNAUTHORIZED, "the path alone proves nothing");
     }
     assert_eq!(house.published(), [2, 0, 0]);
-    let events = house.edge.inbound.bodies::<InboundEvent>();
+    let events = house.inbound().bodies::<InboundEvent>();
     assert!(events.iter().all(|event| event.account == telegram::example::BOT_ID));
 }
 
@@ -196,7 +259,7 @@ async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
 #[tokio::test]
 async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_come_back() {
     let broken: [fn(&House) -> testkit::Faults; 3] = [
-        |house| house.edge.inbound.faults().clone(),
+        |house| house.inbound().faults().clone(),
         |house| house.store.faults().clone(),
         |house| house.vault.faults().clone(),
     ];
@@ -221,9 +284,9 @@ async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothi
         whatsapp::example::messages(PHONE_NUMBER_ID, &[text]),
         whatsapp::example::statuses(PHONE_NUMBER_ID, &[sent]),
     ]);
-    house.edge.receipts.faults().go_down();
+    house.receipts().faults().go_down();
     assert_eq!(house.at_own(request.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
-    house.edge.receipts.faults().mend();
+    house.receipts().faults().mend();
     assert_eq!(house.at_own(request).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 1, 0]);
 }
@@ -279,7 +342,7 @@ async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
         whatsapp::example::messages(number, &[whatsapp::example::text("wamid.1", "hello")])
     });
     assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
-    let events = house.edge.inbound.bodies::<InboundEvent>();
+    let events = house.inbound().bodies::<InboundEvent>();
     let tenants: Vec<_> = events.iter().map(|event| event.tenant.as_str()).collect();
     assert_eq!(tenants, ["acme", "globex"]);
     assert_eq!(events[0].integration, house.own);
@@ -327,15 +390,260 @@ async fn a_request_with_many_events_is_split_in_order() {
     ]);
     assert_eq!(house.at_own(request.clone()).await, StatusCode::OK);
     assert_eq!(house.published(), [25, 3, 0]);
-    let events = house.edge.inbound.bodies::<InboundEvent>();
+    let events = house.inbound().bodies::<InboundEvent>();
     for (n, event) in events.iter().enumerate() {
         let EventKind::Message(message) = &event.kind else { panic!("it is no message") };
         assert_eq!(message.provider_message_id, format!("wamid.{n}"));
     }
     assert!(events.windows(2).all(|pair| pair[0].received_at < pair[1].received_at));
-    let groups = house.edge.inbound.records();
+    let groups = house.inbound().records();
     assert!(groups.iter().all(|record| record.group == groups[0].group));
     // Meta sends the same again; the queue knows it.
     assert_eq!(house.at_own(request).await, StatusCode::OK);
-    assert_eq!(house.edge.inbound.len(), 25);
+    assert_eq!(house.inbound().len(), 25);
+}
+
+/// A provider without a channel that says whatever the body asks for.
+struct Talker;
+
+/// The sources [`Talker`] makes.
+struct TalkerSource(bool);
+
+impl WebhookProvider for Talker {
+    fn provider(&self) -> Provider {
+        Provider::Twilio
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(TalkerSource(credentials.first("SECRET").is_some()))
+    }
+}
+
+impl WebhookSource for TalkerSource {
+    fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
+        Ok(request.query("evidence").map(ToOwned::to_owned))
+    }
+
+    fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+        let wanted = request.query("evidence").is_some();
+        if !self.0 || wanted != (request.evidence.as_deref() == Some(b"certificate")) {
+            return Err(Rejection::Unauthenticated("no proof"));
+        }
+        Ok(())
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let at = Timestamp::UNIX_EPOCH;
+        let raw = serde_json::value::to_raw_value("raw")?;
+        let event = |account: &str, id: &str, kind| {
+            let event = ParsedEvent::other(account, id.to_owned(), "x", at, &raw);
+            ParsedEvent { kind, ..event.ordered_by("+1") }
+        };
+        let message = EventKind::Message(InboundMessage {
+            provider_message_id: "1".to_owned(),
+            from: "+1".to_owned(),
+            name: None,
+            content: Content::Text { text: "hi".to_owned() },
+            reply_to: None,
+        });
+        let receipt = EventKind::Receipt(sample::receipt(Status::Sent, "2"));
+        let other = EventKind::Other { name: "call.ended".to_owned() };
+        match &request.body[..] {
+            b"all" => Ok(Delivery::Events(vec![
+                event("AC1", "1", message),
+                event("AC1", "2", receipt),
+                event("AC1", "3", other),
+            ])),
+            b"another account" => Ok(Delivery::Events(vec![event("AC2", "4", other)])),
+            b"no account" => Ok(Delivery::Events(vec![event("", "5", other)])),
+            b"confirm" => Ok(Delivery::Confirm("https://sns.test/confirm".to_owned())),
+            b"invalid" => Err(Rejection::Invalid("event: is missing".to_owned())),
+            _ => Err(Rejection::Unreadable("line 1, column 1".to_owned())),
+        }
+    }
+}
+
+/// A house with an integration at [`Talker`]'s provider, of `tenant` and for `account`.
+fn talking(tenant: &TenantId, account: Option<&str>) -> (House, Integration) {
+    let mut house = House::new();
+    let integration = sample::taking(tenant, Provider::Twilio, account);
+    house.store.insert_integration(&integration, &[]);
+    let secret = ("SECRET".to_owned(), vec!["secret".into()]);
+    let vault = house.vault.clone().with(&integration, Credentials::new([secret]));
+    house.edge.vault = vault.clone();
+    house.vault = vault;
+    (house, integration)
+}
+
+async fn say(house: &House, integration: &Integration, body: &'static str) -> WebhookReply {
+    let path_suffix = Some(integration.id.to_string());
+    let request = WebhookRequest { body: body.into(), path_suffix, ..WebhookRequest::default() };
+    house.ask_with(&Talker, &request).await
+}
+
+#[tokio::test]
+async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_its_order() {
+    let acme = sample::tenant("acme");
+    let (mut house, twilio) = talking(&acme, Some("AC1"));
+    // Such an edge is given no other queue.
+    (house.edge.inbound, house.edge.receipts) = (None, None);
+    assert_eq!(say(&house, &twilio, "all").await.status, StatusCode::OK);
+    let events = house.edge.events.bodies::<InboundEvent>();
+    let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["1", "2", "3"]);
+    assert!(events.iter().all(|event| event.tenant == acme && event.integration == twilio.id));
+    let records = house.edge.events.records();
+    assert!(records.iter().all(|record| record.group == events[0].ordering_group()));
+    assert_eq!(records[0].deduplication_id, events[0].deduplication_id());
+    assert_eq!(say(&house, &twilio, "all").await.status, StatusCode::OK);
+    assert_eq!(house.edge.events.len(), 3, "the queue knows them");
+    house.edge.events.faults().go_down();
+    assert_eq!(say(&house, &twilio, "no account").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
+    let house = House::new();
+    let update = whatsapp::example::envelope(&[serde_json::json!({
+        "field": "account_update",
+        "value": { "event": "VERIFIED_ACCOUNT" },
+    })]);
+    let request = whatsapp::example::request(whatsapp::example::escaped(&update));
+    assert_eq!(house.at_own(request).await, StatusCode::OK);
+    assert_eq!(house.published(), [0, 0, 0]);
+    assert_eq!(house.edge.events.len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_of_the_tenants_is_told_what_is_wrong_with_its_request() {
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    let reply = say(&house, &twilio, "invalid").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let body: Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(body["detail"], "event: is missing");
+    assert!(house.edge.events.is_empty() && house.edge.parked.is_empty());
+}
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_by_calling_its_address() {
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    assert_eq!(say(&house, &twilio, "confirm").await.status, StatusCode::OK);
+    assert_eq!(house.addresses.called(), ["https://sns.test/confirm"]);
+    house.addresses.answer(Some(StatusCode::FORBIDDEN));
+    let status = say(&house, &twilio, "confirm").await.status;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "so that the provider asks again");
+    assert!(house.edge.events.is_empty() && house.edge.parked.is_empty());
+}
+
+#[tokio::test]
+async fn what_proves_a_request_is_fetched_once_a_day() {
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    let ask = async |address: &str| {
+        let path_suffix = Some(twilio.id.to_string());
+        let query = vec![("evidence".to_owned(), address.to_owned())];
+        let body = Bytes::from_static(b"all");
+        let request = WebhookRequest { body, query, path_suffix, ..WebhookRequest::default() };
+        house.ask_with(&Talker, &request).await.status
+    };
+    let address = "https://sns.test/certificate.pem";
+    for _time in 0..3 {
+        assert_eq!(ask(address).await, StatusCode::OK);
+    }
+    assert_eq!(house.addresses.called(), [address]);
+    house.clock.advance(Duration::from_hours(25));
+    assert_eq!(ask(address).await, StatusCode::OK);
+    assert_eq!(house.addresses.called().len(), 2);
+    house.addresses.answer(Some(StatusCode::NOT_FOUND));
+    assert_eq!(ask("https://sns.test/other.pem").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ask(address).await, StatusCode::OK, "what is remembered is used");
+    house.addresses.answer(None);
+    assert_eq!(ask("https://sns.test/other.pem").await, StatusCode::OK, "a failure is not");
+}
+
+#[tokio::test]
+async fn an_integration_without_an_account_takes_what_its_own_secret_signs() {
+    let acme = sample::tenant("acme");
+    let (house, own) = talking(&acme, None);
+    for body in ["all", "another account", "no account"] {
+        assert_eq!(say(&house, &own, body).await.status, StatusCode::OK);
+    }
+    let events = house.edge.events.bodies::<InboundEvent>();
+    assert_eq!(events.len(), 5);
+    assert!(events.iter().all(|event| event.tenant == acme && event.integration == own.id));
+    assert!(house.edge.parked.is_empty());
+    // The operator's takes what is about itself, and finds the holders of the rest.
+    let (house, app) = talking(&TenantId::platform(), None);
+    let number = sample::taking(&acme, Provider::Twilio, Some("AC1"));
+    house.store.insert_integration(&number, &[]);
+    for body in ["all", "another account", "no account"] {
+        assert_eq!(say(&house, &app, body).await.status, StatusCode::OK);
+    }
+    let tenants = house.edge.events.bodies::<InboundEvent>();
+    let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
+    assert_eq!(tenants, ["acme", "acme", "acme", "platform"]);
+    let parked = house.edge.parked.bodies::<Parked>();
+    assert_eq!(parked.len(), 1, "nobody holds the other account");
+    assert_eq!(parked[0].tenant, Some(TenantId::platform()));
+}
+
+#[tokio::test]
+async fn a_source_sees_the_address_that_was_called() {
+    /// Keeps the address it sees.
+    struct Mirror(Arc<Mutex<Vec<String>>>);
+
+    impl WebhookProvider for Mirror {
+        fn provider(&self) -> Provider {
+            Provider::Whatsapp
+        }
+
+        fn source(&self, _: &Integration, _: &Credentials) -> Box<dyn WebhookSource> {
+            Box::new(Self(self.0.clone()))
+        }
+    }
+
+    impl WebhookSource for Mirror {
+        fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+            self.0.lock().unwrap().push(request.url.clone());
+            Ok(())
+        }
+
+        fn parse(&self, _: &Verified<'_>) -> Result<Delivery, Rejection> {
+            Ok(Delivery::Events(Vec::new()))
+        }
+    }
+
+    let call = async |base_url: Option<&str>, path: &str, query: &str| {
+        let mut house = House::new();
+        house.edge.base_url = base_url.map(ToOwned::to_owned);
+        let event = serde_json::json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
+            "headers": { "host": "abc.execute-api.eu-central-1.amazonaws.com" },
+            "requestContext": {
+                "accountId": "1", "apiId": "abc", "stage": "$default", "timeEpoch": 0,
+                "domainName": "abc.execute-api.eu-central-1.amazonaws.com",
+                "domainPrefix": "abc", "requestId": "1", "routeKey": "$default",
+                "time": "", "http": {
+                    "method": "POST", "path": path, "protocol": "HTTP/1.1",
+                    "sourceIp": "192.0.2.1", "userAgent": "test",
+                },
+            },
+            "body": "{}", "isBase64Encoded": false,
+        });
+        let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+        let seen = Mirror(Arc::default());
+        let answer = runtime::webhook::answer(&house.edge, &seen, &house.clock, request).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let seen = seen.0.lock().unwrap();
+        seen[0].clone()
+    };
+    let path = "/webhooks/whatsapp";
+    let own = "https://abc.execute-api.eu-central-1.amazonaws.com/webhooks/whatsapp";
+    assert_eq!(call(None, path, "").await, own);
+    assert_eq!(call(None, path, "a=1&b=%20").await, format!("{own}?a=1&b=%20"));
+    let slashed = Some("https://hub.example.com/");
+    assert_eq!(call(slashed, path, "").await, "https://hub.example.com/webhooks/whatsapp");
+    let public = Some("https://hub.example.com");
+    assert_eq!(call(public, path, "").await, "https://hub.example.com/webhooks/whatsapp");
+    let with_query = call(public, path, "a=1").await;
+    assert_eq!(with_query, "https://hub.example.com/webhooks/whatsapp?a=1");
 }

@@ -1,6 +1,7 @@
 //! A table in memory, with the conditions of the real one.
 
 mod deliveries;
+mod events;
 mod messages;
 mod registry;
 
@@ -12,8 +13,12 @@ use domain::conversation::Conversation;
 use domain::integration::Integration;
 use domain::message::Message;
 use domain::ports::{Holder, PortResult};
+use domain::record::{Kept, ReplayPlace};
 use domain::tenant::{ApiKey, Tenant};
-use domain::{ConversationId, DeliveryId, IntegrationId, KeyId, MessageId, Provider, TenantId};
+use domain::{
+    ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
+    TenantId,
+};
 use jiff::Timestamp;
 
 use crate::{Faults, lock};
@@ -47,6 +52,9 @@ struct Tables {
     deliveries: BTreeMap<(TenantId, DeliveryId), deliveries::Row>,
     due: BTreeSet<(i64, TenantId, DeliveryId)>,
     locks: BTreeMap<(TenantId, Provider), Timestamp>,
+    events: BTreeMap<(TenantId, EventId), events::Row>,
+    once: BTreeMap<(TenantId, Provider, String), EventId>,
+    replays: BTreeMap<(TenantId, ReplayId), ReplayPlace>,
 }
 
 impl MemoryStore {
@@ -78,6 +86,12 @@ impl MemoryStore {
     #[must_use]
     pub fn all_notices(&self) -> Vec<Notice> {
         lock(&self.tables).deliveries.iter().map(|((_, id), row)| row.show(*id)).collect()
+    }
+
+    /// Every event of every tenant.
+    #[must_use]
+    pub fn all_events(&self) -> Vec<Kept> {
+        lock(&self.tables).events.values().map(events::Row::read).collect()
     }
 
     /// How many retries are in the schedule.

@@ -1,0 +1,5 @@
+//! The API for events.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::events::run()
+}

@@ -1,0 +1,5 @@
+//! Works events again, page by page.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::replay::run()
+}

@@ -1,0 +1,5 @@
+//! Takes in messages that a tenant's own programs received.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::inbound::run()
+}

@@ -1,0 +1,5 @@
+//! Receives Infobip's webhooks: verify, parse, queue, answer.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::webhook::run(&providers::infobip::WEBHOOK)
+}

@@ -1,0 +1,5 @@
+//! Receives Amazon SES's webhooks, which SNS brings: verify, parse, queue, answer.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::webhook::run(&providers::ses::WEBHOOK)
+}

@@ -1,0 +1,5 @@
+//! Receives the SMS that Twilio brings: verify, parse, queue, answer.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::webhook::run(&providers::twilio::SMS)
+}

@@ -1,0 +1,434 @@
+use std::collections::BTreeMap;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::event::{EventKind, ParsedEvent};
+use domain::integration::{Flaw, Settings};
+use domain::webhook::{
+    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+};
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::{ENTRY, WEBHOOK, WEBHOOK_SECRET, example};
+use crate::example::Seed;
+use crate::standard_webhooks;
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        other => panic!("{other}"),
+    }
+}
+
+fn flaw(settings: Value) -> Flaw {
+    (ENTRY.settings)(&object(settings)).unwrap_err()
+}
+
+/// An integration with settings as `POST /integrations` takes them.
+fn integration(settings: Value) -> Integration {
+    let settings = (ENTRY.settings)(&object(settings)).unwrap();
+    let account =
+        (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default()).unwrap();
+    Integration {
+        id: IntegrationId::derived(&["custom"]),
+        tenant: "acme".parse::<TenantId>().unwrap(),
+        provider: Provider::Custom,
+        settings,
+        account,
+        hints: BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+fn seed() -> Seed {
+    Seed { at: now(), nonce: "0123456789abcdef".to_owned() }
+}
+
+fn take_at(
+    integration: &Integration,
+    request: &WebhookRequest,
+    secrets: &[&str],
+    now: Timestamp,
+) -> Result<Delivery, Rejection> {
+    let values = secrets.iter().map(|secret| (*secret).into()).collect();
+    let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), values)]);
+    receive(&*WEBHOOK.source(integration, &credentials), request, now)
+}
+
+fn take(
+    settings: Value,
+    request: &WebhookRequest,
+    secrets: &[&str],
+) -> Result<Delivery, Rejection> {
+    take_at(&integration(settings), request, secrets, now())
+}
+
+fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
+    match result.unwrap() {
+        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(result: &Result<Delivery, Rejection>) -> bool {
+    matches!(result, Err(Rejection::Unauthenticated(_)))
+}
+
+fn post(headers: &[(&str, &str)], body: &[u8]) -> WebhookRequest {
+    let header = |(name, value): &(&str, &str)| {
+        (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
+    };
+    WebhookRequest {
+        method: Method::POST,
+        headers: headers.iter().map(header).collect(),
+        body: Bytes::copy_from_slice(body),
+        ..WebhookRequest::default()
+    }
+}
+
+fn signed(number: usize) -> WebhookRequest {
+    let examples = &example::EXAMPLES;
+    let draft = (examples.events[number].draft)(&seed());
+    let url = "https://hub.example.com/webhooks/custom/int_1";
+    (examples.sign)(&examples.events[number], &draft, &example::credentials(), url, now())
+}
+
+fn bearer() -> Value {
+    json!({ "scheme": { "type": "bearer" } })
+}
+
+#[test]
+fn every_example_is_taken_as_what_it_is() {
+    let settings = || Value::Object((example::EXAMPLES.settings)());
+    let expected = [
+        ("booking.created", "booking.created-0123456789abcdef", "corner", Some("4711")),
+        ("booking.cancelled", "booking.cancelled-0123456789abcdef", "corner", Some("4711")),
+        ("webhook", "", "", None),
+        ("form.sent", "0123456789abcdef", "corner", None),
+    ];
+    assert_eq!(example::EXAMPLES.events.len(), expected.len());
+    for (number, (name, id, account, key)) in expected.into_iter().enumerate() {
+        let secrets = [example::WEBHOOK_SECRET];
+        let taken = event(take(settings(), &signed(number), &secrets));
+        assert_eq!(taken.kind, EventKind::Other { name: name.to_owned() });
+        assert_eq!((taken.account.as_str(), taken.ordering_key.as_deref()), (account, key));
+        if id.is_empty() {
+            assert_eq!((taken.id.len(), taken.occurred_at), (64, Timestamp::UNIX_EPOCH));
+        } else {
+            assert_eq!((taken.id.as_str(), taken.occurred_at), (id, now()));
+        }
+        let again = event(take(settings(), &signed(number), &secrets));
+        assert_eq!(again.id, taken.id, "a redelivery is the same event");
+    }
+}
+
+#[test]
+fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
+    let settings = || Value::Object(example::settings());
+    let good = signed(0);
+    let refused =
+        |request: &WebhookRequest| refused(&take(settings(), request, &[example::WEBHOOK_SECRET]));
+    for place in 0..good.body.len() {
+        let mut body = good.body.to_vec();
+        body[place] ^= 1;
+        assert!(refused(&WebhookRequest { body: body.into(), ..good.clone() }), "{place}");
+    }
+    let own = example::signature(example::WEBHOOK_SECRET, now(), &good.body);
+    for (name, value) in [
+        ("x-timestamp", "1795176001"),
+        ("x-timestamp", "01795176000"),
+        ("x-timestamp", ""),
+        ("x-signature", ""),
+        ("x-signature", "sha256="),
+        ("x-signature", &own[7..]),
+        ("x-signature", &own[..69]),
+        ("x-signature", &own.replace("sha256=", "sha1=")),
+    ] {
+        let mut request = good.clone();
+        request.headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        assert!(refused(&request), "{name} {value}");
+    }
+    for name in ["x-timestamp", "x-signature"] {
+        let mut without = good.clone();
+        without.headers.remove(name);
+        assert!(refused(&without));
+        let mut twice = good.clone();
+        let value = good.headers.get(name).unwrap().clone();
+        twice.headers.append(name, value);
+        assert!(refused(&twice));
+    }
+    assert!(refused(&WebhookRequest { method: Method::PUT, ..good }));
+}
+
+#[test]
+fn a_signed_time_is_fresh_for_as_long_as_the_settings_say() {
+    let request = signed(0);
+    let at = |tolerance: Option<u32>, seconds: i64| {
+        let mut settings = Value::Object(example::settings());
+        if let Some(tolerance) = tolerance {
+            settings["scheme"]["timestamp"]["tolerance_seconds"] = json!(tolerance);
+        }
+        let now = now() + SignedDuration::from_secs(seconds);
+        take_at(&integration(settings), &request, &[example::WEBHOOK_SECRET], now).is_ok()
+    };
+    assert!(at(None, 300) && at(None, -300) && !at(None, 301) && !at(None, -301));
+    assert!(at(Some(60), 60) && !at(Some(60), 61));
+    assert!(at(Some(86_400), 86_400));
+}
+
+#[test]
+fn every_algorithm_encoding_prefix_and_separator_verifies() {
+    let body = br#"{"a":1}"#;
+    for (name, algorithm) in [
+        ("sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+        ("sha256", hmac::HMAC_SHA256),
+        ("sha512", hmac::HMAC_SHA512),
+    ] {
+        for encoding in ["hex", "base64"] {
+            for (prefix, separator) in [("", None), ("v1=", Some("")), ("", Some(":"))] {
+                let time = separator.map_or("", |_| "1795176000");
+                let signed = [time.as_bytes(), separator.unwrap_or("").as_bytes(), body].concat();
+                let tag = hmac::sign(&hmac::Key::new(algorithm, b"s"), &signed);
+                let tag = match encoding {
+                    "hex" => hex::encode(tag),
+                    _ => STANDARD.encode(tag),
+                };
+                let mut scheme = json!({ "type": "hmac", "header": "X-Sig", "algorithm": name,
+                    "encoding": encoding, "prefix": prefix });
+                if let Some(separator) = separator {
+                    scheme["timestamp"] = json!({ "header": "X-Time", "separator": separator });
+                }
+                let settings = json!({ "scheme": scheme });
+                let value = format!("{prefix}{tag}");
+                let request = post(&[("x-sig", &value), ("x-time", "1795176000")], body);
+                assert!(take(settings.clone(), &request, &["old", "s"]).is_ok(), "{settings}");
+                assert!(refused(&take(settings.clone(), &request, &["old"])), "{settings}");
+                let mut other = request.clone();
+                other.body = Bytes::from_static(br#"{"a":2}"#);
+                assert!(refused(&take(settings, &other, &["s"])));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bearer_a_header_and_a_pair_of_name_and_password_verify() {
+    let header = json!({ "scheme": { "type": "header", "name": "X-Token" } });
+    let basic = json!({ "scheme": { "type": "basic" } });
+    let pair = format!("Basic {}", STANDARD.encode("user:pass:word"));
+    for (settings, secret, name, value) in [
+        (bearer(), "token", "authorization", "Bearer token"),
+        (bearer(), "token", "authorization", "bearer  token"),
+        (header, "token", "x-token", "token"),
+        (basic, "user:pass:word", "authorization", pair.as_str()),
+    ] {
+        let request = post(&[(name, value)], b"{}");
+        assert!(take(settings.clone(), &request, &["new", secret]).is_ok(), "{value}");
+        for secrets in [&["new"][..], &[""], &[]] {
+            assert!(refused(&take(settings.clone(), &request, secrets)), "{value}");
+        }
+        for wrong in
+            ["", "token2", "Bearer", "Bearer ", "Bearer toke", "Basic", "Basic !", "Basic "]
+        {
+            let request = post(&[(name, wrong)], b"{}");
+            assert!(refused(&take(settings.clone(), &request, &[secret])), "{wrong}");
+        }
+        assert!(refused(&take(settings.clone(), &post(&[], b"{}"), &[secret])));
+        let twice = post(&[(name, value)], b"{}");
+        let mut headers: HeaderMap = twice.headers.clone();
+        headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        let twice = WebhookRequest { headers, ..twice };
+        assert!(refused(&take(settings, &twice, &[secret])));
+    }
+}
+
+#[test]
+fn standard_webhooks_verify_and_go_by_their_id() {
+    let secret = standard_webhooks::secret(&[7; 32]).unwrap();
+    let text = secrecy::ExposeSecret::expose_secret(&secret).to_owned();
+    let value = standard_webhooks::sign(&[secret], "msg_1", now(), b"{}").unwrap();
+    let headers = [
+        ("webhook-id", "msg_1"),
+        ("webhook-timestamp", "1795176000"),
+        ("webhook-signature", value.as_str()),
+    ];
+    let settings =
+        || json!({ "scheme": { "type": "standard_webhooks" }, "event": { "id": "webhook-id" } });
+    assert_eq!(event(take(settings(), &post(&headers, b"{}"), &[&text])).id, "msg_1");
+    assert!(refused(&take(settings(), &post(&headers, b"[]"), &[&text])));
+    assert!(refused(&take(settings(), &post(&headers, b"{}"), &[])));
+}
+
+#[test]
+fn nothing_verifies_without_a_secret_or_a_scheme() {
+    let empty = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), b"{}");
+    let request = post(&[("x-sig", &hex::encode(empty)), ("authorization", "Bearer ")], b"{}");
+    let hmac = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
+    for settings in [hmac, bearer()] {
+        for secrets in [&[""][..], &[]] {
+            assert!(refused(&take(settings.clone(), &request, secrets)));
+        }
+    }
+    let mut without = integration(bearer());
+    without.settings = Settings::Own(Map::new());
+    let request = post(&[("authorization", "Bearer s")], b"{}");
+    assert!(refused(&take_at(&without, &request, &["s"], now())));
+}
+
+#[test]
+fn what_happened_is_read_from_the_body_or_from_headers() {
+    let settings = json!({
+        "account": "fallback",
+        "scheme": { "type": "bearer" },
+        "event": { "id": "X-Id", "name": "/a~1b/0/~0n", "time": "/when", "account": "/who" },
+    });
+    let read = |body: Value, id: &str| {
+        let headers = [("authorization", "Bearer s"), ("x-id", id)];
+        event(take(settings.clone(), &post(&headers, body.to_string().as_bytes()), &["s"]))
+    };
+    let taken =
+        read(json!({ "a/b": [{ "~n": "it" }], "when": 1_795_176_000_123_i64, "who": 7 }), "5");
+    assert_eq!(taken.kind, EventKind::Other { name: "it".into() });
+    assert_eq!((taken.id.as_str(), taken.account.as_str()), ("5", "7"));
+    assert_eq!(taken.occurred_at.as_millisecond(), 1_795_176_000_123);
+    let bare = read(json!({ "when": "soon", "who": null, "a/b": [true] }), " ");
+    assert_eq!(bare.kind, EventKind::Other { name: "webhook".into() });
+    assert_eq!((bare.id.len(), bare.account.as_str()), (64, "fallback"));
+    assert_eq!(bare.occurred_at, Timestamp::UNIX_EPOCH);
+    let long = "x".repeat(600);
+    let long = read(json!({ "a/b": [{ "~n": long }], "who": long }), &long);
+    assert_eq!((long.id.len(), long.account.as_str()), (64, "fallback"));
+    assert_eq!(long.kind, EventKind::Other { name: "webhook".into() });
+}
+
+#[test]
+fn without_an_id_the_same_body_is_the_same_event_and_under_another_name_another() {
+    let settings = json!({ "scheme": { "type": "bearer" }, "event": { "name": "X-Event" } });
+    let id = |name: &str, body: &[u8]| {
+        let headers = [("authorization", "Bearer s"), ("x-event", name)];
+        event(take(settings.clone(), &post(&headers, body), &["s"])).id
+    };
+    assert_eq!(id("a", b"{}"), id("a", b"{}"));
+    assert_ne!(id("a", b"{}"), id("b", b"{}"));
+    assert_ne!(id("a", b"{}"), id("a", b"{ }"));
+}
+
+#[test]
+fn whatever_is_authentic_is_kept_byte_for_byte_or_as_text() {
+    let settings =
+        || json!({ "scheme": { "type": "bearer" }, "event": { "id": "/id", "time": "/t" } });
+    let deep = "[".repeat(100_000);
+    for (body, kept) in [
+        (&b""[..], r#""""#),
+        (b"plain", r#""plain""#),
+        (br#"{ "id":1e999 }"#, r#"{ "id":1e999 }"#),
+        (b"\xff", r#"{"base64":"/w=="}"#),
+        (br#"{"id":{},"t":[]}"#, r#"{"id":{},"t":[]}"#),
+        (deep.as_bytes(), ""),
+    ] {
+        let request = post(&[("authorization", "Bearer s")], body);
+        let taken = event(take(settings(), &request, &["s"]));
+        assert_eq!(taken.id.len(), 64);
+        if !kept.is_empty() {
+            assert_eq!(taken.raw.get(), kept);
+        }
+    }
+}
+
+#[test]
+fn every_wrong_setting_is_a_flaw_that_names_its_field_and_quotes_no_value() {
+    let hmac = |part: Value| {
+        let mut scheme = object(json!({ "type": "hmac", "header": "X-Sig" }));
+        scheme.extend(object(part));
+        json!({ "scheme": scheme })
+    };
+    let with = |part: Value| {
+        let mut settings = object(bearer());
+        settings.extend(object(part));
+        Value::Object(settings)
+    };
+    for (settings, field) in [
+        (json!({}), "settings.scheme"),
+        (json!({ "scheme": "wrong!" }), "settings.scheme"),
+        (json!({ "scheme": {} }), "settings.scheme.type"),
+        (json!({ "scheme": { "type": "wrong!" } }), "settings.scheme.type"),
+        (json!({ "scheme": { "type": "hmac" } }), "settings.scheme.header"),
+        (json!({ "scheme": { "type": "header" } }), "settings.scheme.name"),
+        (json!({ "scheme": { "type": "header", "name": "wrong! é" } }), "settings.scheme.name"),
+        (json!({ "scheme": { "type": "bearer", "name": "x" } }), "settings.scheme.name"),
+        (hmac(json!({ "header": "wrong! é" })), "settings.scheme.header"),
+        (hmac(json!({ "header": 7 })), "settings.scheme.header"),
+        (hmac(json!({ "algorithm": "wrong!" })), "settings.scheme.algorithm"),
+        (hmac(json!({ "encoding": "wrong!" })), "settings.scheme.encoding"),
+        (hmac(json!({ "prefix": "wrong!\n" })), "settings.scheme.prefix"),
+        (hmac(json!({ "prefix": "x".repeat(33) })), "settings.scheme.prefix"),
+        (hmac(json!({ "signed": "body" })), "settings.scheme.signed"),
+        (hmac(json!({ "timestamp": {} })), "settings.scheme.timestamp.header"),
+        (hmac(json!({ "timestamp": { "header": "" } })), "settings.scheme.timestamp.header"),
+        (
+            hmac(json!({ "timestamp": { "header": "X", "tolerance_seconds": 0 } })),
+            "settings.scheme.timestamp.tolerance_seconds",
+        ),
+        (
+            hmac(json!({ "timestamp": { "header": "X", "tolerance_seconds": -41_975 } })),
+            "settings.scheme.timestamp.tolerance_seconds",
+        ),
+        (
+            hmac(json!({ "timestamp": { "header": "X", "separator": "é" } })),
+            "settings.scheme.timestamp.separator",
+        ),
+        (with(json!({ "secret": "wrong!" })), "settings.secret"),
+        (with(json!({ "event": { "id": "" } })), "settings.event.id"),
+        (with(json!({ "event": { "name": "/wrong!~2" } })), "settings.event.name"),
+        (with(json!({ "event": { "time": "wrong! é" } })), "settings.event.time"),
+        (with(json!({ "event": { "key": "/x" } })), "settings.event.key"),
+        (with(json!({ "event": { "account": 7 } })), "settings.event.account"),
+        (with(json!({ "answer": { "status": 302 } })), "settings.answer.status"),
+        (with(json!({ "answer": { "status": 70_000 } })), "settings.answer.status"),
+        (with(json!({ "answer": { "status": 204, "body": "wrong!" } })), "settings.answer.body"),
+        (with(json!({ "answer": { "body": "x".repeat(4_097) } })), "settings.answer.body"),
+    ] {
+        let flaw = flaw(settings.clone());
+        assert_eq!(flaw.field, field, "{settings}");
+        let said = flaw.to_string();
+        assert!(!said.contains("wrong!") && !said.contains("41975"), "{said}");
+    }
+    let settings = (ENTRY.settings)(&object(with(json!({ "account": "" })))).unwrap();
+    let flaw = (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default())
+        .unwrap_err();
+    assert_eq!(flaw.field, "settings.account");
+}
+
+#[test]
+fn settings_are_kept_with_their_defaults_and_read_again() {
+    let given = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
+    let Settings::Own(kept) = (ENTRY.settings)(&object(given)).unwrap() else { panic!() };
+    assert_eq!(kept["scheme"]["algorithm"], "sha256");
+    assert_eq!(kept["scheme"]["encoding"], "hex");
+    assert_eq!(kept["answer"]["status"], 200);
+    assert_eq!((ENTRY.settings)(&kept).unwrap(), Settings::Own(kept));
+    assert!((ENTRY.settings)(&example::settings()).is_ok());
+}
+
+#[test]
+fn the_answer_is_what_the_sender_wants_to_hear() {
+    let answer = |answer: Value| {
+        WEBHOOK
+            .accepted_by(&integration(json!({ "scheme": { "type": "bearer" }, "answer": answer })))
+    };
+    assert_eq!(WEBHOOK.accepted_by(&integration(bearer())), WebhookReply::empty(StatusCode::OK));
+    assert_eq!(answer(json!({ "status": 202 })), WebhookReply::empty(StatusCode::ACCEPTED));
+    let json = answer(json!({ "body": r#"{"ok": true}"# }));
+    assert_eq!((json.content_type, json.body.as_str()), ("application/json", r#"{"ok": true}"#));
+    assert!(answer(json!({ "body": "OK" })).content_type.starts_with("text/plain"));
+}

@@ -1,0 +1,192 @@
+//! Takes Evolution's own key out of a body before anything is kept of it.
+
+use std::borrow::Cow;
+
+/// The name that holds the key, at whatever depth.
+const SECRET: &str = "apikey";
+
+/// `json`, which must be valid, with `null` for every value named `apikey` that is not `null`.
+/// Every other byte stays.
+///
+/// One pass, without recursion.
+pub(super) fn without_key(json: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(start) = find(json, at, |byte| byte == b'"') {
+        let end = string_end(json, start);
+        at = end;
+        let value = skip_space(json, end);
+        if byte(json, value) != Some(b':') || !is_secret(json.get(start..end)) {
+            continue;
+        }
+        let value = skip_space(json, value + 1);
+        at = value_end(json, value);
+        if json.get(value..at) == Some("null") {
+            continue;
+        }
+        out.push_str(json.get(kept..value).unwrap_or_default());
+        out.push_str("null");
+        kept = at;
+    }
+    if kept == 0 {
+        return Cow::Borrowed(json);
+    }
+    out.push_str(json.get(kept..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+/// Whether a name, in its quotes, is that of the key; it may be written with escapes.
+fn is_secret(quoted: Option<&str>) -> bool {
+    let Some(quoted) = quoted else { return false };
+    if quoted.contains('\\') {
+        let name = serde_json::from_str::<String>(quoted);
+        return name.is_ok_and(|name| name.eq_ignore_ascii_case(SECRET));
+    }
+    quoted.trim_matches('"').eq_ignore_ascii_case(SECRET)
+}
+
+fn byte(json: &str, at: usize) -> Option<u8> {
+    json.as_bytes().get(at).copied()
+}
+
+fn find(json: &str, from: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let rest = json.as_bytes().get(from..)?;
+    rest.iter().position(|byte| wanted(*byte)).map(|found| from + found)
+}
+
+fn skip_space(json: &str, from: usize) -> usize {
+    find(json, from, |byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(json.len())
+}
+
+/// Where the string ends whose quote is at `start`, its other quote included.
+fn string_end(json: &str, start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(found) = find(json, at, |byte| byte == b'"' || byte == b'\\') {
+        if byte(json, found) == Some(b'"') {
+            return found + 1;
+        }
+        at = found + 2;
+    }
+    json.len()
+}
+
+/// Where the value ends that begins at `start`.
+fn value_end(json: &str, start: usize) -> usize {
+    let mut depth = 0_usize;
+    let mut at = start;
+    loop {
+        match byte(json, at) {
+            None => return json.len(),
+            Some(b'"') => {
+                at = string_end(json, at);
+                if depth == 0 {
+                    return at;
+                }
+            }
+            Some(b'{' | b'[') => {
+                depth += 1;
+                at += 1;
+            }
+            Some(b'}' | b']') if depth > 1 => {
+                depth -= 1;
+                at += 1;
+            }
+            Some(b'}' | b']') if depth == 1 => return at + 1,
+            // The end of a number or word, which what holds it closes or follows.
+            Some(b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n') if depth == 0 => return at,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_key_is_taken_out_and_every_other_byte_stays() {
+        for (given, kept) in [
+            (r#"{"apikey":"k"}"#, r#"{"apikey":null}"#),
+            (
+                r#"{ "a" : 1.0, "apikey" : "k\"]},k" , "b":[ ] }"#,
+                r#"{ "a" : 1.0, "apikey" : null , "b":[ ] }"#,
+            ),
+            (r#"{"apikey":123,"apikey":true}"#, r#"{"apikey":null,"apikey":null}"#),
+            (r#"{"apikey":{"a":["k",{}]},"b":2}"#, r#"{"apikey":null,"b":2}"#),
+            (r#"{"data":[{"apiKey":["k"]}]}"#, r#"{"data":[{"apiKey":null}]}"#),
+            ("{\"\\u0061pikey\"\n:\t-1e5\n}", "{\"\\u0061pikey\"\n:\tnull\n}"),
+        ] {
+            assert_eq!(without_key(given), kept);
+        }
+    }
+
+    #[test]
+    fn what_has_no_key_is_borrowed_as_it_is() {
+        for given in [
+            r#"{"apikey":null}"#,
+            r#"{"a":"apikey","b":["apikey","x"],"apikeys":"k"}"#,
+            r#"{"a":"\"apikey\":\"k\""}"#,
+            r#""apikey""#,
+            "null",
+            "",
+        ] {
+            assert!(matches!(without_key(given), Cow::Borrowed(same) if same == given), "{given}");
+        }
+    }
+
+    /// The same, the long way.
+    fn nulled(value: Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let null = |(name, value): (String, Value)| {
+                    let secret = name.eq_ignore_ascii_case(SECRET);
+                    (name, if secret { Value::Null } else { nulled(value) })
+                };
+                Value::Object(fields.into_iter().map(null).collect())
+            }
+            Value::Array(items) => items.into_iter().map(nulled).collect(),
+            other => other,
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[\\PC\"\\\\]{0,6}".prop_map(Value::from),
+            Just(Value::from("apikey")),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            let name = prop_oneof![
+                Just("apikey".to_owned()),
+                Just("apiKey".to_owned()),
+                "[\\PC\"\\\\]{0,3}"
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name, inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_json_as_serde_does(value in any_json()) {
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let left: Value = serde_json::from_str(&without_key(&json)).unwrap();
+                prop_assert_eq!(&left, &nulled(value.clone()));
+            }
+        }
+
+        #[test]
+        fn whatever_it_is_given_it_ends(text in "[\\PC\"\\\\{}:,]{0,64}") {
+            let _ = without_key(&text);
+            let _ = without_key(&format!("{{\"apikey\":{text}"));
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Takes Evolution's webhooks in.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider, Status};
+use http::{Method, header};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+
+use super::{content, redact, wire};
+use crate::jwt;
+use crate::raw::fit;
+use crate::signature;
+
+/// The header that carries the token.
+pub(super) const TOKEN: &str = "x-webhook-token";
+
+/// Evolution's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Evolution
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(Source { tokens: credentials.all(super::WEBHOOK_TOKEN).to_vec() })
+    }
+}
+
+struct Source {
+    tokens: Vec<SecretString>,
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1. Where both proofs are there, the token decides.
+    fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        if request.headers.contains_key(TOKEN) {
+            return if signature::is_one_of(&self.tokens, request.header(TOKEN)?) {
+                Ok(())
+            } else {
+                Err(Rejection::Unauthenticated("token does not match"))
+            };
+        }
+        let authorization = request.header(header::AUTHORIZATION.as_str())?;
+        let bearer = authorization.split_once(' ');
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let (_, token) = bearer.ok_or(Rejection::Unauthenticated("authorization is no bearer"))?;
+        let claims: wire::Claims = jwt::verify(&self.tokens, token, now)?;
+        if claims.app != "evolution" || claims.action != "webhook" {
+            return Err(Rejection::Unauthenticated("the JWT is not for webhooks"));
+        }
+        Ok(())
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let raw: &RawValue = serde_json::from_slice(&request.body)?;
+        let whole = match redact::without_key(raw.get()) {
+            Cow::Borrowed(_) => raw.to_owned(),
+            Cow::Owned(redacted) => RawValue::from_string(redacted)?,
+        };
+        if !whole.get().starts_with('{') {
+            return Err(Rejection::Unreadable("the body is no object".into()));
+        }
+        let envelope: wire::Envelope<'_> = serde_json::from_str(whole.get())?;
+        let name = match fit::<Cow<'_, str>>(envelope.event) {
+            Some(name) => Some(event_name(&name)),
+            // With `byEvents` the URL ends in the name too.
+            None => last_segment(&request.url).and_then(known),
+        };
+        let name = name.ok_or_else(|| Rejection::Unreadable("event is missing".into()))?;
+        let account: String = fit(envelope.instance).unwrap_or_default();
+        let about =
+            About { account: &account, name: &name, whole: &whole, fingerprint: OnceCell::new() };
+
+        let parts: Vec<&RawValue> = match fit::<Vec<&RawValue>>(envelope.data) {
+            Some(parts) if is_about_one(&name) => parts,
+            _ => Vec::new(),
+        };
+        if parts.is_empty() {
+            return Ok(Delivery::Events(vec![about.read(envelope.data, &whole, 0)]));
+        }
+        let read = |(place, part): (usize, &&RawValue)| about.read(Some(part), part, place);
+        Ok(Delivery::Events(parts.iter().enumerate().map(read).collect()))
+    }
+}
+
+/// Names of the events that Evolution may tell, as it writes them in `event`.
+///
+/// Source: README, facts 2.
+const EVENTS: [&str; 34] = [
+    "application.startup",
+    "instance.create",
+    "instance.delete",
+    "qrcode.updated",
+    "connection.update",
+    "status.instance",
+    "messages.set",
+    "messages.upsert",
+    "messages.edited",
+    "messages.update",
+    "messages.delete",
+    "send.message",
+    "send.message.update",
+    "contacts.set",
+    "contacts.upsert",
+    "contacts.update",
+    "presence.update",
+    "chats.set",
+    "chats.update",
+    "chats.upsert",
+    "chats.delete",
+    "groups.upsert",
+    "groups.update",
+    "group-participants.update",
+    "group.update",
+    "call",
+    "typebot.start",
+    "typebot.change-status",
+    "labels.edit",
+    "labels.association",
+    "creds.update",
+    "messaging-history.set",
+    "remove.instance",
+    "logout.instance",
+];
+
+/// The longest name that is taken from a body.
+const LONGEST_NAME: usize = 64;
+
+/// `MESSAGES_UPSERT`, `messages-upsert` and `messages.upsert` are one event.
+fn folded(name: &str) -> String {
+    name.replace(['_', '-'], ".").to_ascii_lowercase()
+}
+
+/// The name as Evolution writes it in `event`, if it is one we know.
+fn known(name: &str) -> Option<String> {
+    let name = Some(name).filter(|name| name.len() <= LONGEST_NAME).map(folded)?;
+    EVENTS.iter().find(|event| folded(event) == name).map(|event| (*event).to_owned())
+}
+
+fn event_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    match known(name) {
+        Some(known) => known,
+        None if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(plain) => {
+            folded(name)
+        }
+        None => "unknown".to_owned(),
+    }
+}
+
+/// What follows the last slash of the path.
+fn last_segment(url: &str) -> Option<&str> {
+    url.split(['?', '#']).next()?.rsplit('/').next()
+}
+
+/// Whether the data is one thing that happened, or a list of such. Of other events the list is
+/// the thing: a whole history, everybody who joined.
+fn is_about_one(name: &str) -> bool {
+    matches!(
+        name,
+        "messages.upsert"
+            | "messages.update"
+            | "messages.edited"
+            | "messages.delete"
+            | "send.message"
+            | "call"
+    )
+}
+
+/// What all events of a request have in common.
+struct About<'a> {
+    account: &'a str,
+    name: &'a str,
+    whole: &'a RawValue,
+    /// Of the whole, made once where it is needed.
+    fingerprint: OnceCell<String>,
+}
+
+impl About<'_> {
+    /// Reads one thing that happened; `raw` is kept of it.
+    fn read(&self, data: Option<&RawValue>, raw: &RawValue, place: usize) -> ParsedEvent {
+        let read = match self.name {
+            // A list would be read as the fields in their order.
+            _ if !data.is_some_and(|data| data.get().starts_with('{')) => None,
+            "messages.upsert" => self.read_message(data, raw),
+            "messages.update" => self.read_update(data, raw),
+            "send.message" | "messages.delete" => self.read_echo(data, raw),
+            "call" => self.read_call(data, raw),
+            _ => None,
+        };
+        read.unwrap_or_else(|| self.other(data, raw, place))
+    }
+
+    /// Something we keep and do not act on, without an id of its own. The whole request is
+    /// hashed, for it has the time in it: the same state may be reached twice.
+    fn other(&self, data: Option<&RawValue>, raw: &RawValue, place: usize) -> ParsedEvent {
+        let whole = || signature::fingerprint(self.whole.get().as_bytes());
+        let fingerprint = self.fingerprint.get_or_init(whole);
+        let id = format!("{}:{fingerprint}:{place}", self.name);
+        let event = ParsedEvent::other(self.account, id, self.name, Timestamp::UNIX_EPOCH, raw);
+        let chat: wire::Chat<'_> = fit(data).unwrap_or_default();
+        let key = fit::<wire::Key<'_>>(chat.key).map(|key| counterpart(&key));
+        let jid = || fit::<Cow<'_, str>>(chat.remote_jid).map(|jid| number(&jid).to_owned());
+        match key.or_else(jid) {
+            Some(counterpart) => event.ordered_by(counterpart),
+            None if self.name == "connection.update" => event.ordered_by("connection"),
+            None => event,
+        }
+    }
+
+    fn read_message(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
+        let message: wire::Message<'_> = fit(data)?;
+        let key = key(message.key)?;
+        let counterpart = counterpart(&key);
+        let id = format!("{}:{counterpart}:{}", self.name, key.id);
+        let at = time(message.message_timestamp);
+        let event = |name: &str| {
+            let event = ParsedEvent::other(self.account, id.clone(), name, at, raw);
+            event.ordered_by(counterpart.clone())
+        };
+        if fit(key.from_me).unwrap_or(false) {
+            return Some(event("messages.upsert.from_me"));
+        }
+        let read = if is_chat(&key.remote_jid) { content::read(&message, &key.id) } else { None };
+        let Some((content, reply_to)) = read else { return Some(event(self.name)) };
+        // A group's talk does not bear the name of whoever wrote last.
+        let name = fit(message.push_name).filter(|_| !is_group(&key.remote_jid));
+        let kind = EventKind::Message(InboundMessage {
+            provider_message_id: key.id.clone(),
+            from: counterpart.clone(),
+            name,
+            content,
+            reply_to,
+        });
+        Some(ParsedEvent { kind, ..event(self.name) })
+    }
+
+    /// How far a message has come. One that a person wrote has come to us already.
+    fn read_update(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
+        let update: wire::Update<'_> = fit(data)?;
+        let status = match &*update.status {
+            "SERVER_ACK" => Some(Status::Sent),
+            "DELIVERY_ACK" => Some(Status::Delivered),
+            "READ" | "PLAYED" => Some(Status::Read),
+            "ERROR" => Some(Status::Failed),
+            // Votes of a poll come one by one, without an id.
+            _ => None,
+        };
+        let ours = fit(update.from_me).unwrap_or(true);
+        let status = status.filter(|_| ours && !update.key_id.is_empty())?;
+        let mut id = format!("{}:{}:{}", self.name, update.key_id, update.status);
+        if let Some(participant) = fit::<Cow<'_, str>>(update.participant) {
+            id.push(':');
+            id.push_str(&participant);
+        }
+        // It has no time that could be read: README, quirks.
+        let at = Timestamp::UNIX_EPOCH;
+        let event = ParsedEvent::other(self.account, id, self.name, at, raw);
+        let kind = EventKind::Receipt(Receipt {
+            provider_message_id: update.key_id,
+            reference: None,
+            status,
+            code: (status == Status::Failed).then(|| update.status.into_owned()),
+            detail: None,
+        });
+        let event = ParsedEvent { kind, ..event };
+        Some(match fit::<Cow<'_, str>>(update.remote_jid) {
+            Some(jid) => event.ordered_by(number(&jid)),
+            None => event,
+        })
+    }
+
+    /// What the business itself did: sent a message, or took one away.
+    fn read_echo(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
+        let message: wire::Message<'_> = fit(data)?;
+        // `messages.delete` is the key alone.
+        let key = key(message.key.or(data))?;
+        let counterpart = counterpart(&key);
+        let id = format!("{}:{counterpart}:{}", self.name, key.id);
+        let at = time(message.message_timestamp);
+        let event = ParsedEvent::other(self.account, id, self.name, at, raw);
+        Some(event.ordered_by(counterpart))
+    }
+
+    fn read_call(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
+        let call: wire::Call<'_> = fit(data)?;
+        if call.id.is_empty() {
+            return None;
+        }
+        let at = fit::<Timestamp>(call.date).unwrap_or(Timestamp::UNIX_EPOCH);
+        let id = format!("call:{}:{}", call.id, call.status);
+        let event = ParsedEvent::other(self.account, id, self.name, at, raw);
+        Some(event.ordered_by(format!("call:{}", call.id)))
+    }
+}
+
+fn key(raw: Option<&RawValue>) -> Option<wire::Key<'_>> {
+    let key = fit::<wire::Key<'_>>(raw);
+    key.filter(|key| !key.id.is_empty() && !key.remote_jid.is_empty())
+}
+
+/// The epoch where Evolution gives no time: the same for each redelivery, unlike our clock.
+fn time(raw: Option<&RawValue>) -> Timestamp {
+    let second = fit::<wire::Number>(raw).and_then(|number| number.value());
+    let time = second.and_then(|second| Timestamp::from_second(second).ok());
+    time.unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Source: README, facts 3.
+const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
+
+/// The digits of a person's address; any other address as it is.
+fn number(jid: &str) -> &str {
+    match PERSON.iter().find_map(|suffix| jid.strip_suffix(suffix)) {
+        // The device follows a colon.
+        Some(user) => user.split(':').next().unwrap_or(user),
+        None => jid,
+    }
+}
+
+fn is_group(jid: &str) -> bool {
+    jid.ends_with("@g.us")
+}
+
+/// Whether somebody wrote to the business there: not a status or a channel.
+fn is_chat(jid: &str) -> bool {
+    !jid.ends_with("@broadcast") && !jid.ends_with("@newsletter")
+}
+
+/// The person or group a message is from or to. A person who hides the number has another
+/// address, and often the number beside it.
+fn counterpart(key: &wire::Key<'_>) -> String {
+    let hidden = key.remote_jid.ends_with("@lid");
+    let behind = fit::<Cow<'_, str>>(key.remote_jid_alt.or(key.sender_pn)).filter(|_| hidden);
+    let behind = behind.filter(|jid| PERSON.iter().any(|suffix| jid.ends_with(suffix)));
+    number(behind.as_deref().unwrap_or(&key.remote_jid)).to_owned()
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

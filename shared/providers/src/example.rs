@@ -1,0 +1,447 @@
+//! Example webhooks of every provider, in the shapes they document, to be signed when they are
+//! sent. For tests, event files and tools: no function links them.
+
+use std::time::Duration;
+
+use crate::entry::Maker;
+use bytes::Bytes;
+use domain::event::{InboundEvent, ParsedEvent};
+use domain::integration::Flaw;
+use domain::webhook::{WebhookProvider, WebhookRequest};
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value, json};
+
+/// What a provider shows of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Examples {
+    /// Its webhooks' events.
+    pub events: &'static [Example],
+    /// Credentials to sign and verify them with: of tests, and known to everybody.
+    pub credentials: fn() -> Credentials,
+    /// The settings of an integration that takes them, as `POST /integrations` takes them.
+    pub settings: fn() -> Map<String, Value>,
+    /// Signs a draft as the provider would, with the first of each credential, for `url` at
+    /// that time.
+    pub sign: fn(&Example, &Draft, &Credentials, &str, Timestamp) -> WebhookRequest,
+}
+
+/// One thing a provider may tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Which webhook it comes to: what follows `webhook-` in the function's name.
+    pub webhook: &'static str,
+    /// What it is called: lower-case words with underscores.
+    pub name: &'static str,
+    /// What happened, in one line.
+    pub what: &'static str,
+    /// Makes it.
+    pub draft: fn(&Seed) -> Draft,
+}
+
+/// What makes one example different from the next.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// When it happens.
+    pub at: Timestamp,
+    /// Lower-case letters and digits, at least 16, different for each.
+    pub nonce: String,
+}
+
+impl Seed {
+    /// When what is kept in files happens: 2026-11-20 12:00:00 UTC.
+    pub const FIXED: Timestamp = Timestamp::constant(1_795_176_000, 0);
+
+    /// The same for the same name, for files that are kept.
+    #[must_use]
+    pub fn fixed(name: &str) -> Self {
+        let nonce = crate::signature::fingerprint(name.as_bytes()).chars().take(24).collect();
+        Self { at: Self::FIXED, nonce }
+    }
+}
+
+impl Example {
+    /// What it is called among all examples.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.webhook, self.name)
+    }
+}
+
+/// An unsigned request.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// HTTP method.
+    pub method: Method,
+    /// Query parameters.
+    pub query: Vec<(String, String)>,
+    /// Headers besides those that sign.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+/// A body, in a form in which a field can be changed.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// None.
+    Empty,
+    /// JSON.
+    Json(Value),
+    /// A form, in order.
+    Form(Vec<(String, String)>),
+}
+
+impl Body {
+    /// The bytes of it.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Json(value) => value.to_string().into(),
+            Self::Form(fields) => crate::form::encode(fields).into(),
+        }
+    }
+
+    /// Sets the field at `path`: names, and places in lists from 0, with dots between them.
+    /// What was text stays text; else `value` is JSON if it can be read as JSON.
+    ///
+    /// # Errors
+    /// [`NoSuchField`], naming what is there instead.
+    pub fn set(&mut self, path: &str, value: &str) -> Result<(), NoSuchField> {
+        match self {
+            Self::Empty => Err(NoSuchField("the request has no body".to_owned())),
+            Self::Form(fields) => {
+                match fields.iter_mut().find(|(name, _)| name == path) {
+                    Some((_, old)) => value.clone_into(old),
+                    None => fields.push((path.to_owned(), value.to_owned())),
+                }
+                Ok(())
+            }
+            Self::Json(body) => set(body, path, value),
+        }
+    }
+}
+
+/// There is no place for a field that was to be set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoSuchField(String);
+
+fn set(mut place: &mut Value, path: &str, value: &str) -> Result<(), NoSuchField> {
+    let mut rest = path;
+    loop {
+        // A name may hold dots itself.
+        let whole = place.get(rest).is_some();
+        let (step, after) = match rest.split_once('.') {
+            Some((step, after)) if !whole => (step, Some(after)),
+            _ => (rest, None),
+        };
+        let Some(after) = after else { return put(place, step, value, path) };
+        let known = names(place);
+        let next = match place {
+            Value::Object(fields) => fields.get_mut(step),
+            Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get_mut(at)),
+            _ => None,
+        };
+        place = next.ok_or_else(|| missing(path, step, &known))?;
+        rest = after;
+    }
+}
+
+fn put(place: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoSuchField> {
+    let known = names(place);
+    let read = |old: Option<&Value>| match old {
+        Some(Value::String(_)) => Value::from(value),
+        _ => serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
+    };
+    match place {
+        Value::Object(fields) => {
+            let value = read(fields.get(name));
+            fields.insert(name.to_owned(), value);
+            Ok(())
+        }
+        Value::Array(items) => {
+            let item = name.parse().ok().and_then(|at: usize| items.get_mut(at));
+            let item = item.ok_or_else(|| missing(path, name, &known))?;
+            *item = read(Some(item));
+            Ok(())
+        }
+        _ => Err(missing(path, name, &known)),
+    }
+}
+
+/// What can be stepped into.
+fn names(place: &Value) -> String {
+    match place {
+        Value::Object(fields) => fields.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => format!("a list of {}", items.len()),
+        _ => "no fields".to_owned(),
+    }
+}
+
+fn missing(path: &str, step: &str, known: &str) -> NoSuchField {
+    NoSuchField(format!("{path}: there is no `{step}`; there is: {known}"))
+}
+
+impl Draft {
+    /// A JSON body that is posted.
+    #[must_use]
+    pub fn json(body: Value) -> Self {
+        Self::posted(Body::Json(body))
+    }
+
+    /// A form that is posted.
+    #[must_use]
+    pub fn form(fields: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::posted(Body::Form(fields.iter().map(owned).collect()))
+    }
+
+    /// A request with only query parameters.
+    #[must_use]
+    pub fn get(query: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            method: Method::GET,
+            query: query.iter().map(owned).collect(),
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+        }
+    }
+
+    fn posted(body: Body) -> Self {
+        Self { method: Method::POST, query: Vec::new(), headers: HeaderMap::new(), body }
+    }
+
+    /// The request as it is, with these `headers` in addition, for `url`, to which the query
+    /// is added.
+    #[must_use]
+    pub fn request(&self, body: Bytes, headers: HeaderMap, url: &str) -> WebhookRequest {
+        let mut all = self.headers.clone();
+        let kind = match &self.body {
+            Body::Empty => None,
+            Body::Json(_) => Some("application/json"),
+            Body::Form(_) => Some("application/x-www-form-urlencoded"),
+        };
+        if let Some(kind) = kind
+            && !all.contains_key(http::header::CONTENT_TYPE)
+        {
+            all.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+        }
+        all.extend(headers);
+        let url = if self.query.is_empty() {
+            url.to_owned()
+        } else {
+            format!("{url}?{}", crate::form::encode(&self.query))
+        };
+        WebhookRequest {
+            method: self.method.clone(),
+            query: self.query.clone(),
+            headers: all,
+            body,
+            path_suffix: None,
+            url,
+            evidence: None,
+        }
+    }
+}
+
+macro_rules! examples {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+        /// What `provider` shows of itself.
+        #[must_use]
+        pub const fn of(provider: Provider) -> &'static Examples {
+            match provider {
+                $(Provider::$variant => &crate::$name::example::EXAMPLES,)*
+            }
+        }
+    };
+}
+
+domain::for_each_provider!(examples);
+
+/// Webhooks whose proof does not cover each byte of their body, and what it covers instead: who
+/// can change what is on its way can change what these say. TLS is what stands before it.
+pub const LOOSE: &[(&str, &str)] = &[
+    ("telegram", "a secret in a header"),
+    ("evolution", "a token in a header"),
+    ("workflow-action", "a token in a header"),
+    ("infobip", "a password in a header, unless its profile signs"),
+    ("n8n-ai-response", "a secret in a header, unless the workflow signs too"),
+    ("n8n-human-takeover", "a secret in a header, unless the workflow signs too"),
+    ("mailgun", "a signature over a time and a token, which is taken once"),
+    ("ses", "a signature over the fields that say something, and not over the rest"),
+];
+
+/// Whether each byte of the body of `webhook` is proved.
+#[must_use]
+pub fn covers_the_body(webhook: &str) -> bool {
+    LOOSE.iter().all(|(loose, _)| *loose != webhook)
+}
+
+/// The examples `name` of `whose`, which is a provider or one of its webhooks. Several webhooks
+/// of one provider may have an example of one name.
+#[must_use]
+pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
+    let fits = |provider: &Provider, example: &Example| {
+        example.name == name && (provider.as_str() == whose || example.webhook == whose)
+    };
+    let all = Provider::ALL.iter().flat_map(|provider| {
+        let own = of(*provider).events.iter().filter(|example| fits(provider, example));
+        own.map(|example| (*provider, example))
+    });
+    let all: Vec<_> = all.collect();
+    // A webhook may be called as its provider is: then it is meant.
+    let exact = |(_, example): &&(Provider, &Example)| example.webhook == whose;
+    match all.iter().find(exact) {
+        Some(one) => vec![*one],
+        None => all,
+    }
+}
+
+/// Every example, with whose it is.
+pub fn all() -> impl Iterator<Item = (Provider, &'static Example)> {
+    Provider::ALL
+        .iter()
+        .flat_map(|provider| of(*provider).events.iter().map(|example| (*provider, example)))
+}
+
+/// The webhook that `example` comes to.
+///
+/// Every example has one: a test of this crate sees to it.
+#[must_use]
+pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookProvider {
+    let mut all = crate::entry(provider).webhooks.iter();
+    let found = all.find(|webhook| webhook.name() == example.webhook);
+    found.map_or_else(|| crate::webhook(provider), |webhook| *webhook)
+}
+
+/// The body of `POST /integrations` for an integration that takes the examples.
+#[must_use]
+pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
+    let credentials = (of(provider).credentials)();
+    let exposed = |values: &[secrecy::SecretString]| -> Value {
+        match values {
+            [one] => one.expose_secret().into(),
+            several => several.iter().map(ExposeSecret::expose_secret).collect(),
+        }
+    };
+    let credentials = credentials.iter().map(|(name, all)| (name.to_owned(), exposed(all)));
+    let credentials: Map<_, _> = credentials.collect();
+    let settings = (of(provider).settings)();
+    json!({ "tenant": tenant, "provider": provider, "settings": settings, "credentials": credentials })
+}
+
+/// The integration that the hub makes of [`asked`], under this `id`.
+///
+/// # Errors
+/// [`Flaw`] if the examples' settings do not fit their provider.
+pub fn integration(
+    provider: Provider,
+    id: IntegrationId,
+    tenant: TenantId,
+) -> Result<Integration, Flaw> {
+    let (entry, credentials) = (crate::entry(provider), (of(provider).credentials)());
+    let settings = (entry.settings)(&(of(provider).settings)())?;
+    let maker = if tenant.is_platform() { Maker::Hub } else { Maker::Operator };
+    Ok(Integration {
+        id,
+        account: (entry.account)(maker, &settings, &credentials)?,
+        tenant,
+        provider,
+        settings,
+        hints: credentials.hints(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    })
+}
+
+/// Signs `draft` for `url`, with the examples' credentials.
+#[must_use]
+pub fn signed(
+    provider: Provider,
+    example: &Example,
+    draft: &Draft,
+    url: &str,
+    at: Timestamp,
+) -> WebhookRequest {
+    (of(provider).sign)(example, draft, &(of(provider).credentials)(), url, at)
+}
+
+/// An event as the edge puts it into a queue, the `place`th of its request.
+#[must_use]
+pub fn stamped(
+    event: ParsedEvent,
+    integration: &Integration,
+    now: Timestamp,
+    place: u64,
+) -> InboundEvent {
+    InboundEvent {
+        v: InboundEvent::VERSION,
+        tenant: integration.tenant.clone(),
+        integration: integration.id,
+        provider: integration.provider,
+        account: event.account,
+        id: event.id,
+        occurred_at: event.occurred_at,
+        received_at: now + Duration::from_micros(place),
+        kind: event.kind,
+        ordering_key: event.ordering_key,
+        single_use: event.single_use,
+        replay: None,
+        raw: event.raw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(path: &str, value: &str) -> Result<Value, NoSuchField> {
+        let mut body = Body::Json(json!({
+            "data": { "amount": 1, "at": "5", "list": [{ "id": "a" }, 2] }, "a.b": { "c": 1 },
+        }));
+        body.set(path, value)?;
+        Ok(serde_json::from_slice(&body.bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_field_is_set_and_what_was_text_stays_text() {
+        assert_eq!(changed("data.amount", "5").unwrap()["data"]["amount"], 5);
+        assert_eq!(changed("data.at", "6").unwrap()["data"]["at"], "6");
+        assert_eq!(changed("data.list.0.id", "b").unwrap()["data"]["list"][0]["id"], "b");
+        assert_eq!(changed("data.list.1", "{}").unwrap()["data"]["list"][1], json!({}));
+        assert_eq!(changed("data.new", "x y").unwrap()["data"]["new"], "x y");
+        assert_eq!(changed("a.b", "2").unwrap()["a.b"], 2);
+    }
+
+    #[test]
+    fn a_field_without_a_place_is_named_with_what_there_is() {
+        let error = changed("data.nothing.here", "1").unwrap_err().to_string();
+        assert_eq!(error, "data.nothing.here: there is no `nothing`; there is: amount, at, list");
+        let error = changed("data.list.2.id", "1").unwrap_err().to_string();
+        assert_eq!(error, "data.list.2.id: there is no `2`; there is: a list of 2");
+        assert!(changed("data.amount.cents", "1").is_err());
+        assert!(Body::Empty.set("a", "1").is_err());
+    }
+
+    #[test]
+    fn a_forms_field_is_set_or_added() {
+        let mut body = Body::Form(vec![("From".to_owned(), "1".to_owned())]);
+        body.set("From", "2").unwrap();
+        body.set("To", "3 4").unwrap();
+        assert_eq!(body.bytes(), "From=2&To=3+4");
+    }
+
+    #[test]
+    fn an_example_comes_to_a_webhook_of_its_provider() {
+        for provider in Provider::ALL {
+            for example in of(*provider).events {
+                assert_eq!(webhook(*provider, example).name(), example.webhook, "{provider}");
+            }
+        }
+    }
+}

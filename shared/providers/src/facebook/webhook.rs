@@ -1,0 +1,372 @@
+//! Takes Meta's webhooks for Pages and Instagram in.
+
+use domain::content::{Content, Location, Media, Reaction, Reply};
+use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider, Status};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+
+use super::wire;
+use crate::raw::fit;
+use crate::signature;
+
+/// Meta's webhooks for Pages and Instagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Facebook
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(Source {
+            app_secrets: credentials.all(super::APP_SECRET).to_vec(),
+            verify_tokens: credentials.all(super::VERIFY_TOKEN).to_vec(),
+        })
+    }
+}
+
+struct Source {
+    app_secrets: Vec<SecretString>,
+    verify_tokens: Vec<SecretString>,
+}
+
+impl Source {
+    /// Source: README, facts 1.
+    fn verify_handshake(&self, request: &WebhookRequest) -> Result<(), Rejection> {
+        if request.query("hub.mode") != Some("subscribe") {
+            return Err(Rejection::Forbidden("hub.mode is not subscribe"));
+        }
+        let token = request.query("hub.verify_token").unwrap_or_default();
+        if !signature::is_one_of(&self.verify_tokens, token) {
+            return Err(Rejection::Forbidden("hub.verify_token is not ours"));
+        }
+        if request.query("hub.challenge").is_none() {
+            return Err(Rejection::Forbidden("hub.challenge is missing"));
+        }
+        Ok(())
+    }
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1.
+    fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+        if request.method == Method::GET {
+            return self.verify_handshake(request);
+        }
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("neither GET nor POST"));
+        }
+        let given = request.header("x-hub-signature-256")?.strip_prefix("sha256=");
+        let given = given.and_then(|hex| hex::decode(hex).ok());
+        let given = given.ok_or(Rejection::Unauthenticated("signature is not sha256= and hex"))?;
+        if signature::is_hmac_sha256(&self.app_secrets, &request.body, &given) {
+            Ok(())
+        } else {
+            Err(Rejection::Unauthenticated("signature does not match"))
+        }
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        if request.method == Method::GET {
+            let body = request.query("hub.challenge").unwrap_or_default().to_owned();
+            return Ok(Delivery::Handshake(WebhookReply::text(StatusCode::OK, body)));
+        }
+        let envelope: wire::Envelope<'_> = serde_json::from_slice(&request.body)?;
+        let mut events = Vec::new();
+        for raw in envelope.entry {
+            read_entry(&envelope.object, raw, &mut events);
+        }
+        Ok(Delivery::Events(events))
+    }
+}
+
+/// Adds the events of one entry. What does not fit is kept as [`EventKind::Other`].
+fn read_entry(object: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
+    let Some(entry) = fit::<wire::Entry<'_>>(Some(raw)) else {
+        events.push(other("", object, &[], None, raw));
+        return;
+    };
+    let account = wire::id(entry.id).unwrap_or_default();
+    let before = events.len();
+    for item in entry.messaging.unwrap_or_default() {
+        read_item(&account, item, events);
+    }
+    for item in entry.standby.unwrap_or_default() {
+        events.push(other(&account, "standby", &[], time_of(item), item));
+    }
+    for change in entry.changes.unwrap_or_default() {
+        events.push(read_change(&account, entry.time, change));
+    }
+    if events.len() == before {
+        events.push(other(&account, object, &[], wire::time(entry.time), raw));
+    }
+}
+
+/// Something we keep and do not act on. It has no id of its own, so its bytes are hashed, and
+/// what else tells it from others.
+fn other(
+    account: &str,
+    name: &str,
+    besides: &[&str],
+    at: Option<Timestamp>,
+    raw: &RawValue,
+) -> ParsedEvent {
+    let mut hashed = [&[name], besides].concat().join("\n");
+    hashed.push('\n');
+    hashed.push_str(raw.get());
+    let id = signature::fingerprint(hashed.as_bytes());
+    ParsedEvent::other(account, id, name, at.unwrap_or(Timestamp::UNIX_EPOCH), raw)
+}
+
+/// Source: README, facts 4.
+fn read_change(account: &str, time: Option<&RawValue>, raw: &RawValue) -> ParsedEvent {
+    let Some(change) = fit::<wire::Change<'_>>(Some(raw)) else {
+        return other(account, "change", &[], wire::time(time), raw);
+    };
+    let value: wire::Value<'_> = fit(Some(change.value)).unwrap_or_default();
+    let created_at = wire::time(value.created_time);
+    let sent_at = time.map_or("", RawValue::get);
+    // Without a time of its own, only that of its sending tells it from another alike.
+    let besides = if created_at.is_some() { "" } else { sent_at };
+    let at = created_at.or_else(|| wire::time(time));
+    let event = other(account, &change.field, &[besides], at, raw);
+    let post = wire::id(value.post_id).or_else(|| wire::party(value.media));
+    ParsedEvent { ordering_key: post.map(|post| format!("post:{post}")), ..event }
+}
+
+fn time_of(item: &RawValue) -> Option<Timestamp> {
+    fit::<wire::Item<'_>>(Some(item)).and_then(|item| wire::time(item.get("timestamp").copied()))
+}
+
+/// An item of `messaging`, taken apart.
+struct Item<'a> {
+    account: &'a str,
+    /// The person; empty if the item does not say.
+    person: String,
+    /// Whether the person did it.
+    theirs: bool,
+    /// Whether the account did it. An item that names nobody is neither's.
+    ours: bool,
+    /// As it was written.
+    timestamp: &'a str,
+    at: Timestamp,
+    raw: &'a RawValue,
+}
+
+impl Item<'_> {
+    fn event(&self, id: String, kind: EventKind, raw: &RawValue) -> ParsedEvent {
+        ParsedEvent {
+            account: self.account.to_owned(),
+            id,
+            occurred_at: self.at,
+            kind,
+            ordering_key: self.ordering_key(),
+            single_use: None,
+            raw: raw.to_owned(),
+        }
+    }
+
+    fn ordering_key(&self) -> Option<String> {
+        (!self.person.is_empty()).then(|| self.person.clone())
+    }
+
+    fn message(&self, id: String, content: Content, reply_to: Option<String>) -> ParsedEvent {
+        self.part(id.clone(), id, content, reply_to, self.raw)
+    }
+
+    fn part(
+        &self,
+        id: String,
+        provider_message_id: String,
+        content: Content,
+        reply_to: Option<String>,
+        raw: &RawValue,
+    ) -> ParsedEvent {
+        let from = self.person.clone();
+        let message = InboundMessage { provider_message_id, from, name: None, content, reply_to };
+        self.event(id, EventKind::Message(message), raw)
+    }
+
+    fn receipt(&self, mid: String, status: Status, raw: &RawValue) -> ParsedEvent {
+        let id = format!("{mid}:{}", status.as_str());
+        let receipt =
+            Receipt { provider_message_id: mid, reference: None, status, code: None, detail: None };
+        self.event(id, EventKind::Receipt(receipt), raw)
+    }
+
+    fn other(&self, name: &str) -> ParsedEvent {
+        let event = other(self.account, name, &[], Some(self.at), self.raw);
+        ParsedEvent { ordering_key: self.ordering_key(), ..event }
+    }
+}
+
+/// Adds the events of one item of `messaging`. Source: README, facts 3.
+fn read_item(account: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
+    let Some(parts) = fit::<wire::Item<'_>>(Some(raw)) else {
+        events.push(other(account, "messaging", &[], None, raw));
+        return;
+    };
+    let part = |name: &str| parts.get(name).copied();
+    let (sender, recipient) = (wire::party(part("sender")), wire::party(part("recipient")));
+    let ours = sender.as_deref() == Some(account);
+    let theirs = sender.is_some() && !ours;
+    let item = Item {
+        account,
+        person: if ours { recipient } else { sender }.unwrap_or_default(),
+        theirs,
+        ours,
+        timestamp: part("timestamp").map_or("", RawValue::get),
+        at: wire::time(part("timestamp")).unwrap_or(Timestamp::UNIX_EPOCH),
+        raw,
+    };
+    let before = events.len();
+    if let Some(message) = part("message") {
+        read_message(&item, message, events);
+    } else if let Some(postback) = part("postback") {
+        events.extend(read_postback(&item, postback));
+    } else if let Some(reaction) = part("reaction") {
+        events.extend(read_reaction(&item, reaction));
+    } else if let Some(delivery) = part("delivery") {
+        read_delivery(&item, delivery, events);
+    } else if let Some(read) = fit::<wire::Named>(part("read")) {
+        events.push(item.receipt(read.mid, Status::Read, raw));
+    }
+    if events.len() == before {
+        events.push(item.other(name_of(&parts)));
+    }
+}
+
+/// What happened, as the field is called that one subscribes to; else as the part is called.
+fn name_of<'a>(parts: &'a wire::Item<'_>) -> &'a str {
+    const PARTS: [(&str, &str); 8] = [
+        ("message", "messages"),
+        ("postback", "messaging_postbacks"),
+        ("reaction", "message_reactions"),
+        ("delivery", "message_deliveries"),
+        ("read", "message_reads"),
+        ("message_edit", "message_edits"),
+        ("optin", "messaging_optins"),
+        ("referral", "messaging_referrals"),
+    ];
+    let known = PARTS.iter().find(|(part, _)| parts.contains_key(*part)).map(|(_, name)| *name);
+    let no_part = ["sender", "recipient", "timestamp"];
+    let first = || parts.keys().map(AsRef::as_ref).find(|name| !no_part.contains(name));
+    known.or_else(first).unwrap_or("messaging")
+}
+
+fn read_message(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
+    let message = fit::<wire::Message<'_>>(Some(raw)).filter(|message| !message.mid.is_empty());
+    let Some(message) = message else { return };
+    if message.is_echo || item.ours {
+        let name = EventKind::Other { name: "message_echoes".to_owned() };
+        events.push(item.event(format!("echo:{}", message.mid), name, item.raw));
+        return;
+    }
+    if !item.theirs {
+        return;
+    }
+    if message.is_deleted {
+        let name = EventKind::Other { name: "messages.deleted".to_owned() };
+        events.push(item.event(format!("deleted:{}", message.mid), name, item.raw));
+        return;
+    }
+    let text: Option<String> = fit(message.text);
+    let reply_to = fit::<wire::Named>(message.reply_to).map(|message| message.mid);
+    let attachments: Vec<&RawValue> = fit(message.attachments).unwrap_or_default();
+    let mut attachments = attachments.into_iter();
+    let content = match (fit::<wire::QuickReply>(message.quick_reply), attachments.next()) {
+        (Some(quick), _) => {
+            let title = text.unwrap_or_default();
+            let reply = Reply { id: quick.payload, title: title.clone(), description: None };
+            Content::ButtonReply { text: title, reply }
+        }
+        (None, Some(attachment)) => {
+            read_attachment(attachment, text.clone()).unwrap_or_else(|| unsupported(item.raw))
+        }
+        (None, None) => text.map_or_else(|| unsupported(item.raw), |text| Content::Text { text }),
+    };
+    events.push(item.message(message.mid.clone(), content, reply_to));
+    // The hub's messages have one file each. The whole item is kept with the first alone, so
+    // that what is kept is never more than what came.
+    for (place, attachment) in attachments.enumerate() {
+        let content = read_attachment(attachment, None).unwrap_or_else(|| unsupported(attachment));
+        let id = format!("{}:{}", message.mid, place + 2);
+        events.push(item.part(id.clone(), id, content, None, attachment));
+    }
+}
+
+fn unsupported(raw: &RawValue) -> Content {
+    // Text that is JSON and has no value, such as 1e999, is kept as text.
+    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    Content::Unsupported { raw: value }
+}
+
+/// A file or a place; `None` if we have no words for it.
+fn read_attachment(raw: &RawValue, caption: Option<String>) -> Option<Content> {
+    let attachment: wire::Attachment<'_> = fit(Some(raw))?;
+    let payload: wire::Payload<'_> = fit(attachment.payload)?;
+    if attachment.kind == "location" {
+        let wire::Coordinates { lat, long } = payload.coordinates?;
+        let location = Location { latitude: lat, longitude: long, name: None, address: None };
+        return Some(Content::Location { location });
+    }
+    // Meta names a file by its address alone.
+    let media = Media { provider_media_id: Some(payload.url?), caption, ..Media::default() };
+    Some(match &*attachment.kind {
+        "image" if payload.sticker_id.is_some() => Content::Sticker { media },
+        "image" => Content::Image { media },
+        "video" => Content::Video { media },
+        "audio" => Content::Audio { media },
+        "file" => Content::Document { media },
+        _ => return None,
+    })
+}
+
+fn read_postback(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
+    let postback: wire::Postback = fit(Some(raw)).filter(|_| item.theirs)?;
+    let wire::Postback { mid, title, payload } = postback;
+    // The same button may be pressed twice.
+    let id = format!("postback:{mid}:{}", item.timestamp);
+    let reply = Reply { id: payload, title: title.clone(), description: None };
+    let content = Content::ButtonReply { text: title, reply };
+    Some(item.part(id, mid, content, None, item.raw))
+}
+
+fn read_reaction(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
+    let reaction: wire::Reaction<'_> = fit(Some(raw)).filter(|_| item.theirs)?;
+    let emoji = match &*reaction.action {
+        "react" => reaction.emoji?,
+        "unreact" => String::new(),
+        _ => return None,
+    };
+    let wire::Reaction { mid, action, .. } = reaction;
+    let id = format!("reaction:{mid}:{}:{}:{action}", item.person, item.timestamp);
+    Some(item.message(
+        id,
+        Content::Reaction { reaction: Reaction { message_id: mid, emoji } },
+        None,
+    ))
+}
+
+/// A receipt for each message it names. It need not name any.
+fn read_delivery(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
+    let mids = fit::<wire::Mids<'_>>(Some(raw)).map(|delivery| delivery.mids).unwrap_or_default();
+    let several = mids.len() > 1;
+    for raw in mids {
+        // Each of several keeps its own name alone: what is kept is never more than what came.
+        let kept = if several { raw } else { item.raw };
+        events.push(match wire::id(Some(raw)) {
+            Some(mid) => item.receipt(mid, Status::Delivered, kept),
+            None => {
+                other(item.account, "message_deliveries", &[item.timestamp], Some(item.at), kept)
+            }
+        });
+    }
+}

@@ -1,0 +1,165 @@
+//! Meta's JSON for Pages and Instagram. Only the fields we read.
+//!
+//! It is read in layers: a part that has another shape than ours costs only itself, so the
+//! layer above keeps it as raw text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::raw::fit;
+
+/// Source: README, facts 2.
+#[derive(Debug, Deserialize)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub(super) object: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) entry: Vec<&'a RawValue>,
+}
+
+/// What happened to one Page, Instagram account or user.
+#[derive(Debug, Deserialize)]
+pub(super) struct Entry<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) time: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) messaging: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    pub(super) standby: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    pub(super) changes: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Change<'a> {
+    #[serde(borrow)]
+    pub(super) field: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) value: &'a RawValue,
+}
+
+/// Of a change: what says when it happened and what to.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Value<'a> {
+    #[serde(borrow, default)]
+    pub(super) created_time: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) post_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) media: Option<&'a RawValue>,
+}
+
+/// An item of `messaging`: two parties, a time, and one part that says what happened.
+pub(super) type Item<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Party<'a> {
+    #[serde(borrow)]
+    pub(super) id: &'a RawValue,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Message<'a> {
+    pub(super) mid: String,
+    #[serde(default)]
+    pub(super) is_echo: bool,
+    #[serde(default)]
+    pub(super) is_deleted: bool,
+    #[serde(borrow, default)]
+    pub(super) text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) quick_reply: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) attachments: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) reply_to: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct QuickReply {
+    pub(super) payload: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Attachment<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) payload: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Payload<'a> {
+    #[serde(default)]
+    pub(super) url: Option<String>,
+    #[serde(borrow, default)]
+    pub(super) sticker_id: Option<&'a RawValue>,
+    #[serde(default)]
+    pub(super) coordinates: Option<Coordinates>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Coordinates {
+    pub(super) lat: f64,
+    pub(super) long: f64,
+}
+
+/// Something that names a message by its `mid`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) mid: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Mids<'a> {
+    #[serde(borrow)]
+    pub(super) mids: Vec<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Postback {
+    pub(super) mid: String,
+    #[serde(default)]
+    pub(super) title: String,
+    pub(super) payload: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Reaction<'a> {
+    pub(super) mid: String,
+    #[serde(borrow)]
+    pub(super) action: Cow<'a, str>,
+    #[serde(default)]
+    pub(super) emoji: Option<String>,
+}
+
+/// An id as text: Meta writes it as text or as a number.
+pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
+    fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
+}
+
+/// The id of one of the two parties.
+pub(super) fn party(raw: Option<&RawValue>) -> Option<String> {
+    id(Some(fit::<Party<'_>>(raw)?.id))
+}
+
+/// A time in seconds or milliseconds, as a number or as text; `None` if it is neither.
+pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
+    let raw = raw?;
+    let text = fit::<String>(Some(raw));
+    let number: i64 = text.as_deref().unwrap_or_else(|| raw.get()).parse().ok()?;
+    // 100,000,000,000 s are the year 5138, as many ms the year 1973.
+    if number >= 100_000_000_000 {
+        Timestamp::from_millisecond(number).ok()
+    } else {
+        Timestamp::from_second(number).ok()
+    }
+}

@@ -1,0 +1,191 @@
+//! The shapes of GoHighLevel's webhooks. Every field can be missing or of another type, and
+//! then says nothing. Source: README, facts 3 to 5.
+
+use domain::content::{Content, Media};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::raw::fit;
+
+/// The fields of a body that say what it is and whose.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    location_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    company_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    app_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    alt_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    alt_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    webhook_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    date_added: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_id")]
+    under_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    contact_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    contact_details: Option<&'a RawValue>,
+    #[serde(borrow)]
+    appointment: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    email_message_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    attachments: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Part<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    contact_id: Option<&'a RawValue>,
+}
+
+impl Event<'_> {
+    /// What a delivery to a conversation provider is called in the documentation: it has no
+    /// name of its own in the body, its `type` is the channel.
+    pub(super) const DELIVERY: &'static str = "ProviderOutboundMessage";
+
+    /// A message that a conversation provider is to deliver: it bears nothing of an app's
+    /// webhook, and its `type` is a channel.
+    pub(super) fn is_delivery(&self) -> bool {
+        self.webhook_id.is_none()
+            && self.message_type.is_none()
+            && self.app_id.is_none()
+            && text(self.message_id).is_some()
+            && text(self.contact_id).is_some()
+    }
+
+    pub(super) fn name(&self) -> String {
+        if self.is_delivery() {
+            return Self::DELIVERY.to_owned();
+        }
+        text(self.kind).unwrap_or_else(|| "event".to_owned())
+    }
+
+    /// The location, else the company; empty if the body names neither.
+    pub(super) fn account(&self) -> String {
+        let is_location = text(self.alt_type).as_deref() == Some("location");
+        let other = || if is_location { text(self.alt_id) } else { None };
+        let location = text(self.location_id).or_else(other);
+        location.or_else(|| text(self.company_id)).unwrap_or_default()
+    }
+
+    /// What its redeliveries have in common.
+    pub(super) fn id(&self) -> Option<String> {
+        let delivery = || if self.is_delivery() { text(self.message_id) } else { None };
+        text(self.webhook_id).or_else(delivery)
+    }
+
+    /// What it must stay in order with.
+    pub(super) fn ordering_key(&self) -> Option<String> {
+        let name = text(self.kind).unwrap_or_default();
+        let nested = |part| fit::<Part<'_>>(part);
+        let contact = text(self.contact_id)
+            .or_else(|| text(nested(self.appointment)?.contact_id))
+            .or_else(|| text(nested(self.contact_details)?.id))
+            .or_else(|| if name.starts_with("Contact") { text(self.id) } else { None });
+        if let Some(contact) = contact {
+            return Some(format!("contact:{contact}"));
+        }
+        if let Some(app) = text(self.app_id) {
+            return Some(format!("app:{app}"));
+        }
+        text(self.id).or_else(|| text(self.under_id)).map(|id| format!("object:{id}"))
+    }
+
+    /// When it happened. `dateAdded` is when the thing was made, so it says that only of
+    /// messages and of what is new.
+    pub(super) fn occurred_at(&self) -> Timestamp {
+        let name = text(self.kind).unwrap_or_default();
+        let is_new = name.ends_with("Create") || name.ends_with("Message");
+        let added = || if is_new { time(self.date_added) } else { None };
+        time(self.timestamp).or_else(added).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// The contact that wrote, if this is a message a person wrote: a call is none.
+    pub(super) fn writer(&self) -> Option<String> {
+        let is_inbound = text(self.kind).as_deref() == Some("InboundMessage");
+        let is_call = self.came_by("CALL") || self.came_by("VoiceMail");
+        if is_inbound && !is_call { text(self.contact_id) } else { None }
+    }
+
+    fn came_by(&self, channel: &str) -> bool {
+        text(self.message_type).is_some_and(|name| name.eq_ignore_ascii_case(channel))
+    }
+
+    /// The id of the message it is about.
+    pub(super) fn message_id(&self) -> Option<String> {
+        text(self.message_id).or_else(|| text(self.email_message_id))
+    }
+
+    /// What the person wrote; `None` if we have no words for it. An e-mail is HTML.
+    pub(super) fn content(&self) -> Option<Content> {
+        if self.came_by("Email") {
+            return None;
+        }
+        let text = fit::<String>(self.body).filter(|text| !text.is_empty());
+        let mut files = fit::<Vec<String>>(self.attachments).unwrap_or_default();
+        match (files.pop(), files.is_empty()) {
+            (Some(file), true) => Some(attachment(file, text)),
+            _ => text.map(|text| Content::Text { text }),
+        }
+    }
+}
+
+/// A file that is known by its address alone.
+fn attachment(url: String, caption: Option<String>) -> Content {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let filename = Some(name.to_owned()).filter(|name| name.contains('.'));
+    let media = Media { provider_media_id: Some(url), caption, filename, ..Media::default() };
+    match extension.as_deref() {
+        Some("jpg" | "jpeg" | "png" | "gif" | "webp") => Content::Image { media },
+        Some("mp4" | "mov" | "3gp" | "webm") => Content::Video { media },
+        Some("mp3" | "ogg" | "wav" | "m4a" | "amr" | "aac") => Content::Audio { media },
+        _ => Content::Document { media },
+    }
+}
+
+/// A name or an id; not empty.
+pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => Some(text).filter(|text| !text.is_empty()),
+        Err(_) => fit::<i64>(Some(raw)).map(|number| number.to_string()),
+    }
+}
+
+/// A time: RFC 3339, or a number of seconds or milliseconds.
+pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
+    if let Some(number) = fit::<i64>(raw) {
+        // The year 5138 in seconds, and 1973 in milliseconds.
+        return if number.abs() < 100_000_000_000 {
+            Timestamp::from_second(number).ok()
+        } else {
+            Timestamp::from_millisecond(number).ok()
+        };
+    }
+    fit::<String>(raw)?.parse().ok()
+}

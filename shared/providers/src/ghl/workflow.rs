@@ -1,0 +1,266 @@
+//! Takes the calls of workflows in: of an app's own action, and of the actions "Webhook" and
+//! "Custom Webhook".
+
+use std::collections::BTreeMap;
+
+use domain::event::ParsedEvent;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+
+use super::wire::{text, time};
+use crate::raw::fit;
+use crate::signature;
+
+/// What a call is named: GoHighLevel has no name for it.
+const NAME: &str = "workflow.action";
+
+/// The calls of workflows.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkflowAction;
+
+impl WebhookProvider for WorkflowAction {
+    fn provider(&self) -> Provider {
+        Provider::Ghl
+    }
+
+    fn name(&self) -> &'static str {
+        "workflow-action"
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(Source { tokens: credentials.all(super::WORKFLOW_TOKEN).to_vec() })
+    }
+
+    /// What an action answers becomes values in the workflow: README, fact 6.
+    fn accepted(&self) -> WebhookReply {
+        WebhookReply::json(StatusCode::OK, &serde_json::json!({ "success": true }))
+    }
+}
+
+struct Source {
+    tokens: Vec<SecretString>,
+}
+
+/// The fields that say which of its calls a workflow repeats: README, facts 6 and 7.
+const IDS: &[&str] =
+    &["webhookId", "executionId", "execution_id", "eventId", "event_id", "messageId", "message_id"];
+/// The fields that name the location.
+const LOCATIONS: &[&str] = &["locationId", "location_id"];
+/// The fields that name the contact.
+const CONTACTS: &[&str] = &["contactId", "contact_id"];
+
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+/// A call, and its parts that have fields of whoever made the workflow.
+struct Call<'a>(Vec<Fields<'a>>);
+
+impl<'a> Call<'a> {
+    /// The parts are those of an app's own action (`data`, `extras`) and of the action
+    /// "Webhook" (`customData`). What stands further out goes first.
+    fn new(body: Fields<'a>) -> Self {
+        let part = |name: &str| fit::<Fields<'a>>(body.get(name).copied());
+        let parts: Vec<_> = ["data", "customData", "extras"].into_iter().filter_map(part).collect();
+        Self(std::iter::once(body).chain(parts).collect())
+    }
+
+    /// The first of the fields `names` that has a value, and its name.
+    fn find<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
+        let value = |name: &'n str| {
+            let mut values = self.0.iter().map(|part| text(part.get(name).copied()));
+            values.find_map(|value| Some((name, value?)))
+        };
+        names.iter().copied().find_map(value)
+    }
+
+    fn account(&self) -> String {
+        let location = || {
+            let location = self.0.first()?.get("location").copied();
+            text(fit::<Fields<'_>>(location)?.get("id").copied())
+        };
+        let named = |names| self.find(names).map(|(_, value)| value);
+        let location = named(LOCATIONS).or_else(location);
+        location.or_else(|| named(&["companyId"])).unwrap_or_default()
+    }
+}
+
+impl WebhookSource for Source {
+    fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        let (scheme, token) = request
+            .header("authorization")?
+            .split_once(' ')
+            .ok_or(Rejection::Unauthenticated("not a bearer token"))?;
+        let is_theirs = signature::is_one_of(&self.tokens, token.trim_start_matches(' '));
+        if is_theirs && scheme.eq_ignore_ascii_case("bearer") {
+            Ok(())
+        } else {
+            Err(Rejection::Unauthenticated("bearer token does not match"))
+        }
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        // Whoever made the workflow reads the answer, and can mend it.
+        let invalid = |_| Rejection::Invalid("the body must be a JSON object".to_owned());
+        let raw: &RawValue = serde_json::from_slice(&request.body).map_err(invalid)?;
+        let call = Call::new(serde_json::from_str(raw.get()).map_err(invalid)?);
+        let id = call.find(IDS).map(|(name, value)| format!("{name}:{value}"));
+        let id = id.unwrap_or_else(|| signature::fingerprint(&request.body));
+        let at = call.0.first().and_then(|body| time(body.get("timestamp").copied()));
+        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+        let event = ParsedEvent::other(&call.account(), id, NAME, at, raw);
+        Ok(Delivery::Events(vec![match call.find(CONTACTS) {
+            Some((_, contact)) => event.ordered_by(format!("contact:{contact}")),
+            None => event,
+        }]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Seed;
+    use crate::ghl::{WORKFLOW_ACTION, WORKFLOW_TOKEN, example};
+    use bytes::Bytes;
+    use domain::event::EventKind;
+    use domain::integration::Settings;
+    use domain::webhook::receive;
+    use domain::{IntegrationId, TenantId};
+    use http::HeaderMap;
+    use serde_json::{Map, Value, json};
+
+    fn receive_with(tokens: &[&str], request: &WebhookRequest) -> Result<Delivery, Rejection> {
+        let integration = Integration {
+            id: IntegrationId::derived(&["ghl"]),
+            tenant: TenantId::platform(),
+            provider: Provider::Ghl,
+            settings: Settings::Own(Map::new()),
+            account: None,
+            hints: BTreeMap::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+            credentials_at: Timestamp::UNIX_EPOCH,
+        };
+        let tokens = tokens.iter().map(|token| (*token).into()).collect();
+        let credentials = Credentials::new([(WORKFLOW_TOKEN.to_owned(), tokens)]);
+        let source = WORKFLOW_ACTION.source(&integration, &credentials);
+        receive(&*source, request, Timestamp::UNIX_EPOCH)
+    }
+
+    fn request(authorization: &str, body: &[u8]) -> WebhookRequest {
+        let header = (http::header::AUTHORIZATION, authorization.parse().unwrap());
+        WebhookRequest {
+            method: Method::POST,
+            headers: HeaderMap::from_iter([header]),
+            body: Bytes::copy_from_slice(body),
+            ..WebhookRequest::default()
+        }
+    }
+
+    fn one(delivery: Delivery) -> ParsedEvent {
+        match delivery {
+            Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn parse(body: &Value) -> ParsedEvent {
+        let request = request("Bearer t", body.to_string().as_bytes());
+        one(receive_with(&["t"], &request).unwrap())
+    }
+
+    #[test]
+    fn each_example_is_accepted_and_says_whose_it_is() {
+        let seed = Seed {
+            at: Timestamp::from_second(1_795_176_000).unwrap(),
+            nonce: "0123456789abcdef".to_owned(),
+        };
+        let examples = example::EXAMPLES.events.iter();
+        let examples = examples.filter(|one| one.webhook == WORKFLOW_ACTION.name());
+        let ids =
+            [Some("executionId:run-0123456789abcdef"), Some("event_id:run-0123456789abcdef"), None];
+        for (example, id) in examples.zip(ids) {
+            let draft = (example.draft)(&seed);
+            let credentials = example::credentials();
+            let signed = (example::EXAMPLES.sign)(example, &draft, &credentials, "", seed.at);
+            let event = one(receive_with(&["old", "test-workflow-token"], &signed).unwrap());
+            let fingerprint = signature::fingerprint(&signed.body);
+            assert_eq!(event.id, id.unwrap_or(&fingerprint));
+            assert_eq!(event.account, example::LOCATION);
+            assert_eq!(event.ordering_key.unwrap(), format!("contact:{}", example::CONTACT));
+            assert_eq!(event.kind, EventKind::Other { name: "workflow.action".into() });
+            assert_eq!(event.raw.get().as_bytes(), &signed.body);
+            assert!(receive_with(&["another"], &signed).is_err());
+        }
+    }
+
+    #[test]
+    fn every_token_of_a_rotation_proves_and_none_without_one() {
+        let proves =
+            |tokens: &[&str], header: &str| match receive_with(tokens, &request(header, b"{}")) {
+                Ok(_) => true,
+                Err(Rejection::Unauthenticated(_)) => false,
+                Err(other) => panic!("{other}"),
+            };
+        assert!(proves(&["old", "new"], "Bearer new"));
+        assert!(proves(&["old", "new"], "bearer old"));
+        for (tokens, header) in [
+            (&[][..], "Bearer "),
+            (&[""], "Bearer "),
+            (&["t"], "Bearer"),
+            (&["t"], "t"),
+            (&["t"], ""),
+            (&["t"], "Basic t"),
+            (&["t"], "Bearer T"),
+            (&["t"], "Bearer t t"),
+            (&["t"], "Bearer"),
+        ] {
+            assert!(!proves(tokens, header), "{header}");
+        }
+        let mut get = request("Bearer t", b"{}");
+        get.method = Method::GET;
+        assert!(receive_with(&["t"], &get).is_err());
+        let mut bare = request("Bearer t", b"{}");
+        bare.headers.clear();
+        assert!(receive_with(&["t"], &bare).is_err());
+    }
+
+    #[test]
+    fn what_stands_further_out_goes_first() {
+        let event = parse(&json!({
+            "executionId": "outer", "data": { "executionId": "inner", "locationId": "inner" },
+            "extras": { "locationId": "extra", "contactId": 7 }, "timestamp": 1,
+        }));
+        assert_eq!((event.id.as_str(), event.account.as_str()), ("executionId:outer", "inner"));
+        assert_eq!(event.ordering_key.as_deref(), Some("contact:7"));
+        assert_eq!(event.occurred_at.as_second(), 1);
+        assert_eq!(parse(&json!({ "companyId": "c" })).account, "c");
+        assert_eq!(parse(&json!({})).account, "");
+    }
+
+    #[test]
+    fn two_runs_without_an_id_differ_by_their_bytes() {
+        let (first, second) = (parse(&json!({ "n": 1 })), parse(&json!({ "n": 2 })));
+        assert_ne!(first.id, second.id);
+        assert_eq!(first.id, parse(&json!({ "n": 1 })).id);
+        // A contact has many runs: its id is none of a run.
+        let event = parse(&json!({ "contact_id": "c", "id": "c" }));
+        assert_eq!(event.id.len(), 64);
+    }
+
+    #[test]
+    fn whoever_made_the_workflow_is_told_what_is_wrong() {
+        for body in [&b""[..], b"{", b"[]", b"a=1", b"null", b"{\"a\":\"\xff\"}", b"1e999"] {
+            let result = receive_with(&["t"], &request("Bearer t", body));
+            assert!(matches!(result, Err(Rejection::Invalid(_))), "{body:?}");
+        }
+        let odd = json!({ "data": 1, "extras": [], "location": "l", "timestamp": {}, "id": null });
+        assert_eq!(parse(&odd).account, "");
+    }
+}

@@ -1,0 +1,168 @@
+//! JWTs that are signed with HMAC-SHA256: the one kind that a shared secret can prove.
+//!
+//! <https://www.rfc-editor.org/rfc/rfc7519>
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::webhook::Rejection;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::signature;
+
+/// How far the signer's clock may be from ours, in seconds.
+const LEEWAY: i64 = 60;
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    /// Extensions that must be understood; we understand none.
+    crit: Option<serde_json::Value>,
+}
+
+/// When it is valid. One without an end is never valid.
+#[derive(Deserialize)]
+struct Times {
+    iat: Option<i64>,
+    nbf: Option<i64>,
+    exp: i64,
+}
+
+/// The claims of `token`, if one of `secrets` signed it with HMAC-SHA256 and it is valid at
+/// `now`. The algorithm is fixed: what the token says of it must agree, and decides nothing.
+///
+/// # Errors
+/// [`Rejection::Unauthenticated`]
+pub(crate) fn verify<T: DeserializeOwned>(
+    secrets: &[SecretString],
+    token: &str,
+    now: Timestamp,
+) -> Result<T, Rejection> {
+    let malformed = Rejection::Unauthenticated("the bearer is not a JWT");
+    let Some((signed, signature)) = token.rsplit_once('.') else { return Err(malformed) };
+    let Some((header, claims)) = signed.split_once('.') else { return Err(malformed) };
+    let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return Err(malformed) };
+    if !signature::is_hmac_sha256(secrets, signed.as_bytes(), &signature) {
+        return Err(Rejection::Unauthenticated("the JWT's signature does not match"));
+    }
+    let header: Header = part(header)?;
+    if header.alg != "HS256" || header.crit.is_some() {
+        return Err(Rejection::Unauthenticated("the JWT is not plain HS256"));
+    }
+    let Times { iat, nbf, exp } = part(claims)?;
+    let now = now.as_second();
+    let begins = iat.into_iter().chain(nbf).max().unwrap_or(i64::MIN);
+    if begins > now.saturating_add(LEEWAY) || exp <= now.saturating_sub(LEEWAY) {
+        return Err(Rejection::Unauthenticated("the JWT is not valid now"));
+    }
+    part(claims)
+}
+
+fn part<T: DeserializeOwned>(encoded: &str) -> Result<T, Rejection> {
+    let json = URL_SAFE_NO_PAD.decode(encoded).ok();
+    let read = json.and_then(|json| serde_json::from_slice(&json).ok());
+    read.ok_or(Rejection::Unauthenticated("the JWT is unreadable"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+    use serde_json::{Value, json};
+
+    const NOW: i64 = 1_795_176_000;
+
+    fn token(header: &Value, claims: &Value, secret: &str) -> String {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        let tag = signature::hmac_sha256(secret.as_bytes(), &[signed.as_bytes()]);
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    fn claims(iat: i64, exp: i64) -> Value {
+        json!({ "iat": iat, "exp": exp, "app": "a" })
+    }
+
+    #[derive(Deserialize)]
+    struct Claims {
+        app: String,
+    }
+
+    fn holds(token: &str, secrets: &[&str]) -> bool {
+        let secrets: Vec<SecretString> = secrets.iter().map(|secret| (*secret).into()).collect();
+        assert!(secrets.iter().all(|secret| secret.expose_secret().len() < 10));
+        let read = verify::<Claims>(&secrets, token, Timestamp::from_second(NOW).unwrap());
+        read.is_ok_and(|claims| claims.app == "a")
+    }
+
+    #[test]
+    fn a_jwt_is_valid_from_its_making_to_its_end_and_a_minute_around() {
+        let header = json!({ "alg": "HS256", "typ": "JWT" });
+        for (iat, exp, good) in [
+            (NOW, NOW + 600, true),
+            (NOW - 600, NOW - 59, true),
+            (NOW - 600, NOW - 60, false),
+            (NOW + 60, NOW + 660, true),
+            (NOW + 61, NOW + 661, false),
+            (i64::MIN, i64::MAX, true),
+            (i64::MAX, i64::MIN, false),
+        ] {
+            let token = token(&header, &claims(iat, exp), "key");
+            assert_eq!(holds(&token, &["key"]), good, "{iat} {exp}");
+        }
+    }
+
+    #[test]
+    fn every_secret_is_tried_and_none_or_an_empty_one_never_signs() {
+        let header = json!({ "alg": "HS256" });
+        let good = token(&header, &claims(NOW, NOW + 600), "key");
+        assert!(holds(&good, &["old", "key"]));
+        assert!(!holds(&good, &["old"]));
+        assert!(!holds(&good, &[]));
+        assert!(!holds(&token(&header, &claims(NOW, NOW + 600), ""), &[""]));
+    }
+
+    #[test]
+    fn another_algorithm_or_extension_is_refused_though_the_signature_matches() {
+        for header in [
+            json!({ "alg": "none" }),
+            json!({ "alg": "HS512" }),
+            json!({ "alg": "hs256" }),
+            json!({ "alg": ["HS256"] }),
+            json!({}),
+            json!({ "alg": "HS256", "crit": ["b64"] }),
+        ] {
+            let token = token(&header, &claims(NOW, NOW + 600), "key");
+            assert!(!holds(&token, &["key"]), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_jwt_without_its_claims_is_refused() {
+        let all = claims(NOW, NOW + 600);
+        for (name, good) in [("iat", true), ("exp", false), ("app", false)] {
+            let mut claims = all.clone();
+            claims.as_object_mut().unwrap().remove(name);
+            let token = token(&json!({ "alg": "HS256" }), &claims, "key");
+            assert_eq!(holds(&token, &["key"]), good, "{name}");
+        }
+        let mut later = all;
+        later["nbf"] = json!(NOW + 61);
+        assert!(!holds(&token(&json!({ "alg": "HS256" }), &later, "key"), &["key"]));
+        for odd in [json!(null), json!([]), json!({ "iat": "soon" })] {
+            assert!(!holds(&token(&json!({ "alg": "HS256" }), &odd, "key"), &["key"]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_jwt_is_refused() {
+        let good = token(&json!({ "alg": "HS256" }), &claims(NOW, NOW + 600), "key");
+        let long = ".".repeat(10_000);
+        for bad in ["", ".", "..", "a.b", "a.b.c.d", "é.é.é", &*long, &good[..good.len() - 1]] {
+            assert!(!holds(bad, &["key"]));
+        }
+        assert!(!holds(&format!("{good}="), &["key"]));
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("README.md")]
+
+pub mod example;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod webhook;
+mod wire;
+
+use crate::Entry;
+use crate::entry::own;
+
+pub use webhook::Webhook;
+
+/// What the hub knows of LinkedIn.
+pub static ENTRY: Entry =
+    Entry { settings: own::<settings::Settings>, ..Entry::taking(&[&WEBHOOK], &[CLIENT_SECRET]) };
+
+/// Takes LinkedIn's webhooks in.
+pub static WEBHOOK: Webhook = Webhook;
+
+/// Name of the credential that signs webhooks and answers challenges.
+pub const CLIENT_SECRET: &str = "LINKEDIN_CLIENT_SECRET";

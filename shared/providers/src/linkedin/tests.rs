@@ -1,0 +1,295 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use domain::event::{EventKind, ParsedEvent};
+use domain::integration::Settings;
+use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::{HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{CLIENT_SECRET, ENTRY, WEBHOOK, example};
+use crate::example::{Draft, Seed};
+
+#[derive(Deserialize)]
+struct Vector {
+    what: String,
+    method: String,
+    #[serde(default)]
+    query: Vec<(String, String)>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    /// Of a child application, by its id.
+    secret: Value,
+    accepted: bool,
+    reply: Option<Reply>,
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    status: u16,
+    json: Option<Value>,
+}
+
+impl Vector {
+    fn request(&self) -> WebhookRequest {
+        let header = |(name, value): (&String, &String)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+        };
+        WebhookRequest {
+            method: self.method.parse().unwrap(),
+            query: self.query.clone(),
+            headers: self.headers.iter().map(header).collect(),
+            body: Bytes::from(self.body.clone()),
+            ..WebhookRequest::default()
+        }
+    }
+}
+
+fn integration(settings: Value) -> Integration {
+    let Value::Object(settings) = settings else { panic!("no settings") };
+    Integration {
+        id: IntegrationId::derived(&["linkedin"]),
+        tenant: "acme".parse::<TenantId>().unwrap(),
+        provider: Provider::Linkedin,
+        settings: Settings::Own(settings),
+        account: None,
+        hints: BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn take_for(
+    settings: Value,
+    request: &WebhookRequest,
+    secrets: &[&str],
+) -> Result<Delivery, Rejection> {
+    let values = secrets.iter().map(|secret| (*secret).into()).collect();
+    let credentials = Credentials::new([(CLIENT_SECRET.to_owned(), values)]);
+    let source = WEBHOOK.source(&integration(settings), &credentials);
+    receive(&*source, request, Timestamp::UNIX_EPOCH)
+}
+
+fn take(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+    take_for(json!({}), request, secrets)
+}
+
+fn seed() -> Seed {
+    Seed { at: "2026-11-20T12:00:00Z".parse().unwrap(), nonce: "0123456789abcdef".to_owned() }
+}
+
+fn signed(draft: &Draft) -> WebhookRequest {
+    let examples = &example::EXAMPLES;
+    let url = "https://hub.example.com/webhooks/linkedin";
+    (examples.sign)(&examples.events[0], draft, &example::credentials(), url, seed().at)
+}
+
+fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
+    match take(request, &[example::CLIENT_SECRET]).unwrap() {
+        Delivery::Events(events) => events,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn taken(body: &Value) -> Vec<ParsedEvent> {
+    events(&signed(&Draft::json(body.clone())))
+}
+
+fn name(event: &ParsedEvent) -> &str {
+    match &event.kind {
+        EventKind::Other { name } => name,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_request_with_a_known_verdict_ends_as_it_should() {
+    let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
+    assert_eq!(vectors.len(), 6);
+    for vector in vectors {
+        let (settings, secret) = match &vector.secret {
+            Value::Object(of) => {
+                let (application, secret) = of.iter().next().unwrap();
+                (json!({ "application_id": application }), secret.as_str().unwrap())
+            }
+            secret => (json!({}), secret.as_str().unwrap()),
+        };
+        match (take_for(settings, &vector.request(), &[secret]), vector.reply) {
+            (Ok(Delivery::Handshake(given)), Some(wanted)) => {
+                assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
+                let body: Value = serde_json::from_str(&given.body).unwrap();
+                assert_eq!(Some(body), wanted.json, "{}", vector.what);
+                assert_eq!(given.content_type, "application/json");
+            }
+            // The edge answers it with 400.
+            (Err(Rejection::Invalid(_)), Some(wanted)) => assert_eq!(wanted.status, 400),
+            (Ok(Delivery::Events(events)), None) => {
+                assert!(vector.accepted, "{}", vector.what);
+                assert_eq!(
+                    (events[0].id.as_str(), events[0].account.as_str()),
+                    ("7", "urn:li:organization:1")
+                );
+            }
+            (Err(Rejection::Unauthenticated(_)), None) => {
+                assert!(!vector.accepted, "{}", vector.what);
+            }
+            (other, _) => panic!("{}: {other:?}", vector.what),
+        }
+    }
+}
+
+#[test]
+fn every_example_is_taken_as_what_it_is() {
+    let social = "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS";
+    let expected = [
+        (vec![format!("{social}.COMMENT")], "urn:li:share:"),
+        (vec![format!("{social}.LIKE"); 2], "urn:li:share:"),
+        (vec![format!("{social}.SHARE_MENTION")], "urn:li:share:"),
+        (vec!["LEAD_ACTION.CREATED".to_owned()], "urn:li:leadGenFormResponse:0123456789abcdef"),
+        (vec!["LEAD_ACTION.DELETED".to_owned()], "urn:li:leadGenFormResponse:0123456789abcdef"),
+    ];
+    let (challenge, examples) = example::EXAMPLES.events.split_last().unwrap();
+    assert_eq!(examples.len(), expected.len());
+    let mut ids = std::collections::BTreeSet::new();
+    for (example, (names, key)) in examples.iter().zip(expected) {
+        let request = signed(&(example.draft)(&seed()));
+        let events = events(&request);
+        assert_eq!(events.iter().map(name).collect::<Vec<_>>(), names);
+        let again = self::events(&signed(&(example.draft)(&seed())));
+        for (event, again) in events.iter().zip(again) {
+            assert_eq!(
+                (event.account.as_str(), event.occurred_at),
+                (example::ORGANIZATION, seed().at)
+            );
+            assert!(event.ordering_key.as_deref().unwrap().starts_with(key));
+            assert!(std::str::from_utf8(&request.body).unwrap().contains(event.raw.get()));
+            assert_eq!(again.id, event.id, "a redelivery is the same event");
+            assert!(ids.insert(event.id.clone()));
+        }
+    }
+    let request = signed(&(challenge.draft)(&seed()));
+    assert!(matches!(take(&request, &["s"]), Ok(Delivery::Handshake(_))));
+}
+
+#[test]
+fn the_header_may_bear_the_prefix_itself() {
+    let mut request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let own = example::signature(example::CLIENT_SECRET, &request.body);
+    request.headers.insert("x-li-signature", format!("hmacsha256={own}").parse().unwrap());
+    assert!(take(&request, &[example::CLIENT_SECRET]).is_ok());
+}
+
+#[test]
+fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+    let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let refused = |request: &WebhookRequest| {
+        let result = take(request, &[example::CLIENT_SECRET]);
+        matches!(result, Err(Rejection::Unauthenticated(_)))
+    };
+    for place in 0..good.body.len() {
+        let mut body = good.body.to_vec();
+        body[place] ^= 1;
+        assert!(refused(&WebhookRequest { body: body.into(), ..good.clone() }), "{place}");
+    }
+    let own = example::signature(example::CLIENT_SECRET, &good.body);
+    for value in ["", "hmacsha256=", &own[..62], &format!("sha256={own}"), &own[1..]] {
+        let mut request = good.clone();
+        request.headers.insert("x-li-signature", value.parse().unwrap());
+        assert!(refused(&request), "{value}");
+    }
+    let mut unsigned = good.clone();
+    unsigned.headers.clear();
+    assert!(refused(&unsigned));
+    assert!(refused(&WebhookRequest { method: Method::PUT, ..good }));
+}
+
+#[test]
+fn any_of_several_secrets_verifies_the_newest_answers_and_none_does_neither() {
+    let post = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let challenge = signed(&(example::EXAMPLES.events[5].draft)(&seed()));
+    assert!(take(&post, &["new", example::CLIENT_SECRET]).is_ok());
+    assert!(take(&post, &["new"]).is_err());
+    let answer = |secrets: &[&str]| match take(&challenge, secrets).unwrap() {
+        Delivery::Handshake(reply) => reply.body,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(answer(&["new", "old"]), answer(&["new"]));
+    assert_ne!(answer(&["new"]), answer(&["old"]));
+    for secrets in [&[""][..], &[]] {
+        for request in [&post, &challenge] {
+            assert!(matches!(take(request, secrets), Err(Rejection::Unauthenticated(_))));
+        }
+    }
+}
+
+#[test]
+fn the_answer_to_a_challenge_signs_no_body() {
+    for code in ["", "hmacsha256={}", "hmacsha256=", "a=b", "é", &"x".repeat(129)] {
+        let request = signed(&Draft::get(&[("challengeCode", code)]));
+        let result = take(&request, &[example::CLIENT_SECRET]);
+        assert!(matches!(result, Err(Rejection::Invalid(_))), "{code}");
+    }
+}
+
+#[test]
+fn only_the_own_application_is_answered_for() {
+    let ask = |application: &str| {
+        signed(&Draft::get(&[("challengeCode", "c"), ("applicationId", application)]))
+    };
+    let settings = || json!({ "application_id": "1234" });
+    assert!(take_for(settings(), &ask("1234"), &["s"]).is_ok());
+    assert!(matches!(take_for(settings(), &ask("9"), &["s"]), Err(Rejection::Forbidden(_))));
+    assert!(take(&ask("9"), &["s"]).is_ok());
+}
+
+#[test]
+fn one_odd_notification_takes_none_of_its_siblings_along() {
+    let odd = [json!(7), json!({}), json!([1, 2]), json!({ "notificationId": {}, "action": 3 })];
+    for odd in odd {
+        let good = |id: i64| json!({ "notificationId": id, "organizationalEntity": "urn:o" });
+        let events = taken(&example::notifications(&[good(1), odd.clone(), good(2)]));
+        let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+        assert_eq!((ids[0], ids[1].len(), ids[2]), ("1", 64, "2"), "{odd}");
+    }
+}
+
+#[test]
+fn what_is_odd_or_new_is_kept_and_what_is_no_object_parked() {
+    for (body, what) in [
+        (json!({}), "notification"),
+        (json!({ "type": 7 }), "7"),
+        (json!({ "type": "JOB_APPLICATION", "id": 1 }), "JOB_APPLICATION"),
+        (json!({ "type": "X", "notifications": {} }), "X"),
+        (json!({ "type": "LEAD_ACTION", "leadGenFormResponse": 1.5 }), "LEAD_ACTION"),
+        (json!({ "type": "LEAD_ACTION", "owner": [], "occurredAt": "soon" }), "LEAD_ACTION"),
+    ] {
+        let events = taken(&body);
+        assert_eq!(events.iter().map(name).collect::<Vec<_>>(), [what], "{body}");
+        assert_eq!((events[0].id.len(), events[0].occurred_at), (64, Timestamp::UNIX_EPOCH));
+    }
+    for body in [&b""[..], b"{", b"[]", b"null", b"\xff"] {
+        let mut request = signed(&Draft::json(json!({})));
+        let value = example::signature(example::CLIENT_SECRET, body).parse().unwrap();
+        request.headers.insert("x-li-signature", value);
+        request.body = Bytes::copy_from_slice(body);
+        let result = take(&request, &[example::CLIENT_SECRET]);
+        assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
+    }
+}
+
+#[test]
+fn settings_are_an_account_and_an_application() {
+    let read = |given: Value| {
+        let Value::Object(given) = given else { panic!() };
+        (ENTRY.settings)(&given)
+    };
+    assert!(read(json!({ "account": "urn:li:organization:1", "application_id": "12" })).is_ok());
+    assert_eq!(read(json!({})).unwrap(), Settings::Own(Map::new()));
+    assert_eq!(read(json!({ "application_id": 12 })).unwrap_err().field, "settings.application_id");
+    assert_eq!(read(json!({ "app": "12" })).unwrap_err().field, "settings.app");
+}

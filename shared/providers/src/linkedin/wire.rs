@@ -1,0 +1,73 @@
+//! LinkedIn's JSON. Only the fields we read.
+
+#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::raw::fit;
+
+/// A body: a list of notifications of one type, or one of its own shape.
+#[derive(Debug, Deserialize)]
+pub(super) struct Body<'a> {
+    #[serde(rename = "type", borrow, default)]
+    pub(super) kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) notifications: Option<&'a RawValue>,
+}
+
+/// Something done on an organization's page. Source: README, facts 3.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Notification<'a> {
+    #[serde(borrow, default)]
+    pub(super) notification_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) organizational_entity: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) action: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) source_post: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) generated_activity: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) last_modified_at: Option<&'a RawValue>,
+}
+
+/// A lead. Source: README, facts 4.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Lead<'a> {
+    #[serde(borrow, default)]
+    pub(super) lead_gen_form_response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) owner: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) lead_action: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) occurred_at: Option<&'a RawValue>,
+}
+
+/// What a part says: text, or a number as it is written.
+pub(super) fn said(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    let number = || raw.get().parse::<i64>().ok().map(|number| number.to_string());
+    fit::<String>(Some(raw)).or_else(number).filter(|text| !text.is_empty())
+}
+
+/// The URN of an owner: `{"organization": "urn:..."}` or `{"sponsoredAccount": "urn:..."}`.
+pub(super) fn owner(raw: Option<&RawValue>) -> Option<String> {
+    let owner: BTreeMap<Cow<'_, str>, &RawValue> = fit(raw)?;
+    owner.values().find_map(|urn| fit::<String>(Some(*urn)))
+}
+
+/// A time in milliseconds; the epoch if it is none.
+pub(super) fn at(raw: Option<&RawValue>) -> Timestamp {
+    let millisecond = said(raw).and_then(|ms| ms.parse().ok());
+    let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,203 @@
+//! Takes n8n's webhooks in: what workflows of the tenant's own post.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::event::ParsedEvent;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, IntegrationId, Provider};
+use http::{Method, StatusCode, header};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use super::wire::{self, Fields};
+use crate::jwt;
+use crate::{signature, standard_webhooks};
+
+/// The header that carries the secret.
+pub(super) const SECRET: &str = "x-webhook-secret";
+/// The header that names the request, the same when it is repeated.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// What a secret that signs begins with.
+pub(super) const SIGNING: &str = "whsec_";
+
+/// One of n8n's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook {
+    name: &'static str,
+    path: &'static str,
+    event: Event,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    AiResponse,
+    HumanTakeover,
+}
+
+impl Webhook {
+    pub(super) const AI_RESPONSE: Self =
+        Self { name: "n8n-ai-response", path: "n8n/ai-response", event: Event::AiResponse };
+    pub(super) const HUMAN_TAKEOVER: Self = Self {
+        name: "n8n-human-takeover",
+        path: "n8n/human-takeover",
+        event: Event::HumanTakeover,
+    };
+}
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::N8n
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn path(&self) -> &'static str {
+        self.path
+    }
+
+    fn source(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Box<dyn WebhookSource> {
+        let secrets = credentials.all(super::WEBHOOK_SECRET);
+        let signing = |secret: &&SecretString| secret.expose_secret().starts_with(SIGNING);
+        Box::new(Source {
+            event: self.event,
+            secrets: secrets.to_vec(),
+            signing: secrets.iter().filter(signing).cloned().collect(),
+            integration: integration.id,
+            account: integration.account.clone().unwrap_or_default(),
+        })
+    }
+
+    /// The answer waits for nothing; a workflow's HTTP node reads JSON.
+    fn accepted(&self) -> WebhookReply {
+        WebhookReply::json(StatusCode::ACCEPTED, &json!({ "status": "accepted" }))
+    }
+}
+
+struct Source {
+    event: Event,
+    secrets: Vec<SecretString>,
+    /// Those of them that can sign.
+    signing: Vec<SecretString>,
+    /// Two workflows of a tenant may number their runs alike.
+    integration: IntegrationId,
+    /// A body names no account.
+    account: String,
+}
+
+impl Source {
+    /// Source: README, facts 1.
+    fn verify_secret(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        if request.headers.contains_key(SECRET) {
+            return self.is_secret(request.header(SECRET)?);
+        }
+        let authorization = request.header(header::AUTHORIZATION.as_str())?;
+        let (scheme, value) = authorization
+            .split_once(' ')
+            .ok_or(Rejection::Unauthenticated("authorization is of no known scheme"))?;
+        if scheme.eq_ignore_ascii_case("basic") {
+            let given = STANDARD.decode(value).ok().and_then(|given| String::from_utf8(given).ok());
+            return self.is_secret(given.as_deref().unwrap_or_default());
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Rejection::Unauthenticated("authorization is of no known scheme"));
+        }
+        // A JWT of n8n's is never the secret itself; both are tried, whatever it looks like.
+        self.is_secret(value).or_else(|_| {
+            jwt::verify::<serde::de::IgnoredAny>(&self.secrets, value, now).map(|_| ())
+        })
+    }
+
+    fn is_secret(&self, given: &str) -> Result<(), Rejection> {
+        if signature::is_one_of(&self.secrets, given) {
+            return Ok(());
+        }
+        Err(Rejection::Unauthenticated("secret does not match"))
+    }
+
+    /// What the caller calls the request: the same when it is repeated.
+    fn key<'a>(
+        request: &'a WebhookRequest,
+        fields: &Fields<'a>,
+    ) -> Result<Cow<'a, str>, Rejection> {
+        for (name, shown) in
+            [(IDEMPOTENCY_KEY, "Idempotency-Key"), (standard_webhooks::ID, "webhook-id")]
+        {
+            if request.headers.contains_key(name) {
+                // Once, and text.
+                let value = request.header(name);
+                let value = value.map_err(|_| {
+                    Rejection::Invalid(format!("{shown}: must be there once, and plain"))
+                })?;
+                return wire::checked_key(shown, Cow::Borrowed(value));
+            }
+        }
+        let missing = "Idempotency-Key: is missing, and so are webhook-id and idempotency_key";
+        fields.idempotency_key()?.ok_or_else(|| Rejection::Invalid(missing.to_owned()))
+    }
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1. A signature is a proof in addition, never instead.
+    fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        self.verify_secret(request, now)?;
+        // The id alone is an idempotency key and signs nothing.
+        let signs = [standard_webhooks::SIGNATURE, standard_webhooks::TIMESTAMP];
+        if signs.iter().any(|name| request.headers.contains_key(*name)) {
+            for name in [standard_webhooks::ID, signs[0], signs[1]] {
+                request.header(name)?;
+            }
+            standard_webhooks::verify(&self.signing, &request.headers, &request.body, now)?;
+        }
+        Ok(())
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let (name, known): (_, &[&str]) = match self.event {
+            Event::AiResponse => (
+                "ai.response",
+                &["conversation", "epoch", "text", "content", "idempotency_key", "metadata"],
+            ),
+            Event::HumanTakeover => (
+                "human.takeover",
+                &["conversation", "epoch", "reason", "assignee", "idempotency_key", "metadata"],
+            ),
+        };
+        let (fields, raw) = Fields::read(&request.body, known)?;
+        let conversation = fields.conversation()?;
+        fields.epoch()?;
+        match self.event {
+            Event::AiResponse => {
+                fields.answer()?;
+            }
+            Event::HumanTakeover => {
+                fields.optional_text("reason")?;
+                fields.optional_text("assignee")?;
+            }
+        }
+        fields.metadata()?;
+        let key = Self::key(request, &fields)?;
+        let id = format!("{}:{name}:{key}", self.integration);
+        // The caller's clock is not asked: it would differ when the request is repeated.
+        let at = Timestamp::UNIX_EPOCH;
+        let event = ParsedEvent::other(&self.account, id, name, at, raw);
+        Ok(Delivery::Events(vec![event.ordered_by(conversation.to_string())]))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,390 @@
+//! Takes Resend's webhooks in.
+
+use domain::content::Content;
+use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider, Status};
+use http::Method;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+
+use super::wire;
+use crate::raw::fit;
+use crate::standard_webhooks::{self, NAMES, Names, SVIX_NAMES};
+
+/// Resend's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Resend
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(Source { secrets: credentials.all(super::WEBHOOK_SECRET).to_vec() })
+    }
+}
+
+struct Source {
+    secrets: Vec<SecretString>,
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1 and 2.
+    fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        let WebhookRequest { headers, body, .. } = request;
+        standard_webhooks::verify_named(names(request), &self.secrets, headers, body, now)
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        // What is signed, so it is there.
+        let id = request.header(names(request).id)?.to_owned();
+        let raw: &RawValue = serde_json::from_slice(&request.body)?;
+        let event: wire::Event<'_> = serde_json::from_str(raw.get())?;
+        Ok(Delivery::Events(vec![read(id, &event, raw)]))
+    }
+}
+
+/// What the request calls the headers that prove it. Source: README, quirks.
+fn names(request: &WebhookRequest) -> &'static Names {
+    if request.headers.contains_key(SVIX_NAMES.id) { &SVIX_NAMES } else { &NAMES }
+}
+
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    fit::<String>(raw).filter(|text| !text.is_empty())
+}
+
+/// Source: README, facts 4.
+fn read(id: String, event: &wire::Event<'_>, raw: &RawValue) -> ParsedEvent {
+    let name = text(event.name).unwrap_or_else(|| "event".to_owned());
+    let at = text(event.created_at).and_then(|at| at.parse().ok());
+    let parsed = ParsedEvent::other("", id, &name, at.unwrap_or(Timestamp::UNIX_EPOCH), raw);
+    let data: wire::Data<'_> = fit(event.data).unwrap_or_default();
+    let Some(mail) = text(data.email_id) else {
+        let key = text(data.id);
+        return ParsedEvent { ordering_key: key, ..parsed };
+    };
+    if name == "email.received" {
+        return received(parsed, mail, &data, event.data);
+    }
+    let parsed = parsed.ordered_by(&*mail);
+    let (status, failure) = match &*name {
+        "email.sent" => (Status::Accepted, None),
+        "email.delivered" => (Status::Delivered, None),
+        "email.bounced" => (Status::Failed, data.bounce),
+        "email.failed" => (Status::Failed, data.failed),
+        "email.suppressed" => (Status::Failed, data.suppressed),
+        _ => return parsed,
+    };
+    let failure: wire::Failure<'_> = fit(failure).unwrap_or_default();
+    let receipt = Receipt {
+        provider_message_id: mail,
+        reference: None,
+        status,
+        code: text(failure.kind).or_else(|| text(failure.reason)),
+        detail: text(failure.message),
+    };
+    ParsedEvent { kind: EventKind::Receipt(receipt), ..parsed }
+}
+
+/// A mail that came in. Its text is not among what we are told.
+fn received(
+    event: ParsedEvent,
+    provider_message_id: String,
+    data: &wire::Data<'_>,
+    raw: Option<&RawValue>,
+) -> ParsedEvent {
+    let Some(from) = text(data.from) else { return event.ordered_by(provider_message_id) };
+    let (name, from) = match from.trim_end_matches('>').rsplit_once('<') {
+        Some((name, address)) => (name.trim().trim_matches('"').to_owned(), address.to_owned()),
+        None => (String::new(), from),
+    };
+    let event = event.ordered_by(&*from);
+    let message = InboundMessage {
+        provider_message_id,
+        from,
+        name: Some(name).filter(|name| !name.is_empty()),
+        content: Content::Unsupported { raw: fit(raw).unwrap_or_default() },
+        reply_to: None,
+    };
+    ParsedEvent { kind: EventKind::Message(message), ..event }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use domain::IntegrationId;
+    use domain::webhook::receive;
+    use http::{HeaderMap, HeaderName, HeaderValue};
+    use jiff::SignedDuration;
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::example::Seed;
+    use crate::resend::example::{self, EXAMPLES};
+    use crate::resend::{ENTRY, WEBHOOK, WEBHOOK_SECRET};
+
+    const URL: &str = "https://hub.example.com/webhooks/resend";
+
+    #[derive(Deserialize)]
+    struct Vector {
+        id: String,
+        accept: bool,
+        now: i64,
+        secret: String,
+        headers: BTreeMap<String, String>,
+        body: String,
+    }
+
+    fn integration() -> Integration {
+        let id = IntegrationId::derived(&["resend"]);
+        let integration = json!({ "id": id, "tenant": "acme", "provider": "resend",
+            "settings": {}, "account": null, "hints": {}, "created_at": Timestamp::UNIX_EPOCH });
+        serde_json::from_value(integration).unwrap()
+    }
+
+    fn received_with(
+        secrets: &[&str],
+        request: &WebhookRequest,
+        now: Timestamp,
+    ) -> Result<ParsedEvent, Rejection> {
+        let secrets = secrets.iter().map(|secret| (*secret).into()).collect();
+        let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), secrets)]);
+        let source = WEBHOOK.source(&integration(), &credentials);
+        match receive(&*source, request, now)? {
+            Delivery::Events(mut events) => {
+                assert_eq!(events.len(), 1);
+                Ok(events.remove(0))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn received(request: &WebhookRequest) -> Result<ParsedEvent, Rejection> {
+        received_with(&[example::WEBHOOK_SECRET], request, at())
+    }
+
+    fn at() -> Timestamp {
+        Timestamp::from_second(1_795_176_000).unwrap()
+    }
+
+    fn after(seconds: i64) -> Timestamp {
+        at() + SignedDuration::from_secs(seconds)
+    }
+
+    fn posted(headers: HeaderMap, body: impl Into<Bytes>) -> WebhookRequest {
+        WebhookRequest { method: Method::POST, headers, body: body.into(), ..Default::default() }
+    }
+
+    fn signed(body: impl Into<Bytes>) -> WebhookRequest {
+        let body = body.into();
+        let headers = example::headers(&[example::WEBHOOK_SECRET.into()], "msg_1", &body, at());
+        posted(headers, body)
+    }
+
+    fn renamed(request: &WebhookRequest) -> WebhookRequest {
+        let names = [
+            (SVIX_NAMES.id, NAMES.id),
+            (SVIX_NAMES.timestamp, NAMES.timestamp),
+            (SVIX_NAMES.signature, NAMES.signature),
+        ];
+        let pairs = names.map(|(svix, own)| (own.parse().unwrap(), request.headers[svix].clone()));
+        posted(HeaderMap::from_iter(pairs), request.body.clone())
+    }
+
+    fn name_of(event: &ParsedEvent) -> &str {
+        match &event.kind {
+            EventKind::Other { name } => name,
+            EventKind::Receipt(receipt) => receipt.status.as_str(),
+            EventKind::Message(message) => message.content.kind(),
+        }
+    }
+
+    #[test]
+    fn every_vector_gets_its_verdict() {
+        let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
+        for vector in vectors {
+            let header = |(name, value): (&String, &String)| {
+                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            };
+            let request = posted(vector.headers.iter().map(header).collect(), vector.body);
+            let now = Timestamp::from_second(vector.now).unwrap();
+            let result = received_with(&[&vector.secret], &request, now);
+            assert_eq!(result.is_ok(), vector.accept, "{}", vector.id);
+            let svix = [SVIX_NAMES.id, SVIX_NAMES.timestamp, SVIX_NAMES.signature];
+            if svix.iter().all(|name| request.headers.contains_key(*name)) {
+                let result = received_with(&[&vector.secret], &renamed(&request), now);
+                assert_eq!(result.is_ok(), vector.accept, "{} by the standard's names", vector.id);
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_is_accepted_and_read_the_same_each_time() {
+        let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
+        let expected = [
+            ("sent", "accepted", &*seed.nonce),
+            ("delivered", "delivered", &seed.nonce),
+            ("bounced", "failed", &seed.nonce),
+            ("clicked", "email.clicked", &seed.nonce),
+            ("received", "unsupported", example::PERSON),
+            ("contact", "contact.updated", &seed.nonce),
+        ];
+        assert_eq!(EXAMPLES.events.len(), expected.len());
+        for (example, expected) in EXAMPLES.events.iter().zip(expected) {
+            let sign = |now| {
+                let draft = (example.draft)(&seed);
+                let request = (EXAMPLES.sign)(example, &draft, &example::credentials(), URL, now);
+                received_with(&[example::WEBHOOK_SECRET], &request, now).unwrap()
+            };
+            let (event, again) = (sign(at()), sign(after(3600)));
+            let key = event.ordering_key.as_deref().unwrap();
+            assert_eq!((example.name, name_of(&event), key), expected);
+            assert_eq!((event.account.as_str(), event.occurred_at), ("", at()));
+            assert_eq!(event.id, again.id);
+            assert!(event.id.starts_with("msg_"));
+        }
+    }
+
+    #[test]
+    fn the_event_is_kept_to_the_byte_under_the_id_that_is_signed() {
+        let body = r#" { "type":"from.the.future",  "n": 1.0 } "#;
+        let event = received(&signed(body)).unwrap();
+        assert_eq!((event.raw.get(), event.id.as_str()), (body.trim(), "msg_1"));
+        assert_eq!(received(&renamed(&signed(body))).unwrap().id, "msg_1");
+    }
+
+    #[test]
+    fn a_failure_brings_what_resend_says_of_it() {
+        let failed = |name: &str, more: Value| {
+            let mut data = json!({ "email_id": "m" });
+            data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let body = json!({ "type": name, "data": data }).to_string();
+            match received(&signed(body)).unwrap().kind {
+                EventKind::Receipt(Receipt { status: Status::Failed, code, detail, .. }) => {
+                    (code, detail)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let own = |text: &str| Some(text.to_owned());
+        let bounce = json!({ "bounce": { "type": "Permanent", "message": "gone" } });
+        assert_eq!(failed("email.bounced", bounce), (own("Permanent"), own("gone")));
+        let quota = json!({ "failed": { "reason": "reached_daily_quota" } });
+        assert_eq!(failed("email.failed", quota), (own("reached_daily_quota"), None));
+        let list = json!({ "suppressed": { "type": "Suppressed", "reason": "previous_bounce" } });
+        assert_eq!(failed("email.suppressed", list), (own("Suppressed"), None));
+        assert_eq!(failed("email.bounced", json!({ "bounce": 7 })), (None, None));
+    }
+
+    #[test]
+    fn a_mail_that_comes_in_is_a_message_whose_text_is_to_be_fetched() {
+        let body = |from: Value| {
+            let data = json!({ "email_id": "m", "from": from });
+            json!({ "type": "email.received", "data": data })
+        };
+        let message =
+            |from: &str| match received(&signed(body(from.into()).to_string())).unwrap().kind {
+                EventKind::Message(message) => message,
+                other => panic!("{other:?}"),
+            };
+        let named = message("\"Zoë Müller\" <zoe@example.com>");
+        assert_eq!(
+            (named.from.as_str(), named.name.as_deref()),
+            ("zoe@example.com", Some("Zoë Müller"))
+        );
+        assert_eq!(named.provider_message_id, "m");
+        let Content::Unsupported { raw } = named.content else { panic!() };
+        assert_eq!(raw["email_id"], "m");
+        assert_eq!((message("a@b").from, message("a@b").name), ("a@b".to_owned(), None));
+        let nobody = received(&signed(body(Value::Null).to_string())).unwrap();
+        assert_eq!(name_of(&nobody), "email.received");
+    }
+
+    #[test]
+    fn odd_events_are_kept() {
+        for (body, name) in [
+            (json!({}), "event"),
+            (json!({ "type": 7, "created_at": "soon", "data": [] }), "event"),
+            (
+                json!({ "type": "email.sent", "created_at": 7, "data": { "email_id": 7 } }),
+                "email.sent",
+            ),
+            (json!({ "type": "from.the.future", "data": { "id": "x" } }), "from.the.future"),
+        ] {
+            let event = received(&signed(body.to_string())).unwrap();
+            assert_eq!(
+                (name_of(&event), event.occurred_at),
+                (name, Timestamp::UNIX_EPOCH),
+                "{body}"
+            );
+        }
+        for body in [&b""[..], b"{", b"7", b"\xff", b"\"text\""] {
+            let result = received(&signed(body));
+            assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?} {result:?}");
+        }
+    }
+
+    #[test]
+    fn one_changed_byte_of_body_id_time_or_signature_is_refused() {
+        let good = signed("{}");
+        assert!(received(&good).is_ok());
+        let refused = |request: &WebhookRequest| {
+            assert!(matches!(received(request), Err(Rejection::Unauthenticated(_))));
+        };
+        refused(&WebhookRequest { body: "{ }".into(), ..good.clone() });
+        for (name, values) in [
+            (SVIX_NAMES.id, &["msg_2", ""][..]),
+            (SVIX_NAMES.timestamp, &["1795176001", "", "now"]),
+            (SVIX_NAMES.signature, &["v1,AAAA", "v1,", "", "v2,AAAA"]),
+        ] {
+            let mut without = good.clone();
+            without.headers.remove(name);
+            refused(&without);
+            for value in values {
+                let mut changed = good.clone();
+                changed.headers.insert(name, value.parse().unwrap());
+                refused(&changed);
+            }
+            let mut twice = good.clone();
+            twice.headers.append(name, good.headers[name].clone());
+            refused(&twice);
+        }
+        // Of one set of names, or of the other.
+        let mut mixed = renamed(&good);
+        mixed.headers.insert(SVIX_NAMES.id, "msg_2".parse().unwrap());
+        refused(&mixed);
+        refused(&WebhookRequest { method: Method::GET, ..good });
+    }
+
+    #[test]
+    fn any_of_several_secrets_verifies_for_5_minutes_and_no_secret_never_does() {
+        let (request, own) = (signed("{}"), example::WEBHOOK_SECRET);
+        let other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert!(received_with(&[other, "broken", own], &request, at()).is_ok());
+        for secrets in [&[][..], &[""], &["whsec_"], &[other]] {
+            assert!(received_with(secrets, &request, at()).is_err(), "{secrets:?}");
+        }
+        for (seconds, fresh) in [(300, true), (301, false), (-300, true), (-301, false)] {
+            assert_eq!(received_with(&[own], &request, after(seconds)).is_ok(), fresh, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_can_prove_nothing_is_refused_when_it_is_given() {
+        assert!((ENTRY.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
+        assert!((ENTRY.check)("RESEND_API_KEY", "anything").is_ok());
+        let flaw = (ENTRY.check)(WEBHOOK_SECRET, "re_key").unwrap_err();
+        assert_eq!(flaw.field, "credentials.RESEND_WEBHOOK_SECRET");
+    }
+}

@@ -1,0 +1,661 @@
+//! Takes what Amazon SES publishes to SNS in.
+
+use domain::content::Content;
+use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::message::Status;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider};
+use http::Method;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::settings::Settings;
+use super::sns::{Envelope, Kind};
+use super::wire::{Detail, Headers, Mail, Published, Recipient, text, time};
+use crate::raw::fit;
+use crate::{entry, raw, signature};
+
+/// What Amazon SES publishes to SNS.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Ses
+    }
+
+    fn source(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Box<dyn WebhookSource> {
+        let topics = credentials.all(super::TOPIC_ARNS).iter();
+        let settings = entry::settings_of::<Settings>(integration).unwrap_or_default();
+        Box::new(Source {
+            topics: topics.map(|topic| topic.expose_secret().to_owned()).collect(),
+            certificate_host: settings.certificate_host,
+        })
+    }
+}
+
+struct Source {
+    /// SNS signs for all its customers with one key: the topic says whose a message is. It
+    /// is no secret, and needs no comparison in constant time.
+    topics: Vec<String>,
+    certificate_host: Option<String>,
+}
+
+impl Source {
+    /// A message of a topic of ours, if it is what it says.
+    fn read(&self, request: &WebhookRequest) -> Result<Envelope, Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        let envelope = Envelope::read(&request.body)?;
+        if envelope.topic_arn.is_empty() || !self.topics.contains(&envelope.topic_arn) {
+            return Err(Rejection::Unauthenticated("the topic is not in the list"));
+        }
+        Ok(envelope)
+    }
+}
+
+impl WebhookSource for Source {
+    /// The topic is looked at first, so that who does not know it makes us fetch nothing. That
+    /// is no error yet: the list may have grown, and is read anew when `verify` refuses.
+    fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
+        let Ok(envelope) = self.read(request) else { return Ok(None) };
+        envelope.certificate_url(self.certificate_host.as_deref()).map(Some)
+    }
+
+    fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        let envelope = self.read(request)?;
+        // Whatever was fetched, it must have been from there.
+        envelope.certificate_url(self.certificate_host.as_deref())?;
+        let certificate = request.evidence.as_deref();
+        let certificate = certificate.ok_or(Rejection::Unauthenticated("no certificate"))?;
+        envelope.verify(certificate, now)
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let envelope = self.read(request)?;
+        match envelope.kind {
+            Kind::SubscriptionConfirmation => {
+                let address = envelope.subscribe_url(self.certificate_host.as_deref());
+                let refused = Rejection::Unauthenticated("the subscription is not of AWS");
+                address.map(Delivery::Confirm).ok_or(refused)
+            }
+            Kind::UnsubscribeConfirmation => {
+                Ok(Delivery::Events(vec![whole(&envelope, &request.body)]))
+            }
+            Kind::Notification => {
+                let events = read_notification(&envelope);
+                let events = events.unwrap_or_else(|| vec![whole(&envelope, &request.body)]);
+                Ok(Delivery::Events(events))
+            }
+        }
+    }
+}
+
+/// A message of SNS as it is.
+fn whole(envelope: &Envelope, body: &[u8]) -> ParsedEvent {
+    let (name, raw) = (envelope.kind.as_str(), raw::whole(body));
+    let id = envelope.message_id.clone();
+    ParsedEvent::other(&envelope.topic_arn, id, name, published_at(envelope), &raw)
+}
+
+fn published_at(envelope: &Envelope) -> Timestamp {
+    envelope.timestamp.parse().unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What SES published: an event for each recipient. `None` if it is not of SES.
+fn read_notification(envelope: &Envelope) -> Option<Vec<ParsedEvent>> {
+    let raw: &RawValue = serde_json::from_str(&envelope.message).ok()?;
+    // A sequence would fill a struct too.
+    let event: Published<'_> = fit(Some(raw)).filter(|_| raw.get().starts_with('{'))?;
+    let name = event.name()?;
+    let (mail, detail) = (event.mail(), event.detail(&name));
+    let sent_at = || if name == "Send" { time(mail.timestamp) } else { None };
+    let at = detail.timestamp().or_else(sent_at).unwrap_or_else(|| published_at(envelope));
+    let message = text(mail.message_id);
+    let one = |id: String| {
+        let event = ParsedEvent::other(&envelope.topic_arn, id, &name, at, raw);
+        ParsedEvent { ordering_key: message.clone(), ..event }
+    };
+    if name == "Received" {
+        let event = one(envelope.message_id.clone());
+        return Some(vec![received(event, &mail)]);
+    }
+    let recipients = detail.recipients(&name, &mail);
+    if recipients.is_empty() {
+        let kind = receipt(&name, message.clone(), &detail, &Recipient::default());
+        let event = one(envelope.message_id.clone());
+        return Some(vec![with(event, kind)]);
+    }
+    let each = recipients.iter().map(|recipient| {
+        let event = one(format!("{}:{}", envelope.message_id, mark(&recipient.address)));
+        with(event, receipt(&name, message.clone(), &detail, recipient))
+    });
+    Some(each.collect())
+}
+
+/// What tells a recipient from others without naming them: ids are logged.
+fn mark(address: &str) -> String {
+    signature::fingerprint(address.as_bytes()).chars().take(16).collect()
+}
+
+fn with(event: ParsedEvent, receipt: Option<Receipt>) -> ParsedEvent {
+    match receipt {
+        Some(receipt) => ParsedEvent { kind: EventKind::Receipt(receipt), ..event },
+        None => event,
+    }
+}
+
+/// How far a mail has come, if the event says that. Source: README, facts 4.
+fn receipt(
+    name: &str,
+    message: Option<String>,
+    detail: &Detail<'_>,
+    recipient: &Recipient,
+) -> Option<Receipt> {
+    let status = match name {
+        "Send" => Status::Accepted,
+        "Delivery" => Status::Delivered,
+        "Bounce" | "Reject" | "Rendering Failure" => Status::Failed,
+        _ => return None,
+    };
+    let failed = status == Status::Failed;
+    let code = recipient.status.clone().or_else(|| detail.code());
+    let why = recipient.diagnostic.clone().or_else(|| detail.reason()).or_else(|| detail.code());
+    Some(Receipt {
+        provider_message_id: message?,
+        reference: None,
+        status,
+        code: code.filter(|_| failed),
+        detail: why.filter(|_| failed),
+    })
+}
+
+/// Mail that came in. Its body is MIME, or stands elsewhere: the hub has no words for it.
+fn received(event: ParsedEvent, mail: &Mail<'_>) -> ParsedEvent {
+    let headers: Headers<'_> = fit(mail.common_headers).unwrap_or_default();
+    let author = fit::<Vec<String>>(headers.from).and_then(|from| from.into_iter().next());
+    let (name, address) = author.as_deref().map_or((None, None), author_of);
+    let from = address.or_else(|| text(mail.source));
+    let (Some(from), Some(message)) = (from, event.ordering_key.clone()) else { return event };
+    let subject = text(headers.subject);
+    let message = InboundMessage {
+        provider_message_id: message,
+        from: from.clone(),
+        name,
+        content: Content::Unsupported { raw: json!({ "subject": subject }) },
+        reply_to: None,
+    };
+    ParsedEvent { kind: EventKind::Message(message), ..event.ordered_by(from) }
+}
+
+/// The name and the address in `Zoë <zoe@example.com>`.
+fn author_of(from: &str) -> (Option<String>, Option<String>) {
+    let (name, address) = match from.rsplit_once('<') {
+        Some((name, address)) => (name.trim().trim_matches('"'), address.trim_end_matches('>')),
+        None => ("", from),
+    };
+    let kept = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    (kept(name), kept(address).filter(|address| address.contains('@')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Seed;
+    use crate::ses::{ENTRY, TOPIC_ARNS, WEBHOOK, example};
+    use bytes::Bytes;
+    use domain::webhook::receive;
+    use domain::{IntegrationId, TenantId};
+    use serde::Deserialize;
+    use serde_json::{Map, Value};
+    use std::collections::BTreeMap;
+
+    const NOW: i64 = 1_795_176_000;
+
+    fn source(settings: &Map<String, Value>, topics: &[&str]) -> Box<dyn WebhookSource> {
+        let integration = Integration {
+            id: IntegrationId::derived(&["ses"]),
+            tenant: TenantId::platform(),
+            provider: Provider::Ses,
+            settings: (ENTRY.settings)(settings).unwrap(),
+            account: None,
+            hints: BTreeMap::default(),
+            created_at: Timestamp::UNIX_EPOCH,
+            credentials_at: Timestamp::UNIX_EPOCH,
+        };
+        let topics = topics.iter().map(|topic| (*topic).into()).collect();
+        WEBHOOK.source(&integration, &Credentials::new([(TOPIC_ARNS.to_owned(), topics)]))
+    }
+
+    /// As the edge does it: what it is proved by is asked for first.
+    fn prove(
+        source: &dyn WebhookSource,
+        request: &WebhookRequest,
+        now: Timestamp,
+    ) -> Result<Delivery, Rejection> {
+        source.evidence(request)?;
+        receive(source, request, now)
+    }
+
+    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+        let source = source(&(example::EXAMPLES.settings)(), &[example::TOPIC]);
+        prove(&*source, request, Timestamp::from_second(NOW).unwrap())
+    }
+
+    fn seed() -> Seed {
+        let at = Timestamp::from_second(NOW).unwrap();
+        Seed { at, nonce: "0123456789abcdef".to_owned() }
+    }
+
+    fn signed(draft: &crate::example::Draft) -> WebhookRequest {
+        let sign = example::EXAMPLES.sign;
+        let first = &example::EXAMPLES.events[0];
+        sign(first, draft, &example::credentials(), "https://hub.example/webhooks/ses", seed().at)
+    }
+
+    fn the_example(name: &str) -> WebhookRequest {
+        let one = example::EXAMPLES.events.iter().find(|one| one.name == name).unwrap();
+        signed(&(one.draft)(&seed()))
+    }
+
+    fn examples() -> impl Iterator<Item = (&'static str, WebhookRequest)> {
+        example::EXAMPLES.events.iter().map(|one| (one.name, the_example(one.name)))
+    }
+
+    fn notification(message: &str) -> WebhookRequest {
+        signed(&crate::example::Draft::json(json!({
+            "Type": "Notification", "MessageId": "m", "Message": message,
+            "Timestamp": "2026-11-20T12:00:00.000Z",
+        })))
+    }
+
+    fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
+        match receive_request(request) {
+            Ok(Delivery::Events(events)) => events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn of_ses(message: &Value) -> Vec<ParsedEvent> {
+        events(&notification(&message.to_string()))
+    }
+
+    fn name_of(event: &ParsedEvent) -> &str {
+        match &event.kind {
+            EventKind::Other { name } => name,
+            EventKind::Receipt(receipt) => receipt.status.as_str(),
+            EventKind::Message(message) => message.content.kind(),
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Vectors {
+        certificates: Vec<String>,
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        certificate: usize,
+        now: Timestamp,
+        accept: bool,
+        body: Option<String>,
+        of: Option<String>,
+        #[serde(default)]
+        set: Map<String, Value>,
+    }
+
+    impl Vectors {
+        fn read() -> Self {
+            serde_json::from_str(include_str!("vectors.json")).unwrap()
+        }
+
+        fn case(&self, name: &str) -> &Case {
+            self.cases.iter().find(|case| case.name == name).unwrap()
+        }
+
+        fn request(&self, case: &Case) -> WebhookRequest {
+            let body = case.body.clone().unwrap_or_else(|| {
+                let of = self.case(case.of.as_ref().unwrap()).body.as_ref().unwrap();
+                let mut of: Map<String, Value> = serde_json::from_str(of).unwrap();
+                of.extend(case.set.clone());
+                Value::Object(of).to_string()
+            });
+            WebhookRequest {
+                method: Method::POST,
+                body: body.into(),
+                evidence: Some(self.certificates[case.certificate].clone().into()),
+                ..WebhookRequest::default()
+            }
+        }
+    }
+
+    fn topic_of(request: &WebhookRequest) -> String {
+        Envelope::read(&request.body).unwrap().topic_arn
+    }
+
+    #[test]
+    fn every_vector_has_its_verdict() {
+        let vectors = Vectors::read();
+        assert_eq!(vectors.cases.len(), 21);
+        for case in &vectors.cases {
+            let request = vectors.request(case);
+            // The topic is in the list, so that it decides nothing here.
+            let source = source(&Map::new(), &[&topic_of(&request)]);
+            match prove(&*source, &request, case.now) {
+                Ok(_) => assert!(case.accept, "{}", case.name),
+                Err(Rejection::Unauthenticated(_)) => assert!(!case.accept, "{}", case.name),
+                Err(other) => panic!("{}: {other}", case.name),
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_good_in_its_own_time_alone() {
+        let vectors = Vectors::read();
+        let case = vectors.case("java-notification-signature-v2");
+        let request = vectors.request(case);
+        let source = source(&Map::new(), &[&topic_of(&request)]);
+        let verdict = |now: &str| {
+            let now = now.parse().unwrap();
+            prove(&*source, &request, now).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let out_of_time = Err("not authentic: the certificate is not valid now".to_owned());
+        assert_eq!(verdict("2025-11-09T23:59:59Z"), out_of_time);
+        assert_eq!(verdict("2025-11-10T00:00:00Z"), Ok(()));
+        assert_eq!(verdict("2026-10-14T23:59:59Z"), Ok(()));
+        assert_eq!(verdict("2026-10-15T00:00:00Z"), out_of_time);
+        assert_eq!(verdict("1969-12-31T00:00:00Z"), out_of_time);
+    }
+
+    #[test]
+    fn without_a_topic_in_the_list_or_a_certificate_nothing_is_proved() {
+        let settings = (example::EXAMPLES.settings)();
+        let now = Timestamp::from_second(NOW).unwrap();
+        let request = the_example("delivered");
+        assert!(prove(&*source(&settings, &["other", example::TOPIC]), &request, now).is_ok());
+        for topics in [&[][..], &[""], &["arn:aws:sns:eu-west-1:123456789012:hub"]] {
+            let source = source(&settings, topics);
+            assert_eq!(source.evidence(&request).unwrap(), None, "nothing is fetched for it");
+            assert!(source.verify(&request, now).is_err());
+        }
+        // At AWS's own addresses, the certificate of the examples is none.
+        assert!(prove(&*source(&Map::new(), &[example::TOPIC]), &request, now).is_err());
+        for evidence in [None, Some(&b""[..]), Some(b"-----BEGIN CERTIFICATE-----"), Some(b"\xff")]
+        {
+            let mut request = request.clone();
+            request.evidence = evidence.map(Bytes::from_static);
+            assert!(matches!(receive_request(&request), Err(Rejection::Unauthenticated(_))));
+        }
+    }
+
+    #[test]
+    fn the_certificate_is_asked_for_where_it_is() {
+        let vectors = Vectors::read();
+        let request = vectors.request(vectors.case("java-notification-signature-v2"));
+        let asked = source(&Map::new(), &[&topic_of(&request)]).evidence(&request).unwrap();
+        let url = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-\
+                   7506a1e35b36ef5a444dd1a8e7cc3ed8.pem";
+        assert_eq!(asked.as_deref(), Some(url));
+    }
+
+    #[test]
+    fn a_subscription_is_confirmed_at_the_address_it_names() {
+        let vectors = Vectors::read();
+        let case = vectors.case("java-subscription-confirmation");
+        let request = vectors.request(case);
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let source = source(&Map::new(), &[&topic_of(&request)]);
+        let Ok(Delivery::Confirm(address)) = prove(&*source, &request, case.now) else { panic!() };
+        assert_eq!(address, body["SubscribeURL"]);
+
+        let Ok(Delivery::Confirm(address)) = receive_request(&the_example("subscription")) else {
+            panic!()
+        };
+        assert!(address.starts_with("http://127.0.0.1:8789/?Action=ConfirmSubscription&"));
+    }
+
+    #[test]
+    fn a_subscription_to_somewhere_else_is_not_confirmed_though_it_is_signed() {
+        let elsewhere = json!({
+            "Type": "SubscriptionConfirmation", "MessageId": "m", "Message": "", "Token": "t",
+            "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription",
+            "Timestamp": "2026-11-20T12:00:00.000Z",
+        });
+        let mut nowhere = elsewhere.clone();
+        nowhere.as_object_mut().unwrap().remove("SubscribeURL");
+        for body in [elsewhere, nowhere] {
+            let result = receive_request(&signed(&crate::example::Draft::json(body)));
+            assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_subscription_is_an_event() {
+        let vectors = Vectors::read();
+        let case = vectors.case("java-unsubscribe-confirmation");
+        let request = vectors.request(case);
+        let topic = topic_of(&request);
+        let delivery = prove(&*source(&Map::new(), &[&topic]), &request, case.now).unwrap();
+        let Delivery::Events(events) = delivery else { panic!() };
+        assert_eq!(name_of(&events[0]), "UnsubscribeConfirmation");
+        assert_eq!(events[0].id, "0b71e34e-42c3-486a-9e32-b1928ec994b5");
+        assert_eq!(events[0].account, topic);
+        assert_eq!(events[0].raw.get().as_bytes(), request.body.trim_ascii());
+    }
+
+    #[test]
+    fn each_example_is_accepted_and_says_what_it_is() {
+        let expected: [(&str, &[&str]); 8] = [
+            ("subscription", &[]),
+            ("sent", &["accepted"]),
+            ("delivered", &["delivered"]),
+            ("bounced", &["failed", "failed"]),
+            ("complained", &["Complaint"]),
+            ("delayed", &["DeliveryDelay"]),
+            ("clicked", &["Click"]),
+            ("received", &["unsupported"]),
+        ];
+        assert_eq!(examples().count(), expected.len());
+        for ((name, request), (expected_name, names)) in examples().zip(expected) {
+            assert_eq!(name, expected_name);
+            if name == "subscription" {
+                continue;
+            }
+            let events = events(&request);
+            assert_eq!(events.iter().map(name_of).collect::<Vec<_>>(), names, "{name}");
+            for event in events {
+                let begin = "sns-0123456789abcdef";
+                let is_whole = event.id == begin;
+                assert_eq!(is_whole, name == "received", "{name}");
+                assert!(event.id.starts_with(begin), "{name}");
+                assert!(!event.id.contains('@'), "{name}");
+                assert_eq!(event.account, example::TOPIC);
+                assert_eq!(event.occurred_at.as_second(), NOW, "{name}");
+                let from = "zoe@example.net";
+                let key = if name == "received" { from } else { "mail-0123456789abcdef" };
+                assert_eq!(event.ordering_key.as_deref(), Some(key), "{name}");
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                assert_eq!(event.raw.get(), body["Message"], "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bounce_brings_its_code_and_what_the_server_said() {
+        let events = events(&the_example("bounced"));
+        let receipts = events.iter().map(|event| match &event.kind {
+            EventKind::Receipt(receipt) => (receipt.code.as_deref(), receipt.detail.as_deref()),
+            other => panic!("{other:?}"),
+        });
+        let expected = [
+            (Some("5.1.1"), Some("smtp; 550 5.1.1 user unknown")),
+            (Some("5.2.2"), Some("Permanent/General")),
+        ];
+        assert_eq!(receipts.collect::<Vec<_>>(), expected);
+        assert_ne!(events[0].id, events[1].id);
+
+        let mail = json!({ "messageId": "x", "destination": ["a@b"] });
+        let event = json!({ "eventType": "Reject", "mail": mail, "reject": { "reason": "Bad" } });
+        let EventKind::Receipt(receipt) = &of_ses(&event)[0].kind else { panic!() };
+        assert_eq!((receipt.status, receipt.detail.as_deref()), (Status::Failed, Some("Bad")));
+    }
+
+    #[test]
+    fn a_redelivery_is_the_same_events() {
+        for (name, request) in examples().filter(|(name, _)| *name != "subscription") {
+            let ids = || events(&request).into_iter().map(|event| event.id).collect::<Vec<_>>();
+            assert_eq!(ids(), ids(), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_other_byte_in_any_signed_field_is_refused() {
+        for (name, request) in examples() {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            let signed = ["Message", "MessageId", "Timestamp", "Signature", "Type", "TopicArn"];
+            for field in signed.into_iter().chain(["Token", "SubscribeURL", "Subject"]) {
+                let mut forged = body.clone();
+                let Some(Value::String(value)) = forged.get_mut(field) else { continue };
+                let at = value.len() / 2;
+                let other = if value.as_bytes()[at] == b'A' { "B" } else { "A" };
+                if value.is_char_boundary(at) && value.is_char_boundary(at + 1) {
+                    value.replace_range(at..=at, other);
+                }
+                let mut request = request.clone();
+                request.body = forged.to_string().into();
+                let result = receive_request(&request);
+                assert!(matches!(result, Err(Rejection::Unauthenticated(_))), "{name}: {field}");
+            }
+            let mut get = request.clone();
+            get.method = Method::GET;
+            assert!(receive_request(&get).is_err());
+        }
+    }
+
+    #[test]
+    fn both_names_of_the_kind_are_read() {
+        let mail = json!({ "messageId": "x", "destination": ["a@b"] });
+        let detail = json!({ "recipients": ["a@b"] });
+        for key in ["eventType", "notificationType"] {
+            let event = json!({ (key): "Delivery", "mail": mail, "delivery": detail });
+            assert_eq!(name_of(&of_ses(&event)[0]), "delivered");
+        }
+    }
+
+    #[test]
+    fn an_open_of_a_mail_to_several_is_nobodys() {
+        let count = |to: &[&str]| {
+            let mail = json!({ "messageId": "x", "destination": to });
+            let events = of_ses(&json!({ "eventType": "Open", "mail": mail, "open": {} }));
+            (events.len(), events[0].id == "m")
+        };
+        assert_eq!(count(&["a@b"]), (1, false));
+        assert_eq!(count(&["a@b", "c@d"]), (1, true));
+        assert_eq!(count(&[]), (1, true));
+    }
+
+    #[test]
+    fn a_recipient_who_is_named_twice_is_one_and_more_than_a_mail_can_have_are_not_split() {
+        let count = |to: &[String]| {
+            let mail = json!({ "messageId": "x", "destination": to });
+            of_ses(&json!({ "eventType": "Send", "mail": mail, "send": {} })).len()
+        };
+        assert_eq!(count(&["a@b".into(), "a@b".into(), "c@d".into()]), 2);
+        let many: Vec<String> = (0..51).map(|number| format!("{number}@b")).collect();
+        assert_eq!((count(&many[..50]), count(&many)), (50, 1));
+    }
+
+    #[test]
+    fn mail_that_comes_in_is_a_message_of_its_author() {
+        let EventKind::Message(message) = &events(&the_example("received"))[0].kind else {
+            panic!()
+        };
+        assert_eq!(message.from, "zoe@example.net");
+        assert_eq!(message.name.as_deref(), Some("Zoë"));
+        assert_eq!(message.provider_message_id, "mail-0123456789abcdef");
+        let content = Content::Unsupported { raw: json!({ "subject": "Are you open?" }) };
+        assert_eq!(message.content, content);
+
+        let from = |mail: Value| {
+            let event = json!({ "notificationType": "Received", "mail": mail });
+            match of_ses(&event).remove(0).kind {
+                EventKind::Message(message) => Some(message.from),
+                _ => None,
+            }
+        };
+        let envelope = json!({ "messageId": "x", "source": "s@t" });
+        assert_eq!(from(envelope).as_deref(), Some("s@t"));
+        let bare = json!({ "messageId": "x", "commonHeaders": { "from": ["a@b"] } });
+        assert_eq!(from(bare).as_deref(), Some("a@b"));
+        assert_eq!(from(json!({ "source": "s@t" })), None);
+        let odd = json!({ "messageId": "x", "commonHeaders": { "from": ["> <", 1] } });
+        assert_eq!(from(odd), None);
+    }
+
+    #[test]
+    fn what_is_not_of_ses_is_kept_as_it_is() {
+        let deep =
+            format!(r#"{{"eventType":"Open","mail":{}{}}}"#, "[".repeat(999), "]".repeat(999));
+        for message in [
+            "Successfully validated SNS topic for Amazon SES event publishing.",
+            "",
+            "{",
+            "[]",
+            r#"["Open"]"#,
+            "{}",
+            r#"{"eventType":""}"#,
+            r#"{"eventType":1}"#,
+            "null",
+        ] {
+            let request = notification(message);
+            let events = events(&request);
+            assert_eq!((events.len(), events[0].id.as_str()), (1, "m"), "{message}");
+            assert_eq!(name_of(&events[0]), "Notification");
+            assert_eq!(events[0].raw.get().as_bytes(), &request.body);
+        }
+        for odd in [
+            &deep,
+            r#"{"eventType":"Bounce"}"#,
+            r#"{"eventType":"Bounce","mail":1,"bounce":[]}"#,
+            r#"{"eventType":"Bounce","mail":{"messageId":1e999},"bounce":{"bouncedRecipients":7}}"#,
+            r#"{"eventType":"Delivery","mail":{},"delivery":{"recipients":[1,{},""],"timestamp":9}}"#,
+            r#"{"eventType":"\u0041 new one","mail":{"messageId":"x","destination":{}}}"#,
+        ] {
+            let events = events(&notification(odd));
+            assert_eq!((events.len(), events[0].id.as_str()), (1, "m"), "{odd}");
+            assert_eq!(events[0].occurred_at.to_string(), "2026-11-20T12:00:00Z");
+            assert_eq!(events[0].raw.get(), odd);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_fetched() {
+        let settings = (example::EXAMPLES.settings)();
+        let source = source(&settings, &[example::TOPIC, ""]);
+        for body in ["", "{", "[]", "null", "{}", "\u{0}", r#"{"Type":"Notification"}"#] {
+            let request = WebhookRequest {
+                method: Method::POST,
+                body: Bytes::copy_from_slice(body.as_bytes()),
+                ..WebhookRequest::default()
+            };
+            assert_eq!(source.evidence(&request).unwrap(), None);
+            let refused = source.verify(&request, Timestamp::UNIX_EPOCH);
+            assert!(matches!(refused, Err(Rejection::Unauthenticated(_))));
+        }
+        let mut request = the_example("sent");
+        request.body = [&request.body[..], b"\xff"].concat().into();
+        assert_eq!(source.evidence(&request).unwrap(), None);
+        assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("README.md")]
+
+pub mod callback;
+pub mod example;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod webhook;
+mod wire;
+
+use crate::Entry;
+
+pub use webhook::Webhook;
+
+/// What the hub knows of Shopify.
+pub static ENTRY: Entry =
+    Entry { account: settings::account, ..Entry::taking(&[&WEBHOOK], &[API_SECRET]) };
+
+/// Takes Shopify's webhooks in.
+pub static WEBHOOK: Webhook = Webhook;
+
+/// Name of the credential that signs webhooks: the app's client secret.
+pub const API_SECRET: &str = "SHOPIFY_API_SECRET";

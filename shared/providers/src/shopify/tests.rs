@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::event::{EventKind, ParsedEvent};
+use domain::integration::Settings;
+use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::{HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+use super::{API_SECRET, ENTRY, WEBHOOK, callback, example};
+use crate::example::{Draft, Seed};
+use crate::signature;
+
+#[derive(Deserialize)]
+struct Vector {
+    what: String,
+    method: String,
+    #[serde(default)]
+    query: Vec<(String, String)>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: String,
+    secret: String,
+    #[serde(default)]
+    now: i64,
+    accepted: bool,
+}
+
+impl Vector {
+    fn request(&self) -> WebhookRequest {
+        let header = |(name, value): (&String, &String)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+        };
+        WebhookRequest {
+            method: self.method.parse().unwrap(),
+            query: self.query.clone(),
+            headers: self.headers.iter().map(header).collect(),
+            body: Bytes::from(self.body.clone()),
+            ..WebhookRequest::default()
+        }
+    }
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_str(include_str!("vectors.json")).unwrap()
+}
+
+fn integration() -> Integration {
+    Integration {
+        id: IntegrationId::derived(&["shopify"]),
+        tenant: "acme".parse::<TenantId>().unwrap(),
+        provider: Provider::Shopify,
+        settings: Settings::Own(Map::new()),
+        account: None,
+        hints: BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn take(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+    let values = secrets.iter().map(|secret| (*secret).into()).collect();
+    let credentials = Credentials::new([(API_SECRET.to_owned(), values)]);
+    let source = WEBHOOK.source(&integration(), &credentials);
+    receive(&*source, request, Timestamp::UNIX_EPOCH)
+}
+
+fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
+    match result.unwrap() {
+        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn seed() -> Seed {
+    Seed { at: "2026-11-20T12:00:00Z".parse().unwrap(), nonce: "0123456789abcdef".to_owned() }
+}
+
+fn signed(draft: &Draft) -> WebhookRequest {
+    let examples = &example::EXAMPLES;
+    let url = "https://hub.example.com/webhooks/shopify";
+    (examples.sign)(&examples.events[0], draft, &example::credentials(), url, seed().at)
+}
+
+/// A delivery of `topic` with that body, signed.
+fn told(topic: &'static str, body: &[u8]) -> WebhookRequest {
+    let mut draft = (example::EXAMPLES.events[0].draft)(&seed());
+    draft.headers.insert("x-shopify-topic", HeaderValue::from_static(topic));
+    let mut request = signed(&draft);
+    let tag = signature::hmac_sha256(example::API_SECRET.as_bytes(), &[body]);
+    let tag = STANDARD.encode(tag).parse().unwrap();
+    request.headers.insert("x-shopify-hmac-sha256", tag);
+    request.body = Bytes::copy_from_slice(body);
+    request
+}
+
+fn taken(topic: &'static str, body: &[u8]) -> ParsedEvent {
+    event(take(&told(topic, body), &[example::API_SECRET]))
+}
+
+#[test]
+fn every_webhook_of_shopifys_own_tests_ends_as_it_should() {
+    let mut count = 0;
+    for vector in vectors().iter().filter(|vector| vector.method == "POST") {
+        let result = take(&vector.request(), &[&vector.secret]);
+        match result {
+            Ok(_) => assert!(vector.accepted, "{}", vector.what),
+            Err(Rejection::Unauthenticated(_)) => assert!(!vector.accepted, "{}", vector.what),
+            Err(other) => panic!("{}: {other}", vector.what),
+        }
+        count += 1;
+    }
+    assert_eq!(count, 12);
+}
+
+#[test]
+fn a_sign_ins_way_back_ends_as_it_should() {
+    let vectors = vectors();
+    let calls: Vec<_> = vectors.iter().filter(|vector| vector.method == "GET").collect();
+    assert_eq!(calls.len(), 2);
+    for vector in calls {
+        let verify = |secret: &str, query: &[(String, String)], second: i64| {
+            let now = Timestamp::from_second(second).unwrap();
+            callback::verify(&[secret.into()], query, now).is_ok()
+        };
+        assert_eq!(verify(&vector.secret, &vector.query, vector.now), vector.accepted);
+        assert!(!verify("", &vector.query, vector.now));
+        assert!(!verify("another", &vector.query, vector.now));
+        assert!(!verify(&vector.secret, &vector.query[..3], vector.now));
+        assert!(!verify(&vector.secret, &vector.query, vector.now + 91));
+        assert!(!verify(&vector.secret, &[], vector.now));
+        let mut other = vector.query.clone();
+        other[2].1.push('x');
+        assert!(!verify(&vector.secret, &other, vector.now));
+        assert!(take(&vector.request(), &[&vector.secret]).is_err(), "it is no webhook");
+    }
+}
+
+#[test]
+fn every_example_is_taken_as_what_it_is() {
+    let expected = [
+        ("orders/create", Some("orders:")),
+        ("refunds/create", Some("orders:")),
+        ("products/update", Some("products:")),
+        ("Product/update", Some("gid://shopify/Product/")),
+        ("app/uninstalled", Some("app:548380009")),
+        ("customers/data_request", Some("customers:")),
+        ("customers/redact", Some("customers:")),
+        ("shop/redact", None),
+    ];
+    assert_eq!(example::EXAMPLES.events.len(), expected.len());
+    for (example, (name, key)) in example::EXAMPLES.events.iter().zip(expected) {
+        let request = signed(&(example.draft)(&seed()));
+        let event = event(take(&request, &[example::API_SECRET]));
+        assert_eq!(event.kind, EventKind::Other { name: name.to_owned() });
+        assert_eq!(event.account, example::SHOP);
+        assert_eq!(event.id, "hook-0123456789abcdef");
+        assert_eq!(event.occurred_at, seed().at);
+        match (event.ordering_key, key) {
+            (Some(key), Some(start)) => assert!(key.starts_with(start), "{key}"),
+            (key, expected) => assert_eq!(key.as_deref(), expected),
+        }
+        assert_eq!(event.raw.get().as_bytes(), &*request.body);
+    }
+}
+
+#[test]
+fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+    for example in example::EXAMPLES.events {
+        let good = signed(&(example.draft)(&seed()));
+        let refused = |request: &WebhookRequest| {
+            matches!(take(request, &[example::API_SECRET]), Err(Rejection::Unauthenticated(_)))
+        };
+        for place in [0, good.body.len() / 2, good.body.len() - 1] {
+            let mut request = good.clone();
+            let mut body = good.body.to_vec();
+            body[place] ^= 1;
+            request.body = body.into();
+            assert!(refused(&request), "{} {place}", example.name);
+        }
+        let newer = good.headers.contains_key("shopify-hmac-sha256");
+        let hmac = if newer { "shopify-hmac-sha256" } else { "x-shopify-hmac-sha256" };
+        let given = good.headers.get(hmac).unwrap().to_str().unwrap();
+        let flipped = if given.starts_with('A') { "B" } else { "A" };
+        let mut request = good.clone();
+        request.headers.insert(hmac, format!("{flipped}{}", &given[1..]).parse().unwrap());
+        assert!(refused(&request));
+        let mut twice = good.clone();
+        twice.headers.append(hmac, good.headers.get(hmac).unwrap().clone());
+        assert!(refused(&twice));
+        let mut get = good.clone();
+        get.method = Method::GET;
+        assert!(refused(&get));
+    }
+}
+
+#[test]
+fn any_of_several_secrets_verifies_and_none_never_does() {
+    let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    assert!(take(&request, &["new", example::API_SECRET]).is_ok());
+    for secrets in [&["new"][..], &[""], &[]] {
+        assert!(matches!(take(&request, secrets), Err(Rejection::Unauthenticated(_))));
+    }
+    let mut unsigned = told("orders/create", b"{}");
+    let empty = STANDARD.encode(signature::hmac_sha256(b"", &[b"{}"]));
+    unsigned.headers.insert("x-shopify-hmac-sha256", empty.parse().unwrap());
+    assert!(take(&unsigned, &[""]).is_err());
+}
+
+#[test]
+fn a_redelivery_has_the_same_id_and_another_topic_of_the_same_event_another() {
+    let first = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let again = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let secrets = [example::API_SECRET];
+    assert_eq!(event(take(&first, &secrets)).id, event(take(&again, &secrets)).id);
+    let mut paid = again;
+    paid.headers.insert("x-shopify-topic", HeaderValue::from_static("orders/paid"));
+    paid.headers.insert("x-shopify-webhook-id", HeaderValue::from_static("hook-2"));
+    assert_ne!(event(take(&first, &secrets)).id, event(take(&paid, &secrets)).id);
+}
+
+#[test]
+fn an_event_without_a_webhook_id_goes_by_its_event_id_and_name() {
+    let mut request = signed(&(example::EXAMPLES.events[3].draft)(&seed()));
+    request.headers.remove("shopify-webhook-id");
+    let event = event(take(&request, &[example::API_SECRET]));
+    assert_eq!(event.id, "event-0123456789abcdef:Product/update");
+    request.headers.remove("shopify-event-id");
+    assert!(take(&request, &[example::API_SECRET]).is_err());
+}
+
+#[test]
+fn a_header_that_is_empty_is_missing() {
+    for name in ["x-shopify-topic", "x-shopify-shop-domain", "x-shopify-webhook-id"] {
+        let mut request = told("orders/create", b"{}");
+        request.headers.insert(name, HeaderValue::from_static(" "));
+        assert!(take(&request, &[example::API_SECRET]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn odd_bodies_are_kept_whole_and_without_a_key() {
+    let bodies: [&[u8]; 8] = [
+        b"<order><id>1</id></order>",
+        b"[1]",
+        b"null",
+        br#"{"id":null}"#,
+        br#"{"id":{"a":1}}"#,
+        br#"{"id":1,"id":2}"#,
+        b"\xff\xfe",
+        b"{",
+    ];
+    for body in bodies {
+        let event = taken("orders/create", body);
+        assert_eq!(event.ordering_key, None, "{}", String::from_utf8_lossy(body));
+        assert_eq!(event.kind, EventKind::Other { name: "orders/create".into() });
+    }
+    let huge = taken("orders/create", br#"{"id":1e999,"updated_at":7}"#);
+    assert_eq!(huge.ordering_key.as_deref(), Some("orders:1e999"));
+}
+
+#[test]
+fn what_belongs_to_one_resource_has_one_key() {
+    let key = |topic, body: serde_json::Value| {
+        taken(topic, body.to_string().as_bytes()).ordering_key.unwrap_or_default()
+    };
+    let id = 788_032_119_674_292_922_i64;
+    assert_eq!(key("orders/create", json!({ "id": id })), format!("orders:{id}"));
+    assert_eq!(
+        key("fulfillments/update", json!({ "id": 1, "order_id": id })),
+        format!("orders:{id}")
+    );
+    assert_eq!(key("refunds/create", json!({ "id": 1 })), "refunds:1");
+    assert_eq!(key("carts/update", json!({ "id": "eeafa272" })), "carts:eeafa272");
+    assert_eq!(
+        key("inventory_levels/update", json!({ "inventory_item_id": 2 })),
+        "inventory_items:2"
+    );
+    assert_eq!(key("customers/redact", json!({ "customer": { "id": 3 } })), "customers:3");
+    assert_eq!(key("shop/redact", json!({ "shop_id": 4 })), "");
+}
+
+#[test]
+fn the_time_is_that_of_the_trigger_else_of_the_resource_else_none() {
+    let mut request = told("orders/create", br#"{"updated_at":"2026-04-22T14:30:00-05:00"}"#);
+    let secrets = [example::API_SECRET];
+    assert_eq!(event(take(&request, &secrets)).occurred_at, seed().at);
+    request.headers.remove("x-shopify-triggered-at");
+    let at = event(take(&request, &secrets)).occurred_at;
+    assert_eq!(at.to_string(), "2026-04-22T19:30:00Z");
+    let mut silent = told("orders/create", b"{}");
+    silent.headers.insert("x-shopify-triggered-at", HeaderValue::from_static("soon"));
+    assert_eq!(event(take(&silent, &secrets)).occurred_at, Timestamp::UNIX_EPOCH);
+}
+
+#[test]
+fn a_shop_is_named_by_its_domain() {
+    let account = |value: &str| {
+        let given = Map::from_iter([("account".to_owned(), value.into())]);
+        let settings = (ENTRY.settings)(&given).unwrap();
+        (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default())
+    };
+    assert_eq!(account("Name.myshopify.com").unwrap().as_deref(), Some("name.myshopify.com"));
+    for wrong in ["", "name", "https://name.myshopify.com", "name.myshopify.com/admin"] {
+        assert_eq!(account(wrong).unwrap_err().field, "settings.account", "{wrong}");
+    }
+    let none = (ENTRY.settings)(&Map::new()).unwrap();
+    assert_eq!(
+        (ENTRY.account)(crate::entry::Maker::Tenant, &none, &Credentials::default()).unwrap(),
+        None
+    );
+    let other = Map::from_iter([("shop".to_owned(), "x".into())]);
+    assert_eq!((ENTRY.settings)(&other).unwrap_err().field, "settings.shop");
+}

@@ -1,0 +1,37 @@
+//! Shopify's JSON: only what says which resource an event is about, and when.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A resource. Ids have up to 64 bits, or are text: they are kept as they are written.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Resource<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) order_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) inventory_item_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) customer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) updated_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) created_at: Option<&'a RawValue>,
+}
+
+/// Something that is named by its id alone.
+#[derive(Debug, Deserialize)]
+pub(super) struct Identified<'a> {
+    #[serde(borrow)]
+    pub(super) id: &'a RawValue,
+}
+
+/// An id as text: a number as it is written, or what a text says.
+pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    let text = crate::raw::fit::<String>(Some(raw)).unwrap_or_else(|| raw.get().to_owned());
+    // What is neither text nor a number names nothing.
+    let named = !text.is_empty() && text != "null" && !text.starts_with(['{', '[']);
+    named.then_some(text)
+}

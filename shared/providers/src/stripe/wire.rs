@@ -1,0 +1,70 @@
+//! Stripe's JSON, of any API version. Only the fields we read; each costs only itself if it has
+//! another shape.
+
+#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// <https://docs.stripe.com/api/events/object>, <https://docs.stripe.com/api/v2/core/events/object>
+#[derive(Debug, Deserialize)]
+pub(super) struct Event<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(rename = "type", borrow, default)]
+    pub(super) name: Option<&'a RawValue>,
+    /// Seconds; of a thin event, text.
+    #[serde(borrow, default)]
+    pub(super) created: Option<&'a RawValue>,
+    /// The connected account.
+    #[serde(borrow, default)]
+    pub(super) account: Option<&'a RawValue>,
+    /// The account of an organization, or the path to it.
+    #[serde(borrow, default)]
+    pub(super) context: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) data: Option<&'a RawValue>,
+    /// What a thin event is about.
+    #[serde(borrow, default)]
+    pub(super) related_object: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Data<'a> {
+    #[serde(borrow, default)]
+    pub(super) object: Option<&'a RawValue>,
+}
+
+/// What an event is about. Of a thin event, `type` says what it is.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Object<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) object: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) subscription: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) parent: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) customer: Option<&'a RawValue>,
+}
+
+/// Of an invoice, since 2025.
+#[derive(Debug, Deserialize)]
+pub(super) struct Parent<'a> {
+    #[serde(borrow, default)]
+    pub(super) subscription_details: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SubscriptionDetails<'a> {
+    #[serde(borrow, default)]
+    pub(super) subscription: Option<&'a RawValue>,
+}
+
+/// An object in the place of its id.
+#[derive(Debug, Deserialize)]
+pub(super) struct Expanded {
+    pub(super) id: String,
+}

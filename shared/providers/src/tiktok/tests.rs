@@ -1,0 +1,242 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use domain::event::{EventKind, ParsedEvent};
+use domain::integration::Settings;
+use domain::webhook::{
+    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+};
+use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{CLIENT_SECRET, WEBHOOK, example};
+use crate::example::{Draft, Seed};
+
+#[derive(Deserialize)]
+struct Vector {
+    what: String,
+    method: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+    secret: String,
+    now: i64,
+    accepted: bool,
+}
+
+impl Vector {
+    fn request(&self) -> WebhookRequest {
+        let header = |(name, value): (&String, &String)| {
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+        };
+        WebhookRequest {
+            method: self.method.parse().unwrap(),
+            headers: self.headers.iter().map(header).collect(),
+            body: Bytes::from(self.body.clone()),
+            ..WebhookRequest::default()
+        }
+    }
+}
+
+fn take(request: &WebhookRequest, secrets: &[&str], now: Timestamp) -> Result<Delivery, Rejection> {
+    let integration = Integration {
+        id: IntegrationId::derived(&["tiktok"]),
+        tenant: "acme".parse::<TenantId>().unwrap(),
+        provider: Provider::Tiktok,
+        settings: Settings::Own(Map::new()),
+        account: None,
+        hints: BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    };
+    let values = secrets.iter().map(|secret| (*secret).into()).collect();
+    let credentials = Credentials::new([(CLIENT_SECRET.to_owned(), values)]);
+    receive(&*WEBHOOK.source(&integration, &credentials), request, now)
+}
+
+fn seed() -> Seed {
+    Seed { at: "2026-11-20T12:00:00Z".parse().unwrap(), nonce: "0123456789abcdef".to_owned() }
+}
+
+fn signed_at(draft: &Draft, at: Timestamp) -> WebhookRequest {
+    let examples = &example::EXAMPLES;
+    let url = "https://hub.example.com/webhooks/tiktok";
+    (examples.sign)(&examples.events[0], draft, &example::credentials(), url, at)
+}
+
+fn signed(draft: &Draft) -> WebhookRequest {
+    signed_at(draft, seed().at)
+}
+
+fn event(request: &WebhookRequest, now: Timestamp) -> ParsedEvent {
+    match take(request, &[example::CLIENT_SECRET], now).unwrap() {
+        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn taken(body: &Value) -> ParsedEvent {
+    event(&signed(&Draft::json(body.clone())), seed().at)
+}
+
+#[test]
+fn every_request_with_a_known_verdict_ends_as_it_should() {
+    let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
+    assert_eq!(vectors.len(), 4);
+    for vector in vectors {
+        let now = Timestamp::from_second(vector.now).unwrap();
+        match take(&vector.request(), &[&vector.secret], now) {
+            Ok(_) => assert!(vector.accepted, "{}", vector.what),
+            Err(Rejection::Unauthenticated(_)) => assert!(!vector.accepted, "{}", vector.what),
+            Err(other) => panic!("{}: {other}", vector.what),
+        }
+    }
+}
+
+#[test]
+fn every_example_is_taken_as_what_it_is() {
+    let expected = [
+        "authorization.removed",
+        "video.upload.failed",
+        "video.publish.completed",
+        "portability.download.ready",
+    ];
+    assert_eq!(example::EXAMPLES.events.len(), expected.len());
+    let mut ids = std::collections::BTreeSet::new();
+    for (example, name) in example::EXAMPLES.events.iter().zip(expected) {
+        let request = signed(&(example.draft)(&seed()));
+        let event = event(&request, seed().at);
+        assert_eq!(event.kind, EventKind::Other { name: name.to_owned() });
+        assert_eq!((event.account.as_str(), event.occurred_at), (example::USER, seed().at));
+        assert_eq!(event.ordering_key.as_deref(), Some(example::USER));
+        assert_eq!(event.raw.get().as_bytes(), &*request.body);
+        assert!(ids.insert(event.id));
+    }
+}
+
+#[test]
+fn a_redelivery_that_is_signed_anew_is_the_same_event() {
+    let draft = (example::EXAMPLES.events[2].draft)(&seed());
+    let later = seed().at + jiff::SignedDuration::from_hours(71);
+    let again = event(&signed_at(&draft, later), later);
+    assert_eq!(event(&signed(&draft), seed().at).id, again.id);
+}
+
+#[test]
+fn any_difference_makes_another_event() {
+    let body = json!({ "event": "a", "user_openid": "u", "create_time": 1, "content": "c" });
+    let id = taken(&body).id;
+    for (field, other) in [
+        ("event", json!("b")),
+        ("user_openid", json!("v")),
+        ("create_time", json!(2)),
+        ("content", json!("d")),
+    ] {
+        let mut changed = body.clone();
+        changed[field] = other;
+        assert_ne!(taken(&changed).id, id, "{field}");
+    }
+    let mut key = body;
+    key["client_key"] = json!("k");
+    assert_eq!(taken(&key).id, id);
+}
+
+#[test]
+fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
+    let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let refused = |request: &WebhookRequest| {
+        let result = take(request, &[example::CLIENT_SECRET], seed().at);
+        matches!(result, Err(Rejection::Unauthenticated(_)))
+    };
+    for place in 0..good.body.len() {
+        let mut body = good.body.to_vec();
+        body[place] ^= 1;
+        assert!(refused(&WebhookRequest { body: body.into(), ..good.clone() }), "{place}");
+    }
+    let own = example::signature(example::CLIENT_SECRET, seed().at, &good.body);
+    let (time, hex) = own.split_once(',').unwrap();
+    let later = example::signature(
+        example::CLIENT_SECRET,
+        seed().at + jiff::SignedDuration::from_secs(1),
+        &good.body,
+    );
+    let other = later.split_once(',').unwrap().1;
+    for value in [
+        "",
+        time,
+        hex,
+        "t=,s=",
+        &format!("{time},{other}"),
+        &format!("{time},{time},{hex}"),
+        &format!("{own},{hex}"),
+        &format!("{time},s="),
+        &own[..own.len() - 2],
+        &own.replace("s=", "v="),
+    ] {
+        let mut request = good.clone();
+        request.headers.insert("tiktok-signature", value.parse().unwrap());
+        assert!(refused(&request), "{value}");
+    }
+    let mut spaced = good.clone();
+    let value = format!("{time}, {hex}, v=2").parse().unwrap();
+    spaced.headers.insert("tiktok-signature", value);
+    assert!(!refused(&spaced), "a part we do not know changes nothing");
+    let mut unsigned = good.clone();
+    unsigned.headers.remove("tiktok-signature");
+    assert!(refused(&unsigned));
+    assert!(refused(&WebhookRequest { method: Method::GET, ..good }));
+}
+
+#[test]
+fn a_signature_is_fresh_for_five_minutes_both_ways() {
+    let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    let at = |seconds: i64| {
+        let now = seed().at + jiff::SignedDuration::from_secs(seconds);
+        take(&request, &[example::CLIENT_SECRET], now)
+    };
+    assert!(at(300).is_ok() && at(-300).is_ok());
+    assert!(at(301).is_err() && at(-301).is_err());
+}
+
+#[test]
+fn any_of_several_secrets_verifies_and_none_never_does() {
+    let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
+    assert!(take(&request, &["new", example::CLIENT_SECRET], seed().at).is_ok());
+    for secrets in [&["new"][..], &[""], &[]] {
+        let result = take(&request, secrets, seed().at);
+        assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
+    }
+    let mut forged = request;
+    let value = example::signature("", seed().at, &forged.body).parse().unwrap();
+    forged.headers.insert("tiktok-signature", value);
+    assert!(take(&forged, &[""], seed().at).is_err());
+}
+
+#[test]
+fn what_is_odd_is_kept_and_what_names_no_event_parked() {
+    for body in [
+        json!({ "event": "a" }),
+        json!({ "event": "a", "user_openid": 7, "create_time": "soon", "content": {} }),
+        json!({ "event": "a", "create_time": u64::MAX }),
+        json!({ "event": "a", "create_time": 1e300 }),
+    ] {
+        let event = taken(&body);
+        assert_eq!((event.account.as_str(), event.ordering_key), ("", None));
+        assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH);
+    }
+    for body in [&b""[..], b"{", b"{}", b"[]", b"[\"a\"]", b"null", b"\xff", br#"{"event":1}"#] {
+        let mut request = signed(&Draft::json(json!({})));
+        let value = example::signature(example::CLIENT_SECRET, seed().at, body).parse().unwrap();
+        request.headers.insert("tiktok-signature", value);
+        request.body = Bytes::copy_from_slice(body);
+        let result = take(&request, &[example::CLIENT_SECRET], seed().at);
+        assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
+    }
+}
+
+#[test]
+fn what_is_taken_is_answered_with_200_and_nothing_else() {
+    assert_eq!(WEBHOOK.accepted(), WebhookReply::empty(StatusCode::OK));
+}

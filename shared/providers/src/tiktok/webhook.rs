@@ -1,0 +1,87 @@
+//! Takes TikTok's webhooks in.
+
+use domain::event::ParsedEvent;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+};
+use domain::{Credentials, Integration, Provider};
+use http::Method;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::value::RawValue;
+
+use super::wire;
+use crate::raw::fit;
+use crate::signature;
+
+/// TikTok's webhooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook;
+
+impl WebhookProvider for Webhook {
+    fn provider(&self) -> Provider {
+        Provider::Tiktok
+    }
+
+    fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
+        Box::new(Source { secrets: credentials.all(super::CLIENT_SECRET).to_vec() })
+    }
+}
+
+struct Source {
+    secrets: Vec<SecretString>,
+}
+
+/// The time and the signature in `t=<seconds>,s=<hex>`, each once. Source: README, facts 1.
+fn taken_apart(header: &str) -> Option<(&str, &str)> {
+    let (mut time, mut signature) = (None, None);
+    for part in header.split(',') {
+        let slot = match part.trim().split_once('=')? {
+            ("t", value) => (&mut time, value),
+            ("s", value) => (&mut signature, value),
+            _ => continue,
+        };
+        if slot.0.replace(slot.1).is_some() {
+            return None;
+        }
+    }
+    Some((time?, signature?))
+}
+
+impl WebhookSource for Source {
+    /// Source: README, facts 1.
+    fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
+        if request.method != Method::POST {
+            return Err(Rejection::Unauthenticated("not POST"));
+        }
+        let parts = taken_apart(request.header("tiktok-signature")?);
+        let (time, given) =
+            parts.ok_or(Rejection::Unauthenticated("signature is not t= and s="))?;
+        let given = hex::decode(given);
+        let given = given.map_err(|_| Rejection::Unauthenticated("signature is not hex"))?;
+        let signed = [time.as_bytes(), b".", &request.body].concat();
+        if !signature::is_hmac_sha256(&self.secrets, &signed, &given) {
+            return Err(Rejection::Unauthenticated("signature does not match"));
+        }
+        signature::fresh(time, now)
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        let whole: &RawValue = serde_json::from_slice(&request.body)?;
+        if !whole.get().starts_with('{') {
+            return Err(Rejection::Unreadable("the body is not an object".to_owned()));
+        }
+        let notice: wire::Notice<'_> = serde_json::from_str(whole.get())?;
+        let parts = [notice.user_openid, notice.create_time, notice.content];
+        let parts = parts.map(|part| part.map_or("", RawValue::get));
+        let hashed = [notice.event.as_str(), "\n", &parts.join("\n")].concat();
+        let id = signature::fingerprint(hashed.as_bytes());
+        let second = notice.create_time.and_then(|second| second.get().parse().ok());
+        let at = second.and_then(|second| Timestamp::from_second(second).ok());
+        let user: String = fit(notice.user_openid).unwrap_or_default();
+        let key = (!user.is_empty()).then(|| user.clone());
+        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+        let event = ParsedEvent::other(&user, id, &notice.event, at, whole);
+        Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
+    }
+}

@@ -1,0 +1,68 @@
+#![doc = include_str!("README.md")]
+
+pub mod example;
+mod proof;
+mod settings;
+mod webhook;
+mod wire;
+
+pub use webhook::Webhook;
+
+use crate::Entry;
+
+/// What the hub knows of Twilio.
+pub static ENTRY: Entry = Entry {
+    settings: settings::read,
+    account: settings::account,
+    check: settings::check,
+    ..Entry::taking(
+        &[&SMS, &SMS_STATUS, &VOICE, &VOICE_STATUS, &WHATSAPP],
+        &[ACCOUNT_SID, AUTH_TOKEN, SHARED_KEY, API_KEY, API_SECRET],
+    )
+};
+
+/// Takes messages in: SMS, MMS and RCS.
+pub static SMS: Webhook = Webhook::new("sms", "sms", webhook::NOTHING);
+/// Takes the states of messages in.
+pub static SMS_STATUS: Webhook = Webhook::new("sms-status", "sms/status", webhook::NOTHING);
+/// Takes calls in.
+pub static VOICE: Webhook = Webhook::new("voice", "voice", webhook::BUSY);
+/// Takes the states of calls in.
+pub static VOICE_STATUS: Webhook = Webhook::new("voice-status", "voice/status", webhook::NOTHING);
+/// Takes messages on WhatsApp in, and their states.
+pub static WHATSAPP: Webhook = Webhook::new("whatsapp-twilio", "whatsapp/twilio", webhook::NOTHING);
+
+/// Name of the credential that names the account: it begins with `AC`.
+pub const ACCOUNT_SID: &str = "TWILIO_ACCOUNT_SID";
+/// Name of the credential that signs webhooks.
+pub const AUTH_TOKEN: &str = "TWILIO_AUTH_TOKEN";
+/// Name of the credential that signs webhooks instead, where a shared key is set up.
+pub const SHARED_KEY: &str = "TWILIO_SHARED_KEY";
+/// Name of the credential that names the key to send with: it begins with `SK`.
+pub const API_KEY: &str = "TWILIO_API_KEY";
+/// Name of the credential that belongs to the key to send with.
+pub const API_SECRET: &str = "TWILIO_API_SECRET";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::integration::Settings;
+    use domain::{Integration, IntegrationId, Provider, TenantId};
+    use jiff::Timestamp;
+    use serde_json::Value;
+
+    /// An integration with these settings.
+    pub(super) fn integration(settings: &Value) -> Integration {
+        Integration {
+            id: IntegrationId::derived(&["twilio"]),
+            tenant: "acme".parse::<TenantId>().unwrap(),
+            provider: Provider::Twilio,
+            settings: Settings::Own(settings.as_object().unwrap().clone()),
+            account: None,
+            hints: BTreeMap::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            credentials_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+}

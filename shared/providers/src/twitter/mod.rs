@@ -1,0 +1,20 @@
+#![doc = include_str!("README.md")]
+
+pub mod example;
+#[cfg(test)]
+mod tests;
+mod webhook;
+mod wire;
+
+use crate::Entry;
+
+pub use webhook::Webhook;
+
+/// What the hub knows of X.
+pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[CONSUMER_SECRET]);
+
+/// Takes X's webhooks in.
+pub static WEBHOOK: Webhook = Webhook;
+
+/// Name of the credential that signs webhooks and answers challenges: the app's API key secret.
+pub const CONSUMER_SECRET: &str = "TWITTER_CONSUMER_SECRET";

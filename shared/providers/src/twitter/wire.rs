@@ -1,0 +1,158 @@
+//! X's JSON. Only the fields we read.
+//!
+//! It is read in layers: a part that has another shape than ours costs only itself, so the
+//! layer above keeps it as raw text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::raw::fit;
+
+/// A body, or the users in it by their ids.
+pub(super) type Parts<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// What the kinds of event have in common, each only where it has it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Element<'a> {
+    #[serde(borrow, default)]
+    pub(super) id_str: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) created_timestamp: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) timestamp_ms: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) created_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) sender_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) source: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) target: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) favorited_status: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) message_create: Option<&'a RawValue>,
+}
+
+/// Something that is named by its id, as text or as a number.
+#[derive(Debug, Deserialize)]
+pub(super) struct Identified<'a> {
+    #[serde(borrow, default)]
+    pub(super) id_str: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) id: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageCreate<'a> {
+    pub(super) sender_id: String,
+    pub(super) target: Recipient,
+    #[serde(borrow)]
+    pub(super) message_data: &'a RawValue,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Recipient {
+    pub(super) recipient_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MessageData<'a> {
+    pub(super) text: String,
+    #[serde(borrow, default)]
+    pub(super) attachment: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Attachment {
+    pub(super) media: Media,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Media {
+    pub(super) id_str: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct User {
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Nested {
+    pub(super) data: User,
+}
+
+/// A user took the app's rights away.
+#[derive(Debug, Deserialize)]
+pub(super) struct UserEvent {
+    pub(super) revoke: Revoke,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Revoke {
+    #[serde(default)]
+    pub(super) date_time: Option<String>,
+    pub(super) source: RevokeSource,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RevokeSource {
+    pub(super) user_id: String,
+}
+
+/// An event of the X Activity API. Source: README, facts 4.
+#[derive(Debug, Deserialize)]
+pub(super) struct Activity<'a> {
+    pub(super) event_uuid: String,
+    pub(super) event_type: String,
+    #[serde(borrow, default)]
+    pub(super) filter: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) payload: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Filter {
+    pub(super) user_id: String,
+}
+
+/// An id as text: X writes it as text or as a number.
+pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
+    let raw = raw?;
+    let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
+    fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
+}
+
+/// The id of a part that has one.
+pub(super) fn id_of(raw: Option<&RawValue>) -> Option<String> {
+    let part: Identified<'_> = fit(raw)?;
+    id(part.id_str).or_else(|| id(part.id))
+}
+
+impl Element<'_> {
+    /// When it happened. X says so in three ways.
+    pub(super) fn at(&self) -> Timestamp {
+        let millisecond = id(self.created_timestamp).or_else(|| id(self.timestamp_ms));
+        let millisecond = millisecond.and_then(|ms| ms.parse().ok());
+        let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        at.or_else(|| written(&fit::<String>(self.created_at)?)).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+}
+
+/// `Wed Oct 10 20:19:24 +0000 2018`, or RFC 3339.
+pub(super) fn written(time: &str) -> Option<Timestamp> {
+    let old = || strtime::parse("%a %b %d %H:%M:%S %z %Y", time).ok()?.to_timestamp().ok();
+    time.parse().ok().or_else(old)
+}

@@ -1,0 +1,35 @@
+//! Reads the settings of a WhatsApp number.
+
+use crate::entry::Maker;
+use domain::Credentials;
+use domain::integration::{Flaw, Settings, WhatsappSettings};
+use serde_json::{Map, Value};
+
+/// Reads the settings.
+pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
+    let settings: WhatsappSettings = crate::entry::read(given)?;
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+    let parts = settings.graph_version.strip_prefix('v').and_then(|rest| rest.split_once('.'));
+    if !parts.is_some_and(|(major, minor)| digits(major) && digits(minor)) {
+        return Err(Flaw::new("settings.graph_version", "a version like v26.0"));
+    }
+    Ok(Settings::Whatsapp(settings))
+}
+
+/// The number's id at Meta. Only the operator's own app may have none.
+pub(super) fn account(
+    maker: Maker,
+    settings: &Settings,
+    _: &Credentials,
+) -> Result<Option<String>, Flaw> {
+    let Settings::Whatsapp(settings) = settings else { return Ok(None) };
+    let field = "settings.phone_number_id";
+    match &settings.phone_number_id {
+        Some(id) if !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()) => {
+            Ok(Some(id.clone()))
+        }
+        Some(_) => Err(Flaw::new(field, "the digits Meta shows as Phone number ID")),
+        None if maker == Maker::Hub => Ok(None),
+        None => Err(Flaw::new(field, "missing: the number's id at Meta")),
+    }
+}

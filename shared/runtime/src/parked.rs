@@ -1,0 +1,109 @@
+//! What is authentic and could not be read, written down: whole, and for somebody to look at.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::TenantId;
+use domain::fault::Fault;
+use domain::job::Parked;
+use domain::ports::{Archive, Clock, Dice, Directory, Entered, EventBodies, EventLog, PortResult};
+use domain::record::{EventBody, EventRecord};
+use queue::Bucket;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use store::DynamoStore;
+
+use crate::batch::{Delivery, Failure, Worker};
+use crate::telemetry::{self, Metric};
+use crate::{Consumer, Error, Kit};
+
+/// What the consumer needs.
+#[derive(Debug)]
+pub struct ParkingLot<S, A> {
+    /// The table.
+    pub store: S,
+    /// The archive, and the place for what is too large for the table.
+    pub bucket: A,
+}
+
+impl<S, A> Worker for ParkingLot<S, A>
+where
+    S: EventLog + Directory,
+    A: Archive + EventBodies,
+{
+    type Job = Parked;
+
+    async fn work(&self, parked: &Parked, _delivery: Delivery<'_>) -> Result<(), Failure> {
+        let tenant = self.tenant(parked).await?;
+        let line = serde_json::to_string(parked)
+            .map_err(|_| Failure::retry("what is parked cannot be written as JSON"))?;
+        self.bucket.keep(&tenant, parked.provider, parked.received_at, &[line]).await?;
+        let record = EventRecord::of_parked(parked, &tenant);
+        let (id, provider) = (record.id, parked.provider);
+        let raw = raw(&parked.body)?;
+        let body = EventBody { kind: None, ordering_key: None, single_use: None, raw };
+        let kept = crate::events::keep(&self.bucket, record, &body).await?;
+        let entered = self.store.enter(&kept, None).await?;
+        if entered == Entered::New {
+            telemetry::count(Metric::EventParked, "parked", 1);
+        }
+        tracing::error!(
+            %tenant, event_id = %id, %provider, reason = %parked.reason,
+            new = entered == Entered::New, "event parked"
+        );
+        Ok(())
+    }
+}
+
+impl<S: Directory, A> ParkingLot<S, A> {
+    /// Whose it is: its integration's, and the operator's if that is gone.
+    async fn tenant(&self, parked: &Parked) -> PortResult<TenantId> {
+        if let Some(tenant) = &parked.tenant {
+            return Ok(tenant.clone());
+        }
+        let Some(id) = parked.integration else { return Ok(TenantId::platform()) };
+        let found = self.store.integration(id).await?;
+        Ok(found.map_or_else(TenantId::platform, |integration| integration.tenant))
+    }
+}
+
+/// The bytes, given as base64, as they are kept: text where they are text.
+fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
+    let bytes = STANDARD.decode(body).map_err(|_| Failure {
+        fault: Fault::Permanent,
+        reason: "its body is not base64".to_owned(),
+        wait: None,
+    })?;
+    let raw = match String::from_utf8(bytes) {
+        Ok(text) => to_raw_value(&json!({ "text": text })),
+        Err(_) => to_raw_value(&json!({ "base64": body })),
+    };
+    raw.map_err(|_| Failure::retry("what is parked cannot be written as JSON"))
+}
+
+/// The consumer's worker as it is deployed.
+pub type OwnParkingLot = ParkingLot<DynamoStore, Bucket>;
+
+/// The consumer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<Consumer<OwnParkingLot, C, R>, Error> {
+    let bucket = kit.bucket()?;
+    bucket.prepare();
+    let worker = ParkingLot { store: kit.store()?, bucket };
+    crate::consumer(kit, worker, 12, false)
+}
+
+/// Runs the consumer until Lambda ends it.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn run() -> Result<(), Error> {
+    crate::start(async |kit| {
+        let consumer = consumer(&kit)?;
+        consumer.worker.store.prewarm().await;
+        crate::consume(consumer).await
+    })
+}

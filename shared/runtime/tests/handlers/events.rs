@@ -1,0 +1,750 @@
+//! Everything that happened is written down once, under its tenant, and can be worked again.
+
+use bytes::Bytes;
+use domain::event::{EventKind, InboundEvent, Receipt};
+use domain::job::{Parked, ReplayJob};
+use domain::message::Status;
+use domain::ports::{Clock, EventLog, Publisher};
+use domain::record::{BodyPlace, EventBody, EventRecord, Kept, Kind, ReplayStatus, State};
+use domain::tenant::{Caller, Scope};
+use domain::{Integration, Provider, ReplayId, TenantId};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use runtime::api::events::Events;
+use runtime::api::inbound::InboundMessages;
+use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::events::EventBook;
+use runtime::parked::ParkingLot;
+use runtime::replay::Replayer;
+use serde_json::{Value, json};
+use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
+
+use crate::common::{World, order, troubles};
+
+fn book(world: &World) -> EventBook<MemoryStore, MemoryBucket, TestClock> {
+    EventBook {
+        store: world.store.clone(),
+        bucket: world.bucket.clone(),
+        clock: world.clock.clone(),
+    }
+}
+
+fn lot(world: &World) -> ParkingLot<MemoryStore, MemoryBucket> {
+    ParkingLot { store: world.store.clone(), bucket: world.bucket.clone() }
+}
+
+/// The worker of replays; `world.media` is the events' queue.
+fn replayer(world: &World) -> Replayer<MemoryStore, MemoryBucket, MemoryQueue, TestClock> {
+    Replayer {
+        store: world.store.clone(),
+        bucket: world.bucket.clone(),
+        events: world.media.clone(),
+        queue: world.own.clone().with_faults(&world.faults),
+        clock: world.clock.clone(),
+    }
+}
+
+fn stripe(world: &World) -> Integration {
+    sample::taking(&world.acme, Provider::Stripe, Some("acct_1"))
+}
+
+fn paid(world: &World, id: &str) -> InboundEvent {
+    sample::other_event(&stripe(world), id, "invoice.paid", world.clock.now())
+}
+
+async fn put(world: &World, event: &InboundEvent) {
+    world.put(&event.ordering_group(), &event.deduplication_id(), event).await;
+}
+
+fn records(world: &World) -> Vec<EventRecord> {
+    world.store.all_events().into_iter().map(|event| event.record).collect()
+}
+
+fn with_raw(event: InboundEvent, raw: &Value) -> InboundEvent {
+    InboundEvent { raw: serde_json::value::to_raw_value(raw).unwrap(), ..event }
+}
+
+#[tokio::test]
+async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
+    let world = World::fifo();
+    let now = world.clock.now();
+    let twilio = sample::taking(&world.acme, Provider::Twilio, Some("AC1"));
+    let receipt =
+        Receipt { code: Some("30003".to_owned()), ..sample::receipt(Status::Failed, "SM2") };
+    let events = [
+        paid(&world, "evt_1"),
+        sample::text_event(&twilio, "+1555", "SM1", now),
+        sample::receipt_event(&twilio, receipt, now),
+    ];
+    for event in &events {
+        put(&world, event).await;
+    }
+    world.run_dry(&book(&world), false).await;
+    let mut found: Vec<_> = records(&world)
+        .into_iter()
+        .map(|record| {
+            assert_eq!((&record.tenant, record.state), (&world.acme, State::Recorded));
+            assert_eq!((record.received_at, record.replays), (now, 0));
+            (record.provider, record.kind, record.name)
+        })
+        .collect();
+    found.sort();
+    let name = ToOwned::to_owned;
+    let expected = [
+        (Provider::Twilio, Kind::Message, name("message.text")),
+        (Provider::Twilio, Kind::Receipt, name("receipt.failed")),
+        (Provider::Stripe, Kind::Other, name("invoice.paid")),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(world.bucket.archived().len(), 3);
+    assert!(world.dead.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
+    let world = World::fifo();
+    let first = paid(&world, "evt_1");
+    put(&world, &first).await;
+    world.run_dry(&book(&world), false).await;
+    world.clock.advance(std::time::Duration::from_mins(10));
+    put(&world, &paid(&world, "evt_1")).await;
+    put(&world, &paid(&world, "evt_2")).await;
+    world.run_dry(&book(&world), false).await;
+    let records = records(&world);
+    assert_eq!(records.len(), 2);
+    let record = records.iter().find(|record| record.id == first.event_id()).unwrap();
+    assert_eq!(record.received_at, first.received_at);
+}
+
+#[tokio::test]
+async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
+    let world = World::fifo();
+    let small = with_raw(paid(&world, "small"), &json!({ "a": "x".repeat(3900) }));
+    let large = with_raw(paid(&world, "large"), &json!({ "a": "x".repeat(5000) }));
+    for event in [&small, &large] {
+        put(&world, event).await;
+    }
+    world.run_dry(&book(&world), false).await;
+    for kept in world.store.all_events() {
+        let is_large = kept.record.id == large.event_id();
+        let body = match &kept.body {
+            BodyPlace::Here(body) => {
+                assert!(!is_large);
+                body.clone()
+            }
+            BodyPlace::Object(key) => {
+                assert!(is_large);
+                assert!(key.starts_with("archive/acme/stripe/events/event_"), "{key}");
+                String::from_utf8(world.bucket.object(key).unwrap().to_vec()).unwrap()
+            }
+        };
+        let body: EventBody = serde_json::from_str(&body).unwrap();
+        let original = if is_large { &large } else { &small };
+        assert_eq!(body.raw.get(), original.raw.get());
+    }
+}
+
+#[tokio::test]
+async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
+    let begin = async || {
+        let world = World::fifo();
+        put(&world, &with_raw(paid(&world, "large"), &json!("x".repeat(5000)))).await;
+        let replay = Some(ReplayId::derived(&["r"]));
+        put(&world, &InboundEvent { replay, ..paid(&world, "replayed") }).await;
+        world
+    };
+    let world = begin().await;
+    let before = world.faults.calls();
+    world.run_dry(&book(&world), false).await;
+    let (calls, undisturbed) = (world.faults.calls() - before, world.store.all_events());
+    assert_eq!(undisturbed.len(), 2);
+    for trouble in troubles(calls) {
+        let world = begin().await;
+        order(&world.faults, trouble);
+        world.batch(&book(&world), false).await;
+        assert!(world.faults.happened(), "{trouble:?}");
+        world.faults.mend();
+        world.run_dry(&book(&world), false).await;
+        let events = world.store.all_events();
+        assert_eq!(events.len(), 2, "{trouble:?}");
+        for (event, undisturbed) in events.iter().zip(&undisturbed) {
+            assert_eq!((event.record.id, &event.body), (undisturbed.record.id, &undisturbed.body));
+            assert_eq!(event.record.replays, undisturbed.record.replays, "{trouble:?}");
+        }
+        assert!(world.dead.is_empty(), "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
+    let world = World::fifo();
+    put(&world, &paid(&world, "evt_1")).await;
+    world.faults.go_down();
+    world.batch(&book(&world), false).await;
+    assert_eq!((world.own.len(), records(&world).len()), (1, 0));
+    world.faults.mend();
+    world.run_dry(&book(&world), false).await;
+    assert_eq!(records(&world).len(), 1);
+}
+
+#[tokio::test]
+async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() {
+    let world = World::fifo();
+    let proved = |id: &str| {
+        let mailgun = sample::taking(&world.acme, Provider::Mailgun, None);
+        let event = sample::other_event(&mailgun, id, "delivered", world.clock.now());
+        InboundEvent { single_use: Some("token".to_owned()), ..event }
+    };
+    let large = with_raw(proved("one"), &json!("x".repeat(5000)));
+    // The same id under the same proof, with other content, changes nothing either.
+    let other = with_raw(proved("one"), &json!("y".repeat(5000)));
+    for event in [&large, &proved("two"), &other] {
+        put(&world, event).await;
+        world.run_dry(&book(&world), false).await;
+        world.clock.advance(std::time::Duration::from_mins(10));
+    }
+    let events = world.store.all_events();
+    assert_eq!(events.len(), 1);
+    let BodyPlace::Object(key) = &events[0].body else { panic!("it is large") };
+    assert!(world.bucket.object(key).unwrap().windows(3).any(|part| part == b"xxx"));
+    assert!(world.own.is_empty() && world.dead.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_an_event_is_a_dead_letter() {
+    let world = World::fifo();
+    world.put("g", "1", &json!({ "v": 1 })).await;
+    put(&world, &paid(&world, &"x".repeat(100_000))).await;
+    world.run_dry(&book(&world), false).await;
+    assert_eq!((world.dead.len(), records(&world).len()), (2, 0));
+}
+
+fn parked(tenant: Option<&TenantId>, integration: Option<&Integration>, body: &[u8]) -> Parked {
+    use base64::Engine as _;
+    Parked {
+        v: domain::job::VERSION,
+        provider: Provider::Stripe,
+        integration: integration.map(|integration| integration.id),
+        tenant: tenant.cloned(),
+        reason: "line 1, column 1".to_owned(),
+        received_at: Timestamp::from_second(1_795_176_000).unwrap(),
+        body: base64::engine::general_purpose::STANDARD.encode(body),
+    }
+}
+
+#[tokio::test]
+async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte() {
+    let world = World::standard();
+    let number = &world.whatsapp;
+    let cases: [(Parked, &str, Value); 4] = [
+        (parked(Some(&world.acme), None, b"{ nonsense"), "acme", json!({ "text": "{ nonsense" })),
+        (parked(None, Some(number), &[0xff, 0]), "acme", json!({ "base64": "/wA=" })),
+        (parked(None, None, b"1"), "platform", json!({ "text": "1" })),
+        (parked(None, Some(&stripe(&world)), b""), "platform", json!({ "text": "" })),
+    ];
+    for (parked, tenant, raw) in cases {
+        let world = World::standard();
+        // Twice, as a standard queue may.
+        for time in ["1", "2"] {
+            world.put("g", time, &parked).await;
+        }
+        world.run_dry(&lot(&world), false).await;
+        assert!(world.dead.is_empty());
+        let events = world.store.all_events();
+        assert_eq!(events.len(), 1);
+        let record = &events[0].record;
+        assert_eq!((record.tenant.as_str(), record.state), (tenant, State::Parked));
+        assert_eq!(record.reason.as_deref(), Some("line 1, column 1"));
+        assert_eq!(record.received_at, parked.received_at);
+        let BodyPlace::Here(body) = &events[0].body else { panic!("it is small") };
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap()["raw"], raw);
+        assert_eq!(world.bucket.archived().len(), 1, "the same object twice");
+    }
+}
+
+#[tokio::test]
+async fn wherever_the_consumer_of_what_is_parked_breaks_off_it_is_recorded_once() {
+    let begin = async || {
+        let world = World::standard();
+        world.put("g", "1", &parked(None, Some(&world.whatsapp), &[b'x'; 9000])).await;
+        world
+    };
+    let world = begin().await;
+    let before = world.faults.calls();
+    world.run_dry(&lot(&world), false).await;
+    let (calls, undisturbed) = (world.faults.calls() - before, world.store.all_events());
+    for trouble in troubles(calls) {
+        let world = begin().await;
+        order(&world.faults, trouble);
+        world.batch(&lot(&world), false).await;
+        world.faults.mend();
+        world.run_dry(&lot(&world), false).await;
+        assert_eq!(world.store.all_events(), undisturbed, "{trouble:?}");
+        assert!(world.dead.is_empty(), "{trouble:?}");
+    }
+}
+
+/// The events' API. `world.media` is the events' queue, `world.automation` the replays'.
+struct Api {
+    world: World,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self { world: World::standard() }
+    }
+
+    /// Writes events down, one a second from the clock's time.
+    async fn with_events(self, count: u64) -> Self {
+        for second in 0..count {
+            let at = self.world.clock.now() + std::time::Duration::from_secs(second);
+            let name = if second % 2 == 0 { "invoice.paid" } else { "invoice.voided" };
+            let event =
+                sample::other_event(&stripe(&self.world), &format!("evt_{second:03}"), name, at);
+            self.enter(&event).await;
+        }
+        self.world.clock.advance(std::time::Duration::from_hours(1));
+        self
+    }
+
+    async fn enter(&self, event: &InboundEvent) {
+        let body = serde_json::to_string(&EventBody::of(event)).unwrap();
+        let kept = Kept { record: EventRecord::of(event), body: BodyPlace::Here(body) };
+        self.world.store.enter(&kept, None).await.unwrap();
+    }
+
+    async fn ask(
+        &self,
+        caller: (&str, &[Scope]),
+        method: Method,
+        address: &str,
+        body: &Value,
+    ) -> Result<ApiReply, Problem> {
+        let resource = Events {
+            store: self.world.store.clone(),
+            bucket: self.world.bucket.clone(),
+            events: self.world.media.clone(),
+            replays: self.world.automation.clone(),
+            clock: self.world.clock.clone(),
+            dice: SeededDice::new(
+                u64::try_from(self.world.clock.now().as_millisecond()).unwrap_or(1),
+            ),
+        };
+        handle(&resource, &request(caller, method, address, body)).await
+    }
+
+    async fn get(&self, caller: (&str, &[Scope]), address: &str) -> Result<Value, Problem> {
+        let reply = self.ask(caller, Method::GET, address, &Value::Null).await?;
+        assert_eq!(reply.status, StatusCode::OK);
+        Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
+    }
+
+    async fn post(
+        &self,
+        caller: (&str, &[Scope]),
+        address: &str,
+        body: Value,
+    ) -> Result<Value, Problem> {
+        let reply = self.ask(caller, Method::POST, address, &body).await?;
+        assert_eq!(reply.status, StatusCode::ACCEPTED);
+        Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
+    }
+
+    /// The provider's ids on a page.
+    async fn ids(&self, address: &str) -> String {
+        let page = self.get(READER, address).await.unwrap();
+        let events = page["events"].as_array().unwrap();
+        let id = |event: &Value| event["provider_event_id"].as_str().unwrap().to_owned();
+        events.iter().map(id).collect::<Vec<_>>().join(" ")
+    }
+}
+
+const READER: (&str, &[Scope]) = ("acme", &[Scope::Read]);
+const ADMIN: (&str, &[Scope]) = ("acme", &[Scope::Admin]);
+const SPY: (&str, &[Scope]) = ("spy", &[Scope::Admin]);
+const PLATFORM: (&str, &[Scope]) = ("platform", &[Scope::Admin]);
+
+fn request(
+    (tenant, scopes): (&str, &[Scope]),
+    method: Method,
+    address: &str,
+    body: &Value,
+) -> ApiRequest {
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    ApiRequest {
+        method,
+        path: path.to_owned(),
+        query,
+        idempotency_key: None,
+        body: Bytes::from(body.to_string()),
+        caller: Some(Caller { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        base_url: "https://hub.example.com".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
+    let api = Api::new().with_events(5).await;
+    assert_eq!(api.ids("/events").await, "evt_004 evt_003 evt_002 evt_001 evt_000");
+    assert_eq!(api.ids("/events?name=invoice.voided").await, "evt_003 evt_001");
+    assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "evt_004 evt_003");
+    assert_eq!(api.ids("/events?provider=shopify").await, "");
+    assert_eq!(api.ids("/events?kind=message").await, "");
+    let page = api.get(READER, "/events?limit=2").await.unwrap();
+    let next = page["next"].as_str().unwrap();
+    assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "evt_002 evt_001");
+    let at = api.world.store.all_events();
+    let at = at.iter().find(|event| event.record.provider_event_id == "evt_002").unwrap();
+    let at = at.record.received_at;
+    assert_eq!(api.ids(&format!("/events?to={at}")).await, "evt_001 evt_000");
+    assert_eq!(api.ids(&format!("/events?from={at}")).await, "evt_004 evt_003 evt_002");
+    for (query, field) in [
+        ("provider=nobody", "provider"),
+        ("kind=x", "kind"),
+        ("state=x", "state"),
+        ("from=yesterday", "from"),
+        ("to=", "to"),
+        ("name=", "name"),
+        ("limit=0", "limit"),
+        ("cursor=zz", "cursor"),
+    ] {
+        let problem = api.get(READER, &format!("/events?{query}")).await.unwrap_err();
+        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(field)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_parked_has_a_list_of_its_own() {
+    let api = Api::new().with_events(2).await;
+    let world = &api.world;
+    world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
+    world.run_dry(&lot(world), false).await;
+    let by_state = api.get(READER, "/events?state=parked").await.unwrap();
+    assert_eq!(by_state["events"].as_array().unwrap().len(), 1);
+    assert_eq!(by_state["events"][0]["reason"], "line 1, column 1");
+    assert_eq!(api.ids("/events?state=recorded").await, "evt_001 evt_000");
+    let id = by_state["events"][0]["id"].as_str().unwrap();
+    let problem = api.post(ADMIN, &format!("/events/{id}/replay"), json!({})).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "not_replayable"));
+    let shown = api.get(ADMIN, &format!("/events/{id}")).await.unwrap();
+    assert_eq!(shown["raw"], json!({ "text": "nonsense" }));
+}
+
+#[tokio::test]
+async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin() {
+    let api = Api::new();
+    let event = with_raw(paid(&api.world, "evt_1"), &json!({ "secret": 1 }));
+    api.enter(&event).await;
+    let address = format!("/events/{}", event.event_id());
+    let shown = api.get(READER, &address).await.unwrap();
+    assert_eq!((&shown["name"], &shown["state"]), (&json!("invoice.paid"), &json!("recorded")));
+    assert!(shown.get("raw").is_none());
+    let whole = api.ask(ADMIN, Method::GET, &address, &Value::Null).await.unwrap();
+    assert!(whole.body.unwrap().contains(r#""raw":{"secret":1}"#));
+    let as_platform = format!("{address}?tenant=acme");
+    assert_eq!(api.get(PLATFORM, &as_platform).await.unwrap()["raw"]["secret"], 1);
+    for (caller, address) in [
+        (SPY, address.clone()),
+        (SPY, as_platform),
+        (READER, format!("/events/{}", paid(&api.world, "evt_2").event_id())),
+        (READER, "/events/guess".to_owned()),
+    ] {
+        let problem = api.get(caller, &address).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::NOT_FOUND, "{address}");
+    }
+    let problem = api.get(("acme", &[Scope::Send]), &address).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::FORBIDDEN);
+    assert!(api.get(SPY, "/events").await.unwrap()["events"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
+    let api = Api::new();
+    let event = paid(&api.world, "evt_1");
+    api.enter(&event).await;
+    let address = format!("/events/{}/replay", event.event_id());
+    for caller in [SPY, READER] {
+        assert!(api.post(caller, &address, json!({})).await.is_err());
+    }
+    assert!(api.world.media.is_empty());
+    let answer = api.post(ADMIN, &address, json!({})).await.unwrap();
+    let again = &api.world.media.bodies::<InboundEvent>()[0];
+    assert_eq!(again.replay.unwrap().to_string(), answer["replay"].as_str().unwrap());
+    assert_eq!((&again.id, again.raw.get()), (&event.id, event.raw.get()));
+    let record = &api.world.media.records()[0];
+    assert_eq!(record.group, event.ordering_group());
+    assert_ne!(record.deduplication_id, event.deduplication_id());
+    let hub = World { own: MemoryQueue::fifo(&api.world.clock), ..api.world.copy() };
+    // Twice, as a queue may hand it out.
+    for id in ["1", "2"] {
+        hub.put(&again.ordering_group(), id, again).await;
+    }
+    hub.run_dry(&book(&hub), false).await;
+    let shown = api.get(READER, &format!("/events/{}", event.event_id())).await.unwrap();
+    assert_eq!(
+        (&shown["replays"], &shown["last_replay"]["replay"]),
+        (&json!(1), &answer["replay"])
+    );
+    assert_eq!(records(&hub).len(), 1);
+}
+
+fn range(api: &Api, more: &Value) -> Value {
+    let mut body = json!({ "from": "2000-01-01T00:00:00Z", "to": api.world.clock.now() });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+/// Moves the replays' jobs to the worker's own queue, and works them.
+async fn work_replays(world: &World) {
+    let hub = World { own: world.automation.clone(), ..world.copy() };
+    hub.run_dry(&replayer(&hub), false).await;
+}
+
+#[tokio::test]
+async fn many_events_are_replayed_in_order_page_by_page_and_that_is_shown() {
+    let api = Api::new().with_events(250).await;
+    let dry = api.post(ADMIN, "/events/replay", range(&api, &json!({ "dry_run": true }))).await;
+    let dry = dry.unwrap();
+    assert_eq!((&dry["matched"], &dry["more"]), (&json!(250), &json!(false)));
+    assert!(dry.get("replay").is_none());
+    assert!(api.world.automation.is_empty() && api.world.media.is_empty());
+    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    assert_eq!(begun["status"], "running");
+    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
+    assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "running");
+    work_replays(&api.world).await;
+    let ended = api.get(ADMIN, &address).await.unwrap();
+    assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(250)));
+    assert_eq!(ended["matched"], 250);
+    let events = api.world.media.bodies::<InboundEvent>();
+    assert_eq!(events.len(), 250);
+    assert!(events.windows(2).all(|pair| pair[0].received_at < pair[1].received_at));
+    let replay = events[0].replay.unwrap().to_string();
+    assert_eq!(replay, begun["replay"].as_str().unwrap());
+    for caller in [SPY, READER] {
+        assert!(api.get(caller, &address).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_replay_takes_only_what_was_asked_for() {
+    let api = Api::new().with_events(6).await;
+    let globex = sample::taking(&sample::tenant("globex"), Provider::Stripe, None);
+    let world = &api.world;
+    let ago = |hours| world.clock.now() - std::time::Duration::from_hours(hours);
+    api.enter(&sample::other_event(&globex, "theirs", "invoice.paid", ago(24))).await;
+    // The table forgets late; the time decides.
+    api.enter(&sample::other_event(&globex, "forgotten", "invoice.paid", ago(31 * 24))).await;
+    world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
+    world.run_dry(&lot(world), false).await;
+    let wish =
+        range(&api, &json!({ "provider": "stripe", "kind": "other", "name": "invoice.paid" }));
+    api.post(ADMIN, "/events/replay", wish).await.unwrap();
+    work_replays(&api.world).await;
+    let ids = |world: &World| {
+        let events = world.media.drain();
+        let id = |record: &domain::ports::Record| {
+            serde_json::from_str::<InboundEvent>(&record.body).unwrap().id
+        };
+        events.iter().map(id).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids(world), "evt_000 evt_002 evt_004");
+    let wish = range(&api, &json!({ "tenant": "globex" }));
+    assert_eq!(
+        api.post(ADMIN, "/events/replay", wish.clone()).await.unwrap_err().status,
+        StatusCode::NOT_FOUND
+    );
+    api.post(PLATFORM, "/events/replay", wish).await.unwrap();
+    work_replays(&api.world).await;
+    assert_eq!(ids(world), "theirs");
+    let now = world.clock.now();
+    for (wish, field) in [
+        (json!({ "from": now, "to": now }), "to"),
+        (json!({ "from": now, "to": "2100-01-01T00:00:00Z" }), "to"),
+        (json!({ "to": now }), "from"),
+        (json!({ "from": now, "to": now, "kind": "x" }), "kind"),
+        (json!({ "from": now, "to": now, "more": 1 }), "more"),
+        (range(&api, &json!({ "name": "" })), "name"),
+    ] {
+        let problem = api.post(ADMIN, "/events/replay", wish).await.unwrap_err();
+        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(field)));
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends() {
+    let begin = async || {
+        let api = Api::new().with_events(120).await;
+        api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+        api.world
+    };
+    let hub = |world: &World| World { own: world.automation.clone(), ..world.copy() };
+    let world = begin().await;
+    let before = world.faults.calls();
+    work_replays(&world).await;
+    let calls = world.faults.calls() - before;
+    for trouble in troubles(calls) {
+        let world = begin().await;
+        order(&world.faults, trouble);
+        let hub = hub(&world);
+        while !world.faults.happened() && hub.batch(&replayer(&hub), false).await > 0 {}
+        world.faults.mend();
+        hub.run_dry(&replayer(&hub), false).await;
+        let mut ids: Vec<_> = world.media.bodies::<InboundEvent>();
+        let replay = ids[0].replay.unwrap();
+        let mut ids: Vec<String> = ids.drain(..).map(|event| event.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 120, "{trouble:?}");
+        let place = domain::ports::Replays::replay(&world.store, &world.acme, replay).await;
+        let replay = place.unwrap().unwrap().replay;
+        assert_eq!(replay.status, ReplayStatus::Done, "{trouble:?}");
+        assert_eq!((replay.matched, replay.published), (120, 120), "{trouble:?}");
+        assert!(world.dead.is_empty(), "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
+    let api = Api::new().with_events(150).await;
+    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
+    let first: ReplayJob = hub.own.bodies::<ReplayJob>()[0].clone();
+    hub.batch(&replayer(&hub), false).await;
+    assert_eq!(hub.own.bodies::<ReplayJob>().len(), 1, "the next page is asked for");
+    // The first page's record once more.
+    hub.put("g", "again", &first).await;
+    hub.run_dry(&replayer(&hub), false).await;
+    hub.put("g", "late", &first).await;
+    hub.run_dry(&replayer(&hub), false).await;
+    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
+    let ended = api.get(ADMIN, &address).await.unwrap();
+    assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(150)));
+    assert_eq!(api.world.media.len(), 150);
+}
+
+#[tokio::test]
+async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() {
+    let api = Api::new().with_events(3).await;
+    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    let faults = testkit::Faults::default();
+    let broken = api.world.media.clone().with_faults(&faults);
+    faults.go_down();
+    let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
+    let worker = Replayer { events: broken, ..replayer(&hub) };
+    hub.run_dry(&worker, false).await;
+    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
+    let failed = api.get(ADMIN, &address).await.unwrap();
+    assert_eq!(failed["status"], "failed");
+    assert!(!failed["reason"].as_str().unwrap().is_empty());
+    let letters = api.world.dead.drain();
+    assert_eq!(letters.len(), 1);
+    api.world.automation.publish(letters).await.unwrap();
+    work_replays(&api.world).await;
+    assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "done");
+    assert_eq!(api.world.media.len(), 3);
+}
+
+async fn take(world: &World, caller: (&str, &[Scope]), body: &Value) -> Result<Value, Problem> {
+    let resource = InboundMessages { events: world.media.clone(), clock: world.clock.clone() };
+    let reply = handle(&resource, &request(caller, Method::POST, "/webhook/inbound", body)).await?;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
+}
+
+const SENDER: (&str, &[Scope]) = ("acme", &[Scope::Send]);
+
+fn hello() -> Value {
+    json!({
+        "from": "+15550001", "to": "+15550002", "message": { "text": "hello" },
+        "timestamp": "2026-11-21T10:00:00Z", "message_id": "m-1", "contact_name": "Zoë",
+        "channel": "sms",
+    })
+}
+
+#[tokio::test]
+async fn a_message_that_a_program_received_becomes_an_event_of_the_keys_tenant() {
+    let world = World::fifo();
+    let answer = take(&world, SENDER, &hello()).await.unwrap();
+    assert_eq!(answer["status"], "accepted");
+    let event = &world.media.bodies::<InboundEvent>()[0];
+    assert_eq!(answer["event_id"], event.event_id().to_string());
+    assert_eq!((&event.tenant, event.provider), (&world.acme, Provider::Custom));
+    assert_eq!((event.account.as_str(), event.id.as_str()), ("+15550002", "m-1"));
+    assert_eq!(event.ordering_key.as_deref(), Some("+15550001"));
+    assert_eq!(event.occurred_at.as_second(), 1_795_255_200);
+    let EventKind::Message(message) = &event.kind else { panic!("it is a message") };
+    assert_eq!((message.from.as_str(), message.name.as_deref()), ("+15550001", Some("Zoë")));
+    let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
+    assert_eq!(raw, hello());
+    // The same message once more is the same event.
+    assert_eq!(take(&world, SENDER, &hello()).await.unwrap(), answer);
+    for (timestamp, second) in [(json!(1_795_255_200), 1_795_255_200), (json!("17"), 17)] {
+        let mut body = hello();
+        body["timestamp"] = timestamp;
+        take(&world, SENDER, &body).await.unwrap();
+        let last = world.media.bodies::<InboundEvent>().pop().unwrap();
+        assert_eq!(last.occurred_at.as_second(), second);
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_the_keys_tenants_and_nobody_elses() {
+    let world = World::fifo();
+    let named = |tenant: &str| {
+        let mut body = hello();
+        body["tenant_id"] = tenant.into();
+        body
+    };
+    take(&world, SENDER, &named("acme")).await.unwrap();
+    let problem = take(&world, SENDER, &named("globex")).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "wrong_tenant"));
+    let problem = take(&world, PLATFORM, &hello()).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("tenant_id")));
+    take(&world, PLATFORM, &named("globex")).await.unwrap();
+    let problem = take(&world, READER, &hello()).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "missing_scope"));
+    let tenants = world.media.bodies::<InboundEvent>();
+    let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
+    assert_eq!(tenants, ["acme", "globex"]);
+}
+
+#[tokio::test]
+async fn a_field_that_is_missing_or_wrong_is_named() {
+    let world = World::fifo();
+    let without = |field: &str| {
+        let mut body = hello();
+        body.as_object_mut().unwrap().remove(field);
+        (body, field.to_owned())
+    };
+    let with = |field: &str, value: Value| {
+        let mut body = hello();
+        body[field] = value;
+        (body, field.to_owned())
+    };
+    let mut cases: Vec<(Value, String)> =
+        ["from", "to", "message", "timestamp", "message_id"].map(without).to_vec();
+    cases.extend([
+        with("from", json!("")),
+        with("to", json!("x".repeat(501))),
+        with("message_id", json!(7)),
+        with("timestamp", json!("yesterday")),
+        with("timestamp", json!(1.5)),
+        with("timestamp", json!(i64::MAX)),
+        with("tenant_id", json!("../acme")),
+        (with("message", json!({})).0, "message.text".to_owned()),
+        (with("message", json!({ "text": " " })).0, "message.text".to_owned()),
+        with("contact_name", json!("x".repeat(501))),
+    ]);
+    for (body, field) in cases {
+        let problem = take(&world, SENDER, &body).await.unwrap_err();
+        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(&*field)));
+    }
+    assert!(world.media.is_empty());
+    world.media.faults().go_down();
+    let problem = take(&world, SENDER, &hello()).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "it is not taken in");
+}

@@ -1,0 +1,287 @@
+//! Everything that happened.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use domain::ports::{Entered, EventLog, EventReader, Page, PortResult, Recorded};
+use domain::record::{
+    BodyPlace, Direction, EventFilter, EventRecord, KEEP_EVENTS, Kept, LastReplay, State,
+};
+use domain::{EventId, ReplayId, TenantId};
+use jiff::Timestamp;
+
+use crate::item::{
+    Item, corrupt, failed, item, json, ms, n, number, parse, put_refused, refused, s, text, time,
+    ttl,
+};
+use crate::keys::Key;
+use crate::{DynamoStore, keys};
+
+/// Keys that one request of a list looks at, if few of them may fit.
+const LOOKS: i32 = 500;
+/// Requests of a list: after that its page ends, full or not.
+const ROUNDS: u32 = 5;
+/// How many replays are noted at one event.
+const MOST_REPLAYS: i64 = 1000;
+
+impl EventLog for DynamoStore {
+    async fn enter(&self, event: &Kept, single_use: Option<&str>) -> PortResult<Entered> {
+        let operation = "record an event";
+        let record = &event.record;
+        let entry = event_item(operation, event)?;
+        if single_use.is_none() && record.state == State::Recorded {
+            let put = self.put(entry).condition_expression("attribute_not_exists(pk)").send();
+            return match put.await {
+                Ok(_) => Ok(Entered::New),
+                Err(error) if put_refused(&error).is_some() => Ok(Entered::Duplicate),
+                Err(error) => Err(failed(operation, &error)),
+            };
+        }
+        let mut writes = vec![self.write(operation, entry, "attribute_not_exists(pk)", None)?];
+        let keep = ttl(record.received_at, KEEP_EVENTS);
+        if record.state == State::Parked {
+            let listed = item(
+                &keys::parked_listed(&record.tenant, record.id),
+                [
+                    ("gsi1pk", s(keys::parked_of(&record.tenant))),
+                    ("gsi1sk", s(place(record))),
+                    ("ttl", keep.clone()),
+                ],
+            );
+            let listed = Put::builder().table_name(self.table()).set_item(Some(listed)).build();
+            let listed = listed.map_err(|_| corrupt(operation, "keys"))?;
+            writes.push(TransactWriteItem::builder().put(listed).build());
+        }
+        // The last: see below.
+        if let Some(proof) = single_use {
+            let hash = EventId::derived(&[proof]).to_string();
+            let key = keys::once(&record.tenant, record.provider, &hash);
+            let once = item(&key, [("event", s(record.id.to_string())), ("ttl", keep)]);
+            let free = "attribute_not_exists(pk) OR #event = :event";
+            writes.push(self.write(operation, once, free, Some(record.id))?);
+        }
+        let request = self.client().transact_write_items().set_transact_items(Some(writes));
+        let Err(error) = request.send().await else { return Ok(Entered::New) };
+        let conditions = conditions(&error);
+        match (conditions.first(), conditions.last()) {
+            (_, Some(true)) if single_use.is_some() => Ok(Entered::Forged),
+            (Some(true), _) => Ok(Entered::Duplicate),
+            _ => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn note_replay(
+        &self,
+        tenant: &TenantId,
+        event: EventId,
+        replay: ReplayId,
+        now: Timestamp,
+    ) -> PortResult<Recorded> {
+        let operation = "note a replay";
+        let id = replay.to_string();
+        let update = self
+            .update(&keys::event(tenant, event))
+            .update_expression(
+                "SET last_replay = :id, last_replay_at = :now ADD replays :one, replayed_by :ids",
+            )
+            .condition_expression(
+                "attribute_exists(pk) AND (attribute_not_exists(replayed_by) OR \
+                 (NOT contains(replayed_by, :id) AND replays < :most))",
+            )
+            .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.clone()]))
+            .expression_attribute_values(":id", s(id))
+            .expression_attribute_values(":now", ms(now))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":most", n(MOST_REPLAYS));
+        match update.send().await {
+            Ok(_) => Ok(Recorded::New),
+            Err(error) if refused(&error).is_some() => Ok(Recorded::Duplicate),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+impl EventReader for DynamoStore {
+    async fn event(&self, tenant: &TenantId, id: EventId) -> PortResult<Option<Kept>> {
+        let operation = "read an event";
+        let item = self.read(operation, &keys::event(tenant, id)).await?;
+        item.map(|item| read_event(operation, &item)).transpose()
+    }
+
+    async fn events(
+        &self,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        direction: Direction,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> PortResult<Page<Kept>> {
+        let operation = "list events";
+        let wanted = usize::try_from(limit).unwrap_or(100).min(100);
+        let mut page = Page { items: Vec::new(), next: cursor.map(ToOwned::to_owned) };
+        for _round in 0..ROUNDS {
+            let room = wanted - page.items.len();
+            let looked = self
+                .event_places(operation, tenant, filter, direction, room, page.next.as_deref())
+                .await?;
+            let keys = looked.found.iter().map(|(_, id)| primary(&keys::event(tenant, *id)));
+            let mut items = self.read_batch(operation, keys.collect()).await?;
+            for (_, id) in &looked.found {
+                // The index may be ahead of what is forgotten.
+                let Some(item) = items.remove(&keys::event(tenant, *id).pk) else { continue };
+                let event = read_event(operation, &item)?;
+                if filter.fits_record(&event.record) {
+                    page.items.push(event);
+                }
+            }
+            page.next = looked.next;
+            if page.next.is_none() || page.items.len() >= wanted {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// Places of events that fit by their keys, and where the list goes on.
+struct Looked {
+    found: Vec<(String, EventId)>,
+    next: Option<String>,
+}
+
+impl DynamoStore {
+    fn write(
+        &self,
+        operation: &'static str,
+        item: Item,
+        condition: &str,
+        event: Option<EventId>,
+    ) -> PortResult<TransactWriteItem> {
+        let mut put = Put::builder()
+            .table_name(self.table())
+            .set_item(Some(item))
+            .condition_expression(condition);
+        if let Some(event) = event {
+            put = put
+                .expression_attribute_names("#event", "event")
+                .expression_attribute_values(":event", s(event.to_string()));
+        }
+        let put = put.build().map_err(|_| corrupt(operation, "keys"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Looks at one part of a tenant's list, at most `most` of which fit by provider and kind.
+    async fn event_places(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        filter: &EventFilter,
+        direction: Direction,
+        most: usize,
+        cursor: Option<&str>,
+    ) -> PortResult<Looked> {
+        let newest_first = direction == Direction::NewestFirst;
+        let mut low = filter.from.map_or_else(|| "0".to_owned(), keys::event_time);
+        // ':' follows the digits.
+        let mut high = filter.to.map_or_else(|| ":".to_owned(), keys::event_time);
+        match cursor {
+            Some(cursor) if newest_first => high = high.min(cursor.to_owned()),
+            Some(cursor) => low = low.max(cursor.to_owned()),
+            None => {}
+        }
+        if low > high {
+            return Ok(Looked { found: Vec::new(), next: None });
+        }
+        let parent = match filter.state {
+            Some(State::Parked) => keys::parked_of(tenant),
+            _ => keys::events_of(tenant),
+        };
+        // One more, for the cursor itself is looked at again.
+        let looks = i32::try_from(most + 1).unwrap_or(LOOKS);
+        let all_fit = filter.provider.is_none() && filter.kind.is_none();
+        let query = self
+            .query()
+            .index_name("by_parent")
+            .scan_index_forward(!newest_first)
+            .limit(if all_fit { looks } else { LOOKS })
+            .key_condition_expression("gsi1pk = :parent AND gsi1sk BETWEEN :low AND :high")
+            .expression_attribute_values(":parent", s(parent))
+            .expression_attribute_values(":low", s(low))
+            .expression_attribute_values(":high", s(high));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let places = answer.items().iter().filter_map(|item| text(item, "gsi1sk"));
+        let mut looked = Looked { found: Vec::new(), next: None };
+        let mut last = None;
+        for place in places.filter(|place| Some(*place) != cursor) {
+            if looked.found.len() >= most {
+                // There is at least this one more.
+                looked.next = last;
+                return Ok(looked);
+            }
+            last = Some(place.to_owned());
+            let read = keys::read_event_place(place);
+            let (provider, kind, id) = read.ok_or_else(|| corrupt(operation, "place"))?;
+            if filter.fits_place(provider, kind) {
+                looked.found.push((place.to_owned(), id));
+            }
+        }
+        let more = answer.last_evaluated_key().is_some();
+        looked.next = last.filter(|_| more);
+        Ok(looked)
+    }
+}
+
+/// An event's place in its tenant's lists.
+fn place(record: &EventRecord) -> String {
+    keys::event_place(record.received_at, record.provider, record.kind, record.id)
+}
+
+fn primary(key: &Key) -> Item {
+    HashMap::from([("pk".to_owned(), s(&key.pk)), ("sk".to_owned(), s(&key.sk))])
+}
+
+fn event_item(operation: &'static str, event: &Kept) -> PortResult<Item> {
+    let record = &event.record;
+    let (name, body) = match &event.body {
+        BodyPlace::Here(body) => ("body", body),
+        BodyPlace::Object(key) => ("object", key),
+    };
+    Ok(item(
+        &keys::event(&record.tenant, record.id),
+        [
+            ("doc", json(operation, record)?),
+            (name, s(body)),
+            ("gsi1pk", s(keys::events_of(&record.tenant))),
+            ("gsi1sk", s(place(record))),
+            ("ttl", ttl(record.received_at, KEEP_EVENTS)),
+        ],
+    ))
+}
+
+fn read_event(operation: &'static str, item: &Item) -> PortResult<Kept> {
+    let mut record: EventRecord = parse(operation, item, "doc")?;
+    record.replays = number(item, "replays").and_then(|n| n.try_into().ok()).unwrap_or_default();
+    let replay = text(item, "last_replay").and_then(|id| id.parse().ok());
+    record.last_replay =
+        replay.zip(time(item, "last_replay_at")).map(|(replay, at)| LastReplay { replay, at });
+    let body = match (text(item, "body"), text(item, "object")) {
+        (Some(body), _) => BodyPlace::Here(body.to_owned()),
+        (None, Some(key)) => BodyPlace::Object(key.to_owned()),
+        (None, None) => return Err(corrupt(operation, "body")),
+    };
+    Ok(Kept { record, body })
+}
+
+/// Whether each write's condition failed; empty if the transaction failed otherwise.
+fn conditions<R>(error: &SdkError<TransactWriteItemsError, R>) -> Vec<bool> {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
