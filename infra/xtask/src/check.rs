@@ -1,16 +1,13 @@
 //! Every check that a change must pass, in the order in which a failure is cheapest.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Instant,
-};
+use std::{process::Command, time::Instant};
 
 use crate::{
     bench, chaos,
     error::{Error, Result},
+    fuzz,
     hub::{Hub, Start},
-    process, python, simulate, tail, workspace,
+    process, python, sdks, simulate, tail, tools, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
@@ -49,11 +46,13 @@ pub(crate) fn run(fast: bool) -> Result<()> {
     step("cargo deny", deny)?;
     step("template", lint_template)?;
     step("cargo test", || cargo(&["test", "--workspace", "--quiet"]))?;
+    step("the providers' own libraries", sdks::run)?;
     if !fast {
         step("end to end", end_to_end)?;
         step("simulation", simulation)?;
         step("planted bugs", || simulate::planted(&PLANTED.map(ToOwned::to_owned)))?;
         step("chaos", chaos)?;
+        step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
         step("benchmark", || bench::run(&words("--short --check")))?;
     }
     println!("All passed in {:.0} s.", begun.elapsed().as_secs_f32());
@@ -102,7 +101,7 @@ fn document() -> Result<()> {
 }
 
 fn deny() -> Result<()> {
-    let program = cargo_deny()?;
+    let program = tools::cargo_program("cargo-deny", CARGO_DENY)?;
     process::run(
         "cargo deny",
         Command::new(program)
@@ -120,40 +119,9 @@ fn deny() -> Result<()> {
     )
 }
 
-/// The pinned cargo-deny: the one on PATH, or one of our own.
-fn cargo_deny() -> Result<PathBuf> {
-    let folder = tools();
-    let own = folder.join("bin/cargo-deny");
-    let right = |program: &Path| {
-        process::output("cargo deny", Command::new(program).arg("--version"))
-            .is_ok_and(|version| version == format!("cargo-deny {CARGO_DENY}"))
-    };
-    for program in [Path::new("cargo-deny"), &own] {
-        if right(program) {
-            return Ok(program.to_owned());
-        }
-    }
-    println!("Installing cargo-deny {CARGO_DENY} into {} ...", folder.display());
-    process::run(
-        "cargo install cargo-deny",
-        Command::new(workspace::cargo())
-            .args([
-                "install",
-                "cargo-deny",
-                "--version",
-                CARGO_DENY,
-                "--locked",
-                "--force",
-                "--root",
-            ])
-            .arg(&folder),
-    )?;
-    Ok(own)
-}
-
 fn lint_template() -> Result<()> {
     let requirements = workspace::root().join("infra/local/requirements-lint.txt");
-    let python = python::environment(&tools().join("venv"), &requirements)?;
+    let python = python::environment(&tools::folder().join("venv"), &requirements)?;
     let bin = python.parent().unwrap_or(&python);
     let program = |name: &str| {
         let mut command = Command::new(bin.join(name));
@@ -210,8 +178,4 @@ fn end_to_end() -> Result<()> {
             other => other,
         }
     })
-}
-
-fn tools() -> PathBuf {
-    workspace::target().join("tools")
 }

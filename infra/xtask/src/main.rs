@@ -10,13 +10,16 @@ mod chaos;
 mod check;
 mod demo;
 mod error;
+mod fuzz;
 mod http;
 mod hub;
 mod planted;
 mod process;
 mod python;
+mod sdks;
 mod simulate;
 mod tail;
+mod tools;
 mod trigger;
 mod workspace;
 
@@ -107,6 +110,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Give every webhook whatever a fuzzer thinks of, and see that none panics, believes a
+    /// stranger, or takes more than in proportion.
+    Fuzz {
+        #[command(flatten)]
+        options: fuzz::Options,
+    },
     /// Run every check that a change must pass.
     Test {
         /// Leave out the tests that need a running hub.
@@ -178,6 +187,7 @@ fn run(command: &Command) -> Result<()> {
         }
         Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),
         Command::Chaos { options } => chaos::run(options),
+        Command::Fuzz { options } => fuzz::run(options),
         Command::Bench { arguments } => bench::run(arguments),
         Command::Simulate { planted: Some(names), .. } => simulate::planted(names),
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),

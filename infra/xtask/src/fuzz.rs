@@ -1,0 +1,141 @@
+//! Fuzzing: every webhook's parser and verifier is given whatever the fuzzer thinks of.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use clap::Args;
+
+use crate::{
+    error::{Error, Result},
+    process, tools, workspace,
+};
+
+/// cargo-fuzz, because it knows how to build for libFuzzer.
+const CARGO_FUZZ: &str = "0.13.2";
+/// An input may take so long, memory and all, in seconds and MB.
+const TIMEOUT: u32 = 5;
+const MEMORY: u32 = 512;
+/// The largest input: a batch of a provider's, not a file.
+const LARGEST: u32 = 64 * 1024;
+
+/// What to fuzz, and for how long.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Only these webhooks, by the names of their functions without `webhook-`.
+    webhooks: Vec<String>,
+    /// How long for each, in seconds.
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// How many at a time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+}
+
+impl Options {
+    /// A few seconds each, as every change is tested.
+    pub(crate) fn short() -> Self {
+        Self { webhooks: Vec::new(), seconds: 5, jobs: 2 }
+    }
+}
+
+/// Fuzzes. The first webhook that panics, believes a stranger or takes more than in proportion
+/// ends it; what made it do so is kept.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let webhooks = chosen(&options.webhooks)?;
+    let (folder, kept) = (home(), workspace::root().join("target/fuzz"));
+    let cargo_fuzz = tools::cargo_program("cargo-fuzz", CARGO_FUZZ)?;
+    println!("Building {} targets ...", webhooks.len());
+    let mut build = Command::new(cargo_fuzz);
+    build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(kept.join("build"));
+    // Sanitizers are for unsafe code, of which there is none, and need an unstable compiler.
+    build.args(["--sanitizer", "none"]).current_dir(workspace::root());
+    process::run("cargo fuzz build", &mut build)?;
+    let mut corpora = Command::new(workspace::cargo());
+    corpora.args(["run", "--quiet", "--manifest-path"]).arg(folder.join("Cargo.toml"));
+    corpora.args(["--example", "corpus", "--"]).arg(kept.join("seeds")).args(&webhooks);
+    corpora.env("CARGO_TARGET_DIR", kept.join("corpora"));
+    process::run("corpora", &mut corpora)?;
+    let binaries = binaries(&kept)?;
+    for together in webhooks.chunks(options.jobs.max(1)) {
+        let mut running = Vec::new();
+        for webhook in together {
+            let corpus = kept.join("corpus").join(webhook);
+            fs::create_dir_all(&corpus)
+                .map_err(|error| Error::step("corpus", error.to_string()))?;
+            let log = kept.join(format!("{webhook}.log"));
+            let file =
+                fs::File::create(&log).map_err(|error| Error::step("log", error.to_string()))?;
+            let mut fuzz = Command::new(binaries.join(webhook));
+            fuzz.arg(format!("-max_total_time={}", options.seconds))
+                .arg(format!("-timeout={TIMEOUT}"))
+                .arg(format!("-rss_limit_mb={MEMORY}"))
+                .arg(format!("-max_len={LARGEST}"))
+                .arg(format!("-artifact_prefix={}/{webhook}-", kept.display()))
+                .arg("-print_final_stats=1")
+                .arg(&corpus)
+                .arg(kept.join("seeds").join(webhook))
+                .current_dir(&kept)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(file);
+            let child = fuzz.spawn().map_err(|error| Error::step("fuzz", error.to_string()))?;
+            running.push((webhook, log, child));
+        }
+        for (webhook, log, mut child) in running {
+            let status =
+                child.wait().map_err(|error| Error::step(webhook.as_str(), error.to_string()))?;
+            let text = fs::read(&log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            if !status.success() {
+                let said = text.lines().filter(|line| {
+                    line.contains("panicked")
+                        || line.contains("ERROR")
+                        || line.contains("Test unit written")
+                        || line.contains("believed")
+                        || line.contains("allocated")
+                });
+                let said: Vec<&str> = said.take(8).collect();
+                let detail = format!("{}; all of it is in {}", said.join(" | "), log.display());
+                return Err(Error::step(format!("fuzzing {webhook}"), detail));
+            }
+            let runs =
+                text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units: "));
+            println!("{webhook:22} {:>10} inputs", runs.unwrap_or("?").trim());
+        }
+    }
+    let each = Duration::from_secs(options.seconds.into());
+    println!("{} webhooks fuzzed for {} s each.", webhooks.len(), each.as_secs());
+    Ok(())
+}
+
+fn home() -> PathBuf {
+    workspace::root().join("tests/fuzz")
+}
+
+/// The targets of these names, or all there are.
+fn chosen(names: &[String]) -> Result<Vec<String>> {
+    let listed = fs::read_dir(home().join("targets"))
+        .map_err(|error| Error::step("tests/fuzz/targets", error.to_string()))?;
+    let name = |entry: fs::DirEntry| {
+        entry.file_name().to_str()?.strip_suffix(".rs").map(ToOwned::to_owned)
+    };
+    let mut known: Vec<String> = listed.flatten().filter_map(name).collect();
+    known.sort_unstable();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        let detail = format!("there is no webhook {unknown}; there are {}", known.join(", "));
+        return Err(Error::step("fuzz", detail));
+    }
+    Ok(if names.is_empty() { known } else { names.to_vec() })
+}
+
+/// Where cargo-fuzz puts the programs: below the platform's name.
+fn binaries(kept: &std::path::Path) -> Result<PathBuf> {
+    let version = process::output("rustc", Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.ok_or_else(|| Error::step("rustc -vV", "it names no host"))?;
+    Ok(kept.join("build").join(host).join("release"))
+}

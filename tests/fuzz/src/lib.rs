@@ -1,0 +1,177 @@
+//! What each fuzz target does: one webhook, any request.
+//!
+//! An input is a request as text: a line with the method and the query, lines of headers, an
+//! empty line, and the body. The corpus is made from the providers' examples.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use domain::integration::Integration;
+use domain::webhook::{
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource, receive,
+};
+use domain::{Credentials, IntegrationId, TenantId};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::Timestamp;
+use providers::example::{Example, Examples, Seed};
+
+pub use libfuzzer_sys;
+
+/// Defines the target of one webhook, by its name.
+#[macro_export]
+macro_rules! webhook {
+    ($name:literal) => {
+        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::drive($name, data));
+    };
+}
+
+/// When everything happens: 2026-11-20 12:00:00 UTC.
+const NOW: i64 = 1_795_176_000;
+
+/// Bytes an input may have allocated for each of its own, and as many besides.
+const PER_BYTE: usize = 512;
+const BESIDES: usize = 256 * 1024;
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(unsafe_code, reason = "an allocator is; it only counts and passes on")]
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends has no counter any more.
+        let _gone = ALLOCATED.try_with(|all| all.set(all.get().saturating_add(layout.size())));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Believes everybody, so that the parser is reached.
+struct Trusting(Box<dyn WebhookSource>);
+
+impl WebhookSource for Trusting {
+    fn verify(&self, _: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+        self.0.parse(request)
+    }
+}
+
+/// Hands one input to the webhook `name`.
+///
+/// # Panics
+/// If it is believed, or takes more memory than in proportion: that is what is looked for.
+pub fn drive(name: &str, data: &[u8]) {
+    let Some(webhook) = webhook(name) else { panic!("there is no webhook {name}") };
+    let Some(request) = request(data) else { return };
+    let now = Timestamp::from_second(NOW).unwrap_or_default();
+    let integration = integration(webhook);
+    let source = || webhook.source(&integration, &credentials(webhook));
+
+    let before = ALLOCATED.get();
+    let real = source();
+    let _asked = real.evidence(&request);
+    let believed = real.verify(&request, now).is_ok();
+    let _read = receive(&Trusting(source()), &request, now);
+    let allocated = ALLOCATED.get() - before;
+
+    assert!(!believed, "it was believed without a secret");
+    assert!(
+        allocated <= BESIDES + PER_BYTE * data.len(),
+        "{allocated} bytes allocated for an input of {}",
+        data.len()
+    );
+}
+
+fn webhook(name: &str) -> Option<&'static dyn WebhookProvider> {
+    providers::webhooks().find(|webhook| webhook.name() == name)
+}
+
+fn examples(webhook: &dyn WebhookProvider) -> &'static Examples {
+    providers::example::of(webhook.provider())
+}
+
+/// The integration of the examples.
+fn integration(webhook: &dyn WebhookProvider) -> Integration {
+    let provider = webhook.provider();
+    let settings = (examples(webhook).settings)();
+    let settings = (providers::entry(provider).settings)(&settings);
+    Integration {
+        id: IntegrationId::derived(&["fuzz"]),
+        tenant: TenantId::platform(),
+        provider,
+        settings: settings.unwrap_or_else(|flaw| panic!("the example's settings: {flaw}")),
+        account: None,
+        hints: std::collections::BTreeMap::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        credentials_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Secrets that no input has.
+fn credentials(webhook: &dyn WebhookProvider) -> Credentials {
+    let names = providers::entry(webhook.provider()).credentials.iter();
+    let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";
+    Credentials::new(names.map(|name| ((*name).to_owned(), vec![secret.into()])))
+}
+
+fn request(data: &[u8]) -> Option<WebhookRequest> {
+    let split = data.windows(2).position(|pair| pair == b"\n\n")?;
+    let (head, body) = (data.get(..split)?, data.get(split + 2..)?);
+    let mut lines = std::str::from_utf8(head).ok()?.split('\n');
+    let (method, query) = lines.next()?.split_once(' ')?;
+    let mut headers = HeaderMap::new();
+    for line in lines.take(32) {
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    Some(WebhookRequest {
+        method: Method::from_bytes(method.as_bytes()).ok()?,
+        query: providers::form::decode(query.as_bytes()),
+        headers,
+        body: body.to_vec().into(),
+        path_suffix: None,
+        url: format!("https://hub.example.com/webhooks?{query}"),
+        evidence: None,
+    })
+}
+
+/// The examples of the webhook `name` as inputs, with the name of each.
+#[must_use]
+pub fn corpus(name: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let Some(webhook) = webhook(name) else { return Vec::new() };
+    let all = examples(webhook);
+    let own = all.events.iter().filter(|example| example.webhook == name);
+    own.map(|example| (example.name, input(all, example))).collect()
+}
+
+fn input(all: &Examples, example: &Example) -> Vec<u8> {
+    let at = Timestamp::from_second(NOW).unwrap_or_default();
+    let draft = (example.draft)(&Seed { at, nonce: "0123456789abcdef".to_owned() });
+    let url = "https://hub.example.com/webhooks";
+    let signed = (all.sign)(example, &draft, &(all.credentials)(), url, at);
+    let mut text = format!("{} {}\n", signed.method, providers::form::encode(&signed.query));
+    for (name, value) in &signed.headers {
+        if let Ok(value) = value.to_str() {
+            text.push_str(&format!("{name}: {value}\n"));
+        }
+    }
+    text.push('\n');
+    let mut input = text.into_bytes();
+    input.extend_from_slice(&signed.body);
+    input
+}

@@ -1,0 +1,3 @@
+#![no_main]
+
+fuzz::webhook!("n8n-human-takeover");
