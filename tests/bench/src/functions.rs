@@ -7,56 +7,80 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use domain::{Provider, webhook::WebhookProvider};
 use serde_json::{Value, json};
 
 use crate::{
     cloud::Cloud,
+    edge,
     error::{Error, Result},
+    http::Server,
     sandbox::Program,
     table::Item,
 };
 
 /// One function.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(crate) struct Function {
     /// Its binary's name.
-    pub(crate) name: &'static str,
-    /// Its event, under `events/`.
-    event: &'static str,
+    pub(crate) name: String,
+    event: Event,
     /// What its answer has to contain: one that fails fast would look fast.
-    answer: &'static str,
+    answer: String,
 }
 
-/// All of them.
-pub(crate) const FUNCTIONS: [Function; 15] = [
-    function("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
-    function("webhook-telegram", "telegram/text", "\"statusCode\":200"),
-    function("consumer-inbound", "consumer-inbound/text", "\"batchItemFailures\":[]"),
-    function("consumer-receipts", "consumer-receipts/failed", "\"batchItemFailures\":[]"),
-    function(
-        "consumer-automation",
-        "consumer-automation/message_received",
-        "\"batchItemFailures\":[]",
-    ),
-    function("consumer-media", "consumer-media/image", "\"batchItemFailures\":[]"),
-    function("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
-    function("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
-    function("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
-    function("api-messages", "api-messages/get", "\"statusCode\":200"),
-    function("api-conversations", "api-conversations/get", "\"statusCode\":200"),
-    function("api-integrations", "api-integrations/get", "\"statusCode\":200"),
-    function("api-tenants", "api-tenants/get", "\"statusCode\":200"),
-    function("api-openapi", "api-openapi/get", "\"statusCode\":200"),
-    function("schedule-deliveries", "schedule-deliveries/tick", ""),
+/// Where a function's event is from.
+#[derive(Clone, Copy)]
+enum Event {
+    /// A file under `events/`.
+    File(&'static str),
+    /// Made and signed when it is asked for.
+    Signed(&'static dyn WebhookProvider),
+}
+
+/// A name, an event under `events/` and what the answer has to contain, of every function but
+/// the webhooks that examples tell of.
+const BY_HAND: [(&str, &str, &str); 20] = [
+    ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
+    ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
+    ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
+    ("consumer-inbound", "consumer-inbound/text", "\"batchItemFailures\":[]"),
+    ("consumer-receipts", "consumer-receipts/failed", "\"batchItemFailures\":[]"),
+    ("consumer-automation", "consumer-automation/message_received", "\"batchItemFailures\":[]"),
+    ("consumer-media", "consumer-media/image", "\"batchItemFailures\":[]"),
+    ("consumer-events", "consumer-events/telegram", "\"batchItemFailures\":[]"),
+    ("consumer-parked", "consumer-parked/unreadable", "\"batchItemFailures\":[]"),
+    ("consumer-replay", "consumer-replay/first_page", "\"batchItemFailures\":[]"),
+    ("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
+    ("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
+    ("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
+    ("api-messages", "api-messages/get", "\"statusCode\":200"),
+    ("api-conversations", "api-conversations/get", "\"statusCode\":200"),
+    ("api-integrations", "api-integrations/get", "\"statusCode\":200"),
+    ("api-tenants", "api-tenants/get", "\"statusCode\":200"),
+    ("api-events", "api-events/get", "\"statusCode\":200"),
+    ("api-openapi", "api-openapi/get", "\"statusCode\":200"),
+    ("schedule-deliveries", "schedule-deliveries/tick", ""),
 ];
 
-const fn function(name: &'static str, event: &'static str, answer: &'static str) -> Function {
-    Function { name, event, answer }
+/// All of them, webhooks first.
+pub(crate) fn all() -> Result<Vec<Function>> {
+    let webhooks = edge::webhooks().map(|webhook| {
+        let (name, answer) = (format!("webhook-{}", webhook.name()), edge::answer(webhook)?);
+        Ok(Function { name, event: Event::Signed(webhook), answer })
+    });
+    let by_hand = BY_HAND.map(|(name, event, answer)| {
+        let (name, event) = (name.to_owned(), Event::File(event));
+        Ok(Function { name, event, answer: answer.to_owned() })
+    });
+    let mut all = by_hand.into_iter().chain(webhooks).collect::<Result<Vec<_>>>()?;
+    all.sort_by_key(|function| !function.name.starts_with("webhook-"));
+    Ok(all)
 }
 
 /// The function of that name.
 pub(crate) fn named(name: &str) -> Result<Function> {
-    let found = FUNCTIONS.into_iter().find(|function| function.name == name);
+    let found = all()?.into_iter().find(|function| function.name == name);
     found.ok_or_else(|| Error::step(name, "there is no such function"))
 }
 
@@ -78,8 +102,8 @@ impl Function {
             environment.push(("AWS_CA_BUNDLE".to_owned(), root.display().to_string()));
         }
         Program {
-            name: self.name.to_owned(),
-            command: vec![places.binaries.join(self.name).display().to_string()],
+            name: self.name.clone(),
+            command: vec![places.binaries.join(&self.name).display().to_string()],
             environment,
             log: places.output.join(format!("{}.log", self.name)),
         }
@@ -87,27 +111,40 @@ impl Function {
 
     /// Its event.
     pub(crate) fn event(&self, places: &Places) -> Result<Arc<Vec<u8>>> {
-        let path = places.root.join("events").join(self.event).with_extension("json");
-        fs::read(&path).map(Arc::new).map_err(Error::file(&path))
+        match self.event {
+            Event::File(name) => {
+                let path = places.root.join("events").join(name).with_extension("json");
+                fs::read(&path).map(Arc::new).map_err(Error::file(&path))
+            }
+            Event::Signed(webhook) => Ok(Arc::new(serde_json::to_vec(&edge::event(webhook)?)?)),
+        }
+    }
+
+    /// What its provider serves, for as long as it is kept.
+    pub(crate) fn provider(&self) -> Result<Option<Server>> {
+        match self.event {
+            Event::File(_) => Ok(None),
+            Event::Signed(webhook) => edge::served_by(webhook.provider()),
+        }
     }
 
     /// The same with another event.
-    pub(crate) const fn on(self, event: &'static str, answer: &'static str) -> Self {
-        Self { event, answer, ..self }
+    pub(crate) fn on(self, event: &'static str, answer: &str) -> Self {
+        Self { event: Event::File(event), answer: answer.to_owned(), ..self }
     }
 
     /// The same with what a rival answers, which prints its JSON its own way.
-    pub(crate) const fn of_a_rival(self) -> Self {
-        Self { answer: "200", ..self }
+    pub(crate) fn of_a_rival(self) -> Self {
+        Self { answer: "200".to_owned(), ..self }
     }
 
     /// Whether it did its work.
     pub(crate) fn check(&self, answer: &[u8]) -> Result<()> {
         let text = String::from_utf8_lossy(answer);
-        if text.contains(self.answer) {
+        if text.contains(&self.answer) {
             return Ok(());
         }
-        Err(Error::Answer { what: self.name.to_owned(), answer: text.into_owned() })
+        Err(Error::Answer { what: self.name.clone(), answer: text.into_owned() })
     }
 }
 
@@ -125,7 +162,7 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("BUCKET_NAME", "switchboard".to_owned()),
         ("SECRETS_PREFIX", "switchboard/bench".to_owned()),
         ("ADMIN_KEY_SECRET_ARN", "switchboard/admin".to_owned()),
-        ("PUBLIC_BASE_URL", "https://hub.example.com".to_owned()),
+        ("PUBLIC_BASE_URL", edge::BASE_URL.to_owned()),
         ("INBOUND_QUEUE_URL", queue("inbound.fifo")),
         ("RECEIPTS_QUEUE_URL", queue("receipts")),
         ("AUTOMATION_QUEUE_URL", queue("automation")),
@@ -146,12 +183,19 @@ const WHATSAPP: &str = "int_74TKT71K337FVRJ1J0445PHJZT";
 const TELEGRAM: &str = "int_4MDG6E5QQGBY7KYZFHAQH80BB7";
 const PLATFORM: &str = "int_00000000000000000000000001";
 const CONVERSATION: &str = "conv_7VNAAAAYX793N1P7CA1K29R4BV";
+const EVENT: &str = "event_7VNAAAAYX793N1P7CA1K29R4BV";
+const REPLAY: &str = "replay_7VNAAAAYX793N1P7CA1K29R4BV";
 /// The conversation with the person of the examples.
 const LIVELY: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
 
 /// What has to be there for the events to go well.
 pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
-    for item in items(provider) {
+    let mut items = items(provider);
+    items.extend(recorded()?);
+    for provider in edge::providers() {
+        items.extend(integrated(provider)?);
+    }
+    for item in items {
         let Value::Object(item) = item else {
             return Err(Error::step("furnish", "an item is no object"));
         };
@@ -173,6 +217,10 @@ pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
         ("bench/acme/automation", json!(["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="])),
     ] {
         cloud.secret(format!("switchboard/{name}"), value.to_string());
+    }
+    for provider in edge::providers() {
+        let name = format!("switchboard/bench/acme/{provider}");
+        cloud.secret(name, edge::secret(provider)?.to_string());
     }
     cloud.secret("switchboard/admin".to_owned(), "example".to_owned());
     Ok(())
@@ -215,6 +263,51 @@ fn items(provider: &str) -> Vec<Value> {
     .into_iter()
     .chain((0..10).chain(100..110).flat_map(|number| known(number, "accepted")))
     .collect()
+}
+
+/// The tenant's integration of a provider, and what finds it.
+fn integrated(provider: Provider) -> Result<[Value; 2]> {
+    let integration = edge::integration(provider)?;
+    let (id, doc) = (integration.id.to_string(), serde_json::to_string(&integration)?);
+    Ok([
+        item("T#acme#INT", &id, json!({ "doc": { "S": doc } })),
+        item(
+            &format!("INT#{id}"),
+            "INT",
+            json!({ "tenant": { "S": "acme" }, "integration": { "S": id } }),
+        ),
+    ])
+}
+
+/// An event, and a replay of what Stripe sent, which is that one.
+fn recorded() -> Result<[Value; 2]> {
+    let at = "2026-11-20T12:00:00Z";
+    let event = json!({ "id": EVENT, "tenant": "acme", "provider": "stripe",
+        "integration": edge::integration(Provider::Stripe)?.id, "account": "",
+        "provider_event_id": "evt_1", "kind": "other", "name": "invoice.paid",
+        "occurred_at": at, "received_at": at, "state": "recorded" });
+    let body = json!({ "ordering_key": "sub_1", "raw": { "id": "evt_1", "type": "invoice.paid" } });
+    let replay = json!({ "id": REPLAY, "tenant": "acme", "filter": { "provider": "stripe" },
+        "status": "running", "matched": 0, "published": 0, "created_at": at, "updated_at": at });
+    Ok([
+        item(
+            &format!("T#acme#EVENT#{EVENT}"),
+            "EVENT",
+            json!({
+                "doc": { "S": event.to_string() }, "body": { "S": body.to_string() },
+                "gsi1pk": { "S": "T#acme#EVENTS" },
+                "gsi1sk": { "S": format!("1795176000000000#stripe#other#{EVENT}") },
+            }),
+        ),
+        item(
+            &format!("T#acme#REPLAY#{REPLAY}"),
+            "REPLAY",
+            json!({
+                "doc": { "S": replay.to_string() }, "status": { "S": "running" },
+                "cursor": { "S": "" }, "matched": { "N": "0" }, "published": { "N": "0" },
+            }),
+        ),
+    ])
 }
 
 /// The messages that the receipts and the senders' records of a batch are about.
@@ -294,4 +387,38 @@ fn item(pk: &str, sk: &str, more: Value) -> Value {
         item.extend(more);
     }
     Value::Object(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    #[test]
+    fn every_function_of_the_template_is_measured() {
+        let template = fs::read_to_string(root().join("template.yaml")).unwrap();
+        let names = template.lines().filter_map(|line| {
+            let name = line.trim().strip_prefix("FunctionName: !Sub \"${AWS::StackName}-")?;
+            name.strip_suffix('"').map(ToOwned::to_owned)
+        });
+        let deployed: BTreeSet<String> = names.collect();
+        let measured = all().unwrap().into_iter().map(|function| function.name);
+        let measured: BTreeSet<String> = measured.collect();
+        assert!(!deployed.is_empty());
+        assert_eq!(measured, deployed);
+    }
+
+    #[test]
+    fn every_function_has_an_event() {
+        let (root, binaries, output) = (root(), PathBuf::new(), PathBuf::new());
+        let places = Places { root, binaries, output };
+        for function in all().unwrap() {
+            let event = function.event(&places).unwrap();
+            assert!(serde_json::from_slice::<Value>(&event).unwrap().is_object());
+        }
+    }
 }

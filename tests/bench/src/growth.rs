@@ -187,10 +187,10 @@ fn cost(bench: &Bench, world: &World, way: &Way) -> Result<Cost> {
         function.check(&invocation.answer)?;
         let (meter, unknown) = world.cloud.take();
         if let Some(unknown) = unknown.first() {
-            return Err(Error::step(function.name, format!("asked for {unknown}")));
+            return Err(Error::step(&function.name, format!("asked for {unknown}")));
         }
         if meter.of(way.asks) == 0 {
-            return Err(Error::step(function.name, format!("did not ask for {}", way.asks)));
+            return Err(Error::step(&function.name, format!("did not ask for {}", way.asks)));
         }
         // The first invocation reads what the others remember.
         if round > 0 {

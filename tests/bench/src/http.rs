@@ -68,7 +68,16 @@ pub(crate) struct Server {
 impl Server {
     /// Serves on a free port of loopback; over TLS if there is a configuration for it.
     pub(crate) fn start(handler: Arc<Handler>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
-        let listener = TcpListener::bind(("localhost", 0))?;
+        Self::at("localhost:0", handler, tls)
+    }
+
+    /// The same at an address of the caller's.
+    pub(crate) fn at(
+        address: &str,
+        handler: Arc<Handler>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);

@@ -9,6 +9,7 @@ mod baseline;
 mod callgrind;
 mod certificates;
 mod cloud;
+mod edge;
 mod error;
 mod figure;
 mod functions;
@@ -283,7 +284,7 @@ impl Bench {
         Ok(Subject {
             program: world.program(function, &self.places),
             event: function.event(&self.places)?,
-            function: *function,
+            function: function.clone(),
             world,
         })
     }

@@ -52,7 +52,7 @@ fn of(bench: &Bench, function: &Function, size: u32) -> Result<Vec<Figure>> {
             format!("a record of {size}, {what}")
         }
     };
-    let figure = |what: &str, unit, runs| Figure::new(function.name, name(what), unit, runs);
+    let figure = |what: &str, unit, runs| Figure::new(&function.name, name(what), unit, runs);
     let mut figures = Vec::new();
     if !bench.short {
         let warm = subject.warm(bench.rounds, bench.invocations / (2 * size))?;
@@ -115,7 +115,7 @@ pub(crate) fn asked(subject: &Subject<'_>, size: u32) -> Result<Asked> {
     subject.function.check(&answer)?;
     let (meter, unknown) = subject.world.cloud.take();
     if let Some(unknown) = unknown.first() {
-        return Err(Error::step(subject.function.name, format!("asked for {unknown}")));
+        return Err(Error::step(&subject.function.name, format!("asked for {unknown}")));
     }
     let printed = u32::try_from(sandbox.printed()? - before).unwrap_or(u32::MAX);
     Ok(Asked { meter, printed: f64::from(printed) })

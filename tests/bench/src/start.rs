@@ -6,7 +6,7 @@ use crate::{
     Bench,
     error::{Error, Result},
     figure::{Figure, Goal, Unit},
-    functions::{FUNCTIONS, Function, named},
+    functions::{self, Function, named},
     sandbox::Sandbox,
     share::Share,
     stats::Runs,
@@ -18,7 +18,7 @@ const SMALLEST: u32 = 128;
 
 /// Every function's start; in a short run one function's.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
-    let functions = if bench.short { vec![named("webhook-whatsapp")?] } else { FUNCTIONS.into() };
+    let functions = if bench.short { vec![named("webhook-whatsapp")?] } else { functions::all()? };
     let mut figures = Vec::new();
     for function in functions {
         figures.extend(of(bench, &function)?);
@@ -28,14 +28,22 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
         "One loopback address stands for all of AWS, so calls to several services share a \
          connection: on AWS each service has its own, with a handshake and round trips.",
     );
+    if !bench.short {
+        bench.note(
+            "The webhooks of most providers are sent the first of their examples that brings an \
+             event, signed for the moment. webhook-ses fetches a certificate first, from loopback \
+             without TLS.",
+        );
+    }
     Ok(figures)
 }
 
 fn of(bench: &Bench, function: &Function) -> Result<Vec<Figure>> {
-    let path = bench.places.binaries.join(function.name);
+    let path = bench.places.binaries.join(&function.name);
     let size = fs::metadata(&path).map_err(Error::file(&path))?.len();
-    let figure = |name: &str, unit, runs| Figure::new(function.name, name, unit, runs);
+    let figure = |name: &str, unit, runs| Figure::new(&function.name, name, unit, runs);
     let mut figures = vec![figure("binary", Unit::Megabytes, Runs::once(megabytes(size)))];
+    let _provider = function.provider()?;
     for (world, over) in bench.worlds() {
         let starts = bench.subject(function, world)?.starts(bench.runs)?;
         if world.root.is_some() || bench.tls.is_none() {
@@ -61,7 +69,7 @@ fn under_a_share(bench: &mut Bench) -> Result<Vec<Figure>> {
         let subject = bench.subject(&function, world)?;
         let Some(runs) = throttled(&subject, bench.runs)? else { continue };
         let name = format!("first invocation with the CPU of 128 MB{over}");
-        let figure = Figure::new(function.name, name, Unit::Milliseconds, runs);
+        let figure = Figure::new(&function.name, name, Unit::Milliseconds, runs);
         figures.push(if world.root.is_some() { figure.with(Goal::AtMost(1.0)) } else { figure });
     }
     if figures.is_empty() {

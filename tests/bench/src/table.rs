@@ -35,7 +35,9 @@ impl Table {
             "PutItem" => Some(self.put(request)),
             "UpdateItem" => Some(self.update(request)),
             "Query" => Some(self.query(request)),
+            "BatchGetItem" => Some(self.get_all(request)),
             "BatchWriteItem" => Some(self.delete_all(request)),
+            "TransactWriteItems" => Some(self.put_all(request)),
             _ => None,
         }
     }
@@ -76,15 +78,46 @@ impl Table {
         (answer, units)
     }
 
-    /// The whole partition: no query of the benchmark asks for a part.
+    /// The whole partition, of the table or of its index: what is seeded fits whatever part of
+    /// it is asked for.
     fn query(&self, request: &Value) -> (Value, Units) {
         let values = object(request, "ExpressionAttributeValues");
-        let pk = [":pk", ":parent"].into_iter().find_map(|name| string(values.get(name)));
-        let ours = |(place, _): &(&(String, String), &Item)| Some(place.0.as_str()) == pk;
-        let items: Vec<&Item> = self.0.iter().filter(ours).map(|(_, item)| item).collect();
-        let bytes = items.iter().map(|item| size(item)).sum();
+        let partition = [":pk", ":parent"].into_iter().find_map(|name| string(values.get(name)));
+        let index = request.get("IndexName").is_some();
+        let attribute = if index { "gsi1pk" } else { "pk" };
+        let ours =
+            |item: &&Item| partition.is_some_and(|name| string(item.get(attribute)) == Some(name));
+        // Only keys are in the index.
+        let kept = |name: &str| !index || ["pk", "sk", "gsi1pk", "gsi1sk"].contains(&name);
+        let seen = |item: &Item| -> Item {
+            let attributes = item.iter().filter(|(name, _)| kept(name));
+            attributes.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        let items: Vec<Item> = self.0.values().filter(ours).map(seen).collect();
+        let bytes = items.iter().map(size).sum();
         let units = Units { read: reads(bytes, request), write: 0.0 };
         (json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() }), units)
+    }
+
+    /// Each item is rounded up by itself.
+    fn get_all(&self, request: &Value) -> (Value, Units) {
+        let (mut responses, mut read) = (Item::new(), 0.0);
+        for (table, asked) in object(request, "RequestItems") {
+            let keys = asked.get("Keys").and_then(Value::as_array).into_iter().flatten();
+            let found: Vec<_> = keys.map(|place| self.0.get(&key_of(place))).collect();
+            read += found.iter().map(|item| reads(item.map_or(0, size), asked)).sum::<f64>();
+            responses.insert(table.clone(), found.into_iter().flatten().cloned().collect());
+        }
+        let answer = json!({ "Responses": responses, "UnprocessedKeys": {} });
+        (answer, Units { read, write: 0.0 })
+    }
+
+    /// A transaction of puts, which costs twice what they cost alone.
+    fn put_all(&mut self, request: &Value) -> (Value, Units) {
+        let writes = request.get("TransactItems").and_then(Value::as_array).into_iter().flatten();
+        let puts = writes.filter_map(|write| write.get("Put"));
+        let write: f64 = puts.map(|put| 2.0 * self.put(put).1.write).sum();
+        (json!({}), Units { read: 0.0, write })
     }
 
     fn delete_all(&mut self, request: &Value) -> (Value, Units) {
@@ -102,6 +135,10 @@ impl Table {
 fn key(item: &Item) -> (String, String) {
     let part = |name: &str| string(item.get(name)).unwrap_or_default().to_owned();
     (part("pk"), part("sk"))
+}
+
+fn key_of(place: &Value) -> (String, String) {
+    place.as_object().map(key).unwrap_or_default()
 }
 
 fn string(value: Option<&Value>) -> Option<&str> {
@@ -329,5 +366,36 @@ mod tests {
         assert_eq!(put(&mut table, "1", 2000), Units { read: 0.0, write: 3.0 });
         assert_eq!(put(&mut table, "1", 10), Units { read: 0.0, write: 2.0 });
         assert_eq!(put(&mut table, "2", 10), Units { read: 0.0, write: 3.0 });
+    }
+
+    #[test]
+    fn the_index_lists_keys_and_a_batch_reads_the_items() {
+        let mut table = Table::default();
+        table.seed(item(&json!({ "pk": {"S": "p"}, "sk": {"S": "s"}, "gsi1pk": {"S": "g"},
+            "gsi1sk": {"S": "1"}, "doc": {"S": "x"} })));
+        let listed = json!({ "IndexName": "by_parent",
+            "ExpressionAttributeValues": { ":parent": {"S": "g"} } });
+        let (answer, _) = table.answer("Query", &listed).unwrap();
+        let keys = json!({ "pk": {"S": "p"}, "sk": {"S": "s"}, "gsi1pk": {"S": "g"},
+            "gsi1sk": {"S": "1"} });
+        assert_eq!(answer["Items"], json!([keys]));
+        let place = |sk: &str| json!({ "pk": {"S": "p"}, "sk": {"S": sk} });
+        let request =
+            json!({ "RequestItems": { "t": { "Keys": [place("s"), place("nothing")] } } });
+        let (answer, units) = table.answer("BatchGetItem", &request).unwrap();
+        assert_eq!(answer["Responses"]["t"].as_array().unwrap().len(), 1);
+        assert_eq!(answer["Responses"]["t"][0]["doc"], json!({ "S": "x" }));
+        assert_eq!(units, Units { read: 1.0, write: 0.0 });
+    }
+
+    #[test]
+    fn a_transaction_costs_twice_what_its_writes_cost() {
+        let mut table = Table::default();
+        let put = |sk: &str| json!({ "Put": { "Item": { "pk": {"S": "p"}, "sk": {"S": sk} } } });
+        let request = json!({ "TransactItems": [put("1"), put("2")] });
+        let (_, units) = table.answer("TransactWriteItems", &request).unwrap();
+        assert_eq!(units, Units { read: 0.0, write: 4.0 });
+        let place = json!({ "Key": { "pk": {"S": "p"}, "sk": {"S": "2"} } });
+        assert!(table.answer("GetItem", &place).unwrap().0.get("Item").is_some());
     }
 }

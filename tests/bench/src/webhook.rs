@@ -13,7 +13,7 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for name in ["webhook-whatsapp", "webhook-telegram"] {
         let function = named(name)?;
-        let figure = |name: &str, unit, runs| Figure::new(function.name, name, unit, runs);
+        let figure = |name: &str, unit, runs| Figure::new(&function.name, name, unit, runs);
         if !bench.short {
             for (world, over) in bench.worlds() {
                 let warm =
