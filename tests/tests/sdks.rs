@@ -94,7 +94,10 @@ fn refused(signed: &Sample, request: &WebhookRequest, now: Timestamp, what: &str
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "this is no function: the test's caller names a file")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is no function: the test's caller names a file"
+)]
 fn what_the_providers_own_libraries_sign_is_accepted_and_not_with_one_character_changed() {
     let path = std::env::var("SIGNED_REQUESTS").expect("SIGNED_REQUESTS names the signed requests");
     let lines = std::fs::read_to_string(path).unwrap();
