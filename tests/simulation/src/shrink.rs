@@ -139,7 +139,6 @@ mod tests {
             history: crate::history::History::default(),
             troubles: BTreeMap::new(),
             places: Vec::new(),
-            consumed: crate::cloud::dynamo::Consumed::default(),
         }
     }
 
