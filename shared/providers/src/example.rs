@@ -92,6 +92,8 @@ pub enum Body {
     Json(Value),
     /// A form, in order.
     Form(Vec<(String, String)>),
+    /// JSON as somebody else wrote it, to the byte.
+    Written(Bytes),
 }
 
 impl Body {
@@ -102,6 +104,7 @@ impl Body {
             Self::Empty => Bytes::new(),
             Self::Json(value) => value.to_string().into(),
             Self::Form(fields) => crate::form::encode(fields).into(),
+            Self::Written(bytes) => bytes.clone(),
         }
     }
 
@@ -113,6 +116,7 @@ impl Body {
     pub fn set(&mut self, path: &str, value: &str) -> Result<(), NoSuchField> {
         match self {
             Self::Empty => Err(NoSuchField("the request has no body".to_owned())),
+            Self::Written(_) => Err(NoSuchField("the body stays as it was written".to_owned())),
             Self::Form(fields) => {
                 match fields.iter_mut().find(|(name, _)| name == path) {
                     Some((_, old)) => value.clone_into(old),
@@ -212,7 +216,9 @@ impl Draft {
         }
     }
 
-    fn posted(body: Body) -> Self {
+    /// A body that is posted.
+    #[must_use]
+    pub fn posted(body: Body) -> Self {
         Self { method: Method::POST, query: Vec::new(), headers: HeaderMap::new(), body }
     }
 
@@ -223,7 +229,7 @@ impl Draft {
         let mut all = self.headers.clone();
         let kind = match &self.body {
             Body::Empty => None,
-            Body::Json(_) => Some("application/json"),
+            Body::Json(_) | Body::Written(_) => Some("application/json"),
             Body::Form(_) => Some("application/x-www-form-urlencoded"),
         };
         if let Some(kind) = kind

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, InboundEvent};
-use domain::webhook::{Delivery, WebhookReply, WebhookRequest, receive};
+use domain::webhook::{Delivery, Rejection, WebhookReply, WebhookRequest, receive};
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use jiff::Timestamp;
 use providers::example::{self, Example, Seed};
@@ -494,4 +494,93 @@ fn every_custom_scheme_takes_what_it_proves_and_nothing_else() {
     });
     let ids: BTreeSet<_> = all.iter().map(|event| event["provider_event_id"].to_string()).collect();
     assert_eq!(ids.len(), 5, "{all:?}");
+}
+
+/// The bodies of the vectors that providers published, where they are accepted.
+fn published(provider: Provider) -> Vec<(String, example::Draft)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/providers");
+    let file = match provider {
+        Provider::Whatsapp => "tests/vectors/meta.json".to_owned(),
+        Provider::Telegram => "tests/vectors/telegram.json".to_owned(),
+        other => format!("src/{other}/vectors.json"),
+    };
+    let file: Value = serde_json::from_slice(&std::fs::read(root.join(file)).unwrap()).unwrap();
+    let lists = ["vectors", "cases", "requests"].into_iter().filter_map(|name| file.get(name));
+    let list = lists.chain([&file]).find_map(Value::as_array).unwrap();
+    let is_accepted = |vector: &&Value| {
+        vector.get("accept").or_else(|| vector.get("accepted")) == Some(&Value::Bool(true))
+    };
+    let mut bodies = Vec::new();
+    for (place, vector) in list.iter().enumerate().filter(|(_, vector)| is_accepted(vector)) {
+        let body = vector.get("body").or_else(|| file.get("body")).and_then(Value::as_str);
+        let Some(body) = body.filter(|body| !body.is_empty()) else { continue };
+        let body = match serde_json::from_str(body) {
+            // Whose proof stands in the body, or in an address made from it.
+            Ok(json) if matches!(provider, Provider::Mailgun | Provider::Twilio) => {
+                example::Body::Json(json)
+            }
+            Ok(Value::Object(mut json)) if provider == Provider::Ses => {
+                // Lambda's spelling of a field that the signer writes.
+                json.remove("SigningCertUrl");
+                let host = providers::ses::example::CERTIFICATE_HOST;
+                if let Some(address) = json.get_mut("SubscribeURL") {
+                    *address = format!("http://{host}/?Action=ConfirmSubscription").into();
+                }
+                example::Body::Json(json.into())
+            }
+            Ok(_) => example::Body::Written(body.to_owned().into()),
+            Err(_) if body.starts_with("--") => continue,
+            Err(_) => {
+                let mut fields = providers::form::decode(body.as_bytes());
+                let proof = ["timestamp", "token", "signature"];
+                fields.retain(|(name, _)| !proof.contains(&name.as_str()));
+                example::Body::Form(fields)
+            }
+        };
+        let name = ["id", "name", "what"].into_iter().find_map(|name| vector[name].as_str());
+        let name = format!("{provider}, vector {place}: {}", name.unwrap_or_default());
+        bodies.push((name, example::Draft::posted(body)));
+    }
+    bodies
+}
+
+#[test]
+fn every_published_body_is_taken_when_it_is_signed_anew() {
+    let mut taken = BTreeMap::new();
+    let of = |provider: &&Provider| **provider != Provider::Custom;
+    for provider in Provider::ALL.iter().copied().filter(|provider| of(&provider)) {
+        let events = example::of(provider).events.iter();
+        let like =
+            *events.clone().find(|one| (one.draft)(&Seed::fixed("like")).method == "POST").unwrap();
+        for (name, draft) in published(provider) {
+            let mut draft = draft;
+            // Some say in headers what it is about.
+            draft.headers = (like.draft)(&Seed::fixed(&name)).headers;
+            if matches!(draft.body, example::Body::Form(_)) {
+                draft.headers.remove("content-type");
+            }
+            let request = example::signed(provider, &like, &draft, &url(provider, &like), now());
+            let webhook = example::webhook(provider, &like);
+            let source = webhook.source(&kept(provider), &(example::of(provider).credentials)());
+            let asked = source.evidence(&request).unwrap();
+            let (status, asked) = match receive(&*source, &request, now()) {
+                // Parked, if it is nobody's or not to be read.
+                Ok(Delivery::Events(_)) | Err(Rejection::Unreadable(_)) => {
+                    (webhook.accepted().status, asked)
+                }
+                Ok(Delivery::Confirm(address)) => {
+                    (webhook.accepted().status, asked.or(Some(address)))
+                }
+                Ok(Delivery::Handshake(reply)) => (reply.status, asked),
+                // Authentic, and says nothing of ours: who is asked to mend it hears so.
+                Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, asked),
+                Err(rejection) => panic!("{name}: {rejection}"),
+            };
+            let document = request.evidence.clone().unwrap_or_default();
+            let answer = witnessed(asked.as_deref(), &document, || post(&request));
+            assert_eq!(answer.status, status.as_u16(), "{name}: {answer}");
+            *taken.entry(provider).or_insert(0) += 1;
+        }
+    }
+    assert!(taken.len() >= 14 && taken.values().sum::<i32>() >= 80, "{taken:?}");
 }
