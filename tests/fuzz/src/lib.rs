@@ -1,7 +1,7 @@
 //! What each fuzz target does: one webhook, any request.
 //!
 //! An input is a request as text: a line with the method and the query, lines of headers, an
-//! empty line, and the body. The corpus is made from the providers' examples.
+//! empty line, and the body. `cargo xtask fuzz` makes the corpus from the providers' examples.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use domain::webhook::{
 use domain::{Credentials, IntegrationId, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
-use providers::example::{Example, Examples, Seed};
+use providers::example::Examples;
 
 pub use libfuzzer_sys;
 
@@ -155,30 +155,4 @@ fn request(data: &[u8]) -> Option<WebhookRequest> {
         url: format!("https://hub.example.com/webhooks?{query}"),
         evidence: None,
     })
-}
-
-/// The examples of the webhook `name` as inputs, with the name of each.
-#[must_use]
-pub fn corpus(name: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let Some(webhook) = webhook(name) else { return Vec::new() };
-    let all = examples(webhook);
-    let own = all.events.iter().filter(|example| example.webhook == name);
-    own.map(|example| (example.name, input(all, example))).collect()
-}
-
-fn input(all: &Examples, example: &Example) -> Vec<u8> {
-    let at = Timestamp::from_second(NOW).unwrap_or_default();
-    let draft = (example.draft)(&Seed { at, nonce: "0123456789abcdef".to_owned() });
-    let url = "https://hub.example.com/webhooks";
-    let signed = (all.sign)(example, &draft, &(all.credentials)(), url, at);
-    let mut text = format!("{} {}\n", signed.method, providers::form::encode(&signed.query));
-    for (name, value) in &signed.headers {
-        if let Ok(value) = value.to_str() {
-            text.push_str(&format!("{name}: {value}\n"));
-        }
-    }
-    text.push('\n');
-    let mut input = text.into_bytes();
-    input.extend_from_slice(&signed.body);
-    input
 }
