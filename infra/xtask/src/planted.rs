@@ -65,7 +65,7 @@ const INBOUND: &str = "shared/runtime/src/inbound.rs";
 const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
 const WEBHOOK: &str = "shared/runtime/src/webhook.rs";
-const WHATSAPP: &str = "shared/providers/src/whatsapp/webhook.rs";
+const META: &str = "shared/providers/src/meta.rs";
 const STORE_INBOX: &str = "shared/store/src/inbox.rs";
 const STORE_OUTBOX: &str = "shared/store/src/outbox.rs";
 const STORE_RECEIPTS: &str = "shared/store/src/receipts.rs";
@@ -263,8 +263,8 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         name: "signature-not-checked",
         what: "a webhook without the right signature is taken in",
-        file: WHATSAPP,
-        right: "if signature::is_hmac_sha256(&self.app_secrets, &request.body, &given) {",
+        file: META,
+        right: "if signature::is_hmac_sha256(&self.app_secrets, &[&request.body], &given) {",
         wrong: "if !given.is_empty() {",
         breaks: &["forged"],
     },

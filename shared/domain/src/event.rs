@@ -1,5 +1,7 @@
 //! What a provider tells us, in the hub's own words.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -49,6 +51,34 @@ impl ParsedEvent {
     #[must_use]
     pub fn ordered_by(self, key: impl Into<String>) -> Self {
         Self { ordering_key: Some(key.into()), ..self }
+    }
+
+    /// The event of `tenant`'s, the `place`th of a request that came in at `now`: a microsecond
+    /// apart, so that what came in one request keeps its order in lists.
+    #[must_use]
+    pub fn stamped(
+        self,
+        provider: Provider,
+        tenant: TenantId,
+        integration: IntegrationId,
+        now: Timestamp,
+        place: u64,
+    ) -> InboundEvent {
+        InboundEvent {
+            v: InboundEvent::VERSION,
+            tenant,
+            integration,
+            provider,
+            account: self.account,
+            id: self.id,
+            occurred_at: self.occurred_at,
+            received_at: now + Duration::from_micros(place),
+            kind: self.kind,
+            ordering_key: self.ordering_key,
+            single_use: self.single_use,
+            replay: None,
+            raw: self.raw,
+        }
     }
 }
 
@@ -149,10 +179,10 @@ impl InboundEvent {
     /// replay.
     #[must_use]
     pub fn deduplication_id(&self) -> String {
-        let [tenant, provider, account, id] = self.identity();
         match self.replay {
-            None => ConversationId::derived(&[tenant, provider, account, id]).to_string(),
+            None => ConversationId::derived(&self.identity()).to_string(),
             Some(replay) => {
+                let [tenant, provider, account, id] = self.identity();
                 let replay = replay.to_string();
                 EventId::derived(&[tenant, provider, account, id, &replay]).to_string()
             }

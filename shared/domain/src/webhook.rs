@@ -118,9 +118,10 @@ pub enum Rejection {
     /// Authentic, but not in a shape we know: parked, never dropped.
     #[error("authentic, but unreadable: {0}")]
     Unreadable(String),
-    /// Authentic, and from somebody who can mend it and try again: a workflow of the tenant's
-    /// own. Answered with 400 and the reason, which never quotes a value.
-    #[error("authentic, but not as documented: {0}")]
+    /// From somebody who can mend it and try again: an authentic workflow of the tenant's own,
+    /// or who asks for a proof and does not say of what. Answered with 400 and the reason, which
+    /// never quotes a value.
+    #[error("not as documented: {0}")]
     Invalid(String),
 }
 

@@ -104,7 +104,6 @@ pub fn own<T: DeserializeOwned + Serialize>(given: &Map<String, Value>) -> Resul
 /// # Errors
 /// [`Flaw`], naming the field.
 pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, Flaw> {
-    let given = Value::Object(given.clone());
     serde_path_to_error::deserialize(given).map_err(|error| {
         let flaw = explain(&error);
         Flaw { field: format!("settings.{}", flaw.field), ..flaw }
@@ -115,7 +114,7 @@ pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, Flaw> 
 #[must_use]
 pub fn settings_of<T: DeserializeOwned>(integration: &Integration) -> Option<T> {
     match &integration.settings {
-        Settings::Own(settings) => serde_json::from_value(settings.clone().into()).ok(),
+        Settings::Own(settings) => T::deserialize(settings).ok(),
         _ => None,
     }
 }

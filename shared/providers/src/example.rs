@@ -1,8 +1,6 @@
 //! Example webhooks of every provider, in the shapes they document, to be signed when they are
 //! sent. For tests, event files and tools: no function links them.
 
-use std::time::Duration;
-
 use crate::entry::Maker;
 use bytes::Bytes;
 use domain::event::{InboundEvent, ParsedEvent};
@@ -385,21 +383,8 @@ pub fn stamped(
     now: Timestamp,
     place: u64,
 ) -> InboundEvent {
-    InboundEvent {
-        v: InboundEvent::VERSION,
-        tenant: integration.tenant.clone(),
-        integration: integration.id,
-        provider: integration.provider,
-        account: event.account,
-        id: event.id,
-        occurred_at: event.occurred_at,
-        received_at: now + Duration::from_micros(place),
-        kind: event.kind,
-        ordering_key: event.ordering_key,
-        single_use: event.single_use,
-        replay: None,
-        raw: event.raw,
-    }
+    let tenant = integration.tenant.clone();
+    event.stamped(integration.provider, tenant, integration.id, now, place)
 }
 
 #[cfg(test)]

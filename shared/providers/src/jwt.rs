@@ -44,7 +44,7 @@ pub(crate) fn verify<T: DeserializeOwned>(
     let Some((signed, signature)) = token.rsplit_once('.') else { return Err(malformed) };
     let Some((header, claims)) = signed.split_once('.') else { return Err(malformed) };
     let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return Err(malformed) };
-    if !signature::is_hmac_sha256(secrets, signed.as_bytes(), &signature) {
+    if !signature::is_hmac_sha256(secrets, &[signed.as_bytes()], &signature) {
         return Err(Rejection::Unauthenticated("the JWT's signature does not match"));
     }
     let header: Header = part(header)?;

@@ -6,6 +6,7 @@ pub mod example;
 pub mod form;
 pub mod http;
 mod jwt;
+mod meta;
 pub mod raw;
 pub mod signature;
 pub mod standard_webhooks;

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::Content;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -24,6 +25,14 @@ pub fn whole(body: &[u8]) -> Box<RawValue> {
 #[must_use]
 pub fn fit<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
+}
+
+/// A message we have no words for, in its provider's own form. Text that is JSON and has no
+/// value, such as `1e999`, is kept as text.
+#[must_use]
+pub fn unsupported(raw: &RawValue) -> Content {
+    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
+    Content::Unsupported { raw: value }
 }
 
 #[cfg(test)]

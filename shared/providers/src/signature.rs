@@ -18,19 +18,35 @@ pub const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// HMAC-SHA256 of `parts`, one after another.
 #[must_use]
 pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    tag(hmac::HMAC_SHA256, key, parts)
+}
+
+fn tag(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
     for part in parts {
         context.update(part);
     }
     context.sign()
 }
 
-/// Whether `signature` is the HMAC-SHA256 of `body` under any of `secrets`: several are
-/// valid while one is rotated. Never, if there is none or only empty ones.
+/// Whether `signature` is the HMAC-SHA256 of `parts`, one after another, under any of
+/// `secrets`: several are valid while one is rotated. Never, if there is none or only empty
+/// ones.
 #[must_use]
-pub fn is_hmac_sha256(secrets: &[SecretString], body: &[u8], signature: &[u8]) -> bool {
+pub fn is_hmac_sha256(secrets: &[SecretString], parts: &[&[u8]], signature: &[u8]) -> bool {
+    is_hmac(hmac::HMAC_SHA256, secrets, parts, signature)
+}
+
+/// The same with any algorithm.
+#[must_use]
+pub fn is_hmac(
+    algorithm: hmac::Algorithm,
+    secrets: &[SecretString],
+    parts: &[&[u8]],
+    signature: &[u8],
+) -> bool {
     secrets.iter().map(|secret| secret.expose_secret().as_bytes()).fold(false, |found, key| {
-        let tag = hmac_sha256(key, &[body]);
+        let tag = tag(algorithm, key, parts);
         found | (!key.is_empty() & verify_slices_are_equal(tag.as_ref(), signature).is_ok())
     })
 }
@@ -54,11 +70,32 @@ pub fn is_one_of(secrets: &[SecretString], given: &str) -> bool {
 /// [`Rejection::Unauthenticated`]
 pub fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
     let signed_at = signed_at.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+    fresh_for(TOLERANCE, signed_at, now)
+}
+
+/// The same for a provider that sends again what it signed long ago: up to `maximum_age` back.
+/// `None` is a time that cannot be read.
+///
+/// # Errors
+/// [`Rejection::Unauthenticated`]
+pub fn fresh_for(
+    maximum_age: SignedDuration,
+    signed_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Rejection> {
     let signed_at = signed_at.ok_or(Rejection::Unauthenticated("timestamp is not a number"))?;
-    if now.duration_since(signed_at).abs() > TOLERANCE {
+    let age = now.duration_since(signed_at);
+    if age > maximum_age || age < -TOLERANCE {
         return Err(Rejection::Unauthenticated("timestamp is not fresh"));
     }
     Ok(())
+}
+
+/// A whole number of digits alone: where nothing parts a signed time from what follows, no
+/// other byte may pass for a part of it.
+#[must_use]
+pub fn digits(text: &str) -> Option<i64> {
+    Some(text).filter(|text| text.bytes().all(|c| c.is_ascii_digit()))?.parse().ok()
 }
 
 /// Hex of a hash of `bytes`: an id for what comes without one, equal when it comes again.
@@ -85,11 +122,11 @@ mod tests {
     #[test]
     fn any_of_several_secrets_verifies_and_no_secret_never_does() {
         let tag = hmac_sha256(b"new", &[b"body"]);
-        assert!(is_hmac_sha256(&secrets(&["old", "new"]), b"body", tag.as_ref()));
-        assert!(!is_hmac_sha256(&secrets(&["old"]), b"body", tag.as_ref()));
-        assert!(!is_hmac_sha256(&[], b"body", tag.as_ref()));
+        assert!(is_hmac_sha256(&secrets(&["old", "new"]), &[b"bo", b"dy"], tag.as_ref()));
+        assert!(!is_hmac_sha256(&secrets(&["old"]), &[b"body"], tag.as_ref()));
+        assert!(!is_hmac_sha256(&[], &[b"body"], tag.as_ref()));
         let empty = hmac_sha256(b"", &[b"body"]);
-        assert!(!is_hmac_sha256(&secrets(&[""]), b"body", empty.as_ref()));
+        assert!(!is_hmac_sha256(&secrets(&[""]), &[b"body"], empty.as_ref()));
     }
 
     #[test]

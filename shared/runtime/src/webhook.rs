@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::event::{EventKind, InboundEvent, ParsedEvent};
+use domain::event::{EventKind, ParsedEvent};
 use domain::integration::Integration;
 use domain::job::Parked;
 use domain::ports::{
@@ -164,13 +164,14 @@ async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
     let (mut inbound, mut receipts, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let mut nobodys = false;
     let mut taken = 0;
-    for (place, event) in events.into_iter().enumerate() {
+    for (event, place) in events.into_iter().zip(0..) {
         let Some(Some(holder)) = holders.get(&event.account) else {
             nobodys = true;
             continue;
         };
         taken += 1;
-        let event = stamp(event, name, holder, now, place);
+        let (tenant, integration) = (holder.tenant.clone(), holder.integration);
+        let event = event.stamped(name, tenant, integration, now, place);
         let record = crate::events::queued(&event)?;
         let (queue, group) = match &event.kind {
             EventKind::Message(message) => match event.parties(&message.from) {
@@ -301,32 +302,6 @@ async fn holders<D: Directory>(
         holders.insert(event.account.clone(), holder);
     }
     Ok(holders)
-}
-
-fn stamp(
-    event: ParsedEvent,
-    provider: Provider,
-    holder: &Holder,
-    now: Timestamp,
-    place: usize,
-) -> InboundEvent {
-    // A microsecond apart, so that what came in one request keeps its order in lists.
-    let place = std::time::Duration::from_micros(place as u64);
-    InboundEvent {
-        v: InboundEvent::VERSION,
-        tenant: holder.tenant.clone(),
-        integration: holder.integration,
-        provider,
-        account: event.account,
-        id: event.id,
-        occurred_at: event.occurred_at,
-        received_at: now + place,
-        kind: event.kind,
-        ordering_key: event.ordering_key,
-        single_use: event.single_use,
-        replay: None,
-        raw: event.raw,
-    }
 }
 
 fn park(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::entry::{explain, own};
+use aws_lc_rs::hmac;
 
 /// The longest prefix or separator.
 const LONGEST_MARK: usize = 32;
@@ -85,6 +86,16 @@ pub(super) enum Algorithm {
     #[default]
     Sha256,
     Sha512,
+}
+
+impl Algorithm {
+    pub(super) const fn hmac(self) -> hmac::Algorithm {
+        match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha512 => hmac::HMAC_SHA512,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

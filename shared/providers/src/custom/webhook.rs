@@ -1,7 +1,5 @@
 //! Takes webhooks in from whoever speaks a scheme that the integration declares.
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::ParsedEvent;
@@ -11,10 +9,10 @@ use domain::webhook::{
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 
-use super::settings::{Algorithm, Encoding, Hmac, Places, Scheme, Settings, Stamp};
+use super::settings::{Encoding, Hmac, Places, Scheme, Settings, Stamp};
 use crate::entry::settings_of;
 use crate::{form, raw, signature, standard_webhooks};
 
@@ -106,28 +104,11 @@ impl Source {
             None => ("", ""),
         };
         let signed = [time.as_bytes(), separator.as_bytes(), &request.body];
-        if !is_hmac(scheme.algorithm, &self.secrets, &signed, &given) {
+        if !signature::is_hmac(scheme.algorithm.hmac(), &self.secrets, &signed, &given) {
             return Err(NO_MATCH);
         }
         stamp.map_or(Ok(()), |stamp| fresh(stamp, time, now))
     }
-}
-
-/// Whether `given` is the HMAC of `parts` under any of `secrets`. Never, if there is none.
-fn is_hmac(algorithm: Algorithm, secrets: &[SecretString], parts: &[&[u8]], given: &[u8]) -> bool {
-    let algorithm = match algorithm {
-        Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-        Algorithm::Sha256 => hmac::HMAC_SHA256,
-        Algorithm::Sha512 => hmac::HMAC_SHA512,
-    };
-    secrets.iter().map(|secret| secret.expose_secret().as_bytes()).fold(false, |found, key| {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
-        for part in parts {
-            context.update(part);
-        }
-        let same = verify_slices_are_equal(context.sign().as_ref(), given).is_ok();
-        found | (!key.is_empty() & same)
-    })
 }
 
 fn fresh(stamp: &Stamp, time: &str, now: Timestamp) -> Result<(), Rejection> {

@@ -4,7 +4,7 @@ use domain::content::{ContactCard, Content, Location, Media, Reaction, Reply};
 use serde_json::value::RawValue;
 
 use super::wire;
-use crate::raw::fit;
+use crate::raw::{self, fit};
 
 /// How deep one message may stand in another: `WhatsApp` uses two.
 const DEEPEST: usize = 4;
@@ -39,9 +39,7 @@ fn inner(message: Option<&RawValue>) -> wire::Body<'_> {
 }
 
 fn unsupported(raw: Option<&RawValue>) -> Content {
-    let raw = raw.map_or("null", RawValue::get);
-    // Text that is JSON and has no value, such as 1e999, is kept as text.
-    Content::Unsupported { raw: serde_json::from_str(raw).unwrap_or_else(|_| raw.into()) }
+    raw::unsupported(raw.unwrap_or(RawValue::NULL))
 }
 
 /// What the message says; `None` if we have no words for it.

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
@@ -14,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::settings::{Keys, Settings};
 use super::wire;
+use crate::raw::unsupported;
 use crate::{entry, signature};
 
 /// The header of the signature of today.
@@ -95,18 +95,13 @@ fn read_message(body: &wire::Event<'_>, id: &str, raw: &RawValue) -> Option<Inbo
     })
 }
 
-fn unsupported(raw: &RawValue) -> Content {
-    // What is JSON and has no value, such as 1e999, is kept as text.
-    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    Content::Unsupported { raw: value }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::example::Seed;
     use crate::ghl::{ENTRY, WEBHOOK, example};
     use bytes::Bytes;
+    use domain::content::Content;
     use domain::webhook::receive;
     use domain::{IntegrationId, TenantId};
     use http::{HeaderMap, HeaderValue};

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::settings::{Security, Settings, has_password};
 use super::wire;
-use crate::raw::fit;
+use crate::raw::{self, fit};
 use crate::{entry, signature};
 
 /// The headers of a signature.
@@ -85,17 +85,12 @@ impl Source {
     /// Source: README, facts 6.
     fn verify_hmac(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         let signed_at = request.header(SIGNED_AT)?;
-        // Nothing stands between the time and the body, so the time must be digits alone.
-        let millisecond = Some(signed_at).filter(|at| at.bytes().all(|c| c.is_ascii_digit()));
-        let at = millisecond.and_then(|at| at.parse().ok());
-        let at = at.and_then(|at| Timestamp::from_millisecond(at).ok());
-        let at = at.ok_or(Rejection::Unauthenticated("timestamp is not a number"))?;
-        if now.duration_since(at).abs() > signature::TOLERANCE {
-            return Err(Rejection::Unauthenticated("timestamp is not fresh"));
-        }
+        // Nothing stands between the time and the body.
+        let at = signature::digits(signed_at).and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        signature::fresh_for(signature::TOLERANCE, at, now)?;
         let given = hex::decode(request.header(SIGNATURE)?);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not hex"))?;
-        let signed = [signed_at.as_bytes(), &request.body].concat();
+        let signed = [signed_at.as_bytes(), &request.body];
         if signature::is_hmac_sha256(&self.secrets, &signed, &given) {
             return Ok(());
         }
@@ -259,9 +254,7 @@ fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<P
 }
 
 fn unsupported(raw: Option<&RawValue>) -> Content {
-    let raw = raw.map_or("null", RawValue::get);
-    // Text that is JSON and has no value, such as 1e999, is kept as text.
-    Content::Unsupported { raw: serde_json::from_str(raw).unwrap_or_else(|_| raw.into()) }
+    raw::unsupported(raw.unwrap_or(RawValue::NULL))
 }
 
 /// What the message says; `None` if we have no words for it. Source: README, facts 4.

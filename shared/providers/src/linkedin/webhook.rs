@@ -94,7 +94,7 @@ impl WebhookSource for Source {
         let header = request.header("x-li-signature")?;
         let given = hex::decode(header.strip_prefix(PREFIX).unwrap_or(header));
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not hex"))?;
-        let signed = [PREFIX.as_bytes(), &request.body].concat();
+        let signed = [PREFIX.as_bytes(), &request.body];
         if signature::is_hmac_sha256(&self.secrets, &signed, &given) {
             Ok(())
         } else {

@@ -50,7 +50,9 @@ impl WebhookSource for Source {
         let signature =
             signature.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
         let signed_at = request.header("x-twilio-email-event-webhook-timestamp")?;
-        fresh(signed_at, now)?;
+        // Nothing parts the time from the body.
+        let at = signature::digits(signed_at).and_then(|s| Timestamp::from_second(s).ok());
+        signature::fresh_for(MAXIMUM_AGE, at, now)?;
 
         let mut digest = digest::Context::new(&digest::SHA256);
         digest.update(signed_at.as_bytes());
@@ -79,19 +81,6 @@ pub(super) fn is_key(text: &str) -> bool {
 fn parsed(key: &str) -> Option<ParsedPublicKey> {
     let der = STANDARD.decode(key.trim()).ok()?;
     ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, der).ok()
-}
-
-/// Digits alone: nothing parts the time from the body, so no byte may pass for either.
-fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
-    let digits = signed_at.bytes().all(|c| c.is_ascii_digit());
-    let second = signed_at.parse().ok().filter(|_| digits);
-    let signed_at = second.and_then(|second| Timestamp::from_second(second).ok());
-    let signed_at = signed_at.ok_or(Rejection::Unauthenticated("timestamp is not a number"))?;
-    let age = now.duration_since(signed_at);
-    if age > MAXIMUM_AGE || age < -signature::TOLERANCE {
-        return Err(Rejection::Unauthenticated("timestamp is not fresh"));
-    }
-    Ok(())
 }
 
 /// One event. What does not fit is kept as [`EventKind::Other`].

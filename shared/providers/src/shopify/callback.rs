@@ -28,7 +28,7 @@ pub fn verify(
     let mut signed = query.to_vec();
     signed.retain(|(name, _)| name != "hmac" && name != "signature");
     signed.sort();
-    if !signature::is_hmac_sha256(secrets, form::encode(&signed).as_bytes(), &given) {
+    if !signature::is_hmac_sha256(secrets, &[form::encode(&signed).as_bytes()], &given) {
         return Err(Rejection::Unauthenticated("signature does not match"));
     }
     let at = at.parse().ok().and_then(|second| Timestamp::from_second(second).ok());

@@ -95,7 +95,7 @@ impl WebhookSource for Source {
         let names = names(request);
         let given = STANDARD.decode(said(request, names.hmac)?).ok();
         let given = given.ok_or(Rejection::Unauthenticated("signature is not base64"))?;
-        if !signature::is_hmac_sha256(&self.secrets, &request.body, &given) {
+        if !signature::is_hmac_sha256(&self.secrets, &[&request.body], &given) {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }
         for name in [names.topic, names.domain, names.version, names.required_id] {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::wire;
+use crate::raw::{fit, unsupported};
 use crate::signature;
 
 /// Telegram's webhooks.
@@ -89,11 +90,6 @@ impl WebhookSource for Source {
     }
 }
 
-/// `part` in the shape `T`, if it has it.
-fn fit<'a, T: Deserialize<'a>>(part: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(part?.get()).ok()
-}
-
 fn timestamp(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
 }
@@ -119,12 +115,6 @@ fn join(first: Option<&str>, last: Option<&str>) -> Option<String> {
         (Some(first), Some(last)) => Some(format!("{first} {last}")),
         (first, last) => first.or(last).map(str::to_owned),
     }
-}
-
-fn unsupported(raw: &RawValue) -> Content {
-    // Text that is JSON and has no value, such as 1e999, is kept as text.
-    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    Content::Unsupported { raw: value }
 }
 
 fn read_message(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {

@@ -59,7 +59,7 @@ impl WebhookSource for Source {
             parts.ok_or(Rejection::Unauthenticated("signature is not t= and s="))?;
         let given = hex::decode(given);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not hex"))?;
-        let signed = [time.as_bytes(), b".", &request.body].concat();
+        let signed = [time.as_bytes(), b".", &request.body];
         if !signature::is_hmac_sha256(&self.secrets, &signed, &given) {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }

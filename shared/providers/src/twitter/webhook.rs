@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::wire;
-use crate::raw::fit;
+use crate::raw::{fit, unsupported};
 use crate::signature;
 
 /// X's webhooks.
@@ -79,7 +79,7 @@ impl WebhookSource for Source {
         let given = given.and_then(|text| STANDARD.decode(text).ok());
         let given =
             given.ok_or(Rejection::Unauthenticated("signature is not sha256= and base64"))?;
-        if !signature::is_hmac_sha256(&self.secrets, &request.body, &given) {
+        if !signature::is_hmac_sha256(&self.secrets, &[&request.body], &given) {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }
         if !request.body.contains(&b'{') {
@@ -219,12 +219,6 @@ fn read_content(raw: &RawValue) -> Option<Content> {
         "video" | "animated_gif" => Some(Content::Video { media: file }),
         _ => None,
     }
-}
-
-fn unsupported(raw: &RawValue) -> Content {
-    // Text that is JSON and has no value, such as 1e999, is kept as text.
-    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    Content::Unsupported { raw: value }
 }
 
 /// It names its user itself: there is no `for_user_id`.

@@ -3,15 +3,15 @@
 use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
-use http::{Method, StatusCode};
 use jiff::Timestamp;
-use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::wire::{self, fit};
+use super::wire;
+use crate::meta::{self, Proof};
+use crate::raw::{fit, unsupported};
 use crate::signature;
 
 /// Meta's webhooks for WhatsApp.
@@ -24,59 +24,24 @@ impl WebhookProvider for Webhook {
     }
 
     fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
-        Box::new(Source {
+        Box::new(Source(Proof {
             app_secrets: credentials.all(super::APP_SECRET).to_vec(),
             verify_tokens: credentials.all(super::VERIFY_TOKEN).to_vec(),
-        })
+        }))
     }
 }
 
-struct Source {
-    app_secrets: Vec<SecretString>,
-    verify_tokens: Vec<SecretString>,
-}
-
-impl Source {
-    /// Source: README, facts 1.
-    fn verify_handshake(&self, request: &WebhookRequest) -> Result<(), Rejection> {
-        if request.query("hub.mode") != Some("subscribe") {
-            return Err(Rejection::Forbidden("hub.mode is not subscribe"));
-        }
-        let token = request.query("hub.verify_token").unwrap_or_default();
-        if !signature::is_one_of(&self.verify_tokens, token) {
-            return Err(Rejection::Forbidden("hub.verify_token is not ours"));
-        }
-        if request.query("hub.challenge").is_none() {
-            return Err(Rejection::Forbidden("hub.challenge is missing"));
-        }
-        Ok(())
-    }
-}
+struct Source(Proof);
 
 impl WebhookSource for Source {
     /// Source: README, facts 1.
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
-        if request.method == Method::GET {
-            return self.verify_handshake(request);
-        }
-        if request.method != Method::POST {
-            return Err(Rejection::Unauthenticated("neither GET nor POST"));
-        }
-        let header = request.header("x-hub-signature-256")?;
-        let hex = header.strip_prefix("sha256=");
-        let given = hex.and_then(|hex| hex::decode(hex).ok());
-        let given = given.ok_or(Rejection::Unauthenticated("signature is not sha256= and hex"))?;
-        if signature::is_hmac_sha256(&self.app_secrets, &request.body, &given) {
-            Ok(())
-        } else {
-            Err(Rejection::Unauthenticated("signature does not match"))
-        }
+        self.0.verify(request)
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
-        if request.method == Method::GET {
-            let body = request.query("hub.challenge").unwrap_or_default().to_owned();
-            return Ok(Delivery::Handshake(WebhookReply::text(StatusCode::OK, body)));
+        if let Some(handshake) = meta::handshake(request) {
+            return Ok(handshake);
         }
         let envelope: wire::Envelope<'_> = serde_json::from_slice(&request.body)?;
         if envelope.object != "whatsapp_business_account" {
@@ -160,12 +125,6 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
         single_use: None,
         raw: raw.to_owned(),
     }
-}
-
-fn unsupported(raw: &RawValue) -> Content {
-    // Text that is JSON and has no value, such as 1e999, is kept as text.
-    let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
-    Content::Unsupported { raw: value }
 }
 
 /// What the message says; `None` if we have no words for it.
@@ -270,6 +229,7 @@ mod tests {
     use bytes::Bytes;
     use domain::MessageId;
     use domain::webhook::receive;
+    use http::{Method, StatusCode};
     use serde_json::{Value, json};
 
     fn integration() -> Integration {

@@ -205,11 +205,6 @@ pub(super) struct StatusError {
     pub(super) title: Option<String>,
 }
 
-/// `part` in the shape `T`, if it has it.
-pub(super) fn fit<'a, T: Deserialize<'a>>(part: Option<&'a RawValue>) -> Option<T> {
-    serde_json::from_str(part?.get()).ok()
-}
-
 /// Seconds since the Unix epoch, as text or as a number.
 pub(super) struct Seconds(pub(super) i64);
 
