@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::circuit::{self, Breaker};
 use domain::integration::{Flaw, Settings};
-use domain::ports::{Claimed, Clock, Dice, Freshness, Registry, Safe, Vault};
+use domain::ports::{Circuits, Claimed, Clock, Dice, Freshness, Registry, Routes, Safe, Vault};
 use domain::sender::{MessageSender, SendError};
 use domain::tenant::Scope;
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
@@ -14,9 +15,11 @@ use providers::entry::Maker;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use store::DynamoStore;
 
 use super::tenants::check_url;
+use super::whatsapp_settings::{SetWhatsapp, WhatsappView};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::sender::Caller;
 use crate::vault::SecretsVault;
@@ -63,12 +66,18 @@ pub enum Operation {
     Verify,
     /// Connect the account to the hub.
     Register,
+    /// Show how it fared of late.
+    Health,
+    /// Say who carries a tenant's WhatsApp messages.
+    SetWhatsapp,
+    /// Show who does.
+    ShowWhatsapp,
 }
 
 /// One value, or several while it is rotated.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     /// One.
     One(String),
     /// Several, newest first.
@@ -78,30 +87,36 @@ enum OneOrMany {
 /// Body of `POST /integrations`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CreateIntegration {
+pub(super) struct CreateIntegration {
     /// Whose it is: `platform` for the operator's own app. The key's own tenant if absent.
     #[serde(default)]
-    tenant: Option<TenantId>,
+    pub(super) tenant: Option<TenantId>,
     /// Where the account is.
-    provider: Provider,
+    pub(super) provider: Provider,
     /// How to reach and use it.
     #[serde(default)]
-    settings: serde_json::Map<String, serde_json::Value>,
+    pub(super) settings: Map<String, Value>,
     /// Its secrets, by the providers' usual names. They are never shown again.
     #[serde(default)]
-    credentials: BTreeMap<String, OneOrMany>,
+    pub(super) credentials: BTreeMap<String, OneOrMany>,
+    /// When the hub stops sending through it for a while.
+    #[serde(default)]
+    pub(super) circuit: Breaker,
 }
 
 /// Body of `PUT /integrations/{id}`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeIntegration {
+pub(super) struct ChangeIntegration {
     /// In the place of the settings it has.
     #[serde(default)]
-    settings: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) settings: Option<Map<String, Value>>,
     /// Put over the credentials it has, name by name.
     #[serde(default)]
-    credentials: BTreeMap<String, OneOrMany>,
+    pub(super) credentials: BTreeMap<String, OneOrMany>,
+    /// In the place of when the hub stops sending through it.
+    #[serde(default)]
+    pub(super) circuit: Option<Breaker>,
 }
 
 /// Body of `POST /integrations/{id}/register`.
@@ -130,8 +145,33 @@ struct IntegrationView {
     webhook_url: String,
     /// The same for each of the provider's webhooks, by name.
     webhook_urls: BTreeMap<&'static str, String>,
+    /// When the hub stops sending through it for a while.
+    circuit: Breaker,
     /// When it was made.
     created_at: Timestamp,
+}
+
+/// How an integration fared of late.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    /// Which.
+    integration: IntegrationId,
+    /// Where the account is.
+    provider: Provider,
+    /// `closed`: messages pass. `open`: none do. `half_open`: the next one is a probe.
+    state: circuit::State,
+    /// Failures within the current window.
+    failures: u32,
+    /// When it opened, while it is not closed.
+    opened_at: Option<Timestamp>,
+    /// When it is probed, while it is open.
+    retry_at: Option<Timestamp>,
+    /// When it last closed.
+    closed_at: Option<Timestamp>,
+    /// The last failure that counted.
+    last_failure: Option<circuit::Failure>,
+    /// When it opens.
+    circuit: Breaker,
 }
 
 /// A tenant's integrations.
@@ -147,7 +187,7 @@ struct Verified {
     /// It knows the account and the credentials.
     ok: bool,
     /// The account, in the provider's own words.
-    account: serde_json::Value,
+    account: Value,
 }
 
 const TENANT: &[(&str, &str, &str)] =
@@ -225,11 +265,41 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         request: Some(schema::<Register>),
         answer: (200, Some(schema::<Verified>)),
     },
+    Route {
+        operation: Operation::Health,
+        method: "GET",
+        path: "/integrations/{id}/health",
+        summary: "Show how an integration fared of late: its circuit breaker",
+        scope: Some(Scope::Read),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<Health>)),
+    },
+    Route {
+        operation: Operation::SetWhatsapp,
+        method: "PUT",
+        path: "/tenants/{tenant}/whatsapp-settings",
+        summary: "Say who carries the tenant's WhatsApp messages, and who if that one cannot",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: Some(schema::<SetWhatsapp>),
+        answer: (200, Some(schema::<WhatsappView>)),
+    },
+    Route {
+        operation: Operation::ShowWhatsapp,
+        method: "GET",
+        path: "/tenants/{tenant}/whatsapp-settings",
+        summary: "Show who carries the tenant's WhatsApp messages",
+        scope: Some(Scope::Admin),
+        parameters: &[],
+        request: None,
+        answer: (200, Some(schema::<WhatsappView>)),
+    },
 ];
 
 impl<S, V, T, C, R> Resource for Integrations<S, V, T, C, R>
 where
-    S: Registry,
+    S: Registry + Circuits + Routes,
     V: Vault + Safe,
     T: Caller,
     C: Clock,
@@ -254,12 +324,12 @@ where
                 ApiReply::json(StatusCode::OK, &IntegrationList { integrations })
             }
             Operation::Show => {
-                let integration = self.own(request, params).await?;
+                let integration = self.own(request, params, Scope::Admin).await?;
                 ApiReply::json(StatusCode::OK, &view(request, integration)?)
             }
             Operation::Change => self.change(request, params).await,
             Operation::Remove => {
-                let integration = self.own(request, params).await?;
+                let integration = self.own(request, params, Scope::Admin).await?;
                 let credentials = self.vault.credentials(&integration, Freshness::Fresh).await?;
                 let paths = path_secrets(integration.provider, &credentials);
                 let remove = async {
@@ -270,12 +340,12 @@ where
                 Ok(ApiReply::empty())
             }
             Operation::Verify => {
-                let integration = self.own(request, params).await?;
+                let integration = self.own(request, params, Scope::Admin).await?;
                 let account = self.ask(&integration, |sender| sender.describe_account()).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Register => {
-                let integration = self.own(request, params).await?;
+                let integration = self.own(request, params, Scope::Admin).await?;
                 let asked: Register =
                     if request.body.is_empty() { Register::default() } else { request.read()? };
                 let url = webhook_url(request, &integration);
@@ -283,21 +353,32 @@ where
                 let account = self.ask(&integration, |sender| sender.register(&url, pin)).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
+            Operation::Health => {
+                let integration = self.own(request, params, Scope::Read).await?;
+                self.health(integration).await
+            }
+            Operation::SetWhatsapp => self.set_whatsapp(request, params).await,
+            Operation::ShowWhatsapp => self.show_whatsapp(request, params).await,
         }
     }
 }
 
 impl<S, V, T, C, R> Integrations<S, V, T, C, R>
 where
-    S: Registry,
+    S: Registry + Circuits + Routes,
     V: Vault + Safe,
     T: Caller,
     C: Clock,
     R: Dice,
 {
     /// The integration the path names, if the caller may see it.
-    async fn own(&self, request: &ApiRequest, params: &Params<'_>) -> Result<Integration, Problem> {
-        let caller = request.caller(Scope::Admin)?;
+    async fn own(
+        &self,
+        request: &ApiRequest,
+        params: &Params<'_>,
+        scope: Scope,
+    ) -> Result<Integration, Problem> {
+        let caller = request.caller(scope)?;
         let integration = self.store.integration(params.get("id")?).await?;
         let ours = |integration: &Integration| {
             caller.tenant.is_platform() || integration.tenant == caller.tenant
@@ -313,6 +394,17 @@ where
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
         }
+        let integration = self.make(request, tenant, asked).await?;
+        ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+    }
+
+    /// Makes an integration of `tenant`'s.
+    pub(super) async fn make(
+        &self,
+        request: &ApiRequest,
+        tenant: TenantId,
+        asked: CreateIntegration,
+    ) -> Result<Integration, Problem> {
         let settings = settings(asked.provider, &asked.settings)?;
         let mut credentials = credentials(asked.provider, asked.credentials)?;
         if let Some(name) = providers::entry(asked.provider).made_up
@@ -325,7 +417,6 @@ where
         let maker = self.maker(request, &tenant)?;
         let now = self.clock.now();
         let integration = Integration {
-            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::new(now, self.dice.bits()),
             account: account(asked.provider, maker, &settings, &credentials)?,
             provider: asked.provider,
@@ -334,6 +425,7 @@ where
             settings,
             created_at: now,
             credentials_at: now,
+            circuit: breaker(asked.circuit)?,
         };
         self.check_base_url(request, &integration.settings, None)?;
         self.check_account(request, &integration, &credentials).await?;
@@ -349,7 +441,24 @@ where
             Ok(())
         };
         self.locked(&integration, write).await?;
-        ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+        Ok(integration)
+    }
+
+    /// How an integration fared of late.
+    async fn health(&self, integration: Integration) -> Result<ApiReply, Problem> {
+        let (circuit, _) = self.store.circuit(&integration.tenant, integration.id).await?;
+        let health = Health {
+            integration: integration.id,
+            provider: integration.provider,
+            state: circuit.state(self.clock.now()),
+            failures: circuit.failures,
+            opened_at: circuit.opened_at,
+            retry_at: circuit.open_until,
+            closed_at: circuit.closed_at,
+            last_failure: circuit.last_failure,
+            circuit: integration.circuit,
+        };
+        ApiReply::json(StatusCode::OK, &health)
     }
 
     /// Who makes or changes an integration of `tenant`'s.
@@ -440,11 +549,19 @@ where
     }
 
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
-        let before = self.own(request, params).await?;
-        let asked: ChangeIntegration = request.read()?;
-        let change = self.change_locked(request, before.id, asked);
-        let integration = self.locked(&before, change).await?;
+        let before = self.own(request, params, Scope::Admin).await?;
+        let integration = self.alter(request, &before, request.read()?).await?;
         ApiReply::json(StatusCode::OK, &view(request, integration)?)
+    }
+
+    /// Changes an integration.
+    pub(super) async fn alter(
+        &self,
+        request: &ApiRequest,
+        before: &Integration,
+        asked: ChangeIntegration,
+    ) -> Result<Integration, Problem> {
+        self.locked(before, self.change_locked(request, before.id, asked)).await
     }
 
     async fn change_locked(
@@ -467,6 +584,7 @@ where
             account: account(before.provider, maker, &settings, &credentials)?,
             hints: credentials.hints(),
             settings,
+            circuit: asked.circuit.map_or(Ok(before.circuit), breaker)?,
             credentials_at: if credentials.same_as(&old) {
                 before.credentials_at
             } else {
@@ -532,10 +650,7 @@ fn taken(integration: &Integration) -> Problem {
 }
 
 /// Reads the settings of one provider.
-fn settings(
-    provider: Provider,
-    given: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Settings, Problem> {
+fn settings(provider: Provider, given: &Map<String, Value>) -> Result<Settings, Problem> {
     let settings = (providers::entry(provider).settings)(given).map_err(flawed)?;
     if let Some(base_url) = settings.base_url() {
         check_url("settings.base_url", base_url)?;
@@ -545,6 +660,21 @@ fn settings(
         return Err(Problem::invalid("settings.messages_per_second", detail));
     }
     Ok(settings)
+}
+
+/// When the hub stops sending through an integration, within reason.
+fn breaker(given: Breaker) -> Result<Breaker, Problem> {
+    let Breaker { failures, window_seconds, open_seconds } = given;
+    for (field, value, most) in [
+        ("circuit.failures", failures, 1000),
+        ("circuit.window_seconds", window_seconds, 3600),
+        ("circuit.open_seconds", open_seconds, 600),
+    ] {
+        if !(1..=most).contains(&value) {
+            return Err(Problem::invalid(field, format!("1 to {most}")));
+        }
+    }
+    Ok(given)
 }
 
 fn flawed(flaw: Flaw) -> Problem {
@@ -619,22 +749,28 @@ fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
     address(&request.base_url, providers::webhook(integration.provider).path(), integration)
 }
 
+/// Settings as they are given.
+pub(super) fn shown(settings: &Settings) -> Result<Value, Problem> {
+    let settings = match settings {
+        Settings::Whatsapp(settings) => serde_json::to_value(settings),
+        Settings::Telegram(settings) => serde_json::to_value(settings),
+        Settings::Own(settings) => serde_json::to_value(settings),
+    };
+    settings.map_err(|_| Problem::internal())
+}
+
 fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationView, Problem> {
     let webhook_url = webhook_url(request, &integration);
     let webhooks = providers::entry(integration.provider).webhooks.iter();
     let webhook_urls = webhooks
         .map(|webhook| (webhook.name(), address(&request.base_url, webhook.path(), &integration)))
         .collect();
-    let settings = match &integration.settings {
-        Settings::Whatsapp(settings) => serde_json::to_value(settings),
-        Settings::Telegram(settings) => serde_json::to_value(settings),
-        Settings::Own(settings) => serde_json::to_value(settings),
-    };
     Ok(IntegrationView {
         id: integration.id,
         tenant: integration.tenant,
         provider: integration.provider,
-        settings: settings.map_err(|_| Problem::internal())?,
+        settings: shown(&integration.settings)?,
+        circuit: integration.circuit,
         credentials: integration.hints,
         webhook_url,
         webhook_urls,

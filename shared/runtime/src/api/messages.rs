@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use store::DynamoStore;
 
 use super::authorizer::hash;
-use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use super::doors::{self, Door, EngineMessage, MakeCall};
+use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
 use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit};
 
@@ -51,7 +52,7 @@ pub struct Messages<S, Q, B, C, R> {
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     /// Send a message.
-    Send,
+    Send(Door),
     /// Show a message.
     Show,
     /// Link to a message's file.
@@ -59,71 +60,71 @@ pub enum Operation {
 }
 
 /// Body of `POST /messages`: to whom, and exactly one kind of content.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SendMessage {
+pub(super) struct SendMessage {
     /// Which tenant sends, for the platform's key.
     #[serde(default)]
-    tenant: Option<TenantId>,
+    pub(super) tenant: Option<TenantId>,
     /// A telephone number in international form, or a chat id. With `channel`.
     #[serde(default)]
-    to: Option<String>,
+    pub(super) to: Option<String>,
     /// What it travels on. With `to`.
     #[serde(default)]
-    channel: Option<Channel>,
+    pub(super) channel: Option<Channel>,
     /// A conversation, in the place of `to` and `channel`.
     #[serde(default)]
-    conversation: Option<ConversationId>,
+    pub(super) conversation: Option<ConversationId>,
     /// Which account sends it, where the tenant has several.
     #[serde(default)]
-    integration: Option<IntegrationId>,
+    pub(super) integration: Option<IntegrationId>,
     /// Plain text.
     #[serde(default)]
-    text: Option<String>,
+    pub(super) text: Option<String>,
     /// A file.
     #[serde(default)]
-    media: Option<SendMedia>,
+    pub(super) media: Option<SendMedia>,
     /// A message the provider approved beforehand.
     #[serde(default)]
-    template: Option<Template>,
+    pub(super) template: Option<Template>,
     /// Text with buttons or a list.
     #[serde(default)]
-    interactive: Option<Interactive>,
+    pub(super) interactive: Option<Interactive>,
     /// A place.
     #[serde(default)]
-    location: Option<Location>,
+    pub(super) location: Option<Location>,
     /// An emoji on a message.
     #[serde(default)]
-    reaction: Option<Reaction>,
+    pub(super) reaction: Option<Reaction>,
     /// A telephone call, on the channel `voice`.
     #[serde(default)]
-    call: Option<Call>,
+    pub(super) call: Option<Call>,
     /// The message it answers.
     #[serde(default)]
-    reply_to: Option<MessageId>,
+    pub(super) reply_to: Option<MessageId>,
 }
 
 /// A file to send.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SendMedia {
+pub(super) struct SendMedia {
     /// What kind.
     #[serde(rename = "type")]
-    kind: MediaKind,
+    pub(super) kind: MediaKind,
     /// Where the provider fetches it.
-    url: String,
+    pub(super) url: String,
     /// Text shown with it.
     #[serde(default)]
-    caption: Option<String>,
+    pub(super) caption: Option<String>,
     /// Its name.
     #[serde(default)]
-    filename: Option<String>,
+    pub(super) filename: Option<String>,
 }
 
 /// The kinds of file.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum MediaKind {
+pub(super) enum MediaKind {
     Image,
     Video,
     Audio,
@@ -140,25 +141,47 @@ struct MediaLink {
     expires_in: u64,
 }
 
+const IDEMPOTENCY: &[(&str, &str, &str)] = &[(
+    "Idempotency-Key",
+    "header",
+    "The same key and body within 24 h give the same message, sent once.",
+)];
+
+/// A way to send a message.
+const fn sending(
+    door: Door,
+    path: &'static str,
+    summary: &'static str,
+    request: SchemaOf,
+) -> Route<Operation> {
+    Route {
+        operation: Operation::Send(door),
+        method: "POST",
+        path,
+        summary,
+        scope: Some(Scope::Send),
+        parameters: IDEMPOTENCY,
+        request: Some(request),
+        answer: (202, Some(schema::<Message>)),
+    }
+}
+
 const TENANT: &[(&str, &str, &str)] =
     &[("tenant", "query", "Which tenant's, for the platform's key.")];
 
 /// The routes of messages.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
-    Route {
-        operation: Operation::Send,
-        method: "POST",
-        path: "/messages",
-        summary: "Send a message",
-        scope: Some(Scope::Send),
-        parameters: &[(
-            "Idempotency-Key",
-            "header",
-            "The same key and body within 24 h give the same message, sent once.",
-        )],
-        request: Some(schema::<SendMessage>),
-        answer: (202, Some(schema::<Message>)),
-    },
+    sending(Door::Messages, "/messages", "Send a message", schema::<SendMessage>),
+    sending(
+        Door::Engine,
+        "/messages/send",
+        "Send a message, in the words of the WhatsApp engine",
+        schema::<EngineMessage>,
+    ),
+    sending(Door::Whatsapp, "/whatsapp/send", "Send over WhatsApp", schema::<EngineMessage>),
+    sending(Door::Telegram, "/telegram/send", "Send over Telegram", schema::<EngineMessage>),
+    sending(Door::Sms, "/sms/send", "Send a text message", schema::<EngineMessage>),
+    sending(Door::Calls, "/calls", "Make a telephone call", schema::<MakeCall>),
     Route {
         operation: Operation::Show,
         method: "GET",
@@ -199,7 +222,7 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         match operation {
-            Operation::Send => self.send(request).await,
+            Operation::Send(door) => self.send(request, door).await,
             Operation::Show => {
                 let tenant = request.tenant(Scope::Read, None)?;
                 let found = self.store.message(&tenant, params.get("id")?).await?;
@@ -278,12 +301,17 @@ where
         }
     }
 
-    async fn send(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+    async fn send(&self, request: &ApiRequest, door: Door) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
-        let asked: SendMessage = request.read()?;
+        let asked = doors::read(request, door)?;
         let tenant = request.tenant(Scope::Send, asked.tenant.as_ref())?;
         let now = self.clock.now();
-        let body = hash(&String::from_utf8_lossy(&request.body));
+        let body = String::from_utf8_lossy(&request.body);
+        let body = match door {
+            Door::Messages => hash(&body),
+            // The same words mean something else at another door.
+            _ => hash(&format!("{} {body}", request.path)),
+        };
         let key = request.idempotency_key.as_deref().map(idempotency_key).transpose()?;
         if let Some(key) = &key {
             // Before anything else: a repetition is answered as the first was, even if the

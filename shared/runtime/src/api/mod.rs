@@ -5,6 +5,7 @@
 
 pub mod authorizer;
 pub mod conversations;
+pub mod doors;
 pub mod events;
 pub mod inbound;
 pub mod integrations;
@@ -12,6 +13,7 @@ pub mod messages;
 pub mod openapi;
 pub mod problem;
 pub mod tenants;
+mod whatsapp_settings;
 
 use bytes::Bytes;
 use domain::TenantId;
