@@ -116,6 +116,7 @@ fn integration(webhook: &dyn WebhookProvider) -> Integration {
     settings.remove("public_keys");
     let settings = (providers::entry(provider).settings)(&settings);
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["fuzz"]),
         tenant: TenantId::platform(),
         provider,

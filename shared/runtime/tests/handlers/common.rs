@@ -1,6 +1,6 @@
 //! A small hub: fakes behind every port, and queues that are worked until they are empty.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -250,6 +250,8 @@ pub(crate) struct FakeProvider {
 #[derive(Default)]
 struct ProviderState {
     script: VecDeque<Act>,
+    /// What each account does where the script says nothing.
+    moods: BTreeMap<String, Act>,
     calls: Vec<(String, Value)>,
     taken: Vec<Value>,
     read: Vec<String>,
@@ -264,6 +266,11 @@ impl FakeProvider {
     /// What it does next, in this order; after that it takes everything.
     pub(crate) fn script(&self, acts: impl IntoIterator<Item = Act>) {
         self.state.lock().unwrap().script.extend(acts);
+    }
+
+    /// What `account` does from now on, where the script says nothing.
+    pub(crate) fn mood(&self, account: &str, act: Act) {
+        self.state.lock().unwrap().moods.insert(account.to_owned(), act);
     }
 
     /// The only token it knows from now on.
@@ -337,7 +344,8 @@ impl Caller for FakeProvider {
             let error = json!({ "error": { "code": 190, "message": "expired" } });
             return Ok(answer(401, &error, None));
         }
-        let act = state.script.pop_front().unwrap_or(Act::Take);
+        let mood = path.split('/').find_map(|part| state.moods.get(part).cloned());
+        let act = state.script.pop_front().or(mood).unwrap_or(Act::Take);
         if path.contains("/file/bot") || path.starts_with("/files/") {
             return match act {
                 Act::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),

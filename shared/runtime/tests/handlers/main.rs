@@ -12,6 +12,7 @@ mod automation;
 mod batch;
 mod common;
 mod events;
+mod failover;
 mod inbound;
 mod media;
 mod receipts;

@@ -16,7 +16,7 @@ use testkit::{MemoryQueue, MemoryStore, MemoryVault, SeededDice, Side, TestClock
 
 use crate::common::{Act, FakeProvider, World, carrier, order, troubles};
 
-type TestSender = Sender<
+pub(crate) type TestSender = Sender<
     'static,
     MemoryStore,
     MemoryStore,
@@ -28,7 +28,7 @@ type TestSender = Sender<
     SeededDice,
 >;
 
-fn sender(world: &World, provider: Provider) -> TestSender {
+pub(crate) fn sender(world: &World, provider: Provider) -> TestSender {
     Sender {
         provider: carrier(provider),
         store: world.store.clone(),

@@ -1,0 +1,376 @@
+//! Messages that one carrier cannot carry now: they go to the next, and never twice.
+
+use std::time::Duration;
+
+use domain::circuit::{Breaker, State};
+use domain::integration::{DeliveryPolicy, Integration, Settings};
+use domain::job::{OutboundJob, OutboundTask, Relay, VERSION};
+use domain::message::{Message, Status};
+use domain::ports::{Circuits, Clock};
+use domain::{IntegrationId, Provider};
+use serde_json::{Value, json};
+use testkit::sample;
+
+use crate::common::{Act, World, order, troubles};
+use crate::sender::sender;
+
+/// A hub whose tenant has these numbers.
+fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
+    let world = World::fifo();
+    let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
+    let numbers: Vec<_> = numbers.collect();
+    for number in &numbers {
+        world.store.insert_integration(number, &[]);
+        world.vault.rotate(number.id, providers::whatsapp::example::credentials());
+    }
+    (world, numbers)
+}
+
+/// Asks the first carrier to send a text, and the others if it cannot.
+async fn ask(world: &World, carriers: &[Integration], text: &str, patience: u32) -> Message {
+    let (first, others) = carriers.split_first().unwrap();
+    let message = sample::outbound(first, text, world.clock.now());
+    let others: Vec<IntegrationId> = others.iter().map(|carrier| carrier.id).collect();
+    let relay = Relay { others, patience, ..Relay::default() };
+    let task = domain::job::SendTask { relay, ..sample::task(&message) };
+    let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+    world.put(&message.conversation.to_string(), &message.id.to_string(), &job).await;
+    message
+}
+
+/// Sends one text over numbers in these moods.
+async fn sent(moods: &[Mood]) -> World {
+    let accounts: Vec<String> = (1..=moods.len()).map(|n| n.to_string().repeat(3)).collect();
+    let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
+    let (world, carriers) = hub(&names);
+    for (account, mood) in accounts.iter().zip(moods) {
+        world.provider.mood(account, mood.act());
+    }
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world
+}
+
+fn error(status: u16, code: i64, wait: Option<u64>) -> Act {
+    Act::Refuse(status, json!({ "error": { "code": code, "message": "no" } }), wait)
+}
+
+/// How a carrier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Well,
+    /// Cannot be reached.
+    Dead,
+    /// Says that it is down.
+    Down,
+    /// Does not know the token.
+    Locked,
+    /// Asks for an hour's patience.
+    Throttled,
+    /// Takes the message and does not say so.
+    Lying,
+    /// Does not answer, and takes nothing.
+    Slow,
+}
+
+impl Mood {
+    const ALL: [Self; 7] = [
+        Self::Well,
+        Self::Dead,
+        Self::Down,
+        Self::Locked,
+        Self::Throttled,
+        Self::Lying,
+        Self::Slow,
+    ];
+
+    fn act(self) -> Act {
+        match self {
+            Self::Well => Act::Take,
+            Self::Dead => Act::Unreachable,
+            Self::Down => error(503, 131_016, None),
+            Self::Locked => error(401, 190, None),
+            Self::Throttled => error(429, 130_429, Some(3600)),
+            Self::Lying => Act::TakeInSilence,
+            Self::Slow => Act::Silence,
+        }
+    }
+
+    /// Whether it certainly has not taken the message.
+    fn certainly_not(self) -> bool {
+        matches!(self, Self::Dead | Self::Down | Self::Locked | Self::Throttled)
+    }
+}
+
+/// How a message over carriers in these moods may end, and how many of it arrive.
+fn expected(moods: &[Mood]) -> (&'static [Status], usize) {
+    let locked = |mood: &Mood| *mood == Mood::Locked;
+    let throttled = |mood: &Mood| *mood == Mood::Throttled;
+    match moods.iter().find(|mood| !mood.certainly_not()) {
+        Some(Mood::Well) => (&[Status::Accepted], 1),
+        Some(Mood::Lying) => (&[Status::Unknown], 1),
+        Some(_) => (&[Status::Unknown], 0),
+        None if !moods.iter().any(throttled) => (&[Status::Failed], 0),
+        // Who is throttled is waited for as long as the message is worth it.
+        None if moods.iter().all(|mood| locked(mood) || throttled(mood)) => (&[Status::Expired], 0),
+        // It depends on who is asked last.
+        None => (&[Status::Expired, Status::Failed], 0),
+    }
+}
+
+/// Each account that was asked, in order.
+fn asked(world: &World) -> Vec<String> {
+    let account = |path: &str| path.split('/').nth(2).unwrap_or_default().to_owned();
+    world.provider.calls().iter().map(|(path, _)| account(path)).collect()
+}
+
+#[tokio::test]
+async fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
+    for first in Mood::ALL {
+        for second in Mood::ALL {
+            for third in Mood::ALL {
+                let moods = [first, second, third];
+                let world = sent(&moods).await;
+                let message = world.message();
+                let taken = world.provider.taken().len();
+                let (ends, arrive) = expected(&moods);
+                assert!(ends.contains(&message.status), "{moods:?} {:?}", message.status);
+                assert_eq!(taken, arrive, "{moods:?}");
+                assert!(world.dead.is_empty(), "{moods:?}");
+                // The carriers are asked in order, each once before any is asked again.
+                let reached = moods.iter().position(|mood| !mood.certainly_not()).unwrap_or(2);
+                let order: Vec<_> = ["111", "222", "333"].iter().take(reached + 1).collect();
+                let calls = asked(&world);
+                assert!(
+                    calls.iter().zip(&order).all(|(call, wanted)| call == *wanted),
+                    "{moods:?}"
+                );
+                // A stranger can tell from the history what happened.
+                let moved = message.history.iter().filter(|step| {
+                    step.detail.as_deref().is_some_and(|detail| detail.contains("handed over to"))
+                });
+                assert!(moved.count() >= reached.min(2), "{moods:?} {:?}", message.history);
+                let told = usize::from(message.status != Status::Accepted);
+                assert_eq!(world.notices().len(), told, "{moods:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_history_says_why_it_moved_and_the_message_who_carried_it() {
+    let world = sent(&[Mood::Locked, Mood::Well]).await;
+    let message = world.message();
+    let second = sample::whatsapp(&world.acme, Some("222"));
+    assert_eq!((message.integration, message.provider), (second.id, Provider::Whatsapp));
+    let story: Vec<_> = message
+        .history
+        .iter()
+        .map(|step| (step.status, step.attempt, step.code.as_deref()))
+        .collect();
+    let story: [_; 5] = story.try_into().unwrap();
+    assert_eq!(story[0], (Status::Queued, None, None));
+    assert_eq!(story[1], (Status::Sending, Some(1), None));
+    assert_eq!(story[2], (Status::Queued, Some(1), Some("190")));
+    assert_eq!(story[3], (Status::Sending, Some(2), None));
+    assert_eq!(story[4], (Status::Accepted, Some(2), None));
+    let why = message.history[2].detail.as_deref().unwrap();
+    assert!(why.contains("token") && why.contains(&second.id.to_string()), "{why}");
+}
+
+#[tokio::test]
+async fn who_cannot_take_the_person_is_not_asked_to_be_replaced() {
+    let (world, carriers) = hub(&["111", "222"]);
+    world.provider.mood("111", error(400, 131_026, None));
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Failed);
+    assert_eq!(asked(&world), ["111"]);
+}
+
+#[tokio::test]
+async fn a_short_wait_is_no_reason_to_move() {
+    let (world, carriers) = hub(&["111", "222"]);
+    world.provider.script([error(429, 130_429, Some(20))]);
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111", "111"]);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_moves_only_where_twice_is_accepted() {
+    let (world, mut carriers) = hub(&["111", "222"]);
+    if let Settings::Whatsapp(settings) = &mut carriers[0].settings {
+        settings.delivery = DeliveryPolicy::AtLeastOnce;
+    }
+    world.store.insert_integration(&carriers[0], &[]);
+    world.provider.mood("111", Act::TakeInSilence);
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111", "222"]);
+    assert_eq!(world.provider.taken().len(), 2, "which is what was chosen");
+}
+
+#[tokio::test]
+async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() {
+    let (world, carriers) = hub(&["111", "222"]);
+    world.provider.script(std::iter::repeat_n(Act::Unreachable, 3));
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111", "222", "111", "222"]);
+}
+
+#[tokio::test]
+async fn a_carrier_that_was_deleted_since_is_passed_over() {
+    let (world, mut carriers) = hub(&["111", "333"]);
+    carriers.insert(1, sample::whatsapp(&world.acme, Some("never-stored")));
+    world.provider.mood("111", Act::Unreachable);
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111", "333"]);
+}
+
+#[tokio::test]
+async fn a_carrier_of_another_tenant_is_never_asked() {
+    let (world, mut carriers) = hub(&["111"]);
+    let foreign = sample::whatsapp(&sample::tenant("other"), Some("999"));
+    world.store.insert_integration(&foreign, &[]);
+    carriers.push(foreign);
+    world.provider.mood("111", error(401, 190, None));
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Failed);
+    assert_eq!(asked(&world), ["111"]);
+}
+
+#[tokio::test]
+async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
+    let moods = [Mood::Down, Mood::Locked, Mood::Well];
+    let calls = sent(&moods).await.faults.calls();
+    for trouble in troubles(calls) {
+        let (world, carriers) = hub(&["111", "222", "333"]);
+        for (carrier, mood) in ["111", "222", "333"].iter().zip(moods) {
+            world.provider.mood(carrier, mood.act());
+        }
+        ask(&world, &carriers, "hello", 60).await;
+        let worker = sender(&world, Provider::Whatsapp);
+        order(&world.faults, trouble);
+        for _batch in 0..20 {
+            if world.faults.happened() {
+                break;
+            }
+            world.batch(&worker, true).await;
+            let next = world.own.next_visible().unwrap_or(world.clock.now());
+            if !world.faults.happened() {
+                world.clock.set(next.max(world.clock.now()));
+            }
+        }
+        assert!(world.faults.happened(), "{trouble:?}");
+        world.faults.mend();
+        world.run_dry(&worker, true).await;
+        let (message, taken) = (world.message(), world.provider.taken().len());
+        let why = format!("{trouble:?} {:?} {:?}", message.history, world.faults.log());
+        assert!(world.dead.is_empty(), "{why}");
+        assert!(taken <= 1, "{why}");
+        match message.status {
+            Status::Accepted => assert_eq!(taken, 1, "{why}"),
+            Status::Unknown => {}
+            status => panic!("{status:?}: {why}"),
+        }
+    }
+}
+
+/// A breaker that opens after three failures, for half a minute.
+const BREAKER: Breaker = Breaker { failures: 3, window_seconds: 600, open_seconds: 30 };
+
+async fn state(world: &World, integration: &Integration) -> State {
+    let (circuit, _) = world.store.circuit(&world.acme, integration.id).await.unwrap();
+    circuit.state(world.clock.now())
+}
+
+/// Sends a text to a person of its own, and works until the queue is empty.
+async fn send_alone(world: &World, carriers: &[Integration], text: &str) -> Value {
+    ask(world, carriers, text, 60).await;
+    let calls = world.provider.calls().len();
+    world.run_dry(&sender(world, Provider::Whatsapp), true).await;
+    json!(asked(world)[calls..])
+}
+
+#[tokio::test]
+async fn a_carrier_that_fails_too_often_is_not_asked_until_a_probe_finds_it_well() {
+    let (world, mut carriers) = hub(&["111", "222"]);
+    carriers[0].circuit = BREAKER;
+    world.store.insert_integration(&carriers[0], &[]);
+    world.provider.mood("111", Act::Unreachable);
+    for text in ["one", "two", "three"] {
+        assert_eq!(send_alone(&world, &carriers, text).await, json!(["111", "222"]));
+    }
+    assert_eq!(state(&world, &carriers[0]).await, State::Open);
+    assert_eq!(send_alone(&world, &carriers, "four").await, json!(["222"]), "it is passed over");
+    let four = world.store.all_messages().into_iter().find(|message| {
+        message.history.iter().any(|step| step.code.as_deref() == Some("circuit_open"))
+    });
+    let four = four.expect("the history says why");
+    assert_eq!(four.history.last().unwrap().attempt, Some(1), "who was not asked is no attempt");
+
+    // The first probe fails, so it is shut for twice as long.
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(send_alone(&world, &carriers, "five").await, json!(["111", "222"]));
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(send_alone(&world, &carriers, "six").await, json!(["222"]));
+
+    world.provider.mood("111", Act::Take);
+    world.clock.advance(Duration::from_secs(31));
+    assert_eq!(state(&world, &carriers[0]).await, State::HalfOpen);
+    assert_eq!(send_alone(&world, &carriers, "seven").await, json!(["111"]));
+    assert_eq!(state(&world, &carriers[0]).await, State::Closed);
+    assert_eq!(world.provider.taken().len(), 7);
+}
+
+#[tokio::test]
+async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once() {
+    let (world, mut carriers) = hub(&["111"]);
+    carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
+    world.store.insert_integration(&carriers[0], &[]);
+    world.provider.script([Act::Unreachable]);
+    for text in ["one", "two", "three"] {
+        ask(&world, &carriers, text, 60).await;
+    }
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    let messages = world.store.all_messages();
+    assert!(messages.iter().all(|message| message.status == Status::Accepted));
+    assert_eq!(world.provider.calls().len(), 4, "nothing was asked in vain while it was open");
+}
+
+#[tokio::test]
+async fn one_message_probes_and_the_others_pass_over() {
+    let (world, mut carriers) = hub(&["111", "222"]);
+    carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
+    world.store.insert_integration(&carriers[0], &[]);
+    world.provider.script([Act::Unreachable]);
+    send_alone(&world, &carriers, "one").await;
+    world.clock.advance(Duration::from_secs(31));
+    // Each to a person of its own, at once, and by senders that know nothing of one another.
+    let workers: Vec<_> = (0..8).map(|_| sender(&world, Provider::Whatsapp)).collect();
+    let calls = world.provider.calls().len();
+    world.provider.mood("111", Act::Silence);
+    let works = workers.iter().enumerate().map(|(n, worker)| {
+        let message = sample::outbound(&carriers[0], &format!("m{n}"), world.clock.now());
+        let relay = Relay { others: vec![carriers[1].id], patience: 60, ..Relay::default() };
+        let task = domain::job::SendTask { relay, ..sample::task(&message) };
+        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        let record = n.to_string();
+        async move {
+            use runtime::batch::Worker;
+            let delivery = runtime::batch::Delivery { record: &record, receives: 1 };
+            worker.work(&job, delivery).await
+        }
+    });
+    futures::future::join_all(works).await;
+    let probes = asked(&world)[calls..].iter().filter(|account| *account == "111").count();
+    assert_eq!(probes, 1);
+}
