@@ -14,18 +14,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
+use domain::circuit::{Breaker, Circuit};
 use domain::event::Receipt;
 use domain::integration::Integration;
+use domain::job::{HandedOver, Relay, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Advanced, Automations, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome, Directory,
-    Entered, EventLog, EventReader, Inbox, Keys, Library, MediaLog, MediaState, Outbox, Outgoing,
-    Page, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation, Schedule,
+    Advanced, Automations, Circuits, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome,
+    Directory, Entered, EventLog, EventReader, Inbox, Keys, Library, MediaLog, MediaState, Outbox,
+    Outgoing, Page, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation, Routes,
+    Schedule,
 };
+use domain::provider::Channel;
 use domain::record::{
     BodyPlace, Direction, EventFilter, EventRecord, Kept, Kind, LastReplay, Replay, ReplayPage,
     ReplayStatus, State,
 };
+use domain::route::{Carrier, Policy, Route};
 use domain::sender::Pace;
 use domain::tenant::{ApiKey, Scope, Tenant};
 use domain::{DeliveryId, EventId, KeyId, MessageId, Provider, ReplayId, TenantId};
@@ -51,6 +56,8 @@ trait Store:
     + EventReader
     + Replays
     + ReplayProgress
+    + Circuits
+    + Routes
 {
 }
 
@@ -71,6 +78,8 @@ impl<S> Store for S where
         + EventReader
         + Replays
         + ReplayProgress
+        + Circuits
+        + Routes
 {
 }
 
@@ -104,6 +113,10 @@ contract! {
     a_claim_whose_answer_was_lost_is_granted_again
     a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back
     a_settled_message_is_never_claimed_again
+    a_message_that_was_handed_over_is_its_new_carriers_alone
+    who_has_no_right_to_a_message_hands_nothing_over
+    how_an_integration_fared_is_changed_by_the_fastest
+    a_route_is_a_tenants_own_on_its_channel
     what_is_settled_shows_each_step_and_is_found_by_the_providers_id
     an_old_token_settles_and_releases_nothing
     every_order_of_settling_and_receipts_ends_in_the_same_message
@@ -273,6 +286,107 @@ async fn a_settled_message_is_never_claimed_again<S: Store>(s: &S) {
             assert_eq!(claim, stands, "{status:?}");
         }
     }
+}
+
+async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &S) {
+    let first = integration();
+    let message = sample::outbound(&first, "m", at(0));
+    let old = sample::task(&message);
+    let second = sample::telegram(&first.tenant, Some("2"));
+    let to = HandedOver {
+        provider: second.provider,
+        integration: second.id,
+        relay: Relay { hop: 1, others: vec![first.id], asked: 1, ..Relay::default() },
+    };
+    let new = old.clone().handed_over(to.clone());
+    let claim = async |task: &SendTask, token, second| {
+        Outbox::claim(s, task, token, at(second), LEASE, false).await.unwrap()
+    };
+    assert_eq!(claim(&old, "one", 0).await, Claim::Granted { attempt: 1 });
+    let steps = ending(Status::Queued, 1, 0);
+    assert!(s.hand_over(&message, "one", &steps, true, &to).await.unwrap());
+    // An older record learns where it went, until somebody there has it.
+    let away = Claim::HandedOver(Box::new(to.clone()));
+    for token in ["one", "two"] {
+        assert_eq!(claim(&old, token, 1).await, away);
+    }
+    let shown = read(s, &message).await;
+    assert_eq!((shown.provider, shown.integration), (second.provider, second.id));
+    assert_eq!(shown.history[1..], steps);
+    assert_eq!(claim(&new, "three", 2).await, Claim::Granted { attempt: 2 });
+    assert_eq!(claim(&new, "three", 2).await, Claim::Granted { attempt: 2 });
+    assert_eq!(claim(&old, "two", 3).await, Claim::Gone);
+    // Over again, without an attempt.
+    let back = HandedOver {
+        provider: first.provider,
+        integration: first.id,
+        relay: Relay { hop: 2, others: vec![second.id], asked: 1, ..Relay::default() },
+    };
+    let plain = [Step::plain(Status::Queued, at(4))];
+    assert!(s.hand_over(&new.message, "three", &plain, false, &back).await.unwrap());
+    let away = Claim::HandedOver(Box::new(back.clone()));
+    assert_eq!(claim(&old, "four", 5).await, away);
+    assert_eq!(claim(&new, "four", 5).await, away);
+    let newest = new.clone().handed_over(back);
+    assert_eq!(claim(&newest, "five", 5).await, Claim::Granted { attempt: 2 });
+    let steps = ending(Status::Accepted, 2, 5);
+    let settled = settle(s, &newest.message, "five", &steps, Some("wamid.9")).await.unwrap();
+    assert_eq!((settled.integration, settled.status), (first.id, Status::Accepted));
+    let found = s.resolve(&first.tenant, Provider::Whatsapp, "wamid.9").await.unwrap();
+    assert_eq!(found, Some(message.id));
+    for task in [&old, &new, &newest] {
+        let stands = Claim::Settled(Box::new(settled.clone()));
+        assert_eq!(claim(task, "six", 9999).await, stands);
+    }
+}
+
+async fn who_has_no_right_to_a_message_hands_nothing_over<S: Store>(s: &S) {
+    let message = sample::outbound(&integration(), "m", at(0));
+    let relay = Relay { hop: 1, ..Relay::default() };
+    let (provider, integration) = (message.provider, message.integration);
+    let to = HandedOver { provider, integration, relay };
+    claim(s, &message, "one", 0).await;
+    let before = read(s, &message).await;
+    let steps = ending(Status::Queued, 1, 0);
+    assert!(!s.hand_over(&message, "two", &steps, true, &to).await.unwrap());
+    assert_eq!(read(s, &message).await, before);
+    settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await.unwrap();
+    let before = read(s, &message).await;
+    assert!(!s.hand_over(&message, "one", &steps, true, &to).await.unwrap());
+    assert_eq!(read(s, &message).await, before);
+}
+
+async fn how_an_integration_fared_is_changed_by_the_fastest<S: Store>(s: &S) {
+    let integration = integration();
+    let (tenant, id) = (&integration.tenant, integration.id);
+    assert_eq!(s.circuit(tenant, id).await.unwrap(), (Circuit::default(), 0));
+    let failed = |n: i64| Circuit::default().failed(Breaker::default(), at(n), &n.to_string());
+    let changes: Vec<Circuit> = (0..20).map(failed).collect();
+    for seen in 0..3 {
+        let written = changes.iter().map(|circuit| s.set_circuit(tenant, id, circuit, seen));
+        let written = join_all(written).await;
+        let new = written.into_iter().filter(|done| *done.as_ref().unwrap() == Recorded::New);
+        assert_eq!(new.count(), 1);
+        let (circuit, version) = s.circuit(tenant, id).await.unwrap();
+        assert_eq!(version, seen + 1);
+        assert!(changes.contains(&circuit));
+    }
+    let other = sample::whatsapp(tenant, Some("other")).id;
+    assert_eq!(s.circuit(tenant, other).await.unwrap().1, 0);
+}
+
+async fn a_route_is_a_tenants_own_on_its_channel<S: Store>(s: &S) {
+    let integration = integration();
+    let (own, other) = (&integration.tenant, tenant());
+    assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), None);
+    for weight in [1, 2] {
+        let carriers = vec![Carrier { integration: integration.id, weight }];
+        let route = Route { carriers, policy: Policy::default() };
+        s.set_route(own, Channel::Whatsapp, &route).await.unwrap();
+        assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), Some(route));
+    }
+    assert_eq!(s.route(own, Channel::Sms).await.unwrap(), None);
+    assert_eq!(s.route(&other, Channel::Whatsapp).await.unwrap(), None);
 }
 
 async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id<S: Store>(s: &S) {
