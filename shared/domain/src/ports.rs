@@ -371,10 +371,8 @@ pub enum Claim {
     },
     /// Its fate is written down; this is how it stands.
     Settled(Box<Message>),
-    /// It was handed over to another carrier and waits for it.
+    /// It was handed over to another carrier: this record is from before that.
     HandedOver(Box<HandedOver>),
-    /// It was handed over to another carrier, who holds it.
-    Gone,
 }
 
 /// The record of outbound messages, as a sender sees it.

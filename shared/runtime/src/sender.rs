@@ -225,8 +225,7 @@ where
             // Whoever settled it may have died before it told; twice is known by its id.
             Claim::Settled(message) => return self.tell(*message).await,
             // Whoever handed it over may have died before it was in the other queue.
-            Claim::HandedOver(to) => return self.pass_on(task, *to).await,
-            Claim::Gone => return Ok(()),
+            Claim::HandedOver(to) => return self.pass_on(task, *to, delivery).await,
             Claim::Held { until: at } => {
                 let wait = until(claimed_at, at) + Duration::from_secs(1);
                 return Err(Failure::wait("another sender holds the message", wait));
@@ -258,12 +257,13 @@ where
         }
         let carrier = match sender {
             Ok(carrier) => carrier,
-            Err(ending) => return self.hand_over(&held, ending, true, None).await,
+            Err(ending) => return self.hand_over(&held, ending, true, None, delivery).await,
         };
         if matches!(admission, Admission::No { .. }) {
             let detail = "this account failed too often of late, so it was not asked";
             let ending = Ending::failed("circuit_open", detail);
-            return self.hand_over(&held, ending, false, Some(message.integration)).await;
+            let current = Some(message.integration);
+            return self.hand_over(&held, ending, false, current, delivery).await;
         }
         let integration = carrier.integration.clone();
         let asked = self.ask_with_fresh_credentials(carrier, task).await;
@@ -296,7 +296,7 @@ where
             Next::Elsewhere { come_back } => {
                 let current = come_back.then_some(message.integration);
                 let ending = Ending::of(Status::Failed, &error);
-                self.hand_over(&held, ending, true, current).await
+                self.hand_over(&held, ending, true, current, delivery).await
             }
             Next::Wait(wait) => {
                 self.store.release(message, &token, &[]).await?;
@@ -346,6 +346,7 @@ where
         ending: Ending,
         counted: bool,
         current: Option<IntegrationId>,
+        delivery: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let mut relay = held.task.relay.clone();
@@ -391,11 +392,21 @@ where
             code = ending.code.as_deref(), to = %to.integration, "message handed over"
         );
         telemetry::count(Metric::MessageHandedOver, message.provider.as_str(), 1);
-        self.pass_on(held.task, to).await
+        self.pass_on(held.task, to, delivery).await
     }
 
-    /// Puts the message into the queue of who it was handed over to. Harmless to repeat.
-    async fn pass_on(&self, task: &SendTask, to: HandedOver) -> Result<(), Failure> {
+    /// Gives the message to who it was handed over to. Harmless to repeat.
+    async fn pass_on(
+        &self,
+        task: &SendTask,
+        to: HandedOver,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Failure> {
+        if to.provider == self.provider.provider() {
+            // In its own queue it would come after what was written later.
+            let task = task.clone().handed_over(to);
+            return Box::pin(self.send(&task, delivery)).await;
+        }
         let Some(queue) = self.outbound.of(to.provider) else {
             return Err(Failure::retry("the function was given no queue for the next carrier"));
         };

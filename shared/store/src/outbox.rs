@@ -90,8 +90,7 @@ impl Outbox for DynamoStore {
             Some(item) if is_open(item) && number(item, "hop").unwrap_or(0) > i64::from(hop) => {
                 let to = handed_over(operation, item)?;
                 let to = to.ok_or_else(|| corrupt(operation, "handed_over"))?;
-                let waits = text(item, "status") == Some(Status::Queued.as_str());
-                Ok(if waits { Claim::HandedOver(Box::new(to)) } else { Claim::Gone })
+                Ok(Claim::HandedOver(Box::new(to)))
             }
             Some(item) if text(item, "status") == Some(Status::Sending.as_str()) => {
                 let attempt = attempt(item).ok_or_else(|| corrupt(operation, "attempt"))?;

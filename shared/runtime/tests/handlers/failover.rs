@@ -224,6 +224,43 @@ async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() 
 }
 
 #[tokio::test]
+async fn a_conversation_that_moves_keeps_its_order() {
+    let (world, carriers) = hub(&["111", "222"]);
+    world.provider.mood("111", Act::Unreachable);
+    for text in ["one", "two", "three"] {
+        ask(&world, &carriers, text, 60).await;
+    }
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    let taken = world.provider.taken();
+    let texts: Vec<_> = taken.iter().map(|body| body["text"]["body"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
+}
+
+#[tokio::test]
+async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
+    let (world, mut carriers) = hub(&["111"]);
+    carriers.push(world.telegram.clone());
+    world.provider.mood("111", Act::Unreachable);
+    let asked = ask(&world, &carriers, "hello", 60).await;
+    let other = testkit::MemoryQueue::fifo(&world.clock);
+    let queues = [(Provider::Whatsapp, world.own.clone()), (Provider::Telegram, other.clone())];
+    let worker = runtime::sender::Sender {
+        outbound: runtime::outbound::Outbound::of_all(queues),
+        ..sender(&world, Provider::Whatsapp)
+    };
+    world.run_dry(&worker, true).await;
+    assert_eq!(world.message().status, Status::Queued);
+    let records = other.records();
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].group, asked.conversation.to_string());
+    assert_eq!(records[0].deduplication_id, format!("{}:1", asked.id));
+    let there = World { own: other, ..world.copy() };
+    there.run_dry(&sender(&there, Provider::Telegram), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().provider, Provider::Telegram);
+}
+
+#[tokio::test]
 async fn a_carrier_that_was_deleted_since_is_passed_over() {
     let (world, mut carriers) = hub(&["111", "333"]);
     carriers.insert(1, sample::whatsapp(&world.acme, Some("never-stored")));

@@ -270,12 +270,7 @@ impl Outbox for MemoryStore {
                     && open
                     && hop > task.relay.hop
                 {
-                    let waits = row.status == Status::Queued;
-                    return if waits {
-                        Claim::HandedOver(Box::new(to.clone()))
-                    } else {
-                        Claim::Gone
-                    };
+                    return Claim::HandedOver(Box::new(to.clone()));
                 }
                 let until = row.lease_until.unwrap_or(now);
                 let lapsed = row.status == Status::Sending && until < now;
