@@ -321,6 +321,80 @@ async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
     }
 }
 
+/// A hub whose tenant's first number is dead and whose bot is well, with a queue and a sender
+/// for each.
+struct Two {
+    world: World,
+    there: World,
+}
+
+impl Two {
+    async fn asked() -> Self {
+        let (world, mut carriers) = hub(&["111"]);
+        carriers.push(world.telegram.clone());
+        world.provider.mood("111", Act::Unreachable);
+        ask(&world, &carriers, "hello", 60).await;
+        let there = World { own: testkit::MemoryQueue::fifo(&world.clock), ..world.copy() };
+        Self { world, there }
+    }
+
+    /// Works a batch of each queue; gives whether there was anything.
+    async fn batch(&self) -> bool {
+        let queues = || {
+            let there = self.there.own.clone().with_faults(&self.world.faults);
+            let here = self.world.own.clone().with_faults(&self.world.faults);
+            [(Provider::Whatsapp, here), (Provider::Telegram, there)]
+        };
+        let mut worked = 0;
+        for (hub, provider) in
+            [(&self.world, Provider::Whatsapp), (&self.there, Provider::Telegram)]
+        {
+            let outbound = runtime::outbound::Outbound::of_all(queues());
+            let worker = runtime::sender::Sender { outbound, ..sender(hub, provider) };
+            worked += hub.batch(&worker, true).await;
+            if self.world.faults.is_dead() {
+                // A process that died is followed by another.
+                self.world.faults.mend();
+            }
+        }
+        worked > 0
+    }
+
+    async fn run_dry(&self) {
+        for _batch in 0..500 {
+            if self.batch().await {
+                continue;
+            }
+            let next = [&self.world, &self.there].map(|hub| hub.own.next_visible());
+            let Some(next) = next.into_iter().flatten().min() else { return };
+            let now = self.world.clock.now();
+            self.world.clock.set(next.max(now + Duration::from_millis(1)));
+        }
+        panic!("the queues do not become empty");
+    }
+}
+
+#[tokio::test]
+async fn wherever_senders_break_off_a_message_that_moves_between_them_is_taken_once() {
+    let calm = Two::asked().await;
+    calm.run_dry().await;
+    assert_eq!(calm.world.message().status, Status::Accepted);
+    for trouble in troubles(calm.world.faults.calls()) {
+        let two = Two::asked().await;
+        order(&two.world.faults, trouble);
+        two.run_dry().await;
+        let (message, taken) = (two.world.message(), two.world.provider.taken().len());
+        let why = format!("{trouble:?} {:?} {:?}", message.history, two.world.faults.log());
+        assert!(two.world.faults.happened() && two.world.dead.is_empty(), "{why}");
+        assert!(taken <= 1, "{why}");
+        match message.status {
+            Status::Accepted => assert_eq!(taken, 1, "{why}"),
+            Status::Unknown => {}
+            status => panic!("{status:?}: {why}"),
+        }
+    }
+}
+
 /// A breaker that opens after three failures, for half a minute.
 const BREAKER: Breaker = Breaker { failures: 3, window_seconds: 600, open_seconds: 30 };
 
