@@ -115,8 +115,7 @@ impl Circuit {
     pub fn admit(&self, now: Timestamp) -> Admission {
         match (self.open_until, self.probe_until) {
             (None, _) => Admission::Pass,
-            (Some(until), _) if now < until => Admission::No { until },
-            (Some(_), Some(until)) if now < until => Admission::No { until },
+            (Some(until), _) | (_, Some(until)) if now < until => Admission::No { until },
             _ => Admission::Probe,
         }
     }
@@ -143,7 +142,7 @@ impl Circuit {
         let window = Duration::from_secs(u64::from(breaker.window_seconds.max(1)));
         let over = now.duration_since(self.since).unsigned_abs() >= window;
         let (since, failures) = if over { (now, 1) } else { (self.since, self.failures + 1) };
-        let counted = Self { since, failures, last_failure, ..self };
+        let counted = Self { failures, since, last_failure, ..self };
         if failures < breaker.failures.max(1) {
             return counted;
         }

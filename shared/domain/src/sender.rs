@@ -142,6 +142,7 @@ pub enum Locate {
 
 /// Where a file is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made a file, and used at once")]
 pub enum Fetch {
     /// In the answer to this request.
     From(Request<Bytes>),
@@ -266,9 +267,8 @@ impl SendError {
     #[must_use]
     pub fn may_go_elsewhere(&self) -> bool {
         match self {
-            // What one provider has no form for another may have.
-            Self::Invalid { .. } => true,
             Self::Refused { fault: Fault::Permanent, about, .. } => *about == About::Account,
+            // What one provider has no form for another may have.
             _ => true,
         }
     }
@@ -331,14 +331,13 @@ pub fn after_failure(error: &SendError, chances: Chances) -> Next {
     let elsewhere = others > 0 && left && error.may_go_elsewhere();
     match error.fault() {
         Fault::Permanent if elsewhere => Next::Elsewhere { come_back: false },
-        Fault::Permanent => Next::Fail,
         Fault::RateLimited { retry_after } if elsewhere && retry_after > patience => {
             Next::Elsewhere { come_back: true }
         }
         Fault::RateLimited { retry_after } => Next::Wait(retry_after),
         Fault::Retryable if elsewhere => Next::Elsewhere { come_back: true },
         Fault::Retryable if left => Next::Retry,
-        Fault::Retryable => Next::Fail,
+        Fault::Permanent | Fault::Retryable => Next::Fail,
         // Where the provider knows our id, asking it again is the way to find out.
         Fault::Unknown if left && window.is_some() => Next::Retry,
         Fault::Unknown if elsewhere && again => Next::Elsewhere { come_back: true },
@@ -421,7 +420,7 @@ mod tests {
         ) {
             let error = if unreadable { SendError::Unreadable } else { SendError::NoAnswer };
             let window = windowed.then(|| Duration::from_hours(24));
-            let next = after_failure(&error, Chances { attempt, others, window, ..ALONE });
+            let next = after_failure(&error, Chances { attempt, window, others, ..ALONE });
             prop_assert!(matches!(next, Next::Unknown | Next::Retry));
             prop_assert!(windowed || next == Next::Unknown);
         }

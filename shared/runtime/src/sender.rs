@@ -196,25 +196,10 @@ where
             Ok(carrier) => (carrier.again(), carrier.sender.idempotency_window()),
             Err(_) => (false, None),
         };
-        let mut admission = match &sender {
-            Ok(carrier) => self.breakers.admit(&carrier.integration).await?,
-            Err(_) => Admission::Pass,
+        let admission = match &sender {
+            Ok(carrier) if in_time => self.admission(carrier, task, delivery).await?,
+            _ => Admission::Pass,
         };
-        if let Ok(carrier) = &sender
-            && in_time
-        {
-            if admission == Admission::Pass || admission == Admission::Probe {
-                self.keep_pace(carrier, task, delivery).await?;
-            }
-            if admission == Admission::Probe && !self.breakers.probe(&carrier.integration).await? {
-                admission = Admission::No { until: now + Duration::from_secs(1) };
-            }
-            if let Admission::No { until: at } = admission
-                && !task.relay.has_fresh()
-            {
-                return Err(Failure::wait("the integration's circuit is open", until(now, at)));
-            }
-        }
         // The receive is part of the token: a record that is received again is a new holder.
         let token = format!("{}:{}", delivery.record, delivery.receives);
         let claimed_at = self.clock.now();
@@ -265,13 +250,50 @@ where
             let current = Some(message.integration);
             return self.hand_over(&held, ending, false, current, delivery).await;
         }
+        self.attempt(&held, carrier, admission == Admission::Probe, delivery).await
+    }
+
+    /// Whether the message may pass. Before the claim: a wait is no attempt and leaves no trace
+    /// in the ledger.
+    async fn admission(
+        &self,
+        carrier: &Carrier,
+        task: &SendTask,
+        delivery: Delivery<'_>,
+    ) -> Result<Admission, Failure> {
+        let now = self.clock.now();
+        let mut admission = self.breakers.admit(&carrier.integration).await?;
+        if matches!(admission, Admission::Pass | Admission::Probe) {
+            self.keep_pace(carrier, task, delivery).await?;
+        }
+        if admission == Admission::Probe && !self.breakers.probe(&carrier.integration).await? {
+            admission = Admission::No { until: now + Duration::from_secs(1) };
+        }
+        match admission {
+            Admission::No { until: at } if !task.relay.has_fresh() => {
+                Err(Failure::wait("the integration's circuit is open", until(now, at)))
+            }
+            admission => Ok(admission),
+        }
+    }
+
+    /// Makes one attempt, and does what follows from how it ended.
+    async fn attempt(
+        &self,
+        held: &Held<'_>,
+        carrier: Carrier,
+        is_probe: bool,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Failure> {
+        let message = &held.task.message;
+        let (again, window) = (carrier.again(), carrier.sender.idempotency_window());
         let integration = carrier.integration.clone();
-        let asked = self.ask_with_fresh_credentials(carrier, task).await;
+        let asked = self.ask_with_fresh_credentials(carrier, held.task).await;
         let noted = match &asked {
             Err(error) if error.is_of_account() => {
                 self.breakers.failed(&integration, error.code()).await
             }
-            _ if admission == Admission::Probe => self.breakers.succeeded(&integration).await,
+            _ if is_probe => self.breakers.succeeded(&integration).await,
             _ => Ok(()),
         };
         if let Err(error) = noted {
@@ -286,23 +308,23 @@ where
                     detail: None,
                     provider_message_id: Some(accepted.provider_message_id),
                 };
-                return self.settle(&held, ending).await;
+                return self.settle(held, ending).await;
             }
             Err(error) => error,
         };
         match after_failure(&error, held.chances(window, again, self.clock.now())) {
-            Next::Fail => self.settle(&held, Ending::of(Status::Failed, &error)).await,
-            Next::Unknown => self.settle(&held, Ending::of(Status::Unknown, &error)).await,
+            Next::Fail => self.settle(held, Ending::of(Status::Failed, &error)).await,
+            Next::Unknown => self.settle(held, Ending::of(Status::Unknown, &error)).await,
             Next::Elsewhere { come_back } => {
                 let current = come_back.then_some(message.integration);
                 let ending = Ending::of(Status::Failed, &error);
-                self.hand_over(&held, ending, true, current, delivery).await
+                self.hand_over(held, ending, true, current, delivery).await
             }
             Next::Wait(wait) => {
-                self.store.release(message, &token, &[]).await?;
+                self.store.release(message, held.token, &[]).await?;
                 Err(Failure::wait(error.code(), wait))
             }
-            Next::Retry => self.retry(&held, Ending::of(Status::Queued, &error)).await,
+            Next::Retry => self.retry(held, Ending::of(Status::Queued, &error)).await,
         }
     }
 
@@ -382,7 +404,9 @@ where
         if !counted {
             // It was not asked, so there is no attempt to tell of.
             steps.drain(..steps.len() - 1).for_each(drop);
-            steps.iter_mut().for_each(|step| step.attempt = None);
+            for step in &mut steps {
+                step.attempt = None;
+            }
         }
         if !self.store.hand_over(message, held.token, &steps, counted, &to).await? {
             return Err(Failure::wait("it was settled already", Duration::from_secs(1)));

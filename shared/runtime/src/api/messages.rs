@@ -391,8 +391,8 @@ where
         let touched = is_known.then_some(conversation);
         let (to, relay) = (target.to, target.relay);
         let expires_at = message.created_at + EXPIRY;
-        let task = SendTask { message, to, reply_to: reply_to_theirs, expires_at, relay };
-        self.accept(task, touched).await
+        let reply_to = reply_to_theirs;
+        self.accept(SendTask { message, to, reply_to, expires_at, relay }, touched).await
     }
 
     /// Puts the message where it cannot be lost, then writes down that it is there, and in

@@ -304,10 +304,10 @@ fn named(
 ) -> Result<IntegrationId, Problem> {
     let wrong = |detail: String| Err(Problem::invalid("failover", detail));
     if let Ok(id) = name.parse::<IntegrationId>() {
-        return match all.iter().any(|integration| integration.id == id) {
-            true => Ok(id),
-            false => wrong(format!("the tenant has no integration {id} that carries WhatsApp")),
-        };
+        if all.iter().any(|integration| integration.id == id) {
+            return Ok(id);
+        }
+        return wrong(format!("the tenant has no integration {id} that carries WhatsApp"));
     }
     let provider = provider(name).map_err(|problem| problem.at("failover"))?;
     let mut there = all

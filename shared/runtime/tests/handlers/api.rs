@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
 
 /// A provider that says whose account a token is.
-struct Owner(&'static str);
+pub(crate) struct Owner(&'static str);
 
 impl sender::Caller for Owner {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
@@ -23,15 +23,15 @@ impl sender::Caller for Owner {
     }
 }
 
-struct Api {
-    clock: TestClock,
-    store: MemoryStore,
-    vault: MemoryVault,
+pub(crate) struct Api {
+    pub(crate) clock: TestClock,
+    pub(crate) store: MemoryStore,
+    pub(crate) vault: MemoryVault,
     dice: SeededDice,
 }
 
 impl Api {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let clock = TestClock::default();
         let (store, vault) = (MemoryStore::default(), MemoryVault::new(&clock));
         for name in ["acme", "spy"] {
@@ -49,19 +49,27 @@ impl Api {
         owner: &'static str,
         body: Value,
     ) -> Result<ApiReply, Problem> {
-        let resource = Integrations {
+        let resource = self.integrations(owner);
+        handle(&resource, &request(Method::POST, "/integrations", tenant, &body)).await
+    }
+
+    /// The resource, where every token is that of `owner`.
+    pub(crate) fn integrations(
+        &self,
+        owner: &'static str,
+    ) -> Integrations<MemoryStore, MemoryVault, Owner, TestClock, SeededDice> {
+        Integrations {
             store: self.store.clone(),
             vault: self.vault.clone(),
             caller: Owner(owner),
             clock: self.clock.clone(),
             dice: self.dice.clone(),
             trust_tenants: false,
-        };
-        handle(&resource, &request(Method::POST, "/integrations", tenant, &body)).await
+        }
     }
 }
 
-fn request(method: Method, path: &str, tenant: &TenantId, body: &Value) -> ApiRequest {
+pub(crate) fn request(method: Method, path: &str, tenant: &TenantId, body: &Value) -> ApiRequest {
     ApiRequest {
         method,
         path: path.to_owned(),

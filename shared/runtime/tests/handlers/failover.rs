@@ -350,8 +350,8 @@ impl Two {
             [(&self.world, Provider::Whatsapp), (&self.there, Provider::Telegram)]
         {
             let outbound = runtime::outbound::Outbound::of_all(queues());
-            let worker = runtime::sender::Sender { outbound, ..sender(hub, provider) };
-            worked += hub.batch(&worker, true).await;
+            let sender = runtime::sender::Sender { outbound, ..sender(hub, provider) };
+            worked += hub.batch(&sender, true).await;
             if self.world.faults.is_dead() {
                 // A process that died is followed by another.
                 self.world.faults.mend();

@@ -15,6 +15,8 @@ mod events;
 mod failover;
 mod inbound;
 mod media;
+mod messages;
 mod receipts;
 mod sender;
+mod settings;
 mod webhook;

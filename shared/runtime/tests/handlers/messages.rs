@@ -1,0 +1,221 @@
+//! Messages that callers want sent: at every door, and by the tenant's route.
+
+use bytes::Bytes;
+use domain::job::{OutboundJob, OutboundTask, SendTask};
+use domain::ports::{Clock, Inbox, Registry};
+use domain::provider::Channel;
+use domain::route::{Carrier, Choice, Policy, Route};
+use domain::tenant::{Caller, Scope};
+use domain::{Content, Integration, Provider};
+use http::{Method, StatusCode};
+use runtime::api::messages::Messages;
+use runtime::api::{ApiReply, ApiRequest, Problem, handle};
+use runtime::outbound::Outbound;
+use serde_json::{Value, json};
+use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
+
+use crate::common::World;
+
+type Resource = Messages<MemoryStore, Outbound<MemoryQueue>, MemoryBucket, TestClock, SeededDice>;
+
+fn resource(world: &World) -> Resource {
+    let queues = [Provider::Whatsapp, Provider::Telegram].map(|p| (p, world.own.clone()));
+    Messages {
+        store: world.store.clone(),
+        outbound: Outbound::of_all(queues),
+        shelf: world.bucket.clone(),
+        clock: world.clock.clone(),
+        dice: SeededDice::default(),
+    }
+}
+
+async fn post(world: &World, path: &str, body: &Value) -> Result<ApiReply, Problem> {
+    let caller = Caller { tenant: world.acme.clone(), scopes: vec![Scope::Send] };
+    let request = ApiRequest {
+        method: Method::POST,
+        path: path.to_owned(),
+        query: Vec::new(),
+        idempotency_key: None,
+        body: Bytes::from(body.to_string()),
+        caller: Some(caller),
+        base_url: "https://hub.test".to_owned(),
+    };
+    handle(&resource(world), &request).await
+}
+
+/// The one task that is in the queue after `body` was accepted at `path`.
+async fn queued(world: &World, path: &str, body: &Value) -> SendTask {
+    // Each has an id of its own.
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let reply = post(world, path, body).await.unwrap_or_else(|problem| panic!("{problem:?}"));
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    let record = world.own.records().pop().unwrap();
+    let job: OutboundJob = serde_json::from_str(&record.body).unwrap();
+    let OutboundTask::Send(task) = job.task else { panic!("{:?}", job.task) };
+    *task
+}
+
+/// A hub whose person has just written over WhatsApp to each of `accounts`, and over Telegram.
+async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
+    let world = World::fifo();
+    let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
+    let numbers: Vec<_> = numbers.collect();
+    for integration in numbers.iter().chain([&world.telegram]) {
+        world.store.insert_integration(integration, &[]);
+        let talk = sample::conversation(integration, sample::PERSON, world.clock.now());
+        world.store.touch(&talk).await.unwrap();
+    }
+    (world, numbers)
+}
+
+fn text(task: &SendTask) -> &str {
+    match &task.message.content {
+        Content::Text { text } => text,
+        content => panic!("{content:?}"),
+    }
+}
+
+async fn route(world: &World, carriers: &[&Integration], choice: Choice) {
+    let carriers = carriers.iter().map(|c| Carrier { integration: c.id, weight: 1 }).collect();
+    let policy = Policy { choice, patience_seconds: 7 };
+    let route = Route { carriers, policy };
+    world.store.set_route(&world.acme, Channel::Whatsapp, &route).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_door_says_the_same_in_its_own_words() {
+    let person = sample::PERSON;
+    for (path, body, channel) in [
+        ("/messages", json!({ "to": person, "channel": "whatsapp", "text": "hi" }), "whatsapp"),
+        ("/messages/send", json!({ "to": person, "message": { "text": "hi" } }), "whatsapp"),
+        (
+            "/messages/send",
+            json!({ "to": person, "message": "hi", "tenant_id": "acme" }),
+            "whatsapp",
+        ),
+        (
+            "/messages/send",
+            json!({ "to": person, "text": "hi", "channel": "telegram" }),
+            "telegram",
+        ),
+        ("/whatsapp/send", json!({ "to": person, "text": "hi" }), "whatsapp"),
+        ("/whatsapp/send", json!({ "to": person, "body": "hi" }), "whatsapp"),
+        ("/telegram/send", json!({ "chat_id": person, "text": "hi" }), "telegram"),
+        (
+            "/telegram/send",
+            json!({ "chat_id": person.parse::<i64>().unwrap(), "text": "hi" }),
+            "telegram",
+        ),
+    ] {
+        let (world, _) = hub(&["111"]).await;
+        world.store.delete_integration(&world.whatsapp, &[]).await.unwrap();
+        let number = sample::whatsapp(&world.acme, Some("111"));
+        world.store.insert_integration(&number, &[]);
+        let task = queued(&world, path, &body).await;
+        assert_eq!((text(&task), task.to.as_str()), ("hi", person), "{path} {body}");
+        assert_eq!(task.message.channel.as_str(), channel, "{path} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_by_its_address_has_the_text_under_it() {
+    let (world, _) = hub(&["111"]).await;
+    let body = json!({ "to": sample::PERSON, "media_url": "https://example.com/a.pdf",
+        "media_type": "document", "filename": "a.pdf", "text": "look" });
+    let task = queued(&world, "/whatsapp/send", &body).await;
+    let Content::Document { media } = task.message.content else { panic!() };
+    assert_eq!(media.url.as_deref(), Some("https://example.com/a.pdf"));
+    assert_eq!(
+        (media.caption.as_deref(), media.filename.as_deref()),
+        (Some("look"), Some("a.pdf"))
+    );
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_by_the_name_of_its_field() {
+    let (world, _) = hub(&["111"]).await;
+    let to = sample::PERSON;
+    for (path, body, field) in [
+        ("/whatsapp/send", json!({ "to": to, "text": "a", "message": "b" }), "text"),
+        ("/whatsapp/send", json!({ "to": to, "text": "a", "channel": "sms" }), "channel"),
+        ("/whatsapp/send", json!({ "text": "a" }), "to"),
+        ("/whatsapp/send", json!({ "to": to }), "text"),
+        ("/whatsapp/send", json!({ "to": to, "txt": "a" }), "txt"),
+        ("/sms/send", json!({ "to": to, "text": "a" }), "channel"),
+        ("/calls", json!({ "to": to }), "twiml"),
+        ("/calls", json!({ "to": to, "twiml": "<a/>", "url": "https://a.example" }), "twiml"),
+        (
+            "/messages",
+            json!({ "to": to, "channel": "whatsapp", "call": { "twiml": "<a/>" } }),
+            "channel",
+        ),
+    ] {
+        let problem = post(&world, path, &body).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {body}");
+        assert_eq!(problem.field.as_deref(), Some(field), "{path} {body} {problem:?}");
+    }
+    assert!(world.own.is_empty());
+}
+
+#[tokio::test]
+async fn the_route_says_who_carries_and_who_else_may() {
+    let (world, numbers) = hub(&["111", "222", "333"]).await;
+    let body = json!({ "to": sample::PERSON, "text": "hi" });
+    let problem = post(&world, "/whatsapp/send", &body).await.unwrap_err();
+    assert_eq!(problem.field.as_deref(), Some("integration"), "several, and none is preferred");
+    route(&world, &[&numbers[1], &numbers[0], &numbers[2]], Choice::Ordered).await;
+    let task = queued(&world, "/whatsapp/send", &body).await;
+    assert_eq!(task.message.integration, numbers[1].id);
+    assert_eq!(task.relay.others, [numbers[0].id, numbers[2].id]);
+    assert_eq!((task.relay.hop, task.relay.patience), (0, 7));
+    // Who names an account wants that one.
+    let body = json!({ "to": sample::PERSON, "text": "hi", "integration": numbers[2].id });
+    let task = queued(&world, "/messages/send", &body).await;
+    assert_eq!(task.message.integration, numbers[2].id);
+    assert!(task.relay.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_leaves_through_the_account_that_the_person_wrote_to() {
+    let (world, numbers) = hub(&["111", "222"]).await;
+    route(&world, &[&numbers[0], &numbers[1]], Choice::Ordered).await;
+    let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
+    let body = json!({ "conversation": conversation, "text": "hi" });
+    let task = queued(&world, "/messages", &body).await;
+    assert_eq!(task.message.integration, numbers[1].id);
+    assert_eq!(task.relay.others, [numbers[0].id]);
+    assert_eq!(task.message.conversation, conversation);
+}
+
+#[tokio::test]
+async fn a_conversation_whose_account_is_gone_is_answered_by_the_route() {
+    let (world, numbers) = hub(&["111", "222"]).await;
+    let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
+    world.store.delete_integration(&numbers[1], &[]).await.unwrap();
+    let body = json!({ "conversation": conversation, "text": "hi" });
+    let problem = post(&world, "/messages", &body).await.unwrap_err();
+    assert_eq!(problem.code, "no_integration");
+    route(&world, &[&numbers[1], &numbers[0]], Choice::Ordered).await;
+    let task = queued(&world, "/messages", &body).await;
+    assert_eq!(
+        (task.message.integration, task.message.conversation),
+        (numbers[0].id, conversation)
+    );
+}
+
+#[tokio::test]
+async fn by_weight_each_person_always_hears_from_the_same_account() {
+    let (world, numbers) = hub(&["111", "222"]).await;
+    route(&world, &[&numbers[0], &numbers[1]], Choice::Weighted).await;
+    let mut first = 0;
+    for person in 0..40 {
+        let template = json!({ "name": "hello", "language": "en" });
+        let to = format!("1650555{person:04}");
+        let body = json!({ "to": to, "template": template });
+        let task = queued(&world, "/whatsapp/send", &body).await;
+        let again = queued(&world, "/whatsapp/send", &body).await;
+        assert_eq!(task.message.integration, again.message.integration);
+        first += u32::from(task.message.integration == numbers[0].id);
+    }
+    assert!((10..=30).contains(&first), "{first} of 40");
+}
