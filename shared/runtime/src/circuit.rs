@@ -91,7 +91,7 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
                 tenant = %integration.tenant, integration = %integration.id,
                 provider = %integration.provider, code, "circuit opened"
             );
-            telemetry::count(Metric::CircuitOpened, integration.provider.as_str(), 1);
+            telemetry::count(Metric::CircuitOpened, "integrations", 1);
         }
         Ok(())
     }
