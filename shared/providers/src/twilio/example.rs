@@ -4,8 +4,8 @@
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::Credentials;
 use domain::webhook::WebhookRequest;
+use domain::{Credentials, MessageId};
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, json};
 
 use super::proof;
-use super::wire::{BODY_HASH, Carrier, Fields};
+use super::wire::{BODY_HASH, Carrier, Fields, REFERENCE};
 use crate::example::{Body, Draft, Example, Examples, Seed};
 use crate::signature::fingerprint;
 
@@ -255,7 +255,12 @@ fn sent(seed: &Seed) -> Draft {
 
 fn delivered(seed: &Seed) -> Draft {
     let done = seed.at.strftime("%y%m%d%H%M").to_string();
-    state(seed, "delivered", &[("From", NUMBER), ("To", PERSON), ("RawDlrDoneDate", &done)])
+    let fields = [("From", NUMBER), ("To", PERSON), ("RawDlrDoneDate", &*done)];
+    let mut draft = state(seed, "delivered", &fields);
+    // The address is ours, and says which message it is about.
+    let reference = MessageId::derived(&["example"]).to_string();
+    draft.query.push((REFERENCE.to_owned(), reference));
+    draft
 }
 
 fn undelivered(seed: &Seed) -> Draft {
