@@ -925,11 +925,24 @@ impl Account {
             200,
             json!({
                 "sid": self.sid, "friendly_name": "Test Shop", "status": "active",
-                "type": "Full", "auth_token": "[Redacted]", "owner_account_sid": self.sid,
+                "type": "Full", "auth_token": self.settings.auth_token, "owner_account_sid": self.sid,
                 "date_created": at, "date_updated": at, "subresource_uris": {},
                 "uri": format!("/{API_VERSION}/Accounts/{}.json", self.sid),
             }),
         )
+    }
+
+    /// `GET .../IncomingPhoneNumbers.json`: with an API key too.
+    #[must_use]
+    pub fn numbers(&self) -> Answer {
+        let numbers = self.settings.numbers.iter();
+        let numbers: Vec<_> = numbers
+            .map(|number| {
+                json!({"phone_number": number, "friendly_name": number,
+                                 "account_sid": self.sid})
+            })
+            .collect();
+        Answer::json(200, json!({"incoming_phone_numbers": numbers, "page": 0}))
     }
 
     /// The file of a message: an address that needs no credentials, for a while.

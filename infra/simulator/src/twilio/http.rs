@@ -46,6 +46,7 @@ pub(crate) fn answer(
             (&Method::POST, ["Messages.json"]) => account.messages(&mut scene, &form()),
             (&Method::POST, ["Calls.json"]) => account.calls(&mut scene, &form()),
             (&Method::GET, []) => account.describe(key).into(),
+            (&Method::GET, ["IncomingPhoneNumbers.json"]) => account.numbers().into(),
             (&Method::GET, ["Messages", message, "Media", id]) => {
                 account.media(now_ms, message, id, base).into()
             }
