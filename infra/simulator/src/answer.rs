@@ -7,6 +7,11 @@ use serde_json::Value;
 pub enum Answer {
     /// An HTTP answer.
     Reply(Reply),
+    /// 307: it is elsewhere.
+    Redirect {
+        /// Where.
+        to: String,
+    },
     /// The connection closes without one.
     HangUp {
         /// How long the caller waits before that.
@@ -54,6 +59,7 @@ impl Answer {
         match &mut self {
             Self::Reply(reply) => reply.delay_ms = delay_ms,
             Self::HangUp { after_ms } => *after_ms = delay_ms,
+            Self::Redirect { .. } => {}
         }
         self
     }
@@ -73,6 +79,7 @@ impl Answer {
         match self {
             Self::Reply(reply) => reply.status,
             Self::HangUp { .. } => 0,
+            Self::Redirect { .. } => 307,
         }
     }
 

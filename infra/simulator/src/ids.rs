@@ -69,6 +69,11 @@ impl Ids {
         format!("AgACAgIAAxkBAAI{}", self.hex(40))
     }
 
+    /// An id of Twilio's: two letters and 32 hexadecimal digits.
+    pub fn sid(&mut self, prefix: &str) -> String {
+        format!("{prefix}{}", self.hex(32).to_ascii_lowercase())
+    }
+
     /// Where a bot's update and message numbers begin, above those of earlier processes
     /// and inside 32 bits.
     #[must_use]

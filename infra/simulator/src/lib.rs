@@ -18,5 +18,6 @@ pub mod redelivery;
 pub mod server;
 pub mod sign;
 pub mod telegram;
+pub mod twilio;
 pub mod whatsapp;
 pub mod world;

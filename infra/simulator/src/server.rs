@@ -15,7 +15,7 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::serve::{IncomingStream, Listener};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,7 @@ use crate::automation::Headers;
 use crate::control;
 use crate::deliver::App;
 use crate::telegram;
+use crate::twilio;
 use crate::whatsapp::{self, error::GraphError};
 
 /// The largest request body.
@@ -74,6 +75,14 @@ async fn handle(
             scissors.cut();
             Response::default()
         }
+        Answer::Redirect { to } => {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            if let Ok(to) = to.parse() {
+                response.headers_mut().insert(LOCATION, to);
+            }
+            response
+        }
         Answer::Reply(reply) => {
             sleep(Duration::from_millis(reply.delay_ms)).await;
             let (kind, bytes) = match reply.body {
@@ -120,6 +129,10 @@ pub async fn route(
                 number.download(scene, &id, &ext, &hash).into()
             })
         }
+        [twilio::API_VERSION, "Accounts", path @ ..] => {
+            twilio::http::answer(app, method, path, headers, body, &base)
+        }
+        ["twilio-files", path @ ..] => twilio::http::file(app, path),
         [version, rest @ ..] if is_version(version) => {
             let authorization = header(AUTHORIZATION.as_str());
             graph(app, method, rest, authorization, body, &base)

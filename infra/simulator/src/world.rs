@@ -6,6 +6,7 @@ use crate::automation::Automation;
 use crate::ids::Ids;
 use crate::log::{Log, Scene};
 use crate::telegram::Bot;
+use crate::twilio::Account as TwilioAccount;
 use crate::whatsapp::Number;
 
 /// The numbers, the bots, the automations and what happened to them.
@@ -15,6 +16,8 @@ pub struct World {
     pub numbers: BTreeMap<String, Number>,
     /// By bot id.
     pub bots: BTreeMap<i64, Bot>,
+    /// Twilio's, by account SID.
+    pub twilio_accounts: BTreeMap<String, TwilioAccount>,
     /// By name.
     pub automations: BTreeMap<String, Automation>,
     /// Makes ids.
@@ -35,6 +38,7 @@ impl World {
         Self {
             numbers: BTreeMap::new(),
             bots: BTreeMap::new(),
+            twilio_accounts: BTreeMap::new(),
             automations: BTreeMap::new(),
             telegram_base: ids.telegram_base(),
             ids,
@@ -48,6 +52,7 @@ impl World {
         self.telegram_base = self.new_bot_base();
         self.numbers.clear();
         self.bots.clear();
+        self.twilio_accounts.clear();
         self.automations.clear();
         self.log.clear();
         self.epoch += 1;
@@ -89,6 +94,17 @@ impl World {
     ) -> Option<T> {
         let bot = self.bots.get_mut(&id)?;
         Some(act(bot, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on one of Twilio's accounts, if there is one.
+    pub fn twilio_account<T>(
+        &mut self,
+        now_ms: i64,
+        sid: &str,
+        act: impl FnOnce(&mut TwilioAccount, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let account = self.twilio_accounts.get_mut(sid)?;
+        Some(act(account, &mut scene!(self, now_ms)))
     }
 
     /// Runs `act` on an automation, if there is one.

@@ -26,7 +26,7 @@ macro_rules! for_each_provider {
             /// n8n's workflows.
             N8n n8n [],
             /// Twilio: SMS, voice and WhatsApp.
-            Twilio twilio [],
+            Twilio twilio [Channel::Sms, Channel::Whatsapp, Channel::Voice],
             /// Infobip, which carries WhatsApp.
             Infobip infobip [],
             /// Twilio SendGrid.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::automation::{Notice, NoticeData, NoticeKind};
-use domain::content::{Choice, Content, Interactive, Media, Template};
+use domain::content::{Call, Choice, Content, Interactive, Location, Media, Template};
 use domain::conversation::{Contact, Conversation};
 use domain::event::{EventKind, InboundEvent};
 use domain::job::{
@@ -19,7 +19,7 @@ use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
-use providers::{telegram, whatsapp};
+use providers::{telegram, twilio, whatsapp};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ fn by_hand() -> Result<Vec<(&'static str, Value)>> {
     events.extend(automation_batches()?);
     events.extend(media_batches()?);
     events.extend(sender_batches()?);
+    events.extend(twilio_batches()?);
     events.extend(tenant_requests());
     events.extend(integration_requests());
     events.extend(message_requests());
@@ -460,6 +461,7 @@ fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
         Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+        Provider::Twilio => (twilio::example::ACCOUNT_SID, twilio::example::PERSON.to_owned()),
         _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
     };
     let channel = channel(provider)?;
@@ -683,6 +685,48 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
         telegram("sender-telegram/text", text("Hello"))?,
         telegram("sender-telegram/buttons", Content::Interactive { interactive })?,
+    ])
+}
+
+/// What Twilio carries, on each of its channels.
+fn twilio_batches() -> Result<Vec<(&'static str, Value)>> {
+    let template = Template {
+        name: "hello".into(),
+        language: "en".into(),
+        components: vec![json!({ "1": "Anna" })],
+    };
+    let media = Media {
+        url: Some("https://example.com/picture.jpg".into()),
+        caption: Some("Look".into()),
+        ..Media::default()
+    };
+    let location = Location {
+        latitude: 52.5163,
+        longitude: 13.3777,
+        name: Some("Brandenburger Tor".into()),
+        address: None,
+    };
+    let call = Call {
+        twiml: Some("<Response><Say>Your order is ready.</Say></Response>".into()),
+        timeout: Some(20),
+        detect_machine: true,
+        ..Call::default()
+    };
+    let on = |name, channel: Channel, content: Content| {
+        let mut job = send(Provider::Twilio, content)?;
+        if let OutboundTask::Send(task) = &mut job.task {
+            task.message.channel = channel;
+        }
+        let event = batch("outbound-twilio.fifo", &group(Provider::Twilio)?, &[job])?;
+        Ok::<_, Box<dyn std::error::Error>>((name, event))
+    };
+    Ok(vec![
+        on("sender-twilio/text", Channel::Sms, text("Hello"))?,
+        on("sender-twilio/picture", Channel::Sms, Content::Image { media })?,
+        on("sender-twilio/whatsapp_text", Channel::Whatsapp, text("Hello"))?,
+        on("sender-twilio/whatsapp_template", Channel::Whatsapp, Content::Template { template })?,
+        on("sender-twilio/whatsapp_location", Channel::Whatsapp, Content::Location { location })?,
+        on("sender-twilio/call", Channel::Voice, Content::Call { call })?,
     ])
 }
 

@@ -6,9 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::webhook::Rejection;
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::signature;
 
@@ -19,7 +20,7 @@ const LEEWAY: i64 = 60;
 struct Header {
     alg: String,
     /// Extensions that must be understood; we understand none.
-    crit: Option<serde_json::Value>,
+    crit: Option<Value>,
 }
 
 /// When it is valid. One without an end is never valid.
@@ -60,6 +61,14 @@ pub(crate) fn verify<T: DeserializeOwned>(
     part(claims)
 }
 
+/// A token of ours, with those claims.
+pub(crate) fn sign(header: &Value, claims: &Value, secret: &SecretString) -> String {
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", encode(header), encode(claims));
+    let tag = signature::hmac_sha256(secret.expose_secret().as_bytes(), &[signed.as_bytes()]);
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+}
+
 fn part<T: DeserializeOwned>(encoded: &str) -> Result<T, Rejection> {
     let json = URL_SAFE_NO_PAD.decode(encoded).ok();
     let read = json.and_then(|json| serde_json::from_slice(&json).ok());
@@ -69,16 +78,12 @@ fn part<T: DeserializeOwned>(encoded: &str) -> Result<T, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const NOW: i64 = 1_795_176_000;
 
     fn token(header: &Value, claims: &Value, secret: &str) -> String {
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", encode(header), encode(claims));
-        let tag = signature::hmac_sha256(secret.as_bytes(), &[signed.as_bytes()]);
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
+        sign(header, claims, &secret.into())
     }
 
     fn claims(iat: i64, exp: i64) -> Value {

@@ -180,6 +180,11 @@ fn other(request: &Request) -> (String, Option<Response>) {
                 "chat": { "id": 5_550_009_999_i64, "type": "private" } } });
             ("provider.send", Response::json(200, &taken))
         }
+        "POST" if path.ends_with("/Messages.json") => {
+            let taken = json!({ "sid": "SM0123456789abcdef0123456789abcdef", "status": "queued",
+                "error_code": null });
+            ("provider.send", Response::json(201, &taken))
+        }
         "POST" if path == "/automation" => ("automation.tell", Response::empty(200)),
         "PUT" => ("s3.PutObject", Response::empty(200)),
         "GET" if path.starts_with("/files/") => {

@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use domain::{Provider, webhook::WebhookProvider};
+use domain::{Provider, integration::Settings, webhook::WebhookProvider};
 use serde_json::{Value, json};
 
 use crate::{
@@ -40,7 +40,7 @@ enum Event {
 
 /// A name, an event under `events/` and what the answer has to contain, of every function but
 /// the webhooks that examples tell of.
-const BY_HAND: [(&str, &str, &str); 20] = [
+const BY_HAND: [(&str, &str, &str); 21] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -53,6 +53,7 @@ const BY_HAND: [(&str, &str, &str); 20] = [
     ("consumer-replay", "consumer-replay/first_page", "\"batchItemFailures\":[]"),
     ("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
     ("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
+    ("sender-twilio", "sender-twilio/text", "\"batchItemFailures\":[]"),
     ("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
     ("api-messages", "api-messages/get", "\"statusCode\":200"),
     ("api-conversations", "api-conversations/get", "\"statusCode\":200"),
@@ -192,8 +193,8 @@ const LIVELY: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
 pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
     let mut items = items(provider);
     items.extend(recorded()?);
-    for provider in edge::providers() {
-        items.extend(integrated(provider)?);
+    for one in edge::providers() {
+        items.extend(integrated(one, provider)?);
     }
     for item in items {
         let Value::Object(item) = item else {
@@ -265,9 +266,13 @@ fn items(provider: &str) -> Vec<Value> {
     .collect()
 }
 
-/// The tenant's integration of a provider, and what finds it.
-fn integrated(provider: Provider) -> Result<[Value; 2]> {
-    let integration = edge::integration(provider)?;
+/// The tenant's integration of a provider, which is reached at `url`, and what finds it.
+fn integrated(provider: Provider, url: &str) -> Result<[Value; 2]> {
+    let mut integration = edge::integration(provider)?;
+    if let (Settings::Own(settings), [_, ..]) = (&mut integration.settings, provider.channels()) {
+        settings.insert("base_url".to_owned(), json!(url));
+        settings.insert("messages_per_second".to_owned(), json!(1_000_000));
+    }
     let (id, doc) = (integration.id.to_string(), serde_json::to_string(&integration)?);
     Ok([
         item("T#acme#INT", &id, json!({ "doc": { "S": doc } })),

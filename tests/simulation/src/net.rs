@@ -362,6 +362,9 @@ pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
             None
         }
+        Answer::Redirect { to } => {
+            Response::builder().status(307).header("location", to).body(Bytes::new()).ok()
+        }
         Answer::Reply(reply) => {
             tokio::time::sleep(Duration::from_millis(reply.delay_ms)).await;
             let (kind, bytes) = match reply.body {

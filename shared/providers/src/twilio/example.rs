@@ -4,16 +4,16 @@
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::Credentials;
 use domain::webhook::WebhookRequest;
+use domain::{Credentials, MessageId};
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 use secrecy::ExposeSecret;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::proof;
-use super::wire::{BODY_HASH, Carrier, Fields};
+use super::wire::{BODY_HASH, Carrier, Fields, REFERENCE};
 use crate::example::{Body, Draft, Example, Examples, Seed};
 use crate::signature::fingerprint;
 
@@ -123,7 +123,7 @@ pub static EXAMPLES: Examples = Examples {
         },
     ],
     credentials,
-    settings: Map::new,
+    settings,
     sign: |_, draft, credentials, url, _| signed(draft, credentials, url),
 };
 
@@ -136,11 +136,24 @@ pub const PERSON: &str = "+4915550009999";
 /// The number the examples come to.
 pub const NUMBER: &str = "+15550001111";
 
+/// A content template of the account.
+pub const TEMPLATE: &str = "HX0123456789abcdef0123456789abcdef";
+
 /// The credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::ACCOUNT_SID, ACCOUNT_SID), (super::AUTH_TOKEN, AUTH_TOKEN)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
+}
+
+/// The settings of the examples: who sends, and a template.
+fn settings() -> Map<String, Value> {
+    let settings = [
+        ("from", json!(NUMBER)),
+        ("whatsapp_from", json!(NUMBER)),
+        ("templates", json!({ "hello": TEMPLATE })),
+    ];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The draft as Twilio signs it: with the shared key if there is one, else with the token.
@@ -255,7 +268,12 @@ fn sent(seed: &Seed) -> Draft {
 
 fn delivered(seed: &Seed) -> Draft {
     let done = seed.at.strftime("%y%m%d%H%M").to_string();
-    state(seed, "delivered", &[("From", NUMBER), ("To", PERSON), ("RawDlrDoneDate", &done)])
+    let fields = [("From", NUMBER), ("To", PERSON), ("RawDlrDoneDate", &*done)];
+    let mut draft = state(seed, "delivered", &fields);
+    // The address is ours, and says which message it is about.
+    let reference = MessageId::derived(&["example"]).to_string();
+    draft.query.push((REFERENCE.to_owned(), reference));
+    draft
 }
 
 fn undelivered(seed: &Seed) -> Draft {

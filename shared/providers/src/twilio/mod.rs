@@ -1,17 +1,28 @@
 #![doc = include_str!("README.md")]
 
+mod codes;
 pub mod example;
 mod proof;
+mod sender;
 mod settings;
+mod token;
 mod webhook;
 mod wire;
 
+pub use sender::{Sender, address};
+pub use token::{VoiceGrant, access_token};
 pub use webhook::Webhook;
 
-use crate::Entry;
+use crate::entry::{Entry, Sending};
 
 /// What the hub knows of Twilio.
 pub static ENTRY: Entry = Entry {
+    sending: Some(Sending {
+        provider: &SENDER,
+        address: sender::address,
+        stand_in: &[(ACCOUNT_SID, "AC0"), (AUTH_TOKEN, "-")],
+        windowed: true,
+    }),
     settings: settings::read,
     account: settings::account,
     check: settings::check,
@@ -31,6 +42,9 @@ pub static VOICE: Webhook = Webhook::new("voice", "voice", webhook::BUSY);
 pub static VOICE_STATUS: Webhook = Webhook::new("voice-status", "voice/status", webhook::NOTHING);
 /// Takes messages on WhatsApp in, and their states.
 pub static WHATSAPP: Webhook = Webhook::new("whatsapp-twilio", "whatsapp/twilio", webhook::NOTHING);
+
+/// Sends through Twilio.
+pub static SENDER: Sender = Sender;
 
 /// Name of the credential that names the account: it begins with `AC`.
 pub const ACCOUNT_SID: &str = "TWILIO_ACCOUNT_SID";

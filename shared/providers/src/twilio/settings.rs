@@ -1,7 +1,9 @@
 //! Reads the settings of a Twilio account.
 
+use std::collections::BTreeMap;
+
 use crate::entry::Maker;
-use domain::integration::{Flaw, Settings};
+use domain::integration::{DeliveryPolicy, Flaw, Settings};
 use domain::{Credentials, Integration};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -11,28 +13,111 @@ use super::proof::Address;
 use crate::entry;
 
 /// Settings of a Twilio account.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Twilio {
+pub(super) struct Twilio {
     /// The account, if it is another than that of the credentials: a subaccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    account: Option<String>,
+    pub(super) account: Option<String>,
     /// The address as it stands at Twilio, if the hub is called by another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
+    /// Where the API is, if not at Twilio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_url: Option<String>,
+    /// The number that SMS are sent from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    /// The messaging service that they are sent from instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) messaging_service_sid: Option<String>,
+    /// The number of the sender on `WhatsApp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) whatsapp_from: Option<String>,
+    /// The number that calls are made from, if not `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) voice_from: Option<String>,
+    /// What a call that comes in is answered with; none: it is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    voice_twiml: Option<String>,
+    /// Names for content templates, each with its id; behind the name may stand a slash and a
+    /// language.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) templates: BTreeMap<String, String>,
+    /// What to do when a send's outcome is unknown.
+    #[serde(default)]
+    delivery: DeliveryPolicy,
+    /// Messages and calls a second.
+    #[serde(default = "pace")]
+    pub(super) messages_per_second: u32,
+}
+
+const fn pace() -> u32 {
+    10
+}
+
+impl Twilio {
+    /// Where the API is, without a trailing slash.
+    pub(super) fn base_url(&self) -> &str {
+        self.base_url.as_deref().unwrap_or("https://api.twilio.com").trim_end_matches('/')
+    }
+
+    /// Scheme, host and port by which Twilio knows the hub, if the settings say so.
+    pub(super) fn origin(&self) -> Option<&str> {
+        origin(self.public_url.as_deref()?)
+    }
 }
 
 /// Reads the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
-    let settings = entry::own::<Twilio>(given)?;
-    let Settings::Own(own) = &settings else { return Ok(settings) };
-    if let Some(url) = own.get("public_url").and_then(Value::as_str)
-        && origin(url).is_none()
-    {
+    let mut settings: Twilio = entry::read(given)?;
+    let flaw = |name: &str, reason| Err(Flaw::new(&format!("settings.{name}"), reason));
+    if settings.public_url.is_some() && settings.origin().is_none() {
         let reason = "an address like https://hub.example.com, without name and password";
-        return Err(Flaw::new("settings.public_url", reason));
+        return flaw("public_url", reason);
     }
-    Ok(settings)
+    for (name, number) in [
+        ("from", &mut settings.from),
+        ("whatsapp_from", &mut settings.whatsapp_from),
+        ("voice_from", &mut settings.voice_from),
+    ] {
+        let Some(given) = number else { continue };
+        match super::address(given) {
+            Ok(address) => *given = address,
+            // SMS may bear a name or a short code instead.
+            Err(_) if name == "from" && is_sender(given) => {}
+            Err(_) => return flaw(name, "a number with its country, like +15550001111"),
+        }
+    }
+    if let Some(service) = &settings.messaging_service_sid {
+        if !is_sid_of(service, "MG") {
+            return flaw("messaging_service_sid", "MG and 32 hexadecimal digits");
+        }
+        if settings.from.is_some() {
+            return flaw("messaging_service_sid", "either this or from: leave one out");
+        }
+    }
+    if !settings.templates.values().all(|sid| is_content_sid(sid)) {
+        return flaw(
+            "templates",
+            "each the id of a content template: HX and 32 hexadecimal digits",
+        );
+    }
+    if settings.voice_twiml.as_deref().is_some_and(|twiml| !is_twiml(twiml)) {
+        return flaw("voice_twiml", "instructions: <Response>...</Response>");
+    }
+    if settings.messages_per_second == 0 {
+        return flaw("messages_per_second", "at least 1");
+    }
+    match serde_json::to_value(&settings) {
+        Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
+        _ => Err(Flaw::new("settings", "have no JSON form")),
+    }
+}
+
+/// The settings of an integration; `None` if they are another provider's.
+pub(super) fn of(integration: &Integration) -> Option<Twilio> {
+    entry::settings_of::<Twilio>(integration)
 }
 
 /// The account of the settings, or else of the credentials.
@@ -66,15 +151,48 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
     }
 }
 
-fn is_sid(value: &str, prefix: &str) -> bool {
+pub(super) fn is_sid(value: &str, prefix: &str) -> bool {
     let rest = value.strip_prefix(prefix).unwrap_or_default();
     !rest.is_empty() && rest.bytes().all(|c| c.is_ascii_alphanumeric())
 }
 
+/// Whether it is an id exactly as Twilio makes them.
+fn is_sid_of(value: &str, prefix: &str) -> bool {
+    let rest = value.strip_prefix(prefix).unwrap_or_default();
+    rest.len() == 32 && rest.bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+/// Whether it is the id of a content template.
+pub(super) fn is_content_sid(value: &str) -> bool {
+    is_sid_of(value, "HX")
+}
+
+/// A short code, or a name of at most 11 letters and digits.
+fn is_sender(value: &str) -> bool {
+    let code = (5..=6).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_digit());
+    let plain = value.bytes().all(|c| c.is_ascii_alphanumeric() || b" -_&".contains(&c));
+    let letters = value.bytes().any(|c| c.is_ascii_alphabetic());
+    code || (plain && letters && value.len() <= 11)
+}
+
+/// Whether it looks like instructions. Source: README, facts 18.
+pub(super) fn is_twiml(text: &str) -> bool {
+    let text = text.trim();
+    let text = match text.strip_prefix("<?xml") {
+        Some(declared) => declared.split_once("?>").map_or("", |(_, rest)| rest.trim_start()),
+        None => text,
+    };
+    text == "<Response/>" || (text.starts_with("<Response>") && text.ends_with("</Response>"))
+}
+
 /// Scheme, host and port by which Twilio knows the hub, if the settings say so.
 pub(super) fn public_origin(integration: &Integration) -> Option<String> {
-    let settings = entry::settings_of::<Twilio>(integration)?;
-    origin(&settings.public_url?).map(ToOwned::to_owned)
+    of(integration)?.origin().map(ToOwned::to_owned)
+}
+
+/// What a call that comes in is answered with, if the settings say so.
+pub(super) fn voice_answer(integration: &Integration) -> Option<String> {
+    of(integration)?.voice_twiml
 }
 
 /// Scheme, host and port of an address, as they are written.
@@ -123,6 +241,46 @@ mod tests {
             assert_eq!(flaw.field, "settings.public_url", "{bad}");
         }
         assert_eq!(origin("https://H.example:81/a?b=c"), Some("https://H.example:81"));
+    }
+
+    #[test]
+    fn who_sends_is_checked_and_written_as_twilio_does() {
+        let sid = |prefix: &str| format!("{prefix}0123456789abcdef0123456789abcdef");
+        let read = settings(&json!({
+            "from": "1 555 000-1111", "whatsapp_from": "whatsapp:+15550001111",
+            "templates": { "hello/de": sid("HX") }, "voice_twiml": "<Response/>",
+        }));
+        let Settings::Own(own) = read.unwrap() else { panic!() };
+        assert_eq!(own["from"], "+15550001111");
+        assert_eq!(own["whatsapp_from"], "+15550001111");
+        assert_eq!(own["delivery"], "at_most_once");
+        assert_eq!(own["messages_per_second"], 10);
+        assert!(!own.contains_key("base_url"));
+        for good in [
+            json!({ "from": "MyShop" }),
+            json!({ "from": "12345" }),
+            json!({ "messaging_service_sid": sid("MG") }),
+            json!({ "voice_twiml": "<?xml version=\"1.0\"?>\n<Response><Hangup/></Response>" }),
+        ] {
+            assert!(settings(&good).is_ok(), "{good}");
+        }
+        for (field, bad) in [
+            ("from", json!({ "from": "a long name of a shop" })),
+            ("from", json!({ "from": "1234567" })),
+            ("whatsapp_from", json!({ "whatsapp_from": "MyShop" })),
+            ("voice_from", json!({ "voice_from": "MyShop" })),
+            ("messaging_service_sid", json!({ "messaging_service_sid": "MG1" })),
+            (
+                "messaging_service_sid",
+                json!({ "from": "MyShop", "messaging_service_sid": sid("MG") }),
+            ),
+            ("templates", json!({ "templates": { "hello": "HX1" } })),
+            ("voice_twiml", json!({ "voice_twiml": "Hello" })),
+            ("voice_twiml", json!({ "voice_twiml": "<Response>" })),
+            ("messages_per_second", json!({ "messages_per_second": 0 })),
+        ] {
+            assert_eq!(settings(&bad).unwrap_err().field, format!("settings.{field}"), "{bad}");
+        }
     }
 
     #[test]

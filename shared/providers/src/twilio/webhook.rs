@@ -7,18 +7,19 @@ use std::fmt::Write as _;
 
 use domain::content::{ButtonPress, Content, Location, Media, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::provider::Channel;
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
 };
-use domain::{Credentials, Integration, Provider, Status};
+use domain::{Credentials, Integration, MessageId, Provider, Status};
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde_json::value::RawValue;
 
 use super::proof::Proof;
-use super::settings;
-use super::wire::{Carrier, CloudEvent, Fields, Owner};
+use super::wire::{Carrier, CloudEvent, Fields, Owner, REFERENCE};
+use super::{codes, settings};
 use crate::raw::{fit, whole};
 use crate::{form, signature};
 
@@ -73,6 +74,14 @@ impl WebhookProvider for Webhook {
     fn accepted(&self) -> WebhookReply {
         WebhookReply::xml(StatusCode::OK, self.answer)
     }
+
+    /// A call is answered as the integration says.
+    fn accepted_by(&self, integration: &Integration) -> WebhookReply {
+        match settings::voice_answer(integration) {
+            Some(twiml) if self.answer == BUSY => WebhookReply::xml(StatusCode::OK, twiml),
+            _ => self.accepted(),
+        }
+    }
 }
 
 struct Source(Proof);
@@ -88,20 +97,33 @@ impl WebhookSource for Source {
             Some(Carrier::Hashed(_)) => read_stream(&request.body)?,
             Some(Carrier::Query) => {
                 let query = request.url.split_once('?').map_or("", |(_, query)| query);
-                read(&Fields::new(request.query.clone()), &whole(query.as_bytes()))?
+                let fields = Fields::new(request.query.clone());
+                read(&fields, &whole(query.as_bytes()), reference(request))?
             }
-            _ => read(&Fields::of_form(&request.body), &whole(&request.body))?,
+            _ => {
+                let fields = Fields::of_form(&request.body);
+                read(&fields, &whole(&request.body), reference(request))?
+            }
         };
         Ok(Delivery::Events(events))
     }
 }
 
+/// Our id of the message that the request is about: we put it into the address, which is signed.
+fn reference(request: &WebhookRequest) -> Option<MessageId> {
+    request.query(REFERENCE)?.parse().ok()
+}
+
 /// The events of one request's fields.
-fn read(fields: &Fields, raw: &RawValue) -> Result<Vec<ParsedEvent>, Rejection> {
+fn read(
+    fields: &Fields,
+    raw: &RawValue,
+    reference: Option<MessageId>,
+) -> Result<Vec<ParsedEvent>, Rejection> {
     if fields.iter().next().is_none() {
         return Err(Rejection::Unreadable("there are no fields".to_owned()));
     }
-    let form = Form { fields, raw };
+    let form = Form { fields, raw, reference };
     let message = ["MessageSid", "SmsSid", "SmsMessageSid"].into_iter().find_map(|n| form.get(n));
     let state = form.get("MessageStatus").or_else(|| form.get("SmsStatus"));
     // A message that comes in has the one state, and no other field for it.
@@ -110,7 +132,7 @@ fn read(fields: &Fields, raw: &RawValue) -> Result<Vec<ParsedEvent>, Rejection> 
         && form.get("EventType").is_none();
     Ok(match (message, state, form.get("From")) {
         _ if form.get("CallSid").is_some() || form.get("ConferenceSid").is_some() => {
-            vec![form.call()]
+            form.progress().into_iter().chain([form.call()]).collect()
         }
         (Some(sid), _, Some(from)) if incoming => form.messages(sid, from),
         (Some(sid), Some(state), _) => vec![form.receipt(sid, state)],
@@ -125,6 +147,8 @@ fn read(fields: &Fields, raw: &RawValue) -> Result<Vec<ParsedEvent>, Rejection> 
 struct Form<'a> {
     fields: &'a Fields,
     raw: &'a RawValue,
+    /// Our id of the message it is about.
+    reference: Option<MessageId>,
 }
 
 impl<'a> Form<'a> {
@@ -199,6 +223,33 @@ impl<'a> Form<'a> {
         self.other(&name, id).ordered_by(key)
     }
 
+    /// How far a call of ours has come: it is a message of the channel voice. Source: README,
+    /// facts 6.
+    fn progress(&self) -> Option<ParsedEvent> {
+        let sid = self.get("CallSid").filter(|_| self.get("Direction") == Some("outbound-api"))?;
+        // A recording, or what somebody answered, comes while it is in progress, and says so.
+        let is_state = self.get("CallbackSource") == Some("call-progress-events");
+        let state = self.get("CallStatus").filter(|_| is_state)?;
+        let (status, detail) = match state {
+            "queued" => (Status::Accepted, None),
+            "initiated" | "ringing" => (Status::Sent, None),
+            "in-progress" | "completed" => (Status::Delivered, None),
+            "busy" => (Status::Failed, Some("the line was busy, or the person declined")),
+            "no-answer" => (Status::Failed, Some("nobody took the call")),
+            "canceled" => (Status::Failed, Some("called off before anybody took it")),
+            "failed" => (Status::Failed, Some("the call could not be put through")),
+            _ => return None,
+        };
+        let kind = EventKind::Receipt(Receipt {
+            provider_message_id: sid.to_owned(),
+            reference: self.reference,
+            status,
+            code: detail.is_some().then(|| state.to_owned()),
+            detail: detail.map(ToOwned::to_owned),
+        });
+        Some(self.event(format!("{sid}:state:{state}"), kind).ordered_by(sid))
+    }
+
     /// What tells an event of a call from its others.
     fn place_in_call(&self, status: Option<&str>) -> String {
         match (self.get("SequenceNumber"), self.get("CallbackSource")) {
@@ -213,6 +264,17 @@ impl<'a> Form<'a> {
     /// A person wrote. Each file is a message of its own, and so is a word that changes what
     /// they agreed to. Source: README, facts 5.
     fn messages(&self, sid: &str, from: &str) -> Vec<ParsedEvent> {
+        let (channel, person) = match from.split_once(':') {
+            None => (Channel::Sms, from),
+            Some(("whatsapp", number)) => (Channel::Whatsapp, number),
+            // What is sent to that number goes out by RCS where it can.
+            Some(("rcs", number)) => (Channel::Sms, number),
+            // Nothing can be sent back.
+            Some((kind, _)) if is_word(kind) => {
+                return vec![self.other(&format!("message.{kind}"), sid.to_owned())];
+            }
+            Some(_) => return vec![self.other("message", sid.to_owned())],
+        };
         let mut contents: Vec<Content> = self.files().collect();
         if contents.is_empty() {
             contents.push(self.content());
@@ -224,9 +286,9 @@ impl<'a> Form<'a> {
                 write!(id, ":{place}").unwrap_or_default();
             }
             let kind = EventKind::Message(InboundMessage {
-                channel: None,
+                channel: Some(channel),
                 provider_message_id: id.clone(),
-                from: from.to_owned(),
+                from: person.to_owned(),
                 name: self.get("ProfileName").map(ToOwned::to_owned),
                 content,
                 reply_to: self.get("OriginalRepliedMessageSid").map(ToOwned::to_owned),
@@ -320,7 +382,7 @@ impl<'a> Form<'a> {
         };
         let kind = EventKind::Receipt(Receipt {
             provider_message_id: sid.to_owned(),
-            reference: None,
+            reference: self.reference,
             status,
             code: code.map(ToOwned::to_owned),
             detail: detail.filter(|_| failed).map(ToOwned::to_owned),
@@ -330,21 +392,9 @@ impl<'a> Form<'a> {
     }
 }
 
-/// What the commonest codes mean. Source: README, facts 10.
+/// What a code means and what to do.
 fn remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "21610" => "the person has opted out: they must write START first",
-        "30001" => "more messages waited than the account may have: send more slowly",
-        "30002" => "the account is suspended: ask Twilio",
-        "30003" => "the phone is off or out of reach: try again later",
-        "30004" => "the person or their carrier blocks messages",
-        "30005" => "the number does not exist",
-        "30006" => "a landline, or a carrier that cannot be reached",
-        "30007" => "filtered as unwanted by Twilio or the carrier: change the text",
-        "30034" => "the number is not registered for A2P 10DLC",
-        "63016" => "outside WhatsApp's service window: send a template",
-        _ => return None,
-    })
+    codes::known(code.parse().ok()?).map(|known| known.remedy)
 }
 
 /// The events of a body in JSON: one, or a list of them.
@@ -476,9 +526,9 @@ mod tests {
             ("voice", "ringing", "call.ringing", "CA", "CA"),
             ("voice", "digits", "call.in-progress", "CA", "CA"),
             ("voice", "speech", "call.in-progress", "CA", "CA"),
-            ("voice-status", "answered", "call.in-progress", "CA", "CA"),
-            ("voice-status", "completed", "call.completed", "CA", "CA"),
-            ("voice-status", "no_answer", "call.no-answer", "CA", "CA"),
+            ("voice-status", "answered", "receipt call.in-progress", "CA", "CA"),
+            ("voice-status", "completed", "receipt call.completed", "CA", "CA"),
+            ("voice-status", "no_answer", "receipt call.no-answer", "CA", "CA"),
             ("voice-status", "recording", "recording.completed", "CA", "RE"),
             ("whatsapp-twilio", "text", "message", "whatsapp:+4915550009999", "SM"),
             ("whatsapp-twilio", "location", "message", "whatsapp:+4915550009999", "SM"),
@@ -509,6 +559,99 @@ mod tests {
                 assert!(got == key || (key == "CA" && got.starts_with(key)), "{got}");
             }
         }
+    }
+
+    #[test]
+    fn a_message_says_its_channel_and_from_whom_without_it() {
+        let of = |from: &str| {
+            let fields = [("MessageSid", "SM1"), ("From", from), ("SmsStatus", "received")];
+            one(&[&fields[..], &[("Body", "hi")]].concat())
+        };
+        for (from, channel) in [
+            (PERSON, Channel::Sms),
+            ("whatsapp:+4915550009999", Channel::Whatsapp),
+            ("rcs:+4915550009999", Channel::Sms),
+        ] {
+            let EventKind::Message(message) = of(from).kind else { panic!("{from}") };
+            assert_eq!((message.channel, message.from.as_str()), (Some(channel), PERSON));
+            // What is answered goes to the same conversation.
+            assert_eq!(crate::twilio::address(&message.from).unwrap(), message.from);
+        }
+        assert_eq!(name(&of("messenger:123")), "message.messenger");
+        assert_eq!(name(&of("a b:123")), "message");
+    }
+
+    #[test]
+    fn our_own_id_comes_back_with_the_address_and_nothing_else_does() {
+        let of = |query: &str| {
+            let fields = [("AccountSid", "AC1"), ("MessageSid", "SM1"), ("MessageStatus", "sent")];
+            let mut draft = Draft::form(&fields);
+            draft.query.push((REFERENCE.to_owned(), query.to_owned()));
+            let mut events = parse(&draft);
+            match events.remove(0).kind {
+                EventKind::Receipt(receipt) => receipt.reference,
+                other => panic!("{other:?}"),
+            }
+        };
+        let id = MessageId::derived(&["m"]);
+        assert_eq!(of(&id.to_string()), Some(id));
+        assert_eq!(of("msg_nonsense"), None);
+    }
+
+    #[test]
+    fn a_call_of_ours_is_a_message_that_gets_on_and_may_fail() {
+        let of = |status: &str, direction: &str, source: &str| {
+            let fields = [
+                ("CallSid", "CA1"),
+                ("CallStatus", status),
+                ("Direction", direction),
+                ("CallbackSource", source),
+                ("SequenceNumber", "0"),
+            ];
+            let mut events = parse_form(&fields);
+            assert_eq!(name(events.last().unwrap()), format!("call.{status}"));
+            events.remove(0).kind
+        };
+        let progress = "call-progress-events";
+        for (status, expected, code) in [
+            ("queued", Status::Accepted, None),
+            ("initiated", Status::Sent, None),
+            ("ringing", Status::Sent, None),
+            ("in-progress", Status::Delivered, None),
+            ("completed", Status::Delivered, None),
+            ("busy", Status::Failed, Some("busy")),
+            ("no-answer", Status::Failed, Some("no-answer")),
+            ("failed", Status::Failed, Some("failed")),
+            ("canceled", Status::Failed, Some("canceled")),
+        ] {
+            let EventKind::Receipt(receipt) = of(status, "outbound-api", progress) else {
+                panic!("{status}")
+            };
+            assert_eq!((receipt.status, receipt.code.as_deref()), (expected, code));
+            assert_eq!(receipt.provider_message_id, "CA1");
+            assert_eq!(receipt.detail.is_some(), code.is_some());
+        }
+        for (status, direction, source) in [
+            ("completed", "inbound", progress),
+            ("completed", "outbound-dial", progress),
+            ("in-progress", "outbound-api", "gather"),
+            ("strange", "outbound-api", progress),
+        ] {
+            assert!(matches!(of(status, direction, source), EventKind::Other { .. }));
+        }
+    }
+
+    #[test]
+    fn a_call_is_not_taken_unless_the_integration_says_how() {
+        let answer = |webhook: &Webhook, settings: Value| {
+            let mut integration = integration(&json!({}));
+            integration.settings = settings::read(settings.as_object().unwrap()).unwrap();
+            webhook.accepted_by(&integration).body
+        };
+        let twiml = "<Response><Say>Hello</Say></Response>";
+        assert_eq!(answer(&VOICE, json!({})), BUSY);
+        assert_eq!(answer(&VOICE, json!({ "voice_twiml": twiml })), twiml);
+        assert_eq!(answer(&SMS, json!({ "voice_twiml": twiml })), NOTHING);
     }
 
     #[test]

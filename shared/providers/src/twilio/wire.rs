@@ -10,6 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::form;
 
+/// The version of the API: a part of every address.
+pub(super) const API_VERSION: &str = "2010-04-01";
+
+/// The name of the query parameter by which our own id comes back with a message's states.
+pub(super) const REFERENCE: &str = "message";
+
 /// The name of the query parameter that holds the hash of a JSON body. Source: README, facts 1.
 pub(super) const BODY_HASH: &str = "bodySHA256";
 
@@ -96,4 +102,29 @@ pub(super) struct CloudEvent<'a> {
 pub(super) struct Owner<'a> {
     #[serde(alias = "AccountSid", alias = "account_sid", rename = "accountSid", borrow, default)]
     pub(super) account_sid: Option<Cow<'a, str>>,
+}
+
+/// The answer to a message or call that was taken.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    pub(super) sid: String,
+    #[serde(default)]
+    pub(super) status: String,
+    #[serde(default)]
+    pub(super) error_code: Option<i64>,
+}
+
+/// The answer to what was refused.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) code: Option<i64>,
+}
+
+/// An account as Twilio shows it, or a list of its numbers.
+#[derive(Debug, Deserialize)]
+pub(super) struct Described {
+    pub(super) sid: Option<String>,
+    pub(super) friendly_name: Option<String>,
+    pub(super) status: Option<String>,
 }

@@ -1,0 +1,1089 @@
+//! The rules of Twilio's messages and calls, for one account.
+//!
+//! State and time go in, answers and webhooks come out; nothing here does I/O but
+//! [`carry`], which takes the webhooks to the hub.
+
+mod carry;
+pub(crate) mod control;
+pub mod error;
+pub(crate) mod http;
+pub mod people;
+pub mod proof;
+pub mod request;
+pub mod twiml;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use jiff::fmt::rfc2822;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Body, Reply};
+use crate::faults::{Fault, Faults, Kind};
+use crate::limits::{Bucket, Window};
+use crate::log::Scene;
+use crate::redelivery::Attempted;
+use crate::whatsapp::receipts::{self, Receipts};
+use error::{ApiError, late_status};
+use proof::Params;
+use request::{Call, Channel, Form, Message, Possessions};
+use twiml::Reading;
+
+const SOURCE: &str = "twilio";
+
+/// The version of the API: the first part of every path, and a field of every webhook.
+pub const API_VERSION: &str = "2010-04-01";
+
+/// How long the address of a file works that the API hands out.
+const FILE_S: i64 = 300;
+
+/// What the control API sets for an account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The token: it opens the API and signs webhooks.
+    pub auth_token: String,
+    /// API keys and their secrets. They open all but the account itself.
+    #[serde(default)]
+    pub api_keys: BTreeMap<String, String>,
+    /// The numbers that may send SMS, call and be called.
+    #[serde(default)]
+    pub numbers: Vec<String>,
+    /// The numbers that are senders on `WhatsApp`.
+    #[serde(default)]
+    pub whatsapp: Vec<String>,
+    /// Messaging services, and the number that each sends from.
+    #[serde(default)]
+    pub services: BTreeMap<String, String>,
+    /// The content templates; none: any.
+    #[serde(default)]
+    pub templates: Option<Vec<String>>,
+    /// What the numbers begin with that SMS and calls may reach; none: any.
+    #[serde(default)]
+    pub regions: Option<Vec<String>>,
+    /// People of whom something is known.
+    #[serde(default)]
+    pub people: BTreeMap<String, Person>,
+    /// Whether webhooks say `OptOutType`: *Advanced Opt-Out*.
+    #[serde(default)]
+    pub advanced_opt_out: bool,
+    /// Where the webhooks go.
+    #[serde(default)]
+    pub urls: Urls,
+    /// Scheme, host and port that are called in place of those that the addresses have.
+    #[serde(default)]
+    pub reach_by: Option<String>,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The states of messages.
+    #[serde(default)]
+    pub receipts: Receipts,
+    /// The progress of calls.
+    #[serde(default)]
+    pub progress: Progress,
+    /// How long one attempt of a webhook may take.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// The wait between two attempts, where the address asks for several.
+    #[serde(default = "default_pause_ms")]
+    pub pause_ms: u64,
+    /// Decides the order of shuffled webhooks.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_timeout_ms() -> u64 {
+    15_000
+}
+fn default_pause_ms() -> u64 {
+    200
+}
+fn default_seed() -> u64 {
+    1
+}
+fn default_true() -> bool {
+    true
+}
+
+/// What is known of a person.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Person {
+    /// Whether they are on `WhatsApp`.
+    pub whatsapp: bool,
+    /// Whether theirs is a landline, which takes no SMS.
+    pub landline: bool,
+    /// The code with which every message to them fails, after it was accepted.
+    pub fails: Option<i64>,
+    /// How a call to them ends.
+    pub call: CallEnd,
+}
+
+impl Default for Person {
+    fn default() -> Self {
+        Self { whatsapp: true, landline: false, fails: None, call: CallEnd::Completed }
+    }
+}
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallEnd {
+    /// They took it, and hung up.
+    #[default]
+    Completed,
+    /// Their line was busy, or they declined.
+    Busy,
+    /// Nobody took it.
+    NoAnswer,
+    /// It could not be put through.
+    Failed,
+    /// It was called off while it rang.
+    Canceled,
+}
+
+impl CallEnd {
+    /// The status as Twilio writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no-answer",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// What the telephone network answered.
+    fn sip_code(self) -> &'static str {
+        match self {
+            Self::Completed => "200",
+            Self::Busy => "486",
+            Self::NoAnswer => "480",
+            Self::Failed => "404",
+            Self::Canceled => "487",
+        }
+    }
+}
+
+/// Where webhooks go; empty: nowhere. What follows `#` says how often they are tried.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Urls {
+    /// *A message comes in*.
+    pub sms: String,
+    /// The messaging services' *Delivery Status Callback*.
+    pub sms_status: String,
+    /// *A call comes in*.
+    pub voice: String,
+    /// *Call status changes*.
+    pub voice_status: String,
+    /// The `WhatsApp` senders' *Webhook URL*.
+    pub whatsapp: String,
+    /// The `WhatsApp` senders' *Status callback URL*.
+    pub whatsapp_status: String,
+}
+
+/// The limits of an account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests in any second; 0 is no limit. In the real world they are counted side by side.
+    pub requests_per_second: usize,
+    /// A number sends one message every so many milliseconds; 0 is no limit.
+    pub message_interval_ms: i64,
+    /// Messages that may wait for their number.
+    pub queue: u32,
+    /// How long after the person wrote on `WhatsApp` the business may write freely.
+    pub window_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 100,
+            message_interval_ms: 1000,
+            queue: 36_000,
+            window_ms: 86_400_000,
+        }
+    }
+}
+
+/// When the progress of a call is told, in milliseconds after it was accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Progress {
+    /// It left the queue.
+    pub initiated: u64,
+    /// It rings.
+    pub ringing: u64,
+    /// Somebody took it.
+    pub answered: u64,
+    /// It is over.
+    pub completed: u64,
+    /// Extra copies of each webhook.
+    pub duplicates: u32,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { initiated: 10, ringing: 40, answered: 100, completed: 200, duplicates: 0 }
+    }
+}
+
+/// A message or call that Twilio has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When.
+    pub at_ms: i64,
+    /// Its id.
+    pub sid: String,
+    /// `sms`, `whatsapp` or `voice`.
+    pub channel: &'static str,
+    /// The recipient as given.
+    pub to: String,
+    /// The sender as given: an address or a messaging service.
+    pub from: String,
+    /// The request.
+    pub body: Value,
+    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    pub answer: String,
+    /// Why it will be reported as failed.
+    pub failed_code: Option<i64>,
+    /// The statuses that the hub has taken.
+    pub statuses: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Media {
+    message: String,
+    mime: String,
+    bytes: Bytes,
+}
+
+/// A webhook on its way to the hub.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Its number, for the log.
+    pub id: u64,
+    /// `message`, `status`, `call`, `call_status`, `raw` or `forged`.
+    pub what: &'static str,
+    /// When to begin.
+    pub after_ms: u64,
+    /// Where to, as Twilio knows it.
+    pub url: String,
+    /// The fields.
+    pub params: Params,
+    /// The message or call it is about.
+    pub sid: String,
+    /// The status in it.
+    pub status: Option<String>,
+    /// The same for each attempt.
+    pub token: String,
+    /// How it is signed.
+    signed: Signed,
+}
+
+/// How a webhook is signed.
+#[derive(Clone, Debug)]
+enum Signed {
+    /// With the token, when it is sent.
+    Rightly,
+    /// With this.
+    With(String),
+    /// Not at all.
+    Not,
+}
+
+/// An answer, and the webhooks that follow.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For the caller.
+    pub answer: Answer,
+    /// For the hub.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self { answer, deliveries: Vec::new() }
+    }
+}
+
+/// What a request was let in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The account's token.
+    Main,
+    /// An API key.
+    Standard,
+}
+
+/// An account.
+#[derive(Debug)]
+pub struct Account {
+    sid: String,
+    settings: Settings,
+    /// When somebody last wrote to a `WhatsApp` sender.
+    customers: BTreeMap<String, i64>,
+    /// Who has opted out, of whose messages: sender, person.
+    opted_out: BTreeSet<(String, String)>,
+    requests: Window,
+    queues: BTreeMap<String, Bucket>,
+    accepted: Vec<Accepted>,
+    by_sid: HashMap<String, usize>,
+    media: BTreeMap<String, Media>,
+    faults: Faults,
+    refused: u64,
+    pending: u64,
+    given_up: u64,
+    violations: u64,
+    random: u64,
+}
+
+/// Whether `authorization` may use the account `sid`.
+///
+/// # Errors
+/// No credentials or wrong ones, or another account's.
+pub fn authorize<'a>(
+    accounts: &'a mut BTreeMap<String, Account>,
+    sid: &str,
+    authorization: Option<&str>,
+) -> Result<(&'a mut Account, Key), ApiError> {
+    let denied = || ApiError::numbered(20_003, "");
+    let (user, password) = basic(authorization).ok_or_else(denied)?;
+    let account = accounts.get_mut(sid).ok_or_else(denied)?;
+    if password.is_empty() {
+        return Err(denied());
+    }
+    if user == sid && password == account.settings.auth_token {
+        return Ok((account, Key::Main));
+    }
+    if account.settings.api_keys.get(&user).is_some_and(|secret| *secret == password) {
+        return Ok((account, Key::Standard));
+    }
+    Err(denied())
+}
+
+fn basic(authorization: Option<&str>) -> Option<(String, String)> {
+    let encoded = authorization?.strip_prefix("Basic ")?;
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+impl Possessions for Account {
+    fn has_number(&self, number: &str) -> bool {
+        self.settings.numbers.iter().any(|own| own == number)
+    }
+
+    fn has_whatsapp(&self, number: &str) -> bool {
+        self.settings.whatsapp.iter().any(|own| own == number)
+    }
+
+    fn has_service(&self, sid: &str) -> bool {
+        self.settings.services.contains_key(sid)
+    }
+
+    fn has_template(&self, sid: &str) -> bool {
+        self.settings.templates.as_ref().is_none_or(|all| all.iter().any(|own| own == sid))
+    }
+
+    fn may_reach(&self, number: &str) -> bool {
+        let open = |all: &Vec<String>| all.iter().any(|prefix| number.starts_with(prefix.as_str()));
+        self.settings.regions.as_ref().is_none_or(open)
+    }
+}
+
+impl Account {
+    /// An account that has not done anything yet.
+    #[must_use]
+    pub fn new(sid: &str, settings: Settings) -> Self {
+        Self {
+            sid: sid.to_owned(),
+            random: settings.seed,
+            settings,
+            customers: BTreeMap::new(),
+            opted_out: BTreeSet::new(),
+            requests: Window::default(),
+            queues: BTreeMap::new(),
+            accepted: Vec::new(),
+            by_sid: HashMap::new(),
+            media: BTreeMap::new(),
+            faults: Faults::default(),
+            refused: 0,
+            pending: 0,
+            given_up: 0,
+            violations: 0,
+        }
+    }
+
+    /// Changes the settings, keeps the state.
+    pub fn change(&mut self, settings: Settings) {
+        self.random = settings.seed;
+        self.settings = settings;
+    }
+
+    /// The scripted faults.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
+        scene.log.push(scene.now_ms, SOURCE, &self.sid, kind, fields)
+    }
+
+    fn refuse(&mut self, scene: &mut Scene<'_>, error: &ApiError, to: Option<&str>) -> Answer {
+        self.refused += 1;
+        let fields = json!({
+            "status": error.status, "code": error.code, "to": to, "detail": error.message,
+        });
+        self.event(scene, "send.refused", fields);
+        error.answer()
+    }
+
+    fn violate(&mut self, scene: &mut Scene<'_>, detail: &str) {
+        self.violations += 1;
+        self.event(scene, "violation", json!({"detail": detail}));
+    }
+
+    fn person(&self, number: &str) -> Person {
+        self.settings.people.get(number).cloned().unwrap_or_default()
+    }
+
+    /// `POST .../Messages.json`.
+    pub fn messages(&mut self, scene: &mut Scene<'_>, form: &Form) -> Outcome {
+        let checked = request::message(form, self).and_then(|message| {
+            self.may_send(&message)?;
+            Ok(message)
+        });
+        let message = match checked {
+            Ok(message) => message,
+            Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
+        };
+        let fault = match self.meet(scene, &message.to) {
+            Ok(fault) => fault,
+            Err(answer) => return answer.into(),
+        };
+        if let Err(error) = self.within_limits(scene.now_ms, Some(&message.from)) {
+            return self.refuse(scene, &error, Some(&message.to)).into();
+        }
+        let sid = scene.ids.sid(if message.files > 0 { "MM" } else { "SM" });
+        let failed_code = self.failure(scene.now_ms, &message, fault.as_ref());
+        for violation in &message.violations {
+            self.violate(scene, violation);
+        }
+        let shown = self.message_object(scene.now_ms, &sid, &message);
+        let what = Sent {
+            sid: &sid,
+            channel: message.channel,
+            to: &message.to,
+            from: &message.from,
+            text: message.text.as_deref(),
+            failed_code,
+        };
+        let answer = self.accept(scene, form, &what, &shown, fault.as_ref());
+        let deliveries = self.receipts(scene, &message, &sid, failed_code);
+        Outcome { answer, deliveries }
+    }
+
+    /// What is refused of a message that is well formed.
+    fn may_send(&self, message: &Message) -> Result<(), ApiError> {
+        if message.channel != Channel::Sms {
+            return Ok(());
+        }
+        if self.opted_out.contains(&(message.from.clone(), message.number.clone())) {
+            return Err(ApiError::numbered(21_610, ""));
+        }
+        if self.person(&message.number).landline {
+            return Err(ApiError::numbered(21_614, &message.number));
+        }
+        Ok(())
+    }
+
+    /// `POST .../Calls.json`.
+    pub fn calls(&mut self, scene: &mut Scene<'_>, form: &Form) -> Outcome {
+        let call = match request::call(form, self) {
+            Ok(call) => call,
+            Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
+        };
+        let fault = match self.meet(scene, &call.to) {
+            Ok(fault) => fault,
+            Err(answer) => return answer.into(),
+        };
+        if let Err(error) = self.within_limits(scene.now_ms, None) {
+            return self.refuse(scene, &error, Some(&call.to)).into();
+        }
+        let sid = scene.ids.sid("CA");
+        for violation in &call.violations {
+            self.violate(scene, violation);
+        }
+        let failing = fault.as_ref().filter(|fault| fault.kind == Kind::FailLater);
+        let end = failing.map_or(self.person(&call.to).call, |_| CallEnd::Failed);
+        let shown = self.call_object(scene.now_ms, &sid, &call);
+        let what = Sent {
+            sid: &sid,
+            channel: Channel::Voice,
+            to: &call.to,
+            from: &call.from,
+            text: None,
+            failed_code: failing.and_then(|fault| fault.code),
+        };
+        let answer = self.accept(scene, form, &what, &shown, fault.as_ref());
+        let deliveries = self.progress(scene, &call, &sid, end);
+        Outcome { answer, deliveries }
+    }
+
+    /// The fault that a request to `to` meets, if it is accepted all the same.
+    fn meet(&mut self, scene: &mut Scene<'_>, to: &str) -> Result<Option<Fault>, Answer> {
+        let Some(fault) = self.faults.next(to) else { return Ok(None) };
+        if fault.accepts() {
+            return Ok(Some(fault));
+        }
+        self.faults.spend(to);
+        let answer = fault_answer(&fault);
+        let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
+        self.event(scene, "fault", fields);
+        Err(answer)
+    }
+
+    fn within_limits(&mut self, now_ms: i64, sender: Option<&str>) -> Result<(), ApiError> {
+        let limits = &self.settings.limits;
+        if self.requests.wait_ms(now_ms, limits.requests_per_second, 1000) > 0 {
+            return Err(ApiError::numbered(20_429, ""));
+        }
+        if let Some(sender) = sender {
+            let queue = self.queues.entry(sender.to_owned()).or_default();
+            if queue.wait_ms(now_ms, limits.queue, limits.message_interval_ms) > 0 {
+                return Err(ApiError::numbered(21_611, sender));
+            }
+            queue.take(now_ms, limits.message_interval_ms);
+        }
+        self.requests.take(now_ms);
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        scene: &mut Scene<'_>,
+        form: &Form,
+        what: &Sent<'_>,
+        shown: &Value,
+        fault: Option<&Fault>,
+    ) -> Answer {
+        let (answer, name) = accepted_answer(Answer::json(201, shown.clone()), fault);
+        if let Some(fault) = fault {
+            self.faults.spend(what.to);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": what.to});
+            self.event(scene, "fault", fields);
+        }
+        let fields = json!({
+            "sid": what.sid, "channel": what.channel.name(), "to": what.to, "from": what.from,
+            "text": what.text, "answer": name, "failed_code": what.failed_code,
+        });
+        let seq = self.event(scene, "send.accepted", fields);
+        self.by_sid.insert(what.sid.to_owned(), self.accepted.len());
+        self.accepted.push(Accepted {
+            seq,
+            at_ms: scene.now_ms,
+            sid: what.sid.to_owned(),
+            channel: what.channel.name(),
+            to: what.to.to_owned(),
+            from: what.from.to_owned(),
+            body: form.to_json(),
+            answer: name,
+            failed_code: what.failed_code,
+            statuses: Vec::new(),
+        });
+        answer
+    }
+
+    /// Why the message will be reported as failed although it was accepted.
+    fn failure(&self, now_ms: i64, message: &Message, fault: Option<&Fault>) -> Option<i64> {
+        let whatsapp = message.channel == Channel::Whatsapp;
+        let person = self.person(&message.number);
+        if let Some(fault) = fault.filter(|fault| fault.kind == Kind::FailLater) {
+            return Some(fault.code.unwrap_or(if whatsapp { 63_024 } else { 30_003 }));
+        }
+        if whatsapp && !person.whatsapp {
+            return Some(63_003);
+        }
+        if whatsapp && !message.is_template && !self.window_open(now_ms, &message.number) {
+            return Some(63_016);
+        }
+        person.fails
+    }
+
+    /// The webhooks that tell how far a message has come.
+    fn receipts(
+        &mut self,
+        scene: &mut Scene<'_>,
+        message: &Message,
+        sid: &str,
+        failed: Option<i64>,
+    ) -> Vec<Delivery> {
+        let urls = &self.settings.urls;
+        let own = match message.channel {
+            Channel::Whatsapp => &urls.whatsapp_status,
+            _ if message.service.is_some() => &urls.sms_status,
+            _ => "",
+        };
+        let url = message.status_callback.as_deref().unwrap_or(own).to_owned();
+        if url.is_empty() {
+            return Vec::new();
+        }
+        let random = receipts::random(&mut self.random);
+        let plan = self.settings.receipts.plan(failed.is_some(), random);
+        let mut deliveries = Vec::new();
+        for webhook in plan {
+            for (status, _) in &webhook.statuses {
+                let status = match failed {
+                    Some(code) => late_status(code),
+                    // A telephone does not say what was read.
+                    None if *status == "read" && message.channel == Channel::Sms => continue,
+                    None => *status,
+                };
+                let params = self.receipt(message, sid, status, failed);
+                let delivery = self.delivery(scene, "status", &url, params, sid);
+                let status = Some(status.to_owned());
+                deliveries.push(Delivery { after_ms: webhook.after_ms, status, ..delivery });
+            }
+        }
+        deliveries
+    }
+
+    fn receipt(&self, message: &Message, sid: &str, status: &str, code: Option<i64>) -> Params {
+        let number = || self.settings.services.get(&message.from).cloned();
+        let from = message.address.clone().or_else(number).unwrap_or_default();
+        let mut params = fields(&[
+            ("SmsSid", sid),
+            ("SmsStatus", status),
+            ("MessageStatus", status),
+            ("To", &message.to),
+            ("MessageSid", sid),
+            ("AccountSid", &self.sid),
+            ("From", &from),
+            ("ApiVersion", API_VERSION),
+        ]);
+        if let Some(service) = &message.service {
+            params.extend(fields(&[("MessagingServiceSid", service)]));
+        }
+        if message.channel == Channel::Whatsapp {
+            params.extend(fields(&[
+                ("ChannelPrefix", "whatsapp"),
+                ("ChannelToAddress", &message.number),
+                ("ChannelInstallSid", "XEcc20d939f803ee381f2442185d0d5dc5"),
+                ("StructuredMessage", "false"),
+            ]));
+            if matches!(status, "delivered" | "read" | "undelivered") {
+                params.extend(fields(&[("EventType", &status.to_ascii_uppercase())]));
+            }
+        }
+        if let Some(code) = code {
+            params.extend(fields(&[("ErrorCode", &code.to_string())]));
+        }
+        params
+    }
+
+    /// The webhooks that tell how a call goes.
+    fn progress(
+        &mut self,
+        scene: &mut Scene<'_>,
+        call: &Call,
+        sid: &str,
+        end: CallEnd,
+    ) -> Vec<Delivery> {
+        let Some(url) = call.status_callback.clone() else { return Vec::new() };
+        let times = self.settings.progress.clone();
+        let taken = end == CallEnd::Completed;
+        let all = [
+            ("initiated", "initiated", times.initiated, true),
+            ("ringing", "ringing", times.ringing, end != CallEnd::Failed),
+            ("answered", "in-progress", times.answered, taken),
+            ("completed", end.name(), times.completed, true),
+        ];
+        let happen = all.into_iter().filter(|(event, _, _, happens)| {
+            *happens && call.events.iter().any(|wanted| wanted == event)
+        });
+        let mut deliveries = Vec::new();
+        for (place, (event, status, after_ms, _)) in happen.enumerate() {
+            let at_ms = scene.now_ms + i64::try_from(after_ms).unwrap_or(0);
+            let mut params = self.call_fields(sid, &call.from, &call.to, "outbound-api", status);
+            params.extend(fields(&[
+                ("Timestamp", &rfc2822_of(at_ms)),
+                ("CallbackSource", "call-progress-events"),
+                ("SequenceNumber", &place.to_string()),
+            ]));
+            if event == "completed" {
+                let duration = if taken { "1" } else { "0" };
+                params.extend(fields(&[
+                    ("Duration", duration),
+                    ("CallDuration", duration),
+                    ("SipResponseCode", end.sip_code()),
+                ]));
+            }
+            for _ in 0..=times.duplicates {
+                let delivery = self.delivery(scene, "call_status", &url, params.clone(), sid);
+                let status = Some(status.to_owned());
+                deliveries.push(Delivery { after_ms, status, ..delivery });
+            }
+        }
+        deliveries
+    }
+
+    fn call_fields(
+        &self,
+        sid: &str,
+        from: &str,
+        to: &str,
+        direction: &str,
+        status: &str,
+    ) -> Params {
+        fields(&[
+            ("CallSid", sid),
+            ("AccountSid", &self.sid),
+            ("From", from),
+            ("Caller", from),
+            ("To", to),
+            ("Called", to),
+            ("Direction", direction),
+            ("CallStatus", status),
+            ("ApiVersion", API_VERSION),
+        ])
+    }
+
+    fn delivery(
+        &mut self,
+        scene: &mut Scene<'_>,
+        what: &'static str,
+        url: &str,
+        params: Params,
+        sid: &str,
+    ) -> Delivery {
+        self.pending += 1;
+        Delivery {
+            id: scene.ids.serial(),
+            what,
+            after_ms: 0,
+            url: url.to_owned(),
+            params,
+            sid: sid.to_owned(),
+            status: None,
+            token: scene.ids.sid(""),
+            signed: Signed::Rightly,
+        }
+    }
+
+    /// Where a webhook is called, its headers, and how long an attempt may take.
+    #[must_use]
+    pub fn call_of(&self, delivery: &Delivery) -> (String, Vec<(&'static str, String)>, u64) {
+        let signature = match &delivery.signed {
+            Signed::With(signature) => Some(signature.clone()),
+            Signed::Not => None,
+            Signed::Rightly => {
+                let token = &self.settings.auth_token;
+                Some(proof::signature(token, &delivery.url, &delivery.params))
+            }
+        };
+        let form = "application/x-www-form-urlencoded; charset=UTF-8";
+        let mut headers = vec![
+            ("content-type", form.to_owned()),
+            ("user-agent", "TwilioProxy/1.1".to_owned()),
+            ("accept", "*/*".to_owned()),
+            ("i-twilio-idempotency-token", delivery.token.clone()),
+        ];
+        headers.extend(signature.map(|signature| ("x-twilio-signature", signature)));
+        let url = proof::without_fragment(&delivery.url);
+        let url = match (&self.settings.reach_by, url::Url::parse(url)) {
+            (Some(origin), Ok(parsed)) => {
+                let query = parsed.query().map_or_else(String::new, |query| format!("?{query}"));
+                format!("{}{}{query}", origin.trim_end_matches('/'), parsed.path())
+            }
+            _ => url.to_owned(),
+        };
+        (url, headers, self.settings.timeout_ms)
+    }
+
+    /// Notes that an attempt begins.
+    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
+        self.event(
+            scene,
+            "webhook.sent",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "sid": delivery.sid, "state": delivery.status}),
+        );
+    }
+
+    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one:
+    /// only where the address asks for it.
+    pub fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        how: &Attempted,
+        answer: &[u8],
+    ) -> Option<u64> {
+        self.event(
+            scene,
+            "webhook.answered",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "status": how.status, "took_ms": how.took_ms, "error": how.error,
+                   "sid": delivery.sid, "state": delivery.status}),
+        );
+        let settled = (200..300).contains(&how.status);
+        if settled {
+            self.settle(scene, delivery, answer);
+        }
+        let timed_out = u64::try_from(how.took_ms).unwrap_or(0) >= self.settings.timeout_ms;
+        let forged = !matches!(delivery.signed, Signed::Rightly);
+        if !settled && !forged && proof::again(&delivery.url, attempt, how.status, timed_out) {
+            return Some(self.settings.pause_ms);
+        }
+        self.pending = self.pending.saturating_sub(1);
+        if !settled && !forged {
+            self.given_up += 1;
+            let fields = json!({"delivery": delivery.id, "sid": delivery.sid, "attempts": attempt});
+            self.event(scene, "webhook.given_up", fields);
+        }
+        None
+    }
+
+    fn settle(&mut self, scene: &mut Scene<'_>, delivery: &Delivery, answer: &[u8]) {
+        let place = self.by_sid.get(&delivery.sid).copied();
+        if let (Some(message), Some(status)) =
+            (place.and_then(|place| self.accepted.get_mut(place)), &delivery.status)
+            && !message.statuses.contains(status)
+        {
+            message.statuses.push(status.clone());
+        }
+        // What a status callback answers is not read.
+        if !matches!(delivery.what, "message" | "call") {
+            return;
+        }
+        match twiml::read(answer) {
+            Reading::Verbs(verbs) => {
+                let fields = json!({"sid": delivery.sid, "verbs": verbs});
+                self.event(scene, "twiml", fields);
+            }
+            Reading::Text if delivery.what == "message" => {
+                self.violate(scene, "the answer is a plain text: Twilio would send it");
+            }
+            Reading::Text | Reading::Broken => {
+                self.violate(scene, "the answer is no TwiML (12100)");
+            }
+        }
+    }
+
+    fn message_object(&self, now_ms: i64, sid: &str, message: &Message) -> Value {
+        let at = rfc2822_of(now_ms);
+        let status = if message.service.is_some() { "accepted" } else { "queued" };
+        let uri = format!("/{API_VERSION}/Accounts/{}/Messages/{sid}", self.sid);
+        json!({
+            "account_sid": self.sid, "api_version": API_VERSION,
+            "body": message.text.as_deref().unwrap_or_default(), "date_created": at,
+            "date_sent": null, "date_updated": at, "direction": "outbound-api",
+            "error_code": null, "error_message": null, "from": message.address,
+            "messaging_service_sid": message.service, "num_media": message.files.to_string(),
+            "num_segments": if message.service.is_some() { "0" } else { "1" },
+            "price": null, "price_unit": null, "sid": sid, "status": status,
+            "subresource_uris": {"media": format!("{uri}/Media.json")},
+            "to": message.to, "uri": format!("{uri}.json"),
+        })
+    }
+
+    fn call_object(&self, now_ms: i64, sid: &str, call: &Call) -> Value {
+        let at = rfc2822_of(now_ms);
+        let uri = format!("/{API_VERSION}/Accounts/{}/Calls/{sid}.json", self.sid);
+        json!({
+            "sid": sid, "account_sid": self.sid, "api_version": API_VERSION,
+            "answered_by": null, "caller_name": null, "date_created": at, "date_updated": at,
+            "direction": "outbound-api", "duration": null, "end_time": null,
+            "forwarded_from": null, "from": call.from, "from_formatted": call.from,
+            "group_sid": null, "parent_call_sid": null, "phone_number_sid": "", "price": null,
+            "price_unit": "USD", "queue_time": "0", "start_time": null, "status": "queued",
+            "subresource_uris": {}, "to": call.to, "to_formatted": call.to, "trunk_sid": null,
+            "uri": uri,
+        })
+    }
+
+    /// `GET /2010-04-01/Accounts/{sid}.json`: not with an API key.
+    #[must_use]
+    pub fn describe(&self, key: Key) -> Answer {
+        if key == Key::Standard {
+            return ApiError::numbered(20_003, "").answer();
+        }
+        let at = rfc2822_of(0);
+        Answer::json(
+            200,
+            json!({
+                "sid": self.sid, "friendly_name": "Test Shop", "status": "active",
+                "type": "Full", "auth_token": self.settings.auth_token, "owner_account_sid": self.sid,
+                "date_created": at, "date_updated": at, "subresource_uris": {},
+                "uri": format!("/{API_VERSION}/Accounts/{}.json", self.sid),
+            }),
+        )
+    }
+
+    /// `GET .../IncomingPhoneNumbers.json`: with an API key too.
+    #[must_use]
+    pub fn numbers(&self) -> Answer {
+        let numbers = self.settings.numbers.iter();
+        let numbers: Vec<_> = numbers
+            .map(|number| {
+                json!({"phone_number": number, "friendly_name": number,
+                                 "account_sid": self.sid})
+            })
+            .collect();
+        Answer::json(200, json!({"incoming_phone_numbers": numbers, "page": 0}))
+    }
+
+    /// The file of a message: an address that needs no credentials, for a while.
+    #[must_use]
+    pub fn media(&self, now_ms: i64, message: &str, id: &str, base: &str) -> Answer {
+        match self.media.get(id) {
+            Some(media) if media.message == message => {
+                let expires_s = now_ms / 1000 + FILE_S;
+                let hash = self.file_hash(id, expires_s);
+                let file = format!("{base}/twilio-files/{}/{id}/{expires_s}/{hash}", self.sid);
+                Answer::Redirect { to: file }
+            }
+            _ => {
+                let path =
+                    format!("/{API_VERSION}/Accounts/{}/Messages/{message}/Media/{id}", self.sid);
+                ApiError::numbered(20_404, &path).with_status(404).answer()
+            }
+        }
+    }
+
+    /// The file itself: 403 once the address is too old, or was never given out.
+    #[must_use]
+    pub fn file(&self, now_ms: i64, id: &str, expires: &str, hash: &str) -> Answer {
+        let valid = expires.parse().is_ok_and(|expires_s: i64| {
+            expires_s * 1000 > now_ms && self.file_hash(id, expires_s) == hash
+        });
+        match self.media.get(id).filter(|_| valid) {
+            Some(media) => Answer::Reply(Reply {
+                status: 200,
+                retry_after_s: None,
+                body: Body::File { mime: media.mime.clone(), bytes: media.bytes.clone() },
+                delay_ms: 0,
+            }),
+            None => Answer::json(403, json!({"error": "AccessDenied"})),
+        }
+    }
+
+    fn file_hash(&self, id: &str, expires_s: i64) -> String {
+        let text = format!("{id}.{expires_s}");
+        let mut hash = crate::sign::hmac_hex(&self.settings.auth_token, text.as_bytes());
+        hash.truncate(24);
+        hash
+    }
+
+    /// Whether the business may write freely to `number` on `WhatsApp`.
+    #[must_use]
+    pub fn window_open(&self, now_ms: i64, number: &str) -> bool {
+        let wrote = self.customers.get(number);
+        wrote.is_some_and(|at| now_ms - at < self.settings.limits.window_ms)
+    }
+
+    /// Sets when the person `number` last wrote on `WhatsApp`.
+    pub fn set_window(&mut self, number: &str, last_wrote_ms: Option<i64>) {
+        match last_wrote_ms {
+            Some(at) => self.customers.insert(number.to_owned(), at),
+            None => self.customers.remove(number),
+        };
+    }
+
+    /// The account's state in figures.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        json!({
+            "account_sid": self.sid, "accepted": self.accepted.len(), "refused": self.refused,
+            "pending_webhooks": self.pending, "given_up": self.given_up,
+            "violations": self.violations, "opted_out": self.opted_out.len(),
+            "faults": self.faults.remaining(),
+        })
+    }
+
+    /// The messages and calls that Twilio has taken.
+    #[must_use]
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+}
+
+/// What is written down of a message or call that was taken.
+struct Sent<'a> {
+    sid: &'a str,
+    channel: Channel,
+    to: &'a str,
+    from: &'a str,
+    text: Option<&'a str>,
+    failed_code: Option<i64>,
+}
+
+/// Fields of a form.
+fn fields(pairs: &[(&str, &str)]) -> Params {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A time as Twilio writes it.
+fn rfc2822_of(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()
+}
+
+/// What the caller of an accepted request gets, and how the log calls it.
+fn accepted_answer(ok: Answer, fault: Option<&Fault>) -> (Answer, String) {
+    let Some(fault) = fault else { return (ok, "answered".into()) };
+    match fault.kind {
+        Kind::AcceptThenTimeOut => {
+            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
+        }
+        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
+        Kind::Status => {
+            let status = fault.status.unwrap_or(500);
+            (broken(status), format!("status_{status}"))
+        }
+        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
+        _ => (ok, "answered".into()),
+    }
+}
+
+/// What the caller gets for a fault that accepts nothing.
+fn fault_answer(fault: &Fault) -> Answer {
+    match fault.kind {
+        // Twilio does not say for how long.
+        Kind::RateLimited => ApiError::numbered(fault.code.unwrap_or(20_429), "")
+            .with_status(fault.status.unwrap_or(429))
+            .answer()
+            .retry_after(fault.retry_after_s),
+        Kind::Error => {
+            let mut error = ApiError::numbered(fault.code.unwrap_or(20_001), "");
+            error.status = fault.status.unwrap_or(error.status);
+            if let Some(description) = &fault.description {
+                error.message.clone_from(description);
+            }
+            error.answer().retry_after(fault.retry_after_s)
+        }
+        Kind::Status => broken(fault.status.unwrap_or(500)).retry_after(fault.retry_after_s),
+        _ => Answer::HangUp { after_ms: 0 },
+    }
+}
+
+/// A failure of Twilio's own.
+fn broken(status: u16) -> Answer {
+    let error = ApiError { status, code: 20_500, message: "Internal Server Error".into() };
+    error.answer()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What an answer in `TwiML` tells Twilio to do. Only as much as tests ask for.
+
+/// The instructions of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The names of the verbs, in order.
+    Verbs(Vec<String>),
+    /// No document: Twilio would send a plain text to the person who wrote.
+    Text,
+    /// A document that Twilio cannot read (12100, 12200).
+    Broken,
+}
+
+/// The verbs that `<Response>` may have.
+const VERBS: [&str; 20] = [
+    "Message", "Redirect", "Say", "Play", "Gather", "Record", "Dial", "Enqueue", "Leave", "Hangup",
+    "Reject", "Pause", "Sms", "Refer", "Connect", "Start", "Stop", "Pay", "Prompt", "Queue",
+];
+
+/// Reads an answer.
+#[must_use]
+pub fn read(answer: &[u8]) -> Reading {
+    let Ok(text) = std::str::from_utf8(answer) else { return Reading::Broken };
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Reading::Verbs(Vec::new());
+    }
+    if !rest.starts_with('<') {
+        return Reading::Text;
+    }
+    if let Some(declared) = rest.strip_prefix("<?xml") {
+        let Some((_, after)) = declared.split_once("?>") else { return Reading::Broken };
+        rest = after.trim_start();
+    }
+    tags(rest).map_or(Reading::Broken, Reading::Verbs)
+}
+
+/// The elements right below `<Response>`; `None` if the document is not well formed.
+fn tags(mut rest: &str) -> Option<Vec<String>> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut verbs = Vec::new();
+    let mut seen = false;
+    while let Some(at) = rest.find('<') {
+        let (text, after) = (rest.get(..at)?, rest.get(at + 1..)?);
+        if open.is_empty() && !text.trim().is_empty() {
+            return None;
+        }
+        let (tag, after) = after.split_once('>')?;
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            if open.pop()? != name.trim() {
+                return None;
+            }
+            continue;
+        }
+        if tag.starts_with('!') {
+            continue;
+        }
+        let (tag, closed) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+        let name = tag.split_whitespace().next()?;
+        match open.len() {
+            0 if seen || name != "Response" => return None,
+            0 => seen = true,
+            1 if !VERBS.contains(&name) => return None,
+            1 => verbs.push(name.to_owned()),
+            _ => {}
+        }
+        if !closed {
+            open.push(name);
+        }
+    }
+    (seen && open.is_empty() && rest.trim().is_empty()).then_some(verbs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verbs(names: &[&str]) -> Reading {
+        Reading::Verbs(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn the_verbs_of_an_answer_are_read() {
+        assert_eq!(read(b""), verbs(&[]));
+        assert_eq!(read(b"<Response/>"), verbs(&[]));
+        assert_eq!(read(br#"<Response><Reject reason="busy"/></Response>"#), verbs(&["Reject"]));
+        let long = br#"<?xml version="1.0"?>
+            <Response><Gather><Say>Hi &lt;you&gt;</Say></Gather><Hangup/></Response>"#;
+        assert_eq!(read(long), verbs(&["Gather", "Hangup"]));
+    }
+
+    #[test]
+    fn a_text_is_no_document_and_a_broken_one_is_found() {
+        assert_eq!(read(b"thank you"), Reading::Text);
+        for broken in [
+            "<Response>",
+            "<Response><Say></Response>",
+            "<Answer/>",
+            "<Response><Shout/></Response>",
+            "<Response/><Response/>",
+            "<Response/> and more",
+            "<Response",
+        ] {
+            assert_eq!(read(broken.as_bytes()), Reading::Broken, "{broken}");
+        }
+        assert_eq!(read(&[0xff, b'<']), Reading::Broken);
+    }
+}

@@ -1,0 +1,146 @@
+//! Tokens with which a person's browser or phone makes and takes calls through Twilio's voice
+//! library. Source: README, facts 20.
+
+use std::time::Duration;
+
+use domain::Credentials;
+use domain::sender::SendError;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, json};
+
+use super::{ACCOUNT_SID, API_KEY, API_SECRET};
+use crate::http::invalid;
+use crate::jwt;
+
+/// The longest that a token is valid.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// What the holder of a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VoiceGrant<'a> {
+    /// Who they are: the name under which they are called, `client:<identity>`.
+    pub identity: &'a str,
+    /// Whether they take calls.
+    pub incoming: bool,
+    /// The `TwiML` application that decides on the calls they make; none: they make none.
+    pub application_sid: Option<&'a str>,
+}
+
+/// A token for the voice library, valid from `now` on for `lifetime`, in whole seconds.
+///
+/// # Errors
+/// [`SendError::Invalid`] if a credential is missing, the identity is empty, or the token would
+/// be valid for more than a day.
+pub fn access_token(
+    credentials: &Credentials,
+    grant: &VoiceGrant<'_>,
+    now: Timestamp,
+    lifetime: Duration,
+) -> Result<SecretString, SendError> {
+    let account = credentials.first(ACCOUNT_SID);
+    let account = account.ok_or_else(|| invalid("credentials.TWILIO_ACCOUNT_SID", "is missing"))?;
+    let key = credentials.first(API_KEY);
+    let key = key.ok_or_else(|| invalid("credentials.TWILIO_API_KEY", "is missing"))?;
+    let secret = credentials.first(API_SECRET).filter(|s| !s.expose_secret().is_empty());
+    let secret = secret.ok_or_else(|| invalid("credentials.TWILIO_API_SECRET", "is missing"))?;
+    if grant.identity.is_empty() {
+        return Err(invalid("identity", "must not be empty"));
+    }
+    if !(Duration::from_secs(1)..=LONGEST).contains(&lifetime) {
+        return Err(invalid("lifetime", "must be between a second and a day"));
+    }
+    let mut voice = Map::new();
+    if grant.incoming {
+        voice.insert("incoming".to_owned(), json!({ "allow": true }));
+    }
+    if let Some(application_sid) = grant.application_sid {
+        voice.insert("outgoing".to_owned(), json!({ "application_sid": application_sid }));
+    }
+    let iat = now.as_second();
+    let (key, account) = (key.expose_secret(), account.expose_secret());
+    let claims = json!({
+        "jti": format!("{key}-{iat}"),
+        "iss": key,
+        "sub": account,
+        "iat": iat,
+        "exp": iat.saturating_add_unsigned(lifetime.as_secs()),
+        "grants": { "identity": grant.identity, "voice": voice },
+    });
+    let header = json!({ "alg": "HS256", "typ": "JWT", "cty": "twilio-fpa;v=1" });
+    Ok(jwt::sign(&header, &claims, secret).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::Value;
+
+    const NOW: i64 = 1_795_176_000;
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn credentials() -> Credentials {
+        let all = [(ACCOUNT_SID, "AC1"), (API_KEY, "SK1"), (API_SECRET, "key-secret")];
+        Credentials::new(all.map(|(name, value)| (name.to_owned(), vec![value.into()])))
+    }
+
+    fn token(grant: &VoiceGrant<'_>, lifetime: Duration) -> Result<SecretString, SendError> {
+        access_token(&credentials(), grant, Timestamp::from_second(NOW).unwrap(), lifetime)
+    }
+
+    fn part(token: &str, place: usize) -> Value {
+        let part = token.split('.').nth(place).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_token_has_the_shape_of_those_that_twilios_library_makes() {
+        let grant = VoiceGrant { identity: "anna", incoming: true, application_sid: Some("AP1") };
+        let token = token(&grant, HOUR).unwrap();
+        let token = token.expose_secret();
+        assert_eq!(
+            part(token, 0),
+            json!({ "alg": "HS256", "typ": "JWT", "cty": "twilio-fpa;v=1" })
+        );
+        let claims = json!({
+            "jti": "SK1-1795176000", "iss": "SK1", "sub": "AC1",
+            "iat": NOW, "exp": NOW + 3600,
+            "grants": {
+                "identity": "anna",
+                "voice": {
+                    "incoming": { "allow": true }, "outgoing": { "application_sid": "AP1" },
+                },
+            },
+        });
+        assert_eq!(part(token, 1), claims);
+        let now = Timestamp::from_second(NOW).unwrap();
+        let read = |secret: &str| jwt::verify::<Value>(&[secret.into()], token, now);
+        assert_eq!(read("key-secret").unwrap(), claims);
+        assert!(read("another").is_err());
+    }
+
+    #[test]
+    fn who_may_do_nothing_is_granted_nothing() {
+        let grant = VoiceGrant { identity: "anna", ..VoiceGrant::default() };
+        let token = token(&grant, HOUR).unwrap();
+        assert_eq!(part(token.expose_secret(), 1)["grants"]["voice"], json!({}));
+    }
+
+    #[test]
+    fn without_a_key_an_identity_or_an_end_there_is_no_token() {
+        let grant = VoiceGrant { identity: "anna", incoming: true, application_sid: None };
+        assert!(token(&VoiceGrant { identity: "", ..grant }, HOUR).is_err());
+        assert!(token(&grant, Duration::ZERO).is_err());
+        assert!(token(&grant, LONGEST).is_ok());
+        assert!(token(&grant, LONGEST + Duration::from_secs(1)).is_err());
+        let now = Timestamp::from_second(NOW).unwrap();
+        for missing in [ACCOUNT_SID, API_KEY, API_SECRET] {
+            let kept = [(ACCOUNT_SID, "AC1"), (API_KEY, "SK1"), (API_SECRET, "key-secret")];
+            let kept = kept.into_iter().filter(|(name, _)| *name != missing);
+            let kept = kept.map(|(name, value)| (name.to_owned(), vec![value.into()]));
+            assert!(access_token(&Credentials::new(kept), &grant, now, HOUR).is_err(), "{missing}");
+        }
+    }
+}
