@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::automation::Automation;
+use crate::bsp;
 use crate::ids::Ids;
+use crate::infobip;
 use crate::log::{Log, Scene};
 use crate::telegram::Bot;
 use crate::whatsapp::Number;
@@ -17,6 +19,10 @@ pub struct World {
     pub bots: BTreeMap<i64, Bot>,
     /// By name.
     pub automations: BTreeMap<String, Automation>,
+    /// Infobip's senders, by number.
+    pub infobip: BTreeMap<String, infobip::Sender>,
+    /// The BSP's accounts, by name.
+    pub bsp: BTreeMap<String, bsp::Account>,
     /// Makes ids.
     pub ids: Ids,
     /// What happened.
@@ -36,6 +42,8 @@ impl World {
             numbers: BTreeMap::new(),
             bots: BTreeMap::new(),
             automations: BTreeMap::new(),
+            infobip: BTreeMap::new(),
+            bsp: BTreeMap::new(),
             telegram_base: ids.telegram_base(),
             ids,
             log: Log::default(),
@@ -49,6 +57,8 @@ impl World {
         self.numbers.clear();
         self.bots.clear();
         self.automations.clear();
+        self.infobip.clear();
+        self.bsp.clear();
         self.log.clear();
         self.epoch += 1;
     }
@@ -89,6 +99,28 @@ impl World {
     ) -> Option<T> {
         let bot = self.bots.get_mut(&id)?;
         Some(act(bot, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on an Infobip sender, if there is one.
+    pub fn infobip<T>(
+        &mut self,
+        now_ms: i64,
+        number: &str,
+        act: impl FnOnce(&mut infobip::Sender, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let sender = self.infobip.get_mut(number)?;
+        Some(act(sender, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on a BSP's account, if there is one.
+    pub fn bsp<T>(
+        &mut self,
+        now_ms: i64,
+        name: &str,
+        act: impl FnOnce(&mut bsp::Account, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let account = self.bsp.get_mut(name)?;
+        Some(act(account, &mut scene!(self, now_ms)))
     }
 
     /// Runs `act` on an automation, if there is one.
