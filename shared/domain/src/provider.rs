@@ -28,7 +28,7 @@ macro_rules! for_each_provider {
             /// Twilio: SMS, voice and WhatsApp.
             Twilio twilio [],
             /// Infobip, which carries WhatsApp.
-            Infobip infobip [],
+            Infobip infobip [Channel::Whatsapp],
             /// Twilio SendGrid.
             Sendgrid sendgrid [],
             /// Mailgun.

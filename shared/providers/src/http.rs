@@ -47,14 +47,45 @@ fn build(
     body: Bytes,
 ) -> Result<Request<Bytes>, SendError> {
     if let Some(token) = bearer {
-        let value = format!("Bearer {}", token.expose_secret());
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
-        // Its debug form is then "Sensitive".
-        value.set_sensitive(true);
+        let value = secret_value(&format!("Bearer {}", token.expose_secret()))?;
         request = request.header(header::AUTHORIZATION, value);
     }
     request.body(body).map_err(|_| invalid("settings.base_url", "makes no address to call"))
+}
+
+/// The request with a key in the header `Authorization`, under a scheme of the provider's own.
+pub(crate) fn authorized(
+    mut request: Request<Bytes>,
+    scheme: &str,
+    key: &SecretString,
+) -> Result<Request<Bytes>, SendError> {
+    let value = secret_value(&format!("{scheme} {}", key.expose_secret()))?;
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    Ok(request)
+}
+
+/// A header's value that holds a secret: its debug form is "Sensitive".
+pub(crate) fn secret_value(value: &str) -> Result<HeaderValue, SendError> {
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Text as one part of a path: everything but letters, digits and `-._~` is escaped.
+///
+/// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>
+pub(crate) fn path_part(text: &str) -> String {
+    let mut part = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            part.push(char::from(byte));
+        } else {
+            part.push('%');
+            part.push_str(&hex::encode_upper([byte]));
+        }
+    }
+    part
 }
 
 /// The body of a successful answer.
@@ -124,6 +155,11 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("very-secret"));
         let error = get("https://example.com/", Some(&"very-secret\n".into())).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("very-secret"));
+    }
+
+    #[test]
+    fn a_part_of_a_path_stays_one_part() {
+        assert_eq!(path_part("wamid.a/b==?#% é-_~"), "wamid.a%2Fb%3D%3D%3F%23%25%20%C3%A9-_~");
     }
 
     #[test]
