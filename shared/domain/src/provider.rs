@@ -50,7 +50,7 @@ macro_rules! for_each_provider {
             /// TikTok.
             Tiktok tiktok [],
             /// Whatever speaks a scheme its integration declares.
-            Custom custom [],
+            Custom custom [Channel::Whatsapp],
         }
     };
 }

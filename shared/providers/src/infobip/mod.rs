@@ -18,7 +18,7 @@ pub use webhook::Webhook;
 pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
-        address: sender::address,
+        address: crate::address::telephone,
         stand_in: &[(API_KEY, "-")],
         windowed: true,
     }),

@@ -9,17 +9,18 @@ use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
 use domain::{Credentials, Fault, Integration, Provider};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use secrecy::SecretString;
 use serde::{Deserialize as _, Serialize};
 use serde_json::{Map, Value};
 
 use super::codes::{self, Meaning};
-use super::settings::{Reports, Settings, is_number};
+use super::settings::{Reports, Settings};
 use super::wire::{self, SendAction, SendContent};
+use crate::address::{is_number, telephone};
 use crate::entry::settings_of;
 use crate::http::{
-    at_most, authorized, get, invalid, on_earth, path_part, post_json, read, retry_after,
+    at_most, authorized, fault_of, get, invalid, on_earth, path_part, post_json, read, retry_after,
     web_address, within,
 };
 
@@ -94,7 +95,7 @@ impl MessageSender for Number {
         };
         let send = wire::Send {
             from: &self.from,
-            to: &address(message.to)?,
+            to: &telephone(message.to)?,
             message_id: &id,
             content,
             callback_data: &id,
@@ -222,19 +223,6 @@ impl Number {
     fn post(&self, url: &str, body: &impl Serialize) -> Result<Request<Bytes>, SendError> {
         authorized(post_json(url, None, body)?, "App", &self.key)
     }
-}
-
-/// A telephone number as webhooks write it: digits with the country's code, nothing else.
-///
-/// # Errors
-/// [`SendError::Invalid`] for the field `to`.
-pub(super) fn address(to: &str) -> Result<String, SendError> {
-    let number: String =
-        to.trim().chars().filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')).collect();
-    if is_number(&number) {
-        return Ok(number);
-    }
-    Err(invalid("to", "must be a telephone number with the country's code, such as 16505551234"))
 }
 
 /// Where content goes, and its form. Source of every limit: README, facts 10.
@@ -405,30 +393,22 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         }
         Err(_) => (status.as_u16().to_string(), Vec::new()),
     };
-    // After a 5xx nobody knows, unless it asks to come again; no code of Infobip's says more.
+    // After a 5xx no code of Infobip's says more.
     if status.is_server_error() {
-        let (fault, remedy) = match wait.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) {
-            Some(retry_after) => {
-                (Fault::RateLimited { retry_after }, "Infobip's service asks for patience.")
-            }
-            None => (Fault::Unknown, "Infobip's service broke off. A report may still tell."),
+        let fault = fault_of(status, wait);
+        let remedy = match fault {
+            Fault::Unknown => "Infobip's service broke off. A report may still tell.",
+            _ => "Infobip's service asks for patience.",
         };
         let about = About::Account;
         return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
     }
     let known = codes::known(&code);
-    let by_status = || match (Fault::from_status(status, wait), wait) {
-        // Too fast, whatever else: a wait is no attempt.
-        (Fault::Retryable, None) if status == StatusCode::TOO_MANY_REQUESTS => {
-            fault(Meaning::Wait(5), None)
-        }
-        (fault, _) => fault,
-    };
     let (fault, about, remedy) = match known {
         Some(known) => (fault(known.meaning, wait), known.about, known.remedy),
         None => {
             let remedy = "Infobip refused it. Look the code up among Infobip's response codes.";
-            (by_status(), About::from_status(status), remedy)
+            (fault_of(status, wait), About::from_status(status), remedy)
         }
     };
     let mut remedy = remedy.to_owned();

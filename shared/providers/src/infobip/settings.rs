@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::address::is_number;
 use crate::entry;
 
 /// Settings of an Infobip sender.
@@ -102,11 +103,6 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, 
         return Err(Flaw::new("settings.messages_per_second", "at least 1"));
     }
     entry::own::<Settings>(given)
-}
-
-/// A telephone number as Infobip writes it: digits alone. E.164 has 15 at most.
-pub(super) fn is_number(text: &str) -> bool {
-    (6..=15).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
 }
 
 /// The account, and whether the secret suits the way it is used.

@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::wire::{self, SendAction, SendBody};
+use crate::address::{is_number, telephone};
 use crate::http::{at_most, get, invalid, on_earth, post_json, read, retry_after, within};
 
 /// WhatsApp, to send through.
@@ -166,27 +167,21 @@ fn is_version(text: &str) -> bool {
     parts.is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
-fn is_number(address: &str) -> bool {
-    // E.164: at most 15 digits.
-    (6..=15).contains(&address.len()) && address.bytes().all(|c| c.is_ascii_digit())
-}
-
 /// A telephone number as webhooks write it: digits with the country's code, nothing else. A
 /// group's id stays as it is.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
 pub fn address(to: &str) -> Result<String, SendError> {
-    let number: String =
-        to.trim().chars().filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')).collect();
-    if is_number(&number) {
-        return Ok(number);
+    let number = telephone(to);
+    if number.is_ok() {
+        return number;
     }
     let group = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=' | b'_' | b'-');
     if to.len() > 15 && to.bytes().all(group) && to.bytes().any(|c| c.is_ascii_alphabetic()) {
         return Ok(to.to_owned());
     }
-    Err(invalid("to", "must be a telephone number with the country's code, such as 16505551234"))
+    number
 }
 
 /// The part of the request that says what to send. Source of every limit: README, facts 4.
