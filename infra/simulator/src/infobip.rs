@@ -743,6 +743,11 @@ impl Sender {
         }
     }
 
+    /// The ids of the files that people sent.
+    pub fn media_ids(&self) -> impl Iterator<Item = &str> {
+        self.media.keys().map(String::as_str)
+    }
+
     /// An entry of `GET /whatsapp/1/senders/quality`.
     #[must_use]
     pub fn quality(&self, now_ms: i64) -> Value {

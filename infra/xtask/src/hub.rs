@@ -374,6 +374,8 @@ impl Hub {
             ("REPLAY_QUEUE_URL", "ReplayQueueUrl"),
             ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
             ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
+            ("OUTBOUND_INFOBIP_QUEUE_URL", "OutboundInfobipQueueUrl"),
+            ("OUTBOUND_CUSTOM_QUEUE_URL", "OutboundCustomQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ] {
