@@ -70,6 +70,12 @@ pub(crate) async fn answer(app: &App, call: Call<'_>) -> Answer {
             Err(refusal) => Err(refusal),
         },
         ["twilio", account, what @ ..] => twilio::control::answer(app, &call, account, what).await,
+        ["infobip", number] => crate::infobip::http::control(app, &call, number, None).await,
+        ["infobip", number, what] => {
+            crate::infobip::http::control(app, &call, number, Some(what)).await
+        }
+        ["bsp", name] => crate::bsp::http::control(app, &call, name, None).await,
+        ["bsp", name, what] => crate::bsp::http::control(app, &call, name, Some(what)).await,
         ["automation", name] => one_automation(app, &call, name),
         ["automation", name, "deliveries"] => deliveries(app, &call, name),
         _ => Err((404, "no such call".to_owned())),
@@ -163,7 +169,7 @@ fn one_number(app: &App, call: &Call<'_>, id: &str) -> Result<Value, Refusal> {
 }
 
 /// The statuses of the first attempts; 0 where there was no answer in time.
-async fn statuses(told: Vec<oneshot::Receiver<u16>>) -> Vec<Option<u16>> {
+pub(crate) async fn statuses(told: Vec<oneshot::Receiver<u16>>) -> Vec<Option<u16>> {
     let mut statuses = Vec::new();
     for first in told {
         // The channel closes at once when there is no address to deliver to.

@@ -133,6 +133,11 @@ pub async fn route(
             twilio::http::answer(app, method, path, headers, body, &base)
         }
         ["twilio-files", path @ ..] => twilio::http::file(app, path),
+        ["whatsapp", "1", path @ ..] => {
+            let authorization = header(AUTHORIZATION.as_str());
+            crate::infobip::http::serve(app, method, path, &query, authorization, body)
+        }
+        ["bsp", name, path @ ..] => crate::bsp::http::serve(app, method, name, path, headers, body),
         [version, rest @ ..] if is_version(version) => {
             let authorization = header(AUTHORIZATION.as_str());
             graph(app, method, rest, authorization, body, &base)

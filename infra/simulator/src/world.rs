@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::automation::Automation;
+use crate::bsp;
 use crate::ids::Ids;
+use crate::infobip;
 use crate::log::{Log, Scene};
 use crate::telegram::Bot;
 use crate::twilio::Account as TwilioAccount;
@@ -20,6 +22,10 @@ pub struct World {
     pub twilio_accounts: BTreeMap<String, TwilioAccount>,
     /// By name.
     pub automations: BTreeMap<String, Automation>,
+    /// Infobip's senders, by number.
+    pub infobip: BTreeMap<String, infobip::Sender>,
+    /// The BSP's accounts, by name.
+    pub bsp: BTreeMap<String, bsp::Account>,
     /// Makes ids.
     pub ids: Ids,
     /// What happened.
@@ -40,6 +46,8 @@ impl World {
             bots: BTreeMap::new(),
             twilio_accounts: BTreeMap::new(),
             automations: BTreeMap::new(),
+            infobip: BTreeMap::new(),
+            bsp: BTreeMap::new(),
             telegram_base: ids.telegram_base(),
             ids,
             log: Log::default(),
@@ -54,6 +62,8 @@ impl World {
         self.bots.clear();
         self.twilio_accounts.clear();
         self.automations.clear();
+        self.infobip.clear();
+        self.bsp.clear();
         self.log.clear();
         self.epoch += 1;
     }
@@ -104,6 +114,28 @@ impl World {
         act: impl FnOnce(&mut TwilioAccount, &mut Scene<'_>) -> T,
     ) -> Option<T> {
         let account = self.twilio_accounts.get_mut(sid)?;
+        Some(act(account, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on an Infobip sender, if there is one.
+    pub fn infobip<T>(
+        &mut self,
+        now_ms: i64,
+        number: &str,
+        act: impl FnOnce(&mut infobip::Sender, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let sender = self.infobip.get_mut(number)?;
+        Some(act(sender, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on a BSP's account, if there is one.
+    pub fn bsp<T>(
+        &mut self,
+        now_ms: i64,
+        name: &str,
+        act: impl FnOnce(&mut bsp::Account, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let account = self.bsp.get_mut(name)?;
         Some(act(account, &mut scene!(self, now_ms)))
     }
 

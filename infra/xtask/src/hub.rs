@@ -375,6 +375,8 @@ impl Hub {
             ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
             ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
             ("OUTBOUND_TWILIO_QUEUE_URL", "OutboundTwilioQueueUrl"),
+            ("OUTBOUND_INFOBIP_QUEUE_URL", "OutboundInfobipQueueUrl"),
+            ("OUTBOUND_CUSTOM_QUEUE_URL", "OutboundCustomQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ] {

@@ -28,7 +28,7 @@ macro_rules! for_each_provider {
             /// Twilio: SMS, voice and WhatsApp.
             Twilio twilio [Channel::Sms, Channel::Whatsapp, Channel::Voice],
             /// Infobip, which carries WhatsApp.
-            Infobip infobip [],
+            Infobip infobip [Channel::Whatsapp],
             /// Twilio SendGrid.
             Sendgrid sendgrid [],
             /// Mailgun.
@@ -50,7 +50,7 @@ macro_rules! for_each_provider {
             /// TikTok.
             Tiktok tiktok [],
             /// Whatever speaks a scheme its integration declares.
-            Custom custom [],
+            Custom custom [Channel::Whatsapp],
         }
     };
 }

@@ -19,7 +19,7 @@ use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
-use providers::{telegram, twilio, whatsapp};
+use providers::{infobip, telegram, twilio, whatsapp};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -461,6 +461,7 @@ fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
         Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+        Provider::Infobip => (infobip::example::ACCOUNT, infobip::example::PERSON.to_owned()),
         Provider::Twilio => (twilio::example::ACCOUNT_SID, twilio::example::PERSON.to_owned()),
         _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
     };
@@ -678,13 +679,31 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         |name, content| job(name, send(Provider::Whatsapp, content)?, Provider::Whatsapp);
     let telegram =
         |name, content| job(name, send(Provider::Telegram, content)?, Provider::Telegram);
+    let infobip = |name, content| job(name, send(Provider::Infobip, content)?, Provider::Infobip);
+    let custom = |name, content| job(name, send(Provider::Custom, content)?, Provider::Custom);
+    let parts = vec![json!({ "body": { "placeholders": ["Zoë", "12:00"] } })];
+    let booked =
+        Template { name: "table_booked".into(), language: "en_GB".into(), components: parts };
     Ok(vec![
         whatsapp("sender-whatsapp/text", text("Hello"))?,
         whatsapp("sender-whatsapp/template", Content::Template { template })?,
-        whatsapp("sender-whatsapp/image", Content::Image { media })?,
+        whatsapp("sender-whatsapp/image", Content::Image { media: media.clone() })?,
         job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
         telegram("sender-telegram/text", text("Hello"))?,
-        telegram("sender-telegram/buttons", Content::Interactive { interactive })?,
+        telegram(
+            "sender-telegram/buttons",
+            Content::Interactive { interactive: interactive.clone() },
+        )?,
+        infobip("sender-infobip/text", text("Hello"))?,
+        infobip("sender-infobip/template", Content::Template { template: booked })?,
+        infobip("sender-infobip/image", Content::Image { media: media.clone() })?,
+        infobip(
+            "sender-infobip/buttons",
+            Content::Interactive { interactive: interactive.clone() },
+        )?,
+        custom("sender-custom/text", text("Hello"))?,
+        custom("sender-custom/image", Content::Image { media })?,
+        custom("sender-custom/buttons", Content::Interactive { interactive })?,
     ])
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::Fault;
 use domain::sender::SendError;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,19 @@ use serde::de::DeserializeOwned;
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+/// What a refusal lets us do where the provider's code does not say more: after a 5xx nobody
+/// knows, unless it is a 503 that asks to come again; too fast is a wait and no attempt.
+#[must_use]
+pub(crate) fn fault_of(status: StatusCode, wait: Option<Duration>) -> Fault {
+    match Fault::from_status(status, wait) {
+        Fault::Retryable if status == StatusCode::TOO_MANY_REQUESTS => {
+            Fault::RateLimited { retry_after: Duration::from_secs(5) }
+        }
+        Fault::Retryable if status.is_server_error() => Fault::Unknown,
+        fault => fault,
+    }
 }
 
 /// A field of `POST /messages` that the provider could not accept.
@@ -47,14 +61,45 @@ fn build(
     body: Bytes,
 ) -> Result<Request<Bytes>, SendError> {
     if let Some(token) = bearer {
-        let value = format!("Bearer {}", token.expose_secret());
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
-        // Its debug form is then "Sensitive".
-        value.set_sensitive(true);
+        let value = secret_value(&format!("Bearer {}", token.expose_secret()))?;
         request = request.header(header::AUTHORIZATION, value);
     }
     request.body(body).map_err(|_| invalid("settings.base_url", "makes no address to call"))
+}
+
+/// The request with a key in the header `Authorization`, under a scheme of the provider's own.
+pub(crate) fn authorized(
+    mut request: Request<Bytes>,
+    scheme: &str,
+    key: &SecretString,
+) -> Result<Request<Bytes>, SendError> {
+    let value = secret_value(&format!("{scheme} {}", key.expose_secret()))?;
+    request.headers_mut().insert(header::AUTHORIZATION, value);
+    Ok(request)
+}
+
+/// A header's value that holds a secret: its debug form is "Sensitive".
+pub(crate) fn secret_value(value: &str) -> Result<HeaderValue, SendError> {
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Text as one part of a path: everything but letters, digits and `-._~` is escaped.
+///
+/// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>
+pub(crate) fn path_part(text: &str) -> String {
+    let mut part = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            part.push(char::from(byte));
+        } else {
+            part.push('%');
+            part.push_str(&hex::encode_upper([byte]));
+        }
+    }
+    part
 }
 
 /// The body of a successful answer.
@@ -124,6 +169,23 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("very-secret"));
         let error = get("https://example.com/", Some(&"very-secret\n".into())).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("very-secret"));
+    }
+
+    #[test]
+    fn after_a_5xx_nobody_knows_unless_it_asks_to_come_again() {
+        let fault = |status: u16, wait: Option<u64>| {
+            fault_of(StatusCode::from_u16(status).unwrap(), wait.map(Duration::from_secs))
+        };
+        let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
+        assert_eq!((fault(500, Some(7)), fault(503, None)), (Fault::Unknown, Fault::Unknown));
+        assert_eq!((fault(503, Some(7)), fault(429, Some(7))), (wait(7), wait(7)));
+        assert_eq!((fault(429, None), fault(400, None)), (wait(5), Fault::Permanent));
+        assert_eq!(fault(408, None), Fault::Retryable);
+    }
+
+    #[test]
+    fn a_part_of_a_path_stays_one_part() {
+        assert_eq!(path_part("wamid.a/b==?#% é-_~"), "wamid.a%2Fb%3D%3D%3F%23%25%20%C3%A9-_~");
     }
 
     #[test]

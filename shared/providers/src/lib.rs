@@ -1,6 +1,8 @@
 //! One folder a provider, the same files in each. No I/O, no clock, no AWS, no HTTP client:
 //! a provider proves and reads webhooks, builds requests and reads answers.
 
+mod address;
+mod choices;
 pub mod entry;
 pub mod example;
 pub mod form;

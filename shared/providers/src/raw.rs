@@ -1,5 +1,8 @@
 //! Parts of bodies, byte for byte, as JSON: what is kept of an event.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::Content;
@@ -35,9 +38,52 @@ pub fn unsupported(raw: &RawValue) -> Content {
     Content::Unsupported { raw: value }
 }
 
+/// Every part of `whole` at a JSON pointer in which `*` stands for each element of a list or
+/// field of an object. <https://www.rfc-editor.org/rfc/rfc6901>
+#[must_use]
+pub fn all_at<'a>(whole: &'a RawValue, pointer: &str) -> Vec<&'a RawValue> {
+    let mut found = vec![whole];
+    for step in pointer.split('/').skip(1) {
+        let name = step.replace("~1", "/").replace("~0", "~");
+        found = found.into_iter().flat_map(|part| step_into(part, step == "*", &name)).collect();
+    }
+    found
+}
+
+fn step_into<'a>(part: &'a RawValue, each: bool, name: &str) -> Vec<&'a RawValue> {
+    if let Some(elements) = fit::<Vec<&RawValue>>(Some(part)) {
+        let at = |place: usize| elements.get(place).copied();
+        return match name.parse::<usize>() {
+            _ if each => elements,
+            Ok(place) => at(place).into_iter().collect(),
+            Err(_) => Vec::new(),
+        };
+    }
+    let Some(fields) = fit::<BTreeMap<Cow<'_, str>, &RawValue>>(Some(part)) else {
+        return Vec::new();
+    };
+    if each {
+        return fields.into_values().collect();
+    }
+    fields.get(name).copied().into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_found_byte_for_byte_one_by_one_or_all() {
+        let whole = whole(br#"{"a":[{"b":[1.0, 2]},{"b":[ 3 ]},{}],"c/d":{"x":4,"y":5}}"#);
+        let at = |pointer: &str| -> Vec<&str> {
+            all_at(&whole, pointer).into_iter().map(RawValue::get).collect()
+        };
+        assert_eq!(at("/a/*/b/*"), ["1.0", "2", "3"]);
+        assert_eq!(at("/a/1/b"), ["[ 3 ]"]);
+        assert_eq!(at("/c~1d/*"), ["4", "5"]);
+        assert!(at("/a/b").is_empty() && at("/a/9").is_empty() && at("/c~1d/x/z").is_empty());
+        assert_eq!(at(""), [whole.get()]);
+    }
 
     #[test]
     fn json_is_kept_to_the_byte_and_anything_else_can_be_had_back() {

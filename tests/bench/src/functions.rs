@@ -40,7 +40,7 @@ enum Event {
 
 /// A name, an event under `events/` and what the answer has to contain, of every function but
 /// the webhooks that examples tell of.
-const BY_HAND: [(&str, &str, &str); 21] = [
+const BY_HAND: [(&str, &str, &str); 23] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -54,6 +54,8 @@ const BY_HAND: [(&str, &str, &str); 21] = [
     ("sender-whatsapp", "sender-whatsapp/text", "\"batchItemFailures\":[]"),
     ("sender-telegram", "sender-telegram/text", "\"batchItemFailures\":[]"),
     ("sender-twilio", "sender-twilio/text", "\"batchItemFailures\":[]"),
+    ("sender-infobip", "sender-infobip/text", "\"batchItemFailures\":[]"),
+    ("sender-custom", "sender-custom/text", "\"batchItemFailures\":[]"),
     ("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
     ("api-messages", "api-messages/get", "\"statusCode\":200"),
     ("api-conversations", "api-conversations/get", "\"statusCode\":200"),

@@ -46,10 +46,14 @@ pub static EXAMPLES: Examples = Examples {
 /// The secret the examples are signed with.
 pub const WEBHOOK_SECRET: &str = "test-custom-webhook-secret";
 
+/// The key the examples send with.
+pub const API_KEY: &str = "test-custom-api-key";
+
 /// The credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
-    Credentials::new([(super::WEBHOOK_SECRET.to_owned(), vec![WEBHOOK_SECRET.into()])])
+    let fields = [(super::WEBHOOK_SECRET, WEBHOOK_SECRET), (super::API_KEY, API_KEY)];
+    Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
 /// The settings of the examples: a signed time and body.
@@ -64,6 +68,63 @@ pub fn settings() -> Map<String, Value> {
         "ordering_key": "/booking/number",
     });
     Map::from_iter([("scheme".to_owned(), scheme), ("event".to_owned(), event)])
+}
+
+/// Settings that also say how to send, to a BSP that speaks Meta's language.
+#[must_use]
+pub fn sending(base_url: &str) -> Map<String, Value> {
+    let always = json!({ "messaging_product": "whatsapp", "to": "{{to}}",
+        "biz_opaque_callback_data": "{{id}}" });
+    let message = |kind: &str, content: Value| {
+        let mut body = always.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("type".to_owned(), kind.into());
+            fields.insert(kind.to_owned(), content);
+            fields.insert("context".to_owned(), json!({ "message_id": "{{reply_to}}" }));
+        }
+        json!({ "body": body })
+    };
+    let file = json!({ "link": "{{media.url}}", "caption": "{{media.caption}}" });
+    let button = json!({ "type": "reply",
+        "reply": { "id": "{{item.id}}", "title": "{{item.title}}" } });
+    let buttons = json!({ "type": "button", "body": { "text": "{{interactive.body}}" },
+        "action": { "buttons": { "{{each interactive.buttons}}": button } } });
+    let template = json!({ "name": "{{template.name}}",
+        "language": { "code": "{{template.language}}" },
+        "components": "{{template.components}}" });
+    let send = json!({
+        "path": "/messages",
+        "headers": { "D360-API-KEY": "{{credential:CUSTOM_API_KEY}}" },
+        "messages": {
+            "text": message("text", json!({ "body": "{{text}}" })),
+            "image": message("image", file.clone()),
+            "document": message("document", file),
+            "template": message("template", template),
+            "buttons": message("interactive", buttons),
+        },
+        "answer": {
+            "id": "/messages/0/id",
+            "error": "/error/code",
+            "errors": {
+                "131047": { "fault": "permanent", "about": "message",
+                    "remedy": "More than 24 hours since the person's last message." },
+                "130429": { "fault": "rate_limited", "retry_after_seconds": 5 },
+            },
+        },
+    });
+    let more = json!({
+        "base_url": base_url,
+        "message": { "at": "/entry/*/changes/*/value/messages/*", "id": "/id", "from": "/from",
+            "text": "/text/body", "reply_to": "/context/id", "time": "/timestamp" },
+        "receipt": { "at": "/entry/*/changes/*/value/statuses/*", "id": "/id",
+            "reference": "/biz_opaque_callback_data", "status": "/status",
+            "statuses": { "sent": "sent", "delivered": "delivered", "read": "read",
+                "failed": "failed" },
+            "code": "/errors/0/code", "time": "/timestamp" },
+        "send": send,
+    });
+    let more = more.as_object().cloned().unwrap_or_default();
+    settings().into_iter().chain(more).collect()
 }
 
 /// The value of `X-Signature` for `body` at that time.

@@ -1,12 +1,16 @@
 //! The settings of a sender of the tenant's own: how it proves itself, and where its events say
 //! what they are.
 
-use domain::integration::{Flaw, Settings as Kept};
+use std::collections::BTreeMap;
+
+use domain::Status;
+use domain::integration::{DeliveryPolicy, Flaw, Settings as Kept};
 use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::sending::{self, Send};
 use crate::entry::{explain, own};
 use aws_lc_rs::hmac;
 
@@ -32,6 +36,100 @@ pub(super) struct Settings {
     /// What the sender wants to hear.
     #[serde(default)]
     pub(super) answer: Answer,
+    /// Which parts of a request are messages of people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<Messages>,
+    /// Which say how far a message of ours has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) receipt: Option<Receipts>,
+    /// Where the provider is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) base_url: Option<String>,
+    /// What is sent from, if that is not `account`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
+    /// What to do when a send's outcome is unknown.
+    #[serde(default)]
+    pub(super) delivery: DeliveryPolicy,
+    /// Messages a second.
+    #[serde(default = "pace")]
+    pub(super) messages_per_second: u32,
+    /// How the hub sends; without it, it only takes in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) send: Option<Send>,
+}
+
+/// Careful, with somebody whose limits are not known.
+const fn pace() -> u32 {
+    10
+}
+
+/// Which parts of a request are messages of people, and where in them it says what.
+///
+/// `at` is a pointer into the body in which `*` stands for each element; the others are
+/// pointers into such a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Messages {
+    #[serde(default)]
+    pub(super) at: String,
+    /// What must stand where.
+    #[serde(default)]
+    pub(super) when: BTreeMap<String, String>,
+    pub(super) id: String,
+    pub(super) from: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reply_to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<String>,
+}
+
+/// Which parts of a request say how far a message of ours has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Receipts {
+    #[serde(default)]
+    pub(super) at: String,
+    /// What must stand where.
+    #[serde(default)]
+    pub(super) when: BTreeMap<String, String>,
+    /// The id that the provider gave the message.
+    pub(super) id: String,
+    /// What we sent along as `{{id}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reference: Option<String>,
+    pub(super) status: String,
+    /// What the provider's words for a status mean.
+    pub(super) statuses: BTreeMap<String, Reached>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<String>,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reached {
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+}
+
+impl Reached {
+    pub(super) const fn status(self) -> Status {
+        match self {
+            Self::Sent => Status::Sent,
+            Self::Delivered => Status::Delivered,
+            Self::Read => Status::Read,
+            Self::Failed => Status::Failed,
+        }
+    }
 }
 
 /// How a request is proved.
@@ -209,6 +307,31 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
         check_place(&format!("settings.event.{name}"), place)?;
     }
     check_answer(&settings.answer)?;
+    if let Some(Messages { at, when, id, from, name, text, reply_to, time }) = &settings.message {
+        check_part("message", at, when)?;
+        let optional = [("name", name), ("text", text), ("reply_to", reply_to), ("time", time)];
+        let optional = optional.map(|(name, place)| (name, place.as_deref()));
+        check_pointers("message", &[("id", Some(id)), ("from", Some(from))])?;
+        check_pointers("message", &optional)?;
+    }
+    if let Some(Receipts { at, when, id, reference, status, statuses: _, code, time }) =
+        &settings.receipt
+    {
+        check_part("receipt", at, when)?;
+        let optional = [("reference", reference), ("code", code), ("time", time)];
+        let optional = optional.map(|(name, place)| (name, place.as_deref()));
+        check_pointers("receipt", &[("id", Some(id)), ("status", Some(status))])?;
+        check_pointers("receipt", &optional)?;
+    }
+    if settings.messages_per_second == 0 {
+        return Err(Flaw::new("settings.messages_per_second", "at least 1"));
+    }
+    if let Some(send) = &settings.send {
+        if settings.base_url.is_none() {
+            return Err(Flaw::new("settings.base_url", "is missing: where the messages go"));
+        }
+        sending::check(send)?;
+    }
     own::<Settings>(given)
 }
 
@@ -256,13 +379,52 @@ fn check_hmac(hmac: &Hmac) -> Result<(), Flaw> {
     Ok(())
 }
 
+fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(), Flaw> {
+    if !at.is_empty() && !is_pointer(at) {
+        let reason = "a JSON pointer like /results/*, or nothing for the whole body";
+        return Err(Flaw::new(&format!("settings.{of}.at"), reason));
+    }
+    if !when.keys().all(|place| is_pointer(place)) {
+        return Err(Flaw::new(&format!("settings.{of}.when"), "JSON pointers, with what is there"));
+    }
+    Ok(())
+}
+
+fn check_pointers(of: &str, places: &[(&str, Option<&str>)]) -> Result<(), Flaw> {
+    for (name, place) in places {
+        if !place.is_none_or(is_pointer) {
+            let reason = "a JSON pointer like /id, into the part";
+            return Err(Flaw::new(&format!("settings.{of}.{name}"), reason));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text is a JSON pointer to something inside. RFC 6901: `~` stands only in `~0` and
+/// `~1`.
+pub(super) fn is_pointer(place: &str) -> bool {
+    place.starts_with('/') && place.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}
+
+/// What sends may travel in a header.
+pub(super) fn check_credential(name: &str, value: &str) -> Result<(), Flaw> {
+    let travels = value.bytes().all(|c| (b' '..=b'~').contains(&c));
+    if super::SENDING.contains(&name) && (!travels || value.trim().is_empty()) {
+        let field = format!("credentials.{name}");
+        return Err(Flaw::new(&field, "must have visible characters of ASCII alone"));
+    }
+    Ok(())
+}
+
 fn check_place(field: &str, place: Option<&str>) -> Result<(), Flaw> {
     match place {
         None => Ok(()),
-        // RFC 6901: `~` stands only in `~0` and `~1`.
         Some(pointer) if pointer.starts_with('/') => {
-            let escaped = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-            if escaped { Ok(()) } else { Err(Flaw::new(field, "a JSON pointer like /data/id")) }
+            if is_pointer(pointer) {
+                Ok(())
+            } else {
+                Err(Flaw::new(field, "a JSON pointer like /data/id"))
+            }
         }
         Some(name) if name.parse::<HeaderName>().is_ok() => Ok(()),
         Some(_) => Err(Flaw::new(field, "a JSON pointer like /data/id, or the name of a header")),

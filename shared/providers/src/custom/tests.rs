@@ -9,7 +9,7 @@ use domain::integration::{Flaw, Settings};
 use domain::webhook::{
     Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
-use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
+use domain::{Content, Credentials, Integration, IntegrationId, Provider, Status, TenantId};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -432,4 +432,134 @@ fn the_answer_is_what_the_sender_wants_to_hear() {
     let json = answer(json!({ "body": r#"{"ok": true}"# }));
     assert_eq!((json.content_type, json.body.as_str()), ("application/json", r#"{"ok": true}"#));
     assert!(answer(json!({ "body": "OK" })).content_type.starts_with("text/plain"));
+}
+
+/// The events of a request to the integration of the BSP in the examples.
+fn told(body: &Value) -> Vec<ParsedEvent> {
+    let settings = Value::Object(example::sending("https://waba.example"));
+    let bytes = Bytes::from(body.to_string());
+    let at = now().as_second().to_string();
+    let signature = example::signature(example::WEBHOOK_SECRET, now(), &bytes);
+    let request = post(&[("x-timestamp", &at), ("x-signature", &signature)], &bytes);
+    let source = WEBHOOK.source(&integration(settings), &example::credentials());
+    match receive(&*source, &request, now()).unwrap() {
+        Delivery::Events(events) => events,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn change(value: &Value) -> Value {
+    json!({ "entry": [{ "changes": [{ "value": value }] }] })
+}
+
+#[test]
+fn messages_are_read_one_by_one_where_the_integration_says() {
+    let message = |id: &str, from: &str| {
+        json!({ "id": id, "from": from, "timestamp": "1795176000",
+        "type": "text", "text": { "body": "hi" }, "context": { "id": "wamid.0" } })
+    };
+    let image = json!({ "id": "C", "from": "4915550009999", "image": { "id": "7" } });
+    let all = [message("A", "+49 15550009999"), message("B", "4915550008888"), image.clone()];
+    let events = told(&change(&json!({ "messages": all })));
+    let [first, second, third] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((&*first.id, &*second.id, &*third.id), ("message:A", "message:B", "message:C"));
+    assert_eq!(first.ordering_key.as_deref(), Some("4915550009999"));
+    assert_eq!(first.occurred_at, "2026-11-20T12:00:00Z".parse().unwrap());
+    assert_eq!(serde_json::from_str::<Value>(first.raw.get()).unwrap(), all[0]);
+    let EventKind::Message(read) = &first.kind else { panic!() };
+    assert_eq!((&*read.from, read.reply_to.as_deref()), ("4915550009999", Some("wamid.0")));
+    assert_eq!(read.content, Content::Text { text: "hi".into() });
+    let EventKind::Message(read) = &third.kind else { panic!() };
+    assert_eq!(read.content, Content::Unsupported { raw: image });
+}
+
+#[test]
+fn receipts_say_how_far_a_message_has_come() {
+    let ours = domain::MessageId::derived(&["m"]);
+    let status = |id: &str, status: &str| {
+        json!({ "id": id, "status": status,
+        "biz_opaque_callback_data": ours.to_string(), "errors": [{ "code": 131_026 }] })
+    };
+    let all = ["sent", "delivered", "read", "failed", "odd"].map(|word| status("W", word));
+    let events = told(&change(&json!({ "statuses": all })));
+    let read: Vec<_> = events
+        .iter()
+        .map(|event| match &event.kind {
+            EventKind::Receipt(receipt) => {
+                assert_eq!((&*receipt.provider_message_id, receipt.reference), ("W", Some(ours)));
+                (receipt.status, receipt.code.as_deref())
+            }
+            EventKind::Other { name } => {
+                assert_eq!(name, "receipt");
+                (Status::Unknown, None)
+            }
+            EventKind::Message(_) => panic!("{event:?}"),
+        })
+        .collect();
+    let expected = [
+        (Status::Sent, None),
+        (Status::Delivered, None),
+        (Status::Read, None),
+        (Status::Failed, Some("131026")),
+        (Status::Unknown, None),
+    ];
+    assert_eq!(read, expected);
+    assert_eq!(events[1].id, "receipt:delivered:W");
+    assert_eq!(events[1].ordering_key.as_deref(), Some("message:W"));
+}
+
+#[test]
+fn a_request_without_messages_or_receipts_is_kept_whole() {
+    for body in [json!({ "id": "x" }), change(&json!({ "messages": [{ "id": "A" }] }))] {
+        let events = told(&body);
+        assert_eq!(events.len(), 1);
+        assert!(matches!(&events[0].kind, EventKind::Other { .. }));
+        assert_eq!(serde_json::from_str::<Value>(events[0].raw.get()).unwrap(), body);
+    }
+}
+
+#[test]
+fn a_part_counts_only_where_what_must_stand_there_does() {
+    let rules =
+        json!({ "at": "/events/*", "when": { "/type": "in" }, "id": "/id", "from": "/who" });
+    let settings = json!({ "scheme": { "type": "bearer" }, "message": rules });
+    let event = |kind: &str| json!({ "type": kind, "id": kind, "who": "4915550009999" });
+    let body = json!({ "events": [event("in"), event("out"), { "type": "in" }] });
+    let source = WEBHOOK.source(&integration(settings), &example::credentials());
+    let bearer = format!("Bearer {}", example::WEBHOOK_SECRET);
+    let request = post(&[("authorization", &bearer)], body.to_string().as_bytes());
+    let Delivery::Events(events) = receive(&*source, &request, now()).unwrap() else { panic!() };
+    assert_eq!(events.iter().map(|event| &*event.id).collect::<Vec<_>>(), ["message:in"]);
+}
+
+#[test]
+fn where_messages_and_receipts_are_is_checked() {
+    let with = |part: Value| {
+        let mut settings = object(bearer());
+        settings.extend(object(part));
+        Value::Object(settings)
+    };
+    let message = |part: Value| {
+        let mut rules = object(json!({ "id": "/id", "from": "/from" }));
+        rules.extend(object(part));
+        with(json!({ "message": rules }))
+    };
+    let receipt = |part: Value| {
+        let mut rules = object(json!({ "id": "/id", "status": "/status", "statuses": {} }));
+        rules.extend(object(part));
+        with(json!({ "receipt": rules }))
+    };
+    for (settings, field) in [
+        (message(json!({ "at": "x" })), "settings.message.at"),
+        (message(json!({ "when": { "x": "y" } })), "settings.message.when"),
+        (message(json!({ "from": "x" })), "settings.message.from"),
+        (message(json!({ "text": "x" })), "settings.message.text"),
+        (with(json!({ "message": {} })), "settings.message.id"),
+        (receipt(json!({ "status": "x" })), "settings.receipt.status"),
+        (receipt(json!({ "code": "x" })), "settings.receipt.code"),
+        (receipt(json!({ "statuses": { "x": "lost" } })), "settings.receipt.statuses.x"),
+        (with(json!({ "messages_per_second": 0 })), "settings.messages_per_second"),
+    ] {
+        assert_eq!(flaw(settings.clone()).field, field, "{settings}");
+    }
 }

@@ -1,8 +1,11 @@
 //! Takes webhooks in from whoever speaks a scheme that the integration declares.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::event::ParsedEvent;
+use domain::Content;
+use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
 };
@@ -11,8 +14,11 @@ use http::{Method, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::settings::{Encoding, Hmac, Places, Scheme, Settings, Stamp};
+use super::LONGEST;
+use super::settings::{Encoding, Hmac, Messages, Reached, Receipts, Scheme, Settings, Stamp};
+use crate::address::telephone;
 use crate::entry::settings_of;
 use crate::{form, raw, signature, standard_webhooks};
 
@@ -31,11 +37,9 @@ impl WebhookProvider for Webhook {
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource> {
         let settings = settings_of::<Settings>(integration);
-        let (scheme, places) = settings.map(|settings| (settings.scheme, settings.event)).unzip();
         Box::new(Source {
             secrets: credentials.all(super::WEBHOOK_SECRET).to_vec(),
-            scheme,
-            places: places.unwrap_or_default(),
+            settings,
             account: integration.account.clone().unwrap_or_default(),
         })
     }
@@ -47,7 +51,7 @@ impl WebhookProvider for Webhook {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
         let reply = WebhookReply::text(status, answer.body);
         // The text as it was given: writing it anew could change it.
-        if serde_json::from_str::<&serde_json::value::RawValue>(&reply.body).is_ok() {
+        if serde_json::from_str::<&RawValue>(&reply.body).is_ok() {
             return WebhookReply { content_type: "application/json", ..reply };
         }
         reply
@@ -57,14 +61,10 @@ impl WebhookProvider for Webhook {
 struct Source {
     secrets: Vec<SecretString>,
     /// `None` proves nothing.
-    scheme: Option<Scheme>,
-    places: Places,
+    settings: Option<Settings>,
     /// Of the integration, for events that name none.
     account: String,
 }
-
-/// The longest id, name, account or key that is taken as it is.
-const LONGEST: usize = 512;
 
 /// A header that is there, once, and plain text.
 fn header<'a>(request: &'a WebhookRequest, name: &str) -> Option<&'a str> {
@@ -145,7 +145,7 @@ impl WebhookSource for Source {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        match &self.scheme {
+        match self.settings.as_ref().map(|settings| &settings.scheme) {
             None => Err(Rejection::Unauthenticated("the integration declares no scheme")),
             Some(Scheme::Hmac(scheme)) => self.verify_hmac(scheme, request, now),
             Some(Scheme::Bearer(_)) => self.is_secret(authorization(request, "bearer")?),
@@ -166,6 +166,9 @@ impl WebhookSource for Source {
     /// Whatever it says is kept: the sender's rules are not ours.
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let body = fields(request);
+        let whole = raw::whole(&request.body);
+        let settings = self.settings.as_ref();
+        let places = settings.map(|settings| settings.event.clone()).unwrap_or_default();
         let find = |place: &Option<String>| {
             let place = place.as_deref()?;
             let text = if place.starts_with('/') {
@@ -176,8 +179,28 @@ impl WebhookSource for Source {
             (!text.is_empty()).then_some(text)
         };
         let short = |text: &String| text.len() <= LONGEST;
-        let name = find(&self.places.name).filter(short).unwrap_or_else(|| "webhook".to_owned());
-        let id = find(&self.places.id)
+        let account = find(&places.account).filter(short);
+        let account = account.unwrap_or_else(|| self.account.clone());
+        let at = find(&places.time).and_then(|time| moment(&time));
+        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+
+        let mut events = Vec::new();
+        if let Some(rules) = settings.and_then(|settings| settings.message.as_ref()) {
+            let parts = parts(&whole, &body, &rules.at, &rules.when);
+            let read = |part: Part| read_message(rules, &account, at, &part);
+            events.extend(parts.into_iter().filter_map(read));
+        }
+        if let Some(rules) = settings.and_then(|settings| settings.receipt.as_ref()) {
+            let parts = parts(&whole, &body, &rules.at, &rules.when);
+            let read = |part: Part| read_receipt(rules, &account, at, &part);
+            events.extend(parts.into_iter().filter_map(read));
+        }
+        if !events.is_empty() {
+            return Ok(Delivery::Events(events));
+        }
+
+        let name = find(&places.name).filter(short).unwrap_or_else(|| "webhook".to_owned());
+        let id = find(&places.id)
             .map(|id| if short(&id) { id } else { signature::fingerprint(id.as_bytes()) });
         // The same body under another name is another event.
         let hash = || {
@@ -185,15 +208,101 @@ impl WebhookSource for Source {
             signature::fingerprint(&parts)
         };
         let id = id.unwrap_or_else(hash);
-        let account = find(&self.places.account).filter(short);
-        let account = account.unwrap_or_else(|| self.account.clone());
-        let at = find(&self.places.time).and_then(|time| moment(&time));
-        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
-        let whole = raw::whole(&request.body);
         let event = ParsedEvent::other(&account, id, &name, at, &whole);
-        let key = find(&self.places.ordering_key).filter(short);
+        let key = find(&places.ordering_key).filter(short);
         Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }
+}
+
+/// A part of a request: byte for byte, and as something to point into.
+struct Part {
+    raw: Box<RawValue>,
+    value: Value,
+}
+
+impl Part {
+    /// What a place in it says, if that is short enough to be a name.
+    fn says(&self, place: &str) -> Option<String> {
+        let text = said(self.value.pointer(place)?)?;
+        (1..=LONGEST).contains(&text.len()).then_some(text)
+    }
+
+    fn time(&self, place: Option<&String>) -> Option<Timestamp> {
+        moment(&self.says(place?)?)
+    }
+}
+
+/// The parts of a request at a place, in which something stands where it must.
+fn parts(whole: &RawValue, body: &Value, at: &str, when: &BTreeMap<String, String>) -> Vec<Part> {
+    let parts: Vec<Part> = if at.is_empty() {
+        // A form is no JSON, and yet has fields.
+        vec![Part { raw: whole.to_owned(), value: body.clone() }]
+    } else {
+        let part = |raw: &RawValue| {
+            let value = serde_json::from_str(raw.get()).ok()?;
+            Some(Part { raw: raw.to_owned(), value })
+        };
+        raw::all_at(whole, at).into_iter().filter_map(part).collect()
+    };
+    let fits = |part: &Part| {
+        when.iter().all(|(place, expected)| part.says(place).as_ref() == Some(expected))
+    };
+    parts.into_iter().filter(fits).collect()
+}
+
+fn read_message(
+    rules: &Messages,
+    account: &str,
+    at: Timestamp,
+    part: &Part,
+) -> Option<ParsedEvent> {
+    let (id, from) = (part.says(&rules.id)?, part.says(&rules.from)?);
+    // In the one form in which we write to them.
+    let from = telephone(&from).unwrap_or(from);
+    let text = rules.text.as_ref().and_then(|place| part.value.pointer(place)?.as_str());
+    let content = match text.filter(|text| !text.is_empty()) {
+        Some(text) => Content::Text { text: text.to_owned() },
+        None => raw::unsupported(&part.raw),
+    };
+    let optional = |place: &Option<String>| part.says(place.as_deref()?);
+    let kind = EventKind::Message(InboundMessage {
+        channel: None,
+        provider_message_id: id.clone(),
+        from: from.clone(),
+        name: optional(&rules.name),
+        content,
+        reply_to: optional(&rules.reply_to),
+    });
+    let at = part.time(rules.time.as_ref()).unwrap_or(at);
+    let event = ParsedEvent::other(account, format!("message:{id}"), "message", at, &part.raw);
+    Some(ParsedEvent { kind, ..event }.ordered_by(from))
+}
+
+fn read_receipt(
+    rules: &Receipts,
+    account: &str,
+    at: Timestamp,
+    part: &Part,
+) -> Option<ParsedEvent> {
+    let provider_message_id = part.says(&rules.id)?;
+    let word = part.says(&rules.status)?;
+    let at = part.time(rules.time.as_ref()).unwrap_or(at);
+    let id = format!("receipt:{word}:{provider_message_id}");
+    let event = ParsedEvent::other(account, id, "receipt", at, &part.raw)
+        .ordered_by(format!("message:{provider_message_id}"));
+    // A word that means nothing to us is kept.
+    let Some(reached) = rules.statuses.get(&word) else { return Some(event) };
+    let reference = rules.reference.as_ref().and_then(|place| part.says(place)?.parse().ok());
+    let reference = reference.or_else(|| provider_message_id.parse().ok());
+    let code = rules.code.as_ref().and_then(|place| part.says(place));
+    let kind = EventKind::Receipt(Receipt {
+        provider_message_id,
+        reference,
+        status: reached.status(),
+        code: code.filter(|_| *reached == Reached::Failed),
+        detail: None,
+    });
+    Some(ParsedEvent { kind, ..event })
 }
 
 /// The body as something to point into: JSON, or the fields of a form.
@@ -211,7 +320,7 @@ fn fields(request: &WebhookRequest) -> Value {
 }
 
 /// What a value says in a line: text or a number.
-fn said(value: &Value) -> Option<String> {
+pub(super) fn said(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),

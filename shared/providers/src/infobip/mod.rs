@@ -1,18 +1,28 @@
 #![doc = include_str!("README.md")]
 
+mod codes;
 pub mod example;
+mod sender;
 mod settings;
 mod webhook;
 mod wire;
 
 use crate::Entry;
+use crate::entry::Sending;
 
-pub use settings::{Security, Settings};
+pub use sender::Sender;
+pub use settings::{Reports, Security, Settings};
 pub use webhook::Webhook;
 
 /// What the hub knows of Infobip.
 pub static ENTRY: Entry = Entry {
-    settings: crate::entry::own::<Settings>,
+    sending: Some(Sending {
+        provider: &SENDER,
+        address: crate::address::telephone,
+        stand_in: &[(API_KEY, "-")],
+        windowed: true,
+    }),
+    settings: settings::read,
     account: settings::account,
     check: settings::check,
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
@@ -20,6 +30,8 @@ pub static ENTRY: Entry = Entry {
 
 /// Takes Infobip's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;
+/// Sends through Infobip.
+pub static SENDER: Sender = Sender;
 
 /// Name of the credential that sends.
 pub const API_KEY: &str = "INFOBIP_API_KEY";

@@ -303,8 +303,18 @@ fn a_report_says_how_far_a_message_has_come_and_why_not_further() {
     let EventKind::Receipt(receipt) = entry(&plain).kind else { panic!() };
     assert_eq!(
         (receipt.code.as_deref(), receipt.detail.as_deref()),
-        (Some("REJECTED_SENDER"), Some("As it says"))
+        (
+            Some("REJECTED_SENDER"),
+            Some("The account has blocked its own sender. Take it off that list.")
+        )
     );
+}
+
+#[test]
+fn a_report_of_a_second_attempt_says_nothing_of_the_message() {
+    let mut report = example::delivery("M", (2, "UNDELIVERABLE"), "UNDELIVERABLE_NOT_SENT", now());
+    report["error"] = json!({ "groupName": "SYSTEM_ERRORS", "name": "EC_DUPLICATE_REQUEST" });
+    assert_eq!(name(&entry(&report)), "delivery");
 }
 
 #[test]
@@ -432,7 +442,13 @@ fn settings_say_what_is_wrong_with_them() {
     let read = |settings: Value| (ENTRY.settings)(settings.as_object().unwrap());
     assert_eq!(
         read(json!({})).unwrap(),
-        Kept::Own(json!({ "security": "basic" }).as_object().unwrap().clone())
+        Kept::Own(
+            json!({ "security": "basic", "reports": "subscription", "delivery": "at_most_once",
+                "messages_per_second": 80 })
+            .as_object()
+            .unwrap()
+            .clone()
+        )
     );
     assert!(read(json!({ "security": "none" })).is_err());
     assert!(read(json!({ "secret": "x" })).is_err());

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
+use domain::provider::Channel;
 use domain::webhook::{
     Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
+use super::codes::{self, Meaning};
 use super::settings::{Security, Settings, has_password};
 use super::wire;
 use crate::raw::{self, fit};
@@ -191,7 +193,14 @@ impl Source {
             "UNDELIVERABLE" | "EXPIRED" | "REJECTED" => {
                 let error =
                     fit::<wire::State>(entry.error).filter(|error| error.group_name != "OK");
-                receipt(entry, id, Status::Failed, Some(error.unwrap_or(state)))
+                let why = error.unwrap_or(state);
+                let known = codes::known(why.name.as_deref().unwrap_or_default());
+                if known.is_some_and(|known| known.meaning == Meaning::Taken) {
+                    // About a second attempt: the first one has reports of its own.
+                    return Some(event);
+                }
+                let description = known.map(|known| known.remedy.to_owned()).or(why.description);
+                receipt(entry, id, Status::Failed, Some(wire::State { description, ..why }))
             }
             // It is on its way, which we know.
             _ => return Some(event),
@@ -244,7 +253,8 @@ fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<P
     let at = time(entry.received_at);
     let event = ParsedEvent::other(&account, format!("message:{id}"), "message", at, raw);
     let kind = EventKind::Message(InboundMessage {
-        channel: None,
+        // A person who is here by SMS is not on WhatsApp.
+        channel: entry.message.is_none().then_some(Channel::Sms),
         provider_message_id: id,
         from: from.clone(),
         name: fit::<wire::Contact>(entry.contact).map(|contact| contact.name),

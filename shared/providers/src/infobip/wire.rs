@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use domain::content::{Choice, Section};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What most requests are.
@@ -150,4 +151,208 @@ pub(super) struct Phone {
 pub(super) struct Email {
     #[serde(default)]
     pub(super) email: Option<String>,
+}
+
+/// A message to send. Source: README, facts 9.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Send<'a> {
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) message_id: &'a str,
+    pub(super) content: SendContent<'a>,
+    pub(super) callback_data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) notify_url: Option<String>,
+}
+
+/// A batch, which only templates come in.
+#[derive(Debug, Serialize)]
+pub(super) struct SendBatch<'a> {
+    pub(super) messages: [Send<'a>; 1],
+}
+
+/// What a message says: the path tells which it is.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum SendContent<'a> {
+    Text {
+        text: &'a str,
+    },
+    File(SendFile<'a>),
+    Location {
+        latitude: f64,
+        longitude: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<&'a str>,
+    },
+    Contacts {
+        contacts: Vec<SendCard<'a>>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Template {
+        template_name: &'a str,
+        language: &'a str,
+        template_data: serde_json::Map<String, serde_json::Value>,
+    },
+    Interactive {
+        body: SendLine<'a>,
+        action: SendAction<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        header: Option<SendHeader<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        footer: Option<SendLine<'a>>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendFile<'a> {
+    pub(super) media_url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) caption: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) filename: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendCard<'a> {
+    pub(super) name: SendName<'a>,
+    pub(super) phones: Vec<SendPhone<'a>>,
+    pub(super) emails: Vec<SendEmail<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendName<'a> {
+    pub(super) first_name: &'a str,
+    pub(super) formatted_name: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendPhone<'a> {
+    pub(super) phone: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendEmail<'a> {
+    pub(super) email: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendLine<'a> {
+    pub(super) text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendHeader<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) text: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum SendAction<'a> {
+    Buttons { buttons: Vec<SendButton<'a>> },
+    List { title: &'a str, sections: Vec<SendSection<'a>> },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendButton<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) id: &'a str,
+    pub(super) title: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendSection<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) title: &'a str,
+    pub(super) rows: Vec<SendRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendRow<'a> {
+    pub(super) id: &'a str,
+    pub(super) title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<&'a str>,
+}
+
+impl<'a> From<&'a Choice> for SendButton<'a> {
+    fn from(choice: &'a Choice) -> Self {
+        Self { kind: "REPLY", id: &choice.id, title: &choice.title }
+    }
+}
+
+impl<'a> From<&'a Section> for SendSection<'a> {
+    fn from(section: &'a Section) -> Self {
+        let row = |row: &'a Choice| SendRow {
+            id: &row.id,
+            title: &row.title,
+            description: row.description.as_deref(),
+        };
+        Self { title: &section.title, rows: section.rows.iter().map(row).collect() }
+    }
+}
+
+/// The answer to a message, or to a batch of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Sent {
+    Batch { messages: Vec<SentMessage> },
+    One(SentMessage),
+}
+
+/// How one message was taken.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SentMessage {
+    pub(super) message_id: String,
+    #[serde(default)]
+    pub(super) status: Option<State>,
+}
+
+/// A refusal, in either of its shapes. Source: README, facts 11.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Failure {
+    #[serde(rename_all = "camelCase")]
+    Older { request_error: RequestError },
+    #[serde(rename_all = "camelCase")]
+    Newer {
+        error_code: String,
+        #[serde(default)]
+        violations: Vec<Violation>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RequestError {
+    pub(super) service_exception: ServiceException,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServiceException {
+    pub(super) message_id: String,
+    #[serde(default)]
+    pub(super) validation_errors: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Violation {
+    #[serde(default)]
+    pub(super) property: Option<String>,
+}
+
+/// What Infobip knows of senders.
+#[derive(Debug, Deserialize)]
+pub(super) struct Senders {
+    pub(super) results: Vec<serde_json::Map<String, serde_json::Value>>,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::content::{Choice, Content, Interactive, Media};
+use domain::content::{Choice, Content, Interactive, Media, Section};
 use domain::integration::Settings;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::wire::{self, SendAction, SendBody};
+use crate::address::{is_number, telephone};
 use crate::http::{at_most, get, invalid, on_earth, post_json, read, retry_after, within};
 
 /// WhatsApp, to send through.
@@ -166,27 +167,21 @@ fn is_version(text: &str) -> bool {
     parts.is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
-fn is_number(address: &str) -> bool {
-    // E.164: at most 15 digits.
-    (6..=15).contains(&address.len()) && address.bytes().all(|c| c.is_ascii_digit())
-}
-
 /// A telephone number as webhooks write it: digits with the country's code, nothing else. A
 /// group's id stays as it is.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
 pub fn address(to: &str) -> Result<String, SendError> {
-    let number: String =
-        to.trim().chars().filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')).collect();
-    if is_number(&number) {
-        return Ok(number);
+    let number = telephone(to);
+    if number.is_ok() {
+        return number;
     }
     let group = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=' | b'_' | b'-');
     if to.len() > 15 && to.bytes().all(group) && to.bytes().any(|c| c.is_ascii_alphabetic()) {
         return Ok(to.to_owned());
     }
-    Err(invalid("to", "must be a telephone number with the country's code, such as 16505551234"))
+    number
 }
 
 /// The part of the request that says what to send. Source of every limit: README, facts 4.
@@ -281,27 +276,18 @@ fn card(card: &domain::content::ContactCard) -> Result<wire::SendCard<'_>, SendE
 }
 
 fn choices(interactive: &Interactive) -> Result<wire::SendInteractive<'_>, SendError> {
+    crate::choices::check(interactive)?;
     let (kind, header, body, footer, action) = match interactive {
-        Interactive::Button { body, header, footer, buttons } => (
-            "button",
-            header,
-            body,
-            footer,
-            SendAction::Buttons { buttons: self::buttons(buttons)? },
-        ),
+        Interactive::Button { body, header, footer, buttons } => {
+            let button = |button| wire::SendButton { kind: "reply", reply: choice(button) };
+            let buttons = buttons.iter().map(button).collect();
+            ("button", header, body, footer, SendAction::Buttons { buttons })
+        }
         Interactive::List { body, header, footer, button, sections } => {
-            within("interactive.button", button, 20)?;
-            let sections = self::sections(sections)?;
+            let sections = sections.iter().map(section).collect();
             ("list", header, body, footer, SendAction::List { button, sections })
         }
     };
-    within("interactive.body", body, 1024)?;
-    if let Some(header) = header {
-        within("interactive.header", header, 60)?;
-    }
-    if let Some(footer) = footer {
-        within("interactive.footer", footer, 60)?;
-    }
     Ok(wire::SendInteractive {
         kind,
         header: header.as_deref().map(|text| wire::SendHeader { kind: "text", text }),
@@ -311,70 +297,14 @@ fn choices(interactive: &Interactive) -> Result<wire::SendInteractive<'_>, SendE
     })
 }
 
-fn buttons(buttons: &[Choice]) -> Result<Vec<wire::SendButton<'_>>, SendError> {
-    const FIELD: &str = "interactive.buttons";
-    if !(1..=3).contains(&buttons.len()) {
-        return Err(invalid(FIELD, "must be 1 to 3; a list takes up to 10 choices"));
-    }
-    unique(FIELD, buttons.iter().map(|button| &*button.id))?;
-    unique(FIELD, buttons.iter().map(|button| &*button.title))?;
-    let button = |button| {
-        let reply = choice(FIELD, button, 256, 20)?;
-        if reply.description.is_some() {
-            return Err(invalid(FIELD, "have no description; rows of a list do"));
-        }
-        Ok(wire::SendButton { kind: "reply", reply })
-    };
-    buttons.iter().map(button).collect()
+fn section(section: &Section) -> wire::SendSection<'_> {
+    let rows = section.rows.iter().map(choice).collect();
+    wire::SendSection { title: &section.title, rows }
 }
 
-fn sections(
-    sections: &[domain::content::Section],
-) -> Result<Vec<wire::SendSection<'_>>, SendError> {
-    const FIELD: &str = "interactive.sections";
-    let rows = || sections.iter().flat_map(|section| &section.rows);
-    if !(1..=10).contains(&rows().count()) || sections.iter().any(|s| s.rows.is_empty()) {
-        return Err(invalid(FIELD, "must have 1 to 10 rows in all, and each section at least one"));
-    }
-    unique(FIELD, rows().map(|row| &*row.id))?;
-    let section = |section: &'_ domain::content::Section| {
-        if sections.len() > 1 && section.title.is_empty() {
-            return Err(invalid(FIELD, "need a title each when there are several"));
-        }
-        at_most(FIELD, &section.title, 24)
-    };
-    sections.iter().try_for_each(section)?;
-    sections
-        .iter()
-        .map(|section| {
-            let rows: Result<_, _> =
-                section.rows.iter().map(|row| choice(FIELD, row, 200, 24)).collect();
-            Ok(wire::SendSection { title: &section.title, rows: rows? })
-        })
-        .collect()
-}
-
-fn choice<'a>(
-    field: &'static str,
-    choice: &'a Choice,
-    most_id: usize,
-    most_title: usize,
-) -> Result<wire::SendChoice<'a>, SendError> {
-    within(field, &choice.id, most_id)?;
-    within(field, &choice.title, most_title)?;
+fn choice(choice: &Choice) -> wire::SendChoice<'_> {
     let description = choice.description.as_deref();
-    at_most(field, description.unwrap_or_default(), 72)?;
-    Ok(wire::SendChoice { id: &choice.id, title: &choice.title, description })
-}
-
-fn unique<'a>(field: &'static str, values: impl Iterator<Item = &'a str>) -> Result<(), SendError> {
-    let mut seen = std::collections::BTreeSet::new();
-    for value in values {
-        if !seen.insert(value) {
-            return Err(invalid(field, "must each be different"));
-        }
-    }
-    Ok(())
+    wire::SendChoice { id: &choice.id, title: &choice.title, description }
 }
 
 /// What one of Meta's codes means for us.
@@ -541,7 +471,7 @@ fn about(code: i64, fault: Fault, status: StatusCode) -> About {
 mod tests {
     use super::*;
     use crate::whatsapp::{SENDER, example};
-    use domain::content::{ContactCard, Location, Reaction, Section, Template};
+    use domain::content::{ContactCard, Location, Reaction, Template};
     use domain::integration::WhatsappSettings;
     use domain::{Classify, IntegrationId, MessageId, TenantId};
     use jiff::Timestamp;

@@ -1,0 +1,5 @@
+//! Sends through whatever an integration declares: claim, send, settle.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::sender::run(&providers::custom::SENDER)
+}

@@ -1,0 +1,515 @@
+//! A BSP that nobody has heard of, for integrations that declare how to send.
+//!
+//! It has an API in JSON and one of forms, and is strict about both. State and time go in,
+//! answers and webhooks come out; nothing here does I/O.
+
+pub mod http;
+pub mod request;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::callback::{self, Delivery, Letter, Outcome};
+use crate::faults::{Fault, Faults, Kind};
+use crate::limits::Window;
+use crate::log::Scene;
+use crate::redelivery::{Attempted, Redelivery};
+use crate::sign;
+use crate::whatsapp::Template;
+use crate::whatsapp::receipts::Receipts;
+use request::{Refused, Send};
+
+const SOURCE: &str = "bsp";
+
+/// What the control API sets for an account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What `X-Api-Key` (JSON) or `apikey` (forms) must hold.
+    pub api_key: String,
+    /// The number it sends from.
+    pub sender: String,
+    /// Signs the webhooks.
+    pub webhook_secret: String,
+    /// Where the webhooks go; empty: they wait.
+    pub hub_url: String,
+    /// The approved templates; none: any.
+    #[serde(default)]
+    pub templates: Option<Vec<Template>>,
+    /// Numbers that want no messages.
+    #[serde(default)]
+    pub opted_out: Vec<String>,
+    /// Messages in any second; 0 is no limit.
+    #[serde(default)]
+    pub messages_per_second: usize,
+    /// How long after the person wrote the business may write freely.
+    #[serde(default = "a_day")]
+    pub window_ms: i64,
+    /// Status webhooks.
+    #[serde(default)]
+    pub receipts: Receipts,
+    /// When webhooks are tried again.
+    #[serde(default)]
+    pub redelivery: Redelivery,
+}
+
+const fn a_day() -> i64 {
+    86_400_000
+}
+
+/// A message that the BSP has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When.
+    pub at_ms: i64,
+    /// Its id.
+    pub id: String,
+    /// The person's number.
+    pub to: String,
+    /// Its kind.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What the caller calls it.
+    pub reference: Option<String>,
+    /// The message as it was understood.
+    pub body: Value,
+    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    pub answer: String,
+    /// Why it will be reported as failed.
+    pub failed: Option<i64>,
+    /// The statuses that the hub has taken.
+    pub statuses: Vec<&'static str>,
+}
+
+/// What a person writes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerWrites {
+    /// The person's number.
+    pub from: String,
+    /// The person's name.
+    #[serde(default = "customer")]
+    pub name: String,
+    /// A text.
+    pub text: Option<String>,
+    /// Or several: one webhook carries them all.
+    pub texts: Option<Vec<String>>,
+    /// An id in place of a fresh one; of several, the first.
+    pub id: Option<String>,
+    /// Copies of the webhook.
+    #[serde(default = "once")]
+    pub repeat: usize,
+    /// Whether the caller waits for the first attempt.
+    #[serde(default = "truly")]
+    pub wait: bool,
+}
+
+fn customer() -> String {
+    "Customer".into()
+}
+
+const fn once() -> usize {
+    1
+}
+
+const fn truly() -> bool {
+    true
+}
+
+/// Which of the two APIs is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// JSON in; errors have a status of their own.
+    Json,
+    /// A form in; most errors come with 200.
+    Form,
+}
+
+/// An account.
+#[derive(Debug)]
+pub struct Account {
+    name: String,
+    settings: Settings,
+    people: BTreeMap<String, i64>,
+    throughput: Window,
+    accepted: Vec<Accepted>,
+    by_id: HashMap<String, usize>,
+    faults: Faults,
+    refused: u64,
+    pending: u64,
+    given_up: u64,
+}
+
+fn refusal(door: Door, refused: &Refused) -> Answer {
+    match door {
+        Door::Json => Answer::json(
+            refused.http,
+            json!({"error": {"code": refused.code, "reason": refused.reason}}),
+        ),
+        // As such APIs do: only who you are and how fast you are has a status of its own.
+        Door::Form => {
+            let http = if matches!(refused.http, 401 | 429 | 500..) { refused.http } else { 200 };
+            Answer::json(
+                http,
+                json!({"status": "error", "code": refused.number, "message": refused.reason}),
+            )
+        }
+    }
+}
+
+impl Account {
+    /// An account that has not done anything yet.
+    #[must_use]
+    pub fn new(name: &str, settings: Settings) -> Self {
+        Self {
+            name: name.to_owned(),
+            settings,
+            people: BTreeMap::new(),
+            throughput: Window::default(),
+            accepted: Vec::new(),
+            by_id: HashMap::new(),
+            faults: Faults::default(),
+            refused: 0,
+            pending: 0,
+            given_up: 0,
+        }
+    }
+
+    /// Changes the settings, keeps the state.
+    pub fn change(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// The scripted faults.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
+        scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
+    }
+
+    fn refuse(&mut self, scene: &mut Scene<'_>, door: Door, refused: &Refused) -> Answer {
+        self.refused += 1;
+        let fields =
+            json!({"status": refused.http, "code": refused.code, "detail": refused.reason});
+        self.event(scene, "send.refused", fields);
+        refusal(door, refused)
+    }
+
+    /// A request to send, with the key it came with.
+    pub fn send(
+        &mut self,
+        scene: &mut Scene<'_>,
+        door: Door,
+        key: Option<&str>,
+        kind: &str,
+        bytes: &[u8],
+    ) -> Outcome {
+        if key != Some(self.settings.api_key.as_str()) {
+            return self.refuse(scene, door, &Refused::KEY).into();
+        }
+        let read = match door {
+            Door::Json => request::json(kind, bytes),
+            Door::Form => request::form(kind, bytes),
+        };
+        let send = match read.and_then(|send| self.may_send(scene.now_ms, send)) {
+            Ok(send) => send,
+            Err(refused) => return self.refuse(scene, door, &refused).into(),
+        };
+        let fault = self.faults.next(&send.to);
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
+            self.faults.spend(&send.to);
+            let answer = fault_answer(door, fault);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
+            self.event(scene, "fault", fields);
+            return answer.into();
+        }
+        let wait_ms =
+            self.throughput.wait_ms(scene.now_ms, self.settings.messages_per_second, 1000);
+        if wait_ms > 0 {
+            let seconds = u64::try_from(wait_ms).unwrap_or(0).div_ceil(1000);
+            return self.refuse(scene, door, &Refused::PACE).retry_after(Some(seconds)).into();
+        }
+        self.throughput.take(scene.now_ms);
+        self.accept(scene, door, send, fault.as_ref())
+    }
+
+    fn may_send(&self, now_ms: i64, send: Send) -> Result<Send, Refused> {
+        if send.from != self.settings.sender {
+            return Err(Refused::SENDER);
+        }
+        if self.settings.opted_out.contains(&send.to) {
+            return Err(Refused::OPTED_OUT);
+        }
+        match (&send.template, &self.settings.templates) {
+            (Some((name, language)), Some(approved)) => {
+                let known = |one: &Template| one.name == *name && one.language == *language;
+                if !approved.iter().any(known) {
+                    return Err(Refused::TEMPLATE);
+                }
+            }
+            (None, _) if !self.window_open(now_ms, &send.to) => return Err(Refused::WINDOW),
+            _ => {}
+        }
+        Ok(send)
+    }
+
+    fn accept(
+        &mut self,
+        scene: &mut Scene<'_>,
+        door: Door,
+        send: Send,
+        fault: Option<&Fault>,
+    ) -> Outcome {
+        let id = format!("bsp-{}-{}", scene.ids.started_ms(), scene.ids.serial());
+        let ok = match door {
+            Door::Json => Answer::json(202, json!({"data": {"id": id, "state": "queued"}})),
+            Door::Form => Answer::json(200, json!({"status": "submitted", "messageId": id})),
+        };
+        let failed = fault.filter(|fault| fault.kind == Kind::FailLater);
+        let failed = failed.map(|fault| fault.code.unwrap_or(4404));
+        let (answer, name) = match fault.map(|fault| (fault, fault.kind)) {
+            Some((fault, Kind::AcceptThenTimeOut)) => {
+                let after_ms = fault.hold_ms.unwrap_or(30_000);
+                (Answer::HangUp { after_ms }, "held".to_owned())
+            }
+            Some((_, Kind::AcceptThenDrop)) => {
+                (Answer::HangUp { after_ms: 0 }, "dropped".to_owned())
+            }
+            Some((fault, Kind::Status)) => {
+                let refused = Refused { http: fault.status.unwrap_or(500), ..Refused::INTERNAL };
+                (refusal(door, &refused), format!("status_{}", refused.http))
+            }
+            Some((fault, Kind::Delay)) => {
+                (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".to_owned())
+            }
+            _ => (ok, "answered".to_owned()),
+        };
+        if let Some(fault) = fault {
+            self.faults.spend(&send.to);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
+            self.event(scene, "fault", fields);
+        }
+        let fields = json!({"id": id, "to": send.to, "type": send.kind, "text": send.text,
+                            "reference": send.reference, "answer": name, "failed": failed});
+        let seq = self.event(scene, "send.accepted", fields);
+        self.by_id.insert(id.clone(), self.accepted.len());
+        let mut deliveries = Vec::new();
+        for planned in self.settings.receipts.plan(failed.is_some(), 0) {
+            let events = planned.statuses.iter().map(|(state, after_ms)| {
+                let at_ms = scene.now_ms + i64::try_from(*after_ms).unwrap_or(0);
+                let code = failed.map(|code| code.to_string());
+                json!({"id": format!("evt-{}", scene.ids.serial()), "type": "message.status",
+                       "at": time(at_ms), "status": {"message": id, "reference": send.reference,
+                       "recipient": send.to, "state": state, "code": code}})
+            });
+            let body = json!({"events": events.collect::<Vec<_>>()});
+            deliveries.push(Delivery {
+                id: scene.ids.serial(),
+                what: "status",
+                after_ms: planned.after_ms,
+                body: Some(body.to_string().into()),
+                told: planned.statuses.iter().map(|(state, _)| (id.clone(), *state)).collect(),
+                redeliver: true,
+                ..Delivery::default()
+            });
+        }
+        self.pending += deliveries.len() as u64;
+        self.accepted.push(Accepted {
+            seq,
+            at_ms: scene.now_ms,
+            id,
+            to: send.to,
+            kind: send.kind,
+            reference: send.reference,
+            body: send.body,
+            answer: name,
+            failed,
+            statuses: Vec::new(),
+        });
+        Outcome { answer, deliveries }
+    }
+
+    /// Whether the business may write freely to `to`.
+    #[must_use]
+    pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
+        self.people.get(to).is_some_and(|at| now_ms - at < self.settings.window_ms)
+    }
+
+    /// Sets when the person last wrote.
+    pub fn set_window(&mut self, person: &str, last_wrote_ms: Option<i64>) {
+        match last_wrote_ms {
+            Some(at) => self.people.insert(person.to_owned(), at),
+            None => self.people.remove(person),
+        };
+    }
+
+    /// A person writes: ids of the messages, webhooks.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn customer_writes(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &CustomerWrites,
+    ) -> Result<(Vec<String>, Vec<Delivery>), String> {
+        if !request::is_number(&order.from) {
+            return Err("from: digits only".into());
+        }
+        let texts = match (&order.text, &order.texts) {
+            (Some(one), None) => std::slice::from_ref(one),
+            (None, Some(several)) => several,
+            _ => return Err("give one of text, texts".into()),
+        };
+        let (mut ids, mut events) = (Vec::new(), Vec::new());
+        for text in texts {
+            let given = order.id.clone().filter(|_| ids.is_empty());
+            let id =
+                given.unwrap_or_else(|| format!("in-{}", scene.ids.wamid_inbound(&order.from)));
+            let fields = json!({"id": id, "from": order.from, "type": "text", "text": text});
+            self.event(scene, "customer.wrote", fields);
+            events.push(json!({"id": format!("evt-{id}"), "type": "message.in",
+                "at": time(scene.now_ms), "message": {"id": id, "from": order.from,
+                "to": self.settings.sender, "name": order.name, "kind": "text", "text": text}}));
+            ids.push(id);
+        }
+        self.people.insert(order.from.clone(), scene.now_ms);
+        let delivery = Delivery {
+            what: "message",
+            body: Some(json!({"events": events}).to_string().into()),
+            told: ids.iter().map(|id| (id.clone(), "received")).collect(),
+            redeliver: true,
+            ..Delivery::default()
+        };
+        let deliveries = callback::copies(scene, &delivery, order.repeat);
+        self.pending += deliveries.len() as u64;
+        Ok((ids, deliveries))
+    }
+
+    /// Proves and delivers what the control API says.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn webhook(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &callback::RawWebhook,
+    ) -> Result<Vec<Delivery>, String> {
+        let deliveries = order.deliveries(scene)?;
+        self.pending += deliveries.len() as u64;
+        Ok(deliveries)
+    }
+
+    /// The account's state in figures.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        json!({
+            "name": self.name, "accepted": self.accepted.len(), "refused": self.refused,
+            "pending_webhooks": self.pending, "given_up": self.given_up,
+            "faults": self.faults.remaining(),
+        })
+    }
+
+    /// The messages that the BSP has taken.
+    #[must_use]
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+}
+
+impl callback::Account for Account {
+    fn attempt(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Option<Letter> {
+        let url = self.settings.hub_url.clone();
+        let timeout_ms = self.settings.redelivery.timeout_ms;
+        let body = delivery.body.clone().unwrap_or_default();
+        if !url.is_empty() {
+            self.event(scene, "webhook.sent", delivery.shown(attempt));
+        }
+        let headers = proof(&self.settings.webhook_secret, scene.now_ms, &body);
+        Some(Letter { url, timeout_ms, headers })
+    }
+
+    fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        passed_ms: u64,
+        how: &Attempted,
+    ) -> Option<u64> {
+        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
+        if (200..300).contains(&how.status) {
+            for (id, status) in &delivery.told {
+                let place = self.by_id.get(id).copied();
+                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
+                    && !message.statuses.contains(status)
+                {
+                    message.statuses.push(status);
+                }
+            }
+            self.pending = self.pending.saturating_sub(1);
+            return None;
+        }
+        let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, how.retry_after_s);
+        let wait = wait.filter(|_| delivery.redeliver);
+        if wait.is_none() {
+            self.pending = self.pending.saturating_sub(1);
+            if delivery.redeliver {
+                self.given_up += 1;
+                self.event(scene, "webhook.given_up", delivery.shown(attempt));
+            }
+        }
+        wait
+    }
+}
+
+fn fault_answer(door: Door, fault: &Fault) -> Answer {
+    match fault.kind {
+        Kind::RateLimited => {
+            let answer = refusal(door, &Refused::PACE);
+            answer.retry_after(Some(fault.retry_after_s.unwrap_or(1)))
+        }
+        Kind::Error => {
+            let http = fault.status.unwrap_or(422);
+            let number = fault.code.unwrap_or(Refused::BLOCKED.number);
+            refusal(door, &Refused { http, number, ..Refused::BLOCKED })
+                .retry_after(fault.retry_after_s)
+        }
+        Kind::Status => {
+            let http = fault.status.unwrap_or(500);
+            refusal(door, &Refused { http, ..Refused::INTERNAL }).retry_after(fault.retry_after_s)
+        }
+        _ => Answer::HangUp { after_ms: 0 },
+    }
+}
+
+fn time(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
+fn proof(secret: &str, now_ms: i64, body: &Bytes) -> Vec<(&'static str, String)> {
+    let at = (now_ms / 1000).to_string();
+    let mut signed = format!("{at}.").into_bytes();
+    signed.extend_from_slice(body);
+    vec![
+        ("content-type", "application/json".to_owned()),
+        ("x-bsp-timestamp", at),
+        ("x-bsp-signature", format!("sha256={}", sign::hmac_hex(secret, &signed))),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

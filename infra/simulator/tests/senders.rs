@@ -1,0 +1,426 @@
+//! What the hub's senders write, before the providers' own rules; and what the providers
+//! answer, before the senders.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests, which Clippy does not see as tests"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::content::{
+    Choice, ContactCard, Content, Interactive, Location, Media, Section, Template,
+};
+use domain::provider::Channel;
+use domain::sender::{About, Accepted, Locate, MessageSender, Outgoing, SendError};
+use domain::{
+    Classify, Credentials, Fault, Integration, IntegrationId, MessageId, Provider, TenantId,
+};
+use http::{HeaderMap, Method, Request, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use simulator::answer::{Answer, Body};
+use simulator::clock::Clock;
+use simulator::deliver::{App, BoxFuture, Hub};
+use simulator::server;
+
+const SENDER: &str = "4915550001111";
+const PERSON: &str = "4915550009999";
+
+/// A hub that takes every webhook.
+struct Taking;
+
+impl Hub for Taking {
+    fn call(&self, _: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
+        Box::pin(async { Ok(Response::new(Bytes::new())) })
+    }
+}
+
+struct World {
+    app: App,
+    sender: Box<dyn MessageSender>,
+    sim: &'static str,
+}
+
+impl World {
+    async fn new(
+        provider: Provider,
+        settings: Value,
+        credentials: &[(&str, &str)],
+        sim: &'static str,
+        account: Value,
+    ) -> Self {
+        let app = App::beside(Clock::Machine, Arc::new(Taking));
+        let settings = (providers::entry(provider).settings)(settings.as_object().unwrap());
+        let integration = Integration {
+            id: IntegrationId::derived(&["i"]),
+            tenant: TenantId::platform(),
+            provider,
+            settings: settings.unwrap(),
+            account: Some(SENDER.to_owned()),
+            hints: BTreeMap::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            credentials_at: Timestamp::UNIX_EPOCH,
+            circuit: domain::circuit::Breaker::default(),
+        };
+        let values = credentials.iter();
+        let values = values.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()]));
+        let sender = providers::sender(provider).unwrap();
+        let sender = sender.sender(&integration, &Credentials::new(values)).unwrap();
+        let world = Self { app, sender, sim };
+        world.sim(Method::PUT, "", &account).await;
+        let window = json!({ "customer": PERSON, "last_wrote_ms_ago": 0 });
+        world.sim(Method::POST, "/window", &window).await;
+        world
+    }
+
+    async fn sim(&self, method: Method, what: &str, body: &Value) -> Value {
+        let uri = format!("{}{what}", self.sim).parse().unwrap();
+        let bytes = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let answer = server::route(&self.app, &method, &uri, &HeaderMap::new(), &bytes).await;
+        assert_eq!(answer.status(), 200, "{what}: {}", answer.body());
+        answer.body().clone()
+    }
+
+    async fn fault(&self, fault: Value) {
+        self.sim(Method::POST, "/faults", &json!({ "faults": [fault] })).await;
+    }
+
+    /// The provider's answer to a request; `None` if the connection was closed.
+    async fn call(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let (head, body) = request.into_parts();
+        let answer = server::route(&self.app, &head.method, &head.uri, &head.headers, &body).await;
+        let Answer::Reply(reply) = answer else { return None };
+        let mut response = Response::builder().status(reply.status);
+        if let Some(seconds) = reply.retry_after_s {
+            response = response.header("retry-after", seconds);
+        }
+        let body = match reply.body {
+            Body::Json(json) => json.to_string().into(),
+            Body::File { bytes, .. } => bytes,
+        };
+        Some(response.body(body).unwrap())
+    }
+
+    async fn send(&self, content: &Content, to: &str) -> Result<Accepted, SendError> {
+        let message = Outgoing {
+            id: MessageId::derived(&["m"]),
+            channel: Channel::Whatsapp,
+            integration: IntegrationId::derived(&["i"]),
+            hub_url: Some("https://hub.example.com"),
+            to,
+            content,
+            reply_to: Some("wamid.0"),
+        };
+        let request = self.sender.request(&message)?;
+        let response = self.call(request).await.ok_or(SendError::NoAnswer)?;
+        self.sender.outcome(&message, &response)
+    }
+
+    async fn refused(&self, to: &str) -> (Fault, About, String) {
+        let error = self.send(&text("hi"), to).await.unwrap_err();
+        let fault = error.fault();
+        let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
+        (fault, about, code)
+    }
+
+    async fn accepted(&self) -> Vec<Value> {
+        let accepted = self.sim(Method::GET, "/accepted", &Value::Null).await;
+        accepted["accepted"].as_array().unwrap().clone()
+    }
+}
+
+async fn infobip(extra: Value) -> World {
+    let mut account = json!({ "api_key": "key", "webhook_secret": "hub:secret", "hub_url": "",
+        "templates": [{ "name": "hello", "language": "en_GB" }] });
+    account.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let settings = json!({ "base_url": "https://x1.api.infobip.com", "from": SENDER,
+        "reports": "notify_url" });
+    let credentials = [("INFOBIP_API_KEY", "key")];
+    World::new(Provider::Infobip, settings, &credentials, "/_sim/infobip/4915550001111", account)
+        .await
+}
+
+/// A declaration for the BSP that the simulator plays.
+fn declared() -> Value {
+    let message = |body: Value| {
+        json!({ "body": { "sender": "{{from}}", "recipient": "+{{to}}", "reference": "{{id}}",
+            "message": body } })
+    };
+    let file = |kind: &str| {
+        message(json!({ "kind": kind, "media": { "link": "{{media.url}}",
+            "caption": "{{media.caption}}", "name": "{{media.filename}}" } }))
+    };
+    json!({
+        "path": "/bsp/acme/send",
+        "headers": { "X-Api-Key": "{{credential:CUSTOM_API_KEY}}" },
+        "messages": {
+            "text": message(json!({ "kind": "text", "text": { "body": "{{text}}" } })),
+            "image": file("image"),
+            "video": file("video"),
+            "audio": file("audio"),
+            "document": file("file"),
+            "location": message(json!({ "kind": "place", "place": {
+                "lat": "{{location.latitude}}", "lng": "{{location.longitude}}",
+                "label": "{{location.name}}" } })),
+            "template": message(json!({ "kind": "template", "template": {
+                "name": "{{template.name}}", "language": "{{template.language}}",
+                "values": "{{template.components}}" } })),
+            "buttons": message(json!({ "kind": "choice",
+                "text": { "body": "{{interactive.body}}" },
+                "choices": { "{{each interactive.buttons}}":
+                    { "id": "{{item.id}}", "title": "{{item.title}}" } } })),
+        },
+        "answer": {
+            "accepted": [202], "id": "/data/id", "error": "/error/code",
+            "errors": {
+                "sender_unknown": { "fault": "permanent", "about": "account" },
+                "account_blocked": { "fault": "permanent", "about": "account" },
+                "window_closed": { "fault": "permanent", "about": "message" },
+            },
+        },
+    })
+}
+
+async fn bsp(send: Value) -> World {
+    let account = json!({ "api_key": "key", "sender": SENDER, "webhook_secret": "s",
+        "hub_url": "", "opted_out": ["4915550007777"],
+        "templates": [{ "name": "hello", "language": "en_GB" }] });
+    let settings = json!({ "scheme": { "type": "bearer" }, "base_url": "https://bsp.example",
+        "from": SENDER, "send": send });
+    let credentials = [("CUSTOM_API_KEY", "key")];
+    World::new(Provider::Custom, settings, &credentials, "/_sim/bsp/acme", account).await
+}
+
+fn text(text: &str) -> Content {
+    Content::Text { text: text.into() }
+}
+
+fn template(components: Vec<Value>) -> Content {
+    let (name, language) = ("hello".into(), "en_GB".into());
+    Content::Template { template: Template { name, language, components } }
+}
+
+fn choice(id: &str, description: Option<&str>) -> Choice {
+    let description = description.map(str::to_owned);
+    Choice { id: id.into(), title: format!("Choice {id}"), description }
+}
+
+/// One of each kind that WhatsApp's carriers send, at its fullest.
+fn contents() -> Vec<Content> {
+    let media = Media {
+        url: Some("https://example.com/f?a=b&c=d".into()),
+        caption: Some("Look: \"é\"".into()),
+        ..Media::default()
+    };
+    let plain = Media { caption: None, ..media.clone() };
+    let named = Media { filename: Some("menu.pdf".into()), ..media.clone() };
+    let (latitude, longitude) = (52.5, -13.25);
+    let (name, address) = (Some("Corner".to_owned()), Some("1 Road".to_owned()));
+    let card = ContactCard {
+        name: "Zoë".into(),
+        phones: vec!["+49 1555 0008888".into()],
+        emails: vec!["zoe@example.com".into()],
+    };
+    let (header, footer) = (Some("Header".to_owned()), Some("Footer".to_owned()));
+    let button = Interactive::Button {
+        body: "Shall we?".into(),
+        header: header.clone(),
+        footer: footer.clone(),
+        buttons: vec![choice("y", None), choice("n", None)],
+    };
+    let section = |title: &str, id: &str| Section {
+        title: title.into(),
+        rows: vec![choice(id, Some("small print"))],
+    };
+    let list = Interactive::List {
+        body: "Which?".into(),
+        header,
+        footer,
+        button: "Open".into(),
+        sections: vec![section("One", "1"), section("Two", "2")],
+    };
+    vec![
+        text("Hello \"you\"\n{{to}}"),
+        Content::Image { media: media.clone() },
+        Content::Video { media },
+        Content::Audio { media: plain.clone() },
+        Content::Document { media: named },
+        Content::Sticker { media: plain },
+        Content::Location { location: Location { latitude, longitude, name, address } },
+        Content::Contacts { contacts: vec![card] },
+        Content::Interactive { interactive: button },
+        Content::Interactive { interactive: list },
+    ]
+}
+
+#[tokio::test]
+async fn infobip_takes_every_kind_of_content_that_is_sent_to_it() {
+    let world = infobip(json!({})).await;
+    let mut all = contents();
+    all.push(template(vec![
+        json!({ "body": { "placeholders": ["Zoë", "12:00"] } }),
+        json!({ "header": { "type": "DOCUMENT", "mediaUrl": "https://example.com/d",
+            "filename": "d.pdf" },
+            "buttons": [{ "type": "QUICK_REPLY", "parameter": "y" }] }),
+    ]));
+    all.push(template(vec![]));
+    let own = MessageId::derived(&["m"]).to_string();
+    for content in &all {
+        let accepted = world.send(content, &format!("+{PERSON}")).await;
+        assert_eq!(accepted.unwrap().provider_message_id, own, "{}", content.kind());
+    }
+    let accepted = world.accepted().await;
+    assert_eq!(accepted.len(), all.len());
+    for message in &accepted {
+        assert_eq!((&message["message_id"], &message["callback_data"]), (&json!(own), &json!(own)));
+        assert_eq!((&message["to"], &message["failed"]), (&json!(PERSON), &Value::Null));
+        let notify = message["body"]["notifyUrl"].as_str().unwrap();
+        assert!(notify.starts_with("https://hub.example.com/webhooks/infobip/int_"), "{notify}");
+    }
+}
+
+#[tokio::test]
+async fn infobips_refusals_are_understood_in_both_shapes() {
+    for shape in ["mixed", "exception", "code"] {
+        let world =
+            infobip(json!({ "errors": shape, "limits": { "messages_per_second": 1 } })).await;
+        world.fault(json!({ "kind": "error", "status": 400, "description": "BAD_REQUEST" })).await;
+        let (fault, about, _) = world.refused(PERSON).await;
+        assert_eq!((fault, about), (Fault::Permanent, About::Message), "{shape}");
+        world.fault(json!({ "kind": "error", "status": 403, "description": "FORBIDDEN" })).await;
+        let (fault, about, _) = world.refused(PERSON).await;
+        assert_eq!((fault, about), (Fault::Permanent, About::Account), "{shape}");
+        world.fault(json!({ "kind": "status", "status": 502 })).await;
+        assert_eq!(world.refused(PERSON).await.0, Fault::Unknown, "{shape}");
+        world.fault(json!({ "kind": "error", "code": 12 })).await;
+        let expected = (Fault::Permanent, About::Account, "REJECTED_NOT_ENOUGH_CREDITS".to_owned());
+        assert_eq!(world.refused(PERSON).await, expected, "{shape}");
+        world.send(&text("hi"), PERSON).await.unwrap();
+        let (fault, about, _) = world.refused(PERSON).await;
+        assert!(matches!(fault, Fault::RateLimited { .. }), "{shape}: {fault:?}");
+        assert_eq!((about, world.accepted().await.len()), (About::Account, 1), "{shape}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_or_number_that_infobip_does_not_know_is_the_accounts_fault() {
+    let world = infobip(json!({ "api_key": "another" })).await;
+    let expected = (Fault::Permanent, About::Account, "UNAUTHORIZED".to_owned());
+    assert_eq!(world.refused(PERSON).await, expected);
+    let world = infobip(json!({})).await;
+    world.app.world().infobip.remove(SENDER);
+    let account = json!({ "api_key": "key", "webhook_secret": "a:b", "hub_url": "" });
+    let other = World { sim: "/_sim/infobip/4915550002222", ..world };
+    other.sim(Method::PUT, "", &account).await;
+    let expected = (Fault::Permanent, About::Account, "REJECTED_SOURCE".to_owned());
+    assert_eq!(other.refused(PERSON).await, expected);
+}
+
+#[tokio::test]
+async fn a_second_attempt_at_infobip_finds_the_message_that_the_first_one_left() {
+    let world = infobip(json!({ "refuse_duplicate_ids": true })).await;
+    world.fault(json!({ "kind": "accept_then_drop" })).await;
+    let lost = world.send(&text("hi"), PERSON).await.unwrap_err();
+    assert_eq!(lost.fault(), Fault::Unknown);
+    let found = world.send(&text("hi"), PERSON).await.unwrap();
+    let accepted = world.accepted().await;
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(accepted[0]["message_id"], found.provider_message_id);
+}
+
+#[tokio::test]
+async fn infobip_marks_as_read_fetches_files_and_describes_the_account() {
+    let world = infobip(json!({})).await;
+    let order = json!({ "from": PERSON, "message": { "type": "IMAGE" }, "wait": false,
+        "media": { "mime_type": "image/png", "content_base64": "AAAA" } });
+    let written = world.sim(Method::POST, "/customer-writes", &order).await;
+    let id = written["message_ids"][0].as_str().unwrap();
+    let read = world.sender.mark_read(id).unwrap().unwrap();
+    assert_eq!(world.call(read).await.unwrap().status(), 200);
+    let reads = world.sim(Method::GET, "/reads", &Value::Null).await;
+    assert_eq!(reads["reads"][0]["message_id"], id);
+
+    let media = world.app.world().infobip[SENDER].media_ids().next().unwrap().to_owned();
+    let url = format!("https://x1.api.infobip.com/whatsapp/1/senders/{SENDER}/media/{media}");
+    let Locate::Fetch(request) = world.sender.locate_media(&url).unwrap() else { panic!() };
+    assert_eq!(world.call(request).await.unwrap().body(), &Bytes::from_static(&[0, 0, 0]));
+
+    let request = world.sender.describe_account().unwrap();
+    let response = world.call(request).await.unwrap();
+    assert_eq!(world.sender.answer(&response).unwrap()["id"], SENDER);
+}
+
+#[tokio::test]
+async fn a_bsp_takes_what_is_declared_for_it_and_nothing_else_is_sent() {
+    let world = bsp(declared()).await;
+    let mut all = contents();
+    all.push(template(vec![json!("Zoë"), json!("12:00")]));
+    let mut kinds = Vec::new();
+    for content in &all {
+        match world.send(content, PERSON).await {
+            Ok(accepted) => {
+                assert!(accepted.provider_message_id.starts_with("bsp-"));
+                kinds.push(content.kind());
+            }
+            Err(SendError::Invalid { field: "type", .. }) => {}
+            Err(error) => panic!("{}: {error:?} {}", content.kind(), error.detail()),
+        }
+    }
+    let expected =
+        ["text", "image", "video", "audio", "document", "location", "interactive", "template"];
+    assert_eq!(kinds, expected);
+    let accepted = world.accepted().await;
+    assert_eq!(accepted.len(), expected.len());
+    assert_eq!(accepted[0]["body"]["message"]["text"]["body"], "Hello \"you\"\n{{to}}");
+    let own = json!(MessageId::derived(&["m"]).to_string());
+    assert!(accepted.iter().all(|message| message["reference"] == own));
+}
+
+#[tokio::test]
+async fn a_bsps_refusals_mean_what_the_integration_declares() {
+    let world = bsp(declared()).await;
+    let permanent = |about, code: &str| (Fault::Permanent, about, code.to_owned());
+    let stranger = "4915550008888";
+    assert_eq!(world.refused(stranger).await, permanent(About::Message, "window_closed"));
+    assert_eq!(world.refused("4915550007777").await, permanent(About::Message, "opted_out"));
+    world.fault(json!({ "kind": "error" })).await;
+    assert_eq!(world.refused(PERSON).await, permanent(About::Account, "account_blocked"));
+    world.fault(json!({ "kind": "rate_limited", "retry_after_s": 7 })).await;
+    let retry_after = std::time::Duration::from_secs(7);
+    assert_eq!(world.refused(PERSON).await.0, Fault::RateLimited { retry_after });
+    world.fault(json!({ "kind": "status", "status": 500 })).await;
+    assert_eq!(world.refused(PERSON).await.0, Fault::Unknown);
+    assert!(world.accepted().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
+    let send = json!({
+        "path": "/bsp/acme/form", "encoding": "form",
+        "headers": { "apikey": "{{credential:CUSTOM_API_KEY}}" },
+        "messages": {
+            "text": { "body": { "channel": "whatsapp", "source": "{{from}}",
+                "destination": "{{to}}", "ref": "{{id}}",
+                "message": { "type": "text", "text": "{{text}}" } } },
+            "image": { "body": { "channel": "whatsapp", "source": "{{from}}",
+                "destination": "{{to}}", "message": { "type": "image",
+                    "originalUrl": "{{media.url}}", "caption": "{{media.caption}}" } } },
+        },
+        "answer": { "id": "/messageId", "error": "/code",
+            "errors": { "1008": { "fault": "permanent", "about": "account" } } },
+    });
+    let world = bsp(send).await;
+    for content in &contents()[..2] {
+        world.send(content, PERSON).await.unwrap();
+    }
+    world.fault(json!({ "kind": "error", "status": 422 })).await;
+    let expected = (Fault::Permanent, About::Account, "1008".to_owned());
+    assert_eq!(world.refused(PERSON).await, expected);
+    let expected = (Fault::Permanent, About::Message, "1006".to_owned());
+    assert_eq!(world.refused("4915550008888").await, expected);
+    assert_eq!(world.accepted().await.len(), 2);
+}

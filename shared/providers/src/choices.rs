@@ -1,0 +1,84 @@
+//! The limits of buttons and lists on WhatsApp, whoever carries them.
+//!
+//! <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#interactive-messages>
+
+use domain::content::{Choice, Interactive, Section};
+use domain::sender::SendError;
+
+use crate::http::{at_most, invalid, within};
+
+/// Checks that WhatsApp could show `interactive`.
+pub(crate) fn check(interactive: &Interactive) -> Result<(), SendError> {
+    let (header, body, footer) = match interactive {
+        Interactive::Button { body, header, footer, buttons } => {
+            check_buttons(buttons)?;
+            (header, body, footer)
+        }
+        Interactive::List { body, header, footer, button, sections } => {
+            within("interactive.button", button, 20)?;
+            check_sections(sections)?;
+            (header, body, footer)
+        }
+    };
+    within("interactive.body", body, 1024)?;
+    if let Some(header) = header {
+        within("interactive.header", header, 60)?;
+    }
+    if let Some(footer) = footer {
+        within("interactive.footer", footer, 60)?;
+    }
+    Ok(())
+}
+
+fn check_buttons(buttons: &[Choice]) -> Result<(), SendError> {
+    const FIELD: &str = "interactive.buttons";
+    if !(1..=3).contains(&buttons.len()) {
+        return Err(invalid(FIELD, "must be 1 to 3; a list takes up to 10 choices"));
+    }
+    unique(FIELD, buttons.iter().map(|button| &*button.id))?;
+    unique(FIELD, buttons.iter().map(|button| &*button.title))?;
+    buttons.iter().try_for_each(|button| {
+        check_choice(FIELD, button, 256, 20)?;
+        if button.description.is_some() {
+            return Err(invalid(FIELD, "have no description; rows of a list do"));
+        }
+        Ok(())
+    })
+}
+
+fn check_sections(sections: &[Section]) -> Result<(), SendError> {
+    const FIELD: &str = "interactive.sections";
+    let rows = || sections.iter().flat_map(|section| &section.rows);
+    if !(1..=10).contains(&rows().count()) || sections.iter().any(|s| s.rows.is_empty()) {
+        return Err(invalid(FIELD, "must have 1 to 10 rows in all, and each section at least one"));
+    }
+    unique(FIELD, rows().map(|row| &*row.id))?;
+    for section in sections {
+        if sections.len() > 1 && section.title.is_empty() {
+            return Err(invalid(FIELD, "need a title each when there are several"));
+        }
+        at_most(FIELD, &section.title, 24)?;
+    }
+    rows().try_for_each(|row| check_choice(FIELD, row, 200, 24))
+}
+
+fn check_choice(
+    field: &'static str,
+    choice: &Choice,
+    most_id: usize,
+    most_title: usize,
+) -> Result<(), SendError> {
+    within(field, &choice.id, most_id)?;
+    within(field, &choice.title, most_title)?;
+    at_most(field, choice.description.as_deref().unwrap_or_default(), 72)
+}
+
+fn unique<'a>(field: &'static str, values: impl Iterator<Item = &'a str>) -> Result<(), SendError> {
+    let mut seen = std::collections::BTreeSet::new();
+    for value in values {
+        if !seen.insert(value) {
+            return Err(invalid(field, "must each be different"));
+        }
+    }
+    Ok(())
+}

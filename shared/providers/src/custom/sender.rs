@@ -1,0 +1,250 @@
+//! Sends as the integration declares it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::content::{Content, Interactive};
+use domain::provider::Channel;
+use domain::sender::{
+    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+};
+use domain::{Credentials, Integration, Provider};
+use http::{HeaderName, Request, Response, header};
+use serde_json::{Map, Value};
+
+use super::sending::{Encoding, Kind, Method, Send};
+use super::settings::Settings;
+use super::template::{Scope, plain};
+use super::webhook::said;
+use crate::address::telephone;
+use crate::entry::settings_of;
+use crate::form;
+use crate::http::{fault_of, invalid, read, retry_after, secret_value};
+
+/// Whoever the integration declares, to send through.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender;
+
+impl SenderProvider for Sender {
+    fn provider(&self) -> Provider {
+        Provider::Custom
+    }
+
+    fn sender(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<Box<dyn MessageSender>, SendError> {
+        let settings = settings_of::<Settings>(integration)
+            .ok_or_else(|| invalid("provider", "the integration is not a custom one"))?;
+        let send = settings.send.ok_or_else(|| {
+            invalid("settings.send", "is missing: the integration does not say how to send")
+        })?;
+        let base_url = settings
+            .base_url
+            .ok_or_else(|| invalid("settings.base_url", "is missing: where the messages go"))?;
+        Ok(Box::new(Declared {
+            send,
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            from: settings.from.or(settings.account),
+            identity: integration.line(),
+            per_second: settings.messages_per_second.max(1),
+            credentials: credentials.clone(),
+        }))
+    }
+}
+
+/// A sender as it is declared.
+struct Declared {
+    send: Send,
+    base_url: String,
+    from: Option<String>,
+    identity: String,
+    per_second: u32,
+    credentials: Credentials,
+}
+
+impl MessageSender for Declared {
+    fn idempotency_window(&self) -> Option<Duration> {
+        self.send.remembers_id_seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    fn pace(&self, _: &str) -> Vec<Pace> {
+        let per = Duration::from_secs(1);
+        vec![Pace { identity: self.identity.clone(), messages: self.per_second, per }]
+    }
+
+    fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
+        if message.channel != Channel::Whatsapp {
+            return Err(invalid("channel", "the hub sends WhatsApp alone through it"));
+        }
+        let kind = kind(message.content)?;
+        let declared = self.send.messages.get(&kind).ok_or_else(|| {
+            invalid("type", "the integration does not declare how this content is sent")
+        })?;
+        let fields = self.fields(message)?;
+        let scope = Scope::new(&fields, &self.credentials);
+        let path = scope.path(declared.path.as_ref().unwrap_or(&self.send.path))?;
+        let path = path.ok_or_else(|| {
+            invalid("type", "the message lacks a value that its address is made of")
+        })?;
+        let body = scope.value(&declared.body)?.unwrap_or_default();
+        let (kind, body) = match self.send.encoding {
+            Encoding::Json => ("application/json", body.to_string()),
+            Encoding::Form => ("application/x-www-form-urlencoded", as_form(&body)),
+        };
+        let method = match self.send.method {
+            Method::Post => http::Method::POST,
+            Method::Put => http::Method::PUT,
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base_url))
+            .header(header::CONTENT_TYPE, kind)
+            .body(Bytes::from(body));
+        let mut request =
+            request.map_err(|_| invalid("settings.base_url", "makes no address to call"))?;
+        for (name, value) in &self.send.headers {
+            let name = name.parse::<HeaderName>();
+            let name = name.map_err(|_| invalid("settings.send", "has a header without a name"))?;
+            if let Some(value) = scope.text(value)? {
+                // A key may be in it, so it is treated as one.
+                request.headers_mut().insert(name, secret_value(&value)?);
+            }
+        }
+        Ok(request)
+    }
+
+    fn outcome(
+        &self,
+        message: &Outgoing<'_>,
+        response: &Response<Bytes>,
+    ) -> Result<Accepted, SendError> {
+        let declared = &self.send.answer;
+        let status = response.status();
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
+        let at = |place: &Option<String>| said(body.pointer(place.as_deref()?)?);
+        let code =
+            at(&declared.error).filter(|code| !code.is_empty() && !declared.success.contains(code));
+        let accepted = if declared.accepted.is_empty() {
+            status.is_success()
+        } else {
+            declared.accepted.contains(&status.as_u16())
+        };
+        if code.is_none() && accepted {
+            let id = match &declared.id {
+                None => Some(message.id.to_string()),
+                place => at(place).filter(|id| !id.is_empty() && id.len() <= super::LONGEST),
+            };
+            let provider_message_id = id.ok_or(SendError::Unreadable)?;
+            return Ok(Accepted { provider_message_id });
+        }
+        if code.is_none() && status.is_success() {
+            // Another yes than those that are declared.
+            return Err(SendError::Unreadable);
+        }
+        let wait = retry_after(response.headers());
+        let by_status = status.as_u16().to_string();
+        let errors = &declared.errors;
+        let meaning = code.as_ref().and_then(|code| errors.get(code));
+        // An error that comes with a yes is the code's alone.
+        let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
+        let (fault, about, remedy) = match meaning {
+            Some(meaning) => (meaning.fault(wait), meaning.about(status), meaning.remedy.clone()),
+            None => (fault_of(status, wait), About::from_status(status), None),
+        };
+        let remedy = remedy.unwrap_or_else(|| {
+            "The provider refused it. Look the code up in its documentation.".to_owned()
+        });
+        // A code is a word: a sentence could quote the message or name the person.
+        let word = |code: &String| {
+            let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':');
+            (1..=64).contains(&code.len()) && code.bytes().all(plain)
+        };
+        let code = code.filter(word).unwrap_or(by_status);
+        Err(SendError::Refused { status, code, remedy, fault, about })
+    }
+
+    fn locate_media(&self, _: &str) -> Result<Locate, SendError> {
+        Err(invalid("media.provider_media_id", "files are not fetched from a custom provider"))
+    }
+
+    fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
+        Err(SendError::Unreadable)
+    }
+
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        Err(invalid("integration", "a custom provider cannot be asked about its account"))
+    }
+
+    fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
+        Err(invalid("integration", "a custom provider's webhooks are set at the provider"))
+    }
+
+    fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
+        read(response)
+    }
+}
+
+impl Declared {
+    /// What placeholders name: the content as `POST /messages` has it, and who is concerned.
+    fn fields(&self, message: &Outgoing<'_>) -> Result<Map<String, Value>, SendError> {
+        // Only a number that JSON has no word for can fail.
+        let content = serde_json::to_value(message.content);
+        let Ok(Value::Object(mut fields)) = content else {
+            return Err(invalid("type", "has no JSON form"));
+        };
+        if let (Content::Reaction { reaction }, Some(Value::Object(fields))) =
+            (message.content, fields.get_mut("reaction"))
+            && reaction.message_id.starts_with(domain::MessageId::PREFIX)
+        {
+            // Our own id is of no use to the provider; its own comes separately.
+            let id = message.reply_to.ok_or_else(|| {
+                invalid("reaction.message_id", "the provider does not know that message")
+            })?;
+            fields.insert("message_id".to_owned(), id.into());
+        }
+        fields.insert("id".to_owned(), message.id.to_string().into());
+        fields.insert("to".to_owned(), telephone(message.to)?.into());
+        fields.insert("from".to_owned(), self.from.clone().into());
+        fields.insert("reply_to".to_owned(), message.reply_to.into());
+        fields.insert("callback_url".to_owned(), message.callback("custom").into());
+        Ok(fields)
+    }
+}
+
+fn kind(content: &Content) -> Result<Kind, SendError> {
+    Ok(match content {
+        Content::Text { .. } => Kind::Text,
+        Content::Image { .. } => Kind::Image,
+        Content::Video { .. } => Kind::Video,
+        Content::Audio { .. } => Kind::Audio,
+        Content::Document { .. } => Kind::Document,
+        Content::Sticker { .. } => Kind::Sticker,
+        Content::Location { .. } => Kind::Location,
+        Content::Contacts { .. } => Kind::Contacts,
+        Content::Reaction { .. } => Kind::Reaction,
+        Content::Template { .. } => Kind::Template,
+        Content::Interactive { interactive: Interactive::Button { .. } } => Kind::Buttons,
+        Content::Interactive { interactive: Interactive::List { .. } } => Kind::List,
+        Content::Call { .. } => {
+            return Err(invalid("call", "is no message: use an integration that makes calls"));
+        }
+        Content::Button { .. }
+        | Content::ButtonReply { .. }
+        | Content::ListReply { .. }
+        | Content::Unsupported { .. } => {
+            return Err(invalid("type", "comes from people only, and is not sent to them"));
+        }
+    })
+}
+
+/// The fields of a body as a form.
+fn as_form(body: &Value) -> String {
+    let fields = body.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let fields: Vec<_> = fields.map(|(name, value)| (name.clone(), plain(value))).collect();
+    form::encode(&fields)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+use super::*;
+use crate::custom::{API_KEY, API_SECRET, ENTRY, SENDER, example};
+use domain::content::{Choice, ContactCard, Location, Media, Reaction, Template};
+use domain::integration::Flaw;
+use domain::{Classify, Fault, IntegrationId, MessageId, TenantId};
+use jiff::Timestamp;
+use serde_json::json;
+
+fn integration(settings: &Value) -> Integration {
+    let settings = (ENTRY.settings)(settings.as_object().unwrap()).unwrap();
+    Integration {
+        circuit: domain::circuit::Breaker::default(),
+        id: IntegrationId::derived(&["i"]),
+        tenant: TenantId::platform(),
+        provider: Provider::Custom,
+        account: None,
+        settings,
+        hints: std::collections::BTreeMap::default(),
+        credentials_at: Timestamp::UNIX_EPOCH,
+        created_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn credentials() -> Credentials {
+    let fields = [(API_KEY, "key"), (API_SECRET, "user:pass")];
+    Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
+}
+
+fn settings(send: &Value) -> Value {
+    json!({ "scheme": { "type": "bearer" }, "base_url": "https://bsp.example/", "from": "49155111",
+        "send": send })
+}
+
+fn sender(send: &Value) -> Box<dyn MessageSender> {
+    SENDER.sender(&integration(&settings(send)), &credentials()).unwrap()
+}
+
+fn outgoing(content: &Content) -> Outgoing<'_> {
+    Outgoing {
+        id: MessageId::derived(&["m"]),
+        channel: Channel::Whatsapp,
+        integration: IntegrationId::derived(&["i"]),
+        hub_url: Some("https://hub.example.com"),
+        to: "+49 1555 0009999",
+        content,
+        reply_to: None,
+    }
+}
+
+fn text(text: &str) -> Content {
+    Content::Text { text: text.into() }
+}
+
+fn only_text(body: Value) -> Value {
+    json!({ "messages": { "text": { "body": body } } })
+}
+
+fn body(request: &Request<Bytes>) -> Value {
+    serde_json::from_slice(request.body()).unwrap()
+}
+
+fn flaw(send: Value) -> Flaw {
+    (ENTRY.settings)(settings(&send).as_object().unwrap()).unwrap_err()
+}
+
+fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendError> {
+    let send = json!({ "messages": { "text": { "body": {} } }, "answer": answer });
+    let response = Response::builder().status(status).body(body.to_string().into()).unwrap();
+    sender(&send).outcome(&outgoing(&text("t")), &response)
+}
+
+fn verdict(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
+    let error = outcome(answer, status, body).unwrap_err();
+    let fault = error.fault();
+    let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
+    (fault, about, code)
+}
+
+#[test]
+fn a_bsp_that_speaks_metas_language_is_sent_to_as_declared() {
+    let settings = Value::Object(example::sending("https://waba.example"));
+    let sender = SENDER.sender(&integration(&settings), &example::credentials()).unwrap();
+    let content = text("hi");
+    let message = Outgoing { reply_to: Some("wamid.0"), ..outgoing(&content) };
+    let request = sender.request(&message).unwrap();
+    assert_eq!(request.method(), http::Method::POST);
+    assert_eq!(request.uri(), "https://waba.example/messages");
+    assert_eq!(request.headers()["d360-api-key"], "test-custom-api-key");
+    assert!(request.headers()["d360-api-key"].is_sensitive());
+    assert_eq!(request.headers()["content-type"], "application/json");
+    let expected = json!({ "messaging_product": "whatsapp", "to": "4915550009999",
+        "biz_opaque_callback_data": MessageId::derived(&["m"]).to_string(),
+        "context": { "message_id": "wamid.0" }, "type": "text", "text": { "body": "hi" } });
+    assert_eq!(body(&request), expected);
+
+    let template = Content::Template {
+        template: Template {
+            name: "hello".into(),
+            language: "en".into(),
+            components: vec![json!({ "type": "body", "parameters": [] })],
+        },
+    };
+    let request = sender.request(&outgoing(&template)).unwrap();
+    assert_eq!(body(&request)["template"]["components"][0]["type"], "body");
+    let media = Media { url: Some("https://example.com/f".into()), ..Media::default() };
+    let request = sender.request(&outgoing(&Content::Image { media })).unwrap();
+    assert_eq!(body(&request)["image"], json!({ "link": "https://example.com/f" }));
+    let choice = Choice { id: "y".into(), title: "Yes".into(), description: None };
+    let (header, footer, buttons) = (None, None, vec![choice]);
+    let interactive = Interactive::Button { body: "b".into(), header, footer, buttons };
+    let request = sender.request(&outgoing(&Content::Interactive { interactive })).unwrap();
+    let expected = json!([{ "type": "reply", "reply": { "id": "y", "title": "Yes" } }]);
+    assert_eq!(body(&request)["interactive"]["action"]["buttons"], expected);
+}
+
+#[test]
+fn a_form_has_json_in_a_field_where_that_is_declared() {
+    let send = json!({ "path": "/wa/api/v1/msg", "encoding": "form",
+        "headers": { "apikey": "{{credential:CUSTOM_API_KEY}}" },
+        "messages": { "text": { "body": { "channel": "whatsapp", "source": "{{from}}",
+            "destination": "{{to}}", "message": { "type": "text", "text": "{{text}}" },
+            "disablePreview": true, "context": "{{reply_to}}" } } } });
+    let content = text("a&b=\"c\" é");
+    let request = sender(&send).request(&outgoing(&content)).unwrap();
+    assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+    let fields = form::decode(request.body());
+    let field = |name: &str| form::field(&fields, name);
+    assert_eq!(field("source"), Some("49155111"));
+    assert_eq!((field("disablePreview"), field("context")), (Some("true"), None));
+    let message: Value = serde_json::from_str(field("message").unwrap()).unwrap();
+    assert_eq!(message, json!({ "type": "text", "text": "a&b=\"c\" é" }));
+}
+
+#[test]
+fn every_kind_of_content_can_be_declared_and_what_is_not_is_invalid() {
+    let media = Media { url: Some("https://example.com/f".into()), ..Media::default() };
+    let location = Location { latitude: 1.5, longitude: 2.0, name: None, address: None };
+    let reaction = |id: &str| Reaction { message_id: id.into(), emoji: "👍".into() };
+    let list = Interactive::List {
+        body: "b".into(),
+        header: None,
+        footer: None,
+        button: "open".into(),
+        sections: vec![],
+    };
+    let contents = [
+        (Content::Video { media: media.clone() }, "video", "{{media.url}}"),
+        (Content::Audio { media: media.clone() }, "audio", "{{media.url}}"),
+        (Content::Document { media: media.clone() }, "document", "{{media.url}}"),
+        (Content::Sticker { media }, "sticker", "{{media.url}}"),
+        (Content::Location { location }, "location", "{{location.latitude}}"),
+        (Content::Contacts { contacts: vec![ContactCard::default()] }, "contacts", "{{contacts}}"),
+        (Content::Reaction { reaction: reaction("w") }, "reaction", "{{reaction.message_id}}"),
+        (Content::Interactive { interactive: list }, "list", "{{interactive.sections}}"),
+    ];
+    let without = sender(&only_text(json!({ "t": "{{text}}" })));
+    for (content, kind, place) in contents {
+        let send = json!({ "messages": { kind: { "body": { "it": place } } } });
+        let request = sender(&send).request(&outgoing(&content)).unwrap();
+        assert!(!body(&request)["it"].is_null(), "{kind}");
+        let error = without.request(&outgoing(&content)).unwrap_err();
+        assert!(matches!(error, SendError::Invalid { field: "type", .. }), "{kind}: {error:?}");
+    }
+    let own = Content::Reaction { reaction: reaction(&MessageId::derived(&["x"]).to_string()) };
+    let send = json!({ "messages": { "reaction": { "body": {
+        "on": "{{reaction.message_id}}" } } } });
+    assert!(sender(&send).request(&outgoing(&own)).is_err());
+    let known = Outgoing { reply_to: Some("theirs"), ..outgoing(&own) };
+    assert_eq!(body(&sender(&send).request(&known).unwrap())["on"], "theirs");
+    let call = Content::Call { call: domain::content::Call::default() };
+    assert!(matches!(
+        without.request(&outgoing(&call)),
+        Err(SendError::Invalid { field: "call", .. })
+    ));
+}
+
+#[test]
+fn a_path_may_be_a_kinds_own_and_holds_values_escaped() {
+    let send = json!({ "path": "/v1/{{from}}/messages", "method": "PUT", "messages": {
+        "text": { "body": { "t": "{{text}}" } },
+        "image": { "path": "/v1/media?to={{to}}&file={{media.url}}", "body": {} } } });
+    let content = text("hi");
+    let request = sender(&send).request(&outgoing(&content)).unwrap();
+    assert_eq!(request.method(), http::Method::PUT);
+    assert_eq!(request.uri(), "https://bsp.example/v1/49155111/messages");
+    let url = "https://example.com/a?b=c#d/../e";
+    let media = Media { url: Some(url.into()), ..Media::default() };
+    let request = sender(&send).request(&outgoing(&Content::Image { media })).unwrap();
+    let query = request.uri().query().unwrap();
+    assert_eq!(query, "to=4915550009999&file=https%3A%2F%2Fexample.com%2Fa%3Fb%3Dc%23d%2F..%2Fe");
+    let media = Media::default();
+    assert!(sender(&send).request(&outgoing(&Content::Image { media })).is_err());
+}
+
+#[test]
+fn secrets_stand_in_headers_and_bodies_and_break_no_line() {
+    let mut send = only_text(json!({ "password": "{{credential:CUSTOM_API_KEY}}" }));
+    send["headers"] = json!({ "Authorization": "Basic {{basic:CUSTOM_API_SECRET}}",
+        "Idempotency-Key": "{{id}}" });
+    let content = text("hi");
+    let request = sender(&send).request(&outgoing(&content)).unwrap();
+    assert_eq!(request.headers()["authorization"], "Basic dXNlcjpwYXNz");
+    let id = MessageId::derived(&["m"]).to_string();
+    assert_eq!(request.headers()["idempotency-key"], id);
+    assert_eq!(body(&request), json!({ "password": "key" }));
+    assert!(!format!("{request:?}").contains("dXNlcjpwYXNz"));
+
+    let header = json!({ "messages": { "text": { "body": {} } },
+        "headers": { "X-Key": "{{credential:CUSTOM_API_KEY}}" } });
+    let broken = Credentials::new([(API_KEY.to_owned(), vec!["a\r\nX-More: b".into()])]);
+    for credentials in [broken, Credentials::default()] {
+        let sender = SENDER.sender(&integration(&settings(&header)), &credentials).unwrap();
+        let error = sender.request(&outgoing(&content)).unwrap_err();
+        assert!(error.is_of_account() && !format!("{error:?}").contains("X-More"), "{error:?}");
+    }
+    assert!((ENTRY.check)(API_KEY, "a\nb").is_err() && (ENTRY.check)(API_KEY, "ab").is_ok());
+}
+
+#[test]
+fn an_answer_is_read_where_the_integration_says() {
+    let answer = json!({ "id": "/data/id", "accepted": [202] });
+    let accepted = outcome(&answer, 202, &json!({ "data": { "id": 77 } })).unwrap();
+    assert_eq!(accepted.provider_message_id, "77");
+    for (status, body) in
+        [(202, json!({})), (202, json!({ "data": { "id": "" } })), (200, json!({ "data": {} }))]
+    {
+        let error = outcome(&answer, status, &body).unwrap_err();
+        assert!(matches!(error, SendError::Unreadable), "{status} {body}: {error:?}");
+    }
+    let own = outcome(&json!({}), 200, &Value::Null).unwrap().provider_message_id;
+    assert_eq!(own, MessageId::derived(&["m"]).to_string());
+}
+
+#[test]
+fn an_error_may_come_with_200_and_a_success_may_have_a_code() {
+    let answer = json!({ "id": "/id", "error": "/code", "success": ["0"],
+        "errors": { "1003": { "fault": "permanent", "about": "account", "remedy": "Top it up." } } });
+    assert!(outcome(&answer, 200, &json!({ "code": 0, "id": "a" })).is_ok());
+    assert!(outcome(&answer, 200, &json!({ "id": "a" })).is_ok());
+    let refused = json!({ "code": 1003, "id": "a" });
+    assert_eq!(verdict(&answer, 200, &refused), (Fault::Permanent, About::Account, "1003".into()));
+    assert_eq!(outcome(&answer, 200, &refused).unwrap_err().detail(), "Top it up.");
+    let unknown = json!({ "code": 9 });
+    assert_eq!(verdict(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
+    let sentence = json!({ "code": "Zoe, 49155, is not here" });
+    assert_eq!(verdict(&answer, 200, &sentence).2, "200");
+}
+
+#[test]
+fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
+    let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
+    let answer = json!({ "error": "/code", "errors": {
+        "busy": { "fault": "rate_limited", "retry_after_seconds": 9 },
+        "gone": { "fault": "retryable", "about": "account" },
+        "lost": { "fault": "unknown" },
+        "503": { "fault": "retryable" },
+        "409": { "fault": "permanent", "about": "account" } } });
+    for (status, code, fault, about) in [
+        (400, "busy", wait(9), About::Message),
+        (400, "gone", Fault::Retryable, About::Account),
+        (502, "lost", Fault::Unknown, About::Account),
+        (503, "other", Fault::Retryable, About::Account),
+        (409, "other", Fault::Permanent, About::Account),
+        (500, "other", Fault::Unknown, About::Account),
+        (429, "other", wait(5), About::Account),
+        (401, "other", Fault::Permanent, About::Account),
+        (302, "other", Fault::Permanent, About::Message),
+        (422, "other", Fault::Permanent, About::Message),
+    ] {
+        let body = json!({ "code": code });
+        assert_eq!(verdict(&answer, status, &body), (fault, about, code.into()), "{status}");
+    }
+    assert_eq!(verdict(&answer, 404, &Value::Null).2, "404");
+}
+
+#[test]
+fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
+    let text = |part: Value| {
+        let mut send = only_text(json!({ "t": "{{text}}" }));
+        send.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        send
+    };
+    for (send, field) in [
+        (json!({ "messages": {} }), "settings.send.messages"),
+        (json!({}), "settings.send.messages"),
+        (only_text(json!("x")), "settings.send.messages.text.body"),
+        (only_text(json!({ "a": "{{media.url}}" })), "settings.send.messages.text.body"),
+        (
+            only_text(json!({ "a": "{{credential:CUSTOM_WEBHOOK_SECRET}}" })),
+            "settings.send.messages.text.body",
+        ),
+        (
+            json!({ "messages": { "video": { "body": {}, "path": "x" } } }),
+            "settings.send.messages.video.path",
+        ),
+        (text(json!({ "path": "https://x.test/" })), "settings.send.path"),
+        (text(json!({ "path": "//x.test/" })), "settings.send.path"),
+        (text(json!({ "path": "/a/../b" })), "settings.send.path"),
+        (text(json!({ "path": "/a#b" })), "settings.send.path"),
+        (text(json!({ "path": "/{{text}}" })), "settings.send.path"),
+        (text(json!({ "path": "/{{credential:CUSTOM_API_KEY}}" })), "settings.send.path"),
+        (text(json!({ "headers": { "a b": "c" } })), "settings.send.headers"),
+        (text(json!({ "headers": { "Host": "c" } })), "settings.send.headers"),
+        (text(json!({ "headers": { "X-A": "b\nc" } })), "settings.send.headers.X-A"),
+        (text(json!({ "headers": { "X-A": "{{to}}" } })), "settings.send.headers.X-A"),
+        (text(json!({ "answer": { "accepted": [302] } })), "settings.send.answer.accepted"),
+        (text(json!({ "answer": { "id": "id" } })), "settings.send.answer.id"),
+        (text(json!({ "answer": { "error": "/~2" } })), "settings.send.answer.error"),
+        (text(json!({ "answer": { "success": ["0"] } })), "settings.send.answer.success"),
+        (
+            text(
+                json!({ "answer": { "errors": { "1": { "fault": "permanent", "retry_after_seconds": 0 } } } }),
+            ),
+            "settings.send.answer.errors",
+        ),
+        (text(json!({ "remembers_id_seconds": 0 })), "settings.send.remembers_id_seconds"),
+        (text(json!({ "remembers_id_seconds": 60 })), "settings.send.remembers_id_seconds"),
+        (text(json!({ "method": "GET" })), "settings.send.method"),
+        (text(json!({ "url": "x" })), "settings.send.url"),
+    ] {
+        assert_eq!(flaw(send.clone()).field, field, "{send}");
+    }
+    let mut nowhere = settings(&only_text(json!({})));
+    nowhere.as_object_mut().unwrap().remove("base_url");
+    let flaw = (ENTRY.settings)(nowhere.as_object().unwrap()).unwrap_err();
+    assert_eq!(flaw.field, "settings.base_url");
+}
+
+#[test]
+fn a_window_is_claimed_only_where_the_integration_declares_it() {
+    assert_eq!(sender(&only_text(json!({}))).idempotency_window(), None);
+    let mut send = only_text(json!({ "ref": "{{id}}" }));
+    send["remembers_id_seconds"] = 60.into();
+    assert_eq!(sender(&send).idempotency_window(), Some(Duration::from_mins(1)));
+    let pace = sender(&send).pace("");
+    assert_eq!(pace[0].messages, 10);
+}
+
+#[test]
+fn an_integration_that_does_not_say_how_sends_nothing() {
+    let settings = json!({ "scheme": { "type": "bearer" } });
+    let error = SENDER.sender(&integration(&settings), &credentials()).map(|_| ()).unwrap_err();
+    assert!(matches!(error, SendError::Invalid { field: "settings.send", .. }), "{error:?}");
+}

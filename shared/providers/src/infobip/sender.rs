@@ -1,0 +1,429 @@
+//! Sends through Infobip's WhatsApp API.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::content::{ContactCard, Content, Interactive, Media, Template};
+use domain::provider::Channel;
+use domain::sender::{
+    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+};
+use domain::{Credentials, Fault, Integration, Provider};
+use http::{Request, Response};
+use secrecy::SecretString;
+use serde::{Deserialize as _, Serialize};
+use serde_json::{Map, Value};
+
+use super::codes::{self, Meaning};
+use super::settings::{Reports, Settings};
+use super::wire::{self, SendAction, SendContent};
+use crate::address::{is_number, telephone};
+use crate::entry::settings_of;
+use crate::http::{
+    at_most, authorized, fault_of, get, invalid, on_earth, path_part, post_json, read, retry_after,
+    web_address, within,
+};
+
+/// Infobip, to send through.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender;
+
+impl SenderProvider for Sender {
+    fn provider(&self) -> Provider {
+        Provider::Infobip
+    }
+
+    fn sender(
+        &self,
+        integration: &Integration,
+        credentials: &Credentials,
+    ) -> Result<Box<dyn MessageSender>, SendError> {
+        let settings = settings_of::<Settings>(integration)
+            .ok_or_else(|| invalid("provider", "the integration is not Infobip's"))?;
+        let base_url = settings.base_url.ok_or_else(|| {
+            let what = "is missing: the address Infobip shows, https://xxxxx.api.infobip.com";
+            invalid("settings.base_url", what)
+        })?;
+        let from = settings.from.or(settings.account).filter(|from| is_number(from));
+        let from = from.ok_or_else(|| {
+            invalid("settings.from", "is missing: the number to send from, in digits")
+        })?;
+        let key = credentials.first(super::API_KEY);
+        let key = key.ok_or_else(|| invalid("credentials.INFOBIP_API_KEY", "is missing"))?;
+        Ok(Box::new(Number {
+            api: format!("{}/whatsapp/1", base_url.trim_end_matches('/')),
+            key: key.clone(),
+            from,
+            reports: settings.reports,
+            per_second: settings.messages_per_second.max(1),
+        }))
+    }
+}
+
+/// A number that sends.
+struct Number {
+    /// Infobip's WhatsApp API.
+    api: String,
+    key: SecretString,
+    from: String,
+    reports: Reports,
+    per_second: u32,
+}
+
+impl MessageSender for Number {
+    /// Infobip refuses a `messageId` that it knows, but publishes neither for how long nor that
+    /// WhatsApp's API does. Source: README, facts 5 and 9.
+    fn idempotency_window(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Source: README, facts 12.
+    fn pace(&self, _: &str) -> Vec<Pace> {
+        let per = Duration::from_secs(1);
+        vec![Pace { identity: self.from.clone(), messages: self.per_second, per }]
+    }
+
+    fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
+        if message.channel != Channel::Whatsapp {
+            return Err(invalid("channel", "the hub sends WhatsApp alone through Infobip"));
+        }
+        let (path, content) = content(message.content)?;
+        let id = message.id.to_string();
+        let notify_url = match self.reports {
+            Reports::Subscription => None,
+            Reports::NotifyUrl => message.callback("infobip"),
+        };
+        let send = wire::Send {
+            from: &self.from,
+            to: &telephone(message.to)?,
+            message_id: &id,
+            content,
+            callback_data: &id,
+            notify_url,
+        };
+        let url = format!("{}/message/{path}", self.api);
+        if matches!(send.content, SendContent::Template { .. }) {
+            return self.post(&url, &wire::SendBatch { messages: [send] });
+        }
+        self.post(&url, &send)
+    }
+
+    fn outcome(
+        &self,
+        message: &Outgoing<'_>,
+        response: &Response<Bytes>,
+    ) -> Result<Accepted, SendError> {
+        if !response.status().is_success() {
+            return Err(refusal(response));
+        }
+        let sent = match read::<wire::Sent>(response)? {
+            wire::Sent::One(sent) => Some(sent),
+            wire::Sent::Batch { messages } => messages.into_iter().next(),
+        };
+        let sent = sent.filter(|sent| !sent.message_id.is_empty()).ok_or(SendError::Unreadable)?;
+        let state = sent.status.filter(|state| is_refused(&state.group_name));
+        let Some(state) = state else {
+            return Ok(Accepted { provider_message_id: sent.message_id });
+        };
+        let code = state.name.unwrap_or(state.group_name);
+        let known = codes::known(&code);
+        if known.is_some_and(|known| known.meaning == Meaning::Taken) {
+            // An earlier attempt of ours: no other message has this id.
+            return Ok(Accepted { provider_message_id: message.id.to_string() });
+        }
+        // It says that it did not take the message, so nothing was sent.
+        let (fault, about, remedy) = match known {
+            Some(known) => (fault(known.meaning, None), known.about, known.remedy),
+            None => {
+                let remedy = "Infobip refused it. Look the code up among Infobip's status codes.";
+                (Fault::Permanent, About::Message, remedy)
+            }
+        };
+        Err(SendError::Refused {
+            status: response.status(),
+            code,
+            remedy: remedy.into(),
+            fault,
+            about,
+        })
+    }
+
+    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
+        let id = path_part(provider_message_id);
+        let url = format!("{}/senders/{}/message/{id}/read", self.api, self.from);
+        let request = Request::post(url).body(Bytes::new());
+        let request = request.map_err(|_| invalid("settings.base_url", "makes no address to call"));
+        Some(request.and_then(|request| authorized(request, "App", &self.key)))
+    }
+
+    /// The id is an address at Infobip. Only its path is followed, at the account's own
+    /// address: the key goes along, so never where somebody else could read it.
+    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+        let url = provider_media_id.parse::<http::Uri>().ok();
+        let path = url.as_ref().and_then(|url| url.path().strip_prefix("/whatsapp/1/senders/"));
+        let plain = |path: &&str| {
+            let mut parts = path.split('/');
+            let is_part = |part: Option<&str>| {
+                part.is_some_and(|part| {
+                    let word = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+                    !part.is_empty() && part.bytes().all(word)
+                })
+            };
+            is_part(parts.next())
+                && parts.next() == Some("media")
+                && is_part(parts.next())
+                && parts.next().is_none()
+        };
+        let path = path.filter(plain).ok_or_else(|| {
+            invalid("media.provider_media_id", "is no address of a file at Infobip")
+        })?;
+        let request = get(&format!("{}/senders/{path}", self.api), None)?;
+        authorized(request, "App", &self.key).map(Locate::Fetch)
+    }
+
+    fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
+        // What locates a file fetches it, too.
+        Err(SendError::Unreadable)
+    }
+
+    fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
+        let request = get(&format!("{}/senders/quality?senders={}", self.api, self.from), None)?;
+        authorized(request, "App", &self.key)
+    }
+
+    fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
+        let what = "Infobip's webhooks are set in its own web interface: Subscriptions Management";
+        Err(invalid("integration", what))
+    }
+
+    fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
+        if !response.status().is_success() {
+            return Err(refusal(response));
+        }
+        // Marking as read is answered with nothing.
+        if response.body().is_empty() {
+            return Ok(Value::Null);
+        }
+        let answer: Value = read(response)?;
+        let Ok(wire::Senders { results }) = wire::Senders::deserialize(&answer) else {
+            return Ok(answer);
+        };
+        let own = results.into_iter().find(|sender| {
+            sender.get("sender").and_then(Value::as_str) == Some(self.from.as_str())
+        });
+        let mut own = own.ok_or_else(|| {
+            invalid("settings.from", "is no sender of the account that the key belongs to")
+        })?;
+        own.insert("id".to_owned(), self.from.clone().into());
+        Ok(Value::Object(own))
+    }
+}
+
+impl Number {
+    fn post(&self, url: &str, body: &impl Serialize) -> Result<Request<Bytes>, SendError> {
+        authorized(post_json(url, None, body)?, "App", &self.key)
+    }
+}
+
+/// Where content goes, and its form. Source of every limit: README, facts 10.
+fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendError> {
+    Ok(match content {
+        Content::Text { text } => {
+            within("text", text, 4096)?;
+            ("text", SendContent::Text { text })
+        }
+        Content::Image { media } => ("image", SendContent::File(file(media, true)?)),
+        Content::Video { media } => ("video", SendContent::File(file(media, true)?)),
+        Content::Audio { media } => ("audio", SendContent::File(file(media, false)?)),
+        Content::Sticker { media } => ("sticker", SendContent::File(file(media, false)?)),
+        Content::Document { media } => {
+            let filename = media.filename.as_deref();
+            at_most("media.filename", filename.unwrap_or_default(), 240)?;
+            let file = wire::SendFile { filename, ..file(media, true)? };
+            ("document", SendContent::File(file))
+        }
+        Content::Location { location } => {
+            on_earth(location)?;
+            let (name, address) = (location.name.as_deref(), location.address.as_deref());
+            at_most("location.name", name.unwrap_or_default(), 1000)?;
+            at_most("location.address", address.unwrap_or_default(), 1000)?;
+            let (latitude, longitude) = (location.latitude, location.longitude);
+            ("location", SendContent::Location { latitude, longitude, name, address })
+        }
+        Content::Contacts { contacts } => {
+            if contacts.is_empty() {
+                return Err(invalid("contacts", "must be at least one"));
+            }
+            let contacts: Result<_, _> = contacts.iter().map(card).collect();
+            ("contact", SendContent::Contacts { contacts: contacts? })
+        }
+        Content::Template { template } => ("template", self::template(template)?),
+        Content::Interactive { interactive } => choices(interactive)?,
+        Content::Reaction { .. } => {
+            return Err(invalid("reaction", "cannot be sent through Infobip's API"));
+        }
+        Content::Call { .. } => {
+            return Err(invalid("call", "is no message: use an integration that makes calls"));
+        }
+        Content::Button { .. }
+        | Content::ButtonReply { .. }
+        | Content::ListReply { .. }
+        | Content::Unsupported { .. } => {
+            return Err(invalid("type", "WhatsApp carries this from people only, not to them"));
+        }
+    })
+}
+
+fn file(media: &Media, has_caption: bool) -> Result<wire::SendFile<'_>, SendError> {
+    let media_url = web_address(media.url.as_deref())?;
+    at_most("media.url", media_url, 2048)?;
+    let caption = media.caption.as_deref();
+    if let Some(caption) = caption {
+        if !has_caption {
+            return Err(invalid("media.caption", "WhatsApp shows none here: send it as text"));
+        }
+        at_most("media.caption", caption, 3000)?;
+    }
+    Ok(wire::SendFile { media_url, caption, filename: None })
+}
+
+fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
+    within("contacts.name", &card.name, 1000)?;
+    Ok(wire::SendCard {
+        name: wire::SendName { first_name: &card.name, formatted_name: &card.name },
+        phones: card.phones.iter().map(|phone| wire::SendPhone { phone }).collect(),
+        emails: card.emails.iter().map(|email| wire::SendEmail { email }).collect(),
+    })
+}
+
+/// The components are parts of `templateData`, which they make up together.
+fn template(template: &Template) -> Result<SendContent<'_>, SendError> {
+    const FIELD: &str = "template.components";
+    within("template.name", &template.name, 512)?;
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    if !template.name.bytes().all(plain) {
+        return Err(invalid("template.name", "has a-z, 0-9 and _ only"));
+    }
+    within("template.language", &template.language, 7)?;
+    if template.language.len() < 2 {
+        return Err(invalid("template.language", "must be a code such as en or en_GB"));
+    }
+    let mut data = Map::new();
+    for component in &template.components {
+        let Value::Object(parts) = component else {
+            return Err(invalid(FIELD, "must be objects: parts of Infobip's templateData"));
+        };
+        for (name, part) in parts {
+            let known =
+                ["body", "header", "buttons", "carousel", "limitedTimeOffer", "orderStatus"];
+            if !known.contains(&name.as_str()) {
+                return Err(invalid(FIELD, "may have body, header, buttons, as templateData has"));
+            }
+            if data.insert(name.clone(), part.clone()).is_some() {
+                return Err(invalid(FIELD, "have a part twice"));
+            }
+        }
+    }
+    let body = data.entry("body").or_insert_with(|| serde_json::json!({ "placeholders": [] }));
+    let placeholders = body.get("placeholders").and_then(Value::as_array);
+    let said = |value: &Value| value.as_str().is_some_and(|text| !text.trim().is_empty());
+    if !placeholders.is_some_and(|values| values.iter().all(said)) {
+        return Err(invalid(FIELD, "need body.placeholders, a list of texts that are not empty"));
+    }
+    let (template_name, language) = (&template.name, &template.language);
+    Ok(SendContent::Template { template_name, language, template_data: data })
+}
+
+fn choices(interactive: &Interactive) -> Result<(&'static str, SendContent<'_>), SendError> {
+    crate::choices::check(interactive)?;
+    let (path, header, body, footer, action) = match interactive {
+        Interactive::Button { body, header, footer, buttons } => {
+            if buttons.iter().any(|button| button.id.trim() != button.id) {
+                let reason = "must have ids that neither begin nor end with a space";
+                return Err(invalid("interactive.buttons", reason));
+            }
+            let buttons = buttons.iter().map(wire::SendButton::from).collect();
+            ("interactive/buttons", header, body, footer, SendAction::Buttons { buttons })
+        }
+        Interactive::List { body, header, footer, button, sections } => {
+            let sections = sections.iter().map(wire::SendSection::from).collect();
+            let action = SendAction::List { title: button, sections };
+            ("interactive/list", header, body, footer, action)
+        }
+    };
+    let content = SendContent::Interactive {
+        body: wire::SendLine { text: body },
+        action,
+        header: header.as_deref().map(|text| wire::SendHeader { kind: "TEXT", text }),
+        footer: footer.as_deref().map(|text| wire::SendLine { text }),
+    };
+    Ok((path, content))
+}
+
+/// Whether a status's group says that nothing was taken. Source: README, facts 5.
+fn is_refused(group: &str) -> bool {
+    matches!(group, "REJECTED" | "UNDELIVERABLE" | "EXPIRED")
+}
+
+/// What a code's meaning lets us do; nothing was sent.
+fn fault(meaning: Meaning, wait: Option<Duration>) -> Fault {
+    match (meaning, wait) {
+        (Meaning::Wait(seconds), wait) => {
+            Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(seconds)) }
+        }
+        (Meaning::Retryable, Some(retry_after)) => Fault::RateLimited { retry_after },
+        (Meaning::Retryable, None) => Fault::Retryable,
+        (Meaning::Permanent | Meaning::Taken, _) => Fault::Permanent,
+    }
+}
+
+/// Reads a refusal: the HTTP status decides, and Infobip's own code says more about a 4xx.
+fn refusal(response: &Response<Bytes>) -> SendError {
+    let status = response.status();
+    let wait = retry_after(response.headers());
+    let (code, fields) = match read(response) {
+        Ok(wire::Failure::Older { request_error }) => {
+            let exception = request_error.service_exception;
+            let flaws = exception.validation_errors.unwrap_or_default();
+            (exception.message_id, flaws.keys().cloned().collect())
+        }
+        Ok(wire::Failure::Newer { error_code, violations }) => {
+            let fields = violations.into_iter().filter_map(|violation| violation.property);
+            (error_code, fields.collect())
+        }
+        Err(_) => (status.as_u16().to_string(), Vec::new()),
+    };
+    // After a 5xx no code of Infobip's says more.
+    if status.is_server_error() {
+        let fault = fault_of(status, wait);
+        let remedy = match fault {
+            Fault::Unknown => "Infobip's service broke off. A report may still tell.",
+            _ => "Infobip's service asks for patience.",
+        };
+        let about = About::Account;
+        return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
+    }
+    let known = codes::known(&code);
+    let (fault, about, remedy) = match known {
+        Some(known) => (fault(known.meaning, wait), known.about, known.remedy),
+        None => {
+            let remedy = "Infobip refused it. Look the code up among Infobip's response codes.";
+            (fault_of(status, wait), About::from_status(status), remedy)
+        }
+    };
+    let mut remedy = remedy.to_owned();
+    let named: Vec<_> = fields.into_iter().filter(|field| is_path(field)).take(5).collect();
+    if !named.is_empty() {
+        remedy = format!("{remedy} It names: {}.", named.join(", "));
+    }
+    SendError::Refused { status, code, remedy, fault, about }
+}
+
+/// Whether Infobip names a field, and quotes nothing.
+fn is_path(text: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'[' | b']' | b'_');
+    (1..=100).contains(&text.len()) && text.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests;
