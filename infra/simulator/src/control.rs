@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::answer::Answer;
 use crate::automation::{self, Automation};
 use crate::deliver::App;
+use crate::evolution;
 use crate::faults::{Fault, Faults};
 use crate::server::Query;
 use crate::telegram::update::{CustomerWrites as UserWrites, RawUpdate};
@@ -23,7 +24,7 @@ use crate::whatsapp::{self, CustomerWrites, Forgery, MediaUpload, Number, RawWeb
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call that the control API refuses: status and reason.
-type Refusal = (u16, String);
+pub(crate) type Refusal = (u16, String);
 
 /// One call.
 pub(crate) struct Call<'a> {
@@ -35,7 +36,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let body: &[u8] = if self.body.is_empty() { b"{}" } else { self.body };
         serde_json::from_slice(body).map_err(|error| (400, error.to_string()))
     }
@@ -68,6 +69,7 @@ pub(crate) async fn answer(app: &App, call: Call<'_>) -> Answer {
             Ok(bot) => bot_call(app, &call, bot, what).await,
             Err(refusal) => Err(refusal),
         },
+        ["evolution", name, rest @ ..] => evolution::control::answer(app, &call, name, rest).await,
         ["automation", name] => one_automation(app, &call, name),
         ["automation", name, "deliveries"] => deliveries(app, &call, name),
         _ => Err((404, "no such call".to_owned())),
@@ -78,7 +80,7 @@ pub(crate) async fn answer(app: &App, call: Call<'_>) -> Answer {
     }
 }
 
-fn no_method<T>() -> Result<T, Refusal> {
+pub(crate) fn no_method<T>() -> Result<T, Refusal> {
     Err((405, "not with this method".into()))
 }
 
@@ -104,7 +106,7 @@ fn with_bot<T>(
     done.ok_or_else(|| (404, format!("PUT /_sim/telegram/{id} first")))
 }
 
-fn wrong(reason: String) -> Refusal {
+pub(crate) fn wrong(reason: String) -> Refusal {
     (400, reason)
 }
 
@@ -124,7 +126,7 @@ async fn log(app: &App, query: &Query) -> Value {
     }
 }
 
-fn change_faults(faults: &mut Faults, call: &Call<'_>) -> Result<Value, Refusal> {
+pub(crate) fn change_faults(faults: &mut Faults, call: &Call<'_>) -> Result<Value, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Order {
@@ -161,7 +163,7 @@ fn one_number(app: &App, call: &Call<'_>, id: &str) -> Result<Value, Refusal> {
 }
 
 /// The statuses of the first attempts; 0 where there was no answer in time.
-async fn statuses(told: Vec<oneshot::Receiver<u16>>) -> Vec<Option<u16>> {
+pub(crate) async fn statuses(told: Vec<oneshot::Receiver<u16>>) -> Vec<Option<u16>> {
     let mut statuses = Vec::new();
     for first in told {
         // The channel closes at once when there is no address to deliver to.

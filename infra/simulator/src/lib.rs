@@ -1,7 +1,7 @@
-//! WhatsApp, Telegram and a tenant's automation, with their rules.
+//! WhatsApp, Telegram, Evolution and a tenant's automation, with their rules.
 //!
 //! A fake that accepts anything proves nothing: this one refuses what the providers refuse,
-//! signs as they sign, and tries again as they do. The rules ([`whatsapp`], [`telegram`],
+//! signs as they sign, and tries again as they do. The rules ([`whatsapp`], [`telegram`], [`evolution`],
 //! [`automation`], [`faults`]) take state and time and do no I/O; [`server`] and [`deliver`]
 //! put them behind HTTP. `README.md` has the control API, and what is enforced and what not.
 
@@ -10,6 +10,7 @@ pub mod automation;
 pub mod clock;
 mod control;
 pub mod deliver;
+pub mod evolution;
 pub mod faults;
 pub mod ids;
 pub mod limits;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::automation::Automation;
+use crate::evolution::Instance;
 use crate::ids::Ids;
 use crate::log::{Log, Scene};
 use crate::telegram::Bot;
@@ -15,6 +16,8 @@ pub struct World {
     pub numbers: BTreeMap<String, Number>,
     /// By bot id.
     pub bots: BTreeMap<i64, Bot>,
+    /// Evolution's, by name.
+    pub instances: BTreeMap<String, Instance>,
     /// By name.
     pub automations: BTreeMap<String, Automation>,
     /// Makes ids.
@@ -35,6 +38,7 @@ impl World {
         Self {
             numbers: BTreeMap::new(),
             bots: BTreeMap::new(),
+            instances: BTreeMap::new(),
             automations: BTreeMap::new(),
             telegram_base: ids.telegram_base(),
             ids,
@@ -48,6 +52,7 @@ impl World {
         self.telegram_base = self.new_bot_base();
         self.numbers.clear();
         self.bots.clear();
+        self.instances.clear();
         self.automations.clear();
         self.log.clear();
         self.epoch += 1;
@@ -89,6 +94,17 @@ impl World {
     ) -> Option<T> {
         let bot = self.bots.get_mut(&id)?;
         Some(act(bot, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on an instance of Evolution, if there is one.
+    pub fn instance<T>(
+        &mut self,
+        now_ms: i64,
+        name: &str,
+        act: impl FnOnce(&mut Instance, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let instance = self.instances.get_mut(name)?;
+        Some(act(instance, &mut scene!(self, now_ms)))
     }
 
     /// Runs `act` on an automation, if there is one.
