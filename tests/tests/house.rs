@@ -226,7 +226,7 @@ fn every_provider_is_complete() {
             assert!(readme.contains(&path), "{folder}/README.md does not name {path}");
         }
 
-        let sends = provider.channel().is_some();
+        let sends = !provider.channels().is_empty();
         let queue = logical_name(&format!("outbound-{provider}-queue"));
         assert_eq!(queues.contains_key(queue.as_str()), sends, "{queue} in template.yaml");
         let sender = format!("sender-{provider}");
@@ -280,7 +280,7 @@ fn every_webhook_is_complete() {
         for queue in ["INBOUND_QUEUE_URL", "RECEIPTS_QUEUE_URL"] {
             assert_eq!(
                 names.contains_key(queue),
-                provider.channel().is_some(),
+                !provider.channels().is_empty(),
                 "{binary}: {queue}"
             );
         }

@@ -37,6 +37,7 @@ impl Sample {
         let credentials = self.credentials.iter().map(|(name, v)| (name.clone(), secrets(v)));
         let credentials = Credentials::new(credentials);
         let integration = Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&[&self.name]),
             tenant: "acme".parse::<TenantId>().unwrap(),
             provider: webhook.provider(),

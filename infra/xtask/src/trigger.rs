@@ -314,7 +314,7 @@ impl Stage<'_> {
         }
         if let Ok(Delivery::Events(parsed)) = received {
             for (event, place) in parsed.into_iter().zip(0..) {
-                let talks = self.provider.channel().is_some();
+                let talks = !self.provider.channels().is_empty();
                 if talks && !matches!(event.kind, EventKind::Other { .. }) {
                     conversations = true;
                 } else {

@@ -83,6 +83,11 @@ pub enum Content {
         /// The text and choices.
         interactive: Interactive,
     },
+    /// A telephone call to make. Outbound only.
+    Call {
+        /// What is said, and to whom it is shown.
+        call: Call,
+    },
     /// Something the provider or the hub has no words for yet; kept as it came.
     Unsupported {
         /// The provider's own form.
@@ -109,6 +114,7 @@ impl Content {
             Self::ListReply { .. } => "list_reply",
             Self::Template { .. } => "template",
             Self::Interactive { .. } => "interactive",
+            Self::Call { .. } => "call",
             Self::Unsupported { .. } => "unsupported",
         }
     }
@@ -277,4 +283,26 @@ pub struct Section {
     pub title: String,
     /// Its rows.
     pub rows: Vec<Choice>,
+}
+
+/// A telephone call to make: what is done once somebody answers is said by `twiml` or by what
+/// is fetched from `url`, one of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Instructions in TwiML. <https://www.twilio.com/docs/voice/twiml>
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twiml: Option<String>,
+    /// Where the provider fetches them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Seconds it may ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u32>,
+    /// Whether it is recorded.
+    #[serde(default)]
+    pub record: bool,
+    /// Whether the provider finds out if a machine answered.
+    #[serde(default)]
+    pub detect_machine: bool,
 }

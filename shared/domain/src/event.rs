@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::content::Content;
 use crate::conversation::Parties;
 use crate::message::Status;
+use crate::provider::Channel;
 use crate::{ConversationId, EventId, IntegrationId, MessageId, Provider, ReplayId, TenantId};
 
 /// One thing that happened, as a provider's parser reads it: no tenant yet.
@@ -70,6 +71,7 @@ impl ParsedEvent {
             integration,
             provider,
             account: self.account,
+            line: None,
             id: self.id,
             occurred_at: self.occurred_at,
             received_at: now + Duration::from_micros(place),
@@ -95,6 +97,10 @@ pub struct InboundEvent {
     pub provider: Provider,
     /// The account it happened to.
     pub account: String,
+    /// What its conversations are kept under, where that is not the account: see
+    /// [`Integration::line`](crate::Integration::line).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// Equal across redeliveries.
     pub id: String,
     /// When, by the provider's clock.
@@ -134,6 +140,9 @@ pub enum EventKind {
 /// What a person wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InboundMessage {
+    /// What it travelled on; `None` where the provider has one channel only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// The provider's id of the message.
     pub provider_message_id: String,
     /// Their address.
@@ -197,11 +206,12 @@ impl InboundEvent {
         EventId::derived(&parts).to_string()
     }
 
-    /// The conversation a message from `counterpart` belongs to; `None` if the hub has no
-    /// conversations with this provider.
+    /// The conversation `message` belongs to; `None` if the hub has no conversations with this
+    /// provider.
     #[must_use]
-    pub fn parties<'a>(&'a self, counterpart: &'a str) -> Option<Parties<'a>> {
-        let channel = self.provider.channel()?;
-        Some(Parties { tenant: &self.tenant, channel, account: &self.account, counterpart })
+    pub fn parties<'a>(&'a self, message: &'a InboundMessage) -> Option<Parties<'a>> {
+        let channel = message.channel.or_else(|| self.provider.channels().first().copied())?;
+        let account = self.line.as_deref().unwrap_or(&self.account);
+        Some(Parties { tenant: &self.tenant, channel, account, counterpart: &message.from })
     }
 }

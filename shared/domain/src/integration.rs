@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::circuit::Breaker;
 use crate::{IntegrationId, Provider, TenantId};
 
 /// One tenant's account at one provider. Credentials are not part of it.
@@ -31,6 +32,18 @@ pub struct Integration {
     /// When its credentials were last changed: older copies of them are not to be used.
     #[serde(default)]
     pub credentials_at: Timestamp,
+    /// When the hub stops sending through it for a while.
+    #[serde(default)]
+    pub circuit: Breaker,
+}
+
+impl Integration {
+    /// What its conversations are kept under: the account, or its own id if it holds none and
+    /// takes whatever its own secret signs.
+    #[must_use]
+    pub fn line(&self) -> String {
+        self.account.clone().unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// How to reach and use an account.
@@ -155,21 +168,24 @@ impl Settings {
 
     /// How fast the account may send, if the settings say so.
     #[must_use]
-    pub const fn messages_per_second(&self) -> Option<u32> {
+    pub fn messages_per_second(&self) -> Option<u32> {
         match self {
             Self::Whatsapp(settings) => Some(settings.messages_per_second),
             Self::Telegram(settings) => Some(settings.messages_per_second),
-            Self::Own(_) => None,
+            Self::Own(settings) => settings.get("messages_per_second")?.as_u64()?.try_into().ok(),
         }
     }
 
     /// What to do when a send's outcome is unknown.
     #[must_use]
-    pub const fn delivery(&self) -> DeliveryPolicy {
+    pub fn delivery(&self) -> DeliveryPolicy {
         match self {
             Self::Whatsapp(settings) => settings.delivery,
             Self::Telegram(settings) => settings.delivery,
-            Self::Own(_) => DeliveryPolicy::AtMostOnce,
+            Self::Own(settings) => settings
+                .get("delivery")
+                .and_then(|delivery| DeliveryPolicy::deserialize(delivery).ok())
+                .unwrap_or_default(),
         }
     }
 }

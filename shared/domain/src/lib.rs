@@ -4,6 +4,7 @@
 //! message can be tested with the types of this crate alone.
 
 pub mod automation;
+pub mod circuit;
 pub mod content;
 pub mod conversation;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod message;
 pub mod ports;
 pub mod provider;
 pub mod record;
+pub mod route;
 pub mod sender;
 pub mod tenant;
 pub mod webhook;

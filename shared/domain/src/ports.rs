@@ -7,12 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::automation::{Automation, Notice};
+use crate::circuit::Circuit;
 use crate::conversation::Conversation;
 use crate::event::Receipt;
 use crate::fault::{Classify, Fault};
-use crate::job::SendTask;
+use crate::job::{HandedOver, SendTask};
 use crate::message::{Message, Step};
+use crate::provider::Channel;
 use crate::record::{Direction, EventFilter, EventRecord, Kept, Replay, ReplayPage, ReplayPlace};
+use crate::route::Route;
 use crate::sender::Pace;
 use crate::tenant::{ApiKey, Tenant};
 use crate::{
@@ -368,6 +371,10 @@ pub enum Claim {
     },
     /// Its fate is written down; this is how it stands.
     Settled(Box<Message>),
+    /// It was handed over to another carrier and waits for it.
+    HandedOver(Box<HandedOver>),
+    /// It was handed over to another carrier, who holds it.
+    Gone,
 }
 
 /// The record of outbound messages, as a sender sees it.
@@ -396,6 +403,18 @@ pub trait Outbox: Send + Sync {
         steps: &[Step],
     ) -> impl Future<Output = PortResult<()>> + Send;
 
+    /// Gives the right to the carrier `to`, and writes `steps` down: records of the message that
+    /// are older than `to` claim nothing from then on. The attempt counts if `counted`. `false`
+    /// if the right was no longer the holder's.
+    fn hand_over(
+        &self,
+        message: &Message,
+        token: &str,
+        steps: &[Step],
+        counted: bool,
+        to: &HandedOver,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
+
     /// Writes down how the attempt ended: the last of `steps` is its state. The provider's
     /// id leads back to the message from then on. A receipt that came first is not
     /// overwritten. Returns the message as it stands, or `None` if another holder settled
@@ -415,6 +434,36 @@ pub trait Outbox: Send + Sync {
         pace: &Pace,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Option<Duration>>> + Send;
+}
+
+/// Remembers how integrations fared.
+pub trait Circuits: Send + Sync {
+    /// How an integration fared, with the version to change it by; version 0 if it never
+    /// failed.
+    fn circuit(
+        &self,
+        tenant: &TenantId,
+        integration: IntegrationId,
+    ) -> impl Future<Output = PortResult<(Circuit, u32)>> + Send;
+
+    /// Writes `circuit` down in the place of version `seen`; `Duplicate` if another was faster.
+    fn set_circuit(
+        &self,
+        tenant: &TenantId,
+        integration: IntegrationId,
+        circuit: &Circuit,
+        seen: u32,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Says which integrations carry a tenant's messages.
+pub trait Routes: Send + Sync {
+    /// The tenant's route on a channel; `None` if they set none.
+    fn route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+    ) -> impl Future<Output = PortResult<Option<Route>>> + Send;
 }
 
 /// The right to tell an automation, or why there is none.
@@ -703,6 +752,14 @@ pub trait Registry: Send + Sync {
         &self,
         tenant: &TenantId,
         automation: &Automation,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Says which integrations carry the tenant's messages on a channel.
+    fn set_route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+        route: &Route,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
     /// The integration of that id, whoever's it is.

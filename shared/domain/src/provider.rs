@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Calls the macro `$then` with every provider, in the order of the documentation: what it is,
-/// its variant, its name in URLs, folders, queues and keys, and the channel on which the hub
-/// talks through it, if it does.
+/// its variant, its name in URLs, folders, queues and keys, and the channels on which the hub
+/// talks through it: none if it only takes its events.
 ///
 /// The one list of providers: whoever needs one item a provider is called with it.
 #[macro_export]
@@ -16,47 +16,47 @@ macro_rules! for_each_provider {
     ($then:ident) => {
         $then! {
             /// Meta's WhatsApp Cloud API.
-            Whatsapp whatsapp Some(Channel::Whatsapp),
+            Whatsapp whatsapp [Channel::Whatsapp],
             /// The Telegram Bot API.
-            Telegram telegram Some(Channel::Telegram),
+            Telegram telegram [Channel::Telegram],
             /// The Evolution API, which carries WhatsApp.
-            Evolution evolution None,
+            Evolution evolution [],
             /// GoHighLevel, also known as LeadConnector.
-            Ghl ghl None,
+            Ghl ghl [],
             /// n8n's workflows.
-            N8n n8n None,
+            N8n n8n [],
             /// Twilio: SMS, voice and WhatsApp.
-            Twilio twilio None,
+            Twilio twilio [],
             /// Infobip, which carries WhatsApp.
-            Infobip infobip None,
+            Infobip infobip [],
             /// Twilio SendGrid.
-            Sendgrid sendgrid None,
+            Sendgrid sendgrid [],
             /// Mailgun.
-            Mailgun mailgun None,
+            Mailgun mailgun [],
             /// Resend.
-            Resend resend None,
+            Resend resend [],
             /// Amazon SES, by way of SNS.
-            Ses ses None,
+            Ses ses [],
             /// Stripe.
-            Stripe stripe None,
+            Stripe stripe [],
             /// Shopify.
-            Shopify shopify None,
+            Shopify shopify [],
             /// Facebook's Pages and Instagram.
-            Facebook facebook None,
+            Facebook facebook [],
             /// X, which was Twitter.
-            Twitter twitter None,
+            Twitter twitter [],
             /// LinkedIn.
-            Linkedin linkedin None,
+            Linkedin linkedin [],
             /// TikTok.
-            Tiktok tiktok None,
+            Tiktok tiktok [],
             /// Whatever speaks a scheme its integration declares.
-            Custom custom None,
+            Custom custom [],
         }
     };
 }
 
 macro_rules! provider {
-    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         /// A company whose webhooks we take, or through whom we send.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
@@ -79,12 +79,12 @@ macro_rules! provider {
                 }
             }
 
-            /// The channel its messages travel on; `None` if the hub does not talk through it,
+            /// The channels its messages travel on; none if the hub does not talk through it,
             /// but only takes its events.
             #[must_use]
-            pub const fn channel(self) -> Option<Channel> {
+            pub const fn channels(self) -> &'static [Channel] {
                 match self {
-                    $(Self::$variant => $channel,)*
+                    $(Self::$variant => &$channels,)*
                 }
             }
         }
@@ -96,7 +96,7 @@ for_each_provider!(provider);
 impl Provider {
     /// The providers through whom the hub sends.
     pub fn senders() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|provider| provider.channel().is_some())
+        Self::ALL.iter().copied().filter(|provider| !provider.channels().is_empty())
     }
 }
 
@@ -129,6 +129,10 @@ pub enum Channel {
     Whatsapp,
     /// Telegram.
     Telegram,
+    /// Text messages of the telephone network, with and without files.
+    Sms,
+    /// Telephone calls.
+    Voice,
 }
 
 impl Channel {
@@ -138,6 +142,8 @@ impl Channel {
         match self {
             Self::Whatsapp => "whatsapp",
             Self::Telegram => "telegram",
+            Self::Sms => "sms",
+            Self::Voice => "voice",
         }
     }
 
@@ -149,7 +155,7 @@ impl Channel {
     pub const fn service_window(self) -> Option<std::time::Duration> {
         match self {
             Self::Whatsapp => Some(std::time::Duration::from_hours(24)),
-            Self::Telegram => None,
+            Self::Telegram | Self::Sms | Self::Voice => None,
         }
     }
 }

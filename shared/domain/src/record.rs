@@ -134,6 +134,9 @@ pub struct EventBody {
     /// As [`InboundEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
+    /// As [`InboundEvent::line`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// What it was read from; of what is parked, `{"text"}` or `{"base64"}`.
     pub raw: Box<RawValue>,
 }
@@ -251,6 +254,7 @@ impl EventRecord {
             kind,
             ordering_key: body.ordering_key,
             single_use: body.single_use,
+            line: body.line,
             replay: Some(replay),
             raw: body.raw,
         })
@@ -269,6 +273,7 @@ impl EventBody {
             kind,
             ordering_key: event.ordering_key.clone(),
             single_use: event.single_use.clone(),
+            line: event.line.clone(),
             raw: event.raw.clone(),
         }
     }
@@ -411,6 +416,7 @@ mod tests {
             integration: IntegrationId::derived(&["i"]),
             provider: Provider::Stripe,
             account: "acct_1".to_owned(),
+            line: Some("int_1".to_owned()),
             id: "evt_1".to_owned(),
             occurred_at: Timestamp::UNIX_EPOCH,
             received_at: Timestamp::from_second(1_795_176_000).unwrap(),
@@ -425,6 +431,7 @@ mod tests {
     #[test]
     fn an_event_can_be_had_back_from_its_record_and_body() {
         let message = crate::event::InboundMessage {
+            channel: None,
             provider_message_id: "m".to_owned(),
             from: "1".to_owned(),
             name: None,
@@ -464,7 +471,7 @@ mod tests {
         assert_eq!(record.id, EventRecord::of_parked(&parked(2, "e30="), &tenant).id);
         assert_ne!(record.id, EventRecord::of_parked(&parked(1, "e31="), &tenant).id);
         let raw = RawValue::NULL.to_owned();
-        let body = EventBody { kind: None, ordering_key: None, single_use: None, raw };
+        let body = EventBody { kind: None, ordering_key: None, single_use: None, line: None, raw };
         assert!(record.event(body, ReplayId::derived(&["r"])).is_none());
     }
 

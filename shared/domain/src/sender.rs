@@ -6,20 +6,36 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::content::Content;
-use crate::fault::{Classify, Fault};
-use crate::{Credentials, Integration, MessageId, Provider};
+use crate::fault::{Classify, Fault, MAX_ATTEMPTS};
+use crate::provider::Channel;
+use crate::{Credentials, Integration, IntegrationId, MessageId, Provider};
 
 /// What a sender is given: everything the provider's request needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     /// Our id; sent along where the provider gives it back.
     pub id: MessageId,
+    /// What it travels on.
+    pub channel: Channel,
+    /// The integration it leaves through.
+    pub integration: IntegrationId,
+    /// Where providers reach the hub, without a trailing slash; `None` if that is not known.
+    pub hub_url: Option<&'a str>,
     /// The person's address.
     pub to: &'a str,
     /// What to say.
     pub content: &'a Content,
     /// The provider's id of the message it answers.
     pub reply_to: Option<&'a str>,
+}
+
+impl Outgoing<'_> {
+    /// Where the provider is to tell what became of the message: the integration's own webhook
+    /// at `path`, as in [`WebhookProvider::path`](crate::webhook::WebhookProvider::path).
+    #[must_use]
+    pub fn callback(&self, path: &str) -> Option<String> {
+        self.hub_url.map(|hub| format!("{hub}/webhooks/{path}/{}", self.integration))
+    }
 }
 
 /// The provider took the message.
@@ -69,19 +85,22 @@ pub trait MessageSender: Send + Sync {
 
     /// The request that tells a person their message was read; `None` where the provider
     /// has no such thing.
-    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>>;
+    fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
+        let _ = provider_message_id;
+        None
+    }
 
-    /// The request that asks where a file is.
+    /// The first request on the way to a file.
     ///
     /// # Errors
     /// [`SendError::Invalid`]
-    fn locate_media(&self, provider_media_id: &str) -> Result<Request<Bytes>, SendError>;
+    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError>;
 
-    /// The request that fetches the file, from the answer to [`Self::locate_media`].
+    /// What the answer to [`Locate::Ask`] leads to.
     ///
     /// # Errors
     /// [`SendError::Refused`] or [`SendError::Unreadable`]
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Request<Bytes>, SendError>;
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError>;
 
     /// The request that asks the provider about the account.
     ///
@@ -111,6 +130,25 @@ pub trait MessageSender: Send + Sync {
     }
 }
 
+/// The first request on the way to a file.
+#[derive(Debug)]
+pub enum Locate {
+    /// It asks where the file is, or for the file in the provider's own wrapping:
+    /// [`MessageSender::fetch_media`] reads the answer.
+    Ask(Request<Bytes>),
+    /// Its answer is the file.
+    Fetch(Request<Bytes>),
+}
+
+/// Where a file is.
+#[derive(Debug)]
+pub enum Fetch {
+    /// In the answer to this request.
+    From(Request<Bytes>),
+    /// Here.
+    Here(Bytes),
+}
+
 /// The sending side of a provider.
 pub trait SenderProvider: Send + Sync {
     /// Who carries.
@@ -125,6 +163,28 @@ pub trait SenderProvider: Send + Sync {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError>;
+}
+
+/// What a refusal is about: it decides whether another account might carry the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The message or the person it goes to: no other account would do better.
+    Message,
+    /// The account or the provider, whatever the message: its credentials, its standing, its
+    /// service.
+    Account,
+}
+
+impl About {
+    /// What an HTTP status is about where the provider's own code does not say more: who is
+    /// not known, may not or must pay, and a service in trouble, are not the message's fault.
+    #[must_use]
+    pub fn from_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 | 402 | 403 | 408 | 429 | 500..=599 => Self::Account,
+            _ => Self::Message,
+        }
+    }
 }
 
 /// Why a message was not accepted.
@@ -149,6 +209,8 @@ pub enum SendError {
         remedy: String,
         /// By that code where it is known, else [`Fault::from_status`].
         fault: Fault,
+        /// What is at fault.
+        about: About,
     },
     /// The provider said yes in a shape we cannot read.
     #[error("the answer could not be read")]
@@ -184,6 +246,34 @@ impl SendError {
     }
 }
 
+impl SendError {
+    /// Whether this account is unwell, for whatever message: what a circuit breaker counts.
+    #[must_use]
+    pub fn is_of_account(&self) -> bool {
+        match self {
+            // The field names what is wrong with the integration, not with the message.
+            Self::Invalid { field, .. } => {
+                field.starts_with("credentials") || field.starts_with("settings")
+            }
+            // Too fast is not unwell.
+            Self::Refused { fault: Fault::RateLimited { .. }, .. } => false,
+            Self::Refused { about, .. } => *about == About::Account,
+            Self::Unreadable | Self::Connect | Self::NoAnswer => true,
+        }
+    }
+
+    /// Whether another account might carry the message, as far as this error tells.
+    #[must_use]
+    pub fn may_go_elsewhere(&self) -> bool {
+        match self {
+            // What one provider has no form for another may have.
+            Self::Invalid { .. } => true,
+            Self::Refused { fault: Fault::Permanent, about, .. } => *about == About::Account,
+            _ => true,
+        }
+    }
+}
+
 impl Classify for SendError {
     fn fault(&self) -> Fault {
         match self {
@@ -202,26 +292,57 @@ pub enum Next {
     Retry,
     /// Give the lease back and try again after the wait; not an attempt.
     Wait(Duration),
+    /// Hand the message over to the next carrier. This one is asked again, after the others,
+    /// only if `come_back`.
+    Elsewhere {
+        /// Whether this carrier may do better later.
+        come_back: bool,
+    },
     /// Write down that it failed.
     Fail,
     /// Write down that nobody knows.
     Unknown,
 }
 
-/// What follows from a failure: the one place where a retry is decided.
+/// What an attempt still has before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chances {
+    /// Which attempt failed, over all carriers, counted from 1.
+    pub attempt: u32,
+    /// How long the provider remembers our id.
+    pub window: Option<Duration>,
+    /// Whether the integration accepts that a person may get a message twice.
+    pub again: bool,
+    /// How many other carriers may take the message.
+    pub others: u32,
+    /// How long the message may still wait for a carrier that asks for patience, before
+    /// another is asked.
+    pub patience: Duration,
+}
+
+/// What follows from a failure: the one place where a retry or a failover is decided.
 ///
-/// `window` is how long the provider remembers our id; `again` whether the integration
-/// accepts that a person may get a message twice.
+/// A message goes elsewhere only when this carrier certainly has not taken it, or when twice is
+/// accepted.
 #[must_use]
-pub fn after_failure(fault: Fault, attempt: u32, window: Option<Duration>, again: bool) -> Next {
-    match fault {
+pub fn after_failure(error: &SendError, chances: Chances) -> Next {
+    let Chances { attempt, window, again, others, patience } = chances;
+    let left = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1));
+    let elsewhere = others > 0 && left && error.may_go_elsewhere();
+    match error.fault() {
+        Fault::Permanent if elsewhere => Next::Elsewhere { come_back: false },
         Fault::Permanent => Next::Fail,
-        Fault::RateLimited { retry_after } => Next::Wait(retry_after),
-        Fault::Retryable if attempt >= crate::fault::MAX_ATTEMPTS => Next::Fail,
-        Fault::Retryable => Next::Retry,
-        Fault::Unknown if attempt < crate::fault::MAX_ATTEMPTS && (again || window.is_some()) => {
-            Next::Retry
+        Fault::RateLimited { retry_after } if elsewhere && retry_after > patience => {
+            Next::Elsewhere { come_back: true }
         }
+        Fault::RateLimited { retry_after } => Next::Wait(retry_after),
+        Fault::Retryable if elsewhere => Next::Elsewhere { come_back: true },
+        Fault::Retryable if left => Next::Retry,
+        Fault::Retryable => Next::Fail,
+        // Where the provider knows our id, asking it again is the way to find out.
+        Fault::Unknown if left && window.is_some() => Next::Retry,
+        Fault::Unknown if elsewhere && again => Next::Elsewhere { come_back: true },
+        Fault::Unknown if left && again => Next::Retry,
         Fault::Unknown => Next::Unknown,
     }
 }
@@ -229,23 +350,89 @@ pub fn after_failure(fault: Fault, attempt: u32, window: Option<Duration>, again
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    const ALONE: Chances = Chances {
+        attempt: 1,
+        window: None,
+        again: false,
+        others: 0,
+        patience: Duration::from_mins(1),
+    };
+
+    fn refused(fault: Fault, about: About) -> SendError {
+        let status = StatusCode::BAD_REQUEST;
+        SendError::Refused { status, code: "1".into(), remedy: String::new(), fault, about }
+    }
 
     #[test]
     fn an_unknown_outcome_is_never_tried_again_unless_twice_is_accepted_or_impossible() {
-        let day = Some(Duration::from_hours(24));
-        assert_eq!(after_failure(Fault::Unknown, 1, None, false), Next::Unknown);
-        assert_eq!(after_failure(Fault::Unknown, 1, None, true), Next::Retry);
-        assert_eq!(after_failure(Fault::Unknown, 1, day, false), Next::Retry);
-        assert_eq!(after_failure(Fault::Unknown, 8, day, true), Next::Unknown);
+        let error = SendError::NoAnswer;
+        let window = Some(Duration::from_hours(24));
+        assert_eq!(after_failure(&error, ALONE), Next::Unknown);
+        assert_eq!(after_failure(&error, Chances { again: true, ..ALONE }), Next::Retry);
+        assert_eq!(after_failure(&error, Chances { window, ..ALONE }), Next::Retry);
+        let last = Chances { window, again: true, attempt: 8, ..ALONE };
+        assert_eq!(after_failure(&error, last), Next::Unknown);
     }
 
     #[test]
     fn retries_end_and_waits_do_not() {
-        assert_eq!(after_failure(Fault::Retryable, 7, None, false), Next::Retry);
-        assert_eq!(after_failure(Fault::Retryable, 8, None, false), Next::Fail);
+        let error = refused(Fault::Retryable, About::Account);
+        assert_eq!(after_failure(&error, Chances { attempt: 7, ..ALONE }), Next::Retry);
+        assert_eq!(after_failure(&error, Chances { attempt: 8, ..ALONE }), Next::Fail);
         let retry_after = Duration::from_secs(3);
-        let limited = Fault::RateLimited { retry_after };
-        assert_eq!(after_failure(limited, 99, None, false), Next::Wait(retry_after));
-        assert_eq!(after_failure(Fault::Permanent, 1, None, true), Next::Fail);
+        let limited = refused(Fault::RateLimited { retry_after }, About::Account);
+        let late = Chances { attempt: 99, ..ALONE };
+        assert_eq!(after_failure(&limited, late), Next::Wait(retry_after));
+        let permanent = refused(Fault::Permanent, About::Account);
+        assert_eq!(after_failure(&permanent, Chances { again: true, ..ALONE }), Next::Fail);
+    }
+
+    #[test]
+    fn what_only_this_carrier_cannot_do_goes_to_the_next() {
+        let two = Chances { others: 1, ..ALONE };
+        let down = refused(Fault::Retryable, About::Account);
+        assert_eq!(after_failure(&down, two), Next::Elsewhere { come_back: true });
+        assert_eq!(after_failure(&SendError::Connect, two), Next::Elsewhere { come_back: true });
+        let locked = refused(Fault::Permanent, About::Account);
+        assert_eq!(after_failure(&locked, two), Next::Elsewhere { come_back: false });
+        let no_such_person = refused(Fault::Permanent, About::Message);
+        assert_eq!(after_failure(&no_such_person, two), Next::Fail);
+        let invalid = SendError::Invalid { field: "template", reason: String::new() };
+        assert_eq!(after_failure(&invalid, two), Next::Elsewhere { come_back: false });
+    }
+
+    #[test]
+    fn a_throttled_carrier_is_waited_for_as_long_as_there_is_patience() {
+        let limited = |seconds| {
+            let retry_after = Duration::from_secs(seconds);
+            refused(Fault::RateLimited { retry_after }, About::Account)
+        };
+        let two = Chances { others: 1, ..ALONE };
+        assert_eq!(after_failure(&limited(60), two), Next::Wait(Duration::from_mins(1)));
+        assert_eq!(after_failure(&limited(61), two), Next::Elsewhere { come_back: true });
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_gets_a_message_from_a_second_carrier_that_the_first_may_have_taken(
+            attempt in 1_u32..40, others in 0_u32..5, unreadable: bool, windowed: bool,
+        ) {
+            let error = if unreadable { SendError::Unreadable } else { SendError::NoAnswer };
+            let window = windowed.then(|| Duration::from_hours(24));
+            let next = after_failure(&error, Chances { attempt, others, window, ..ALONE });
+            prop_assert!(matches!(next, Next::Unknown | Next::Retry));
+            prop_assert!(windowed || next == Next::Unknown);
+        }
+
+        #[test]
+        fn every_run_of_failures_ends(others in 0_u32..5, permanent: bool, again: bool) {
+            let fault = if permanent { Fault::Permanent } else { Fault::Retryable };
+            let error = refused(fault, About::Account);
+            let end = MAX_ATTEMPTS * (others + 1);
+            let next = after_failure(&error, Chances { attempt: end, others, again, ..ALONE });
+            prop_assert_eq!(next, Next::Fail);
+        }
     }
 }

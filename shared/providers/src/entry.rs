@@ -51,8 +51,10 @@ pub struct Sending {
     pub provider: &'static dyn SenderProvider,
     /// A person's address in the one form the provider uses in its webhooks.
     pub address: fn(&str) -> Result<String, SendError>,
-    /// The credential it sends with, and a value that stands in for it where nothing is sent.
-    pub stand_in: (&'static str, &'static str),
+    /// The credentials it sends with, and values that stand in for them where nothing is sent.
+    pub stand_in: &'static [(&'static str, &'static str)],
+    /// Whether the channel's service window binds it. An unofficial carrier knows none.
+    pub windowed: bool,
 }
 
 impl Entry {

@@ -254,7 +254,7 @@ impl Draft {
 }
 
 macro_rules! examples {
-    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         /// What `provider` shows of itself.
         #[must_use]
         pub const fn of(provider: Provider) -> &'static Examples {
@@ -352,6 +352,7 @@ pub fn integration(
     let settings = (entry.settings)(&(of(provider).settings)())?;
     let maker = if tenant.is_platform() { Maker::Hub } else { Maker::Operator };
     Ok(Integration {
+        circuit: domain::circuit::Breaker::default(),
         id,
         account: (entry.account)(maker, &settings, &credentials)?,
         tenant,

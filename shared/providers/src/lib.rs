@@ -37,7 +37,7 @@ use domain::webhook::WebhookProvider;
 use domain::{Credentials, Integration, Provider};
 
 macro_rules! entries {
-    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         /// What `provider` has.
         #[must_use]
         pub const fn entry(provider: Provider) -> &'static Entry {
@@ -89,8 +89,9 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
 /// [`SendError::Invalid`], naming the field.
 pub fn check(integration: &Integration, message: &Outgoing<'_>) -> Result<(), SendError> {
     let sending = entry(integration.provider).sending.as_ref().ok_or_else(cannot_send)?;
-    let (name, value) = sending.stand_in;
-    let credentials = Credentials::new([(name.to_owned(), vec![value.into()])]);
+    let stand_in = sending.stand_in.iter();
+    let credentials =
+        Credentials::new(stand_in.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])));
     sending.provider.sender(integration, &credentials)?.request(message).map(|_| ())
 }
 
@@ -111,7 +112,7 @@ mod tests {
             let entry = entry(*provider);
             assert!(!entry.webhooks.is_empty(), "{provider}");
             assert!(entry.webhooks.iter().all(|webhook| webhook.provider() == *provider));
-            assert_eq!(entry.sending.is_some(), provider.channel().is_some(), "{provider}");
+            assert_eq!(entry.sending.is_some(), !provider.channels().is_empty(), "{provider}");
             if let Some(sender) = sender(*provider) {
                 assert_eq!(sender.provider(), *provider);
             }

@@ -11,7 +11,6 @@ use domain::ports::{
     Archive, Automations, Clock, Dice, Inbox, MediaLog, MediaShelf, MediaState, PortResult,
     Publisher, Record, Recorded,
 };
-use domain::provider::Channel;
 use domain::{MessageId, TenantId};
 use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
@@ -55,13 +54,12 @@ where
             let reason = "only messages belong into this queue".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
         };
-        let Some((parties, channel)) = event.parties(&inbound.from).zip(event.provider.channel())
-        else {
+        let Some(parties) = event.parties(inbound) else {
             let reason = "the hub has no conversations with this provider".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
         };
-        let (message, file) = message(event, inbound, &parties, channel)?;
-        let conversation = conversation(event, inbound, &parties, channel);
+        let (message, file) = message(event, inbound, &parties)?;
+        let conversation = conversation(event, inbound, &parties);
         if let Some(file) = &file {
             let key = self.bucket.key(&event.tenant, message.id);
             let bytes = bytes::Bytes::copy_from_slice(file.as_bytes());
@@ -139,7 +137,6 @@ fn message(
     event: &InboundEvent,
     inbound: &InboundMessage,
     parties: &Parties<'_>,
-    channel: Channel,
 ) -> Result<(Message, Option<String>), Failure> {
     let id = message_id(&event.tenant, event, &inbound.provider_message_id);
     let content = serde_json::to_string(&inbound.content)
@@ -160,7 +157,7 @@ fn message(
         id,
         tenant: event.tenant.clone(),
         conversation: parties.conversation(),
-        channel,
+        channel: parties.channel,
         provider: event.provider,
         integration: event.integration,
         direction: Direction::Inbound,
@@ -198,15 +195,14 @@ fn conversation(
     event: &InboundEvent,
     inbound: &InboundMessage,
     parties: &Parties<'_>,
-    channel: Channel,
 ) -> Conversation {
     Conversation {
         id: parties.conversation(),
         tenant: event.tenant.clone(),
-        channel,
+        channel: parties.channel,
         provider: event.provider,
         integration: event.integration,
-        account: event.account.clone(),
+        account: parties.account.to_owned(),
         contact: Contact {
             id: parties.contact(),
             address: inbound.from.clone(),

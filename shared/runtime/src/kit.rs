@@ -33,7 +33,7 @@ impl Environment {
     ///
     /// # Errors
     /// If it is missing or empty, naming it.
-    pub fn var(&self, name: &'static str) -> Result<String, Error> {
+    pub fn var(&self, name: &str) -> Result<String, Error> {
         self.optional(name).ok_or_else(|| env::missing(name))
     }
 }
@@ -111,7 +111,7 @@ impl<N, C, R> Kit<N, C, R> {
     }
 
     /// The variable `name`.
-    pub(crate) fn var(&self, name: &'static str) -> Result<String, Error> {
+    pub(crate) fn var(&self, name: &str) -> Result<String, Error> {
         self.environment.var(name)
     }
 
@@ -132,7 +132,7 @@ impl<N, C, R> Kit<N, C, R> {
     /// The queue at the URL in the variable `name`.
     pub(crate) fn queue(
         &self,
-        name: &'static str,
+        name: &str,
         bucket: Option<&queue::Bucket>,
     ) -> Result<queue::SqsQueue, Error> {
         let queues = self.queues.get_or_init(|| queue::Queues::new(&self.aws));

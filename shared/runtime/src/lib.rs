@@ -28,12 +28,14 @@ const _: () = assert!(
 pub mod api;
 pub mod automation;
 pub mod batch;
+pub mod circuit;
 pub mod directory;
 pub mod events;
 pub mod evidence;
 mod gateway;
 pub mod inbound;
 pub mod media;
+pub mod outbound;
 pub mod parked;
 pub mod receipts;
 pub mod replay;

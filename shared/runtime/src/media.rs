@@ -1,12 +1,13 @@
 //! Files of messages: fetched from the provider on arrival, because its links are short-lived.
 
+use bytes::Bytes;
 use domain::fault::{Classify, Fault};
 use domain::integration::Integration;
 use domain::job::MediaJob;
 use domain::ports::{
     Clock, Dice, Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault,
 };
-use domain::sender::{MessageSender, SendError};
+use domain::sender::{About, Fetch, Locate, MessageSender, SendError};
 use queue::Bucket;
 use store::DynamoStore;
 
@@ -104,18 +105,32 @@ where
         let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
         let sender = sender.sender(integration, &credentials)?;
         let sender: &dyn MessageSender = sender.as_ref();
-        let located = self.caller.call(sender.locate_media(&job.provider_media_id)?).await?;
-        let file = self.caller.call(sender.fetch_media(&located)?).await?;
+        let request = match sender.locate_media(&job.provider_media_id)? {
+            Locate::Fetch(request) => request,
+            Locate::Ask(request) => {
+                let located = self.caller.call(request).await?;
+                match sender.fetch_media(&located)? {
+                    Fetch::From(request) => request,
+                    Fetch::Here(file) => return self.keep(job, file).await,
+                }
+            }
+        };
+        let file = self.caller.call(request).await?;
         if !file.status().is_success() {
             return Err(SendError::Refused {
                 status: file.status(),
                 code: file.status().as_str().to_owned(),
                 remedy: "the provider did not give the file".to_owned(),
                 fault: Fault::from_status(file.status(), None),
+                about: About::from_status(file.status()),
             });
         }
+        self.keep(job, file.into_body()).await
+    }
+
+    async fn keep(&self, job: &MediaJob, file: Bytes) -> Result<MediaState, SendError> {
         let key = self.shelf.key(&job.tenant, job.message);
-        let put = self.shelf.put(&key, job.mime_type.as_deref(), file.into_body()).await;
+        let put = self.shelf.put(&key, job.mime_type.as_deref(), file).await;
         put.map_err(|_| SendError::Connect)?;
         Ok(MediaState::Stored { key })
     }

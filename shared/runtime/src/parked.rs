@@ -40,7 +40,7 @@ where
         let record = EventRecord::of_parked(parked, &tenant);
         let (id, provider) = (record.id, parked.provider);
         let raw = raw(&parked.body)?;
-        let body = EventBody { kind: None, ordering_key: None, single_use: None, raw };
+        let body = EventBody { line: None, kind: None, ordering_key: None, single_use: None, raw };
         let kept = crate::events::keep(&self.bucket, record, &body).await?;
         let entered = self.store.enter(&kept, None).await?;
         if entered == Entered::New {

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::IntegrationId;
 use domain::automation::{NoticeData, NoticeKind};
+use domain::circuit::Admission;
 use domain::fault::{Classify, Fault, backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
-use domain::job::{MarkReadTask, OutboundJob, OutboundTask, SendTask};
+use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Automations, Claim, Clock, Dice, Directory, Freshness, Outbox, PortResult, Publisher, Vault,
+    Automations, Circuits, Claim, Clock, Dice, Directory, Freshness, Outbox, PortResult, Publisher,
+    Vault,
 };
 use domain::sender::{
-    Accepted, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
+    Accepted, Chances, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
 };
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
@@ -20,7 +23,9 @@ use queue::SqsQueue;
 use store::DynamoStore;
 
 use crate::batch::{Delivery, Failure, Worker};
+use crate::circuit::Breakers;
 use crate::directory::CachedDirectory;
+use crate::outbound::{self, Outbound, OutboundQueues};
 use crate::telemetry::{self, Metric};
 use crate::transport::Transport;
 use crate::vault::SecretsVault;
@@ -50,7 +55,7 @@ impl Caller for Transport {
 }
 
 /// What a sender needs.
-pub struct Sender<'p, S, D, V, P, T, C, R> {
+pub struct Sender<'p, S, D, V, P, Q, T, C, R> {
     /// Who carries.
     pub provider: &'p dyn SenderProvider,
     /// The ledger.
@@ -59,22 +64,29 @@ pub struct Sender<'p, S, D, V, P, T, C, R> {
     pub directory: D,
     /// Their credentials.
     pub vault: V,
+    /// How integrations fare.
+    pub breakers: Breakers<S, C>,
     /// Notices to automations.
     pub automation: P,
+    /// The senders' queues, to hand messages over.
+    pub outbound: Q,
     /// The way to the provider.
     pub caller: T,
+    /// Where providers reach the hub, if that is known.
+    pub hub_url: Option<String>,
     /// The time.
     pub clock: C,
     /// Jitter.
     pub dice: R,
 }
 
-impl<S, D, V, P, T, C, R> Worker for Sender<'_, S, D, V, P, T, C, R>
+impl<S, D, V, P, Q, T, C, R> Worker for Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations,
+    S: Outbox + Automations + Circuits,
     D: Directory,
     V: Vault,
     P: Publisher,
+    Q: OutboundQueues,
     T: Caller,
     C: Clock,
     R: Dice,
@@ -129,24 +141,50 @@ impl Carrier {
 
 /// One claim, as long as it is ours.
 struct Held<'a> {
-    message: &'a Message,
+    task: &'a SendTask,
     token: &'a str,
     attempt: u32,
     claimed_at: Timestamp,
 }
 
-impl<S, D, V, P, T, C, R> Sender<'_, S, D, V, P, T, C, R>
+impl Held<'_> {
+    /// What the attempt still has before it.
+    fn chances(&self, window: Option<Duration>, again: bool, now: Timestamp) -> Chances {
+        let relay = &self.task.relay;
+        let waited = now.duration_since(self.task.message.created_at).unsigned_abs();
+        Chances {
+            attempt: self.attempt,
+            window,
+            again,
+            others: u32::try_from(relay.others.len()).unwrap_or(u32::MAX),
+            patience: Duration::from_secs(relay.patience.into()).saturating_sub(waited),
+        }
+    }
+}
+
+/// How long from `now` until `at`.
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    at.duration_since(now).unsigned_abs()
+}
+
+impl<S, D, V, P, Q, T, C, R> Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations,
+    S: Outbox + Automations + Circuits,
     D: Directory,
     V: Vault,
     P: Publisher,
+    Q: OutboundQueues,
     T: Caller,
     C: Clock,
     R: Dice,
 {
     async fn send(&self, task: &SendTask, delivery: Delivery<'_>) -> Result<(), Failure> {
         let message = &task.message;
+        let now = self.clock.now();
+        let in_time = now <= task.expires_at;
+        if let Some(at) = task.relay.not_before.filter(|at| in_time && now < *at) {
+            return Err(Failure::wait("its carriers were all asked", until(now, at)));
+        }
         let sender = match self.directory.integration(message.integration).await? {
             Some(integration) => self.sender(integration).await?,
             None => Err(Ending::failed(
@@ -158,20 +196,23 @@ where
             Ok(carrier) => (carrier.again(), carrier.sender.idempotency_window()),
             Err(_) => (false, None),
         };
+        let mut admission = match &sender {
+            Ok(carrier) => self.breakers.admit(&carrier.integration).await?,
+            Err(_) => Admission::Pass,
+        };
         if let Ok(carrier) = &sender
-            && self.clock.now() <= task.expires_at
+            && in_time
         {
-            // Before the claim: a wait is no attempt and leaves no trace in the ledger. The
-            // narrowest first: a chat that must wait takes no turn of its bot's.
-            for pace in carrier.sender.pace(&task.to).into_iter().rev() {
-                let turn = self.store.take_turn(&message.tenant, &pace, self.clock.now()).await?;
-                if let Some(wait) = turn {
-                    // The longer it has waited, the wider it spreads: a flood that asks once
-                    // a second would use its receives up on asking.
-                    let spread = f64::from((delivery.receives - 1).min(60)) * self.dice.fraction();
-                    let wait = wait + Duration::from_secs_f64(spread);
-                    return Err(Failure::wait("the account's own pace", wait));
-                }
+            if admission == Admission::Pass || admission == Admission::Probe {
+                self.keep_pace(carrier, task, delivery).await?;
+            }
+            if admission == Admission::Probe && !self.breakers.probe(&carrier.integration).await? {
+                admission = Admission::No { until: now + Duration::from_secs(1) };
+            }
+            if let Admission::No { until: at } = admission
+                && !task.relay.has_fresh()
+            {
+                return Err(Failure::wait("the integration's circuit is open", until(now, at)));
             }
         }
         // The receive is part of the token: a record that is received again is a new holder.
@@ -183,12 +224,15 @@ where
             Claim::Granted { attempt } => attempt,
             // Whoever settled it may have died before it told; twice is known by its id.
             Claim::Settled(message) => return self.tell(*message).await,
-            Claim::Held { until } => {
-                let wait = until.duration_since(claimed_at).unsigned_abs() + Duration::from_secs(1);
+            // Whoever handed it over may have died before it was in the other queue.
+            Claim::HandedOver(to) => return self.pass_on(task, *to).await,
+            Claim::Gone => return Ok(()),
+            Claim::Held { until: at } => {
+                let wait = until(claimed_at, at) + Duration::from_secs(1);
                 return Err(Failure::wait("another sender holds the message", wait));
             }
             Claim::Interrupted { attempt, token } => {
-                let held = Held { message, token: &token, attempt, claimed_at };
+                let held = Held { task, token: &token, attempt, claimed_at };
                 let detail = "the sender was cut off while it sent; the provider may have the \
                      message, so it is not sent again";
                 return self
@@ -204,11 +248,7 @@ where
                     .await;
             }
         };
-        let held = Held { message, token: &token, attempt, claimed_at };
-        let sender = match sender {
-            Ok(carrier) => carrier,
-            Err(ending) => return self.settle(&held, ending).await,
-        };
+        let held = Held { task, token: &token, attempt, claimed_at };
         if claimed_at > task.expires_at {
             let ending = Ending {
                 status: Status::Expired,
@@ -216,35 +256,151 @@ where
             };
             return self.settle(&held, ending).await;
         }
-        match self.ask_with_fresh_credentials(sender, task).await {
-            Ok(accepted) => {
-                self.settle(
-                    &held,
-                    Ending {
-                        status: Status::Accepted,
-                        code: None,
-                        detail: None,
-                        provider_message_id: Some(accepted.provider_message_id),
-                    },
-                )
-                .await
-            }
-            Err(error) => match after_failure(error.fault(), attempt, window, again) {
-                Next::Fail => self.settle(&held, Ending::of(Status::Failed, &error)).await,
-                Next::Unknown => self.settle(&held, Ending::of(Status::Unknown, &error)).await,
-                Next::Wait(wait) => {
-                    self.store.release(message, &token, &[]).await?;
-                    Err(Failure::wait(error.code(), wait))
-                }
-                Next::Retry => {
-                    let ending = Ending::of(Status::Queued, &error);
-                    let steps = self.steps(&held, &ending);
-                    self.store.release(message, &token, &steps).await?;
-                    let wait = Some(backoff(attempt, self.dice.fraction()));
-                    Err(Failure { fault: Fault::Retryable, reason: error.code().to_owned(), wait })
-                }
-            },
+        let carrier = match sender {
+            Ok(carrier) => carrier,
+            Err(ending) => return self.hand_over(&held, ending, true, None).await,
+        };
+        if matches!(admission, Admission::No { .. }) {
+            let detail = "this account failed too often of late, so it was not asked";
+            let ending = Ending::failed("circuit_open", detail);
+            return self.hand_over(&held, ending, false, Some(message.integration)).await;
         }
+        let integration = carrier.integration.clone();
+        let asked = self.ask_with_fresh_credentials(carrier, task).await;
+        let noted = match &asked {
+            Err(error) if error.is_of_account() => {
+                self.breakers.failed(&integration, error.code()).await
+            }
+            _ if admission == Admission::Probe => self.breakers.succeeded(&integration).await,
+            _ => Ok(()),
+        };
+        if let Err(error) = noted {
+            // How the message ended weighs more.
+            tracing::warn!(integration = %integration.id, %error, "circuit not written down");
+        }
+        let error = match asked {
+            Ok(accepted) => {
+                let ending = Ending {
+                    status: Status::Accepted,
+                    code: None,
+                    detail: None,
+                    provider_message_id: Some(accepted.provider_message_id),
+                };
+                return self.settle(&held, ending).await;
+            }
+            Err(error) => error,
+        };
+        match after_failure(&error, held.chances(window, again, self.clock.now())) {
+            Next::Fail => self.settle(&held, Ending::of(Status::Failed, &error)).await,
+            Next::Unknown => self.settle(&held, Ending::of(Status::Unknown, &error)).await,
+            Next::Elsewhere { come_back } => {
+                let current = come_back.then_some(message.integration);
+                let ending = Ending::of(Status::Failed, &error);
+                self.hand_over(&held, ending, true, current).await
+            }
+            Next::Wait(wait) => {
+                self.store.release(message, &token, &[]).await?;
+                Err(Failure::wait(error.code(), wait))
+            }
+            Next::Retry => self.retry(&held, Ending::of(Status::Queued, &error)).await,
+        }
+    }
+
+    /// Gives the right back, and lets the record come again after a backoff.
+    async fn retry(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
+        let ending = Ending { status: Status::Queued, ..ending };
+        let steps = self.steps(held, &ending);
+        self.store.release(&held.task.message, held.token, &steps).await?;
+        let wait = Some(backoff(held.attempt, self.dice.fraction()));
+        let reason = ending.code.unwrap_or_default();
+        Err(Failure { fault: Fault::Retryable, reason, wait })
+    }
+
+    /// Before the claim: a wait is no attempt and leaves no trace in the ledger. The narrowest
+    /// limit first: a chat that must wait takes no turn of its bot's.
+    async fn keep_pace(
+        &self,
+        carrier: &Carrier,
+        task: &SendTask,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Failure> {
+        let tenant = &task.message.tenant;
+        for pace in carrier.sender.pace(&task.to).into_iter().rev() {
+            let turn = self.store.take_turn(tenant, &pace, self.clock.now()).await?;
+            if let Some(wait) = turn {
+                // The longer it has waited, the wider it spreads: a flood that asks once a
+                // second would use its receives up on asking.
+                let spread = f64::from((delivery.receives - 1).min(60)) * self.dice.fraction();
+                let wait = wait + Duration::from_secs_f64(spread);
+                return Err(Failure::wait("the account's own pace", wait));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the message to its next carrier, or settles it by `ending` if there is none.
+    /// `current` is who is asked again after the others, if this one is.
+    async fn hand_over(
+        &self,
+        held: &Held<'_>,
+        ending: Ending,
+        counted: bool,
+        current: Option<IntegrationId>,
+    ) -> Result<(), Failure> {
+        let message = &held.task.message;
+        let mut relay = held.task.relay.clone();
+        let to = loop {
+            let Some((next, was_asked, rest)) = relay.next(current) else {
+                // All the others were deleted since.
+                return match current {
+                    Some(_) => self.retry(held, ending).await,
+                    None => self.settle(held, ending).await,
+                };
+            };
+            let integration = self.directory.integration(next).await?;
+            let ours = integration.filter(|integration| {
+                integration.tenant == message.tenant
+                    && self.outbound.of(integration.provider).is_some()
+            });
+            if let Some(integration) = ours {
+                // Everybody was asked: now they are given time.
+                let not_before =
+                    was_asked.then(|| self.clock.now() + backoff(rest.hop, self.dice.fraction()));
+                let relay = domain::job::Relay { not_before, ..rest };
+                let provider = integration.provider;
+                break HandedOver { provider, integration: integration.id, relay };
+            }
+            // Deleted since: it is as if it had never been named.
+            relay.asked -= u32::from(was_asked);
+            relay.others.remove(0);
+        };
+        let why = ending.detail.as_deref().unwrap_or("this account cannot carry it now");
+        let detail = format!("{why}; handed over to {} ({})", to.integration, to.provider);
+        let ending = Ending { status: Status::Queued, detail: Some(detail), ..ending };
+        let mut steps = self.steps(held, &ending);
+        if !counted {
+            // It was not asked, so there is no attempt to tell of.
+            steps.drain(..steps.len() - 1).for_each(drop);
+            steps.iter_mut().for_each(|step| step.attempt = None);
+        }
+        if !self.store.hand_over(message, held.token, &steps, counted, &to).await? {
+            return Err(Failure::wait("it was settled already", Duration::from_secs(1)));
+        }
+        tracing::warn!(
+            tenant = %message.tenant, message_id = %message.id, attempt = held.attempt,
+            code = ending.code.as_deref(), to = %to.integration, "message handed over"
+        );
+        telemetry::count(Metric::MessageHandedOver, message.provider.as_str(), 1);
+        self.pass_on(held.task, to).await
+    }
+
+    /// Puts the message into the queue of who it was handed over to. Harmless to repeat.
+    async fn pass_on(&self, task: &SendTask, to: HandedOver) -> Result<(), Failure> {
+        let Some(queue) = self.outbound.of(to.provider) else {
+            return Err(Failure::retry("the function was given no queue for the next carrier"));
+        };
+        queue.publish(vec![outbound::record(task.clone().handed_over(to))?]).await?;
+        Ok(())
     }
 
     /// The sender for an integration, or how the message ends without one.
@@ -291,6 +447,9 @@ where
         loop {
             let outgoing = Outgoing {
                 id: task.message.id,
+                channel: task.message.channel,
+                integration: task.message.integration,
+                hub_url: self.hub_url.as_deref(),
                 to: &to,
                 content: &task.message.content,
                 reply_to: task.reply_to.as_deref(),
@@ -323,7 +482,7 @@ where
     }
 
     async fn settle(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
-        let message = held.message;
+        let message = &held.task.message;
         let steps = self.steps(held, &ending);
         let theirs = ending.provider_message_id.as_deref();
         let settled = self.store.settle(message, held.token, &steps, theirs).await?;
@@ -392,6 +551,7 @@ pub type OwnSender<N, C, R> = Sender<
     CachedDirectory<DynamoStore, C>,
     SecretsVault<C>,
     SqsQueue,
+    Outbound<SqsQueue>,
     <N as Network>::Caller,
     C,
     R,
@@ -413,7 +573,11 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
         provider,
         directory: CachedDirectory::new(store.clone(), kit.clock.clone()),
         vault: kit.vault()?,
+        breakers: Breakers::new(store.clone(), kit.clock.clone()),
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&kit.bucket()?))?,
+        // What a sender hands over is small: none of it needs the bucket.
+        outbound: Outbound::new(kit, None)?,
+        hub_url: kit.environment.optional("PUBLIC_BASE_URL"),
         caller: kit.network.caller(),
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),

@@ -57,6 +57,10 @@ pub(crate) enum Metric {
     MessageFailed,
     /// A message was settled as unknown.
     MessageUnknown,
+    /// A message went from one carrier to the next.
+    MessageHandedOver,
+    /// An integration failed so often that nothing is sent through it for a while.
+    CircuitOpened,
     /// A receipt for a message we do not have.
     ReceiptUnmatched,
     /// A notice was taken by an automation.
@@ -81,6 +85,8 @@ impl Metric {
             Self::MessageAccepted => "MessageAccepted",
             Self::MessageFailed => "MessageFailed",
             Self::MessageUnknown => "MessageUnknown",
+            Self::MessageHandedOver => "MessageHandedOver",
+            Self::CircuitOpened => "CircuitOpened",
             Self::ReceiptUnmatched => "ReceiptUnmatched",
             Self::NoticeDelivered => "NoticeDelivered",
             Self::NoticeGivenUp => "NoticeGivenUp",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::event::{EventKind, ParsedEvent};
+use domain::event::{EventKind, InboundEvent, ParsedEvent};
 use domain::integration::Integration;
 use domain::job::Parked;
 use domain::ports::{
@@ -170,15 +170,19 @@ async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
             continue;
         };
         taken += 1;
+        // An integration that holds no account is its own line.
+        let own_line = holder.integration == integration.id && integration.account.is_none();
+        let line = own_line.then(|| integration.line());
         let (tenant, integration) = (holder.tenant.clone(), holder.integration);
         let event = event.stamped(name, tenant, integration, now, place);
+        let event = InboundEvent { line, ..event };
         let record = crate::events::queued(&event)?;
         let (queue, group) = match &event.kind {
-            EventKind::Message(message) => match event.parties(&message.from) {
+            EventKind::Message(message) => match event.parties(message) {
                 Some(parties) => (&mut inbound, parties.conversation().to_string()),
                 None => (&mut others, record.group),
             },
-            EventKind::Receipt(_) if name.channel().is_some() => {
+            EventKind::Receipt(_) if !name.channels().is_empty() => {
                 (&mut receipts, event.tenant.to_string())
             }
             EventKind::Receipt(_) | EventKind::Other { .. } => (&mut others, record.group),
@@ -340,7 +344,8 @@ pub fn edge<N: Network, C: Clock + Clone, R>(
 ) -> Result<OwnEdge<N, C>, Error> {
     let bucket = kit.bucket()?;
     let talk = |name| {
-        let queue = provider.channel().map(|_| kit.queue(name, Some(&bucket)));
+        let talks = !provider.channels().is_empty();
+        let queue = talks.then(|| kit.queue(name, Some(&bucket)));
         queue.transpose()
     };
     Ok(Edge {

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Fault;
+use domain::job::HandedOver;
 use domain::message::{Message, Status, Step};
 use domain::ports::{MediaState, PortError, PortResult};
 use jiff::Timestamp;
@@ -208,6 +209,10 @@ pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<M
     if let Some(id) = text(item, "provider_message_id") {
         message.provider_message_id = Some(id.to_owned());
     }
+    if let Some(to) = handed_over(operation, item)? {
+        message.provider = to.provider;
+        message.integration = to.integration;
+    }
     let history = item.get("history").and_then(|list| list.as_l().ok());
     for step in history.into_iter().flatten() {
         let step = step.as_s().ok().and_then(|step| serde_json::from_str(step).ok());
@@ -228,6 +233,11 @@ pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<M
         }
     }
     Ok(message)
+}
+
+/// Who the message was handed over to, if it was.
+pub(crate) fn handed_over(operation: &'static str, item: &Item) -> PortResult<Option<HandedOver>> {
+    item.contains_key("handed_over").then(|| parse(operation, item, "handed_over")).transpose()
 }
 
 /// Reads how a message's file stands.

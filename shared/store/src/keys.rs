@@ -4,11 +4,13 @@
 //! | --- | --- | --- | --- |
 //! | Tenant | `T#<tenant>#TENANT` | `TENANT` | api-tenants |
 //! | Automation | `T#<tenant>#TENANT` | `AUTOMATION` | api-tenants, consumer-automation |
+//! | Route on a channel | `T#<tenant>#TENANT` | `ROUTE#<channel>` | api-integrations |
 //! | Tenant, listed | `TENANTS` | `<tenant>` | api-tenants |
 //! | Key | `KEY#<id>` | `KEY` | api-tenants |
 //! | Key, listed | `T#<tenant>#KEYS` | `<id>` | api-tenants |
 //! | Integration | `T#<tenant>#INT` | `<id>` | api-integrations |
 //! | Integration, found | `INT#<id>` | `INT` | api-integrations |
+//! | How an integration fared | `T#<tenant>#CIRCUIT#<id>` | `CIRCUIT` | senders |
 //! | Lock on credentials | `T#<tenant>#LOCK#<provider>` | `LOCK` | api-integrations |
 //! | Account, claimed | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
 //! | Operator's place | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
@@ -37,6 +39,7 @@
 
 use std::time::Duration;
 
+use domain::provider::Channel;
 use domain::record::Kind;
 use domain::{
     ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
@@ -80,6 +83,18 @@ pub fn tenant(tenant: &TenantId) -> Key {
 #[must_use]
 pub fn automation(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}#TENANT"), "AUTOMATION")
+}
+
+/// Which integrations carry a tenant's messages on a channel.
+#[must_use]
+pub fn route(tenant: &TenantId, channel: Channel) -> Key {
+    key(format!("T#{tenant}#TENANT"), format!("ROUTE#{channel}"))
+}
+
+/// How an integration fared.
+#[must_use]
+pub fn circuit(tenant: &TenantId, id: IntegrationId) -> Key {
+    key(format!("T#{tenant}#CIRCUIT#{id}"), "CIRCUIT")
 }
 
 /// A tenant in the list of all.
@@ -302,6 +317,8 @@ mod tests {
         let rows = [
             (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
             (automation(&acme), "T#acme#TENANT AUTOMATION".to_owned()),
+            (route(&acme, Channel::Whatsapp), "T#acme#TENANT ROUTE#whatsapp".to_owned()),
+            (circuit(&acme, int), format!("T#acme#CIRCUIT#int_{zeros} CIRCUIT")),
             (tenant_listed("acme"), "TENANTS acme".to_owned()),
             (api_key(k), format!("KEY#key_{zeros} KEY")),
             (api_key_listed(&acme, k), format!("T#acme#KEYS key_{zeros}")),

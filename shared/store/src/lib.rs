@@ -15,6 +15,7 @@ mod outgoing;
 mod receipts;
 mod registry;
 mod replays;
+mod routes;
 
 use aws_sdk_dynamodb::Client;
 

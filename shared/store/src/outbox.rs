@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::TenantId;
-use domain::job::SendTask;
+use domain::job::{HandedOver, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{Claim, Outbox, PortResult};
 use domain::sender::Pace;
 use jiff::Timestamp;
 
 use crate::item::{
-    corrupt, document, failed, item, ms, n, number, read_message, refused, s, steps, text, time,
-    ttl,
+    corrupt, document, failed, handed_over, item, json, ms, n, number, read_message, refused, s,
+    steps, text, time, ttl,
 };
 use crate::{DynamoStore, keys};
 
@@ -32,6 +32,12 @@ impl Outbox for DynamoStore {
         if retake {
             condition.push_str(" OR (#status = :sending AND lease_until < :now)");
         }
+        // A record from before the message was handed over claims nothing.
+        let hop = task.relay.hop;
+        let condition = match hop {
+            0 => format!("({condition}) AND attribute_not_exists(hop)"),
+            _ => format!("({condition}) AND hop = :hop"),
+        };
         let mut update = self
             .update(&keys::message(&message.tenant, message.id))
             .update_expression(
@@ -69,6 +75,9 @@ impl Outbox for DynamoStore {
         if retake {
             update = update.expression_attribute_values(":now", ms(now));
         }
+        if hop > 0 {
+            update = update.expression_attribute_values(":hop", n(hop));
+        }
         let error = match update.send().await {
             Ok(answer) => {
                 let attempt = answer.attributes.as_ref().and_then(attempt);
@@ -78,6 +87,12 @@ impl Outbox for DynamoStore {
             Err(error) => error,
         };
         match refused(&error) {
+            Some(item) if is_open(item) && number(item, "hop").unwrap_or(0) > i64::from(hop) => {
+                let to = handed_over(operation, item)?;
+                let to = to.ok_or_else(|| corrupt(operation, "handed_over"))?;
+                let waits = text(item, "status") == Some(Status::Queued.as_str());
+                Ok(if waits { Claim::HandedOver(Box::new(to)) } else { Claim::Gone })
+            }
             Some(item) if text(item, "status") == Some(Status::Sending.as_str()) => {
                 let attempt = attempt(item).ok_or_else(|| corrupt(operation, "attempt"))?;
                 let holder = text(item, "token").unwrap_or_default();
@@ -125,6 +140,46 @@ impl Outbox for DynamoStore {
             Ok(_) => Ok(()),
             // It is no longer ours to release.
             Err(error) if refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        message: &Message,
+        token: &str,
+        walked: &[Step],
+        counted: bool,
+        to: &HandedOver,
+    ) -> PortResult<bool> {
+        let operation = "hand a message over";
+        let mut set = "SET #status = :queued, #rank = :rank, hop = :hop, handed_over = :to, \
+             history = list_append(history, :steps)"
+            .to_owned();
+        if !counted {
+            set.push_str(", attempt = attempt - :one");
+        }
+        set.push_str(" REMOVE #token, lease_until, claimed_at");
+        let mut update = self
+            .update(&keys::message(&message.tenant, message.id))
+            .update_expression(set)
+            .condition_expression("#status = :sending AND #token = :token")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
+            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
+            .expression_attribute_values(":rank", n(Status::Queued.rank()))
+            .expression_attribute_values(":hop", n(to.relay.hop))
+            .expression_attribute_values(":to", json(operation, to)?)
+            .expression_attribute_values(":steps", steps(operation, walked)?)
+            .expression_attribute_values(":token", s(token));
+        if !counted {
+            update = update.expression_attribute_values(":one", n(1));
+        }
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused(&error).is_some() => Ok(false),
             Err(error) => Err(failed(operation, &error)),
         }
     }
@@ -179,6 +234,12 @@ impl Outbox for DynamoStore {
             Err(error) => Err(failed(operation, &error)),
         }
     }
+}
+
+/// Whether its fate is not yet written down.
+fn is_open(item: &crate::item::Item) -> bool {
+    let status = text(item, "status").and_then(Status::from_name);
+    matches!(status, Some(Status::Queued | Status::Sending))
 }
 
 fn attempt(item: &crate::item::Item) -> Option<u32> {

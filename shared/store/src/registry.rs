@@ -7,6 +7,8 @@ use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
 use domain::automation::Automation;
 use domain::integration::Integration;
 use domain::ports::{Claimed, Page, PortError, PortResult, Recorded, Registry};
+use domain::provider::Channel;
+use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{Fault, IntegrationId, KeyId, Provider, TenantId};
 use jiff::Timestamp;
@@ -77,6 +79,17 @@ impl Registry for DynamoStore {
     async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
         let operation = "set a tenant's automation";
         let item = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
+        self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+    }
+
+    async fn set_route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+        route: &Route,
+    ) -> PortResult<()> {
+        let operation = "set a tenant's route";
+        let item = item(&keys::route(tenant, channel), [("doc", json(operation, route)?)]);
         self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
     }
 

@@ -62,6 +62,7 @@ fn integration(
 ) -> Integration {
     let name = account.unwrap_or_default();
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&[tenant.as_str(), provider.as_str(), name]),
         tenant: tenant.clone(),
         provider,
@@ -86,7 +87,7 @@ pub fn at_least_once(mut integration: Integration) -> Integration {
 
 /// What an integration talks on; WhatsApp, if the hub does not talk through it.
 fn channel(integration: &Integration) -> Channel {
-    integration.provider.channel().unwrap_or(Channel::Whatsapp)
+    integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp)
 }
 
 /// An automation that is told by webhook.
@@ -157,6 +158,7 @@ pub fn outbound(integration: &Integration, name: &str, at: Timestamp) -> Message
 #[must_use]
 pub fn task(message: &Message) -> SendTask {
     SendTask {
+        relay: domain::job::Relay::default(),
         message: message.clone(),
         to: PERSON.to_owned(),
         reply_to: None,
@@ -219,6 +221,7 @@ pub fn message_event(
     content: Content,
 ) -> InboundEvent {
     let message = InboundMessage {
+        channel: None,
         provider_message_id: id.to_owned(),
         from: person.to_owned(),
         name: Some("Zoë Müller".to_owned()),
@@ -244,6 +247,7 @@ pub fn other_event(integration: &Integration, id: &str, name: &str, at: Timestam
 fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) -> InboundEvent {
     let raw = serde_json::value::to_raw_value(&serde_json::json!({ "id": id })).unwrap_or_default();
     InboundEvent {
+        line: None,
         v: InboundEvent::VERSION,
         tenant: integration.tenant.clone(),
         integration: integration.id,

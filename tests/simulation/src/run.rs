@@ -664,6 +664,7 @@ fn meant(
     now: jiff::Timestamp,
 ) -> Result<Vec<String>, String> {
     let integration = Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: shop.integration.parse().map_err(|_| "the shop has no id")?,
         tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
         provider: SHOPS,

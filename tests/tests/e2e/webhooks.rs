@@ -182,7 +182,7 @@ fn answers(answer: &Answer, reply: &WebhookReply, name: &str) {
 /// Whether the record of events has it: what people write on channels of the hub's own, and
 /// what became of answers, stands in conversations.
 fn is_recorded(event: &InboundEvent) -> bool {
-    event.provider.channel().is_none() || matches!(event.kind, EventKind::Other { .. })
+    event.provider.channels().is_empty() || matches!(event.kind, EventKind::Other { .. })
 }
 
 /// The ids of the events of a provider in the record, of all pages.
@@ -291,7 +291,7 @@ fn a_forgery_is_refused(provider: Provider) {
 }
 
 macro_rules! tests_of {
-    ($($(#[$doc:meta])* $variant:ident $name:ident $channel:expr,)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         $(
             mod $name {
                 use domain::Provider;

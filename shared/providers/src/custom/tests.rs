@@ -35,6 +35,7 @@ fn integration(settings: Value) -> Integration {
     let account =
         (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default()).unwrap();
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["custom"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Custom,

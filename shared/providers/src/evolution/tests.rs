@@ -22,6 +22,7 @@ fn now() -> Timestamp {
 
 fn integration() -> Integration {
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["evolution"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Evolution,

@@ -238,6 +238,7 @@ impl About<'_> {
         // A group's talk does not bear the name of whoever wrote last.
         let name = fit(message.push_name).filter(|_| !is_group(&key.remote_jid));
         let kind = EventKind::Message(InboundMessage {
+            channel: None,
             provider_message_id: key.id.clone(),
             from: counterpart.clone(),
             name,

@@ -54,6 +54,7 @@ impl Vector {
 
 fn integration() -> Integration {
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["facebook"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Facebook,

@@ -155,7 +155,14 @@ impl Item<'_> {
         raw: &RawValue,
     ) -> ParsedEvent {
         let from = self.person.clone();
-        let message = InboundMessage { provider_message_id, from, name: None, content, reply_to };
+        let message = InboundMessage {
+            channel: None,
+            provider_message_id,
+            from,
+            name: None,
+            content,
+            reply_to,
+        };
         self.event(id, EventKind::Message(message), raw)
     }
 

@@ -87,6 +87,7 @@ impl WebhookSource for Source {
 fn read_message(body: &wire::Event<'_>, id: &str, raw: &RawValue) -> Option<InboundMessage> {
     let from = body.writer()?;
     Some(InboundMessage {
+        channel: None,
         provider_message_id: body.message_id().unwrap_or_else(|| id.to_owned()),
         from,
         name: None,
@@ -113,6 +114,7 @@ mod tests {
 
     fn integration(settings: &Map<String, Value>) -> Integration {
         Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["ghl"]),
             tenant: TenantId::platform(),
             provider: Provider::Ghl,

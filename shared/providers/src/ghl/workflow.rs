@@ -138,6 +138,7 @@ mod tests {
 
     fn receive_with(tokens: &[&str], request: &WebhookRequest) -> Result<Delivery, Rejection> {
         let integration = Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["ghl"]),
             tenant: TenantId::platform(),
             provider: Provider::Ghl,

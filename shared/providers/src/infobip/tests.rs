@@ -20,6 +20,7 @@ fn now() -> Timestamp {
 fn integration(settings: &Map<String, Value>) -> Integration {
     let settings = (ENTRY.settings)(settings).unwrap();
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["infobip"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Infobip,

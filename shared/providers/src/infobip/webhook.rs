@@ -244,6 +244,7 @@ fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<P
     let at = time(entry.received_at);
     let event = ParsedEvent::other(&account, format!("message:{id}"), "message", at, raw);
     let kind = EventKind::Message(InboundMessage {
+        channel: None,
         provider_message_id: id,
         from: from.clone(),
         name: fit::<wire::Contact>(entry.contact).map(|contact| contact.name),

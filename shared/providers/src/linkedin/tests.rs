@@ -53,6 +53,7 @@ impl Vector {
 fn integration(settings: Value) -> Integration {
     let Value::Object(settings) = settings else { panic!("no settings") };
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["linkedin"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Linkedin,

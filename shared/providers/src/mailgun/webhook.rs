@@ -234,6 +234,7 @@ fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> Pars
         Some(_) => Content::Unsupported { raw: json!({ "subject": field("subject") }) },
     };
     let message = InboundMessage {
+        channel: None,
         provider_message_id: message_id.map_or_else(|| proof.token.clone(), ToOwned::to_owned),
         from: sender.to_owned(),
         name: field("from").and_then(own_name),
@@ -422,6 +423,7 @@ mod tests {
             let request = (EXAMPLES.sign)(example, &draft, &example::credentials(), URL, at());
             let EventKind::Message(message) = received(&request).unwrap().kind else { panic!() };
             let expected = InboundMessage {
+                channel: None,
                 provider_message_id: "abcdefgh01234567@example.com".to_owned(),
                 from: example::PERSON.to_owned(),
                 name: Some("Zoë Müller".to_owned()),

@@ -21,6 +21,7 @@ fn now() -> Timestamp {
 
 fn integration(name: &str) -> Integration {
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&[name]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::N8n,

@@ -108,6 +108,7 @@ fn received(
     };
     let event = event.ordered_by(&*from);
     let message = InboundMessage {
+        channel: None,
         provider_message_id,
         from,
         name: Some(name).filter(|name| !name.is_empty()),

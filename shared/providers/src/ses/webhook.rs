@@ -188,6 +188,7 @@ fn received(event: ParsedEvent, mail: &Mail<'_>) -> ParsedEvent {
     let (Some(from), Some(message)) = (from, event.ordering_key.clone()) else { return event };
     let subject = text(headers.subject);
     let message = InboundMessage {
+        channel: None,
         provider_message_id: message,
         from: from.clone(),
         name,
@@ -223,6 +224,7 @@ mod tests {
 
     fn source(settings: &Map<String, Value>, topics: &[&str]) -> Box<dyn WebhookSource> {
         let integration = Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["ses"]),
             tenant: TenantId::platform(),
             provider: Provider::Ses,

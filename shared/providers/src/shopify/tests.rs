@@ -53,6 +53,7 @@ fn vectors() -> Vec<Vector> {
 
 fn integration() -> Integration {
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["shopify"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Shopify,

@@ -17,7 +17,8 @@ pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: (BOT_TOKEN, "0:-"),
+        stand_in: &[(BOT_TOKEN, "0:-")],
+        windowed: true,
     }),
     credentials: &[BOT_TOKEN, WEBHOOK_SECRET],
     made_up: Some(WEBHOOK_SECRET),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media};
 use domain::integration::Settings;
-use domain::sender::{Accepted, MessageSender, Outgoing, Pace, SendError, SenderProvider};
+use domain::sender::{
+    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+};
 use domain::{Credentials, Fault, Integration, Provider};
 use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -144,11 +146,11 @@ impl MessageSender for Bot {
         Some(self.post("answerCallbackQuery", &body))
     }
 
-    fn locate_media(&self, provider_media_id: &str) -> Result<Request<Bytes>, SendError> {
-        self.post("getFile", &wire::GetFile { file_id: provider_media_id })
+    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+        self.post("getFile", &wire::GetFile { file_id: provider_media_id }).map(Locate::Ask)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Request<Bytes>, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
         let located: wire::Located =
             serde_json::from_value(result(located)?).map_err(|_| SendError::Unreadable)?;
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'_' | b'-' | b'.');
@@ -158,6 +160,7 @@ impl MessageSender for Bot {
         }
         let token = self.token.expose_secret();
         get(&format!("{}/file/bot{token}/{}", self.base_url, located.file_path), None)
+            .map(Fetch::From)
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
@@ -281,6 +284,9 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
         Content::Interactive { interactive } => ("sendMessage", choices(interactive)?),
         Content::Template { .. } => {
             return Err(invalid("template", "Telegram has no templates: send it as text"));
+        }
+        Content::Call { .. } => {
+            return Err(invalid("call", "is no message: use an integration that makes calls"));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
@@ -411,7 +417,12 @@ fn limited(wait: Option<Duration>) -> Fault {
 }
 
 fn refused(status: StatusCode, code: String, remedy: &str, fault: Fault) -> SendError {
-    SendError::Refused { status, code, remedy: remedy.to_owned(), fault }
+    let about = match status {
+        // The person blocked the bot, or never wrote to it.
+        StatusCode::FORBIDDEN => About::Message,
+        status => About::from_status(status),
+    };
+    SendError::Refused { status, code, remedy: remedy.to_owned(), fault, about }
 }
 
 fn forbidden(description: &str) -> &'static str {
@@ -460,6 +471,7 @@ mod tests {
     fn integration() -> Integration {
         let settings: TelegramSettings = serde_json::from_value(json!({})).unwrap();
         Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["i"]),
             tenant: TenantId::platform(),
             provider: Provider::Telegram,
@@ -476,7 +488,15 @@ mod tests {
     }
 
     fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
-        Outgoing { id: MessageId::derived(&["m"]), to: "42", content, reply_to }
+        Outgoing {
+            id: MessageId::derived(&["m"]),
+            channel: domain::provider::Channel::Telegram,
+            integration: IntegrationId::derived(&["i"]),
+            hub_url: None,
+            to: "42",
+            content,
+            reply_to,
+        }
     }
 
     fn sent(content: &Content, reply_to: Option<&str>) -> Result<(String, Value), SendError> {
@@ -741,7 +761,7 @@ mod tests {
 
     #[test]
     fn a_file_is_located_then_fetched_from_the_bots_folder() {
-        let request = sender().locate_media("f1").unwrap();
+        let Locate::Ask(request) = sender().locate_media("f1").unwrap() else { panic!() };
         assert!(request.uri().path().ends_with("/getFile"));
         let located = |path: &str| {
             response(
@@ -750,7 +770,10 @@ mod tests {
                     .to_string(),
             )
         };
-        let request = sender().fetch_media(&located("photos/file_1.jpg")).unwrap();
+        let Fetch::From(request) = sender().fetch_media(&located("photos/file_1.jpg")).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(
             request.uri().path(),
             "/file/bot700000001:test-telegram-token/photos/file_1.jpg"

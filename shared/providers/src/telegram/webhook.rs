@@ -122,6 +122,7 @@ fn read_message(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
     let chat = message.chat.id;
     let answered = fit::<wire::MessageRef>(message.reply_to_message);
     let kind = EventKind::Message(InboundMessage {
+        channel: None,
         provider_message_id: format!("{chat}:{}", message.message_id),
         from: chat.to_string(),
         name: name_of(&message.chat),
@@ -200,6 +201,7 @@ fn read_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
     let title = label.map_or_else(|| data.clone(), |button| button.text);
     let chat = message.chat.id;
     let kind = EventKind::Message(InboundMessage {
+        channel: None,
         provider_message_id: format!("cb:{}", query.id),
         from: chat.to_string(),
         name: name_of(&message.chat),
@@ -227,6 +229,7 @@ fn read_reaction(raw: &RawValue, update: i64) -> Result<(Timestamp, EventKind), 
         },
     };
     let kind = EventKind::Message(InboundMessage {
+        channel: None,
         provider_message_id: format!("reaction:{update}"),
         from: chat.id.to_string(),
         name: name_of(&chat),

@@ -42,6 +42,7 @@ impl Vector {
 
 fn take(request: &WebhookRequest, secrets: &[&str], now: Timestamp) -> Result<Delivery, Rejection> {
     let integration = Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["tiktok"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Tiktok,

@@ -55,6 +55,7 @@ mod tests {
     /// An integration with these settings.
     pub(super) fn integration(settings: &Value) -> Integration {
         Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["twilio"]),
             tenant: "acme".parse::<TenantId>().unwrap(),
             provider: Provider::Twilio,

@@ -224,6 +224,7 @@ impl<'a> Form<'a> {
                 write!(id, ":{place}").unwrap_or_default();
             }
             let kind = EventKind::Message(InboundMessage {
+                channel: None,
                 provider_message_id: id.clone(),
                 from: from.to_owned(),
                 name: self.get("ProfileName").map(ToOwned::to_owned),

@@ -52,6 +52,7 @@ impl Vector {
 
 fn integration() -> Integration {
     Integration {
+        circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["twitter"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Twitter,

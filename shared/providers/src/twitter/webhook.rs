@@ -183,6 +183,7 @@ fn read_message(account: &str, users: &wire::Parts<'_>, raw: &RawValue) -> Optio
     let kind = if theirs && !message.sender_id.is_empty() {
         let user = users.get(message.sender_id.as_str()).copied();
         EventKind::Message(InboundMessage {
+            channel: None,
             provider_message_id: id.clone(),
             name: name_of(user),
             content: read_content(message.message_data).unwrap_or_else(|| unsupported(raw)),

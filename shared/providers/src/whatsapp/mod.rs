@@ -17,7 +17,8 @@ pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: (ACCESS_TOKEN, "-"),
+        stand_in: &[(ACCESS_TOKEN, "-")],
+        windowed: true,
     }),
     credentials: &[ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN],
     made_up: None,

@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media};
 use domain::integration::Settings;
-use domain::sender::{Accepted, MessageSender, Outgoing, Pace, SendError, SenderProvider};
+use domain::sender::{
+    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+};
 use domain::{Credentials, Fault, Integration, Provider};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::wire::{self, SendAction, SendBody};
@@ -104,14 +106,14 @@ impl MessageSender for Number {
         Some(self.post("messages", &body))
     }
 
-    fn locate_media(&self, provider_media_id: &str) -> Result<Request<Bytes>, SendError> {
+    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
         if !is_plain(provider_media_id) {
             return Err(invalid("media.provider_media_id", "is no id of Meta's"));
         }
-        get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token))
+        get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token)).map(Locate::Ask)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Request<Bytes>, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
         if !located.status().is_success() {
             return Err(refusal(located));
         }
@@ -127,7 +129,7 @@ impl MessageSender for Number {
         if !secure {
             return Err(SendError::Unreadable);
         }
-        get(&located.url, Some(&self.token))
+        get(&located.url, Some(&self.token)).map(Fetch::From)
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
@@ -244,6 +246,9 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
         }
         Content::Interactive { interactive } => {
             SendBody::Interactive { interactive: choices(interactive)? }
+        }
+        Content::Call { .. } => {
+            return Err(invalid("call", "is no message: use an integration that makes calls"));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
@@ -479,7 +484,8 @@ fn refusal(response: &Response<Bytes>) -> SendError {
             Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks for patience.",
         };
         let code = status.as_u16().to_string();
-        return SendError::Refused { status, code, remedy: remedy.into(), fault: by_status };
+        let about = About::from_status(status);
+        return SendError::Refused { status, code, remedy: remedy.into(), fault: by_status, about };
     };
     let (fault, remedy) = match known(error.code) {
         Some((Meaning::Wait(seconds), remedy)) => (limited(seconds), remedy),
@@ -499,7 +505,36 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
         None => (by_status, "Meta refused it. Look the code up among Meta's error codes."),
     };
-    SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault }
+    let about = about(error.code, fault, status);
+    SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault, about }
+}
+
+/// Whether one of Meta's codes is about the number and its account, whatever the message.
+/// Source: README, facts 7.
+fn about(code: i64, fault: Fault, status: StatusCode) -> About {
+    match code {
+        0
+        | 3
+        | 10
+        | 33
+        | 190
+        | 200..=299
+        | 368
+        | 130_497
+        | 131_005
+        | 131_030
+        | 131_031
+        | 131_037
+        | 131_042
+        | 131_045
+        | 131_048
+        | 133_010 => About::Account,
+        // Too many messages to one person.
+        131_056 => About::Message,
+        _ if fault != Fault::Permanent => About::Account,
+        _ if known(code).is_some() => About::Message,
+        _ => About::from_status(status),
+    }
 }
 
 #[cfg(test)]
@@ -515,6 +550,7 @@ mod tests {
     fn integration(settings: Value) -> Integration {
         let settings: WhatsappSettings = serde_json::from_value(settings).unwrap();
         Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["i"]),
             tenant: TenantId::platform(),
             provider: Provider::Whatsapp,
@@ -532,7 +568,15 @@ mod tests {
     }
 
     fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a> {
-        Outgoing { id: MessageId::derived(&["m"]), to: "+1 650 555 1234", content, reply_to }
+        Outgoing {
+            id: MessageId::derived(&["m"]),
+            channel: domain::provider::Channel::Whatsapp,
+            integration: IntegrationId::derived(&["i"]),
+            hub_url: None,
+            to: "+1 650 555 1234",
+            content,
+            reply_to,
+        }
     }
 
     fn sent(content: &Content, reply_to: Option<&str>) -> Result<Value, SendError> {
@@ -832,12 +876,12 @@ mod tests {
 
     #[test]
     fn a_file_is_located_then_fetched_with_the_token_and_only_over_tls() {
-        let request = sender().locate_media("77").unwrap();
+        let Locate::Ask(request) = sender().locate_media("77").unwrap() else { panic!() };
         assert_eq!((request.method(), request.uri().path()), (&http::Method::GET, "/v26.0/77"));
         assert!(sender().locate_media("../77").is_err());
 
         let located = response(200, None, r#"{"url":"https://lookaside.example/f?x=1","id":"77"}"#);
-        let request = sender().fetch_media(&located).unwrap();
+        let Fetch::From(request) = sender().fetch_media(&located).unwrap() else { panic!() };
         assert_eq!(request.uri(), "https://lookaside.example/f?x=1");
         assert_eq!(request.headers()["authorization"], "Bearer test-access-token");
         let plain = response(200, None, r#"{"url":"http://lookaside.example/f"}"#);

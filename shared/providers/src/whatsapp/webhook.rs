@@ -114,6 +114,7 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
         account: account.to_owned(),
         occurred_at: timestamp(message.timestamp),
         kind: EventKind::Message(InboundMessage {
+            channel: None,
             provider_message_id: message.id.clone(),
             from: message.group_id.unwrap_or(message.from),
             name: contact.map(|contact| contact.profile.name.clone()),

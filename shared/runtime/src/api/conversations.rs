@@ -13,8 +13,9 @@ use serde::Serialize;
 use store::DynamoStore;
 
 use super::authorizer::hash;
-use super::messages::{Outbound, OutboundQueues};
+use super::messages::cannot_send;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
+use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit};
 
 /// What the resource needs.
@@ -190,7 +191,8 @@ impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
         let body = serde_json::to_string(&job).map_err(|_| Problem::internal())?;
         let group = talk.id.to_string();
         let record = Record { body, group, deduplication_id, ..Record::default() };
-        self.outbound.of(talk.provider)?.publish(vec![record]).await?;
+        let queue = self.outbound.of(talk.provider);
+        queue.ok_or_else(cannot_send)?.publish(vec![record]).await?;
         ApiReply::json(StatusCode::ACCEPTED, &Queued { status: "queued" })
     }
 }

@@ -135,6 +135,7 @@ impl<P: Publisher, C: Clock> InboundMessages<P, C> {
             return Err(Problem::invalid("contact_name", detail));
         }
         let message = InboundMessage {
+            channel: None,
             provider_message_id: asked.message_id.clone(),
             from: asked.from.clone(),
             name,
@@ -143,6 +144,7 @@ impl<P: Publisher, C: Clock> InboundMessages<P, C> {
         };
         let raw = serde_json::from_slice::<Box<RawValue>>(&request.body);
         let event = InboundEvent {
+            line: None,
             v: InboundEvent::VERSION,
             // No integration stands behind it.
             integration: IntegrationId::derived(&[tenant.as_str(), "webhook/inbound"]),

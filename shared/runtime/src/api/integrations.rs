@@ -325,6 +325,7 @@ where
         let maker = self.maker(request, &tenant)?;
         let now = self.clock.now();
         let integration = Integration {
+            circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::new(now, self.dice.bits()),
             account: account(asked.provider, maker, &settings, &credentials)?,
             provider: asked.provider,

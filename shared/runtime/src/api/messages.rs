@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use domain::content::{Content, Interactive, Location, Media, Reaction, Template};
+use domain::content::{Call, Content, Interactive, Location, Media, Reaction, Template};
 use domain::conversation::{Contact, Conversation, Parties};
-use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
+use domain::job::{Relay, SendTask};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Record, Reservation,
+    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Reservation, Routes,
 };
 use domain::provider::Channel;
 use domain::sender::SendError;
 use domain::tenant::Scope;
-use domain::{ConversationId, Integration, IntegrationId, MessageId, Provider, TenantId, sender};
+use domain::{ConversationId, Integration, IntegrationId, MessageId, TenantId, sender};
 use http::StatusCode;
 use queue::{Bucket, SqsQueue};
 use schemars::JsonSchema;
@@ -21,6 +21,7 @@ use store::DynamoStore;
 
 use super::authorizer::hash;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit};
 
 /// How long a message may wait before it is too late to send it.
@@ -44,49 +45,6 @@ pub struct Messages<S, Q, B, C, R> {
     pub clock: C,
     /// Ids.
     pub dice: R,
-}
-
-/// The senders' queues, one a provider.
-#[derive(Debug)]
-pub struct Outbound<P> {
-    /// WhatsApp's.
-    pub whatsapp: P,
-    /// Telegram's.
-    pub telegram: P,
-}
-
-/// Finds a provider's queue.
-pub trait OutboundQueues: Send + Sync {
-    /// The kind of queue.
-    type Queue: Publisher;
-
-    /// The queue of `provider`'s sender.
-    ///
-    /// # Errors
-    /// 422 if the hub does not send through it.
-    fn of(&self, provider: Provider) -> Result<&Self::Queue, Problem>;
-}
-
-impl<P: Publisher> OutboundQueues for Outbound<P> {
-    type Queue = P;
-
-    fn of(&self, provider: Provider) -> Result<&P, Problem> {
-        match provider {
-            Provider::Whatsapp => Ok(&self.whatsapp),
-            Provider::Telegram => Ok(&self.telegram),
-            _ => Err(Problem::of_provider(&providers::cannot_send())),
-        }
-    }
-}
-
-impl Outbound<SqsQueue> {
-    /// The queues the environment names.
-    pub(crate) fn new<N, C, R>(kit: &Kit<N, C, R>, bucket: Option<&Bucket>) -> Result<Self, Error> {
-        Ok(Self {
-            whatsapp: kit.queue("OUTBOUND_WHATSAPP_QUEUE_URL", bucket)?,
-            telegram: kit.queue("OUTBOUND_TELEGRAM_QUEUE_URL", bucket)?,
-        })
-    }
 }
 
 /// Its operations.
@@ -137,6 +95,9 @@ struct SendMessage {
     /// An emoji on a message.
     #[serde(default)]
     reaction: Option<Reaction>,
+    /// A telephone call, on the channel `voice`.
+    #[serde(default)]
+    call: Option<Call>,
     /// The message it answers.
     #[serde(default)]
     reply_to: Option<MessageId>,
@@ -222,7 +183,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
 
 impl<S, Q, B, C, R> Resource for Messages<S, Q, B, C, R>
 where
-    S: Library + Outgoing,
+    S: Library + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
@@ -262,12 +223,20 @@ struct Target {
     to: String,
     /// The conversation, if it exists already.
     conversation: Option<Conversation>,
+    /// Who else may carry it.
+    relay: Relay,
 }
 
-/// The channel the hub talks on through an integration.
-fn talking(integration: &Integration) -> Result<Channel, Problem> {
-    let channel = integration.provider.channel();
-    channel.ok_or_else(|| Problem::of_provider(&providers::cannot_send()))
+/// The hub does not send through the provider.
+pub(super) fn cannot_send() -> Problem {
+    Problem::of_provider(&providers::cannot_send())
+}
+
+/// Whether messages can leave through an integration. The operator's own app, which speaks for
+/// all tenants, has no account to send from.
+fn sends(integration: &Integration) -> bool {
+    let has_line = integration.account.is_some() || !integration.tenant.is_platform();
+    has_line && !integration.provider.channels().is_empty()
 }
 
 impl Target {
@@ -279,7 +248,7 @@ impl Target {
 
 impl<S, Q, B, C, R> Messages<S, Q, B, C, R>
 where
-    S: Library + Outgoing,
+    S: Library + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
@@ -342,6 +311,9 @@ where
         let mut id = MessageId::new(now, self.dice.bits());
         let outgoing = sender::Outgoing {
             id,
+            channel: target.channel,
+            integration: target.integration.id,
+            hub_url: None,
             to: &target.to,
             content: &content,
             reply_to: reply_to_theirs.as_deref(),
@@ -375,7 +347,7 @@ where
         let message = Message {
             id,
             conversation: conversation.id,
-            channel: conversation.channel,
+            channel: target.channel,
             provider: target.integration.provider,
             integration: target.integration.id,
             direction: Direction::Outbound,
@@ -389,30 +361,25 @@ where
             tenant,
         };
         let touched = is_known.then_some(conversation);
-        self.accept(message, touched, target.to, reply_to_theirs).await
+        let (to, relay) = (target.to, target.relay);
+        let expires_at = message.created_at + EXPIRY;
+        let task = SendTask { message, to, reply_to: reply_to_theirs, expires_at, relay };
+        self.accept(task, touched).await
     }
 
     /// Puts the message where it cannot be lost, then writes down that it is there, and in
     /// `known` that it leaves.
     async fn accept(
         &self,
-        message: Message,
+        task: SendTask,
         known: Option<Conversation>,
-        to: String,
-        reply_to: Option<String>,
     ) -> Result<ApiReply, Problem> {
-        let expires_at = message.created_at + EXPIRY;
-        let task = SendTask { message: message.clone(), to, reply_to, expires_at };
-        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
-        let record = Record {
-            body: serde_json::to_string(&job).map_err(|_| Problem::internal())?,
-            group: message.conversation.to_string(),
-            deduplication_id: message.id.to_string(),
-            ..Record::default()
-        };
+        let message = task.message.clone();
+        let record = crate::outbound::record(task)?;
         // From here on it is accepted: the record has all the sender needs, also to write
         // the message down if the next two writes do not come to pass.
-        self.outbound.of(message.provider)?.publish(vec![record]).await?;
+        let queue = self.outbound.of(message.provider).ok_or_else(cannot_send)?;
+        queue.publish(vec![record]).await?;
         let (enqueued, touched) = futures::join!(self.store.enqueue(&message), async {
             match &known {
                 Some(known) => self.store.touch_outbound(known).await,
@@ -454,6 +421,7 @@ where
             asked.interactive,
             asked.location,
             asked.reaction,
+            asked.call,
         )?;
         let target = match to {
             To::Conversation(id) => self.known(tenant, id, asked.integration).await?,
@@ -461,6 +429,10 @@ where
                 self.addressed(tenant, &to, channel, asked.integration).await?
             }
         };
+        if matches!(content, Content::Call { .. }) != (target.channel == Channel::Voice) {
+            let detail = "a `call` travels on the channel voice, and nothing else does".to_owned();
+            return Err(Problem::invalid("channel", detail));
+        }
         Ok((target, content, asked.reply_to))
     }
 
@@ -475,19 +447,39 @@ where
         let conversation = conversation?.ok_or_else(|| {
             Problem::invalid("conversation", "there is no such conversation".to_owned())
         })?;
+        let channel = conversation.channel;
+        let mut candidates = integrations?;
+        candidates.retain(|candidate| carries(candidate, channel));
         let wanted = integration.unwrap_or(conversation.integration);
-        let integration = integrations?.into_iter().find(|integration| integration.id == wanted);
-        let integration = integration.ok_or_else(|| no_integration(conversation.channel))?;
-        if integration.account.as_deref() != Some(conversation.account.as_str()) {
+        let position = candidates.iter().position(|candidate| candidate.id == wanted);
+        let own = position.map(|position| candidates.swap_remove(position));
+        if own.as_ref().is_some_and(|own| own.line() != conversation.account) {
             let detail = "the conversation goes over another account".to_owned();
             return Err(Problem::invalid("integration", detail));
         }
+        // Who names an integration wants that one and no other.
+        let route = match integration {
+            None => self.store.route(tenant, channel).await?,
+            Some(_) => None,
+        };
+        let order = route.as_ref().map(|route| route.order(Some(wanted), 0.0)).unwrap_or_default();
+        let mut order = order.into_iter().filter(|id| candidates.iter().any(|c| c.id == *id));
+        let first = match own {
+            Some(own) => own,
+            // What brought the conversation cannot answer in it: the route can.
+            None => order
+                .next()
+                .and_then(|id| candidates.iter().find(|candidate| candidate.id == id).cloned())
+                .ok_or_else(|| no_integration(channel))?,
+        };
+        let relay = relay(order.collect(), route.as_ref());
         Ok(Target {
-            integration,
-            channel: conversation.channel,
+            integration: first,
+            channel,
             account: conversation.account.clone(),
             to: conversation.contact.address.clone(),
             conversation: Some(conversation),
+            relay,
         })
     }
 
@@ -498,43 +490,88 @@ where
         channel: Option<Channel>,
         integration: Option<IntegrationId>,
     ) -> Result<Target, Problem> {
-        if channel.is_none() && integration.is_none() {
-            let detail = "missing: whatsapp or telegram".to_owned();
-            return Err(Problem::invalid("channel", detail));
-        }
-        let fits = |candidate: &Integration| {
-            candidate.account.is_some()
-                && integration.is_none_or(|id| candidate.id == id)
-                && channel.is_none_or(|channel| candidate.provider.channel() == Some(channel))
-        };
-        let mut fitting = self.store.integrations(tenant).await?.into_iter().filter(fits);
-        let integration = match (fitting.next(), fitting.next()) {
-            (Some(one), None) => one,
-            (Some(_), Some(_)) => {
-                let detail = "the tenant has several for this channel: say which".to_owned();
-                return Err(Problem::invalid("integration", detail));
+        let (integration, channel, relay) = match (integration, channel) {
+            (None, None) => {
+                let detail = "missing: whatsapp, telegram, sms or voice".to_owned();
+                return Err(Problem::invalid("channel", detail));
             }
-            (None, _) => match channel {
-                Some(channel) if integration.is_none() => return Err(no_integration(channel)),
-                _ => {
-                    let detail = "the tenant has no such integration for this channel".to_owned();
-                    return Err(Problem::invalid("integration", detail));
-                }
-            },
+            (Some(id), channel) => {
+                let (integration, channel) = self.named(tenant, id, channel).await?;
+                (integration, channel, Relay::default())
+            }
+            (None, Some(channel)) => {
+                let (integration, relay) = self.routed(tenant, to, channel).await?;
+                (integration, channel, relay)
+            }
         };
         let to = providers::address(integration.provider, to)
             .map_err(|error| Problem::of_provider(&error))?;
-        let account = integration.account.clone().unwrap_or_default();
-        let channel = talking(&integration)?;
+        let account = integration.line();
         let parties = Parties { tenant, channel, account: &account, counterpart: &to };
         let conversation = self.store.conversation(tenant, parties.conversation()).await?;
-        Ok(Target { integration, channel, account, to, conversation })
+        Ok(Target { integration, channel, account, to, conversation, relay })
+    }
+
+    /// The integration that the caller names.
+    async fn named(
+        &self,
+        tenant: &TenantId,
+        id: IntegrationId,
+        channel: Option<Channel>,
+    ) -> Result<(Integration, Channel), Problem> {
+        let integrations = self.store.integrations(tenant).await?;
+        let found = integrations.into_iter().find(|integration| integration.id == id);
+        let found = found.and_then(|integration| {
+            let first = integration.provider.channels().first().copied();
+            let channel = channel.or(first)?;
+            carries(&integration, channel).then_some((integration, channel))
+        });
+        found.ok_or_else(|| {
+            let detail = "the tenant has no such integration for this channel".to_owned();
+            Problem::invalid("integration", detail)
+        })
+    }
+
+    /// Who carries a message to somebody on `channel`: by the tenant's route, or the one
+    /// integration they have for it.
+    async fn routed(
+        &self,
+        tenant: &TenantId,
+        to: &str,
+        channel: Channel,
+    ) -> Result<(Integration, Relay), Problem> {
+        let (route, integrations) =
+            futures::join!(self.store.route(tenant, channel), self.store.integrations(tenant));
+        let (route, mut candidates) = (route?, integrations?);
+        candidates.retain(|candidate| carries(candidate, channel));
+        if let Some(route) = &route {
+            // The same person is always drawn the same, so that they hear from one account.
+            let order = route.order(None, drawn(tenant, to));
+            let mut order = order.into_iter().filter(|id| candidates.iter().any(|c| c.id == *id));
+            if let Some(first) = order.next()
+                && let Some(position) = candidates.iter().position(|c| c.id == first)
+            {
+                let relay = relay(order.collect(), Some(route));
+                return Ok((candidates.swap_remove(position), relay));
+            }
+        }
+        let mut candidates = candidates.into_iter();
+        match (candidates.next(), candidates.next()) {
+            (Some(one), None) => Ok((one, Relay::default())),
+            (Some(_), Some(_)) => {
+                let detail = "the tenant has several for this channel: say which".to_owned();
+                Err(Problem::invalid("integration", detail))
+            }
+            (None, _) => Err(no_integration(channel)),
+        }
     }
 
     /// Checks the channel's service window before anything is promised.
     fn check_window(&self, target: &Target, content: &Content) -> Result<(), Problem> {
-        if target.channel.service_window().is_none() || matches!(content, Content::Template { .. })
-        {
+        let sending = providers::entry(target.integration.provider).sending.as_ref();
+        let bound = sending.is_some_and(|sending| sending.windowed)
+            && target.channel.service_window().is_some();
+        if !bound || matches!(content, Content::Template { .. }) {
             return Ok(());
         }
         let now = self.clock.now();
@@ -567,6 +604,27 @@ where
             Problem::invalid(field, "the provider has not taken that message yet".to_owned())
         })
     }
+}
+
+/// Whether messages on `channel` can leave through an integration.
+fn carries(integration: &Integration, channel: Channel) -> bool {
+    sends(integration) && integration.provider.channels().contains(&channel)
+}
+
+fn relay(others: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> Relay {
+    let patience = route.map_or(0, |route| route.policy.patience_seconds);
+    if others.is_empty() {
+        Relay::default()
+    } else {
+        Relay { others, patience, ..Relay::default() }
+    }
+}
+
+/// A number in `0.0..1.0` that is always the same for the same person.
+fn drawn(tenant: &TenantId, to: &str) -> f64 {
+    let hash = hash(&format!("{tenant}:{to}"));
+    let bits = hash.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    f64::from(bits.unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
 enum To {
@@ -626,6 +684,7 @@ fn content_field(content: &Content) -> &'static str {
         Content::Location { .. } => "location",
         Content::Reaction { .. } => "reaction",
         Content::Template { .. } => "template",
+        Content::Call { .. } => "call",
         _ => "media",
     }
 }
@@ -638,6 +697,7 @@ fn content(
     interactive: Option<Interactive>,
     location: Option<Location>,
     reaction: Option<Reaction>,
+    call: Option<Call>,
 ) -> Result<Content, Problem> {
     let media = media.map(|given| {
         let media = Media {
@@ -661,6 +721,7 @@ fn content(
         interactive.map(|interactive| Content::Interactive { interactive }),
         location.map(|location| Content::Location { location }),
         reaction.map(|reaction| Content::Reaction { reaction }),
+        call.map(|call| Content::Call { call }),
     ];
     let mut given = given.into_iter().flatten();
     match (given.next(), given.next()) {
@@ -671,7 +732,8 @@ fn content(
             Ok(content)
         }
         (None, _) => {
-            let detail = "missing: one of text, media, template, interactive, location, reaction";
+            let detail =
+                "missing: one of text, media, template, interactive, location, reaction, call";
             Err(Problem::invalid("text", detail.to_owned()))
         }
         (Some(_), Some(second)) => {
@@ -714,7 +776,12 @@ pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;
-        futures::join!(resource.store.prewarm(), resource.outbound.whatsapp.prewarm());
+        let queue = async {
+            if let Some(queue) = resource.outbound.any() {
+                queue.prewarm().await;
+            }
+        };
+        futures::join!(resource.store.prewarm(), queue);
         super::serve(&kit, resource).await
     })
 }

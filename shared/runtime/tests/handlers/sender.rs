@@ -8,6 +8,8 @@ use domain::message::{Message, Status};
 use domain::ports::{Clock, Receipts};
 use domain::{Content, Provider};
 use runtime::batch::{Delivery, Worker};
+use runtime::circuit::Breakers;
+use runtime::outbound::Outbound;
 use runtime::sender::Sender;
 use serde_json::{Value, json};
 use testkit::{MemoryQueue, MemoryStore, MemoryVault, SeededDice, Side, TestClock, sample};
@@ -20,6 +22,7 @@ type TestSender = Sender<
     MemoryStore,
     MemoryVault,
     MemoryQueue,
+    Outbound<MemoryQueue>,
     FakeProvider,
     TestClock,
     SeededDice,
@@ -31,7 +34,10 @@ fn sender(world: &World, provider: Provider) -> TestSender {
         store: world.store.clone(),
         directory: world.store.clone(),
         vault: world.vault.clone(),
+        breakers: Breakers::new(world.store.clone(), world.clock.clone()),
         automation: world.automation.clone(),
+        outbound: Outbound::of_all([(provider, world.own.clone())]),
+        hub_url: Some("https://hub.test".to_owned()),
         caller: world.provider.clone(),
         clock: world.clock.clone(),
         dice: SeededDice::default(),

@@ -163,7 +163,9 @@ async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
     assert_eq!((&event.tenant, event.integration), (&house.acme, house.own));
     assert_eq!(event.received_at, house.clock.now());
     let record = &house.inbound().records()[0];
-    let talk = event.parties(whatsapp::example::WA_ID).unwrap().conversation();
+    let EventKind::Message(message) = &event.kind else { panic!() };
+    assert_eq!(message.from, whatsapp::example::WA_ID);
+    let talk = event.parties(message).unwrap().conversation();
     assert_eq!(record.group, talk.to_string());
     assert_eq!(record.deduplication_id, event.deduplication_id());
 }
@@ -440,6 +442,7 @@ impl WebhookSource for TalkerSource {
             ParsedEvent { kind, ..event.ordered_by("+1") }
         };
         let message = EventKind::Message(InboundMessage {
+            channel: None,
             provider_message_id: "1".to_owned(),
             from: "+1".to_owned(),
             name: None,

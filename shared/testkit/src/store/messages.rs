@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::conversation::Conversation;
 use domain::event::Receipt;
 use domain::integration::Integration;
-use domain::job::SendTask;
+use domain::job::{HandedOver, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
     Advanced, Claim, Inbox, Library, MediaLog, MediaState, Outbox, Outgoing, Page, PortResult,
@@ -36,6 +36,7 @@ pub(super) struct Row {
     claimed_at: Option<Timestamp>,
     attempt: u32,
     media: Option<MediaState>,
+    handed_over: Option<HandedOver>,
 }
 
 impl Row {
@@ -51,6 +52,7 @@ impl Row {
             claimed_at: None,
             attempt: 0,
             media: None,
+            handed_over: None,
         }
     }
 
@@ -59,6 +61,10 @@ impl Row {
         message.status = self.status;
         if let Some(id) = &self.provider_message_id {
             message.provider_message_id = Some(id.clone());
+        }
+        if let Some(to) = &self.handed_over {
+            message.provider = to.provider;
+            message.integration = to.integration;
         }
         message.history.clone_from(&self.history);
         if self.status == Status::Sending
@@ -258,6 +264,19 @@ impl Outbox for MemoryStore {
             let key = (message.tenant.clone(), message.id);
             let now = ms(now);
             if let Some(row) = tables.messages.get(&key) {
+                let hop = row.handed_over.as_ref().map_or(0, |to| to.relay.hop);
+                let open = matches!(row.status, Status::Queued | Status::Sending);
+                if let Some(to) = &row.handed_over
+                    && open
+                    && hop > task.relay.hop
+                {
+                    let waits = row.status == Status::Queued;
+                    return if waits {
+                        Claim::HandedOver(Box::new(to.clone()))
+                    } else {
+                        Claim::Gone
+                    };
+                }
                 let until = row.lease_until.unwrap_or(now);
                 let lapsed = row.status == Status::Sending && until < now;
                 if row.status != Status::Queued && !(retake && lapsed) {
@@ -294,6 +313,31 @@ impl Outbox for MemoryStore {
                 row.attempt -= 1;
             }
             row.let_go();
+        })
+        .await
+    }
+
+    async fn hand_over(
+        &self,
+        message: &Message,
+        token: &str,
+        steps: &[Step],
+        counted: bool,
+        to: &HandedOver,
+    ) -> PortResult<bool> {
+        self.pass("hand a message over", |tables| {
+            let Some(row) = tables.row(&message.tenant, message.id) else { return false };
+            if row.status != Status::Sending || row.token.as_deref() != Some(token) {
+                return false;
+            }
+            row.status = Status::Queued;
+            row.history.extend_from_slice(steps);
+            if !counted {
+                row.attempt -= 1;
+            }
+            row.handed_over = Some(to.clone());
+            row.let_go();
+            true
         })
         .await
     }

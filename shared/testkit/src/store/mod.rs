@@ -4,16 +4,20 @@ mod deliveries;
 mod events;
 mod messages;
 mod registry;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use domain::automation::Automation;
+use domain::circuit::Circuit;
 use domain::conversation::Conversation;
 use domain::integration::Integration;
 use domain::message::Message;
 use domain::ports::{Holder, PortResult};
+use domain::provider::Channel;
 use domain::record::{Kept, ReplayPlace};
+use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{
     ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
@@ -51,6 +55,8 @@ struct Tables {
     paces: BTreeMap<(TenantId, String, i64), u32>,
     deliveries: BTreeMap<(TenantId, DeliveryId), deliveries::Row>,
     due: BTreeSet<(i64, TenantId, DeliveryId)>,
+    routes: BTreeMap<(TenantId, Channel), Route>,
+    circuits: BTreeMap<(TenantId, IntegrationId), (Circuit, u32)>,
     locks: BTreeMap<(TenantId, Provider), Timestamp>,
     events: BTreeMap<(TenantId, EventId), events::Row>,
     once: BTreeMap<(TenantId, Provider, String), EventId>,

@@ -5,6 +5,8 @@ use domain::integration::Integration;
 use domain::ports::{
     Automations, Claimed, Directory, Holder, Keys, Page, PortResult, Recorded, Registry,
 };
+use domain::provider::Channel;
+use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{IntegrationId, KeyId, Provider, TenantId};
 use jiff::Timestamp;
@@ -196,6 +198,18 @@ impl Registry for MemoryStore {
     async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
         self.pass("set a tenant's automation", |tables| {
             tables.automations.insert(tenant.clone(), (automation.clone(), None));
+        })
+        .await
+    }
+
+    async fn set_route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+        route: &Route,
+    ) -> PortResult<()> {
+        self.pass("set a tenant's route", |tables| {
+            tables.routes.insert((tenant.clone(), channel), route.clone());
         })
         .await
     }
