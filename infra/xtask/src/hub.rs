@@ -374,6 +374,7 @@ impl Hub {
             ("REPLAY_QUEUE_URL", "ReplayQueueUrl"),
             ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
             ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
+            ("OUTBOUND_EVOLUTION_QUEUE_URL", "OutboundEvolutionQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ] {

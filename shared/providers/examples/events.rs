@@ -19,7 +19,7 @@ use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
-use providers::{telegram, whatsapp};
+use providers::{evolution, telegram, whatsapp};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -460,6 +460,9 @@ fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
         Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+        Provider::Evolution => {
+            (evolution::example::INSTANCE, evolution::example::NUMBER.to_owned())
+        }
         _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
     };
     let channel = channel(provider)?;
@@ -661,6 +664,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let template =
         Template { name: "hello_world".into(), language: "en_US".into(), components: Vec::new() };
     let media = Media { url: Some("https://example.com/picture.jpg".into()), ..Media::default() };
+    let picture = Content::Image { media: media.clone() };
     let yes = Choice { id: "yes".into(), title: "Yes".into(), description: None };
     let interactive = Interactive::Button {
         body: "Shall we?".into(),
@@ -668,6 +672,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         footer: None,
         buttons: vec![yes],
     };
+    let choice = Content::Interactive { interactive };
     let job = |name, job: OutboundJob, provider: Provider| {
         let queue = format!("outbound-{provider}.fifo");
         Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
@@ -676,13 +681,18 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         |name, content| job(name, send(Provider::Whatsapp, content)?, Provider::Whatsapp);
     let telegram =
         |name, content| job(name, send(Provider::Telegram, content)?, Provider::Telegram);
+    let evolution =
+        |name, content| job(name, send(Provider::Evolution, content)?, Provider::Evolution);
     Ok(vec![
         whatsapp("sender-whatsapp/text", text("Hello"))?,
         whatsapp("sender-whatsapp/template", Content::Template { template })?,
         whatsapp("sender-whatsapp/image", Content::Image { media })?,
         job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
         telegram("sender-telegram/text", text("Hello"))?,
-        telegram("sender-telegram/buttons", Content::Interactive { interactive })?,
+        telegram("sender-telegram/buttons", choice.clone())?,
+        evolution("sender-evolution/text", text("Hello"))?,
+        evolution("sender-evolution/image", picture)?,
+        evolution("sender-evolution/buttons", choice)?,
     ])
 }
 

@@ -271,8 +271,12 @@ fn text(body: &Value) -> Result<Send, Refusal> {
     Ok(Send { text: Some(text.to_owned()), ..send })
 }
 
-/// Whether Evolution takes `source` for an address: a host without a dot is none to it.
+/// Whether Evolution takes `source` for an address: one that is too long or has a host without
+/// a dot is none to it.
 fn is_url(source: &str) -> bool {
+    if source.len() >= 2083 {
+        return false;
+    }
     let Ok(url) = url::Url::parse(source) else { return false };
     let named = match url.host() {
         Some(url::Host::Domain(name)) => {
@@ -362,6 +366,10 @@ fn location(body: &Value) -> Result<Send, Refusal> {
 
 fn contact(body: &Value) -> Result<Send, Refusal> {
     let mut findings = shape(body, &CONTACT);
+    if body.get("quoted").is_some() {
+        // Cards quote nothing.
+        findings.unknown.push("quoted".to_owned());
+    }
     findings.items("", body, "contact", &CARD);
     findings.unique("", body, "contact");
     let cards = body.get("contact").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
