@@ -664,7 +664,11 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let template =
         Template { name: "hello_world".into(), language: "en_US".into(), components: Vec::new() };
     let media = Media { url: Some("https://example.com/picture.jpg".into()), ..Media::default() };
-    let picture = Content::Image { media: media.clone() };
+    let picture = Media {
+        mime_type: Some("image/jpeg".into()),
+        caption: Some("Look".into()),
+        ..media.clone()
+    };
     let yes = Choice { id: "yes".into(), title: "Yes".into(), description: None };
     let interactive = Interactive::Button {
         body: "Shall we?".into(),
@@ -691,7 +695,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         telegram("sender-telegram/text", text("Hello"))?,
         telegram("sender-telegram/buttons", choice.clone())?,
         evolution("sender-evolution/text", text("Hello"))?,
-        evolution("sender-evolution/image", picture)?,
+        evolution("sender-evolution/image", Content::Image { media: picture })?,
         evolution("sender-evolution/buttons", choice)?,
     ])
 }
