@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::answer::Answer;
 use crate::automation::{self, Automation};
 use crate::deliver::App;
+use crate::evolution;
 use crate::faults::{Fault, Faults};
 use crate::server::Query;
 use crate::telegram::update::{CustomerWrites as UserWrites, RawUpdate};
@@ -76,6 +77,7 @@ pub(crate) async fn answer(app: &App, call: Call<'_>) -> Answer {
         }
         ["bsp", name] => crate::bsp::http::control(app, &call, name, None).await,
         ["bsp", name, what] => crate::bsp::http::control(app, &call, name, Some(what)).await,
+        ["evolution", name, rest @ ..] => evolution::control::answer(app, &call, name, rest).await,
         ["automation", name] => one_automation(app, &call, name),
         ["automation", name, "deliveries"] => deliveries(app, &call, name),
         _ => Err((404, "no such call".to_owned())),

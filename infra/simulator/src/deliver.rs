@@ -105,7 +105,7 @@ impl App {
         &self,
         method: http::Method,
         url: &str,
-        headers: &[(&'static str, String)],
+        headers: &[(&str, String)],
         body: Bytes,
         timeout_ms: u64,
     ) -> (Attempted, Bytes) {

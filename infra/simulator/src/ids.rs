@@ -52,6 +52,11 @@ impl Ids {
         wamid(wa_id, 0x12, &format!("3A{tail}"))
     }
 
+    /// The id of a message on `WhatsApp` Web: `prefix` tells the kind of device that wrote it.
+    pub fn whatsapp_key(&mut self, prefix: &str) -> String {
+        format!("{prefix}{}", self.hex(18))
+    }
+
     /// A media id: 16 digits.
     pub fn media(&mut self) -> String {
         let number =

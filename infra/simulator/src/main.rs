@@ -8,7 +8,7 @@ use simulator::deliver::App;
 use simulator::server;
 use tokio::net::TcpListener;
 
-/// WhatsApp, Telegram and a tenant's automation, with their rules.
+/// WhatsApp, Telegram, Evolution and a tenant's automation, with their rules.
 #[derive(Parser)]
 struct Options {
     /// Where to listen.

@@ -26,6 +26,7 @@ use crate::answer::{Answer, Body};
 use crate::automation::Headers;
 use crate::control;
 use crate::deliver::App;
+use crate::evolution;
 use crate::telegram;
 use crate::twilio;
 use crate::whatsapp::{self, error::GraphError};
@@ -120,6 +121,11 @@ pub async fn route(
         ["_sim", path @ ..] => {
             let call = control::Call { method, path, query: &query, body, base: &base };
             control::answer(app, call).await
+        }
+        [folder @ ("message" | "instance" | "webhook" | "chat"), what, name] => {
+            let key = header("apikey");
+            let call = evolution::Call { method, path: (folder, what), key, body };
+            evolution(app, name, call)
         }
         ["automation", name] => automation(app, method, headers, name, body),
         ["whatsapp_business", "attachments"] => {
@@ -244,6 +250,19 @@ fn graph(
         }),
         _ => GraphError::unknown_path(&format!("/{}", path.join("/"))).answer("Apath"),
     }
+}
+
+/// Runs a call of the Evolution API.
+fn evolution(app: &App, name: &str, call: evolution::Call<'_>) -> Answer {
+    let now_ms = app.clock.now_ms();
+    let outcome = {
+        let mut world = app.world();
+        let world = &mut *world;
+        let mut scene = crate::log::Scene { now_ms, ids: &mut world.ids, log: &mut world.log };
+        evolution::call(&mut world.instances, &mut scene, name, call)
+    };
+    drop(app.deliver_of_instance(name, outcome.deliveries));
+    outcome.answer
 }
 
 fn bot_of(token: &str) -> Option<i64> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::automation::Automation;
 use crate::bsp;
+use crate::evolution::Instance;
 use crate::ids::Ids;
 use crate::infobip;
 use crate::log::{Log, Scene};
@@ -20,6 +21,8 @@ pub struct World {
     pub bots: BTreeMap<i64, Bot>,
     /// Twilio's, by account SID.
     pub twilio_accounts: BTreeMap<String, TwilioAccount>,
+    /// Evolution's, by name.
+    pub instances: BTreeMap<String, Instance>,
     /// By name.
     pub automations: BTreeMap<String, Automation>,
     /// Infobip's senders, by number.
@@ -45,6 +48,7 @@ impl World {
             numbers: BTreeMap::new(),
             bots: BTreeMap::new(),
             twilio_accounts: BTreeMap::new(),
+            instances: BTreeMap::new(),
             automations: BTreeMap::new(),
             infobip: BTreeMap::new(),
             bsp: BTreeMap::new(),
@@ -61,6 +65,7 @@ impl World {
         self.numbers.clear();
         self.bots.clear();
         self.twilio_accounts.clear();
+        self.instances.clear();
         self.automations.clear();
         self.infobip.clear();
         self.bsp.clear();
@@ -137,6 +142,17 @@ impl World {
     ) -> Option<T> {
         let account = self.bsp.get_mut(name)?;
         Some(act(account, &mut scene!(self, now_ms)))
+    }
+
+    /// Runs `act` on an instance of Evolution, if there is one.
+    pub fn instance<T>(
+        &mut self,
+        now_ms: i64,
+        name: &str,
+        act: impl FnOnce(&mut Instance, &mut Scene<'_>) -> T,
+    ) -> Option<T> {
+        let instance = self.instances.get_mut(name)?;
+        Some(act(instance, &mut scene!(self, now_ms)))
     }
 
     /// Runs `act` on an automation, if there is one.

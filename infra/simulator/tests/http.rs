@@ -68,6 +68,7 @@ impl Caller {
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("authorization", "Bearer token".to_owned()),
+            ("apikey", "token".to_owned()),
         ];
         let url = format!("{}{path}", self.base);
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
@@ -169,6 +170,35 @@ async fn updates_that_waited_come_once_the_webhook_is_set() {
         .collect();
     assert_eq!(texts, ["one", "two", "three"]);
     assert_eq!(got[0].0["x-telegram-bot-api-secret-token"], "s3");
+}
+
+#[tokio::test]
+async fn an_instance_tells_its_webhook_what_it_sends_and_gets() {
+    let (hub, caller) = (Hub::default(), Caller::start().await);
+    let url = hub.start().await;
+    let settings = json!({"token": "token", "redelivery": {"first_ms": 5},
+                          "receipts": {"sent": 1, "delivered": null, "read": null}});
+    let one = "/_sim/evolution/front-desk";
+    assert_eq!(caller.call(Method::PUT, one, &settings).await.0, 200);
+    let webhook = json!({"webhook": {"enabled": true, "url": url, "events": [],
+                                     "headers": {"x-webhook-token": "proof"}}});
+    assert_eq!(caller.post("/webhook/set/front-desk", &webhook).await.0, 201);
+    let message = json!({"number": CUSTOMER, "text": "hi"});
+    let (status, sent) = caller.post("/message/sendText/front-desk", &message).await;
+    assert_eq!((status, &sent["status"]), (201, &json!("PENDING")));
+    *hub.answers.lock().unwrap() = vec![503];
+    let order = json!({"from": CUSTOMER, "text": "hello"});
+    let (_, answer) = caller.post(&format!("{one}/customer-writes"), &order).await;
+    assert!(answer["id"].is_string());
+    while caller.call(Method::GET, one, &Value::Null).await.1["pending_webhooks"] != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (_, accepted) = caller.call(Method::GET, &format!("{one}/accepted"), &Value::Null).await;
+    assert_eq!(accepted["accepted"][0]["statuses"], json!(["sent"]));
+    // The echoes, the update, the person's message, and once more whatever got the 503.
+    let got = hub.got.lock().unwrap();
+    assert_eq!(got.len(), 5);
+    assert!(got.iter().all(|(headers, _)| headers["x-webhook-token"] == "proof"));
 }
 
 #[tokio::test]

@@ -377,6 +377,7 @@ impl Hub {
             ("OUTBOUND_TWILIO_QUEUE_URL", "OutboundTwilioQueueUrl"),
             ("OUTBOUND_INFOBIP_QUEUE_URL", "OutboundInfobipQueueUrl"),
             ("OUTBOUND_CUSTOM_QUEUE_URL", "OutboundCustomQueueUrl"),
+            ("OUTBOUND_EVOLUTION_QUEUE_URL", "OutboundEvolutionQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
         ] {

@@ -20,7 +20,7 @@ macro_rules! for_each_provider {
             /// The Telegram Bot API.
             Telegram telegram [Channel::Telegram],
             /// The Evolution API, which carries WhatsApp.
-            Evolution evolution [],
+            Evolution evolution [Channel::Whatsapp],
             /// GoHighLevel, also known as LeadConnector.
             Ghl ghl [],
             /// n8n's workflows.

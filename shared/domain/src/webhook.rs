@@ -1,5 +1,7 @@
 //! How a webhook is taken in: verify, then parse. The other order does not compile.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
@@ -186,6 +188,12 @@ pub trait WebhookProvider: Send + Sync {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource>;
+
+    /// What may be kept of an authentic body that is not understood: all of it, but for what is
+    /// a secret of the sender's own.
+    fn keepable<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(body)
+    }
 
     /// The answer to an accepted request, as this provider wants it.
     fn accepted(&self) -> WebhookReply {

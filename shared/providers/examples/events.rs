@@ -19,7 +19,7 @@ use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
-use providers::{infobip, telegram, twilio, whatsapp};
+use providers::{evolution, infobip, telegram, twilio, whatsapp};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -461,6 +461,9 @@ fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
         Provider::Telegram => (telegram::example::BOT_ID, telegram::example::CHAT_ID.to_string()),
+        Provider::Evolution => {
+            (evolution::example::INSTANCE, evolution::example::NUMBER.to_owned())
+        }
         Provider::Infobip => (infobip::example::ACCOUNT, infobip::example::PERSON.to_owned()),
         Provider::Twilio => (twilio::example::ACCOUNT_SID, twilio::example::PERSON.to_owned()),
         _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
@@ -664,6 +667,11 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let template =
         Template { name: "hello_world".into(), language: "en_US".into(), components: Vec::new() };
     let media = Media { url: Some("https://example.com/picture.jpg".into()), ..Media::default() };
+    let picture = Media {
+        mime_type: Some("image/jpeg".into()),
+        caption: Some("Look".into()),
+        ..media.clone()
+    };
     let yes = Choice { id: "yes".into(), title: "Yes".into(), description: None };
     let interactive = Interactive::Button {
         body: "Shall we?".into(),
@@ -671,6 +679,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         footer: None,
         buttons: vec![yes],
     };
+    let choice = Content::Interactive { interactive };
     let job = |name, job: OutboundJob, provider: Provider| {
         let queue = format!("outbound-{provider}.fifo");
         Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
@@ -684,26 +693,25 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let parts = vec![json!({ "body": { "placeholders": ["Zoë", "12:00"] } })];
     let booked =
         Template { name: "table_booked".into(), language: "en_GB".into(), components: parts };
+    let evolution =
+        |name, content| job(name, send(Provider::Evolution, content)?, Provider::Evolution);
     Ok(vec![
         whatsapp("sender-whatsapp/text", text("Hello"))?,
         whatsapp("sender-whatsapp/template", Content::Template { template })?,
         whatsapp("sender-whatsapp/image", Content::Image { media: media.clone() })?,
         job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
         telegram("sender-telegram/text", text("Hello"))?,
-        telegram(
-            "sender-telegram/buttons",
-            Content::Interactive { interactive: interactive.clone() },
-        )?,
+        telegram("sender-telegram/buttons", choice.clone())?,
+        evolution("sender-evolution/text", text("Hello"))?,
+        evolution("sender-evolution/image", Content::Image { media: picture })?,
+        evolution("sender-evolution/buttons", choice.clone())?,
         infobip("sender-infobip/text", text("Hello"))?,
         infobip("sender-infobip/template", Content::Template { template: booked })?,
         infobip("sender-infobip/image", Content::Image { media: media.clone() })?,
-        infobip(
-            "sender-infobip/buttons",
-            Content::Interactive { interactive: interactive.clone() },
-        )?,
+        infobip("sender-infobip/buttons", choice.clone())?,
         custom("sender-custom/text", text("Hello"))?,
         custom("sender-custom/image", Content::Image { media })?,
-        custom("sender-custom/buttons", Content::Interactive { interactive })?,
+        custom("sender-custom/buttons", choice)?,
     ])
 }
 

@@ -153,7 +153,7 @@ async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
         }
         Ok(Delivery::Events(events)) => events,
         Err(Rejection::Unreadable(reason)) => {
-            let record = park(name, &request, &integration, now, reason);
+            let record = park(provider, &request, &integration, now, reason);
             edge.parked.publish(record).await?;
             let reply = provider.accepted_by(&integration);
             return Ok(Taken::Queued { events: 0, parked: true, reply });
@@ -190,7 +190,7 @@ async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
         queue.push(Record { group, ..record });
     }
     let parked = if nobodys {
-        park(name, &request, &integration, now, "no tenant holds the account".to_owned())
+        park(provider, &request, &integration, now, "no tenant holds the account".to_owned())
     } else {
         Vec::new()
     };
@@ -309,12 +309,13 @@ async fn holders<D: Directory>(
 }
 
 fn park(
-    provider: Provider,
+    webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
     integration: &Integration,
     now: Timestamp,
     reason: String,
 ) -> Vec<Record> {
+    let provider = webhook.provider();
     tracing::error!(%provider, integration = %integration.id, %reason, "webhook parked");
     let parked = Parked {
         v: domain::job::VERSION,
@@ -323,7 +324,7 @@ fn park(
         tenant: Some(integration.tenant.clone()),
         reason,
         received_at: now,
-        body: STANDARD.encode(&request.body),
+        body: STANDARD.encode(webhook.keepable(&request.body)),
     };
     let body = serde_json::to_string(&parked).unwrap_or_default();
     let group = integration.tenant.to_string();

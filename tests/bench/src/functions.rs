@@ -40,7 +40,7 @@ enum Event {
 
 /// A name, an event under `events/` and what the answer has to contain, of every function but
 /// the webhooks that examples tell of.
-const BY_HAND: [(&str, &str, &str); 23] = [
+const BY_HAND: [(&str, &str, &str); 24] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -56,6 +56,7 @@ const BY_HAND: [(&str, &str, &str); 23] = [
     ("sender-twilio", "sender-twilio/text", "\"batchItemFailures\":[]"),
     ("sender-infobip", "sender-infobip/text", "\"batchItemFailures\":[]"),
     ("sender-custom", "sender-custom/text", "\"batchItemFailures\":[]"),
+    ("sender-evolution", "sender-evolution/text", "\"batchItemFailures\":[]"),
     ("api-authorizer", "api-authorizer/bearer", "\"isAuthorized\":true"),
     ("api-messages", "api-messages/get", "\"statusCode\":200"),
     ("api-conversations", "api-conversations/get", "\"statusCode\":200"),
@@ -175,6 +176,7 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("PARKED_QUEUE_URL", queue("parked")),
         ("OUTBOUND_WHATSAPP_QUEUE_URL", queue("outbound-whatsapp.fifo")),
         ("OUTBOUND_TELEGRAM_QUEUE_URL", queue("outbound-telegram.fifo")),
+        ("OUTBOUND_EVOLUTION_QUEUE_URL", queue("outbound-evolution.fifo")),
         ("QUEUE_URL", queue("own.fifo")),
         ("DEAD_LETTER_QUEUE_URL", queue("own-dead.fifo")),
     ]

@@ -10,15 +10,17 @@ use crate::raw::{self, fit};
 const DEEPEST: usize = 4;
 
 /// What a person wrote, and what it answers; `None` if it is a message about a message.
-pub(super) fn read(message: &wire::Message<'_>, id: &str) -> Option<(Content, Option<String>)> {
+pub(super) fn read<'a>(
+    message: &wire::Message<'a>,
+    id: &str,
+) -> Option<(Content, Option<wire::Answered<'a>>)> {
     let body = inner(message.message);
     let content = read_body(&body, id);
     if content.is_none() && body.protocol_message.is_some() {
         return None;
     }
     let content = content.unwrap_or_else(|| unsupported(message.message));
-    let answered = fit::<wire::Answered>(message.context_info);
-    Some((content, answered.map(|answered| answered.stanza_id)))
+    Some((content, fit(message.context_info)))
 }
 
 /// The message within what holds it.

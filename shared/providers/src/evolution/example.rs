@@ -62,7 +62,9 @@ pub static EXAMPLES: Examples = Examples {
 pub const WEBHOOK_TOKEN: &str = "test-evolution-token";
 /// The instance the examples come from.
 pub const INSTANCE: &str = "front-desk";
-/// The person the examples are about.
+/// The number of the person the examples are about.
+pub const NUMBER: &str = "4915550009999";
+/// The same person, as Evolution names them.
 pub const JID: &str = "4915550009999@s.whatsapp.net";
 
 /// The credentials of the examples.

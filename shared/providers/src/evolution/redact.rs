@@ -5,12 +5,12 @@ use std::borrow::Cow;
 /// The name that holds the key, at whatever depth.
 const SECRET: &str = "apikey";
 
-/// `json`, which must be valid, with `null` for every value named `apikey` that is not `null`.
-/// Every other byte stays.
+/// `json` with `null` for every value named `apikey` that is not `null`. Every other byte stays.
+/// Of what is not JSON, whatever may be part of such a value is taken out.
 ///
 /// One pass, without recursion.
-pub(super) fn without_key(json: &str) -> Cow<'_, str> {
-    let mut out = String::new();
+pub(super) fn without_key(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut out = Vec::new();
     let mut kept = 0;
     let mut at = 0;
     while let Some(start) = find(json, at, |byte| byte == b'"') {
@@ -22,45 +22,46 @@ pub(super) fn without_key(json: &str) -> Cow<'_, str> {
         }
         let value = skip_space(json, value + 1);
         at = value_end(json, value);
-        if json.get(value..at) == Some("null") {
+        if json.get(value..at) == Some(b"null".as_slice()) {
             continue;
         }
-        out.push_str(json.get(kept..value).unwrap_or_default());
-        out.push_str("null");
+        out.extend_from_slice(json.get(kept..value).unwrap_or_default());
+        out.extend_from_slice(b"null");
         kept = at;
     }
     if kept == 0 {
         return Cow::Borrowed(json);
     }
-    out.push_str(json.get(kept..).unwrap_or_default());
+    out.extend_from_slice(json.get(kept..).unwrap_or_default());
     Cow::Owned(out)
 }
 
 /// Whether a name, in its quotes, is that of the key; it may be written with escapes.
-fn is_secret(quoted: Option<&str>) -> bool {
+fn is_secret(quoted: Option<&[u8]>) -> bool {
     let Some(quoted) = quoted else { return false };
-    if quoted.contains('\\') {
-        let name = serde_json::from_str::<String>(quoted);
+    if quoted.contains(&b'\\') {
+        let name = serde_json::from_slice::<String>(quoted);
         return name.is_ok_and(|name| name.eq_ignore_ascii_case(SECRET));
     }
-    quoted.trim_matches('"').eq_ignore_ascii_case(SECRET)
+    let name = quoted.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
+    name.is_some_and(|name| name.eq_ignore_ascii_case(SECRET.as_bytes()))
 }
 
-fn byte(json: &str, at: usize) -> Option<u8> {
-    json.as_bytes().get(at).copied()
+fn byte(json: &[u8], at: usize) -> Option<u8> {
+    json.get(at).copied()
 }
 
-fn find(json: &str, from: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let rest = json.as_bytes().get(from..)?;
+fn find(json: &[u8], from: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let rest = json.get(from..)?;
     rest.iter().position(|byte| wanted(*byte)).map(|found| from + found)
 }
 
-fn skip_space(json: &str, from: usize) -> usize {
+fn skip_space(json: &[u8], from: usize) -> usize {
     find(json, from, |byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(json.len())
 }
 
 /// Where the string ends whose quote is at `start`, its other quote included.
-fn string_end(json: &str, start: usize) -> usize {
+fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = find(json, at, |byte| byte == b'"' || byte == b'\\') {
         if byte(json, found) == Some(b'"') {
@@ -72,7 +73,7 @@ fn string_end(json: &str, start: usize) -> usize {
 }
 
 /// Where the value ends that begins at `start`.
-fn value_end(json: &str, start: usize) -> usize {
+fn value_end(json: &[u8], start: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
     loop {
@@ -119,7 +120,8 @@ mod tests {
             (r#"{"data":[{"apiKey":["k"]}]}"#, r#"{"data":[{"apiKey":null}]}"#),
             ("{\"\\u0061pikey\"\n:\t-1e5\n}", "{\"\\u0061pikey\"\n:\tnull\n}"),
         ] {
-            assert_eq!(without_key(given), kept);
+            let left = without_key(given.as_bytes());
+            assert_eq!(str::from_utf8(&left).unwrap(), kept);
         }
     }
 
@@ -133,7 +135,22 @@ mod tests {
             "null",
             "",
         ] {
-            assert!(matches!(without_key(given), Cow::Borrowed(same) if same == given), "{given}");
+            let left = without_key(given.as_bytes());
+            assert!(matches!(left, Cow::Borrowed(same) if same == given.as_bytes()), "{given}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_no_json_nothing_of_the_key_is_left() {
+        for given in [
+            &b"{\"apikey\":\"secret\""[..],
+            b"{\"apikey\":\"secret",
+            b"\xff{\"apikey\":\"secret\",\"b\":",
+            b"{\"apikey\":[\"a\",\"secret",
+            b"{,\"apikey\" : secret",
+        ] {
+            let left = without_key(given);
+            assert!(!left.windows(6).any(|part| part == b"secret"), "{given:?}");
         }
     }
 
@@ -178,15 +195,15 @@ mod tests {
         #[test]
         fn it_reads_json_as_serde_does(value in any_json()) {
             for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
-                let left: Value = serde_json::from_str(&without_key(&json)).unwrap();
+                let left: Value = serde_json::from_slice(&without_key(json.as_bytes())).unwrap();
                 prop_assert_eq!(&left, &nulled(value.clone()));
             }
         }
 
         #[test]
         fn whatever_it_is_given_it_ends(text in "[\\PC\"\\\\{}:,]{0,64}") {
-            let _ = without_key(&text);
-            let _ = without_key(&format!("{{\"apikey\":{text}"));
+            let _ = without_key(text.as_bytes());
+            let _ = without_key(format!("{{\"apikey\":{text}").as_bytes());
         }
     }
 }

@@ -190,7 +190,7 @@ fn a_text_has_its_sender_name_time_and_id() {
     let EventKind::Message(message) = event.kind else { panic!() };
     assert_eq!(message.from, "4915550009999");
     assert_eq!(message.name.as_deref(), Some("Zoë Müller"));
-    assert_eq!(message.provider_message_id, "A1B2C3D4E5F60718");
+    assert_eq!(message.provider_message_id, format!("{}:A1B2C3D4E5F60718", example::JID));
     assert_eq!(message.content, Content::Text { text: "hi".into() });
     assert_eq!(message.reply_to, None);
 }
@@ -396,6 +396,30 @@ fn an_answer_names_what_it_answers_and_the_rest_is_unsupported() {
     ] {
         assert_eq!(content(&odd).kind(), "unsupported", "{odd}");
     }
+}
+
+#[test]
+fn an_answer_to_what_the_person_wrote_names_it_as_we_do() {
+    let text = json!({ "conversation": "And tomorrow?" });
+    for (writer, named) in [
+        ("4915550009999@s.whatsapp.net", format!("{}:3A11", example::JID)),
+        ("4915550009999:7@s.whatsapp.net", format!("{}:3A11", example::JID)),
+        ("4915550001111@s.whatsapp.net", "3A11".to_owned()),
+    ] {
+        let mut data = example::message(false, &text, &seed());
+        data["contextInfo"] = json!({ "stanzaId": "3A11", "participant": writer });
+        let EventKind::Message(message) = event("messages.upsert", &data).kind else { panic!() };
+        assert_eq!(message.reply_to, Some(named), "{writer}");
+    }
+}
+
+#[test]
+fn of_a_body_that_cannot_be_read_the_key_is_not_kept() {
+    let request = signed(r#"{"event":"messages.upsert","apikey":"the-key","data":{,}"#);
+    let refused = receive_at(&request, now()).unwrap_err();
+    assert!(matches!(refused, Rejection::Unreadable(_)), "{refused:?}");
+    let kept = WEBHOOK.keepable(&request.body);
+    assert_eq!(kept, &br#"{"event":"messages.upsert","apikey":null,"data":{,}"#[..]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::{content, redact, wire};
+use super::{content, redact, sender, wire};
 use crate::jwt;
 use crate::raw::fit;
 use crate::signature;
@@ -28,6 +28,10 @@ pub struct Webhook;
 impl WebhookProvider for Webhook {
     fn provider(&self) -> Provider {
         Provider::Evolution
+    }
+
+    fn keepable<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+        redact::without_key(body)
     }
 
     fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
@@ -65,9 +69,9 @@ impl WebhookSource for Source {
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
-        let whole = match redact::without_key(raw.get()) {
+        let whole = match redact::without_key(raw.get().as_bytes()) {
             Cow::Borrowed(_) => raw.to_owned(),
-            Cow::Owned(redacted) => RawValue::from_string(redacted)?,
+            Cow::Owned(redacted) => serde_json::from_slice(&redacted)?,
         };
         if !whole.get().starts_with('{') {
             return Err(Rejection::Unreadable("the body is no object".into()));
@@ -234,12 +238,21 @@ impl About<'_> {
             return Some(event("messages.upsert.from_me"));
         }
         let read = if is_chat(&key.remote_jid) { content::read(&message, &key.id) } else { None };
-        let Some((content, reply_to)) = read else { return Some(event(self.name)) };
+        let Some((content, answered)) = read else { return Some(event(self.name)) };
+        let reply_to = answered.map(|answered| {
+            let writer = fit::<Cow<'_, str>>(answered.participant).unwrap_or_default();
+            // A person may answer what they wrote themselves.
+            if number(&writer) == number(&key.remote_jid) || number(&writer) == counterpart {
+                sender::of_person(&key.remote_jid, &answered.stanza_id)
+            } else {
+                answered.stanza_id
+            }
+        });
         // A group's talk does not bear the name of whoever wrote last.
         let name = fit(message.push_name).filter(|_| !is_group(&key.remote_jid));
         let kind = EventKind::Message(InboundMessage {
             channel: None,
-            provider_message_id: key.id.clone(),
+            provider_message_id: sender::of_person(&key.remote_jid, &key.id),
             from: counterpart.clone(),
             name,
             content,
@@ -320,7 +333,7 @@ fn time(raw: Option<&RawValue>) -> Timestamp {
 }
 
 /// Source: README, facts 3.
-const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
+pub(super) const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
 
 /// The digits of a person's address; any other address as it is.
 fn number(jid: &str) -> &str {

@@ -1,13 +1,14 @@
 //! Evolution's JSON. Only the fields we read.
 //!
 //! A field whose type may differ between versions is kept raw, so that it cannot spoil the
-//! others. Source: README, facts 1 and 3.
+//! others. Source: README, facts 1 and 3. What we send stands below.
 
 #![expect(clippy::struct_field_names, reason = "the names are the provider's")]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What every request is.
@@ -267,8 +268,11 @@ pub(super) struct FlowChoice {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answered {
+pub(super) struct Answered<'a> {
     pub(super) stanza_id: String,
+    /// Who wrote the message that is answered.
+    #[serde(borrow, default)]
+    pub(super) participant: Option<&'a RawValue>,
 }
 
 /// A number, as text, as a number, or as the halves of one that was too long for JavaScript.
@@ -291,4 +295,203 @@ impl Number {
             }
         }
     }
+}
+
+// What we send. Source: README, facts 4.
+
+/// A message but a reaction.
+#[derive(Debug, Serialize)]
+pub(super) struct Send<'a> {
+    pub(super) number: &'a str,
+    #[serde(flatten)]
+    pub(super) body: SendBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quoted: Option<Quoted<'a>>,
+}
+
+/// The fields of the method that sends it.
+#[derive(Debug, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub(super) enum SendBody<'a> {
+    Text {
+        text: Cow<'a, str>,
+    },
+    Media {
+        mediatype: &'static str,
+        media: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mimetype: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        caption: Option<&'a str>,
+    },
+    Sticker {
+        sticker: Cow<'a, str>,
+    },
+    Location {
+        latitude: f64,
+        longitude: f64,
+        name: &'a str,
+        address: &'a str,
+    },
+    Contact {
+        contact: Vec<SendCard<'a>>,
+    },
+    Buttons {
+        title: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        footer: Option<&'a str>,
+        buttons: Vec<SendButton<'a>>,
+    },
+    List {
+        title: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        button_text: &'a str,
+        footer_text: &'a str,
+        sections: Vec<SendSection<'a>>,
+    },
+}
+
+/// The message that is answered.
+#[derive(Debug, Serialize)]
+pub(super) struct Quoted<'a> {
+    pub(super) key: QuotedKey<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct QuotedKey<'a> {
+    pub(super) id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendCard<'a> {
+    pub(super) full_name: &'a str,
+    pub(super) phone_number: &'a str,
+    /// The number's digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wuid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) email: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendButton<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) display_text: &'a str,
+    pub(super) id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendSection<'a> {
+    pub(super) title: &'a str,
+    pub(super) rows: Vec<SendRow<'a>>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendRow<'a> {
+    pub(super) title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<&'a str>,
+    pub(super) row_id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SendReaction<'a> {
+    pub(super) key: MessageKey<'a>,
+    pub(super) reaction: &'a str,
+}
+
+/// What names a message.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MessageKey<'a> {
+    pub(super) remote_jid: Cow<'a, str>,
+    pub(super) from_me: bool,
+    pub(super) id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MarkRead<'a> {
+    pub(super) read_messages: [MessageKey<'a>; 1],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GetBase64<'a> {
+    pub(super) message: Quoted<'a>,
+    pub(super) convert_to_mp4: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SetWebhook<'a> {
+    pub(super) webhook: WebhookOrder<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WebhookOrder<'a> {
+    pub(super) enabled: bool,
+    pub(super) url: &'a str,
+    pub(super) headers: BTreeMap<&'static str, &'a str>,
+    pub(super) by_events: bool,
+    pub(super) base64: bool,
+    pub(super) events: &'a [&'a str],
+}
+
+// Answers.
+
+/// The answer to a message that was taken, or Graph's error of a number that is not on
+/// `WhatsApp` Web.
+#[derive(Debug, Deserialize)]
+pub(super) struct Sent {
+    #[serde(default)]
+    pub(super) key: SentKey,
+    #[serde(default)]
+    pub(super) code: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct SentKey {
+    #[serde(default)]
+    pub(super) id: String,
+}
+
+/// A refusal.
+#[derive(Debug, Deserialize)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) response: RefusedResponse,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RefusedResponse {
+    /// A text, or a list of texts and objects.
+    #[serde(default)]
+    pub(super) message: serde_json::Value,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ConnectionState {
+    pub(super) instance: InstanceState,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct InstanceState {
+    /// Absent where the server has not loaded the instance.
+    #[serde(default)]
+    pub(super) state: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FileContent {
+    pub(super) base64: String,
 }

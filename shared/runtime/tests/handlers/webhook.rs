@@ -310,6 +310,28 @@ async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_2
 }
 
 #[tokio::test]
+async fn a_secret_in_what_cannot_be_read_is_not_parked() {
+    use base64::Engine as _;
+    use providers::evolution::example;
+    let mut house = House::new();
+    let acme = sample::tenant("acme");
+    let instance = sample::taking(&acme, Provider::Evolution, Some(example::INSTANCE));
+    house.store.insert_integration(&instance, &[]);
+    house.edge.vault = house.vault.clone().with(&instance, example::credentials());
+    let first = &example::EXAMPLES.events[0];
+    let draft = providers::example::Draft::json(Value::Null);
+    let now = house.clock.now();
+    let mut request =
+        (example::EXAMPLES.sign)(first, &draft, &example::credentials(), "https://hub", now);
+    request.body = r#"{"event":"call","apikey":"the-key","data":"#.into();
+    request.path_suffix = Some(instance.id.to_string());
+    assert_eq!(house.ask(Provider::Evolution, &request).await.status, StatusCode::OK);
+    let parked = &house.edge.parked.bodies::<Parked>()[0];
+    let bytes = base64::engine::general_purpose::STANDARD.decode(&parked.body).unwrap();
+    assert_eq!(bytes, br#"{"event":"call","apikey":null,"data":"#);
+}
+
+#[tokio::test]
 async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
     let house = House::new();
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));

@@ -1,0 +1,749 @@
+//! The rules of the Evolution API, for one instance: a number on `WhatsApp` Web.
+//!
+//! State and time go in, answers and webhooks come out; nothing here does I/O.
+
+pub mod carry;
+pub(crate) mod control;
+pub mod event;
+pub mod request;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::answer::Answer;
+use crate::faults::{Fault, Faults, Kind};
+use crate::log::Scene;
+use crate::whatsapp::receipts::{self, Receipts};
+use event::{Delivery, Outcome, Redelivery};
+use request::Send;
+
+const SOURCE: &str = "evolution";
+
+/// The events that a webhook may ask for.
+const SUBSCRIPTIONS: [&str; 30] = [
+    "APPLICATION_STARTUP",
+    "QRCODE_UPDATED",
+    "MESSAGES_SET",
+    "MESSAGES_UPSERT",
+    "MESSAGES_EDITED",
+    "MESSAGES_UPDATE",
+    "MESSAGES_DELETE",
+    "SEND_MESSAGE",
+    "CONTACTS_SET",
+    "CONTACTS_UPSERT",
+    "CONTACTS_UPDATE",
+    "PRESENCE_UPDATE",
+    "CHATS_SET",
+    "CHATS_UPSERT",
+    "CHATS_UPDATE",
+    "CHATS_DELETE",
+    "GROUPS_UPSERT",
+    "GROUP_UPDATE",
+    "GROUP_PARTICIPANTS_UPDATE",
+    "CONNECTION_UPDATE",
+    "LABELS_EDIT",
+    "LABELS_ASSOCIATION",
+    "CALL",
+    "TYPEBOT_START",
+    "TYPEBOT_CHANGE_STATUS",
+    "REMOVE_INSTANCE",
+    "LOGOUT_INSTANCE",
+    "INSTANCE_CREATE",
+    "INSTANCE_DELETE",
+    "STATUS_INSTANCE",
+];
+
+/// What the control API sets for an instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The instance's own token.
+    pub token: String,
+    /// The key of the whole server.
+    #[serde(default)]
+    pub global_key: Option<String>,
+    /// The number that the instance has.
+    #[serde(default = "default_number")]
+    pub number: String,
+    /// How it is connected to `WhatsApp` to begin with.
+    #[serde(default)]
+    pub state: State,
+    /// Numbers that are not on `WhatsApp`.
+    #[serde(default)]
+    pub not_on_whatsapp: Vec<String>,
+    /// Whether messages are kept in Evolution's database: without that there are no receipts.
+    #[serde(default = "default_true")]
+    pub save_messages: bool,
+    /// Whether webhooks tell the instance's token.
+    #[serde(default)]
+    pub expose_key: bool,
+    /// Which echoes of a message sent through the API there are.
+    #[serde(default)]
+    pub echoes: Echoes,
+    /// Status webhooks.
+    #[serde(default)]
+    pub receipts: Receipts,
+    /// When webhooks are tried again.
+    #[serde(default)]
+    pub redelivery: Redelivery,
+    /// Decides the order of shuffled webhooks.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+}
+
+fn default_number() -> String {
+    "15550783881".into()
+}
+fn default_true() -> bool {
+    true
+}
+fn default_seed() -> u64 {
+    1
+}
+
+/// How an instance is connected to `WhatsApp`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It can send.
+    #[default]
+    Open,
+    /// It tries to.
+    Connecting,
+    /// It is not connected.
+    Close,
+    /// The server knows its name and has not loaded it.
+    NotLoaded,
+}
+
+impl State {
+    /// As Evolution writes it; `None` where it leaves the field out.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Open => Some("open"),
+            Self::Connecting => Some("connecting"),
+            Self::Close => Some("close"),
+            Self::NotLoaded => None,
+        }
+    }
+}
+
+/// Which echoes of a message sent through the API there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Echoes {
+    /// `send.message`.
+    pub send_message: bool,
+    /// `messages.upsert` with `fromMe`, as of a message written on the phone.
+    pub upsert: bool,
+}
+
+impl Default for Echoes {
+    fn default() -> Self {
+        Self { send_message: true, upsert: true }
+    }
+}
+
+/// A message that Evolution has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Accepted {
+    /// Its place in the log.
+    pub seq: u64,
+    /// When.
+    pub at_ms: i64,
+    /// Its id at `WhatsApp`.
+    pub id: String,
+    /// The recipient: a number's digits, or another address.
+    pub to: String,
+    /// The method.
+    pub method: String,
+    /// What `WhatsApp` calls the message.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The message it quotes; none if Evolution does not know that one.
+    pub quoted: Option<String>,
+    /// The request.
+    pub body: Value,
+    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    pub answer: String,
+    /// Whether it will be reported as failed.
+    pub fails: bool,
+    /// The statuses that the hub has taken.
+    pub statuses: Vec<&'static str>,
+}
+
+/// A read receipt that Evolution has taken.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadReceipt {
+    /// When.
+    pub at_ms: i64,
+    /// The person's message.
+    pub message_id: String,
+    /// The person's address.
+    pub remote_jid: String,
+}
+
+/// The webhook of an instance.
+#[derive(Clone, Debug)]
+struct Webhook {
+    url: String,
+    headers: BTreeMap<String, String>,
+    by_events: bool,
+    base64: bool,
+    events: Vec<String>,
+}
+
+/// A file somebody sent.
+#[derive(Clone, Debug)]
+struct File {
+    kind: String,
+    mime: String,
+    name: Option<String>,
+    caption: Option<String>,
+    bytes: Bytes,
+}
+
+/// An instance.
+#[derive(Debug)]
+pub struct Instance {
+    name: String,
+    settings: Settings,
+    state: State,
+    webhook: Option<Webhook>,
+    /// Numbers whose being on `WhatsApp` the server has looked up before.
+    looked_up: BTreeSet<String>,
+    /// Every message it knows by id, whoever wrote it.
+    messages: BTreeSet<String>,
+    files: BTreeMap<String, File>,
+    accepted: Vec<Accepted>,
+    by_id: HashMap<String, usize>,
+    reads: Vec<ReadReceipt>,
+    faults: Faults,
+    refused: u64,
+    pending: u64,
+    given_up: u64,
+    violations: u64,
+    random: u64,
+}
+
+/// An error answer. `message` is a text or a list, as Evolution has both.
+#[must_use]
+pub fn error(status: u16, message: &Value) -> Answer {
+    let words = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
+    Answer::json(
+        status,
+        json!({"status": status, "error": words.unwrap_or("Error"),
+               "response": {"message": message}}),
+    )
+}
+
+/// A call of the API.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The HTTP method.
+    pub method: &'a Method,
+    /// What stands before the instance's name, such as `message/sendText`.
+    pub path: (&'a str, &'a str),
+    /// The header `apikey`.
+    pub key: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Answers a call for the instance `name`. An unknown instance is found out before a wrong key.
+pub fn call(
+    instances: &mut BTreeMap<String, Instance>,
+    scene: &mut Scene<'_>,
+    name: &str,
+    call: Call<'_>,
+) -> Outcome {
+    let Some(instance) = instances.get_mut(name) else {
+        let words = format!("The \"{name}\" instance does not exist");
+        let fields = json!({"status": 404, "detail": words});
+        scene.log.push(scene.now_ms, SOURCE, name, "send.refused", fields);
+        return error(404, &json!([words])).into();
+    };
+    let key = call.key.filter(|key| !key.is_empty());
+    let settings = &instance.settings;
+    let global = settings.global_key.as_deref();
+    if key.is_none() || (key != Some(&settings.token) && key != global) {
+        return instance
+            .refuse(scene, call.path.1, None, error(401, &json!("Unauthorized")))
+            .into();
+    }
+    instance.call(scene, call)
+}
+
+impl Instance {
+    /// An instance that has not done anything yet.
+    #[must_use]
+    pub fn new(name: &str, settings: Settings) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: settings.state,
+            random: settings.seed,
+            settings,
+            webhook: None,
+            looked_up: BTreeSet::new(),
+            messages: BTreeSet::new(),
+            files: BTreeMap::new(),
+            accepted: Vec::new(),
+            by_id: HashMap::new(),
+            reads: Vec::new(),
+            faults: Faults::default(),
+            refused: 0,
+            pending: 0,
+            given_up: 0,
+            violations: 0,
+        }
+    }
+
+    /// Changes the settings, keeps the state.
+    pub fn change(&mut self, settings: Settings) {
+        self.state = settings.state;
+        self.random = settings.seed;
+        self.settings = settings;
+    }
+
+    /// The scripted faults.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+
+    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
+        scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
+    }
+
+    fn refuse(
+        &mut self,
+        scene: &mut Scene<'_>,
+        method: &str,
+        to: Option<&str>,
+        answer: Answer,
+    ) -> Answer {
+        self.refused += 1;
+        let detail = answer.body().pointer("/response/message").cloned();
+        let fields =
+            json!({"method": method, "status": answer.status(), "to": to, "detail": detail});
+        self.event(scene, "send.refused", fields);
+        answer
+    }
+
+    /// One call of the API, after the key.
+    fn call(&mut self, scene: &mut Scene<'_>, call: Call<'_>) -> Outcome {
+        let body = || serde_json::from_slice::<Value>(call.body).unwrap_or_else(|_| json!({}));
+        match (call.method, call.path) {
+            (&Method::POST, ("message", method)) => self.message(scene, method, &body()),
+            (&Method::GET, ("instance", "connectionState")) => self.connection_state().into(),
+            (&Method::POST, ("webhook", "set")) => self.set_webhook(scene, &body()).into(),
+            (&Method::GET, ("webhook", "find")) => {
+                let found = self.webhook.as_ref().map_or(Value::Null, |set| self.shown(set));
+                Answer::json(200, found).into()
+            }
+            (&Method::POST, ("chat", "getBase64FromMediaMessage")) => self.file(&body()).into(),
+            (&Method::POST, ("chat", "markMessageAsRead")) => self.read(scene, &body()).into(),
+            (method, (folder, name)) => {
+                let words = format!("Cannot {method} /{folder}/{name}/{}", self.name);
+                error(404, &json!([words])).into()
+            }
+        }
+    }
+
+    fn connection_state(&self) -> Answer {
+        let mut instance = json!({"instanceName": self.name});
+        if let (Some(instance), Some(state)) = (instance.as_object_mut(), self.state.name()) {
+            instance.insert("state".into(), json!(state));
+        }
+        Answer::json(200, json!({"instance": instance}))
+    }
+
+    fn message(&mut self, scene: &mut Scene<'_>, method: &str, body: &Value) -> Outcome {
+        let send = match request::parse(method, body) {
+            None => {
+                let words = format!("Cannot POST /message/{method}/{}", self.name);
+                return error(404, &json!([words])).into();
+            }
+            Some(Err((status, message))) => {
+                let to = body.get("number").and_then(Value::as_str);
+                return self.refuse(scene, method, to, error(status, &message)).into();
+            }
+            Some(Ok(send)) => send,
+        };
+        for field in &send.unknown {
+            self.violation(scene, &format!("{method} knows no field {field}: it would be ignored"));
+        }
+        let jid = jid(&send.number);
+        let to = event::number(&jid).to_owned();
+        if let Err(answer) = self.reaches(&send, &jid) {
+            return self.refuse(scene, method, Some(&to), answer).into();
+        }
+        let fault = self.faults.next(&to);
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
+            self.faults.spend(&to);
+            let answer = fault_answer(fault);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
+            self.event(scene, "fault", fields);
+            return answer.into();
+        }
+        self.accept(scene, method, body, &send, &jid, fault.as_ref())
+    }
+
+    fn violation(&mut self, scene: &mut Scene<'_>, detail: &str) {
+        self.violations += 1;
+        self.event(scene, "violation", json!({"detail": detail}));
+    }
+
+    /// Whether the message gets as far as `WhatsApp`. What an instance without a connection
+    /// answers depends on where in its work it notices.
+    fn reaches(&mut self, send: &Send, jid: &str) -> Result<(), Answer> {
+        let closed = "Connection Closed";
+        let cut = self.state != State::Open;
+        if self.state == State::NotLoaded {
+            let words = "Cannot read properties of undefined (reading 'textMessage')";
+            return Err(error(500, &json!(words)));
+        }
+        if cut && send.uploads {
+            return Err(error(500, &json!([format!("Error: {closed}")])));
+        }
+        let person = jid.ends_with("@s.whatsapp.net");
+        if person && !self.looked_up.contains(jid) {
+            if cut {
+                return Err(error(500, &json!(closed)));
+            }
+            let number = event::number(jid);
+            if self.settings.not_on_whatsapp.iter().any(|none| none == number) {
+                let found = json!({"jid": jid, "exists": false, "number": send.number});
+                return Err(error(400, &json!([found])));
+            }
+            self.looked_up.insert(jid.to_owned());
+        }
+        if cut {
+            return Err(error(400, &json!([format!("Error: {closed}")])));
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        scene: &mut Scene<'_>,
+        method: &str,
+        body: &Value,
+        send: &Send,
+        jid: &str,
+        fault: Option<&Fault>,
+    ) -> Outcome {
+        let to = event::number(jid).to_owned();
+        let id = scene.ids.whatsapp_key("3EB0");
+        let quoted = send.quoted.clone().filter(|quoted| self.messages.contains(quoted));
+        let context = quoted.as_deref().map(|quoted| json!({"stanzaId": quoted}));
+        let message = self.sent(scene.now_ms, &id, jid, send, context.as_ref());
+        let (answer, name) = accepted_answer(&message, fault);
+        if let Some(fault) = fault {
+            self.faults.spend(&to);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
+            self.event(scene, "fault", fields);
+        }
+        let fails = fault.is_some_and(|fault| fault.kind == Kind::FailLater);
+        let fields = json!({"id": id, "to": to, "method": method, "type": send.kind,
+                            "text": send.text, "quoted": quoted, "answer": name});
+        let seq = self.event(scene, "send.accepted", fields);
+        self.messages.insert(id.clone());
+        self.by_id.insert(id.clone(), self.accepted.len());
+        self.accepted.push(Accepted {
+            seq,
+            at_ms: scene.now_ms,
+            id: id.clone(),
+            to,
+            method: method.to_owned(),
+            kind: send.kind,
+            quoted,
+            body: body.clone(),
+            answer: name,
+            fails,
+            statuses: Vec::new(),
+        });
+        let mut deliveries = Vec::new();
+        let echoes = self.settings.echoes;
+        if echoes.send_message {
+            deliveries.extend(self.emit(scene, "send.message", &message, 0));
+        }
+        if echoes.upsert {
+            deliveries.extend(self.emit(scene, "messages.upsert", &message, 0));
+        }
+        deliveries.extend(self.receipts(scene, &id, jid, fails));
+        Outcome { answer, deliveries }
+    }
+
+    /// A message of the instance, as Evolution answers and tells it.
+    fn sent(
+        &self,
+        now_ms: i64,
+        id: &str,
+        jid: &str,
+        send: &Send,
+        context: Option<&Value>,
+    ) -> Value {
+        event::message(&event::Told {
+            key: json!({"remoteJid": jid, "fromMe": true, "id": id}),
+            name: "",
+            status: "PENDING",
+            kind: send.kind,
+            content: &send.content,
+            context,
+            at_s: now_ms / 1000,
+            source: "unknown",
+            instance: &self.name,
+        })
+    }
+
+    fn receipts(
+        &mut self,
+        scene: &mut Scene<'_>,
+        id: &str,
+        jid: &str,
+        fails: bool,
+    ) -> Vec<Delivery> {
+        // An update is told of a message that stands in the database, and else of none.
+        if !self.settings.save_messages {
+            return Vec::new();
+        }
+        let random = receipts::random(&mut self.random);
+        let plan = self.settings.receipts.plan(fails, random);
+        let told = plan.into_iter().flat_map(|webhook| {
+            // One update a request.
+            webhook.statuses.into_iter().map(move |(status, _)| (status, webhook.after_ms))
+        });
+        let told: Vec<(&'static str, u64)> = told.collect();
+        let told = told.into_iter().filter_map(|(status, after_ms)| {
+            let data = json!({
+                "keyId": id, "remoteJid": jid, "fromMe": true, "participant": jid,
+                "status": ack(status), "instanceId": event::instance_id(&self.name),
+                "messageId": format!("cm{}", id.to_ascii_lowercase()),
+            });
+            let delivery = self.emit(scene, "messages.update", &data, after_ms)?;
+            Some(Delivery { ids: vec![id.to_owned()], statuses: vec![status], ..delivery })
+        });
+        told.collect()
+    }
+
+    fn set_webhook(&mut self, scene: &mut Scene<'_>, body: &Value) -> Answer {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Order {
+            enabled: bool,
+            url: String,
+            #[serde(default)]
+            headers: Map<String, Value>,
+            #[serde(default)]
+            by_events: bool,
+            #[serde(default)]
+            base64: bool,
+            #[serde(default)]
+            events: Option<Vec<String>>,
+        }
+        let Some(given) = body.get("webhook") else {
+            return error(400, &json!(["instance requires property \"webhook\""]));
+        };
+        for name in ["enabled", "url"] {
+            if given.get(name).is_none() {
+                let words = format!("webhook requires property \"{name}\"");
+                return error(400, &json!([words]));
+            }
+        }
+        let order = match Order::deserialize(given) {
+            Ok(order) => order,
+            Err(wrong) => return error(400, &json!([format!("webhook: {wrong}")])),
+        };
+        if let Some(strange) =
+            order.events.iter().flatten().find(|event| !SUBSCRIPTIONS.contains(&event.as_str()))
+        {
+            let words = format!(
+                "webhook.events[0] is not one of enum values: {} (not {strange})",
+                SUBSCRIPTIONS.join(",")
+            );
+            return error(400, &json!([words]));
+        }
+        let web = url::Url::parse(&order.url)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !web {
+            return error(400, &json!(["Invalid \"url\" property"]));
+        }
+        let headers = order.headers.into_iter().filter_map(|(name, value)| {
+            Some((name.to_ascii_lowercase(), value.as_str()?.to_owned()))
+        });
+        let events = match order.events {
+            None if order.enabled => {
+                let words = "Cannot read properties of undefined (reading 'length')";
+                return error(500, &json!(words));
+            }
+            Some(events) if order.enabled && !events.is_empty() => events,
+            _ if order.enabled => SUBSCRIPTIONS.map(ToOwned::to_owned).to_vec(),
+            _ => Vec::new(),
+        };
+        let set = Webhook {
+            url: order.url,
+            headers: headers.collect(),
+            by_events: order.by_events,
+            base64: order.base64,
+            events,
+        };
+        self.event(scene, "webhook.set", json!({"url": set.url, "events": set.events}));
+        let shown = self.shown(&set);
+        self.webhook = Some(set);
+        Answer::json(201, shown)
+    }
+
+    /// The webhook as Evolution shows it, its headers included.
+    fn shown(&self, webhook: &Webhook) -> Value {
+        json!({
+            "id": "cm3webhook0001", "url": webhook.url, "headers": webhook.headers,
+            "enabled": !webhook.events.is_empty(), "events": webhook.events,
+            "webhookByEvents": webhook.by_events, "webhookBase64": webhook.base64,
+            "instanceId": event::instance_id(&self.name),
+        })
+    }
+
+    fn file(&self, body: &Value) -> Answer {
+        let id = body.pointer("/message/key/id").and_then(Value::as_str).unwrap_or_default();
+        if !self.messages.contains(id) {
+            return error(400, &json!(["Message not found"]));
+        }
+        let Some(file) = self.files.get(id) else {
+            return error(400, &json!(["The message is not of the media type"]));
+        };
+        let ending = file.mime.rsplit('/').next().unwrap_or("bin");
+        let name = file.name.clone().unwrap_or_else(|| format!("{id}.{ending}"));
+        Answer::json(
+            201,
+            json!({
+                "mediaType": file.kind, "fileName": name, "caption": file.caption,
+                "size": {"fileLength": file.bytes.len().to_string()}, "mimetype": file.mime,
+                "base64": STANDARD.encode(&file.bytes), "buffer": null,
+            }),
+        )
+    }
+
+    fn read(&mut self, scene: &mut Scene<'_>, body: &Value) -> Answer {
+        let Some(messages) = body.get("readMessages").and_then(Value::as_array) else {
+            return error(400, &json!(["instance requires property \"readMessages\""]));
+        };
+        if self.state != State::Open {
+            return error(500, &json!(["Read messages fail", "Error: Connection Closed"]));
+        }
+        for message in messages {
+            let text = |name: &str| message.get(name).and_then(Value::as_str);
+            let (Some(id), Some(remote_jid)) = (text("id"), text("remoteJid")) else {
+                return error(400, &json!(["readMessages[0] requires property \"id\""]));
+            };
+            self.event(scene, "read", json!({"message_id": id}));
+            self.reads.push(ReadReceipt {
+                at_ms: scene.now_ms,
+                message_id: id.to_owned(),
+                remote_jid: remote_jid.to_owned(),
+            });
+        }
+        Answer::json(201, json!({"message": "Read messages", "read": "success"}))
+    }
+
+    /// The instance's state in figures.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        json!({
+            "instance": self.name, "state": self.state,
+            "webhook_url": self.webhook.as_ref().map_or("", |webhook| &webhook.url),
+            "accepted": self.accepted.len(), "refused": self.refused,
+            "read_receipts": self.reads.len(), "pending_webhooks": self.pending,
+            "given_up": self.given_up, "violations": self.violations,
+            "faults": self.faults.remaining(),
+        })
+    }
+
+    /// The messages that Evolution has taken.
+    #[must_use]
+    pub fn accepted(&self) -> &[Accepted] {
+        &self.accepted
+    }
+
+    /// The read receipts that Evolution has taken.
+    #[must_use]
+    pub fn reads(&self) -> &[ReadReceipt] {
+        &self.reads
+    }
+}
+
+/// Evolution's word for a status.
+fn ack(status: &str) -> &'static str {
+    match status {
+        "sent" => "SERVER_ACK",
+        "delivered" => "DELIVERY_ACK",
+        "read" => "READ",
+        _ => "ERROR",
+    }
+}
+
+/// The address that Evolution makes of a number: of very long ones a group's.
+fn jid(number: &str) -> String {
+    if ["@g.us", "@s.whatsapp.net", "@lid", "@broadcast"].iter().any(|end| number.contains(end)) {
+        return number.to_owned();
+    }
+    let bare = number.split([':', '@']).next().unwrap_or_default();
+    if bare.contains('-') && bare.len() >= 24 {
+        let group: String = bare.chars().filter(|c| c.is_ascii_digit() || *c == '-').collect();
+        return format!("{group}@g.us");
+    }
+    let digits: String = bare.chars().filter(char::is_ascii_digit).collect();
+    let place = if digits.len() >= 18 { "g.us" } else { "s.whatsapp.net" };
+    format!("{digits}@{place}")
+}
+
+/// What the caller of an accepted send gets, and how the log calls it.
+fn accepted_answer(message: &Value, fault: Option<&Fault>) -> (Answer, String) {
+    let ok = Answer::json(201, message.clone());
+    let Some(fault) = fault else { return (ok, "answered".into()) };
+    match fault.kind {
+        Kind::AcceptThenTimeOut => {
+            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
+        }
+        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
+        Kind::Status => {
+            let status = fault.status.unwrap_or(500);
+            (said(status, fault), format!("status_{status}"))
+        }
+        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
+        _ => (ok, "answered".into()),
+    }
+}
+
+/// What the caller gets for a fault that accepts nothing.
+fn fault_answer(fault: &Fault) -> Answer {
+    match fault.kind {
+        Kind::RateLimited => {
+            let seconds = fault.retry_after_s.unwrap_or(1);
+            error(429, &json!("Too Many Requests")).retry_after(Some(seconds))
+        }
+        Kind::Error => {
+            let status = fault.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(400);
+            said(status, fault).retry_after(fault.retry_after_s)
+        }
+        Kind::Status => said(fault.status.unwrap_or(500), fault).retry_after(fault.retry_after_s),
+        _ => Answer::HangUp { after_ms: 0 },
+    }
+}
+
+/// An error in the fault's words, or in none.
+fn said(status: u16, fault: &Fault) -> Answer {
+    match &fault.description {
+        Some(description) => error(status, &json!([description])),
+        None => error(status, &json!("Internal Server Error")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,591 @@
+//! What people and the phone do, and the webhooks that tell it.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{File, Instance, State};
+use crate::answer::Answer;
+use crate::clock::rfc3339;
+use crate::log::Scene;
+use crate::redelivery::Attempted;
+use crate::whatsapp::MediaUpload;
+
+/// Answers after which Evolution never tries again.
+const FINAL: [u16; 5] = [400, 401, 403, 404, 422];
+
+/// How often and how long Evolution tries again. Shorter than in the real world, where the
+/// first wait is 5 s and the longest 300 s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redelivery {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// The first wait.
+    pub first_ms: u64,
+    /// What each wait is multiplied by.
+    pub factor: u64,
+    /// The longest wait.
+    pub max_ms: u64,
+    /// How long one attempt may take.
+    pub timeout_ms: u64,
+}
+
+impl Default for Redelivery {
+    fn default() -> Self {
+        Self { attempts: 10, first_ms: 500, factor: 2, max_ms: 30_000, timeout_ms: 30_000 }
+    }
+}
+
+impl Redelivery {
+    /// The wait after the failed attempt `attempt` (from 1) that was answered `status`; `None`
+    /// gives up. What the receiver asks for in `Retry-After` is not read.
+    #[must_use]
+    pub fn wait_ms(&self, attempt: u32, status: u16) -> Option<u64> {
+        if attempt >= self.attempts || FINAL.contains(&status) {
+            return None;
+        }
+        let mut pause_ms = self.first_ms;
+        for _ in 1..attempt {
+            pause_ms = pause_ms.saturating_mul(self.factor).min(self.max_ms);
+        }
+        Some(pause_ms.min(self.max_ms))
+    }
+}
+
+/// A webhook on its way to the hub.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Its number, for the log.
+    pub id: u64,
+    /// The event, `raw` or `forged`.
+    pub what: String,
+    /// When to begin.
+    pub after_ms: u64,
+    /// Where to.
+    pub url: String,
+    /// The headers: made once, also a JWT that ends while it is tried again.
+    pub headers: Vec<(String, String)>,
+    /// The bytes.
+    pub body: Bytes,
+    /// The messages in it.
+    pub ids: Vec<String>,
+    /// The statuses in it.
+    pub statuses: Vec<&'static str>,
+    /// Whether a failure is tried again.
+    pub redeliver: bool,
+}
+
+/// An answer, and the webhooks that follow.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For the caller.
+    pub answer: Answer,
+    /// For the hub.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self { answer, deliveries: Vec::new() }
+    }
+}
+
+/// What a person writes to the instance.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CustomerWrites {
+    /// The person's number, or the address of a group.
+    pub from: String,
+    /// The person's name.
+    #[serde(default = "customer")]
+    pub name: String,
+    /// A text.
+    pub text: Option<String>,
+    /// Or a type, such as `imageMessage` ...
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// ... with its object.
+    pub object: Option<Value>,
+    /// A file to go with it.
+    pub media: Option<MediaUpload>,
+    /// The message that this one answers.
+    pub reply_to: Option<String>,
+    /// The address behind which the person hides the number.
+    pub lid: Option<String>,
+    /// An id in place of a fresh one.
+    pub id: Option<String>,
+    /// Unix seconds in place of now.
+    pub timestamp: Option<i64>,
+    /// Copies of the webhook.
+    #[serde(default = "once")]
+    pub repeat: usize,
+    /// Whether the caller waits for the first attempt.
+    #[serde(default = "yes")]
+    pub wait: bool,
+}
+
+fn customer() -> String {
+    "Customer".into()
+}
+fn once() -> usize {
+    1
+}
+fn yes() -> bool {
+    true
+}
+
+/// What the business writes on its phone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BusinessWrites {
+    /// The person's number.
+    pub to: String,
+    /// The text.
+    pub text: String,
+}
+
+/// A change of the connection.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateOrder {
+    /// The state from now on.
+    pub state: State,
+    /// The reason that the webhook gives.
+    #[serde(default)]
+    pub status_reason: Option<u16>,
+}
+
+/// What the control API wants proved and delivered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWebhook {
+    /// The name of an event ...
+    pub event: Option<String>,
+    /// ... with its `data`.
+    pub data: Option<Value>,
+    /// Or the whole body.
+    pub body: Option<Value>,
+    /// Or the bytes.
+    pub raw: Option<String>,
+    /// Copies.
+    #[serde(default = "once")]
+    pub repeat: usize,
+    /// Whether a failure is tried again.
+    #[serde(default = "yes")]
+    pub redeliver: bool,
+}
+
+/// A webhook that the hub must refuse.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgery {
+    /// What is wrong with it.
+    pub kind: ForgeryKind,
+    /// What it says.
+    #[serde(default = "forged_text")]
+    pub text: String,
+}
+
+fn forged_text() -> String {
+    "I am not Evolution".into()
+}
+
+/// What is wrong with a forged webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForgeryKind {
+    /// Other values in the headers that prove it.
+    WrongToken,
+    /// No such headers, as of the server's global webhook.
+    NoToken,
+    /// No such headers, but the instance's key in the body.
+    KeyInBody,
+    /// A JWT that ended a while ago.
+    ExpiredJwt,
+}
+
+/// A message as Evolution tells it.
+pub(super) struct Told<'a> {
+    pub(super) key: Value,
+    pub(super) name: &'a str,
+    pub(super) status: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) content: &'a Value,
+    pub(super) context: Option<&'a Value>,
+    pub(super) at_s: i64,
+    pub(super) source: &'a str,
+    pub(super) instance: &'a str,
+}
+
+/// A message in the shape of answers and webhooks.
+pub(super) fn message(told: &Told<'_>) -> Value {
+    json!({
+        "key": told.key, "pushName": told.name, "status": told.status,
+        "message": {(told.kind): told.content}, "contextInfo": told.context,
+        "messageType": told.kind, "messageTimestamp": told.at_s,
+        "instanceId": instance_id(told.instance), "source": told.source,
+    })
+}
+
+/// The id that Evolution's database has of an instance.
+pub(super) fn instance_id(name: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let hex = hex::encode(digest.as_ref());
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+/// The digits of a person's address; any other address as it is.
+pub(super) fn number(jid: &str) -> &str {
+    jid.strip_suffix("@s.whatsapp.net").unwrap_or(jid)
+}
+
+/// The JWT that `jwt_key` asks for, good for ten minutes from `now_s`.
+fn jwt(key: &str, now_s: i64) -> String {
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let claims = json!({"iat": now_s, "exp": now_s + 600, "app": "evolution", "action": "webhook"});
+    let signed = format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
+    format!("{signed}.{signature}")
+}
+
+/// The headers of a webhook: those that were asked for as they are, but `jwt_key`.
+fn headers(asked: &BTreeMap<String, String>, now_s: i64) -> Vec<(String, String)> {
+    let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    for (name, value) in asked {
+        headers.push(match name.as_str() {
+            "jwt_key" => ("authorization".into(), format!("Bearer {}", jwt(value, now_s))),
+            _ => (name.clone(), value.clone()),
+        });
+    }
+    headers
+}
+
+impl Instance {
+    /// The webhook that tells an event; `None` if nobody asked for it. What nobody asked for
+    /// when it happened is not told later.
+    pub(super) fn emit(
+        &mut self,
+        scene: &mut Scene<'_>,
+        event: &str,
+        data: &Value,
+        after_ms: u64,
+    ) -> Option<Delivery> {
+        let name = event.replace(['.', '-'], "_").to_ascii_uppercase();
+        let webhook = self.webhook.as_ref().filter(|webhook| webhook.events.contains(&name))?;
+        let url = if webhook.by_events {
+            format!("{}/{}", webhook.url, name.replace('_', "-").to_ascii_lowercase())
+        } else {
+            webhook.url.clone()
+        };
+        let headers = headers(&webhook.headers, scene.now_ms / 1000);
+        let body = self.envelope(scene.now_ms, event, data).to_string();
+        self.pending += 1;
+        Some(Delivery {
+            id: scene.ids.serial(),
+            what: event.to_owned(),
+            after_ms,
+            url,
+            headers,
+            body: body.into_bytes().into(),
+            ids: Vec::new(),
+            statuses: Vec::new(),
+            redeliver: true,
+        })
+    }
+
+    fn envelope(&self, now_ms: i64, event: &str, data: &Value) -> Value {
+        let key = Some(&self.settings.token).filter(|_| self.settings.expose_key);
+        json!({
+            "event": event, "instance": self.name, "data": data,
+            "destination": self.webhook.as_ref().map(|webhook| &webhook.url),
+            // The server's own time of day, with a `Z` all the same: here two hours off.
+            "date_time": rfc3339(now_ms + 7_200_000),
+            "sender": format!("{}@s.whatsapp.net", self.settings.number),
+            "server_url": "https://evolution.example.com", "apikey": key,
+        })
+    }
+
+    /// A person writes: id of the message, webhooks.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn customer_writes(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &CustomerWrites,
+    ) -> Result<(String, Vec<Delivery>), String> {
+        let jid = super::jid(&order.from);
+        if number(&jid).is_empty() {
+            return Err("from: a number, or the address of a group".into());
+        }
+        let (kind, content) = match (&order.text, &order.kind) {
+            (Some(text), None) => ("conversation", json!(text)),
+            (None, Some(kind)) => {
+                (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
+            }
+            _ => return Err("give text, or type and object".into()),
+        };
+        let id = order.id.clone().unwrap_or_else(|| scene.ids.whatsapp_key("3A"));
+        let (content, base64) = self.attach(order, &id, kind, content)?;
+        let mut key = json!({"remoteJid": jid, "fromMe": false, "id": id});
+        if let (Some(key), Some(lid)) = (key.as_object_mut(), &order.lid) {
+            key.insert("remoteJid".into(), json!(lid));
+            key.insert("remoteJidAlt".into(), json!(jid));
+        }
+        let answered = order.reply_to.as_ref().map(|reply_to| {
+            json!({"stanzaId": reply_to, "participant": jid,
+                   "quotedMessage": {"conversation": "?"}})
+        });
+        let mut data = message(&Told {
+            key,
+            name: &order.name,
+            status: "DELIVERY_ACK",
+            kind,
+            content: &content,
+            context: answered.as_ref(),
+            at_s: order.timestamp.unwrap_or(scene.now_ms / 1000),
+            source: "ios",
+            instance: &self.name,
+        });
+        let asked = self.webhook.as_ref().is_some_and(|webhook| webhook.base64);
+        if let (Some(base64), Some(Value::Object(message))) =
+            (base64.filter(|_| asked), data.get_mut("message"))
+        {
+            message.insert("base64".into(), json!(base64));
+        }
+        self.messages.insert(id.clone());
+        self.looked_up.insert(jid.clone());
+        let wrote = json!({"id": id, "from": number(&jid), "type": kind, "text": order.text});
+        self.event(scene, "customer.wrote", wrote);
+        let mut deliveries = Vec::new();
+        for _ in 0..order.repeat.max(1) {
+            let told = self.emit(scene, "messages.upsert", &data, 0);
+            deliveries.extend(told.map(|told| Delivery { ids: vec![id.clone()], ..told }));
+        }
+        Ok((id, deliveries))
+    }
+
+    /// Keeps the file of a message: its object, and its bytes in base64.
+    fn attach(
+        &mut self,
+        order: &CustomerWrites,
+        id: &str,
+        kind: &str,
+        mut content: Value,
+    ) -> Result<(Value, Option<String>), String> {
+        let Some(upload) = &order.media else { return Ok((content, None)) };
+        let bytes = upload.bytes()?;
+        let object = content.as_object_mut().ok_or("object: must be a JSON object")?;
+        object.insert("url".into(), json!("https://mmg.whatsapp.net/example.enc"));
+        object.insert("mimetype".into(), json!(upload.mime_type));
+        object.insert("fileLength".into(), json!(bytes.len().to_string()));
+        let text = |object: &Map<String, Value>, name: &str| {
+            object.get(name).and_then(Value::as_str).map(ToOwned::to_owned)
+        };
+        let file = File {
+            kind: kind.to_owned(),
+            mime: upload.mime_type.clone(),
+            name: text(object, "fileName"),
+            caption: text(object, "caption"),
+            bytes: bytes.clone(),
+        };
+        self.files.insert(id.to_owned(), file);
+        Ok((content, Some(STANDARD.encode(&bytes))))
+    }
+
+    /// The business writes on its phone: id of the message, webhook.
+    pub fn business_writes(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &BusinessWrites,
+    ) -> (String, Vec<Delivery>) {
+        let id = scene.ids.whatsapp_key("3A");
+        let data = message(&Told {
+            key: json!({"remoteJid": super::jid(&order.to), "fromMe": true, "id": id}),
+            name: "",
+            status: "SERVER_ACK",
+            kind: "conversation",
+            content: &json!(order.text),
+            context: None,
+            at_s: scene.now_ms / 1000,
+            source: "ios",
+            instance: &self.name,
+        });
+        self.messages.insert(id.clone());
+        let told = self.emit(scene, "messages.upsert", &data, 0);
+        (id, told.into_iter().collect())
+    }
+
+    /// The connection changes, and a webhook tells so.
+    pub fn connect(&mut self, scene: &mut Scene<'_>, order: StateOrder) -> Vec<Delivery> {
+        self.state = order.state;
+        let reason = order.status_reason.unwrap_or(match order.state {
+            State::Close => 428,
+            _ => 200,
+        });
+        let data =
+            json!({"instance": self.name, "state": order.state.name(), "statusReason": reason});
+        self.event(scene, "state", json!({"state": order.state}));
+        self.emit(scene, "connection.update", &data, 0).into_iter().collect()
+    }
+
+    /// Proves and delivers what the control API says.
+    ///
+    /// # Errors
+    /// What is wrong with the order.
+    pub fn deliver(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &RawWebhook,
+    ) -> Result<Vec<Delivery>, String> {
+        let webhook = self.webhook.as_ref().ok_or("no webhook is set")?;
+        let now_ms = scene.now_ms;
+        let body = match (&order.event, &order.body, &order.raw) {
+            (Some(event), None, None) => {
+                let data = order.data.clone().unwrap_or_default();
+                self.envelope(now_ms, event, &data).to_string()
+            }
+            (None, Some(body), None) => body.to_string(),
+            (None, None, Some(raw)) => raw.clone(),
+            _ => return Err("give one of event and data, body, raw".into()),
+        };
+        let delivery = Delivery {
+            id: 0,
+            what: "raw".into(),
+            after_ms: 0,
+            url: webhook.url.clone(),
+            headers: headers(&webhook.headers, now_ms / 1000),
+            body: body.into_bytes().into(),
+            ids: Vec::new(),
+            statuses: Vec::new(),
+            redeliver: order.redeliver,
+        };
+        self.pending += order.repeat as u64;
+        let copy = |_| Delivery { id: scene.ids.serial(), ..delivery.clone() };
+        Ok((0..order.repeat).map(copy).collect())
+    }
+
+    /// A webhook that the hub must refuse.
+    ///
+    /// # Errors
+    /// If no webhook is set.
+    pub fn forge(
+        &mut self,
+        scene: &mut Scene<'_>,
+        order: &Forgery,
+    ) -> Result<Delivery, &'static str> {
+        let webhook = self.webhook.as_ref().ok_or("no webhook is set")?;
+        let now_s = scene.now_ms / 1000;
+        let id = scene.ids.whatsapp_key("3A");
+        let data = message(&Told {
+            key: json!({"remoteJid": "666@s.whatsapp.net", "fromMe": false, "id": id}),
+            name: "Mallory",
+            status: "DELIVERY_ACK",
+            kind: "conversation",
+            content: &json!(order.text),
+            context: None,
+            at_s: now_s,
+            source: "web",
+            instance: &self.name,
+        });
+        let mut body = self.envelope(scene.now_ms, "messages.upsert", &data);
+        let other = |(name, value): (&String, &String)| (name.clone(), format!("not-{value}"));
+        let wrong: BTreeMap<String, String> = webhook.headers.iter().map(other).collect();
+        let mut proof = match order.kind {
+            ForgeryKind::WrongToken => headers(&wrong, now_s),
+            _ => headers(&BTreeMap::new(), now_s),
+        };
+        match order.kind {
+            ForgeryKind::KeyInBody => {
+                if let Some(body) = body.as_object_mut() {
+                    body.insert("apikey".into(), json!(self.settings.token));
+                }
+            }
+            ForgeryKind::ExpiredJwt => {
+                // Whatever proves webhooks, a JWT signed with it is over.
+                let key = webhook.headers.values().next().map_or("", String::as_str);
+                let bearer = format!("Bearer {}", jwt(key, now_s - 3600));
+                proof.push(("authorization".into(), bearer));
+            }
+            ForgeryKind::WrongToken | ForgeryKind::NoToken => {}
+        }
+        self.pending += 1;
+        Ok(Delivery {
+            id: scene.ids.serial(),
+            what: "forged".into(),
+            after_ms: 0,
+            url: webhook.url.clone(),
+            headers: proof,
+            body: body.to_string().into_bytes().into(),
+            ids: vec![id],
+            statuses: Vec::new(),
+            redeliver: false,
+        })
+    }
+
+    /// How long one attempt may take.
+    #[must_use]
+    pub fn timeout_ms(&self) -> u64 {
+        self.settings.redelivery.timeout_ms
+    }
+
+    /// Notes that an attempt begins.
+    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
+        let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                            "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
+        self.event(scene, "webhook.sent", fields);
+    }
+
+    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one.
+    /// Any 2xx is success.
+    pub fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        how: &Attempted,
+    ) -> Option<u64> {
+        let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                            "status": how.status, "took_ms": how.took_ms, "error": how.error,
+                            "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
+        self.event(scene, "webhook.answered", fields);
+        if (200..300).contains(&how.status) {
+            for id in &delivery.ids {
+                let place = self.by_id.get(id).copied();
+                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place)) {
+                    for status in &delivery.statuses {
+                        if !message.statuses.contains(status) {
+                            message.statuses.push(status);
+                        }
+                    }
+                }
+            }
+            self.pending = self.pending.saturating_sub(1);
+            return None;
+        }
+        let wait = self.settings.redelivery.wait_ms(attempt, how.status);
+        let wait = wait.filter(|_| delivery.redeliver);
+        if wait.is_none() {
+            self.pending = self.pending.saturating_sub(1);
+            if delivery.redeliver {
+                self.given_up += 1;
+                let fields =
+                    json!({"delivery": delivery.id, "ids": delivery.ids, "attempts": attempt});
+                self.event(scene, "webhook.given_up", fields);
+            }
+        }
+        wait
+    }
+}
+
+fn shown(statuses: &[&'static str]) -> Option<Value> {
+    (!statuses.is_empty()).then(|| json!(statuses))
+}
