@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     fuzz,
     hub::{Hub, Start},
-    process, python, sdks, simulate, tail, tools, workspace,
+    process, python, sdks, simulate, specs, tail, tools, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
@@ -44,6 +44,7 @@ pub(crate) fn run(fast: bool) -> Result<()> {
     step("template", lint_template)?;
     step("cargo test", || cargo(&["test", "--workspace", "--quiet"]))?;
     step("the providers' own libraries", sdks::run)?;
+    step("the providers' own descriptions", || specs::run(&specs::Options::beside()))?;
     if !fast {
         step("end to end", end_to_end)?;
         step("simulation", simulation)?;

@@ -18,6 +18,7 @@ mod process;
 mod python;
 mod sdks;
 mod simulate;
+mod specs;
 mod tail;
 mod tools;
 mod trigger;
@@ -116,6 +117,15 @@ enum Command {
         #[command(flatten)]
         options: fuzz::Options,
     },
+    /// Send what the senders send to mocks of the providers' official descriptions, which refuse
+    /// whatever these do not allow.
+    ///
+    /// Needs Node.js, and the descriptions: in shared/contracts/specs beside the checkout, or
+    /// where --folder says.
+    Specs {
+        #[command(flatten)]
+        options: specs::Options,
+    },
     /// Run every check that a change must pass.
     Test {
         /// Leave out the tests that need a running hub.
@@ -188,6 +198,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),
         Command::Chaos { options } => chaos::run(options),
         Command::Fuzz { options } => fuzz::run(options),
+        Command::Specs { options } => specs::run(options),
         Command::Bench { arguments } => bench::run(arguments),
         Command::Simulate { planted: Some(names), .. } => simulate::planted(names),
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),

@@ -1,0 +1,101 @@
+//! What the senders send passes the providers' official descriptions of their APIs: a mock
+//! reads the description and refuses whatever it does not allow. `cargo xtask specs` starts the
+//! mocks.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by it")]
+
+use std::path::Path;
+
+use domain::job::{OutboundJob, OutboundTask};
+use domain::sender::{MessageSender, Outgoing};
+use domain::{IntegrationId, Provider};
+use http::{Request, Uri};
+use providers::example;
+use serde_json::Value;
+
+type Bytes = Vec<u8>;
+
+/// The records of `events/sender-<provider>/`, by file.
+fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/sender-{provider}"));
+    let mut jobs = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let event: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for record in event.get("Records").and_then(Value::as_array).into_iter().flatten() {
+            let body = record.get("body").and_then(Value::as_str).unwrap();
+            jobs.push((path.display().to_string(), serde_json::from_str(body).unwrap()));
+        }
+    }
+    jobs
+}
+
+/// The requests that the sender makes of a job: none where a provider has no such thing.
+fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Bytes>> {
+    let request = match &job.task {
+        OutboundTask::Send(task) => {
+            let message = Outgoing {
+                id: task.message.id,
+                channel: task.message.channel,
+                integration: task.message.integration,
+                hub_url: Some("https://hub.example.com"),
+                to: &task.to,
+                content: &task.message.content,
+                reply_to: task.reply_to.as_deref(),
+            };
+            sender.request(&message).unwrap()
+        }
+        OutboundTask::MarkRead(task) => sender.mark_read(&task.provider_message_id)?.unwrap(),
+    };
+    Some(request.map(|body| body.to_vec()))
+}
+
+/// Whether the mock at `url` takes the request, and what it says.
+fn ask(url: &str, mut request: Request<Bytes>) -> (bool, String) {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = format!("{url}{path}").parse::<Uri>().unwrap();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut response = agent.run(request).unwrap();
+    let taken = response.status().is_success() && !response.headers().contains_key("sl-violations");
+    let status = response.status();
+    (taken, format!("{status} {}", response.body_mut().read_to_string().unwrap()))
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is no function: the test's caller names the mocks"
+)]
+fn what_is_sent_is_what_the_official_description_allows() {
+    let described = std::env::var("DESCRIBED_APIS").expect("DESCRIBED_APIS names the mocks");
+    let mut tried = 0;
+    for one in described.split(' ') {
+        let (name, url) = one.split_once('=').expect("a name and an address");
+        let provider: Provider = name.parse().unwrap();
+        let Some(sender) = providers::sender(provider) else { continue };
+        let id = IntegrationId::derived(&["example", name]);
+        let integration = example::integration(provider, id, "acme".parse().unwrap()).unwrap();
+        let credentials = (example::of(provider).credentials)();
+        let sender = sender.sender(&integration, &credentials).unwrap();
+        let jobs = jobs(provider);
+        assert!(!jobs.is_empty(), "events/sender-{name} has nothing to send");
+        for (file, job) in &jobs {
+            let Some(request) = request(&*sender, job) else { continue };
+            // Or else the mock lets everything pass.
+            let empty = request.clone().map(|_| b"{}".to_vec());
+            let (taken, said) = ask(url, empty);
+            assert!(!taken, "{file}: taken without its fields: {said}");
+            let (taken, said) = ask(url, request);
+            assert!(taken, "{file}: {said}");
+            tried += 1;
+        }
+        // Meta's is a part of the whole, without the number itself.
+        if provider != Provider::Whatsapp {
+            let request = sender.describe_account().unwrap().map(|body| body.to_vec());
+            let (taken, said) = ask(url, request);
+            assert!(taken, "{name}: the account: {said}");
+        }
+    }
+    assert!(tried > 0, "nothing was sent");
+}
