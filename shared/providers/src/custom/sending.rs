@@ -225,7 +225,7 @@ pub(super) fn check(send: &Send) -> Result<(), Flaw> {
     }
     for (name, value) in &send.headers {
         let header = name.parse::<HeaderName>().ok();
-        if !header.is_some_and(|header| !OWN.contains(&header.as_str())) {
+        if header.is_none_or(|header| OWN.contains(&header.as_str())) {
             return Err(flaw("headers", "the names of headers, without those of the hub".into()));
         }
         if !value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
@@ -256,9 +256,9 @@ pub(super) fn check(send: &Send) -> Result<(), Flaw> {
         if !(1..=LONGEST_MEMORY).contains(&seconds) {
             return Err(flaw("remembers_id_seconds", format!("1 to {LONGEST_MEMORY}")));
         }
-        let sent = |message: &Message| template::names(&message.body, "id");
+        let carries = |message: &Message| template::names(&message.body, "id");
         let in_headers = send.headers.values().any(|value| template::text_names(value, "id"));
-        if !in_headers && !send.messages.values().all(sent) {
+        if !in_headers && !send.messages.values().all(carries) {
             let reason = "every message, or a header, must then carry {{id}}".into();
             return Err(flaw("remembers_id_seconds", reason));
         }

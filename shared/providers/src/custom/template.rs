@@ -228,23 +228,22 @@ impl<'a> Scope<'a> {
                 let filled = parts.iter().map(|part| self.value(part));
                 Value::Array(filled.filter_map(Result::transpose).collect::<Result<_, _>>()?)
             }
-            Value::Object(fields) => match each(fields) {
-                Some((name, part)) => {
+            Value::Object(fields) => {
+                if let Some((name, part)) = each(fields) {
                     let Some(Value::Array(elements)) = self.find(name) else { return Ok(None) };
                     let filled =
                         elements.iter().map(|item| Scope { item: Some(item), ..*self }.value(part));
-                    Value::Array(filled.filter_map(Result::transpose).collect::<Result<_, _>>()?)
+                    let filled = filled.filter_map(Result::transpose);
+                    return Ok(Some(Value::Array(filled.collect::<Result<_, _>>()?)));
                 }
-                None => {
-                    let mut filled = Map::new();
-                    for (name, part) in fields {
-                        if let Some(value) = self.value(part)? {
-                            filled.insert(name.clone(), value);
-                        }
+                let mut filled = Map::new();
+                for (name, part) in fields {
+                    if let Some(value) = self.value(part)? {
+                        filled.insert(name.clone(), value);
                     }
-                    Value::Object(filled)
                 }
-            },
+                Value::Object(filled)
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
         }))
     }

@@ -26,6 +26,7 @@ pub(super) struct Known {
 
 /// What one of Infobip's codes means: of a refused request (`UNAUTHORIZED`, `E401`), of a
 /// status (`REJECTED_...`) or of an error in a report (`EC_...`).
+#[expect(clippy::too_many_lines, reason = "a table reads best whole")]
 pub(super) fn known(code: &str) -> Option<Known> {
     use About::{Account, Message};
     use Meaning::{Permanent, Retryable, Taken, Wait};

@@ -132,12 +132,11 @@ impl MessageSender for Number {
             return Ok(Accepted { provider_message_id: message.id.to_string() });
         }
         // It says that it did not take the message, so nothing was sent.
-        let (fault, about, remedy) = match known {
-            Some(known) => (fault(known.meaning, None), known.about, known.remedy),
-            None => {
-                let remedy = "Infobip refused it. Look the code up among Infobip's status codes.";
-                (Fault::Permanent, About::Message, remedy)
-            }
+        let (fault, about, remedy) = if let Some(known) = known {
+            (fault(known.meaning, None), known.about, known.remedy)
+        } else {
+            let remedy = "Infobip refused it. Look the code up among Infobip's status codes.";
+            (Fault::Permanent, About::Message, remedy)
         };
         Err(SendError::Refused {
             status: response.status(),
@@ -404,12 +403,11 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
     }
     let known = codes::known(&code);
-    let (fault, about, remedy) = match known {
-        Some(known) => (fault(known.meaning, wait), known.about, known.remedy),
-        None => {
-            let remedy = "Infobip refused it. Look the code up among Infobip's response codes.";
-            (fault_of(status, wait), About::from_status(status), remedy)
-        }
+    let (fault, about, remedy) = if let Some(known) = known {
+        (fault(known.meaning, wait), known.about, known.remedy)
+    } else {
+        let remedy = "Infobip refused it. Look the code up among Infobip's response codes.";
+        (fault_of(status, wait), About::from_status(status), remedy)
     };
     let mut remedy = remedy.to_owned();
     let named: Vec<_> = fields.into_iter().filter(|field| is_path(field)).take(5).collect();

@@ -51,7 +51,7 @@ fn text(text: &str) -> Content {
     Content::Text { text: text.into() }
 }
 
-fn only_text(body: Value) -> Value {
+fn only_text(body: &Value) -> Value {
     json!({ "messages": { "text": { "body": body } } })
 }
 
@@ -59,8 +59,8 @@ fn body(request: &Request<Bytes>) -> Value {
     serde_json::from_slice(request.body()).unwrap()
 }
 
-fn flaw(send: Value) -> Flaw {
-    (ENTRY.settings)(settings(&send).as_object().unwrap()).unwrap_err()
+fn flaw(send: &Value) -> Flaw {
+    (ENTRY.settings)(settings(send).as_object().unwrap()).unwrap_err()
 }
 
 fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendError> {
@@ -153,7 +153,7 @@ fn every_kind_of_content_can_be_declared_and_what_is_not_is_invalid() {
         (Content::Reaction { reaction: reaction("w") }, "reaction", "{{reaction.message_id}}"),
         (Content::Interactive { interactive: list }, "list", "{{interactive.sections}}"),
     ];
-    let without = sender(&only_text(json!({ "t": "{{text}}" })));
+    let without = sender(&only_text(&json!({ "t": "{{text}}" })));
     for (content, kind, place) in contents {
         let send = json!({ "messages": { kind: { "body": { "it": place } } } });
         let request = sender(&send).request(&outgoing(&content)).unwrap();
@@ -194,7 +194,7 @@ fn a_path_may_be_a_kinds_own_and_holds_values_escaped() {
 
 #[test]
 fn secrets_stand_in_headers_and_bodies_and_break_no_line() {
-    let mut send = only_text(json!({ "password": "{{credential:CUSTOM_API_KEY}}" }));
+    let mut send = only_text(&json!({ "password": "{{credential:CUSTOM_API_KEY}}" }));
     send["headers"] = json!({ "Authorization": "Basic {{basic:CUSTOM_API_SECRET}}",
         "Idempotency-Key": "{{id}}" });
     let content = text("hi");
@@ -276,17 +276,17 @@ fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
 #[test]
 fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
     let text = |part: Value| {
-        let mut send = only_text(json!({ "t": "{{text}}" }));
+        let mut send = only_text(&json!({ "t": "{{text}}" }));
         send.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
         send
     };
     for (send, field) in [
         (json!({ "messages": {} }), "settings.send.messages"),
         (json!({}), "settings.send.messages"),
-        (only_text(json!("x")), "settings.send.messages.text.body"),
-        (only_text(json!({ "a": "{{media.url}}" })), "settings.send.messages.text.body"),
+        (only_text(&json!("x")), "settings.send.messages.text.body"),
+        (only_text(&json!({ "a": "{{media.url}}" })), "settings.send.messages.text.body"),
         (
-            only_text(json!({ "a": "{{credential:CUSTOM_WEBHOOK_SECRET}}" })),
+            only_text(&json!({ "a": "{{credential:CUSTOM_WEBHOOK_SECRET}}" })),
             "settings.send.messages.text.body",
         ),
         (
@@ -318,9 +318,9 @@ fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
         (text(json!({ "method": "GET" })), "settings.send.method"),
         (text(json!({ "url": "x" })), "settings.send.url"),
     ] {
-        assert_eq!(flaw(send.clone()).field, field, "{send}");
+        assert_eq!(flaw(&send).field, field, "{send}");
     }
-    let mut nowhere = settings(&only_text(json!({})));
+    let mut nowhere = settings(&only_text(&json!({})));
     nowhere.as_object_mut().unwrap().remove("base_url");
     let flaw = (ENTRY.settings)(nowhere.as_object().unwrap()).unwrap_err();
     assert_eq!(flaw.field, "settings.base_url");
@@ -328,8 +328,8 @@ fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
 
 #[test]
 fn a_window_is_claimed_only_where_the_integration_declares_it() {
-    assert_eq!(sender(&only_text(json!({}))).idempotency_window(), None);
-    let mut send = only_text(json!({ "ref": "{{id}}" }));
+    assert_eq!(sender(&only_text(&json!({}))).idempotency_window(), None);
+    let mut send = only_text(&json!({ "ref": "{{id}}" }));
     send["remembers_id_seconds"] = 60.into();
     assert_eq!(sender(&send).idempotency_window(), Some(Duration::from_mins(1)));
     let pace = sender(&send).pace("");
