@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::content::Content;
 use crate::conversation::Parties;
 use crate::message::Status;
+use crate::provider::Channel;
 use crate::{ConversationId, EventId, IntegrationId, MessageId, Provider, ReplayId, TenantId};
 
 /// One thing that happened, as a provider's parser reads it: no tenant yet.
@@ -201,7 +202,11 @@ impl InboundEvent {
     /// conversations with this provider.
     #[must_use]
     pub fn parties<'a>(&'a self, counterpart: &'a str) -> Option<Parties<'a>> {
-        let channel = self.provider.channel()?;
+        let channel = match self.provider {
+            // A program of the tenant's own took it in: such programs stand at WhatsApp numbers.
+            Provider::Custom => Channel::Whatsapp,
+            provider => provider.channel()?,
+        };
         Some(Parties { tenant: &self.tenant, channel, account: &self.account, counterpart })
     }
 }

@@ -621,6 +621,7 @@ fn automation_batches() -> Result<Vec<(&'static str, Value)>> {
         tenant: tenant()?,
         message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
         conversation: Some(conversation(Provider::Whatsapp)?),
+        job: None,
     };
     let id = data.delivery_id(NoticeKind::MessageReceived);
     let notice = Notice { kind: NoticeKind::MessageReceived, timestamp: at()?, data };

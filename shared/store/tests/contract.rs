@@ -568,7 +568,7 @@ async fn a_file_stands_as_it_was_last_noted<S: Store>(s: &S) {
 
 fn notice(integration: &Integration) -> (DeliveryId, Notice) {
     let message = inbound(integration, "m", 0);
-    let data = NoticeData { tenant: integration.tenant.clone(), message, conversation: None };
+    let data = NoticeData { tenant: integration.tenant.clone(), message, conversation: None, job: None };
     let kind = NoticeKind::MessageReceived;
     (data.delivery_id(kind), Notice { kind, timestamp: at(0), data })
 }
