@@ -518,7 +518,7 @@ pub trait Schedule: Send + Sync {
 /// Takes in jobs for workers to pull.
 pub trait JobIntake: Send + Sync {
     /// Puts the job behind the others of its conversation, once.
-    fn enqueue(&self, job: &Job) -> impl Future<Output = PortResult<Recorded>> + Send;
+    fn queue_job(&self, job: &Job) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
 /// Knows how many jobs there are.
@@ -595,7 +595,7 @@ pub trait Jobs: Send + Sync {
 
     /// Ends an attempt whose lease runs, and lets the conversation go on; with `notice` in the
     /// same write. A repetition changes nothing and is no error.
-    fn settle(
+    fn settle_job(
         &self,
         tenant: &TenantId,
         ticket: JobTicket,

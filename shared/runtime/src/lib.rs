@@ -33,6 +33,7 @@ pub mod events;
 pub mod evidence;
 mod gateway;
 pub mod inbound;
+pub mod jobs;
 pub mod media;
 pub mod parked;
 pub mod receipts;
