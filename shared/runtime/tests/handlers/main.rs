@@ -13,6 +13,7 @@ mod batch;
 mod common;
 mod events;
 mod inbound;
+mod jobs;
 mod media;
 mod receipts;
 mod sender;
