@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conversation::Conversation;
-use crate::{DeliveryId, Message, TenantId};
+use crate::pull::JobStatus;
+use crate::{DeliveryId, JobId, Message, TenantId};
 
 /// How a tenant's automation is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,49 @@ pub enum Automation {
     None,
     /// By an outgoing webhook.
     Push(Push),
+    /// It asks for its jobs itself.
+    Pull(Pull),
+}
+
+impl Automation {
+    /// Where notices go, if somebody listens. Of what people wrote only a pushed automation is
+    /// told there: one that pulls finds it in its jobs.
+    #[must_use]
+    pub fn listener(&self) -> Option<&Push> {
+        let push = match self {
+            Self::None => None,
+            Self::Push(push) => Some(push),
+            Self::Pull(pull) => pull.push.as_ref(),
+        };
+        push.filter(|push| push.disabled_at.is_none())
+    }
+
+    /// The outgoing webhook, whether or not somebody listens.
+    pub const fn push_mut(&mut self) -> Option<&mut Push> {
+        match self {
+            Self::None => None,
+            Self::Push(push) => Some(push),
+            Self::Pull(pull) => pull.push.as_mut(),
+        }
+    }
+}
+
+/// Jobs that a tenant's workers pull.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// How long a job may wait to be done, in seconds.
+    pub job_ttl: u32,
+    /// Who is told what becomes of messages and of jobs that nobody did, if anybody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+}
+
+impl Pull {
+    /// How long a job may wait to be done.
+    #[must_use]
+    pub const fn time_to_live(&self) -> Duration {
+        Duration::from_secs(self.job_ttl as u64)
+    }
 }
 
 /// An outgoing webhook.
@@ -56,6 +100,12 @@ pub enum NoticeKind {
     /// A message we sent moved on.
     #[serde(rename = "message.status")]
     MessageStatus,
+    /// A job failed for good.
+    #[serde(rename = "job.failed")]
+    JobFailed,
+    /// Nobody did a job in its time.
+    #[serde(rename = "job.expired")]
+    JobExpired,
 }
 
 /// What a notice is about.
@@ -68,6 +118,22 @@ pub struct NoticeData {
     /// Its conversation. Not part of a status notice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Conversation>,
+    /// The job that came to its end. Part of notices about jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<EndedJob>,
+}
+
+/// A job that came to its end, as a notice tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndedJob {
+    /// Its id.
+    pub job_id: JobId,
+    /// How it ended.
+    pub status: JobStatus,
+    /// Attempts made.
+    pub attempt: u32,
+    /// Why.
+    pub reason: String,
 }
 
 impl NoticeData {
@@ -78,6 +144,8 @@ impl NoticeData {
         let status = match kind {
             NoticeKind::MessageReceived => "received",
             NoticeKind::MessageStatus => self.message.status.as_str(),
+            NoticeKind::JobFailed => "job.failed",
+            NoticeKind::JobExpired => "job.expired",
         };
         DeliveryId::derived(&[self.tenant.as_str(), &message, status])
     }

@@ -12,7 +12,7 @@ use ulid::Ulid;
 /// The text is not an id of the kind that was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("expected an id like {0}01J9ZQ4J9T0000000000000000")]
-pub struct InvalidId(&'static str);
+pub struct InvalidId(pub(crate) &'static str);
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -128,6 +128,24 @@ id!(
     /// One asking for events to be worked again.
     ReplayId, "replay_"
 );
+id!(
+    /// One message to be worked by a tenant's worker.
+    JobId, "job_"
+);
+
+impl JobId {
+    /// The job of a message: known wherever the message's id is.
+    #[must_use]
+    pub const fn of(message: MessageId) -> Self {
+        Self(message.0)
+    }
+
+    /// The message it is about.
+    #[must_use]
+    pub const fn message(self) -> MessageId {
+        MessageId(self.0)
+    }
+}
 
 fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)

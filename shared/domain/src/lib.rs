@@ -15,6 +15,7 @@ pub mod job;
 pub mod message;
 pub mod ports;
 pub mod provider;
+pub mod pull;
 pub mod record;
 pub mod route;
 pub mod sender;
@@ -24,8 +25,8 @@ pub mod webhook;
 pub use content::Content;
 pub use fault::{Classify, Fault};
 pub use id::{
-    ContactId, ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, ReplayId,
-    TenantId,
+    ContactId, ConversationId, DeliveryId, EventId, IntegrationId, JobId, KeyId, MessageId,
+    ReplayId, TenantId,
 };
 pub use integration::{Credentials, Integration};
 pub use message::{Message, Status};

@@ -14,13 +14,14 @@ use crate::fault::{Classify, Fault};
 use crate::job::{HandedOver, SendTask};
 use crate::message::{Message, Step};
 use crate::provider::Channel;
+use crate::pull::{Job, JobEnding, JobTicket, Pulse, QueueFigures};
 use crate::record::{Direction, EventFilter, EventRecord, Kept, Replay, ReplayPage, ReplayPlace};
 use crate::route::Route;
 use crate::sender::Pace;
 use crate::tenant::{ApiKey, Tenant};
 use crate::{
-    ConversationId, Credentials, DeliveryId, EventId, Integration, IntegrationId, KeyId, MessageId,
-    Provider, ReplayId, TenantId,
+    ConversationId, Credentials, DeliveryId, EventId, Integration, IntegrationId, JobId, KeyId,
+    MessageId, Provider, ReplayId, TenantId,
 };
 
 /// Something outside did not do what it was asked.
@@ -559,6 +560,137 @@ pub trait Schedule: Send + Sync {
 
     /// Takes them out of the schedule.
     fn done(&self, due: &[Due]) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Takes in jobs for workers to pull.
+pub trait JobIntake: Send + Sync {
+    /// Puts the job behind the others of its conversation, once.
+    fn queue_job(&self, job: &Job) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Knows how many jobs there are.
+pub trait JobFigures: Send + Sync {
+    /// The tenant's figures at `now`. They are kept, not counted.
+    fn figures(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<QueueFigures>> + Send;
+}
+
+/// Shows jobs.
+pub trait JobReader: Send + Sync {
+    /// A job of the tenant's.
+    fn job(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+    ) -> impl Future<Output = PortResult<Option<Job>>> + Send;
+}
+
+/// A job that no worker has and none will get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueJob {
+    /// The job, with the status and the reason it is to end with.
+    pub job: Job,
+    /// Its conversation's place in the list it was found in, to end it by.
+    pub place: String,
+}
+
+/// What a worker gets that asks for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// This job, until its lease lapses.
+    Job(Box<Job>),
+    /// Nothing yet: these stand in the way and are to be ended first.
+    Overdue(Vec<OverdueJob>),
+    /// Nothing: no conversation has a job that may be begun.
+    Nothing,
+}
+
+/// What became of a worker's word about its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobAnswer {
+    /// It holds, or held already; this is how the job stands.
+    Done(Box<Job>),
+    /// The attempt is not the worker's any more: nothing was changed.
+    Refused(Box<Job>),
+    /// There is no such job.
+    Missing,
+}
+
+/// Gives jobs to workers.
+pub trait Jobs: Send + Sync {
+    /// Takes the oldest job that may be begun, for `lease`. A conversation is worked in order,
+    /// one job at a time. `chance` chooses among jobs when several workers want one.
+    fn offer(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        lease: Duration,
+        chance: u128,
+    ) -> impl Future<Output = PortResult<Offer>> + Send;
+
+    /// Makes a lease that runs last until `now + lease` at least.
+    fn extend(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        now: Timestamp,
+        lease: Duration,
+    ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
+
+    /// Ends an attempt whose lease runs, and lets the conversation go on; with `notice` in the
+    /// same write. A repetition changes nothing and is no error.
+    fn settle_job(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        ending: &JobEnding,
+        notice: Option<&Notice>,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
+}
+
+/// Ends jobs that nobody did.
+pub trait JobEnds: Send + Sync {
+    /// Ends the job as it says, and lets the conversation go on; with `notice` in the same
+    /// write. `Duplicate` if it is not where it was found.
+    fn end(
+        &self,
+        overdue: &OverdueJob,
+        notice: Option<&Notice>,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Finds what time has done to jobs.
+pub trait JobSweep: Send + Sync {
+    /// Tenants whose workers pull, or may have left jobs, by id.
+    fn pulling(
+        &self,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<TenantId>>> + Send;
+
+    /// Jobs of the tenant's that are to be ended at `now`: a bounded part of them.
+    fn overdue(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Vec<OverdueJob>>> + Send;
+
+    /// Takes the tenant out of the list, unless its automation pulls.
+    fn retire(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Writes down how the hub is, unless something newer stands there.
+    fn beat(&self, pulse: &Pulse) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Tells how the hub is.
+pub trait PulseReader: Send + Sync {
+    /// The last beat; `None` before the first.
+    fn pulse(&self) -> impl Future<Output = PortResult<Option<Pulse>>> + Send;
 }
 
 /// Files of messages, on their way in.

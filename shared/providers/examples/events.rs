@@ -70,7 +70,9 @@ fn by_hand() -> Result<Vec<(&'static str, Value)>> {
     events.extend(replay_batches()?);
     events.push(("api-authorizer/bearer", authorizer("Bearer example")));
     events.push(("api-authorizer/nonsense", authorizer("Basic ZXhhbXBsZQ==")));
+    events.extend(job_requests());
     events.push(("schedule-deliveries/tick", json!({})));
+    events.push(("schedule-jobs/tick", json!({})));
     Ok(events)
 }
 
@@ -629,6 +631,7 @@ fn automation_batches() -> Result<Vec<(&'static str, Value)>> {
         tenant: tenant()?,
         message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
         conversation: Some(conversation(Provider::Whatsapp)?),
+        job: None,
     };
     let id = data.delivery_id(NoticeKind::MessageReceived);
     let notice = Notice { kind: NoticeKind::MessageReceived, timestamp: at()?, data };
@@ -902,6 +905,29 @@ fn conversation_requests() -> Vec<(&'static str, Value)> {
         ("api-conversations/messages", api("GET", MESSAGES, &id, FOR_ACME, None)),
         ("api-conversations/read", api("POST", READ, &id, FOR_ACME, None)),
         ("api-openapi/get", openapi.event()),
+    ]
+}
+
+fn job_requests() -> Vec<(&'static str, Value)> {
+    const NEXT: &str = "/queue/next-job";
+    const ONE: &str = "/queue/job/{job_id}";
+    const COMPLETE: &str = "/queue/job/{job_id}/complete";
+    const FAIL: &str = "/queue/job/{job_id}/fail";
+    const HEARTBEAT: &str = "/queue/job/{job_id}/heartbeat";
+    let id = domain::JobId::of(MessageId::derived(&["example"])).to_string();
+    let id = [("job_id", id.as_str())];
+    let waiting = format!("{FOR_ACME}&wait=20&lease=120");
+    let done = json!({ "result": { "answered": true } });
+    let failed = json!({ "reason": "the model was not reached", "retry": true });
+    let status = Http { method: "GET", route: "/", path: "/".into(), ..Http::default() };
+    vec![
+        ("api-queue/next", api("GET", NEXT, &[], FOR_ACME, None)),
+        ("api-queue/next_waiting", api("GET", NEXT, &[], &waiting, None)),
+        ("api-queue/get", api("GET", ONE, &id, FOR_ACME, None)),
+        ("api-queue/complete", api("POST", COMPLETE, &id, FOR_ACME, Some(done))),
+        ("api-queue/fail", api("POST", FAIL, &id, FOR_ACME, Some(failed))),
+        ("api-queue/heartbeat", api("POST", HEARTBEAT, &id, FOR_ACME, None)),
+        ("api-status/get", status.event()),
     ]
 }
 

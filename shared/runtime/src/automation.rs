@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::automation::{Answer, Automation, Notice, Push, next_attempt, read_answer};
+use domain::automation::{Answer, Notice, Push, next_attempt, read_answer};
 use domain::job::{DeliveryJob, VERSION};
 use domain::ports::{
     Automations, Clock, Deliveries, DeliveryClaim, DeliveryOutcome, Dice, PortResult, Publisher,
@@ -59,11 +59,9 @@ where
 
     async fn work(&self, job: &DeliveryJob, _delivery: Delivery<'_>) -> Result<(), Failure> {
         let (tenant, id) = (&job.tenant, job.id);
-        let push = match self.store.automation(tenant).await? {
-            Automation::Push(push) if push.disabled_at.is_none() => push,
-            // Nobody listens any more.
-            _ => return Ok(()),
-        };
+        let automation = self.store.automation(tenant).await?;
+        // Nobody listens any more, perhaps.
+        let Some(push) = automation.listener() else { return Ok(()) };
         let now = self.clock.now();
         let claim = self.store.claim(tenant, id, job.notice.as_deref(), now, LEASE).await?;
         let (attempt, notice) = match claim {
@@ -75,7 +73,7 @@ where
             }
             DeliveryClaim::Early { until } => return self.defer(tenant, id, now, until).await,
         };
-        let (answer, status) = self.attempt(tenant, id, &push, &notice).await?;
+        let (answer, status) = self.attempt(tenant, id, push, &notice).await?;
         tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
         self.settle(tenant, id, &notice, attempt, answer, status).await?;
         Ok(())

@@ -1,5 +1,6 @@
 //! What people wrote: message, conversation, file, and the tenant's automation told.
 
+use domain::MessageId;
 use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
@@ -8,10 +9,10 @@ use domain::fault::Fault;
 use domain::job::{DeliveryJob, MediaJob, VERSION};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Archive, Automations, Clock, Dice, Inbox, MediaLog, MediaShelf, MediaState, PortResult,
-    Publisher, Record, Recorded,
+    Archive, Automations, Clock, Dice, Inbox, JobIntake, MediaLog, MediaShelf, MediaState,
+    PortResult, Publisher, Record, Recorded,
 };
-use domain::{MessageId, TenantId};
+use domain::pull::Job;
 use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
@@ -39,7 +40,7 @@ pub struct Inbound<S, A, P> {
 
 impl<S, A, P> Worker for Inbound<S, A, P>
 where
-    S: Inbox + Automations + MediaLog,
+    S: Inbox + Automations + MediaLog + JobIntake,
     A: Archive + MediaShelf,
     P: Publisher,
 {
@@ -84,21 +85,37 @@ where
             futures::join!(self.store.touch(&conversation), self.store.automation(&event.tenant),);
         let (conversation, automation) = (conversation?, automation?);
         let (told, fetched) = futures::join!(
-            tell(
-                &self.automation,
-                &automation,
-                NoticeKind::MessageReceived,
-                NoticeData {
-                    tenant: event.tenant.clone(),
-                    message: message.clone(),
-                    conversation: Some(conversation),
-                }
-            ),
+            self.bring(&automation, &message, conversation),
             fetch(&self.media, event, &message),
         );
         told?;
         fetched?;
         Ok(())
+    }
+}
+
+impl<S: JobIntake, A, P: Publisher> Inbound<S, A, P> {
+    /// Brings the message before the tenant's automation: told, or as a job.
+    async fn bring(
+        &self,
+        automation: &Automation,
+        message: &Message,
+        conversation: Conversation,
+    ) -> PortResult<()> {
+        if let Automation::Pull(pull) = automation {
+            let job = Job::new(message, pull.time_to_live());
+            let queued = self.store.queue_job(&job).await?;
+            let new = queued == Recorded::New;
+            tracing::info!(tenant = %job.tenant, job_id = %job.id, new, "job queued");
+            return Ok(());
+        }
+        let data = NoticeData {
+            tenant: message.tenant.clone(),
+            message: message.clone(),
+            conversation: Some(conversation),
+            job: None,
+        };
+        tell(&self.automation, automation, NoticeKind::MessageReceived, data).await
     }
 }
 
@@ -138,7 +155,7 @@ fn message(
     inbound: &InboundMessage,
     parties: &Parties<'_>,
 ) -> Result<(Message, Option<String>), Failure> {
-    let id = message_id(&event.tenant, event, &inbound.provider_message_id);
+    let id = message_id(event, &inbound.provider_message_id);
     let content = serde_json::to_string(&inbound.content)
         .map_err(|_| Failure::retry("the content cannot be written as JSON"))?;
     let (content, file) = if content.len() > LARGEST_CONTENT {
@@ -186,8 +203,8 @@ fn with_link(mut content: Content, id: MessageId) -> Content {
 }
 
 /// The same for each redelivery: it is what makes a message one.
-fn message_id(tenant: &TenantId, event: &InboundEvent, theirs: &str) -> MessageId {
-    let parts = [tenant.as_str(), event.provider.as_str(), &event.account, theirs];
+pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
+    let parts = [event.tenant.as_str(), event.provider.as_str(), &event.account, theirs];
     MessageId::derived_at(event.occurred_at, &parts)
 }
 
@@ -227,8 +244,7 @@ pub(crate) async fn tell<P: Publisher>(
     kind: NoticeKind,
     data: NoticeData,
 ) -> PortResult<()> {
-    let Automation::Push(push) = automation else { return Ok(()) };
-    if push.disabled_at.is_some() {
+    if automation.listener().is_none() {
         return Ok(());
     }
     let id = data.delivery_id(kind);

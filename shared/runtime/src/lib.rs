@@ -34,6 +34,7 @@ pub mod events;
 pub mod evidence;
 mod gateway;
 pub mod inbound;
+pub mod jobs;
 pub mod media;
 pub mod outbound;
 pub mod parked;

@@ -95,7 +95,7 @@ impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     async fn tell(&self, event: &InboundEvent, message: Message) -> PortResult<()> {
         let automation = self.store.automation(&event.tenant).await?;
         let tenant = event.tenant.clone();
-        let data = NoticeData { tenant, message, conversation: None };
+        let data = NoticeData { tenant, message, conversation: None, job: None };
         crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data).await
     }
 }

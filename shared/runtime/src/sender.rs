@@ -551,7 +551,7 @@ where
         }
         let automation = self.store.automation(&message.tenant).await?;
         let tenant = message.tenant.clone();
-        let data = NoticeData { tenant, message, conversation: None };
+        let data = NoticeData { tenant, message, conversation: None, job: None };
         let told =
             crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data);
         Ok(told.await?)

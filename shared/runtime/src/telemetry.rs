@@ -67,6 +67,14 @@ pub(crate) enum Metric {
     NoticeDelivered,
     /// A notice was given up, or its receiver is gone.
     NoticeGivenUp,
+    /// A worker got a job.
+    JobPulled,
+    /// A worker did a job.
+    JobCompleted,
+    /// A job failed for good.
+    JobFailed,
+    /// Nobody did a job in its time.
+    JobExpired,
     /// A record went to a dead-letter queue.
     DeadLetter,
 }
@@ -90,6 +98,10 @@ impl Metric {
             Self::ReceiptUnmatched => "ReceiptUnmatched",
             Self::NoticeDelivered => "NoticeDelivered",
             Self::NoticeGivenUp => "NoticeGivenUp",
+            Self::JobPulled => "JobPulled",
+            Self::JobCompleted => "JobCompleted",
+            Self::JobFailed => "JobFailed",
+            Self::JobExpired => "JobExpired",
             Self::DeadLetter => "DeadLetter",
         }
     }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use domain::ports::{Entered, EventLog, EventReader, Page, PortResult, Recorded};
 use domain::record::{
@@ -13,8 +11,8 @@ use domain::{EventId, ReplayId, TenantId};
 use jiff::Timestamp;
 
 use crate::item::{
-    Item, corrupt, failed, item, json, ms, n, number, parse, put_refused, refused, s, text, time,
-    ttl,
+    Item, Obstacle, corrupt, failed, item, json, ms, n, number, obstacles, parse, put_refused,
+    refused, s, text, time, ttl,
 };
 use crate::keys::Key;
 use crate::{DynamoStore, keys};
@@ -64,10 +62,10 @@ impl EventLog for DynamoStore {
         }
         let request = self.client().transact_write_items().set_transact_items(Some(writes));
         let Err(error) = request.send().await else { return Ok(Entered::New) };
-        let conditions = conditions(&error);
-        match (conditions.first(), conditions.last()) {
-            (_, Some(true)) if single_use.is_some() => Ok(Entered::Forged),
-            (Some(true), _) => Ok(Entered::Duplicate),
+        let obstacles = obstacles(&error);
+        match (obstacles.first(), obstacles.last()) {
+            (_, Some(Obstacle::Condition)) if single_use.is_some() => Ok(Entered::Forged),
+            (Some(Obstacle::Condition), _) => Ok(Entered::Duplicate),
             _ => Err(failed(operation, &error)),
         }
     }
@@ -272,16 +270,4 @@ fn read_event(operation: &'static str, item: &Item) -> PortResult<Kept> {
         (None, None) => return Err(corrupt(operation, "body")),
     };
     Ok(Kept { record, body })
-}
-
-/// Whether each write's condition failed; empty if the transaction failed otherwise.
-fn conditions<R>(error: &SdkError<TransactWriteItemsError, R>) -> Vec<bool> {
-    match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
-            .cancellation_reasons()
-            .iter()
-            .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
-            .collect(),
-        _ => Vec::new(),
-    }
 }

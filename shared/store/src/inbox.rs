@@ -74,7 +74,7 @@ impl Automations for DynamoStore {
             return Ok(Automation::None);
         };
         let mut automation: Automation = parse(operation, &item, "doc")?;
-        if let Automation::Push(push) = &mut automation {
+        if let Some(push) = automation.push_mut() {
             push.disabled_at = crate::item::time(&item, "disabled_at");
         }
         Ok(automation)

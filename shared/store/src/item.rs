@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -108,6 +109,36 @@ pub(crate) fn put_refused<R>(error: &SdkError<PutItemError, R>) -> Option<&Item>
             Some(refusal.item().unwrap_or(&NO_ITEM))
         }
         _ => None,
+    }
+}
+
+/// Why one write of a transaction stood in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    /// It did not.
+    None,
+    /// Its condition failed.
+    Condition,
+    /// Something else was writing the item.
+    Conflict,
+    /// Anything else.
+    Other,
+}
+
+/// What stood in the way of each write of a transaction; empty if it failed otherwise.
+pub(crate) fn obstacles<R>(error: &SdkError<TransactWriteItemsError, R>) -> Vec<Obstacle> {
+    match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+            .cancellation_reasons()
+            .iter()
+            .map(|reason| match reason.code() {
+                None | Some("None") => Obstacle::None,
+                Some("ConditionalCheckFailed") => Obstacle::Condition,
+                Some("TransactionConflict") => Obstacle::Conflict,
+                Some(_) => Obstacle::Other,
+            })
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -26,6 +26,13 @@
 //! | Parked event, listed | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
 //! | Proof of one event only | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
 //! | Replay | `T#<tenant>#REPLAY#<id>` | `REPLAY` | api-events, consumer-replay |
+//! | Lane: a conversation's jobs | `T#<tenant>#LANE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
+//! | Job | `T#<tenant>#LANE#<conversation>` | `JOB#<place in the lane>` | consumer-inbound, api-queue, schedule-jobs |
+//! | Job, found | `T#<tenant>#JOB#<id>` | `JOB` | consumer-inbound |
+//! | Jobs, counted | `T#<tenant>#QUEUE` | `COUNT#<shard>` | consumer-inbound, api-queue, schedule-jobs |
+//! | Jobs done in an hour | `T#<tenant>#QUEUE` | `HOUR#<hour>` | api-queue |
+//! | Tenant that pulls, listed | `PULLING` | `<tenant>` | api-tenants, schedule-jobs |
+//! | How the hub is | `STATUS` | `STATUS` | schedule-jobs |
 //!
 //! One index, `by_parent`, lists what has a parent. Only keys are in it, so an update that
 //! moves nothing costs it nothing:
@@ -36,14 +43,19 @@
 //! | Conversation | `T#<tenant>#CONVS` | `<hour>#<id>` |
 //! | Event | `T#<tenant>#EVENTS` | `<microseconds>#<provider>#<kind>#<id>` |
 //! | Parked event, listed | `T#<tenant>#PARKED` | `<microseconds>#<provider>#<kind>#<id>` |
+//! | Lane whose first job is free | `T#<tenant>#READY` | `<created>#<expires>#<conversation>#<place>#<job>` |
+//! | Lane whose first job is held | `T#<tenant>#HELD` | `<until>#` and as above, and `#<attempt>#<L or W>` |
+//!
+//! A lane without jobs is in neither list; `L` is a lease, `W` a wait for the next attempt. All
+//! times in them are microseconds.
 
 use std::time::Duration;
 
 use domain::provider::Channel;
 use domain::record::Kind;
 use domain::{
-    ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
-    TenantId,
+    ConversationId, DeliveryId, EventId, IntegrationId, JobId, KeyId, MessageId, Provider,
+    ReplayId, TenantId,
 };
 use jiff::Timestamp;
 
@@ -57,6 +69,14 @@ pub const KEEP_IDEMPOTENCY: Duration = Duration::from_hours(24);
 pub const KEEP_PACE: Duration = Duration::from_hours(1);
 /// How long a replay is shown.
 pub const KEEP_REPLAYS: Duration = Duration::from_hours(30 * 24);
+/// How long a job is shown after its end.
+pub const KEEP_JOBS: Duration = Duration::from_hours(30 * 24);
+/// How long a lane is kept after its last use: longer than its jobs, whose places go on from it.
+pub const KEEP_LANES: Duration = Duration::from_hours(60 * 24);
+/// How long the figures of an hour are of use to anyone.
+pub const KEEP_HOURS: Duration = Duration::from_hours(4);
+/// Items the number of a tenant's jobs is spread over.
+pub const COUNT_SHARDS: u8 = 64;
 /// Partitions the schedule of retries is spread over.
 pub const DUE_SHARDS: u8 = 4;
 
@@ -295,6 +315,146 @@ pub fn replay(tenant: &TenantId, id: ReplayId) -> Key {
     key(format!("T#{tenant}#REPLAY#{id}"), "REPLAY")
 }
 
+/// A conversation's jobs.
+#[must_use]
+pub fn lane(tenant: &TenantId, conversation: ConversationId) -> Key {
+    key(format!("T#{tenant}#LANE#{conversation}"), "LANE")
+}
+
+/// A job, by its place in its lane.
+#[must_use]
+pub fn job(tenant: &TenantId, conversation: ConversationId, place: u64) -> Key {
+    key(format!("T#{tenant}#LANE#{conversation}"), format!("JOB#{place:012}"))
+}
+
+/// Leads from a job's id to its place.
+#[must_use]
+pub fn job_found(tenant: &TenantId, id: JobId) -> Key {
+    key(format!("T#{tenant}#JOB#{id}"), "JOB")
+}
+
+/// The partition of a tenant's figures.
+#[must_use]
+pub fn figures_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#QUEUE")
+}
+
+/// One part of the number of a tenant's jobs.
+#[must_use]
+pub fn count(tenant: &TenantId, shard: u8) -> Key {
+    key(figures_of(tenant), format!("COUNT#{shard:02}"))
+}
+
+/// What was done in the hour of `at`.
+#[must_use]
+pub fn hour(tenant: &TenantId, at: Timestamp) -> Key {
+    key(figures_of(tenant), format!("HOUR#{:07}", at.as_second() / 3600))
+}
+
+/// A tenant in the list of those whose workers pull.
+#[must_use]
+pub fn pulling(tenant: &str) -> Key {
+    key("PULLING".to_owned(), tenant)
+}
+
+/// How the hub is.
+#[must_use]
+pub fn status() -> Key {
+    key("STATUS".to_owned(), "STATUS")
+}
+
+/// Where a tenant's lanes are listed whose first job is free.
+#[must_use]
+pub fn ready_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#READY")
+}
+
+/// Where a tenant's lanes are listed whose first job is held.
+#[must_use]
+pub fn held_of(tenant: &TenantId) -> String {
+    format!("T#{tenant}#HELD")
+}
+
+/// Microseconds, so that they sort as text.
+#[must_use]
+pub fn micros(at: Timestamp) -> String {
+    format!("{:016}", at.as_microsecond().max(0))
+}
+
+/// The first job of a lane, and how it stands: all of it is in the lane's place in the index, so
+/// that whoever lists lanes need not read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LanePlace {
+    /// When the job was made.
+    pub created_at: Timestamp,
+    /// When it is too late to begin it.
+    pub expires_at: Timestamp,
+    /// Whose lane it is.
+    pub conversation: ConversationId,
+    /// Its place in the lane.
+    pub place: u64,
+    /// Its id.
+    pub job: JobId,
+    /// What holds it, if something does.
+    pub hold: Option<Hold>,
+}
+
+/// What holds the first job of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Until when.
+    pub until: Timestamp,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Whether it is a lease; else it is a wait for the next attempt.
+    pub leased: bool,
+}
+
+impl std::fmt::Display for LanePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(hold) = &self.hold {
+            write!(f, "{}#", micros(hold.until))?;
+        }
+        let (created, expires) = (micros(self.created_at), micros(self.expires_at));
+        write!(f, "{created}#{expires}#{}#{:012}#{}", self.conversation, self.place, self.job)?;
+        if let Some(hold) = &self.hold {
+            write!(f, "#{:02}#{}", hold.attempt, if hold.leased { 'L' } else { 'W' })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a lane's place says.
+#[must_use]
+pub fn read_lane_place(text: &str) -> Option<LanePlace> {
+    let time = |text: &str| Timestamp::from_microsecond(text.parse().ok()?).ok();
+    let parts: Vec<&str> = text.split('#').collect();
+    let (first, hold) = match *parts.as_slice() {
+        [until, .., attempt, kind] if parts.len() == 8 => {
+            let leased = match kind {
+                "L" => true,
+                "W" => false,
+                _ => return None,
+            };
+            let hold = Hold { until: time(until)?, attempt: attempt.parse().ok()?, leased };
+            (1, Some(hold))
+        }
+        _ if parts.len() == 5 => (0, None),
+        _ => return None,
+    };
+    let [created, expires, conversation, place, job] = *parts.get(first..first + 5)? else {
+        return None;
+    };
+    Some(LanePlace {
+        created_at: time(created)?,
+        expires_at: time(expires)?,
+        conversation: conversation.parse().ok()?,
+        place: place.parse().ok()?,
+        job: job.parse().ok()?,
+        hold,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +473,7 @@ mod tests {
         let k: KeyId = format!("key_{zeros}").parse().unwrap();
         let event_id: EventId = format!("event_{zeros}").parse().unwrap();
         let replay_id: ReplayId = format!("replay_{zeros}").parse().unwrap();
+        let job_id: JobId = format!("job_{zeros}").parse().unwrap();
         let p = Provider::Whatsapp;
         let rows = [
             (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
@@ -339,6 +500,13 @@ mod tests {
             (parked_listed(&acme, event_id), format!("T#acme#EVENT#event_{zeros} PARKED")),
             (once(&acme, p, "ab"), "T#acme#ONCE#whatsapp#ab ONCE".to_owned()),
             (replay(&acme, replay_id), format!("T#acme#REPLAY#replay_{zeros} REPLAY")),
+            (lane(&acme, conv), format!("T#acme#LANE#conv_{zeros} LANE")),
+            (job(&acme, conv, 17), format!("T#acme#LANE#conv_{zeros} JOB#000000000017")),
+            (job_found(&acme, job_id), format!("T#acme#JOB#job_{zeros} JOB")),
+            (count(&acme, 7), "T#acme#QUEUE COUNT#07".to_owned()),
+            (hour(&acme, at), "T#acme#QUEUE HOUR#0472222".to_owned()),
+            (pulling("acme"), "PULLING acme".to_owned()),
+            (status(), "STATUS STATUS".to_owned()),
         ];
         for (key, frozen) in rows {
             assert_eq!(format!("{} {}", key.pk, key.sk), frozen);
@@ -355,5 +523,28 @@ mod tests {
         let later = Timestamp::from_microsecond(at.as_microsecond() + 1).unwrap();
         assert!(place < event_time(later));
         assert_eq!(conversation_place(at, conv), format!("0472222#conv_{zeros}"));
+        assert_eq!(ready_of(&acme), "T#acme#READY");
+        assert_eq!(held_of(&acme), "T#acme#HELD");
+        let free = LanePlace {
+            created_at: at,
+            expires_at: later,
+            conversation: conv,
+            place: 17,
+            job: job_id,
+            hold: None,
+        };
+        let written =
+            format!("1700000000123000#1700000000123001#conv_{zeros}#000000000017#job_{zeros}");
+        assert_eq!(free.to_string(), written);
+        let held = |leased| LanePlace {
+            hold: Some(Hold { until: later, attempt: 3, leased }),
+            ..free.clone()
+        };
+        assert_eq!(held(true).to_string(), format!("1700000000123001#{written}#03#L"));
+        assert_eq!(held(false).to_string(), format!("1700000000123001#{written}#03#W"));
+        for place in [free.clone(), held(true), held(false)] {
+            assert_eq!(read_lane_place(&place.to_string()), Some(place));
+        }
+        assert_eq!(read_lane_place(&format!("{written}#03")), None);
     }
 }

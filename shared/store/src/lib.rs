@@ -8,6 +8,7 @@ mod directory;
 mod events;
 mod inbox;
 mod item;
+mod jobs;
 pub mod keys;
 mod library;
 mod outbox;

@@ -1,9 +1,7 @@
 //! Tenants, keys, integrations and automations, as their API keeps them.
 
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
 use domain::automation::Automation;
 use domain::integration::Integration;
 use domain::ports::{Claimed, Page, PortError, PortResult, Recorded, Registry};
@@ -13,7 +11,9 @@ use domain::tenant::{ApiKey, Tenant};
 use domain::{Fault, IntegrationId, KeyId, Provider, TenantId};
 use jiff::Timestamp;
 
-use crate::item::{Item, corrupt, failed, item, json, ms, parse, put_refused, s, text};
+use crate::item::{
+    Item, Obstacle, corrupt, failed, item, json, ms, obstacles, parse, put_refused, s, text,
+};
 use crate::keys::Key;
 use crate::{DynamoStore, keys};
 
@@ -78,8 +78,16 @@ impl Registry for DynamoStore {
 
     async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
         let operation = "set a tenant's automation";
-        let item = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
-        self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
+        let mut set = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
+        if !matches!(automation, Automation::Pull(_)) {
+            let put = self.put(set).send().await;
+            return put.map(|_| ()).map_err(|error| failed(operation, &error));
+        }
+        // Whoever looks after jobs finds the tenant from the first one on.
+        set.insert("pulls".to_owned(), AttributeValue::Bool(true));
+        let listed = item(&keys::pulling(tenant.as_str()), []);
+        let writes = vec![self.put_if(set, None, None), self.put_if(listed, None, None)];
+        self.transact(operation, writes).await.map(|_| ())
     }
 
     async fn set_route(
@@ -291,7 +299,7 @@ impl DynamoStore {
         let request = self.client().transact_write_items().set_transact_items(Some(writes));
         match request.send().await {
             Ok(_) => Ok(Claimed::Ours),
-            Err(error) if condition_failed(&error) => Ok(Claimed::Taken),
+            Err(error) if obstacles(&error).contains(&Obstacle::Condition) => Ok(Claimed::Taken),
             Err(error) => Err(failed(operation, &error)),
         }
     }
@@ -299,14 +307,4 @@ impl DynamoStore {
 
 fn holder_value(holder: IntegrationId) -> Item {
     Item::from([(":id".to_owned(), s(holder.to_string()))])
-}
-
-fn condition_failed<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
-    match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
-            .cancellation_reasons()
-            .iter()
-            .any(|reason| reason.code() == Some("ConditionalCheckFailed")),
-        _ => false,
-    }
 }

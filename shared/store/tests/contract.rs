@@ -21,11 +21,13 @@ use domain::job::{HandedOver, Relay, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
     Advanced, Automations, Circuits, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome,
-    Directory, Entered, EventLog, EventReader, Inbox, Keys, Library, MediaLog, MediaState, Outbox,
-    Outgoing, Page, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation, Routes,
-    Schedule,
+    Directory, Entered, EventLog, EventReader, Inbox, JobAnswer, JobEnds, JobFigures, JobIntake,
+    JobReader, JobSweep, Jobs, Keys, Library, MediaLog, MediaState, Offer, Outbox, Outgoing, Page,
+    PortResult, PulseReader, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation,
+    Routes, Schedule,
 };
 use domain::provider::Channel;
+use domain::pull::{Job, JobEnding, JobStatus, JobTicket, MAX_ATTEMPTS, Pulse};
 use domain::record::{
     BodyPlace, Direction, EventFilter, EventRecord, Kept, Kind, LastReplay, Replay, ReplayPage,
     ReplayStatus, State,
@@ -58,6 +60,13 @@ trait Store:
     + ReplayProgress
     + Circuits
     + Routes
+    + JobIntake
+    + JobFigures
+    + JobReader
+    + Jobs
+    + JobEnds
+    + JobSweep
+    + PulseReader
 {
 }
 
@@ -80,6 +89,13 @@ impl<S> Store for S where
         + ReplayProgress
         + Circuits
         + Routes
+        + JobIntake
+        + JobFigures
+        + JobReader
+        + Jobs
+        + JobEnds
+        + JobSweep
+        + PulseReader
 {
 }
 
@@ -151,6 +167,20 @@ contract! {
     an_event_is_its_tenants_alone
     a_replay_moves_on_from_where_it_is_and_ends
     a_replay_that_stands_still_says_why_and_goes_on
+    a_conversation_is_worked_in_order_and_others_beside_it
+    a_job_is_queued_once_however_often_it_comes
+    a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing
+    a_heartbeat_makes_a_lease_longer_and_never_shorter
+    an_ending_twice_is_one_and_another_is_refused
+    a_job_to_be_tried_again_waits_and_its_conversation_with_it
+    a_job_that_nobody_did_ends_and_its_tenant_is_told
+    a_jobs_last_lapse_is_its_end
+    what_is_told_of_a_job_is_written_with_its_end
+    figures_are_exact_after_everything
+    many_workers_at_once_get_each_job_once_and_in_order
+    a_tenants_jobs_are_its_own
+    who_pulls_is_listed_until_it_does_not
+    a_beat_stands_until_a_later_one
 }
 
 #[cfg(feature = "emulator")]
@@ -682,7 +712,8 @@ async fn a_file_stands_as_it_was_last_noted<S: Store>(s: &S) {
 
 fn notice(integration: &Integration) -> (DeliveryId, Notice) {
     let message = inbound(integration, "m", 0);
-    let data = NoticeData { tenant: integration.tenant.clone(), message, conversation: None };
+    let data =
+        NoticeData { tenant: integration.tenant.clone(), message, conversation: None, job: None };
     let kind = NoticeKind::MessageReceived;
     (data.delivery_id(kind), Notice { kind, timestamp: at(0), data })
 }
@@ -1271,4 +1302,433 @@ async fn a_replay_that_stands_still_says_why_and_goes_on<S: Store>(s: &S) {
     assert_eq!(s.turn_page(&tenant, begun.id, &page, at(13)).await.unwrap(), Recorded::New);
     let moved = read().await;
     assert_eq!((moved.status, moved.reason), (ReplayStatus::Running, None));
+}
+
+// ---- Jobs ---------------------------------------------------------------------------------------
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Queues jobs of `person`, made one second after the other from `second` on.
+async fn queued<S: Store>(
+    s: &S,
+    integration: &Integration,
+    person: &str,
+    names: &[&str],
+    second: i64,
+) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (name, second) in names.iter().zip(second..) {
+        let job = sample::job_from(integration, person, name, at(second));
+        assert_eq!(s.queue_job(&job).await.unwrap(), Recorded::New);
+        jobs.push(job);
+    }
+    jobs
+}
+
+/// The job a worker gets. The index may be behind the table for a moment.
+async fn pull<S: Store>(s: &S, tenant: &TenantId, second: i64) -> Option<Job> {
+    match s.offer(tenant, at(second), LEASE, 7).await.unwrap() {
+        Offer::Job(job) => Some(*job),
+        Offer::Nothing => None,
+        Offer::Overdue(overdue) => panic!("{overdue:?}"),
+    }
+}
+
+fn done(result: &str) -> JobEnding {
+    JobEnding::Completed { result: Some(result.to_owned()) }
+}
+
+async fn complete<S: Store>(s: &S, job: &Job, second: i64) -> JobAnswer {
+    s.settle_job(&job.tenant, job.ticket(), &done("1"), None, at(second)).await.unwrap()
+}
+
+async fn job_of<S: Store>(s: &S, job: &Job) -> Job {
+    s.job(&job.tenant, job.id).await.unwrap().unwrap()
+}
+
+async fn counted<S: Store>(s: &S, tenant: &TenantId, second: i64) -> (u64, u64) {
+    let figures = s.figures(tenant, at(second)).await.unwrap();
+    (figures.queued, figures.processing)
+}
+
+fn expect_done(answer: &PortResult<JobAnswer>) -> Job {
+    match answer {
+        Ok(JobAnswer::Done(job)) => (**job).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_refused(answer: &JobAnswer) -> bool {
+    matches!(answer, JobAnswer::Refused(_))
+}
+
+async fn a_conversation_is_worked_in_order_and_others_beside_it<S: Store>(s: &S) {
+    let own = integration();
+    let tenant = &own.tenant;
+    let one = queued(s, &own, "1", &["a", "b", "c"], 0).await;
+    let other = queued(s, &own, "2", &["d"], 1).await;
+    let first = pull(s, tenant, 10).await.unwrap();
+    let pulled = Job {
+        status: JobStatus::Processing,
+        attempt: 1,
+        processing_started_at: Some(at(10)),
+        lease_expires_at: Some(at(70)),
+        ..one[0].clone()
+    };
+    assert_eq!(first, pulled);
+    assert_eq!(job_of(s, &first).await, pulled);
+    let second = pull(s, tenant, 10).await.unwrap();
+    assert_eq!(second.id, other[0].id, "the first conversation has a job in process");
+    assert_eq!(pull(s, tenant, 10).await, None);
+    for (number, job) in one.iter().enumerate() {
+        let held = if number == 0 { first.clone() } else { pull(s, tenant, 11).await.unwrap() };
+        assert_eq!(held.id, job.id);
+        let ended = expect_done(&Ok(complete(s, &held, 12).await));
+        assert_eq!((ended.status, ended.finished_at), (JobStatus::Completed, Some(at(12))));
+        assert_eq!(job_of(s, &held).await, ended);
+        assert_eq!(ended.result.as_deref(), Some("1"));
+    }
+    assert_eq!(pull(s, tenant, 13).await, None);
+    // A lane that was empty goes on.
+    let later = queued(s, &own, "1", &["e"], 20).await;
+    assert_eq!(pull(s, tenant, 21).await.unwrap().id, later[0].id);
+}
+
+async fn a_job_is_queued_once_however_often_it_comes<S: Store>(s: &S) {
+    let own = integration();
+    let job = sample::job_from(&own, "1", "a", at(0));
+    let answers = join_all((0..10).map(|_| s.queue_job(&job))).await;
+    let new = answers.into_iter().filter(|answer| matches!(answer, Ok(Recorded::New))).count();
+    assert_eq!(new, 1);
+    assert_eq!(counted(s, &own.tenant, 0).await, (1, 0));
+    let held = pull(s, &own.tenant, 1).await.unwrap();
+    assert_eq!(s.queue_job(&job).await.unwrap(), Recorded::Duplicate);
+    complete(s, &held, 2).await;
+    assert_eq!(s.queue_job(&job).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(pull(s, &own.tenant, 3).await, None);
+    assert_eq!(counted(s, &own.tenant, 3).await, (0, 0));
+}
+
+async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing<S: Store>(s: &S) {
+    let own = integration();
+    queued(s, &own, "1", &["a", "b"], 0).await;
+    let first = pull(s, &own.tenant, 0).await.unwrap();
+    assert_eq!(pull(s, &own.tenant, 59).await, None);
+    // Nobody has it since; it is not the worker's any more all the same.
+    for second in [60, 61, 100] {
+        assert!(is_refused(&complete(s, &first, second).await), "{second}");
+        let late = s.extend(&own.tenant, first.ticket(), at(second), LEASE).await.unwrap();
+        assert!(is_refused(&late));
+    }
+    let second = pull(s, &own.tenant, 100).await.unwrap();
+    assert_eq!((second.id, second.attempt), (first.id, 2));
+    let before = job_of(s, &first).await;
+    for ending in [done("late"), JobEnding::Failed { reason: "late".to_owned() }] {
+        let late = s.settle_job(&own.tenant, first.ticket(), &ending, None, at(101)).await.unwrap();
+        assert!(is_refused(&late));
+    }
+    assert_eq!(job_of(s, &first).await, before);
+    assert_eq!(counted(s, &own.tenant, 101).await, (1, 1));
+    expect_done(&Ok(complete(s, &second, 102).await));
+    assert!(is_refused(&complete(s, &first, 103).await), "it was another that completed it");
+    assert_eq!(counted(s, &own.tenant, 103).await, (1, 0));
+    let nothing = JobTicket { id: sample::job_from(&own, "1", "never", at(0)).id, attempt: 1 };
+    let answer = s.settle_job(&own.tenant, nothing, &done("1"), None, at(0)).await.unwrap();
+    assert_eq!(answer, JobAnswer::Missing);
+    assert_eq!(s.extend(&own.tenant, nothing, at(0), LEASE).await.unwrap(), JobAnswer::Missing);
+    assert_eq!(s.job(&own.tenant, nothing.id).await.unwrap(), None);
+}
+
+async fn a_heartbeat_makes_a_lease_longer_and_never_shorter<S: Store>(s: &S) {
+    let own = integration();
+    queued(s, &own, "1", &["a"], 0).await;
+    let job = pull(s, &own.tenant, 0).await.unwrap();
+    let beat = async |second, lease| {
+        let answer = s.extend(&own.tenant, job.ticket(), at(second), lease).await;
+        expect_done(&answer).lease_expires_at.unwrap()
+    };
+    assert_eq!(beat(30, LEASE).await, at(90));
+    assert_eq!(beat(31, SECOND).await, at(90), "what was promised stays");
+    assert_eq!(job_of(s, &job).await.lease_expires_at, Some(at(90)));
+    assert_eq!(pull(s, &own.tenant, 89).await, None);
+    let ended = expect_done(&Ok(complete(s, &job, 89).await));
+    assert_eq!(ended.processing_started_at, Some(at(0)));
+    let late = s.extend(&own.tenant, job.ticket(), at(89), LEASE).await.unwrap();
+    assert!(is_refused(&late));
+}
+
+async fn an_ending_twice_is_one_and_another_is_refused<S: Store>(s: &S) {
+    let own = integration();
+    queued(s, &own, "1", &["a", "b"], 0).await;
+    let settle = async |job: &Job, ending: &JobEnding, second| {
+        s.settle_job(&own.tenant, job.ticket(), ending, None, at(second)).await.unwrap()
+    };
+    let failure = JobEnding::Failed { reason: "why".to_owned() };
+    let first = pull(s, &own.tenant, 0).await.unwrap();
+    let ended = settle(&first, &done("1"), 1).await;
+    assert_eq!(settle(&first, &done("1"), 2).await, ended);
+    assert_eq!(settle(&first, &done("1"), 900).await, ended, "long after the lease");
+    assert_eq!(settle(&first, &done("2"), 3).await, ended, "the first one holds");
+    assert!(is_refused(&settle(&first, &failure, 4).await));
+    let second = pull(s, &own.tenant, 5).await.unwrap();
+    assert_eq!(settle(&second, &failure, 6).await, settle(&second, &failure, 7).await);
+    assert!(is_refused(&settle(&second, &done("1"), 8).await));
+    let stands = job_of(s, &second).await;
+    assert_eq!((stands.status, stands.reason.as_deref()), (JobStatus::Failed, Some("why")));
+    assert_eq!(counted(s, &own.tenant, 9).await, (0, 0));
+}
+
+async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it<S: Store>(s: &S) {
+    let own = integration();
+    queued(s, &own, "1", &["a", "b"], 0).await;
+    let first = pull(s, &own.tenant, 0).await.unwrap();
+    let again = JobEnding::Retry { reason: "later".to_owned(), at: at(50) };
+    let put_back = s.settle_job(&own.tenant, first.ticket(), &again, None, at(1)).await;
+    assert_eq!(expect_done(&put_back).status, JobStatus::Queued);
+    let stands = job_of(s, &first).await;
+    assert_eq!((stands.status, stands.attempt), (JobStatus::Queued, 1));
+    assert_eq!((stands.reason.as_deref(), stands.finished_at), (Some("later"), None));
+    let repeated = s.settle_job(&own.tenant, first.ticket(), &again, None, at(2)).await;
+    assert_eq!(expect_done(&repeated).id, first.id);
+    assert!(is_refused(&complete(s, &first, 3).await), "it gave the job back");
+    assert_eq!(counted(s, &own.tenant, 3).await, (2, 0));
+    assert_eq!(pull(s, &own.tenant, 49).await, None, "the conversation waits for it");
+    let second = pull(s, &own.tenant, 50).await.unwrap();
+    assert_eq!((second.id, second.attempt), (first.id, 2));
+    let late = s.settle_job(&own.tenant, first.ticket(), &again, None, at(51)).await.unwrap();
+    assert!(is_refused(&late));
+    assert_eq!(counted(s, &own.tenant, 51).await, (1, 1));
+}
+
+/// The one job that stands in the way.
+async fn in_the_way<S: Store>(s: &S, tenant: &TenantId, second: i64) -> domain::ports::OverdueJob {
+    let Offer::Overdue(offered) = s.offer(tenant, at(second), LEASE, 7).await.unwrap() else {
+        panic!("a job that is over is given to nobody")
+    };
+    let swept = s.overdue(tenant, at(second)).await.unwrap();
+    assert_eq!(swept, offered);
+    assert_eq!(offered.len(), 1);
+    offered[0].clone()
+}
+
+async fn a_job_that_nobody_did_ends_and_its_tenant_is_told<S: Store>(s: &S) {
+    let own = integration();
+    let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
+    assert!(s.overdue(&own.tenant, at(3599)).await.unwrap().is_empty());
+    let overdue = in_the_way(s, &own.tenant, 3600).await;
+    assert_eq!((overdue.job.id, overdue.job.status), (jobs[0].id, JobStatus::Expired));
+    assert_eq!(s.end(&overdue, None, at(3600)).await.unwrap(), Recorded::New);
+    assert_eq!(s.end(&overdue, None, at(3600)).await.unwrap(), Recorded::Duplicate);
+    let ended = job_of(s, &jobs[0]).await;
+    assert_eq!((ended.status, ended.finished_at), (JobStatus::Expired, Some(at(3600))));
+    assert!(ended.reason.is_some());
+    assert_eq!(counted(s, &own.tenant, 3600).await, (1, 0));
+    // A lease that began in time may end in time.
+    let held = pull(s, &own.tenant, 3600).await.unwrap();
+    assert_eq!(held.id, jobs[1].id);
+    assert!(s.overdue(&own.tenant, at(3650)).await.unwrap().is_empty());
+    expect_done(&Ok(complete(s, &held, 3650).await));
+    assert_eq!(counted(s, &own.tenant, 3650).await, (0, 0));
+}
+
+async fn a_jobs_last_lapse_is_its_end<S: Store>(s: &S) {
+    let own = integration();
+    let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
+    for (attempt, second) in (1..=MAX_ATTEMPTS).zip((0..).step_by(60)) {
+        let job = pull(s, &own.tenant, second).await.unwrap();
+        assert_eq!((job.id, job.attempt), (jobs[0].id, attempt));
+        assert_eq!(counted(s, &own.tenant, second).await, (1, 1));
+    }
+    let second = 60 * i64::from(MAX_ATTEMPTS);
+    assert!(s.overdue(&own.tenant, at(second - 1)).await.unwrap().is_empty());
+    let overdue = in_the_way(s, &own.tenant, second).await;
+    let as_found = (overdue.job.id, overdue.job.status, overdue.job.attempt);
+    assert_eq!(as_found, (jobs[0].id, JobStatus::Failed, MAX_ATTEMPTS));
+    assert_eq!(s.end(&overdue, None, at(second)).await.unwrap(), Recorded::New);
+    assert_eq!(job_of(s, &jobs[0]).await.status, JobStatus::Failed);
+    assert_eq!(counted(s, &own.tenant, second).await, (1, 0));
+    assert_eq!(pull(s, &own.tenant, second).await.unwrap().id, jobs[1].id);
+}
+
+async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
+    // So far off that a running hub's own schedule does not tell it.
+    const FAR: i64 = 2_000_000_000;
+    let own = integration();
+    let at = |second| at(FAR + second);
+    let notice = |job: &Job, status| {
+        let message = Message { id: job.id.message(), ..sample::outbound(&own, "m", at(0)) };
+        let ended = domain::automation::EndedJob {
+            job_id: job.id,
+            status,
+            attempt: 1,
+            reason: "why".to_owned(),
+        };
+        let tenant = own.tenant.clone();
+        let data = NoticeData { tenant, message, conversation: None, job: Some(ended) };
+        Notice { kind: NoticeKind::JobFailed, timestamp: at(9), data }
+    };
+    queued(s, &own, "1", &["a"], FAR).await;
+    let job = pull(s, &own.tenant, FAR).await.unwrap();
+    let told = notice(&job, JobStatus::Failed);
+    let ending = JobEnding::Failed { reason: "why".to_owned() };
+    // Who is too late tells nobody.
+    let late = s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(60)).await.unwrap();
+    assert!(is_refused(&late));
+    let ours = async |second| {
+        let due = s.due(at(second), 1000).await.unwrap();
+        due.into_iter().filter(|due| due.tenant == own.tenant).collect::<Vec<_>>()
+    };
+    assert!(ours(100).await.is_empty());
+    let job = pull(s, &own.tenant, FAR + 60).await.unwrap();
+    expect_done(&s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(61)).await);
+    let due = ours(100).await;
+    let id = told.data.delivery_id(told.kind);
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [id]);
+    s.done(&due).await.unwrap();
+    let claim = Deliveries::claim(s, &own.tenant, id, None, at(101), LEASE).await.unwrap();
+    let DeliveryClaim::Granted { attempt: 1, notice } = claim else { panic!("{claim:?}") };
+    assert_eq!(notice.data.job, told.data.job);
+}
+
+async fn figures_are_exact_after_everything<S: Store>(s: &S) {
+    let own = integration();
+    let tenant = &own.tenant;
+    let people = ["1", "2", "3"];
+    for person in people {
+        let names = ["a", "b", "c"].map(|name| format!("{person}{name}"));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        queued(s, &own, person, &names, 0).await;
+    }
+    assert_eq!(counted(s, tenant, 5).await, (9, 0));
+    let mut left = 9;
+    let mut now = 5;
+    for round in 0_usize.. {
+        let Some(job) = pull(s, tenant, now).await else {
+            if left == 0 {
+                break;
+            }
+            now += 60;
+            continue;
+        };
+        assert_eq!(counted(s, tenant, now).await, (left - 1, 1), "round {round}");
+        let ending = match round % 4 {
+            0 => done("{}"),
+            1 => JobEnding::Retry { reason: "r".to_owned(), at: at(now + 20) },
+            2 => JobEnding::Failed { reason: "f".to_owned() },
+            _ => {
+                // Nothing is heard of it any more.
+                now += 61;
+                assert_eq!(counted(s, tenant, now).await, (left - 1, 1), "round {round}");
+                let again = pull(s, tenant, now).await.unwrap();
+                let late = s.settle_job(tenant, job.ticket(), &done("{}"), None, at(now)).await;
+                assert!(is_refused(&late.unwrap()));
+                assert!(again.id != job.id || again.attempt == 2);
+                expect_done(&Ok(complete(s, &again, now).await));
+                left -= 1;
+                // Others may have lapsed or waited meanwhile, none of them is in process twice.
+                let (queued, processing) = counted(s, tenant, now).await;
+                assert_eq!(queued + processing, left, "round {round}");
+                if again.id != job.id {
+                    let ours = pull(s, tenant, now).await.unwrap();
+                    expect_done(&Ok(complete(s, &ours, now).await));
+                    left -= 1;
+                }
+                continue;
+            }
+        };
+        expect_done(&s.settle_job(tenant, job.ticket(), &ending, None, at(now)).await);
+        if ending.status().is_final() {
+            left -= 1;
+        }
+        assert_eq!(counted(s, tenant, now).await, (left, 0), "round {round}");
+        now += 1;
+    }
+    let figures = s.figures(tenant, at(now)).await.unwrap();
+    assert_eq!((figures.queued, figures.processing), (0, 0));
+    assert!(figures.completed > 0, "what was done is known");
+    let tomorrow = s.figures(tenant, at(now + 24 * 3600)).await.unwrap();
+    assert_eq!(tomorrow.completed, 0, "and forgotten");
+}
+
+async fn many_workers_at_once_get_each_job_once_and_in_order<S: Store>(s: &S) {
+    let own = integration();
+    let people: Vec<String> = (0..8).map(|person| person.to_string()).collect();
+    let mut wanted = std::collections::BTreeMap::new();
+    for person in &people {
+        let names = [0, 1, 2, 3].map(|number| format!("{person}-{number}"));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let jobs = queued(s, &own, person, &names, 0).await;
+        let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+        wanted.insert(jobs[0].conversation, ids);
+    }
+    let worked = std::sync::Mutex::new(std::collections::BTreeMap::<_, Vec<_>>::new());
+    let worker = async |number: u128| {
+        let mut idle = 0;
+        while idle < 30 {
+            let Offer::Job(job) =
+                s.offer(&own.tenant, at(100), LEASE, number.wrapping_mul(977)).await.unwrap()
+            else {
+                idle += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            };
+            worked.lock().unwrap().entry(job.conversation).or_default().push(job.id);
+            expect_done(&Ok(complete(s, &job, 101).await));
+        }
+    };
+    join_all((1..=20).map(worker)).await;
+    assert_eq!(worked.into_inner().unwrap(), wanted);
+    assert_eq!(counted(s, &own.tenant, 102).await, (0, 0));
+}
+
+async fn a_tenants_jobs_are_its_own<S: Store>(s: &S) {
+    let (own, other) = (integration(), integration());
+    let jobs = queued(s, &own, "1", &["a"], 0).await;
+    assert_eq!(pull(s, &other.tenant, 1).await, None);
+    assert_eq!(s.job(&other.tenant, jobs[0].id).await.unwrap(), None);
+    assert_eq!(counted(s, &other.tenant, 1).await, (0, 0));
+    let held = pull(s, &own.tenant, 1).await.unwrap();
+    let stolen = s.settle_job(&other.tenant, held.ticket(), &done("1"), None, at(2)).await.unwrap();
+    assert_eq!(stolen, JobAnswer::Missing);
+}
+
+async fn who_pulls_is_listed_until_it_does_not<S: Store>(s: &S) {
+    let tenant = tenant();
+    let listed = async || {
+        let (mut cursor, mut found) = (None, false);
+        loop {
+            let page = s.pulling(50, cursor.as_deref()).await.unwrap();
+            found |= page.items.contains(&tenant);
+            cursor = page.next;
+            if cursor.is_none() {
+                return found;
+            }
+        }
+    };
+    s.set_automation(&tenant, &sample::push()).await.unwrap();
+    assert!(!listed().await);
+    s.set_automation(&tenant, &sample::pull(true)).await.unwrap();
+    assert_eq!(s.automation(&tenant).await.unwrap(), sample::pull(true));
+    s.retire(&tenant).await.unwrap();
+    assert!(listed().await, "it pulls");
+    s.disable(&tenant, at(5)).await.unwrap();
+    let disabled = s.automation(&tenant).await.unwrap();
+    assert_eq!(disabled.listener(), None);
+    assert!(matches!(disabled, Automation::Pull(_)), "workers go on");
+    s.set_automation(&tenant, &Automation::None).await.unwrap();
+    assert!(listed().await, "jobs may be left");
+    s.retire(&tenant).await.unwrap();
+    assert!(!listed().await);
+    s.retire(&tenant).await.unwrap();
+}
+
+async fn a_beat_stands_until_a_later_one<S: Store>(s: &S) {
+    // There is one for all tenants, so it may be another's.
+    let before = s.pulse().await.unwrap();
+    let first = before.map_or(at(0), |pulse| pulse.beat_at) + LEASE;
+    let pulse = Pulse { queued: 7, processing: 3, beat_at: first, up_since: first };
+    s.beat(&pulse).await.unwrap();
+    assert_eq!(s.pulse().await.unwrap(), Some(pulse));
+    s.beat(&Pulse { queued: 9, beat_at: first - SECOND, ..pulse }).await.unwrap();
+    assert_eq!(s.pulse().await.unwrap(), Some(pulse));
 }

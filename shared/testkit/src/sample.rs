@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::automation::{Automation, Push};
+use domain::automation::{Automation, Pull, Push};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage, Receipt};
@@ -12,6 +12,7 @@ use domain::integration::{
 use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
 use domain::message::{Direction, Message, Status, Step};
 use domain::provider::Channel;
+use domain::pull::Job;
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -99,6 +100,24 @@ pub fn push() -> Automation {
         secret_at: Timestamp::UNIX_EPOCH,
         disabled_at: None,
     })
+}
+
+/// An automation whose workers pull, and that is told what becomes of it if `told`.
+#[must_use]
+pub fn pull(told: bool) -> Automation {
+    let push = match push() {
+        Automation::Push(push) if told => Some(push),
+        _ => None,
+    };
+    Automation::Pull(Pull { job_ttl: 3600, push })
+}
+
+/// The job that the text `name` from `person` is to be worked within an hour.
+#[must_use]
+pub fn job_from(integration: &Integration, person: &str, name: &str, at: Timestamp) -> Job {
+    let conversation = conversation_id(integration, person);
+    let message = Message { conversation, ..outbound(integration, name, at) };
+    Job::new(&message, std::time::Duration::from_hours(1))
 }
 
 /// The talk between the holder of `integration` and `person`, just begun by a message.

@@ -70,6 +70,7 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "consumer-events" => Box::new(made(runtime::events::consumer(kit))?),
         "consumer-parked" => Box::new(made(runtime::parked::consumer(kit))?),
         "consumer-replay" => Box::new(made(runtime::replay::consumer(kit))?),
+        "schedule-jobs" => Box::new(Sweep(made(runtime::jobs::parts(kit))?)),
         "schedule-deliveries" => Box::new(Schedule(made(runtime::schedule::parts(kit))?)),
         "api-messages" => {
             Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
@@ -85,6 +86,12 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         }
         "api-events" => {
             Box::new(Api { resource: made(runtime::api::events::resource(kit))?, base_url })
+        }
+        "api-queue" => {
+            Box::new(Api { resource: made(runtime::api::queue::resource(kit))?, base_url })
+        }
+        "api-status" => {
+            Box::new(Api { resource: made(runtime::api::status::resource(kit))?, base_url })
         }
         "webhook-inbound" => {
             Box::new(Api { resource: made(runtime::api::inbound::resource(kit))?, base_url })
@@ -151,6 +158,17 @@ where
             let (store, queue) = &self.0;
             let taken = runtime::schedule::handle(store, queue, &VirtualClock).await;
             taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
+        })
+    }
+}
+
+struct Sweep(store::DynamoStore);
+
+impl Instance for Sweep {
+    fn invoke(&self, _event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let ended = runtime::jobs::handle(&self.0, &VirtualClock).await;
+            ended.map(|ended| Output::Json(ended.into())).map_err(|error| error.to_string())
         })
     }
 }

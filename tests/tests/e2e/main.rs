@@ -19,6 +19,7 @@ mod cloud;
 mod edge;
 mod hub;
 mod inbound;
+mod jobs;
 mod outbound;
 mod platform;
 mod receipts;

@@ -1,16 +1,20 @@
 //! Messages that a tenant's own programs took in, for the hub to keep.
 
+use domain::automation::Automation;
 use domain::content::Content;
 use domain::event::{EventKind, InboundEvent, InboundMessage};
-use domain::ports::{Clock, Publisher};
+use domain::ports::{Automations, Clock, JobFigures, JobReader, Publisher, Record};
+use domain::provider::Channel;
+use domain::pull::JobStatus;
 use domain::tenant::Scope;
-use domain::{EventId, IntegrationId, Provider, TenantId};
+use domain::{EventId, IntegrationId, JobId, Provider, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
 use queue::SqsQueue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use store::DynamoStore;
 
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::{Error, Kit};
@@ -22,9 +26,13 @@ const LONGEST_TEXT: usize = 64 * 1024;
 
 /// What the resource needs.
 #[derive(Debug)]
-pub struct InboundMessages<P, C> {
+pub struct InboundMessages<S, P, C> {
+    /// The table.
+    pub store: S,
     /// The events' queue.
     pub events: P,
+    /// The queue of what people write.
+    pub inbound: P,
     /// The time.
     pub clock: C,
 }
@@ -81,6 +89,20 @@ struct Taken {
     status: &'static str,
     /// The event's id in `/events`.
     event_id: EventId,
+    /// The job it becomes, if the tenant's workers pull.
+    #[serde(flatten)]
+    job: Option<Queued>,
+}
+
+/// The job a message becomes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Queued {
+    /// Its id.
+    job_id: JobId,
+    /// Its place among the jobs that wait; 0 if it waits no more.
+    queue_position: u64,
+    /// Seconds until it is likely to be done; `null` if none was done in the last hours.
+    estimated_processing_time: Option<u64>,
 }
 
 /// The one route.
@@ -98,7 +120,12 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     answer: (202, Some(schema::<Taken>)),
 }];
 
-impl<P: Publisher, C: Clock> Resource for InboundMessages<P, C> {
+impl<S, P, C> Resource for InboundMessages<S, P, C>
+where
+    S: Automations + JobFigures + JobReader,
+    P: Publisher,
+    C: Clock,
+{
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -114,7 +141,12 @@ impl<P: Publisher, C: Clock> Resource for InboundMessages<P, C> {
     }
 }
 
-impl<P: Publisher, C: Clock> InboundMessages<P, C> {
+impl<S, P, C> InboundMessages<S, P, C>
+where
+    S: Automations + JobFigures + JobReader,
+    P: Publisher,
+    C: Clock,
+{
     async fn take(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
         let asked: TakeMessage = request.read()?;
@@ -135,7 +167,8 @@ impl<P: Publisher, C: Clock> InboundMessages<P, C> {
             return Err(Problem::invalid("contact_name", detail));
         }
         let message = InboundMessage {
-            channel: None,
+            // Such programs stand at WhatsApp numbers.
+            channel: Some(Channel::Whatsapp),
             provider_message_id: asked.message_id.clone(),
             from: asked.from.clone(),
             name,
@@ -161,9 +194,38 @@ impl<P: Publisher, C: Clock> InboundMessages<P, C> {
             raw: raw.map_err(|error| Problem::not_json(&error))?,
         };
         let event_id = event.event_id();
+        let job = self.take_as_job(&event).await?;
         self.events.publish(vec![crate::events::queued(&event)?]).await?;
         tracing::info!(tenant = %event.tenant, %event_id, "message taken in");
-        ApiReply::json(StatusCode::ACCEPTED, &Taken { status: "accepted", event_id })
+        ApiReply::json(StatusCode::ACCEPTED, &Taken { status: "accepted", event_id, job })
+    }
+
+    /// Makes it a message and a job, if the tenant's workers pull. The job's id follows from the
+    /// message's, so it is known before the message is worked.
+    async fn take_as_job(&self, event: &InboundEvent) -> Result<Option<Queued>, Problem> {
+        let tenant = &event.tenant;
+        let EventKind::Message(message) = &event.kind else { return Ok(None) };
+        let Some(parties) = event.parties(message) else { return Ok(None) };
+        if !matches!(self.store.automation(tenant).await?, Automation::Pull(_)) {
+            return Ok(None);
+        }
+        let job_id = JobId::of(crate::inbound::message_id(event, &message.provider_message_id));
+        let group = parties.conversation().to_string();
+        let record = Record { group, ..crate::events::queued(event)? };
+        self.inbound.publish(vec![record]).await?;
+        let (job, figures) = futures::try_join!(
+            self.store.job(tenant, job_id),
+            self.store.figures(tenant, event.received_at),
+        )?;
+        let queue_position = match job.map(|job| job.status) {
+            None => figures.queued + 1,
+            // It came before.
+            Some(JobStatus::Queued) => figures.queued.max(1),
+            Some(_) => 0,
+        };
+        let estimate = figures.estimate(queue_position).filter(|_| queue_position > 0);
+        let estimated_processing_time = estimate.map(|estimate| estimate.as_secs());
+        Ok(Some(Queued { job_id, queue_position, estimated_processing_time }))
     }
 }
 
@@ -207,10 +269,16 @@ impl Time {
 ///
 /// # Errors
 /// If the environment is incomplete.
-pub fn resource<N, C: Clone, R>(kit: &Kit<N, C, R>) -> Result<InboundMessages<SqsQueue, C>, Error> {
+pub fn resource<N, C: Clone, R>(
+    kit: &Kit<N, C, R>,
+) -> Result<InboundMessages<DynamoStore, SqsQueue, C>, Error> {
     let bucket = kit.bucket()?;
-    let events = kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?;
-    Ok(InboundMessages { events, clock: kit.clock.clone() })
+    Ok(InboundMessages {
+        store: kit.store()?,
+        events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
+        inbound: kit.queue("INBOUND_QUEUE_URL", Some(&bucket))?,
+        clock: kit.clock.clone(),
+    })
 }
 
 /// Runs the resource until Lambda ends it.
@@ -220,7 +288,7 @@ pub fn resource<N, C: Clone, R>(kit: &Kit<N, C, R>) -> Result<InboundMessages<Sq
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;
-        resource.events.prewarm().await;
+        futures::join!(resource.store.prewarm(), resource.events.prewarm());
         super::serve(&kit, resource).await
     })
 }

@@ -12,6 +12,8 @@ pub mod integrations;
 pub mod messages;
 pub mod openapi;
 pub mod problem;
+pub mod queue;
+pub mod status;
 pub mod tenants;
 mod whatsapp_settings;
 

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::problem::ProblemDetails;
 use super::{
-    ApiReply, Route, conversations, events, inbound, integrations, messages, response, schema,
-    tenants,
+    ApiReply, Route, conversations, events, inbound, integrations, messages, queue, response,
+    schema, status, tenants,
 };
 use crate::{Error, gateway};
 
@@ -29,6 +29,8 @@ pub fn document() -> Value {
     describe(&mut paths, &mut generator, "conversations", conversations::ROUTES);
     describe(&mut paths, &mut generator, "events", events::ROUTES);
     describe(&mut paths, &mut generator, "webhook", inbound::ROUTES);
+    describe(&mut paths, &mut generator, "queue", queue::ROUTES);
+    describe(&mut paths, &mut generator, "status", status::ROUTES);
     describe(&mut paths, &mut generator, "openapi", ROUTES);
     let problem = schema::<ProblemDetails<'static>>(&mut generator);
     let schemas = generator.take_definitions(true);
@@ -57,7 +59,7 @@ pub fn document() -> Value {
     })
 }
 
-/// The one route that needs no key.
+/// A route that needs no key.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     /// Show the document.
@@ -102,7 +104,7 @@ fn describe<O>(
                 "description",
                 json!(format!("Needs a key with the scope `{}`.", scope.as_str())),
             ),
-            None if tag == "openapi" => set("security", json!([])),
+            None if matches!(tag, "openapi" | "status") => set("security", json!([])),
             None => set("description", json!("Needs the platform's own admin key.")),
         };
         if let Some(of) = route.request {

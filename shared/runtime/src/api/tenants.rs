@@ -1,13 +1,14 @@
 //! Tenants, their keys, and how their automation is told.
 
-use domain::automation::{Automation, Push};
+use domain::automation::{Automation, Pull, Push};
 use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Safe};
+use domain::pull::{LONGEST_TIME_TO_LIVE, SHORTEST_TIME_TO_LIVE, TIME_TO_LIVE};
 use domain::tenant::{ApiKey, Scope, Tenant};
 use domain::{KeyId, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use store::DynamoStore;
 
@@ -115,13 +116,29 @@ enum SetAutomation {
         #[serde(default)]
         allow_private_network: bool,
     },
+    /// Queue what people write as jobs, for workers to pull.
+    Pull {
+        /// How long a job may wait to be done, in seconds: a minute to a week, a day if absent.
+        #[serde(default)]
+        job_ttl: Option<u32>,
+        /// Where to tell what becomes of messages, and of jobs that nobody did: an http or https
+        /// URL. Nobody is told if absent.
+        #[serde(default)]
+        url: Option<String>,
+        /// Whether `url` may lead into a private network. Only for networks you trust.
+        #[serde(default)]
+        allow_private_network: bool,
+    },
 }
 
 /// How a tenant's automation is told.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 struct AutomationView {
-    /// `push` or `none`.
+    /// `push`, `pull` or `none`.
     kind: &'static str,
+    /// How long a job may wait to be done, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_ttl: Option<u32>,
     /// Where it goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -140,13 +157,22 @@ impl From<Automation> for AutomationView {
     fn from(automation: Automation) -> Self {
         match automation {
             Automation::None => Self { kind: "none", ..Self::default() },
-            Automation::Push(push) => Self {
-                kind: "push",
-                url: Some(push.url),
-                allow_private_network: Some(push.allow_private_network),
-                secret: None,
-                disabled_at: push.disabled_at,
-            },
+            Automation::Push(push) => Self { kind: "push", ..Self::of(Some(push)) },
+            Automation::Pull(pull) => {
+                Self { kind: "pull", job_ttl: Some(pull.job_ttl), ..Self::of(pull.push) }
+            }
+        }
+    }
+}
+
+impl AutomationView {
+    fn of(push: Option<Push>) -> Self {
+        let Some(push) = push else { return Self::default() };
+        Self {
+            url: Some(push.url),
+            allow_private_network: Some(push.allow_private_network),
+            disabled_at: push.disabled_at,
+            ..Self::default()
         }
     }
 }
@@ -366,10 +392,39 @@ where
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
         }
-        let SetAutomation::Push { url, allow_private_network } = asked else {
-            self.store.set_automation(&tenant, &Automation::None).await?;
-            return ApiReply::json(StatusCode::OK, &AutomationView::from(Automation::None));
+        let (automation, secret) = match asked {
+            SetAutomation::None => (Automation::None, None),
+            SetAutomation::Push { url, allow_private_network } => {
+                let (push, secret) =
+                    self.push(request, &tenant, url, allow_private_network).await?;
+                (Automation::Push(push), Some(secret))
+            }
+            SetAutomation::Pull { job_ttl, url, allow_private_network } => {
+                let job_ttl = time_to_live(job_ttl)?;
+                let (push, secret) = match url {
+                    None => (None, None),
+                    Some(url) => {
+                        let made = self.push(request, &tenant, url, allow_private_network).await?;
+                        (Some(made.0), Some(made.1))
+                    }
+                };
+                (Automation::Pull(Pull { job_ttl, push }), secret)
+            }
         };
+        self.store.set_automation(&tenant, &automation).await?;
+        let secret = secret.map(|secret| secret.expose_secret().to_owned());
+        let view = AutomationView { secret, ..AutomationView::from(automation) };
+        ApiReply::json(StatusCode::OK, &view)
+    }
+
+    /// An outgoing webhook, and the secret that signs it.
+    async fn push(
+        &self,
+        request: &ApiRequest,
+        tenant: &TenantId,
+        url: String,
+        allow_private_network: bool,
+    ) -> Result<(Push, SecretString), Problem> {
         check_url("url", &url)?;
         if allow_private_network && !self.trust_tenants {
             // The wall keeps tenants out of the operator's network: only the operator opens it.
@@ -380,16 +435,23 @@ where
         let secret =
             providers::standard_webhooks::secret(&random).map_err(|_| Problem::internal())?;
         // The secret first: a notice must never be signed by one the table does not name yet.
-        self.safe.add_signing_secret(&tenant, secret.clone()).await?;
+        self.safe.add_signing_secret(tenant, secret.clone()).await?;
         let push =
             Push { url, allow_private_network, secret_at: self.clock.now(), disabled_at: None };
-        let automation = Automation::Push(push);
-        self.store.set_automation(&tenant, &automation).await?;
-        let view = AutomationView {
-            secret: Some(secret.expose_secret().to_owned()),
-            ..AutomationView::from(automation)
-        };
-        ApiReply::json(StatusCode::OK, &view)
+        Ok((push, secret))
+    }
+}
+
+/// How long a job may wait, in seconds.
+fn time_to_live(asked: Option<u32>) -> Result<u32, Problem> {
+    let Some(asked) = asked else {
+        return u32::try_from(TIME_TO_LIVE.as_secs()).map_err(|_| Problem::internal());
+    };
+    let (shortest, longest) = (SHORTEST_TIME_TO_LIVE.as_secs(), LONGEST_TIME_TO_LIVE.as_secs());
+    if (shortest..=longest).contains(&u64::from(asked)) {
+        Ok(asked)
+    } else {
+        Err(Problem::invalid("job_ttl", format!("seconds, {shortest} to {longest}")))
     }
 }
 

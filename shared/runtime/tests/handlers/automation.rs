@@ -15,7 +15,7 @@ use crate::common::{SIGNING, World, order, troubles};
 fn job(world: &World, name: &str) -> DeliveryJob {
     let mut message = sample::outbound(&world.whatsapp, name, world.clock.now());
     (message.direction, message.status) = (Direction::Inbound, Status::Received);
-    let data = NoticeData { tenant: world.acme.clone(), message, conversation: None };
+    let data = NoticeData { tenant: world.acme.clone(), message, conversation: None, job: None };
     let kind = NoticeKind::MessageReceived;
     let id = data.delivery_id(kind);
     let notice = Notice { kind, timestamp: world.clock.now(), data };

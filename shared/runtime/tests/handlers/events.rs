@@ -649,7 +649,12 @@ async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() 
 }
 
 async fn take(world: &World, caller: (&str, &[Scope]), body: &Value) -> Result<Value, Problem> {
-    let resource = InboundMessages { events: world.media.clone(), clock: world.clock.clone() };
+    let resource = InboundMessages {
+        store: world.store.clone(),
+        events: world.media.clone(),
+        inbound: world.own.clone(),
+        clock: world.clock.clone(),
+    };
     let reply = handle(&resource, &request(caller, Method::POST, "/webhook/inbound", body)).await?;
     assert_eq!(reply.status, StatusCode::ACCEPTED);
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())

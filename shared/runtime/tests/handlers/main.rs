@@ -14,6 +14,7 @@ mod common;
 mod events;
 mod failover;
 mod inbound;
+mod jobs;
 mod media;
 mod messages;
 mod receipts;

@@ -8,7 +8,7 @@ use domain::ports::{
 use domain::{DeliveryId, TenantId};
 use jiff::Timestamp;
 
-use super::{MemoryStore, ms};
+use super::{MemoryStore, Tables, ms};
 
 /// How a notice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,28 @@ impl Row {
         let next_at = self.next_at.filter(|_| self.state == NoticeState::Pending);
         let notice = self.notice.clone();
         Notice { id, state: self.state, attempts: self.attempt, next_at, notice }
+    }
+}
+
+impl Tables {
+    /// Writes down that `notice` is to be told, by the schedule.
+    pub(super) fn owe(
+        &mut self,
+        tenant: &TenantId,
+        notice: &domain::automation::Notice,
+        now: Timestamp,
+    ) {
+        let id = notice.data.delivery_id(notice.kind);
+        let row = Row {
+            state: NoticeState::Pending,
+            notice: notice.clone(),
+            kept: true,
+            attempt: 0,
+            lease_until: None,
+            next_at: Some(ms(now)),
+        };
+        self.deliveries.insert((tenant.clone(), id), row);
+        self.due.insert((now.as_millisecond(), tenant.clone(), id));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod events;
+mod jobs;
 mod messages;
 mod registry;
 mod routes;
@@ -61,6 +62,7 @@ struct Tables {
     events: BTreeMap<(TenantId, EventId), events::Row>,
     once: BTreeMap<(TenantId, Provider, String), EventId>,
     replays: BTreeMap<(TenantId, ReplayId), ReplayPlace>,
+    book: jobs::Book,
 }
 
 impl MemoryStore {
@@ -100,6 +102,12 @@ impl MemoryStore {
         lock(&self.tables).events.values().map(events::Row::read).collect()
     }
 
+    /// Every job of every tenant.
+    #[must_use]
+    pub fn all_jobs(&self) -> Vec<domain::pull::Job> {
+        lock(&self.tables).all_jobs()
+    }
+
     /// How many retries are in the schedule.
     #[must_use]
     pub fn scheduled(&self) -> usize {
@@ -114,7 +122,9 @@ impl MemoryStore {
 
     /// Says how a tenant's automation is told.
     pub fn insert_automation(&self, tenant: &TenantId, automation: Automation) {
-        lock(&self.tables).automations.insert(tenant.clone(), (automation, None));
+        let mut tables = lock(&self.tables);
+        tables.note_pulling(tenant, &automation);
+        tables.automations.insert(tenant.clone(), (automation, None));
     }
 
     /// One call of a port.

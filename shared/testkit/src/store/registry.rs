@@ -102,7 +102,7 @@ impl Automations for MemoryStore {
                 return Automation::None;
             };
             let mut automation = automation.clone();
-            if let Automation::Push(push) = &mut automation {
+            if let Some(push) = automation.push_mut() {
                 push.disabled_at = *disabled_at;
             }
             automation
@@ -197,6 +197,7 @@ impl Registry for MemoryStore {
 
     async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
         self.pass("set a tenant's automation", |tables| {
+            tables.note_pulling(tenant, automation);
             tables.automations.insert(tenant.clone(), (automation.clone(), None));
         })
         .await

@@ -1,0 +1,922 @@
+//! Jobs that workers pull.
+//!
+//! Each conversation with jobs is a lane: one item, which is the lock on them. Its place in the
+//! index says all of the lane's first job, so a worker finds it by listing and takes it by one
+//! transaction on the condition that the lane still stands where it was seen. Whatever the index
+//! shows late is refused there. Nothing looks at jobs behind the first one of their lane, so a
+//! claim costs the same however many there are.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
+};
+use domain::automation::Notice;
+use domain::ports::{
+    JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs, Offer, OverdueJob, Page,
+    PortError, PortResult, PulseReader, Recorded,
+};
+use domain::pull::{
+    Job, JobEnding, JobStatus, JobTicket, Pulse, QueueFigures, SHORTEST_TIME_TO_LIVE,
+};
+use domain::{ConversationId, Fault, JobId, TenantId};
+use jiff::Timestamp;
+
+use crate::item::{
+    Item, Obstacle, corrupt, failed, item, json, ms, n, number, obstacles, put_refused, refused, s,
+    text, time, ttl,
+};
+use crate::keys::{Hold, Key, LanePlace, read_lane_place};
+use crate::{DynamoStore, keys};
+
+/// Lanes that a worker is shown of each list.
+const SHOWN: i32 = 16;
+/// Lanes that a worker tries of those before it looks again.
+const TRIES: usize = 3;
+/// Times that something is tried again that another's write came before.
+const ROUNDS: u8 = 8;
+/// Lanes on one page of a sweep, and pages of each list.
+const SWEPT: i32 = 200;
+const SWEPT_PAGES: usize = 5;
+
+/// What failed, if a transaction did.
+type Outcome = Result<(), SdkError<TransactWriteItemsError>>;
+
+impl JobIntake for DynamoStore {
+    async fn queue_job(&self, job: &Job) -> PortResult<Recorded> {
+        let operation = "queue a job";
+        let keep = ttl(job.expires_at, keys::KEEP_JOBS);
+        for round in 0..ROUNDS {
+            let lane = self.lane(operation, &job.tenant, job.conversation).await?;
+            let place = LanePlace {
+                created_at: job.created_at,
+                expires_at: job.expires_at,
+                conversation: job.conversation,
+                place: lane.as_ref().map_or(0, |lane| lane.tail) + 1,
+                job: job.id,
+                hold: None,
+            };
+            let found = item(
+                &keys::job_found(&job.tenant, job.id),
+                [
+                    ("conversation", s(job.conversation.to_string())),
+                    ("place", whole(place.place)),
+                    ("ttl", keep.clone()),
+                ],
+            );
+            let writes = vec![
+                // The proof that the job was seen.
+                self.put_new(operation, found)?,
+                self.put_always(operation, job_item(job, &place, keep.clone()))?,
+                self.lengthen(operation, &job.tenant, lane.as_ref(), &place)?,
+                self.count(operation, &job.tenant, job.id, round, (1, 0))?,
+            ];
+            let Err(error) = self.write_all(writes).await else { return Ok(Recorded::New) };
+            match obstacles(&error).first() {
+                Some(Obstacle::Condition) => return Ok(Recorded::Duplicate),
+                _ if passes(&error) => {}
+                _ => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl JobFigures for DynamoStore {
+    async fn figures(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueFigures> {
+        let operation = "read how many jobs there are";
+        let query = self
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(keys::figures_of(tenant)));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let (mut queued, mut processing, mut done, mut busy) = (0_i64, 0_i64, 0_i64, 0_i64);
+        // Hours that the table forgets late say nothing of today.
+        let oldest = keys::hour(tenant, now - keys::KEEP_HOURS).sk;
+        for item in answer.items() {
+            let field = |name: &str| number(item, name).unwrap_or_default();
+            match text(item, "sk") {
+                Some(hour) if hour.starts_with("HOUR#") => {
+                    if hour >= oldest.as_str() {
+                        done += field("done");
+                        busy += field("busy");
+                    }
+                }
+                _ => {
+                    queued += field("queued");
+                    processing += field("processing");
+                }
+            }
+        }
+        let positive = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(QueueFigures {
+            queued: positive(queued),
+            processing: positive(processing),
+            completed: positive(done),
+            busy: Duration::from_millis(positive(busy)),
+        })
+    }
+}
+
+impl JobReader for DynamoStore {
+    async fn job(&self, tenant: &TenantId, id: JobId) -> PortResult<Option<Job>> {
+        let operation = "read a job";
+        let Some((conversation, place)) = self.find_job(operation, tenant, id).await? else {
+            return Ok(None);
+        };
+        let (job, lane) = futures::try_join!(
+            self.read_job(operation, tenant, conversation, place),
+            self.lane(operation, tenant, conversation),
+        )?;
+        let held = lane.and_then(|lane| lane.front).map(|(_, front)| front);
+        let held = held.filter(|front| front.job == id).and_then(|front| front.hold);
+        Ok(Some(match held {
+            Some(hold) if hold.leased && hold.attempt == job.attempt => {
+                Job { lease_expires_at: Some(hold.until), ..job }
+            }
+            _ => job,
+        }))
+    }
+}
+
+impl Jobs for DynamoStore {
+    async fn offer(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        lease: Duration,
+        mut chance: u128,
+    ) -> PortResult<Offer> {
+        let operation = "find a job";
+        for _round in 0..ROUNDS {
+            let (ready, held) = futures::try_join!(
+                self.places(operation, keys::ready_of(tenant), None, SHOWN, 1),
+                self.places(operation, keys::held_of(tenant), Some(now), SHOWN, 1),
+            )?;
+            let mut shown = [ready, held].concat();
+            if shown.is_empty() {
+                return Ok(Offer::Nothing);
+            }
+            let overdue = overdue(tenant, &shown, now);
+            if !overdue.is_empty() {
+                return Ok(Offer::Overdue(overdue));
+            }
+            // The oldest; and if another took it, any: all who came second take another one.
+            shown.sort_by_key(|(_, front)| (front.created_at, front.job));
+            let mut next = 0;
+            for _try in 0..TRIES {
+                if shown.is_empty() {
+                    break;
+                }
+                let (seen, front) = shown.swap_remove(next);
+                if let Some(job) = self.claim(operation, tenant, &seen, &front, now, lease).await? {
+                    return Ok(Offer::Job(Box::new(job)));
+                }
+                let left = u128::try_from(shown.len()).unwrap_or(1).max(1);
+                next = usize::try_from(chance % left).unwrap_or_default();
+                chance = chance.rotate_right(5);
+            }
+        }
+        // Others are faster. They leave nothing, or this worker comes again.
+        Ok(Offer::Nothing)
+    }
+
+    async fn extend(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        now: Timestamp,
+        lease: Duration,
+    ) -> PortResult<JobAnswer> {
+        let operation = "extend a lease";
+        let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
+            return Ok(JobAnswer::Missing);
+        };
+        for _round in 0..ROUNDS {
+            let lane = self.lane(operation, tenant, conversation).await?;
+            let Some((lane, seen, front, hold)) = lane.as_ref().and_then(|l| l.held(ticket, now))
+            else {
+                let job = self.read_job(operation, tenant, conversation, place).await?;
+                return Ok(JobAnswer::Refused(Box::new(job)));
+            };
+            let until = hold.until.max(now + lease);
+            let longer = LanePlace { hold: Some(Hold { until, ..hold }), ..front.clone() };
+            let done = JobAnswer::Done(Box::new(working(tenant, &longer, lane.started)));
+            if until == hold.until {
+                return Ok(done);
+            }
+            let update = self
+                .update(&keys::lane(tenant, conversation))
+                .update_expression("SET gsi1sk = :place")
+                .condition_expression("gsi1sk = :seen")
+                .expression_attribute_values(":place", s(longer.to_string()))
+                .expression_attribute_values(":seen", s(seen));
+            match update.send().await {
+                Ok(_) => return Ok(done),
+                Err(error) if refused(&error).is_some() => {}
+                Err(error) => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+
+    async fn settle_job(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        ending: &JobEnding,
+        notice: Option<&Notice>,
+        now: Timestamp,
+    ) -> PortResult<JobAnswer> {
+        let operation = "end an attempt at a job";
+        let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
+            return Ok(JobAnswer::Missing);
+        };
+        for round in 0..ROUNDS {
+            let lane = self.lane(operation, tenant, conversation).await?;
+            let Some((lane, seen, front, _)) = lane.as_ref().and_then(|l| l.held(ticket, now))
+            else {
+                let job = self.read_job(operation, tenant, conversation, place).await?;
+                let again = ending.was(&job, ticket.attempt);
+                let job = Box::new(job);
+                return Ok(if again { JobAnswer::Done(job) } else { JobAnswer::Refused(job) });
+            };
+            let before = working(tenant, front, lane.started);
+            let started = before.processing_started_at;
+            let mut job = Job { status: ending.status(), lease_expires_at: None, ..before };
+            let writes = match ending {
+                JobEnding::Retry { reason, at } => {
+                    job.reason = Some(reason.clone());
+                    self.put_back(operation, tenant, seen, front, &job, *at, round)?
+                }
+                JobEnding::Completed { result } => {
+                    (job.finished_at, job.result) = (Some(now), result.clone());
+                    self.go_on(operation, lane, seen, front, &job, notice, round).await?
+                }
+                JobEnding::Failed { reason } => {
+                    (job.finished_at, job.reason) = (Some(now), Some(reason.clone()));
+                    self.go_on(operation, lane, seen, front, &job, notice, round).await?
+                }
+            };
+            let Err(error) = self.write_all(writes).await else {
+                if let (JobStatus::Completed, Some(started)) = (job.status, started) {
+                    self.note_pace(tenant, started, now).await;
+                }
+                return Ok(JobAnswer::Done(Box::new(job)));
+            };
+            if !passes(&error) {
+                return Err(failed(operation, &error));
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl JobEnds for DynamoStore {
+    async fn end(
+        &self,
+        overdue: &OverdueJob,
+        notice: Option<&Notice>,
+        now: Timestamp,
+    ) -> PortResult<Recorded> {
+        let operation = "end a job that nobody did";
+        let job = Job { finished_at: Some(now), ..overdue.job.clone() };
+        for round in 0..ROUNDS {
+            let lane = self.lane(operation, &job.tenant, job.conversation).await?;
+            let front = lane.as_ref().and_then(|lane| Some((lane, lane.front.as_ref()?)));
+            let Some((lane, (seen, front))) = front.filter(|(_, (seen, _))| *seen == overdue.place)
+            else {
+                return Ok(Recorded::Duplicate);
+            };
+            let writes = self.go_on(operation, lane, seen, front, &job, notice, round).await?;
+            match self.write_all(writes).await {
+                Ok(()) => return Ok(Recorded::New),
+                Err(error) if passes(&error) => {}
+                Err(error) => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl JobSweep for DynamoStore {
+    async fn pulling(&self, limit: u32, cursor: Option<&str>) -> PortResult<Page<TenantId>> {
+        let operation = "list tenants whose workers pull";
+        let query = self
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :list AND sk > :cursor")
+            .expression_attribute_values(":list", s(keys::pulling("").pk))
+            // Everything sorts after a space.
+            .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
+            .limit(i32::try_from(limit).unwrap_or(100));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let last = answer.items().last().and_then(|item| text(item, "sk"));
+        let next = last.filter(|_| answer.last_evaluated_key().is_some()).map(ToOwned::to_owned);
+        let read = |item: &Item| {
+            let tenant = text(item, "sk").and_then(|tenant| tenant.parse().ok());
+            tenant.ok_or_else(|| corrupt(operation, "tenant"))
+        };
+        Ok(Page { items: answer.items().iter().map(read).collect::<PortResult<_>>()?, next })
+    }
+
+    async fn overdue(&self, tenant: &TenantId, now: Timestamp) -> PortResult<Vec<OverdueJob>> {
+        let operation = "find jobs that nobody did";
+        let oldest = now - SHORTEST_TIME_TO_LIVE;
+        let (ready, held) = futures::try_join!(
+            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEPT, SWEPT_PAGES),
+            self.places(operation, keys::held_of(tenant), Some(now), SWEPT, SWEPT_PAGES),
+        )?;
+        Ok(self::overdue(tenant, &[ready, held].concat(), now))
+    }
+
+    async fn retire(&self, tenant: &TenantId) -> PortResult<()> {
+        let operation = "forget that a tenant's workers pulled";
+        let listed = keys::pulling(tenant.as_str());
+        let delete = Delete::builder().table_name(self.table());
+        let delete = delete.key("pk", s(listed.pk)).key("sk", s(listed.sk)).build();
+        let automation = keys::automation(tenant);
+        let unless = ConditionCheck::builder()
+            .table_name(self.table())
+            .key("pk", s(automation.pk))
+            .key("sk", s(automation.sk))
+            .condition_expression("attribute_not_exists(pulls)")
+            .build();
+        let keyed = |_| corrupt(operation, "keys");
+        let writes = vec![
+            TransactWriteItem::builder().delete(delete.map_err(keyed)?).build(),
+            TransactWriteItem::builder().condition_check(unless.map_err(keyed)?).build(),
+        ];
+        match self.write_all(writes).await {
+            Ok(()) => Ok(()),
+            // It pulls again, or is about to.
+            Err(error) if passes(&error) => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
+    async fn beat(&self, pulse: &Pulse) -> PortResult<()> {
+        let operation = "write down how the hub is";
+        let status = item(
+            &keys::status(),
+            [
+                ("queued", whole(pulse.queued)),
+                ("processing", whole(pulse.processing)),
+                ("beat_at", ms(pulse.beat_at)),
+                ("up_since", ms(pulse.up_since)),
+            ],
+        );
+        let put = self
+            .put(status)
+            .condition_expression("attribute_not_exists(pk) OR beat_at <= :now")
+            .expression_attribute_values(":now", ms(pulse.beat_at));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if put_refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+impl PulseReader for DynamoStore {
+    async fn pulse(&self) -> PortResult<Option<Pulse>> {
+        let operation = "read how the hub is";
+        let Some(item) = self.read(operation, &keys::status()).await? else { return Ok(None) };
+        let count = |name| {
+            let count = number(&item, name).and_then(|count| count.try_into().ok());
+            count.ok_or_else(|| corrupt(operation, name))
+        };
+        let at = |name| time(&item, name).ok_or_else(|| corrupt(operation, name));
+        Ok(Some(Pulse {
+            queued: count("queued")?,
+            processing: count("processing")?,
+            beat_at: at("beat_at")?,
+            up_since: at("up_since")?,
+        }))
+    }
+}
+
+/// A lane as it was read.
+#[derive(Debug)]
+struct Lane {
+    /// The place of its last job, done or not.
+    tail: u64,
+    /// When the attempt at its first job began.
+    started: Option<Timestamp>,
+    /// Its place in the index as it is written there, and what that says; `None` if it has no
+    /// jobs.
+    front: Option<(String, LanePlace)>,
+}
+
+impl Lane {
+    /// What holds the first job, if that is the ticket's attempt and its lease runs at `now`.
+    fn held(&self, ticket: JobTicket, now: Timestamp) -> Option<(&Self, &str, &LanePlace, Hold)> {
+        let (seen, front) = self.front.as_ref()?;
+        let hold = front.hold.filter(|hold| hold.leased)?;
+        let ours = front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
+        ours.then_some((self, seen.as_str(), front, hold))
+    }
+}
+
+impl DynamoStore {
+    async fn lane(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        conversation: ConversationId,
+    ) -> PortResult<Option<Lane>> {
+        let Some(item) = self.read(operation, &keys::lane(tenant, conversation)).await? else {
+            return Ok(None);
+        };
+        let tail = number(&item, "tail").and_then(|tail| tail.try_into().ok());
+        let front = match text(&item, "gsi1sk") {
+            None => None,
+            Some(place) => {
+                let front = read_lane_place(place).ok_or_else(|| corrupt(operation, "place"))?;
+                Some((place.to_owned(), front))
+            }
+        };
+        let tail = tail.ok_or_else(|| corrupt(operation, "tail"))?;
+        Ok(Some(Lane { tail, started: moment(&item, "started"), front }))
+    }
+
+    /// Where the job is.
+    async fn find_job(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        id: JobId,
+    ) -> PortResult<Option<(ConversationId, u64)>> {
+        let Some(item) = self.read(operation, &keys::job_found(tenant, id)).await? else {
+            return Ok(None);
+        };
+        let conversation = text(&item, "conversation").and_then(|id| id.parse().ok());
+        let place = number(&item, "place").and_then(|place| place.try_into().ok());
+        conversation.zip(place).map(Some).ok_or_else(|| corrupt(operation, "place"))
+    }
+
+    async fn read_job(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        conversation: ConversationId,
+        place: u64,
+    ) -> PortResult<Job> {
+        let item = self.read(operation, &keys::job(tenant, conversation, place)).await?;
+        let job = item.as_ref().and_then(|item| read_job(tenant, conversation, item));
+        job.ok_or_else(|| corrupt(operation, "job"))
+    }
+
+    /// Lanes of one list that come before `before`, first ones first.
+    async fn places(
+        &self,
+        operation: &'static str,
+        list: String,
+        before: Option<Timestamp>,
+        page: i32,
+        pages: usize,
+    ) -> PortResult<Vec<(String, LanePlace)>> {
+        let mut query = self
+            .query()
+            .index_name("by_parent")
+            .limit(page)
+            .expression_attribute_values(":parent", s(list));
+        query = match before {
+            None => query.key_condition_expression("gsi1pk = :parent"),
+            Some(before) => query
+                .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
+                // '$' follows '#': everything of this very moment is in.
+                .expression_attribute_values(":end", s(format!("{}$", keys::micros(before)))),
+        };
+        let mut places = Vec::new();
+        for _page in 0..pages {
+            let answer = query.clone().send().await.map_err(|error| failed(operation, &error))?;
+            for item in answer.items() {
+                let place = text(item, "gsi1sk");
+                let read = place.and_then(read_lane_place).zip(place);
+                let (front, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
+                places.push((place.to_owned(), front));
+            }
+            let Some(last) = answer.last_evaluated_key else { break };
+            query = query.set_exclusive_start_key(Some(last));
+        }
+        Ok(places)
+    }
+
+    /// Takes the first job of a lane that was `seen` there; `None` if it is not there any more.
+    async fn claim(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        seen: &str,
+        front: &LanePlace,
+        now: Timestamp,
+        lease: Duration,
+    ) -> PortResult<Option<Job>> {
+        let attempt = front.hold.map_or(0, |hold| hold.attempt) + 1;
+        let hold = Some(Hold { until: now + lease, attempt, leased: true });
+        let place = LanePlace { hold, ..front.clone() };
+        for round in 0..ROUNDS {
+            let mut writes = vec![
+                self.change(
+                    operation,
+                    &keys::lane(tenant, front.conversation),
+                    "SET gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl",
+                    "gsi1sk = :seen",
+                    vec![
+                        (":list", s(keys::held_of(tenant))),
+                        (":place", s(place.to_string())),
+                        (":now", micros(now)),
+                        (":ttl", ttl(now, keys::KEEP_LANES)),
+                        (":seen", s(seen)),
+                    ],
+                )?,
+                self.change(
+                    operation,
+                    &keys::job(tenant, front.conversation, front.place),
+                    "SET #status = :status, attempt = :attempt, started = :now",
+                    "attribute_exists(pk)",
+                    vec![
+                        (":status", s(JobStatus::Processing.as_str())),
+                        (":attempt", n(attempt)),
+                        (":now", micros(now)),
+                    ],
+                )?,
+            ];
+            // Whose lease lapsed is counted as in process already.
+            if !front.hold.is_some_and(|hold| hold.leased) {
+                writes.push(self.count(operation, tenant, front.job, round, (-1, 1))?);
+            }
+            let Err(error) = self.write_all(writes).await else {
+                return Ok(Some(working(tenant, &place, Some(now))));
+            };
+            match obstacles(&error).as_slice() {
+                // Only the counter: another one will do.
+                [Obstacle::None, Obstacle::None, Obstacle::Conflict] => {}
+                _ if passes(&error) => return Ok(None),
+                _ => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+
+    /// Puts the first job of a lane back until `at`.
+    #[expect(clippy::too_many_arguments, reason = "they are what the writes are made of")]
+    fn put_back(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        seen: &str,
+        front: &LanePlace,
+        job: &Job,
+        at: Timestamp,
+        round: u8,
+    ) -> PortResult<Vec<TransactWriteItem>> {
+        let hold = Some(Hold { until: at, attempt: job.attempt, leased: false });
+        let place = LanePlace { hold, ..front.clone() };
+        Ok(vec![
+            self.change(
+                operation,
+                &keys::lane(tenant, front.conversation),
+                "SET gsi1sk = :place REMOVE started",
+                "gsi1sk = :seen",
+                vec![(":place", s(place.to_string())), (":seen", s(seen))],
+            )?,
+            self.change(
+                operation,
+                &keys::job(tenant, front.conversation, front.place),
+                "SET #status = :status, reason = :reason",
+                "attribute_exists(pk)",
+                vec![
+                    (":status", s(JobStatus::Queued.as_str())),
+                    (":reason", s(job.reason.clone().unwrap_or_default())),
+                ],
+            )?,
+            self.count(operation, tenant, front.job, round, (1, -1))?,
+        ])
+    }
+
+    /// Ends the first job of a lane as `job` says, and puts the next one to the front.
+    #[expect(clippy::too_many_arguments, reason = "they are what the writes are made of")]
+    async fn go_on(
+        &self,
+        operation: &'static str,
+        lane: &Lane,
+        seen: &str,
+        front: &LanePlace,
+        job: &Job,
+        notice: Option<&Notice>,
+        round: u8,
+    ) -> PortResult<Vec<TransactWriteItem>> {
+        let (tenant, conversation) = (&job.tenant, front.conversation);
+        let now = job.finished_at.unwrap_or(job.created_at);
+        let keep = (":ttl", ttl(now, keys::KEEP_LANES));
+        let lane_key = keys::lane(tenant, conversation);
+        let seen = (":seen", s(seen));
+        let moved = if front.place < lane.tail {
+            let next = self.read_job(operation, tenant, conversation, front.place + 1).await?;
+            let place = LanePlace {
+                created_at: next.created_at,
+                expires_at: next.expires_at,
+                conversation,
+                place: front.place + 1,
+                job: next.id,
+                hold: None,
+            };
+            let values = vec![
+                (":list", s(keys::ready_of(tenant))),
+                (":place", s(place.to_string())),
+                keep,
+                seen,
+            ];
+            let set = "SET gsi1pk = :list, gsi1sk = :place, #ttl = :ttl REMOVE started";
+            self.change(operation, &lane_key, set, "gsi1sk = :seen", values)?
+        } else {
+            let set = "SET #ttl = :ttl REMOVE gsi1pk, gsi1sk, started";
+            let values = vec![keep, seen, (":tail", whole(lane.tail))];
+            self.change(operation, &lane_key, set, "gsi1sk = :seen AND tail = :tail", values)?
+        };
+        let mut set =
+            "SET #status = :status, attempt = :attempt, finished = :now, #ttl = :ttl".to_owned();
+        let mut values = vec![
+            (":status", s(job.status.as_str())),
+            (":attempt", n(job.attempt)),
+            (":now", micros(now)),
+            (":ttl", ttl(now, keys::KEEP_JOBS)),
+        ];
+        if let Some(result) = &job.result {
+            set.push_str(", #result = :result");
+            values.push((":result", s(result)));
+        }
+        if let Some(reason) = &job.reason {
+            set.push_str(", reason = :reason");
+            values.push((":reason", s(reason)));
+        }
+        let job_key = keys::job(tenant, conversation, front.place);
+        // Whose lease lapsed is still counted as in process.
+        let leased = front.hold.is_some_and(|hold| hold.leased);
+        let mut writes = vec![
+            moved,
+            self.change(operation, &job_key, &set, "attribute_exists(pk)", values)?,
+            self.count(operation, tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) })?,
+        ];
+        if let Some(notice) = notice {
+            // Told by the schedule, as if a first attempt had failed: so the end and what is
+            // told of it are one write.
+            let id = notice.data.delivery_id(notice.kind);
+            let told = item(
+                &keys::delivery(tenant, id),
+                [
+                    ("state", s("pending")),
+                    ("next_at", ms(now)),
+                    ("notice", json(operation, notice)?),
+                    ("ttl", ttl(now, keys::KEEP_DELIVERIES)),
+                ],
+            );
+            let due = item(
+                &keys::due(tenant, id, now),
+                [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))],
+            );
+            writes.push(self.put_always(operation, told)?);
+            writes.push(self.put_always(operation, due)?);
+        }
+        Ok(writes)
+    }
+
+    /// Notes how long a job took. A note that is lost blurs an estimate, no more, so nobody waits
+    /// for a second try.
+    async fn note_pace(&self, tenant: &TenantId, started: Timestamp, now: Timestamp) {
+        let took = now.duration_since(started).unsigned_abs().as_millis();
+        let update = self
+            .update(&keys::hour(tenant, now))
+            .update_expression("SET #ttl = :ttl ADD done :one, busy :took")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", ttl(now, keys::KEEP_HOURS))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":took", n(i64::try_from(took).unwrap_or_default()));
+        let _noted = update.send().await;
+    }
+
+    // ---- Writes of transactions -------------------------------------------------------------
+
+    /// Puts a job at the end of its lane.
+    fn lengthen(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        lane: Option<&Lane>,
+        place: &LanePlace,
+    ) -> PortResult<TransactWriteItem> {
+        let key = keys::lane(tenant, place.conversation);
+        let keep = ttl(place.created_at, keys::KEEP_LANES);
+        let Some(lane) = lane else {
+            let lane = item(
+                &key,
+                [
+                    ("tail", whole(place.place)),
+                    ("gsi1pk", s(keys::ready_of(tenant))),
+                    ("gsi1sk", s(place.to_string())),
+                    ("ttl", keep),
+                ],
+            );
+            return self.put_new(operation, lane);
+        };
+        let mut values =
+            vec![(":next", whole(place.place)), (":tail", whole(lane.tail)), (":ttl", keep)];
+        if lane.front.is_some() {
+            let set = "SET tail = :next, #ttl = :ttl";
+            let still = "tail = :tail AND attribute_exists(gsi1sk)";
+            return self.change(operation, &key, set, still, values);
+        }
+        values.push((":list", s(keys::ready_of(tenant))));
+        values.push((":place", s(place.to_string())));
+        let set = "SET tail = :next, #ttl = :ttl, gsi1pk = :list, gsi1sk = :place";
+        let still = "tail = :tail AND attribute_not_exists(gsi1sk)";
+        self.change(operation, &key, set, still, values)
+    }
+
+    /// Counts jobs that wait and that are in process. Each job has a part of the count of its
+    /// own; another one in each `round`.
+    fn count(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        job: JobId,
+        round: u8,
+        (queued, processing): (i64, i64),
+    ) -> PortResult<TransactWriteItem> {
+        // The last characters of an id are spread evenly.
+        let spread = job
+            .to_string()
+            .bytes()
+            .rev()
+            .take(4)
+            .fold(0_u8, |sum, c| sum.wrapping_mul(31).wrapping_add(c));
+        let shard = spread.wrapping_add(round.wrapping_mul(7)) % keys::COUNT_SHARDS;
+        let key = keys::count(tenant, shard);
+        let update = Update::builder()
+            .table_name(self.table())
+            .key("pk", s(key.pk))
+            .key("sk", s(key.sk))
+            .update_expression("ADD queued :queued, processing :processing")
+            .expression_attribute_values(":queued", n(queued))
+            .expression_attribute_values(":processing", n(processing));
+        let update = update.build().map_err(|_| corrupt(operation, "keys"))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// An update on a condition; attributes whose names are the table's own words are written
+    /// `#name`.
+    fn change(
+        &self,
+        operation: &'static str,
+        key: &Key,
+        expression: &str,
+        condition: &str,
+        values: Vec<(&str, AttributeValue)>,
+    ) -> PortResult<TransactWriteItem> {
+        let mut update = Update::builder()
+            .table_name(self.table())
+            .key("pk", s(&key.pk))
+            .key("sk", s(&key.sk))
+            .update_expression(expression)
+            .condition_expression(condition);
+        for word in expression.split([' ', ',']) {
+            if let Some(name) = word.strip_prefix('#') {
+                update = update.expression_attribute_names(word, name);
+            }
+        }
+        for (name, value) in values {
+            update = update.expression_attribute_values(name, value);
+        }
+        let update = update.build().map_err(|_| corrupt(operation, "keys"))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    fn put_new(&self, operation: &'static str, item: Item) -> PortResult<TransactWriteItem> {
+        self.put_on(operation, item, Some("attribute_not_exists(pk)"))
+    }
+
+    fn put_always(&self, operation: &'static str, item: Item) -> PortResult<TransactWriteItem> {
+        self.put_on(operation, item, None)
+    }
+
+    fn put_on(
+        &self,
+        operation: &'static str,
+        item: Item,
+        condition: Option<&str>,
+    ) -> PortResult<TransactWriteItem> {
+        let put = Put::builder()
+            .table_name(self.table())
+            .set_item(Some(item))
+            .set_condition_expression(condition.map(ToOwned::to_owned));
+        let put = put.build().map_err(|_| corrupt(operation, "keys"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// All or nothing. The client gives each request a token, so that its own second try of one
+    /// whose answer was lost is the same one.
+    async fn write_all(&self, writes: Vec<TransactWriteItem>) -> Outcome {
+        let request = self.client().transact_write_items().set_transact_items(Some(writes));
+        request.send().await.map(|_| ())
+    }
+}
+
+/// Whether a transaction failed only because somebody else wrote: then another look helps.
+fn passes(error: &SdkError<TransactWriteItemsError>) -> bool {
+    let obstacles = obstacles(error);
+    !obstacles.is_empty() && !obstacles.contains(&Obstacle::Other)
+}
+
+fn busy(operation: &'static str) -> PortError {
+    let reason = "too many others write the same".to_owned();
+    PortError { operation, reason, fault: Fault::Retryable }
+}
+
+/// Microseconds since the Unix epoch.
+fn micros(at: Timestamp) -> AttributeValue {
+    n(at.as_microsecond())
+}
+
+fn moment(item: &Item, name: &str) -> Option<Timestamp> {
+    Timestamp::from_microsecond(number(item, name)?).ok()
+}
+
+fn whole(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+/// Those of the lanes whose first job nobody has and nobody will get.
+fn overdue(tenant: &TenantId, places: &[(String, LanePlace)], now: Timestamp) -> Vec<OverdueJob> {
+    let judged = places.iter().filter_map(|(place, front)| {
+        let job = waiting(tenant, front);
+        let (status, reason) = job.verdict(now)?;
+        let job = Job { status, reason: Some(reason.to_owned()), ..job };
+        Some(OverdueJob { job, place: place.clone() })
+    });
+    judged.collect()
+}
+
+/// The job that a lane's place tells of, as nobody's.
+fn waiting(tenant: &TenantId, front: &LanePlace) -> Job {
+    Job {
+        id: front.job,
+        tenant: tenant.clone(),
+        conversation: front.conversation,
+        status: JobStatus::Queued,
+        attempt: front.hold.map_or(0, |hold| hold.attempt),
+        created_at: front.created_at,
+        expires_at: front.expires_at,
+        processing_started_at: None,
+        lease_expires_at: None,
+        finished_at: None,
+        result: None,
+        reason: None,
+    }
+}
+
+/// The same in the hands of a worker.
+fn working(tenant: &TenantId, front: &LanePlace, started: Option<Timestamp>) -> Job {
+    Job {
+        status: JobStatus::Processing,
+        processing_started_at: started,
+        lease_expires_at: front.hold.map(|hold| hold.until),
+        ..waiting(tenant, front)
+    }
+}
+
+fn job_item(job: &Job, place: &LanePlace, keep: AttributeValue) -> Item {
+    item(
+        &keys::job(&job.tenant, job.conversation, place.place),
+        [
+            ("id", s(job.id.to_string())),
+            ("status", s(job.status.as_str())),
+            ("attempt", n(job.attempt)),
+            ("created", micros(job.created_at)),
+            ("expires", micros(job.expires_at)),
+            ("ttl", keep),
+        ],
+    )
+}
+
+fn read_job(tenant: &TenantId, conversation: ConversationId, item: &Item) -> Option<Job> {
+    let owned = |name| text(item, name).map(ToOwned::to_owned);
+    Some(Job {
+        id: text(item, "id")?.parse().ok()?,
+        tenant: tenant.clone(),
+        conversation,
+        status: JobStatus::from_name(text(item, "status")?)?,
+        attempt: number(item, "attempt")?.try_into().ok()?,
+        created_at: moment(item, "created")?,
+        expires_at: moment(item, "expires")?,
+        processing_started_at: moment(item, "started"),
+        lease_expires_at: None,
+        finished_at: moment(item, "finished"),
+        result: owned("result"),
+        reason: owned("reason"),
+    })
+}

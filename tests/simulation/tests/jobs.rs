@@ -1,0 +1,401 @@
+//! Jobs on the model of the table: what a claim costs, and fifty workers at once, some of whom
+//! die, whose index is late and whose answers get lost.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use domain::content::Content;
+use domain::message::{Direction, Message, Status};
+use domain::ports::{JobAnswer, JobFigures, JobIntake, JobReader, Jobs, Offer};
+use domain::provider::Channel;
+use domain::pull::{Job, JobEnding, JobStatus};
+use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
+use http::Response;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use simulation::cloud::dynamo::{Dynamo, Lag, TableSchema, Units};
+use store::{DynamoStore, keys};
+
+const TABLE: &str = "hub";
+const LEASE: Duration = Duration::from_mins(1);
+
+/// What of a request gets lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    Nothing,
+    Answer,
+    Request,
+}
+
+/// The way to the model.
+#[derive(Clone, Debug)]
+struct Wire {
+    cloud: Arc<Mutex<Cloud>>,
+}
+
+#[derive(Debug)]
+struct Cloud {
+    dynamo: Dynamo,
+    now: Timestamp,
+    /// The state of the dice that say what gets lost, if something does.
+    chance: Option<u64>,
+}
+
+impl Cloud {
+    fn throw(&mut self) -> u64 {
+        let Some(state) = &mut self.chance else { return u64::MAX };
+        // SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn lost(&mut self) -> Lost {
+        match self.throw() % 100 {
+            _ if self.chance.is_none() => Lost::Nothing,
+            0 => Lost::Answer,
+            1 => Lost::Request,
+            _ => Lost::Nothing,
+        }
+    }
+}
+
+impl Wire {
+    fn new() -> Self {
+        let mut dynamo = Dynamo::new();
+        dynamo.create_table(TableSchema::of_the_hub(TABLE));
+        let cloud = Cloud { dynamo, now: at(0), chance: None };
+        Self { cloud: Arc::new(Mutex::new(cloud)) }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Cloud) -> T) -> T {
+        act(&mut self.cloud.lock().unwrap())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.with(|cloud| cloud.now)
+    }
+
+    /// What was consumed since the last time.
+    fn consumed(&self) -> Units {
+        self.with(|cloud| {
+            let units = cloud.dynamo.consumed().total().units;
+            cloud.dynamo.reset_consumed();
+            units
+        })
+    }
+
+    fn store(&self) -> DynamoStore {
+        let credentials = Credentials::new("AKIDSIMULATED", "secret", None, None, "simulation");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(self.clone())
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+            .retry_config(RetryConfig::disabled())
+            .build();
+        DynamoStore::new(&aws, TABLE.to_owned())
+    }
+}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let wire = self.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+            let body = request.body().bytes().unwrap_or_default();
+            let body: Value = serde_json::from_slice(body).unwrap();
+            // Others come in between each two calls.
+            tokio::task::yield_now().await;
+            let (lost, answer) = wire.with(|cloud| {
+                let (lost, now_ms) = (cloud.lost(), cloud.now.as_millisecond());
+                let answer =
+                    (lost != Lost::Request).then(|| cloud.dynamo.call(&operation, &body, now_ms));
+                (lost, answer)
+            });
+            tokio::task::yield_now().await;
+            let (status, body) = match answer {
+                Some(Ok(answer)) if lost == Lost::Nothing => (200, answer),
+                Some(Err(refusal)) if lost == Lost::Nothing => {
+                    assert_ne!(refusal.code, "NotModelled", "{}", refusal.message);
+                    assert_ne!(refusal.code, "ValidationException", "{}", refusal.message);
+                    let mut body = refusal.more;
+                    body.insert("__type".to_owned(), refusal.code.into());
+                    body.insert("message".to_owned(), refusal.message.into());
+                    (refusal.status, body.into())
+                }
+                _ => return Err(ConnectorError::io("the connection broke".into())),
+            };
+            let response = Response::builder()
+                .status(status)
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(SdkBody::from(body.to_string()))
+                .unwrap();
+            HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
+        })
+    }
+}
+
+impl HttpClient for Wire {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_176_000 + second).unwrap()
+}
+
+fn acme() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+/// Job number `number` of a conversation, made so many milliseconds after the beginning.
+fn job(person: u64, number: u64) -> Job {
+    let name = format!("{person}:{number}");
+    let message = Message {
+        id: MessageId::derived(&[&name]),
+        tenant: acme(),
+        conversation: ConversationId::derived(&[&person.to_string()]),
+        channel: Channel::Whatsapp,
+        provider: Provider::Whatsapp,
+        integration: IntegrationId::derived(&["own"]),
+        direction: Direction::Inbound,
+        content: Content::Text { text: name },
+        status: Status::Received,
+        provider_message_id: None,
+        reply_to: None,
+        created_at: at(0) + Duration::from_millis(person + number),
+        occurred_at: None,
+        history: Vec::new(),
+    };
+    Job::new(&message, Duration::from_hours(24))
+}
+
+/// A lane with one job as the table has it, written past the store: a million of them through it
+/// would take an hour.
+fn seed(cloud: &mut Cloud, person: u64) {
+    let job = job(person, 0);
+    let place = keys::LanePlace {
+        created_at: job.created_at,
+        expires_at: job.expires_at,
+        conversation: job.conversation,
+        place: 1,
+        job: job.id,
+        hold: None,
+    };
+    let put = |key: keys::Key, mut more: Value| {
+        more["pk"] = json!({ "S": key.pk });
+        more["sk"] = json!({ "S": key.sk });
+        json!({ "TableName": TABLE, "Item": more })
+    };
+    let lane = put(
+        keys::lane(&job.tenant, job.conversation),
+        json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
+            "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": place.to_string() } }),
+    );
+    let now_ms = cloud.now.as_millisecond();
+    cloud.dynamo.call("PutItem", &lane, now_ms).unwrap();
+}
+
+/// What a job costs when so many wait: queued, pulled, completed.
+async fn costs(waiting: u64) -> [Units; 3] {
+    let wire = Wire::new();
+    let store = wire.store();
+    wire.with(|cloud| (1..=waiting).for_each(|person| seed(cloud, person)));
+    wire.consumed();
+    assert_eq!(store.queue_job(&job(0, 0)).await.unwrap(), domain::ports::Recorded::New);
+    let queued = wire.consumed();
+    let Offer::Job(pulled) = store.offer(&acme(), at(60), LEASE, 1).await.unwrap() else {
+        panic!("{waiting} jobs wait")
+    };
+    assert_eq!(pulled.id, job(0, 0).id, "the oldest");
+    let claimed = wire.consumed();
+    let ending = JobEnding::Completed { result: None };
+    let answer = store.settle_job(&acme(), pulled.ticket(), &ending, None, at(61)).await.unwrap();
+    assert!(matches!(answer, JobAnswer::Done(_)));
+    [queued, claimed, wire.consumed()]
+}
+
+#[tokio::test]
+async fn a_job_costs_the_same_however_many_wait() {
+    let [queued, claimed, completed] = costs(10).await;
+    // The pointer, the job, the lane with its entry in the index, the count; twice each.
+    assert_eq!(queued, Units { read_halves: 2, write: 10 });
+    // Both lists; the lane whose entry moves from one list to the other, the job, the count.
+    assert_eq!(claimed, Units { read_halves: 2, write: 10 });
+    // Where it is, its lane; the lane whose entry goes, the job, the count; and the hour.
+    assert_eq!(completed, Units { read_halves: 4, write: 9 });
+    let most = if cfg!(feature = "million") { 1_000_000 } else { 30_000 };
+    for waiting in [10_000, most] {
+        assert_eq!(costs(waiting).await, [queued, claimed, completed], "with {waiting} queued");
+    }
+}
+
+const WORKERS: u64 = 50;
+
+/// What the workers saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Attempts that were given to somebody.
+    given: BTreeMap<(domain::JobId, u32), u64>,
+    /// The attempt that completed each job.
+    completed: BTreeMap<domain::JobId, u32>,
+    /// Workers in a row that found nothing.
+    idle: u64,
+}
+
+/// A life as a worker, which ends when somebody ends it.
+async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: Arc<Mutex<Seen>>) {
+    let store = wire.store();
+    let mut chance = u128::from(number);
+    loop {
+        chance = chance.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
+        let offer = store.offer(&acme(), wire.now(), LEASE, chance).await;
+        let job = match offer {
+            Ok(Offer::Job(job)) => job,
+            Ok(Offer::Overdue(overdue)) => panic!("{overdue:?}"),
+            Ok(Offer::Nothing) => {
+                let mut seen = seen.lock().unwrap();
+                seen.idle += 1;
+                if seen.idle > WORKERS {
+                    seen.idle = 0;
+                    wire.with(|cloud| cloud.now += Duration::from_secs(5));
+                }
+                continue;
+            }
+            Err(_) => continue,
+        };
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.idle = 0;
+            let holder = seen.given.insert((job.id, job.attempt), number);
+            assert_eq!(holder, None, "{} was given twice as attempt {}", job.id, job.attempt);
+        }
+        // Every job before it in its conversation is done.
+        let person = of.get(&job.conversation).unwrap();
+        let place = (0..).find(|place| self::job(*person, *place).id == job.id).unwrap();
+        if place > 0 {
+            let before = keys::job(&acme(), job.conversation, place);
+            let status = wire.with(|cloud| {
+                let item = cloud.dynamo.item(TABLE, &before.pk, &before.sk).unwrap();
+                item.get("status").and_then(|status| status.text().map(str::to_owned))
+            });
+            assert_eq!(status.as_deref(), Some("completed"), "{} came too early", job.id);
+        }
+        for _step in 0..chance % 20 {
+            tokio::task::yield_now().await;
+        }
+        let ending = JobEnding::Completed { result: Some(job.attempt.to_string()) };
+        loop {
+            let now = wire.now();
+            match store.settle_job(&acme(), job.ticket(), &ending, None, now).await {
+                Ok(JobAnswer::Done(_)) => {
+                    let mut seen = seen.lock().unwrap();
+                    let earlier = seen.completed.insert(job.id, job.attempt);
+                    assert!(earlier.is_none(), "{} was completed twice", job.id);
+                    break;
+                }
+                // Its lease lapsed.
+                Ok(JobAnswer::Refused(_)) => break,
+                Ok(JobAnswer::Missing) => panic!("{} is missing", job.id),
+                // As any client library would.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
+    let (people, each) = (40, 10);
+    let wire = Wire::new();
+    let store = wire.store();
+    let mut of = BTreeMap::new();
+    for person in 0..people {
+        for number in 0..each {
+            let job = job(person, number);
+            store.queue_job(&job).await.unwrap();
+            of.insert(job.conversation, person);
+        }
+    }
+    wire.with(|cloud| {
+        cloud.dynamo.set_lag(Lag { index_ms: 30, read_ms: 30 });
+        cloud.chance = Some(7);
+        cloud.now = at(60);
+    });
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let hire = |number| tokio::spawn(work(wire.clone(), number, of.clone(), seen.clone()));
+    let mut workers: Vec<_> = (0..WORKERS).map(&hire).collect();
+    let mut killed = 0;
+    for turn in 0_u64.. {
+        for _step in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        wire.with(|cloud| cloud.now += Duration::from_millis(100));
+        let one = usize::try_from(wire.with(Cloud::throw) % WORKERS).unwrap();
+        if workers[one].is_finished() {
+            let ended = std::mem::replace(&mut workers[one], hire(turn));
+            ended.await.unwrap();
+        } else if killed < 300 {
+            workers[one].abort();
+            workers[one] = hire(WORKERS + turn);
+            killed += 1;
+        }
+        if turn % 20 == 0 {
+            // Without trouble and without a cost to anybody: as the table stands.
+            let done = wire.with(|cloud| {
+                let items = cloud.dynamo.items(TABLE);
+                items.filter(|item| item.get("finished").is_some()).count()
+            });
+            let left = people * each - u64::try_from(done).unwrap();
+            if left == 0 {
+                break;
+            }
+            assert!(turn < 100_000, "{left} jobs are left after {killed} deaths");
+        }
+    }
+    for worker in workers {
+        worker.abort();
+    }
+    wire.with(|cloud| cloud.chance = None);
+    assert!(killed >= 50, "only {killed} workers died");
+    for person in 0..people {
+        for number in 0..each {
+            let job = store.job(&acme(), job(person, number).id).await.unwrap().unwrap();
+            assert_eq!(job.status, JobStatus::Completed, "{person}:{number}");
+            let told = seen.lock().unwrap().completed.get(&job.id).copied();
+            assert!(told.is_none_or(|attempt| attempt == job.attempt), "{person}:{number}");
+            assert_eq!(job.result, Some(job.attempt.to_string()));
+        }
+    }
+    let figures = store.figures(&acme(), wire.now()).await.unwrap();
+    assert_eq!((figures.queued, figures.processing), (0, 0));
+    let given = seen.lock().unwrap().given.len();
+    assert!(u64::try_from(given).unwrap() > people * each, "nobody left a job undone");
+}
