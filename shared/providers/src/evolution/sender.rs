@@ -446,10 +446,13 @@ fn reaction_to<'a>(to: &str, reaction: &'a Reaction) -> Result<wire::SendReactio
     if !is_emoji(&reaction.emoji) {
         return Err(invalid("reaction.emoji", "must be an emoji"));
     }
-    if reaction.message_id.is_empty() {
+    let (chat, id) = named(&reaction.message_id);
+    // Another carrier's ids have other signs in them. Evolution would react to nothing.
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+    let known = !id.is_empty() && id.bytes().all(plain);
+    if !known || chat.is_some_and(|chat| !chat.contains('@')) {
         return Err(invalid("reaction.message_id", "Evolution does not know that message"));
     }
-    let (chat, id) = named(&reaction.message_id);
     if chat.is_some_and(|chat| chat.ends_with("@g.us")) {
         let reason = "in a group only the hub's own messages can be reacted to: WhatsApp must be \
                       told who wrote one, which is not kept";
@@ -588,7 +591,8 @@ enum Meaning {
     Disconnected,
     NotOnWhatsapp,
     NoFile,
-    Broken,
+    /// Nobody knows what became of the message. What is at fault is a guess.
+    Broken(About),
     Wrong,
     NoKey,
     NoInstance,
@@ -641,16 +645,22 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
         if content.is_some_and(|content| content.media().is_some()) {
             return Meaning::NoFile;
         }
-        return Meaning::Broken;
+        return Meaning::Broken(About::Account);
     }
     // Whatever went wrong around the send is told as a bad request, also after it.
-    let broken = |words: &str| {
-        let thrown = words.split_once(':').is_some_and(|(name, _)| {
-            name.ends_with("Error") && name.bytes().all(|c| c.is_ascii_alphanumeric())
-        });
-        thrown || words == "[object Object]"
-    };
-    if words.any(broken) { Meaning::Broken } else { Meaning::Wrong }
+    words.find_map(broken).map_or(Meaning::Wrong, Meaning::Broken)
+}
+
+/// What is at fault if `words` are an error that Evolution caught and did not make.
+fn broken(words: &str) -> Option<About> {
+    if words == "[object Object]" {
+        return Some(About::Message);
+    }
+    let (name, reason) = words.split_once(": ")?;
+    let is_error = name.ends_with("Error") && name.bytes().all(|c| c.is_ascii_alphanumeric());
+    // `WhatsApp`'s own refusals, such as that of a group one is not in, are plain errors.
+    let refusal = name == "Error" && reason != "Timed Out";
+    is_error.then_some(if refusal { About::Message } else { About::Account })
 }
 
 fn disconnected(status: StatusCode) -> SendError {
@@ -678,10 +688,10 @@ fn explained(status: StatusCode, meaning: &Meaning) -> SendError {
             About::Message,
             "Evolution could not fetch or convert the file. Check its address, type and size.",
         ),
-        Meaning::Broken => (
+        Meaning::Broken(about) => (
             None,
             Fault::Unknown,
-            About::Account,
+            *about,
             "Evolution broke off while it sent. Look into its log; a receipt may still tell.",
         ),
         Meaning::Wrong => (

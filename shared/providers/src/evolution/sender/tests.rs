@@ -296,7 +296,10 @@ fn a_reaction_names_the_chat_and_who_wrote() {
     assert_eq!(body["key"], theirs);
     assert_eq!(field(&reaction("3EB0AA", "")), "reaction.emoji");
     assert_eq!(field(&reaction("3EB0AA", "ok")), "reaction.emoji");
-    assert_eq!(field(&reaction("", "👍")), "reaction.message_id");
+    // Another carrier's message.
+    for foreign in ["", "wamid.HBgL=", "42:7", "4915550009999@s.whatsapp.net:"] {
+        assert_eq!(field(&reaction(foreign, "👍")), "reaction.message_id", "{foreign}");
+    }
     assert_eq!(field(&reaction("1@g.us:3A11", "👍")), "reaction.message_id");
 }
 
@@ -419,14 +422,15 @@ fn a_lost_connection_is_the_accounts_and_sent_nothing() {
 
 #[test]
 fn a_bad_request_may_hide_a_message_that_was_sent() {
-    for words in [
-        "PrismaClientKnownRequestError: the database is gone",
-        "Error: Timed Out",
-        "TypeError: Cannot read properties of undefined (reading 'id')",
-        "[object Object]",
+    for (words, at_fault) in [
+        ("PrismaClientKnownRequestError: the database is gone", About::Account),
+        ("Error: Timed Out", About::Account),
+        ("TypeError: Cannot read properties of undefined (reading 'id')", About::Account),
+        ("Error: forbidden", About::Message),
+        ("[object Object]", About::Message),
     ] {
         let error = refused(400, &json!([words]));
-        assert_eq!((error.fault(), about(&error)), (Fault::Unknown, About::Account), "{words}");
+        assert_eq!((error.fault(), about(&error)), (Fault::Unknown, at_fault), "{words}");
     }
     assert_eq!(refused(500, &json!("Something")).fault(), Fault::Unknown);
 }
