@@ -342,3 +342,43 @@ fn an_integration_that_does_not_say_how_sends_nothing() {
     let error = SENDER.sender(&integration(&settings), &credentials()).map(|_| ()).unwrap_err();
     assert!(matches!(error, SendError::Invalid { field: "settings.send", .. }), "{error:?}");
 }
+
+#[test]
+fn the_examples_for_people_are_valid() {
+    let blocks = include_str!("../README.md").split("```json\n").skip(1);
+    let blocks: Vec<Value> = blocks
+        .map(|block| serde_json::from_str(block.split("```").next().unwrap()).unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let given = if block.get("scheme").is_some() { block } else { settings(&block) };
+        (ENTRY.settings)(given.as_object().unwrap()).unwrap();
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_message_says_becomes_a_value_and_nothing_else(said in ".*") {
+        let content = text(&said);
+        let send = only_text(&json!({ "a": "{{text}}", "b": ["<{{text}}>"], "c": 1 }));
+        let request = sender(&send).request(&outgoing(&content)).unwrap();
+        let expected = json!({ "a": said, "b": [format!("<{said}>")], "c": 1 });
+        proptest::prop_assert_eq!(body(&request), expected);
+
+        let mut send = only_text(&json!({ "a": "{{text}}", "b": { "c": "{{text}}" } }));
+        send["encoding"] = "form".into();
+        send["messages"]["text"]["path"] = "/x?t={{text}}".into();
+        let sender = sender(&send);
+        let Ok(request) = sender.request(&outgoing(&content)) else {
+            // Only what cannot stand in an address.
+            proptest::prop_assert!(matches!(&*said, "" | "." | ".."));
+            return Ok(());
+        };
+        let inner = json!({ "c": said }).to_string();
+        let fields = vec![("a".to_owned(), said.clone()), ("b".to_owned(), inner)];
+        proptest::prop_assert_eq!(form::decode(request.body()), fields);
+        proptest::prop_assert_eq!(request.uri().host(), Some("bsp.example"));
+        let query = request.uri().query().unwrap();
+        proptest::prop_assert_eq!(form::decode(query.as_bytes()), [("t".to_owned(), said)]);
+    }
+}
