@@ -143,7 +143,7 @@ async fn a_message_becomes_one_job_whatever_breaks_on_its_way() {
             world.batch(&consumer(&world), false).await;
         }
         world.faults.mend();
-        world.put("1", "b", &event).await;
+        world.put("2", "b", &event).await;
         world.run_dry(&consumer(&world), false).await;
         let jobs = world.store.all_jobs();
         assert_eq!(jobs.len(), 1, "{trouble:?}");
@@ -456,9 +456,9 @@ async fn live(resource: Arc<OwnQueue>, clock: TestClock, number: u64, seen: Arc<
         let Some(id) = job["job_id"].as_str().map(ToOwned::to_owned) else {
             let mut seen = seen.lock().unwrap();
             seen.idle += 1;
-            if seen.idle > 100 {
+            if seen.idle > 50 {
                 seen.idle = 0;
-                clock.advance(Duration::from_secs(10));
+                clock.advance(Duration::from_secs(20));
             }
             continue;
         };

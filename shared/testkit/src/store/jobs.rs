@@ -81,8 +81,7 @@ impl Tables {
     }
 
     fn overdue(&self, tenant: &TenantId, now: Timestamp, most: usize) -> Vec<OverdueJob> {
-        let free = self.free(tenant, now).into_iter().take(most);
-        let judged = free.filter_map(|row| {
+        let judged = self.free(tenant, now).into_iter().take(most).filter_map(|row| {
             let (status, reason) = row.job.verdict(now)?;
             let job = Job { status, reason: Some(reason.to_owned()), ..row.job.clone() };
             let job = Job { lease_expires_at: None, processing_started_at: None, ..job };
