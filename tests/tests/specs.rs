@@ -30,24 +30,34 @@ fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
     jobs
 }
 
-/// The requests that the sender makes of a job: none where a provider has no such thing.
+/// Fields that the provider documents and its description leaves out.
+const NOT_DESCRIBED: [(Provider, &str); 1] = [
+    // <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages>
+    (Provider::Whatsapp, "biz_opaque_callback_data"),
+];
+
+/// The body without those.
+fn described(provider: Provider, body: &[u8]) -> Bytes {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else { return body.to_vec() };
+    for (_, name) in NOT_DESCRIBED.iter().filter(|(whose, _)| *whose == provider) {
+        fields.remove(*name);
+    }
+    Value::Object(fields).to_string().into_bytes()
+}
+
+/// The request that the sender makes of a job. Meta's description has no read receipts.
 fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Bytes>> {
-    let request = match &job.task {
-        OutboundTask::Send(task) => {
-            let message = Outgoing {
-                id: task.message.id,
-                channel: task.message.channel,
-                integration: task.message.integration,
-                hub_url: Some("https://hub.example.com"),
-                to: &task.to,
-                content: &task.message.content,
-                reply_to: task.reply_to.as_deref(),
-            };
-            sender.request(&message).unwrap()
-        }
-        OutboundTask::MarkRead(task) => sender.mark_read(&task.provider_message_id)?.unwrap(),
+    let OutboundTask::Send(task) = &job.task else { return None };
+    let message = Outgoing {
+        id: task.message.id,
+        channel: task.message.channel,
+        integration: task.message.integration,
+        hub_url: Some("https://hub.example.com"),
+        to: &task.to,
+        content: &task.message.content,
+        reply_to: task.reply_to.as_deref(),
     };
-    Some(request.map(|body| body.to_vec()))
+    Some(sender.request(&message).unwrap().map(|body| described(task.message.provider, &body)))
 }
 
 /// Whether the mock at `url` takes the request, and what it says.

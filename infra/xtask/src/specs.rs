@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use crate::{
     error::{Error, Result},
@@ -92,6 +93,31 @@ fn install() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The description, with what `OpenAPI` says of lists in forms where nothing is said: each
+/// value is a field of its own, and a plus is a space. The mock does not know that by itself.
+///
+/// <https://spec.openapis.org/oas/v3.0.3#encoding-object>
+fn explicit(name: &str, description: &str) -> Result<String> {
+    let mut description: Value = serde_json::from_str(description)
+        .map_err(|error| Error::step(format!("the description of {name}"), error.to_string()))?;
+    let paths = description.get_mut("paths").and_then(Value::as_object_mut);
+    let operations = paths.into_iter().flat_map(Map::values_mut);
+    for operation in operations.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        let form = "/requestBody/content/application~1x-www-form-urlencoded";
+        let Some(Value::Object(form)) = operation.pointer_mut(form) else { continue };
+        let properties = form.get("schema").and_then(|schema| schema.get("properties"));
+        let lists = properties.and_then(Value::as_object).into_iter().flatten();
+        let lists =
+            lists.filter(|(_, property)| property.get("type").is_some_and(|kind| kind == "array"));
+        let own = lists.map(|(name, _)| {
+            (name.clone(), json!({"style": "form", "explode": true, "allowReserved": true}))
+        });
+        let own: Map<String, Value> = own.collect();
+        form.entry("encoding").or_insert(Value::Object(own));
+    }
+    Ok(description.to_string())
+}
+
 /// A mock on loopback. It ends when this is dropped.
 struct Mock {
     name: &'static str,
@@ -103,11 +129,14 @@ struct Mock {
 impl Mock {
     fn start(name: &'static str, prism: &Path, description: &Path) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let log = tools::folder().join("specs").join(format!("{name}.log"));
+        let folder = tools::folder().join("specs");
+        let log = folder.join(format!("{name}.log"));
         let output = fs::File::create(&log).map_err(Error::file(&log))?;
+        let read = folder.join(format!("{name}.json"));
+        workspace::write(&read, &explicit(name, &workspace::read(description)?)?)?;
         let child = Command::new(prism)
             .args(["mock", "--errors", "--host", "127.0.0.1", "--port", &port.to_string()])
-            .arg(description)
+            .arg(read)
             .stdin(Stdio::null())
             .stderr(output.try_clone()?)
             .stdout(output)
@@ -134,5 +163,33 @@ impl Drop for Mock {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
             println!("The mock of {} did not end: {error}", self.name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_in_a_form_is_said_to_be_one_and_what_is_said_already_stays() {
+        let form = |encoding: Value| {
+            let mut form = json!({"schema": {"properties": {
+                "To": {"type": "string"}, "MediaUrl": {"type": "array"},
+            }}});
+            if let (Some(form), false) = (form.as_object_mut(), encoding.is_null()) {
+                form.insert("encoding".to_owned(), encoding);
+            }
+            let content = json!({"application/x-www-form-urlencoded": form});
+            json!({"paths": {"/a": {"post": {"requestBody": {"content": content}}, "x": 1}}})
+        };
+        let read = |description: &Value| -> Value {
+            serde_json::from_str(&explicit("a", &description.to_string()).unwrap()).unwrap()
+        };
+        let explode = json!({"MediaUrl":
+            {"style": "form", "explode": true, "allowReserved": true}});
+        assert_eq!(read(&form(Value::Null)), form(explode));
+        let said = form(json!({"MediaUrl": {"explode": false}}));
+        assert_eq!(read(&said), said);
+        assert!(explicit("a", "no JSON").is_err());
     }
 }

@@ -234,7 +234,10 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
             SendBody::Template {
                 template: wire::SendTemplate {
                     name: &template.name,
-                    language: wire::SendLanguage { code: &template.language },
+                    language: wire::SendLanguage {
+                        policy: "deterministic",
+                        code: &template.language,
+                    },
                     components: &template.components,
                 },
             }
@@ -629,8 +632,8 @@ mod tests {
             components: vec![json!({})],
         };
         let body = sent(&Content::Template { template }, None).unwrap();
-        let expected =
-            json!({ "name": "hello", "language": { "code": "en_US" }, "components": [{}] });
+        let expected = json!({ "name": "hello", "language": { "policy": "deterministic", "code": "en_US" },
+                "components": [{}] });
         assert_eq!(body["template"], expected);
     }
 

@@ -328,6 +328,8 @@ pub(super) struct SendTemplate<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct SendLanguage<'a> {
+    /// The one there is. Meta's description asks for it.
+    pub(super) policy: &'static str,
     pub(super) code: &'a str,
 }
 
