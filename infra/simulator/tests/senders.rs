@@ -8,16 +8,18 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use domain::content::{
     Choice, ContactCard, Content, Interactive, Location, Media, Section, Template,
 };
+use domain::event::{EventKind, ParsedEvent};
 use domain::provider::Channel;
 use domain::sender::{About, Accepted, Locate, MessageSender, Outgoing, SendError};
+use domain::webhook::{Delivery, WebhookRequest, receive};
 use domain::{
-    Classify, Credentials, Fault, Integration, IntegrationId, MessageId, Provider, TenantId,
+    Classify, Credentials, Fault, Integration, IntegrationId, MessageId, Provider, Status, TenantId,
 };
 use http::{HeaderMap, Method, Request, Response};
 use jiff::Timestamp;
@@ -30,17 +32,22 @@ use simulator::server;
 const SENDER: &str = "4915550001111";
 const PERSON: &str = "4915550009999";
 
-/// A hub that takes every webhook.
-struct Taking;
+/// A hub that takes every webhook, and keeps it.
+#[derive(Clone, Default)]
+struct Taking(Arc<Mutex<Vec<Request<Bytes>>>>);
 
 impl Hub for Taking {
-    fn call(&self, _: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
+    fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
+        self.0.lock().unwrap().push(request);
         Box::pin(async { Ok(Response::new(Bytes::new())) })
     }
 }
 
 struct World {
     app: App,
+    hub: Taking,
+    integration: Integration,
+    credentials: Credentials,
     sender: Box<dyn MessageSender>,
     sim: &'static str,
 }
@@ -53,7 +60,8 @@ impl World {
         sim: &'static str,
         account: Value,
     ) -> Self {
-        let app = App::beside(Clock::Machine, Arc::new(Taking));
+        let hub = Taking::default();
+        let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
         let settings = (providers::entry(provider).settings)(settings.as_object().unwrap());
         let integration = Integration {
             id: IntegrationId::derived(&["i"]),
@@ -68,9 +76,10 @@ impl World {
         };
         let values = credentials.iter();
         let values = values.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()]));
+        let credentials = Credentials::new(values);
         let sender = providers::sender(provider).unwrap();
-        let sender = sender.sender(&integration, &Credentials::new(values)).unwrap();
-        let world = Self { app, sender, sim };
+        let sender = sender.sender(&integration, &credentials).unwrap();
+        let world = Self { app, hub, integration, credentials, sender, sim };
         world.sim(Method::PUT, "", &account).await;
         let window = json!({ "customer": PERSON, "last_wrote_ms_ago": 0 });
         world.sim(Method::POST, "/window", &window).await;
@@ -127,6 +136,34 @@ impl World {
         (fault, about, code)
     }
 
+    /// What the provider tells the hub once nothing is under way any more, as the provider's
+    /// webhook proves and reads it.
+    async fn told(&self) -> Vec<ParsedEvent> {
+        while self.sim(Method::GET, "", &Value::Null).await["pending_webhooks"] != 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let webhook = providers::webhook(self.integration.provider);
+        let source = webhook.source(&self.integration, &self.credentials);
+        let mut told = Vec::new();
+        for request in self.hub.0.lock().unwrap().iter() {
+            let request = WebhookRequest {
+                method: request.method().clone(),
+                query: Vec::new(),
+                headers: request.headers().clone(),
+                body: request.body().clone(),
+                path_suffix: None,
+                url: request.uri().to_string(),
+                evidence: None,
+            };
+            let now = Timestamp::from_millisecond(self.app.clock.now_ms()).unwrap();
+            match receive(&*source, &request, now).unwrap() {
+                Delivery::Events(events) => told.extend(events),
+                other => panic!("{other:?}"),
+            }
+        }
+        told
+    }
+
     async fn accepted(&self) -> Vec<Value> {
         let accepted = self.sim(Method::GET, "/accepted", &Value::Null).await;
         accepted["accepted"].as_array().unwrap().clone()
@@ -139,7 +176,7 @@ async fn infobip(extra: Value) -> World {
     account.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     let settings = json!({ "base_url": "https://x1.api.infobip.com", "from": SENDER,
         "reports": "notify_url" });
-    let credentials = [("INFOBIP_API_KEY", "key")];
+    let credentials = [("INFOBIP_API_KEY", "key"), ("INFOBIP_WEBHOOK_SECRET", "hub:secret")];
     World::new(Provider::Infobip, settings, &credentials, "/_sim/infobip/4915550001111", account)
         .await
 }
@@ -187,11 +224,22 @@ fn declared() -> Value {
 
 async fn bsp(send: Value) -> World {
     let account = json!({ "api_key": "key", "sender": SENDER, "webhook_secret": "s",
-        "hub_url": "", "opted_out": ["4915550007777"],
+        "hub_url": "http://hub.test/hook",
+        "receipts": { "sent": 1, "delivered": 2, "read": 3 }, "opted_out": ["4915550007777"],
         "templates": [{ "name": "hello", "language": "en_GB" }] });
-    let settings = json!({ "scheme": { "type": "bearer" }, "base_url": "https://bsp.example",
-        "from": SENDER, "send": send });
-    let credentials = [("CUSTOM_API_KEY", "key")];
+    let scheme = json!({ "type": "hmac", "header": "X-Bsp-Signature", "prefix": "sha256=",
+        "timestamp": { "header": "X-Bsp-Timestamp" } });
+    let message = json!({ "at": "/events/*", "when": { "/type": "message.in" },
+        "id": "/message/id", "from": "/message/from", "name": "/message/name",
+        "text": "/message/text", "time": "/at" });
+    let receipt = json!({ "at": "/events/*", "when": { "/type": "message.status" },
+        "id": "/status/message", "reference": "/status/reference", "status": "/status/state",
+        "code": "/status/code", "time": "/at",
+        "statuses": { "sent": "sent", "delivered": "delivered", "read": "read",
+            "failed": "failed" } });
+    let settings = json!({ "scheme": scheme, "message": message, "receipt": receipt,
+        "base_url": "https://bsp.example", "from": SENDER, "send": send });
+    let credentials = [("CUSTOM_API_KEY", "key"), ("CUSTOM_WEBHOOK_SECRET", "s")];
     World::new(Provider::Custom, settings, &credentials, "/_sim/bsp/acme", account).await
 }
 
@@ -423,4 +471,69 @@ async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
     let expected = (Fault::Permanent, About::Message, "1006".to_owned());
     assert_eq!(world.refused("4915550008888").await, expected);
     assert_eq!(world.accepted().await.len(), 2);
+}
+
+/// How far the receipts say that the message with this id has come.
+fn reached(told: &[ParsedEvent], id: &str) -> Vec<Status> {
+    let own = MessageId::derived(&["m"]);
+    let receipts = told.iter().filter_map(|event| match &event.kind {
+        EventKind::Receipt(receipt) if receipt.provider_message_id == id => Some(receipt),
+        _ => None,
+    });
+    receipts
+        .map(|receipt| {
+            assert_eq!(receipt.reference, Some(own));
+            receipt.status
+        })
+        .collect()
+}
+
+fn said(told: &[ParsedEvent]) -> Vec<(&str, &Content)> {
+    told.iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Message(message) => Some((&*message.from, &message.content)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_infobip_reports_is_proved_read_and_about_the_message_that_was_sent() {
+    let world = infobip(json!({ "hub_url": "http://hub.test/hook",
+        "security_on_notify_url": true, "batch_ms": 5,
+        "receipts": { "sent": 1, "delivered": 2, "read": 3 } }))
+    .await;
+    let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
+    let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
+    world.sim(Method::POST, "/customer-writes", &order).await;
+    let told = world.told().await;
+    let mut reached = reached(&told, &id);
+    reached.sort_unstable();
+    assert_eq!(reached, [Status::Delivered, Status::Read]);
+    assert_eq!(said(&told), [(PERSON, &text("one")), (PERSON, &text("two"))]);
+}
+
+#[tokio::test]
+async fn a_failure_that_infobip_reports_says_what_to_do() {
+    let world = infobip(json!({ "hub_url": "http://hub.test/hook",
+        "security_on_notify_url": true, "receipts": { "sent": 1 } }))
+    .await;
+    world.send(&text("hi"), "4915550008888").await.unwrap();
+    let told = world.told().await;
+    let EventKind::Receipt(receipt) = &told[0].kind else { panic!("{told:?}") };
+    assert_eq!((receipt.status, receipt.code.as_deref()), (Status::Failed, Some("EC_NO_SESSION")));
+    assert!(receipt.detail.as_deref().unwrap().contains("Send a template"));
+}
+
+#[tokio::test]
+async fn what_a_bsp_reports_is_proved_read_and_about_the_message_that_was_sent() {
+    let world = bsp(declared()).await;
+    let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
+    let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
+    world.sim(Method::POST, "/customer-writes", &order).await;
+    let told = world.told().await;
+    let mut reached = reached(&told, &id);
+    reached.sort_unstable();
+    assert_eq!(reached, [Status::Sent, Status::Delivered, Status::Read]);
+    assert_eq!(said(&told), [(PERSON, &text("one")), (PERSON, &text("two"))]);
 }
