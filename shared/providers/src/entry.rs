@@ -24,6 +24,15 @@ pub struct Entry {
     pub in_path: Option<&'static str>,
     /// Whether the operator's own app is called at an address without an integration's id.
     pub one_address: bool,
+    /// Whether the provider itself says whose an account is: only then can a tenant prove that
+    /// one is theirs. A server of the tenant's own proves nothing.
+    pub proves_accounts: bool,
+    /// Whether the account is connected to the hub as soon as its integration is made, and not
+    /// only when somebody asks for it.
+    pub connects: bool,
+    /// Whether an address is one of the provider's own, where that has several: the operator
+    /// alone may say that a provider is elsewhere.
+    pub is_at: fn(&str) -> bool,
     /// Reads the settings somebody gave, and completes them with defaults.
     pub settings: fn(&Map<String, Value>) -> Result<Settings, Flaw>,
     /// The account as the provider names it in webhooks; `None` if the integration takes
@@ -72,6 +81,9 @@ impl Entry {
             made_up: None,
             in_path: None,
             one_address: true,
+            proves_accounts: false,
+            connects: false,
+            is_at: |_| false,
             settings: own::<Plain>,
             account: account_setting,
             check: |_, _| Ok(()),

@@ -24,6 +24,7 @@ pub static ENTRY: Entry = Entry {
         windowed: false,
     }),
     made_up: Some(WEBHOOK_TOKEN),
+    connects: true,
     settings: settings::read,
     check: settings::check,
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])

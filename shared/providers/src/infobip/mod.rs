@@ -22,6 +22,7 @@ pub static ENTRY: Entry = Entry {
         stand_in: &[(API_KEY, "-")],
         windowed: true,
     }),
+    is_at: settings::is_infobips,
     settings: settings::read,
     account: settings::account,
     check: settings::check,

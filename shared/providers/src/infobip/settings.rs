@@ -105,6 +105,17 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, 
     entry::own::<Settings>(given)
 }
 
+/// Whether an address is one that Infobip gives its customers. Source: README, facts.
+pub(super) fn is_infobips(address: &str) -> bool {
+    let uri = address.parse::<http::Uri>().ok();
+    uri.is_some_and(|uri| {
+        // Anything else before the host would be read as the host by nobody but people.
+        let bare = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+        let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+        uri.scheme_str() == Some("https") && bare && host.ends_with(".api.infobip.com")
+    })
+}
+
 /// The account, and whether the secret suits the way it is used.
 pub(super) fn account(
     maker: Maker,
@@ -141,4 +152,26 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
         return Err(Flaw::new(&field, "must have characters to be seen, and no line breaks"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_infobips_by_its_host_alone() {
+        for own in ["https://xk2ab9.api.infobip.com", "https://XK2.API.infobip.com:443/"] {
+            assert!(is_infobips(own), "{own}");
+        }
+        for other in [
+            "http://xk2ab9.api.infobip.com",
+            "https://api.infobip.com.evil.example",
+            "https://evil-api.infobip.com.example/.api.infobip.com",
+            "https://xk2.api.infobip.com@evil.example",
+            "https://evilapi.infobip.com",
+            "",
+        ] {
+            assert!(!is_infobips(other), "{other}");
+        }
+    }
 }

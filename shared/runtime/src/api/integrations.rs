@@ -149,6 +149,20 @@ struct IntegrationView {
     circuit: Breaker,
     /// When it was made.
     created_at: Timestamp,
+    /// Whether the provider was told the webhook's address when the integration was made, where
+    /// that is done at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<Connection>,
+}
+
+/// Whether an account is connected to the hub.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Connection {
+    /// It is.
+    connected: bool,
+    /// Why not, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 /// How an integration fared of late.
@@ -172,6 +186,22 @@ struct Health {
     last_failure: Option<circuit::Failure>,
     /// When it opens.
     circuit: Breaker,
+    /// What the provider says of the account, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Word>,
+}
+
+/// What a provider says of an account.
+#[derive(Serialize, JsonSchema)]
+struct Word {
+    /// It knows the account, and the account can send.
+    ok: bool,
+    /// The account, in the provider's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Value>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 /// A tenant's integrations.
@@ -271,7 +301,11 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         path: "/integrations/{id}/health",
         summary: "Show how an integration fared of late: its circuit breaker",
         scope: Some(Scope::Read),
-        parameters: &[],
+        parameters: &[(
+            "ask",
+            "query",
+            "`true` also asks the provider about the account, such as whether it is connected.",
+        )],
         request: None,
         answer: (200, Some(schema::<Health>)),
     },
@@ -355,7 +389,8 @@ where
             }
             Operation::Health => {
                 let integration = self.own(request, params, Scope::Read).await?;
-                self.health(integration).await
+                let asks = request.query("ask") == Some("true");
+                self.health(integration, asks).await
             }
             Operation::SetWhatsapp => self.set_whatsapp(request, params).await,
             Operation::ShowWhatsapp => self.show_whatsapp(request, params).await,
@@ -395,7 +430,35 @@ where
             return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
         }
         let integration = self.make(request, tenant, asked).await?;
-        ApiReply::json(StatusCode::CREATED, &view(request, integration)?)
+        let connection = self.connect(request, &integration).await;
+        let view = IntegrationView { connection, ..view(request, integration)? };
+        ApiReply::json(StatusCode::CREATED, &view)
+    }
+
+    /// Connects a new integration's account to the hub, where that is done at once. It is made
+    /// whether or not the provider can be reached now: `register` does it again.
+    pub(super) async fn connect(
+        &self,
+        request: &ApiRequest,
+        integration: &Integration,
+    ) -> Option<Connection> {
+        // Without an address nothing is sent, and nothing can be asked.
+        if !providers::entry(integration.provider).connects
+            || integration.settings.base_url().is_none()
+        {
+            return None;
+        }
+        let url = webhook_url(request, integration);
+        let asked = self.ask(integration, |sender| sender.register(&url, None)).await;
+        Some(match asked {
+            Ok(_) => Connection { connected: true, detail: None },
+            Err(problem) => {
+                let code = problem.code.as_str();
+                tracing::warn!(integration = %integration.id, code, "account not connected");
+                let detail = format!("{}; call register once that is mended", problem.detail);
+                Connection { connected: false, detail: Some(detail) }
+            }
+        })
     }
 
     /// Makes an integration of `tenant`'s.
@@ -427,7 +490,7 @@ where
             credentials_at: now,
             circuit: breaker(asked.circuit)?,
         };
-        self.check_base_url(request, &integration.settings, None)?;
+        self.check_base_url(request, &integration, None)?;
         self.check_account(request, &integration, &credentials).await?;
         let write = async {
             // The secrets first: an integration that can be found can be used.
@@ -445,8 +508,20 @@ where
     }
 
     /// How an integration fared of late.
-    async fn health(&self, integration: Integration) -> Result<ApiReply, Problem> {
-        let (circuit, _) = self.store.circuit(&integration.tenant, integration.id).await?;
+    async fn health(&self, integration: Integration, asks: bool) -> Result<ApiReply, Problem> {
+        let said = async {
+            if !asks {
+                return None;
+            }
+            let word = match self.ask(&integration, |sender| sender.describe_account()).await {
+                Ok(account) => Word { ok: true, account: Some(account), detail: None },
+                Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
+            };
+            Some(word)
+        };
+        let circuit = self.store.circuit(&integration.tenant, integration.id);
+        let (circuit, account) = futures::join!(circuit, said);
+        let (circuit, _) = circuit?;
         let health = Health {
             integration: integration.id,
             provider: integration.provider,
@@ -457,6 +532,7 @@ where
             closed_at: circuit.closed_at,
             last_failure: circuit.last_failure,
             circuit: integration.circuit,
+            account,
         };
         ApiReply::json(StatusCode::OK, &health)
     }
@@ -475,14 +551,16 @@ where
     fn check_base_url(
         &self,
         request: &ApiRequest,
-        settings: &Settings,
-        before: Option<&Settings>,
+        integration: &Integration,
+        before: Option<&Integration>,
     ) -> Result<(), Problem> {
         if self.trust_tenants {
             return Ok(());
         }
-        let unchanged = before.is_some_and(|b| b.other_base_url() == settings.other_base_url());
-        if settings.other_base_url().is_none() || unchanged {
+        let is_at = providers::entry(integration.provider).is_at;
+        let elsewhere = integration.settings.other_base_url().filter(|address| !is_at(address));
+        let unchanged = before.is_some_and(|b| b.settings.other_base_url() == elsewhere);
+        if elsewhere.is_none() || unchanged {
             return Ok(());
         }
         request.platform().map(|_| ()).map_err(|problem| problem.at("settings.base_url"))
@@ -504,7 +582,7 @@ where
         {
             return Ok(());
         }
-        if providers::sender(integration.provider).is_none() {
+        if !providers::entry(integration.provider).proves_accounts {
             let detail = "only the operator can say whose this account is; leave it out to take \
                  whatever your own secret signs"
                 .to_owned();
@@ -592,7 +670,7 @@ where
             },
             ..before.clone()
         };
-        self.check_base_url(request, &integration.settings, Some(&before.settings))?;
+        self.check_base_url(request, &integration, Some(&before))?;
         if integration.account != before.account {
             self.check_account(request, &integration, &credentials).await?;
         }
@@ -775,6 +853,7 @@ fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationVie
         webhook_url,
         webhook_urls,
         created_at: integration.created_at,
+        connection: None,
     })
 }
 

@@ -236,7 +236,12 @@ where
                 let circuit = Breaker::default();
                 let wanted =
                     CreateIntegration { tenant: None, provider, settings, credentials, circuit };
-                self.make(request, tenant, wanted).await
+                let made = self.make(request, tenant, wanted).await;
+                if let Ok(integration) = &made {
+                    // What it says is logged, and shown by health.
+                    let _connection = self.connect(request, integration).await;
+                }
+                made
             }
         };
         // In the words of this body.
