@@ -2,7 +2,7 @@
 //! reads the description and refuses whatever it does not allow. `cargo xtask specs` starts the
 //! mocks.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::path::Path;
 

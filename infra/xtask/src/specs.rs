@@ -26,7 +26,7 @@ const DESCRIBED: [(&str, &str); 3] = [
 ];
 
 /// How long a mock may take to read its description.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where the descriptions are.
 #[derive(Args)]

@@ -134,7 +134,7 @@ impl MessageSender for Account {
             }
             (_, Content::Call { .. }) => Err(invalid("call", "is made on the channel voice")),
             (Channel::Sms | Channel::Whatsapp, _) => {
-                self.post("Messages", self.message(message, to)?)
+                self.post("Messages", self.message(message, &to)?)
             }
             (Channel::Telegram, _) => {
                 Err(invalid("channel", "Twilio carries sms, whatsapp and voice"))
@@ -161,7 +161,7 @@ impl MessageSender for Account {
         if !self.is_twilios(provider_media_id) {
             return Err(invalid("media.provider_media_id", "is no address of Twilio's"));
         }
-        self.get(provider_media_id, &self.key).map(Locate::Ask)
+        fetch(provider_media_id, &self.key).map(Locate::Ask)
     }
 
     fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
@@ -180,13 +180,10 @@ impl MessageSender for Account {
     /// An API key may not ask for the account itself; its numbers it may. Source: README,
     /// facts 15.
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        match &self.owner {
-            Some(owner) => self.get(&format!("{}.json", self.url), owner),
-            None => {
-                let numbers = format!("{}/IncomingPhoneNumbers.json?PageSize=1", self.url);
-                self.get(&numbers, &self.key)
-            }
+        if let Some(owner) = &self.owner {
+            return fetch(&format!("{}.json", self.url), owner);
         }
+        fetch(&format!("{}/IncomingPhoneNumbers.json?PageSize=1", self.url), &self.key)
     }
 
     fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
@@ -206,15 +203,15 @@ impl MessageSender for Account {
 
 impl Account {
     /// The fields of a message. Source of every limit: README, facts 12.
-    fn message(&self, message: &Outgoing<'_>, to: String) -> Result<Fields, SendError> {
+    fn message(&self, message: &Outgoing<'_>, to: &str) -> Result<Fields, SendError> {
         let whatsapp = message.channel == Channel::Whatsapp;
         let settings = &self.settings;
         let from = if whatsapp { &settings.whatsapp_from } else { &settings.from };
-        let is_own = from.as_deref() == Some(to.as_str());
+        let is_own = from.as_deref() == Some(to);
         let address = |number: &str| {
             if whatsapp { format!("whatsapp:{number}") } else { number.to_owned() }
         };
-        let mut fields = vec![("To", address(&to))];
+        let mut fields = vec![("To", address(to))];
         fields.push(match (from, &settings.messaging_service_sid) {
             (Some(_), _) if is_own => {
                 return Err(invalid("to", "is the number it would be sent from"));
@@ -359,10 +356,6 @@ impl Account {
         build(request, &self.key, form::encode(&fields).into())
     }
 
-    fn get(&self, url: &str, key: &SecretString) -> Result<Request<Bytes>, SendError> {
-        build(Request::get(url), key, Bytes::new())
-    }
-
     /// Whether the credentials may go to that address.
     fn is_twilios(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
@@ -393,11 +386,15 @@ impl Account {
 /// Whether the address leads to one of those domains, over TLS.
 fn is_of(uri: &Uri, domains: &[&str]) -> bool {
     let host = uri.host().unwrap_or_default();
-    let within = |domain: &&str| {
+    let within = |domain: &str| {
         host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     let plain = uri.authority().is_some_and(|authority| authority.as_str() == host);
-    uri.scheme_str() == Some("https") && plain && domains.iter().any(|domain| within(&domain))
+    uri.scheme_str() == Some("https") && plain && domains.iter().any(|domain| within(domain))
+}
+
+fn fetch(url: &str, key: &SecretString) -> Result<Request<Bytes>, SendError> {
+    build(Request::get(url), key, Bytes::new())
 }
 
 fn build(
