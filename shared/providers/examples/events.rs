@@ -858,6 +858,11 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
             (telegram::WEBHOOK_SECRET): telegram::example::WEBHOOK_SECRET,
         } });
     let pin = json!({ "pin": "123456" });
+    const HEALTH: &str = "/integrations/{id}/health";
+    const SETTINGS: &str = "/tenants/{tenant}/whatsapp-settings";
+    let acme = [("tenant", "acme")];
+    let route = json!({ "whatsapp_provider": "meta", "failover": ["infobip"],
+        "policy": { "choice": "ordered", "patience_seconds": 60 } });
     vec![
         ("api-integrations/create_whatsapp", api("POST", ALL, &[], "", Some(whatsapp))),
         ("api-integrations/create_telegram", api("POST", ALL, &[], "", Some(telegram))),
@@ -866,6 +871,9 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
         ("api-integrations/delete", api("DELETE", ONE, &id, FOR_ACME, None)),
         ("api-integrations/verify", api("POST", VERIFY, &id, FOR_ACME, None)),
         ("api-integrations/register", api("POST", REGISTER, &id, FOR_ACME, Some(pin))),
+        ("api-integrations/health", api("GET", HEALTH, &id, FOR_ACME, None)),
+        ("api-integrations/set_whatsapp", api("PUT", SETTINGS, &acme, "", Some(route))),
+        ("api-integrations/show_whatsapp", api("GET", SETTINGS, &acme, "", None)),
     ]
 }
 
@@ -881,11 +889,19 @@ fn message_requests() -> Vec<(&'static str, Value)> {
     let url = "https://example.com/picture.jpg";
     let media = json!({ "media": { "type": "image", "url": url, "caption": "Look" } });
     let template = json!({ "template": { "name": "hello_world", "language": "en_US" } });
+    let engine = json!({ "tenant_id": "acme", "to": "+4915550009999",
+        "message": { "text": "Hello" } });
+    let sms = json!({ "tenant_id": "acme", "to": "+4915550009999", "text": "Hello" });
+    let twiml = "<Response><Say>Your table is ready.</Say></Response>";
+    let call = json!({ "tenant_id": "acme", "to": "+4915550009999", "twiml": twiml });
     vec![
         ("api-messages/send_text", post(json!({ "text": "Hello" }))),
         ("api-messages/send_media", post(media)),
         ("api-messages/send_template", post(template)),
         ("api-messages/send_too_long", post(json!({ "text": "x".repeat(4097) }))),
+        ("api-messages/engine", api("POST", "/messages/send", &[], "", Some(engine))),
+        ("api-messages/sms", api("POST", "/sms/send", &[], "", Some(sms))),
+        ("api-messages/call", api("POST", "/calls", &[], "", Some(call))),
         ("api-messages/get", api("GET", "/messages/{id}", &id, FOR_ACME, None)),
         ("api-messages/media", api("GET", "/messages/{id}/media", &id, FOR_ACME, None)),
     ]
@@ -951,6 +967,7 @@ fn event_requests() -> Vec<(&'static str, Value)> {
     let message = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
         "message": { "text": "Hello! Are you open today?" }, "message_id": "example-1",
         "timestamp": "2026-11-20T12:00:00Z", "contact_name": "Zoë Müller" });
+    let token = json!({ "tenant_id": "acme", "identity": "anna", "ttl": 600 });
     let without_text = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
         "message": {}, "message_id": "example-2", "timestamp": whatsapp::example::AT });
     vec![
@@ -962,6 +979,7 @@ fn event_requests() -> Vec<(&'static str, Value)> {
         ("api-events/replay", api("POST", REPLAY, &[], "", Some(span(false)))),
         ("api-events/replay_dry_run", api("POST", REPLAY, &[], "", Some(span(true)))),
         ("api-events/get_replay", api("GET", PROGRESS, &replay, FOR_ACME, None)),
+        ("api-voice/token", api("POST", "/voice/token", &[], "", Some(token))),
         ("inbound/message", api("POST", "/webhook/inbound", &[], "", Some(message))),
         ("inbound/without_text", api("POST", "/webhook/inbound", &[], "", Some(without_text))),
     ]

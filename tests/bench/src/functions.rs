@@ -40,7 +40,7 @@ enum Event {
 
 /// A name, an event under `events/` and what the answer has to contain, of every function but
 /// the webhooks that examples tell of.
-const BY_HAND: [(&str, &str, &str); 27] = [
+const BY_HAND: [(&str, &str, &str); 28] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -64,6 +64,7 @@ const BY_HAND: [(&str, &str, &str); 27] = [
     ("api-tenants", "api-tenants/get", "\"statusCode\":200"),
     ("api-events", "api-events/get", "\"statusCode\":200"),
     ("api-openapi", "api-openapi/get", "\"statusCode\":200"),
+    ("api-voice", "api-voice/token", "\"statusCode\":201"),
     ("api-queue", "api-queue/next", "\"statusCode\":200"),
     ("api-status", "api-status/get", "\"statusCode\":200"),
     ("schedule-deliveries", "schedule-deliveries/tick", ""),

@@ -87,6 +87,9 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "api-events" => {
             Box::new(Api { resource: made(runtime::api::events::resource(kit))?, base_url })
         }
+        "api-voice" => {
+            Box::new(Api { resource: made(runtime::api::voice::resource(kit))?, base_url })
+        }
         "api-queue" => {
             Box::new(Api { resource: made(runtime::api::queue::resource(kit))?, base_url })
         }

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod queue;
 pub mod status;
 pub mod tenants;
+pub mod voice;
 mod whatsapp_settings;
 
 use bytes::Bytes;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::problem::ProblemDetails;
 use super::{
     ApiReply, Route, conversations, events, inbound, integrations, messages, queue, response,
-    schema, status, tenants,
+    schema, status, tenants, voice,
 };
 use crate::{Error, gateway};
 
@@ -28,6 +28,7 @@ pub fn document() -> Value {
     describe(&mut paths, &mut generator, "messages", messages::ROUTES);
     describe(&mut paths, &mut generator, "conversations", conversations::ROUTES);
     describe(&mut paths, &mut generator, "events", events::ROUTES);
+    describe(&mut paths, &mut generator, "voice", voice::ROUTES);
     describe(&mut paths, &mut generator, "webhook", inbound::ROUTES);
     describe(&mut paths, &mut generator, "queue", queue::ROUTES);
     describe(&mut paths, &mut generator, "status", status::ROUTES);

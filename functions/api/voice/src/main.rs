@@ -1,0 +1,5 @@
+//! The API for voice clients.
+
+fn main() -> Result<(), runtime::Error> {
+    runtime::api::voice::run()
+}
