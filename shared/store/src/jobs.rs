@@ -131,9 +131,9 @@ impl JobReader for DynamoStore {
             self.read_job(operation, tenant, conversation, place),
             self.lane(operation, tenant, conversation),
         )?;
-        let held = lane.and_then(|lane| lane.front).map(|(_, front)| front);
-        let held = held.filter(|front| front.job == id).and_then(|front| front.hold);
-        Ok(Some(match held {
+        let front = lane.and_then(|lane| lane.front).map(|(_, front)| front);
+        let front = front.filter(|front| front.job == id);
+        Ok(Some(match front.and_then(|front| front.hold) {
             Some(hold) if hold.leased && hold.attempt == job.attempt => {
                 Job { lease_expires_at: Some(hold.until), ..job }
             }
@@ -500,8 +500,8 @@ impl DynamoStore {
                 let (front, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
                 places.push((place.to_owned(), front));
             }
-            let Some(last) = answer.last_evaluated_key else { break };
-            query = query.set_exclusive_start_key(Some(last));
+            let Some(from) = answer.last_evaluated_key else { break };
+            query = query.set_exclusive_start_key(Some(from));
         }
         Ok(places)
     }

@@ -1661,7 +1661,7 @@ async fn many_workers_at_once_get_each_job_once_and_in_order<S: Store>(s: &S) {
         let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
         wanted.insert(jobs[0].conversation, ids);
     }
-    let worked = std::sync::Mutex::new(std::collections::BTreeMap::<_, Vec<_>>::new());
+    let done_in_order = std::sync::Mutex::new(std::collections::BTreeMap::<_, Vec<_>>::new());
     let worker = async |number: u128| {
         let mut idle = 0;
         while idle < 30 {
@@ -1672,12 +1672,12 @@ async fn many_workers_at_once_get_each_job_once_and_in_order<S: Store>(s: &S) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
-            worked.lock().unwrap().entry(job.conversation).or_default().push(job.id);
+            done_in_order.lock().unwrap().entry(job.conversation).or_default().push(job.id);
             expect_done(&Ok(complete(s, &job, 101).await));
         }
     };
     join_all((1..=20).map(worker)).await;
-    assert_eq!(worked.into_inner().unwrap(), wanted);
+    assert_eq!(done_in_order.into_inner().unwrap(), wanted);
     assert_eq!(counted(s, &own.tenant, 102).await, (0, 0));
 }
 

@@ -73,9 +73,9 @@ fn workers_at_once_get_each_job_once_and_each_conversation_in_order() {
                 .push(taken["job_id"].as_str().unwrap().to_owned());
         }
     }
-    let worked: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
+    let done_in_order: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
     let left = || {
-        let done: usize = worked.lock().unwrap().values().map(Vec::len).sum();
+        let done: usize = done_in_order.lock().unwrap().values().map(Vec::len).sum();
         people * each - done
     };
     at_once(10, |_| {
@@ -89,12 +89,12 @@ fn workers_at_once_get_each_job_once_and_each_conversation_in_order() {
             };
             let text = job["payload"]["message"]["text"].as_str().unwrap();
             let person = text.split('-').next().unwrap().to_owned();
-            worked.lock().unwrap().entry(person).or_default().push(id.to_owned());
+            done_in_order.lock().unwrap().entry(person).or_default().push(id.to_owned());
             let done = worker.post(&format!("/queue/job/{id}/complete"), &json!({})).expect(200);
             assert_eq!(done["status"], "completed", "{done}");
         }
     });
-    assert_eq!(worked.into_inner().unwrap(), wanted);
+    assert_eq!(done_in_order.into_inner().unwrap(), wanted);
 }
 
 #[test]

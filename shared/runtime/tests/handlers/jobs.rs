@@ -78,9 +78,9 @@ async fn next(world: &World) -> Value {
     ask(&queue(world), WORKER, Method::GET, "/queue/next-job", None).await.unwrap()
 }
 
-/// `POST /queue/job/<job>/<word>`.
-async fn say(world: &World, job: &Value, word: &str, body: &Value) -> Result<Value, Problem> {
-    let path = format!("/queue/job/{}/{word}", job["job_id"].as_str().unwrap());
+/// `POST /queue/job/<job>/<what>`.
+async fn say(world: &World, job: &Value, what: &str, body: &Value) -> Result<Value, Problem> {
+    let path = format!("/queue/job/{}/{what}", job["job_id"].as_str().unwrap());
     let body = Some(body).filter(|body| !body.is_null());
     ask(&queue(world), WORKER, Method::POST, &path, body).await
 }
@@ -186,8 +186,7 @@ async fn a_heartbeat_and_a_longer_lease_keep_a_job() {
     let job = ask(&queue(&world), WORKER, Method::GET, path, None).await.unwrap();
     world.clock.advance(Duration::from_secs(899));
     assert_eq!(next(&world).await["status"], "no_jobs");
-    let word = "heartbeat?lease=120";
-    let kept = say(&world, &job, word, &Value::Null).await.unwrap();
+    let kept = say(&world, &job, "heartbeat?lease=120", &Value::Null).await.unwrap();
     assert_eq!(kept["lease_expires_at"], "2026-11-20T12:16:59Z");
     world.clock.advance(Duration::from_secs(119));
     say(&world, &job, "complete", &json!({})).await.unwrap();
@@ -483,15 +482,16 @@ async fn live(resource: Arc<OwnQueue>, clock: TestClock, number: u64, seen: Arc<
 #[tokio::test]
 async fn fifty_workers_of_whom_many_die_do_five_thousand_jobs_once_and_in_order() {
     const WORKERS: usize = 50;
-    let (people, each) = (100, 50);
+    const EACH: usize = 50;
+    let people = 100;
     let world = pulling(false);
     let mut wanted = BTreeMap::new();
     for person in 0..people {
-        for number in 0..each {
+        for number in 0..EACH {
             let name = format!("{person}-{number}");
             let mut job =
                 sample::job_from(&world.whatsapp, &person.to_string(), &name, world.clock.now());
-            job.created_at += Duration::from_millis(number);
+            job.created_at += Duration::from_millis(number as u64);
             let mut message = sample::outbound(&world.whatsapp, &name, world.clock.now());
             message.conversation = job.conversation;
             domain::ports::Inbox::record(&world.store, &message).await.unwrap();
@@ -512,9 +512,7 @@ async fn fifty_workers_of_whom_many_die_do_five_thousand_jobs_once_and_in_order(
     let mut workers: Vec<_> = (0..WORKERS as u64).map(&hire).collect();
     let dice = SeededDice::new(11);
     let (mut killed, mut turn) = (0, WORKERS as u64);
-    while seen.lock().unwrap().completed.values().map(Vec::len).sum::<usize>()
-        < people * each as usize
-    {
+    while seen.lock().unwrap().completed.values().map(Vec::len).sum::<usize>() < people * EACH {
         for _step in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -532,10 +530,12 @@ async fn fifty_workers_of_whom_many_die_do_five_thousand_jobs_once_and_in_order(
     for worker in workers {
         worker.abort();
     }
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.completed, wanted);
-    assert!(killed >= 50, "only {killed} died");
-    assert!(seen.given.len() > people * each as usize, "nobody left a job undone");
+    {
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.completed, wanted);
+        assert!(killed >= 50, "only {killed} died");
+        assert!(seen.given.len() > people * EACH, "nobody left a job undone");
+    }
     let figures = world.store.figures(&world.acme, world.clock.now()).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));
 }
