@@ -843,6 +843,8 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
     const ONE: &str = "/integrations/{id}";
     const VERIFY: &str = "/integrations/{id}/verify";
     const REGISTER: &str = "/integrations/{id}/register";
+    const HEALTH: &str = "/integrations/{id}/health";
+    const SETTINGS: &str = "/tenants/{tenant}/whatsapp-settings";
     let id = integration(Provider::Whatsapp).to_string();
     let id = [("id", id.as_str())];
     let whatsapp = json!({ "tenant": "acme", "provider": "whatsapp",
@@ -858,8 +860,6 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
             (telegram::WEBHOOK_SECRET): telegram::example::WEBHOOK_SECRET,
         } });
     let pin = json!({ "pin": "123456" });
-    const HEALTH: &str = "/integrations/{id}/health";
-    const SETTINGS: &str = "/tenants/{tenant}/whatsapp-settings";
     let acme = [("tenant", "acme")];
     let route = json!({ "whatsapp_provider": "meta", "failover": ["infobip"],
         "policy": { "choice": "ordered", "patience_seconds": 60 } });

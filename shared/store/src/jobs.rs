@@ -134,8 +134,8 @@ impl JobReader for DynamoStore {
         let front = lane.and_then(|lane| lane.front).map(|(_, front)| front);
         let front = front.filter(|front| front.job == id);
         Ok(Some(match front.and_then(|front| front.hold) {
-            Some(hold) if hold.leased && hold.attempt == job.attempt => {
-                Job { lease_expires_at: Some(hold.until), ..job }
+            Some(lease) if lease.leased && lease.attempt == job.attempt => {
+                Job { lease_expires_at: Some(lease.until), ..job }
             }
             _ => job,
         }))

@@ -51,7 +51,7 @@ struct MakeToken {
     /// Whether they take calls.
     #[serde(default = "yes")]
     incoming: bool,
-    /// The TwiML application that decides on the calls they make; without one they make none.
+    /// The `TwiML` application that decides on the calls they make; without one they make none.
     #[serde(default)]
     application_sid: Option<String>,
     /// Seconds it is valid, at most a day.
@@ -72,7 +72,7 @@ const fn lifetime() -> u32 {
 
 /// A token for the provider's voice client.
 #[derive(Serialize, JsonSchema)]
-struct Token {
+struct VoiceToken {
     /// The token.
     token: String,
     /// Who it is for.
@@ -90,7 +90,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     scope: Some(Scope::Send),
     parameters: &[],
     request: Some(schema::<MakeToken>),
-    answer: (201, Some(schema::<Token>)),
+    answer: (201, Some(schema::<VoiceToken>)),
 }];
 
 impl<S: Library, V: Vault, C: Clock> Resource for Voice<S, V, C> {
@@ -135,7 +135,7 @@ impl<S: Library, V: Vault, C: Clock> Voice<S, V, C> {
         let lifetime = Duration::from_secs(asked.ttl.into());
         let token = access_token(&credentials, &grant, self.clock.now(), lifetime)?;
         tracing::info!(%tenant, integration = %integration.id, "voice token made");
-        let token = Token {
+        let token = VoiceToken {
             token: token.expose_secret().to_owned(),
             identity: asked.identity,
             expires_in: asked.ttl,
