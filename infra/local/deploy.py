@@ -134,13 +134,17 @@ def spell_out_routes(template):
                 "EnableSimpleResponses": settings.get("enableSimpleResponses", False),
                 "IdentitySource": settings["identitySource"],
             }}
+        targets = {}
         for path, methods in body.get("paths", {}).items():
             for method, operation in methods.items():
                 settings = operation.get("x-amazon-apigateway-integration")
                 if settings is None:
                     continue
                 route = logical_id(name, "Route", method, path)
-                added[f"{route}Target"] = {"Type": "AWS::ApiGatewayV2::Integration", "Properties": {
+                # One a function: a stack has room for 500 resources.
+                integration = json.dumps(settings["uri"], sort_keys=True)
+                target = targets.setdefault(integration, f"{route}Target")
+                added[target] = {"Type": "AWS::ApiGatewayV2::Integration", "Properties": {
                     "ApiId": {"Ref": name},
                     "IntegrationType": "AWS_PROXY",
                     "IntegrationUri": settings["uri"],
@@ -150,7 +154,7 @@ def spell_out_routes(template):
                 properties = {
                     "ApiId": {"Ref": name},
                     "RouteKey": "$default" if path == "$default" else f"{verb} {path}",
-                    "Target": {"Fn::Sub": "integrations/${" + route + "Target}"},
+                    "Target": {"Fn::Sub": "integrations/${" + target + "}"},
                 }
                 for scheme in (key for entry in operation.get("security", []) for key in entry):
                     if scheme in authorizers:
