@@ -174,6 +174,12 @@ impl InboundEvent {
     /// The version this build writes.
     pub const VERSION: u8 = 1;
 
+    /// When the provider says that it happened; `None` if it gives no time.
+    #[must_use]
+    pub fn told_at(&self) -> Option<Timestamp> {
+        (self.occurred_at != Timestamp::UNIX_EPOCH).then_some(self.occurred_at)
+    }
+
     /// Its id in the record: the same for each redelivery.
     #[must_use]
     pub fn event_id(&self) -> EventId {

@@ -13,7 +13,6 @@ use domain::ports::{
     PortResult, Publisher, Record, Recorded,
 };
 use domain::pull::Job;
-use jiff::Timestamp;
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
@@ -183,7 +182,7 @@ fn message(
         provider_message_id: Some(inbound.provider_message_id.clone()),
         reply_to: inbound.reply_to.clone(),
         created_at: event.received_at,
-        occurred_at: Some(event.occurred_at),
+        occurred_at: event.told_at(),
         history: vec![Step::plain(Status::Received, event.received_at)],
     };
     Ok((message, file))
@@ -227,12 +226,8 @@ fn conversation(
         },
         created_at: event.received_at,
         last_activity_at: event.received_at,
-        // Some of Telegram's events carry no time.
-        last_inbound_at: Some(if event.occurred_at == Timestamp::UNIX_EPOCH {
-            event.received_at
-        } else {
-            event.occurred_at
-        }),
+        // Some events carry no time.
+        last_inbound_at: Some(event.told_at().unwrap_or(event.received_at)),
         last_inbound_message: Some(inbound.provider_message_id.clone()),
     }
 }

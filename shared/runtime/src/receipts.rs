@@ -78,7 +78,8 @@ where
 
 impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     async fn advance(&self, event: &InboundEvent, receipt: &Receipt) -> PortResult<Advanced> {
-        let (tenant, at) = (&event.tenant, event.occurred_at);
+        // When it came is as good, where the provider gives no time.
+        let (tenant, at) = (&event.tenant, event.told_at().unwrap_or(event.received_at));
         if let Some(id) = receipt.reference {
             let advanced = self.store.advance(tenant, id, receipt, at).await?;
             if advanced != Advanced::Missing {

@@ -14,6 +14,7 @@
 mod abrupt_end;
 mod api;
 mod automation;
+mod carriers;
 mod cast;
 mod cloud;
 mod edge;

@@ -86,6 +86,18 @@ async fn a_receipt_without_our_reference_is_found_by_the_providers_id() {
 }
 
 #[tokio::test]
+async fn a_receipt_without_a_time_happened_when_it_came() {
+    let world = World::standard();
+    let message = claimed(&world).await;
+    let receipt = with_reference(Status::Delivered, &message);
+    let mut event = sample::receipt_event(&world.whatsapp, receipt, jiff::Timestamp::UNIX_EPOCH);
+    event.received_at = world.clock.now();
+    world.put("acme", "r", &event).await;
+    world.run_dry(&worker(&world), false).await;
+    assert_eq!(world.message().history.last().unwrap().at, event.received_at);
+}
+
+#[tokio::test]
 async fn a_receipt_that_overtakes_the_senders_note_is_looked_at_again() {
     let world = World::standard();
     let message = claimed(&world).await;
