@@ -1,7 +1,7 @@
 //! The rules of Twilio's messages and calls, for one account.
 //!
 //! State and time go in, answers and webhooks come out; nothing here does I/O but
-//! [`carry`], which takes the webhooks to the hub.
+//! `carry`, which takes the webhooks to the hub.
 
 mod carry;
 pub(crate) mod control;

@@ -209,7 +209,10 @@ fn from_to(first: Over, second: Over, mood: Mood) {
     let tenant = Tenant::new("failover");
     let (a, b) = (Carrier::new(&tenant, first, mood), Carrier::new(&tenant, second, Mood::Well));
     let from = person();
-    a.writes_if_heard(mood, first, &from);
+    let heard = is_heard(first, mood);
+    if heard {
+        a.writes(&from, "hello");
+    }
     b.writes(&from, "hello there");
     conversation(&tenant, &b.integration, &from);
     let settings = json!({
@@ -217,7 +220,7 @@ fn from_to(first: Over, second: Over, mood: Mood) {
         "failover": [b.integration], "policy": {"patience_seconds": 0}});
     let path = format!("/tenants/{}/whatsapp-settings", tenant.id);
     tenant.api.put(&path, &settings).expect(200);
-    let to = if a.was_heard(mood, first) {
+    let to = if heard {
         json!({"conversation": conversation(&tenant, &a.integration, &from)["id"]})
     } else {
         // Nobody could write to it, so a conversation begins with a template... or, where no
@@ -228,7 +231,7 @@ fn from_to(first: Over, second: Over, mood: Mood) {
     body["text"] = "which way?".into();
     let id = tenant.send(&body);
     match mood {
-        Mood::Dead | Mood::Locked | Mood::Throttled if a.was_heard(mood, first) => {
+        Mood::Dead | Mood::Locked | Mood::Throttled if heard => {
             let message = tenant.until(&id, "read");
             assert_eq!((a.accepted(), b.accepted()), (0, 1), "{why}: {message}");
             assert_eq!(message["integration"], b.integration.as_str(), "{why}: {message}");
@@ -253,19 +256,10 @@ fn from_to(first: Over, second: Over, mood: Mood) {
     }
 }
 
-impl Carrier {
-    /// Whether people reach the hub over it: an instance of Evolution that could not be told of
-    /// the hub tells the hub nothing.
-    fn was_heard(&self, mood: Mood, over: Over) -> bool {
-        over != Over::Evolution || !matches!(mood, Mood::Dead | Mood::Locked)
-    }
-
-    #[track_caller]
-    fn writes_if_heard(&self, mood: Mood, over: Over, from: &str) {
-        if self.was_heard(mood, over) {
-            self.writes(from, "hello");
-        }
-    }
+/// Whether people reach the hub over a carrier: an instance of Evolution that could not be told
+/// of the hub tells the hub nothing.
+fn is_heard(over: Over, mood: Mood) -> bool {
+    over != Over::Evolution || !matches!(mood, Mood::Dead | Mood::Locked)
 }
 
 fn provider(over: Over) -> &'static str {

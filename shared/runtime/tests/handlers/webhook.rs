@@ -435,7 +435,7 @@ struct TalkerSource(bool);
 
 impl WebhookProvider for Talker {
     fn provider(&self) -> Provider {
-        Provider::Twilio
+        Provider::Ghl
     }
 
     fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
@@ -491,7 +491,7 @@ impl WebhookSource for TalkerSource {
 /// A house with an integration at [`Talker`]'s provider, of `tenant` and for `account`.
 fn talking(tenant: &TenantId, account: Option<&str>) -> (House, Integration) {
     let mut house = House::new();
-    let integration = sample::taking(tenant, Provider::Twilio, account);
+    let integration = sample::taking(tenant, Provider::Ghl, account);
     house.store.insert_integration(&integration, &[]);
     let secret = ("SECRET".to_owned(), vec!["secret".into()]);
     let vault = house.vault.clone().with(&integration, Credentials::new([secret]));
@@ -598,7 +598,7 @@ async fn an_integration_without_an_account_takes_what_its_own_secret_signs() {
     assert!(house.edge.parked.is_empty());
     // The operator's takes what is about itself, and finds the holders of the rest.
     let (house, app) = talking(&TenantId::platform(), None);
-    let number = sample::taking(&acme, Provider::Twilio, Some("AC1"));
+    let number = sample::taking(&acme, Provider::Ghl, Some("AC1"));
     house.store.insert_integration(&number, &[]);
     for body in ["all", "another account", "no account"] {
         assert_eq!(say(&house, &app, body).await.status, StatusCode::OK);
@@ -671,4 +671,29 @@ async fn a_source_sees_the_address_that_was_called() {
     assert_eq!(call(public, path, "").await, "https://hub.example.com/webhooks/whatsapp");
     let with_query = call(public, path, "a=1").await;
     assert_eq!(with_query, "https://hub.example.com/webhooks/whatsapp?a=1");
+}
+
+#[tokio::test]
+async fn conversations_of_an_integration_without_an_account_are_kept_under_its_own_id() {
+    let acme = sample::tenant("acme");
+    let (house, _) = talking(&acme, None);
+    let twilio = sample::taking(&acme, Provider::Twilio, None);
+    house.store.insert_integration(&twilio, &[]);
+    let (_, example) = providers::example::named("sms", "text")[0];
+    let credentials = (providers::example::of(Provider::Twilio).credentials)();
+    house.vault.rotate(twilio.id, credentials);
+    let seed = providers::example::Seed { at: house.clock.now(), nonce: "x".repeat(24) };
+    let url = format!("https://hub.test/webhooks/sms/{}", twilio.id);
+    let draft = (example.draft)(&seed);
+    let request =
+        providers::example::signed(Provider::Twilio, example, &draft, &url, house.clock.now());
+    let path_suffix = Some(twilio.id.to_string());
+    let request = WebhookRequest { path_suffix, url, ..request };
+    let webhook = providers::example::webhook(Provider::Twilio, example);
+    assert_eq!(house.ask_with(webhook, &request).await.status, StatusCode::OK);
+    let event = &house.inbound().bodies::<InboundEvent>()[0];
+    let EventKind::Message(message) = &event.kind else { panic!("{:?}", event.kind) };
+    let parties = event.parties(message).unwrap();
+    assert_eq!(parties.account, twilio.line());
+    assert_eq!(parties.channel, domain::provider::Channel::Sms);
 }
