@@ -62,6 +62,7 @@ const AUTOMATION: &str = "shared/runtime/src/automation.rs";
 const BATCH: &str = "shared/runtime/src/batch.rs";
 const EVENT: &str = "shared/domain/src/event.rs";
 const INBOUND: &str = "shared/runtime/src/inbound.rs";
+const OUTBOUND: &str = "shared/runtime/src/outbound.rs";
 const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
 const WEBHOOK: &str = "shared/runtime/src/webhook.rs";
@@ -95,9 +96,9 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "sent-again-when-unknown",
         what: "a message without an answer is sent again",
         file: SENDER,
-        right: "Next::Unknown => self.settle(&held, Ending::of(Status::Unknown, &error)).await,",
+        right: "Next::Unknown => self.settle(held, Ending::of(Status::Unknown, &error)).await,",
         wrong: "Next::Unknown => {
-                    self.store.release(message, &token, &[]).await?;
+                    self.store.release(message, held.token, &[]).await?;
                     Err(Failure::retry(error.code()))
                 }",
         breaks: &["sent-once"],
@@ -148,6 +149,7 @@ pub(crate) const BUGS: &[Bug] = &[
                 code: error.code().to_owned(),
                 remedy: format!(\"{error} from {address}\"),
                 fault: error.fault(),
+                about: domain::sender::About::Account,
             })?;",
         breaks: &["secrets"],
     },
@@ -297,9 +299,9 @@ pub(crate) const BUGS: &[Bug] = &[
     Bug {
         name: "group-per-message",
         what: "a conversation's messages are in groups of their own",
-        file: API_MESSAGES,
-        right: "group: message.conversation.to_string(),",
-        wrong: "group: message.id.to_string(),",
+        file: OUTBOUND,
+        right: "group: group.to_string(),",
+        wrong: "group: id.to_string(),",
         breaks: &["order-out"],
     },
     Bug {
