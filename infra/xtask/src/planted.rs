@@ -62,6 +62,7 @@ const AUTOMATION: &str = "shared/runtime/src/automation.rs";
 const BATCH: &str = "shared/runtime/src/batch.rs";
 const EVENT: &str = "shared/domain/src/event.rs";
 const INBOUND: &str = "shared/runtime/src/inbound.rs";
+const DOMAIN_SENDER: &str = "shared/domain/src/sender.rs";
 const OUTBOUND: &str = "shared/runtime/src/outbound.rs";
 const SCHEDULE: &str = "shared/runtime/src/schedule.rs";
 const SENDER: &str = "shared/runtime/src/sender.rs";
@@ -101,6 +102,14 @@ pub(crate) const BUGS: &[Bug] = &[
                     self.store.release(message, held.token, &[]).await?;
                     Err(Failure::retry(error.code()))
                 }",
+        breaks: &["sent-once"],
+    },
+    Bug {
+        name: "moved-when-unknown",
+        what: "a message without an answer is handed over to the next carrier",
+        file: DOMAIN_SENDER,
+        right: "Fault::Unknown if elsewhere && again => Next::Elsewhere { come_back: true },",
+        wrong: "Fault::Unknown if elsewhere => Next::Elsewhere { come_back: true },",
         breaks: &["sent-once"],
     },
     Bug {

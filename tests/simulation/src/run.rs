@@ -585,9 +585,17 @@ impl Run<'_> {
     async fn ending(&self) -> Ending {
         let mut accepted = Vec::new();
         for account in &self.stage.accounts {
-            let path = format!("/_sim/{}/{}/accepted", account.provider, account.name);
-            let mut log = self.control(Method::GET, &path, Value::Null).await;
-            accepted.push(log["accepted"].as_array_mut().map(std::mem::take).unwrap_or_default());
+            // What the spare number took, it took for this one.
+            let mut taken = Vec::new();
+            for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
+                let path = format!("/_sim/{}/{name}/accepted", account.provider);
+                let mut log = self.control(Method::GET, &path, Value::Null).await;
+                taken.append(
+                    &mut log["accepted"].as_array_mut().map(std::mem::take).unwrap_or_default(),
+                );
+            }
+            taken.sort_by_key(|entry| entry["seq"].as_u64());
+            accepted.push(taken);
         }
         let mut told = BTreeMap::new();
         for account in &self.stage.accounts {

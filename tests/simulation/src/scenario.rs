@@ -231,6 +231,8 @@ pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
             "telegram-out-limited",
             out_after(3, json!({ "kind": "rate_limited", "retry_after_s": 3 })),
         ),
+        ("whatsapp-out-over-the-spare", out_after(0, json!({ "kind": "error", "code": 131_016 }))),
+        ("whatsapp-out-locked", out_after(0, json!({ "kind": "error", "code": 131_031 }))),
         ("automation-down-for-an-hour", short(vec![down, writes(0, Writing::Text)])),
         ("receipts-shuffled-and-doubled", short(vec![shuffled, sends(0)])),
         ("event-of-nobody", short(vec![Act::Strays])),

@@ -49,6 +49,8 @@ pub struct Account {
     pub through_platform: bool,
     /// The secret that its webhooks are signed with.
     pub secret: String,
+    /// The number that carries what this one cannot, if there is one.
+    pub spare: Option<String>,
 }
 
 impl Account {
@@ -322,6 +324,7 @@ impl Builder {
         self.whatsapp("acme", "10001", false, false).await?;
         self.whatsapp("globex", "20002", true, false).await?;
         self.whatsapp("initech", "30003", false, true).await?;
+        self.spare("10002").await?;
         self.telegram("acme", "7000000001").await?;
         self.telegram("globex", "7000000002").await?;
         self.shop("acme").await
@@ -438,12 +441,59 @@ impl Builder {
             at_least_once,
             through_platform,
             secret: secret.clone(),
+            spare: None,
         });
         let settings = json!({
             "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
             "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
         });
         self.prop(format!("/_sim/whatsapp/{number}"), settings).await
+    }
+
+    /// A number that carries what the first account's cannot. Nobody writes to it, so it has no
+    /// place among the accounts; its window is open to all.
+    async fn spare(&mut self, number: &str) -> Result<(), String> {
+        let (token, secret) = (format!("EAAG-{number}"), format!("app-secret-of-{number}"));
+        let Some(first) = self.accounts.first_mut() else { return Ok(()) };
+        first.spare = Some(number.to_owned());
+        let (tenant, integration) = (first.tenant.clone(), first.integration.clone());
+        let wish = json!({
+            "tenant": tenant, "provider": "whatsapp",
+            "settings": { "phone_number_id": number, "base_url": "https://whatsapp.test" },
+            "credentials": {
+                "WHATSAPP_ACCESS_TOKEN": token, "WHATSAPP_APP_SECRET": secret,
+                "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token",
+            },
+        });
+        let made = self.api("POST", "/integrations", wish).await?;
+        let spare = made["id"].as_str().unwrap_or_default();
+        {
+            let mut owners = self.machine.owners();
+            owners.insert(spare.to_owned(), tenant.clone());
+            owners.insert(number.to_owned(), tenant.clone());
+        }
+        let url = format!("https://hub.test/webhooks/whatsapp/{spare}");
+        let settings = json!({
+            "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
+            "limits": { "window_ms": 315_360_000_000_i64 },
+            "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
+        });
+        self.prop(format!("/_sim/whatsapp/{number}"), settings).await?;
+        let addresses: Vec<String> = self
+            .accounts
+            .first()
+            .map(|account| (1..=CUSTOMERS).map(|customer| account.address(customer)).collect())
+            .unwrap_or_default();
+        for address in addresses {
+            let window = json!({ "customer": address, "last_wrote_ms_ago": 0 });
+            let path = format!("/_sim/whatsapp/{number}/window");
+            control(self.machine.providers(), &Method::POST, &path, &window).await?;
+        }
+        let route = json!({
+            "whatsapp_provider": "whatsapp", "integration": integration, "failover": [spare],
+        });
+        let path = format!("/tenants/{tenant}/whatsapp-settings");
+        self.api("PUT", &path, route).await.map(|_| ())
     }
 
     async fn telegram(&mut self, tenant: &str, bot: &str) -> Result<(), String> {
@@ -480,6 +530,7 @@ impl Builder {
             at_least_once: false,
             through_platform: false,
             secret,
+            spare: None,
         });
         Ok(())
     }
