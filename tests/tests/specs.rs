@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use domain::integration::Settings;
 use domain::job::{OutboundJob, OutboundTask};
 use domain::sender::{MessageSender, Outgoing};
 use domain::{IntegrationId, Provider};
@@ -85,7 +86,13 @@ fn what_is_sent_is_what_the_official_description_allows() {
         let provider: Provider = name.parse().unwrap();
         let Some(sender) = providers::sender(provider) else { continue };
         let id = IntegrationId::derived(&["example", name]);
-        let integration = example::integration(provider, id, "acme".parse().unwrap()).unwrap();
+        let mut integration = example::integration(provider, id, "acme".parse().unwrap()).unwrap();
+        if let (Provider::Evolution, Settings::Own(settings)) =
+            (provider, &mut integration.settings)
+        {
+            // It is wherever its owner has put it.
+            settings.insert("base_url".to_owned(), "https://evolution.example.com".into());
+        }
         let credentials = (example::of(provider).credentials)();
         let sender = sender.sender(&integration, &credentials).unwrap();
         let jobs = jobs(provider);
