@@ -490,17 +490,22 @@ where
             None => self.store.route(tenant, channel).await?,
             Some(_) => None,
         };
-        let order = route.as_ref().map(|route| route.order(Some(wanted), 0.0)).unwrap_or_default();
-        let mut order = order.into_iter().filter(|id| candidates.iter().any(|c| c.id == *id));
-        let first = match own {
-            Some(own) => own,
-            // What brought the conversation cannot answer in it: the route can.
-            None => order
-                .next()
-                .and_then(|id| candidates.iter().find(|candidate| candidate.id == id).cloned())
-                .ok_or_else(|| no_integration(channel))?,
-        };
-        let relay = relay(order.collect(), route.as_ref());
+        let mut others = route.as_ref().map_or_else(Vec::new, |r| r.order(Some(wanted), 0.0));
+        others.retain(|id| candidates.iter().any(|candidate| candidate.id == *id));
+        let own = own.or_else(|| {
+            // What brought the conversation cannot answer in it: the route can, or the only
+            // integration that the tenant has for the channel.
+            let stands_in = match (integration, others.first(), &candidates[..]) {
+                (Some(_), ..) => None,
+                (None, Some(first), _) => candidates.iter().find(|c| c.id == *first).cloned(),
+                (None, None, [one]) => Some(one.clone()),
+                (None, None, _) => None,
+            };
+            others.retain(|id| stands_in.as_ref().is_none_or(|one| one.id != *id));
+            stands_in
+        });
+        let first = own.ok_or_else(|| no_integration(channel))?;
+        let relay = relay(others, route.as_ref());
         Ok(Target {
             integration: first,
             channel,
@@ -684,7 +689,9 @@ fn no_integration(channel: Channel) -> Problem {
 
 fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Conversation {
     if let Some(known) = &target.conversation {
-        let integration = target.integration.id;
+        // Who only stands in does not take the conversation over.
+        let is_own = target.integration.line() == known.account;
+        let integration = if is_own { target.integration.id } else { known.integration };
         return Conversation { last_activity_at: now, integration, ..known.clone() };
     }
     let parties = target.parties(tenant);

@@ -193,8 +193,16 @@ async fn a_conversation_whose_account_is_gone_is_answered_by_the_route() {
     let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
     world.store.delete_integration(&numbers[1], &[]).await.unwrap();
     let body = json!({ "conversation": conversation, "text": "hi" });
+    // By the only one that is left, or by who comes first.
+    let task = queued(&world, "/messages", &body).await;
+    assert_eq!(task.message.integration, numbers[0].id);
+    let third = sample::whatsapp(&world.acme, Some("333"));
+    world.store.insert_integration(&third, &[]);
     let problem = post(&world, "/messages", &body).await.unwrap_err();
-    assert_eq!(problem.code, "no_integration");
+    assert_eq!(problem.code, "no_integration", "there are two, and neither is preferred");
+    let gone = json!({ "conversation": conversation, "text": "hi", "integration": numbers[1].id });
+    let problem = post(&world, "/messages", &gone).await.unwrap_err();
+    assert_eq!(problem.code, "no_integration", "who names one wants that one");
     route(&world, &[&numbers[1], &numbers[0]], Choice::Ordered).await;
     let task = queued(&world, "/messages", &body).await;
     assert_eq!(
