@@ -244,13 +244,24 @@ where
             Ok(carrier) => carrier,
             Err(ending) => return self.hand_over(&held, ending, true, None, delivery).await,
         };
-        if matches!(admission, Admission::No { .. }) {
-            let detail = "this account failed too often of late, so it was not asked";
-            let ending = Ending::failed("circuit_open", detail);
-            let current = Some(message.integration);
-            return self.hand_over(&held, ending, false, current, delivery).await;
+        // After the claim: a probe that is taken is made.
+        let is_probe = admission == Admission::Probe;
+        let may = match admission {
+            Admission::Pass => true,
+            // Where that cannot be told it is as if another had it: nothing was asked yet.
+            Admission::Probe => self.breakers.probe(&carrier.integration).await.unwrap_or(false),
+            Admission::No { .. } => false,
+        };
+        if may {
+            return self.attempt(&held, carrier, is_probe, delivery).await;
         }
-        self.attempt(&held, carrier, admission == Admission::Probe, delivery).await
+        if !task.relay.has_fresh() {
+            self.store.release(message, &token, &[]).await?;
+            return Err(Failure::wait("another message probes", Duration::from_secs(1)));
+        }
+        let detail = "this account failed too often of late, so it was not asked";
+        let ending = Ending::failed("circuit_open", detail);
+        self.hand_over(&held, ending, false, Some(message.integration), delivery).await
     }
 
     /// Whether the message may pass. Before the claim: a wait is no attempt and leaves no trace
@@ -261,19 +272,16 @@ where
         task: &SendTask,
         delivery: Delivery<'_>,
     ) -> Result<Admission, Failure> {
-        let now = self.clock.now();
-        let mut admission = self.breakers.admit(&carrier.integration).await?;
-        if matches!(admission, Admission::Pass | Admission::Probe) {
-            self.keep_pace(carrier, task, delivery).await?;
-        }
-        if admission == Admission::Probe && !self.breakers.probe(&carrier.integration).await? {
-            admission = Admission::No { until: now + Duration::from_secs(1) };
-        }
-        match admission {
+        match self.breakers.admit(&carrier.integration).await? {
             Admission::No { until: at } if !task.relay.has_fresh() => {
-                Err(Failure::wait("the integration's circuit is open", until(now, at)))
+                let wait = until(self.clock.now(), at);
+                Err(Failure::wait("the integration's circuit is open", wait))
             }
-            admission => Ok(admission),
+            admission @ Admission::No { .. } => Ok(admission),
+            admission => {
+                self.keep_pace(carrier, task, delivery).await?;
+                Ok(admission)
+            }
         }
     }
 
@@ -285,21 +293,41 @@ where
         is_probe: bool,
         delivery: Delivery<'_>,
     ) -> Result<(), Failure> {
-        let message = &held.task.message;
         let (again, window) = (carrier.again(), carrier.sender.idempotency_window());
         let integration = carrier.integration.clone();
         let asked = self.ask_with_fresh_credentials(carrier, held.task).await;
-        let noted = match &asked {
-            Err(error) if error.is_of_account() => {
-                self.breakers.failed(&integration, error.code()).await
-            }
-            _ if is_probe => self.breakers.succeeded(&integration).await,
-            _ => Ok(()),
+        let word = match &asked {
+            Err(error) if error.is_of_account() => Some(Err(error.code().to_owned())),
+            _ if is_probe => Some(Ok(())),
+            _ => None,
         };
-        if let Err(error) = noted {
-            // How the message ended weighs more.
-            tracing::warn!(integration = %integration.id, %error, "circuit not written down");
-        }
+        // Side by side: how the message ended must be written down as soon as it can be.
+        let noted = async {
+            let noted = match word {
+                Some(Err(code)) => self.breakers.failed(&integration, &code).await,
+                Some(Ok(())) => self.breakers.succeeded(&integration).await,
+                None => Ok(()),
+            };
+            if let Err(error) = noted {
+                // How the message ended weighs more.
+                tracing::warn!(integration = %integration.id, %error, "circuit not written down");
+            }
+        };
+        let ended = self.conclude(held, asked, window, again, delivery);
+        let (ended, ()) = futures::join!(ended, noted);
+        ended
+    }
+
+    /// Does what follows from how an attempt ended.
+    async fn conclude(
+        &self,
+        held: &Held<'_>,
+        asked: Result<Accepted, SendError>,
+        window: Option<Duration>,
+        again: bool,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Failure> {
+        let message = &held.task.message;
         let error = match asked {
             Ok(accepted) => {
                 let ending = Ending {
@@ -380,7 +408,10 @@ where
                     None => self.settle(held, ending).await,
                 };
             };
-            let integration = self.directory.integration(next).await?;
+            let Ok(integration) = self.directory.integration(next).await else {
+                // It was certainly not sent: this must not end as unknown.
+                return self.retry(held, ending).await;
+            };
             let ours = integration.filter(|integration| {
                 integration.tenant == message.tenant
                     && self.outbound.of(integration.provider).is_some()
