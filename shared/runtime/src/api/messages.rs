@@ -496,10 +496,10 @@ where
             // What brought the conversation cannot answer in it: the route can, or the only
             // integration that the tenant has for the channel.
             let stands_in = match (integration, others.first(), &candidates[..]) {
-                (Some(_), ..) => None,
                 (None, Some(first), _) => candidates.iter().find(|c| c.id == *first).cloned(),
                 (None, None, [one]) => Some(one.clone()),
-                (None, None, _) => None,
+                // Who names one wants that one.
+                _ => None,
             };
             others.retain(|id| stands_in.as_ref().is_none_or(|one| one.id != *id));
             stands_in
