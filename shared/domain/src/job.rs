@@ -61,6 +61,10 @@ pub struct Relay {
     pub not_before: Option<Timestamp>,
     /// How long after it was accepted carriers may ask to wait, in seconds.
     pub patience: u32,
+    /// When its carrier may have taken it, though it did not say so: from then on nobody else is
+    /// asked, and it cannot have failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe_taken_at: Option<Timestamp>,
 }
 
 impl Relay {

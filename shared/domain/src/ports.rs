@@ -455,6 +455,16 @@ pub trait Circuits: Send + Sync {
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
+/// Shows whether a person can be written to freely.
+pub trait Talks: Send + Sync {
+    /// A conversation of the tenant's.
+    fn talk(
+        &self,
+        tenant: &TenantId,
+        id: ConversationId,
+    ) -> impl Future<Output = PortResult<Option<Conversation>>> + Send;
+}
+
 /// Says which integrations carry a tenant's messages.
 pub trait Routes: Send + Sync {
     /// The tenant's route on a channel; `None` if they set none.

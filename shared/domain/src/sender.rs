@@ -171,6 +171,9 @@ pub trait SenderProvider: Send + Sync {
 pub enum About {
     /// The message or the person it goes to: no other account would do better.
     Message,
+    /// The message over this account: a window that is not open, a template it does not have, a
+    /// country it may not reach. Another account may; this one is well.
+    Carrier,
     /// The account or the provider, whatever the message: its credentials, its standing, its
     /// service.
     Account,
@@ -267,7 +270,7 @@ impl SendError {
     #[must_use]
     pub fn may_go_elsewhere(&self) -> bool {
         match self {
-            Self::Refused { fault: Fault::Permanent, about, .. } => *about == About::Account,
+            Self::Refused { fault: Fault::Permanent, about, .. } => *about != About::Message,
             // What one provider has no form for another may have.
             _ => true,
         }
@@ -311,6 +314,8 @@ pub struct Chances {
     pub attempt: u32,
     /// How long the provider remembers our id.
     pub window: Option<Duration>,
+    /// How long ago the provider may have taken it first, if it may have.
+    pub maybe_taken: Option<Duration>,
     /// Whether the integration accepts that a person may get a message twice.
     pub again: bool,
     /// How many other carriers may take the message.
@@ -326,7 +331,8 @@ pub struct Chances {
 /// accepted.
 #[must_use]
 pub fn after_failure(error: &SendError, chances: Chances) -> Next {
-    let Chances { attempt, window, again, others, patience } = chances;
+    let Chances { attempt, window, maybe_taken, again, others, patience } = chances;
+    let is_remembered = window.is_some_and(|window| maybe_taken.unwrap_or_default() < window);
     let left = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1));
     let elsewhere = others > 0 && left && error.may_go_elsewhere();
     match error.fault() {
@@ -339,7 +345,7 @@ pub fn after_failure(error: &SendError, chances: Chances) -> Next {
         Fault::Retryable if left => Next::Retry,
         Fault::Permanent | Fault::Retryable => Next::Fail,
         // Where the provider knows our id, asking it again is the way to find out.
-        Fault::Unknown if left && window.is_some() => Next::Retry,
+        Fault::Unknown if left && is_remembered => Next::Retry,
         Fault::Unknown if elsewhere && again => Next::Elsewhere { come_back: true },
         Fault::Unknown if left && again => Next::Retry,
         Fault::Unknown => Next::Unknown,
@@ -354,6 +360,7 @@ mod tests {
     const ALONE: Chances = Chances {
         attempt: 1,
         window: None,
+        maybe_taken: None,
         again: false,
         others: 0,
         patience: Duration::from_mins(1),
@@ -371,6 +378,9 @@ mod tests {
         assert_eq!(after_failure(&error, ALONE), Next::Unknown);
         assert_eq!(after_failure(&error, Chances { again: true, ..ALONE }), Next::Retry);
         assert_eq!(after_failure(&error, Chances { window, ..ALONE }), Next::Retry);
+        let maybe_taken = window;
+        let late = Chances { window, maybe_taken, ..ALONE };
+        assert_eq!(after_failure(&error, late), Next::Unknown, "it is remembered no more");
         let last = Chances { window, again: true, attempt: 8, ..ALONE };
         assert_eq!(after_failure(&error, last), Next::Unknown);
     }
@@ -396,6 +406,9 @@ mod tests {
         assert_eq!(after_failure(&SendError::Connect, two), Next::Elsewhere { come_back: true });
         let locked = refused(Fault::Permanent, About::Account);
         assert_eq!(after_failure(&locked, two), Next::Elsewhere { come_back: false });
+        let no_window = refused(Fault::Permanent, About::Carrier);
+        assert_eq!(after_failure(&no_window, two), Next::Elsewhere { come_back: false });
+        assert!(!no_window.is_of_account(), "nobody is unwell for that");
         let no_such_person = refused(Fault::Permanent, About::Message);
         assert_eq!(after_failure(&no_such_person, two), Next::Fail);
         let invalid = SendError::Invalid { field: "template", reason: String::new() };

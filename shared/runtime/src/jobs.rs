@@ -8,7 +8,7 @@ use domain::ports::{
     PulseReader, Recorded,
 };
 use domain::pull::{Job, JobStatus, Pulse, QueueFigures};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use store::DynamoStore;
@@ -55,13 +55,20 @@ where
             store.retire(tenant).await?;
         }
     }
-    let mut total = 0;
+    let (mut total, mut trouble) = (0, None);
     for _round in 0..ROUNDS {
         // In rounds: one tenant's many must not keep the others waiting.
         let mut swept: Vec<usize> = Vec::with_capacity(left.len());
         for tenants in left.chunks(SIDE_BY_SIDE) {
-            let ended = tenants.iter().map(|tenant| sweep(store, tenant, clock.now()));
-            swept.extend(try_join_all(ended).await?);
+            let found = tenants.iter().map(|tenant| sweep(store, tenant, clock.now()));
+            for (tenant, found) in tenants.iter().zip(join_all(found).await) {
+                // One tenant's trouble is not the others'.
+                swept.push(found.unwrap_or_else(|error| {
+                    tracing::error!(%tenant, %error, "jobs not swept; the next run tries again");
+                    trouble.get_or_insert(error);
+                    0
+                }));
+            }
         }
         total += swept.iter().sum::<usize>();
         left = left.into_iter().zip(&swept).filter(|(_, n)| **n > 0).map(|(id, _)| id).collect();
@@ -69,7 +76,7 @@ where
             break;
         }
     }
-    Ok(total)
+    trouble.map_or(Ok(total), Err)
 }
 
 async fn tenants<S: JobSweep>(store: &S) -> PortResult<Vec<TenantId>> {
@@ -84,13 +91,15 @@ async fn tenants<S: JobSweep>(store: &S) -> PortResult<Vec<TenantId>> {
     }
 }
 
-/// Ends a part of the tenant's jobs that nobody did; gives how many.
+/// Ends a part of the tenant's jobs that nobody did; gives how many were found, ended or not:
+/// where the index lags there may be more behind them.
 async fn sweep<S>(store: &S, tenant: &TenantId, now: Timestamp) -> PortResult<usize>
 where
     S: JobSweep + JobEnds + Library + Automations,
 {
     let overdue = store.overdue(tenant, now).await?;
-    end_all(store, tenant, &overdue, now).await
+    end_all(store, tenant, &overdue, now).await?;
+    Ok(overdue.len())
 }
 
 /// Ends jobs of a tenant's that nobody did; gives how many were still there.

@@ -8,6 +8,8 @@ use domain::ports::{
     Clock, Dice, Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault,
 };
 use domain::sender::{About, Fetch, Locate, MessageSender, SendError};
+use http::StatusCode;
+use jiff::Timestamp;
 use queue::Bucket;
 use store::DynamoStore;
 
@@ -94,13 +96,32 @@ where
     B: MediaShelf,
     T: Caller,
 {
+    /// Fetches a file. If the provider does not know the credentials, they may have been changed
+    /// a moment ago: then once more with the new ones.
     async fn fetch(
         &self,
         job: &MediaJob,
         integration: &Integration,
     ) -> Result<MediaState, SendError> {
+        let fetched = self.fetch_with(job, integration, Freshness::Cached).await;
+        match fetched {
+            Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
+                // Newer than any copy.
+                let changed = Integration { credentials_at: Timestamp::MAX, ..integration.clone() };
+                self.fetch_with(job, &changed, Freshness::Fresh).await
+            }
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_with(
+        &self,
+        job: &MediaJob,
+        integration: &Integration,
+        freshness: Freshness,
+    ) -> Result<MediaState, SendError> {
         // Our own trouble is another try.
-        let credentials = self.vault.credentials(integration, Freshness::Cached).await;
+        let credentials = self.vault.credentials(integration, freshness).await;
         let credentials = credentials.map_err(|_| SendError::Connect)?;
         let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
         let sender = sender.sender(integration, &credentials)?;

@@ -6,13 +6,15 @@ use bytes::Bytes;
 use domain::IntegrationId;
 use domain::automation::{NoticeData, NoticeKind};
 use domain::circuit::Admission;
+use domain::content::Content;
+use domain::conversation::Parties;
 use domain::fault::{Classify, Fault, backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
     Automations, Circuits, Claim, Clock, Dice, Directory, Freshness, Outbox, PortResult, Publisher,
-    Vault,
+    Talks, Vault,
 };
 use domain::sender::{
     Accepted, Chances, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
@@ -34,6 +36,11 @@ use crate::{Consumer, Error, Kit, Network};
 /// How long a claim lasts: longer than the function may run, shorter than the queue hides a
 /// record, so that a record that comes back finds the lease of a dead holder at its end.
 const LEASE: Duration = Duration::from_mins(1);
+
+/// The longest wait for a carrier after one that was passed over without being asked.
+const PASSED_OVER: Duration = Duration::from_secs(30);
+/// How much time one message may have used when it is asked of a second account at once.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// Makes the one network call between a sender's two halves.
 pub trait Caller: Send + Sync {
@@ -82,7 +89,7 @@ pub struct Sender<'p, S, D, V, P, Q, T, C, R> {
 
 impl<S, D, V, P, Q, T, C, R> Worker for Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations + Circuits,
+    S: Outbox + Automations + Circuits + Talks,
     D: Directory,
     V: Vault,
     P: Publisher,
@@ -155,6 +162,7 @@ impl Held<'_> {
         Chances {
             attempt: self.attempt,
             window,
+            maybe_taken: relay.maybe_taken_at.map(|at| until(at, now)),
             again,
             others: u32::try_from(relay.others.len()).unwrap_or(u32::MAX),
             patience: Duration::from_secs(relay.patience.into()).saturating_sub(waited),
@@ -169,7 +177,7 @@ fn until(now: Timestamp, at: Timestamp) -> Duration {
 
 impl<S, D, V, P, Q, T, C, R> Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations + Circuits,
+    S: Outbox + Automations + Circuits + Talks,
     D: Directory,
     V: Vault,
     P: Publisher,
@@ -203,7 +211,7 @@ where
         // The receive is part of the token: a record that is received again is a new holder.
         let token = format!("{}:{}", delivery.record, delivery.receives);
         let claimed_at = self.clock.now();
-        let retake = again || window.is_some();
+        let retake = again;
         let claim = self.store.claim(task, &token, claimed_at, LEASE, retake).await?;
         let attempt = match claim {
             Claim::Granted { attempt } => attempt,
@@ -217,6 +225,10 @@ where
             }
             Claim::Interrupted { attempt, token } => {
                 let held = Held { task, token: &token, attempt, claimed_at };
+                if window.is_some() && !again {
+                    // Asked again under the same id, as long as that is remembered.
+                    return self.ask_again(&held, "interrupted", message.created_at).await;
+                }
                 let detail = "the sender was cut off while it sent; the provider may have the \
                      message, so it is not sent again";
                 return self
@@ -240,6 +252,13 @@ where
             };
             return self.settle(&held, ending).await;
         }
+        if let Some(since) = task.relay.maybe_taken_at
+            && window.is_none_or(|window| until(since, claimed_at) >= window)
+        {
+            let detail = "the provider may have it, and no longer remembers its id";
+            let ending = Ending::failed("no_answer", detail);
+            return self.settle(&held, ending).await;
+        }
         let carrier = match sender {
             Ok(carrier) => carrier,
             Err(ending) => return self.hand_over(&held, ending, true, None, delivery).await,
@@ -255,7 +274,7 @@ where
         if may {
             return self.attempt(&held, carrier, is_probe, delivery).await;
         }
-        if !task.relay.has_fresh() {
+        if task.relay.others.is_empty() {
             self.store.release(message, &token, &[]).await?;
             return Err(Failure::wait("another message probes", Duration::from_secs(1)));
         }
@@ -273,7 +292,7 @@ where
         delivery: Delivery<'_>,
     ) -> Result<Admission, Failure> {
         match self.breakers.admit(&carrier.integration).await? {
-            Admission::No { until: at } if !task.relay.has_fresh() => {
+            Admission::No { until: at } if task.relay.others.is_empty() => {
                 let wait = until(self.clock.now(), at);
                 Err(Failure::wait("the integration's circuit is open", wait))
             }
@@ -298,6 +317,8 @@ where
         let asked = self.ask_with_fresh_credentials(carrier, held.task).await;
         let word = match &asked {
             Err(error) if error.is_of_account() => Some(Err(error.code().to_owned())),
+            // What was never asked has proved nothing.
+            Err(SendError::Invalid { .. }) => None,
             _ if is_probe => Some(Ok(())),
             _ => None,
         };
@@ -352,8 +373,36 @@ where
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::wait(error.code(), wait))
             }
+            Next::Retry if error.fault() == Fault::Unknown && !again => {
+                self.ask_again(held, error.code(), held.claimed_at).await
+            }
             Next::Retry => self.retry(held, Ending::of(Status::Queued, &error)).await,
         }
+    }
+
+    /// Lets the record come again, though the provider may have the message since `at`: it
+    /// remembers the message's id. Nobody else is asked from then on. It is the ledger that
+    /// says so, as it does when a message is handed over.
+    async fn ask_again(&self, held: &Held<'_>, code: &str, at: Timestamp) -> Result<(), Failure> {
+        let Held { task, token, attempt, .. } = *held;
+        let message = &task.message;
+        let wait = backoff(attempt, self.dice.fraction());
+        let relay = domain::job::Relay {
+            hop: task.relay.hop + 1,
+            others: Vec::new(),
+            asked: 0,
+            not_before: Some(self.clock.now() + wait),
+            maybe_taken_at: task.relay.maybe_taken_at.or(Some(at)),
+            ..task.relay.clone()
+        };
+        let (provider, integration) = (message.provider, message.integration);
+        let to = HandedOver { provider, integration, relay };
+        let detail =
+            "no answer came; the provider knows the message by its id, so it is asked again";
+        let ending = Ending { status: Status::Queued, ..Ending::failed(code, detail) };
+        let steps = self.steps(held, &ending);
+        self.store.hand_over(message, token, &steps, true, &to).await?;
+        Err(Failure::wait(code, wait))
     }
 
     /// Gives the right back, and lets the record come again after a backoff.
@@ -361,9 +410,18 @@ where
         let ending = Ending { status: Status::Queued, ..ending };
         let steps = self.steps(held, &ending);
         self.store.release(&held.task.message, held.token, &steps).await?;
-        let wait = Some(backoff(held.attempt, self.dice.fraction()));
-        let reason = ending.code.unwrap_or_default();
-        Err(Failure { fault: Fault::Retryable, reason, wait })
+        // The ledger counts attempts: receives, which waits use up too, make no dead letter.
+        let wait = backoff(held.attempt, self.dice.fraction());
+        Err(Failure::wait(ending.code.as_deref().unwrap_or("retry"), wait))
+    }
+
+    /// Leaves the message with its carrier: asked again later, or once it may be asked at all.
+    async fn stay(&self, held: &Held<'_>, ending: Ending, counted: bool) -> Result<(), Failure> {
+        if counted {
+            return self.retry(held, ending).await;
+        }
+        self.store.release(&held.task.message, held.token, &[]).await?;
+        Err(Failure::wait("the integration's circuit is open", PASSED_OVER))
     }
 
     /// Before the claim: a wait is no attempt and leaves no trace in the ledger. The narrowest
@@ -402,24 +460,29 @@ where
         let mut relay = held.task.relay.clone();
         let to = loop {
             let Some((next, was_asked, rest)) = relay.next(current) else {
-                // All the others were deleted since.
+                // The others were deleted since, or cannot reach the person.
                 return match current {
-                    Some(_) => self.retry(held, ending).await,
+                    Some(_) => self.stay(held, ending, counted).await,
                     None => self.settle(held, ending).await,
                 };
             };
             let Ok(integration) = self.directory.integration(next).await else {
                 // It was certainly not sent: this must not end as unknown.
-                return self.retry(held, ending).await;
+                return self.stay(held, ending, counted).await;
             };
             let ours = integration.filter(|integration| {
                 integration.tenant == message.tenant
                     && self.outbound.of(integration.provider).is_some()
             });
+            let Ok(ours) = self.reaching(ours, held.task).await else {
+                return self.stay(held, ending, counted).await;
+            };
             if let Some(integration) = ours {
-                // Everybody was asked: now they are given time.
-                let not_before =
-                    was_asked.then(|| self.clock.now() + backoff(rest.hop, self.dice.fraction()));
+                // Everybody was asked: now they are given time, and less where nobody was.
+                let not_before = was_asked.then(|| {
+                    let wait = backoff(rest.hop, self.dice.fraction());
+                    self.clock.now() + if counted { wait } else { wait.min(PASSED_OVER) }
+                });
                 let relay = domain::job::Relay { not_before, ..rest };
                 let provider = integration.provider;
                 break HandedOver { provider, integration: integration.id, relay };
@@ -447,7 +510,42 @@ where
             code = ending.code.as_deref(), to = %to.integration, "message handed over"
         );
         telemetry::count(Metric::MessageHandedOver, message.provider.as_str(), 1);
+        let used = until(held.claimed_at, self.clock.now());
+        if to.provider == self.provider.provider() && used > BRIEF {
+            // The next receive finds where it went, and has the whole time for it.
+            return Err(Failure::wait("handed over", Duration::from_secs(1)));
+        }
         self.pass_on(held.task, to, delivery).await
+    }
+
+    /// The carrier, if the person may be written to over it now. Where a channel has a service
+    /// window each account has its own.
+    async fn reaching(
+        &self,
+        carrier: Option<Integration>,
+        task: &SendTask,
+    ) -> PortResult<Option<Integration>> {
+        let Some(carrier) = carrier else { return Ok(None) };
+        let message = &task.message;
+        let sending = providers::entry(carrier.provider).sending.as_ref();
+        let bound = sending.is_some_and(|sending| sending.windowed)
+            && message.channel.service_window().is_some();
+        if !bound || matches!(message.content, Content::Template { .. }) {
+            return Ok(Some(carrier));
+        }
+        let Ok(counterpart) = providers::address(carrier.provider, &task.to) else {
+            return Ok(None);
+        };
+        let (account, channel) = (carrier.line(), message.channel);
+        let (tenant, counterpart) = (&message.tenant, counterpart.as_str());
+        let parties = Parties { tenant, channel, account: &account, counterpart };
+        let id = parties.conversation();
+        if id == message.conversation {
+            return Ok(Some(carrier));
+        }
+        let talk = self.store.talk(tenant, id).await?;
+        let now = self.clock.now();
+        Ok(talk.filter(|talk| talk.in_service_window(now)).map(|_| carrier))
     }
 
     /// Gives the message to who it was handed over to. Harmless to repeat.
@@ -549,6 +647,13 @@ where
 
     async fn settle(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
         let message = &held.task.message;
+        let ending = match (ending.status, held.task.relay.maybe_taken_at) {
+            // What may have been taken cannot have failed.
+            (Status::Failed | Status::Expired, Some(_)) => {
+                Ending { status: Status::Unknown, ..ending }
+            }
+            _ => ending,
+        };
         let steps = self.steps(held, &ending);
         let theirs = ending.provider_message_id.as_deref();
         let settled = self.store.settle(message, held.token, &steps, theirs).await?;

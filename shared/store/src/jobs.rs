@@ -161,7 +161,9 @@ impl Jobs for DynamoStore {
                 return Ok(Offer::Nothing);
             }
             let overdue = overdue(tenant, &shown, now);
-            if !overdue.is_empty() {
+            // Those that are in time go first: one lane's many dead must not block the others.
+            shown.retain(|(place, _)| overdue.iter().all(|job| job.place != *place));
+            if shown.is_empty() {
                 return Ok(Offer::Overdue(overdue));
             }
             // The oldest; and if another took it, any: all who came second take another one.

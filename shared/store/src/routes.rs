@@ -1,10 +1,11 @@
 //! Routes, and how the integrations on them fared.
 
 use domain::circuit::Circuit;
-use domain::ports::{Circuits, PortResult, Recorded, Routes};
+use domain::conversation::Conversation;
+use domain::ports::{Circuits, Library, PortResult, Recorded, Routes, Talks};
 use domain::provider::Channel;
 use domain::route::Route;
-use domain::{IntegrationId, TenantId};
+use domain::{ConversationId, IntegrationId, TenantId};
 
 use crate::item::{failed, item, json, n, number, parse, put_refused};
 use crate::{DynamoStore, keys};
@@ -54,5 +55,15 @@ impl Routes for DynamoStore {
         let operation = "read a route";
         let found = self.read(operation, &keys::route(tenant, channel)).await?;
         found.map(|found| parse(operation, &found, "doc")).transpose()
+    }
+}
+
+impl Talks for DynamoStore {
+    async fn talk(
+        &self,
+        tenant: &TenantId,
+        id: ConversationId,
+    ) -> PortResult<Option<Conversation>> {
+        self.conversation(tenant, id).await
     }
 }

@@ -106,7 +106,7 @@ pub fn sending(base_url: &str) -> Map<String, Value> {
             "id": "/messages/0/id",
             "error": "/error/code",
             "errors": {
-                "131047": { "fault": "permanent", "about": "message",
+                "131047": { "fault": "permanent", "about": "carrier",
                     "remedy": "More than 24 hours since the person's last message." },
                 "130429": { "fault": "rate_limited", "retry_after_seconds": 5 },
             },

@@ -190,6 +190,8 @@ pub(super) enum Means {
 pub(super) enum Blame {
     Message,
     Account,
+    /// The message over this account: another may have what this one lacks.
+    Carrier,
 }
 
 impl Meaning {
@@ -211,6 +213,7 @@ impl Meaning {
         match self.about {
             Some(Blame::Message) => About::Message,
             Some(Blame::Account) => About::Account,
+            Some(Blame::Carrier) => About::Carrier,
             None => About::from_status(status),
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Known {
 /// status (`REJECTED_...`) or of an error in a report (`EC_...`).
 #[expect(clippy::too_many_lines, reason = "a table reads best whole")]
 pub(super) fn known(code: &str) -> Option<Known> {
-    use About::{Account, Message};
+    use About::{Account, Carrier, Message};
     use Meaning::{Permanent, Retryable, Taken, Wait};
     let (meaning, about, remedy) = match code {
         "UNAUTHORIZED" | "E401" => {
@@ -67,12 +67,12 @@ pub(super) fn known(code: &str) -> Option<Known> {
         }
         "REJECTED_ROUTE_NOT_AVAILABLE" | "REJECTED_NETWORK" | "EC_SERVICE_NOT_ACTIVATED" => (
             Permanent,
-            Account,
+            Carrier,
             "The account is not set up to send there. Ask Infobip to set it up.",
         ),
         "REJECTED_DESTINATION_NOT_REGISTERED" => (
             Permanent,
-            Account,
+            Carrier,
             "The account is a trial and sends to registered numbers only. Register this one.",
         ),
         "EC_ACCOUNT_ISSUE"
@@ -134,11 +134,11 @@ pub(super) fn known(code: &str) -> Option<Known> {
         }
         "EC_NO_SESSION" => (
             Permanent,
-            Message,
+            Carrier,
             "More than 24 hours since the person's last message. Send a template instead.",
         ),
         "EC_INVALID_TEMPLATE" | "EC_TEMPLATE_NOT_AVAILABLE" | "EC_TEMPLATE_NOT_SYNCED" => {
-            (Permanent, Message, "There is no approved template of this name and language.")
+            (Permanent, Carrier, "There is no approved template of this name and language.")
         }
         "EC_INVALID_TEMPLATE_ARGS" => {
             (Permanent, Message, "The values do not match the template's variables.")

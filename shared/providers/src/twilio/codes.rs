@@ -22,6 +22,10 @@ const fn account(remedy: &'static str) -> Known {
     Known { fault: Fault::Permanent, about: About::Account, remedy }
 }
 
+const fn carrier(remedy: &'static str) -> Known {
+    Known { fault: Fault::Permanent, about: About::Carrier, remedy }
+}
+
 /// Twilio did nothing, and will do it later.
 const fn wait(seconds: u64, remedy: &'static str) -> Known {
     let fault = Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
@@ -38,7 +42,7 @@ pub(super) fn known(code: i64) -> Option<Known> {
              or an API key and its secret",
         ),
         20_404 => account("Twilio does not know the account: look at the setting account"),
-        21_219 | 21_608 => account("a trial account reaches verified numbers only: upgrade it"),
+        21_219 | 21_608 => carrier("a trial account reaches verified numbers only: upgrade it"),
         // Who it is from.
         21_210 | 21_212 | 21_213 | 21_601 | 21_603 | 21_606 | 21_659..=21_661 => account(
             "the account may not send from that number: look at the settings from and voice_from",
@@ -65,7 +69,7 @@ pub(super) fn known(code: i64) -> Option<Known> {
             message("that is no telephone number: write it with its country")
         }
         21_214 | 21_612 => message("the number cannot be reached from the one it is sent from"),
-        21_215 | 21_216 | 21_408 => message(
+        21_215 | 21_216 | 21_408 => carrier(
             "the account may not reach that country: allow it in Twilio's geographic permissions",
         ),
         21_266 => message("that is the number it would be sent from"),
@@ -80,14 +84,14 @@ pub(super) fn known(code: i64) -> Option<Known> {
         21_602 | 21_619 => message("it says nothing: give a text or a file"),
         21_617 => message("longer than 1600 characters: send it in parts"),
         21_620 | 21_623 => message("the file has no address that Twilio can call"),
-        21_655 => message("the account has no content template of that id"),
+        21_655 => carrier("the account has no content template of that id"),
         21_656 => message("the template's variables do not fit: each must say something"),
         21_205 | 21_218 => message("the call has no instructions that Twilio can read"),
         30_007 => message("filtered as unwanted by Twilio or the carrier: change the text"),
         30_008 => message("the carrier refused it without a reason"),
         30_034 => message("the number is not registered for A2P 10DLC"),
         63_005 | 63_013 | 63_021 => message("WhatsApp refused what it says: change it"),
-        63_016 => message("outside WhatsApp's service window: send a template"),
+        63_016 => carrier("outside WhatsApp's service window: send a template"),
         63_032 | 63_049 => message("WhatsApp chose not to deliver it to this person"),
         _ => return None,
     })
@@ -103,7 +107,10 @@ mod tests {
             assert_eq!(known(code).unwrap().about, About::Account, "{code}");
             assert_eq!(known(code).unwrap().fault, Fault::Permanent, "{code}");
         }
-        for code in [21_211, 21_408, 21_610, 21_614, 21_617, 63_003, 63_016, 30_003] {
+        for code in [21_408, 21_608, 63_016] {
+            assert_eq!(known(code).unwrap().about, About::Carrier, "{code}");
+        }
+        for code in [21_211, 21_610, 21_614, 21_617, 63_003, 30_003] {
             assert_eq!(known(code).unwrap().about, About::Message, "{code}");
             assert_eq!(known(code).unwrap().fault, Fault::Permanent, "{code}");
         }

@@ -455,13 +455,14 @@ fn about(code: i64, fault: Fault, status: StatusCode) -> About {
         | 368
         | 130_497
         | 131_005
-        | 131_030
         | 131_031
         | 131_037
         | 131_042
         | 131_045
         | 131_048
         | 133_010 => About::Account,
+        // A window, a list or a template that this number has not, and another may have.
+        131_030 | 131_047 | 132_001 | 132_015 | 132_016 => About::Carrier,
         // Too many messages to one person.
         131_056 => About::Message,
         _ if fault != Fault::Permanent => About::Account,

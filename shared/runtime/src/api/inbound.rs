@@ -179,8 +179,7 @@ where
         let event = InboundEvent {
             line: None,
             v: InboundEvent::VERSION,
-            // No integration stands behind it.
-            integration: IntegrationId::derived(&[tenant.as_str(), "webhook/inbound"]),
+            integration: door(&tenant),
             tenant,
             provider: Provider::Custom,
             account: asked.to,
@@ -227,6 +226,11 @@ where
         let estimated_processing_time = estimate.map(|estimate| estimate.as_secs());
         Ok(Some(Queued { job_id, queue_position, estimated_processing_time }))
     }
+}
+
+/// What stands in for an integration where none stands behind a message.
+pub(crate) fn door(tenant: &TenantId) -> IntegrationId {
+    IntegrationId::derived(&[tenant.as_str(), "webhook/inbound"])
 }
 
 /// The key's tenant. A tenant's key cannot name another, and is told so: its programs send

@@ -329,12 +329,20 @@ where
         let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
         self.check_window(&target, &content)?;
         let talk = target.parties(&tenant).conversation();
-        let reply_to_theirs = self.resolve(&tenant, talk, "reply_to", reply_to).await?;
+        let over = target.integration.id;
+        let answered = self.resolve(&tenant, talk, "reply_to", reply_to).await?;
+        // Another account's id would name nothing there: the answer then stands alone.
+        let reply_to_theirs = answered.filter(|(carrier, _)| *carrier == over).map(|(_, id)| id);
         if let Content::Reaction { reaction } = &mut content
             && let Ok(id) = reaction.message_id.parse::<MessageId>()
         {
-            let theirs = self.resolve(&tenant, talk, "reaction.message_id", Some(id)).await?;
-            reaction.message_id = theirs.unwrap_or_default();
+            let field = "reaction.message_id";
+            let theirs = self.resolve(&tenant, talk, field, Some(id)).await?;
+            let theirs = theirs.filter(|(carrier, _)| *carrier == over).map(|(_, id)| id);
+            reaction.message_id = theirs.ok_or_else(|| {
+                let detail = "that message went over another account, which alone can react to it";
+                Problem::invalid(field, detail.to_owned())
+            })?;
         }
         let mut id = MessageId::new(now, self.dice.bits());
         let outgoing = sender::Outgoing {
@@ -617,14 +625,14 @@ where
             .with_code("outside_service_window"))
     }
 
-    /// The provider's id of one of the conversation's messages.
+    /// The provider's id of one of the conversation's messages, and the account it went over.
     async fn resolve(
         &self,
         tenant: &TenantId,
         talk: ConversationId,
         field: &str,
         id: Option<MessageId>,
-    ) -> Result<Option<String>, Problem> {
+    ) -> Result<Option<(IntegrationId, String)>, Problem> {
         let Some(id) = id else { return Ok(None) };
         let found = self.store.message(tenant, id).await?;
         let (message, _) =
@@ -633,7 +641,8 @@ where
             let detail = "that message belongs to another conversation".to_owned();
             return Err(Problem::invalid(field, detail));
         }
-        message.provider_message_id.map(Some).ok_or_else(|| {
+        let carrier = message.integration;
+        message.provider_message_id.map(|id| Some((carrier, id))).ok_or_else(|| {
             Problem::invalid(field, "the provider has not taken that message yet".to_owned())
         })
     }
@@ -655,6 +664,8 @@ fn relay(others: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> Re
 
 /// A number in `0.0..1.0` that is always the same for the same person.
 fn drawn(tenant: &TenantId, to: &str) -> f64 {
+    // However the number is written.
+    let to: String = to.chars().filter(char::is_ascii_alphanumeric).collect();
     let hash = hash(&format!("{tenant}:{to}"));
     let bits = hash.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     f64::from(bits.unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)

@@ -182,11 +182,11 @@ where
             let integration = named(&name, &all, chosen.map(|chosen| chosen.id))?;
             carriers.push(Carrier { integration, weight });
         }
+        check(&carriers, chosen.map(|chosen| chosen.id))?;
         let first =
             self.configured(request, tenant.clone(), provider, chosen, asked.provider_config);
         let first = first.await?;
         carriers.insert(0, Carrier { integration: first.id, weight: asked.weight });
-        check(&carriers)?;
         all.retain(|integration| integration.id != first.id);
         all.push(first);
         let route = Route { carriers, policy };
@@ -327,15 +327,17 @@ fn named(
     }
 }
 
-fn check(carriers: &[Carrier]) -> Result<(), Problem> {
-    if carriers.len() > MOST_CARRIERS {
+/// Looks at the carriers behind `first`.
+fn check(others: &[Carrier], first: Option<IntegrationId>) -> Result<(), Problem> {
+    if others.len() >= MOST_CARRIERS {
         let detail = format!("at most {} others", MOST_CARRIERS - 1);
         return Err(Problem::invalid("failover", detail));
     }
     let twice = |(at, carrier): (usize, &Carrier)| {
-        carriers.iter().take(at).any(|earlier| earlier.integration == carrier.integration)
+        first == Some(carrier.integration)
+            || others.iter().take(at).any(|earlier| earlier.integration == carrier.integration)
     };
-    if carriers.iter().enumerate().any(twice) {
+    if others.iter().enumerate().any(twice) {
         let detail = "each integration once; the first is the provider's own".to_owned();
         return Err(Problem::invalid("failover", detail));
     }

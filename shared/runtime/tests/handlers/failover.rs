@@ -6,7 +6,7 @@ use domain::circuit::{Breaker, State};
 use domain::integration::{DeliveryPolicy, Integration, Settings};
 use domain::job::{OutboundJob, OutboundTask, Relay, VERSION};
 use domain::message::{Message, Status};
-use domain::ports::{Circuits, Clock};
+use domain::ports::{Circuits, Clock, Inbox};
 use domain::{IntegrationId, Provider};
 use serde_json::{Value, json};
 use testkit::sample;
@@ -15,7 +15,7 @@ use crate::common::{Act, World, order, troubles};
 use crate::sender::sender;
 
 /// A hub whose tenant has these numbers.
-fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
+async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
     let world = World::fifo();
     let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
     let numbers: Vec<_> = numbers.collect();
@@ -23,7 +23,34 @@ fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
         world.store.insert_integration(number, &[]);
         world.vault.rotate(number.id, providers::whatsapp::example::credentials());
     }
+    for carrier in numbers.iter().chain([&world.telegram]) {
+        wrote_to(&world, carrier).await;
+    }
     (world, numbers)
+}
+
+/// The person has just written over WhatsApp to `carrier`: most tests here are not about what
+/// may be written.
+async fn wrote_to(world: &World, carrier: &Integration) {
+    let now = world.clock.now();
+    let channel = domain::provider::Channel::Whatsapp;
+    let (tenant, account) = (&world.acme, carrier.line());
+    let counterpart = providers::address(carrier.provider, sample::PERSON).unwrap();
+    let parties = domain::conversation::Parties {
+        tenant,
+        channel,
+        account: &account,
+        counterpart: &counterpart,
+    };
+    let talk = domain::conversation::Conversation {
+        id: parties.conversation(),
+        channel,
+        last_inbound_at: Some(now),
+        ..sample::conversation(carrier, sample::PERSON, now)
+    };
+    // It is no call of the handler's.
+    let store = world.store.clone().with_faults(&testkit::Faults::default());
+    store.touch(&talk).await.unwrap();
 }
 
 /// Asks the first carrier to send a text, and the others if it cannot.
@@ -42,7 +69,7 @@ async fn ask(world: &World, carriers: &[Integration], text: &str, patience: u32)
 async fn sent(moods: &[Mood]) -> World {
     let accounts: Vec<String> = (1..=moods.len()).map(|n| n.to_string().repeat(3)).collect();
     let names: Vec<&str> = accounts.iter().map(String::as_str).collect();
-    let (world, carriers) = hub(&names);
+    let (world, carriers) = hub(&names).await;
     for (account, mood) in accounts.iter().zip(moods) {
         world.provider.mood(account, mood.act());
     }
@@ -53,6 +80,12 @@ async fn sent(moods: &[Mood]) -> World {
 
 fn error(status: u16, code: i64, wait: Option<u64>) -> Act {
     Act::Refuse(status, json!({ "error": { "code": code, "message": "no" } }), wait)
+}
+
+/// Whether some step of the history says so.
+fn tells(message: &Message, words: &str) -> bool {
+    let mut said = message.history.iter().filter_map(|step| step.detail.as_deref());
+    said.any(|detail| detail.contains(words))
 }
 
 /// How a carrier is.
@@ -180,7 +213,7 @@ async fn the_history_says_why_it_moved_and_the_message_who_carried_it() {
 
 #[tokio::test]
 async fn who_cannot_take_the_person_is_not_asked_to_be_replaced() {
-    let (world, carriers) = hub(&["111", "222"]);
+    let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.mood("111", error(400, 131_026, None));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
@@ -189,8 +222,72 @@ async fn who_cannot_take_the_person_is_not_asked_to_be_replaced() {
 }
 
 #[tokio::test]
+async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() {
+    for is_template in [false, true] {
+        let (world, carriers) = hub(&["111"]).await;
+        let stranger = sample::whatsapp(&world.acme, Some("222"));
+        world.store.insert_integration(&stranger, &[]);
+        world.vault.rotate(stranger.id, providers::whatsapp::example::credentials());
+        world.provider.script([Act::Unreachable]);
+        let mut message = sample::outbound(&carriers[0], "hello", world.clock.now());
+        if is_template {
+            let (name, language) = ("hello_world".to_owned(), "en_US".to_owned());
+            let template = domain::content::Template { name, language, components: Vec::new() };
+            message.content = domain::Content::Template { template };
+        }
+        let relay = Relay { others: vec![stranger.id], patience: 60, ..Relay::default() };
+        let task = domain::job::SendTask { relay, ..sample::task(&message) };
+        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        world.put(&message.conversation.to_string(), "m", &job).await;
+        world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+        assert_eq!(world.message().status, Status::Accepted);
+        // WhatsApp would refuse the text there; its own number is well a moment later.
+        assert_eq!(asked(&world), ["111", if is_template { "222" } else { "111" }]);
+    }
+}
+
+#[tokio::test]
+async fn a_window_that_is_shut_at_one_carrier_is_no_reason_to_fail() {
+    let (world, carriers) = hub(&["111", "222"]).await;
+    world.provider.mood("111", error(400, 131_047, None));
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111", "222"]);
+    assert_eq!(state(&world, &carriers[0]).await, State::Closed);
+}
+
+#[tokio::test]
+async fn a_message_is_not_pinned_to_a_dead_carrier_while_its_own_is_well() {
+    let (world, mut carriers) = hub(&["111", "222"]).await;
+    for carrier in &mut carriers {
+        carrier.circuit = BREAKER;
+        world.store.insert_integration(carrier, &[]);
+    }
+    world.provider.mood("222", Act::Unreachable);
+    // Both are shut: the second for ever, the first for half a minute.
+    for (carrier, opened) in carriers.iter().zip([1, 8]) {
+        let mut circuit = domain::circuit::Circuit::default();
+        for _ in 0..3 {
+            circuit = circuit.failed(BREAKER, world.clock.now(), "503");
+        }
+        for _ in 1..opened {
+            circuit = circuit.probed(world.clock.now(), Duration::ZERO);
+            circuit = circuit.failed(BREAKER, world.clock.now(), "503");
+        }
+        world.store.set_circuit(&world.acme, carrier.id, &circuit, 0).await.unwrap();
+    }
+    let began = world.clock.now();
+    ask(&world, &carriers, "hello", 60).await;
+    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(asked(&world), ["111"]);
+    assert!(world.clock.now().duration_since(began).as_secs() <= 120);
+}
+
+#[tokio::test]
 async fn a_short_wait_is_no_reason_to_move() {
-    let (world, carriers) = hub(&["111", "222"]);
+    let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.script([error(429, 130_429, Some(20))]);
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
@@ -200,7 +297,7 @@ async fn a_short_wait_is_no_reason_to_move() {
 
 #[tokio::test]
 async fn an_unknown_outcome_moves_only_where_twice_is_accepted() {
-    let (world, mut carriers) = hub(&["111", "222"]);
+    let (world, mut carriers) = hub(&["111", "222"]).await;
     if let Settings::Whatsapp(settings) = &mut carriers[0].settings {
         settings.delivery = DeliveryPolicy::AtLeastOnce;
     }
@@ -215,7 +312,7 @@ async fn an_unknown_outcome_moves_only_where_twice_is_accepted() {
 
 #[tokio::test]
 async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() {
-    let (world, carriers) = hub(&["111", "222"]);
+    let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.script(std::iter::repeat_n(Act::Unreachable, 3));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
@@ -225,7 +322,7 @@ async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() 
 
 #[tokio::test]
 async fn a_conversation_that_moves_keeps_its_order() {
-    let (world, carriers) = hub(&["111", "222"]);
+    let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.mood("111", Act::Unreachable);
     for text in ["one", "two", "three"] {
         ask(&world, &carriers, text, 60).await;
@@ -238,7 +335,7 @@ async fn a_conversation_that_moves_keeps_its_order() {
 
 #[tokio::test]
 async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
-    let (world, mut carriers) = hub(&["111"]);
+    let (world, mut carriers) = hub(&["111"]).await;
     carriers.push(world.telegram.clone());
     world.provider.mood("111", Act::Unreachable);
     let asked = ask(&world, &carriers, "hello", 60).await;
@@ -262,7 +359,7 @@ async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
 
 #[tokio::test]
 async fn a_carrier_that_was_deleted_since_is_passed_over() {
-    let (world, mut carriers) = hub(&["111", "333"]);
+    let (world, mut carriers) = hub(&["111", "333"]).await;
     carriers.insert(1, sample::whatsapp(&world.acme, Some("never-stored")));
     world.provider.mood("111", Act::Unreachable);
     ask(&world, &carriers, "hello", 60).await;
@@ -273,7 +370,7 @@ async fn a_carrier_that_was_deleted_since_is_passed_over() {
 
 #[tokio::test]
 async fn a_carrier_of_another_tenant_is_never_asked() {
-    let (world, mut carriers) = hub(&["111"]);
+    let (world, mut carriers) = hub(&["111"]).await;
     let foreign = sample::whatsapp(&sample::tenant("other"), Some("999"));
     world.store.insert_integration(&foreign, &[]);
     carriers.push(foreign);
@@ -289,7 +386,7 @@ async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
     let moods = [Mood::Down, Mood::Locked, Mood::Well];
     let calls = sent(&moods).await.faults.calls();
     for trouble in troubles(calls) {
-        let (world, carriers) = hub(&["111", "222", "333"]);
+        let (world, carriers) = hub(&["111", "222", "333"]).await;
         for (carrier, mood) in ["111", "222", "333"].iter().zip(moods) {
             world.provider.mood(carrier, mood.act());
         }
@@ -330,7 +427,7 @@ struct Two {
 
 impl Two {
     async fn asked() -> Self {
-        let (world, mut carriers) = hub(&["111"]);
+        let (world, mut carriers) = hub(&["111"]).await;
         carriers.push(world.telegram.clone());
         world.provider.mood("111", Act::Unreachable);
         ask(&world, &carriers, "hello", 60).await;
@@ -413,7 +510,7 @@ async fn send_alone(world: &World, carriers: &[Integration], text: &str) -> Valu
 
 #[tokio::test]
 async fn a_carrier_that_fails_too_often_is_not_asked_until_a_probe_finds_it_well() {
-    let (world, mut carriers) = hub(&["111", "222"]);
+    let (world, mut carriers) = hub(&["111", "222"]).await;
     carriers[0].circuit = BREAKER;
     world.store.insert_integration(&carriers[0], &[]);
     world.provider.mood("111", Act::Unreachable);
@@ -444,7 +541,7 @@ async fn a_carrier_that_fails_too_often_is_not_asked_until_a_probe_finds_it_well
 
 #[tokio::test]
 async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once() {
-    let (world, mut carriers) = hub(&["111"]);
+    let (world, mut carriers) = hub(&["111"]).await;
     carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
     world.store.insert_integration(&carriers[0], &[]);
     world.provider.script([Act::Unreachable]);
@@ -459,7 +556,7 @@ async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once
 
 #[tokio::test]
 async fn one_message_probes_and_the_others_pass_over() {
-    let (world, mut carriers) = hub(&["111", "222"]);
+    let (world, mut carriers) = hub(&["111", "222"]).await;
     carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
     world.store.insert_integration(&carriers[0], &[]);
     world.provider.script([Act::Unreachable]);
@@ -484,4 +581,82 @@ async fn one_message_probes_and_the_others_pass_over() {
     futures::future::join_all(works).await;
     let probes = asked(&world)[calls..].iter().filter(|account| *account == "111").count();
     assert_eq!(probes, 1);
+}
+
+/// A message to send over a carrier that knows it by its id for so long, with a number of Meta's
+/// behind it.
+async fn asked_of_one_who_remembers(seconds: u64) -> World {
+    let (world, numbers) = hub(&["222"]).await;
+    let mut custom = sample::taking(&world.acme, Provider::Custom, None);
+    let mut settings = providers::custom::example::sending("https://graph.test");
+    settings["send"]["remembers_id_seconds"] = json!(seconds);
+    custom.settings = Settings::Own(settings);
+    let key = (providers::custom::API_KEY.to_owned(), vec!["key".into()]);
+    world.vault.rotate(custom.id, domain::Credentials::new([key]));
+    world.store.insert_integration(&custom, &[]);
+    ask(&world, &[custom, numbers[0].clone()], "hello", 60).await;
+    world
+}
+
+fn over_custom(world: &World) -> crate::sender::TestSender {
+    let queues = [Provider::Custom, Provider::Whatsapp].map(|p| (p, world.own.clone()));
+    let outbound = runtime::outbound::Outbound::of_all(queues);
+    runtime::sender::Sender { outbound, ..sender(world, Provider::Custom) }
+}
+
+/// The same, after everything was worked while it did so.
+async fn remembering(seconds: u64, acts: Vec<Act>) -> World {
+    let world = asked_of_one_who_remembers(seconds).await;
+    world.provider.script(acts);
+    world.run_dry(&over_custom(&world), true).await;
+    assert!(world.dead.is_empty());
+    assert!(
+        !asked(&world).contains(&"222".to_owned()),
+        "the first may have it: {:?}",
+        asked(&world)
+    );
+    world
+}
+
+#[tokio::test]
+async fn what_may_have_been_taken_is_asked_again_under_its_id_and_of_nobody_else() {
+    let world = remembering(3600, vec![Act::TakeInSilence, Act::Unreachable]).await;
+    let message = world.message();
+    assert_eq!(message.status, Status::Accepted);
+    assert_eq!(world.provider.calls().len(), 3);
+    let taken = world.provider.taken();
+    assert!(taken.iter().all(|body| body["biz_opaque_callback_data"] == message.id.to_string()));
+}
+
+#[tokio::test]
+async fn what_may_have_been_taken_and_is_remembered_no_more_is_unknown_and_never_failed() {
+    let down = std::iter::repeat_n(Act::Unreachable, 50);
+    let acts: Vec<Act> = std::iter::once(Act::TakeInSilence).chain(down).collect();
+    // Its memory ends before its trouble does; or its trouble lasts for all attempts.
+    for seconds in [2, 86_400] {
+        let world = remembering(seconds, acts.clone()).await;
+        assert_eq!(world.message().status, Status::Unknown, "{seconds}");
+        assert_eq!(world.provider.taken().len(), 1);
+        assert_eq!(world.notices().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_sender_that_dies_while_it_asks_who_remembers_asks_again_and_nobody_else() {
+    let calls = remembering(3600, Vec::new()).await.faults.calls();
+    for trouble in troubles(calls) {
+        let world = asked_of_one_who_remembers(3600).await;
+        let worker = over_custom(&world);
+        order(&world.faults, trouble);
+        world.batch(&worker, true).await;
+        world.faults.mend();
+        world.run_dry(&worker, true).await;
+        let why = format!("{trouble:?} {:?}", world.message().history);
+        if tells(&world.message(), "could not connect") {
+            // It certainly has it not, so another may be asked.
+            continue;
+        }
+        assert_eq!(world.message().status, Status::Accepted, "{why}");
+        assert!(!asked(&world).contains(&"222".to_owned()), "{why}");
+    }
 }

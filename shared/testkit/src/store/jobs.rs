@@ -191,11 +191,9 @@ impl Jobs for MemoryStore {
     ) -> PortResult<Offer> {
         self.pass("find a job", |tables| {
             let overdue = tables.overdue(tenant, now, SHOWN);
-            if !overdue.is_empty() {
-                return Offer::Overdue(overdue);
-            }
-            let Some(first) = tables.free(tenant, now).into_iter().next() else {
-                return Offer::Nothing;
+            let in_time = |row: &Row| row.job.verdict(now).is_none();
+            let Some(first) = tables.free(tenant, now).into_iter().find(in_time) else {
+                return if overdue.is_empty() { Offer::Nothing } else { Offer::Overdue(overdue) };
             };
             let Some(row) = tables.book.jobs.get_mut(&(tenant.clone(), first.job.id)) else {
                 return Offer::Nothing;

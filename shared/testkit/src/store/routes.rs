@@ -1,10 +1,11 @@
 //! Routes, and how the integrations on them fared.
 
 use domain::circuit::Circuit;
-use domain::ports::{Circuits, PortResult, Recorded, Routes};
+use domain::conversation::Conversation;
+use domain::ports::{Circuits, Library, PortResult, Recorded, Routes, Talks};
 use domain::provider::Channel;
 use domain::route::Route;
-use domain::{IntegrationId, TenantId};
+use domain::{ConversationId, IntegrationId, TenantId};
 
 use super::MemoryStore;
 
@@ -45,5 +46,15 @@ impl Routes for MemoryStore {
     async fn route(&self, tenant: &TenantId, channel: Channel) -> PortResult<Option<Route>> {
         let key = (tenant.clone(), channel);
         self.pass("read a route", |tables| tables.routes.get(&key).cloned()).await
+    }
+}
+
+impl Talks for MemoryStore {
+    async fn talk(
+        &self,
+        tenant: &TenantId,
+        id: ConversationId,
+    ) -> PortResult<Option<Conversation>> {
+        self.conversation(tenant, id).await
     }
 }

@@ -399,7 +399,7 @@ fn each_refusal_is_judged_by_its_code_and_then_by_its_status() {
     for (status, code, fault, about) in [
         (401, 20_003, permanent, ours),
         (400, 21_211, permanent, theirs),
-        (400, 21_408, permanent, theirs),
+        (400, 21_408, permanent, About::Carrier),
         (400, 21_606, permanent, ours),
         (400, 21_610, permanent, theirs),
         (400, 21_614, permanent, theirs),
