@@ -543,9 +543,9 @@ where
         if id == message.conversation {
             return Ok(Some(carrier));
         }
-        let talk = self.store.talk(tenant, id).await?;
+        let own = self.store.talk(tenant, id).await?;
         let now = self.clock.now();
-        Ok(talk.filter(|talk| talk.in_service_window(now)).map(|_| carrier))
+        Ok(own.filter(|own| own.in_service_window(now)).map(|_| carrier))
     }
 
     /// Gives the message to who it was handed over to. Harmless to repeat.
