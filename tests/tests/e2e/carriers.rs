@@ -317,6 +317,7 @@ fn a_dead_first_and_a_locked_second_leave_it_to_the_third() {
     let third = Carrier::new(&tenant, Over::Infobip, Mood::Well);
     let from = person();
     first.writes(&from, "hello");
+    second.writes(&from, "hello");
     third.writes(&from, "hello");
     let talk = conversation(&tenant, &first.integration, &from);
     let settings = json!({"whatsapp_provider": "meta", "failover": ["twilio", "infobip"]});
