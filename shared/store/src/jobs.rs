@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
 };
@@ -219,6 +220,11 @@ impl Jobs for DynamoStore {
             match update.send().await {
                 Ok(_) => return Ok(done),
                 Err(error) if refused(&error).is_some() => {}
+                // A new message of the same conversation is being written.
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(UpdateItemError::is_transaction_conflict_exception) => {}
                 Err(error) => return Err(failed(operation, &error)),
             }
         }

@@ -286,7 +286,21 @@ where
                     crate::jobs::end_all(&self.store, tenant, &overdue, now).await?;
                 }
                 Offer::Job(job) => {
-                    if let Some(payload) = self.payload(&job).await? {
+                    let payload = match self.payload(&job).await {
+                        Ok(payload) => payload,
+                        Err(problem) => {
+                            // Nobody got it: it need not wait for its lease to lapse.
+                            let reason = "its message could not be read".to_owned();
+                            let ending = JobEnding::Retry { reason, at: now };
+                            let ticket = job.ticket();
+                            let back = self.store.settle_job(tenant, ticket, &ending, None, now);
+                            if let Err(error) = back.await {
+                                tracing::warn!(%tenant, job_id = %job.id, %error, "job not given back");
+                            }
+                            return Err(problem);
+                        }
+                    };
+                    if let Some(payload) = payload {
                         telemetry::count(Metric::JobPulled, "jobs", 1);
                         let (job_id, attempt) = (job.id, job.attempt);
                         tracing::info!(%tenant, %job_id, attempt, "job pulled");
