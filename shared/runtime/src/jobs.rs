@@ -44,8 +44,6 @@ where
     }
     let queued = figures.iter().map(|figures| figures.queued).sum();
     let processing = figures.iter().map(|figures| figures.processing).sum();
-    let before = store.pulse().await?;
-    store.beat(&Pulse::following(before, queued, processing, began)).await?;
     for (tenant, figures) in left.iter().zip(&figures) {
         // Whoever stopped pulling is looked after until nothing is left.
         if figures.queued == 0
@@ -56,7 +54,7 @@ where
         }
     }
     let (mut total, mut trouble) = (0, None);
-    for _round in 0..ROUNDS {
+    for round in 0..ROUNDS {
         // In rounds: one tenant's many must not keep the others waiting.
         let mut swept: Vec<usize> = Vec::with_capacity(left.len());
         for tenants in left.chunks(SIDE_BY_SIDE) {
@@ -71,6 +69,11 @@ where
             }
         }
         total += swept.iter().sum::<usize>();
+        if round == 0 {
+            // Only now have the jobs been looked after, which is what the beat says.
+            let before = store.pulse().await?;
+            store.beat(&Pulse::following(before, queued, processing, began)).await?;
+        }
         left = left.into_iter().zip(&swept).filter(|(_, n)| **n > 0).map(|(id, _)| id).collect();
         if left.is_empty() || clock.now().duration_since(began) > BUDGET {
             break;
