@@ -178,14 +178,16 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
         ("EVENTS_QUEUE_URL", queue("events.fifo")),
         ("REPLAY_QUEUE_URL", queue("replay")),
         ("PARKED_QUEUE_URL", queue("parked")),
-        ("OUTBOUND_WHATSAPP_QUEUE_URL", queue("outbound-whatsapp.fifo")),
-        ("OUTBOUND_TELEGRAM_QUEUE_URL", queue("outbound-telegram.fifo")),
-        ("OUTBOUND_EVOLUTION_QUEUE_URL", queue("outbound-evolution.fifo")),
         ("QUEUE_URL", queue("own.fifo")),
         ("DEAD_LETTER_QUEUE_URL", queue("own-dead.fifo")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into_iter()
+    .chain(Provider::senders().map(|provider| {
+        let name = format!("OUTBOUND_{}_QUEUE_URL", provider.as_str().to_uppercase());
+        (name, queue(&format!("outbound-{provider}.fifo")))
+    }))
+    .collect()
 }
 
 const WHATSAPP: &str = "int_74TKT71K337FVRJ1J0445PHJZT";
