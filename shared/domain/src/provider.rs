@@ -94,6 +94,12 @@ macro_rules! provider {
 for_each_provider!(provider);
 
 impl Provider {
+    /// Whether messages on `channel` can leave through it.
+    #[must_use]
+    pub fn carries(self, channel: Channel) -> bool {
+        self.channels().contains(&channel)
+    }
+
     /// The providers through whom the hub sends.
     pub fn senders() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|provider| !provider.channels().is_empty())

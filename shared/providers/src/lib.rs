@@ -34,6 +34,7 @@ pub mod whatsapp;
 
 pub use entry::Entry;
 
+use domain::provider::Channel;
 use domain::sender::{Outgoing, SendError, SenderProvider};
 use domain::webhook::WebhookProvider;
 use domain::{Credentials, Integration, Provider};
@@ -82,6 +83,14 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
         Some(sending) => (sending.address)(to),
         None => Err(cannot_send()),
     }
+}
+
+/// Whether what is sent on `channel` through `provider` is bound by the channel's service
+/// window.
+#[must_use]
+pub fn is_windowed(provider: Provider, channel: Channel) -> bool {
+    let sending = entry(provider).sending.as_ref();
+    sending.is_some_and(|sending| sending.windowed) && channel.service_window().is_some()
 }
 
 /// Whether the integration's provider could take `message`: asked before a caller is

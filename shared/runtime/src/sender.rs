@@ -527,9 +527,7 @@ where
     ) -> PortResult<Option<Integration>> {
         let Some(carrier) = carrier else { return Ok(None) };
         let message = &task.message;
-        let sending = providers::entry(carrier.provider).sending.as_ref();
-        let bound = sending.is_some_and(|sending| sending.windowed)
-            && message.channel.service_window().is_some();
+        let bound = providers::is_windowed(carrier.provider, message.channel);
         if !bound || matches!(message.content, Content::Template { .. }) {
             return Ok(Some(carrier));
         }

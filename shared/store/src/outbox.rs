@@ -112,35 +112,9 @@ impl Outbox for DynamoStore {
 
     async fn release(&self, message: &Message, token: &str, walked: &[Step]) -> PortResult<()> {
         let operation = "release a message";
-        let mut set =
-            "SET #status = :queued, #rank = :rank, history = list_append(history, :steps)"
-                .to_owned();
         let counted = !walked.is_empty();
-        if !counted {
-            set.push_str(", attempt = attempt - :one");
-        }
-        set.push_str(" REMOVE #token, lease_until, claimed_at");
-        let mut update = self
-            .update(&keys::message(&message.tenant, message.id))
-            .update_expression(set)
-            .condition_expression("#status = :sending AND #token = :token")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_names("#token", "token")
-            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
-            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
-            .expression_attribute_values(":rank", n(Status::Queued.rank()))
-            .expression_attribute_values(":steps", steps(operation, walked)?)
-            .expression_attribute_values(":token", s(token));
-        if !counted {
-            update = update.expression_attribute_values(":one", n(1));
-        }
-        match update.send().await {
-            Ok(_) => Ok(()),
-            // It is no longer ours to release.
-            Err(error) if refused(&error).is_some() => Ok(()),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        // If it is no longer ours there is nothing to release.
+        self.let_go(operation, message, token, walked, counted, None).await.map(|_| ())
     }
 
     async fn hand_over(
@@ -152,35 +126,7 @@ impl Outbox for DynamoStore {
         to: &HandedOver,
     ) -> PortResult<bool> {
         let operation = "hand a message over";
-        let mut set = "SET #status = :queued, #rank = :rank, hop = :hop, handed_over = :to, \
-             history = list_append(history, :steps)"
-            .to_owned();
-        if !counted {
-            set.push_str(", attempt = attempt - :one");
-        }
-        set.push_str(" REMOVE #token, lease_until, claimed_at");
-        let mut update = self
-            .update(&keys::message(&message.tenant, message.id))
-            .update_expression(set)
-            .condition_expression("#status = :sending AND #token = :token")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#rank", "rank")
-            .expression_attribute_names("#token", "token")
-            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
-            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
-            .expression_attribute_values(":rank", n(Status::Queued.rank()))
-            .expression_attribute_values(":hop", n(to.relay.hop))
-            .expression_attribute_values(":to", json(operation, to)?)
-            .expression_attribute_values(":steps", steps(operation, walked)?)
-            .expression_attribute_values(":token", s(token));
-        if !counted {
-            update = update.expression_attribute_values(":one", n(1));
-        }
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if refused(&error).is_some() => Ok(false),
-            Err(error) => Err(failed(operation, &error)),
-        }
+        self.let_go(operation, message, token, walked, counted, Some(to)).await
     }
 
     async fn settle(
@@ -246,6 +192,53 @@ fn attempt(item: &crate::item::Item) -> Option<u32> {
 }
 
 impl DynamoStore {
+    /// Gives the right to a message back, or on to somebody; `false` if it was not the holder's.
+    async fn let_go(
+        &self,
+        operation: &'static str,
+        message: &Message,
+        token: &str,
+        walked: &[Step],
+        counted: bool,
+        to: Option<&HandedOver>,
+    ) -> PortResult<bool> {
+        let mut set =
+            "SET #status = :queued, #rank = :rank, history = list_append(history, :steps)"
+                .to_owned();
+        if to.is_some() {
+            set.push_str(", hop = :hop, handed_over = :to");
+        }
+        if !counted {
+            set.push_str(", attempt = attempt - :one");
+        }
+        set.push_str(" REMOVE #token, lease_until, claimed_at");
+        let mut update = self
+            .update(&keys::message(&message.tenant, message.id))
+            .update_expression(set)
+            .condition_expression("#status = :sending AND #token = :token")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#rank", "rank")
+            .expression_attribute_names("#token", "token")
+            .expression_attribute_values(":queued", s(Status::Queued.as_str()))
+            .expression_attribute_values(":sending", s(Status::Sending.as_str()))
+            .expression_attribute_values(":rank", n(Status::Queued.rank()))
+            .expression_attribute_values(":steps", steps(operation, walked)?)
+            .expression_attribute_values(":token", s(token));
+        if let Some(to) = to {
+            update = update
+                .expression_attribute_values(":hop", n(to.relay.hop))
+                .expression_attribute_values(":to", json(operation, to)?);
+        }
+        if !counted {
+            update = update.expression_attribute_values(":one", n(1));
+        }
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused(&error).is_some() => Ok(false),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+
     async fn settle_item(
         &self,
         operation: &'static str,

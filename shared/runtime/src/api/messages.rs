@@ -609,9 +609,7 @@ where
 
     /// Checks the channel's service window before anything is promised.
     fn check_window(&self, target: &Target, content: &Content) -> Result<(), Problem> {
-        let sending = providers::entry(target.integration.provider).sending.as_ref();
-        let bound = sending.is_some_and(|sending| sending.windowed)
-            && target.channel.service_window().is_some();
+        let bound = providers::is_windowed(target.integration.provider, target.channel);
         if !bound || matches!(content, Content::Template { .. }) {
             return Ok(());
         }
@@ -650,7 +648,7 @@ where
 
 /// Whether messages on `channel` can leave through an integration.
 fn carries(integration: &Integration, channel: Channel) -> bool {
-    sends(integration) && integration.provider.channels().contains(&channel)
+    sends(integration) && integration.provider.carries(channel)
 }
 
 fn relay(others: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> Relay {

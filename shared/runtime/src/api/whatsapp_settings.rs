@@ -114,7 +114,7 @@ struct OtherView {
 
 /// Whether an integration can carry WhatsApp messages.
 fn carries(integration: &Integration) -> bool {
-    integration.provider.channels().contains(&Channel::Whatsapp)
+    integration.provider.carries(Channel::Whatsapp)
 }
 
 impl<S, V, T, C, R> Integrations<S, V, T, C, R>
@@ -260,9 +260,9 @@ where
 fn provider(name: &str) -> Result<Provider, Problem> {
     let name = if name == "meta" { "whatsapp" } else { name };
     let provider = name.parse::<Provider>().ok();
-    provider.filter(|provider| provider.channels().contains(&Channel::Whatsapp)).ok_or_else(|| {
+    provider.filter(|provider| provider.carries(Channel::Whatsapp)).ok_or_else(|| {
         let carriers = Provider::ALL.iter();
-        let carriers = carriers.filter(|p| p.channels().contains(&Channel::Whatsapp));
+        let carriers = carriers.filter(|p| p.carries(Channel::Whatsapp));
         let names: Vec<_> = carriers.map(|provider| provider.as_str()).collect();
         Problem::invalid("whatsapp_provider", format!("one of {}", names.join(", ")))
     })
