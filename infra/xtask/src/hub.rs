@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::Provider;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -361,7 +362,7 @@ impl Hub {
             self.cloud_url(),
             self.url()
         );
-        for (variable, output) in [
+        let named = [
             ("TABLE_NAME", "TableName"),
             ("BUCKET_NAME", "BucketName"),
             ("ADMIN_KEY_SECRET_ARN", "AdminKeySecretArn"),
@@ -372,16 +373,17 @@ impl Hub {
             ("EVENTS_QUEUE_URL", "EventsQueueUrl"),
             ("PARKED_QUEUE_URL", "ParkedQueueUrl"),
             ("REPLAY_QUEUE_URL", "ReplayQueueUrl"),
-            ("OUTBOUND_WHATSAPP_QUEUE_URL", "OutboundWhatsappQueueUrl"),
-            ("OUTBOUND_TELEGRAM_QUEUE_URL", "OutboundTelegramQueueUrl"),
-            ("OUTBOUND_TWILIO_QUEUE_URL", "OutboundTwilioQueueUrl"),
-            ("OUTBOUND_INFOBIP_QUEUE_URL", "OutboundInfobipQueueUrl"),
-            ("OUTBOUND_CUSTOM_QUEUE_URL", "OutboundCustomQueueUrl"),
-            ("OUTBOUND_EVOLUTION_QUEUE_URL", "OutboundEvolutionQueueUrl"),
             ("QUEUE_URL", "InboundQueueUrl"),
             ("DEAD_LETTER_QUEUE_URL", "InboundDeadLettersUrl"),
-        ] {
-            writeln!(lines, "{variable}={}", self.output(output)?)
+        ];
+        let named = named.map(|(variable, output)| (variable.to_owned(), output.to_owned()));
+        let outbound = Provider::senders().map(|provider| {
+            let name = provider.as_str();
+            let (first, rest) = name.split_at(1);
+            (provider.queue_variable(), format!("Outbound{}{rest}QueueUrl", first.to_uppercase()))
+        });
+        for (variable, output) in named.into_iter().chain(outbound) {
+            writeln!(lines, "{variable}={}", self.output(&output)?)
                 .map_err(|error| Error::step("functions.env", error.to_string()))?;
         }
         workspace::write(&self.folder.join("functions.env"), &lines)

@@ -100,6 +100,12 @@ impl Provider {
         self.channels().contains(&channel)
     }
 
+    /// The environment variable with the address of its sender's queue.
+    #[must_use]
+    pub fn queue_variable(self) -> String {
+        format!("OUTBOUND_{}_QUEUE_URL", self.as_str().to_uppercase())
+    }
+
     /// The providers through whom the hub sends.
     pub fn senders() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|provider| !provider.channels().is_empty())

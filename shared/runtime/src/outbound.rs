@@ -46,10 +46,8 @@ impl Outbound<SqsQueue> {
     /// The queues the environment names: `OUTBOUND_<PROVIDER>_QUEUE_URL` for each provider
     /// through whom the hub sends.
     pub(crate) fn new<N, C, R>(kit: &Kit<N, C, R>, bucket: Option<&Bucket>) -> Result<Self, Error> {
-        let queues = Provider::senders().map(|provider| {
-            let name = format!("OUTBOUND_{}_QUEUE_URL", provider.as_str().to_uppercase());
-            Ok((provider, kit.queue(&name, bucket)?))
-        });
+        let queues = Provider::senders()
+            .map(|provider| Ok((provider, kit.queue(&provider.queue_variable(), bucket)?)));
         queues.collect::<Result<_, Error>>().map(Self)
     }
 }

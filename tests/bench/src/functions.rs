@@ -183,10 +183,11 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
-    .chain(Provider::senders().map(|provider| {
-        let name = format!("OUTBOUND_{}_QUEUE_URL", provider.as_str().to_uppercase());
-        (name, queue(&format!("outbound-{provider}.fifo")))
-    }))
+    .chain(
+        Provider::senders().map(|provider| {
+            (provider.queue_variable(), queue(&format!("outbound-{provider}.fifo")))
+        }),
+    )
     .collect()
 }
 

@@ -127,6 +127,21 @@ impl World {
         count
     }
 
+    /// Works a sender's queue until the ordered trouble comes, which may be in a later batch: a
+    /// process dies once.
+    pub(crate) async fn work_until_trouble<W: Worker>(&self, worker: &W) {
+        for _batch in 0..20 {
+            if self.faults.happened() {
+                break;
+            }
+            self.batch(worker, true).await;
+            let next = self.own.next_visible().unwrap_or(self.clock.now());
+            if !self.faults.happened() {
+                self.clock.set(next.max(self.clock.now()));
+            }
+        }
+    }
+
     /// Works the queue until it is empty, waiting for what is hidden.
     pub(crate) async fn run_dry<W: Worker>(&self, worker: &W, counts_attempts: bool) {
         for _batch in 0..500 {

@@ -393,16 +393,7 @@ async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
         ask(&world, &carriers, "hello", 60).await;
         let worker = sender(&world, Provider::Whatsapp);
         order(&world.faults, trouble);
-        for _batch in 0..20 {
-            if world.faults.happened() {
-                break;
-            }
-            world.batch(&worker, true).await;
-            let next = world.own.next_visible().unwrap_or(world.clock.now());
-            if !world.faults.happened() {
-                world.clock.set(next.max(world.clock.now()));
-            }
-        }
+        world.work_until_trouble(&worker).await;
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         world.run_dry(&worker, true).await;

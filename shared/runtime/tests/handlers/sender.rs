@@ -348,17 +348,7 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
             let asked = ask(&world, &world.whatsapp, "hello").await;
             let worker = sender(&world, Provider::Whatsapp);
             order(&world.faults, trouble);
-            // The trouble may come in a later batch: a process dies once.
-            for _batch in 0..20 {
-                if world.faults.happened() {
-                    break;
-                }
-                world.batch(&worker, true).await;
-                let next = world.own.next_visible().unwrap_or(world.clock.now());
-                if !world.faults.happened() {
-                    world.clock.set(next.max(world.clock.now()));
-                }
-            }
+            world.work_until_trouble(&worker).await;
             assert!(world.faults.happened(), "{acts:?} {trouble:?}");
             world.faults.mend();
             world.run_dry(&worker, true).await;

@@ -77,6 +77,20 @@ impl Row {
         message
     }
 
+    /// Gives the right to send back; `false` if it was not the holder's.
+    fn give_back(&mut self, token: &str, steps: &[Step], counted: bool) -> bool {
+        if self.status != Status::Sending || self.token.as_deref() != Some(token) {
+            return false;
+        }
+        self.status = Status::Queued;
+        self.history.extend_from_slice(steps);
+        if !counted {
+            self.attempt -= 1;
+        }
+        self.let_go();
+        true
+    }
+
     fn let_go(&mut self) {
         self.token = None;
         self.lease_until = None;
@@ -298,16 +312,9 @@ impl Outbox for MemoryStore {
 
     async fn release(&self, message: &Message, token: &str, steps: &[Step]) -> PortResult<()> {
         self.pass("release a message", |tables| {
-            let Some(row) = tables.row(&message.tenant, message.id) else { return };
-            if row.status != Status::Sending || row.token.as_deref() != Some(token) {
-                return;
+            if let Some(row) = tables.row(&message.tenant, message.id) {
+                row.give_back(token, steps, !steps.is_empty());
             }
-            row.status = Status::Queued;
-            row.history.extend_from_slice(steps);
-            if steps.is_empty() {
-                row.attempt -= 1;
-            }
-            row.let_go();
         })
         .await
     }
@@ -322,17 +329,11 @@ impl Outbox for MemoryStore {
     ) -> PortResult<bool> {
         self.pass("hand a message over", |tables| {
             let Some(row) = tables.row(&message.tenant, message.id) else { return false };
-            if row.status != Status::Sending || row.token.as_deref() != Some(token) {
-                return false;
+            let was_theirs = row.give_back(token, steps, counted);
+            if was_theirs {
+                row.handed_over = Some(to.clone());
             }
-            row.status = Status::Queued;
-            row.history.extend_from_slice(steps);
-            if !counted {
-                row.attempt -= 1;
-            }
-            row.handed_over = Some(to.clone());
-            row.let_go();
-            true
+            was_theirs
         })
         .await
     }
