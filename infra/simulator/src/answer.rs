@@ -46,6 +46,21 @@ pub enum Body {
     },
 }
 
+/// An answer, and the webhooks that follow.
+#[derive(Debug)]
+pub struct Outcome<D> {
+    /// For the caller.
+    pub answer: Answer,
+    /// For the hub.
+    pub deliveries: Vec<D>,
+}
+
+impl<D> From<Answer> for Outcome<D> {
+    fn from(answer: Answer) -> Self {
+        Self { answer, deliveries: Vec::new() }
+    }
+}
+
 impl Answer {
     /// JSON at once.
     #[must_use]

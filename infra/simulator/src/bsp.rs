@@ -6,7 +6,7 @@
 pub mod http;
 pub mod request;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::callback::{self, Delivery, Letter, Outcome};
-use crate::faults::{Fault, Faults, Kind};
-use crate::limits::Window;
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
 use crate::sign;
@@ -137,7 +137,7 @@ pub enum Door {
 pub struct Account {
     name: String,
     settings: Settings,
-    people: BTreeMap<String, i64>,
+    people: ServiceWindows,
     throughput: Window,
     accepted: Vec<Accepted>,
     by_id: HashMap<String, usize>,
@@ -171,7 +171,7 @@ impl Account {
         Self {
             name: name.to_owned(),
             settings,
-            people: BTreeMap::new(),
+            people: ServiceWindows::default(),
             throughput: Window::default(),
             accepted: Vec::new(),
             by_id: HashMap::new(),
@@ -276,23 +276,10 @@ impl Account {
         };
         let failed = fault.filter(|fault| fault.kind == Kind::FailLater);
         let failed = failed.map(|fault| fault.code.unwrap_or(4404));
-        let (answer, name) = match fault.map(|fault| (fault, fault.kind)) {
-            Some((fault, Kind::AcceptThenTimeOut)) => {
-                let after_ms = fault.hold_ms.unwrap_or(30_000);
-                (Answer::HangUp { after_ms }, "held".to_owned())
-            }
-            Some((_, Kind::AcceptThenDrop)) => {
-                (Answer::HangUp { after_ms: 0 }, "dropped".to_owned())
-            }
-            Some((fault, Kind::Status)) => {
-                let refused = Refused { http: fault.status.unwrap_or(500), ..Refused::INTERNAL };
-                (refusal(door, &refused), format!("status_{}", refused.http))
-            }
-            Some((fault, Kind::Delay)) => {
-                (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".to_owned())
-            }
-            _ => (ok, "answered".to_owned()),
-        };
+        let name = accepted_as(fault);
+        let answer = accepted_answer(ok, fault, |http, _| {
+            refusal(door, &Refused { http, ..Refused::INTERNAL })
+        });
         if let Some(fault) = fault {
             self.faults.spend(&send.to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
@@ -341,15 +328,12 @@ impl Account {
     /// Whether the business may write freely to `to`.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
-        self.people.get(to).is_some_and(|at| now_ms - at < self.settings.window_ms)
+        self.people.is_open(now_ms, to, self.settings.window_ms)
     }
 
     /// Sets when the person last wrote.
     pub fn set_window(&mut self, person: &str, last_wrote_ms: Option<i64>) {
-        match last_wrote_ms {
-            Some(at) => self.people.insert(person.to_owned(), at),
-            None => self.people.remove(person),
-        };
+        self.people.set(person, last_wrote_ms);
     }
 
     /// A person writes: ids of the messages, webhooks.
@@ -381,7 +365,7 @@ impl Account {
                 "to": self.settings.sender, "name": order.name, "kind": "text", "text": text}}));
             ids.push(id);
         }
-        self.people.insert(order.from.clone(), scene.now_ms);
+        self.people.set(&order.from, Some(scene.now_ms));
         let delivery = Delivery {
             what: "message",
             body: Some(json!({"events": events}).to_string().into()),

@@ -103,19 +103,7 @@ pub trait Account {
 }
 
 /// An answer, and the webhooks that follow.
-#[derive(Debug)]
-pub struct Outcome {
-    /// For the caller.
-    pub answer: crate::answer::Answer,
-    /// For the hub.
-    pub deliveries: Vec<Delivery>,
-}
-
-impl From<crate::answer::Answer> for Outcome {
-    fn from(answer: crate::answer::Answer) -> Self {
-        Self { answer, deliveries: Vec::new() }
-    }
-}
+pub type Outcome = crate::answer::Outcome<Delivery>;
 
 /// What the control API wants delivered with the true proof.
 #[derive(Clone, Debug, Deserialize)]

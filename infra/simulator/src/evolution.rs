@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::faults::{Fault, Faults, Kind};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
 use crate::log::Scene;
 use crate::whatsapp::receipts::{self, Receipts};
 use event::{Delivery, Outcome, Redelivery};
@@ -444,7 +444,8 @@ impl Instance {
         let quoted = send.quoted.clone().filter(|quoted| self.messages.contains(quoted));
         let context = quoted.as_deref().map(|quoted| json!({"stanzaId": quoted}));
         let message = self.sent(scene.now_ms, &id, jid, send, context.as_ref());
-        let (answer, name) = accepted_answer(&message, fault);
+        let name = accepted_as(fault);
+        let answer = accepted_answer(Answer::json(201, message.clone()), fault, said);
         if let Some(fault) = fault {
             self.faults.spend(&to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
@@ -701,24 +702,6 @@ fn jid(number: &str) -> String {
     let digits: String = bare.chars().filter(char::is_ascii_digit).collect();
     let place = if digits.len() >= 18 { "g.us" } else { "s.whatsapp.net" };
     format!("{digits}@{place}")
-}
-
-/// What the caller of an accepted send gets, and how the log calls it.
-fn accepted_answer(message: &Value, fault: Option<&Fault>) -> (Answer, String) {
-    let ok = Answer::json(201, message.clone());
-    let Some(fault) = fault else { return (ok, "answered".into()) };
-    match fault.kind {
-        Kind::AcceptThenTimeOut => {
-            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
-        }
-        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
-        Kind::Status => {
-            let status = fault.status.unwrap_or(500);
-            (said(status, fault), format!("status_{status}"))
-        }
-        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
-        _ => (ok, "answered".into()),
-    }
 }
 
 /// What the caller gets for a fault that accepts nothing.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Answer;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +89,36 @@ impl Fault {
             Kind::FailLater => "fail_later",
             Kind::Delay => "delay",
         }
+    }
+}
+
+/// What the log calls the answer to an accepted request: `answered`, `held`, `dropped` or
+/// `status_<n>`.
+#[must_use]
+pub fn accepted_as(fault: Option<&Fault>) -> String {
+    match fault.map(|fault| (fault.kind, fault.status)) {
+        Some((Kind::AcceptThenTimeOut, _)) => "held".into(),
+        Some((Kind::AcceptThenDrop, _)) => "dropped".into(),
+        Some((Kind::Status, status)) => format!("status_{}", status.unwrap_or(500)),
+        _ => "answered".into(),
+    }
+}
+
+/// What the caller of an accepted request gets in place of `ok`. `broken` is the provider's
+/// answer of a status.
+#[must_use]
+pub fn accepted_answer(
+    ok: Answer,
+    fault: Option<&Fault>,
+    broken: impl FnOnce(u16, &Fault) -> Answer,
+) -> Answer {
+    let Some(fault) = fault else { return ok };
+    match fault.kind {
+        Kind::AcceptThenTimeOut => Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) },
+        Kind::AcceptThenDrop => Answer::HangUp { after_ms: 0 },
+        Kind::Status => broken(fault.status.unwrap_or(500), fault),
+        Kind::Delay => ok.later(fault.delay_ms.unwrap_or(1000)),
+        _ => ok,
     }
 }
 

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
 use crate::callback::{self, Account, Delivery, Letter, Outcome};
-use crate::faults::{Fault, Faults, Kind};
-use crate::limits::Window;
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
 use crate::sign;
@@ -230,7 +230,7 @@ struct Report {
 pub struct Sender {
     number: String,
     settings: Settings,
-    people: BTreeMap<String, i64>,
+    people: ServiceWindows,
     received: BTreeSet<String>,
     throughput: Window,
     accepted: Vec<Accepted>,
@@ -326,7 +326,7 @@ impl Sender {
         Self {
             number: number.to_owned(),
             settings,
-            people: BTreeMap::new(),
+            people: ServiceWindows::default(),
             received: BTreeSet::new(),
             throughput: Window::default(),
             accepted: Vec::new(),
@@ -419,27 +419,14 @@ impl Sender {
             deliveries.extend(reports);
         }
         let ok = answer(states, bulk);
-        let answer = match fault.as_ref() {
-            None => ok,
-            Some(fault) => {
-                self.faults.spend(to);
-                let answer = self.accepting_answer(fault, ok);
-                let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-                self.event(scene, "fault", fields);
-                answer
-            }
-        };
-        Outcome { answer, deliveries }
-    }
-
-    fn accepting_answer(&self, fault: &Fault, ok: Answer) -> Answer {
-        match fault.kind {
-            Kind::AcceptThenTimeOut => Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) },
-            Kind::AcceptThenDrop => Answer::HangUp { after_ms: 0 },
-            Kind::Status => self.general_error(fault.status.unwrap_or(500)),
-            Kind::Delay => ok.later(fault.delay_ms.unwrap_or(1000)),
-            _ => ok,
+        let broken = |status, _: &Fault| self.general_error(status);
+        let answer = accepted_answer(ok, fault.as_ref(), broken);
+        if let Some(fault) = &fault {
+            self.faults.spend(to);
+            let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
+            self.event(scene, "fault", fields);
         }
+        Outcome { answer, deliveries }
     }
 
     fn general_error(&self, http: u16) -> Answer {
@@ -493,14 +480,7 @@ impl Sender {
         }
         let in_window = self.window_open(scene.now_ms, &send.to);
         let failed = self.failure(send, in_window, fault);
-        let name = match fault.map(|fault| fault.kind) {
-            Some(Kind::AcceptThenTimeOut) => "held".to_owned(),
-            Some(Kind::AcceptThenDrop) => "dropped".to_owned(),
-            Some(Kind::Status) => {
-                format!("status_{}", fault.and_then(|fault| fault.status).unwrap_or(500))
-            }
-            _ => "answered".to_owned(),
-        };
+        let name = accepted_as(fault);
         let fields = json!({
             "message_id": message_id, "to": send.to, "type": send.kind, "text": send.text,
             "callback_data": send.callback_data, "answer": name, "failed": failed,
@@ -606,15 +586,12 @@ impl Sender {
     /// Whether the business may write freely to `to`.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
-        self.people.get(to).is_some_and(|at| now_ms - at < self.settings.limits.window_ms)
+        self.people.is_open(now_ms, to, self.settings.limits.window_ms)
     }
 
     /// Sets when the person last wrote.
     pub fn set_window(&mut self, person: &str, last_wrote_ms: Option<i64>) {
-        match last_wrote_ms {
-            Some(at) => self.people.insert(person.to_owned(), at),
-            None => self.people.remove(person),
-        };
+        self.people.set(person, last_wrote_ms);
     }
 
     /// A person writes: ids of the messages, webhooks. `base` is where files are fetched.
@@ -663,7 +640,7 @@ impl Sender {
             self.received.insert(id.clone());
             ids.push(id);
         }
-        self.people.insert(order.from.clone(), scene.now_ms);
+        self.people.set(&order.from, Some(scene.now_ms));
         let count = results.len();
         let body = json!({"results": results, "messageCount": count, "pendingMessageCount": 0});
         let delivery = Delivery {

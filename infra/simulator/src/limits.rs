@@ -1,6 +1,6 @@
-//! Rate limits as pure counters.
+//! Rate limits and service windows as pure counters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// At most so many in any window of time.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,26 @@ impl Bucket {
     /// Counts one.
     pub fn take(&mut self, now_ms: i64, interval_ms: i64) {
         self.full_at_ms = self.full_at_ms.max(now_ms) + interval_ms;
+    }
+}
+
+/// When each person last wrote, which opens a window in which the business may write freely.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceWindows(BTreeMap<String, i64>);
+
+impl ServiceWindows {
+    /// Whether `person`'s window of `length_ms` is open.
+    #[must_use]
+    pub fn is_open(&self, now_ms: i64, person: &str, length_ms: i64) -> bool {
+        self.0.get(person).is_some_and(|at| now_ms - at < length_ms)
+    }
+
+    /// Sets when `person` last wrote; `None` is never.
+    pub fn set(&mut self, person: &str, last_wrote_ms: Option<i64>) {
+        match last_wrote_ms {
+            Some(at) => self.0.insert(person.to_owned(), at),
+            None => self.0.remove(person),
+        };
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
 use crate::limits::{Bucket, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
@@ -475,7 +475,8 @@ impl Bot {
             let id = self.new_message(chat_id);
             (id, self.message(scene.now_ms, chat_id, id, &send.content))
         };
-        let (answer, name) = accepted_answer(ok(&result), fault);
+        let name = accepted_as(fault);
+        let answer = accepted_answer(ok(&result), fault, |status, _| plain(status));
         if let Some(fault) = fault {
             self.faults.spend(&chat_id.to_string());
             let fields =
@@ -825,23 +826,6 @@ impl Bot {
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
-    }
-}
-
-/// What the caller of an accepted send gets, and how the log calls it.
-fn accepted_answer(ok: Answer, fault: Option<&Fault>) -> (Answer, String) {
-    let Some(fault) = fault else { return (ok, "answered".into()) };
-    match fault.kind {
-        Kind::AcceptThenTimeOut => {
-            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
-        }
-        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
-        Kind::Status => {
-            let status = fault.status.unwrap_or(500);
-            (plain(status), format!("status_{status}"))
-        }
-        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
-        _ => (ok, "answered".into()),
     }
 }
 

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind};
-use crate::limits::{Bucket, Window};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::Attempted;
 use crate::whatsapp::receipts::{self, Receipts};
@@ -303,19 +303,7 @@ enum Signed {
 }
 
 /// An answer, and the webhooks that follow.
-#[derive(Debug)]
-pub struct Outcome {
-    /// For the caller.
-    pub answer: Answer,
-    /// For the hub.
-    pub deliveries: Vec<Delivery>,
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self { answer, deliveries: Vec::new() }
-    }
-}
+pub type Outcome = crate::answer::Outcome<Delivery>;
 
 /// What a request was let in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,7 +320,7 @@ pub struct Account {
     sid: String,
     settings: Settings,
     /// When somebody last wrote to a `WhatsApp` sender.
-    customers: BTreeMap<String, i64>,
+    customers: ServiceWindows,
     /// Who has opted out, of whose messages: sender, person.
     opted_out: BTreeSet<(String, String)>,
     requests: Window,
@@ -410,7 +398,7 @@ impl Account {
             sid: sid.to_owned(),
             random: settings.seed,
             settings,
-            customers: BTreeMap::new(),
+            customers: ServiceWindows::default(),
             opted_out: BTreeSet::new(),
             requests: Window::default(),
             queues: BTreeMap::new(),
@@ -578,7 +566,9 @@ impl Account {
         shown: &Value,
         fault: Option<&Fault>,
     ) -> Answer {
-        let (answer, name) = accepted_answer(Answer::json(201, shown.clone()), fault);
+        let name = accepted_as(fault);
+        let ok = Answer::json(201, shown.clone());
+        let answer = accepted_answer(ok, fault, |status, _| broken(status));
         if let Some(fault) = fault {
             self.faults.spend(what.to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": what.to});
@@ -990,16 +980,12 @@ impl Account {
     /// Whether the business may write freely to `number` on `WhatsApp`.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, number: &str) -> bool {
-        let wrote = self.customers.get(number);
-        wrote.is_some_and(|at| now_ms - at < self.settings.limits.window_ms)
+        self.customers.is_open(now_ms, number, self.settings.limits.window_ms)
     }
 
     /// Sets when the person `number` last wrote on `WhatsApp`.
     pub fn set_window(&mut self, number: &str, last_wrote_ms: Option<i64>) {
-        match last_wrote_ms {
-            Some(at) => self.customers.insert(number.to_owned(), at),
-            None => self.customers.remove(number),
-        };
+        self.customers.set(number, last_wrote_ms);
     }
 
     /// The account's state in figures.
@@ -1039,23 +1025,6 @@ fn fields(pairs: &[(&str, &str)]) -> Params {
 fn rfc2822_of(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()
-}
-
-/// What the caller of an accepted request gets, and how the log calls it.
-fn accepted_answer(ok: Answer, fault: Option<&Fault>) -> (Answer, String) {
-    let Some(fault) = fault else { return (ok, "answered".into()) };
-    match fault.kind {
-        Kind::AcceptThenTimeOut => {
-            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
-        }
-        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
-        Kind::Status => {
-            let status = fault.status.unwrap_or(500);
-            (broken(status), format!("status_{status}"))
-        }
-        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
-        _ => (ok, "answered".into()),
-    }
 }
 
 /// What the caller gets for a fault that accepts nothing.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind};
-use crate::limits::{Bucket, Window};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
 use crate::sign;
@@ -195,19 +195,7 @@ pub struct Delivery {
 }
 
 /// An answer, and the webhooks that follow.
-#[derive(Debug)]
-pub struct Outcome {
-    /// For the caller.
-    pub answer: Answer,
-    /// For the hub.
-    pub deliveries: Vec<Delivery>,
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self { answer, deliveries: Vec::new() }
-    }
-}
+pub type Outcome = crate::answer::Outcome<Delivery>;
 
 /// What a customer writes.
 #[derive(Clone, Debug, Deserialize)]
@@ -335,7 +323,7 @@ pub struct Number {
     id: String,
     settings: Settings,
     registered: bool,
-    customers: BTreeMap<String, i64>,
+    customers: ServiceWindows,
     received: BTreeSet<String>,
     throughput: Window,
     pairs: BTreeMap<String, Bucket>,
@@ -380,7 +368,7 @@ impl Number {
             registered: settings.registered,
             random: settings.seed,
             settings,
-            customers: BTreeMap::new(),
+            customers: ServiceWindows::default(),
             received: BTreeSet::new(),
             throughput: Window::default(),
             pairs: BTreeMap::new(),
@@ -529,7 +517,19 @@ impl Number {
         let wamid = scene.ids.wamid_outbound(&send.wa_id);
         let in_window = self.window_open(scene.now_ms, &send.wa_id);
         let failed_code = self.failure(send, in_window, fault);
-        let (answer, name) = accepted_answer(send, &wamid, fault);
+        let ok = Answer::json(
+            200,
+            json!({
+                "messaging_product": "whatsapp",
+                "contacts": [{"input": send.input, "wa_id": send.wa_id}],
+                "messages": [{"id": wamid}],
+            }),
+        );
+        // Not 131000: that one says that the message failed to send.
+        let broken = GraphError::numbered(1, None);
+        let answer =
+            accepted_answer(ok, fault, |status, _| broken.with_status(status).answer("Afault"));
+        let name = accepted_as(fault);
         if let Some(fault) = fault {
             self.faults.spend(&send.wa_id);
             let fields =
@@ -649,16 +649,12 @@ impl Number {
     /// Whether the business may write freely to `wa_id`.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, wa_id: &str) -> bool {
-        let wrote = self.customers.get(wa_id);
-        wrote.is_some_and(|at| now_ms - at < self.settings.limits.window_ms)
+        self.customers.is_open(now_ms, wa_id, self.settings.limits.window_ms)
     }
 
     /// Sets when the customer `wa_id` last wrote.
     pub fn set_window(&mut self, wa_id: &str, last_wrote_ms: Option<i64>) {
-        match last_wrote_ms {
-            Some(at) => self.customers.insert(wa_id.to_owned(), at),
-            None => self.customers.remove(wa_id),
-        };
+        self.customers.set(wa_id, last_wrote_ms);
     }
 
     /// A customer writes: id of the message, id of its file, webhooks.
@@ -702,7 +698,7 @@ impl Number {
             let context = json!({"from": self.settings.display_phone_number, "id": reply_to});
             message.insert("context".into(), context);
         }
-        self.customers.insert(order.from.clone(), scene.now_ms);
+        self.customers.set(&order.from, Some(scene.now_ms));
         self.received.insert(wamid.clone());
         self.event(
             scene,
@@ -773,7 +769,7 @@ impl Number {
         for message in messages_in(&parsed) {
             let text = |key: &str| message.get(key).and_then(Value::as_str);
             if let (Some(from), Some(id)) = (text("from"), text("id")) {
-                self.customers.insert(from.to_owned(), scene.now_ms);
+                self.customers.set(from, Some(scene.now_ms));
                 self.received.insert(id.to_owned());
                 ids.push(id.to_owned());
             }
@@ -998,33 +994,6 @@ impl Number {
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads
-    }
-}
-
-/// What the caller of an accepted send gets, and how the log calls it.
-fn accepted_answer(send: &Send, wamid: &str, fault: Option<&Fault>) -> (Answer, String) {
-    let ok = Answer::json(
-        200,
-        json!({
-            "messaging_product": "whatsapp",
-            "contacts": [{"input": send.input, "wa_id": send.wa_id}],
-            "messages": [{"id": wamid}],
-        }),
-    );
-    let Some(fault) = fault else { return (ok, "answered".into()) };
-    match fault.kind {
-        Kind::AcceptThenTimeOut => {
-            (Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) }, "held".into())
-        }
-        Kind::AcceptThenDrop => (Answer::HangUp { after_ms: 0 }, "dropped".into()),
-        Kind::Status => {
-            let status = fault.status.unwrap_or(500);
-            // Not 131000: that one says that the message failed to send.
-            let error = GraphError::numbered(1, None).with_status(status);
-            (error.answer("Afault"), format!("status_{status}"))
-        }
-        Kind::Delay => (ok.later(fault.delay_ms.unwrap_or(1000)), "answered".into()),
-        _ => (ok, "answered".into()),
     }
 }
 

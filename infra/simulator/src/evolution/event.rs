@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{File, Instance, State};
-use crate::answer::Answer;
 use crate::clock::rfc3339;
 use crate::log::Scene;
 use crate::redelivery::Attempted;
@@ -82,19 +81,7 @@ pub struct Delivery {
 }
 
 /// An answer, and the webhooks that follow.
-#[derive(Debug)]
-pub struct Outcome {
-    /// For the caller.
-    pub answer: Answer,
-    /// For the hub.
-    pub deliveries: Vec<Delivery>,
-}
-
-impl From<Answer> for Outcome {
-    fn from(answer: Answer) -> Self {
-        Self { answer, deliveries: Vec::new() }
-    }
-}
+pub type Outcome = crate::answer::Outcome<Delivery>;
 
 /// What a person writes to the instance.
 #[derive(Clone, Debug, Deserialize)]

@@ -197,7 +197,7 @@ impl Account {
         if whatsapp {
             let wa_id = order.from.trim_start_matches('+');
             params.extend(fields(&[("ProfileName", &order.name), ("WaId", wa_id)]));
-            self.customers.insert(order.from.clone(), scene.now_ms);
+            self.customers.set(&order.from, Some(scene.now_ms));
         } else {
             params.extend(self.consent(&order.from, &to, &order.text));
         }
