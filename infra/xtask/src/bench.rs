@@ -1,6 +1,10 @@
 //! Builds what the benchmark measures, and starts it.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     error::{Error, Result},
@@ -11,12 +15,20 @@ use crate::{
 const SHORT: [&str; 4] =
     ["webhook-whatsapp", "webhook-telegram", "consumer-inbound", "sender-whatsapp"];
 
+/// Counts a few functions as a plain build leaves them: an option of this command, not of the
+/// benchmark.
+const UNOPTIMIZED: &str = "--unoptimized";
+
 /// Builds and runs; `arguments` are the benchmark's own.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    if let Some(place) = arguments.iter().position(|argument| argument == UNOPTIMIZED) {
+        let (before, after) = arguments.split_at(place);
+        return unoptimized(&[before, after.get(1..).unwrap_or_default()].concat());
+    }
     let output = workspace::target().join("bench");
     let binaries = workspace::target().join("release");
     let parts = Parts::of(arguments);
-    let mut command = Command::new(binaries.join("bench"));
+    let mut command = measuring(&binaries, &output);
     build(&["--release", "--package", "bench", "--bins"])?;
     if parts.functions == Functions::All {
         hub::build_functions()?;
@@ -25,7 +37,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         build(&[&["--release", "--bins"][..], &names.collect::<Vec<_>>()].concat())?;
     }
     if parts.rivals {
-        rivals(&output.join("rivals"))?;
+        command.arg("--python").arg(rivals(&output.join("rivals"))?);
     }
     if parts.growth {
         // The model is not measured; this is how the simulation is built, too.
@@ -36,24 +48,46 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if parts.path {
         command.arg("--xtask").arg(std::env::current_exe()?);
     }
-    command
-        .arg("--root")
-        .arg(workspace::root())
-        .arg("--binaries")
-        .arg(&binaries)
-        .arg("--floor")
-        .arg(binaries.join("floor"))
-        .arg("--output")
-        .arg(&output)
-        .args(arguments)
-        .current_dir(workspace::root());
-    process::run("bench", &mut command)
+    process::run("bench", command.args(arguments))
 }
 
 fn build(what: &[&str]) -> Result<()> {
     let mut command = Command::new(workspace::cargo());
     command.arg("build").args(what).current_dir(workspace::root());
     process::run("cargo build", &mut command)
+}
+
+/// The counted figures of functions as a plain build leaves them, against a baseline of their
+/// own. Built as they are deployed, they take minutes; what is counted grows with the work either
+/// way. `arguments` are the benchmark's own.
+fn unoptimized(arguments: &[String]) -> Result<()> {
+    let names = SHORT.into_iter().chain(["bench"]).flat_map(|name| ["--package", name]);
+    build(&[&["--bins"][..], &names.collect::<Vec<_>>()].concat())?;
+    counted(arguments)
+}
+
+/// The same of programs that are there.
+pub(crate) fn counted(arguments: &[String]) -> Result<()> {
+    let binaries = workspace::target().join("debug");
+    let mut command = measuring(&binaries, &workspace::target().join("bench-unoptimized"));
+    command.args(["--short", "--baseline", "tests/bench/baseline-unoptimized.json"]);
+    process::run("bench", command.args(arguments))
+}
+
+/// The benchmark, for the programs in a folder.
+fn measuring(binaries: &Path, output: &Path) -> Command {
+    let mut command = Command::new(binaries.join("bench"));
+    command
+        .arg("--root")
+        .arg(workspace::root())
+        .arg("--binaries")
+        .arg(binaries)
+        .arg("--floor")
+        .arg(binaries.join("floor"))
+        .arg("--output")
+        .arg(output)
+        .current_dir(workspace::root());
+    command
 }
 
 /// Which functions have to be built.
@@ -91,10 +125,11 @@ impl Parts {
     }
 }
 
-/// The same webhook in Node.js and in Python, with pinned dependencies.
-fn rivals(folder: &Path) -> Result<()> {
+/// The same webhook in Node.js and in Python, with pinned dependencies. Returns the Python that
+/// has them.
+fn rivals(folder: &Path) -> Result<PathBuf> {
     let source = workspace::root().join("tests/bench/rivals");
-    python::environment(&folder.join("python"), &source.join("python/requirements.txt"))?;
+    let python = python::environment(&source.join("python/requirements.txt"))?;
     let node = folder.join("node");
     fs::create_dir_all(&node).map_err(Error::file(&node))?;
     for name in ["package.json", "package-lock.json", "main.mjs", "handler.mjs"] {
@@ -107,7 +142,8 @@ fn rivals(folder: &Path) -> Result<()> {
         process::run("npm", &mut command)
     };
     npm(&["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"])?;
-    npm(&["run", "--silent", "build", "--", "--outfile=../rival.cjs"])
+    npm(&["run", "--silent", "build", "--", "--outfile=../rival.cjs"])?;
+    Ok(python)
 }
 
 #[cfg(test)]

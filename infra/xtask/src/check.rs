@@ -1,13 +1,20 @@
 //! Every check that a change must pass, in the order in which a failure is cheapest.
 
-use std::{process::Command, time::Instant};
+use std::{
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
-    bench, chaos,
+    bench,
+    built::{self, Built},
+    chaos,
     error::{Error, Result},
     fuzz,
     hub::{Hub, Start},
-    process, python, sdks, simulate, specs, tail, tools, workspace,
+    process, python, sdks, simulate, specs,
+    steps::Steps,
+    tail, tools, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
@@ -23,11 +30,25 @@ const PLANTED: [&str; 5] = [
     "tenant-not-checked",
 ];
 
+/// Runs of the simulation that every change must pass.
+const RUNS: &str = "5000";
+/// Drawn runs of a night.
+const NIGHTLY_RUNS: u64 = 1_000_000;
+
 /// Runs them all. The first that fails ends it.
 pub(crate) fn run(fast: bool) -> Result<()> {
-    let begun = Instant::now();
-    step("cargo fmt", || cargo(&["fmt", "--all", "--check"]))?;
-    step("cargo clippy", || {
+    let mut steps = Steps::begin();
+    let done = checks(&mut steps, fast);
+    println!("\n{}", steps.table());
+    done?;
+    println!("All passed.");
+    Ok(())
+}
+
+fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
+    steps.step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    steps.step("template", lint_template)?;
+    steps.step("lints", || {
         cargo(&[
             "clippy",
             "--workspace",
@@ -39,45 +60,57 @@ pub(crate) fn run(fast: bool) -> Result<()> {
             "warnings",
         ])
     })?;
-    step("cargo doc", document)?;
-    step("cargo deny", deny)?;
-    step("template", lint_template)?;
-    step("cargo test", || cargo(&["test", "--workspace", "--quiet"]))?;
-    step("the providers' own libraries", sdks::run)?;
-    step("the providers' own descriptions", || specs::run(&specs::Options::beside()))?;
-    if !fast {
-        step("end to end", end_to_end)?;
-        step("simulation", simulation)?;
-        step("planted bugs", || simulate::planted(&PLANTED.map(ToOwned::to_owned)))?;
-        step("chaos", chaos)?;
-        step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
-        step("benchmark", || bench::run(&words("--short --check")))?;
-    }
-    println!("All passed in {:.0} s.", begun.elapsed().as_secs_f32());
-    Ok(())
+    steps.step("build", built::build).and_then(|built| {
+        steps.step("tests", || built.test())?;
+        steps.step("documentation", document)?;
+        steps.step("dependencies", deny)?;
+        steps.step("the providers' own libraries", || sdks::run(Some(&built)))?;
+        steps.step("the providers' own descriptions", || {
+            specs::run(&specs::Options::beside(), Some(&built))
+        })?;
+        if fast {
+            return Ok(());
+        }
+        steps.step("end to end", || end_to_end(&built))?;
+        steps.step("chaos", || chaos::run(&chaos::Options::short()))?;
+        steps.step("simulation", simulation)?;
+        steps.step("planted bugs", || simulate::planted(&PLANTED.map(ToOwned::to_owned)))?;
+        steps.step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
+        steps.step("counted benchmark", || bench::counted(&words("--check")))
+    })
 }
 
-fn step(name: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
-    println!("== {name}");
-    let begun = Instant::now();
-    check()?;
-    println!("== {name}: passed in {:.1} s", begun.elapsed().as_secs_f32());
-    Ok(())
+/// What is too long for every change, whole. All of it is run, whatever fails.
+pub(crate) fn nightly() -> Result<()> {
+    let mut steps = Steps::begin();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a tool, not a function: it is on the real clock"
+    )]
+    let now = SystemTime::now();
+    let days = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+    // Other seeds each night.
+    let from = (days * NIGHTLY_RUNS).to_string();
+    let runs = ["--from", &from, "--seeds", &NIGHTLY_RUNS.to_string()].map(ToOwned::to_owned);
+    let done = [
+        steps.step("simulation", || simulate::run(&runs)),
+        steps.step("planted bugs", || simulate::planted(&[])),
+        steps.step("chaos", || chaos::run(&chaos::Options::whole())),
+        steps.step("fuzzing", || fuzz::run(&fuzz::Options::whole())),
+        steps.step("benchmark", || bench::run(&[])),
+    ];
+    println!("\n{}", steps.table());
+    done.into_iter().collect()
 }
 
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(ToOwned::to_owned).collect()
 }
 
-/// Every trouble at every place of a message's life, and as many drawn runs as make 20,000.
+/// A sample: every scenario once, of their troubles and of drawn runs as many as are allowed.
 fn simulation() -> Result<()> {
     simulate::run(&words("--no-lives --seeds 60 --twice"))?;
-    simulate::run(&words("--seeds 15500"))
-}
-
-/// A few hundred messages on the real functions, while they are killed and the cloud fails.
-fn chaos() -> Result<()> {
-    chaos::run(&chaos::Options::short())
+    simulate::run(&words(&format!("--seeds {RUNS} --no-lives")))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
@@ -119,7 +152,7 @@ fn deny() -> Result<()> {
 
 fn lint_template() -> Result<()> {
     let requirements = workspace::root().join("infra/local/requirements-lint.txt");
-    let python = python::environment(&tools::folder().join("venv"), &requirements)?;
+    let python = python::environment(&requirements)?;
     let bin = python.parent().unwrap_or(&python);
     let program = |name: &str| {
         let mut command = Command::new(bin.join(name));
@@ -133,20 +166,17 @@ fn lint_template() -> Result<()> {
     process::run("cfn-lint", program("cfn-lint").args(["template.yaml", "infra/queue.yaml"]))
 }
 
-fn end_to_end() -> Result<()> {
-    let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?;
+fn end_to_end(built: &Built) -> Result<()> {
+    let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?.already_built(true);
     if hub.is_running() {
         println!("Ending the hub of an earlier run.");
         hub.stop()?;
     }
     let running = hub.start(Start { detach: false, fresh: true })?;
-    let against = |name: &str, arguments: &[&str]| {
+    let against = |name: &str, package: &str, target: &str| {
         process::run(
             name,
-            Command::new(workspace::cargo())
-                .arg("test")
-                .args(arguments)
-                .current_dir(workspace::root())
+            built::beside(Some(built), package, target)?
                 .envs(hub.environment()?)
                 .env("SWITCHBOARD_FOLDER", hub.folder())
                 .env("TABLE_NAME", hub.output("TableName")?)
@@ -154,13 +184,11 @@ fn end_to_end() -> Result<()> {
                 .env("AWS_SECRET_ACCESS_KEY", "test"),
         )
     };
-    let contract = ["--package", "store", "--features", "emulator", "--test", "contract"];
-    let whole = ["--package", "tests", "--features", "e2e", "--test", "e2e"];
-    let models =
-        ["--package", "simulation", "--features", "emulator", "--test", "conformance", "--quiet"];
-    let tested = against("the contract of the table", &contract)
-        .and_then(|()| against("the conformance of the simulated cloud", &models))
-        .and_then(|()| against("end to end tests", &whole));
+    let tested = against("the contract of the table", "store", "contract")
+        .and_then(|()| {
+            against("the conformance of the simulated cloud", "simulation", "conformance")
+        })
+        .and_then(|()| against("end to end tests", "tests", "e2e"));
     if let Some(running) = running {
         running.stop()?;
     }

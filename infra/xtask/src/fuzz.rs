@@ -23,13 +23,18 @@ const MEMORY: u32 = 512;
 /// The largest input: a batch of a provider's, not a file.
 const LARGEST: u32 = 64 * 1024;
 
+/// How long each webhook is fuzzed if nothing is said, in seconds.
+const WHOLE_SECONDS: u32 = 60;
+/// How long it is with every change.
+const SHORT_SECONDS: u32 = 2;
+
 /// What to fuzz, and for how long.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Only these webhooks, by the names of their functions without `webhook-`.
     webhooks: Vec<String>,
     /// How long for each, in seconds.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = WHOLE_SECONDS)]
     seconds: u32,
     /// How many at a time.
     #[arg(long, default_value_t = 2)]
@@ -37,9 +42,14 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// A few seconds each, as every change is tested.
+    /// A moment each, as every change is tested.
     pub(crate) fn short() -> Self {
-        Self { webhooks: Vec::new(), seconds: 5, jobs: 2 }
+        Self { webhooks: Vec::new(), seconds: SHORT_SECONDS, jobs: 2 }
+    }
+
+    /// As if nothing were said.
+    pub(crate) fn whole() -> Self {
+        Self { seconds: WHOLE_SECONDS, ..Self::short() }
     }
 }
 

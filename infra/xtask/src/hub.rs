@@ -35,6 +35,8 @@ pub(crate) struct Hub {
     release: bool,
     /// Whether the functions reach AWS through a proxy.
     proxied: bool,
+    /// Whether its programs are there already.
+    built: bool,
 }
 
 /// How to start.
@@ -73,13 +75,24 @@ impl Hub {
                 "choose 2 or more, and no more than fits a port number",
             ));
         }
-        Ok(Self { folder: workspace::target().join(name), offset, release, proxied: false })
+        Ok(Self {
+            folder: workspace::target().join(name),
+            offset,
+            release,
+            proxied: false,
+            built: false,
+        })
     }
 
     /// The same hub, whose functions reach AWS through whatever listens on
     /// [`Hub::proxy_port`]. That must listen before the hub starts.
     pub(crate) fn behind_proxy(self) -> Self {
         Self { proxied: true, ..self }
+    }
+
+    /// The same hub, whose programs are there if `built` says so: starting it builds nothing.
+    pub(crate) fn already_built(self, built: bool) -> Self {
+        Self { built, ..self }
     }
 
     /// The port of the proxy between the functions and the local cloud.
@@ -185,11 +198,10 @@ impl Hub {
         if how.fresh {
             self.forget()?;
         }
-        let python = python::environment(
-            &workspace::target().join("local/venv"),
-            &local("requirements.txt"),
-        )?;
-        self.build()?;
+        let python = python::environment(&local("requirements.txt"))?;
+        if !self.built {
+            self.build()?;
+        }
         // From here on a failure must leave nothing running that was not running before.
         let running = Running { hub: self };
         let started = self.start_all(&python, how, was_running);

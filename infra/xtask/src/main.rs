@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod built;
 mod chaos;
 mod check;
 mod demo;
@@ -19,6 +20,7 @@ mod python;
 mod sdks;
 mod simulate;
 mod specs;
+mod steps;
 mod tail;
 mod tools;
 mod trigger;
@@ -126,12 +128,19 @@ enum Command {
         #[command(flatten)]
         options: specs::Options,
     },
-    /// Run every check that a change must pass.
+    /// Run every check that a change must pass, and print what each took.
+    ///
+    /// What is long is sampled here: the same simulation, planted bugs, chaos, fuzzing and
+    /// benchmark are run whole by `cargo xtask nightly`.
     Test {
         /// Leave out the tests that need a running hub.
         #[arg(long)]
         fast: bool,
     },
+    /// Run what is too long for every change, whole: a million drawn runs, every planted bug, ten
+    /// thousand messages under kills and faults, a minute of fuzzing for each webhook, and every
+    /// figure of the benchmark.
+    Nightly,
 }
 
 #[derive(Args)]
@@ -198,10 +207,11 @@ fn run(command: &Command) -> Result<()> {
         Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),
         Command::Chaos { options } => chaos::run(options),
         Command::Fuzz { options } => fuzz::run(options),
-        Command::Specs { options } => specs::run(options),
+        Command::Specs { options } => specs::run(options, None),
         Command::Bench { arguments } => bench::run(arguments),
         Command::Simulate { planted: Some(names), .. } => simulate::planted(names),
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),
         Command::Test { fast } => check::run(*fast),
+        Command::Nightly => check::nightly(),
     }
 }

@@ -7,22 +7,23 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    process, workspace,
+    process, tools, workspace,
 };
 
 const REMEDY: &str = "The local cloud needs Python 3.10 or newer as python3 on PATH.";
 
-/// Makes sure that `folder` holds the packages named in `requirements`. Returns its Python.
-pub(crate) fn environment(folder: &Path, requirements: &Path) -> Result<PathBuf> {
+/// Makes sure that there is an environment with the packages named in `requirements`. Returns
+/// its Python.
+pub(crate) fn environment(requirements: &Path) -> Result<PathBuf> {
+    let folder = tools::pinned_folder("python", &workspace::read(requirements)?);
     let python = folder.join("bin/python");
-    let installed = folder.join("requirements.txt");
-    let wanted = workspace::read(requirements)?;
-    if python.exists() && workspace::read(&installed).is_ok_and(|found| found == wanted) {
-        return Ok(python);
-    }
+    tools::install_once(&folder, || install(&folder, &python, requirements))?;
+    Ok(python)
+}
+
+fn install(folder: &Path, python: &Path, requirements: &Path) -> Result<()> {
     check_version()?;
     println!("Installing Python packages into {} ...", folder.display());
-    workspace::remove(folder)?;
     process::output("python3 -m venv", Command::new("python3").args(["-m", "venv"]).arg(folder))
         .map_err(|error| match error {
             Error::Step { step, detail } => Error::step(
@@ -33,7 +34,7 @@ pub(crate) fn environment(folder: &Path, requirements: &Path) -> Result<PathBuf>
         })?;
     process::output(
         "pip install",
-        Command::new(&python)
+        Command::new(python)
             .args([
                 "-m",
                 "pip",
@@ -45,8 +46,7 @@ pub(crate) fn environment(folder: &Path, requirements: &Path) -> Result<PathBuf>
             ])
             .arg(requirements),
     )?;
-    workspace::write(&installed, &wanted)?;
-    Ok(python)
+    Ok(())
 }
 
 fn check_version() -> Result<()> {

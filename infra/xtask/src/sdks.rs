@@ -2,21 +2,19 @@
 
 use std::process::Command;
 
-use crate::{error::Result, process, python, tools, workspace};
+use crate::{
+    built::{self, Built},
+    error::Result,
+    process, python, workspace,
+};
 
 /// Has the libraries sign requests, and tests the webhooks with them.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(built: Option<&Built>) -> Result<()> {
     let folder = workspace::root().join("tests/sdks");
-    let python =
-        python::environment(&tools::folder().join("venv-sdks"), &folder.join("requirements.txt"))?;
+    let python = python::environment(&folder.join("requirements.txt"))?;
     let signed = process::output("sign.py", Command::new(python).arg(folder.join("sign.py")))?;
     let file = workspace::root().join("target/signed-requests.jsonl");
     workspace::write(&file, &signed)?;
-    process::run(
-        "cargo test --test sdks",
-        Command::new(workspace::cargo())
-            .args(["test", "--quiet", "--package", "tests", "--features", "sdks", "--test", "sdks"])
-            .env("SIGNED_REQUESTS", &file)
-            .current_dir(workspace::root()),
-    )
+    let mut test = built::beside(built, "tests", "sdks")?;
+    process::run("the tests sdks", test.env("SIGNED_REQUESTS", &file))
 }

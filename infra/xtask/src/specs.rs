@@ -14,6 +14,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    built::{self, Built},
     error::{Error, Result},
     process, tools, workspace,
 };
@@ -45,7 +46,7 @@ impl Options {
 
 /// Starts a mock for each description, and has what the senders send pass them. Does nothing
 /// where there are no descriptions.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options, built: Option<&Built>) -> Result<()> {
     let beside = workspace::root().join("../shared/contracts/specs");
     let folder = options.folder.clone().unwrap_or(beside);
     let there = |file: &str| Some(folder.join(file)).filter(|path| path.is_file());
@@ -60,37 +61,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .iter()
         .map(|(name, description)| Mock::start(name, &prism, description))
         .collect::<Result<Vec<_>>>()?;
-    let mut test = Command::new(workspace::cargo());
-    test.args(["test", "--quiet", "--package", "tests", "--features", "specs", "--test", "specs"])
-        .current_dir(workspace::root());
+    let mut test = built::beside(built, "tests", "specs")?;
     let urls: Vec<String> =
         mocks.iter().map(|mock| format!("{}=http://127.0.0.1:{}", mock.name, mock.port)).collect();
     for mock in &mocks {
         mock.wait()?;
     }
-    process::run("cargo test --test specs", test.env("DESCRIBED_APIS", urls.join(" ")))
+    process::run("the tests specs", test.env("DESCRIBED_APIS", urls.join(" ")))
 }
 
 /// Makes sure that the pinned mock is there. Returns its program.
 fn install() -> Result<PathBuf> {
-    let (source, folder) = (workspace::root().join("tests/specs"), tools::folder().join("specs"));
-    let program = folder.join("node_modules/.bin/prism");
-    let lock = "package-lock.json";
-    let wanted = workspace::read(&source.join(lock))?;
-    if program.exists() && workspace::read(&folder.join(lock)).is_ok_and(|found| found == wanted) {
-        return Ok(program);
-    }
-    println!("Installing the mock into {} ...", folder.display());
-    workspace::remove(&folder)?;
-    workspace::write(
-        &folder.join("package.json"),
-        &workspace::read(&source.join("package.json"))?,
-    )?;
-    workspace::write(&folder.join(lock), &wanted)?;
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    process::run("npm ci", npm.current_dir(&folder))?;
-    Ok(program)
+    let source = workspace::root().join("tests/specs");
+    let lock = workspace::read(&source.join("package-lock.json"))?;
+    let folder = tools::pinned_folder("prism", &lock);
+    tools::install_once(&folder, || {
+        println!("Installing the mock into {} ...", folder.display());
+        let package = workspace::read(&source.join("package.json"))?;
+        workspace::write(&folder.join("package.json"), &package)?;
+        workspace::write(&folder.join("package-lock.json"), &lock)?;
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        process::run("npm ci", npm.current_dir(&folder))
+    })?;
+    Ok(folder.join("node_modules/.bin/prism"))
 }
 
 /// The description, with what `OpenAPI` says of lists in forms where nothing is said: each
@@ -129,11 +123,11 @@ struct Mock {
 impl Mock {
     fn start(name: &'static str, prism: &Path, description: &Path) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let folder = tools::folder().join("specs");
+        let folder = workspace::target().join("specs");
         let log = folder.join(format!("{name}.log"));
-        let output = fs::File::create(&log).map_err(Error::file(&log))?;
         let read = folder.join(format!("{name}.json"));
         workspace::write(&read, &explicit(name, &workspace::read(description)?)?)?;
+        let output = fs::File::create(&log).map_err(Error::file(&log))?;
         let child = Command::new(prism)
             .args(["mock", "--errors", "--host", "127.0.0.1", "--port", &port.to_string()])
             .arg(read)

@@ -1,39 +1,112 @@
-//! Pinned programs of others: those on PATH, or our own in target/tools.
+//! Pinned programs of others: those on PATH, or our own in the user's cache folder, where they
+//! outlive `target` and serve every checkout.
 
 use std::{
+    env, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{error::Result, process, workspace};
+use crate::{
+    error::{Error, Result},
+    process, workspace,
+};
+
+/// Names another folder for the programs.
+const FOLDER_VARIABLE: &str = "SWITCHBOARD_TOOLS";
 
 /// Where programs of our own are kept.
 pub(crate) fn folder() -> PathBuf {
-    workspace::target().join("tools")
+    let of = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty());
+    if let Some(folder) = of(FOLDER_VARIABLE) {
+        return folder.into();
+    }
+    let cache = of("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| of("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.map_or_else(|| workspace::target().join("tools"), |cache| cache.join("switchboard"))
+}
+
+/// A folder of its own for what `pins` describe: other pins have another folder, so that
+/// checkouts of different ages do not undo each other's work.
+pub(crate) fn pinned_folder(name: &str, pins: &str) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    pins.hash(&mut hasher);
+    folder().join(format!("{name}-{:016x}", hasher.finish()))
+}
+
+/// Runs `install` once for `folder`, which it fills. A folder that is complete is left as it is;
+/// one that was left half filled is emptied first. Other processes wait.
+pub(crate) fn install_once(folder: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let complete = folder.join(".complete");
+    if complete.exists() {
+        return Ok(());
+    }
+    let lock = folder.with_extension("lock");
+    workspace::write(&lock, "")?;
+    let lock = fs::File::open(&lock).map_err(Error::file(&lock))?;
+    lock.lock()?;
+    if complete.exists() {
+        return Ok(());
+    }
+    workspace::remove(folder)?;
+    install()?;
+    workspace::write(&complete, "")
 }
 
 /// The program `name` of crates.io in exactly that version, installed if it is not there.
 pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
-    let folder = folder();
-    let own = folder.join("bin").join(name);
-    let right = |program: &Path| {
+    let is_right = |program: &Path| {
         process::output(name, Command::new(program).arg("--version"))
             .is_ok_and(|answer| answer == format!("{name} {version}"))
     };
-    for program in [Path::new(name), &own] {
-        if right(program) {
-            return Ok(program.to_owned());
-        }
+    if is_right(Path::new(name)) {
+        return Ok(name.into());
     }
-    println!("Installing {name} {version} into {} ...", folder.display());
-    process::run(
-        &format!("cargo install {name}"),
-        Command::new(workspace::cargo())
-            // Not optimised: they are built once and work for seconds.
-            .args(["install", name, "--version", version, "--locked", "--force", "--debug"])
-            .arg("--root")
-            .arg(&folder)
-            .env("CARGO_PROFILE_DEV_DEBUG", "0"),
-    )?;
-    Ok(own)
+    let folder = folder().join(format!("{name}-{version}"));
+    install_once(&folder, || {
+        println!("Installing {name} {version} into {} ...", folder.display());
+        process::run(
+            &format!("cargo install {name}"),
+            Command::new(workspace::cargo())
+                // Not optimised: they are built once and work for seconds.
+                .args(["install", name, "--version", version, "--locked", "--force", "--debug"])
+                .arg("--root")
+                .arg(&folder)
+                .env("CARGO_PROFILE_DEV_DEBUG", "0")
+                .env_remove("CARGO_TARGET_DIR"),
+        )
+    })?;
+    Ok(folder.join("bin").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_filled_once_and_again_only_after_a_failure() {
+        let folder = workspace::target().join(format!("tools-test-{}", std::process::id()));
+        let fills = Cell::new(0);
+        let fill = || {
+            fills.set(fills.get() + 1);
+            workspace::write(&folder.join("half"), "")?;
+            if fills.get() == 1 { Err(Error::step("install", "no network")) } else { Ok(()) }
+        };
+        assert!(install_once(&folder, fill).is_err());
+        install_once(&folder, fill).unwrap();
+        install_once(&folder, fill).unwrap();
+        assert_eq!(fills.get(), 2);
+        workspace::remove(&folder).unwrap();
+        workspace::remove(&folder.with_extension("lock")).unwrap();
+    }
+
+    #[test]
+    fn other_pins_have_another_folder() {
+        assert_eq!(pinned_folder("python", "a==1"), pinned_folder("python", "a==1"));
+        assert_ne!(pinned_folder("python", "a==1"), pinned_folder("python", "a==2"));
+    }
 }

@@ -63,6 +63,12 @@ struct Arguments {
     /// Where logs and results go.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
+    /// The counted figures that others are compared with, from the repository's root.
+    #[arg(long, default_value = "tests/bench/baseline.json")]
+    baseline: PathBuf,
+    /// The Python that has the rivals' packages.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// The model of the table.
     #[arg(long)]
     table: Option<PathBuf>,
@@ -144,6 +150,7 @@ impl Part {
 pub(crate) struct Bench {
     places: Places,
     floor: PathBuf,
+    python: Option<PathBuf>,
     table: Option<PathBuf>,
     xtask: Option<PathBuf>,
     path: String,
@@ -168,11 +175,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { root, binaries, floor, output, table, xtask, choice } = arguments;
+    let Arguments { root, binaries, floor, output, baseline, python, table, xtask, choice } =
+        arguments;
     fs::create_dir_all(&output).map_err(Error::file(&output))?;
     let places = Places { root, binaries, output };
     let machine = Machine::here();
-    let mut bench = Bench { table, xtask, ..Bench::new(places, floor, &choice)? };
+    let mut bench = Bench { python, table, xtask, ..Bench::new(places, floor, &choice)? };
     let mut sections = Vec::new();
     for part in Part::value_variants() {
         if choice.wants(*part) {
@@ -208,7 +216,7 @@ fn run(arguments: Arguments) -> Result<()> {
         "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
     });
     fs::write(&path, format!("{result:#}\n")).map_err(Error::file(&path))?;
-    let stored = bench.places.root.join("tests/bench/baseline.json");
+    let stored = bench.places.root.join(baseline);
     let now = Baseline::of(&figures, machine.line());
     if choice.keep.save_baseline {
         return now.write(&stored);
@@ -251,6 +259,7 @@ impl Bench {
             notes: Vec::new(),
             path: path(),
             floor,
+            python: None,
             table: None,
             xtask: None,
             places,

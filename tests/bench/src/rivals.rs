@@ -52,7 +52,7 @@ impl Rival {
             Self::Floor => vec![path(bench.floor.clone())?],
             Self::Node => vec!["node".to_owned(), path(built.join("rival.cjs"))?],
             Self::Python => {
-                vec![path(built.join("python/bin/python"))?, path(source.join("python/main.py"))?]
+                vec![path(bench.python.clone()?)?, path(source.join("python/main.py"))?]
             }
         })
     }

@@ -67,11 +67,15 @@ const PROVIDER_FACTOR: f64 = 3.0;
 /// Findings that are printed; all are in the report.
 const PRINTED: usize = 40;
 
+/// What a run has if nothing is said: messages, and the share of AWS calls that go wrong.
+const WHOLE_MESSAGES: usize = 10_000;
+const WHOLE_FAULT_RATE: f64 = 0.03;
+
 /// How a run goes.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Messages in all, in and out.
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = WHOLE_MESSAGES)]
     messages: usize,
     /// What the dice fall by: the same seed throws the same faults, though not at the same
     /// messages.
@@ -82,7 +86,7 @@ pub(crate) struct Options {
     kill_every: f64,
     /// Share of the calls to AWS that go wrong, from 0 to 1. Now and then a storm makes one
     /// service twenty times worse. Three times as many messages meet a fault of a provider's.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.03)]
+    #[arg(long, value_name = "SHARE", default_value_t = WHOLE_FAULT_RATE)]
     fault_rate: f64,
     /// Conversations at once. More only makes the local cloud slower.
     #[arg(long, value_name = "N", default_value_t = 40)]
@@ -96,12 +100,16 @@ pub(crate) struct Options {
     /// default in target/local-chaos-N.
     #[arg(long, value_name = "N", default_value_t = PORT_OFFSET)]
     port_offset: u16,
+    /// Whether the hub's programs are there already.
+    #[arg(skip)]
+    built: bool,
 }
 
 impl Options {
-    /// The form that every change must pass.
+    /// The form that every change must pass, with the programs that are there already.
     pub(crate) fn short() -> Self {
         Self {
+            built: true,
             messages: 300,
             seed: 9,
             kill_every: 5.0,
@@ -109,6 +117,18 @@ impl Options {
             at_once: 40,
             short: true,
             port_offset: PORT_OFFSET,
+        }
+    }
+
+    /// As if nothing were said.
+    pub(crate) fn whole() -> Self {
+        Self {
+            messages: WHOLE_MESSAGES,
+            seed: 1,
+            fault_rate: WHOLE_FAULT_RATE,
+            short: false,
+            built: false,
+            ..Self::short()
         }
     }
 
@@ -143,7 +163,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         format!("local-chaos-{}", options.port_offset)
     };
-    let hub = Hub::named(&name, options.port_offset, false)?.behind_proxy();
+    let hub =
+        Hub::named(&name, options.port_offset, false)?.behind_proxy().already_built(options.built);
     if hub.is_running() {
         println!("Ending the hub of an earlier run.");
         hub.stop()?;
