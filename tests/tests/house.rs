@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use domain::Provider;
+use domain::failpoint::Failpoint;
 use domain::webhook::WebhookProvider;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
@@ -571,4 +572,53 @@ fn nothing_is_left_for_later() {
         }
     }
     assert!(left.is_empty(), "{left:#?}");
+}
+
+#[test]
+fn every_failpoint_is_used_in_the_product() {
+    let code: String = sources()
+        .iter()
+        .filter(|path| path.starts_with(root().join("shared")))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
+        .filter(|path| !path.ends_with("domain/src/failpoint.rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for failpoint in Failpoint::ALL {
+        let used = format!("failpoint::is_active(Failpoint::{failpoint:?})");
+        assert!(code.contains(&used), "{failpoint} is used nowhere: {used}");
+    }
+}
+
+/// The manifests that may name the feature `failpoints`, and how: `domain` declares it, and only
+/// the simulation can enable it.
+const FAILPOINTS: [(&str, &str); 2] = [
+    ("shared/domain/Cargo.toml", "failpoints = []"),
+    ("tests/simulation/Cargo.toml", r#"failpoints = ["domain/failpoints"]"#),
+];
+
+#[test]
+fn nothing_that_is_deployed_contains_a_failpoint() {
+    let manifests = sources().into_iter().filter(|path| path.ends_with("Cargo.toml"));
+    let mut found = BTreeSet::new();
+    for manifest in manifests {
+        let path = manifest.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        for line in fs::read_to_string(&manifest).unwrap().lines() {
+            if line.contains("failpoints") {
+                found.insert((path.clone(), line.to_owned()));
+            }
+        }
+    }
+    let allowed = FAILPOINTS.map(|(path, line)| (path.to_owned(), line.to_owned()));
+    assert_eq!(found, BTreeSet::from(allowed));
+    // So it is off: no function depends on the simulation, and none is built with all features.
+    for folder in function_folders().values() {
+        let manifest = read(&format!("{folder}/Cargo.toml"));
+        assert!(!manifest.contains("simulation"), "{folder}/Cargo.toml");
+    }
+    for path in ["samconfig.toml", "README.md"] {
+        let builds = read(path);
+        let builds = builds.lines().filter(|line| line.contains("cargo lambda build"));
+        let all: Vec<_> = builds.filter(|line| line.contains("features")).collect();
+        assert!(all.is_empty(), "{path}: {all:?}");
+    }
 }

@@ -3,18 +3,18 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use domain::failpoint::Failpoint;
 use serde_json::{Value, json};
 
 use crate::{
     error::{Error, Result},
-    planted::{self, Bug},
-    process, workspace,
+    planted, process, workspace,
 };
 
 /// Runs drawn from seeds until a bug counts as not found by them.
@@ -25,12 +25,11 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Builds and runs; `arguments` are the simulation's own.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut build = build(&workspace::root(), &workspace::target());
-    process::run("cargo build", &mut build)?;
+    process::run("cargo build", &mut build(&[]))?;
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("`cargo xtask simulate --planted [BUG]...` plants bugs that must be found.\n");
     }
-    let mut simulate = Command::new(binary(&workspace::target()));
+    let mut simulate = Command::new(binary());
     simulate.args(arguments).current_dir(workspace::root());
     process::run("simulate", &mut simulate)
 }
@@ -38,32 +37,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// Plants the bugs of these names, or all. One that is not found is an error.
 pub(crate) fn planted(names: &[String]) -> Result<()> {
     let bugs = planted::named(names)?;
-    let root = workspace::root();
-    for bug in &bugs {
-        bug.planted(&root)?;
-    }
-    let field = Field::new(workspace::target().join("planted"));
-    println!("Building the simulation without a bug ...");
-    field.take_over(&workspace::target().join("simulation"))?;
-    field.copy(&root)?;
-    let whole = field.build("unplanted")?;
+    println!("Building the simulation with its failpoints ...");
+    let field = Field::build(workspace::target().join("planted"))?;
     if let Some(Found { name, seed, what, .. }) =
-        field.play(&whole, "unplanted", &["--no-lives", "--seeds", "200"])?.found
+        field.play(None, &["--no-lives", "--seeds", "200"])?.found
     {
         let detail = format!("{name}, seed {seed}: {what}. Without a planted bug all must hold");
         return Err(Error::step("the simulation", detail));
     }
     println!("Without a bug, 200 drawn runs hold.");
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
-    for (place, bug) in bugs.iter().enumerate() {
-        println!("{} of {}: {}: {}", place + 1, bugs.len(), bug.name, bug.what);
-        let copy = field.tree().join(bug.file);
-        let right = workspace::read(&copy)?;
-        workspace::write(&copy, &bug.plant(&right)?)?;
-        let built = field.build(bug.name);
-        workspace::write(&copy, &right)?;
-        let binary = built?;
-        let played = field.hunt(&whole, &binary, bug.name, &mut broken)?;
+    for (place, bug) in bugs.iter().copied().enumerate() {
+        println!("{} of {}: {bug}: {}", place + 1, bugs.len(), bug.what());
+        let played = field.hunt(bug, &mut broken)?;
         let row = Row { bug, played };
         println!("  {}", row.outcome());
         rows.push(row);
@@ -75,7 +61,7 @@ pub(crate) fn planted(names: &[String]) -> Result<()> {
         println!("Does not hold even without a bug: {broken}");
     }
     let missed: Vec<&str> =
-        rows.iter().filter(|row| row.played.found.is_none()).map(|row| row.bug.name).collect();
+        rows.iter().filter(|row| row.played.found.is_none()).map(|row| row.bug.name()).collect();
     if !missed.is_empty() {
         let detail = format!("it did not find {}", missed.join(", "));
         return Err(Error::step("the simulation", detail));
@@ -87,43 +73,23 @@ pub(crate) fn planted(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn build(root: &Path, target: &Path) -> Command {
+fn build(features: &[&str]) -> Command {
     let mut command = Command::new(workspace::cargo());
     command
         .args(["build", "--package", "simulation", "--profile", "simulation", "--bin", "simulate"])
-        .env("CARGO_TARGET_DIR", target)
-        .current_dir(root);
+        .args(features)
+        .current_dir(workspace::root());
     command
 }
 
-fn binary(target: &Path) -> PathBuf {
-    target.join("simulation/simulate")
+fn binary() -> PathBuf {
+    workspace::target().join("simulation/simulate")
 }
 
-/// Where bugs are planted: a copy of the sources, and what is built from it. It has a target
-/// folder of its own, for cargo would take the copy's crates for those of the workspace.
+/// Where bugs are hunted: the simulation that can make each of them, and what it found.
 struct Field {
     folder: PathBuf,
-}
-
-/// Copies a folder with everything in it, and the times of its files: cargo goes by them.
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).map_err(Error::file(to))?;
-    for entry in fs::read_dir(from).map_err(Error::file(from))? {
-        let entry = entry.map_err(Error::file(from))?;
-        let (source, copy) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_folder(&source, &copy)?;
-            continue;
-        }
-        fs::copy(&source, &copy).map_err(Error::file(&copy))?;
-        let times = source.metadata().and_then(|metadata| metadata.modified());
-        let times =
-            times.and_then(|at| fs::File::options().write(true).open(&copy)?.set_modified(at));
-        // A file that may not be written to keeps the time of its copy: it is built anew.
-        drop(times);
-    }
-    Ok(())
+    binary: PathBuf,
 }
 
 /// How the simulation ended.
@@ -143,96 +109,40 @@ struct Found {
 }
 
 impl Field {
-    fn new(folder: PathBuf) -> Self {
-        Self { folder }
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.folder.join("tree")
-    }
-
-    /// Makes the copy what the workspace is. Only what differs is written, so that cargo
-    /// builds only that anew.
-    fn copy(&self, root: &Path) -> Result<()> {
-        let tree = self.tree();
-        let sources = sources(root)?;
-        for source in &sources {
-            let (from, to) = (root.join(source), tree.join(source));
-            let right = fs::read(&from).map_err(Error::file(&from))?;
-            if fs::read(&to).is_ok_and(|copy| copy == right) {
-                continue;
-            }
-            if let Some(folder) = to.parent() {
-                fs::create_dir_all(folder).map_err(Error::file(folder))?;
-            }
-            fs::write(&to, right).map_err(Error::file(&to))?;
-        }
-        for old in walk(&tree)?.difference(&sources) {
-            workspace::remove(&tree.join(old))?;
-        }
-        Ok(())
-    }
-
-    /// Builds the copy; gives the binary, kept by that name.
-    fn build(&self, name: &str) -> Result<PathBuf> {
-        let target = self.folder.join("build");
-        let log = self.log(&format!("{name}-build"))?;
-        let built = build(&self.tree(), &target)
-            .stdin(Stdio::null())
-            .stdout(log.1.try_clone()?)
-            .stderr(log.1)
-            .status()?;
-        if !built.success() {
-            let detail = format!("{built}. Its log: {}", log.0.display());
-            return Err(Error::step(format!("building {name}"), detail));
-        }
-        let kept = self.folder.join("bin").join(name);
-        fs::create_dir_all(self.folder.join("bin")).map_err(Error::file(&kept))?;
-        fs::copy(binary(&target), &kept).map_err(Error::file(&kept))?;
-        Ok(kept)
-    }
-
-    /// Begins with what the workspace has built already, so that only the workspace's own
-    /// crates are built here. Copied, not linked: cargo writes some of it in place.
-    fn take_over(&self, built: &Path) -> Result<()> {
-        let own = self.folder.join("build/simulation");
-        if own.exists() || !built.exists() {
-            return Ok(());
-        }
-        for part in [".fingerprint", "build", "deps"] {
-            copy_folder(&built.join(part), &own.join(part))?;
-        }
-        Ok(())
+    /// Builds the simulation with all failpoints, and keeps it in `folder`: the next build
+    /// without them takes its place where cargo puts it.
+    fn build(folder: PathBuf) -> Result<Self> {
+        process::run("cargo build", &mut build(&["--features", "failpoints"]))?;
+        let kept = folder.join("simulate");
+        fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+        // A new file, for the old one may be running.
+        workspace::remove(&kept)?;
+        fs::copy(binary(), &kept).map_err(Error::file(&kept))?;
+        Ok(Self { folder, binary: kept })
     }
 
     /// Plays runs with a bug until one fails that holds without it: drawn ones, then the
     /// lives. What fails without it too is not its doing, and is added to `broken`.
-    fn hunt(
-        &self,
-        whole: &Path,
-        binary: &Path,
-        name: &str,
-        broken: &mut Vec<String>,
-    ) -> Result<Played> {
+    fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Played> {
         let (mut runs, mut took) = (0, Duration::ZERO);
         let mut from = 0;
         while from < SEEDS && took < PATIENCE {
             let (first, seeds) = (from.to_string(), (SEEDS - from).to_string());
             let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
-            let played = self.play(binary, name, &arguments)?;
+            let played = self.play(Some(bug), &arguments)?;
             (runs, took) = (runs + played.runs, took + played.took);
             let Some(found) = played.found else { break };
             let seed = found.seed.to_string();
-            let control = self.play(whole, "unplanted", &["--seed", &seed])?;
+            let control = self.play(None, &["--seed", &seed])?;
             let Some(cause) = control.found else {
                 return Ok(Played { runs, took, found: Some(found) });
             };
             broken.push(format!("--seed {seed}: {}", cause.what));
             from = found.seed + 1;
         }
-        let mut played = self.play(binary, name, &["--seeds", "0"])?;
+        let mut played = self.play(Some(bug), &["--seeds", "0"])?;
         if let Some(found) = &played.found {
-            let control = self.play(whole, "unplanted", &["--life", &found.name])?;
+            let control = self.play(None, &["--life", &found.name])?;
             if let Some(cause) = control.found {
                 broken.push(format!("--life {}: {}", found.name, cause.what));
                 played.found = None;
@@ -242,14 +152,16 @@ impl Field {
     }
 
     /// Plays until a run fails, all are played, or patience ends.
-    fn play(&self, binary: &Path, name: &str, arguments: &[&str]) -> Result<Played> {
+    fn play(&self, bug: Option<Failpoint>, arguments: &[&str]) -> Result<Played> {
+        let name = bug.map_or("unplanted", Failpoint::name);
         let result = self.folder.join("logs").join(format!("{name}.json"));
         workspace::remove(&result)?;
         let (path, log) = self.log(name)?;
         let began = Instant::now();
-        let mut simulate = Command::new(binary)
+        let mut simulate = Command::new(&self.binary)
             .args(["--quick", "--json"])
             .arg(&result)
+            .args(bug.iter().flat_map(|bug| ["--failpoint", bug.name()]))
             .args(arguments)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
@@ -306,45 +218,9 @@ fn found(failed: &Value) -> Option<Found> {
     })
 }
 
-/// What the workspace is made of, by git's word, or by looking where there is no git.
-fn sources(root: &Path) -> Result<BTreeSet<PathBuf>> {
-    let listed = process::output(
-        "git ls-files",
-        Command::new("git")
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-            .current_dir(root),
-    );
-    let listed = listed.unwrap_or_default();
-    let listed = listed.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from);
-    // One that was deleted and is not committed yet is still listed.
-    let listed: BTreeSet<PathBuf> = listed.filter(|path| root.join(path).is_file()).collect();
-    if listed.contains(Path::new("Cargo.toml")) { Ok(listed) } else { walk(root) }
-}
-
-/// Every file below `root`, but what is built and what git keeps.
-fn walk(root: &Path) -> Result<BTreeSet<PathBuf>> {
-    let mut files = BTreeSet::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let path = root.join(&folder);
-        let Ok(entries) = fs::read_dir(&path) else { continue };
-        for entry in entries {
-            let entry = entry.map_err(Error::file(&path))?;
-            let own = folder.join(entry.file_name());
-            let kind = entry.file_type().map_err(Error::file(&path))?;
-            if kind.is_file() {
-                files.insert(own);
-            } else if kind.is_dir() && own != Path::new("target") && own != Path::new(".git") {
-                folders.push(own);
-            }
-        }
-    }
-    Ok(files)
-}
-
 /// A bug, and how the simulation fared.
 struct Row {
-    bug: &'static Bug,
+    bug: Failpoint,
     played: Played,
 }
 
@@ -352,7 +228,7 @@ impl Row {
     /// By what it was found: what was expected first, what was not in brackets.
     fn caught_by(&self) -> String {
         let Some(found) = &self.played.found else { return "NOT FOUND".to_owned() };
-        let is_expected = |name: &&String| self.bug.breaks.contains(&name.as_str());
+        let is_expected = |name: &&String| self.bug.breaks().contains(&name.as_str());
         let expected = found.invariants.iter().filter(is_expected).cloned();
         let others = found.invariants.iter().filter(|name| !is_expected(name));
         let names: Vec<String> = expected.chain(others.map(|name| format!("({name})"))).collect();
@@ -380,8 +256,8 @@ impl Row {
             })
         });
         json!({
-            "bug": self.bug.name, "what": self.bug.what, "file": self.bug.file,
-            "breaks": self.bug.breaks, "caught": found.is_some(), "found": found,
+            "bug": self.bug.name(), "what": self.bug.what(), "breaks": self.bug.breaks(),
+            "caught": found.is_some(), "found": found,
             "runs": self.played.runs, "seconds": self.played.took.as_secs_f32(),
         })
     }
@@ -393,8 +269,8 @@ fn table(rows: &[Row]) -> String {
     let mut lines = vec![head.map(ToOwned::to_owned)];
     lines.extend(rows.iter().map(|row| {
         [
-            row.bug.name.to_owned(),
-            row.bug.what.to_owned(),
+            row.bug.name().to_owned(),
+            row.bug.what().to_owned(),
             row.caught_by(),
             row.place(),
             row.played.runs.to_string(),
@@ -423,7 +299,7 @@ mod tests {
     use super::*;
 
     fn example(failed: &Value) -> Row {
-        let bug = planted::named(&["lease-ignored".to_owned()]).unwrap()[0];
+        let bug = Failpoint::LeaseIgnored;
         let played = Played { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
         Row { bug, played }
     }
@@ -462,12 +338,5 @@ mod tests {
         assert_eq!(caught["caught"], true);
         assert_eq!(caught["found"]["invariants"], json!(["sent-once", "told"]));
         assert_eq!(example(&Value::Null).json()["caught"], false);
-    }
-
-    #[test]
-    fn the_sources_are_the_workspace_without_what_is_built() {
-        let sources = sources(&workspace::root()).unwrap();
-        assert!(sources.contains(Path::new("infra/xtask/src/simulate.rs")));
-        assert!(sources.iter().all(|path| !path.starts_with("target")));
     }
 }

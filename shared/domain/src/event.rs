@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::content::Content;
 use crate::conversation::Parties;
+use crate::failpoint::{self, Failpoint};
 use crate::message::Status;
 use crate::provider::Channel;
 use crate::{ConversationId, EventId, IntegrationId, MessageId, Provider, ReplayId, TenantId};
@@ -183,6 +184,9 @@ impl InboundEvent {
     /// Its id in the record: the same for each redelivery.
     #[must_use]
     pub fn event_id(&self) -> EventId {
+        if failpoint::is_active(Failpoint::EventIdFromTheClock) {
+            return EventId::derived_at(self.received_at, &self.identity());
+        }
         EventId::derived(&self.identity())
     }
 

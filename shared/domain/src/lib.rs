@@ -8,6 +8,7 @@ pub mod circuit;
 pub mod content;
 pub mod conversation;
 pub mod event;
+pub mod failpoint;
 pub mod fault;
 pub mod id;
 pub mod integration;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::content::Content;
+use crate::failpoint::{self, Failpoint};
 use crate::fault::{Classify, Fault, MAX_ATTEMPTS};
 use crate::provider::Channel;
 use crate::{Credentials, Integration, IntegrationId, MessageId, Provider};
@@ -346,7 +347,11 @@ pub fn after_failure(error: &SendError, chances: Chances) -> Next {
         Fault::Permanent | Fault::Retryable => Next::Fail,
         // Where the provider knows our id, asking it again is the way to find out.
         Fault::Unknown if left && is_remembered => Next::Retry,
-        Fault::Unknown if elsewhere && again => Next::Elsewhere { come_back: true },
+        Fault::Unknown
+            if elsewhere && (again || failpoint::is_active(Failpoint::MovedWhenUnknown)) =>
+        {
+            Next::Elsewhere { come_back: true }
+        }
         Fault::Unknown if left && again => Next::Retry,
         Fault::Unknown => Next::Unknown,
     }

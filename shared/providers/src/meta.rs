@@ -3,6 +3,7 @@
 //!
 //! <https://developers.facebook.com/docs/graph-api/webhooks/getting-started>
 
+use domain::failpoint::{self, Failpoint};
 use domain::webhook::{Delivery, Rejection, WebhookReply, WebhookRequest};
 use http::{Method, StatusCode};
 use secrecy::SecretString;
@@ -27,7 +28,9 @@ impl Proof {
         let hex = request.header("x-hub-signature-256")?.strip_prefix("sha256=");
         let given = hex.and_then(|hex| hex::decode(hex).ok());
         let given = given.ok_or(Rejection::Unauthenticated("signature is not sha256= and hex"))?;
-        if signature::is_hmac_sha256(&self.app_secrets, &[&request.body], &given) {
+        if signature::is_hmac_sha256(&self.app_secrets, &[&request.body], &given)
+            || failpoint::is_active(Failpoint::SignatureNotChecked)
+        {
             Ok(())
         } else {
             Err(Rejection::Unauthenticated("signature does not match"))

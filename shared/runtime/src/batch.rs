@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use domain::failpoint::{self, Failpoint};
 use domain::fault::{Classify, Fault, redelivery};
 use domain::ports::{ClaimCheck, Clock, Dice, PortError, Postpone, Publisher, Record};
 use futures::future::join_all;
@@ -184,7 +185,7 @@ fn grouped<J>(entries: Vec<Entry<J>>) -> Vec<Vec<Entry<J>>> {
             entry.message.attributes.get("SequenceNumber")?;
             entry.message.attributes.get("MessageGroupId").cloned()
         };
-        let own = group(&entry);
+        let own = group(&entry).filter(|_| !failpoint::is_active(Failpoint::GroupInParallel));
         let home = groups
             .iter_mut()
             .find(|members| own.is_some() && members.first().and_then(group) == own);
@@ -303,7 +304,9 @@ async fn give_back<'a, J, Q: Postpone, D, B, C, R>(
     place: usize,
     wait: Duration,
 ) -> Vec<&'a SqsMessage> {
-    let rest = group.iter().skip(place).filter(|entry| !entry.buried.load(Ordering::Relaxed));
+    let forgotten = failpoint::is_active(Failpoint::RestOfTheGroupForgotten);
+    let rest = group.iter().skip(place).take(if forgotten { 1 } else { group.len() });
+    let rest = rest.filter(|entry| !entry.buried.load(Ordering::Relaxed));
     let rest: Vec<&SqsMessage> = rest.map(|entry| &entry.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();

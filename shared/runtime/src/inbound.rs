@@ -5,6 +5,7 @@ use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
+use domain::failpoint::{self, Failpoint};
 use domain::fault::Fault;
 use domain::job::{DeliveryJob, MediaJob, VERSION};
 use domain::message::{Direction, Message, Status, Step};
@@ -46,7 +47,8 @@ where
     type Job = InboundEvent;
 
     async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
-        archive(&self.bucket, jobs).await
+        let archived = archive(&self.bucket, jobs).await;
+        if failpoint::is_active(Failpoint::ArchiveSkipped) { Ok(()) } else { archived }
     }
 
     async fn work(&self, event: &InboundEvent, _delivery: Delivery<'_>) -> Result<(), Failure> {
@@ -67,7 +69,10 @@ where
         }
         // The message first: it is the proof that the event was seen. Everything after it
         // is harmless to repeat, so a consumer that dies in between loses nothing.
-        let recorded = self.store.record(&message).await?;
+        let recorded = match self.store.record(&message).await {
+            Err(_) if failpoint::is_active(Failpoint::DoneBeforeTheWrite) => return Ok(()),
+            recorded => recorded?,
+        };
         if recorded == Recorded::New {
             telemetry::count(Metric::MessageReceived, event.provider.as_str(), 1);
         }
@@ -75,6 +80,11 @@ where
             tenant = %event.tenant, message_id = %message.id, conversation = %message.conversation,
             kind = message.content.kind(), new = recorded == Recorded::New, "message received"
         );
+        if recorded == Recorded::Duplicate
+            && failpoint::is_active(Failpoint::EffectSkippedOnDuplicate)
+        {
+            return Ok(());
+        }
         if file.is_some() {
             let key = self.bucket.key(&event.tenant, message.id);
             let state = MediaState::Stored { key };
@@ -88,8 +98,7 @@ where
             fetch(&self.media, event, &message),
         );
         told?;
-        fetched?;
-        Ok(())
+        if failpoint::is_active(Failpoint::FileForgotten) { Ok(()) } else { Ok(fetched?) }
     }
 }
 
@@ -181,7 +190,11 @@ fn message(
         status: Status::Received,
         provider_message_id: Some(inbound.provider_message_id.clone()),
         reply_to: inbound.reply_to.clone(),
-        created_at: event.received_at,
+        created_at: if failpoint::is_active(Failpoint::PlaceByTheirClock) {
+            event.occurred_at
+        } else {
+            event.received_at
+        },
         occurred_at: event.told_at(),
         history: vec![Step::plain(Status::Received, event.received_at)],
     };
@@ -208,7 +221,12 @@ pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
         // A program that tries again may well give another time.
         return MessageId::derived(&parts);
     }
-    MessageId::derived_at(event.occurred_at, &parts)
+    let at = if failpoint::is_active(Failpoint::IdFromTheClock) {
+        event.received_at
+    } else {
+        event.occurred_at
+    };
+    MessageId::derived_at(at, &parts)
 }
 
 fn conversation(

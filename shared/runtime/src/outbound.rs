@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::Provider;
+use domain::failpoint::{self, Failpoint};
 use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
 use domain::ports::{PortResult, Publisher, Record};
 use queue::{Bucket, SqsQueue};
@@ -58,7 +59,11 @@ pub(crate) fn record(task: SendTask) -> PortResult<Record> {
     let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
     Ok(Record {
         body: serde_json::to_string(&job).map_err(|_| crate::unwritable())?,
-        group: group.to_string(),
+        group: if failpoint::is_active(Failpoint::GroupPerMessage) {
+            id.to_string()
+        } else {
+            group.to_string()
+        },
         deduplication_id: if hop == 0 { id.to_string() } else { format!("{id}:{hop}") },
         ..Record::default()
     })

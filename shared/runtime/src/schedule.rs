@@ -1,5 +1,6 @@
 //! Once a minute: retries whose time has come go back to their queue.
 
+use domain::failpoint::{self, Failpoint};
 use domain::ports::{Clock, PortResult, Publisher, Schedule};
 use futures::future::try_join_all;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -31,6 +32,9 @@ where
             break;
         }
         let records = due.iter().map(|due| crate::automation::retry(&due.tenant, due.id, None));
+        if failpoint::is_active(Failpoint::ScheduleClearedFirst) {
+            try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
+        }
         queue.publish(records.collect::<PortResult<_>>()?).await?;
         // Side by side: each batch is its own.
         try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;

@@ -8,6 +8,7 @@ use domain::automation::{NoticeData, NoticeKind};
 use domain::circuit::Admission;
 use domain::content::Content;
 use domain::conversation::Parties;
+use domain::failpoint::{self, Failpoint};
 use domain::fault::{Classify, Fault, backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
@@ -211,11 +212,18 @@ where
         // The receive is part of the token: a record that is received again is a new holder.
         let token = format!("{}:{}", delivery.record, delivery.receives);
         let claimed_at = self.clock.now();
-        let retake = again;
-        let claim = self.store.claim(task, &token, claimed_at, LEASE, retake).await?;
+        let retake = (again || failpoint::is_active(Failpoint::InterruptedSentAgain))
+            && !failpoint::is_active(Failpoint::InterruptedGivenUp);
+        let claim = match self.store.claim(task, &token, claimed_at, LEASE, retake).await {
+            Err(_) if failpoint::is_active(Failpoint::FailedClaimGranted) => {
+                Claim::Granted { attempt: 1 }
+            }
+            claim => claim?,
+        };
         let attempt = match claim {
             Claim::Granted { attempt } => attempt,
             // Whoever settled it may have died before it told; twice is known by its id.
+            Claim::Settled(_) if failpoint::is_active(Failpoint::EndNotTold) => return Ok(()),
             Claim::Settled(message) => return self.tell(*message).await,
             // Whoever handed it over may have died before it was in the other queue.
             Claim::HandedOver(to) => return self.pass_on(task, *to, delivery).await,
@@ -363,6 +371,10 @@ where
         };
         match after_failure(&error, held.chances(window, again, self.clock.now())) {
             Next::Fail => self.settle(held, Ending::of(Status::Failed, &error)).await,
+            Next::Unknown if failpoint::is_active(Failpoint::SentAgainWhenUnknown) => {
+                self.store.release(message, held.token, &[]).await?;
+                Err(Failure::retry(error.code()))
+            }
             Next::Unknown => self.settle(held, Ending::of(Status::Unknown, &error)).await,
             Next::Elsewhere { come_back } => {
                 let current = come_back.then_some(message.integration);
@@ -616,7 +628,20 @@ where
                 content: &task.message.content,
                 reply_to: task.reply_to.as_deref(),
             };
-            let response = self.caller.call(sender.request(&outgoing)?).await?;
+            let request = sender.request(&outgoing)?;
+            let address = failpoint::is_active(Failpoint::AddressInTheHistory)
+                .then(|| request.uri().to_string());
+            let response = self.caller.call(request).await;
+            let response = response.map_err(|error| match address {
+                Some(address) => SendError::Refused {
+                    status: StatusCode::BAD_GATEWAY,
+                    code: error.code().to_owned(),
+                    remedy: format!("{error} from {address}"),
+                    fault: error.fault(),
+                    about: domain::sender::About::Account,
+                },
+                None => error,
+            })?;
             match sender.moved_to(&response) {
                 Some(address) if !moved => {
                     tracing::info!(message_id = %task.message.id, "the counterpart moved; sent there");

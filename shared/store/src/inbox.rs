@@ -5,6 +5,7 @@ use domain::MessageId;
 use domain::TenantId;
 use domain::automation::Automation;
 use domain::conversation::Conversation;
+use domain::failpoint::{self, Failpoint};
 use domain::message::Message;
 use domain::ports::{Automations, Inbox, MediaLog, MediaState, PortResult, Recorded};
 
@@ -39,9 +40,11 @@ impl Inbox for DynamoStore {
             set.push_str(", last_inbound_at = :inbound, last_inbound_message = :message");
             let message = conversation.last_inbound_message.clone().unwrap_or_default();
             update = update
-                .condition_expression(
-                    "attribute_not_exists(last_inbound_at) OR last_inbound_at <= :inbound",
-                )
+                .condition_expression(if failpoint::is_active(Failpoint::OlderMessageWins) {
+                    "attribute_not_exists(last_inbound_at) OR attribute_exists(last_inbound_at)"
+                } else {
+                    "attribute_not_exists(last_inbound_at) OR last_inbound_at <= :inbound"
+                })
                 .expression_attribute_values(":inbound", ms(at))
                 .expression_attribute_values(":message", s(message));
         }

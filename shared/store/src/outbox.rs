@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::TenantId;
+use domain::failpoint::{self, Failpoint};
 use domain::job::{HandedOver, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{Claim, Outbox, PortResult};
@@ -28,7 +29,11 @@ impl Outbox for DynamoStore {
         let operation = "claim a message";
         let message = &task.message;
         // The caller may have been answered before the table knew: the record has all of it.
-        let mut condition = "attribute_not_exists(pk) OR #status = :queued".to_owned();
+        let mut condition = if failpoint::is_active(Failpoint::LeaseIgnored) {
+            "attribute_not_exists(pk) OR #status IN (:queued, :sending)".to_owned()
+        } else {
+            "attribute_not_exists(pk) OR #status = :queued".to_owned()
+        };
         if retake {
             condition.push_str(" OR (#status = :sending AND lease_until < :now)");
         }
@@ -256,7 +261,11 @@ impl DynamoStore {
                 "#status = :status, #rank = :rank, ",
                 provider_message_id,
             ))
-            .condition_expression("#token = :token AND #rank < :rank")
+            .condition_expression(if failpoint::is_active(Failpoint::ReceiptOverwrittenBySettle) {
+                "#token = :token"
+            } else {
+                "#token = :token AND #rank < :rank"
+            })
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#rank", "rank")
             .expression_attribute_values(":status", s(status.as_str()))

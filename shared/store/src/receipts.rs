@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::event::Receipt;
+use domain::failpoint::{self, Failpoint};
 use domain::message::Step;
 use domain::ports::{Advanced, PortResult, Receipts};
 use domain::{MessageId, Provider, TenantId};
@@ -50,7 +51,11 @@ impl Receipts for DynamoStore {
                 "SET #status = :status, #rank = :rank, #receipt = :step, \
                  provider_message_id = if_not_exists(provider_message_id, :theirs)",
             )
-            .condition_expression("attribute_exists(pk) AND #rank < :rank")
+            .condition_expression(if failpoint::is_active(Failpoint::StatusOverwritten) {
+                "attribute_exists(pk)"
+            } else {
+                "attribute_exists(pk) AND #rank < :rank"
+            })
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#rank", "rank")
             .expression_attribute_names("#receipt", &attribute)

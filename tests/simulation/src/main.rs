@@ -58,6 +58,10 @@ struct Options {
     /// Play each run twice, and compare the histories.
     #[arg(long)]
     twice: bool,
+    /// Activate this failpoint: a deliberate bug, which should be found.
+    #[cfg(feature = "failpoints")]
+    #[arg(long, value_name = "NAME")]
+    failpoint: Option<domain::failpoint::Failpoint>,
     /// Write the result as JSON to this file.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -88,6 +92,11 @@ struct Findings {
 fn run(options: &Options) -> Result<bool, String> {
     let began = Instant::now();
     let stage = Stage::set()?;
+    // After the stage is set: that is no run, and what the bug did there would be in all.
+    #[cfg(feature = "failpoints")]
+    if let Some(failpoint) = options.failpoint {
+        domain::failpoint::activate(failpoint)?;
+    }
     let findings = Findings::default();
     let work = work(options, &stage)?;
     let total = work.len();

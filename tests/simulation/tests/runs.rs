@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::failpoint::Failpoint;
+use simulation::check::INVARIANTS;
 use simulation::run::play;
 use simulation::scenario::{Act, Scenario, Step, lives};
 use simulation::stage::Stage;
@@ -58,4 +60,14 @@ fn an_event_costs_the_table_one_small_write_and_so_does_its_repetition() {
     assert_eq!((once["PutItem"].calls, once["PutItem"].units.write), (1, 2));
     // A write that is refused costs what is there, but not in the index.
     assert_eq!((twice["PutItem"].calls, twice["PutItem"].units.write), (2, 3));
+}
+
+#[test]
+fn every_failpoint_breaks_something_that_is_looked_at() {
+    for failpoint in Failpoint::ALL {
+        for invariant in failpoint.breaks() {
+            let known = INVARIANTS.iter().any(|(name, _)| name == invariant);
+            assert!(known, "{failpoint} breaks {invariant}, which is no invariant");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::content::{Call, Content, Interactive, Location, Media, Reaction, Template};
 use domain::conversation::{Contact, Conversation, Parties};
+use domain::failpoint::{self, Failpoint};
 use domain::job::{Relay, SendTask};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
@@ -376,6 +377,7 @@ where
         match reserved? {
             Reservation::New => {}
             // A twin was faster, or an earlier try died before it could answer.
+            Reservation::Same(_) if failpoint::is_active(Failpoint::KeyForgotten) => {}
             Reservation::Same(first) => id = first,
             Reservation::Other => return Err(key_reused()),
         }
