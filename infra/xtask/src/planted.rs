@@ -201,7 +201,7 @@ pub(crate) const BUGS: &[Bug] = &[
         name: "id-from-the-clock",
         what: "a repeated webhook makes another message",
         file: INBOUND,
-        right: "MessageId::derived_at(event.occurred_at, &parts)",
+        right: "MessageId::derived_at(event.identity_time(), &parts)",
         wrong: "MessageId::derived_at(event.received_at, &parts)",
         breaks: &["accepted-once"],
     },
