@@ -46,6 +46,8 @@ impl Sample {
             hints: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
         };
         webhook.source(&integration, &credentials)
     }

@@ -62,6 +62,8 @@ fn integration(settings: &Value) -> Integration {
         account: Some(example::INSTANCE.into()),
         hints: std::collections::BTreeMap::default(),
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -72,6 +72,8 @@ impl World {
             hints: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
             circuit: domain::circuit::Breaker::default(),
         };
         let values = credentials.iter();

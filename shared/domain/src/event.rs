@@ -57,6 +57,8 @@ impl ParsedEvent {
 
     /// The event of `tenant`'s, the `place`th of a request that came in at `now`: a microsecond
     /// apart, so that what came in one request keeps its order in lists.
+    ///
+    /// Every event from outside is made here, so that no time from outside is later than ours.
     #[must_use]
     pub fn stamped(
         self,
@@ -66,6 +68,7 @@ impl ParsedEvent {
         now: Timestamp,
         place: u64,
     ) -> InboundEvent {
+        let received_at = now + Duration::from_micros(place);
         InboundEvent {
             v: InboundEvent::VERSION,
             tenant,
@@ -74,8 +77,10 @@ impl ParsedEvent {
             account: self.account,
             line: None,
             id: self.id,
-            occurred_at: self.occurred_at,
-            received_at: now + Duration::from_micros(place),
+            occurred_at: self.occurred_at.min(received_at),
+            dated: Some(self.occurred_at).filter(|dated| *dated > received_at),
+            received_at,
+            ingested: false,
             kind: self.kind,
             ordering_key: self.ordering_key,
             single_use: self.single_use,
@@ -104,8 +109,13 @@ pub struct InboundEvent {
     pub line: Option<String>,
     /// Equal across redeliveries.
     pub id: String,
-    /// When, by the provider's clock.
+    /// When, by the provider's clock, and no later than `received_at`: what is dated in the
+    /// future happened when it was received.
     pub occurred_at: Timestamp,
+    /// The provider's own time, where that is later than `received_at`. Only the message's id
+    /// follows from it: that is the same for each redelivery, whenever it is received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dated: Option<Timestamp>,
     /// When our edge took it in; events of one request are a microsecond apart, in order.
     pub received_at: Timestamp,
     /// What.
@@ -119,6 +129,9 @@ pub struct InboundEvent {
     /// The replay that brings it again, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayId>,
+    /// Whether a program brought it, with a key of the hub, and no provider.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ingested: bool,
     /// The part of the body it was read from, byte for byte.
     pub raw: Box<RawValue>,
 }
@@ -175,10 +188,21 @@ impl InboundEvent {
     /// The version this build writes.
     pub const VERSION: u8 = 1;
 
-    /// When the provider says that it happened; `None` if it gives no time.
+    /// When the provider says that it happened, and no later than it was received; `None` if
+    /// the provider gives no time.
+    ///
+    /// Clamped here as well: an earlier version left the provider's time as it was in the
+    /// records that it wrote.
     #[must_use]
     pub fn told_at(&self) -> Option<Timestamp> {
-        (self.occurred_at != Timestamp::UNIX_EPOCH).then_some(self.occurred_at)
+        let told = self.occurred_at != Timestamp::UNIX_EPOCH;
+        told.then(|| self.occurred_at.min(self.received_at))
+    }
+
+    /// The time that the message's id follows from: the provider's own, however wrong.
+    #[must_use]
+    pub fn identity_time(&self) -> Timestamp {
+        self.dated.unwrap_or(self.occurred_at)
     }
 
     /// Its id in the record: the same for each redelivery.

@@ -1,6 +1,6 @@
 //! One tenant's account at one provider.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -35,9 +35,24 @@ pub struct Integration {
     /// When the hub stops sending through it for a while.
     #[serde(default)]
     pub circuit: Breaker,
+    /// The names of the credentials that are not the operator's: the tenant gave them, or the
+    /// hub made them up. Whoever gave a credential decides what it is used for. Where nobody
+    /// wrote down who did, it was the operator.
+    #[serde(default)]
+    pub tenant_credentials: BTreeSet<String>,
+    /// Whether what a program brings to this account, with a key of the hub, counts as proved
+    /// by the provider. The operator alone says so.
+    #[serde(default)]
+    pub trusted_ingest: bool,
 }
 
 impl Integration {
+    /// The names of the credentials that the operator gave, in order.
+    pub fn operator_credentials(&self) -> impl Iterator<Item = &str> {
+        let names = self.hints.keys().filter(|name| !self.tenant_credentials.contains(*name));
+        names.map(String::as_str)
+    }
+
     /// What its conversations are kept under: the account, or its own id if it holds none and
     /// takes whatever its own secret signs.
     #[must_use]
@@ -145,6 +160,21 @@ pub enum DeliveryPolicy {
 }
 
 impl Settings {
+    /// Each setting by its name, as it is given.
+    #[must_use]
+    pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        let fields = match self {
+            Self::Whatsapp(settings) => serde_json::to_value(settings),
+            Self::Telegram(settings) => serde_json::to_value(settings),
+            Self::Own(settings) => return settings.clone(),
+        };
+        match fields {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            // Both are structs, which are always objects.
+            _ => serde_json::Map::new(),
+        }
+    }
+
     /// Where the provider is reached, if the settings say so.
     #[must_use]
     pub fn base_url(&self) -> Option<&str> {
@@ -236,6 +266,15 @@ impl Credentials {
         values(self) == values(other)
     }
 
+    /// The same without what has one of these names.
+    #[must_use]
+    pub fn without<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        for name in names {
+            self.0.remove(name);
+        }
+        self
+    }
+
     /// Puts the fields of `newer` over these.
     #[must_use]
     pub fn merged(mut self, newer: Self) -> Self {
@@ -277,6 +316,20 @@ mod tests {
         assert!(!format!("{long:?}").contains("0123"));
         assert_eq!(long.hints()["TOKEN"], "...cdef");
         assert_eq!(credentials("abc").hints()["TOKEN"], "...");
+    }
+
+    #[test]
+    fn a_credential_of_which_nobody_wrote_down_who_gave_it_is_the_operators() {
+        let stored = r#"{
+            "id": "int_01J9ZQ4J9T0000000000000000", "tenant": "acme", "provider": "evolution",
+            "settings": {}, "account": null, "hints": { "A": "...", "B": "..." },
+            "created_at": "2026-11-30T12:00:00Z"
+        }"#;
+        let mut integration: Integration = serde_json::from_str(stored).unwrap();
+        assert_eq!(integration.operator_credentials().collect::<Vec<_>>(), ["A", "B"]);
+        assert!(!integration.trusted_ingest);
+        integration.tenant_credentials.insert("A".to_owned());
+        assert_eq!(integration.operator_credentials().collect::<Vec<_>>(), ["B"]);
     }
 
     #[test]

@@ -94,6 +94,18 @@ pub trait Directory: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<IntegrationId>>> + Send;
 }
 
+/// Knows the tenants, and what each of them has at providers.
+pub trait Accounts: Send + Sync {
+    /// Whether there is such a tenant.
+    fn is_tenant(&self, tenant: &TenantId) -> impl Future<Output = PortResult<bool>> + Send;
+
+    /// The tenant's integrations.
+    fn accounts_of(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
+}
+
 /// Who holds an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -312,10 +324,12 @@ pub trait Inbox: Send + Sync {
     fn record(&self, message: &Message) -> impl Future<Output = PortResult<Recorded>> + Send;
 
     /// Makes the conversation, or brings it up to date with a message that came in; returns
-    /// it as it stands. Harmless to repeat; an older message changes nothing.
+    /// it as it stands. Harmless to repeat; an older message changes nothing, except a time
+    /// that is still to come at `now`: no message can have come then.
     fn touch(
         &self,
         conversation: &Conversation,
+        now: Timestamp,
     ) -> impl Future<Output = PortResult<Conversation>> + Send;
 }
 

@@ -31,9 +31,14 @@ pub enum Scope {
     Read,
     /// Pull and finish jobs.
     Worker,
+    /// Bring in messages that people wrote, in their name.
+    Ingest,
 }
 
 impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Send, Self::Read, Self::Worker, Self::Ingest];
+
     /// The name in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,13 +47,14 @@ impl Scope {
             Self::Send => "send",
             Self::Read => "read",
             Self::Worker => "worker",
+            Self::Ingest => "ingest",
         }
     }
 
     /// The scope of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Admin, Self::Send, Self::Read, Self::Worker].into_iter().find(|s| s.as_str() == name)
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 

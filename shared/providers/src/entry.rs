@@ -1,6 +1,7 @@
 //! What each provider has, in one shape: what other crates ask instead of matching on names.
 
 use domain::integration::{Flaw, Settings};
+use domain::provider::Channel;
 use domain::sender::{SendError, SenderProvider};
 use domain::webhook::WebhookProvider;
 use domain::{Credentials, Integration};
@@ -40,7 +41,19 @@ pub struct Entry {
     pub account: fn(Maker, &Settings, &Credentials) -> Result<Option<String>, Flaw>,
     /// Checks the value of a credential of that name.
     pub check: fn(&str, &str) -> Result<(), Flaw>,
+    /// The settings that only say how the account is used. Every other one says which account,
+    /// number, service, instance or host is, or what is done there: where the operator gave the
+    /// credentials, a tenant does not change it.
+    pub harmless: &'static [&'static str],
+    /// The credentials that only prove what comes in: nothing is sent with them. A tenant who
+    /// gives all others may leave these out.
+    pub proving: &'static [&'static str],
+    /// The channel of each setting that names a sender, where the provider has several.
+    pub senders: &'static [(&'static str, Channel)],
 }
+
+/// The settings of [`Entry::harmless`] that all who send have.
+pub const HOW_TO_SEND: &[&str] = &["delivery", "messages_per_second"];
 
 /// Who makes an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +100,16 @@ impl Entry {
             settings: own::<Plain>,
             account: account_setting,
             check: |_, _| Ok(()),
+            harmless: HOW_TO_SEND,
+            proving: &[],
+            senders: &[],
         }
+    }
+
+    /// Whether a setting of that name says more than how the account is used.
+    #[must_use]
+    pub fn leads(&self, setting: &str) -> bool {
+        !self.harmless.contains(&setting)
     }
 }
 

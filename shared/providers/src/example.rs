@@ -361,6 +361,8 @@ pub fn integration(
         hints: credentials.hints(),
         created_at: Timestamp::UNIX_EPOCH,
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
     })
 }
 

@@ -85,6 +85,13 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
     }
 }
 
+/// A telephone number as digits with the country's code, however it is written; `None` if it is
+/// none.
+#[must_use]
+pub fn number(text: &str) -> Option<String> {
+    address::telephone(text).ok()
+}
+
 /// Whether what is sent on `channel` through `provider` is bound by the channel's service
 /// window.
 #[must_use]
@@ -135,6 +142,23 @@ mod tests {
         let names: BTreeSet<_> = webhooks().map(WebhookProvider::name).collect();
         let paths: BTreeSet<_> = webhooks().map(WebhookProvider::path).collect();
         assert_eq!((names.len(), paths.len()), (webhooks().count(), webhooks().count()));
+    }
+
+    #[test]
+    fn what_an_entry_says_of_settings_and_credentials_there_is() {
+        for provider in Provider::ALL {
+            let entry = entry(*provider);
+            let mut given = (example::of(*provider).settings)();
+            given.insert("no such setting".to_owned(), true.into());
+            let flaw = (entry.settings)(&given).unwrap_err();
+            let known = |name: &&str| flaw.reason.contains(&format!("`{name}`"));
+            let senders = entry.senders.iter().map(|(name, _)| name);
+            let own = entry.harmless.iter().filter(|name| !entry::HOW_TO_SEND.contains(name));
+            assert!(own.chain(senders).all(known), "{provider}: {}", flaw.reason);
+            assert!(entry.proving.iter().all(|name| entry.credentials.contains(name)));
+            assert!(entry.senders.iter().all(|(_, channel)| provider.carries(*channel)));
+            assert!(!entry.harmless.iter().any(|name| name.contains("url") || name == &"account"));
+        }
     }
 
     #[test]

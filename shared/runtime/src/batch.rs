@@ -47,6 +47,8 @@ pub struct Delivery<'a> {
     pub record: &'a str,
     /// How often it was received, this time included.
     pub receives: u32,
+    /// When it is worked.
+    pub now: jiff::Timestamp,
 }
 
 impl Delivery<'_> {
@@ -214,11 +216,12 @@ where
 {
     for (place, entry) in group.iter().enumerate() {
         let id = entry.message.message_id.as_deref().unwrap_or_default();
-        let late = desk.clock.now().duration_since(began).unsigned_abs() > desk.budget;
+        let now = desk.clock.now();
+        let late = now.duration_since(began).unsigned_abs() > desk.budget;
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let delivery = Delivery { record: id, receives: entry.receives };
+            let delivery = Delivery { record: id, receives: entry.receives, now };
             let done = match &entry.job {
                 Ok(job) => worker.work(job, delivery).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),

@@ -51,7 +51,7 @@ where
         if failpoint::is_active(Failpoint::ArchiveSkipped) { Ok(()) } else { archived }
     }
 
-    async fn work(&self, event: &InboundEvent, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
         let EventKind::Message(inbound) = &event.kind else {
             let reason = "only messages belong into this queue".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
@@ -90,8 +90,10 @@ where
             let state = MediaState::Stored { key };
             self.store.set_media(&event.tenant, message.id, &state).await?;
         }
-        let (conversation, automation) =
-            futures::join!(self.store.touch(&conversation), self.store.automation(&event.tenant),);
+        let (conversation, automation) = futures::join!(
+            self.store.touch(&conversation, delivery.now),
+            self.store.automation(&event.tenant),
+        );
         let (conversation, automation) = (conversation?, automation?);
         let (told, fetched) = futures::join!(
             self.bring(&automation, &message, conversation),
@@ -217,16 +219,22 @@ fn with_link(mut content: Content, id: MessageId) -> Content {
 /// The same for each redelivery: it is what makes a message one.
 pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
     let parts = [event.tenant.as_str(), event.provider.as_str(), &event.account, theirs];
-    if event.integration == crate::api::inbound::door(&event.tenant) {
+    if event.ingested || stands_alone(event) {
         // A program that tries again may well give another time.
         return MessageId::derived(&parts);
     }
     let at = if failpoint::is_active(Failpoint::IdFromTheClock) {
         event.received_at
     } else {
-        event.occurred_at
+        event.identity_time()
     };
     MessageId::derived_at(at, &parts)
+}
+
+/// Whether no integration stands behind a message: then nobody has proved that the person wrote
+/// it.
+fn stands_alone(event: &InboundEvent) -> bool {
+    event.integration == crate::api::inbound::door(&event.tenant)
 }
 
 fn conversation(
@@ -234,6 +242,7 @@ fn conversation(
     inbound: &InboundMessage,
     parties: &Parties<'_>,
 ) -> Conversation {
+    let proved = !stands_alone(event);
     Conversation {
         id: parties.conversation(),
         tenant: event.tenant.clone(),
@@ -248,9 +257,10 @@ fn conversation(
         },
         created_at: event.received_at,
         last_activity_at: event.received_at,
-        // Some events carry no time.
-        last_inbound_at: Some(event.told_at().unwrap_or(event.received_at)),
-        last_inbound_message: Some(inbound.provider_message_id.clone()),
+        // Some events carry no time. What nobody has proved opens no window, not even that of
+        // an integration that comes to hold the account later.
+        last_inbound_at: proved.then(|| event.told_at().unwrap_or(event.received_at)),
+        last_inbound_message: proved.then(|| inbound.provider_message_id.clone()),
     }
 }
 

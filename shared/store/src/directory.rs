@@ -1,7 +1,7 @@
 //! Which integration a webhook or a message belongs to.
 
 use domain::integration::Integration;
-use domain::ports::{Directory, Holder, Keys, PortResult};
+use domain::ports::{Accounts, Directory, Holder, Keys, PortResult};
 use domain::tenant::ApiKey;
 use domain::{IntegrationId, KeyId, Provider, TenantId};
 
@@ -41,6 +41,16 @@ impl Directory for DynamoStore {
             return Ok(None);
         };
         holder(&item).map(|h| Some(h.integration)).ok_or_else(|| corrupt(operation, "holder"))
+    }
+}
+
+impl Accounts for DynamoStore {
+    async fn is_tenant(&self, tenant: &TenantId) -> PortResult<bool> {
+        Ok(self.read("look for a tenant", &keys::tenant(tenant)).await?.is_some())
+    }
+
+    async fn accounts_of(&self, tenant: &TenantId) -> PortResult<Vec<Integration>> {
+        self.list_integrations(tenant).await
     }
 }
 

@@ -4,10 +4,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use domain::MessageId;
 use domain::TenantId;
 use domain::automation::Automation;
-use domain::conversation::Conversation;
+use domain::conversation::{CLOCK_SKEW, Conversation};
 use domain::failpoint::{self, Failpoint};
 use domain::message::Message;
 use domain::ports::{Automations, Inbox, MediaLog, MediaState, PortResult, Recorded};
+
+use jiff::Timestamp;
 
 use crate::item::{corrupt, failed, json, message_item, ms, parse, put_refused, refused, s};
 use crate::library::read_conversation;
@@ -30,7 +32,7 @@ impl Inbox for DynamoStore {
         }
     }
 
-    async fn touch(&self, conversation: &Conversation) -> PortResult<Conversation> {
+    async fn touch(&self, conversation: &Conversation, now: Timestamp) -> PortResult<Conversation> {
         let operation = "bring a conversation up to date";
         let mut set = "SET doc = if_not_exists(doc, :doc), v = :v, integration = :integration, \
              last_activity_at = :activity, gsi1pk = :gsi1pk, gsi1sk = :gsi1sk"
@@ -41,10 +43,13 @@ impl Inbox for DynamoStore {
             let message = conversation.last_inbound_message.clone().unwrap_or_default();
             update = update
                 .condition_expression(if failpoint::is_active(Failpoint::OlderMessageWins) {
-                    "attribute_not_exists(last_inbound_at) OR attribute_exists(last_inbound_at)"
+                    "attribute_not_exists(last_inbound_at) OR attribute_exists(last_inbound_at) \
+                     OR last_inbound_at > :latest"
                 } else {
-                    "attribute_not_exists(last_inbound_at) OR last_inbound_at <= :inbound"
+                    "attribute_not_exists(last_inbound_at) OR last_inbound_at <= :inbound \
+                     OR last_inbound_at > :latest"
                 })
+                .expression_attribute_values(":latest", ms(now + CLOCK_SKEW))
                 .expression_attribute_values(":inbound", ms(at))
                 .expression_attribute_values(":message", s(message));
         }

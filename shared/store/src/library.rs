@@ -84,7 +84,7 @@ pub(crate) fn read_conversation(operation: &'static str, item: &Item) -> PortRes
     if let Some(name) = text(item, "contact_name") {
         conversation.contact.name = Some(name.to_owned());
     }
-    Ok(conversation)
+    Ok(conversation.repaired())
 }
 
 impl DynamoStore {

@@ -20,11 +20,11 @@ use domain::integration::Integration;
 use domain::job::{HandedOver, Relay, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Advanced, Automations, Circuits, Claim, Claimed, Deliveries, DeliveryClaim, DeliveryOutcome,
-    Directory, Entered, EventLog, EventReader, Inbox, JobAnswer, JobEnds, JobFigures, JobIntake,
-    JobReader, JobSweep, Jobs, Keys, Library, MediaLog, MediaState, Offer, Outbox, Outgoing, Page,
-    PortResult, PulseReader, Receipts, Recorded, Registry, ReplayProgress, Replays, Reservation,
-    Routes, Schedule,
+    Accounts, Advanced, Automations, Circuits, Claim, Claimed, Deliveries, DeliveryClaim,
+    DeliveryOutcome, Directory, Entered, EventLog, EventReader, Inbox, JobAnswer, JobEnds,
+    JobFigures, JobIntake, JobReader, JobSweep, Jobs, Keys, Library, MediaLog, MediaState, Offer,
+    Outbox, Outgoing, Page, PortResult, PulseReader, Receipts, Recorded, Registry, ReplayProgress,
+    Replays, Reservation, Routes, Schedule,
 };
 use domain::provider::Channel;
 use domain::pull::{Job, JobEnding, JobStatus, JobTicket, MAX_ATTEMPTS, Pulse};
@@ -43,6 +43,7 @@ use testkit::sample;
 /// Everything a table is asked for.
 trait Store:
     Directory
+    + Accounts
     + Keys
     + Registry
     + Inbox
@@ -72,6 +73,7 @@ trait Store:
 
 impl<S> Store for S where
     S: Directory
+        + Accounts
         + Keys
         + Registry
         + Inbox
@@ -143,6 +145,8 @@ contract! {
     a_queued_message_is_written_once_and_never_over_a_later_state
     a_conversation_is_made_once_and_moves_with_newer_messages_only
     a_message_that_leaves_moves_the_activity_and_not_the_inbound
+    a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window
+    a_date_of_any_age_is_kept
     an_idempotency_key_stands_for_its_message_for_a_day
     messages_and_conversations_are_listed_in_pages
     a_file_stands_as_it_was_last_noted
@@ -152,6 +156,7 @@ contract! {
     a_window_lets_as_many_through_as_the_pace_says
     a_key_is_found_until_it_is_revoked_by_its_tenant
     a_tenant_is_made_once_and_listed
+    a_tenant_and_its_accounts_are_known
     an_automation_is_set_disabled_and_set_anew
     an_account_and_a_path_belong_to_one_integration
     what_an_integration_gives_up_is_free_again
@@ -583,14 +588,14 @@ async fn a_conversation_is_made_once_and_moves_with_newer_messages_only<S: Store
     let integration = integration();
     let mut first = sample::conversation(&integration, "p", at(0));
     first.contact.name = Some("Zoë".to_owned());
-    let all = join_all((0..50).map(|_| s.touch(&first))).await;
+    let all = join_all((0..50).map(|_| s.touch(&first, at(1000)))).await;
     assert!(all.into_iter().all(|talk| talk.unwrap() == first));
     let page = s.conversations(&first.tenant, 10, None).await.unwrap();
     assert_eq!(page.items, [first.clone()]);
 
     let mut newer = sample::conversation(&integration, "p", at(100));
     newer.last_inbound_message = Some("wamid.newer".to_owned());
-    let touched = s.touch(&newer).await.unwrap();
+    let touched = s.touch(&newer, at(1000)).await.unwrap();
     assert_eq!(touched.created_at, first.created_at, "it began when it began");
     assert_eq!(touched.contact.name.as_deref(), Some("Zoë"), "no name is no new name");
     assert_eq!(touched.last_activity_at, at(100));
@@ -598,9 +603,55 @@ async fn a_conversation_is_made_once_and_moves_with_newer_messages_only<S: Store
 
     let mut older = sample::conversation(&integration, "p", at(50));
     older.contact.name = Some("Old".to_owned());
-    assert_eq!(s.touch(&older).await.unwrap(), touched, "an older one changes nothing");
+    assert_eq!(s.touch(&older, at(1000)).await.unwrap(), touched, "an older one changes nothing");
     let read = s.conversation(&first.tenant, first.id).await.unwrap();
     assert_eq!(read, Some(touched));
+}
+
+async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window<S: Store>(s: &S) {
+    let hour = 3600;
+    for (person, date) in [("far", Timestamp::MAX), ("near", at(10 * hour))] {
+        let mut dated = sample::conversation(&integration(), person, at(0));
+        dated.last_inbound_at = Some(date);
+        s.touch(&dated, at(0)).await.unwrap();
+        let read = async || s.conversation(&dated.tenant, dated.id).await.unwrap().unwrap();
+        assert_eq!(read().await.last_inbound_at, None, "{person}");
+        assert!(!read().await.in_service_window(at(1)), "{person}");
+        // They write again: that is when they wrote, and the window opens by it.
+        let mut again = dated.clone();
+        (again.last_activity_at, again.last_inbound_at) = (at(hour), Some(at(hour - 1)));
+        let touched = s.touch(&again, at(hour)).await.unwrap();
+        assert_eq!(touched.last_inbound_at, Some(at(hour - 1)), "{person}");
+        assert_eq!(read().await, touched, "{person}");
+        assert!(touched.in_service_window(at(hour)) && !touched.in_service_window(at(25 * hour)));
+        // What came before it moves nothing back, whenever it is worked.
+        let mut late = dated.clone();
+        late.last_inbound_at = Some(at(1));
+        assert_eq!(s.touch(&late, at(2 * hour)).await.unwrap(), touched, "{person}");
+    }
+}
+
+async fn a_date_of_any_age_is_kept<S: Store>(s: &S) {
+    let mut old = sample::conversation(&integration(), "old", at(0));
+    old.last_inbound_at = Some(Timestamp::MIN);
+    let touched = s.touch(&old, at(0)).await.unwrap();
+    assert!(touched.last_inbound_at.is_some_and(|at| at <= Timestamp::UNIX_EPOCH));
+    assert!(!touched.in_service_window(at(0)));
+    old.last_inbound_at = Some(at(0));
+    assert_eq!(s.touch(&old, at(0)).await.unwrap().last_inbound_at, Some(at(0)));
+}
+
+async fn a_tenant_and_its_accounts_are_known<S: Store>(s: &S) {
+    let own = integration();
+    assert!(!s.is_tenant(&own.tenant).await.unwrap());
+    let tenant = Tenant { id: own.tenant.clone(), name: "Own".to_owned(), created_at: at(0) };
+    s.create_tenant(&tenant).await.unwrap();
+    assert!(s.is_tenant(&own.tenant).await.unwrap());
+    assert!(!s.is_tenant(&TenantId::platform()).await.unwrap());
+    assert_eq!(s.accounts_of(&own.tenant).await.unwrap(), []);
+    s.put_integration(&own, &[], None).await.unwrap();
+    assert_eq!(s.accounts_of(&own.tenant).await.unwrap(), [own.clone()]);
+    assert_eq!(s.accounts_of(&tenant.id).await.unwrap().len(), 1);
 }
 
 async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound<S: Store>(s: &S) {
@@ -610,7 +661,7 @@ async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound<S: Store>(
     s.touch_outbound(&leaving).await.unwrap();
     let read = async || s.conversation(&leaving.tenant, leaving.id).await.unwrap().unwrap();
     assert_eq!(read().await, leaving);
-    let talk = s.touch(&sample::conversation(&integration, "p", at(10))).await.unwrap();
+    let talk = s.touch(&sample::conversation(&integration, "p", at(10)), at(10)).await.unwrap();
     assert_eq!((talk.created_at, talk.last_inbound_at), (at(0), Some(at(10))));
     leaving.last_activity_at = at(20);
     s.touch_outbound(&leaving).await.unwrap();
@@ -663,7 +714,9 @@ async fn messages_and_conversations_are_listed_in_pages<S: Store>(s: &S) {
         let message = inbound(&integration, &format!("m{n}"), n / 2);
         s.record(&message).await.unwrap();
         let person = format!("p{n}");
-        s.touch(&sample::conversation(&integration, &person, at(n * hour))).await.unwrap();
+        s.touch(&sample::conversation(&integration, &person, at(n * hour)), at(n * hour))
+            .await
+            .unwrap();
     }
     let talk = sample::conversation_id(&integration, sample::PERSON);
     let messages =
@@ -676,7 +729,8 @@ async fn messages_and_conversations_are_listed_in_pages<S: Store>(s: &S) {
     let people: Vec<_> = talks.iter().map(|talk| talk.contact.address.as_str()).collect();
     assert_eq!(people, ["p6", "p5", "p4", "p3", "p2", "p1", "p0"]);
     // Within the hour the activity decides, not the place.
-    s.touch(&sample::conversation(&integration, "p5", at(6 * hour + 1))).await.unwrap();
+    let last = at(6 * hour + 1);
+    s.touch(&sample::conversation(&integration, "p5", last), last).await.unwrap();
     let page = s.conversations(tenant, 3, None).await.unwrap();
     assert_eq!(page.items[0].contact.address, "p5");
     let none = s.messages(tenant, sample::conversation_id(&integration, "x"), 3, None).await;
@@ -993,7 +1047,7 @@ async fn a_tenant_reads_nothing_of_anothers<S: Store>(s: &S) {
     let message = sample::outbound(&theirs, "m", at(0));
     claim(s, &message, "one", 0).await;
     settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
-    let talk = s.touch(&sample::conversation(&theirs, sample::PERSON, at(0))).await.unwrap();
+    let talk = s.touch(&sample::conversation(&theirs, sample::PERSON, at(0)), at(0)).await.unwrap();
     s.reserve(a, "key", "request", message.id, at(0)).await.unwrap();
     let (id, notice) = notice(&theirs);
     claim_notice(s, a, id, Some(&notice), 0).await;

@@ -71,6 +71,8 @@ fn integration(
         account: account.map(ToOwned::to_owned),
         hints: BTreeMap::new(),
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }
@@ -274,7 +276,9 @@ fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) ->
         account: integration.account.clone().unwrap_or_default(),
         id: id.to_owned(),
         occurred_at: at,
+        dated: None,
         received_at: at,
+        ingested: false,
         kind,
         ordering_key: None,
         single_use: None,

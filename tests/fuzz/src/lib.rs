@@ -125,6 +125,8 @@ fn integration(webhook: &dyn WebhookProvider) -> Integration {
         hints: std::collections::BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
     }
 }
 

@@ -681,6 +681,8 @@ fn meant(
         hints: BTreeMap::new(),
         created_at: now,
         credentials_at: now,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
     };
     let source = providers::webhook(SHOPS).source(&integration, credentials);
     match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {

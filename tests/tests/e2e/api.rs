@@ -49,6 +49,7 @@ fn a_key_is_good_for_its_scopes_and_no_more() {
         Client::with_key(made["key"].as_str().unwrap())
     };
     let (reader, sender, worker) = (with("read"), with("send"), with("worker"));
+    let program = with("ingest");
     let text = json!({"to": "16505551234", "channel": "whatsapp", "text": "hi"});
     let forbidden = |answer: crate::hub::Answer| {
         answer.problem(403, "missing_scope");
@@ -59,7 +60,7 @@ fn a_key_is_good_for_its_scopes_and_no_more() {
     forbidden(reader.post("/messages", &json!({"no": "message"})));
     forbidden(sender.get("/conversations"));
     sender.post("/messages", &text).problem(422, "no_integration");
-    for key in [&reader, &sender, &worker] {
+    for key in [&reader, &sender, &worker, &program] {
         forbidden(key.get("/integrations"));
         forbidden(key.post("/integrations", &json!({"provider": "telegram"})));
         forbidden(key.post(&keys, &json!({"scopes": ["admin"]})));
@@ -69,6 +70,14 @@ fn a_key_is_good_for_its_scopes_and_no_more() {
     }
     forbidden(worker.get("/conversations"));
     forbidden(worker.post("/messages", &text));
+    forbidden(program.get("/conversations"));
+    forbidden(program.post("/messages", &text));
+    let brought = json!({"from": "+16505551234", "to": "desk", "message": {"text": "hi"},
+        "message_id": "scopes-1", "timestamp": "2026-11-20T12:00:00Z"});
+    for key in [&reader, &sender, &worker] {
+        forbidden(key.post("/webhook/inbound", &brought));
+    }
+    program.post("/webhook/inbound", &brought).expect(202);
     let made = tenant.api.post("/tenants", &json!({"id": "mine", "name": "Mine"}));
     made.problem(403, "platform_only");
     tenant.api.get("/tenants").problem(403, "platform_only");

@@ -349,3 +349,23 @@ fn telegrams_forgers_are_refused() {
     let nobody = Client::without_key().post("/webhooks/telegram/guessed", &json!({"update_id": 1}));
     assert_eq!(nobody.status, 401, "{nobody}");
 }
+
+#[test]
+fn a_program_writes_in_a_customers_name_only_where_the_operator_trusts_it() {
+    let tenant = Tenant::new("ingest");
+    let number = tenant.whatsapp(&json!({}));
+    let from = person();
+    let bring = |id: &str| {
+        let body = json!({"from": format!("+{from}"), "to": number.number, "message_id": id,
+            "message": {"text": id}, "timestamp": "2099-01-01T00:00:00Z"});
+        tenant.api.post("/webhook/inbound", &body)
+    };
+    assert_eq!(bring("refused").problem(409, "account_held")["field"], "to");
+    let path = format!("/integrations/{}", number.integration);
+    let trusted = Client::admin().put(&path, &json!({"trusted_ingest": true})).expect(200);
+    assert_eq!(trusted["trusted_ingest"], true);
+    bring("taken").expect(202);
+    let talk = tenant.conversation(&from);
+    assert!(talk["last_inbound_at"].as_str().unwrap() < "2099", "{talk}");
+    tenant.send(&json!({"conversation": talk["id"], "text": "Yes, until six."}));
+}

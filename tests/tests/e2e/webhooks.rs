@@ -416,6 +416,9 @@ fn a_program_of_the_tenants_own_brings_a_message() {
     let mut foreign = message.clone();
     foreign["tenant_id"] = "demo".into();
     assert_eq!(TENANTS_OWN.post("/webhook/inbound", &foreign).status, 403);
+    let mut nobodys = message.clone();
+    nobodys["tenant_id"] = "nobody-at-all".into();
+    Client::admin().post("/webhook/inbound", &nobodys).problem(404, "not_found");
     let mut empty = message;
     empty["message"] = json!({});
     assert_eq!(TENANTS_OWN.post("/webhook/inbound", &empty).status, 422);

@@ -26,6 +26,7 @@ pub static ENTRY: Entry = Entry {
     }),
     settings: settings::read,
     check: settings::check_credential,
+    proving: &[WEBHOOK_SECRET],
     ..Entry::taking(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
 };
 

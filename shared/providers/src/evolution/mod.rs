@@ -27,6 +27,8 @@ pub static ENTRY: Entry = Entry {
     connects: true,
     settings: settings::read,
     check: settings::check,
+    harmless: &["buttons", "delivery", "messages_per_second"],
+    proving: &[WEBHOOK_TOKEN],
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
 };
 

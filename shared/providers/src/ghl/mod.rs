@@ -17,6 +17,7 @@ pub static ENTRY: Entry = Entry {
     made_up: Some(WORKFLOW_TOKEN),
     settings: settings::read,
     account: settings::account,
+    proving: &[WORKFLOW_TOKEN],
     ..Entry::taking(&[&WEBHOOK, &WORKFLOW_ACTION], &[CLIENT_ID, CLIENT_SECRET, WORKFLOW_TOKEN])
 };
 

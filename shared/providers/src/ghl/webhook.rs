@@ -123,6 +123,8 @@ mod tests {
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
         }
     }
 

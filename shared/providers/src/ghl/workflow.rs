@@ -147,6 +147,8 @@ mod tests {
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
         };
         let tokens = tokens.iter().map(|token| (*token).into()).collect();
         let credentials = Credentials::new([(WORKFLOW_TOKEN.to_owned(), tokens)]);

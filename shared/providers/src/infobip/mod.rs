@@ -26,6 +26,8 @@ pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
+    harmless: &["delivery", "messages_per_second", "reports"],
+    proving: &[WEBHOOK_SECRET],
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 

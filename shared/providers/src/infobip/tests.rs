@@ -30,6 +30,8 @@ fn integration(settings: &Map<String, Value>) -> Integration {
         hints: BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
     }
 }
 

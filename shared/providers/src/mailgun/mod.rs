@@ -10,7 +10,10 @@ use crate::Entry;
 pub use webhook::Webhook;
 
 /// What the hub knows of Mailgun.
-pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY]);
+pub static ENTRY: Entry = Entry {
+    proving: &[WEBHOOK_SIGNING_KEY],
+    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
+};
 
 /// Takes Mailgun's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

@@ -11,7 +11,11 @@ use crate::{Entry, standard_webhooks};
 pub use webhook::Webhook;
 
 /// What the hub knows of Resend.
-pub static ENTRY: Entry = Entry { check, ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET]) };
+pub static ENTRY: Entry = Entry {
+    check,
+    proving: &[WEBHOOK_SECRET],
+    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
+};
 
 /// Takes Resend's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

@@ -11,8 +11,11 @@ use crate::Entry;
 pub use webhook::Webhook;
 
 /// What the hub knows of SendGrid.
-pub static ENTRY: Entry =
-    Entry { check, ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY]) };
+pub static ENTRY: Entry = Entry {
+    check,
+    proving: &[WEBHOOK_PUBLIC_KEY],
+    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY])
+};
 
 /// Takes SendGrid's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

@@ -233,6 +233,8 @@ mod tests {
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
         };
         let topics = topics.iter().map(|topic| (*topic).into()).collect();
         WEBHOOK.source(&integration, &Credentials::new([(TOPIC_ARNS.to_owned(), topics)]))

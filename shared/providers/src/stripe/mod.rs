@@ -11,8 +11,11 @@ use crate::Entry;
 pub use webhook::Webhook;
 
 /// What the hub knows of Stripe.
-pub static ENTRY: Entry =
-    Entry { check, ..Entry::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET]) };
+pub static ENTRY: Entry = Entry {
+    check,
+    proving: &[WEBHOOK_SECRET],
+    ..Entry::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
+};
 
 /// Takes Stripe's webhooks in.
 pub static WEBHOOK: Webhook = Webhook;

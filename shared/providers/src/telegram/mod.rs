@@ -9,7 +9,7 @@ mod wire;
 pub use sender::{Sender, address, bot_id};
 pub use webhook::Webhook;
 
-use crate::entry::{Entry, Sending};
+use crate::entry::{Entry, HOW_TO_SEND, Sending};
 
 /// What the hub knows of Telegram.
 pub static ENTRY: Entry = Entry {
@@ -30,6 +30,9 @@ pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
+    harmless: HOW_TO_SEND,
+    proving: &[WEBHOOK_SECRET],
+    senders: &[],
 };
 
 /// Takes Telegram's webhooks in.

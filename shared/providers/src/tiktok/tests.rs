@@ -51,6 +51,8 @@ fn take(request: &WebhookRequest, secrets: &[&str], now: Timestamp) -> Result<De
         hints: BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
     };
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(CLIENT_SECRET.to_owned(), values)]);

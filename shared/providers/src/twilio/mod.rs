@@ -14,6 +14,7 @@ pub use token::{VoiceGrant, access_token};
 pub use webhook::Webhook;
 
 use crate::entry::{Entry, Sending};
+use domain::provider::Channel;
 
 /// What the hub knows of Twilio.
 pub static ENTRY: Entry = Entry {
@@ -26,6 +27,15 @@ pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
+    // Whoever sends may name a content template by its id as well.
+    harmless: &["delivery", "messages_per_second", "templates"],
+    proving: &[SHARED_KEY],
+    senders: &[
+        ("from", Channel::Sms),
+        ("messaging_service_sid", Channel::Sms),
+        ("whatsapp_from", Channel::Whatsapp),
+        ("voice_from", Channel::Voice),
+    ],
     ..Entry::taking(
         &[&SMS, &SMS_STATUS, &VOICE, &VOICE_STATUS, &WHATSAPP],
         &[ACCOUNT_SID, AUTH_TOKEN, SHARED_KEY, API_KEY, API_SECRET],
@@ -78,6 +88,8 @@ mod tests {
             hints: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH,
             credentials_at: Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
         }
     }
 }

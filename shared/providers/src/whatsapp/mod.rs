@@ -30,6 +30,9 @@ pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
     check: |_, _| Ok(()),
+    harmless: &["delivery", "graph_version", "messages_per_second"],
+    proving: &[APP_SECRET, VERIFY_TOKEN],
+    senders: &[],
 };
 
 /// Takes WhatsApp's webhooks in.

@@ -492,6 +492,8 @@ mod tests {
             settings: Settings::Whatsapp(settings),
             hints: std::collections::BTreeMap::default(),
             credentials_at: jiff::Timestamp::UNIX_EPOCH,
+            tenant_credentials: std::collections::BTreeSet::new(),
+            trusted_ingest: false,
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

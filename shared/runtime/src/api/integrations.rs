@@ -1,6 +1,6 @@
 //! Integrations: a tenant's accounts at providers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::circuit::{self, Breaker};
@@ -20,7 +20,7 @@ use store::DynamoStore;
 
 use super::tenants::check_url;
 use super::whatsapp_settings::{SetWhatsapp, WhatsappView};
-use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
+use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, giver, schema};
 use crate::sender::Caller;
 use crate::vault::SecretsVault;
 use crate::webhook::path_hash;
@@ -102,6 +102,10 @@ pub(super) struct CreateIntegration {
     /// When the hub stops sending through it for a while.
     #[serde(default)]
     pub(super) circuit: Breaker,
+    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
+    /// provider. Only the platform's key may say so.
+    #[serde(default)]
+    pub(super) trusted_ingest: bool,
 }
 
 /// Body of `PUT /integrations/{id}`.
@@ -117,6 +121,11 @@ pub(super) struct ChangeIntegration {
     /// In the place of when the hub stops sending through it.
     #[serde(default)]
     pub(super) circuit: Option<Breaker>,
+    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
+    /// provider. Only the platform's key may say so; it ends when a tenant's key changes which
+    /// account it is.
+    #[serde(default)]
+    pub(super) trusted_ingest: Option<bool>,
 }
 
 /// Body of `POST /integrations/{id}/register`.
@@ -141,12 +150,19 @@ struct IntegrationView {
     settings: serde_json::Value,
     /// The end of each credential, to recognise it by.
     credentials: BTreeMap<String, String>,
+    /// The credentials that the operator gave: a tenant's key changes what they are used for only
+    /// with credentials of its own in their place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    operator_credentials: Vec<String>,
     /// Paste this at the provider, or let `register` do it.
     webhook_url: String,
     /// The same for each of the provider's webhooks, by name.
     webhook_urls: BTreeMap<&'static str, String>,
     /// When the hub stops sending through it for a while.
     circuit: Breaker,
+    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
+    /// provider.
+    trusted_ingest: bool,
     /// When it was made.
     created_at: Timestamp,
     /// Whether the provider was told the webhook's address when the integration was made, where
@@ -354,12 +370,12 @@ where
                 let tenant = request.tenant(Scope::Admin, None)?;
                 let integrations = self.store.integrations(&tenant).await?;
                 let view = |integration| view(request, integration);
-                let integrations = integrations.into_iter().map(view).collect::<Result<_, _>>()?;
+                let integrations = integrations.into_iter().map(view).collect();
                 ApiReply::json(StatusCode::OK, &IntegrationList { integrations })
             }
             Operation::Show => {
                 let integration = self.own(request, params, Scope::Admin).await?;
-                ApiReply::json(StatusCode::OK, &view(request, integration)?)
+                ApiReply::json(StatusCode::OK, &view(request, integration))
             }
             Operation::Change => self.change(request, params).await,
             Operation::Remove => {
@@ -382,6 +398,9 @@ where
                 let integration = self.own(request, params, Scope::Admin).await?;
                 let asked: Register =
                     if request.body.is_empty() { Register::default() } else { request.read()? };
+                if self.maker(request, &integration.tenant)? == Maker::Tenant {
+                    giver::check_use(&integration)?;
+                }
                 let url = webhook_url(request, &integration);
                 let pin = asked.pin.as_deref();
                 let account = self.ask(&integration, |sender| sender.register(&url, pin)).await?;
@@ -431,7 +450,7 @@ where
         }
         let integration = self.make(request, tenant, asked).await?;
         let connection = self.connect(request, &integration).await;
-        let view = IntegrationView { connection, ..view(request, integration)? };
+        let view = IntegrationView { connection, ..view(request, integration) };
         ApiReply::json(StatusCode::CREATED, &view)
     }
 
@@ -469,15 +488,16 @@ where
         asked: CreateIntegration,
     ) -> Result<Integration, Problem> {
         let settings = settings(asked.provider, &asked.settings)?;
-        let mut credentials = credentials(asked.provider, asked.credentials)?;
-        if let Some(name) = providers::entry(asked.provider).made_up
-            && credentials.first(name).is_none()
-        {
-            let bits = [self.dice.bits(), self.dice.bits()];
-            let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
-            credentials = credentials.merged(Credentials::new([(name.to_owned(), vec![secret])]));
-        }
+        let given = credentials(asked.provider, asked.credentials)?;
+        let mut tenant_credentials = BTreeSet::new();
+        note_giver(request, &mut tenant_credentials, &names(&given))?;
+        let made_up = self.made_up(asked.provider, &given);
+        tenant_credentials.extend(names(&made_up));
+        let credentials = given.merged(made_up);
         let maker = self.maker(request, &tenant)?;
+        if asked.trusted_ingest {
+            check_trust(request, maker)?;
+        }
         let now = self.clock.now();
         let integration = Integration {
             id: IntegrationId::new(now, self.dice.bits()),
@@ -488,6 +508,8 @@ where
             settings,
             created_at: now,
             credentials_at: now,
+            tenant_credentials,
+            trusted_ingest: asked.trusted_ingest,
             circuit: breaker(asked.circuit)?,
         };
         self.check_base_url(request, &integration, None)?;
@@ -505,6 +527,16 @@ where
         };
         self.locked(&integration, write).await?;
         Ok(integration)
+    }
+
+    /// The credential that the hub makes up, if none is given.
+    fn made_up(&self, provider: Provider, given: &Credentials) -> Credentials {
+        let name = providers::entry(provider).made_up;
+        Credentials::new(name.filter(|name| given.first(name).is_none()).map(|name| {
+            let bits = [self.dice.bits(), self.dice.bits()];
+            let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
+            (name.to_owned(), vec![secret])
+        }))
     }
 
     /// How an integration fared of late.
@@ -629,7 +661,7 @@ where
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
         let before = self.own(request, params, Scope::Admin).await?;
         let integration = self.alter(request, &before, request.read()?).await?;
-        ApiReply::json(StatusCode::OK, &view(request, integration)?)
+        ApiReply::json(StatusCode::OK, &view(request, integration))
     }
 
     /// Changes an integration.
@@ -651,16 +683,52 @@ where
         // As it is now that nobody else changes it.
         let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
-        let newer = self::credentials(before.provider, asked.credentials)?;
-        let credentials = old.clone().merged(newer);
+        let provider = before.provider;
+        let newer = self::credentials(provider, asked.credentials)?;
+        let given = names(&newer);
         let settings = match asked.settings {
-            Some(settings) => self::settings(before.provider, &settings)?,
+            Some(settings) => self::settings(provider, &settings)?,
             None => before.settings.clone(),
         };
         let maker = self.maker(request, &before.tenant)?;
+        let led = giver::led_elsewhere(&before, &settings);
+        if maker == Maker::Tenant {
+            giver::check_change(&before, led.as_deref(), &given)?;
+        }
+        let mut credentials = old.clone().merged(newer);
+        let mut tenant_credentials = before.tenant_credentials.clone();
+        note_giver(request, &mut tenant_credentials, &given)?;
+        let account = if led.is_none() && given.is_empty() {
+            // Nothing that it follows from has changed.
+            before.account.clone()
+        } else {
+            account(provider, maker, &settings, &credentials)?
+        };
+        let is_elsewhere = led.is_some() || account != before.account;
+        let replaces = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
+        if maker == Maker::Tenant && is_elsewhere {
+            // Nothing of the operator's is used for what a tenant chose.
+            let left = before.operator_credentials();
+            let left = left.filter(|name| !tenant_credentials.contains(*name));
+            credentials = credentials.without(left);
+            let made_up = self.made_up(provider, &credentials);
+            tenant_credentials.extend(names(&made_up));
+            credentials = credentials.merged(made_up);
+        }
+        let is_kept = maker != Maker::Tenant || !(is_elsewhere || replaces);
+        let trusted_ingest = match asked.trusted_ingest {
+            Some(true) if !(before.trusted_ingest && is_kept) => {
+                check_trust(request, maker)?;
+                true
+            }
+            Some(wanted) => wanted,
+            None => before.trusted_ingest && is_kept,
+        };
         let integration = Integration {
-            account: account(before.provider, maker, &settings, &credentials)?,
+            account,
             hints: credentials.hints(),
+            tenant_credentials,
+            trusted_ingest,
             settings,
             circuit: asked.circuit.map_or(Ok(before.circuit), breaker)?,
             credentials_at: if credentials.same_as(&old) {
@@ -671,10 +739,11 @@ where
             ..before.clone()
         };
         self.check_base_url(request, &integration, Some(&before))?;
-        if integration.account != before.account {
+        // Who puts their own credentials in the place of the operator's holds the account as if
+        // they had made the integration.
+        if integration.account != before.account || replaces {
             self.check_account(request, &integration, &credentials).await?;
         }
-        let provider = before.provider;
         let (paths, old_paths) =
             (path_secrets(provider, &credentials), path_secrets(provider, &old));
         let replaced = Some((&before, old_paths.as_slice()));
@@ -827,34 +896,55 @@ fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
     address(&request.base_url, providers::webhook(integration.provider).path(), integration)
 }
 
-/// Settings as they are given.
-pub(super) fn shown(settings: &Settings) -> Result<Value, Problem> {
-    let settings = match settings {
-        Settings::Whatsapp(settings) => serde_json::to_value(settings),
-        Settings::Telegram(settings) => serde_json::to_value(settings),
-        Settings::Own(settings) => serde_json::to_value(settings),
-    };
-    settings.map_err(|_| Problem::internal())
+/// The names of credentials.
+fn names(credentials: &Credentials) -> Vec<String> {
+    credentials.iter().map(|(name, _)| name.to_owned()).collect()
 }
 
-fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationView, Problem> {
+/// Writes down who gave the credentials of these names: the operator, by the platform's key, or
+/// the tenant.
+fn note_giver(
+    request: &ApiRequest,
+    tenants: &mut BTreeSet<String>,
+    given: &[String],
+) -> Result<(), Problem> {
+    if request.caller(Scope::Admin)?.tenant.is_platform() {
+        tenants.retain(|name| !given.contains(name));
+    } else {
+        tenants.extend(given.iter().cloned());
+    }
+    Ok(())
+}
+
+/// Only the operator may say that what a program brings counts as proved: it opens windows.
+fn check_trust(request: &ApiRequest, maker: Maker) -> Result<(), Problem> {
+    if maker == Maker::Tenant {
+        request.platform().map_err(|problem| problem.at("trusted_ingest"))?;
+    }
+    Ok(())
+}
+
+fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
     let webhook_url = webhook_url(request, &integration);
     let webhooks = providers::entry(integration.provider).webhooks.iter();
     let webhook_urls = webhooks
         .map(|webhook| (webhook.name(), address(&request.base_url, webhook.path(), &integration)))
         .collect();
-    Ok(IntegrationView {
+    let operator_credentials = integration.operator_credentials().map(str::to_owned).collect();
+    IntegrationView {
         id: integration.id,
         tenant: integration.tenant,
         provider: integration.provider,
-        settings: shown(&integration.settings)?,
+        settings: Value::Object(integration.settings.fields()),
         circuit: integration.circuit,
+        trusted_ingest: integration.trusted_ingest,
+        operator_credentials,
         credentials: integration.hints,
         webhook_url,
         webhook_urls,
         created_at: integration.created_at,
         connection: None,
-    })
+    }
 }
 
 /// The resource as it is deployed.

@@ -328,7 +328,7 @@ where
             }
         }
         let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
-        self.check_window(&target, &content)?;
+        self.check_window(&tenant, &target, &content).await?;
         let talk = target.parties(&tenant).conversation();
         let over = target.integration.id;
         let answered = self.resolve(&tenant, talk, "reply_to", reply_to).await?;
@@ -609,14 +609,30 @@ where
         }
     }
 
-    /// Checks the channel's service window before anything is promised.
-    fn check_window(&self, target: &Target, content: &Content) -> Result<(), Problem> {
+    /// Checks the channel's service window before anything is promised: that of the account it
+    /// leaves from, which need not be the conversation's.
+    async fn check_window(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        content: &Content,
+    ) -> Result<(), Problem> {
         let bound = providers::is_windowed(target.integration.provider, target.channel);
         if !bound || matches!(content, Content::Template { .. }) {
             return Ok(());
         }
         let now = self.clock.now();
-        if target.conversation.as_ref().is_some_and(|talk| talk.in_service_window(now)) {
+        let account = target.integration.line();
+        let talk = if account == target.account {
+            target.conversation.clone()
+        } else {
+            let to = providers::address(target.integration.provider, &target.to);
+            let to = to.map_err(|error| Problem::of_provider(&error))?;
+            let parties =
+                Parties { tenant, channel: target.channel, account: &account, counterpart: &to };
+            self.store.conversation(tenant, parties.conversation()).await?
+        };
+        if talk.is_some_and(|talk| talk.in_service_window(now)) {
             return Ok(());
         }
         let detail = "the person has not written within the last 24 hours, so WhatsApp takes \

@@ -7,6 +7,7 @@ pub mod authorizer;
 pub mod conversations;
 pub mod doors;
 pub mod events;
+mod giver;
 pub mod inbound;
 pub mod integrations;
 pub mod messages;

@@ -357,8 +357,8 @@ where
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
         let asked: CreateKey = request.read()?;
         if asked.scopes.is_empty() {
-            let detail = "at least one of admin, send, read, worker".to_owned();
-            return Err(Problem::invalid("scopes", detail));
+            let names = Scope::ALL.map(Scope::as_str).join(", ");
+            return Err(Problem::invalid("scopes", format!("at least one of {names}")));
         }
         if !tenant.is_platform() {
             self.existing(&tenant).await?;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::integrations::{ChangeIntegration, CreateIntegration, Integrations, OneOrMany, shown};
+use super::integrations::{ChangeIntegration, CreateIntegration, Integrations, OneOrMany};
 use super::{ApiReply, ApiRequest, Params, Problem};
 use crate::sender::Caller;
 
@@ -233,9 +233,14 @@ where
                 return Err(Problem::invalid("provider_config", detail));
             }
             None => {
-                let circuit = Breaker::default();
-                let wanted =
-                    CreateIntegration { tenant: None, provider, settings, credentials, circuit };
+                let wanted = CreateIntegration {
+                    tenant: None,
+                    provider,
+                    settings,
+                    credentials,
+                    circuit: Breaker::default(),
+                    trusted_ingest: false,
+                };
                 let made = self.make(request, tenant, wanted).await;
                 if let Ok(integration) = &made {
                     // What it says is logged, and shown by health.
@@ -352,10 +357,7 @@ fn view(route: &Route, all: &[Integration]) -> Result<WhatsappView, Problem> {
     let found = |id| all.iter().find(|integration| integration.id == id);
     let mut carriers = route.carriers.iter().filter_map(|c| Some((c, found(c.integration)?)));
     let (carrier, first) = carriers.next().ok_or_else(Problem::not_found)?;
-    let mut provider_config = match shown(&first.settings)? {
-        Value::Object(settings) => settings,
-        _ => Map::new(),
-    };
+    let mut provider_config = first.settings.fields();
     let hints = first.hints.iter();
     provider_config.extend(hints.map(|(name, hint)| (name.clone(), hint.clone().into())));
     Ok(WhatsappView {

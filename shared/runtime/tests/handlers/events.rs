@@ -1,7 +1,7 @@
 //! Everything that happened is written down once, under its tenant, and can be worked again.
 
 use bytes::Bytes;
-use domain::event::{EventKind, InboundEvent, Receipt};
+use domain::event::{InboundEvent, Receipt};
 use domain::job::{Parked, ReplayJob};
 use domain::message::Status;
 use domain::ports::{Clock, EventLog, Publisher};
@@ -11,7 +11,6 @@ use domain::{Integration, Provider, ReplayId, TenantId};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use runtime::api::events::Events;
-use runtime::api::inbound::InboundMessages;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::events::EventBook;
 use runtime::parked::ParkingLot;
@@ -646,110 +645,4 @@ async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() 
     work_replays(&api.world).await;
     assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "done");
     assert_eq!(api.world.media.len(), 3);
-}
-
-async fn take(world: &World, caller: (&str, &[Scope]), body: &Value) -> Result<Value, Problem> {
-    let resource = InboundMessages {
-        store: world.store.clone(),
-        events: world.media.clone(),
-        inbound: world.own.clone(),
-        clock: world.clock.clone(),
-    };
-    let reply = handle(&resource, &request(caller, Method::POST, "/webhook/inbound", body)).await?;
-    assert_eq!(reply.status, StatusCode::ACCEPTED);
-    Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
-}
-
-const SENDER: (&str, &[Scope]) = ("acme", &[Scope::Send]);
-
-fn hello() -> Value {
-    json!({
-        "from": "+15550001", "to": "+15550002", "message": { "text": "hello" },
-        "timestamp": "2026-11-21T10:00:00Z", "message_id": "m-1", "contact_name": "Zoë",
-        "channel": "sms",
-    })
-}
-
-#[tokio::test]
-async fn a_message_that_a_program_received_becomes_an_event_of_the_keys_tenant() {
-    let world = World::fifo();
-    let answer = take(&world, SENDER, &hello()).await.unwrap();
-    assert_eq!(answer["status"], "accepted");
-    let event = &world.media.bodies::<InboundEvent>()[0];
-    assert_eq!(answer["event_id"], event.event_id().to_string());
-    assert_eq!((&event.tenant, event.provider), (&world.acme, Provider::Custom));
-    assert_eq!((event.account.as_str(), event.id.as_str()), ("+15550002", "m-1"));
-    assert_eq!(event.ordering_key.as_deref(), Some("+15550001"));
-    assert_eq!(event.occurred_at.as_second(), 1_795_255_200);
-    let EventKind::Message(message) = &event.kind else { panic!("it is a message") };
-    assert_eq!((message.from.as_str(), message.name.as_deref()), ("+15550001", Some("Zoë")));
-    let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
-    assert_eq!(raw, hello());
-    // The same message once more is the same event.
-    assert_eq!(take(&world, SENDER, &hello()).await.unwrap(), answer);
-    for (timestamp, second) in [(json!(1_795_255_200), 1_795_255_200), (json!("17"), 17)] {
-        let mut body = hello();
-        body["timestamp"] = timestamp;
-        take(&world, SENDER, &body).await.unwrap();
-        let last = world.media.bodies::<InboundEvent>().pop().unwrap();
-        assert_eq!(last.occurred_at.as_second(), second);
-    }
-}
-
-#[tokio::test]
-async fn a_message_is_the_keys_tenants_and_nobody_elses() {
-    let world = World::fifo();
-    let named = |tenant: &str| {
-        let mut body = hello();
-        body["tenant_id"] = tenant.into();
-        body
-    };
-    take(&world, SENDER, &named("acme")).await.unwrap();
-    let problem = take(&world, SENDER, &named("globex")).await.unwrap_err();
-    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "wrong_tenant"));
-    let problem = take(&world, PLATFORM, &hello()).await.unwrap_err();
-    assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("tenant_id")));
-    take(&world, PLATFORM, &named("globex")).await.unwrap();
-    let problem = take(&world, READER, &hello()).await.unwrap_err();
-    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "missing_scope"));
-    let tenants = world.media.bodies::<InboundEvent>();
-    let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
-    assert_eq!(tenants, ["acme", "globex"]);
-}
-
-#[tokio::test]
-async fn a_field_that_is_missing_or_wrong_is_named() {
-    let world = World::fifo();
-    let without = |field: &str| {
-        let mut body = hello();
-        body.as_object_mut().unwrap().remove(field);
-        (body, field.to_owned())
-    };
-    let with = |field: &str, value: Value| {
-        let mut body = hello();
-        body[field] = value;
-        (body, field.to_owned())
-    };
-    let mut cases: Vec<(Value, String)> =
-        ["from", "to", "message", "timestamp", "message_id"].map(without).to_vec();
-    cases.extend([
-        with("from", json!("")),
-        with("to", json!("x".repeat(501))),
-        with("message_id", json!(7)),
-        with("timestamp", json!("yesterday")),
-        with("timestamp", json!(1.5)),
-        with("timestamp", json!(i64::MAX)),
-        with("tenant_id", json!("../acme")),
-        (with("message", json!({})).0, "message.text".to_owned()),
-        (with("message", json!({ "text": " " })).0, "message.text".to_owned()),
-        with("contact_name", json!("x".repeat(501))),
-    ]);
-    for (body, field) in cases {
-        let problem = take(&world, SENDER, &body).await.unwrap_err();
-        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(&*field)));
-    }
-    assert!(world.media.is_empty());
-    world.media.faults().go_down();
-    let problem = take(&world, SENDER, &hello()).await.unwrap_err();
-    assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "it is not taken in");
 }

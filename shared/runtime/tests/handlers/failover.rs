@@ -50,7 +50,7 @@ async fn wrote_to(world: &World, carrier: &Integration) {
     };
     // It is no call of the handler's.
     let store = world.store.clone().with_faults(&testkit::Faults::default());
-    store.touch(&talk).await.unwrap();
+    store.touch(&talk, now).await.unwrap();
 }
 
 /// Asks the first carrier to send a text, and the others if it cannot.
@@ -562,10 +562,10 @@ async fn one_message_probes_and_the_others_pass_over() {
         let relay = Relay { others: vec![carriers[1].id], patience: 60, ..Relay::default() };
         let task = domain::job::SendTask { relay, ..sample::task(&message) };
         let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
-        let record = n.to_string();
+        let (record, now) = (n.to_string(), world.clock.now());
         async move {
             use runtime::batch::Worker;
-            let delivery = runtime::batch::Delivery { record: &record, receives: 1 };
+            let delivery = runtime::batch::Delivery { record: &record, receives: 1, now };
             worker.work(&job, delivery).await
         }
     });

@@ -81,8 +81,9 @@ async fn fifty_first_messages_at_once_make_one_conversation() {
     let world = World::fifo();
     let worker = worker(&world);
     let events: Vec<_> = (0..50).map(|n| text(&world, &format!("wamid.{n}"))).collect();
-    let works =
-        events.iter().map(|event| worker.work(event, Delivery { record: "r", receives: 1 }));
+    let works = events.iter().map(|event| {
+        worker.work(event, Delivery { record: "r", receives: 1, now: world.clock.now() })
+    });
     let results = futures::future::join_all(works).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(world.store.all_messages().len(), 50);
@@ -233,5 +234,32 @@ async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
         world.faults.mend();
         world.run_dry(&worker(&world), false).await;
         assert_eq!(end(&world).await, undisturbed, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_moves_nothing_and_one_message_stays_one() {
+    for date in [jiff::Timestamp::MAX, jiff::Timestamp::MIN] {
+        let world = World::fifo();
+        // As an earlier version queued it.
+        let mut event = text(&world, "wamid.1");
+        event.occurred_at = date;
+        put(&world, "1", &event).await;
+        world.run_dry(&worker(&world), false).await;
+        let talk = || world.store.all_conversations()[0].clone();
+        assert!(talk().last_inbound_at.unwrap() <= event.received_at, "{date}");
+        assert!(world.message().occurred_at.unwrap() <= event.received_at, "{date}");
+        // The provider brings it again, later.
+        world.clock.advance(std::time::Duration::from_mins(1));
+        event.received_at = world.clock.now();
+        put(&world, "2", &event).await;
+        world.run_dry(&worker(&world), false).await;
+        assert_eq!(world.store.all_messages().len(), 1, "{date}");
+        // They write again.
+        world.clock.advance(std::time::Duration::from_mins(1));
+        put(&world, "3", &text(&world, "wamid.2")).await;
+        world.run_dry(&worker(&world), false).await;
+        assert_eq!(talk().last_inbound_message.as_deref(), Some("wamid.2"), "{date}");
+        assert!(talk().in_service_window(world.clock.now()), "{date}");
     }
 }

@@ -376,12 +376,15 @@ fn program(world: &World) -> InboundMessages<MemoryStore, MemoryQueue, TestClock
 #[tokio::test]
 async fn a_message_that_a_program_brings_is_a_job_whose_name_is_known_at_once() {
     let world = pulling(false);
-    let sender: (&str, &[Scope]) = ("acme", &[Scope::Send]);
+    let brings: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
+    let (id, created_at) = (world.acme.clone(), world.clock.now());
+    let tenant = domain::tenant::Tenant { id, name: "Acme".to_owned(), created_at };
+    world.store.create_tenant(&tenant).await.unwrap();
     let take = async |id: &str| {
         let body = json!({ "from": "+1", "to": "desk", "message": { "text": "hi" },
             "timestamp": "2026-11-20T11:59:00Z", "message_id": id });
         let resource = program(&world);
-        ask(&resource, sender, Method::POST, "/webhook/inbound", Some(&body)).await.unwrap()
+        ask(&resource, brings, Method::POST, "/webhook/inbound", Some(&body)).await.unwrap()
     };
     wrote(&world, "1", "wamid.1").await;
     let job = next(&world).await;

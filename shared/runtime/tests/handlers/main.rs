@@ -14,6 +14,8 @@ mod common;
 mod events;
 mod failover;
 mod inbound;
+mod ingest;
+mod isolation;
 mod jobs;
 mod media;
 mod messages;

@@ -29,7 +29,7 @@ fn resource(world: &World) -> Resource {
     }
 }
 
-async fn post(world: &World, path: &str, body: &Value) -> Result<ApiReply, Problem> {
+pub(crate) async fn post(world: &World, path: &str, body: &Value) -> Result<ApiReply, Problem> {
     let caller = Caller { tenant: world.acme.clone(), scopes: vec![Scope::Send] };
     let request = ApiRequest {
         method: Method::POST,
@@ -63,7 +63,7 @@ async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
     for integration in numbers.iter().chain([&world.telegram]) {
         world.store.insert_integration(integration, &[]);
         let talk = sample::conversation(integration, sample::PERSON, world.clock.now());
-        world.store.touch(&talk).await.unwrap();
+        world.store.touch(&talk, world.clock.now()).await.unwrap();
     }
     (world, numbers)
 }

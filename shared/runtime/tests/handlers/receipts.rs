@@ -173,3 +173,21 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
         assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{trouble:?}");
     }
 }
+
+#[tokio::test]
+async fn a_receipt_dated_in_the_future_came_when_it_was_received() {
+    for date in [jiff::Timestamp::MAX, jiff::Timestamp::MIN] {
+        let world = World::standard();
+        let message = claimed(&world).await;
+        settle(&world, &message).await;
+        let receipt = with_reference(Status::Delivered, &message);
+        let mut event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
+        event.occurred_at = date;
+        world.put("acme", "1", &event).await;
+        world.run_dry(&worker(&world), false).await;
+        let message = world.message();
+        assert_eq!(message.status, Status::Delivered);
+        let step = message.history.iter().find(|step| step.status == Status::Delivered).unwrap();
+        assert!(step.at <= event.received_at, "{date}: {}", step.at);
+    }
+}

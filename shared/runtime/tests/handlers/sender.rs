@@ -323,7 +323,9 @@ async fn a_record_that_two_senders_have_at_once_is_sent_by_one() {
     let worker = sender(&world, Provider::Whatsapp);
     let message = sample::outbound(&world.whatsapp, "hello", world.clock.now());
     let job = sample::job(&message);
-    let works = (1..=20).map(|receives| worker.work(&job, Delivery { record: "r", receives }));
+    let works = (1..=20).map(|receives| {
+        worker.work(&job, Delivery { record: "r", receives, now: world.clock.now() })
+    });
     let results = futures::future::join_all(works).await;
     assert_eq!(world.provider.taken().len(), 1);
     assert_eq!(world.message().status, Status::Accepted);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use domain::conversation::Conversation;
+use domain::conversation::{CLOCK_SKEW, Conversation};
 use domain::event::Receipt;
 use domain::integration::Integration;
 use domain::job::{HandedOver, SendTask};
@@ -139,7 +139,7 @@ impl Talk {
         if let Some(name) = &self.contact_name {
             conversation.contact.name = Some(name.clone());
         }
-        conversation
+        conversation.repaired()
     }
 }
 
@@ -181,12 +181,12 @@ impl Inbox for MemoryStore {
         .await
     }
 
-    async fn touch(&self, conversation: &Conversation) -> PortResult<Conversation> {
+    async fn touch(&self, conversation: &Conversation, now: Timestamp) -> PortResult<Conversation> {
         self.pass("bring a conversation up to date", |tables| {
             let key = (conversation.tenant.clone(), conversation.id);
             let talk = tables.conversations.entry(key).or_insert_with(|| Talk::new(conversation));
             let inbound = conversation.last_inbound_at.map(ms);
-            let later = talk.last_inbound_at;
+            let later = talk.last_inbound_at.filter(|later| *later <= ms(now + CLOCK_SKEW));
             if later.is_some_and(|later| inbound.is_some_and(|inbound| later > inbound)) {
                 return talk.read();
             }

@@ -3,7 +3,7 @@
 use domain::automation::Automation;
 use domain::integration::Integration;
 use domain::ports::{
-    Automations, Claimed, Directory, Holder, Keys, Page, PortResult, Recorded, Registry,
+    Accounts, Automations, Claimed, Directory, Holder, Keys, Page, PortResult, Recorded, Registry,
 };
 use domain::provider::Channel;
 use domain::route::Route;
@@ -86,6 +86,16 @@ impl Directory for MemoryStore {
             tables.claims.get(&place).map(|holder| holder.integration)
         })
         .await
+    }
+}
+
+impl Accounts for MemoryStore {
+    async fn is_tenant(&self, tenant: &TenantId) -> PortResult<bool> {
+        self.pass("look for a tenant", |tables| tables.tenants.contains_key(tenant)).await
+    }
+
+    async fn accounts_of(&self, tenant: &TenantId) -> PortResult<Vec<Integration>> {
+        self.pass("list integrations", |tables| tables.integrations_of(tenant)).await
     }
 }
 

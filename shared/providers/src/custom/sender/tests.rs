@@ -17,6 +17,8 @@ fn integration(settings: &Value) -> Integration {
         settings,
         hints: std::collections::BTreeMap::default(),
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }

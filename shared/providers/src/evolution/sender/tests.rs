@@ -23,6 +23,8 @@ fn integration(settings: &Value) -> Integration {
         settings,
         hints: BTreeMap::default(),
         credentials_at: Timestamp::UNIX_EPOCH,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }

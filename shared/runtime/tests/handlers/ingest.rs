@@ -1,0 +1,398 @@
+//! Messages that a program brings with a key of the hub: kept, and believed only where the
+//! operator says so.
+
+use std::time::Duration;
+
+use domain::conversation::{Conversation, Parties};
+use domain::event::{EventKind, InboundEvent};
+use domain::integration::Settings;
+use domain::ports::{Clock, Library, Registry};
+use domain::provider::Channel;
+use domain::tenant::{Caller, Scope, Tenant};
+use domain::{Integration, Provider, TenantId};
+use http::{Method, StatusCode};
+use runtime::api::inbound::InboundMessages;
+use runtime::api::{ApiRequest, Problem, handle};
+use runtime::inbound::Inbound;
+use serde_json::{Value, json};
+use testkit::sample;
+
+use crate::common::World;
+
+/// A hub with the tenants `acme` and `globex`.
+async fn hub() -> World {
+    let world = World::fifo();
+    for name in ["acme", "globex"] {
+        let id = sample::tenant(name);
+        let tenant = Tenant { id, name: name.to_owned(), created_at: world.clock.now() };
+        world.store.create_tenant(&tenant).await.unwrap();
+    }
+    world
+}
+
+fn request(
+    (tenant, scopes): (&str, &[Scope]),
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> ApiRequest {
+    ApiRequest {
+        method,
+        path: path.to_owned(),
+        query: Vec::new(),
+        idempotency_key: None,
+        body: body.to_string().into(),
+        caller: Some(Caller { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        base_url: "https://hub.example.com".to_owned(),
+    }
+}
+
+async fn take(world: &World, caller: (&str, &[Scope]), body: &Value) -> Result<Value, Problem> {
+    let resource = InboundMessages {
+        store: world.store.clone(),
+        events: world.media.clone(),
+        inbound: world.own.clone(),
+        clock: world.clock.clone(),
+    };
+    let reply = handle(&resource, &request(caller, Method::POST, "/webhook/inbound", body)).await?;
+    assert_eq!(reply.status, StatusCode::ACCEPTED);
+    Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
+}
+
+/// A key of acme's for programs that bring messages.
+const PROGRAM: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
+const PLATFORM: (&str, &[Scope]) = ("platform", &[Scope::Admin]);
+
+fn hello() -> Value {
+    json!({
+        "from": "+15550001", "to": "+15550002", "message": { "text": "hello" },
+        "timestamp": "2026-11-19T10:00:00Z", "message_id": "m-1", "contact_name": "Zoë",
+        "channel": "sms",
+    })
+}
+
+#[tokio::test]
+async fn a_message_that_a_program_received_becomes_an_event_of_the_keys_tenant() {
+    let world = hub().await;
+    let answer = take(&world, PROGRAM, &hello()).await.unwrap();
+    assert_eq!(answer["status"], "accepted");
+    let event = &world.media.bodies::<InboundEvent>()[0];
+    assert_eq!(answer["event_id"], event.event_id().to_string());
+    assert_eq!((&event.tenant, event.provider), (&world.acme, Provider::Custom));
+    assert_eq!((event.account.as_str(), event.id.as_str()), ("+15550002", "m-1"));
+    assert_eq!(event.ordering_key.as_deref(), Some("+15550001"));
+    assert_eq!(event.occurred_at.as_second(), 1_795_082_400);
+    let EventKind::Message(message) = &event.kind else { panic!("it is a message") };
+    assert_eq!((message.from.as_str(), message.name.as_deref()), ("+15550001", Some("Zoë")));
+    let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
+    assert_eq!(raw, hello());
+    // The same message once more is the same event.
+    assert_eq!(take(&world, PROGRAM, &hello()).await.unwrap(), answer);
+    for (timestamp, second) in [(json!(1_795_082_400), 1_795_082_400), (json!("17"), 17)] {
+        let mut body = hello();
+        body["timestamp"] = timestamp;
+        take(&world, PROGRAM, &body).await.unwrap();
+        let last = world.media.bodies::<InboundEvent>().pop().unwrap();
+        assert_eq!(last.occurred_at.as_second(), second);
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_the_keys_tenants_and_nobody_elses() {
+    let world = hub().await;
+    let named = |tenant: &str| {
+        let mut body = hello();
+        body["tenant_id"] = tenant.into();
+        body
+    };
+    take(&world, PROGRAM, &named("acme")).await.unwrap();
+    let problem = take(&world, PROGRAM, &named("globex")).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "wrong_tenant"));
+    let problem = take(&world, PLATFORM, &hello()).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("tenant_id")));
+    take(&world, PLATFORM, &named("globex")).await.unwrap();
+    let tenants = world.media.bodies::<InboundEvent>();
+    let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
+    assert_eq!(tenants, ["acme", "globex"]);
+}
+
+#[tokio::test]
+async fn a_field_that_is_missing_or_wrong_is_named() {
+    let world = hub().await;
+    let without = |field: &str| {
+        let mut body = hello();
+        body.as_object_mut().unwrap().remove(field);
+        (body, field.to_owned())
+    };
+    let with = |field: &str, value: Value| {
+        let mut body = hello();
+        body[field] = value;
+        (body, field.to_owned())
+    };
+    let mut cases: Vec<(Value, String)> =
+        ["from", "to", "message", "timestamp", "message_id"].map(without).to_vec();
+    cases.extend([
+        with("from", json!("")),
+        with("to", json!("x".repeat(501))),
+        with("message_id", json!(7)),
+        with("timestamp", json!("yesterday")),
+        with("timestamp", json!(1.5)),
+        with("timestamp", json!(i64::MAX)),
+        with("tenant_id", json!("../acme")),
+        (with("message", json!({})).0, "message.text".to_owned()),
+        (with("message", json!({ "text": " " })).0, "message.text".to_owned()),
+        with("contact_name", json!("x".repeat(501))),
+    ]);
+    for (body, field) in cases {
+        let problem = take(&world, PROGRAM, &body).await.unwrap_err();
+        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(&*field)));
+    }
+    assert!(world.media.is_empty());
+    world.media.faults().go_down();
+    let problem = take(&world, PROGRAM, &hello()).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "it is not taken in");
+}
+
+#[tokio::test]
+async fn only_keys_for_it_bring_messages() {
+    let world = hub().await;
+    for scope in Scope::ALL {
+        let taken = take(&world, ("acme", &[scope]), &hello()).await;
+        if matches!(scope, Scope::Ingest | Scope::Admin) {
+            taken.unwrap();
+        } else {
+            let problem = taken.unwrap_err();
+            assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "missing_scope"));
+            assert!(problem.detail.contains("`ingest`"), "{}", problem.detail);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_for_a_tenant_that_does_not_exist_is_not_found() {
+    let world = hub().await;
+    for nobody in ["nobody", "platform"] {
+        let mut body = hello();
+        body["tenant_id"] = nobody.into();
+        let problem = take(&world, PLATFORM, &body).await.unwrap_err();
+        assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (404, Some("tenant_id")));
+    }
+    let problem = take(&world, ("gone", &[Scope::Ingest]), &hello()).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::NOT_FOUND);
+    assert!(world.media.is_empty() && world.own.is_empty());
+}
+
+const ACCOUNT: &str = "15550007777";
+
+/// An integration of `provider`'s that holds [`ACCOUNT`], with settings that name more.
+fn holder(tenant: &TenantId, provider: Provider) -> Integration {
+    match provider {
+        Provider::Whatsapp => sample::whatsapp(tenant, Some(ACCOUNT)),
+        Provider::Telegram => sample::telegram(tenant, Some(ACCOUNT)),
+        _ => {
+            let settings = json!({ "from": "+15550008888", "whatsapp_from": "+15550009999",
+                "instance": "shop", "messages_per_second": 7, "delivery": "at_most_once" });
+            let settings = Settings::Own(settings.as_object().unwrap().clone());
+            Integration { settings, ..sample::taking(tenant, provider, Some(ACCOUNT)) }
+        }
+    }
+}
+
+async fn taken_to(world: &World, to: &str) -> Result<Value, Problem> {
+    let mut body = hello();
+    body["to"] = to.into();
+    take(world, PROGRAM, &body).await
+}
+
+fn is_held(taken: Result<Value, Problem>, what: &str) {
+    let problem = taken.unwrap_err();
+    let held = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
+    assert_eq!(held, (409, "account_held", Some("to")), "{what}");
+    assert!(problem.detail.contains("trusted_ingest"), "{what}: {}", problem.detail);
+}
+
+#[tokio::test]
+async fn an_account_that_an_integration_holds_is_nobody_elses_however_it_is_written() {
+    for &provider in Provider::ALL {
+        let world = hub().await;
+        let own = holder(&world.acme, provider);
+        world.store.insert_integration(&own, &[]);
+        let id = own.id.to_string();
+        let mut names = vec![ACCOUNT, "+15550007777", " +1 (555) 000-7777", id.as_str()];
+        if matches!(own.settings, Settings::Own(_)) {
+            names.extend(["15550008888", "+15550008888", "1 555 000 9999", "shop", " shop"]);
+        }
+        for to in names {
+            is_held(taken_to(&world, to).await, &format!("{to} of {provider}"));
+        }
+        for free in ["front-desk", "at_most_once", "7", "15550006666"] {
+            taken_to(&world, free).await.unwrap();
+        }
+        assert!(world.own.is_empty(), "nobody's message is in a conversation");
+    }
+}
+
+#[tokio::test]
+async fn an_account_of_another_tenant_is_nobodys_to_write_in_even_if_it_is_trusted() {
+    for provider in Provider::senders() {
+        for trusted_ingest in [false, true] {
+            let world = hub().await;
+            let theirs = holder(&sample::tenant("globex"), provider);
+            let theirs = Integration { trusted_ingest, ..theirs };
+            world.store.insert_integration(&theirs, &[]);
+            for to in [ACCOUNT, "+15550007777", &theirs.id.to_string()] {
+                let taken = taken_to(&world, to).await;
+                let problem = taken.as_ref().unwrap_err();
+                assert!(
+                    !problem.detail.contains(&theirs.id.to_string()),
+                    "it is not theirs to know"
+                );
+                is_held(taken, &format!("{to} of {provider}"));
+            }
+        }
+    }
+}
+
+/// Works what is queued, and finds the conversation that acme has with the person.
+async fn worked(world: &World) {
+    let consumer = Inbound {
+        store: world.store.clone(),
+        bucket: world.bucket.clone(),
+        automation: world.automation.clone(),
+        media: world.automation.clone(),
+    };
+    world.run_dry(&consumer, false).await;
+}
+
+async fn talk(world: &World, channel: Channel, account: &str, person: &str) -> Conversation {
+    let tenant = &world.acme;
+    let parties = Parties { tenant, channel, account, counterpart: person };
+    let found = world.store.conversation(tenant, parties.conversation()).await.unwrap();
+    found.unwrap_or_else(|| panic!("{account}: {:?}", world.store.all_conversations()))
+}
+
+#[tokio::test]
+async fn what_comes_to_a_trusted_account_is_its_own_and_opens_its_window() {
+    for provider in Provider::senders() {
+        let trusted = |world: &World| {
+            let integration = holder(&world.acme, provider);
+            Integration { trusted_ingest: true, ..integration }
+        };
+        for to in [ACCOUNT, "+15550007777", "id"] {
+            let world = hub().await;
+            let integration = trusted(&world);
+            world.store.insert_integration(&integration, &[]);
+            let id = integration.id.to_string();
+            let to = if to == "id" { id.as_str() } else { to };
+            let mut body = hello();
+            (body["to"], body["from"]) = (to.into(), "15550001".into());
+            take(&world, PROGRAM, &body).await.unwrap();
+            worked(&world).await;
+            let message = world.message();
+            assert_eq!((message.integration, message.provider), (integration.id, provider));
+            let person = providers::address(provider, "15550001").unwrap();
+            let channel = provider.channels()[0];
+            let talk = talk(&world, channel, ACCOUNT, &person).await;
+            assert_eq!(talk.id, message.conversation, "{provider}: the account's own");
+            assert_eq!(talk.integration, integration.id);
+            assert!(talk.last_inbound_at.is_some());
+            // Once more, with another time.
+            body["timestamp"] = json!(1_795_000_000);
+            take(&world, PROGRAM, &body).await.unwrap();
+            worked(&world).await;
+            assert_eq!(world.store.all_messages().len(), 1, "{provider}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_of_a_trusted_integration_says_the_channel() {
+    for (to, channel) in [("15550008888", Channel::Sms), ("+15550009999", Channel::Whatsapp)] {
+        let world = hub().await;
+        let twilio = holder(&world.acme, Provider::Twilio);
+        let twilio = Integration { trusted_ingest: true, ..twilio };
+        world.store.insert_integration(&twilio, &[]);
+        let mut body = hello();
+        (body["to"], body["timestamp"]) = (to.into(), json!(world.clock.now().as_second()));
+        take(&world, PROGRAM, &body).await.unwrap();
+        worked(&world).await;
+        let person = providers::address(Provider::Twilio, "+15550001").unwrap();
+        let talk = talk(&world, channel, ACCOUNT, &person).await;
+        assert!(talk.in_service_window(world.clock.now()), "{channel}");
+    }
+}
+
+#[tokio::test]
+async fn who_several_trusted_integrations_are_must_be_said() {
+    let world = hub().await;
+    for provider in [Provider::Twilio, Provider::Infobip] {
+        let integration = holder(&world.acme, provider);
+        let integration = Integration { trusted_ingest: true, ..integration };
+        world.store.insert_integration(&integration, &[]);
+    }
+    let problem = taken_to(&world, "15550008888").await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("to")));
+    let id = holder(&world.acme, Provider::Infobip).id.to_string();
+    taken_to(&world, &id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_dated_in_the_future_came_when_it_came() {
+    for timestamp in
+        [json!("2099-01-01T00:00:00Z"), json!(253_402_207_200_i64), json!("9999999999")]
+    {
+        let world = hub().await;
+        let number = Integration { trusted_ingest: true, ..world.whatsapp.clone() };
+        world.store.insert_integration(&number, &[]);
+        let mut body = hello();
+        (body["to"], body["timestamp"]) = ("111".into(), timestamp.clone());
+        take(&world, PROGRAM, &body).await.unwrap();
+        worked(&world).await;
+        let account = number.line();
+        let person = providers::address(Provider::Whatsapp, "+15550001").unwrap();
+        let read = async || talk(&world, Channel::Whatsapp, &account, &person).await;
+        let now = world.clock.now();
+        let came = read().await.last_inbound_at.unwrap();
+        assert!(came <= now && read().await.in_service_window(now), "{timestamp}: {came}");
+        world.clock.advance(Duration::from_hours(25));
+        assert!(!read().await.in_service_window(world.clock.now()), "{timestamp}");
+        // They write again, at Meta.
+        let event = sample::text_event(&number, &person, "wamid.2", world.clock.now());
+        world.put("conv", "2", &event).await;
+        worked(&world).await;
+        assert!(read().await.in_service_window(world.clock.now()), "{timestamp}");
+        assert_eq!(read().await.last_inbound_message.as_deref(), Some("wamid.2"));
+    }
+}
+
+#[tokio::test]
+async fn what_no_provider_proved_opens_no_window_now_or_later() {
+    let world = hub().await;
+    world.store.insert_automation(&world.acme, sample::pull(false));
+    let person = "15550001555";
+    let mut body = hello();
+    (body["to"], body["from"]) = ("333".into(), person.into());
+    body["timestamp"] = json!(world.clock.now().as_second());
+    take(&world, PROGRAM, &body).await.unwrap();
+    worked(&world).await;
+    let read = async || talk(&world, Channel::Whatsapp, "333", person).await;
+    assert_eq!(read().await.last_inbound_at, None);
+    let sends = async |to: &Value| {
+        let mut body = to.clone();
+        body["text"] = "hi".into();
+        crate::messages::post(&world, "/messages", &body).await
+    };
+    // An answer leaves over the number that the tenant has: its own window counts.
+    let answer = json!({ "conversation": read().await.id });
+    assert_eq!(sends(&answer).await.unwrap_err().code, "outside_service_window");
+    let event = sample::text_event(&world.whatsapp, person, "wamid.1", world.clock.now());
+    world.put("conv", "1", &event).await;
+    worked(&world).await;
+    sends(&answer).await.unwrap();
+    // The account is an integration's from now on, and the window is shut.
+    let number = sample::whatsapp(&world.acme, Some("333"));
+    world.store.insert_integration(&number, &[]);
+    let over = json!({ "channel": "whatsapp", "to": person, "integration": number.id });
+    assert_eq!(sends(&over).await.unwrap_err().code, "outside_service_window");
+    is_held(taken_to(&world, "333").await, "333");
+}
