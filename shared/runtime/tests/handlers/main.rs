@@ -17,6 +17,7 @@ mod inbound;
 mod jobs;
 mod media;
 mod messages;
+mod outage;
 mod receipts;
 mod sender;
 mod settings;
