@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::callback::{self, Delivery, Letter, Outcome};
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
@@ -277,9 +277,7 @@ impl Account {
         let failed = fault.filter(|fault| fault.kind == Kind::FailLater);
         let failed = failed.map(|fault| fault.code.unwrap_or(4404));
         let name = accepted_as(fault);
-        let answer = accepted_answer(ok, fault, |http, _| {
-            refusal(door, &Refused { http, ..Refused::INTERNAL })
-        });
+        let answer = accepted_answer(ok, fault, |_, fault| page(fault));
         if let Some(fault) = fault {
             self.faults.spend(&send.to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
@@ -472,6 +470,7 @@ fn fault_answer(door: Door, fault: &Fault) -> Answer {
             refusal(door, &Refused { http, number, ..Refused::BLOCKED })
                 .retry_after(fault.retry_after_s)
         }
+        Kind::Page => page(fault),
         Kind::Status => {
             let http = fault.status.unwrap_or(500);
             refusal(door, &Refused { http, ..Refused::INTERNAL }).retry_after(fault.retry_after_s)

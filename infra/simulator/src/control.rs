@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::automation::{self, Automation};
 use crate::deliver::App;
 use crate::evolution;
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, Faults, Kind};
 use crate::server::Query;
 use crate::telegram::update::{CustomerWrites as UserWrites, RawUpdate};
 use crate::telegram::{self, Bot, ChatOrder};
@@ -58,13 +58,13 @@ pub(crate) async fn answer(app: &App, call: Call<'_>) -> Answer {
         ["log"] if call.method == Method::GET => Ok(log(app, call.query).await),
         ["whatsapp", number] => one_number(app, &call, number),
         ["whatsapp", number, "faults"] => {
-            with_number(app, number, |number, _| change_faults(number.faults(), &call))
+            with_number(app, number, |number, _| change_faults(number.faults(), &call, &[]))
                 .and_then(|done| done)
         }
         ["whatsapp", number, what] => number_call(app, &call, number, what).await,
         ["telegram", bot] => bot_id(bot).and_then(|bot| one_bot(app, &call, bot)),
         ["telegram", bot, "faults"] => bot_id(bot)
-            .and_then(|bot| with_bot(app, bot, |bot, _| change_faults(bot.faults(), &call)))
+            .and_then(|bot| with_bot(app, bot, |bot, _| change_faults(bot.faults(), &call, &[])))
             .and_then(|done| done),
         ["telegram", bot, what] => match bot_id(bot) {
             Ok(bot) => bot_call(app, &call, bot, what).await,
@@ -134,7 +134,13 @@ async fn log(app: &App, query: &Query) -> Value {
     }
 }
 
-pub(crate) fn change_faults(faults: &mut Faults, call: &Call<'_>) -> Result<Value, Refusal> {
+/// Changes the scripted faults. `in_doubt` are the statuses after which the provider may have
+/// accepted a message although it answers with an error of its own.
+pub(crate) fn change_faults(
+    faults: &mut Faults,
+    call: &Call<'_>,
+    in_doubt: &[u16],
+) -> Result<Value, Refusal> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Order {
@@ -143,7 +149,19 @@ pub(crate) fn change_faults(faults: &mut Faults, call: &Call<'_>) -> Result<Valu
     match *call.method {
         Method::GET => {}
         Method::DELETE => faults.clear(),
-        Method::POST => faults.add(call.read::<Order>()?.faults),
+        Method::POST => {
+            let order = call.read::<Order>()?;
+            let hides = |fault: &Fault| {
+                let status = fault.status.unwrap_or(500);
+                fault.kind == Kind::Status && fault.accepts() && !in_doubt.contains(&status)
+            };
+            if order.faults.iter().any(hides) {
+                let why = "an error in the provider's own form says that the message was not \
+                           accepted: script a `page`";
+                return Err(wrong(why.to_owned()));
+            }
+            faults.add(order.faults);
+        }
         _ => return no_method(),
     }
     Ok(json!({"faults": faults.remaining()}))

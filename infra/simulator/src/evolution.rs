@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::log::Scene;
 use crate::whatsapp::receipts::{self, Receipts};
 use event::{Delivery, Outcome, Redelivery};
@@ -715,6 +715,7 @@ fn fault_answer(fault: &Fault) -> Answer {
             let status = fault.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(400);
             said(status, fault).retry_after(fault.retry_after_s)
         }
+        Kind::Page => page(fault),
         Kind::Status => said(fault.status.unwrap_or(500), fault).retry_after(fault.retry_after_s),
         _ => Answer::HangUp { after_ms: 0 },
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Body, Reply};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +14,11 @@ pub enum Kind {
     AcceptThenDrop,
     /// The connection closes; nothing was accepted.
     Drop,
-    /// An HTTP status, accepted or not.
+    /// An HTTP status with the provider's own error body; not accepted, unless the provider
+    /// documents that it may have been.
     Status,
+    /// A gateway's page in place of the provider's answer; accepted or not.
+    Page,
     /// 429 with a wait.
     RateLimited,
     /// The provider's own error code.
@@ -72,7 +75,7 @@ impl Fault {
         match self.kind {
             Kind::AcceptThenTimeOut | Kind::AcceptThenDrop | Kind::FailLater | Kind::Delay => true,
             Kind::Drop | Kind::RateLimited | Kind::Error => false,
-            Kind::Status => self.accepted.unwrap_or(false),
+            Kind::Status | Kind::Page => self.accepted.unwrap_or(false),
         }
     }
 
@@ -84,6 +87,7 @@ impl Fault {
             Kind::AcceptThenDrop => "accept_then_drop",
             Kind::Drop => "drop",
             Kind::Status => "status",
+            Kind::Page => "page",
             Kind::RateLimited => "rate_limited",
             Kind::Error => "error",
             Kind::FailLater => "fail_later",
@@ -92,20 +96,33 @@ impl Fault {
     }
 }
 
-/// What the log calls the answer to an accepted request: `answered`, `held`, `dropped` or
-/// `status_<n>`.
+/// What the log calls the answer to an accepted request: `answered`, `held`, `dropped`,
+/// `status_<n>` or `page_<n>`.
 #[must_use]
 pub fn accepted_as(fault: Option<&Fault>) -> String {
     match fault.map(|fault| (fault.kind, fault.status)) {
         Some((Kind::AcceptThenTimeOut, _)) => "held".into(),
         Some((Kind::AcceptThenDrop, _)) => "dropped".into(),
         Some((Kind::Status, status)) => format!("status_{}", status.unwrap_or(500)),
+        Some((Kind::Page, status)) => format!("page_{}", status.unwrap_or(502)),
         _ => "answered".into(),
     }
 }
 
-/// What the caller of an accepted request gets in place of `ok`. `broken` is the provider's
-/// answer of a status.
+/// What a gateway before the provider answers on its own.
+#[must_use]
+pub fn page(fault: &Fault) -> Answer {
+    let html = "<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>";
+    Answer::Reply(Reply {
+        status: fault.status.unwrap_or(502),
+        retry_after_s: fault.retry_after_s,
+        body: Body::File { mime: "text/html".into(), bytes: html.into() },
+        delay_ms: 0,
+    })
+}
+
+/// What the caller of an accepted request gets in place of `ok`. `broken` is what the provider
+/// answers with a status after it has accepted a message; [`page`], if it never does.
 #[must_use]
 pub fn accepted_answer(
     ok: Answer,
@@ -117,6 +134,7 @@ pub fn accepted_answer(
         Kind::AcceptThenTimeOut => Answer::HangUp { after_ms: fault.hold_ms.unwrap_or(30_000) },
         Kind::AcceptThenDrop => Answer::HangUp { after_ms: 0 },
         Kind::Status => broken(fault.status.unwrap_or(500), fault),
+        Kind::Page => page(fault),
         Kind::Delay => ok.later(fault.delay_ms.unwrap_or(1000)),
         _ => ok,
     }
@@ -179,14 +197,14 @@ mod tests {
     #[test]
     fn faults_come_in_order_and_so_many_times() {
         let mut faults = faults(serde_json::json!([
-            {"kind": "drop", "times": 2}, {"kind": "status", "status": 502, "accepted": true}
+            {"kind": "drop", "times": 2}, {"kind": "page", "status": 502, "accepted": true}
         ]));
         let mut met = Vec::new();
         while let Some(fault) = faults.next("1") {
             met.push((fault.name(), fault.accepts()));
             faults.spend("1");
         }
-        assert_eq!(met, [("drop", false), ("drop", false), ("status", true)]);
+        assert_eq!(met, [("drop", false), ("drop", false), ("page", true)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
 use crate::callback::{self, Account, Delivery, Letter, Outcome};
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
@@ -419,8 +419,7 @@ impl Sender {
             deliveries.extend(reports);
         }
         let ok = answer(states, bulk);
-        let broken = |status, _: &Fault| self.general_error(status);
-        let answer = accepted_answer(ok, fault.as_ref(), broken);
+        let answer = accepted_answer(ok, fault.as_ref(), |_, fault| page(fault));
         if let Some(fault) = &fault {
             self.faults.spend(to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
@@ -455,6 +454,7 @@ impl Sender {
                 let answer = refusal(shape, fault.status.unwrap_or(400), code, code, None);
                 answer.retry_after(fault.retry_after_s)
             }
+            Kind::Page => page(fault),
             Kind::Status => {
                 self.general_error(fault.status.unwrap_or(500)).retry_after(fault.retry_after_s)
             }

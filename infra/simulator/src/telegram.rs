@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
@@ -476,7 +476,7 @@ impl Bot {
             (id, self.message(scene.now_ms, chat_id, id, &send.content))
         };
         let name = accepted_as(fault);
-        let answer = accepted_answer(ok(&result), fault, |status, _| plain(status));
+        let answer = accepted_answer(ok(&result), fault, |_, fault| page(fault));
         if let Some(fault) = fault {
             self.faults.spend(&chat_id.to_string());
             let fields =
@@ -842,6 +842,7 @@ fn fault_answer(fault: &Fault) -> Answer {
             };
             answer.retry_after(fault.retry_after_s)
         }
+        Kind::Page => page(fault),
         Kind::Status => plain(fault.status.unwrap_or(500)).retry_after(fault.retry_after_s),
         _ => Answer::HangUp { after_ms: 0 },
     }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::Attempted;
@@ -1043,6 +1043,7 @@ fn fault_answer(fault: &Fault) -> Answer {
             }
             error.answer().retry_after(fault.retry_after_s)
         }
+        Kind::Page => page(fault),
         Kind::Status => broken(fault.status.unwrap_or(500)).retry_after(fault.retry_after_s),
         _ => Answer::HangUp { after_ms: 0 },
     }

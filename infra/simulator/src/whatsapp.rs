@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as};
+use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
 use crate::redelivery::{Attempted, Redelivery};
@@ -525,10 +525,7 @@ impl Number {
                 "messages": [{"id": wamid}],
             }),
         );
-        // Not 131000: that one says that the message failed to send.
-        let broken = GraphError::numbered(1, None);
-        let answer =
-            accepted_answer(ok, fault, |status, _| broken.with_status(status).answer("Afault"));
+        let answer = accepted_answer(ok, fault, |_, fault| page(fault));
         let name = accepted_as(fault);
         if let Some(fault) = fault {
             self.faults.spend(&send.wa_id);
@@ -1011,6 +1008,7 @@ fn fault_answer(fault: &Fault, fbtrace: &str) -> Answer {
             error.status = fault.status.unwrap_or(error.status);
             error.answer(fbtrace).retry_after(fault.retry_after_s)
         }
+        Kind::Page => page(fault),
         Kind::Status => {
             let error = GraphError::numbered(131_000, None);
             let error = error.with_status(fault.status.unwrap_or(500));

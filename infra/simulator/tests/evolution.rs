@@ -356,7 +356,9 @@ async fn what_may_have_been_sent_is_unknown_and_what_was_not_is_tried_again() {
             Fault::Unknown,
             true,
         ),
-        (json!({ "kind": "status", "status": 502 }), Fault::Unknown, false),
+        (json!({ "kind": "status", "status": 502 }), Fault::Retryable, false),
+        (json!({ "kind": "page" }), Fault::Unknown, false),
+        (json!({ "kind": "page", "accepted": true }), Fault::Unknown, true),
         (
             json!({ "kind": "error", "code": 400, "description": "Error: Timed Out" }),
             Fault::Unknown,

@@ -345,6 +345,8 @@ async fn infobips_refusals_are_understood_in_both_shapes() {
         let (fault, about, _) = world.refused(PERSON).await;
         assert_eq!((fault, about), (Fault::Permanent, About::Account), "{shape}");
         world.fault(json!({ "kind": "status", "status": 502 })).await;
+        assert_eq!(world.refused(PERSON).await.0, Fault::Retryable, "{shape}");
+        world.fault(json!({ "kind": "page" })).await;
         assert_eq!(world.refused(PERSON).await.0, Fault::Unknown, "{shape}");
         world.fault(json!({ "kind": "error", "code": 12 })).await;
         let expected = (Fault::Permanent, About::Account, "REJECTED_NOT_ENOUGH_CREDITS".to_owned());
@@ -443,6 +445,8 @@ async fn a_bsps_refusals_mean_what_the_integration_declares() {
     let retry_after = std::time::Duration::from_secs(7);
     assert_eq!(world.refused(PERSON).await.0, Fault::RateLimited { retry_after });
     world.fault(json!({ "kind": "status", "status": 500 })).await;
+    assert_eq!(world.refused(PERSON).await.0, Fault::Retryable);
+    world.fault(json!({ "kind": "page" })).await;
     assert_eq!(world.refused(PERSON).await.0, Fault::Unknown);
     assert!(world.accepted().await.is_empty());
 }

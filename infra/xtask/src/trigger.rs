@@ -413,8 +413,9 @@ fn answer(mut caller: TcpStream, document: &[u8]) -> std::io::Result<()> {
     caller.write_all(document)
 }
 
+/// The time.
 #[expect(clippy::disallowed_methods, reason = "this is no function; the hub reads a real clock")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 

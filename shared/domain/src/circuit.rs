@@ -2,10 +2,13 @@
 //! account is well again.
 //!
 //! ```text
-//! closed --failures in a window--> open --time--> half open --a probe answered--> closed
-//!                                   ^                 |
-//!                                   +--a probe failed-+  for twice as long
+//! closed --failures in a window--> open --pause--> half open --a probe answered--> closed
+//!                                   ^                  |
+//!                                   +--a probe failed--+
 //! ```
+//!
+//! In its first minute an open circuit is probed every two seconds, for most outages are short;
+//! after that the pauses double up to the longest that the integration allows.
 
 use std::time::Duration;
 
@@ -13,8 +16,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The longest a circuit stays open before it is probed again.
-pub const LONGEST_OPEN: Duration = Duration::from_mins(10);
+/// The pause between two probes in a circuit's first minute. While a probe is under way, it is
+/// also the time after which it is worth asking again how the probe ended.
+pub const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How long after it opened a circuit is probed so often.
+pub const QUICK: Duration = Duration::from_mins(1);
 
 /// How much an integration may fail before the hub stops sending through it for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +30,8 @@ pub struct Breaker {
     pub failures: u32,
     /// Length of the window in seconds.
     pub window_seconds: u32,
-    /// Seconds until the first probe; doubled with each probe that fails, up to ten minutes.
+    /// The longest pause between two probes of an open circuit, in seconds. In the first minute
+    /// it is probed every two seconds; then the pauses double, up to this.
     pub open_seconds: u32,
 }
 
@@ -35,10 +42,11 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    fn open_for(self, openings: u32) -> Duration {
-        let first = Duration::from_secs(u64::from(self.open_seconds.max(1)));
-        let doubled = first.saturating_mul(2_u32.saturating_pow(openings.saturating_sub(1)));
-        doubled.min(LONGEST_OPEN.max(first))
+    /// The pause before the next probe, after so many probes that failed once the first minute
+    /// was over.
+    fn pause(self, slow_probes: u32) -> Duration {
+        let longest = Duration::from_secs(u64::from(self.open_seconds.max(1)));
+        PROBE_EVERY.saturating_mul(2_u32.saturating_pow(slow_probes)).min(longest)
     }
 }
 
@@ -54,8 +62,8 @@ pub struct Circuit {
     pub opened_at: Option<Timestamp>,
     /// When it may be probed.
     pub open_until: Option<Timestamp>,
-    /// How often it opened since it was last closed.
-    pub openings: u32,
+    /// Probes that failed after its first minute.
+    pub slow_probes: u32,
     /// Until when a probe has the time to be answered.
     pub probe_until: Option<Timestamp>,
     /// The last failure.
@@ -115,7 +123,11 @@ impl Circuit {
     pub fn admit(&self, now: Timestamp) -> Admission {
         match (self.open_until, self.probe_until) {
             (None, _) => Admission::Pass,
-            (Some(until), _) | (_, Some(until)) if now < until => Admission::No { until },
+            (Some(until), _) if now < until => Admission::No { until },
+            // A probe is most likely answered long before its time is over.
+            (_, Some(lease)) if now < lease => {
+                Admission::No { until: lease.min(now + PROBE_EVERY) }
+            }
             _ => Admission::Probe,
         }
     }
@@ -135,9 +147,10 @@ impl Circuit {
             if self.probe_until.is_none() {
                 return Self { last_failure, ..self };
             }
-            let openings = self.openings.saturating_add(1);
-            let open_until = Some(now + breaker.open_for(openings));
-            return Self { openings, open_until, probe_until: None, last_failure, ..self };
+            let age = now.duration_since(self.opened_at.unwrap_or(now)).unsigned_abs();
+            let slow_probes = if age < QUICK { 0 } else { self.slow_probes.saturating_add(1) };
+            let open_until = Some(now + breaker.pause(slow_probes));
+            return Self { slow_probes, open_until, probe_until: None, last_failure, ..self };
         }
         let window = Duration::from_secs(u64::from(breaker.window_seconds.max(1)));
         let over = now.duration_since(self.since).unsigned_abs() >= window;
@@ -148,8 +161,8 @@ impl Circuit {
         }
         Self {
             opened_at: Some(now),
-            open_until: Some(now + breaker.open_for(1)),
-            openings: 1,
+            open_until: Some(now + breaker.pause(0)),
+            slow_probes: 0,
             ..counted
         }
     }
@@ -183,7 +196,7 @@ mod tests {
         assert_eq!((two.state(at(2)), two.admit(at(2))), (State::Closed, Admission::Pass));
         let open = opened();
         assert_eq!(open.state(at(3)), State::Open);
-        assert_eq!(open.admit(at(3)), Admission::No { until: at(32) });
+        assert_eq!(open.admit(at(3)), Admission::No { until: at(4) });
         assert_eq!(open.opened_at, Some(at(2)));
     }
 
@@ -194,27 +207,78 @@ mod tests {
     }
 
     #[test]
-    fn after_its_time_one_probe_passes_and_the_rest_waits_for_it() {
+    fn after_a_pause_one_probe_passes_and_the_rest_waits_for_its_answer() {
         let open = opened();
-        assert_eq!(open.admit(at(32)), Admission::Probe);
-        let probed = open.probed(at(32), LEASE);
-        assert_eq!(probed.admit(at(33)), Admission::No { until: at(92) });
-        assert_eq!(probed.admit(at(92)), Admission::Probe, "a probe that died is replaced");
-        let closed = probed.clone().succeeded(at(34));
-        assert_eq!((closed.admit(at(34)), closed.closed_at), (Admission::Pass, Some(at(34))));
+        assert_eq!(open.admit(at(4)), Admission::Probe);
+        let probed = open.probed(at(4), LEASE);
+        assert_eq!(probed.admit(at(5)), Admission::No { until: at(7) }, "not for its whole lease");
+        assert_eq!(probed.admit(at(63)), Admission::No { until: at(64) });
+        assert_eq!(probed.admit(at(64)), Admission::Probe, "a probe that died is replaced");
+        let closed = probed.clone().succeeded(at(6));
+        assert_eq!((closed.admit(at(6)), closed.closed_at), (Admission::Pass, Some(at(6))));
         assert_eq!(closed.last_failure.unwrap().code, "503", "kept for people to see");
-        let again = probed.failed(BREAKER, at(35), "503");
-        assert_eq!(again.admit(at(36)), Admission::No { until: at(95) }, "twice as long");
+        let again = probed.failed(BREAKER, at(6), "503");
+        assert_eq!(again.admit(at(7)), Admission::No { until: at(8) });
     }
 
     #[test]
     fn what_was_under_way_when_it_opened_does_not_prolong_it() {
-        let late = opened().failed(BREAKER, at(20), "504");
-        assert_eq!(late.open_until, Some(at(32)));
+        let late = opened().failed(BREAKER, at(3), "504");
+        assert_eq!(late.open_until, Some(at(4)));
         assert_eq!(late.last_failure.unwrap().code, "504");
     }
 
+    /// The seconds after it opened at which a circuit is probed until `last`, where each probe
+    /// takes `took` seconds to fail.
+    fn probes(breaker: Breaker, took: i64, last: i64) -> Vec<i64> {
+        let mut circuit = (0..breaker.failures)
+            .fold(Circuit::default(), |circuit, _| circuit.failed(breaker, at(0), "503"));
+        let mut seconds = Vec::new();
+        for second in 0..=last {
+            if circuit.admit(at(second)) == Admission::Probe {
+                seconds.push(second);
+                circuit = circuit.probed(at(second), LEASE);
+                circuit = circuit.failed(breaker, at(second + took), "503");
+            }
+        }
+        seconds
+    }
+
+    #[test]
+    fn it_is_probed_every_two_seconds_for_a_minute_and_then_ever_less_up_to_half_a_minute() {
+        let seconds = probes(Breaker::default(), 0, 240);
+        let quick: Vec<i64> = (1..=30).map(|n| 2 * n).collect();
+        let slow = [64, 72, 88, 118, 148, 178, 208, 238];
+        assert_eq!(seconds, [quick, slow.to_vec()].concat());
+    }
+
     proptest! {
+        #[test]
+        fn after_an_outage_the_next_probe_is_a_pause_away_and_in_the_first_minute_seconds(
+            failures in 1_u32..20, open_seconds in 1_u32..600, took in 0_i64..10,
+            outage in 0_i64..4000,
+        ) {
+            let breaker = Breaker { failures, open_seconds, ..BREAKER };
+            let seconds = probes(breaker, took, outage + 700);
+            let next = seconds.iter().find(|second| **second >= outage).unwrap();
+            let longest = i64::from(open_seconds);
+            let pause = if outage < 60 - took { longest.min(2) } else { longest };
+            // A probe that is under way when the outage ends may still be lost with it.
+            prop_assert!(next - outage <= pause + took, "{seconds:?}");
+        }
+
+        #[test]
+        fn pauses_never_shrink_and_are_never_longer_than_allowed(
+            open_seconds in 1_u32..600, took in 0_i64..10,
+        ) {
+            let longest = i64::from(open_seconds);
+            let seconds = probes(Breaker { open_seconds, ..BREAKER }, took, 3000);
+            let pauses = seconds.windows(2).map(|pair| pair[1] - pair[0] - took);
+            let pauses: Vec<i64> = pauses.collect();
+            prop_assert!(pauses.is_sorted(), "{pauses:?}");
+            prop_assert!(pauses.iter().all(|pause| (longest.min(2)..=longest).contains(pause)));
+        }
+
         #[test]
         fn it_is_never_shut_for_good(failures in prop::collection::vec(0_i64..200, 0..60)) {
             let mut circuit = Circuit::default();
@@ -226,7 +290,7 @@ mod tests {
                 }
                 circuit = circuit.failed(BREAKER, at(now), "503");
             }
-            let later = at(now) + LONGEST_OPEN + LEASE;
+            let later = at(now) + Duration::from_secs(BREAKER.open_seconds.into()) + LEASE;
             let shut = matches!(circuit.admit(later), Admission::No { .. });
             prop_assert!(!shut);
         }

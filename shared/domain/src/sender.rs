@@ -212,7 +212,7 @@ pub enum SendError {
         code: String,
         /// What it means and what to do, in our words.
         remedy: String,
-        /// By that code where it is known, else [`Fault::from_status`].
+        /// By that code where it is known, else [`Fault::of_answer`].
         fault: Fault,
         /// What is at fault.
         about: About,
@@ -308,11 +308,19 @@ pub enum Next {
     Unknown,
 }
 
+/// How long after it was accepted a message is tried again at least, although its attempts are
+/// used up: so that an outage of minutes, which takes many quick attempts, costs no message.
+pub const PERSEVERANCE: Duration = Duration::from_mins(15);
+/// The same where the account or the provider is unwell: the next message would fare no better.
+pub const ACCOUNT_PERSEVERANCE: Duration = Duration::from_hours(1);
+
 /// What an attempt still has before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chances {
     /// Which attempt failed, over all carriers, counted from 1.
     pub attempt: u32,
+    /// How long ago the message was accepted.
+    pub age: Duration,
     /// How long the provider remembers our id.
     pub window: Option<Duration>,
     /// How long ago the provider may have taken it first, if it may have.
@@ -329,12 +337,16 @@ pub struct Chances {
 /// What follows from a failure: the one place where a retry or a failover is decided.
 ///
 /// A message goes elsewhere only when this carrier certainly has not taken it, or when twice is
-/// accepted.
+/// accepted. What it certainly has not taken is tried again for a while, however often that is;
+/// what it may have taken a few times at most, for each could be another copy.
 #[must_use]
 pub fn after_failure(error: &SendError, chances: Chances) -> Next {
-    let Chances { attempt, window, maybe_taken, again, others, patience } = chances;
+    let Chances { attempt, age, window, maybe_taken, again, others, patience } = chances;
     let is_remembered = window.is_some_and(|window| maybe_taken.unwrap_or_default() < window);
-    let left = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1));
+    let perseverance = if error.is_of_account() { ACCOUNT_PERSEVERANCE } else { PERSEVERANCE };
+    let is_in_doubt = error.fault() == Fault::Unknown;
+    let left = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1))
+        || (!is_in_doubt && age < perseverance);
     let elsewhere = others > 0 && left && error.may_go_elsewhere();
     match error.fault() {
         Fault::Permanent if elsewhere => Next::Elsewhere { come_back: false },
@@ -364,6 +376,7 @@ mod tests {
 
     const ALONE: Chances = Chances {
         attempt: 1,
+        age: ACCOUNT_PERSEVERANCE,
         window: None,
         maybe_taken: None,
         again: false,
@@ -388,6 +401,9 @@ mod tests {
         assert_eq!(after_failure(&error, late), Next::Unknown, "it is remembered no more");
         let last = Chances { window, again: true, attempt: 8, ..ALONE };
         assert_eq!(after_failure(&error, last), Next::Unknown);
+        // However young it is: each attempt may be another copy.
+        let young = Chances { age: Duration::ZERO, ..last };
+        assert_eq!(after_failure(&error, young), Next::Unknown);
     }
 
     #[test]
@@ -399,6 +415,16 @@ mod tests {
         let limited = refused(Fault::RateLimited { retry_after }, About::Account);
         let late = Chances { attempt: 99, ..ALONE };
         assert_eq!(after_failure(&limited, late), Next::Wait(retry_after));
+        for (about, least) in
+            [(About::Account, ACCOUNT_PERSEVERANCE), (About::Message, PERSEVERANCE)]
+        {
+            let error = refused(Fault::Retryable, about);
+            let age = least - Duration::from_secs(1);
+            let young = Chances { attempt: 99, age, ..ALONE };
+            assert_eq!(after_failure(&error, young), Next::Retry, "{about:?}");
+            let old = Chances { age: least, ..young };
+            assert_eq!(after_failure(&error, old), Next::Fail, "{about:?}");
+        }
         let permanent = refused(Fault::Permanent, About::Account);
         assert_eq!(after_failure(&permanent, Chances { again: true, ..ALONE }), Next::Fail);
     }

@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 /// What a provider shows of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Examples {
+    /// How it answers messages, if the hub sends through it.
+    pub answers: Option<Answers>,
     /// Its webhooks' events.
     pub events: &'static [Example],
     /// Credentials to sign and verify them with: of tests, and known to everybody.
@@ -24,6 +26,31 @@ pub struct Examples {
     /// Signs a draft as the provider would, with the first of each credential, for `url` at
     /// that time.
     pub sign: fn(&Example, &Draft, &Credentials, &str, Timestamp) -> WebhookRequest,
+}
+
+/// How a provider answers messages that the hub sends through it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers {
+    /// The settings of an integration that can send, as `POST /integrations` takes them.
+    pub settings: fn() -> Map<String, Value>,
+    /// The answer to a message that was accepted: HTTP status and body.
+    pub accepted: fn() -> (u16, Value),
+    /// Errors in each form that the provider documents, under this HTTP status of 500 and above.
+    /// None if the provider says that after them the message may have been accepted.
+    pub refused: fn(u16) -> Vec<Value>,
+    /// Errors in a documented form after which the message may have been accepted all the same.
+    pub in_doubt: fn() -> Vec<InDoubt>,
+}
+
+/// An error in a documented form that does not tell whether the message was accepted.
+#[derive(Clone, Debug)]
+pub struct InDoubt {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub body: Value,
+    /// Where that is documented: a source of the provider's README.
+    pub source: &'static str,
 }
 
 /// One thing a provider may tell.
@@ -348,8 +375,31 @@ pub fn integration(
     id: IntegrationId,
     tenant: TenantId,
 ) -> Result<Integration, Flaw> {
+    made_of(provider, &(of(provider).settings)(), id, tenant)
+}
+
+/// An integration that can send and answers as [`Answers`] says; `None` if the hub does not send
+/// through `provider`.
+///
+/// # Errors
+/// [`Flaw`] if the settings do not fit their provider.
+pub fn sending(
+    provider: Provider,
+    id: IntegrationId,
+    tenant: TenantId,
+) -> Result<Option<Integration>, Flaw> {
+    let answers = of(provider).answers.as_ref();
+    answers.map(|answers| made_of(provider, &(answers.settings)(), id, tenant)).transpose()
+}
+
+fn made_of(
+    provider: Provider,
+    settings: &Map<String, Value>,
+    id: IntegrationId,
+    tenant: TenantId,
+) -> Result<Integration, Flaw> {
     let (entry, credentials) = (crate::entry(provider), (of(provider).credentials)());
-    let settings = (entry.settings)(&(of(provider).settings)())?;
+    let settings = (entry.settings)(settings)?;
     let maker = if tenant.is_platform() { Maker::Hub } else { Maker::Operator };
     Ok(Integration {
         circuit: domain::circuit::Breaker::default(),

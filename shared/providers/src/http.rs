@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::Fault;
 use domain::sender::SendError;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,19 +17,6 @@ use serde::de::DeserializeOwned;
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-/// What a refusal lets us do where the provider's code does not say more: after a 5xx nobody
-/// knows, unless it is a 503 that asks to come again; too fast is a wait and no attempt.
-#[must_use]
-pub(crate) fn fault_of(status: StatusCode, wait: Option<Duration>) -> Fault {
-    match Fault::from_status(status, wait) {
-        Fault::Retryable if status == StatusCode::TOO_MANY_REQUESTS => {
-            Fault::RateLimited { retry_after: Duration::from_secs(5) }
-        }
-        Fault::Retryable if status.is_server_error() => Fault::Unknown,
-        fault => fault,
-    }
 }
 
 /// A field of `POST /messages` that the provider could not accept.
@@ -169,18 +155,6 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("very-secret"));
         let error = get("https://example.com/", Some(&"very-secret\n".into())).unwrap_err();
         assert!(!format!("{error:?} {error}").contains("very-secret"));
-    }
-
-    #[test]
-    fn after_a_5xx_nobody_knows_unless_it_asks_to_come_again() {
-        let fault = |status: u16, wait: Option<u64>| {
-            fault_of(StatusCode::from_u16(status).unwrap(), wait.map(Duration::from_secs))
-        };
-        let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
-        assert_eq!((fault(500, Some(7)), fault(503, None)), (Fault::Unknown, Fault::Unknown));
-        assert_eq!((fault(503, Some(7)), fault(429, Some(7))), (wait(7), wait(7)));
-        assert_eq!((fault(429, None), fault(400, None)), (wait(5), Fault::Permanent));
-        assert_eq!(fault(408, None), Fault::Retryable);
     }
 
     #[test]

@@ -1,22 +1,24 @@
 //! How integrations fare, remembered for a few seconds.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::IntegrationId;
-use domain::circuit::{Admission, Circuit, State};
+use domain::circuit::{Admission, Circuit, PROBE_EVERY, State};
 use domain::integration::Integration;
 use domain::ports::{Circuits, Clock, PortResult, Recorded};
+use domain::{IntegrationId, MessageId};
 use jiff::Timestamp;
 
 use crate::telemetry::{self, Metric};
 
-/// How long what was read is used: so much later than another sender does this one notice that
-/// a circuit opened or closed.
+/// How long what was read of a closed circuit is used: so much later than another sender does
+/// this one notice that it opened.
 const LIFETIME: Duration = Duration::from_secs(5);
-/// How long a probe has: as long as a claim.
-const PROBE: Duration = Duration::from_mins(1);
+/// The same of a circuit that is not closed: so much later does this one notice that it closed.
+const OPEN_LIFETIME: Duration = Duration::from_secs(1);
+/// How long a probe has: as long as its function may run.
+const PROBE: Duration = Duration::from_secs(20);
 /// How often a change is tried again because another was faster. What is lost then is one
 /// failure of many.
 const TRIES: u32 = 4;
@@ -28,7 +30,41 @@ const LARGEST: usize = 10_000;
 pub struct Breakers<S, C> {
     store: S,
     clock: C,
-    memory: Mutex<HashMap<IntegrationId, (Timestamp, Circuit)>>,
+    memory: Mutex<HashMap<IntegrationId, Known>>,
+}
+
+/// What is remembered of one integration.
+#[derive(Debug)]
+struct Known {
+    read_at: Timestamp,
+    circuit: Circuit,
+    /// The message of this sandbox that was last told to probe, and until when it may be about
+    /// it.
+    candidate: Option<(MessageId, Timestamp)>,
+}
+
+impl Known {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let closed = self.circuit.state(now) == State::Closed;
+        let lifetime = if closed { LIFETIME } else { OPEN_LIFETIME };
+        now.duration_since(self.read_at).unsigned_abs() < lifetime
+    }
+
+    /// Whether a message may pass. Of those that ask at once one is told to probe: the others
+    /// would only write to the table to learn that it has the right to. That one may ask again,
+    /// as it does when its record is from before it was handed over.
+    fn admit(&mut self, message: MessageId, now: Timestamp) -> Admission {
+        match (self.circuit.admit(now), self.candidate) {
+            (Admission::Probe, Some((other, until))) if other != message && now < until => {
+                Admission::No { until }
+            }
+            (Admission::Probe, _) => {
+                self.candidate = Some((message, now + PROBE_EVERY));
+                Admission::Probe
+            }
+            (admission, _) => admission,
+        }
+    }
 }
 
 impl<S: Circuits, C: Clock> Breakers<S, C> {
@@ -38,23 +74,21 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         Self { store, clock, memory: Mutex::default() }
     }
 
-    /// Whether a message may pass.
+    /// Whether `message` may pass.
     ///
     /// # Errors
     /// As [`Circuits::circuit`].
-    pub async fn admit(&self, integration: &Integration) -> PortResult<Admission> {
-        let now = self.clock.now();
-        if let Some(circuit) = self.known(integration.id, now) {
-            // What is remembered as a probe's turn may be over.
-            match circuit.admit(now) {
-                Admission::Probe => {}
-                admission => return Ok(admission),
-            }
+    pub async fn admit(
+        &self,
+        integration: &Integration,
+        message: MessageId,
+    ) -> PortResult<Admission> {
+        let (tenant, id) = (&integration.tenant, integration.id);
+        if let Some(admission) = self.remembered(id, message, self.clock.now()) {
+            return Ok(admission);
         }
-        let (circuit, _) = self.store.circuit(&integration.tenant, integration.id).await?;
-        let admission = circuit.admit(now);
-        self.remember(integration.id, now, circuit);
-        Ok(admission)
+        let (circuit, _) = self.store.circuit(tenant, id).await?;
+        Ok(self.decide(id, message, self.clock.now(), circuit))
     }
 
     /// Takes the right to probe; `false` if another has it.
@@ -67,13 +101,20 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         let (circuit, seen) = self.store.circuit(tenant, id).await?;
         if circuit.admit(now) != Admission::Probe {
             let passes = circuit.admit(now) == Admission::Pass;
-            self.remember(id, now, circuit);
+            self.note(id, now, circuit);
             return Ok(passes);
         }
         let circuit = circuit.probed(now, PROBE);
         let taken = self.store.set_circuit(tenant, id, &circuit, seen).await?;
-        self.remember(id, now, circuit);
+        self.note(id, now, circuit);
         Ok(taken == Recorded::New)
+    }
+
+    /// When the integration may be probed, if its circuit is open as far as this sandbox knows.
+    #[must_use]
+    pub fn probed_at(&self, integration: IntegrationId) -> Option<Timestamp> {
+        let memory = self.lock();
+        memory.get(&integration).and_then(|known| known.circuit.open_until)
     }
 
     /// Notes that the account failed with `code`.
@@ -124,24 +165,65 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
             let after = change(before);
             if self.store.set_circuit(tenant, id, &after, seen).await? == Recorded::New {
                 let states = (state, after.state(now));
-                self.remember(id, now, after);
+                self.note(id, now, after);
                 return Ok(Some(states));
             }
         }
         Ok(None)
     }
 
-    fn known(&self, id: IntegrationId, now: Timestamp) -> Option<Circuit> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, circuit) = memory.get(&id)?;
-        (now.duration_since(*read_at).unsigned_abs() < LIFETIME).then(|| circuit.clone())
+    /// What the memory says, while it is fresh. A turn to probe that it remembers may be over.
+    fn remembered(
+        &self,
+        id: IntegrationId,
+        message: MessageId,
+        now: Timestamp,
+    ) -> Option<Admission> {
+        let mut memory = self.lock();
+        let known = memory.get_mut(&id).filter(|known| known.is_fresh(now))?;
+        let before = known.candidate;
+        match known.admit(message, now) {
+            Admission::Probe => {
+                // Not yet: what the table says decides.
+                known.candidate = before;
+                None
+            }
+            admission => Some(admission),
+        }
     }
 
-    fn remember(&self, id: IntegrationId, now: Timestamp, circuit: Circuit) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Remembers what was just read, and says whether `message` may pass.
+    fn decide(
+        &self,
+        id: IntegrationId,
+        message: MessageId,
+        now: Timestamp,
+        circuit: Circuit,
+    ) -> Admission {
+        let mut memory = self.lock();
         if memory.len() >= LARGEST {
             memory.clear();
         }
-        memory.insert(id, (now, circuit));
+        let known = memory.entry(id).or_insert(Known {
+            read_at: now,
+            circuit: Circuit::default(),
+            candidate: None,
+        });
+        known.read_at = now;
+        known.circuit = circuit;
+        known.admit(message, now)
+    }
+
+    /// Remembers how the circuit stands.
+    fn note(&self, id: IntegrationId, now: Timestamp, circuit: Circuit) {
+        let mut memory = self.lock();
+        if memory.len() >= LARGEST {
+            memory.clear();
+        }
+        memory.insert(id, Known { read_at: now, circuit, candidate: None });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IntegrationId, Known>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Files of messages: fetched from the provider on arrival, because its links are short-lived.
 
 use bytes::Bytes;
-use domain::fault::{Classify, Fault};
+use domain::fault::{Classify, Fault, Form};
 use domain::integration::Integration;
 use domain::job::MediaJob;
 use domain::ports::{
@@ -142,7 +142,7 @@ where
                 status: file.status(),
                 code: file.status().as_str().to_owned(),
                 remedy: "the provider did not give the file".to_owned(),
-                fault: Fault::from_status(file.status(), None),
+                fault: Fault::of_answer(file.status(), Form::Other, None),
                 about: About::from_status(file.status()),
             });
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::IntegrationId;
 use domain::automation::{NoticeData, NoticeKind};
-use domain::circuit::Admission;
+use domain::circuit::{Admission, PROBE_EVERY};
 use domain::content::Content;
 use domain::conversation::Parties;
 use domain::failpoint::{self, Failpoint};
-use domain::fault::{Classify, Fault, backoff};
+use domain::fault::{Classify, Fault, MAX_ATTEMPTS, backoff, slow_backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
@@ -18,7 +18,8 @@ use domain::ports::{
     Talks, Vault,
 };
 use domain::sender::{
-    Accepted, Chances, MessageSender, Next, Outgoing, SendError, SenderProvider, after_failure,
+    About, Accepted, Chances, MessageSender, Next, Outgoing, SendError, SenderProvider,
+    after_failure,
 };
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
@@ -38,8 +39,15 @@ use crate::{Consumer, Error, Kit, Network};
 /// record, so that a record that comes back finds the lease of a dead holder at its end.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// The longest wait for a carrier after one that was passed over without being asked.
-const PASSED_OVER: Duration = Duration::from_secs(30);
+/// The longest wait for the next carrier once all of them were asked or passed over.
+const NEXT_CARRIER: Duration = Duration::from_secs(30);
+/// After so many receives a record that waits for a circuit comes back more seldom: its queue
+/// takes a record that was received a thousand times for one that kills its function.
+const MANY_RECEIVES: u32 = 500;
+/// How often it comes back then: less than 1,000 receives in the day that a message may wait.
+const SELDOM: Duration = Duration::from_mins(3);
+/// Why a record waits for a probe.
+const CIRCUIT_OPEN: &str = "the integration's circuit is open";
 /// How much time one message may have used when it is asked of a second account at once.
 const BRIEF: Duration = Duration::from_secs(2);
 
@@ -162,6 +170,7 @@ impl Held<'_> {
         let waited = now.duration_since(self.task.message.created_at).unsigned_abs();
         Chances {
             attempt: self.attempt,
+            age: waited,
             window,
             maybe_taken: relay.maybe_taken_at.map(|at| until(at, now)),
             again,
@@ -169,6 +178,18 @@ impl Held<'_> {
             patience: Duration::from_secs(relay.patience.into()).saturating_sub(waited),
         }
     }
+}
+
+/// A message on its way to the next carrier.
+struct Handover {
+    /// How the attempt ended, or why none was made.
+    ending: Ending,
+    /// Whether an attempt was made.
+    counted: bool,
+    /// Who is asked again after the others, if this one is.
+    current: Option<IntegrationId>,
+    /// Whether this one may have accepted it.
+    in_doubt: bool,
 }
 
 /// How long from `now` until `at`.
@@ -269,7 +290,10 @@ where
         }
         let carrier = match sender {
             Ok(carrier) => carrier,
-            Err(ending) => return self.hand_over(&held, ending, true, None, delivery).await,
+            Err(ending) => {
+                let gone = Handover { ending, counted: true, current: None, in_doubt: false };
+                return self.hand_over(&held, gone, delivery).await;
+            }
         };
         // After the claim: a probe that is taken is made.
         let is_probe = admission == Admission::Probe;
@@ -284,11 +308,23 @@ where
         }
         if task.relay.others.is_empty() {
             self.store.release(message, &token, &[]).await?;
-            return Err(Failure::wait("another message probes", Duration::from_secs(1)));
+            let at = self.clock.now() + PROBE_EVERY;
+            return Err(self.until_probe("another message probes", at, delivery));
         }
         let detail = "this account failed too often of late, so it was not asked";
         let ending = Ending::failed("circuit_open", detail);
-        self.hand_over(&held, ending, false, Some(message.integration), delivery).await
+        let current = Some(message.integration);
+        let passed_over = Handover { ending, counted: false, current, in_doubt: false };
+        self.hand_over(&held, passed_over, delivery).await
+    }
+
+    /// Lets the record come back when the integration is to be probed next: that is when it is
+    /// known to be well again.
+    fn until_probe(&self, reason: &str, at: Timestamp, delivery: Delivery<'_>) -> Failure {
+        let now = self.clock.now();
+        let wait = if at > now { until(now, at) } else { Duration::ZERO };
+        let least = if delivery.receives > MANY_RECEIVES { SELDOM } else { Duration::from_secs(1) };
+        Failure::wait(reason, wait.max(least))
     }
 
     /// Whether the message may pass. Before the claim: a wait is no attempt and leaves no trace
@@ -299,10 +335,9 @@ where
         task: &SendTask,
         delivery: Delivery<'_>,
     ) -> Result<Admission, Failure> {
-        match self.breakers.admit(&carrier.integration).await? {
+        match self.breakers.admit(&carrier.integration, task.message.id).await? {
             Admission::No { until: at } if task.relay.others.is_empty() => {
-                let wait = until(self.clock.now(), at);
-                Err(Failure::wait("the integration's circuit is open", wait))
+                Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
             }
             admission @ Admission::No { .. } => Ok(admission),
             admission => {
@@ -322,7 +357,11 @@ where
     ) -> Result<(), Failure> {
         let (again, window) = (carrier.again(), carrier.sender.idempotency_window());
         let integration = carrier.integration.clone();
-        let asked = self.ask_with_fresh_credentials(carrier, held.task).await;
+        let knocked = if is_probe { self.knock(carrier.sender.as_ref()).await } else { Ok(()) };
+        let asked = match knocked {
+            Ok(()) => self.ask_with_fresh_credentials(carrier, held.task).await,
+            Err(error) => Err(error),
+        };
         let word = match &asked {
             Err(error) if error.is_of_account() => Some(Err(error.code().to_owned())),
             // What was never asked has proved nothing.
@@ -342,9 +381,47 @@ where
                 tracing::warn!(integration = %integration.id, %error, "circuit not written down");
             }
         };
-        let ended = self.conclude(held, asked, window, again, delivery);
+        let refused = asked
+            .as_ref()
+            .is_err_and(|error| error.is_of_account() && error.fault() == Fault::Retryable);
+        let chances = held.chances(window, again, self.clock.now());
+        let ended = self.conclude(held, asked, chances, is_probe, delivery);
         let (ended, ()) = futures::join!(ended, noted);
-        ended
+        match (ended, self.breakers.probed_at(integration.id)) {
+            // The circuit opened, or stays open: it is probed sooner than a backoff would end.
+            (Err(Failure { fault: Fault::RateLimited { .. }, reason, .. }), Some(at))
+                if refused && held.task.relay.others.is_empty() =>
+            {
+                Err(self.until_probe(&reason, at, delivery))
+            }
+            (ended, _) => ended,
+        }
+    }
+
+    /// Asks the account about itself, before a message is risked to find out whether it is well:
+    /// one that gets no answer could not be sent again. What fails here sent nothing.
+    async fn knock(&self, sender: &dyn MessageSender) -> Result<(), SendError> {
+        let Ok(request) = sender.describe_account() else { return Ok(()) };
+        let began = self.clock.now();
+        let (status, code, fault) = match self.caller.call(request).await {
+            Err(error) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                (status, error.code().to_owned(), Fault::Retryable)
+            }
+            Ok(answer) if answer.status().is_server_error() => {
+                (answer.status(), answer.status().as_str().to_owned(), Fault::Retryable)
+            }
+            // It is well, but the function has no time left for the message's own request.
+            Ok(answer) if until(began, self.clock.now()) > BRIEF => {
+                let retry_after = Duration::from_secs(1);
+                (answer.status(), "slow".to_owned(), Fault::RateLimited { retry_after })
+            }
+            Ok(_) => return Ok(()),
+        };
+        let remedy = "The account was asked about itself before the message was sent, and is not \
+                      well yet."
+            .to_owned();
+        Err(SendError::Refused { status, code, remedy, fault, about: About::Account })
     }
 
     /// Does what follows from how an attempt ended.
@@ -352,8 +429,8 @@ where
         &self,
         held: &Held<'_>,
         asked: Result<Accepted, SendError>,
-        window: Option<Duration>,
-        again: bool,
+        chances: Chances,
+        is_probe: bool,
         delivery: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
@@ -369,7 +446,8 @@ where
             }
             Err(error) => error,
         };
-        match after_failure(&error, held.chances(window, again, self.clock.now())) {
+        let in_doubt = error.fault() == Fault::Unknown;
+        match after_failure(&error, chances) {
             Next::Fail => self.settle(held, Ending::of(Status::Failed, &error)).await,
             Next::Unknown if failpoint::is_active(Failpoint::SentAgainWhenUnknown) => {
                 self.store.release(message, held.token, &[]).await?;
@@ -379,16 +457,23 @@ where
             Next::Elsewhere { come_back } => {
                 let current = come_back.then_some(message.integration);
                 let ending = Ending::of(Status::Failed, &error);
-                self.hand_over(held, ending, true, current, delivery).await
+                let refused = Handover { ending, counted: true, current, in_doubt };
+                self.hand_over(held, refused, delivery).await
             }
             Next::Wait(wait) => {
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::wait(error.code(), wait))
             }
-            Next::Retry if error.fault() == Fault::Unknown && !again => {
+            Next::Retry if in_doubt && !chances.again => {
                 self.ask_again(held, error.code(), held.claimed_at).await
             }
-            Next::Retry => self.retry(held, Ending::of(Status::Queued, &error)).await,
+            Next::Retry => {
+                let ending = Ending::of(Status::Queued, &error);
+                // However long it lasts, an outage does not fill the history of the message that
+                // probes for its end.
+                let counted = in_doubt || !is_probe || held.attempt <= MAX_ATTEMPTS;
+                self.retry(held, ending, counted, in_doubt).await
+            }
         }
     }
 
@@ -398,7 +483,7 @@ where
     async fn ask_again(&self, held: &Held<'_>, code: &str, at: Timestamp) -> Result<(), Failure> {
         let Held { task, token, attempt, .. } = *held;
         let message = &task.message;
-        let wait = backoff(attempt, self.dice.fraction());
+        let wait = slow_backoff(attempt, self.dice.fraction());
         let relay = domain::job::Relay {
             hop: task.relay.hop + 1,
             others: Vec::new(),
@@ -418,22 +503,45 @@ where
     }
 
     /// Gives the right back, and lets the record come again after a backoff.
-    async fn retry(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
+    async fn retry(
+        &self,
+        held: &Held<'_>,
+        ending: Ending,
+        counted: bool,
+        in_doubt: bool,
+    ) -> Result<(), Failure> {
         let ending = Ending { status: Status::Queued, ..ending };
-        let steps = self.steps(held, &ending);
+        let steps = if counted { self.steps(held, &ending) } else { Vec::new() };
         self.store.release(&held.task.message, held.token, &steps).await?;
         // The ledger counts attempts: receives, which waits use up too, make no dead letter.
-        let wait = backoff(held.attempt, self.dice.fraction());
+        let jitter = self.dice.fraction();
+        let wait = if in_doubt {
+            slow_backoff(held.attempt, jitter)
+        } else {
+            backoff(held.attempt, jitter)
+        };
         Err(Failure::wait(ending.code.as_deref().unwrap_or("retry"), wait))
     }
 
     /// Leaves the message with its carrier: asked again later, or once it may be asked at all.
-    async fn stay(&self, held: &Held<'_>, ending: Ending, counted: bool) -> Result<(), Failure> {
+    async fn stay(
+        &self,
+        held: &Held<'_>,
+        handover: Handover,
+        told: bool,
+        delivery: Delivery<'_>,
+    ) -> Result<(), Failure> {
+        let Handover { ending, counted, in_doubt, .. } = handover;
         if counted {
-            return self.retry(held, ending).await;
+            return self.retry(held, ending, told, in_doubt).await;
         }
-        self.store.release(&held.task.message, held.token, &[]).await?;
-        Err(Failure::wait("the integration's circuit is open", PASSED_OVER))
+        let message = &held.task.message;
+        self.store.release(message, held.token, &[]).await?;
+        // Each look for another carrier writes to the table, so they become seldom.
+        let at = self.clock.now() + backoff(delivery.receives, 1.0).min(NEXT_CARRIER);
+        let probed_at = self.breakers.probed_at(message.integration);
+        let at = probed_at.map_or(at, |probed_at| at.max(probed_at));
+        Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
     }
 
     /// Before the claim: a wait is no attempt and leaves no trace in the ledger. The narrowest
@@ -449,8 +557,10 @@ where
             let turn = self.store.take_turn(tenant, &pace, self.clock.now()).await?;
             if let Some(wait) = turn {
                 // The longer it has waited, the wider it spreads: a flood that asks once a
-                // second would use its receives up on asking.
-                let spread = f64::from((delivery.receives - 1).min(60)) * self.dice.fraction();
+                // second would use its receives up on asking. Slowly: a wait for a circuit
+                // takes receives, too.
+                let most = f64::from((delivery.receives - 1).min(240)) / 4.0;
+                let spread = most * self.dice.fraction();
                 let wait = wait + Duration::from_secs_f64(spread);
                 return Err(Failure::wait("the account's own pace", wait));
             }
@@ -458,63 +568,75 @@ where
         Ok(())
     }
 
-    /// Gives the message to its next carrier, or settles it by `ending` if there is none.
-    /// `current` is who is asked again after the others, if this one is.
+    /// Gives the message to its next carrier, or settles it by its ending if there is none.
     async fn hand_over(
         &self,
         held: &Held<'_>,
-        ending: Ending,
-        counted: bool,
-        current: Option<IntegrationId>,
+        handover: Handover,
         delivery: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let mut relay = held.task.relay.clone();
-        let to = loop {
-            let Some((next, was_asked, rest)) = relay.next(current) else {
+        let carriers = u32::try_from(relay.others.len()).unwrap_or(u32::MAX).saturating_add(1);
+        // As in an outage of one carrier: what lasts long does not fill the history.
+        let told = handover.counted
+            && (handover.in_doubt
+                || handover.current.is_none()
+                || held.attempt <= MAX_ATTEMPTS.saturating_mul(carriers));
+        let (to, was_asked) = loop {
+            let Some((next, was_asked, rest)) = relay.next(handover.current) else {
                 // The others were deleted since, or cannot reach the person.
-                return match current {
-                    Some(_) => self.stay(held, ending, counted).await,
-                    None => self.settle(held, ending).await,
+                return match handover.current {
+                    Some(_) => self.stay(held, handover, told, delivery).await,
+                    None => self.settle(held, handover.ending).await,
                 };
             };
             let Ok(integration) = self.directory.integration(next).await else {
                 // It was certainly not sent: this must not end as unknown.
-                return self.stay(held, ending, counted).await;
+                return self.stay(held, handover, told, delivery).await;
             };
             let ours = integration.filter(|integration| {
                 integration.tenant == message.tenant
                     && self.outbound.of(integration.provider).is_some()
             });
             let Ok(ours) = self.reaching(ours, held.task).await else {
-                return self.stay(held, ending, counted).await;
+                return self.stay(held, handover, told, delivery).await;
             };
             if let Some(integration) = ours {
-                // Everybody was asked: now they are given time, and less where nobody was.
+                // Everybody was asked: now they are given time.
                 let not_before = was_asked.then(|| {
-                    let wait = backoff(rest.hop, self.dice.fraction());
-                    self.clock.now() + if counted { wait } else { wait.min(PASSED_OVER) }
+                    let jitter = self.dice.fraction();
+                    self.clock.now()
+                        + if handover.in_doubt {
+                            slow_backoff(rest.hop, jitter)
+                        } else if delivery.receives > MANY_RECEIVES {
+                            SELDOM
+                        } else {
+                            backoff(rest.hop, jitter).min(NEXT_CARRIER)
+                        }
                 });
                 let relay = domain::job::Relay { not_before, ..rest };
                 let provider = integration.provider;
-                break HandedOver { provider, integration: integration.id, relay };
+                break (HandedOver { provider, integration: integration.id, relay }, was_asked);
             }
             // Deleted since: it is as if it had never been named.
             relay.asked -= u32::from(was_asked);
             relay.others.remove(0);
         };
+        let Handover { ending, .. } = handover;
         let why = ending.detail.as_deref().unwrap_or("this account cannot carry it now");
         let detail = format!("{why}; handed over to {} ({})", to.integration, to.provider);
         let ending = Ending { status: Status::Queued, detail: Some(detail), ..ending };
         let mut steps = self.steps(held, &ending);
-        if !counted {
-            // It was not asked, so there is no attempt to tell of.
-            steps.drain(..steps.len() - 1).for_each(drop);
+        if !told {
+            // There is no attempt to tell of, and after the first round nothing new.
+            let dropped = if was_asked { steps.len() } else { steps.len() - 1 };
+            steps.drain(..dropped).for_each(drop);
             for step in &mut steps {
                 step.attempt = None;
             }
         }
-        if !self.store.hand_over(message, held.token, &steps, counted, &to).await? {
+        if !self.store.hand_over(message, held.token, &steps, told, &to).await? {
             return Err(Failure::wait("it was settled already", Duration::from_secs(1)));
         }
         tracing::warn!(

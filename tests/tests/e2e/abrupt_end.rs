@@ -82,7 +82,7 @@ fn a_message_whose_answer_is_lost_is_unknown_until_a_late_receipt_and_never_sent
     let number = tenant.whatsapp(&no_receipts());
     let faults = [
         json!({"kind": "accept_then_drop"}),
-        json!({"kind": "status", "status": 500, "accepted": true}),
+        json!({"kind": "page", "status": 502, "accepted": true}),
         json!({"kind": "accept_then_time_out", "hold_ms": 15_000}),
     ];
     for fault in faults {

@@ -67,7 +67,9 @@ pub(crate) async fn control(
             Ok(json!({"ok": true, "name": name}))
         }
         (_, None) => no_method(),
-        (_, Some("faults")) => with(app, name, |account, _| change_faults(account.faults(), call))?,
+        (_, Some("faults")) => {
+            with(app, name, |account, _| change_faults(account.faults(), call, &[]))?
+        }
         (&Method::GET, Some("accepted")) => with(app, name, |account, _| {
             let wanted = |name: &str, value: Option<&str>| {
                 call.query.get(name).is_none_or(|wanted| value == Some(wanted))

@@ -177,7 +177,7 @@ fn faults_tell_whether_the_message_was_taken() {
     let mut world = World::new(&json!({}));
     let faults = json!([{"kind": "drop"}, {"kind": "rate_limited"}, {"kind": "error"},
         {"kind": "status", "status": 503}, {"kind": "accept_then_drop"},
-        {"kind": "status", "accepted": true}, {"kind": "fail_later"}]);
+        {"kind": "page", "status": 500, "accepted": true}, {"kind": "fail_later"}]);
     world.account.faults().add(serde_json::from_value(faults).unwrap());
     let mut seen = Vec::new();
     for _ in 0..7 {

@@ -18,7 +18,9 @@ pub(crate) async fn answer(
 ) -> Result<Value, Refusal> {
     match rest {
         [] => one(app, call, name),
-        ["faults"] => with(app, name, |instance, _| change_faults(instance.faults(), call))?,
+        ["faults"] => {
+            with(app, name, |instance, _| change_faults(instance.faults(), call, &[400]))?
+        }
         [what] => verb(app, call, name, what).await,
         _ => Err((404, "no such call".to_owned())),
     }

@@ -129,7 +129,9 @@ pub(crate) async fn control(
             Ok(json!({"ok": true, "number": number}))
         }
         (_, None) => no_method(),
-        (_, Some("faults")) => with(app, number, |sender, _| change_faults(sender.faults(), call))?,
+        (_, Some("faults")) => {
+            with(app, number, |sender, _| change_faults(sender.faults(), call, &[]))?
+        }
         (&Method::GET, Some("accepted")) => with(app, number, |sender, _| {
             let wanted =
                 |name: &str, value: &str| call.query.get(name).is_none_or(|wanted| value == wanted);

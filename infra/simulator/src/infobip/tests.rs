@@ -234,7 +234,7 @@ fn faults_are_met_in_order_and_tell_whether_the_message_was_taken() {
     world.fault(json!({"kind": "error", "status": 403, "description": "FORBIDDEN"}));
     world.fault(json!({"kind": "status", "status": 502}));
     world.fault(json!({"kind": "accept_then_drop"}));
-    world.fault(json!({"kind": "status", "status": 500, "accepted": true}));
+    world.fault(json!({"kind": "page", "status": 500, "accepted": true}));
     world.fault(json!({"kind": "fail_later", "code": 7003}));
     let mut seen = Vec::new();
     for n in 0..9 {

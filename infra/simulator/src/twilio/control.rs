@@ -14,6 +14,10 @@ use crate::control::{Call, PATIENCE, Refusal, change_faults, no_method, wrong};
 use crate::deliver::App;
 use crate::log::Scene;
 
+/// The statuses of which Twilio says that the message may have been accepted all the same.
+/// <https://www.twilio.com/docs/api/errors/20500>
+const IN_DOUBT: [u16; 2] = [500, 504];
+
 /// A call below `/_sim/twilio/{account}`.
 pub(crate) async fn answer(
     app: &App,
@@ -23,9 +27,8 @@ pub(crate) async fn answer(
 ) -> Result<Value, Refusal> {
     match what {
         [] => one(app, call, sid),
-        ["faults"] => {
-            with(app, sid, |account, _| change_faults(account.faults(), call)).and_then(|done| done)
-        }
+        ["faults"] => with(app, sid, |account, _| change_faults(account.faults(), call, &IN_DOUBT))
+            .and_then(|done| done),
         [what] => act(app, call, sid, what).await,
         _ => Err((404, "no such call".to_owned())),
     }

@@ -275,13 +275,14 @@ fn a_fault_before_acceptance_leaves_no_message() {
 }
 
 #[test]
-fn a_500_may_hide_an_accepted_message_and_a_200_a_failed_one() {
+fn a_gateways_page_may_hide_an_accepted_message_and_a_200_a_failed_one() {
     let mut world = World::new(&json!({}));
-    world.fault(json!({"kind": "status", "status": 500, "accepted": true}));
+    world.fault(json!({"kind": "page", "status": 502, "accepted": true}));
     world.fault(json!({"kind": "fail_later", "code": 131_049}));
     let outcome = world.send(CUSTOMER);
-    assert_eq!((outcome.answer.status(), outcome.deliveries.len()), (500, 3));
-    assert_eq!(world.number.accepted()[0].answer, "status_500");
+    assert_eq!((outcome.answer.status(), outcome.deliveries.len()), (502, 3));
+    assert_eq!(outcome.answer.body(), &serde_json::Value::Null, "a page, and no error of Graph's");
+    assert_eq!(world.number.accepted()[0].answer, "page_502");
     let outcome = world.send(CUSTOMER);
     assert_eq!(outcome.answer.status(), 200);
     assert_eq!(parsed(&outcome.deliveries[0])["statuses"][0]["errors"][0]["code"], 131_049);

@@ -17,6 +17,8 @@ pub(crate) struct Tenant {
     pub(crate) id: String,
     /// The hub's API, with the tenant's key.
     pub(crate) api: Client,
+    /// What the simulator is told of the tenant's automation.
+    pub(crate) automation: Value,
 }
 
 /// A tenant's account at a provider.
@@ -96,7 +98,7 @@ impl Cast {
         let settings = json!({"secret": text(&automation, "/secret")?, "reply": reply});
         self.simulator.put(&format!("/_sim/automation/{id}"), &settings)?;
         let api = Client::new(hub.url(), Some(key));
-        self.tenants.push(Tenant { id: id.to_owned(), api });
+        self.tenants.push(Tenant { id: id.to_owned(), api, automation: settings });
         Ok(())
     }
 

@@ -151,7 +151,8 @@ fn fault(provider: Provider, dice: &mut Dice) -> Value {
         (2, |_, _| json!({"kind": "accept_then_time_out", "hold_ms": 12_000})),
         (6, |_, _| json!({"kind": "accept_then_drop"})),
         (6, |_, _| json!({"kind": "drop"})),
-        (4, |_, _| json!({"kind": "status", "status": 500, "accepted": true})),
+        (4, |_, _| json!({"kind": "page", "status": 502, "accepted": true})),
+        (2, |_, _| json!({"kind": "page", "status": 503})),
         (4, |_, dice| json!({"kind": "status", "status": 500 + 2 * dice.between(0, 1)})),
         (4, |_, _| json!({"kind": "status", "status": 503})),
         (8, |_, dice| json!({"kind": "rate_limited", "retry_after_s": dice.between(1, 3)})),
@@ -211,6 +212,6 @@ mod tests {
                 kinds.insert(fault(provider, &mut dice)["kind"].as_str().unwrap().to_owned());
             }
         }
-        assert_eq!(kinds.len(), 8, "{kinds:?}");
+        assert_eq!(kinds.len(), 9, "{kinds:?}");
     }
 }

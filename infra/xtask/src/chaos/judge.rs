@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    evidence::{Carried, Evidence, Listed, Message, rank},
+    evidence::{Carried, Evidence, Listed, Message, Step, rank},
     load::Asked,
     plan::{ECHO, place},
 };
@@ -63,6 +63,10 @@ pub(crate) struct Verdict {
     pub(crate) statuses: BTreeMap<String, usize>,
     /// Of those that ended as `unknown`: how many the provider took.
     pub(crate) unknown_taken: usize,
+    /// Messages that a provider refused with an error of its own, and that were tried again.
+    pub(crate) refused: usize,
+    /// Of those: how many the provider took later.
+    pub(crate) refused_taken: usize,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -265,6 +269,10 @@ fn fate(evidence: &Evidence, message: &Message, theirs: Option<&Carried>, verdic
     if message.status == "unknown" && theirs.is_some() {
         verdict.unknown_taken += 1;
     }
+    if was_refused(message) {
+        verdict.refused += 1;
+        verdict.refused_taken += usize::from(theirs.is_some());
+    }
     if let Some(wrong) = falls(message) {
         verdict.find(Rule::History, format!("{wrong}: {}", describe(Some(message))));
     }
@@ -275,6 +283,14 @@ fn fate(evidence: &Evidence, message: &Message, theirs: Option<&Carried>, verdic
         let what = format!("no notice of the last status: {}", describe(Some(message)));
         verdict.find(Rule::Told, what);
     }
+}
+
+/// Whether the provider refused an attempt by a code of its own, after which another was made.
+/// The hub's own codes are words.
+fn was_refused(message: &Message) -> bool {
+    let own = |code: &String| code.bytes().all(|c| c.is_ascii_digit());
+    let refused = |step: &Step| step.status == "queued" && step.code.as_ref().is_some_and(own);
+    message.history.iter().any(refused)
 }
 
 /// What is wrong between what the hub says and what the provider says.

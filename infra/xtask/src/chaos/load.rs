@@ -121,7 +121,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn input<T>(&self, change: impl FnOnce(&mut Input) -> T) -> T {
+    /// Changes what has been put in.
+    pub(crate) fn input<T>(&self, change: impl FnOnce(&mut Input) -> T) -> T {
         change(&mut self.input.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -171,7 +172,7 @@ impl<'a> Load<'a> {
     }
 
     /// A customer writes. Gives the name under which the webhook's answer is seen.
-    fn write(&self, account: &Account, talk: &Talk, text: &str) -> Result<String> {
+    pub(crate) fn write(&self, account: &Account, talk: &Talk, text: &str) -> Result<String> {
         let path = account.control("/customer-writes");
         let simulator = &self.cast.simulator;
         match account.provider {
@@ -194,7 +195,14 @@ impl<'a> Load<'a> {
 
     /// A tenant sends a message, and asks again until the hub says that it has it; now and then
     /// once more after that, as somebody does who missed the answer.
-    fn post(&self, tenant: &Tenant, account: &Account, talk: &Talk, text: String, dice: &mut Dice) {
+    pub(crate) fn post(
+        &self,
+        tenant: &Tenant,
+        account: &Account,
+        talk: &Talk,
+        text: String,
+        dice: &mut Dice,
+    ) {
         let body = json!({"to": talk.address, "channel": account.provider.name(),
                           "integration": account.integration, "text": text});
         let headers = [("idempotency-key", text.as_str())];

@@ -8,6 +8,7 @@ mod gather;
 mod harm;
 mod judge;
 mod load;
+mod outage;
 mod plan;
 mod proxy;
 mod queues;
@@ -254,22 +255,27 @@ fn on(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
             let load_s = under_load(hub, proxy, options, &stage, &load)?;
             println!("Nothing goes wrong from now on.");
             let drained = Instant::now();
-            let (redriven, complaint) = drain(&cast, &queues, &stage, begun)?;
+            let (mut redriven, complaint) = drain(&cast, &queues, &stage, begun)?;
             let drain_s = drained.elapsed().as_secs_f32();
-            Ok::<_, Error>((load_s, drain_s, redriven, complaint))
+            println!("The providers are down for a moment, then an automation.");
+            let outages = outage::run(&load)?;
+            let (later, another) = drain(&cast, &queues, &stage, begun)?;
+            redriven.extend(later);
+            let complaints: Vec<String> = complaint.into_iter().chain(another).collect();
+            Ok::<_, Error>((load_s, drain_s, redriven, complaints, outages))
         })();
         // The last events may still be on their way.
         sleep(Duration::from_secs(2));
         stage.listen.store(false, Ordering::Relaxed);
         let listened = listening.join().map_err(|_| Error::step("chaos", "listening panicked"))?;
         let watched = watching.join().map_err(|_| Error::step("chaos", "watching panicked"))?;
-        let (load_s, drain_s, redriven, complaint) = done?;
+        let (load_s, drain_s, redriven, complaints, outages) = done?;
         listened?;
         println!("Gathering what there is to judge by.");
         let Input { failures, .. } = &*lock(&load.input);
         let refusals = failures.iter().map(|(status, count)| (*status, *count)).collect();
         let mut seen = lock(&stage.seen);
-        seen.complaints.extend(complaint);
+        seen.complaints.extend(complaints);
         let run = Run {
             seed: options.seed,
             load_s,
@@ -283,6 +289,7 @@ fn on(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
             refusals,
             redriven,
             looks: watched.0,
+            outages,
             verdict: judge::Verdict::default(),
         };
         Ok::<_, Error>((run, watched.1))

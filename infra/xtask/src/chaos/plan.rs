@@ -56,6 +56,16 @@ impl Talk {
         (0..WRITES).map(move |nth| format!("in {number} {nth}"))
     }
 
+    /// What the customer writes after all that.
+    pub(crate) fn late_write(&self) -> String {
+        format!("in {} {WRITES}", self.number)
+    }
+
+    /// What the tenant sends after all that.
+    pub(crate) fn late_post(&self) -> String {
+        format!("out {} {POSTS}", self.number)
+    }
+
     /// What the tenant sends after the customer's message `nth`, if anything.
     pub(crate) fn post_after(&self, nth: usize) -> Option<String> {
         let due = nth % 2 == 1 && nth / 2 < POSTS;
@@ -94,6 +104,9 @@ mod tests {
             for (nth, text) in talk.writes().enumerate() {
                 assert_eq!(place(&text), Some(nth));
                 assert!(seen.insert(text));
+            }
+            for text in [talk.late_write(), talk.late_post()] {
+                assert!(place(&text).is_some() && seen.insert(text));
             }
         }
         assert_eq!(place("out 7 2"), Some(2));

@@ -1,12 +1,13 @@
 //! What a run found: a table for a reader, JSON for a program.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
     harm::Kills,
     judge::{Rule, Verdict},
+    outage::{AUTOMATION_DOWN, Outages, PROVIDER_DOWN, Waits},
     proxy::Counts,
     queues::DeadLetter,
     seen::Seen,
@@ -29,6 +30,7 @@ pub(crate) struct Run {
     pub(crate) redriven: Vec<DeadLetter>,
     /// How often a message was looked at while it travelled.
     pub(crate) looks: u64,
+    pub(crate) outages: Outages,
     pub(crate) verdict: Verdict,
 }
 
@@ -84,6 +86,23 @@ impl Run {
         row("looks at travelling messages", self.looks.to_string());
         row("unknown outcomes", self.unknown().to_string());
         row("  that the provider took", verdict.unknown_taken.to_string());
+        row("refused by a provider, retried", verdict.refused.to_string());
+        row("  that the provider took later", verdict.refused_taken.to_string());
+        let mut waits = |what: &str, down: Duration, who: &str, waits: &Waits| {
+            let seconds = |wait: Option<u64>| {
+                wait.map_or_else(
+                    || "-".to_owned(),
+                    |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+                )
+            };
+            row(&format!("{what} down for {} s: {who}", down.as_secs()), waits.count().to_string());
+            row("  waited, median", seconds(waits.median()));
+            row("  waited, longest", seconds(waits.longest()));
+        };
+        let outages = &self.outages;
+        // After the end of the outage, and since the person wrote.
+        waits("providers", PROVIDER_DOWN, "messages", &outages.provider);
+        waits("automation", AUTOMATION_DOWN, "people", &outages.automation);
         for rule in BROKEN {
             row(&rule.to_string(), verdict.count(rule).to_string());
         }
@@ -129,6 +148,11 @@ impl Run {
             "dead_letters": letters.collect::<Vec<_>>(),
             "looks": self.looks,
             "unknown": {"all": self.unknown(), "taken": self.verdict.unknown_taken},
+            "refused": {"all": self.verdict.refused, "taken": self.verdict.refused_taken},
+            "outages": {
+                "provider": self.outages.provider.json(PROVIDER_DOWN),
+                "automation": self.outages.automation.json(AUTOMATION_DOWN),
+            },
             "broken": broken,
             "findings": findings.collect::<Vec<_>>(),
         })
@@ -161,11 +185,17 @@ mod tests {
             refusals: vec![(0, 1), (503, 5)],
             redriven: Vec::new(),
             looks: 9,
+            outages: Outages {
+                provider: Waits::of([2100, 300, 900]),
+                automation: Waits::of([13_400]),
+            },
             verdict: Verdict {
                 inbound: 10,
                 outbound: 20,
                 statuses: [("unknown".to_owned(), 6), ("read".to_owned(), 14)].into(),
                 unknown_taken: 5,
+                refused: 8,
+                refused_taken: 7,
                 findings: vec![finding],
             },
         };
@@ -178,9 +208,15 @@ mod tests {
         assert_eq!(value("SQS, slow"), "7");
         assert_eq!(value("unknown outcomes"), "6");
         assert_eq!(value("lost"), "1");
+        assert_eq!(value("refused by a provider"), "8");
+        assert_eq!(value("providers down for 10 s"), "3");
+        assert!(table.contains("0.9 s") && table.contains("2.1 s") && table.contains("13.4 s"));
         let json = run.json();
         assert_eq!(json["broken"]["lost"], 1);
         assert_eq!(json["unknown"]["taken"], 5);
+        assert_eq!((&json["refused"]["all"], &json["refused"]["taken"]), (&8.into(), &7.into()));
+        assert_eq!(json["outages"]["provider"]["longest_ms"], 2100);
+        assert_eq!(json["outages"]["automation"]["down_s"], 12);
         assert_eq!(json["kills"]["switchboard-sender-telegram"], 4);
         assert_eq!(json["findings"][0]["what"], "msg_1");
     }

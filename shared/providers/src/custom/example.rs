@@ -7,11 +7,23 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use crate::example::{Draft, Example, Examples, Seed};
+use crate::example::{Answers, Draft, Example, Examples, Seed};
 use crate::signature;
+
+/// How a BSP that speaks Meta's language answers messages, as [`sending`] declares it.
+const ANSWERS: Answers = Answers {
+    settings: || sending("https://bsp.example.com"),
+    accepted: || (200, json!({ "messages": [{ "id": "gBEGkYiEB1VXAglK1ZEqA1YKPrU" }] })),
+    refused: |_| {
+        let error = |code: Value| json!({ "error": { "code": code, "message": "No" } });
+        [error("internal".into()), error(1.into())].into()
+    },
+    in_doubt: Vec::new,
+};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "custom", name: "booking", what: "A table is booked", draft: booking },
         Example {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Content, Interactive};
+use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
@@ -19,7 +20,7 @@ use super::webhook::said;
 use crate::address::telephone;
 use crate::entry::settings_of;
 use crate::form;
-use crate::http::{fault_of, invalid, read, retry_after, secret_value};
+use crate::http::{invalid, read, retry_after, secret_value};
 
 /// Whoever the integration declares, to send through.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +152,12 @@ impl MessageSender for Declared {
         let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
         let (fault, about, remedy) = match meaning {
             Some(meaning) => (meaning.fault(wait), meaning.about(status), meaning.remedy.clone()),
-            None => (fault_of(status, wait), About::from_status(status), None),
+            // A code where the tenant says that one stands is the provider's own refusal.
+            None => {
+                let form = if code.is_some() { Form::Documented } else { Form::Other };
+                let fault = Fault::of_answer(status, form, wait);
+                (fault, About::from_status(status), None)
+            }
         };
         let remedy = remedy.unwrap_or_else(|| {
             "The provider refused it. Look the code up in its documentation.".to_owned()

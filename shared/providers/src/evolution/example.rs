@@ -7,10 +7,45 @@ use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use crate::example::{Draft, Example, Examples, Seed};
+use crate::example::{Answers, Draft, Example, Examples, InDoubt, Seed};
+
+/// How Evolution answers messages.
+const ANSWERS: Answers = Answers {
+    settings: || {
+        let fields = [("instance", INSTANCE), ("base_url", "https://evolution.example.com")];
+        fields.map(|(name, value)| (name.to_owned(), Value::from(value))).into_iter().collect()
+    },
+    accepted: || {
+        let key = json!({ "remoteJid": JID, "fromMe": true, "id": "3EB0C767D82BC0E5B9" });
+        let message = json!({ "conversation": "hi" });
+        (
+            201,
+            json!({ "key": key, "message": message, "messageTimestamp": 1_795_176_000, "status": "PENDING" }),
+        )
+    },
+    refused: |status| {
+        let words = |message: Value| {
+            json!({ "status": status, "error": "Internal Server Error",
+                "response": { "message": message } })
+        };
+        [words("Internal Server Error".into()), words(json!(["Error: Timed Out"]))].into()
+    },
+    in_doubt: || {
+        let source = "https://github.com/EvolutionAPI/evolution-api/blob/main/src/api/integrations/channel/whatsapp/whatsapp.baileys.service.ts";
+        let words = ["Error: Timed Out", "PrismaClientKnownRequestError: the database is gone"];
+        let doubt = |words: &str| InDoubt {
+            status: 400,
+            body: json!({ "status": 400, "error": "Bad Request",
+                "response": { "message": [words] } }),
+            source,
+        };
+        words.map(doubt).into()
+    },
+};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "evolution", name: "text", what: "A person writes", draft: a_text },
         Example {

@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::content::{Choice, ContactCard, Content, Interactive, Media, Reaction};
+use domain::fault::{Fault, Form};
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
-use domain::{Credentials, Fault, Integration, Provider};
+use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -607,6 +608,7 @@ fn refusal(response: &Response<Bytes>, content: Option<&Content>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
     let own = read::<wire::Refused>(response).ok().filter(|own| own.status == status.as_u16());
+    let form = if own.is_some() { Form::Documented } else { Form::Other };
     let meaning = match (status.as_u16(), own) {
         (401, _) => Meaning::NoKey,
         (403, _) => Meaning::Forbidden,
@@ -614,7 +616,7 @@ fn refusal(response: &Response<Bytes>, content: Option<&Content>) -> SendError {
         (429, _) => Meaning::Limited(wait.unwrap_or(A_WHILE)),
         (400 | 500, Some(own)) => meaning(status, &own.response.message, content),
         (400..=499, _) if status != StatusCode::REQUEST_TIMEOUT => Meaning::Wrong,
-        _ => match Fault::from_status(status, wait) {
+        _ => match Fault::of_answer(status, form, wait) {
             Fault::RateLimited { retry_after } => Meaning::Limited(retry_after),
             fault => Meaning::Other(fault),
         },
@@ -645,7 +647,8 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
         if content.is_some_and(|content| content.media().is_some()) {
             return Meaning::NoFile;
         }
-        return Meaning::Broken(About::Account);
+        // What is told so was thrown before the message was handed to WhatsApp.
+        return Meaning::Other(Fault::of_answer(status, Form::Documented, None));
     }
     // Whatever went wrong around the send is told as a bad request, also after it.
     words.find_map(broken).map_or(Meaning::Wrong, Meaning::Broken)
@@ -729,6 +732,12 @@ fn explained(status: StatusCode, meaning: &Meaning) -> SendError {
             Fault::Unknown,
             About::Account,
             "The server broke off. A receipt may still tell whether it was sent.",
+        ),
+        Meaning::Other(Fault::Retryable) => (
+            None,
+            Fault::Retryable,
+            About::Account,
+            "Evolution failed before it sent. Look into its log if it goes on.",
         ),
         Meaning::Other(fault) => (
             None,

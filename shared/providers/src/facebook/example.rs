@@ -11,6 +11,7 @@ use crate::whatsapp::example::{escaped, signature};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example { webhook: "facebook", name: "text", what: "A person writes", draft: a_text },
         Example {

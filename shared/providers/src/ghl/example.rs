@@ -13,6 +13,7 @@ use crate::example::{Draft, Example, Examples, Seed};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "ghl",

@@ -9,10 +9,40 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::example::{Draft, Example, Examples, Seed};
+use crate::example::{Answers, Draft, Example, Examples, Seed};
+
+/// How Infobip answers messages.
+const ANSWERS: Answers = Answers {
+    settings: || {
+        let fields = [
+            ("account", ACCOUNT),
+            ("security", "basic"),
+            ("base_url", "https://xxxxx.api.infobip.com"),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), Value::from(value))).into_iter().collect()
+    },
+    accepted: || {
+        let status = json!({ "groupId": 1, "groupName": "PENDING", "id": 7,
+            "name": "PENDING_ENROUTE", "description": "Message sent to next instance" });
+        let id = "a28dd97c-1ffb-4fcf-99f1-0b557ed381da";
+        (200, json!({ "to": PERSON, "messageCount": 1, "messageId": id, "status": status }))
+    },
+    refused: |status| {
+        let text = "Something went wrong. Please contact support.";
+        let exception = json!({ "messageId": "GENERAL_ERROR", "text": text });
+        [
+            json!({ "requestError": { "serviceException": exception } }),
+            json!({ "errorCode": format!("E{status}"), "description": text, "action": "Wait",
+                "violations": [], "resources": [] }),
+        ]
+        .into()
+    },
+    in_doubt: Vec::new,
+};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "infobip", name: "text", what: "A person writes", draft: a_text },
         Example {

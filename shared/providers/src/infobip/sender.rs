@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{ContactCard, Content, Interactive, Media, Template};
+use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
-use domain::{Credentials, Fault, Integration, Provider};
+use domain::{Credentials, Integration, Provider};
 use http::{Request, Response};
 use secrecy::SecretString;
 use serde::{Deserialize as _, Serialize};
@@ -20,7 +21,7 @@ use super::wire::{self, SendAction, SendContent};
 use crate::address::{is_number, telephone};
 use crate::entry::settings_of;
 use crate::http::{
-    at_most, authorized, fault_of, get, invalid, on_earth, path_part, post_json, read, retry_after,
+    at_most, authorized, get, invalid, on_earth, path_part, post_json, read, retry_after,
     web_address, within,
 };
 
@@ -376,38 +377,35 @@ fn fault(meaning: Meaning, wait: Option<Duration>) -> Fault {
     }
 }
 
-/// Reads a refusal: the HTTP status decides, and Infobip's own code says more about a 4xx.
+/// Reads a refusal: Infobip's own code decides, and the HTTP status where the code is not known.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
-    let (code, fields) = match read(response) {
+    let (code, fields, form) = match read(response) {
         Ok(wire::Failure::Older { request_error }) => {
             let exception = request_error.service_exception;
             let flaws = exception.validation_errors.unwrap_or_default();
-            (exception.message_id, flaws.keys().cloned().collect())
+            (exception.message_id, flaws.keys().cloned().collect(), Form::Documented)
         }
         Ok(wire::Failure::Newer { error_code, violations }) => {
             let fields = violations.into_iter().filter_map(|violation| violation.property);
-            (error_code, fields.collect())
+            (error_code, fields.collect(), Form::Documented)
         }
-        Err(_) => (status.as_u16().to_string(), Vec::new()),
+        Err(_) => (status.as_u16().to_string(), Vec::new(), Form::Other),
     };
-    // After a 5xx no code of Infobip's says more.
-    if status.is_server_error() {
-        let fault = fault_of(status, wait);
-        let remedy = match fault {
-            Fault::Unknown => "Infobip's service broke off. A report may still tell.",
-            _ => "Infobip's service asks for patience.",
-        };
-        let about = About::Account;
-        return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
-    }
-    let known = codes::known(&code);
-    let (fault, about, remedy) = if let Some(known) = known {
+    let (fault, about, remedy) = if let Some(known) = codes::known(&code) {
         (fault(known.meaning, wait), known.about, known.remedy)
     } else {
-        let remedy = "Infobip refused it. Look the code up among Infobip's response codes.";
-        (fault_of(status, wait), About::from_status(status), remedy)
+        let fault = Fault::of_answer(status, form, wait);
+        let remedy = match fault {
+            Fault::Unknown => "Infobip's service broke off. A report may still tell.",
+            Fault::Permanent => {
+                "Infobip refused it. Look the code up among Infobip's response codes."
+            }
+            Fault::Retryable => "Infobip had trouble and did not take the message.",
+            Fault::RateLimited { .. } => "Infobip's service asks for patience.",
+        };
+        (fault, About::from_status(status), remedy)
     };
     let mut remedy = remedy.to_owned();
     let named: Vec<_> = fields.into_iter().filter(|field| is_path(field)).take(5).collect();

@@ -11,6 +11,7 @@ use crate::signature;
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "linkedin",

@@ -14,6 +14,7 @@ use crate::{form, signature};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "mailgun",

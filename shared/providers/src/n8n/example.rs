@@ -15,6 +15,7 @@ const HUMAN_TAKEOVER: &str = "n8n-human-takeover";
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: AI_RESPONSE,

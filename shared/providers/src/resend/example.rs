@@ -13,6 +13,7 @@ use crate::standard_webhooks::{self, SVIX_NAMES};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example { webhook: "resend", name: "sent", what: "Resend takes a mail", draft: sent },
         Example {

@@ -14,6 +14,7 @@ use crate::example::{Body, Draft, Example, Examples, Seed};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "ses",

@@ -13,6 +13,7 @@ use crate::signature;
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "shopify",

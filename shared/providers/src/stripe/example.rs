@@ -12,6 +12,7 @@ use crate::signature::hmac_sha256;
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: None,
     events: &[
         Example {
             webhook: "stripe",

@@ -8,10 +8,36 @@ use http::{HeaderMap, HeaderValue, Method};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use crate::example::{Draft, Example, Examples, Seed};
+use crate::example::{Answers, Draft, Example, Examples, InDoubt, Seed};
+
+/// How Telegram answers calls.
+const ANSWERS: Answers = Answers {
+    settings: Map::new,
+    accepted: || {
+        let chat = json!({ "id": CHAT_ID, "first_name": "Zoë", "type": "private" });
+        let from = json!({ "id": 700_000_001, "is_bot": true, "first_name": "Bot" });
+        let result = json!({ "message_id": 9, "from": from, "chat": chat, "date": AT,
+            "text": "hi" });
+        (200, json!({ "ok": true, "result": result }))
+    },
+    refused: |status| {
+        let of = |words: &str| json!({ "ok": false, "error_code": status, "description": words });
+        [of("Internal Server Error"), of("Bad Gateway")].into()
+    },
+    in_doubt: || {
+        let body = |words: &str| json!({ "ok": false, "error_code": 500, "description": words });
+        let source =
+            "https://github.com/tdlib/telegram-bot-api/blob/master/telegram-bot-api/Client.cpp";
+        let deleted = "Internal Server Error: sent message was immediately deleted and can't be \
+                       returned";
+        let doubt = |words: &str| InDoubt { status: 500, body: body(words), source };
+        ["Internal Server Error: restart", deleted].map(doubt).into()
+    },
+};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "telegram", name: "text", what: "A person writes", draft: a_text },
         Example {

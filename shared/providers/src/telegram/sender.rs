@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media};
+use domain::fault::{Fault, Form};
 use domain::integration::Settings;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
-use domain::{Credentials, Fault, Integration, Provider};
+use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -130,7 +131,8 @@ impl MessageSender for Bot {
         response: &Response<Bytes>,
     ) -> Result<Accepted, SendError> {
         let result = result(response)?;
-        if result == serde_json::Value::Bool(true) {
+        let is_reaction = matches!(message.content, Content::Reaction { .. });
+        if is_reaction && result == serde_json::Value::Bool(true) {
             // A reaction gets no id at Telegram.
             return Ok(Accepted { provider_message_id: format!("reaction:{}", message.id) });
         }
@@ -360,55 +362,68 @@ fn button(field: &'static str, choice: &Choice) -> Result<[wire::SendButton; 1],
 fn result(response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
     match read::<wire::Answer>(response) {
         Ok(answer) if answer.ok && response.status().is_success() => Ok(answer.result),
-        // Neither a yes nor a reason: nobody knows.
-        Ok(wire::Answer { error_code: None, .. }) | Err(_) if response.status().is_success() => {
-            Err(SendError::Unreadable)
+        // An error in the form that Telegram documents.
+        Ok(wire::Answer { ok: false, error_code: Some(code), description, parameters, .. }) => {
+            Err(refusal(response, code, &description, &parameters))
         }
-        answer => Err(refusal(response, answer.ok())),
+        // Neither a yes nor a reason: nobody knows.
+        _ if response.status().is_success() => Err(SendError::Unreadable),
+        _ => Err(strange(response)),
     }
 }
 
-/// Reads a refusal: the HTTP status decides, and what Telegram says of it overrides.
-fn refusal(response: &Response<Bytes>, answer: Option<wire::Answer>) -> SendError {
-    let by_header = retry_after(response.headers());
-    let Some(answer) = answer else {
-        let status = response.status();
-        let fault = match Fault::from_status(status, by_header) {
-            Fault::Retryable if status.as_u16() == 429 => limited(by_header),
-            fault => fault,
-        };
-        let remedy = match fault {
-            Fault::Unknown => "Telegram broke off. Nothing will tell whether it was sent.",
-            _ => "Telegram refused without a reason we can read.",
-        };
-        return refused(status, status.as_u16().to_string(), remedy, fault);
+/// Reads an answer that is not Telegram's own.
+fn strange(response: &Response<Bytes>) -> SendError {
+    let status = response.status();
+    let fault = Fault::of_answer(status, Form::Other, retry_after(response.headers()));
+    let remedy = match fault {
+        Fault::Unknown => BROKEN_OFF,
+        _ => "Telegram refused without a reason we can read.",
     };
-    // The same number twice, unless something between us and Telegram changed the status.
-    let stated = answer.error_code.and_then(|code| StatusCode::from_u16(code).ok());
+    refused(status, status.as_u16().to_string(), remedy, fault)
+}
+
+/// Reads a refusal: what Telegram says decides, and not the HTTP status, which something between
+/// us and Telegram may have changed.
+fn refusal(
+    response: &Response<Bytes>,
+    code: u16,
+    description: &str,
+    parameters: &wire::Parameters,
+) -> SendError {
+    let stated = StatusCode::from_u16(code).ok();
     let status = stated.filter(|_| response.status().is_success()).unwrap_or(response.status());
-    if answer.parameters.migrate_to_chat_id.is_some() {
+    if parameters.migrate_to_chat_id.is_some() {
         let remedy = "The group became a supergroup with another id. Send to that one.";
         return refused(status, "migrated".into(), remedy, Fault::Permanent);
     }
     let code = stated.unwrap_or(status).as_u16();
-    let wait = answer.parameters.retry_after.map(Duration::from_secs).or(by_header);
+    let by_header = retry_after(response.headers());
+    let wait = parameters.retry_after.map(Duration::from_secs).or(by_header);
     let (fault, remedy) = match code {
         429 => (limited(wait), "The bot sends faster than Telegram allows."),
         401 | 404 => (
             Fault::Permanent,
             "Telegram does not know the bot token. Store the one BotFather shows.",
         ),
-        403 => (Fault::Permanent, forbidden(&answer.description)),
-        400..=499 => (Fault::Permanent, bad_request(&answer.description)),
-        _ => match Fault::from_status(status, wait) {
-            Fault::Unknown => {
-                (Fault::Unknown, "Telegram broke off. Nothing will tell whether it was sent.")
-            }
+        403 => (Fault::Permanent, forbidden(description)),
+        400..=499 => (Fault::Permanent, bad_request(description)),
+        _ if is_in_doubt(description) => (Fault::Unknown, BROKEN_OFF),
+        _ => match Fault::of_answer(status, Form::Documented, wait) {
+            fault @ Fault::Retryable => (fault, "Telegram had trouble and did not send it."),
             fault => (fault, "Telegram asks for patience."),
         },
     };
     let code = if code == 403 { "blocked".to_owned() } else { code.to_string() };
     refused(status, code, remedy, fault)
+}
+
+const BROKEN_OFF: &str = "Telegram broke off. Nothing will tell whether it was sent.";
+
+/// Whether an error of Telegram's own server ended a message that was on its way, or one that
+/// was there already. Source: README, errors in doubt.
+fn is_in_doubt(description: &str) -> bool {
+    description.ends_with(": restart") || description.contains("immediately deleted")
 }
 
 /// Telegram always says how long; a few seconds if it does not.
@@ -629,7 +644,13 @@ mod tests {
         let emoji = json!([{ "type": "emoji", "emoji": "👍" }]);
         assert_eq!(body, json!({ "chat_id": 42, "message_id": 7, "reaction": emoji }));
         assert_eq!(sent(&reaction(""), None).unwrap().1["reaction"], json!([]));
-        let accepted = outcome(200, r#"{"ok":true,"result":true}"#).unwrap();
+        let done = response(200, r#"{"ok":true,"result":true}"#);
+        let content = reaction("👍");
+        let accepted = sender().outcome(&outgoing(&content, None), &done).unwrap();
+        assert_eq!(
+            outcome(200, r#"{"ok":true,"result":true}"#).unwrap_err().code(),
+            "unreadable_answer"
+        );
         let own = MessageId::derived(&["m"]);
         assert_eq!(accepted.provider_message_id, format!("reaction:{own}"));
     }
@@ -728,10 +749,16 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_off_answer_is_an_unknown_outcome() {
-        assert_eq!(refused(500, "Internal Server Error", &json!({})).fault(), Fault::Unknown);
+    fn a_stated_failure_is_tried_again_and_a_broken_off_answer_is_an_unknown_outcome() {
+        assert_eq!(refused(500, "Internal Server Error", &json!({})).fault(), Fault::Retryable);
+        // The status may have been changed on the way.
+        let body = r#"{"ok":false,"error_code":502,"description":"Bad Gateway"}"#;
+        assert_eq!(outcome(200, body).unwrap_err().fault(), Fault::Retryable);
         assert_eq!(outcome(502, "<html>").unwrap_err().fault(), Fault::Unknown);
-        assert_eq!(outcome(503, "").unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(outcome(503, "").unwrap_err().fault(), Fault::Unknown);
+        for unsure in ["{\"ok\":false}", "{\"ok\":true,\"error_code\":500}"] {
+            assert_eq!(outcome(500, unsure).unwrap_err().fault(), Fault::Unknown, "{unsure}");
+        }
     }
 
     #[test]

@@ -14,11 +14,35 @@ use serde_json::{Map, Value, json};
 
 use super::proof;
 use super::wire::{BODY_HASH, Carrier, Fields, REFERENCE};
-use crate::example::{Body, Draft, Example, Examples, Seed};
+use crate::example::{Answers, Body, Draft, Example, Examples, InDoubt, Seed};
 use crate::signature::fingerprint;
+
+/// How Twilio answers messages and calls.
+const ANSWERS: Answers = Answers {
+    settings,
+    accepted: || {
+        let sid = "SM0123456789abcdef0123456789abcdef";
+        (201, json!({ "sid": sid, "status": "queued", "error_code": null, "error_message": null }))
+    },
+    refused: |status| match status {
+        500 | 504 => Vec::new(),
+        _ => vec![error(status, 20_000 + i64::from(status)), error(status, 99_999)],
+    },
+    in_doubt: || {
+        let source = "https://www.twilio.com/docs/api/errors/20500";
+        let doubt = |status: u16, code: i64| InDoubt { status, body: error(status, code), source };
+        [doubt(500, 20_500), doubt(500, 99_999), doubt(504, 20_504)].into()
+    },
+};
+
+fn error(status: u16, code: i64) -> Value {
+    let more = format!("https://www.twilio.com/docs/errors/{code}");
+    json!({ "code": code, "message": "No", "more_info": more, "status": status })
+}
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "sms", name: "text", what: "A person writes", draft: text },
         Example {

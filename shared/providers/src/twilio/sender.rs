@@ -6,11 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::content::{Call, Content, Location, Media, Template};
+use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
-use domain::{Credentials, Fault, Integration, Provider};
+use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -481,8 +482,9 @@ fn refusal(response: &Response<Bytes>) -> SendError {
 
 fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> SendError {
     let shown = code.map_or_else(|| status.as_u16().to_string(), |code| code.to_string());
-    // After an error of its own Twilio does not say whether it has taken the message.
-    if let Some(known) = code.and_then(codes::known).filter(|_| !status.is_server_error()) {
+    let form = if code.is_some() { Form::Documented } else { Form::Other };
+    let known = code.and_then(codes::known).filter(|_| !is_in_doubt(status));
+    if let Some(known) = known {
         let fault = match (known.fault, wait) {
             (Fault::RateLimited { .. }, Some(retry_after)) => Fault::RateLimited { retry_after },
             (fault, _) => fault,
@@ -496,14 +498,25 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             let retry_after = wait.unwrap_or(Duration::from_secs(2));
             (Fault::RateLimited { retry_after }, "more requests at once than the account may make")
         }
-        500..=599 => (Fault::Unknown, "Twilio broke off: a state callback may still tell"),
-        _ => (
-            Fault::from_status(status, wait),
-            "Twilio refused it: look the code up among Twilio's errors",
-        ),
+        _ if is_in_doubt(status) => (Fault::Unknown, BROKEN_OFF),
+        _ => match Fault::of_answer(status, form, wait) {
+            fault @ Fault::Unknown => (fault, BROKEN_OFF),
+            fault @ Fault::Permanent => {
+                (fault, "Twilio refused it: look the code up among Twilio's errors")
+            }
+            fault => (fault, "Twilio had trouble and did not take it: it is asked again"),
+        },
     };
     let about = About::from_status(status);
     SendError::Refused { status, code: shown, remedy: remedy.to_owned(), fault, about }
+}
+
+const BROKEN_OFF: &str = "Twilio broke off: a state callback may still tell";
+
+/// Whether Twilio may have taken the message although it answers with an error of its own.
+/// Source: README, facts 22.
+fn is_in_doubt(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 504)
 }
 
 #[cfg(test)]

@@ -10,11 +10,35 @@ use http::{HeaderMap, HeaderValue, Method};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use crate::example::{Body, Draft, Example, Examples, Seed};
+use crate::example::{Answers, Body, Draft, Example, Examples, Seed};
 use crate::signature;
+
+/// How Meta answers messages.
+/// <https://developers.facebook.com/docs/graph-api/guides/error-handling>
+const ANSWERS: Answers = Answers {
+    settings: || Map::from_iter([("phone_number_id".to_owned(), PHONE_NUMBER_ID.into())]),
+    accepted: || {
+        let contact = json!({ "input": WA_ID, "wa_id": WA_ID });
+        let message = json!({ "id": "wamid.HBgLNDkxNTU1MDAwOTk5ORUCABEYEjdG" });
+        let body = json!({ "messaging_product": "whatsapp", "contacts": [contact],
+            "messages": [message] });
+        (200, body)
+    },
+    refused: |_| {
+        // "API Unknown", "API Service", "Something went wrong", "Service unavailable", and one
+        // that nobody knows.
+        let error = |code: i64| {
+            json!({ "error": { "message": "An unknown error occurred", "type": "OAuthException",
+                "code": code, "fbtrace_id": "AeX1y2z3" } })
+        };
+        [1, 2, 131_000, 131_016, 999_999].map(error).into()
+    },
+    in_doubt: Vec::new,
+};
 
 /// The examples.
 pub static EXAMPLES: Examples = Examples {
+    answers: Some(ANSWERS),
     events: &[
         Example { webhook: "whatsapp", name: "text", what: "A person writes", draft: a_text },
         Example {

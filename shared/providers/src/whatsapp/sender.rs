@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media, Section};
+use domain::fault::{Fault, Form};
 use domain::integration::Settings;
 use domain::sender::{
     About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
 };
-use domain::{Credentials, Fault, Integration, Provider};
+use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
@@ -317,8 +318,6 @@ enum Meaning {
     Permanent,
     /// It was not sent, and may be next time.
     Retryable,
-    /// The code does not say whether it was sent: a 4xx refused it, after a 5xx nobody knows.
-    Unsaid,
     /// It was not sent; wait so many seconds unless Meta says how long.
     Wait(u64),
 }
@@ -327,7 +326,7 @@ enum Meaning {
 /// Source: README, facts 7; the waits of 130429 and 131056 facts 5, those of the hourly
 /// limits are ours.
 fn known(code: i64) -> Option<(Meaning, &'static str)> {
-    use Meaning::{Permanent, Retryable, Unsaid, Wait};
+    use Meaning::{Permanent, Retryable, Wait};
     Some(match code {
         0 | 190 => (Permanent, "The access token is expired or revoked. Store a new one."),
         3 | 10 | 200..=299 | 131_005 => (
@@ -381,8 +380,7 @@ fn known(code: i64) -> Option<(Meaning, &'static str)> {
         }
         135_000 => (Permanent, "Meta refused the message's form. Correct it."),
         2 => (Retryable, "Meta's service is down or overloaded."),
-        // "Something went wrong": nothing says that it went wrong before the message was taken.
-        131_000 => (Unsaid, "Meta had trouble, and does not say whether it took the message."),
+        131_000 => (Retryable, "Meta had trouble and did not send the message."),
         131_016 => (Retryable, "Meta failed to send the message. Its service has trouble."),
         131_057 => (Retryable, "The account is in maintenance, such as a change of throughput."),
         133_004 => (Retryable, "Meta's server is away for a while."),
@@ -399,44 +397,35 @@ pub(super) fn remedy(code: i64) -> Option<&'static str> {
     known(code).map(|(_, remedy)| remedy)
 }
 
-/// Reads a refusal: the HTTP status decides, and Meta's own code overrides.
+/// Reads a refusal: Meta's own code decides, and the HTTP status where the code is not known.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
-    let limited =
-        |seconds| Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(seconds)) };
-    let by_status = match Fault::from_status(status, wait) {
-        // Too fast, whatever else: a wait is no attempt.
-        Fault::Retryable if status.as_u16() == 429 => limited(5),
-        fault => fault,
-    };
     let Ok(wire::Failure { error }) = read(response) else {
-        let remedy = match by_status {
+        let fault = Fault::of_answer(status, Form::Other, wait);
+        let remedy = match fault {
             Fault::Unknown => "Meta's service broke off. A receipt may still tell.",
             Fault::Permanent => "Meta refused without a reason we can read.",
             Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks for patience.",
         };
         let code = status.as_u16().to_string();
         let about = About::from_status(status);
-        return SendError::Refused { status, code, remedy: remedy.into(), fault: by_status, about };
+        return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
     };
+    let again = wait.map_or(Fault::Retryable, |retry_after| Fault::RateLimited { retry_after });
     let (fault, remedy) = match known(error.code) {
-        Some((Meaning::Wait(seconds), remedy)) => (limited(seconds), remedy),
-        Some((Meaning::Retryable, remedy)) => match wait {
-            Some(retry_after) => (Fault::RateLimited { retry_after }, remedy),
-            None => (Fault::Retryable, remedy),
-        },
-        Some((Meaning::Unsaid, remedy)) => match by_status {
-            Fault::Unknown => (Fault::Unknown, remedy),
-            _ => (Fault::Retryable, remedy),
-        },
-        // Meta itself says that it passes, whatever it is. After a 5xx that is no proof that
-        // the message was not taken.
-        _ if error.is_transient && !status.is_server_error() => {
-            (Fault::Retryable, "Meta says that the trouble will pass.")
+        Some((Meaning::Wait(seconds), remedy)) => {
+            let retry_after = wait.unwrap_or(Duration::from_secs(seconds));
+            (Fault::RateLimited { retry_after }, remedy)
         }
+        Some((Meaning::Retryable, remedy)) => (again, remedy),
+        // Meta itself says that it passes, whatever it is.
+        _ if error.is_transient => (again, "Meta says that the trouble will pass."),
         Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
-        None => (by_status, "Meta refused it. Look the code up among Meta's error codes."),
+        None => (
+            Fault::of_answer(status, Form::Documented, wait),
+            "Meta refused it. Look the code up among Meta's error codes.",
+        ),
     };
     let about = about(error.code, fault, status);
     SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault, about }
@@ -778,16 +767,16 @@ mod tests {
 
     #[test]
     fn a_stated_failure_is_tried_again_and_a_silent_one_is_not() {
-        assert_eq!(fault(500, 131_000), Fault::Unknown);
-        assert_eq!(fault(503, 131_016), Fault::Retryable);
-        assert_eq!(fault(500, 2), Fault::Retryable);
+        for (status, code) in [(500, 131_000), (503, 131_016), (500, 2), (500, 1), (502, 1)] {
+            assert_eq!(fault(status, code), Fault::Retryable, "{status} {code}");
+        }
         let transient = r#"{"error":{"code":1,"is_transient":true}}"#;
         assert_eq!(outcome(400, None, transient).unwrap_err().fault(), Fault::Retryable);
-        assert_eq!(outcome(500, None, transient).unwrap_err().fault(), Fault::Unknown);
-        assert_eq!(fault(500, 1), Fault::Unknown);
+        assert_eq!(outcome(500, None, transient).unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(fault(400, 1), Fault::Permanent, "an invalid request, as Meta says");
         assert_eq!(outcome(500, None, "oops").unwrap_err().fault(), Fault::Unknown);
         assert_eq!(outcome(502, None, "").unwrap_err().fault(), Fault::Unknown);
-        assert_eq!(outcome(503, None, "").unwrap_err().fault(), Fault::Retryable);
+        assert_eq!(outcome(503, None, "").unwrap_err().fault(), Fault::Unknown);
         assert_eq!(outcome(503, Some("3"), "").unwrap_err().fault(), seconds(3));
         assert_eq!(outcome(400, None, "oops").unwrap_err().fault(), Fault::Permanent);
     }

@@ -325,6 +325,9 @@ impl ProviderState {
             if method == "getFile" {
                 return json!({ "ok": true, "result": { "file_id": "1", "file_path": "photos/1.jpg" } });
             }
+            if method == "getMe" {
+                return json!({ "ok": true, "result": { "id": 700_000_001, "is_bot": true } });
+            }
             self.taken.push(body.clone());
             let chat = json!({ "id": body["chat_id"], "type": "private" });
             let message = json!({ "message_id": self.taken.len(), "chat": chat, "date": 1 });

@@ -19,6 +19,7 @@ mod isolation;
 mod jobs;
 mod media;
 mod messages;
+mod outage;
 mod receipts;
 mod sender;
 mod settings;

@@ -127,12 +127,26 @@ async fn what_did_not_leave_is_tried_again_and_every_attempt_is_told_in_the_hist
 }
 
 #[tokio::test]
-async fn after_eight_attempts_a_retryable_failure_is_final() {
-    let world = sent(std::iter::repeat_n(Act::Unreachable, 20)).await;
-    let message = world.message();
-    assert_eq!(message.status, Status::Failed);
-    assert_eq!(world.provider.calls().len(), 8);
-    assert_eq!(world.notices().len(), 1);
+async fn after_eight_attempts_and_an_hour_a_retryable_failure_is_final() {
+    // Whether its circuit opens or not.
+    for failures in [5, 1000] {
+        let world = World::fifo();
+        let circuit = domain::circuit::Breaker { failures, ..Default::default() };
+        let integration = Integration { circuit, ..world.whatsapp.clone() };
+        world.store.insert_integration(&integration, &[]);
+        world.provider.mood("111", Act::Unreachable);
+        let began = world.clock.now();
+        ask(&world, &integration, "hello").await;
+        world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+        let message = world.message();
+        assert_eq!(message.status, Status::Failed, "{failures}");
+        let took = world.clock.now().duration_since(began).unsigned_abs();
+        let hour = Duration::from_hours(1);
+        assert!((hour..=hour + Duration::from_mins(16)).contains(&took), "{failures}: {took:?}");
+        assert!(world.provider.calls().len() > 8, "{failures}");
+        assert!(message.history.len() < 60, "{failures}: {}", message.history.len());
+        assert_eq!(world.notices().len(), 1, "{failures}");
+    }
 }
 
 #[tokio::test]

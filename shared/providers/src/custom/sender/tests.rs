@@ -263,7 +263,7 @@ fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
         (502, "lost", Fault::Unknown, About::Account),
         (503, "other", Fault::Retryable, About::Account),
         (409, "other", Fault::Permanent, About::Account),
-        (500, "other", Fault::Unknown, About::Account),
+        (500, "other", Fault::Retryable, About::Account),
         (429, "other", wait(5), About::Account),
         (401, "other", Fault::Permanent, About::Account),
         (302, "other", Fault::Permanent, About::Message),
@@ -273,6 +273,11 @@ fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
         assert_eq!(verdict(&answer, status, &body), (fault, about, code.into()), "{status}");
     }
     assert_eq!(verdict(&answer, 404, &Value::Null).2, "404");
+    // No code where one is declared: not the provider's own answer.
+    let page = (Fault::Unknown, About::Account, "500".into());
+    assert_eq!(verdict(&answer, 500, &Value::Null), page);
+    // Where none is declared, no answer is known for the provider's own.
+    assert_eq!(verdict(&json!({}), 500, &json!({ "code": 9 })), page);
 }
 
 #[test]

@@ -434,7 +434,16 @@ fn a_bad_request_may_hide_a_message_that_was_sent() {
         let error = refused(400, &json!([words]));
         assert_eq!((error.fault(), about(&error)), (Fault::Unknown, at_fault), "{words}");
     }
-    assert_eq!(refused(500, &json!("Something")).fault(), Fault::Unknown);
+}
+
+#[test]
+fn an_internal_error_of_its_own_came_before_the_message_was_sent() {
+    for status in [500, 502, 503] {
+        for words in [json!("Something"), json!(["Error: Timed Out"])] {
+            let error = refused(status, &words);
+            assert_eq!((error.fault(), about(&error)), (Fault::Retryable, About::Account));
+        }
+    }
 }
 
 #[test]
@@ -463,8 +472,8 @@ fn a_file_that_could_not_be_fetched_was_not_sent() {
     let error = refused_as(&image, 500, &words);
     assert_eq!((error.code(), error.fault()), ("no_file", Fault::Retryable));
     assert_eq!(about(&error), About::Message);
-    // The same words after a text mean that something else broke.
-    assert_eq!(refused(500, &words).fault(), Fault::Unknown);
+    // The same words after a text speak of the server.
+    assert_eq!(about(&refused(500, &words)), About::Account);
 }
 
 #[test]
@@ -492,7 +501,7 @@ fn a_proxy_before_the_server_is_read_by_its_status() {
         (502, Fault::Unknown),
         (504, Fault::Unknown),
         (500, Fault::Unknown),
-        (503, Fault::Retryable),
+        (503, Fault::Unknown),
         (408, Fault::Retryable),
         (413, Fault::Permanent),
     ] {

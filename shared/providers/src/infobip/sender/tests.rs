@@ -294,8 +294,8 @@ fn a_refused_request_is_read_in_both_shapes() {
         (403, ["FORBIDDEN", "E403"], Fault::Permanent, About::Account),
         (400, ["BAD_REQUEST", "E400"], Fault::Permanent, About::Message),
         (429, ["TOO_MANY_REQUESTS", "E429"], seconds(5), About::Account),
-        (500, ["GENERAL_ERROR", "E500"], Fault::Unknown, About::Account),
-        (503, ["GENERAL_ERROR", "E503"], Fault::Unknown, About::Account),
+        (500, ["GENERAL_ERROR", "E500"], Fault::Retryable, About::Account),
+        (503, ["GENERAL_ERROR", "E503"], Fault::Retryable, About::Account),
     ] {
         let [old, new] = codes;
         assert_eq!(verdict(status, None, &exception(old)), (fault, about, old.to_owned()));

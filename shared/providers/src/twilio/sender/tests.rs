@@ -413,7 +413,10 @@ fn each_refusal_is_judged_by_its_code_and_then_by_its_status() {
         (500, 20_500, unknown, ours),
         // Whatever it says besides.
         (500, 21_211, unknown, ours),
-        (503, 20_503, unknown, ours),
+        (504, 20_504, unknown, ours),
+        (502, 20_502, Fault::Retryable, ours),
+        (503, 20_503, Fault::Retryable, ours),
+        (503, 21_211, permanent, theirs),
     ] {
         let body = json!({ "code": code, "message": "to +4915550009999", "status": status });
         let error = outcome(status, &body).unwrap_err();
