@@ -96,7 +96,8 @@ pub(super) struct CreateIntegration {
     /// How to reach and use it.
     #[serde(default)]
     pub(super) settings: Map<String, Value>,
-    /// Its secrets, by the providers' usual names. They are never shown again.
+    /// Its secrets, by the providers' usual names. They are never shown again. A webhook secret
+    /// that the hub can generate is generated if it is absent.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
     /// When the hub stops sending through it for a while.
@@ -111,7 +112,8 @@ pub(super) struct ChangeIntegration {
     /// In the place of the settings it has.
     #[serde(default)]
     pub(super) settings: Option<Map<String, Value>>,
-    /// Put over the credentials it has, name by name.
+    /// Put over the credentials it has, name by name: so a generated one is replaced, too. While
+    /// one is rotated, give the new and the old value as a list.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
     /// In the place of when the hub stops sending through it.
@@ -141,6 +143,10 @@ struct IntegrationView {
     settings: serde_json::Value,
     /// The end of each credential, to recognise it by.
     credentials: BTreeMap<String, String>,
+    /// The credentials that the hub generated because they were absent, by name. Shown only in
+    /// the answer that makes the integration: keep them, the provider needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated_credentials: Option<Generated>,
     /// Paste this at the provider, or let `register` do it.
     webhook_url: String,
     /// The same for each of the provider's webhooks, by name.
@@ -153,6 +159,16 @@ struct IntegrationView {
     /// that is done at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Connection>,
+}
+
+/// Credentials that the hub generated, by name.
+pub(super) type Generated = BTreeMap<String, String>;
+
+/// An integration that was made.
+pub(super) struct MadeIntegration {
+    pub(super) integration: Integration,
+    /// Its credentials that nobody but the hub knows yet.
+    pub(super) generated: Option<Generated>,
 }
 
 /// Whether an account is connected to the hub.
@@ -429,9 +445,13 @@ where
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
         }
-        let integration = self.make(request, tenant, asked).await?;
-        let connection = self.connect(request, &integration).await;
-        let view = IntegrationView { connection, ..view(request, integration)? };
+        let made = self.make(request, tenant, asked).await?;
+        let connection = self.connect(request, &made.integration).await;
+        let view = IntegrationView {
+            connection,
+            generated_credentials: made.generated,
+            ..view(request, made.integration)?
+        };
         ApiReply::json(StatusCode::CREATED, &view)
     }
 
@@ -467,15 +487,18 @@ where
         request: &ApiRequest,
         tenant: TenantId,
         asked: CreateIntegration,
-    ) -> Result<Integration, Problem> {
+    ) -> Result<MadeIntegration, Problem> {
         let settings = settings(asked.provider, &asked.settings)?;
         let mut credentials = credentials(asked.provider, asked.credentials)?;
+        let mut generated = None;
         if let Some(name) = providers::entry(asked.provider).made_up
             && credentials.first(name).is_none()
         {
             let bits = [self.dice.bits(), self.dice.bits()];
-            let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
-            credentials = credentials.merged(Credentials::new([(name.to_owned(), vec![secret])]));
+            let secret = bits.map(|b| hex::encode(b.to_be_bytes())).concat();
+            generated = Some(Generated::from([(name.to_owned(), secret.clone())]));
+            let secret = vec![SecretString::from(secret)];
+            credentials = credentials.merged(Credentials::new([(name.to_owned(), secret)]));
         }
         let maker = self.maker(request, &tenant)?;
         let now = self.clock.now();
@@ -504,7 +527,7 @@ where
             Ok(())
         };
         self.locked(&integration, write).await?;
-        Ok(integration)
+        Ok(MadeIntegration { integration, generated })
     }
 
     /// How an integration fared of late.
@@ -850,6 +873,7 @@ fn view(request: &ApiRequest, integration: Integration) -> Result<IntegrationVie
         settings: shown(&integration.settings)?,
         circuit: integration.circuit,
         credentials: integration.hints,
+        generated_credentials: None,
         webhook_url,
         webhook_urls,
         created_at: integration.created_at,
