@@ -43,6 +43,11 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// media 16 MB, and the function has 512 MB.
 const LARGEST_FILE: usize = 64 * 1024 * 1024;
 
+/// What the hub calls itself: Meta takes a name and a version of three numbers only, and
+/// documents it in the header `User-Agent` of its description.
+/// <https://github.com/facebook/openapi>
+pub const USER_AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
+
 /// The client for providers.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -92,7 +97,7 @@ fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
         .referer(false)
         .no_proxy()
         .http1_only()
-        .user_agent("switchboard/1.0")
+        .user_agent(USER_AGENT)
 }
 
 impl Transport {
@@ -324,5 +329,13 @@ mod tests {
             let told = outside.tell(request, false).await;
             assert!(matches!(told, Err(OutsideError::Private)), "{url}: {told:?}");
         }
+    }
+
+    #[test]
+    fn the_hub_names_itself_and_a_version_of_three_numbers() {
+        let (name, version) = USER_AGENT.split_once('/').unwrap();
+        let numbers: Vec<_> = version.split('.').collect();
+        assert_eq!((name, numbers.len()), ("switchboard", 3), "{USER_AGENT}");
+        assert!(numbers.iter().all(|number| number.parse::<u32>().is_ok()), "{USER_AGENT}");
     }
 }
