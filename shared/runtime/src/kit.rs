@@ -107,10 +107,15 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
 impl Kit {
     /// The kit of this process.
     pub(crate) fn of_process() -> Result<Self, Error> {
+        Self::of(Environment::Process)
+    }
+
+    /// The kit of a process with that environment.
+    pub(crate) fn of(environment: Environment) -> Result<Self, Error> {
         let tls = transport::tls()?;
         let network = Transport::over(tls.clone())?;
-        let aws = crate::aws::config(SdkClient::over(tls))?;
-        Ok(Self::new(aws, Environment::Process, network, SystemClock, SystemDice))
+        let aws = crate::aws::config(&environment, SdkClient::over(tls))?;
+        Ok(Self::new(aws, environment, network, SystemClock, SystemDice))
     }
 }
 
