@@ -489,6 +489,15 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
     assert!(undescribed.is_empty(), "not in the OpenAPI document: {undescribed:?}");
 }
 
+#[test]
+fn no_route_has_metrics_that_are_billed_by_themselves() {
+    let template = Template::read();
+    for (name, api) in template.of_type("AWS::Serverless::HttpApi") {
+        let detailed = &api["DefaultRouteSettings"]["DetailedMetricsEnabled"];
+        assert_eq!(detailed, false, "{name}: each route would have six, at $0.30 a month");
+    }
+}
+
 /// Resources that end in a wildcard, each with what it cannot do without.
 const WILDCARDS: &[(&str, &str)] = &[
     ("*", "X-Ray knows no narrower resource"),
