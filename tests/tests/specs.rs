@@ -1,20 +1,20 @@
 //! What the senders send passes the providers' official descriptions of their APIs: a mock
-//! reads the description and refuses whatever it does not allow. `cargo xtask specs` starts the
-//! mocks.
+//! reads the description and refuses whatever it does not allow. It is sent by the client that
+//! is deployed, so its headers are looked at, too. `cargo xtask specs` starts the mocks.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::path::Path;
 
+use bytes::Bytes;
 use domain::integration::Settings;
 use domain::job::{OutboundJob, OutboundTask};
 use domain::sender::{MessageSender, Outgoing};
 use domain::{IntegrationId, Provider};
 use http::{Request, Uri};
 use providers::example;
+use runtime::transport::Transport;
 use serde_json::Value;
-
-type Bytes = Vec<u8>;
 
 /// The records of `events/sender-<provider>/`, by file.
 fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
@@ -38,12 +38,12 @@ const NOT_DESCRIBED: [(Provider, &str); 1] = [
 ];
 
 /// The body without those.
-fn described(provider: Provider, body: &[u8]) -> Bytes {
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else { return body.to_vec() };
+fn described(provider: Provider, body: Bytes) -> Bytes {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) else { return body };
     for (_, name) in NOT_DESCRIBED.iter().filter(|(whose, _)| *whose == provider) {
         fields.remove(*name);
     }
-    Value::Object(fields).to_string().into_bytes()
+    Value::Object(fields).to_string().into()
 }
 
 /// The request that the sender makes of a job. Meta's description has no read receipts.
@@ -58,28 +58,28 @@ fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Byte
         content: &task.message.content,
         reply_to: task.reply_to.as_deref(),
     };
-    Some(sender.request(&message).unwrap().map(|body| described(task.message.provider, &body)))
+    Some(sender.request(&message).unwrap().map(|body| described(task.message.provider, body)))
 }
 
 /// Whether the mock at `url` takes the request, and what it says.
-fn ask(url: &str, mut request: Request<Bytes>) -> (bool, String) {
+async fn ask(transport: &Transport, url: &str, mut request: Request<Bytes>) -> (bool, String) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = format!("{url}{path}").parse::<Uri>().unwrap();
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut response = agent.run(request).unwrap();
-    let taken = response.status().is_success() && !response.headers().contains_key("sl-violations");
-    let status = response.status();
-    (taken, format!("{status} {}", response.body_mut().read_to_string().unwrap()))
+    let response = transport.send(request).await.unwrap();
+    let (status, violations) = (response.status(), response.headers().get("sl-violations"));
+    let taken = status.is_success() && violations.is_none();
+    let said = String::from_utf8_lossy(response.body()).into_owned();
+    (taken, format!("{status} {violations:?} {said}"))
 }
 
-#[test]
+#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "this is no function: the test's caller names the mocks"
 )]
-fn what_is_sent_is_what_the_official_description_allows() {
+async fn what_is_sent_is_what_the_official_description_allows() {
     let described = std::env::var("DESCRIBED_APIS").expect("DESCRIBED_APIS names the mocks");
+    let transport = Transport::new().unwrap();
     let mut tried = 0;
     for one in described.split(' ') {
         let (name, url) = one.split_once('=').expect("a name and an address");
@@ -100,17 +100,17 @@ fn what_is_sent_is_what_the_official_description_allows() {
         for (file, job) in &jobs {
             let Some(request) = request(&*sender, job) else { continue };
             // Or else the mock lets everything pass.
-            let empty = request.clone().map(|_| b"{}".to_vec());
-            let (taken, said) = ask(url, empty);
+            let empty = request.clone().map(|_| Bytes::from_static(b"{}"));
+            let (taken, said) = ask(&transport, url, empty).await;
             assert!(!taken, "{file}: taken without its fields: {said}");
-            let (taken, said) = ask(url, request);
+            let (taken, said) = ask(&transport, url, request).await;
             assert!(taken, "{file}: {said}");
             tried += 1;
         }
         // Meta's is a part of the whole, without the number itself.
         if provider != Provider::Whatsapp {
-            let request = sender.describe_account().unwrap().map(|body| body.to_vec());
-            let (taken, said) = ask(url, request);
+            let request = sender.describe_account().unwrap();
+            let (taken, said) = ask(&transport, url, request).await;
             assert!(taken, "{name}: the account: {said}");
         }
     }

@@ -151,11 +151,18 @@ impl NoticeData {
     }
 }
 
-/// The waits before each attempt after the first, as Standard Webhooks suggests.
+/// The waits before each attempt after the first.
+///
+/// The first five are quick, so that a restart of the receiver is hardly noticed; the others
+/// are those that Standard Webhooks suggests.
 ///
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
-const SCHEDULE: [Duration; 9] = [
-    Duration::from_secs(5),
+const SCHEDULE: [Duration; 13] = [
+    SHORTEST,
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+    Duration::from_mins(1),
+    Duration::from_mins(2),
     Duration::from_mins(5),
     Duration::from_mins(30),
     Duration::from_hours(2),
@@ -166,14 +173,25 @@ const SCHEDULE: [Duration; 9] = [
     Duration::from_hours(24),
 ];
 
+/// The shortest wait between the end of an attempt and the next one.
+const SHORTEST: Duration = Duration::from_secs(5);
+
 /// How long to wait after failed attempt number `attempt` (from 1); `None` after the last.
 ///
-/// Up to a tenth is added by `jitter` (uniform in `0.0..1.0`), so that receivers that failed
-/// together are not asked together. A longer `retry_after` is honoured, up to a day.
+/// The schedule counts from the beginning of an attempt, which took `took`: a receiver that
+/// hangs until the time limit does not make the person wait for both. Up to a tenth is added
+/// by `jitter` (uniform in `0.0..1.0`), so that receivers that failed together are not asked
+/// together. A longer `retry_after` is honoured, up to a day.
 #[must_use]
-pub fn next_attempt(attempt: u32, jitter: f64, retry_after: Option<Duration>) -> Option<Duration> {
+pub fn next_attempt(
+    attempt: u32,
+    took: Duration,
+    jitter: f64,
+    retry_after: Option<Duration>,
+) -> Option<Duration> {
     let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
-    let wait = SCHEDULE.get(index)?.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
+    let spread = |wait: Duration| wait.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 10.0);
+    let wait = spread(*SCHEDULE.get(index)?).saturating_sub(took).max(spread(SHORTEST));
     Some(wait.max(retry_after.unwrap_or_default().min(Duration::from_hours(24))))
 }
 
@@ -243,18 +261,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_ends_after_ten_attempts() {
-        assert_eq!(next_attempt(1, 0.0, None), Some(Duration::from_secs(5)));
-        assert_eq!(next_attempt(3, 0.0, None), Some(Duration::from_mins(30)));
-        assert_eq!(next_attempt(9, 0.0, None), Some(Duration::from_hours(24)));
-        assert_eq!(next_attempt(10, 0.0, None), None);
+    fn five_quick_retries_come_before_the_long_schedule_of_fourteen_attempts() {
+        let waits = (1..).map_while(|attempt| next_attempt(attempt, Duration::ZERO, 0.0, None));
+        let waits: Vec<u64> = waits.map(|wait| wait.as_secs()).collect();
+        let hour = 3600;
+        assert_eq!(waits[..5], [5, 15, 30, 60, 120]);
+        let long = [300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour];
+        assert_eq!(waits[5..], long);
     }
 
     #[test]
     fn a_longer_retry_after_is_honoured_and_jitter_only_adds() {
         let minute = Some(Duration::from_mins(1));
-        assert_eq!(next_attempt(1, 0.0, minute), minute);
-        assert_eq!(next_attempt(2, 1.0, minute), Some(Duration::from_secs(330)));
+        assert_eq!(next_attempt(1, Duration::ZERO, 0.0, minute), minute);
+        let most = next_attempt(6, Duration::ZERO, 1.0, None);
+        assert_eq!(most, Some(Duration::from_secs(330)));
+    }
+
+    #[test]
+    fn the_time_an_attempt_took_counts_but_the_receiver_always_has_five_seconds() {
+        let slow = Duration::from_secs(15);
+        let wait = |attempt| next_attempt(attempt, slow, 0.0, None).unwrap().as_secs();
+        assert_eq!([1, 2, 3, 4].map(wait), [5, 5, 15, 45]);
+        // What the receiver itself asks for counts from its answer.
+        let asked = Some(Duration::from_secs(20));
+        assert_eq!(next_attempt(2, slow, 0.0, asked), asked);
     }
 
     #[test]

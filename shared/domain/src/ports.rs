@@ -980,3 +980,9 @@ pub trait Safe: Send + Sync {
         secret: secrecy::SecretString,
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
+
+/// Looks up the addresses of host names.
+pub trait Resolver: Send + Sync {
+    /// The addresses of `host`; `None` if the name cannot be resolved now.
+    fn resolve(&self, host: &str) -> impl Future<Output = Option<Vec<std::net::IpAddr>>> + Send;
+}

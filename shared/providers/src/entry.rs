@@ -18,8 +18,8 @@ pub struct Entry {
     pub sending: Option<Sending>,
     /// The names its credentials have.
     pub credentials: &'static [&'static str],
-    /// The credential the hub makes up if none is given: one that only it and the provider
-    /// need to know.
+    /// The credential the hub generates if none is given: one that only it and the provider
+    /// need to know. It is shown once, in the answer that makes the integration.
     pub made_up: Option<&'static str>,
     /// The credential that may stand in a webhook's path, to find the integration by.
     pub in_path: Option<&'static str>,

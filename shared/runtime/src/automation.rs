@@ -22,8 +22,9 @@ use crate::transport::{Messenger, OutsideError};
 use crate::vault::SecretsVault;
 use crate::{Consumer, Error, Kit, Network};
 
-/// How long one attempt has the notice to itself: longer than the function may run.
-const LEASE: Duration = Duration::from_secs(45);
+/// How long one attempt has the notice to itself: longer than the function may run, and less
+/// than the queue hides a record whose consumer died, so that the next one need not wait.
+const LEASE: Duration = Duration::from_secs(30);
 /// The longest a record can be delayed in a queue; later retries are kept in the table.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>
 const LONGEST_DELAY: Duration = Duration::from_mins(15);
@@ -45,6 +46,19 @@ pub struct Teller<S, V, P, M, C, R> {
     pub clock: C,
     /// Jitter.
     pub dice: R,
+}
+
+/// An attempt that was made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    /// Its number, from 1.
+    attempt: u32,
+    /// When it began.
+    began: Timestamp,
+    /// What the answer means.
+    answer: Answer,
+    /// The answer's HTTP status, if there was an answer.
+    status: Option<u16>,
 }
 
 impl<S, V, P, M, C, R> Worker for Teller<S, V, P, M, C, R>
@@ -74,9 +88,11 @@ where
             }
             DeliveryClaim::Early { until } => return self.defer(tenant, id, now, until).await,
         };
+        let began = self.clock.now();
         let (answer, status) = self.attempt(tenant, id, push, &notice).await?;
         tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
-        self.settle(tenant, id, &notice, attempt, answer, status).await?;
+        let made = Made { attempt, began, answer, status };
+        self.settle(tenant, id, &notice, made).await?;
         Ok(())
     }
 }
@@ -152,10 +168,9 @@ where
         tenant: &TenantId,
         id: DeliveryId,
         notice: &Notice,
-        attempt: u32,
-        answer: Answer,
-        status: Option<u16>,
+        made: Made,
     ) -> PortResult<()> {
+        let Made { attempt, began, answer, status } = made;
         let now = self.clock.now();
         let settle =
             async |outcome| self.store.settle(tenant, id, outcome, notice, status, now).await;
@@ -171,7 +186,9 @@ where
                 settle(DeliveryOutcome::GivenUp).await
             }
             Answer::Later(retry_after) => {
-                let Some(wait) = next_attempt(attempt, self.dice.fraction(), retry_after) else {
+                let took = now.duration_since(began).unsigned_abs();
+                let jitter = self.dice.fraction();
+                let Some(wait) = next_attempt(attempt, took, jitter, retry_after) else {
                     tracing::error!(%tenant, notice = %id, attempt, "notice given up: the schedule ended");
                     telemetry::count(Metric::NoticeGivenUp, "automation", 1);
                     return settle(DeliveryOutcome::GivenUp).await;
@@ -234,7 +251,8 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),
     };
-    crate::consumer(kit, worker, 12, false)
+    // Each attempt is counted in the table; most receives are waits.
+    crate::consumer(kit, worker, 8, true)
 }
 
 /// Runs the consumer until Lambda ends it.

@@ -14,17 +14,18 @@ use aws_types::SdkConfig;
 use aws_types::region::Region;
 
 use crate::transport::SdkClient;
-use crate::{Error, env};
+use crate::{Environment, Error};
 
 /// The configuration of every AWS client, from what Lambda puts into the environment. The
 /// credential chain would only find the same, later.
-pub(crate) fn config(client: SdkClient) -> Result<SdkConfig, Error> {
-    let region = env::optional("AWS_REGION").or_else(|| env::optional("AWS_DEFAULT_REGION"));
+pub(crate) fn config(environment: &Environment, client: SdkClient) -> Result<SdkConfig, Error> {
+    let optional = |name: &str| environment.optional(name);
+    let region = optional("AWS_REGION").or_else(|| optional("AWS_DEFAULT_REGION"));
     let region = region.ok_or("the environment variable AWS_REGION is missing")?;
     let credentials = Credentials::new(
-        env::var("AWS_ACCESS_KEY_ID")?,
-        env::var("AWS_SECRET_ACCESS_KEY")?,
-        env::optional("AWS_SESSION_TOKEN"),
+        environment.var("AWS_ACCESS_KEY_ID")?,
+        environment.var("AWS_SECRET_ACCESS_KEY")?,
+        optional("AWS_SESSION_TOKEN"),
         None,
         "lambda",
     );
@@ -48,7 +49,7 @@ pub(crate) fn config(client: SdkClient) -> Result<SdkConfig, Error> {
                 .operation_timeout(Duration::from_secs(8))
                 .build(),
         );
-    if let Some(endpoint) = env::optional("AWS_ENDPOINT_URL") {
+    if let Some(endpoint) = optional("AWS_ENDPOINT_URL") {
         config = config.endpoint_url(endpoint);
     }
     Ok(config.build())

@@ -5,9 +5,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use aws_types::SdkConfig;
+use domain::ports::Resolver;
 
 use crate::sender::Caller;
-use crate::transport::{Messenger, Outside, SdkClient, Transport};
+use crate::transport::{Dns, Messenger, Outside, SdkClient, Transport};
 use crate::{Error, SystemClock, SystemDice, env, transport};
 
 /// The environment of a function.
@@ -44,6 +45,8 @@ pub trait Network: Clone + Send + Sync + 'static {
     type Caller: Caller + 'static;
     /// Tells automations.
     type Messenger: Messenger + 'static;
+    /// Looks up the host names of addresses that tenants give.
+    type Resolver: Resolver + 'static;
 
     /// For small answers.
     fn caller(&self) -> Self::Caller;
@@ -56,11 +59,15 @@ pub trait Network: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the TLS library refuses its own defaults.
     fn messenger(&self) -> Result<Self::Messenger, Error>;
+
+    /// For host names.
+    fn resolver(&self) -> Self::Resolver;
 }
 
 impl Network for Transport {
     type Caller = Self;
     type Messenger = Outside;
+    type Resolver = Dns;
 
     fn caller(&self) -> Self {
         self.clone()
@@ -72,6 +79,10 @@ impl Network for Transport {
 
     fn messenger(&self) -> Result<Outside, Error> {
         Outside::new()
+    }
+
+    fn resolver(&self) -> Dns {
+        Dns
     }
 }
 
@@ -96,10 +107,15 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
 impl Kit {
     /// The kit of this process.
     pub(crate) fn of_process() -> Result<Self, Error> {
+        Self::of(Environment::Process)
+    }
+
+    /// The kit of a process with that environment.
+    pub(crate) fn of(environment: Environment) -> Result<Self, Error> {
         let tls = transport::tls()?;
         let network = Transport::over(tls.clone())?;
-        let aws = crate::aws::config(SdkClient::over(tls))?;
-        Ok(Self::new(aws, Environment::Process, network, SystemClock, SystemDice))
+        let aws = crate::aws::config(&environment, SdkClient::over(tls))?;
+        Ok(Self::new(aws, environment, network, SystemClock, SystemDice))
     }
 }
 

@@ -3,6 +3,7 @@
 //! In each role's module `run` talks to Lambda and is the one place where ports are given
 //! their real implementations; `handle` takes ports and is what tests call.
 
+pub mod address;
 mod aws;
 pub mod env;
 mod kit;

@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use domain::automation::is_public;
+use domain::ports::Resolver;
 use domain::sender::SendError;
 use http::{Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,7 +23,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use url::Url;
 
+use crate::address::{self, Reach};
 use crate::{Error, env};
 
 /// How long a provider or an automation may take to answer.
@@ -39,6 +42,11 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 /// The largest file that is fetched: WhatsApp's documents may have 100 MB, but its other
 /// media 16 MB, and the function has 512 MB.
 const LARGEST_FILE: usize = 64 * 1024 * 1024;
+
+/// What the hub calls itself: Meta takes a name and a version of three numbers only, and
+/// documents it in the header `User-Agent` of its description.
+/// <https://github.com/facebook/openapi>
+pub const USER_AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
 
 /// The client for providers.
 #[derive(Clone, Debug)]
@@ -89,7 +97,7 @@ fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
         .referer(false)
         .no_proxy()
         .http1_only()
-        .user_agent("switchboard/1.0")
+        .user_agent(USER_AGENT)
 }
 
 impl Transport {
@@ -207,30 +215,29 @@ impl Messenger for Outside {
             return Err(OutsideError::Address);
         }
         let client = if allow_private_network { &self.any } else { &self.public };
-        // An address written as numbers is never resolved, so it is judged here.
-        let host = request.uri().host().unwrap_or_default().trim_matches(['[', ']']);
-        if !allow_private_network
-            && let Ok(address) = host.parse::<IpAddr>()
-            && !is_public(address)
-        {
-            return Err(OutsideError::Private);
-        }
-        if !allow_private_network && !resolves_outside(host).await {
-            return Err(OutsideError::Private);
+        // A host that does not resolve is no private one: it is not there today.
+        if !allow_private_network {
+            let url = Url::parse(&request.uri().to_string());
+            let url = url.map_err(|_| OutsideError::Address)?;
+            if address::reach(&Dns, &url).await == Reach::Private {
+                return Err(OutsideError::Private);
+            }
         }
         call(client, request, AUTOMATION_TIMEOUT, 0).await.map_err(|_| OutsideError::NoAnswer)
     }
 }
 
-/// Whether a host is not one that resolves to private addresses alone. A host that does not
-/// resolve is no private one: it is not there today.
-async fn resolves_outside(host: &str) -> bool {
-    match tokio::net::lookup_host((host, 0)).await {
-        Ok(addresses) => {
-            let addresses: Vec<SocketAddr> = addresses.collect();
-            addresses.is_empty() || addresses.iter().any(|address| is_public(address.ip()))
-        }
-        Err(_) => true,
+/// How long a host name may take to be resolved.
+const LOOKUP: Duration = Duration::from_secs(2);
+
+/// The resolver of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Dns;
+
+impl Resolver for Dns {
+    async fn resolve(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, 0))).await;
+        Some(found.ok()?.ok()?.map(|address| address.ip()).collect())
     }
 }
 
@@ -299,5 +306,36 @@ impl HttpClient for SdkClient {
         _components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_private_address_is_never_called_without_permission() {
+        let outside = Outside::new().unwrap();
+        for url in [
+            "http://127.0.0.1:9/",
+            "http://10.0.0.5/",
+            "http://169.254.169.254/latest/meta-data/",
+            "http://[::1]:9/",
+            "http://[::ffff:10.0.0.5]/",
+            "http://localhost:9/",
+            "http://metadata.google.internal/",
+        ] {
+            let request = Request::post(url).body(Bytes::new()).unwrap();
+            let told = outside.tell(request, false).await;
+            assert!(matches!(told, Err(OutsideError::Private)), "{url}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn the_hub_names_itself_and_a_version_of_three_numbers() {
+        let (name, version) = USER_AGENT.split_once('/').unwrap();
+        let numbers: Vec<_> = version.split('.').collect();
+        assert_eq!((name, numbers.len()), ("switchboard", 3), "{USER_AGENT}");
+        assert!(numbers.iter().all(|number| number.parse::<u32>().is_ok()), "{USER_AGENT}");
     }
 }

@@ -12,7 +12,7 @@ use crate::{Faults, TestClock, lock};
 
 /// How long a FIFO queue knows a record's id.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
-/// How long a received record is hidden.
+/// How long a received record is hidden, unless a test says otherwise.
 const VISIBILITY: Duration = Duration::from_mins(2);
 
 /// A queue with the rules of SQS: order and exclusion in a group, de-duplication for five
@@ -23,6 +23,7 @@ pub struct MemoryQueue {
     clock: TestClock,
     faults: Faults,
     fifo: bool,
+    visibility: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +65,13 @@ impl MemoryQueue {
     #[must_use]
     pub fn standard(clock: &TestClock) -> Self {
         let clock = clock.clone();
-        Self { state: Arc::default(), clock, faults: Faults::default(), fifo: false }
+        Self {
+            state: Arc::default(),
+            clock,
+            faults: Faults::default(),
+            fifo: false,
+            visibility: VISIBILITY,
+        }
     }
 
     /// A queue with order in each group.
@@ -77,6 +84,12 @@ impl MemoryQueue {
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
+    }
+
+    /// The same queue with another visibility timeout.
+    #[must_use]
+    pub fn with_visibility_timeout(self, visibility: Duration) -> Self {
+        Self { visibility, ..self }
     }
 
     /// Its trouble.
@@ -133,7 +146,7 @@ impl MemoryQueue {
                 continue;
             }
             entry.receives += 1;
-            entry.visible_at = now + VISIBILITY;
+            entry.visible_at = now + self.visibility;
             entry.receipt = format!("receipt-{}-{}", entry.number, entry.receives);
             received.push(Received {
                 message_id: format!("record-{}", entry.number),

@@ -185,6 +185,19 @@ fn other(request: &Request) -> (String, Option<Response>) {
                 "error_code": null });
             ("provider.send", Response::json(201, &taken))
         }
+        "POST" if path.starts_with("/whatsapp/1/message") => {
+            let taken = json!({ "to": "4915550009999", "messageCount": 1,
+                "messageId": "2250be2d-4219-4af1-8856-3346cba1185d",
+                "status": { "groupId": 1, "groupName": "PENDING", "id": 7,
+                    "name": "PENDING_ENROUTE", "description": "Message sent to next instance" } });
+            ("provider.send", Response::json(200, &taken))
+        }
+        "POST" if path.starts_with("/message/send") => {
+            let taken = json!({ "status": "PENDING", "messageTimestamp": 1_795_176_000,
+                "key": { "remoteJid": "4915550009999@s.whatsapp.net", "fromMe": true,
+                    "id": "3EB0C767D26A1D8E8B" } });
+            ("provider.send", Response::json(201, &taken))
+        }
         "POST" if path == "/automation" => ("automation.tell", Response::empty(200)),
         "PUT" => ("s3.PutObject", Response::empty(200)),
         "GET" if path.starts_with("/files/") => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
-    Integration, IntegrationId, Provider,
+    Credentials, Integration, IntegrationId, Provider,
     webhook::{Delivery, WebhookProvider, WebhookRequest, receive},
 };
 use http::Method;
@@ -44,9 +44,17 @@ pub(crate) fn integration(provider: Provider) -> Result<Integration> {
     example::integration(provider, id, tenant).map_err(|flaw| wrong(&flaw))
 }
 
+/// Credentials that a function needs for its event, and that no example of a webhook has.
+const BESIDES: [(Provider, &str, &str); 2] = [
+    (Provider::Twilio, "TWILIO_API_KEY", "SK0123456789abcdef0123456789abcdef"),
+    (Provider::Twilio, "TWILIO_API_SECRET", "example-api-secret"),
+];
+
 /// The credentials of a provider's integration, as its secret has them.
 pub(crate) fn secret(provider: Provider) -> Result<Value> {
-    let credentials = (example::of(provider).credentials)();
+    let besides = BESIDES.iter().filter(|(whose, ..)| *whose == provider);
+    let besides = besides.map(|(_, name, value)| ((*name).to_owned(), vec![(*value).into()]));
+    let credentials = (example::of(provider).credentials)().merged(Credentials::new(besides));
     let credentials = credentials.iter().map(|(name, values)| {
         let values: Value = values.iter().map(ExposeSecret::expose_secret).collect();
         (name.to_owned(), values)

@@ -29,6 +29,8 @@ pub(crate) enum Unit {
     Times,
     /// Dollars a million.
     Dollars,
+    /// Dollars a month of 730 hours.
+    DollarsAMonth,
     /// How many a second.
     EachSecond,
     /// Microseconds of a clock on the wall.
@@ -50,6 +52,7 @@ impl Unit {
             Self::Requests => "requests",
             Self::Times => "x",
             Self::Dollars => "$ a million",
+            Self::DollarsAMonth => "$ a month",
             Self::EachSecond => "a second",
             Self::Microseconds => "µs",
         }

@@ -408,6 +408,8 @@ fn item(pk: &str, sk: &str, more: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{cloud::Meter, world::World};
+    use simulation::functions::{Output, instance};
     use std::collections::BTreeSet;
 
     fn root() -> PathBuf {
@@ -436,5 +438,61 @@ mod tests {
             let event = function.event(&places).unwrap();
             assert!(serde_json::from_slice::<Value>(&event).unwrap().is_object());
         }
+    }
+
+    /// What the function answers to its event, made from its own parts in this process, with
+    /// what it asked for that the cloud of the benchmark does not know.
+    async fn answered(world: &World, function: &Function) -> (Vec<u8>, Meter, Vec<String>) {
+        let (root, binaries, output) = (root(), PathBuf::new(), PathBuf::new());
+        let places = Places { root, binaries, output };
+        let variables = environment(&world.endpoint).into_iter().collect();
+        let kit = runtime::testing::kit(variables).unwrap();
+        let instance = instance(&function.name, &kit).unwrap();
+        let event = serde_json::from_slice(&function.event(&places).unwrap()).unwrap();
+        world.cloud.reset();
+        world.cloud.take();
+        let _provider = function.provider().unwrap();
+        let answer = match instance.invoke(event).await {
+            Ok(Output::Http(response)) => {
+                // As the runtime hands it over, as far as it is looked at.
+                let status = response.status().as_u16();
+                let body = String::from_utf8_lossy(response.body());
+                format!("{{\"statusCode\":{status}}} {body}")
+            }
+            Ok(Output::Json(value)) => value.to_string(),
+            Err(error) => panic!("{}: {error}", function.name),
+        };
+        let (meter, unknown) = world.cloud.take();
+        (answer.into_bytes(), meter, unknown)
+    }
+
+    #[tokio::test]
+    async fn every_function_of_the_template_does_its_work_with_its_event() {
+        let world = World::plain().unwrap();
+        let mut failed = Vec::new();
+        for function in all().unwrap() {
+            let (answer, _, unknown) = answered(&world, &function).await;
+            if let Err(error) = function.check(&answer) {
+                failed.push(error.to_string());
+            }
+            failed.extend(unknown.iter().map(|what| format!("{} asked for {what}", function.name)));
+        }
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+
+    #[tokio::test]
+    async fn schedules_with_nothing_to_do_ask_for_what_their_cost_assumes() {
+        let world = World::plain().unwrap();
+        let (mut reads, mut writes) = (0.0, 0.0);
+        for name in ["schedule-deliveries", "schedule-jobs"] {
+            let (_, meter, _) = answered(&world, &named(name).unwrap()).await;
+            reads += meter.units.read;
+            writes += meter.units.write;
+        }
+        let prices = fs::read_to_string(root().join("tests/bench/prices.json")).unwrap();
+        let prices: Value = serde_json::from_str(&prices).unwrap();
+        let assumed = |name: &str| prices["assumptions"]["schedules"][name].as_f64().unwrap();
+        assert!((reads - assumed("reads")).abs() < 0.1, "{reads} reads");
+        assert!((writes - assumed("writes")).abs() < 0.1, "{writes} writes");
     }
 }

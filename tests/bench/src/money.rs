@@ -1,6 +1,8 @@
-//! Part 6: what a million exchanges cost, from what was counted and from `prices.json`.
+//! Part 6: what a million exchanges and a month cost, from what was counted, from the templates
+//! and from `prices.json`.
 //!
-//! An exchange: a person writes, the automation answers, the answer's receipts come.
+//! An exchange: a person writes, the automation answers, the answer's receipts come. A month is
+//! that of a hub with nothing to do, and of a worker that waits for jobs.
 
 use std::{fs, path::Path};
 
@@ -48,6 +50,10 @@ struct Prices {
     secrets_request: Price,
     log_gigabyte: Price,
     trace: Price,
+    alarm_month: Price,
+    metric_month: Price,
+    secret_month: Price,
+    schedule_run: Price,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,8 +63,43 @@ struct Assumptions {
     memory_mb: Memory,
     platform_log_bytes_an_invocation: f64,
     access_log_bytes_a_request: f64,
-    traces_sampled: f64,
+    traces_sampled: Sampled,
     secrets_requests_an_exchange: f64,
+    metrics_an_exchange: f64,
+    hours_a_month: f64,
+    polls: Polls,
+    schedules: Schedules,
+    worker: Worker,
+}
+
+/// The part of the invocations that is traced.
+#[derive(Debug, Deserialize)]
+struct Sampled {
+    alone: f64,
+    busy: f64,
+}
+
+/// How Lambda asks a queue that is empty.
+#[derive(Debug, Deserialize)]
+struct Polls {
+    at_once: f64,
+    seconds: f64,
+}
+
+/// What the schedules' functions ask for in a minute, together.
+#[derive(Debug, Deserialize)]
+struct Schedules {
+    billed_ms: f64,
+    reads: f64,
+    writes: f64,
+}
+
+/// A worker that waits.
+#[derive(Debug, Deserialize)]
+struct Worker {
+    wait_seconds: f64,
+    looks_a_second: f64,
+    key_checks_a_minute: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,10 +133,25 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
         }
         figures.push(dollars_a_million(subject, "total", total));
     }
+    let deployed = Deployed::read(&bench.places.root)?;
+    for (subject, parts) in [
+        ("a hub with nothing to do", idle(&sheet, &deployed).to_vec()),
+        ("a worker that waits", worker(&sheet).to_vec()),
+        ("a provider with traffic", vec![("custom metrics", traffic(&sheet))]),
+    ] {
+        let figure =
+            |name, dollars| Figure::new(subject, name, Unit::DollarsAMonth, Runs::once(dollars));
+        figures.extend(parts.iter().map(|(name, dollars)| figure(*name, *dollars)));
+        if parts.len() > 1 {
+            figures.push(figure("total", parts.iter().map(|part| part.1).sum()));
+        }
+    }
     let Sheet { as_of, assumptions, .. } = &sheet;
     bench.note(&format!(
         "An exchange is a message in, an answer, {} receipts and a notice of each but the \
-         answer. Prices of {as_of}; tests/bench/prices.json says them and what is assumed.",
+         answer. A hub with little to do works each record alone, and Lambda traces all its \
+         invocations. Prices of {as_of}; tests/bench/prices.json says them, what is assumed, and \
+         what is left out.",
         assumptions.receipts_an_answer
     ));
     Ok(figures)
@@ -150,8 +206,117 @@ fn parts(sheet: &Sheet, ways: &Ways, size: f64) -> [(&'static str, f64); 9] {
         ("S3", prices.s3_put.of(sum(|needs| needs.objects))),
         ("Secrets Manager", prices.secrets_request.of(assumptions.secrets_requests_an_exchange)),
         ("CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
-        ("X-Ray", prices.trace.of(invocations * assumptions.traces_sampled)),
+        ("X-Ray", prices.trace.of(invocations * assumptions.traces_sampled.of(size))),
     ]
+}
+
+impl Sampled {
+    /// With `size` records a batch: a busy hub fills its batches.
+    fn of(&self, size: f64) -> f64 {
+        if size > 1.0 { self.busy } else { self.alone }
+    }
+}
+
+/// What of a deployment costs, whether it is used or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Deployed {
+    /// Queues that keep an order. Each is read by a function.
+    fifo: f64,
+    /// Other queues, each read by a function.
+    standard: f64,
+    alarms: f64,
+    /// Schedules, each once a minute.
+    schedules: f64,
+    secrets: f64,
+}
+
+impl Deployed {
+    fn read(root: &Path) -> Result<Self> {
+        let text = |name: &str| {
+            let path = root.join(name);
+            fs::read_to_string(&path).map_err(Error::file(&path))
+        };
+        Ok(Self::of(&text("template.yaml")?, &text("infra/queue.yaml")?))
+    }
+
+    /// What the templates make: a block of one line a resource's type or a queue's kind.
+    fn of(template: &str, queue: &str) -> Self {
+        let count = |text: &str, line: &str| {
+            let lines = text.lines().filter(|found| found.trim() == line).count();
+            f64::from(u32::try_from(lines).unwrap_or(u32::MAX))
+        };
+        let fifo = count(template, "Fifo: \"true\"");
+        let standard = count(template, "Fifo: \"false\"");
+        let alarm = "Type: AWS::CloudWatch::Alarm";
+        Self {
+            fifo,
+            standard,
+            alarms: count(template, alarm) + (fifo + standard) * count(queue, alarm),
+            schedules: count(template, "ScheduleExpression: rate(1 minute)"),
+            secrets: count(template, "Type: AWS::SecretsManager::Secret"),
+        }
+    }
+}
+
+/// Dollars a month of a hub that nobody uses, by part.
+fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
+    let Sheet { prices, assumptions, .. } = sheet;
+    let seconds = assumptions.hours_a_month * 3600.0;
+    let polls = assumptions.polls.at_once * seconds / assumptions.polls.seconds;
+    let minutes = seconds / 60.0;
+    let runs = deployed.schedules * minutes;
+    let schedules = &assumptions.schedules;
+    let gigabyte_seconds =
+        runs * schedules.billed_ms / 1000.0 * assumptions.memory_mb.others / 1024.0;
+    let bytes = runs * assumptions.platform_log_bytes_an_invocation;
+    [
+        (
+            "SQS, long polls",
+            prices.sqs_fifo_request.of(deployed.fifo * polls)
+                + prices.sqs_standard_request.of(deployed.standard * polls),
+        ),
+        ("alarms", prices.alarm_month.of(deployed.alarms)),
+        ("the platform's secret", prices.secret_month.of(deployed.secrets)),
+        ("schedules, X-Ray", prices.trace.of(runs * assumptions.traces_sampled.alone)),
+        (
+            "schedules, DynamoDB",
+            prices.dynamodb_read_unit.of(minutes * schedules.reads)
+                + prices.dynamodb_write_unit.of(minutes * schedules.writes),
+        ),
+        ("schedules, EventBridge", prices.schedule_run.of(runs)),
+        (
+            "schedules, Lambda",
+            prices.lambda_request.of(runs) + prices.lambda_gigabyte_second.of(gigabyte_seconds),
+        ),
+        ("schedules, CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
+    ]
+}
+
+/// Dollars a month of one worker that waits for jobs day and night, by part.
+fn worker(sheet: &Sheet) -> [(&'static str, f64); 5] {
+    let Sheet { prices, assumptions, .. } = sheet;
+    let seconds = assumptions.hours_a_month * 3600.0;
+    let worker = &assumptions.worker;
+    let requests = seconds / worker.wait_seconds;
+    let checks = seconds / 60.0 * worker.key_checks_a_minute;
+    let invocations = requests + checks;
+    let bytes = invocations * assumptions.platform_log_bytes_an_invocation
+        + requests * assumptions.access_log_bytes_a_request;
+    [
+        (
+            "Lambda, time",
+            prices.lambda_gigabyte_second.of(seconds * assumptions.memory_mb.others / 1024.0),
+        ),
+        ("X-Ray", prices.trace.of(invocations * assumptions.traces_sampled.alone)),
+        ("DynamoDB", prices.dynamodb_read_unit.of(seconds * worker.looks_a_second + checks)),
+        ("requests", prices.api_request.of(requests) + prices.lambda_request.of(invocations)),
+        ("CloudWatch Logs", prices.log_gigabyte.of(bytes / 1e9)),
+    ]
+}
+
+/// Dollars a month of the metrics that exchanges over one provider make.
+fn traffic(sheet: &Sheet) -> f64 {
+    sheet.prices.metric_month.of(sheet.assumptions.metrics_an_exchange)
 }
 
 #[cfg(test)]
@@ -177,6 +342,86 @@ mod tests {
         close("SQS", 9.0 * 0.5);
         close("DynamoDB", 9.0 * 0.625);
         close("S3", 0.0);
+    }
+
+    #[test]
+    fn a_hub_with_little_to_do_traces_all_and_a_busy_one_a_twentieth() {
+        let one = Needs { invocations: 1.0, ..Needs::default() };
+        let ways = Ways { inbound: one, outbound: one, receipt: one, notice: one, status: one };
+        let traced = |size| {
+            let parts = parts(&sheet(), &ways, size);
+            parts.iter().find(|part| part.0 == "X-Ray").unwrap().1 * 1e6
+        };
+        assert!((traced(1.0) - 9.0 * 5.0).abs() < 0.01);
+        assert!((traced(10.0) - 9.0 * 0.25).abs() < 0.01);
+    }
+
+    fn root() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    #[test]
+    fn a_month_without_traffic_costs_its_polls_its_alarms_and_its_schedules() {
+        let deployed =
+            Deployed { fifo: 8.0, standard: 5.0, alarms: 34.0, schedules: 2.0, secrets: 1.0 };
+        let parts = idle(&sheet(), &deployed);
+        let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1;
+        let close = |name: &str, dollars: f64| {
+            assert!((found(name) - dollars).abs() < 0.005, "{name}: {}", found(name));
+        };
+        // 730 h of 5 polls of 20 s are 657,000 requests a queue.
+        close("SQS, long polls", 0.657 * (8.0 * 0.50 + 5.0 * 0.40));
+        close("alarms", 3.40);
+        close("the platform's secret", 0.40);
+        // 2 schedules run 87,600 times.
+        close("schedules, X-Ray", 0.438);
+        close("schedules, EventBridge", 0.0876);
+        close("schedules, DynamoDB", 0.0438 * (6.0 * 0.125 + 0.625));
+        close("schedules, Lambda", 0.0876 * 0.20 + 87_600.0 * 0.03 / 8.0 * 0.000_013_333_4);
+        close("schedules, CloudWatch Logs", 87_600.0 * 700.0 / 1e9 * 0.5);
+    }
+
+    #[test]
+    fn a_worker_that_waits_holds_a_function_all_month() {
+        let parts = worker(&sheet());
+        let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1;
+        let close = |name: &str, dollars: f64| {
+            assert!((found(name) - dollars).abs() < 0.005, "{name}: {}", found(name));
+        };
+        close("Lambda, time", 2_628_000.0 / 8.0 * 0.000_013_333_4);
+        // 131,400 requests, and 43,800 checks of the key.
+        close("X-Ray", 0.1752 * 5.0);
+        close("DynamoDB", (2.628 + 0.0438) * 0.125);
+        close("requests", 0.1314 + 0.1752 * 0.20);
+    }
+
+    #[test]
+    fn the_templates_are_counted_as_they_are() {
+        let deployed = Deployed::read(&root()).unwrap();
+        assert!(deployed.fifo >= 8.0 && deployed.standard >= 5.0, "{deployed:?}");
+        assert!(deployed.alarms >= 2.0 * (deployed.fifo + deployed.standard), "{deployed:?}");
+        assert!(deployed.schedules >= 2.0 && deployed.secrets >= 1.0, "{deployed:?}");
+    }
+
+    /// The rows that the README shows of a month, as this file computes them.
+    fn rows() -> Vec<String> {
+        let deployed = Deployed::read(&root()).unwrap();
+        let all = [idle(&sheet(), &deployed).to_vec(), worker(&sheet()).to_vec()];
+        let mut rows = Vec::new();
+        for parts in all {
+            let total: f64 = parts.iter().map(|part| part.1).sum();
+            rows.extend(parts.iter().map(|(name, dollars)| format!("| {name} | {dollars:.2} |")));
+            rows.push(format!("| **Total** | **{total:.2}** |"));
+        }
+        rows
+    }
+
+    #[test]
+    fn the_readme_shows_what_a_month_costs() {
+        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let wanted = rows().join("\n");
+        let missing: Vec<_> = rows().into_iter().filter(|row| !readme.contains(row)).collect();
+        assert!(missing.is_empty(), "README.md has not {missing:#?}; all of it:\n{wanted}");
     }
 
     #[test]

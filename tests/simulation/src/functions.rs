@@ -1,4 +1,4 @@
-//! The functions, made from the parts that are deployed.
+//! The functions in one process, made from the parts that are deployed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,21 +11,15 @@ use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
 use runtime::api::Resource;
+use runtime::api::authorizer::Authorizer;
 use runtime::batch::Worker;
 use runtime::webhook::OwnEdge;
-use runtime::{Consumer, Environment, Kit};
+use runtime::{Consumer, Environment, Kit, Network};
 use serde_json::Value;
-
-use crate::chance::Sequence;
-use crate::net::Net;
-use crate::time::VirtualClock;
-
-/// A kit of the simulation's.
-pub(crate) type OwnKit = Kit<Net, VirtualClock, Sequence>;
 
 /// What an invocation gives.
 #[derive(Debug)]
-pub(crate) enum Output {
+pub enum Output {
     /// To API Gateway.
     Http(Response<Bytes>),
     /// To the queue service or the scheduler.
@@ -33,10 +27,10 @@ pub(crate) enum Output {
 }
 
 /// What an invocation gives, later.
-pub(crate) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
+pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
 
 /// A function in its sandbox.
-pub(crate) trait Instance: Send + Sync {
+pub trait Instance: Send + Sync {
     /// Works one event, as Lambda hands it over.
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
@@ -45,7 +39,12 @@ pub(crate) trait Instance: Send + Sync {
 ///
 /// # Errors
 /// What the environment lacks, or that there is no such function.
-pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
+pub fn instance<N, C, R>(name: &str, kit: &Kit<N, C, R>) -> Result<Box<dyn Instance>, String>
+where
+    N: Network,
+    C: Clock + Clone + 'static,
+    R: Dice + Clone + 'static,
+{
     let provider = |prefix: &str| -> Option<Provider> {
         let name = name.strip_prefix(prefix)?;
         Provider::ALL.iter().copied().find(|provider| provider.as_str() == name)
@@ -53,7 +52,7 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
     let webhook = name.strip_prefix("webhook-");
     if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
         let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
-        return Ok(Box::new(Edge { edge, provider }));
+        return Ok(Box::new(Edge::<N, C> { edge, provider, clock: kit.clock.clone() }));
     }
     if let Some(sender) = provider("sender-").and_then(providers::sender) {
         return Ok(Box::new(made(runtime::sender::consumer(kit, sender))?));
@@ -70,8 +69,12 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "consumer-events" => Box::new(made(runtime::events::consumer(kit))?),
         "consumer-parked" => Box::new(made(runtime::parked::consumer(kit))?),
         "consumer-replay" => Box::new(made(runtime::replay::consumer(kit))?),
-        "schedule-jobs" => Box::new(Sweep(made(runtime::jobs::parts(kit))?)),
-        "schedule-deliveries" => Box::new(Schedule(made(runtime::schedule::parts(kit))?)),
+        "schedule-jobs" => Box::new(Sweep(made(runtime::jobs::parts(kit))?, kit.clock.clone())),
+        "schedule-deliveries" => {
+            Box::new(Schedule(made(runtime::schedule::parts(kit))?, kit.clock.clone()))
+        }
+        "api-authorizer" => Box::new(made(runtime::api::authorizer::authorizer(kit))?),
+        "api-openapi" => Box::new(Document),
         "api-messages" => {
             Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
         }
@@ -99,7 +102,7 @@ pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, St
         "webhook-inbound" => {
             Box::new(Api { resource: made(runtime::api::inbound::resource(kit))?, base_url })
         }
-        other => return Err(format!("{other} is not part of the simulation")),
+        other => return Err(format!("there is no function {other}")),
     })
 }
 
@@ -107,17 +110,17 @@ fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
     part.map_err(|error| error.to_string())
 }
 
-struct Edge {
-    edge: OwnEdge<Net, VirtualClock>,
+struct Edge<N: Network, C> {
+    edge: OwnEdge<N, C>,
     provider: &'static dyn WebhookProvider,
+    clock: C,
 }
 
-impl Instance for Edge {
+impl<N: Network, C: Clock + Clone> Instance for Edge<N, C> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let request = request(&event)?;
-            let answer =
-                runtime::webhook::answer(&self.edge, self.provider, &VirtualClock, request);
+            let answer = runtime::webhook::answer(&self.edge, self.provider, &self.clock, request);
             Ok(Output::Http(response(answer.await)))
         })
     }
@@ -149,29 +152,52 @@ impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
     }
 }
 
-struct Schedule<S, P>((S, P));
+struct Schedule<S, P, C>((S, P), C);
 
-impl<S, P> Instance for Schedule<S, P>
+impl<S, P, C> Instance for Schedule<S, P, C>
 where
     S: domain::ports::Schedule + Send + Sync,
     P: Publisher,
+    C: Clock,
 {
     fn invoke(&self, _event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let (store, queue) = &self.0;
-            let taken = runtime::schedule::handle(store, queue, &VirtualClock).await;
+            let taken = runtime::schedule::handle(store, queue, &self.1).await;
             taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
         })
     }
 }
 
-struct Sweep(store::DynamoStore);
+struct Sweep<C>(store::DynamoStore, C);
 
-impl Instance for Sweep {
+impl<C: Clock> Instance for Sweep<C> {
     fn invoke(&self, _event: Value) -> Outcome<'_> {
         Box::pin(async move {
-            let ended = runtime::jobs::handle(&self.0, &VirtualClock).await;
+            let ended = runtime::jobs::handle(&self.0, &self.1).await;
             ended.map(|ended| Output::Json(ended.into())).map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl<C: Clock> Instance for Authorizer<C> {
+    fn invoke(&self, event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let request = serde_json::from_value(event).map_err(|error| error.to_string())?;
+            let answer = self.answer(&request).await.map_err(|error| error.to_string())?;
+            serde_json::to_value(answer).map(Output::Json).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// The description of the API.
+struct Document;
+
+impl Instance for Document {
+    fn invoke(&self, _event: Value) -> Outcome<'_> {
+        Box::pin(async {
+            let document = runtime::api::openapi::document().to_string();
+            Ok(Output::Http(response(runtime::api::openapi::answer(document))))
         })
     }
 }

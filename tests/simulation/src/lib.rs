@@ -10,7 +10,7 @@ pub mod chance;
 pub mod check;
 pub mod cloud;
 pub mod deployment;
-mod functions;
+pub mod functions;
 pub mod history;
 pub mod machine;
 mod net;

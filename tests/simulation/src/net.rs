@@ -1,6 +1,7 @@
 //! The ways out of a sandbox: to AWS, to providers, to automations. Each call is a place where
 //! something may go wrong.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use domain::ports::Resolver;
 use domain::sender::SendError;
 use http::{Request, Response};
 use runtime::Network;
@@ -397,9 +399,20 @@ impl Messenger for Outside {
     }
 }
 
+/// A resolver that knows no name: what is called in a run is not called by address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoNames;
+
+impl Resolver for NoNames {
+    async fn resolve(&self, _host: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+}
+
 impl Network for Net {
     type Caller = Outside;
     type Messenger = Outside;
+    type Resolver = NoNames;
 
     fn caller(&self) -> Outside {
         Outside { net: self.clone(), patience: TIMEOUT }
@@ -411,5 +424,9 @@ impl Network for Net {
 
     fn messenger(&self) -> Result<Outside, runtime::Error> {
         Ok(Outside { net: self.clone(), patience: AUTOMATION })
+    }
+
+    fn resolver(&self) -> NoNames {
+        NoNames
     }
 }

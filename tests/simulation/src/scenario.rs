@@ -203,7 +203,8 @@ pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
         steps
     };
     let out_after = |account, kind: Value| short(vec![fault(account, kind), sends(account)]);
-    let down = Act::AutomationFault { account: 0, script: json!([{ "status": 500, "times": 3 }]) };
+    // One more than the quick retries and the first long one: the next waits in the table.
+    let down = Act::AutomationFault { account: 0, script: json!([{ "status": 500, "times": 7 }]) };
     let shuffled = receipts(json!({
         "sent": 20, "delivered": 60, "read": 200, "duplicates": 1, "shuffle": true,
     }));
@@ -307,7 +308,7 @@ impl Scenario {
                 14 => Act::ProviderFault { account, fault: provider_fault(&chance, account) },
                 15 => Act::AutomationFault {
                     account,
-                    script: json!([{ "status": 503, "times": 1 + chance.below(3) }]),
+                    script: json!([{ "status": 503, "times": 1 + chance.below(8) }]),
                 },
                 16 => Act::Contradicts { account: number },
                 17 => Act::Receipts { account: number, receipts: receipts(&chance) },

@@ -43,7 +43,7 @@ fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(automation.deliveries("message.received")["total"], 1);
 
-    automation.set(&tenant, &json!([]), true);
+    automation.set(&tenant, &json!([]));
     assert!(tenant.api.get(&path).expect(200).get("disabled_at").is_none());
     number.writes(&json!({"from": from, "text": "and now?"}));
     let told = automation.until("message.received", 1);
@@ -52,21 +52,16 @@ fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
 }
 
 #[test]
-fn a_private_address_is_never_called_unless_the_tenant_allows_it() {
+fn a_private_address_is_refused_when_it_is_set_unless_it_is_allowed() {
     let tenant = Tenant::new("private");
     let automation = tenant.automation(&json!([]));
-    automation.set(&tenant, &json!([]), false);
-    let number = tenant.whatsapp(&json!({}));
-    let from = person();
-    number.hello(&from);
-    tenant.until_messages(&from, 1);
-    // Longer than the first retry.
-    std::thread::sleep(Duration::from_secs(9));
-    assert_eq!(automation.deliveries("message.received")["total"], 0);
     let path = format!("/tenants/{}/automation", tenant.id);
-    let view = tenant.api.get(&path).expect(200);
-    assert_eq!(view["allow_private_network"], false, "{view}");
-    assert!(view.get("disabled_at").is_none(), "{view}");
+    let before = tenant.api.get(&path).expect(200);
+    let push = json!({"kind": "push", "url": before["url"], "allow_private_network": false});
+    let problem = tenant.api.put(&path, &push).expect(422);
+    assert_eq!((&problem["code"], &problem["field"]), (&json!("private_address"), &json!("url")));
+    assert_eq!(tenant.api.get(&path).expect(200), before, "nothing was set");
+    automation.set(&tenant, &json!([]));
 }
 
 #[test]
@@ -85,7 +80,7 @@ fn a_new_signing_secret_holds_at_once_and_the_old_one_still() {
     number.writes(&json!({"from": from, "text": "old secret"}));
     let told = automation.until("message.received", 2);
     assert_eq!(told["rejected"], 0, "{told}");
-    automation.set(&tenant, &json!([]), true);
+    automation.set(&tenant, &json!([]));
     number.writes(&json!({"from": from, "text": "new secret"}));
     let told = automation.until("message.received", 3);
     assert_eq!(told["rejected"], 0, "{told}");

@@ -376,16 +376,15 @@ pub(crate) struct Automation {
 impl Automation {
     fn new(tenant: &Tenant, script: &Value) -> Self {
         let automation = Self { name: tenant.id.clone(), simulator: Client::simulator() };
-        automation.set(tenant, script, true);
+        automation.set(tenant, script);
         automation
     }
 
     /// Has the tenant tell it, and agrees on a secret.
     #[track_caller]
-    pub(crate) fn set(&self, tenant: &Tenant, script: &Value, allow_private_network: bool) {
+    pub(crate) fn set(&self, tenant: &Tenant, script: &Value) {
         let url = format!("{}/automation/{}", HUB.simulator, self.name);
-        let push =
-            json!({"kind": "push", "url": url, "allow_private_network": allow_private_network});
+        let push = json!({"kind": "push", "url": url, "allow_private_network": true});
         let path = format!("/tenants/{}/automation", tenant.id);
         let secret = tenant.api.put(&path, &push).expect(200)["secret"].take();
         let settings = json!({"secret": secret, "script": script});

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
+use aws_types::SdkConfig;
 use domain::ports::{Clock, Keys, PortResult};
 use domain::tenant::Scope;
 use domain::{KeyId, TenantId};
@@ -12,8 +13,9 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use store::DynamoStore;
 
-use crate::{Error, SystemClock};
+use crate::{Error, Kit};
 
 /// What API Gateway asks, of which only this is read.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
@@ -96,33 +98,67 @@ fn granted(tenant: &TenantId, scopes: &[Scope], key: &str) -> AuthorizerReply {
     AuthorizerReply { is_authorized: true, context }
 }
 
+/// The authorizer as it is deployed.
+#[derive(Debug)]
+pub struct Authorizer<C> {
+    aws: SdkConfig,
+    store: DynamoStore,
+    /// Where the platform's key is kept.
+    admin_key_arn: String,
+    /// The platform's key, and when it was read. Read with the first request: a secret that
+    /// cannot be read must not end the sandbox, which API Gateway would only see as silence.
+    admin_key: Mutex<Option<(Timestamp, SecretString)>>,
+    clock: C,
+}
+
+impl<C: Clock> Authorizer<C> {
+    /// Answers one question.
+    ///
+    /// # Errors
+    /// If the platform's key cannot be read, or the table fails; API Gateway then answers 500,
+    /// and nobody is let in.
+    pub async fn answer(&self, request: &AuthorizerRequest) -> Result<AuthorizerReply, Error> {
+        let known = self.admin_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = self.clock.now();
+        let fresh = known.filter(|(read_at, _)| {
+            now.duration_since(*read_at).unsigned_abs() < ADMIN_KEY_LIFETIME
+        });
+        let key = if let Some((_, key)) = fresh {
+            key
+        } else {
+            let key = crate::vault::read_one(&self.aws, &self.admin_key_arn).await?;
+            let mut known = self.admin_key.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert((now, key)).1.clone()
+        };
+        Ok(handle(&self.store, &key, request).await?)
+    }
+}
+
+/// The authorizer.
+///
+/// # Errors
+/// If the environment is incomplete.
+pub fn authorizer<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Authorizer<C>, Error> {
+    Ok(Authorizer {
+        aws: kit.aws.clone(),
+        store: kit.store()?,
+        admin_key_arn: kit.var("ADMIN_KEY_SECRET_ARN")?,
+        admin_key: Mutex::default(),
+        clock: kit.clock.clone(),
+    })
+}
+
 /// Runs the authorizer until Lambda ends it.
 ///
 /// # Errors
 /// If the environment is incomplete.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
-        let store = kit.store()?;
-        let arn = kit.var("ADMIN_KEY_SECRET_ARN")?;
-        // Read with the first request: a secret that cannot be read must not end the
-        // sandbox, which API Gateway would only see as silence.
-        let admin_key: Mutex<Option<(Timestamp, SecretString)>> = Mutex::default();
-        store.prewarm().await;
-        let (aws, store, arn, admin_key) = (&kit.aws, &store, &arn, &admin_key);
+        let authorizer = authorizer(&kit)?;
+        authorizer.store.prewarm().await;
+        let authorizer = &authorizer;
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<AuthorizerRequest>| {
-            let known = admin_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let now = SystemClock.now();
-            let fresh = known.filter(|(read_at, _)| {
-                now.duration_since(*read_at).unsigned_abs() < ADMIN_KEY_LIFETIME
-            });
-            let key = if let Some((_, key)) = fresh {
-                key
-            } else {
-                let key = crate::vault::read_one(aws, arn).await?;
-                let mut known = admin_key.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert((now, key)).1.clone()
-            };
-            Ok::<_, Error>(handle(store, &key, &event.payload).await?)
+            authorizer.answer(&event.payload).await
         }))
         .await
     })

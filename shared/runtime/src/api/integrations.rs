@@ -96,7 +96,8 @@ pub(super) struct CreateIntegration {
     /// How to reach and use it.
     #[serde(default)]
     pub(super) settings: Map<String, Value>,
-    /// Its secrets, by the providers' usual names. They are never shown again.
+    /// Its secrets, by the providers' usual names. They are never shown again. A webhook secret
+    /// that the hub can generate is generated if it is absent.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
     /// When the hub stops sending through it for a while.
@@ -115,7 +116,8 @@ pub(super) struct ChangeIntegration {
     /// In the place of the settings it has.
     #[serde(default)]
     pub(super) settings: Option<Map<String, Value>>,
-    /// Put over the credentials it has, name by name.
+    /// Put over the credentials it has, name by name: so a generated one is replaced, too. While
+    /// one is rotated, give the new and the old value as a list.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
     /// In the place of when the hub stops sending through it.
@@ -154,6 +156,10 @@ struct IntegrationView {
     /// with credentials of its own in their place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     operator_credentials: Vec<String>,
+    /// The credentials that the hub generated because they were absent, by name. Shown only in
+    /// the answer that makes them: keep them, the provider needs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated_credentials: Option<Generated>,
     /// Paste this at the provider, or let `register` do it.
     webhook_url: String,
     /// The same for each of the provider's webhooks, by name.
@@ -169,6 +175,16 @@ struct IntegrationView {
     /// that is done at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Connection>,
+}
+
+/// Credentials that the hub generated, by name.
+pub(super) type Generated = BTreeMap<String, String>;
+
+/// An integration that was made or changed.
+pub(super) struct MadeIntegration {
+    pub(super) integration: Integration,
+    /// Its credentials that nobody but the hub knows yet.
+    pub(super) generated: Option<Generated>,
 }
 
 /// Whether an account is connected to the hub.
@@ -448,9 +464,13 @@ where
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
         }
-        let integration = self.make(request, tenant, asked).await?;
-        let connection = self.connect(request, &integration).await;
-        let view = IntegrationView { connection, ..view(request, integration) };
+        let made = self.make(request, tenant, asked).await?;
+        let connection = self.connect(request, &made.integration).await;
+        let view = IntegrationView {
+            connection,
+            generated_credentials: made.generated,
+            ..view(request, made.integration)
+        };
         ApiReply::json(StatusCode::CREATED, &view)
     }
 
@@ -486,13 +506,14 @@ where
         request: &ApiRequest,
         tenant: TenantId,
         asked: CreateIntegration,
-    ) -> Result<Integration, Problem> {
+    ) -> Result<MadeIntegration, Problem> {
         let settings = settings(asked.provider, &asked.settings)?;
         let given = credentials(asked.provider, asked.credentials)?;
         let mut tenant_credentials = BTreeSet::new();
         note_giver(request, &mut tenant_credentials, &names(&given))?;
         let made_up = self.made_up(asked.provider, &given);
         tenant_credentials.extend(names(&made_up));
+        let generated = shown_once(&made_up);
         let credentials = given.merged(made_up);
         let maker = self.maker(request, &tenant)?;
         if asked.trusted_ingest {
@@ -526,7 +547,7 @@ where
             Ok(())
         };
         self.locked(&integration, write).await?;
-        Ok(integration)
+        Ok(MadeIntegration { integration, generated })
     }
 
     /// The credential that the hub makes up, if none is given.
@@ -660,8 +681,12 @@ where
 
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
         let before = self.own(request, params, Scope::Admin).await?;
-        let integration = self.alter(request, &before, request.read()?).await?;
-        ApiReply::json(StatusCode::OK, &view(request, integration))
+        let changed = self.alter(request, &before, request.read()?).await?;
+        let view = IntegrationView {
+            generated_credentials: changed.generated,
+            ..view(request, changed.integration)
+        };
+        ApiReply::json(StatusCode::OK, &view)
     }
 
     /// Changes an integration.
@@ -670,7 +695,7 @@ where
         request: &ApiRequest,
         before: &Integration,
         asked: ChangeIntegration,
-    ) -> Result<Integration, Problem> {
+    ) -> Result<MadeIntegration, Problem> {
         self.locked(before, self.change_locked(request, before.id, asked)).await
     }
 
@@ -679,7 +704,7 @@ where
         request: &ApiRequest,
         id: IntegrationId,
         asked: ChangeIntegration,
-    ) -> Result<Integration, Problem> {
+    ) -> Result<MadeIntegration, Problem> {
         // As it is now that nobody else changes it.
         let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
@@ -706,12 +731,14 @@ where
         };
         let is_elsewhere = led.is_some() || account != before.account;
         let replaces = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
+        let mut generated = None;
         if maker == Maker::Tenant && is_elsewhere {
             // Nothing of the operator's is used for what a tenant chose.
             let left = before.operator_credentials();
             let left = left.filter(|name| !tenant_credentials.contains(*name));
             credentials = credentials.without(left);
             let made_up = self.made_up(provider, &credentials);
+            generated = shown_once(&made_up);
             tenant_credentials.extend(names(&made_up));
             credentials = credentials.merged(made_up);
         }
@@ -751,7 +778,7 @@ where
             return Err(taken(&integration));
         }
         self.vault.store(&integration, Some(&credentials)).await?;
-        Ok(integration)
+        Ok(MadeIntegration { integration, generated })
     }
 
     /// Asks the provider one thing.
@@ -782,6 +809,16 @@ where
         };
         asked.await.map_err(|error| Problem::of_provider(&error))
     }
+}
+
+/// Credentials that the hub generated, as they are shown once; `None` if there are none.
+fn shown_once(credentials: &Credentials) -> Option<Generated> {
+    let first = |name: &String| {
+        let secret = credentials.first(name)?;
+        Some((name.clone(), secret.expose_secret().to_owned()))
+    };
+    let shown: Generated = names(credentials).iter().filter_map(first).collect();
+    (!shown.is_empty()).then_some(shown)
 }
 
 fn taken(integration: &Integration) -> Problem {
@@ -940,6 +977,7 @@ fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
         trusted_ingest: integration.trusted_ingest,
         operator_credentials,
         credentials: integration.hints,
+        generated_credentials: None,
         webhook_url,
         webhook_urls,
         created_at: integration.created_at,

@@ -8,7 +8,8 @@ use domain::failpoint::{self, Failpoint};
 use domain::job::{Relay, SendTask};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Reservation, Routes,
+    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Reservation, Resolver,
+    Routes,
 };
 use domain::provider::Channel;
 use domain::sender::SendError;
@@ -22,9 +23,10 @@ use store::DynamoStore;
 
 use super::authorizer::hash;
 use super::doors::{self, Door, EngineMessage, MakeCall};
+use super::tenants::{check_reach, check_url};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
 use crate::outbound::{Outbound, OutboundQueues};
-use crate::{Error, Kit};
+use crate::{Error, Kit, Network};
 
 /// How long a message may wait before it is too late to send it.
 const EXPIRY: Duration = Duration::from_hours(24);
@@ -36,7 +38,7 @@ const LINK: Duration = Duration::from_mins(10);
 
 /// What the resource needs.
 #[derive(Debug)]
-pub struct Messages<S, Q, B, C, R> {
+pub struct Messages<S, Q, B, C, R, D> {
     /// The table.
     pub store: S,
     /// The senders' queues.
@@ -47,6 +49,10 @@ pub struct Messages<S, Q, B, C, R> {
     pub clock: C,
     /// Ids.
     pub dice: R,
+    /// Host names of files.
+    pub resolver: D,
+    /// Whether tenants may send files from a private network.
+    pub trust_tenants: bool,
 }
 
 /// Its operations.
@@ -205,13 +211,14 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, Q, B, C, R> Resource for Messages<S, Q, B, C, R>
+impl<S, Q, B, C, R, D> Resource for Messages<S, Q, B, C, R, D>
 where
     S: Library + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
     R: Dice,
+    D: Resolver,
 {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
@@ -270,13 +277,14 @@ impl Target {
     }
 }
 
-impl<S, Q, B, C, R> Messages<S, Q, B, C, R>
+impl<S, Q, B, C, R, D> Messages<S, Q, B, C, R, D>
 where
     S: Library + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
     R: Dice,
+    D: Resolver,
 {
     async fn media(&self, state: Option<MediaState>) -> Result<ApiReply, Problem> {
         match state {
@@ -361,6 +369,7 @@ where
             let detail = "at most 64 KiB in all".to_owned();
             return Err(Problem::invalid(content_field(&content), detail));
         }
+        self.check_addresses(request, &content).await?;
         let conversation = conversation(&tenant, &target, now);
         let is_known = target.conversation.is_some();
         // A new conversation is there before its first message can be: once the message is in
@@ -403,6 +412,26 @@ where
         let expires_at = message.created_at + EXPIRY;
         let reply_to = reply_to_theirs;
         self.accept(SendTask { message, to, reply_to, expires_at, relay }, touched).await
+    }
+
+    /// Refuses what a provider would have to fetch from a private network: a public one cannot,
+    /// and a server in the operator's network must not, unless the operator says so.
+    async fn check_addresses(
+        &self,
+        request: &ApiRequest,
+        content: &Content,
+    ) -> Result<(), Problem> {
+        if self.trust_tenants || request.platform().is_ok() {
+            return Ok(());
+        }
+        let (field, url) = match content {
+            Content::Call { call } => ("call.url", call.url.as_deref()),
+            other => ("media.url", other.media().and_then(|media| media.url.as_deref())),
+        };
+        let Some(url) = url else { return Ok(()) };
+        let remedy = "or have the operator send it with the platform's key";
+        // A name that is not there now is for the provider to say: it may know it.
+        check_reach(&self.resolver, field, url, remedy).await.map(|_| ())
     }
 
     /// Puts the message where it cannot be lost, then writes down that it is there, and in
@@ -789,7 +818,7 @@ fn content(
     match (given.next(), given.next()) {
         (Some(content), None) => {
             if let Some(url) = content.media().and_then(|media| media.url.as_deref()) {
-                super::tenants::check_url("media.url", url)?;
+                check_url("media.url", url)?;
             }
             Ok(content)
         }
@@ -812,15 +841,16 @@ impl From<SendError> for Problem {
 }
 
 /// The resource as it is deployed.
-pub type OwnMessages<C, R> = Messages<DynamoStore, Outbound<SqsQueue>, Bucket, C, R>;
+pub type OwnMessages<N, C, R> =
+    Messages<DynamoStore, Outbound<SqsQueue>, Bucket, C, R, <N as Network>::Resolver>;
 
 /// The resource.
 ///
 /// # Errors
 /// If the environment is incomplete.
-pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<OwnMessages<C, R>, Error> {
+) -> Result<OwnMessages<N, C, R>, Error> {
     let bucket = kit.bucket()?;
     Ok(Messages {
         store: kit.store()?,
@@ -828,6 +858,8 @@ pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
         shelf: bucket,
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),
+        resolver: kit.network.resolver(),
+        trust_tenants: super::trust_tenants(kit),
     })
 }
 

@@ -152,12 +152,14 @@ pub fn run() -> Result<(), Error> {
     crate::start_bare(async || {
         let document = document().to_string();
         let document = &document;
-        gateway::serve(move |_request| async move {
-            let body = Some(document.clone());
-            response(Ok(ApiReply { status: StatusCode::OK, body, location: None })).map(Body::from)
-        })
-        .await
+        gateway::serve(move |_request| async move { answer(document.clone()) }).await
     })
+}
+
+/// Answers a request for the document.
+#[must_use]
+pub fn answer(document: String) -> lambda_http::Response<Body> {
+    response(Ok(ApiReply { status: StatusCode::OK, body: Some(document), location: None }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tenants, their keys, and how their automation is told.
 
 use domain::automation::{Automation, Pull, Push};
-use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Safe};
+use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Resolver, Safe};
 use domain::pull::{LONGEST_TIME_TO_LIVE, SHORTEST_TIME_TO_LIVE, TIME_TO_LIVE};
 use domain::tenant::{ApiKey, Scope, Tenant};
 use domain::{KeyId, TenantId};
@@ -14,12 +14,13 @@ use store::DynamoStore;
 
 use super::authorizer::{hash, new_key};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
+use crate::address::{self, Reach};
 use crate::vault::SecretsVault;
-use crate::{Error, Kit};
+use crate::{Error, Kit, Network};
 
 /// What the resource needs.
 #[derive(Debug)]
-pub struct Tenants<S, V, C, R> {
+pub struct Tenants<S, V, C, R, D> {
     /// The table.
     pub store: S,
     /// Signing secrets.
@@ -28,6 +29,8 @@ pub struct Tenants<S, V, C, R> {
     pub clock: C,
     /// Keys and secrets.
     pub dice: R,
+    /// Host names of automations.
+    pub resolver: D,
     /// Whether tenants may open their automation's way into a private network.
     pub trust_tenants: bool,
 }
@@ -110,7 +113,8 @@ enum SetAutomation {
     None,
     /// Tell by an outgoing webhook.
     Push {
-        /// Where it goes: an http or https URL.
+        /// Where it goes: an http or https URL of the public internet, or of a private network
+        /// with `allow_private_network`.
         url: String,
         /// Whether it may lead into a private network. Only for networks you trust.
         #[serde(default)]
@@ -122,7 +126,7 @@ enum SetAutomation {
         #[serde(default)]
         job_ttl: Option<u32>,
         /// Where to tell what becomes of messages, and of jobs that nobody did: an http or https
-        /// URL. Nobody is told if absent.
+        /// URL, as with `push`. Nobody is told if absent.
         #[serde(default)]
         url: Option<String>,
         /// Whether `url` may lead into a private network. Only for networks you trust.
@@ -145,9 +149,13 @@ struct AutomationView {
     /// Whether it may lead into a private network.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_private_network: Option<bool>,
-    /// The signing secret; shown only when it is made.
+    /// The signing secret that was generated; shown only in the answer that sets the
+    /// automation. Setting it again makes another one, and for a day both sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    /// What may keep notifications from arriving: the host of `url` does not resolve now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
     /// When its receiver answered 410 Gone; it is told nothing until it is set again.
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_at: Option<Timestamp>,
@@ -266,12 +274,13 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S, V, C, R> Resource for Tenants<S, V, C, R>
+impl<S, V, C, R, D> Resource for Tenants<S, V, C, R, D>
 where
     S: Registry + Automations,
     V: Safe,
     C: Clock,
     R: Dice,
+    D: Resolver,
 {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
@@ -310,12 +319,13 @@ where
     }
 }
 
-impl<S, V, C, R> Tenants<S, V, C, R>
+impl<S, V, C, R, D> Tenants<S, V, C, R, D>
 where
     S: Registry + Automations,
     V: Safe,
     C: Clock,
     R: Dice,
+    D: Resolver,
 {
     async fn existing(&self, id: &TenantId) -> Result<Tenant, Problem> {
         self.store.tenant(id).await?.ok_or_else(Problem::not_found)
@@ -392,28 +402,28 @@ where
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
         }
-        let (automation, secret) = match asked {
+        let (automation, made) = match asked {
             SetAutomation::None => (Automation::None, None),
             SetAutomation::Push { url, allow_private_network } => {
-                let (push, secret) =
-                    self.push(request, &tenant, url, allow_private_network).await?;
-                (Automation::Push(push), Some(secret))
+                let made = self.push(request, &tenant, url, allow_private_network).await?;
+                (Automation::Push(made.push.clone()), Some(made))
             }
             SetAutomation::Pull { job_ttl, url, allow_private_network } => {
                 let job_ttl = time_to_live(job_ttl)?;
-                let (push, secret) = match url {
-                    None => (None, None),
+                let made = match url {
+                    None => None,
                     Some(url) => {
-                        let made = self.push(request, &tenant, url, allow_private_network).await?;
-                        (Some(made.0), Some(made.1))
+                        Some(self.push(request, &tenant, url, allow_private_network).await?)
                     }
                 };
-                (Automation::Pull(Pull { job_ttl, push }), secret)
+                let push = made.as_ref().map(|made| made.push.clone());
+                (Automation::Pull(Pull { job_ttl, push }), made)
             }
         };
         self.store.set_automation(&tenant, &automation).await?;
-        let secret = secret.map(|secret| secret.expose_secret().to_owned());
-        let view = AutomationView { secret, ..AutomationView::from(automation) };
+        let secret = made.as_ref().map(|made| made.secret.expose_secret().to_owned());
+        let warning = made.and_then(|made| made.warning);
+        let view = AutomationView { secret, warning, ..AutomationView::from(automation) };
         ApiReply::json(StatusCode::OK, &view)
     }
 
@@ -424,12 +434,18 @@ where
         tenant: &TenantId,
         url: String,
         allow_private_network: bool,
-    ) -> Result<(Push, SecretString), Problem> {
+    ) -> Result<MadePush, Problem> {
         check_url("url", &url)?;
         if allow_private_network && !self.trust_tenants {
             // The wall keeps tenants out of the operator's network: only the operator opens it.
             request.platform().map_err(|problem| problem.at("allow_private_network"))?;
         }
+        let warning = if allow_private_network {
+            None
+        } else {
+            let remedy = "or have the operator allow it by `allow_private_network`";
+            check_reach(&self.resolver, "url", &url, remedy).await?
+        };
         let random: Vec<u8> =
             [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
         let secret =
@@ -438,8 +454,17 @@ where
         self.safe.add_signing_secret(tenant, secret.clone()).await?;
         let push =
             Push { url, allow_private_network, secret_at: self.clock.now(), disabled_at: None };
-        Ok((push, secret))
+        Ok(MadePush { push, secret, warning })
     }
+}
+
+/// An outgoing webhook that was made.
+struct MadePush {
+    push: Push,
+    /// The secret that signs it.
+    secret: SecretString,
+    /// What may keep notifications from arriving.
+    warning: Option<String>,
 }
 
 /// How long a job may wait, in seconds.
@@ -462,6 +487,7 @@ pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
         matches!(url.scheme(), "http" | "https")
             && url.host().is_some()
             && url.username().is_empty()
+            && url.password().is_none()
     });
     if fits {
         Ok(())
@@ -470,18 +496,48 @@ pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
     }
 }
 
+/// Checks that `text`, a URL that [`check_url`] took, leads to the public internet. `remedy` says
+/// what else may be done. Gives a warning where that cannot be told now: a host name may be set
+/// up after the address, and is judged again whenever it is called.
+pub(crate) async fn check_reach<D: Resolver>(
+    resolver: &D,
+    field: &str,
+    text: &str,
+    remedy: &str,
+) -> Result<Option<String>, Problem> {
+    let Ok(url) = url::Url::parse(text) else { return Ok(None) };
+    match address::reach(resolver, &url).await {
+        Reach::Public => Ok(None),
+        Reach::Unresolved => {
+            Ok(Some(format!("the host of `{field}` does not resolve now: check its name")))
+        }
+        Reach::Private => {
+            let detail = format!(
+                "the address leads into a private network: give one of the public internet, \
+                 {remedy}"
+            );
+            Err(Problem::invalid(field, detail).with_code("private_address"))
+        }
+    }
+}
+
+/// The resource as it is deployed.
+pub type OwnTenants<N, C, R> =
+    Tenants<DynamoStore, SecretsVault<C>, C, R, <N as Network>::Resolver>;
+
 /// The resource.
 ///
 /// # Errors
 /// If the environment is incomplete.
-pub fn resource<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Tenants<DynamoStore, SecretsVault<C>, C, R>, Error> {
+) -> Result<OwnTenants<N, C, R>, Error> {
     Ok(Tenants {
         store: kit.store()?,
         safe: kit.vault()?,
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),
+        resolver: kit.network.resolver(),
         trust_tenants: super::trust_tenants(kit),
     })
 }

@@ -13,7 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::integrations::{ChangeIntegration, CreateIntegration, Integrations, OneOrMany};
+use super::integrations::{
+    ChangeIntegration, CreateIntegration, Generated, Integrations, MadeIntegration, OneOrMany,
+};
 use super::{ApiReply, ApiRequest, Params, Problem};
 use crate::sender::Caller;
 
@@ -93,6 +95,10 @@ pub(super) struct WhatsappView {
     integration: IntegrationId,
     /// Its settings, and the end of each credential to recognise it by.
     provider_config: Map<String, Value>,
+    /// The credentials that the hub generated because they were absent, by name. Shown only in
+    /// the answer that makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated_credentials: Option<Generated>,
     /// Who carries a message that the provider cannot carry now, in this order.
     failover: Vec<OtherView>,
     /// How a carrier is chosen.
@@ -185,14 +191,15 @@ where
         check(&carriers, chosen.map(|chosen| chosen.id))?;
         let first =
             self.configured(request, tenant.clone(), provider, chosen, asked.provider_config);
-        let first = first.await?;
+        let MadeIntegration { integration: first, generated } = first.await?;
         carriers.insert(0, Carrier { integration: first.id, weight: asked.weight });
         all.retain(|integration| integration.id != first.id);
         all.push(first);
         let route = Route { carriers, policy };
         self.store.set_route(&tenant, Channel::Whatsapp, &route).await?;
         tracing::info!(%tenant, %provider, carriers = route.carriers.len(), "route set");
-        ApiReply::json(StatusCode::OK, &view(&route, &all)?)
+        let view = WhatsappView { generated_credentials: generated, ..view(&route, &all)? };
+        ApiReply::json(StatusCode::OK, &view)
     }
 
     /// The provider's integration as it is to be: made, changed, or as it was.
@@ -203,7 +210,7 @@ where
         provider: Provider,
         chosen: Option<&Integration>,
         config: Map<String, Value>,
-    ) -> Result<Integration, Problem> {
+    ) -> Result<MadeIntegration, Problem> {
         let known = providers::entry(provider).credentials;
         let (mut settings, mut credentials) = (Map::new(), BTreeMap::new());
         for (name, value) in config {
@@ -221,7 +228,9 @@ where
             credentials.insert(name, value);
         }
         let made = match chosen {
-            Some(chosen) if settings.is_empty() && credentials.is_empty() => Ok(chosen.clone()),
+            Some(chosen) if settings.is_empty() && credentials.is_empty() => {
+                Ok(MadeIntegration { integration: chosen.clone(), generated: None })
+            }
             Some(chosen) => {
                 let settings = (!settings.is_empty()).then_some(settings);
                 let change = ChangeIntegration { settings, credentials, ..Default::default() };
@@ -242,9 +251,9 @@ where
                     trusted_ingest: false,
                 };
                 let made = self.make(request, tenant, wanted).await;
-                if let Ok(integration) = &made {
+                if let Ok(made) = &made {
                     // What it says is logged, and shown by health.
-                    let _connection = self.connect(request, integration).await;
+                    let _connection = self.connect(request, &made.integration).await;
                 }
                 made
             }
@@ -364,6 +373,7 @@ fn view(route: &Route, all: &[Integration]) -> Result<WhatsappView, Problem> {
         whatsapp_provider: first.provider,
         integration: first.id,
         provider_config,
+        generated_credentials: None,
         failover: carriers
             .map(|(carrier, integration)| OtherView {
                 carrier: integration.id,

@@ -7,11 +7,12 @@ use domain::sender::SendError;
 use domain::tenant::{Caller, Scope, Tenant};
 use http::{Method, Request, Response, StatusCode};
 use runtime::api::integrations::Integrations;
-use runtime::api::tenants::Tenants;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::sender;
 use serde_json::{Value, json};
 use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+
+use crate::addresses::tenants;
 
 /// A provider that says whose account a token is.
 pub(crate) struct Owner(&'static str);
@@ -112,13 +113,7 @@ async fn only_the_operator_says_that_a_provider_is_elsewhere() {
 #[tokio::test]
 async fn only_the_operator_lets_an_automation_into_a_private_network() {
     let api = Api::new().await;
-    let resource = Tenants {
-        store: api.store.clone(),
-        safe: api.vault.clone(),
-        clock: api.clock.clone(),
-        dice: SeededDice::new(1),
-        trust_tenants: false,
-    };
+    let resource = tenants(&api);
     let body = json!({ "kind": "push", "url": "http://10.0.0.5/", "allow_private_network": true });
     let set = async |tenant: &TenantId| {
         let path = "/tenants/acme/automation";

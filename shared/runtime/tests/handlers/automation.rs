@@ -29,14 +29,15 @@ async fn put(world: &World, name: &str) {
 /// Works everything that can be worked now.
 async fn work(world: &World) {
     let teller = world.teller(&world.own);
-    while world.batch(&teller, false).await > 0 {}
+    while world.batch(&teller, true).await > 0 {}
 }
 
 /// Lets time pass, minute for minute, as the schedule runs; gives when the automation was
 /// told.
 async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
     let mut told = Vec::new();
-    for _second in 0..minutes * 12 {
+    let ends = world.clock.now() + Duration::from_mins(minutes);
+    while world.clock.now() < ends {
         let before = world.receiver.told().len();
         work(world).await;
         let now = world.clock.now();
@@ -44,7 +45,9 @@ async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
         if now.as_second() % 60 == 0 {
             runtime::schedule::handle(&world.store, &world.own, &world.clock).await.unwrap();
         }
-        world.clock.advance(Duration::from_secs(5));
+        // Nothing can happen before the schedule runs, if nothing is in the queue.
+        let step = if world.own.is_empty() { 60 - now.as_second() % 60 } else { 5 };
+        world.clock.advance(Duration::from_secs(step.unsigned_abs()));
     }
     told
 }
@@ -83,17 +86,17 @@ async fn while_secrets_change_both_sign() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_is_told_ten_times_in_three_days_and_then_no_more() {
+async fn a_receiver_that_is_down_is_told_fourteen_times_in_three_days_and_then_no_more() {
     let world = World::standard();
     world.receiver.always(500);
     put(&world, "hello").await;
-    let told = live(&world, 80 * 60).await;
-    assert_eq!(told.len(), 10);
+    let told = live(&world, 90 * 60).await;
+    assert_eq!(told.len(), 14);
     let waits: Vec<i64> =
         told.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs()).collect();
     let hour = 3600;
-    let wanted = [5, 300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour];
-    for (wait, wanted) in waits.iter().zip(wanted) {
+    let long = [300, 1800, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour];
+    for (wait, wanted) in waits.iter().zip([5, 15, 30, 60, 120].into_iter().chain(long)) {
         // A tenth of jitter, a step of the test's clock, and the schedule's own minute.
         assert!((wanted..=wanted + wanted / 10 + 70).contains(wait), "{waits:?}");
     }
@@ -103,17 +106,117 @@ async fn a_receiver_that_is_down_is_told_ten_times_in_three_days_and_then_no_mor
     assert_eq!(world.store.scheduled(), 0);
 }
 
+/// How a receiver that is out behaves.
+#[derive(Clone, Copy, Debug)]
+enum Outage {
+    /// It answers 503 at once.
+    Refuses,
+    /// It takes the request and does not answer within the client's time limit of 15 s.
+    Hangs,
+    /// The first attempt fails at once, the others hang.
+    RefusesThenHangs,
+    /// The first attempt hangs, the others fail at once.
+    HangsThenRefuses,
+}
+
+/// Works a notification that is queued now, second for second, while the receiver is out for
+/// `outage`; gives how long it took until the receiver had it.
+async fn delay(world: &World, how: Outage, outage: Duration) -> Duration {
+    let began = world.clock.now();
+    let ends = began + outage;
+    world.receiver.hang(world.clock.clone(), move |now, attempt| {
+        let hangs = match how {
+            Outage::Refuses => false,
+            Outage::Hangs => true,
+            Outage::RefusesThenHangs => attempt > 1,
+            Outage::HangsThenRefuses => attempt == 1,
+        };
+        (now < ends).then_some(if hangs { Duration::from_secs(15) } else { Duration::ZERO })
+    });
+    put(world, "hello").await;
+    for _second in 0..600 {
+        work(world).await;
+        let notices = world.store.all_notices();
+        if notices.iter().any(|notice| notice.state == NoticeState::Delivered) {
+            return world.clock.now().duration_since(began).unsigned_abs();
+        }
+        if world.clock.now().as_second() % 60 == 0 {
+            runtime::schedule::handle(&world.store, &world.own, &world.clock).await.unwrap();
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    panic!("{how:?} for {outage:?}: not delivered within ten minutes");
+}
+
+#[tokio::test]
+async fn an_outage_of_fifteen_seconds_costs_at_most_forty_however_the_receiver_fails() {
+    let kinds =
+        [Outage::Refuses, Outage::Hangs, Outage::RefusesThenHangs, Outage::HangsThenRefuses];
+    for how in kinds {
+        for outage in (0..=15).map(Duration::from_secs) {
+            let took = delay(&World::standard(), how, outage).await;
+            assert!(took <= Duration::from_secs(40), "{how:?} for {outage:?}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_up_to_two_minutes_costs_at_most_as_long_again() {
+    for outage in (15..=120).map(Duration::from_secs) {
+        let took = delay(&World::standard(), Outage::Refuses, outage).await;
+        let wait = took.saturating_sub(outage);
+        // A tenth of jitter, and a second of the queue's.
+        assert!(wait <= Duration::from_secs(133), "{outage:?}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_consumer_that_dies_at_any_call_costs_at_most_forty_seconds() {
+    let world = World::standard();
+    put(&world, "hello").await;
+    work(&world).await;
+    let dies = troubles(world.faults.calls()).into_iter().filter(|(.., dies)| *dies);
+    for trouble in dies {
+        let mut world = World::standard();
+        world.own = world.own.with_visibility_timeout(visibility_timeout());
+        put(&world, "hello").await;
+        let began = world.clock.now();
+        order(&world.faults, trouble);
+        world.batch(&world.teller(&world.own), true).await;
+        assert!(world.faults.happened(), "{trouble:?}");
+        world.faults.mend();
+        let mut took = Duration::ZERO;
+        while world.receiver.told().is_empty()
+            || world.store.all_notices()[0].state != NoticeState::Delivered
+        {
+            world.clock.advance(Duration::from_secs(1));
+            work(&world).await;
+            took = world.clock.now().duration_since(began).unsigned_abs();
+            assert!(took <= Duration::from_secs(40), "{trouble:?}: {took:?}");
+        }
+    }
+}
+
+/// The visibility timeout of the automation's queue, as `template.yaml` deploys it.
+fn visibility_timeout() -> Duration {
+    let template = include_str!("../../../../template.yaml");
+    let (_, queue) = template.split_once("\n  AutomationQueue:").unwrap();
+    let (_, timeout) = queue.split_once("VisibilityTimeout: \"").unwrap();
+    let (timeout, _) = timeout.split_once('"').unwrap();
+    Duration::from_secs(timeout.parse().unwrap())
+}
+
 #[tokio::test]
 async fn a_retry_that_is_far_off_waits_in_the_table_and_comes_back_from_there() {
     let world = World::standard();
-    world.receiver.script([(500, None), (500, None), (500, None)]);
+    world.receiver.script([(500, None); 7]);
     put(&world, "hello").await;
-    live(&world, 10).await;
-    assert_eq!(world.receiver.told().len(), 3);
+    live(&world, 15).await;
+    assert_eq!(world.receiver.told().len(), 7);
     assert!(world.own.is_empty());
     assert_eq!(world.store.scheduled(), 1);
     live(&world, 45).await;
-    assert_eq!(world.receiver.told().len(), 4);
+    assert_eq!(world.receiver.told().len(), 8);
     assert_eq!(world.store.all_notices()[0].state, NoticeState::Delivered);
     assert_eq!(world.store.scheduled(), 0);
 }
@@ -171,14 +274,18 @@ async fn repetitions_of_a_notice_use_up_no_attempts_of_a_receiver_that_is_down()
         world.put("acme", &n.to_string(), &job(&world, "hello")).await;
     }
     let told = live(&world, 4).await;
-    assert_eq!(told.len(), 2, "at once, after 5 s, and then only after 5 minutes");
+    let waits: Vec<i64> =
+        told.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs()).collect();
+    for (wait, wanted) in waits.iter().zip([5, 15, 30, 60, 120]) {
+        assert!((wanted..=wanted + wanted / 10 + 70).contains(wait), "{waits:?}");
+    }
     world.receiver.always(204);
     live(&world, 10).await;
-    assert_eq!(world.receiver.told().len(), 3);
+    assert_eq!(world.receiver.told().len(), told.len() + 1);
     assert_eq!(world.store.all_notices()[0].state, NoticeState::Delivered);
     live(&world, 10).await;
     assert!(world.own.is_empty() && world.dead.is_empty());
-    assert_eq!((world.receiver.told().len(), world.store.scheduled()), (3, 0));
+    assert_eq!((world.receiver.told().len(), world.store.scheduled()), (told.len() + 1, 0));
 }
 
 #[tokio::test]
@@ -206,7 +313,7 @@ async fn wherever_the_teller_breaks_off_the_automation_is_told_in_the_end() {
             world.receiver.script(answers.clone());
             put(&world, "hello").await;
             order(&world.faults, trouble);
-            world.batch(&world.teller(&world.own), false).await;
+            world.batch(&world.teller(&world.own), true).await;
             assert!(world.faults.happened(), "{answers:?} {trouble:?}");
             world.faults.mend();
             live(&world, 90).await;

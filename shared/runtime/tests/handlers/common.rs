@@ -12,6 +12,7 @@ use domain::ports::Clock;
 use domain::sender::SendError;
 use domain::{Provider, TenantId};
 use http::{Request, Response, StatusCode};
+use jiff::Timestamp;
 use runtime::batch::{self, Desk, Worker};
 use runtime::sender::Caller;
 use runtime::transport::{Messenger, OutsideError};
@@ -388,12 +389,17 @@ impl Caller for FakeProvider {
 /// An answer of an automation: a status, and a `Retry-After` in seconds.
 type Answer = (u16, Option<u64>);
 
+/// How an attempt (its time, and its number from 1) fails: after how long; `None` if it does
+/// not.
+type Failing = dyn Fn(Timestamp, usize) -> Option<Duration> + Send + Sync;
+
 /// An automation that answers as its script says, then 204. Copies are one.
 #[derive(Clone)]
 pub(crate) struct FakeReceiver {
     script: Arc<Mutex<VecDeque<Answer>>>,
     told: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
     always: Arc<Mutex<Option<u16>>>,
+    failing: Arc<Mutex<Option<(TestClock, Box<Failing>)>>>,
     faults: Faults,
 }
 
@@ -403,6 +409,7 @@ impl FakeReceiver {
             script: Arc::default(),
             told: Arc::default(),
             always: Arc::default(),
+            failing: Arc::default(),
             faults: faults.clone(),
         }
     }
@@ -415,6 +422,15 @@ impl FakeReceiver {
     /// What it answers from now on.
     pub(crate) fn always(&self, status: u16) {
         *self.always.lock().unwrap() = Some(status);
+    }
+
+    /// While `failing` says so it fails each attempt after that time, which passes on `clock`.
+    pub(crate) fn hang(
+        &self,
+        clock: TestClock,
+        failing: impl Fn(Timestamp, usize) -> Option<Duration> + Send + Sync + 'static,
+    ) {
+        *self.failing.lock().unwrap() = Some((clock, Box::new(failing)));
     }
 
     /// What it was told.
@@ -443,6 +459,12 @@ impl Messenger for FakeReceiver {
             self.faults.enter("tell the automation").map_err(|_| OutsideError::NoAnswer)?;
         let (parts, body) = request.into_parts();
         self.told.lock().unwrap().push((parts.headers, body));
+        if let Some((clock, failing)) = &*self.failing.lock().unwrap()
+            && let Some(after) = failing(clock.now(), self.told.lock().unwrap().len())
+        {
+            clock.advance(after);
+            return Err(OutsideError::NoAnswer);
+        }
         let (status, wait) = self
             .script
             .lock()
@@ -479,7 +501,7 @@ impl World {
     /// Tells the automation everything that is in its queue.
     pub(crate) async fn tell_all(&self) {
         let hub = Self { own: self.automation.clone(), ..self.copy() };
-        hub.run_dry(&self.teller(&self.automation), false).await;
+        hub.run_dry(&self.teller(&self.automation), true).await;
     }
 
     /// The same hub.

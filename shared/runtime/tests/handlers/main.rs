@@ -7,12 +7,14 @@
     reason = "a test fails by it"
 )]
 
+mod addresses;
 mod api;
 mod automation;
 mod batch;
 mod common;
 mod events;
 mod failover;
+mod generated;
 mod inbound;
 mod ingest;
 mod isolation;

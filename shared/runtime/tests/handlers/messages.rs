@@ -14,9 +14,11 @@ use runtime::outbound::Outbound;
 use serde_json::{Value, json};
 use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
 
+use crate::addresses::{FakeResolver, OUTSIDE, PRIVATE};
 use crate::common::World;
 
-type Resource = Messages<MemoryStore, Outbound<MemoryQueue>, MemoryBucket, TestClock, SeededDice>;
+type Resource =
+    Messages<MemoryStore, Outbound<MemoryQueue>, MemoryBucket, TestClock, SeededDice, FakeResolver>;
 
 fn resource(world: &World) -> Resource {
     let queues = [Provider::Whatsapp, Provider::Telegram].map(|p| (p, world.own.clone()));
@@ -26,6 +28,8 @@ fn resource(world: &World) -> Resource {
         shelf: world.bucket.clone(),
         clock: world.clock.clone(),
         dice: SeededDice::default(),
+        resolver: FakeResolver,
+        trust_tenants: false,
     }
 }
 
@@ -226,4 +230,31 @@ async fn by_weight_each_person_always_hears_from_the_same_account() {
         first += u32::from(task.message.integration == numbers[0].id);
     }
     assert!((10..=30).contains(&first), "{first} of 40");
+}
+
+#[tokio::test]
+async fn a_file_in_a_private_network_is_refused_at_once() {
+    let (world, _) = hub(&["111"]).await;
+    let person = sample::PERSON;
+    // Senders take no host that is escaped.
+    for url in PRIVATE.into_iter().filter(|url| !url.contains('%')) {
+        let media = json!({ "type": "image", "url": url });
+        for (path, body) in [
+            ("/messages", json!({ "to": person, "channel": "whatsapp", "media": media })),
+            ("/whatsapp/send", json!({ "to": person, "media_url": url })),
+        ] {
+            let problem = post(&world, path, &body).await.unwrap_err();
+            assert_eq!(problem.code, "private_address", "{path} {url}: {problem:?}");
+            assert_eq!(problem.field.as_deref(), Some("media.url"), "{path} {url}");
+            assert!(problem.detail.contains("public internet"), "{}", problem.detail);
+        }
+    }
+    assert!(world.own.is_empty());
+    for url in OUTSIDE {
+        let media = json!({ "type": "image", "url": url });
+        let body = json!({ "to": person, "channel": "whatsapp", "media": media });
+        post(&world, "/messages", &body)
+            .await
+            .unwrap_or_else(|problem| panic!("{url} {problem:?}"));
+    }
 }

@@ -1,0 +1,152 @@
+//! Addresses that tenants give: nothing in a private network is called for them.
+
+use std::net::IpAddr;
+
+use domain::ports::{Registry, Resolver};
+use domain::{Provider, TenantId};
+use http::{Method, StatusCode};
+use runtime::api::tenants::Tenants;
+use runtime::api::{Problem, handle};
+use serde_json::{Value, json};
+use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+
+use crate::api::{Api, request};
+
+/// Addresses in a private network, in every form in which they may be written.
+pub(crate) const PRIVATE: [&str; 25] = [
+    "http://127.0.0.1/hook",
+    "https://10.0.0.5/hook",
+    "http://172.16.9.1:8080/",
+    "http://192.168.1.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://100.64.0.1/",
+    "http://0.0.0.0/",
+    // Decimal, octal, hexadecimal and short.
+    "http://2130706433/",
+    "http://0177.0.0.1/",
+    "http://0x7f.0.0.1/",
+    "http://127.1/",
+    "http://%31%32%37.0.0.1/",
+    "http://[::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fe80::1]/",
+    "http://[::ffff:10.0.0.5]/",
+    "http://[::ffff:a9fe:a9fe]/",
+    "http://[64:ff9b::a00:5]/",
+    "http://localhost:8787/hook",
+    "http://LOCALHOST./",
+    "http://n8n/webhook/acme",
+    "http://printer.local/",
+    "http://metadata.google.internal/",
+    "http://nas.home.arpa/",
+    "https://inside.example.com/hook",
+];
+
+/// Addresses of the public internet; the last is of two worlds.
+pub(crate) const OUTSIDE: [&str; 4] = [
+    "https://93.184.216.34/hook",
+    "https://[2606:4700::1111]/hook",
+    "https://n8n.example.com/webhook/acme",
+    "https://both.example.com/",
+];
+
+/// Names as the tests know them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FakeResolver;
+
+impl Resolver for FakeResolver {
+    async fn resolve(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let addresses: &[&str] = match host {
+            "inside.example.com" => &["10.0.0.5", "fd00::5"],
+            "both.example.com" => &["10.0.0.5", "93.184.216.34"],
+            "gone.example.com" => return None,
+            _ => &["93.184.216.34"],
+        };
+        Some(addresses.iter().map(|address| address.parse().unwrap()).collect())
+    }
+}
+
+type OwnTenants = Tenants<MemoryStore, MemoryVault, TestClock, SeededDice, FakeResolver>;
+
+pub(crate) fn tenants(api: &Api) -> OwnTenants {
+    Tenants {
+        store: api.store.clone(),
+        safe: api.vault.clone(),
+        clock: api.clock.clone(),
+        dice: SeededDice::new(1),
+        resolver: FakeResolver,
+        trust_tenants: false,
+    }
+}
+
+async fn set(api: &Api, caller: &TenantId, body: &Value) -> Result<Value, Problem> {
+    let path = "/tenants/acme/automation";
+    let reply = handle(&tenants(api), &request(Method::PUT, path, caller, body)).await?;
+    assert_eq!(reply.status, StatusCode::OK);
+    Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn an_automation_in_a_private_network_is_refused_when_it_is_set() {
+    let api = Api::new().await;
+    for caller in [sample::tenant("acme"), TenantId::platform()] {
+        for url in PRIVATE {
+            for body in [
+                json!({ "kind": "push", "url": url }),
+                json!({ "kind": "push", "url": url, "allow_private_network": false }),
+                json!({ "kind": "pull", "url": url }),
+            ] {
+                let problem = set(&api, &caller, &body).await.unwrap_err();
+                assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+                assert_eq!(problem.code, "private_address", "{body}: {problem:?}");
+                assert_eq!(problem.field.as_deref(), Some("url"), "{body}");
+                assert!(problem.detail.contains("allow_private_network"), "{}", problem.detail);
+            }
+        }
+    }
+    let path = "/tenants/acme/automation";
+    let get = request(Method::GET, path, &sample::tenant("acme"), &json!({}));
+    let shown = handle(&tenants(&api), &get).await.unwrap().body.unwrap();
+    assert!(shown.contains("\"none\""), "nothing was set: {shown}");
+}
+
+#[tokio::test]
+async fn the_operator_may_say_that_an_automation_is_in_a_private_network() {
+    let api = Api::new().await;
+    for url in PRIVATE {
+        let body = json!({ "kind": "push", "url": url, "allow_private_network": true });
+        let problem = set(&api, &sample::tenant("acme"), &body).await.unwrap_err();
+        assert_eq!(problem.field.as_deref(), Some("allow_private_network"), "{url}");
+        set(&api, &TenantId::platform(), &body).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_leads_no_provider_into_a_private_network() {
+    for provider in Provider::ALL.iter().filter(|provider| !provider.channels().is_empty()) {
+        for url in PRIVATE {
+            let api = Api::new().await;
+            let acme = sample::tenant("acme");
+            let mut asked = providers::example::asked(*provider, &acme);
+            asked["settings"]["base_url"] = url.into();
+            let asked = request(Method::POST, "/integrations", &acme, &asked);
+            let problem = handle(&api.integrations("-"), &asked).await.unwrap_err();
+            let field = problem.field.unwrap_or_default();
+            assert!(field.starts_with("settings."), "{provider} {url}: {field} {}", problem.detail);
+            assert!(api.store.integrations(&acme).await.unwrap().is_empty(), "{provider} {url}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_public_address_is_taken_and_a_name_that_does_not_resolve_is_taken_with_a_warning() {
+    let api = Api::new().await;
+    let acme = sample::tenant("acme");
+    for url in OUTSIDE {
+        let view = set(&api, &acme, &json!({ "kind": "push", "url": url })).await.unwrap();
+        assert!(view.get("warning").is_none(), "{url}: {view}");
+    }
+    let gone = json!({ "kind": "push", "url": "https://gone.example.com/" });
+    let view = set(&api, &acme, &gone).await.unwrap();
+    assert!(view["warning"].as_str().unwrap().contains("does not resolve"), "{view}");
+}

@@ -1,0 +1,186 @@
+//! Secrets that the hub generates: shown once, to whoever has to give them to the provider.
+
+use bytes::Bytes;
+use domain::sender::SendError;
+use domain::webhook::WebhookRequest;
+use domain::{Credentials, Provider, TenantId};
+use http::{Method, Request, Response, StatusCode};
+use providers::example::{self, Example, Seed};
+use runtime::api::handle;
+use runtime::api::integrations::Integrations;
+use runtime::directory::CachedDirectory;
+use runtime::evidence::Evidence;
+use runtime::sender::Caller;
+use runtime::webhook::{Edge, handle as receive};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use testkit::{MemoryQueue, MemoryStore, MemoryVault, SeededDice, TestClock};
+
+use crate::addresses::tenants;
+use crate::api::{Api, request};
+
+/// A provider that says yes to everything.
+#[derive(Clone, Copy)]
+struct Agreeing;
+
+impl Caller for Agreeing {
+    async fn call(&self, _request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+        Ok(Response::new(Bytes::from_static(b"{}")))
+    }
+}
+
+fn integrations(
+    api: &Api,
+) -> Integrations<MemoryStore, MemoryVault, Agreeing, TestClock, SeededDice> {
+    Integrations {
+        store: api.store.clone(),
+        vault: api.vault.clone(),
+        caller: Agreeing,
+        clock: api.clock.clone(),
+        dice: SeededDice::new(7),
+        trust_tenants: false,
+    }
+}
+
+/// A call of the operator's.
+async fn call(api: &Api, method: Method, path: &str, body: &Value) -> Value {
+    call_as(api, TenantId::platform().as_str(), method, path, body).await
+}
+
+/// A call of that tenant's.
+async fn call_as(api: &Api, tenant: &str, method: Method, path: &str, body: &Value) -> Value {
+    let asked = request(method, path, &tenant.parse().unwrap(), body);
+    let reply = handle(&integrations(api), &asked).await;
+    let reply = reply.unwrap_or_else(|problem| panic!("{path} {body}: {problem:?}"));
+    serde_json::from_str(&reply.body.unwrap()).unwrap()
+}
+
+/// The providers for which the hub can generate a secret, with its name.
+fn generated() -> impl Iterator<Item = (Provider, &'static str)> {
+    let all = Provider::ALL.iter();
+    all.filter_map(|provider| Some((*provider, providers::entry(*provider).made_up?)))
+}
+
+/// The body of `POST /integrations` for the provider's examples, without the secret `name`.
+fn without(provider: Provider, name: &str) -> Value {
+    let mut asked = example::asked(provider, &"acme".parse().unwrap());
+    asked["credentials"].as_object_mut().unwrap().remove(name).unwrap();
+    asked
+}
+
+/// How the hub answers the example at `url`, signed with `value` for the secret `name`.
+async fn answer(
+    api: &Api,
+    (provider, example): (Provider, &Example),
+    url: &str,
+    (name, value): (&str, &str),
+) -> StatusCode {
+    let edge = Edge {
+        directory: CachedDirectory::new(api.store.clone(), api.clock.clone()),
+        vault: api.vault.clone(),
+        inbound: Some(MemoryQueue::fifo(&api.clock)),
+        receipts: Some(MemoryQueue::standard(&api.clock)),
+        events: MemoryQueue::fifo(&api.clock),
+        parked: MemoryQueue::standard(&api.clock),
+        evidence: Evidence::new(Agreeing),
+        base_url: None,
+    };
+    let newer = Credentials::new([(name.to_owned(), vec![SecretString::from(value)])]);
+    let credentials = (example::of(provider).credentials)().merged(newer);
+    let draft = (example.draft)(&Seed::fixed(example.name));
+    let signed = (example::of(provider).sign)(example, &draft, &credentials, url, Seed::FIXED);
+    let suffix = url.rsplit('/').next().map(ToOwned::to_owned);
+    let asked = WebhookRequest { path_suffix: suffix, ..signed };
+    receive(&edge, example::webhook(provider, example), &api.clock, asked).await.status
+}
+
+#[tokio::test]
+async fn a_generated_secret_is_shown_once_and_signs_the_providers_webhooks() {
+    assert!(generated().count() >= 4, "n8n, GoHighLevel, Telegram and Evolution at least");
+    for (provider, name) in generated() {
+        let api = Api::new().await;
+        let made = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
+        let shown = made["generated_credentials"].as_object();
+        let shown = shown.unwrap_or_else(|| panic!("{provider} shows none: {made}"));
+        assert_eq!(shown.keys().collect::<Vec<_>>(), [name], "{provider}");
+        let secret = shown[name].as_str().unwrap();
+        assert!(secret.len() >= 32, "{provider}: {} characters", secret.len());
+
+        let mut proved = 0;
+        for example in example::of(provider).events {
+            let url = made["webhook_urls"][example.webhook].as_str().unwrap();
+            let right = answer(&api, (provider, example), url, (name, secret)).await;
+            // A workflow of n8n's that signs, too, has a second secret of the form `whsec_`.
+            let signs_too = provider == Provider::N8n && example.name.ends_with("signed");
+            assert!(right.is_success() || signs_too, "{}: {right}", example.full_name());
+            let wrong = answer(&api, (provider, example), url, (name, "another-secret")).await;
+            proved += u32::from(wrong == StatusCode::UNAUTHORIZED);
+        }
+        assert!(proved > 0, "{provider}: no webhook is proved by {name}");
+
+        let path = format!("/integrations/{}", made["id"].as_str().unwrap());
+        for (method, path, body) in [
+            (Method::GET, path.as_str(), json!({})),
+            (Method::GET, "/integrations", json!({})),
+            (Method::PUT, &path, json!({ "circuit": { "failures": 3 } })),
+        ] {
+            let again = call_as(&api, "acme", method, path, &body).await.to_string();
+            assert!(again.contains(name), "{provider} {path}: {again}");
+            assert!(!again.contains("generated_credentials"), "{provider} {path}: {again}");
+            assert!(!again.contains(secret), "{provider} {path}: {again}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_was_given_is_not_shown_and_takes_the_place_of_a_generated_one() {
+    for (provider, name) in generated() {
+        let api = Api::new().await;
+        let asked = example::asked(provider, &"acme".parse().unwrap());
+        let made = call(&api, Method::POST, "/integrations", &asked).await;
+        assert!(made.get("generated_credentials").is_none(), "{provider}: {made}");
+
+        let api = Api::new().await;
+        let made = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
+        let path = format!("/integrations/{}", made["id"].as_str().unwrap());
+        let change = json!({ "credentials": { name: "a-secret-of-my-own-0123456789" } });
+        let changed = call(&api, Method::PUT, &path, &change).await;
+        assert!(changed.get("generated_credentials").is_none(), "{provider}: {changed}");
+        assert_eq!(changed["credentials"][name], "...6789", "{provider}");
+    }
+}
+
+#[tokio::test]
+async fn whatsapp_settings_that_make_an_integration_show_what_was_generated_once() {
+    let api = Api::new().await;
+    let (provider, name) = (Provider::Evolution, "EVOLUTION_WEBHOOK_TOKEN");
+    let asked = without(provider, name);
+    let mut config = asked["settings"].as_object().unwrap().clone();
+    config.extend(asked["credentials"].as_object().unwrap().clone());
+    let path = "/tenants/acme/whatsapp-settings";
+    let body = json!({ "whatsapp_provider": "evolution", "provider_config": config });
+    let set = call(&api, Method::PUT, path, &body).await;
+    let secret = set["generated_credentials"][name].as_str().unwrap();
+    assert!(secret.len() >= 32);
+    for (method, body) in [(Method::GET, json!({})), (Method::PUT, body)] {
+        let again = call(&api, method, path, &body).await.to_string();
+        assert!(!again.contains("generated_credentials") && !again.contains(secret), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn an_automations_signing_secret_is_shown_when_it_is_set_and_never_again() {
+    let api = Api::new().await;
+    let (path, acme) = ("/tenants/acme/automation", "acme".parse().unwrap());
+    let mut seen = Vec::new();
+    for kind in ["push", "pull"] {
+        let body = json!({ "kind": kind, "url": "https://n8n.example.com/webhook/acme" });
+        let set = handle(&tenants(&api), &request(Method::PUT, path, &acme, &body)).await.unwrap();
+        let set: Value = serde_json::from_str(&set.body.unwrap()).unwrap();
+        seen.push(set["secret"].as_str().unwrap().to_owned());
+        let get = request(Method::GET, path, &acme, &json!({}));
+        let shown = handle(&tenants(&api), &get).await.unwrap().body.unwrap();
+        assert!(seen.iter().all(|secret| !shown.contains(secret)), "{shown}");
+    }
+    assert!(seen.iter().all(|secret| secret.starts_with("whsec_")), "{seen:?}");
+}
