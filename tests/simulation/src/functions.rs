@@ -52,7 +52,7 @@ where
     let webhook = name.strip_prefix("webhook-");
     if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
         let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
-        return Ok(Box::new(Edge::<N, C> { edge, provider, clock: kit.clock.clone() }));
+        return Ok(Box::new(Webhook::<N, C> { edge, provider, clock: kit.clock.clone() }));
     }
     if let Some(sender) = provider("sender-").and_then(providers::sender) {
         return Ok(Box::new(made(runtime::sender::consumer(kit, sender))?));
@@ -110,13 +110,13 @@ fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
     part.map_err(|error| error.to_string())
 }
 
-struct Edge<N: Network, C> {
+struct Webhook<N: Network, C> {
     edge: OwnEdge<N, C>,
     provider: &'static dyn WebhookProvider,
     clock: C,
 }
 
-impl<N: Network, C: Clock + Clone> Instance for Edge<N, C> {
+impl<N: Network, C: Clock + Clone> Instance for Webhook<N, C> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let request = request(&event)?;

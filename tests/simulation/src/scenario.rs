@@ -203,8 +203,11 @@ pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
         steps
     };
     let out_after = |account, kind: Value| short(vec![fault(account, kind), sends(account)]);
-    // One more than the quick retries and the first long one: the next waits in the table.
-    let down = Act::AutomationFault { account: 0, script: json!([{ "status": 500, "times": 7 }]) };
+    // Two quick retries, and one that waits in the table.
+    let script = json!([
+        { "status": 500, "times": 2 }, { "status": 503, "times": 1, "retry_after_s": 1800 },
+    ]);
+    let down = Act::AutomationFault { account: 0, script };
     let shuffled = receipts(json!({
         "sent": 20, "delivered": 60, "read": 200, "duplicates": 1, "shuffle": true,
     }));

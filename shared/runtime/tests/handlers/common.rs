@@ -391,7 +391,7 @@ type Answer = (u16, Option<u64>);
 
 /// How an attempt (its time, and its number from 1) fails: after how long; `None` if it does
 /// not.
-type Failing = dyn Fn(Timestamp, usize) -> Option<Duration> + Send + Sync;
+type Failing = Box<dyn Fn(Timestamp, usize) -> Option<Duration> + Send + Sync>;
 
 /// An automation that answers as its script says, then 204. Copies are one.
 #[derive(Clone)]
@@ -399,7 +399,7 @@ pub(crate) struct FakeReceiver {
     script: Arc<Mutex<VecDeque<Answer>>>,
     told: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
     always: Arc<Mutex<Option<u16>>>,
-    failing: Arc<Mutex<Option<(TestClock, Box<Failing>)>>>,
+    failing: Arc<Mutex<Option<(TestClock, Failing)>>>,
     faults: Faults,
 }
 
