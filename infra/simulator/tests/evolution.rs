@@ -104,12 +104,15 @@ impl World {
             Answer::HangUp { .. } => Err(SendError::NoAnswer),
             Answer::Redirect { to } => panic!("sent on to {to}"),
             Answer::Reply(reply) => {
-                let Body::Json(json) = reply.body else { panic!("no JSON") };
+                let body = match reply.body {
+                    Body::Json(json) => json.to_string().into(),
+                    Body::File { bytes, .. } => bytes,
+                };
                 let mut response = Response::builder().status(reply.status);
                 if let Some(seconds) = reply.retry_after_s {
                     response = response.header("retry-after", seconds);
                 }
-                Ok(response.body(json.to_string().into()).unwrap())
+                Ok(response.body(body).unwrap())
             }
         }
     }

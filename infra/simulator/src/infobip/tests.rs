@@ -248,7 +248,7 @@ fn faults_are_met_in_order_and_tell_whether_the_message_was_taken() {
         [(0, 0), (429, 0), (200, 0), (403, 0), (502, 0), (0, 1), (500, 2), (200, 3), (200, 4)];
     assert_eq!(seen, expected);
     let answers: Vec<_> = world.sender.accepted().iter().map(|one| &*one.answer).collect();
-    assert_eq!(answers, ["dropped", "status_500", "answered", "answered"]);
+    assert_eq!(answers, ["dropped", "page_500", "answered", "answered"]);
     assert_eq!(world.sender.accepted()[2].failed, Some(7003));
 }
 
