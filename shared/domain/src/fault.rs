@@ -165,11 +165,11 @@ mod tests {
         // The attempts fall at the ends of their waits, early or late alike.
         for jitter in [0.0, 0.25, 0.5, 0.75, 1.0] {
             let mut at = Duration::ZERO;
-            let next = (1..).map(|attempt| {
+            let mut next = (1..).map(|attempt| {
                 at += backoff(attempt, jitter);
                 at
             });
-            let after = next.skip_while(|at| *at < Duration::from_secs(10)).next().unwrap();
+            let after = next.find(|at| *at >= Duration::from_secs(10)).unwrap();
             assert!(after <= Duration::from_secs(15), "{jitter}: {after:?}");
         }
     }

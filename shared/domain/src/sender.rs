@@ -419,7 +419,7 @@ mod tests {
             [(About::Account, ACCOUNT_PERSEVERANCE), (About::Message, PERSEVERANCE)]
         {
             let error = refused(Fault::Retryable, about);
-            let age = least - Duration::from_secs(1);
+            let age = least.saturating_sub(Duration::from_secs(1));
             let young = Chances { attempt: 99, age, ..ALONE };
             assert_eq!(after_failure(&error, young), Next::Retry, "{about:?}");
             let old = Chances { age: least, ..young };

@@ -71,7 +71,7 @@ fn fault(
     outcome(sender, status, body, wait).unwrap_err().fault()
 }
 
-/// Every object and list that lacks one field of `body`, however deep, and `body` itself.
+/// Each copy of `body` that lacks one of its fields or elements, however deep.
 fn lacking_one(body: &Value) -> Vec<Value> {
     let mut all = Vec::new();
     match body {
@@ -150,7 +150,7 @@ fn a_refusal_that_asks_for_a_pause_gets_it() {
 fn what_is_not_the_providers_own_answer_leaves_the_outcome_unknown() {
     let page = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>";
     let others = [
-        "".to_owned(),
+        String::new(),
         page.to_owned(),
         "upstream connect error or disconnect/reset before headers".to_owned(),
         "null".to_owned(),

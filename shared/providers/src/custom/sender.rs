@@ -150,14 +150,11 @@ impl MessageSender for Declared {
         let meaning = code.as_ref().and_then(|code| errors.get(code));
         // An error that comes with a yes is the code's alone.
         let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
+        // A code where the tenant says that one stands is the provider's own refusal.
+        let form = if code.is_some() { Form::Documented } else { Form::Other };
         let (fault, about, remedy) = match meaning {
             Some(meaning) => (meaning.fault(wait), meaning.about(status), meaning.remedy.clone()),
-            // A code where the tenant says that one stands is the provider's own refusal.
-            None => {
-                let form = if code.is_some() { Form::Documented } else { Form::Other };
-                let fault = Fault::of_answer(status, form, wait);
-                (fault, About::from_status(status), None)
-            }
+            None => (Fault::of_answer(status, form, wait), About::from_status(status), None),
         };
         let remedy = remedy.unwrap_or_else(|| {
             "The provider refused it. Look the code up in its documentation.".to_owned()
