@@ -152,7 +152,7 @@ fn end_to_end() -> Result<()> {
     let contract = ["--package", "store", "--features", "emulator", "--test", "contract"];
     let whole = ["--package", "tests", "--features", "e2e", "--test", "e2e"];
     let models =
-        ["--package", "simulation", "--features", "emulator", "--test", "conformance", "--quiet"];
+        ["--package", "testkit", "--features", "emulator", "--test", "conformance", "--quiet"];
     let tested = against("the contract of the table", &contract)
         .and_then(|()| against("the conformance of the simulated cloud", &models))
         .and_then(|()| against("end to end tests", &whole));

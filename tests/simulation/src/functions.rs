@@ -1,12 +1,11 @@
-//! The functions, made from the parts that are deployed.
+//! Functions, made from the parts that are deployed.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::Provider;
-use domain::ports::{Clock, Dice, Publisher};
+use domain::ports::{Clock, Dice};
 use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
@@ -21,11 +20,11 @@ use crate::net::Net;
 use crate::time::VirtualClock;
 
 /// A kit of the simulation's.
-pub(crate) type OwnKit = Kit<Net, VirtualClock, Sequence>;
+pub type OwnKit = Kit<Net, VirtualClock, Sequence>;
 
 /// What an invocation gives.
 #[derive(Debug)]
-pub(crate) enum Output {
+pub enum Output {
     /// To API Gateway.
     Http(Response<Bytes>),
     /// To the queue service or the scheduler.
@@ -33,74 +32,69 @@ pub(crate) enum Output {
 }
 
 /// What an invocation gives, later.
-pub(crate) type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
+pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
 
 /// A function in its sandbox.
-pub(crate) trait Instance: Send + Sync {
+pub trait Instance: Send + Sync {
     /// Works one event, as Lambda hands it over.
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
 
-/// Makes the function `name` from `kit`.
+/// The webhook of a provider.
 ///
 /// # Errors
-/// What the environment lacks, or that there is no such function.
-pub(crate) fn instance(name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
-    let provider = |prefix: &str| -> Option<Provider> {
-        let name = name.strip_prefix(prefix)?;
-        Provider::ALL.iter().copied().find(|provider| provider.as_str() == name)
-    };
-    let webhook = name.strip_prefix("webhook-");
-    if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
-        let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
-        return Ok(Box::new(Edge { edge, provider }));
-    }
-    if let Some(sender) = provider("sender-").and_then(providers::sender) {
-        return Ok(Box::new(made(runtime::sender::consumer(kit, sender))?));
-    }
+/// What the environment lacks.
+pub fn webhook(
+    kit: &OwnKit,
+    provider: &'static dyn WebhookProvider,
+) -> Result<Box<dyn Instance>, String> {
+    let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
+    Ok(Box::new(Edge { edge, provider }))
+}
+
+/// A resource of the API.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn api<R: Resource + 'static>(
+    kit: &OwnKit,
+    resource: Result<R, runtime::Error>,
+) -> Result<Box<dyn Instance>, String> {
     let base_url = match &kit.environment {
         Environment::Given(variables) => variables.get("PUBLIC_BASE_URL").cloned(),
         Environment::Process => None,
     };
-    Ok(match name {
-        "consumer-inbound" => Box::new(made(runtime::inbound::consumer(kit))?),
-        "consumer-receipts" => Box::new(made(runtime::receipts::consumer(kit))?),
-        "consumer-automation" => Box::new(made(runtime::automation::consumer(kit))?),
-        "consumer-media" => Box::new(made(runtime::media::consumer(kit))?),
-        "consumer-events" => Box::new(made(runtime::events::consumer(kit))?),
-        "consumer-parked" => Box::new(made(runtime::parked::consumer(kit))?),
-        "consumer-replay" => Box::new(made(runtime::replay::consumer(kit))?),
-        "schedule-jobs" => Box::new(Sweep(made(runtime::jobs::parts(kit))?)),
-        "schedule-deliveries" => Box::new(Schedule(made(runtime::schedule::parts(kit))?)),
-        "api-messages" => {
-            Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
-        }
-        "api-conversations" => {
-            Box::new(Api { resource: made(runtime::api::conversations::resource(kit))?, base_url })
-        }
-        "api-tenants" => {
-            Box::new(Api { resource: made(runtime::api::tenants::resource(kit))?, base_url })
-        }
-        "api-integrations" => {
-            Box::new(Api { resource: made(runtime::api::integrations::resource(kit))?, base_url })
-        }
-        "api-events" => {
-            Box::new(Api { resource: made(runtime::api::events::resource(kit))?, base_url })
-        }
-        "api-voice" => {
-            Box::new(Api { resource: made(runtime::api::voice::resource(kit))?, base_url })
-        }
-        "api-queue" => {
-            Box::new(Api { resource: made(runtime::api::queue::resource(kit))?, base_url })
-        }
-        "api-status" => {
-            Box::new(Api { resource: made(runtime::api::status::resource(kit))?, base_url })
-        }
-        "webhook-inbound" => {
-            Box::new(Api { resource: made(runtime::api::inbound::resource(kit))?, base_url })
-        }
-        other => return Err(format!("{other} is not part of the simulation")),
-    })
+    Ok(Box::new(Api { resource: made(resource)?, base_url }))
+}
+
+/// The consumer of a queue.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn consumer<W, C, R>(
+    consumer: Result<Consumer<W, C, R>, runtime::Error>,
+) -> Result<Box<dyn Instance>, String>
+where
+    W: Worker + 'static,
+    C: Clock + 'static,
+    R: Dice + 'static,
+{
+    Ok(Box::new(made(consumer)?))
+}
+
+/// What a schedule starts: `task` is handed its parts.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn schedule<P, F>(
+    parts: Result<P, runtime::Error>,
+    task: F,
+) -> Result<Box<dyn Instance>, String>
+where
+    P: Send + Sync + 'static,
+    F: Fn(&P) -> Outcome<'_> + Send + Sync + 'static,
+{
+    Ok(Box::new(Task { parts: made(parts)?, task }))
 }
 
 fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
@@ -149,30 +143,18 @@ impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
     }
 }
 
-struct Schedule<S, P>((S, P));
-
-impl<S, P> Instance for Schedule<S, P>
-where
-    S: domain::ports::Schedule + Send + Sync,
-    P: Publisher,
-{
-    fn invoke(&self, _event: Value) -> Outcome<'_> {
-        Box::pin(async move {
-            let (store, queue) = &self.0;
-            let taken = runtime::schedule::handle(store, queue, &VirtualClock).await;
-            taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
-        })
-    }
+struct Task<P, F> {
+    parts: P,
+    task: F,
 }
 
-struct Sweep(store::DynamoStore);
-
-impl Instance for Sweep {
+impl<P, F> Instance for Task<P, F>
+where
+    P: Send + Sync,
+    F: Fn(&P) -> Outcome<'_> + Send + Sync,
+{
     fn invoke(&self, _event: Value) -> Outcome<'_> {
-        Box::pin(async move {
-            let ended = runtime::jobs::handle(&self.0, &VirtualClock).await;
-            ended.map(|ended| Output::Json(ended.into())).map_err(|error| error.to_string())
-        })
+        (self.task)(&self.parts)
     }
 }
 
