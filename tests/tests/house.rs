@@ -622,9 +622,10 @@ fn every_failpoint_is_used_in_the_product() {
 
 /// The manifests that may name the feature `failpoints`, and how: `domain` declares it, and only
 /// the simulation can enable it.
-const FAILPOINTS: [(&str, &str); 2] = [
+const FAILPOINTS: [(&str, &str); 3] = [
     ("shared/domain/Cargo.toml", "failpoints = []"),
     ("tests/simulation/Cargo.toml", r#"failpoints = ["domain/failpoints"]"#),
+    ("tests/simulation/simulate/Cargo.toml", r#"failpoints = ["simulation/failpoints"]"#),
 ];
 
 #[test]

@@ -27,7 +27,7 @@ struct Needy {
 const NEEDY: [Needy; 5] = [
     Needy { package: "store", target: "contract", feature: "emulator", modules: &["dynamo::"] },
     Needy {
-        package: "simulation",
+        package: "testkit",
         target: "conformance",
         feature: "emulator",
         modules: &["on_the_local_cloud::", "sequences::"],

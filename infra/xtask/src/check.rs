@@ -180,9 +180,7 @@ fn end_to_end(built: &Built) -> Result<()> {
         )
     };
     let tested = against("the contract of the table", "store", "contract")
-        .and_then(|()| {
-            against("the conformance of the simulated cloud", "simulation", "conformance")
-        })
+        .and_then(|()| against("the conformance of the simulated cloud", "testkit", "conformance"))
         .and_then(|()| against("end to end tests", "tests", "e2e"));
     if let Some(running) = running {
         running.stop()?;

@@ -482,7 +482,8 @@ impl Running<'_> {
 }
 
 /// Packages with binaries that a hub does not need.
-const NOT_IN_A_HUB: [&str; 4] = ["xtask", "simulation", "bench", "tests"];
+const NOT_IN_A_HUB: [&str; 6] =
+    ["xtask", "simulation", "messaging-simulation", "simulate", "bench", "tests"];
 
 /// Builds the functions as they are deployed, and nothing beside them: in one build with the
 /// simulator they would get the features that it asks of their libraries.

@@ -76,7 +76,7 @@ pub(crate) fn planted(names: &[String]) -> Result<()> {
 fn build(features: &[&str]) -> Command {
     let mut command = Command::new(workspace::cargo());
     command
-        .args(["build", "--package", "simulation", "--profile", "simulation", "--bin", "simulate"])
+        .args(["build", "--package", "simulate", "--profile", "simulation", "--bin", "simulate"])
         .args(features)
         .current_dir(workspace::root());
     command

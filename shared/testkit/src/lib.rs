@@ -7,6 +7,7 @@
 
 mod bucket;
 mod clock;
+pub mod cloud;
 mod dice;
 mod faults;
 mod queue;

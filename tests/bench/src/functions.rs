@@ -409,7 +409,8 @@ fn item(pk: &str, sk: &str, more: Value) -> Value {
 mod tests {
     use super::*;
     use crate::{cloud::Meter, world::World};
-    use simulation::functions::{Output, instance};
+    use messaging_simulation::functions::function as instance;
+    use simulation::functions::Output;
     use std::collections::BTreeSet;
 
     fn root() -> PathBuf {
@@ -447,7 +448,7 @@ mod tests {
         let places = Places { root, binaries, output };
         let variables = environment(&world.endpoint).into_iter().collect();
         let kit = runtime::testing::kit(variables).unwrap();
-        let instance = instance(&function.name, &kit).unwrap();
+        let instance = instance(&function.name, &kit).unwrap().unwrap();
         let event = serde_json::from_slice(&function.event(&places).unwrap()).unwrap();
         world.cloud.reset();
         world.cloud.take();

@@ -1,12 +1,11 @@
-//! The functions in one process, made from the parts that are deployed.
+//! Functions in one process, made from the parts that are deployed.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::Provider;
-use domain::ports::{Clock, Dice, Publisher};
+use domain::ports::{Clock, Dice};
 use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
@@ -16,6 +15,13 @@ use runtime::batch::Worker;
 use runtime::webhook::OwnEdge;
 use runtime::{Consumer, Environment, Kit, Network};
 use serde_json::Value;
+
+use crate::chance::Sequence;
+use crate::net::Net;
+use crate::time::VirtualClock;
+
+/// A kit of the simulation's.
+pub type OwnKit = Kit<Net, VirtualClock, Sequence>;
 
 /// What an invocation gives.
 #[derive(Debug)]
@@ -35,75 +41,79 @@ pub trait Instance: Send + Sync {
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
 
-/// Makes the function `name` from `kit`.
+/// The webhook of a provider.
 ///
 /// # Errors
-/// What the environment lacks, or that there is no such function.
-pub fn instance<N, C, R>(name: &str, kit: &Kit<N, C, R>) -> Result<Box<dyn Instance>, String>
-where
-    N: Network,
-    C: Clock + Clone + 'static,
-    R: Dice + Clone + 'static,
-{
-    let provider = |prefix: &str| -> Option<Provider> {
-        let name = name.strip_prefix(prefix)?;
-        Provider::ALL.iter().copied().find(|provider| provider.as_str() == name)
-    };
-    let webhook = name.strip_prefix("webhook-");
-    if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
-        let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
-        return Ok(Box::new(Webhook::<N, C> { edge, provider, clock: kit.clock.clone() }));
-    }
-    if let Some(sender) = provider("sender-").and_then(providers::sender) {
-        return Ok(Box::new(made(runtime::sender::consumer(kit, sender))?));
-    }
+/// What the environment lacks.
+pub fn webhook<N: Network, C: Clock + Clone + 'static, R>(
+    kit: &Kit<N, C, R>,
+    provider: &'static dyn WebhookProvider,
+) -> Result<Box<dyn Instance>, String> {
+    let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
+    Ok(Box::new(Webhook::<N, C> { edge, provider, clock: kit.clock.clone() }))
+}
+
+/// A resource of the API.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn api<N, C, R, A: Resource + 'static>(
+    kit: &Kit<N, C, R>,
+    resource: Result<A, runtime::Error>,
+) -> Result<Box<dyn Instance>, String> {
     let base_url = match &kit.environment {
         Environment::Given(variables) => variables.get("PUBLIC_BASE_URL").cloned(),
         Environment::Process => None,
     };
-    Ok(match name {
-        "consumer-inbound" => Box::new(made(runtime::inbound::consumer(kit))?),
-        "consumer-receipts" => Box::new(made(runtime::receipts::consumer(kit))?),
-        "consumer-automation" => Box::new(made(runtime::automation::consumer(kit))?),
-        "consumer-media" => Box::new(made(runtime::media::consumer(kit))?),
-        "consumer-events" => Box::new(made(runtime::events::consumer(kit))?),
-        "consumer-parked" => Box::new(made(runtime::parked::consumer(kit))?),
-        "consumer-replay" => Box::new(made(runtime::replay::consumer(kit))?),
-        "schedule-jobs" => Box::new(Sweep(made(runtime::jobs::parts(kit))?, kit.clock.clone())),
-        "schedule-deliveries" => {
-            Box::new(Schedule(made(runtime::schedule::parts(kit))?, kit.clock.clone()))
-        }
-        "api-authorizer" => Box::new(made(runtime::api::authorizer::authorizer(kit))?),
-        "api-openapi" => Box::new(Document),
-        "api-messages" => {
-            Box::new(Api { resource: made(runtime::api::messages::resource(kit))?, base_url })
-        }
-        "api-conversations" => {
-            Box::new(Api { resource: made(runtime::api::conversations::resource(kit))?, base_url })
-        }
-        "api-tenants" => {
-            Box::new(Api { resource: made(runtime::api::tenants::resource(kit))?, base_url })
-        }
-        "api-integrations" => {
-            Box::new(Api { resource: made(runtime::api::integrations::resource(kit))?, base_url })
-        }
-        "api-events" => {
-            Box::new(Api { resource: made(runtime::api::events::resource(kit))?, base_url })
-        }
-        "api-voice" => {
-            Box::new(Api { resource: made(runtime::api::voice::resource(kit))?, base_url })
-        }
-        "api-queue" => {
-            Box::new(Api { resource: made(runtime::api::queue::resource(kit))?, base_url })
-        }
-        "api-status" => {
-            Box::new(Api { resource: made(runtime::api::status::resource(kit))?, base_url })
-        }
-        "webhook-inbound" => {
-            Box::new(Api { resource: made(runtime::api::inbound::resource(kit))?, base_url })
-        }
-        other => return Err(format!("there is no function {other}")),
-    })
+    Ok(Box::new(Api { resource: made(resource)?, base_url }))
+}
+
+/// The consumer of a queue.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn consumer<W, C, R>(
+    consumer: Result<Consumer<W, C, R>, runtime::Error>,
+) -> Result<Box<dyn Instance>, String>
+where
+    W: Worker + 'static,
+    C: Clock + 'static,
+    R: Dice + 'static,
+{
+    Ok(Box::new(made(consumer)?))
+}
+
+/// What a schedule starts: `task` is handed its parts and the time.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn schedule<P, C, F>(
+    parts: Result<P, runtime::Error>,
+    clock: &C,
+    task: F,
+) -> Result<Box<dyn Instance>, String>
+where
+    P: Send + Sync + 'static,
+    C: Clock + Clone + 'static,
+    F: for<'a> Fn(&'a P, &'a C) -> Outcome<'a> + Send + Sync + 'static,
+{
+    Ok(Box::new(Task { parts: made(parts)?, clock: clock.clone(), task }))
+}
+
+/// The authorizer of the API.
+///
+/// # Errors
+/// What the environment lacks.
+pub fn authorizer<C: Clock + 'static>(
+    authorizer: Result<Authorizer<C>, runtime::Error>,
+) -> Result<Box<dyn Instance>, String> {
+    Ok(Box::new(made(authorizer)?))
+}
+
+/// The description of the API.
+#[must_use]
+pub fn openapi() -> Box<dyn Instance> {
+    Box::new(Document)
 }
 
 fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
@@ -152,31 +162,20 @@ impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
     }
 }
 
-struct Schedule<S, P, C>((S, P), C);
-
-impl<S, P, C> Instance for Schedule<S, P, C>
-where
-    S: domain::ports::Schedule + Send + Sync,
-    P: Publisher,
-    C: Clock,
-{
-    fn invoke(&self, _event: Value) -> Outcome<'_> {
-        Box::pin(async move {
-            let (store, queue) = &self.0;
-            let taken = runtime::schedule::handle(store, queue, &self.1).await;
-            taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
-        })
-    }
+struct Task<P, C, F> {
+    parts: P,
+    clock: C,
+    task: F,
 }
 
-struct Sweep<C>(store::DynamoStore, C);
-
-impl<C: Clock> Instance for Sweep<C> {
+impl<P, C, F> Instance for Task<P, C, F>
+where
+    P: Send + Sync,
+    C: Clock,
+    F: for<'a> Fn(&'a P, &'a C) -> Outcome<'a> + Send + Sync,
+{
     fn invoke(&self, _event: Value) -> Outcome<'_> {
-        Box::pin(async move {
-            let ended = runtime::jobs::handle(&self.0, &self.1).await;
-            ended.map(|ended| Output::Json(ended.into())).map_err(|error| error.to_string())
-        })
+        (self.task)(&self.parts, &self.clock)
     }
 }
 
@@ -190,7 +189,6 @@ impl<C: Clock> Instance for Authorizer<C> {
     }
 }
 
-/// The description of the API.
 struct Document;
 
 impl Instance for Document {

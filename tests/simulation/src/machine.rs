@@ -26,20 +26,21 @@ use http::{Request, Response};
 use runtime::{Environment, Kit};
 use serde_json::{Value, json};
 use simulator::deliver::{App, BoxFuture, Hub};
+use testkit::cloud::dynamo::PartitionLimits;
+use testkit::cloud::sqs::NoChaos;
+use testkit::cloud::{Cloud, Refusal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::chance::Seed;
-use crate::check::Watch;
-use crate::cloud::dynamo::Attribute;
-use crate::cloud::sqs::NoChaos;
-use crate::cloud::{Cloud, Refusal};
-use crate::deployment::{Deployment, Function, TABLE};
-use crate::functions::{self, Instance, Output};
+use crate::deployment::{Deployment, Function};
+use crate::feature::{Part, Registry, Schedule, TableCall};
+use crate::functions::{Instance, Output};
 use crate::history::History;
 use crate::net::{self, AwsRequest, Net, Service, Wire};
 use crate::time::{self, VirtualClock};
 use crate::trouble::{Place, Plan, Trouble};
+use crate::watch::{Watch, partitions};
 
 /// Invocations of one function at once. The deployed limits are higher; two are enough to be in
 /// each other's way, and four leave room for what is frozen.
@@ -74,10 +75,18 @@ pub struct Machine {
     pub plan: Plan,
     /// What is deployed.
     pub deployment: Arc<Deployment>,
+    /// The features that take part.
+    pub registry: Arc<Registry>,
+    /// Their parts in this run.
+    pub parts: Vec<Arc<dyn Part>>,
     /// Whether the queues do all that SQS leaves open, such as handing out a record twice.
     pub wild: bool,
     /// Whether every latency is the same.
     pub even: bool,
+    /// What the table lets one partition key do, if that is limited.
+    pub limits: Option<PartitionLimits>,
+    secrets: Vec<&'static str>,
+    schedules: Vec<Schedule>,
     outages: Vec<Outage>,
     calm: AtomicBool,
     cloud: Mutex<Cloud>,
@@ -128,11 +137,11 @@ pub struct Sandbox {
 
 /// Where a request comes from.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// The invocation.
-    pub(crate) who: String,
+    pub who: String,
     /// Whose data it may touch.
-    pub(crate) tenants: BTreeSet<String>,
+    pub tenants: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -236,7 +245,6 @@ impl std::fmt::Debug for Machine {
 }
 
 /// What a machine is made of.
-#[derive(Debug)]
 pub struct Parts {
     /// The seed.
     pub seed: Seed,
@@ -246,6 +254,10 @@ pub struct Parts {
     pub outages: Vec<Outage>,
     /// What is deployed.
     pub deployment: Arc<Deployment>,
+    /// The features that take part.
+    pub registry: Arc<Registry>,
+    /// Their parts in this run; none while the stage is set.
+    pub parts: Vec<Arc<dyn Part>>,
     /// The cloud as it is.
     pub cloud: Cloud,
     /// The API keys there are.
@@ -256,6 +268,8 @@ pub struct Parts {
     pub wild: bool,
     /// See [`Machine::even`].
     pub even: bool,
+    /// See [`Machine::limits`].
+    pub limits: Option<PartitionLimits>,
 }
 
 impl Machine {
@@ -266,8 +280,13 @@ impl Machine {
             seed: parts.seed,
             plan: parts.plan,
             deployment: parts.deployment,
+            secrets: parts.registry.secrets(),
+            schedules: parts.registry.schedules(),
+            registry: parts.registry,
+            parts: parts.parts,
             wild: parts.wild,
             even: parts.even,
+            limits: parts.limits,
             outages: parts.outages,
             calm: AtomicBool::new(false),
             cloud: Mutex::new(parts.cloud),
@@ -344,7 +363,8 @@ impl Machine {
     }
 
     /// Whether all trouble is over.
-    pub(crate) fn is_calm(&self) -> bool {
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
     }
 
@@ -398,7 +418,8 @@ impl Machine {
     pub(crate) fn serve(&self, origin: &Origin, request: &AwsRequest, half: bool) -> Wire {
         let who = &origin.who;
         if request.service != Service::SecretsManager {
-            self.watch().hides_secrets(who, &String::from_utf8_lossy(&request.body));
+            let body = String::from_utf8_lossy(&request.body);
+            self.watch().hides_secrets(who, &body, &self.secrets);
         }
         let done = match request.service {
             Service::S3 => self.serve_object(request),
@@ -447,12 +468,13 @@ impl Machine {
             Service::DynamoDb => {
                 let mut watch = self.watch();
                 watch.walls(&origin.who, &origin.tenants, &request.operation, &body);
-                let places = crate::check::messages_in(&body);
-                let rank = |cloud: &Cloud, pk: &str| crate::check::rank(cloud, pk);
-                let before: Vec<_> = places.iter().map(|pk| rank(&cloud, pk)).collect();
+                let call = TableCall { origin, operation: &request.operation, body: &body };
+                for part in &self.parts {
+                    part.table_call_begins(&call, &cloud, &mut watch);
+                }
                 let answer = cloud.dynamo.call(&request.operation, &body, now_ms);
-                for (pk, before) in places.iter().zip(before) {
-                    watch.moved(&origin.who, pk, before, rank(&cloud, pk));
+                for part in &self.parts {
+                    part.table_call_ended(&call, &cloud, &mut watch);
                 }
                 answer?
             }
@@ -483,7 +505,9 @@ impl Machine {
         let who = origin.who;
         let call = OutsideCall { request: request.clone() };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-        self.watch().asked_outside(&who, &self.cloud(), &request);
+        for part in &self.parts {
+            part.outside_call_begins(&who, &request, &self.cloud(), &mut self.watch());
+        }
         let (head, body) = request.into_parts();
         let providers = self.providers();
         let answer =
@@ -604,8 +628,18 @@ impl Machine {
         let environment = Environment::Given(function.environment.clone());
         let dice = self.seed.sequence(("dice", &function.name, number));
         let kit = Kit::new(aws, environment, net, VirtualClock, dice);
-        let instance: Arc<dyn Instance> = functions::instance(&function.name, &kit)?.into();
+        let instance: Arc<dyn Instance> = self.registry.function(&function.name, &kit)?.into();
         Ok((sandbox, instance))
+    }
+
+    /// Makes a function and keeps it, as its first event would.
+    ///
+    /// # Errors
+    /// If no feature has it, or what its environment lacks.
+    pub fn make(self: &Arc<Self>, function: &Function) -> Result<(), String> {
+        let made = self.sandbox(function)?;
+        self.lambdas().entry(function.name.clone()).or_default().idle.push(made);
+        Ok(())
     }
 
     /// Forgets every sandbox: they and the machine hold each other.
@@ -623,8 +657,10 @@ impl Machine {
                 tokio::spawn(async move { machine.hand_out(&function).await });
             }
         }
-        let machine = self.clone();
-        tokio::spawn(async move { machine.tick().await });
+        for schedule in self.schedules.clone() {
+            let machine = self.clone();
+            tokio::spawn(async move { machine.tick(schedule).await });
+        }
     }
 
     async fn hand_out(self: Arc<Self>, function: &Function) {
@@ -763,17 +799,18 @@ impl Machine {
         collect(&value, tenants);
     }
 
-    /// Starts the schedule once a minute. Minutes in which nothing is due are passed over: the
+    /// Starts a schedule once a minute. Minutes in which nothing is due are passed over: the
     /// function would ask the table and find nothing.
-    async fn tick(self: Arc<Self>) {
-        let Some(function) = self.deployment.functions.get("schedule-deliveries").cloned() else {
+    async fn tick(self: Arc<Self>, schedule: Schedule) {
+        let Some(function) = self.deployment.functions.get(schedule.function).cloned() else {
             return;
         };
         loop {
             let into = time::elapsed().as_millis() % 60_000;
             let wait = u64::try_from(60_000 - into).unwrap_or(60_000);
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            let due = self.next_due_ms().is_some_and(|due_ms| due_ms <= time::now_ms());
+            let due = (schedule.next_due_ms)(&self.cloud());
+            let due = due.is_some_and(|due_ms| due_ms <= time::now_ms());
             if due {
                 let (machine, function) = (self.clone(), function.clone());
                 tokio::spawn(async move {
@@ -783,14 +820,11 @@ impl Machine {
         }
     }
 
-    /// When the next retry in the table's schedule is due.
+    /// When the next schedule has something to do.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
         let cloud = self.cloud();
-        let due = cloud.dynamo.items(TABLE).filter(|item| {
-            item.get("pk").and_then(Attribute::text).is_some_and(|pk| pk.starts_with("DUE#"))
-        });
-        due.filter_map(|item| item.get("sk")?.text()?.split('#').next()?.parse().ok()).min()
+        self.schedules.iter().filter_map(|schedule| (schedule.next_due_ms)(&cloud)).min()
     }
 
     // ---- The front door ---------------------------------------------------------------------
@@ -848,7 +882,7 @@ impl Machine {
         let said = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.tell(
             format!("{}#{invocation}", function.name),
-            format!("{} {}: {said}", head.method, shown(&path)),
+            format!("{} {}: {said}", head.method, self.registry.shown(&path)),
         );
         answer
     }
@@ -871,11 +905,6 @@ impl Machine {
         let named = owners.iter().filter(|(account, _)| text.contains(account.as_str()));
         tenants.extend(named.map(|(_, tenant)| tenant.clone()));
     }
-}
-
-/// A path without what must not be written down.
-fn shown(path: &str) -> &str {
-    if path.starts_with("/webhooks/telegram/") { "/webhooks/telegram/{secret}" } else { path }
 }
 
 fn simple(status: u16, body: &'static str) -> Option<Response<Bytes>> {
@@ -930,7 +959,7 @@ fn subject(request: &AwsRequest) -> String {
     if let Some(name) = body["SecretId"].as_str().or_else(|| body["Name"].as_str()) {
         return name.to_owned();
     }
-    let mut keys = crate::check::partitions(&body);
+    let mut keys = partitions(&body);
     keys.truncate(3);
     keys.join(" ")
 }
@@ -968,23 +997,5 @@ impl Hub for Door {
             machine.watch().was_answered(heard, status);
             answer.ok_or_else(|| "the connection broke".to_owned())
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::stage::{self, Stage};
-
-    #[test]
-    fn every_deployed_function_is_made_from_its_own_parts() {
-        let stage = Stage::set().unwrap();
-        stage::runtime().unwrap().block_on(async {
-            let machine = stage.begin(|parts| parts, crate::chance::Seed(1)).await;
-            for (name, function) in &stage.deployment.functions {
-                let made = machine.sandbox(function).map(|_| ());
-                assert!(made.is_ok(), "{name}: {made:?}");
-            }
-            machine.shut_down();
-        });
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Wire {
 
 /// The ways out of one sandbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Net {
+pub struct Net {
     machine: Arc<Machine>,
     sandbox: Arc<Sandbox>,
 }
@@ -290,7 +290,8 @@ impl Wire {
         if matches!(self.status, 500 | 502 | 503 | 504) {
             return true;
         }
-        let throttles: [&[u8]; 2] = [b"ThroughputExceeded", b"RequestThrottled"];
+        let throttles: [&[u8]; 3] =
+            [b"ThroughputExceeded", b"RequestThrottled", b"ThrottlingException"];
         self.status >= 400
             && throttles.iter().any(|code| self.body.windows(code.len()).any(|part| part == *code))
     }
@@ -327,15 +328,16 @@ impl HttpClient for Net {
 
 /// Calls whoever is outside, as `runtime`'s own client would.
 #[derive(Clone, Debug)]
-pub(crate) struct Outside {
+pub struct Outside {
     net: Net,
     patience: Duration,
 }
 
 impl Outside {
     async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        let what = format!("{} {}", request.method(), without_secrets(request.uri().path()));
         let machine = self.net.machine.clone();
+        let path = machine.registry.shown(request.uri().path());
+        let what = format!("{} {path}", request.method());
         let origin = self.net.sandbox.origin();
         let asked = what.clone();
         let act = |_| async move { machine.outside(origin, &asked, request).await };
@@ -346,15 +348,6 @@ impl Outside {
             Ok(Ok(None) | Err(Broken::NoAnswer)) | Err(_) => Err(SendError::NoAnswer),
         }
     }
-}
-
-/// A path without what must not be written down, such as a bot's token.
-fn without_secrets(path: &str) -> String {
-    let hidden = |part: &str| match part.strip_prefix("bot").and_then(|rest| rest.split_once(':')) {
-        Some((id, _)) => format!("bot{id}"),
-        None => part.to_owned(),
-    };
-    path.split('/').map(hidden).collect::<Vec<_>>().join("/")
 }
 
 /// What an answer of the provider simulator is on the wire; `None` if the line breaks.
@@ -401,7 +394,7 @@ impl Messenger for Outside {
 
 /// A resolver that knows no name: what is called in a run is not called by address.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NoNames;
+pub struct NoNames;
 
 impl Resolver for NoNames {
     async fn resolve(&self, _host: &str) -> Option<Vec<IpAddr>> {

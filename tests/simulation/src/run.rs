@@ -2,44 +2,34 @@
 
 #![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use domain::integration::{Credentials, Integration, Settings};
-use domain::ports::Clock;
-use domain::webhook::{Delivery, WebhookRequest, receive};
-use http::{Method, Request};
-use providers::example::Seed;
-use providers::{example, shopify};
+use http::Method;
 use serde_json::{Value, json};
+use testkit::cloud::dynamo::{Consumed, PartitionUse};
+use testkit::cloud::sqs::{Chaos, NoChaos};
 
 use crate::chance::Sequence;
-use crate::check::{End, Promised, Told, Violation, Watch, Written};
-use crate::cloud::dynamo::Consumed;
-use crate::cloud::sqs::{Chaos, NoChaos};
+use crate::feature::Part;
 use crate::history::History;
-use crate::machine::Machine;
-use crate::scenario::{Act, Scenario, Step, Writing};
-use crate::stage::{self, Account, SHOPS, Shop, Stage};
-use crate::time::{self, VirtualClock};
+use crate::machine::{Machine, Parts};
+use crate::scenario::Scenario;
+use crate::stage::{self, Stage};
+use crate::time;
 use crate::trouble::{Place, Plan, Source, Trouble};
+use crate::watch::{Violation, Watch};
 
 /// How long trouble goes on after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
-/// The same where an automation fails, whose later retries wait in the table, and where a shop
-/// tells again: what comes so late is to meet trouble too.
+/// The same where something has late effects: what comes so late is to meet trouble too.
 const LONG_AFTERMATH: Duration = Duration::from_hours(3);
 /// How long everything may take to come to rest: an automation is told for three days.
 const PATIENCE: Duration = Duration::from_hours(5 * 24);
 /// How long nothing must happen until that is called rest.
 const REST: Duration = Duration::from_secs(30);
-/// After this no queue knows a record by its id.
-const FORGOTTEN: Duration = Duration::from_secs(400);
-/// How often a caller of the API tries.
-const TRIES: u64 = 400;
-
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Ending {
@@ -53,6 +43,8 @@ pub struct Ending {
     pub troubles: BTreeMap<Place, Trouble>,
     /// What the table was asked for.
     pub consumed: Consumed,
+    /// Partition keys that were throttled, and how often.
+    pub throttled: BTreeMap<PartitionUse, u64>,
     /// Every place a call came through, and what might have gone wrong there.
     pub places: Vec<(Place, Vec<Trouble>)>,
 }
@@ -88,18 +80,6 @@ impl Chaos for Whims {
     }
 }
 
-/// What was done in a run.
-#[derive(Debug, Default)]
-struct Deeds {
-    written: Vec<Written>,
-    promised: Vec<Promised>,
-    forged: Vec<String>,
-    told: Vec<Told>,
-    strays: Vec<String>,
-    promises: u64,
-    waiting: usize,
-}
-
 /// Plays `scenario` on `stage`.
 ///
 /// # Errors
@@ -109,17 +89,18 @@ pub fn play(stage: &Stage, scenario: &Scenario) -> Result<Ending, String> {
     let ending = runtime.block_on(async {
         let machine = stage
             .begin(
-                |parts| crate::machine::Parts {
+                |parts| Parts {
                     plan: Plan::new(scenario.seed, scenario.source.clone()),
                     outages: scenario.outages.clone(),
                     wild: scenario.wild,
                     even: scenario.even,
+                    limits: scenario.limits,
                     ..parts
                 },
                 scenario.seed,
             )
             .await;
-        let run = Run { stage, machine: machine.clone(), deeds: Arc::default() };
+        let run = Run { stage, machine: machine.clone() };
         run.play(scenario).await;
         let ending = run.ending().await;
         machine.shut_down();
@@ -128,18 +109,24 @@ pub fn play(stage: &Stage, scenario: &Scenario) -> Result<Ending, String> {
     Ok(ending)
 }
 
-struct Run<'a> {
-    stage: &'a Stage,
-    machine: Arc<Machine>,
-    deeds: Arc<Mutex<Deeds>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// A run, as features see it.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The stage it began from.
+    pub stage: &'a Stage,
+    /// The machine it runs on.
+    pub machine: Arc<Machine>,
 }
 
 impl Run<'_> {
-    async fn control(&self, method: Method, path: &str, body: Value) -> Value {
+    /// A feature's part in this run.
+    #[must_use]
+    pub fn part<T: Part>(&self) -> Option<&T> {
+        self.machine.parts.iter().find_map(|part| (part.as_ref() as &dyn Any).downcast_ref())
+    }
+
+    /// Asks the providers' control API. What it refuses is noted as a violation of `rules`.
+    pub async fn control(&self, method: Method, path: &str, body: Value) -> Value {
         let done = stage::control(self.machine.providers(), &method, path, &body).await;
         done.unwrap_or_else(|error| {
             self.machine.watch().violated("rules", format!("the stage is broken: {error}"));
@@ -149,31 +136,33 @@ impl Run<'_> {
 
     async fn play(&self, scenario: &Scenario) {
         let begin = tokio::time::Instant::now();
+        let steps = &scenario.steps;
         self.machine.tell("world", format!("{}, seed {}", scenario.name, scenario.seed.0));
-        self.open_windows(&scenario.steps).await;
+        for part in &self.machine.parts {
+            part.prepare(self, steps).await;
+        }
         self.machine.begin();
-        self.begin_sending(&scenario.steps, begin);
-        for (number, step) in scenario.steps.iter().enumerate() {
+        for part in &self.machine.parts {
+            part.begin(self, steps, begin);
+        }
+        for (number, step) in steps.iter().enumerate() {
             tokio::time::sleep_until(begin + step.at).await;
-            if !matches!(step.act, Act::Sends { .. }) {
+            if !step.act.is_of_its_part() {
                 self.machine.tell("world", step.to_string());
-                self.act(&step.act, number).await;
+                step.act.perform(self, number).await;
             }
         }
-        let late = |step: &Step| match step.act {
-            Act::AutomationFault { .. } => true,
-            Act::Tells { copies, .. } => copies > 1,
-            _ => false,
-        };
-        let is_long = scenario.steps.iter().any(late);
         let aftermath = match scenario.source {
-            _ if is_long => LONG_AFTERMATH,
+            _ if steps.iter().any(|step| step.act.has_late_effects()) => LONG_AFTERMATH,
             Source::Given(_) if scenario.even => AFTERMATH,
             // Long enough that what a dead holder left behind meets trouble again.
             _ => AFTERMATH + Duration::from_secs(scenario.seed.below("aftermath", 250)),
         };
         tokio::time::sleep(aftermath).await;
-        self.calm_down().await;
+        self.machine.calm_down();
+        for part in &self.machine.parts {
+            part.calm_down(self).await;
+        }
         let mut rests = self.rest().await;
         for _ in 0..3 {
             if !rests || !self.redrive() {
@@ -183,300 +172,6 @@ impl Run<'_> {
         }
         let what = || "it still goes on after five days".to_owned();
         self.machine.watch().holds("comes-to-rest", rests, what);
-    }
-
-    /// Customers who are written to have written before, so that WhatsApp's window is open.
-    async fn open_windows(&self, steps: &[Step]) {
-        for step in steps {
-            let Act::Sends { account, customer } = &step.act else { continue };
-            let Some(account) = self.stage.accounts.get(*account) else { continue };
-            if account.provider == "whatsapp" {
-                let path = format!("/_sim/whatsapp/{}/window", account.name);
-                let body =
-                    json!({ "customer": account.address(*customer), "last_wrote_ms_ago": 1000 });
-                self.control(Method::POST, &path, body).await;
-            }
-        }
-    }
-
-    /// One caller a conversation: it sends one message after the other.
-    fn begin_sending(&self, steps: &[Step], begin: tokio::time::Instant) {
-        let mut talks: BTreeMap<(usize, u64), Vec<(Duration, u64)>> = BTreeMap::new();
-        let mut number = 0;
-        for step in steps {
-            if let Act::Sends { account, customer } = &step.act {
-                number += 1;
-                talks.entry((*account, *customer)).or_default().push((step.at, number));
-            }
-        }
-        for ((account_number, customer), sends) in talks {
-            let Some(account) = self.stage.accounts.get(account_number).cloned() else { continue };
-            let key = self
-                .machine
-                .keys()
-                .iter()
-                .find_map(|(key, known)| (known.tenant == account.tenant).then(|| key.clone()));
-            let caller = Caller {
-                machine: self.machine.clone(),
-                deeds: self.deeds.clone(),
-                number: account_number,
-                to: account.address(customer),
-                account,
-                key: key.unwrap_or_default(),
-            };
-            lock(&self.deeds).waiting += sends.len();
-            tokio::spawn(async move {
-                for (at, number) in sends {
-                    tokio::time::sleep_until(begin + at).await;
-                    caller.send(number).await;
-                    lock(&caller.deeds).waiting -= 1;
-                }
-            });
-        }
-    }
-
-    async fn act(&self, act: &Act, number: usize) {
-        match act {
-            Act::Writes { account, customer, what, copies } => {
-                self.write(*account, *customer, *what, *copies, number).await;
-            }
-            Act::Sends { .. } => {}
-            Act::Quiet => self.quiet().await,
-            Act::Contradicts { account } => {
-                if let Some(account) = self.stage.accounts.get(*account) {
-                    self.contradict(account).await;
-                }
-            }
-            Act::ProviderFault { account, fault } => {
-                if let Some(account) = self.stage.accounts.get(*account) {
-                    let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
-                    self.control(Method::POST, &path, json!({ "faults": [fault] })).await;
-                }
-            }
-            Act::AutomationFault { account, script } => {
-                if let Some(account) = self.stage.accounts.get(*account) {
-                    self.stage
-                        .change(&self.machine, "automation", &account.tenant, "script", script)
-                        .await;
-                }
-            }
-            Act::Receipts { account, receipts } => {
-                if let Some(account) = self.stage.accounts.get(*account) {
-                    self.stage
-                        .change(&self.machine, "whatsapp", &account.name, "receipts", receipts)
-                        .await;
-                }
-            }
-            Act::Forges { account, kind } => {
-                if let Some(account) = self.stage.accounts.get(*account) {
-                    let text = format!("forged {number}");
-                    let path = format!("/_sim/whatsapp/{}/forge", account.name);
-                    let body = json!({ "kind": kind, "from": "49155500009999", "text": text });
-                    let answer = self.control(Method::POST, &path, body).await;
-                    lock(&self.deeds).forged.push(text);
-                    let status = answer["webhook_status"].as_u64().unwrap_or(0);
-                    // Trouble of our own answers 5xx; nothing answers 2xx.
-                    self.machine.watch().holds("forged", !(200..300).contains(&status), || {
-                        format!("a forged webhook ({kind}) was answered {status}")
-                    });
-                }
-            }
-            Act::Tells { example, copies, forged } => {
-                self.tell(*example, *copies, *forged, number);
-            }
-            Act::Strays => self.stray(number),
-            Act::Reaches { account, other } => {
-                let accounts = &self.stage.accounts;
-                if let (Some(account), Some(other)) = (accounts.get(*account), accounts.get(*other))
-                {
-                    self.reach(account, other, number).await;
-                }
-            }
-        }
-    }
-
-    async fn write(&self, number: usize, customer: u64, what: Writing, copies: u64, step: usize) {
-        let Some(account) = self.stage.accounts.get(number) else { return };
-        let from = account.address(customer);
-        let mark = format!("said {step} by {customer}.");
-        let mut body = if account.provider == "whatsapp" {
-            json!({ "from": from, "name": "Zoë" })
-        } else {
-            json!({ "chat_id": from.parse::<i64>().unwrap_or(0), "name": "Zoë" })
-        };
-        body["wait"] = false.into();
-        body["repeat"] = copies.into();
-        let picture = json!({ "mime_type": "image/jpeg", "content_base64": "/9j/4AAQSkZJRg==" });
-        match what {
-            Writing::Text => body["text"] = mark.clone().into(),
-            Writing::Long => body["text"] = format!("{mark} {}", "x".repeat(210_000)).into(),
-            Writing::Picture => {
-                body["media"] = picture;
-                if account.provider == "whatsapp" {
-                    body["type"] = "image".into();
-                    body["object"] = json!({ "caption": mark });
-                } else {
-                    body["type"] = "photo".into();
-                    body["caption"] = mark.clone().into();
-                }
-            }
-        }
-        let file = what != Writing::Text;
-        lock(&self.deeds).written.push(Written { account: number, from, text: mark, file });
-        let path = format!("/_sim/{}/{}/customer-writes", account.provider, account.name);
-        self.control(Method::POST, &path, body).await;
-    }
-
-    async fn quiet(&self) {
-        let receipts = json!({ "sent": null, "delivered": 20, "read": null });
-        for account in &self.stage.accounts {
-            let machine = &self.machine;
-            self.stage.change(machine, "automation", &account.tenant, "reply", &Value::Null).await;
-            if account.provider == "whatsapp" {
-                self.stage.change(machine, "whatsapp", &account.name, "receipts", &receipts).await;
-            }
-        }
-    }
-
-    /// The provider says two things of the last message that a number sent.
-    async fn contradict(&self, account: &Account) {
-        let path = format!("/_sim/whatsapp/{}/accepted", account.name);
-        let log = self.control(Method::GET, &path, Value::Null).await;
-        let Some(last) = log["accepted"].as_array().and_then(|all| all.last()) else { return };
-        let said = |status: &str, errors: Value| {
-            json!({
-                "id": last["wamid"], "status": status, "recipient_id": last["to"],
-                "timestamp": (time::now_ms() / 1000).to_string(), "errors": errors,
-                "biz_opaque_callback_data": last["opaque"],
-            })
-        };
-        let failed = said("failed", json!([{ "code": 131_026, "title": "undeliverable" }]));
-        let arrived = said("delivered", Value::Null);
-        let mut both = [failed, arrived];
-        if self.machine.seed.happens(("contradicts", time::now_us()), 500) {
-            both.reverse();
-        }
-        for status in both {
-            let value = json!({
-                "messaging_product": "whatsapp",
-                "metadata": {
-                    "display_phone_number": "15550000000", "phone_number_id": account.name,
-                },
-                "statuses": [status],
-            });
-            let path = format!("/_sim/whatsapp/{}/webhook", account.name);
-            // The answer may take as long as the hub's trouble lasts.
-            let (app, body) = (self.machine.providers().clone(), json!({ "value": value }));
-            tokio::spawn(async move {
-                drop(stage::control(&app, &Method::POST, &path, &body).await);
-            });
-        }
-    }
-
-    /// A tenant's own app signs for another tenant's number.
-    async fn reach(&self, account: &Account, other: &Account, number: usize) {
-        let text = format!("forged {number}");
-        let value = json!({
-            "messaging_product": "whatsapp",
-            "metadata": { "display_phone_number": "15550000000", "phone_number_id": other.name },
-            "contacts": [{ "profile": { "name": "Zoë" }, "wa_id": "49155500009999" }],
-            "messages": [{
-                "from": "49155500009999", "id": format!("wamid.reach{number}"),
-                "timestamp": (time::now_ms() / 1000).to_string(),
-                "type": "text", "text": { "body": text },
-            }],
-        });
-        let path = format!("/_sim/whatsapp/{}/webhook", account.name);
-        let body = json!({ "value": value, "redeliver": false });
-        let answer = self.control(Method::POST, &path, body).await;
-        lock(&self.deeds).forged.push(text);
-        let status = answer["webhook_status"].as_u64().unwrap_or(0);
-        self.machine.watch().holds("forged", !(200..300).contains(&status), || {
-            format!("a webhook for another tenant's number was answered {status}")
-        });
-    }
-
-    /// The operator's app is told of a number that nobody has, until it hears.
-    fn stray(&self, number: usize) {
-        let mut accounts = self.stage.accounts.iter();
-        let Some(account) = accounts.find(|account| account.through_platform) else { return };
-        let text = format!("stray {number}.");
-        let value = json!({
-            "messaging_product": "whatsapp",
-            "metadata": { "display_phone_number": "15550000000", "phone_number_id": "40404" },
-            "contacts": [{ "profile": { "name": "Zoë" }, "wa_id": "49155500009999" }],
-            "messages": [{
-                "from": "49155500009999", "id": format!("wamid.stray{number}"),
-                "timestamp": (time::now_ms() / 1000).to_string(),
-                "type": "text", "text": { "body": text },
-            }],
-        });
-        lock(&self.deeds).strays.push(text);
-        let path = format!("/_sim/whatsapp/{}/webhook", account.name);
-        // The answer may take as long as the hub's trouble lasts.
-        let (app, body) = (self.machine.providers().clone(), json!({ "value": value }));
-        tokio::spawn(async move {
-            drop(stage::control(&app, &Method::POST, &path, &body).await);
-        });
-    }
-
-    /// The shop tells of something, and again until it is heard.
-    fn tell(&self, example: usize, copies: u64, forged: bool, number: usize) {
-        let shown = example::of(SHOPS);
-        let Some(example) = shown.events.get(example % shown.events.len().max(1)) else { return };
-        let machine = &self.machine;
-        let now = VirtualClock.now();
-        let nonce = format!("{:016x}", machine.seed.bits(("event", number)));
-        let draft = (example.draft)(&Seed { at: now, nonce });
-        let own = (shown.credentials)();
-        let credentials = if forged {
-            Credentials::new([(shopify::API_SECRET.to_owned(), vec!["a-guess".into()])])
-        } else {
-            own.clone()
-        };
-        let request = (shown.sign)(example, &draft, &credentials, &self.stage.shop.address, now);
-        // What is expected is what the provider means by it, were it signed as it should be.
-        let right = (shown.sign)(example, &draft, &own, &self.stage.shop.address, now);
-        let events = match meant(&self.stage.shop, &own, &right, now) {
-            Ok(events) => events,
-            Err(reason) => {
-                machine.watch().violated("rules", format!("the stage is broken: {reason}"));
-                return;
-            }
-        };
-        {
-            let mut deeds = lock(&self.deeds);
-            deeds.told.extend(events.into_iter().map(|id| Told { id, forged }));
-            deeds.waiting += 1;
-        }
-        let (machine, deeds) = (machine.clone(), self.deeds.clone());
-        tokio::spawn(async move {
-            for copy in 0..copies {
-                if copy > 0 {
-                    tokio::time::sleep(FORGOTTEN).await;
-                }
-                let answered = deliver(&machine, &request).await;
-                let heard = (200..300).contains(&answered);
-                let (invariant, right) =
-                    if forged { ("forged", !heard) } else { ("recorded", heard) };
-                machine.watch().holds(invariant, right, || {
-                    format!("an event ({number}) was answered {answered}")
-                });
-            }
-            lock(&deeds).waiting -= 1;
-        });
-    }
-
-    /// Ends all trouble, that of providers and automations too.
-    async fn calm_down(&self) {
-        self.machine.calm_down();
-        for account in &self.stage.accounts {
-            let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
-            self.control(Method::DELETE, &path, Value::Null).await;
-            self.stage
-                .change(&self.machine, "automation", &account.tenant, "script", &json!([]))
-                .await;
-        }
     }
 
     /// Waits until nothing goes on; `false` if that takes too long.
@@ -503,10 +198,7 @@ impl Run<'_> {
     }
 
     async fn is_quiet(&self) -> bool {
-        if !self.machine.is_idle() || lock(&self.deeds).waiting > 0 {
-            return false;
-        }
-        if self.machine.next_due_ms().is_some() {
+        if !self.machine.is_idle() || self.machine.next_due_ms().is_some() {
             return false;
         }
         let left = {
@@ -519,10 +211,8 @@ impl Run<'_> {
         if left {
             return false;
         }
-        for account in &self.stage.accounts {
-            let path = format!("/_sim/{}/{}", account.provider, account.name);
-            let state = self.control(Method::GET, &path, Value::Null).await;
-            if state["pending_webhooks"].as_u64() != Some(0) {
+        for part in &self.machine.parts {
+            if !part.is_quiet(self).await {
                 return false;
             }
         }
@@ -583,66 +273,32 @@ impl Run<'_> {
     }
 
     async fn ending(&self) -> Ending {
-        let mut accepted = Vec::new();
-        for account in &self.stage.accounts {
-            // What the spare number took, it took for this one.
-            let mut taken = Vec::new();
-            for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
-                let path = format!("/_sim/{}/{name}/accepted", account.provider);
-                let mut log = self.control(Method::GET, &path, Value::Null).await;
-                taken.append(
-                    &mut log["accepted"].as_array_mut().map(std::mem::take).unwrap_or_default(),
-                );
-            }
-            taken.sort_by_key(|entry| entry["seq"].as_u64());
-            accepted.push(taken);
-        }
-        let mut told = BTreeMap::new();
-        for account in &self.stage.accounts {
-            if told.contains_key(&account.tenant) {
-                continue;
-            }
-            let path = format!("/_sim/automation/{}/deliveries", account.tenant);
-            let mut log = self.control(Method::GET, &path, Value::Null).await;
-            let log = log["deliveries"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            told.insert(account.tenant.clone(), log);
+        for part in &self.machine.parts {
+            part.judge(self).await;
         }
         let log = self.control(Method::GET, "/_sim/log?limit=100000", Value::Null).await;
-        let broken_rules: Vec<String> = log["events"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|event| event["kind"] == "violation")
-            .map(Value::to_string)
-            .collect();
         let left = self.left();
-        let deeds = lock(&self.deeds);
         let mut watch = std::mem::take(&mut *self.machine.watch());
-        {
-            let cloud = self.machine.cloud();
-            let end = End {
-                accounts: &self.stage.accounts,
-                before: &self.stage.before,
-                cloud: &cloud,
-                written: &deeds.written,
-                promised: &deeds.promised,
-                forged: &deeds.forged,
-                shop: &self.stage.shop,
-                events: &deeds.told,
-                strays: &deeds.strays,
-                accepted: &accepted,
-                told: &told,
-                broken_rules: &broken_rules,
-                left: &left,
-            };
-            end.check(&mut watch);
+        watch.look("rules");
+        let events = log["events"].as_array().into_iter().flatten();
+        for broken in events.filter(|event| event["kind"] == "violation") {
+            watch.violated("rules", broken.to_string());
+        }
+        watch.look("nothing-left");
+        for left in left {
+            watch.violated("nothing-left", left);
         }
         let Watch { violations, looks, .. } = watch;
+        let (consumed, throttled) = {
+            let cloud = self.machine.cloud();
+            (cloud.dynamo.consumed().clone(), cloud.dynamo.throttled().clone())
+        };
         Ending {
             violations,
             looks,
             history: self.machine.history(),
-            consumed: self.machine.cloud().dynamo.consumed().clone(),
+            consumed,
+            throttled,
             troubles: self.machine.plan.met(),
             places: self.machine.plan.places(),
         }
@@ -661,123 +317,5 @@ impl Run<'_> {
             }
         }
         left
-    }
-}
-
-/// The ids of the events that `request` tells of.
-fn meant(
-    shop: &Shop,
-    credentials: &Credentials,
-    request: &WebhookRequest,
-    now: jiff::Timestamp,
-) -> Result<Vec<String>, String> {
-    let integration = Integration {
-        circuit: domain::circuit::Breaker::default(),
-        id: shop.integration.parse().map_err(|_| "the shop has no id")?,
-        tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
-        provider: SHOPS,
-        settings: Settings::Own((example::of(SHOPS).settings)()),
-        account: None,
-        hints: BTreeMap::new(),
-        created_at: now,
-        credentials_at: now,
-        tenant_credentials: std::collections::BTreeSet::new(),
-        trusted_ingest: false,
-    };
-    let source = providers::webhook(SHOPS).source(&integration, credentials);
-    match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
-        Delivery::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
-        _ => Err("it is no event".to_owned()),
-    }
-}
-
-/// Posts a webhook until it is answered with something that ends it; gives that answer.
-async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
-    let mut wait = Duration::from_secs(2);
-    loop {
-        let mut request = Request::new(webhook.body.clone());
-        *request.method_mut() = webhook.method.clone();
-        *request.uri_mut() = webhook.url.parse().unwrap_or_default();
-        *request.headers_mut() = webhook.headers.clone();
-        let answer = machine.request(request).await;
-        let status = answer.map_or(0, |answer| answer.status().as_u16());
-        if (200..500).contains(&status) {
-            return status;
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_mins(1));
-    }
-}
-
-/// A caller of the API.
-struct Caller {
-    machine: Arc<Machine>,
-    deeds: Arc<Mutex<Deeds>>,
-    number: usize,
-    account: Account,
-    to: String,
-    key: String,
-}
-
-impl Caller {
-    /// Sends one message: the same request until it is promised.
-    async fn send(&self, number: u64) {
-        let text = format!("sent {number}");
-        let body = json!({
-            "to": self.to, "channel": self.account.provider,
-            "integration": self.account.integration, "text": text,
-        });
-        let place = {
-            let mut deeds = lock(&self.deeds);
-            deeds.promised.push(Promised {
-                account: self.number,
-                to: self.to.clone(),
-                text: text.clone(),
-                ids: std::collections::BTreeSet::new(),
-                accepted: None,
-            });
-            deeds.promised.len() - 1
-        };
-        for attempt in 0..TRIES {
-            let request = Request::post("https://hub.test/messages")
-                .header("authorization", format!("Bearer {}", self.key))
-                .header("content-type", "application/json")
-                .header("idempotency-key", format!("key-{number}"))
-                .body(Bytes::from(body.to_string()));
-            let Ok(request) = request else { return };
-            let answer = self.machine.request(request).await;
-            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-            if (200..300).contains(&status) {
-                let body = answer.map(http::Response::into_body).unwrap_or_default();
-                let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-                let id = body["id"].as_str().unwrap_or_default().to_owned();
-                let mut deeds = lock(&self.deeds);
-                deeds.promises += 1;
-                let order = deeds.promises;
-                if let Some(promised) = deeds.promised.get_mut(place) {
-                    promised.accepted.get_or_insert(order);
-                    promised.ids.insert(id);
-                }
-                drop(deeds);
-                // Now and then a caller asks again although it was promised.
-                if attempt > 0 || self.machine.seed.happens(("again", number), 300) {
-                    if self.machine.is_calm() {
-                        return;
-                    }
-                    if self.machine.seed.happens(("and again", number, attempt), 500) {
-                        return;
-                    }
-                } else {
-                    return;
-                }
-            } else if (400..500).contains(&status) && status != 429 {
-                self.machine
-                    .watch()
-                    .violated("fate-known", format!("{text:?} was answered {status}"));
-                return;
-            }
-            let wait = 200 + self.machine.seed.below(("caller", number, attempt), 4000);
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-        }
     }
 }

@@ -1,384 +1,123 @@
 //! What is played: who does what, when, and where trouble comes from.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
-
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use testkit::cloud::dynamo::PartitionLimits;
 
-use crate::chance::Seed;
+use crate::chance::{Seed, Sequence};
+use crate::feature::Work;
 use crate::machine::Outage;
-use crate::net::Service;
-use crate::stage::CUSTOMERS;
+use crate::run::Run;
 use crate::trouble::{Place, Source, Trouble};
 
-/// How many accounts the stage has: three WhatsApp numbers, then two Telegram bots.
-const ACCOUNTS: u64 = 5;
-const WHATSAPP: u64 = 3;
+/// Something that somebody does in a run, as a feature defines it. It is shown as a sentence
+/// without a full stop.
+pub trait Act: Any + fmt::Debug + fmt::Display + Send + Sync {
+    /// Does it. `number` is the number of its step, from 0.
+    fn perform<'a>(&'a self, run: &'a Run<'_>, number: usize) -> Work<'a, ()>;
 
-/// Somebody does something.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Act {
-    /// A customer writes.
-    Writes {
-        /// To which account.
-        account: usize,
-        /// Which customer.
-        customer: u64,
-        /// What.
-        what: Writing,
-        /// In how many copies the webhook comes.
-        copies: u64,
-    },
-    /// A caller of the API sends a message, and tries until it is promised.
-    Sends {
-        /// Over which account.
-        account: usize,
-        /// To which customer.
-        customer: u64,
-    },
-    /// A provider will misbehave.
-    ProviderFault {
-        /// Which account's.
-        account: usize,
-        /// How, as the simulator's control API takes it.
-        fault: Value,
-    },
-    /// A tenant's automation will misbehave.
-    AutomationFault {
-        /// Which account's tenant.
-        account: usize,
-        /// How, as the simulator's control API takes it.
-        script: Value,
-    },
-    /// No automation answers, and of each message on WhatsApp only its arrival is told.
-    Quiet,
-    /// A number's receipts will come otherwise.
-    Receipts {
-        /// Which.
-        account: usize,
-        /// How.
-        receipts: Value,
-    },
-    /// A number's provider says of its last message that it failed and that it arrived.
-    Contradicts {
-        /// Which number's.
-        account: usize,
-    },
-    /// Somebody who is not the provider calls the webhook.
-    Forges {
-        /// Whose.
-        account: usize,
-        /// How.
-        kind: &'static str,
-    },
-    /// A shop tells of something that is only kept.
-    Tells {
-        /// Of what: one of the provider's examples.
-        example: usize,
-        /// In how many copies the webhook comes: the second when no queue knows the first.
-        copies: u64,
-        /// Whether it is somebody else who pretends to be the shop.
-        forged: bool,
-    },
-    /// The operator's app tells of a number that nobody has.
-    Strays,
-    /// A tenant signs, properly, for another tenant's number.
-    Reaches {
-        /// Who signs.
-        account: usize,
-        /// For whose number.
-        other: usize,
-    },
-}
+    /// Whether the feature's part does it by itself, from [`crate::feature::Part::begin`] on.
+    fn is_of_its_part(&self) -> bool {
+        false
+    }
 
-/// What a customer writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writing {
-    /// A text.
-    Text,
-    /// A picture.
-    Picture,
-    /// A text too large for a queue.
-    Long,
-}
-
-impl fmt::Display for Writing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Picture => "picture",
-            Self::Long => "long text",
-        })
+    /// Whether what follows from it comes hours later. Then trouble goes on that long.
+    fn has_late_effects(&self) -> bool {
+        false
     }
 }
 
-/// Somebody does something at a time.
-#[derive(Clone, Debug, PartialEq)]
+/// When somebody does what.
+#[derive(Clone, Debug)]
 pub struct Step {
-    /// When, since the run began.
+    /// When, after the run began.
     pub at: Duration,
     /// What.
-    pub act: Act,
+    pub act: Arc<dyn Act>,
+}
+
+impl Step {
+    /// A step.
+    #[must_use]
+    pub fn new(at: Duration, act: impl Act + 'static) -> Self {
+        Self { at, act: Arc::new(act) }
+    }
+
+    /// What is done, if it is an act of this type.
+    #[must_use]
+    pub fn act_as<T: Act>(&self) -> Option<&T> {
+        (self.act.as_ref() as &dyn Any).downcast_ref()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {:.1} s: {}", self.at.as_secs_f64(), self.act)
+    }
+}
+
+/// A canonical scenario: a short one, to be played with every trouble at every place.
+#[derive(Clone, Debug)]
+pub struct Canonical {
+    /// Its name.
+    pub name: &'static str,
+    /// Its steps.
+    pub steps: Vec<Step>,
+}
+
+impl Canonical {
+    /// It with these troubles and no other.
+    #[must_use]
+    pub fn with(&self, troubles: BTreeMap<Place, Trouble>) -> Scenario {
+        Scenario {
+            name: self.name.to_owned(),
+            seed: Seed(1),
+            steps: self.steps.clone(),
+            source: Source::Given(troubles),
+            outages: Vec::new(),
+            wild: false,
+            even: true,
+            limits: None,
+        }
+    }
+
+    /// It with much trouble, which `chance` draws.
+    #[must_use]
+    pub fn drawn(self, seed: u64, chance: &Sequence) -> Scenario {
+        Scenario {
+            name: self.name.to_owned(),
+            seed: Seed(seed),
+            steps: self.steps,
+            source: Source::Drawn { per_mille: 20 + chance.below(150) },
+            outages: Vec::new(),
+            wild: chance.below(2) == 0,
+            even: false,
+            limits: None,
+        }
+    }
 }
 
 /// What is played.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it is called.
+    /// For people.
     pub name: String,
     /// All chance comes from it.
     pub seed: Seed,
-    /// Who does what.
+    /// What is done.
     pub steps: Vec<Step>,
-    /// What goes wrong at calls.
+    /// Where trouble comes from.
     pub source: Source,
-    /// What goes wrong for a while.
+    /// What lasts.
     pub outages: Vec<Outage>,
     /// Whether the queues do all that SQS leaves open.
     pub wild: bool,
     /// Whether every latency is the same.
     pub even: bool,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "after {:.1} s: ", self.at.as_secs_f64())?;
-        match &self.act {
-            Act::Writes { account, customer, what, copies } => {
-                write!(f, "customer {customer} writes a {what} to account {account}")?;
-                if *copies > 1 { write!(f, ", {copies} copies") } else { Ok(()) }
-            }
-            Act::Sends { account, customer } => {
-                write!(f, "a caller sends to customer {customer} over account {account}")
-            }
-            Act::ProviderFault { account, fault } => {
-                write!(f, "the provider of account {account} will do {fault}")
-            }
-            Act::AutomationFault { account, script } => {
-                write!(f, "the automation of account {account}'s tenant will do {script}")
-            }
-            Act::Quiet => f.write_str("no automation answers"),
-            Act::Receipts { account, receipts } => {
-                write!(f, "receipts of account {account} will be {receipts}")
-            }
-            Act::Contradicts { account } => {
-                write!(f, "the provider of account {account} contradicts itself")
-            }
-            Act::Forges { account, kind } => {
-                write!(f, "somebody forges a webhook of account {account}: {kind}")
-            }
-            Act::Tells { example, copies, forged } => {
-                let who = if *forged { "somebody in its place" } else { "the shop" };
-                write!(f, "{who} tells of example {example}")?;
-                if *copies > 1 { write!(f, ", {copies} copies") } else { Ok(()) }
-            }
-            Act::Strays => f.write_str("somebody writes to a number that nobody has"),
-            Act::Reaches { account, other } => {
-                write!(f, "account {account} signs for the number of account {other}")
-            }
-        }
-    }
-}
-
-fn step(at_ms: u64, act: Act) -> Step {
-    Step { at: Duration::from_millis(at_ms), act }
-}
-
-/// The lives of one message: each is played with trouble at every place it comes through. All
-/// but the first two are short: nobody answers, and one receipt comes.
-#[must_use]
-pub fn lives() -> Vec<(&'static str, Vec<Step>)> {
-    let writes = |account, what| Act::Writes { account, customer: 1, what, copies: 1 };
-    let sends = |account| Act::Sends { account, customer: 1 };
-    let tells = Act::Tells { example: 0, copies: 2, forged: false };
-    let fault = |account, fault| Act::ProviderFault { account, fault };
-    let receipts = |receipts| Act::Receipts { account: 0, receipts };
-    let short = |acts: Vec<Act>| {
-        let acts = acts.into_iter().enumerate();
-        let mut steps: Vec<Step> = acts.map(|(n, act)| step(10 * n as u64, act)).collect();
-        steps.insert(0, step(0, Act::Quiet));
-        steps
-    };
-    let out_after = |account, kind: Value| short(vec![fault(account, kind), sends(account)]);
-    // Two quick retries, and one that waits in the table.
-    let script = json!([
-        { "status": 500, "times": 2 }, { "status": 503, "times": 1, "retry_after_s": 1800 },
-    ]);
-    let down = Act::AutomationFault { account: 0, script };
-    let shuffled = receipts(json!({
-        "sent": 20, "delivered": 60, "read": 200, "duplicates": 1, "shuffle": true,
-    }));
-    vec![
-        ("whatsapp-in-and-answered", vec![step(0, writes(0, Writing::Text))]),
-        ("telegram-in-and-answered", vec![step(0, writes(3, Writing::Text))]),
-        ("whatsapp-in", short(vec![writes(0, Writing::Text)])),
-        ("whatsapp-in-through-the-platform", short(vec![writes(2, Writing::Text)])),
-        ("whatsapp-picture", short(vec![writes(0, Writing::Picture)])),
-        ("telegram-picture", short(vec![writes(3, Writing::Picture)])),
-        ("whatsapp-long", short(vec![writes(0, Writing::Long)])),
-        ("whatsapp-out", short(vec![sends(0)])),
-        ("whatsapp-out-at-least-once", short(vec![sends(1)])),
-        ("telegram-out", short(vec![sends(3)])),
-        ("whatsapp-out-twice", short(vec![sends(0), sends(0)])),
-        ("whatsapp-out-refused", out_after(0, json!({ "kind": "error", "code": 131_026 }))),
-        ("whatsapp-out-failed-later", out_after(0, json!({ "kind": "fail_later" }))),
-        ("whatsapp-out-without-an-answer", out_after(0, json!({ "kind": "accept_then_time_out" }))),
-        ("at-least-once-without-an-answer", out_after(1, json!({ "kind": "accept_then_drop" }))),
-        (
-            "whatsapp-out-limited",
-            out_after(0, json!({ "kind": "rate_limited", "retry_after_s": 3 })),
-        ),
-        (
-            "telegram-out-limited",
-            out_after(3, json!({ "kind": "rate_limited", "retry_after_s": 3 })),
-        ),
-        ("whatsapp-out-broken-down", out_after(0, json!({ "kind": "status", "status": 500 }))),
-        ("telegram-out-broken-down", out_after(3, json!({ "kind": "status", "status": 500 }))),
-        (
-            "whatsapp-out-behind-a-page",
-            out_after(0, json!({ "kind": "page", "status": 502, "accepted": true })),
-        ),
-        ("whatsapp-out-over-the-spare", out_after(0, json!({ "kind": "error", "code": 131_016 }))),
-        ("whatsapp-out-locked", out_after(0, json!({ "kind": "error", "code": 131_031 }))),
-        ("automation-down-for-an-hour", short(vec![down, writes(0, Writing::Text)])),
-        ("receipts-shuffled-and-doubled", short(vec![shuffled, sends(0)])),
-        ("event-of-nobody", short(vec![Act::Strays])),
-        ("event-told-again", vec![step(0, tells)]),
-    ]
-}
-
-impl Scenario {
-    /// One life with this trouble and no other.
-    #[must_use]
-    pub fn life(name: &str, steps: &[Step], troubles: BTreeMap<Place, Trouble>) -> Self {
-        Self {
-            name: name.to_owned(),
-            seed: Seed(1),
-            steps: steps.to_vec(),
-            source: Source::Given(troubles),
-            outages: Vec::new(),
-            wild: false,
-            even: true,
-        }
-    }
-
-    /// What `seed` stands for: mostly the life of one message with much trouble, sometimes a
-    /// crowd.
-    #[must_use]
-    pub fn drawn(seed: u64) -> Self {
-        let chance = Seed(seed).sequence("scenario");
-        if chance.below(6) < 5 {
-            let lives = lives();
-            let place = usize::try_from(chance.below(lives.len() as u64)).unwrap_or(0);
-            let (name, steps) = lives.into_iter().nth(place).unwrap_or_default();
-            return Self {
-                name: name.to_owned(),
-                seed: Seed(seed),
-                steps,
-                source: Source::Drawn { per_mille: 20 + chance.below(150) },
-                outages: Vec::new(),
-                wild: chance.below(2) == 0,
-                even: false,
-            };
-        }
-        let large = chance.below(6) == 0;
-        let customers = 1 + chance.below(if large { CUSTOMERS } else { 2 });
-        let length_ms = 500 + chance.below(if large { 60_000 } else { 8000 });
-        let mut steps = Vec::new();
-        if chance.below(4) > 0 {
-            steps.push(step(0, Act::Quiet));
-        }
-        for _ in 0..2 + chance.below(if large { 14 } else { 4 }) {
-            let at = chance.below(length_ms);
-            let account = usize::try_from(chance.below(ACCOUNTS)).unwrap_or(0);
-            let number = usize::try_from(chance.below(WHATSAPP)).unwrap_or(0);
-            let customer = 1 + chance.below(customers);
-            let act = match chance.below(23) {
-                0..=7 => Act::Writes {
-                    account,
-                    customer,
-                    what: match chance.below(12) {
-                        0 => Writing::Picture,
-                        1 => Writing::Long,
-                        _ => Writing::Text,
-                    },
-                    copies: 1 + chance.below(4) / 3,
-                },
-                8..=13 => Act::Sends { account, customer },
-                14 => Act::ProviderFault { account, fault: provider_fault(&chance, account) },
-                15 => Act::AutomationFault {
-                    account,
-                    script: json!([{ "status": 503, "times": 1 + chance.below(8) }]),
-                },
-                16 => Act::Contradicts { account: number },
-                17 => Act::Receipts { account: number, receipts: receipts(&chance) },
-                18 => {
-                    let kinds = ["wrong_secret", "no_signature", "tampered", "sha1"];
-                    let kind = chance.pick(&kinds).copied().unwrap_or("tampered");
-                    Act::Forges { account: number, kind }
-                }
-                19..=20 => Act::Tells {
-                    example: usize::try_from(chance.below(8)).unwrap_or(0),
-                    copies: 1 + chance.below(3) / 2,
-                    forged: chance.below(5) == 0,
-                },
-                21 => Act::Strays,
-                _ => Act::Reaches { account: number.min(1), other: 1 - number.min(1) },
-            };
-            steps.push(step(at, act));
-        }
-        steps.sort_by_key(|step| step.at);
-        let mut outages = Vec::new();
-        if chance.below(5) == 0 {
-            let services = [Service::DynamoDb, Service::Sqs, Service::S3, Service::SecretsManager];
-            let service = chance.pick(&services).copied().unwrap_or(Service::Sqs);
-            let from = crate::time::START + Duration::from_millis(chance.below(length_ms));
-            let until = from + Duration::from_millis(chance.below(400_000));
-            outages.push(Outage { service, from, until });
-        }
-        Self {
-            name: "crowd".to_owned(),
-            seed: Seed(seed),
-            steps,
-            source: Source::Drawn { per_mille: chance.below(60) },
-            outages,
-            wild: chance.below(3) > 0,
-            even: false,
-        }
-    }
-}
-
-fn provider_fault(chance: &crate::chance::Sequence, account: usize) -> Value {
-    let times = 1 + chance.below(3);
-    let mut fault = match chance.below(8) {
-        0 => json!({ "kind": "accept_then_time_out" }),
-        1 => json!({ "kind": "accept_then_drop" }),
-        2 => json!({ "kind": "drop" }),
-        3 => match chance.below(3) {
-            0 => json!({ "kind": "status", "status": 500 }),
-            accepted => json!({ "kind": "page", "status": 502, "accepted": accepted == 1 }),
-        },
-        4 => json!({ "kind": "rate_limited", "retry_after_s": 1 + chance.below(20) }),
-        5 => json!({ "kind": "delay", "delay_ms": chance.below(9000) }),
-        _ if account >= 3 => json!({ "kind": "error", "code": 403 }),
-        6 => json!({ "kind": "fail_later" }),
-        _ => json!({ "kind": "error", "code": 131_026 }),
-    };
-    fault["times"] = times.into();
-    fault
-}
-
-fn receipts(chance: &crate::chance::Sequence) -> Value {
-    let some = |most: u64| -> Value {
-        if chance.below(4) == 0 { Value::Null } else { chance.below(most).into() }
-    };
-    let (sent, delivered, read) = (some(5000), some(20_000), some(60_000));
-    json!({
-        "sent": sent, "delivered": delivered, "read": read,
-        "duplicates": chance.below(3), "shuffle": chance.below(2) == 0,
-        "together": chance.below(4) == 0,
-    })
+    /// What the table lets one partition key do, if that is limited.
+    pub limits: Option<PartitionLimits>,
 }

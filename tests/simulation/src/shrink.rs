@@ -135,7 +135,8 @@ mod tests {
         Ending {
             violations: Vec::new(),
             looks: BTreeMap::new(),
-            consumed: crate::cloud::dynamo::Consumed::default(),
+            consumed: testkit::cloud::dynamo::Consumed::default(),
+            throttled: BTreeMap::new(),
             history: crate::history::History::default(),
             troubles: BTreeMap::new(),
             places: Vec::new(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use simulation::cloud::{
+use testkit::cloud::{
     Refusal,
     dynamo::{Dynamo, TableSchema},
 };

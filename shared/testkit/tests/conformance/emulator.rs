@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulation::cloud::Refusal;
-use simulation::cloud::s3::Object;
+use testkit::cloud::Refusal;
+use testkit::cloud::s3::Object;
 
 use crate::endpoint::{Endpoint, Service};
 

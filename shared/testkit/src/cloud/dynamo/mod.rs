@@ -7,6 +7,7 @@ mod evaluate;
 mod expression;
 mod item;
 mod number;
+mod partition;
 mod read;
 mod reserved;
 mod table;
@@ -23,6 +24,8 @@ use serde_json::{Map, Value, json};
 use self::expression::Expressions;
 pub use self::item::{Attribute, Item, write_item};
 pub use self::number::Number;
+use self::partition::Partitions;
+pub use self::partition::{PartitionLimits, PartitionUse};
 use self::table::{Key, Table};
 use self::transact::Tokens;
 use super::Refusal;
@@ -211,6 +214,7 @@ pub struct Dynamo {
     consumed: Consumed,
     lag: Lag,
     batch_part: Option<usize>,
+    partitions: Partitions,
 }
 
 type Run = fn(&mut Dynamo, &Value, i64) -> Result<Value, Refusal>;
@@ -236,6 +240,19 @@ impl Dynamo {
     /// `DynamoDB` may at any time. `None` lets them process all.
     pub fn set_batch_part(&mut self, items: Option<usize>) {
         self.batch_part = items;
+    }
+
+    /// Throttles what exceeds these limits of a partition key from now on. `None`, as it is at
+    /// first, throttles nothing.
+    pub fn set_partition_limits(&mut self, limits: Option<PartitionLimits>) {
+        self.partitions.limits = limits;
+        self.partitions.forget();
+    }
+
+    /// How often each partition key was throttled since the limits were set.
+    #[must_use]
+    pub fn throttled(&self) -> &BTreeMap<PartitionUse, u64> {
+        &self.partitions.throttled
     }
 
     /// Does one request at `now_ms`, milliseconds since the Unix epoch. `operation` and `body`

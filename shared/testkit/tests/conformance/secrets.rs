@@ -1,7 +1,7 @@
 //! What the simulation believes of secrets.
 
 use serde_json::{Value, json};
-use simulation::cloud::Refusal;
+use testkit::cloud::Refusal;
 
 use crate::endpoint::{Difference, Endpoint, Service, cases};
 

@@ -1,5 +1,5 @@
 //! One suite, held against the model of the cloud and, with the feature `emulator`, against
-//! the local cloud: what the simulation believes of AWS is what the emulator does.
+//! the local cloud: what the simulated cloud does is what the emulator does.
 
 #![expect(
     clippy::indexing_slicing,

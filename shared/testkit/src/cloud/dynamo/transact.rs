@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::partition::{self, Needs, PartitionUse};
+use super::table::Table;
 use super::write::{Failure, Sort, Write};
 use super::{Charge, Dynamo, invalid, known, not_modelled, required, text};
 use crate::cloud::Refusal;
@@ -115,8 +117,25 @@ impl Dynamo {
         let mut effects = Vec::with_capacity(writes.len());
         let mut reasons: Vec<Value> = Vec::with_capacity(writes.len());
         let mut charges: BTreeMap<&str, Charge> = BTreeMap::new();
+        let mut judged = Vec::with_capacity(writes.len());
         for write in writes {
-            let (charge, reason) = match write.judge(super::table(&self.tables, write.table)?) {
+            let table = super::table(&self.tables, write.table)?;
+            judged.push((write, table, write.judge(table)));
+        }
+        let add = |needs: &mut Needs, (write, table, judged): &(&Write<'_>, &Table, _)| {
+            write.add_needs(needs, table, judged, PARTS);
+        };
+        let needs = |needs: &mut Needs| judged.iter().for_each(|one| add(needs, one));
+        if let Err(exceeded) = self.partitions.take(now_ms, needs) {
+            let reasons = judged.iter().map(|one| {
+                let mut own = Needs::new();
+                add(&mut own, one);
+                partition::cancellation(own.keys().any(|of| exceeded.contains(of)))
+            });
+            return Err(cancelled(reasons.collect()));
+        }
+        for (write, _, judged) in judged {
+            let (charge, reason) = match judged {
                 Ok(effect) => {
                     let charge = effect.charge;
                     effects.push(effect);
@@ -156,11 +175,16 @@ impl Dynamo {
         Ok(answer.into())
     }
 
-    pub(super) fn transact_get_items(&mut self, body: &Value, _: i64) -> Result<Value, Refusal> {
+    pub(super) fn transact_get_items(
+        &mut self,
+        body: &Value,
+        now_ms: i64,
+    ) -> Result<Value, Refusal> {
         known(body, &["TransactItems", "ReturnConsumedCapacity"])?;
         let mut responses = Vec::new();
         let mut charges: BTreeMap<&str, Charge> = BTreeMap::new();
         let mut seen = BTreeSet::new();
+        let mut read = Vec::new();
         for action in actions(required(body, "TransactItems")?)? {
             let get = action.get("Get").ok_or_else(|| not_modelled("a transaction without Get"))?;
             let (name, key, charge, item) = self.read_one(get, true)?;
@@ -169,11 +193,24 @@ impl Dynamo {
                     "Transaction request cannot include multiple operations on one item",
                 ));
             }
+            read.push((name, key.pk, charge.times(PARTS)));
             let total = charges.entry(name).or_default();
             *total = total.plus(charge.times(PARTS));
             let mut response = Map::new();
             response.extend(item.map(|item| ("Item".to_owned(), item)));
             responses.push(Value::Object(response));
+        }
+        let needs = |needs: &mut Needs| {
+            for (table, key, charge) in &read {
+                partition::add(needs, table, key, *charge);
+            }
+        };
+        if let Err(exceeded) = self.partitions.take(now_ms, needs) {
+            let reasons = read.iter().map(|(table, key, _)| {
+                let is_of = |of: &PartitionUse| of.table == *table && of.key == *key;
+                partition::cancellation(exceeded.iter().any(is_of))
+            });
+            return Err(cancelled(reasons.collect()));
         }
         let mut answer = Map::from_iter([("Responses".to_owned(), responses.into())]);
         self.tell_all(body, &mut answer, charges, true)?;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::evaluate::{self, Scope};
 use super::expression::{Condition, Expression, Expressions, Kind, Update};
 use super::item::{self, Attribute, Item, write_item};
+use super::partition::{self, Needs};
 use super::table::{Key, State, Stored, Table, read_halves, write_units};
 use super::{
     Charge, Dynamo, capacity, choice, invalid, known, not_modelled, required, required_text, text,
@@ -189,6 +190,28 @@ impl<'a> Write<'a> {
         read_halves(table.get(self.key).map_or(0, |stored| stored.size), true)
     }
 
+    /// Adds what it needs of the partition keys' throughput, `factor` times.
+    pub(super) fn add_needs(
+        &self,
+        needs: &mut Needs,
+        table: &Table,
+        judged: &Result<Effect, Failure>,
+        factor: u32,
+    ) {
+        match judged {
+            Ok(effect) => {
+                partition::add(needs, self.table, self.key.pk, effect.charge.times(factor));
+                if let Some(after) = &effect.after {
+                    table.add_index_writes(needs, self.key, (&effect.before, after), factor);
+                }
+            }
+            Err(Failure::Condition { charge, .. }) => {
+                partition::add(needs, self.table, self.key.pk, charge.times(factor));
+            }
+            Err(Failure::Refused(_)) => {}
+        }
+    }
+
     /// Bytes it brings with it.
     pub(super) fn size(&self) -> usize {
         match &self.action {
@@ -244,7 +267,10 @@ impl Dynamo {
         }
         let write = Write::read(sort, body, &self.tables, &mut self.expressions)?;
         let table = super::table(&self.tables, write.table)?;
-        let effect = match write.judge(table) {
+        let judged = write.judge(table);
+        let needs = |needs: &mut Needs| write.add_needs(needs, table, &judged, 1);
+        self.partitions.take(now_ms, needs).map_err(|keys| partition::throttled(&keys))?;
+        let effect = match judged {
             Ok(effect) => effect,
             Err(Failure::Refused(refusal)) => return Err(refusal),
             Err(Failure::Condition { before, charge }) => {
@@ -299,12 +325,16 @@ impl Dynamo {
         let part = self.batch_part.unwrap_or(usize::MAX);
         let mut charges: BTreeMap<&str, Charge> = BTreeMap::new();
         let mut rest: Map<String, Value> = Map::new();
+        let (mut done, mut exceeded) = (0, Vec::new());
+        let mut put_back = |name: &str, request: &Value| {
+            let rest = rest.entry(name).or_insert_with(|| json!([]));
+            if let Value::Array(rest) = rest {
+                rest.push(request.clone());
+            }
+        };
         for (at, (name, request, key, after)) in writes.into_iter().enumerate() {
             if at >= part {
-                let rest = rest.entry(name).or_insert_with(|| json!([]));
-                if let Value::Array(rest) = rest {
-                    rest.push(request.clone());
-                }
+                put_back(name, request);
                 continue;
             }
             let Some(table) = self.tables.get_mut(name) else { continue };
@@ -315,9 +345,22 @@ impl Dynamo {
                 index_write: table.index_units(key, &before, &after),
                 ..Charge::default()
             };
+            let needs = |needs: &mut Needs| {
+                partition::add(needs, name, key.pk, charge);
+                table.add_index_writes(needs, key, (&before, &after), 1);
+            };
+            if let Err(keys) = self.partitions.take(now_ms, needs) {
+                exceeded.extend(keys);
+                put_back(name, request);
+                continue;
+            }
+            done += 1;
             let total = charges.entry(name).or_default();
             *total = total.plus(charge);
             table.put(key, after, self.lag, now_ms);
+        }
+        if done == 0 && !exceeded.is_empty() {
+            return Err(partition::throttled(&exceeded));
         }
         let mut answer = Map::from_iter([("UnprocessedItems".to_owned(), rest.into())]);
         self.tell_all(body, &mut answer, charges, false)?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::evaluate::{self, Scope};
 use super::expression::{Comparator, Condition, Expression, Kind, Operand, Path};
 use super::item::{self, Attribute, Item, write_item};
+use super::partition::{self, Needs, PartitionUse};
 use super::table::{Key, Place, Stored, Table, read_halves, text_of};
 use super::{
     Charge, Dynamo, capacity, flag, invalid, known, not_modelled, required, required_text, text,
@@ -58,7 +59,7 @@ impl Dynamo {
         Ok(Projection { paths, scope })
     }
 
-    pub(super) fn get_item(&mut self, body: &Value, _: i64) -> Result<Value, Refusal> {
+    pub(super) fn get_item(&mut self, body: &Value, now_ms: i64) -> Result<Value, Refusal> {
         known(
             body,
             &[
@@ -71,7 +72,9 @@ impl Dynamo {
             ],
         )?;
         let is_consistent = flag(body, "ConsistentRead")?.unwrap_or_default();
-        let (name, _, charge, item) = self.read_one(body, is_consistent)?;
+        let (name, key, charge, item) = self.read_one(body, is_consistent)?;
+        let needs = |needs: &mut Needs| partition::add(needs, name, key.pk, charge);
+        self.partitions.take(now_ms, needs).map_err(|keys| partition::throttled(&keys))?;
         self.charge(charge);
         let mut answer = Map::new();
         answer.extend(item.map(|item| ("Item".to_owned(), item)));
@@ -95,7 +98,7 @@ impl Dynamo {
         Ok((name, key, charge, item))
     }
 
-    pub(super) fn batch_get_item(&mut self, body: &Value, _: i64) -> Result<Value, Refusal> {
+    pub(super) fn batch_get_item(&mut self, body: &Value, now_ms: i64) -> Result<Value, Refusal> {
         known(body, &["RequestItems", "ReturnConsumedCapacity"])?;
         let requests = required(body, "RequestItems")?.as_object();
         let requests = requests.filter(|tables| !tables.is_empty()).ok_or_else(|| {
@@ -105,6 +108,7 @@ impl Dynamo {
         let mut rest = Map::new();
         let mut charges: BTreeMap<&str, Charge> = BTreeMap::new();
         let (mut asked, mut read, mut size) = (0, 0, 0);
+        let mut exceeded = Vec::new();
         let part = self.batch_part.unwrap_or(usize::MAX);
         for (name, request) in requests {
             known(
@@ -136,8 +140,14 @@ impl Dynamo {
                     unread.push(wire.clone());
                     continue;
                 }
-                read += 1;
                 let (charge, stored) = look_up(table, key, is_consistent);
+                let needs = |needs: &mut Needs| partition::add(needs, name, key.pk, charge);
+                if let Err(keys) = self.partitions.take(now_ms, needs) {
+                    exceeded.extend(keys);
+                    unread.push(wire.clone());
+                    continue;
+                }
+                read += 1;
                 *total = total.plus(charge);
                 if let Some(stored) = stored {
                     size += stored.size;
@@ -151,6 +161,9 @@ impl Dynamo {
                 rest.insert(name.clone(), request.into());
             }
         }
+        if read == 0 && !exceeded.is_empty() {
+            return Err(partition::throttled(&exceeded));
+        }
         let mut answer = Map::from_iter([
             ("Responses".to_owned(), responses.into()),
             ("UnprocessedKeys".to_owned(), rest.into()),
@@ -159,7 +172,7 @@ impl Dynamo {
         Ok(answer.into())
     }
 
-    pub(super) fn query(&mut self, body: &Value, _: i64) -> Result<Value, Refusal> {
+    pub(super) fn query(&mut self, body: &Value, now_ms: i64) -> Result<Value, Refusal> {
         known(
             body,
             &[
@@ -238,6 +251,10 @@ impl Dynamo {
             Source::Table { .. } => Charge { read_halves: halves, ..Charge::default() },
             Source::Index { .. } => Charge { index_read_halves: halves, ..Charge::default() },
         };
+        let needs = |needs: &mut Needs| {
+            needs.insert(source.partition_use(&range), halves);
+        };
+        self.partitions.take(now_ms, needs).map_err(|keys| partition::throttled(&keys))?;
         let mut answer = Map::from_iter([
             ("Count".to_owned(), page.count.into()),
             ("ScannedCount".to_owned(), page.scanned.into()),
@@ -367,6 +384,20 @@ impl<'t> Source<'t> {
         match self {
             Self::Table { table, .. } => [&table.schema.pk, &table.schema.sk],
             Self::Index { keys, .. } => *keys,
+        }
+    }
+
+    /// Whose throughput a query of `range` uses.
+    fn partition_use(&self, range: &Range) -> PartitionUse {
+        let (table, index) = match self {
+            Self::Table { table, .. } => (table, None),
+            Self::Index { table, .. } => (table, table.schema.index.as_ref()),
+        };
+        PartitionUse {
+            table: table.schema.name.clone(),
+            index: index.map(|index| index.name.clone()),
+            key: range.partition.clone(),
+            is_write: false,
         }
     }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "what is asked is written where it is passed")]
 
 use serde_json::{Map, Value, json};
-use simulation::cloud::Refusal;
+use testkit::cloud::Refusal;
 
 use crate::endpoint::{Difference, Endpoint, Service, cases};
 

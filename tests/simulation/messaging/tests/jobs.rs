@@ -39,8 +39,8 @@ use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use simulation::cloud::dynamo::{Dynamo, Lag, TableSchema, Units};
 use store::{DynamoStore, keys};
+use testkit::cloud::dynamo::{Dynamo, Lag, TableSchema, Units};
 
 const TABLE: &str = "hub";
 const LEASE: Duration = Duration::from_mins(1);

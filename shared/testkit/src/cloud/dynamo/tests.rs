@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Attribute, Dynamo, Item, Lag, TableSchema, Total, Units};
+use super::{Attribute, Dynamo, Item, Lag, PartitionLimits, TableSchema, Total, Units};
 use crate::cloud::Refusal;
 
 const TABLE: &str = "table";
@@ -317,4 +317,198 @@ proptest! {
         }
         prop_assert_eq!(Value::Array(pages), whole);
     }
+}
+
+/// A table whose keys have AWS's limits.
+fn limited() -> Dynamo {
+    let mut dynamo = dynamo();
+    dynamo.set_partition_limits(Some(PartitionLimits::AWS));
+    dynamo
+}
+
+fn item(pk: &str, sk: &str) -> Value {
+    json!({ "pk": { "S": pk }, "sk": { "S": sk } })
+}
+
+fn try_put(dynamo: &mut Dynamo, item: &Value, now_ms: i64) -> Result<Value, Refusal> {
+    dynamo.call("PutItem", &json!({ "TableName": TABLE, "Item": item }), now_ms)
+}
+
+/// How many of `most` puts of small items under `pk` are taken at once.
+fn taken(dynamo: &mut Dynamo, pk: &str, most: usize, now_ms: i64) -> usize {
+    (0..most).take_while(|n| try_put(dynamo, &item(pk, &format!("{n}")), now_ms).is_ok()).count()
+}
+
+/// The reasons that a throttled request gives.
+fn reasons(refusal: &Refusal) -> Vec<&str> {
+    assert_eq!((refusal.status, refusal.code.as_str()), (400, "ThrottlingException"));
+    let reasons = refusal.more["throttlingReasons"].as_array().unwrap().iter();
+    reasons.map(|reason| reason["reason"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn without_limits_a_partition_key_is_never_throttled() {
+    let mut dynamo = dynamo();
+    assert_eq!(taken(&mut dynamo, "p", 5000, NOW), 5000);
+    assert!(dynamo.throttled().is_empty());
+    let mut dynamo = limited();
+    dynamo.set_partition_limits(None);
+    assert_eq!(taken(&mut dynamo, "p", 5000, NOW), 5000);
+}
+
+#[test]
+fn a_partition_key_takes_1000_write_units_a_second_and_others_are_not_concerned() {
+    let mut dynamo = limited();
+    assert_eq!(taken(&mut dynamo, "p", 2000, NOW), 1000);
+    let refusal = try_put(&mut dynamo, &item("p", "one more"), NOW).unwrap_err();
+    assert_eq!(reasons(&refusal), ["TableWriteKeyRangeThroughputExceeded"]);
+    let table = "arn:aws:dynamodb:eu-central-1:000000000000:table/table";
+    assert_eq!(refusal.more["throttlingReasons"][0]["resource"], table);
+    assert!(dynamo.item(TABLE, "p", "one more").is_none());
+    assert_eq!(taken(&mut dynamo, "q", 1000, NOW), 1000);
+    // A unit comes back each millisecond, and a second's units at most.
+    assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 1), 1);
+    assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 251), 250);
+    assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 60_000), 1000);
+    let throttled: Vec<_> =
+        dynamo.throttled().iter().map(|(of, count)| (of.key.as_str(), *count)).collect();
+    assert_eq!(throttled, [("p", 5)]);
+}
+
+#[test]
+fn a_partition_key_takes_3000_read_units_a_second_beside_its_writes() {
+    for (is_consistent, most) in [(true, 3000), (false, 6000)] {
+        let mut dynamo = limited();
+        assert_eq!(taken(&mut dynamo, "p", 2000, NOW), 1000);
+        let get = json!({
+            "TableName": TABLE, "Key": item("p", "1"), "ConsistentRead": is_consistent,
+        });
+        let count = (0..9000).take_while(|_| dynamo.call("GetItem", &get, NOW).is_ok()).count();
+        assert_eq!(count, most);
+        let refusal = dynamo.call("GetItem", &get, NOW).unwrap_err();
+        assert_eq!(reasons(&refusal), ["TableReadKeyRangeThroughputExceeded"]);
+        let query = json!({
+            "TableName": TABLE, "KeyConditionExpression": "pk = :p",
+            "ExpressionAttributeValues": { ":p": { "S": "p" } },
+        });
+        let refusal = dynamo.call("Query", &query, NOW).unwrap_err();
+        assert_eq!(reasons(&refusal), ["TableReadKeyRangeThroughputExceeded"]);
+    }
+}
+
+#[test]
+fn a_partition_key_of_the_index_throttles_writes_under_many_keys_of_the_table() {
+    let mut dynamo = limited();
+    let child = |n: usize| {
+        let mut child = item(&format!("p{n}"), "s");
+        child["gsi1pk"] = json!({ "S": "parent" });
+        child["gsi1sk"] = json!({ "S": format!("{n}") });
+        child
+    };
+    let taken = (0..2000).take_while(|n| try_put(&mut dynamo, &child(*n), NOW).is_ok()).count();
+    assert_eq!(taken, 1000);
+    let refusal = try_put(&mut dynamo, &child(5000), NOW).unwrap_err();
+    assert_eq!(reasons(&refusal), ["IndexWriteKeyRangeThroughputExceeded"]);
+    let of = dynamo.throttled().keys().next().unwrap().clone();
+    assert_eq!((of.index.as_deref(), of.key.as_str()), (Some("by_parent"), "parent"));
+    // What the index does not show costs it nothing.
+    assert!(try_put(&mut dynamo, &item("p5000", "s"), NOW).is_ok());
+    let again = |n: usize, dynamo: &mut Dynamo| {
+        let mut same = child(n);
+        same["more"] = json!({ "S": "text" });
+        try_put(dynamo, &same, NOW)
+    };
+    assert!(again(7, &mut dynamo).is_ok());
+    let query = json!({
+        "TableName": TABLE, "IndexName": "by_parent", "KeyConditionExpression": "gsi1pk = :p",
+        "ExpressionAttributeValues": { ":p": { "S": "parent" } },
+    });
+    let reads = (0..9000).take_while(|_| dynamo.call("Query", &query, NOW).is_ok()).count();
+    assert!((1..1000).contains(&reads), "a query costs by what it reads: {reads}");
+    let refusal = dynamo.call("Query", &query, NOW).unwrap_err();
+    assert_eq!(reasons(&refusal), ["IndexReadKeyRangeThroughputExceeded"]);
+}
+
+#[test]
+fn what_costs_more_than_a_second_is_taken_once_and_paid_for_later() {
+    let mut dynamo = dynamo();
+    dynamo.set_partition_limits(Some(PartitionLimits { write_units: 100, read_units: 100 }));
+    let mut large = item("p", "large");
+    large["text"] = json!({ "S": "x".repeat(300 * 1024 - 20) });
+    assert!(try_put(&mut dynamo, &large, NOW).is_ok());
+    assert_eq!(taken(&mut dynamo, "p", 1, NOW + 2000), 0);
+    assert_eq!(taken(&mut dynamo, "p", 10, NOW + 2050), 5);
+}
+
+#[test]
+fn a_failed_condition_uses_units_and_a_throttled_request_costs_nothing() {
+    let mut dynamo = limited();
+    put(&mut dynamo, &item("p", "s"), NOW);
+    let body = json!({
+        "TableName": TABLE, "Item": item("p", "s"), "ConditionExpression": "attribute_not_exists(pk)",
+    });
+    let mut failed = 0;
+    let refusal = loop {
+        let refusal = dynamo.call("PutItem", &body, NOW).unwrap_err();
+        if refusal.code != "ConditionalCheckFailedException" {
+            break refusal;
+        }
+        failed += 1;
+    };
+    assert_eq!((failed, reasons(&refusal).len()), (999, 1));
+    assert_eq!(dynamo.consumed().last, Units::default());
+}
+
+#[test]
+fn a_batch_gives_back_what_is_throttled_and_is_refused_if_that_is_all() {
+    let mut dynamo = limited();
+    assert_eq!(taken(&mut dynamo, "p", 999, NOW), 999);
+    let writes = ["a", "b", "c"].map(|sk| json!({ "PutRequest": { "Item": item("p", sk) } }));
+    let other = json!({ "PutRequest": { "Item": item("q", "a") } });
+    let body = json!({ "RequestItems": { TABLE: [writes[0], writes[1], writes[2], other] } });
+    let answer = dynamo.call("BatchWriteItem", &body, NOW).unwrap();
+    assert_eq!(answer["UnprocessedItems"][TABLE], json!([writes[1], writes[2]]));
+    assert!(dynamo.item(TABLE, "q", "a").is_some() && dynamo.item(TABLE, "p", "b").is_none());
+    let body = json!({ "RequestItems": answer["UnprocessedItems"] });
+    let refusal = dynamo.call("BatchWriteItem", &body, NOW).unwrap_err();
+    assert_eq!(reasons(&refusal), ["TableWriteKeyRangeThroughputExceeded"; 2]);
+    assert!(dynamo.call("BatchWriteItem", &body, NOW + 2).is_ok());
+
+    dynamo.set_partition_limits(Some(PartitionLimits { write_units: 1000, read_units: 1 }));
+    let keys = ["a", "b"].map(|sk| item("p", sk));
+    let body = json!({ "RequestItems": { TABLE: {
+        "Keys": [keys[0], keys[1], item("q", "a")], "ConsistentRead": true,
+    } } });
+    let answer = dynamo.call("BatchGetItem", &body, NOW).unwrap();
+    assert_eq!(answer["Responses"][TABLE].as_array().unwrap().len(), 2);
+    assert_eq!(answer["UnprocessedKeys"][TABLE]["Keys"], json!([keys[1]]));
+    let body = json!({ "RequestItems": answer["UnprocessedKeys"] });
+    let refusal = dynamo.call("BatchGetItem", &body, NOW).unwrap_err();
+    assert_eq!(reasons(&refusal), ["TableReadKeyRangeThroughputExceeded"]);
+}
+
+#[test]
+fn a_throttled_transaction_is_cancelled_whole_and_says_which_action_it_was() {
+    let mut dynamo = limited();
+    // An action of a transaction costs twice.
+    assert_eq!(taken(&mut dynamo, "p", 999, NOW), 999);
+    let put = |pk: &str| json!({ "Put": { "TableName": TABLE, "Item": item(pk, "new") } });
+    let body = json!({ "TransactItems": [put("q"), put("p")] });
+    let refusal = dynamo.call("TransactWriteItems", &body, NOW).unwrap_err();
+    let codes = |refusal: &Refusal| -> Vec<String> {
+        assert_eq!(refusal.code, "TransactionCanceledException");
+        let reasons = refusal.more["CancellationReasons"].as_array().unwrap().iter();
+        reasons.map(|reason| reason["Code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(codes(&refusal), ["None", "ThrottlingError"]);
+    assert!(dynamo.item(TABLE, "q", "new").is_none());
+    assert!(dynamo.call("TransactWriteItems", &body, NOW + 1).is_ok());
+
+    dynamo.set_partition_limits(Some(PartitionLimits { write_units: 1000, read_units: 3 }));
+    let get = |pk: &str| json!({ "Get": { "TableName": TABLE, "Key": item(pk, "new") } });
+    let body = json!({ "TransactItems": [get("p"), get("q")] });
+    assert!(dynamo.call("TransactGetItems", &body, NOW).is_ok());
+    let body = json!({ "TransactItems": [get("p"), get("r")] });
+    let refusal = dynamo.call("TransactGetItems", &body, NOW).unwrap_err();
+    assert_eq!(codes(&refusal), ["ThrottlingError", "None"]);
 }

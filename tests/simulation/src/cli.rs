@@ -1,4 +1,5 @@
-//! Plays runs of the simulated hub, and says what did not hold.
+//! The command line: plays runs of the simulated hub, and says what did not hold.
+
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -13,12 +14,15 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
-use simulation::check::INVARIANTS;
-use simulation::run::{Ending, play};
-use simulation::scenario::{Scenario, lives};
-use simulation::shrink::shrink;
-use simulation::stage::Stage;
-use simulation::trouble::{Place, Source, Trouble};
+use testkit::cloud::dynamo::{PartitionLimits, PartitionUse};
+
+use crate::feature::Registry;
+use crate::run::{Ending, play};
+use crate::scenario::{Canonical, Scenario};
+use crate::shrink::shrink;
+use crate::stage::Stage;
+use crate::trouble::{Place, Source, Trouble};
+use crate::watch::Invariant;
 
 /// Plays runs of the hub on a simulated cloud, and says what did not hold.
 ///
@@ -43,6 +47,10 @@ struct Options {
     /// In that life, only this trouble: sender-whatsapp#1.3=dies-after. May be given again.
     #[arg(long, requires = "life", value_name = "PLACE=TROUBLE")]
     trouble: Vec<String>,
+    /// Limit each partition key of the table as DynamoDB does: 1,000 write units and 3,000 read
+    /// units a second.
+    #[arg(long)]
+    limits: bool,
     /// Leave out the lives.
     #[arg(long)]
     no_lives: bool,
@@ -67,8 +75,10 @@ struct Options {
     json: Option<std::path::PathBuf>,
 }
 
-fn main() -> ExitCode {
-    match run(&Options::parse()) {
+/// Does what the command line of the process asks, with the features of `registry`.
+#[must_use]
+pub fn run(registry: Registry) -> ExitCode {
+    match play_as_asked(&Options::parse(), registry) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -82,6 +92,7 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Findings {
     looks: Mutex<BTreeMap<&'static str, u64>>,
+    throttled: Mutex<BTreeMap<PartitionUse, u64>>,
     troubles: Mutex<BTreeMap<Trouble, u64>>,
     failed: Mutex<Option<(u64, Scenario, Ending)>>,
     last: Mutex<Option<Ending>>,
@@ -89,16 +100,19 @@ struct Findings {
     stopped: AtomicBool,
 }
 
-fn run(options: &Options) -> Result<bool, String> {
+fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> {
     let began = Instant::now();
-    let stage = Stage::set()?;
+    let stage = Stage::set(registry)?;
     // After the stage is set: that is no run, and what the bug did there would be in all.
     #[cfg(feature = "failpoints")]
     if let Some(failpoint) = options.failpoint {
         domain::failpoint::activate(failpoint)?;
     }
     let findings = Findings::default();
-    let work = work(options, &stage)?;
+    let mut work = work(options, &stage)?;
+    for scenario in &mut work {
+        scenario.limits = options.limits.then_some(PartitionLimits::AWS);
+    }
     let total = work.len();
     let threads =
         options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into));
@@ -122,7 +136,7 @@ fn run(options: &Options) -> Result<bool, String> {
     let took = began.elapsed();
     let played = findings.played.load(Ordering::Relaxed);
     let failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    report(&findings, played, took);
+    report(&stage.registry.invariants(), &findings, played, took);
     if let Some(path) = &options.json {
         let text = as_json(&findings, failed.as_ref(), played, took).to_string();
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -150,49 +164,46 @@ fn run(options: &Options) -> Result<bool, String> {
 /// Everything there is to play.
 fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     if let Some(seed) = options.seed {
-        return Ok(vec![Scenario::drawn(seed)]);
+        return Ok(stage.registry.drawn(seed).into_iter().collect());
     }
     let mut work = Vec::new();
     if let Some(name) = &options.life {
-        let all = lives();
-        let Some((name, steps)) = all.iter().find(|(own, _)| own == name) else {
-            let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        let all = stage.registry.scenarios();
+        let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
+            let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
             return Err(format!("there is no life {name}; there are {}", names.join(", ")));
         };
         if options.trouble.is_empty() {
-            work.extend(life(stage, name, steps)?);
+            work.extend(life(stage, scenario)?);
         } else {
             let troubles = options.trouble.iter().map(|text| {
                 let (place, trouble) = text.split_once('=').ok_or("a trouble is PLACE=TROUBLE")?;
                 Ok::<_, String>((place.parse()?, trouble.parse()?))
             });
             let troubles = troubles.collect::<Result<BTreeMap<Place, Trouble>, String>>()?;
-            work.push(Scenario::life(name, steps, troubles));
+            work.push(scenario.with(troubles));
         }
         return Ok(work);
     }
     if !options.no_lives {
-        for (name, steps) in lives() {
-            work.extend(life(stage, name, &steps)?);
+        for scenario in stage.registry.scenarios() {
+            work.extend(life(stage, &scenario)?);
         }
     }
-    work.extend((options.from..options.from.saturating_add(options.seeds)).map(Scenario::drawn));
+    let seeds = options.from..options.from.saturating_add(options.seeds);
+    work.extend(seeds.filter_map(|seed| stage.registry.drawn(seed)));
     Ok(work)
 }
 
 /// A life without trouble, and with every trouble at every place it comes through.
-fn life(
-    stage: &Stage,
-    name: &str,
-    steps: &[simulation::scenario::Step],
-) -> Result<Vec<Scenario>, String> {
-    let calm = Scenario::life(name, steps, BTreeMap::new());
+fn life(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
+    let calm = scenario.with(BTreeMap::new());
     let places = play(stage, &calm)?.places;
     let mut work = vec![calm];
     for (place, possible) in places {
         for trouble in possible {
             let troubles = BTreeMap::from([(place.clone(), trouble)]);
-            work.push(Scenario::life(name, steps, troubles));
+            work.push(scenario.with(troubles));
         }
     }
     Ok(work)
@@ -224,6 +235,10 @@ fn play_all(
             let mut looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
             for (invariant, count) in &ending.looks {
                 *looks.entry(invariant).or_default() += count;
+            }
+            let mut throttled = findings.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, count) in &ending.throttled {
+                *throttled.entry(key.clone()).or_default() += count;
             }
             let mut troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
             for trouble in ending.troubles.values() {
@@ -260,17 +275,21 @@ fn rate(played: u64, took: Duration) -> f64 {
     played / took.as_secs_f64().max(0.001)
 }
 
-fn report(findings: &Findings, played: u64, took: Duration) {
+fn report(invariants: &[Invariant], findings: &Findings, played: u64, took: Duration) {
     println!();
     println!("{played} runs in {:.1} s, {:.0} a second.", took.as_secs_f64(), rate(played, took));
     let troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
     let met: Vec<_> =
         troubles.iter().map(|(trouble, count)| format!("{count} {trouble}")).collect();
     println!("Trouble met: {}.", if met.is_empty() { "none".to_owned() } else { met.join(", ") });
+    let throttled = findings.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+    for (of, count) in throttled.iter() {
+        println!("Throttled {count} times: {of}");
+    }
     println!();
     println!("{:<18} {:>12}  what holds", "invariant", "looked at");
     let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, says) in INVARIANTS {
+    for Invariant { name, says } in invariants {
         println!("{name:<18} {:>12}  {says}", looks.get(name).copied().unwrap_or(0));
     }
 }

@@ -1,20 +1,28 @@
 //! Whole runs: what the simulation itself promises.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::failpoint::Failpoint;
-use simulation::check::INVARIANTS;
+use messaging_simulation::Messaging;
+use messaging_simulation::scenario::{Act, drawn, lives};
+use simulation::feature::Registry;
 use simulation::run::play;
-use simulation::scenario::{Act, Scenario, Step, lives};
+use simulation::scenario::{Canonical, Scenario, Step};
 use simulation::stage::Stage;
 use simulation::trouble::Source;
+use testkit::cloud::dynamo::{PartitionLimits, PartitionUse};
+
+fn stage() -> Stage {
+    Stage::set(Registry::new().with(Messaging)).unwrap()
+}
 
 #[test]
 fn the_same_seed_gives_the_same_history_to_the_byte() {
-    let stage = Stage::set().unwrap();
+    let stage = stage();
     for seed in 0..12 {
-        let scenario = Scenario::drawn(seed);
+        let scenario = drawn(seed);
         let (first, second) = (play(&stage, &scenario).unwrap(), play(&stage, &scenario).unwrap());
         assert_eq!(first.history.story(), second.history.story(), "seed {seed}");
     }
@@ -22,8 +30,8 @@ fn the_same_seed_gives_the_same_history_to_the_byte() {
 
 #[test]
 fn what_went_wrong_by_chance_goes_wrong_again_when_it_is_given() {
-    let stage = Stage::set().unwrap();
-    let drawn = Scenario { wild: false, ..Scenario::drawn(4) };
+    let stage = stage();
+    let drawn = Scenario { wild: false, ..drawn(4) };
     let first = play(&stage, &drawn).unwrap();
     assert!(!first.troubles.is_empty(), "seed 4 meets no trouble: take another");
     let given = Scenario { source: Source::Given(first.troubles.clone()), ..drawn };
@@ -32,9 +40,9 @@ fn what_went_wrong_by_chance_goes_wrong_again_when_it_is_given() {
 
 #[test]
 fn every_life_holds_without_trouble() {
-    let stage = Stage::set().unwrap();
-    for (name, steps) in lives() {
-        let ending = play(&stage, &Scenario::life(name, &steps, BTreeMap::new())).unwrap();
+    let stage = stage();
+    for life in lives() {
+        let (name, ending) = (life.name, play(&stage, &life.with(BTreeMap::new())).unwrap());
         if let Some(violation) = ending.violations.first() {
             panic!("{name}: {violation:?}\n{}", ending.history.story());
         }
@@ -44,11 +52,10 @@ fn every_life_holds_without_trouble() {
 
 #[test]
 fn an_event_costs_the_table_one_small_write_and_so_does_its_repetition() {
-    let stage = Stage::set().unwrap();
+    let stage = stage();
     let consumed = |copies| {
-        let act = Act::Tells { example: 0, copies, forged: false };
-        let steps = [Step { at: Duration::ZERO, act }];
-        let ending = play(&stage, &Scenario::life("event", &steps, BTreeMap::new())).unwrap();
+        let event = Canonical { name: "event", steps: vec![event(Duration::ZERO, copies)] };
+        let ending = play(&stage, &event.with(BTreeMap::new())).unwrap();
         assert!(ending.violations.is_empty(), "{:?}", ending.violations);
         ending.consumed.by_operation
     };
@@ -62,12 +69,19 @@ fn an_event_costs_the_table_one_small_write_and_so_does_its_repetition() {
     assert_eq!((twice["PutItem"].calls, twice["PutItem"].units.write), (2, 3));
 }
 
+fn event(at: Duration, copies: u64) -> Step {
+    Step::new(at, Act::Tells { example: 0, copies, forged: false })
+}
+
 #[test]
-fn every_failpoint_breaks_something_that_is_looked_at() {
-    for failpoint in Failpoint::ALL {
-        for invariant in failpoint.breaks() {
-            let known = INVARIANTS.iter().any(|(name, _)| name == invariant);
-            assert!(known, "{failpoint} breaks {invariant}, which is no invariant");
-        }
-    }
+fn more_than_1000_events_a_second_of_one_tenant_are_throttled_by_their_list_and_all_arrive() {
+    let stage = stage();
+    let steps = (0..2500).map(|n| event(Duration::from_micros(n * 100), 1));
+    let storm = Canonical { name: "storm", steps: steps.collect() }.with(BTreeMap::new());
+    let limited = Scenario { limits: Some(PartitionLimits::AWS), ..storm.clone() };
+    let ending = play(&stage, &limited).unwrap();
+    assert!(ending.violations.is_empty(), "{:?}", ending.violations.first());
+    let hot: Vec<_> = ending.throttled.keys().map(PartitionUse::to_string).collect();
+    assert_eq!(hot, ["writes of by_parent T#acme#EVENTS"]);
+    assert!(play(&stage, &storm).unwrap().throttled.is_empty());
 }

@@ -4,11 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use simulation::cloud::Refusal;
-use simulation::cloud::dynamo::Dynamo;
-use simulation::cloud::s3::{Object, S3};
-use simulation::cloud::secrets::Secrets;
-use simulation::cloud::sqs::{NoChaos, Sqs};
+use testkit::cloud::Refusal;
+use testkit::cloud::dynamo::Dynamo;
+use testkit::cloud::s3::{Object, S3};
+use testkit::cloud::secrets::Secrets;
+use testkit::cloud::sqs::{NoChaos, Sqs};
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

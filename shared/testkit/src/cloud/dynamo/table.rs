@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::item::{self, Attribute, Item};
+use super::partition::{Needs, PartitionUse};
 use super::{Lag, TableSchema, invalid};
 use crate::cloud::Refusal;
 
@@ -230,15 +231,41 @@ impl Table {
     /// comes or goes; an entry whose key changes goes and comes.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html#GSI.ThroughputConsiderations.Writes>
     pub(super) fn index_units(&self, key: Key<'_>, before: &State, after: &State) -> u32 {
+        self.index_writes(key, before, after).into_iter().map(|(_, units)| units).sum()
+    }
+
+    /// The same for each partition key of the index that is written to.
+    fn index_writes(&self, key: Key<'_>, before: &State, after: &State) -> Vec<(String, u32)> {
         let (old, new) = (self.entry(before.as_ref()), self.entry(after.as_ref()));
         if old == new {
-            return 0;
+            return Vec::new();
         }
-        let units = |(partition, sort): (String, String)| {
+        let write = |(partition, sort): (String, String)| {
             let place = (sort, key.pk.to_owned(), key.sk.to_owned());
-            write_units(self.entry_item(&partition, &place).size)
+            let units = write_units(self.entry_item(&partition, &place).size);
+            (partition, units)
         };
-        old.map_or(0, units) + new.map_or(0, units)
+        old.into_iter().chain(new).map(write).collect()
+    }
+
+    /// Adds the index's part of a write to the needs of a request, `factor` times.
+    pub(super) fn add_index_writes(
+        &self,
+        needs: &mut Needs,
+        key: Key<'_>,
+        (before, after): (&State, &State),
+        factor: u32,
+    ) {
+        let Some(index) = &self.schema.index else { return };
+        for (partition, units) in self.index_writes(key, before, after) {
+            let of = PartitionUse {
+                table: self.schema.name.clone(),
+                index: Some(index.name.clone()),
+                key: partition,
+                is_write: true,
+            };
+            *needs.entry(of).or_default() += units * factor;
+        }
     }
 
     // ---- What the schema asks of requests

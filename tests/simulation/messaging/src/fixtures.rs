@@ -1,0 +1,332 @@
+//! What messaging has on the stage: tenants, their accounts at the providers and their
+//! automations.
+
+#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Provider;
+use http::Method;
+use providers::{example, shopify};
+use serde_json::{Value, json};
+use simulation::feature::{Fixtures, Part, Work};
+use simulation::machine::{Key, Machine};
+use simulation::stage::{Setup, control};
+
+use crate::check;
+use crate::part::MessagingPart;
+
+/// How many customers there are at each account.
+pub const CUSTOMERS: u64 = 6;
+
+/// The app secret of the operator's app.
+const PLATFORM_SECRET: &str = "the-platforms-app-secret";
+
+/// An account of a tenant at a provider.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whose it is.
+    pub tenant: String,
+    /// Where: `whatsapp` or `telegram`.
+    pub provider: &'static str,
+    /// The number's or the bot's id.
+    pub name: String,
+    /// The hub's id of it.
+    pub integration: String,
+    /// Whether a message may arrive twice rather than never.
+    pub at_least_once: bool,
+    /// Whether its webhooks come through the operator's app.
+    pub through_platform: bool,
+    /// The secret that its webhooks are signed with.
+    pub secret: String,
+    /// The number that carries what this one cannot, if there is one.
+    pub spare: Option<String>,
+}
+
+impl Account {
+    /// The address of a customer, by number.
+    #[must_use]
+    pub fn address(&self, customer: u64) -> String {
+        if self.provider == "whatsapp" {
+            format!("4915550000{customer:03}")
+        } else {
+            format!("11110{customer:03}")
+        }
+    }
+}
+
+/// A shop of a tenant's, which only tells of events.
+#[derive(Clone, Debug, Default)]
+pub struct Shop {
+    /// Whose it is.
+    pub tenant: String,
+    /// The hub's id of it.
+    pub integration: String,
+    /// Where its webhooks go.
+    pub address: String,
+}
+
+/// The provider of the shop.
+pub const SHOPS: Provider = Provider::Shopify;
+
+/// What every run begins with.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The accounts.
+    pub accounts: Vec<Account>,
+    /// The shop.
+    pub shop: Shop,
+    /// Messages that were there before: every customer has said hello.
+    pub before: BTreeSet<String>,
+}
+
+/// Makes the world through the hub's API.
+pub(crate) async fn set_up(setup: &mut Setup) -> Result<World, String> {
+    let mut builder = Builder { setup, accounts: Vec::new(), shop: Shop::default() };
+    builder.all().await?;
+    let Builder { accounts, shop, .. } = builder;
+    Ok(World { accounts, shop, before: BTreeSet::new() })
+}
+
+/// The world, as the stage keeps it.
+#[derive(Debug)]
+pub(crate) struct Kept(pub(crate) Arc<World>);
+
+impl Fixtures for Kept {
+    fn warm_up<'a>(&'a mut self, setup: &'a Setup) -> Work<'a, Result<(), String>> {
+        Box::pin(async move {
+            greetings(&setup.machine, &self.0.accounts).await?;
+            let before =
+                check::messages(&setup.machine.cloud()).map(|message| message.id).collect();
+            Arc::make_mut(&mut self.0).before = before;
+            Ok(())
+        })
+    }
+
+    fn begin(&self) -> Arc<dyn Part> {
+        Arc::new(MessagingPart::new(self.0.clone()))
+    }
+}
+
+/// Every customer says hello at every number, so that they may be written to.
+async fn greetings(machine: &Machine, accounts: &[Account]) -> Result<(), String> {
+    for account in accounts.iter().filter(|account| account.provider == "whatsapp") {
+        // Who wrote to the spare number, too, may be written to over it.
+        for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
+            for customer in 1..=CUSTOMERS {
+                let body = json!({
+                    "from": account.address(customer), "name": "Zoë",
+                    "text": format!("hello from {customer} to {name}"),
+                });
+                let path = format!("/_sim/whatsapp/{name}/customer-writes");
+                control(machine.providers(), &Method::POST, &path, &body).await?;
+            }
+        }
+    }
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    let written = check::messages(&machine.cloud()).count() as u64;
+    // Each hello to the three numbers and the spare, and its echo.
+    if written != 4 * 2 * CUSTOMERS {
+        return Err(format!(
+            "the stage is not set: {written} messages\n{}",
+            machine.history().story()
+        ));
+    }
+    Ok(())
+}
+
+struct Builder<'a> {
+    setup: &'a mut Setup,
+    accounts: Vec<Account>,
+    shop: Shop,
+}
+
+impl Builder<'_> {
+    async fn all(&mut self) -> Result<(), String> {
+        for tenant in ["acme", "globex", "initech"] {
+            self.tenant(tenant).await?;
+        }
+        self.platform().await?;
+        self.whatsapp("acme", "10001", false, false).await?;
+        self.whatsapp("globex", "20002", true, false).await?;
+        self.whatsapp("initech", "30003", false, true).await?;
+        self.spare("10002").await?;
+        self.telegram("acme", "7000000001").await?;
+        self.telegram("globex", "7000000002").await?;
+        self.shop("acme").await
+    }
+
+    async fn shop(&mut self, tenant: &str) -> Result<(), String> {
+        let wish = json!({
+            "tenant": tenant, "provider": SHOPS,
+            "settings": (example::of(SHOPS).settings)(),
+            "credentials": { shopify::API_SECRET: shopify::example::API_SECRET },
+        });
+        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let integration = made["id"].as_str().unwrap_or_default().to_owned();
+        self.setup.machine.owners().insert(integration.clone(), tenant.to_owned());
+        let address = format!("https://hub.test/webhooks/{SHOPS}/{integration}");
+        self.shop = Shop { tenant: tenant.to_owned(), integration, address };
+        Ok(())
+    }
+
+    async fn tenant(&mut self, id: &str) -> Result<(), String> {
+        self.setup.api("POST", "/tenants", json!({ "id": id, "name": id })).await?;
+        let scopes = ["send", "read"];
+        let made = self
+            .setup
+            .api("POST", &format!("/tenants/{id}/keys"), json!({ "scopes": scopes }))
+            .await?;
+        let key = made["key"].as_str().unwrap_or_default().to_owned();
+        let known = Key { tenant: id.to_owned(), scopes: scopes.join(",") };
+        self.setup.machine.keys().insert(key.clone(), known);
+        let push =
+            json!({ "kind": "push", "url": format!("https://automation.test/automation/{id}") });
+        let set = self.setup.api("PUT", &format!("/tenants/{id}/automation"), push).await?;
+        let reply =
+            json!({ "hub": "https://hub.test", "key": key, "prefix": "Echo: ", "attempts": 8 });
+        let automation = json!({ "secret": set["secret"], "reply": reply });
+        self.setup.prop(format!("/_sim/automation/{id}"), automation).await
+    }
+
+    async fn platform(&mut self) -> Result<(), String> {
+        let wish = json!({
+            "tenant": "platform", "provider": "whatsapp", "settings": {},
+            "credentials": {
+                "WHATSAPP_APP_SECRET": PLATFORM_SECRET,
+                "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "the-platforms-verify-token",
+            },
+        });
+        self.setup.api("POST", "/integrations", wish).await.map(|_| ())
+    }
+
+    async fn whatsapp(
+        &mut self,
+        tenant: &str,
+        number: &str,
+        at_least_once: bool,
+        through_platform: bool,
+    ) -> Result<(), String> {
+        let token = format!("EAAG-{number}");
+        let secret = if through_platform {
+            PLATFORM_SECRET.to_owned()
+        } else {
+            format!("app-secret-of-{number}")
+        };
+        let delivery = if at_least_once { "at_least_once" } else { "at_most_once" };
+        let wish = json!({
+            "tenant": tenant, "provider": "whatsapp",
+            "settings": {
+                "phone_number_id": number, "base_url": "https://whatsapp.test",
+                "delivery": delivery,
+            },
+            "credentials": {
+                "WHATSAPP_ACCESS_TOKEN": token, "WHATSAPP_APP_SECRET": secret,
+                "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token",
+            },
+        });
+        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let integration = made["id"].as_str().unwrap_or_default().to_owned();
+        let url = if through_platform {
+            "https://hub.test/webhooks/whatsapp".to_owned()
+        } else {
+            format!("https://hub.test/webhooks/whatsapp/{integration}")
+        };
+        {
+            let mut owners = self.setup.machine.owners();
+            owners.insert(integration.clone(), tenant.to_owned());
+            owners.insert(number.to_owned(), tenant.to_owned());
+        }
+        self.accounts.push(Account {
+            tenant: tenant.to_owned(),
+            provider: "whatsapp",
+            name: number.to_owned(),
+            integration,
+            at_least_once,
+            through_platform,
+            secret: secret.clone(),
+            spare: None,
+        });
+        let settings = json!({
+            "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
+            "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
+        });
+        self.setup.prop(format!("/_sim/whatsapp/{number}"), settings).await
+    }
+
+    /// A number that carries what the first account's cannot. Once the stage is set nobody writes
+    /// to it, so it has no place among the accounts.
+    async fn spare(&mut self, number: &str) -> Result<(), String> {
+        let (token, secret) = (format!("EAAG-{number}"), format!("app-secret-of-{number}"));
+        let Some(first) = self.accounts.first_mut() else { return Ok(()) };
+        first.spare = Some(number.to_owned());
+        let (tenant, integration) = (first.tenant.clone(), first.integration.clone());
+        let wish = json!({
+            "tenant": tenant, "provider": "whatsapp",
+            "settings": { "phone_number_id": number, "base_url": "https://whatsapp.test" },
+            "credentials": {
+                "WHATSAPP_ACCESS_TOKEN": token, "WHATSAPP_APP_SECRET": secret,
+                "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token",
+            },
+        });
+        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let spare = made["id"].as_str().unwrap_or_default();
+        {
+            let mut owners = self.setup.machine.owners();
+            owners.insert(spare.to_owned(), tenant.clone());
+            owners.insert(number.to_owned(), tenant.clone());
+        }
+        let url = format!("https://hub.test/webhooks/whatsapp/{spare}");
+        let settings = json!({
+            "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
+            "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
+        });
+        self.setup.prop(format!("/_sim/whatsapp/{number}"), settings).await?;
+        let route = json!({
+            "whatsapp_provider": "whatsapp", "integration": integration, "failover": [spare],
+        });
+        let path = format!("/tenants/{tenant}/whatsapp-settings");
+        self.setup.api("PUT", &path, route).await.map(|_| ())
+    }
+
+    async fn telegram(&mut self, tenant: &str, bot: &str) -> Result<(), String> {
+        let token = format!("{bot}:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw");
+        let settings = json!({
+            "token": token, "unknown_chats": "open",
+            "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
+        });
+        self.setup.prop(format!("/_sim/telegram/{bot}"), settings).await?;
+        let wish = json!({
+            "tenant": tenant, "provider": "telegram",
+            "settings": { "base_url": "https://telegram.test" },
+            "credentials": { "TELEGRAM_BOT_TOKEN": token },
+        });
+        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let integration = made["id"].as_str().unwrap_or_default().to_owned();
+        self.setup.api("POST", &format!("/integrations/{integration}/register"), json!({})).await?;
+        let told = self.setup.machine.outside_calls();
+        let told =
+            told.last().map(|call| String::from_utf8_lossy(call.request.body()).into_owned());
+        let told: Value = serde_json::from_str(&told.unwrap_or_default()).unwrap_or_default();
+        let url = told["url"].as_str().unwrap_or_default();
+        let secret = url.rsplit('/').next().unwrap_or_default().to_owned();
+        {
+            let mut owners = self.setup.machine.owners();
+            owners.insert(integration.clone(), tenant.to_owned());
+            owners.insert(secret.clone(), tenant.to_owned());
+        }
+        self.accounts.push(Account {
+            tenant: tenant.to_owned(),
+            provider: "telegram",
+            name: bot.to_owned(),
+            integration,
+            at_least_once: false,
+            through_platform: false,
+            secret,
+            spare: None,
+        });
+        Ok(())
+    }
+}

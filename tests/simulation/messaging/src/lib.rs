@@ -1,0 +1,86 @@
+//! What messaging, automations, jobs and events bring to the simulation: their functions,
+//! fixtures, scenarios and invariants.
+
+pub mod check;
+pub mod fixtures;
+pub mod functions;
+mod part;
+pub mod scenario;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use simulation::deployment::TABLE;
+use simulation::feature::{Feature, Fixtures, Schedule, Work};
+use simulation::functions::{Instance, OwnKit};
+use simulation::scenario::{Canonical, Scenario};
+use simulation::stage::Setup;
+use simulation::watch::Invariant;
+use testkit::cloud::Cloud;
+use testkit::cloud::dynamo::Attribute;
+
+/// Messaging, as the simulation knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Messaging;
+
+impl Feature for Messaging {
+    fn name(&self) -> &'static str {
+        "messaging"
+    }
+
+    fn invariants(&self) -> Vec<Invariant> {
+        check::INVARIANTS.to_vec()
+    }
+
+    fn secrets(&self) -> Vec<&'static str> {
+        let shop = providers::shopify::example::API_SECRET;
+        vec!["EAAG-", "app-secret", "verify-token", ":AAHdqTcv", shop]
+    }
+
+    fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
+        functions::function(name, kit)
+    }
+
+    fn schedules(&self) -> Vec<Schedule> {
+        vec![Schedule { function: "schedule-deliveries", next_due_ms: next_retry_ms }]
+    }
+
+    fn shown<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
+        if path.starts_with("/webhooks/telegram/") {
+            return Cow::Borrowed("/webhooks/telegram/{secret}");
+        }
+        if !path.contains("/bot") {
+            return path;
+        }
+        // A bot's token stands in the path.
+        let hidden =
+            |part: &str| match part.strip_prefix("bot").and_then(|rest| rest.split_once(':')) {
+                Some((id, _)) => format!("bot{id}"),
+                None => part.to_owned(),
+            };
+        Cow::Owned(path.split('/').map(hidden).collect::<Vec<_>>().join("/"))
+    }
+
+    fn set_up<'a>(&'a self, setup: &'a mut Setup) -> Work<'a, Result<Box<dyn Fixtures>, String>> {
+        Box::pin(async move {
+            let world = fixtures::set_up(setup).await?;
+            Ok(Box::new(fixtures::Kept(Arc::new(world))) as Box<dyn Fixtures>)
+        })
+    }
+
+    fn scenarios(&self) -> Vec<Canonical> {
+        scenario::lives()
+    }
+
+    fn drawn(&self, seed: u64) -> Option<Scenario> {
+        Some(scenario::drawn(seed))
+    }
+}
+
+/// When the next retry in the table's schedule is due.
+fn next_retry_ms(cloud: &Cloud) -> Option<i64> {
+    let due = cloud.dynamo.items(TABLE).filter(|item| {
+        item.get("pk").and_then(Attribute::text).is_some_and(|pk| pk.starts_with("DUE#"))
+    });
+    due.filter_map(|item| item.get("sk")?.text()?.split('#').next()?.parse().ok()).min()
+}

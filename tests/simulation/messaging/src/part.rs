@@ -1,0 +1,627 @@
+//! Messaging's part in a run: what it does, what it watches, what it judges.
+
+#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::integration::{Credentials, Integration, Settings};
+use domain::ports::Clock;
+use domain::webhook::{Delivery, WebhookRequest, receive};
+use http::{Method, Request};
+use providers::example::Seed;
+use providers::{example, shopify};
+use serde_json::{Value, json};
+use simulation::feature::{Part, TableCall, Work};
+use simulation::machine::Machine;
+use simulation::run::Run;
+use simulation::scenario::{self, Step};
+use simulation::stage;
+use simulation::time::{self, VirtualClock};
+use simulation::watch::Watch;
+use testkit::cloud::Cloud;
+
+use crate::check::{self, End, Promised, Told, Written};
+use crate::fixtures::{Account, SHOPS, Shop, World};
+use crate::scenario::{Act, Writing};
+
+/// After this no queue knows a record by its id.
+const FORGOTTEN: Duration = Duration::from_secs(400);
+/// How often a caller of the API tries.
+const TRIES: u64 = 400;
+
+/// What was done in a run.
+#[derive(Debug, Default)]
+struct Deeds {
+    written: Vec<Written>,
+    promised: Vec<Promised>,
+    forged: Vec<String>,
+    told: Vec<Told>,
+    strays: Vec<String>,
+    promises: u64,
+    waiting: usize,
+}
+
+/// The part.
+#[derive(Debug)]
+pub(crate) struct MessagingPart {
+    world: Arc<World>,
+    deeds: Arc<Mutex<Deeds>>,
+    /// The messages that the request to the table names, with their ranks before it.
+    ranks: Mutex<Vec<(String, Option<i64>)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MessagingPart {
+    pub(crate) fn new(world: Arc<World>) -> Self {
+        Self { world, deeds: Arc::default(), ranks: Mutex::default() }
+    }
+}
+
+impl Part for MessagingPart {
+    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, _watch: &mut Watch) {
+        let places = check::messages_in(call.body).into_iter();
+        let ranks = places.map(|pk| {
+            let rank = check::rank(cloud, &pk);
+            (pk, rank)
+        });
+        *lock(&self.ranks) = ranks.collect();
+    }
+
+    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
+        for (pk, before) in lock(&self.ranks).drain(..) {
+            check::moved(watch, &call.origin.who, &pk, before, check::rank(cloud, &pk));
+        }
+    }
+
+    fn outside_call_begins(
+        &self,
+        who: &str,
+        request: &Request<Bytes>,
+        cloud: &Cloud,
+        watch: &mut Watch,
+    ) {
+        check::asked_outside(watch, who, cloud, request);
+    }
+
+    fn prepare<'a>(&'a self, run: &'a Run<'_>, steps: &'a [Step]) -> Work<'a, ()> {
+        Box::pin(Doing { run, part: self }.open_windows(steps))
+    }
+
+    fn begin(&self, run: &Run<'_>, steps: &[Step], begin: tokio::time::Instant) {
+        Doing { run, part: self }.begin_sending(steps, begin);
+    }
+
+    fn calm_down<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+        Box::pin(Doing { run, part: self }.calm_down())
+    }
+
+    fn is_quiet<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, bool> {
+        Box::pin(Doing { run, part: self }.is_quiet())
+    }
+
+    fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+        Box::pin(Doing { run, part: self }.judge())
+    }
+}
+
+impl scenario::Act for Act {
+    fn perform<'a>(&'a self, run: &'a Run<'_>, number: usize) -> Work<'a, ()> {
+        Box::pin(async move {
+            if let Some(part) = run.part::<MessagingPart>() {
+                Doing { run, part }.act(self, number).await;
+            } else {
+                let what = "the stage is broken: messaging takes no part".to_owned();
+                run.machine.watch().violated("rules", what);
+            }
+        })
+    }
+
+    fn is_of_its_part(&self) -> bool {
+        matches!(self, Self::Sends { .. })
+    }
+
+    fn has_late_effects(&self) -> bool {
+        match self {
+            // Later retries wait in the table.
+            Self::AutomationFault { .. } => true,
+            Self::Tells { copies, .. } => *copies > 1,
+            _ => false,
+        }
+    }
+}
+
+/// The part at work in a run.
+#[derive(Clone, Copy)]
+struct Doing<'a> {
+    run: &'a Run<'a>,
+    part: &'a MessagingPart,
+}
+
+impl Doing<'_> {
+    /// Customers who are written to have written before, so that WhatsApp's window is open.
+    async fn open_windows(self, steps: &[Step]) {
+        for step in steps {
+            let Some(Act::Sends { account, customer }) = step.act_as() else { continue };
+            let Some(account) = self.part.world.accounts.get(*account) else { continue };
+            if account.provider == "whatsapp" {
+                let path = format!("/_sim/whatsapp/{}/window", account.name);
+                let body =
+                    json!({ "customer": account.address(*customer), "last_wrote_ms_ago": 1000 });
+                self.run.control(Method::POST, &path, body).await;
+            }
+        }
+    }
+
+    /// One caller a conversation: it sends one message after the other.
+    fn begin_sending(self, steps: &[Step], begin: tokio::time::Instant) {
+        let mut talks: BTreeMap<(usize, u64), Vec<(Duration, u64)>> = BTreeMap::new();
+        let mut number = 0;
+        for step in steps {
+            if let Some(Act::Sends { account, customer }) = step.act_as() {
+                number += 1;
+                talks.entry((*account, *customer)).or_default().push((step.at, number));
+            }
+        }
+        for ((account_number, customer), sends) in talks {
+            let Some(account) = self.part.world.accounts.get(account_number).cloned() else {
+                continue;
+            };
+            let key = self
+                .run
+                .machine
+                .keys()
+                .iter()
+                .find_map(|(key, known)| (known.tenant == account.tenant).then(|| key.clone()));
+            let caller = Caller {
+                machine: self.run.machine.clone(),
+                deeds: self.part.deeds.clone(),
+                number: account_number,
+                to: account.address(customer),
+                account,
+                key: key.unwrap_or_default(),
+            };
+            lock(&self.part.deeds).waiting += sends.len();
+            tokio::spawn(async move {
+                for (at, number) in sends {
+                    tokio::time::sleep_until(begin + at).await;
+                    caller.send(number).await;
+                    lock(&caller.deeds).waiting -= 1;
+                }
+            });
+        }
+    }
+
+    async fn act(self, act: &Act, number: usize) {
+        match act {
+            Act::Writes { account, customer, what, copies } => {
+                self.write(*account, *customer, *what, *copies, number).await;
+            }
+            Act::Sends { .. } => {}
+            Act::Quiet => self.quiet().await,
+            Act::Contradicts { account } => {
+                if let Some(account) = self.part.world.accounts.get(*account) {
+                    self.contradict(account).await;
+                }
+            }
+            Act::ProviderFault { account, fault } => {
+                if let Some(account) = self.part.world.accounts.get(*account) {
+                    let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
+                    self.run.control(Method::POST, &path, json!({ "faults": [fault] })).await;
+                }
+            }
+            Act::AutomationFault { account, script } => {
+                if let Some(account) = self.part.world.accounts.get(*account) {
+                    self.run
+                        .stage
+                        .change(&self.run.machine, "automation", &account.tenant, "script", script)
+                        .await;
+                }
+            }
+            Act::Receipts { account, receipts } => {
+                if let Some(account) = self.part.world.accounts.get(*account) {
+                    self.run
+                        .stage
+                        .change(&self.run.machine, "whatsapp", &account.name, "receipts", receipts)
+                        .await;
+                }
+            }
+            Act::Forges { account, kind } => {
+                if let Some(account) = self.part.world.accounts.get(*account) {
+                    let text = format!("forged {number}");
+                    let path = format!("/_sim/whatsapp/{}/forge", account.name);
+                    let body = json!({ "kind": kind, "from": "49155500009999", "text": text });
+                    let answer = self.run.control(Method::POST, &path, body).await;
+                    lock(&self.part.deeds).forged.push(text);
+                    let status = answer["webhook_status"].as_u64().unwrap_or(0);
+                    // Trouble of our own answers 5xx; nothing answers 2xx.
+                    self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
+                        format!("a forged webhook ({kind}) was answered {status}")
+                    });
+                }
+            }
+            Act::Tells { example, copies, forged } => {
+                self.tell(*example, *copies, *forged, number);
+            }
+            Act::Strays => self.stray(number),
+            Act::Reaches { account, other } => {
+                let accounts = &self.part.world.accounts;
+                if let (Some(account), Some(other)) = (accounts.get(*account), accounts.get(*other))
+                {
+                    self.reach(account, other, number).await;
+                }
+            }
+        }
+    }
+
+    async fn write(self, number: usize, customer: u64, what: Writing, copies: u64, step: usize) {
+        let Some(account) = self.part.world.accounts.get(number) else { return };
+        let from = account.address(customer);
+        let mark = format!("said {step} by {customer}.");
+        let mut body = if account.provider == "whatsapp" {
+            json!({ "from": from, "name": "Zoë" })
+        } else {
+            json!({ "chat_id": from.parse::<i64>().unwrap_or(0), "name": "Zoë" })
+        };
+        body["wait"] = false.into();
+        body["repeat"] = copies.into();
+        let picture = json!({ "mime_type": "image/jpeg", "content_base64": "/9j/4AAQSkZJRg==" });
+        match what {
+            Writing::Text => body["text"] = mark.clone().into(),
+            Writing::Long => body["text"] = format!("{mark} {}", "x".repeat(210_000)).into(),
+            Writing::Picture => {
+                body["media"] = picture;
+                if account.provider == "whatsapp" {
+                    body["type"] = "image".into();
+                    body["object"] = json!({ "caption": mark });
+                } else {
+                    body["type"] = "photo".into();
+                    body["caption"] = mark.clone().into();
+                }
+            }
+        }
+        let file = what != Writing::Text;
+        lock(&self.part.deeds).written.push(Written { account: number, from, text: mark, file });
+        let path = format!("/_sim/{}/{}/customer-writes", account.provider, account.name);
+        self.run.control(Method::POST, &path, body).await;
+    }
+
+    async fn quiet(self) {
+        let receipts = json!({ "sent": null, "delivered": 20, "read": null });
+        for account in &self.part.world.accounts {
+            let machine = &self.run.machine;
+            self.run
+                .stage
+                .change(machine, "automation", &account.tenant, "reply", &Value::Null)
+                .await;
+            if account.provider == "whatsapp" {
+                self.run
+                    .stage
+                    .change(machine, "whatsapp", &account.name, "receipts", &receipts)
+                    .await;
+            }
+        }
+    }
+
+    /// The provider says two things of the last message that a number sent.
+    async fn contradict(self, account: &Account) {
+        let path = format!("/_sim/whatsapp/{}/accepted", account.name);
+        let log = self.run.control(Method::GET, &path, Value::Null).await;
+        let Some(last) = log["accepted"].as_array().and_then(|all| all.last()) else { return };
+        let said = |status: &str, errors: Value| {
+            json!({
+                "id": last["wamid"], "status": status, "recipient_id": last["to"],
+                "timestamp": (time::now_ms() / 1000).to_string(), "errors": errors,
+                "biz_opaque_callback_data": last["opaque"],
+            })
+        };
+        let failed = said("failed", json!([{ "code": 131_026, "title": "undeliverable" }]));
+        let arrived = said("delivered", Value::Null);
+        let mut both = [failed, arrived];
+        if self.run.machine.seed.happens(("contradicts", time::now_us()), 500) {
+            both.reverse();
+        }
+        for status in both {
+            let value = json!({
+                "messaging_product": "whatsapp",
+                "metadata": {
+                    "display_phone_number": "15550000000", "phone_number_id": account.name,
+                },
+                "statuses": [status],
+            });
+            let path = format!("/_sim/whatsapp/{}/webhook", account.name);
+            // The answer may take as long as the hub's trouble lasts.
+            let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
+            tokio::spawn(async move {
+                drop(stage::control(&app, &Method::POST, &path, &body).await);
+            });
+        }
+    }
+
+    /// A tenant's own app signs for another tenant's number.
+    async fn reach(self, account: &Account, other: &Account, number: usize) {
+        let text = format!("forged {number}");
+        let value = json!({
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "15550000000", "phone_number_id": other.name },
+            "contacts": [{ "profile": { "name": "Zoë" }, "wa_id": "49155500009999" }],
+            "messages": [{
+                "from": "49155500009999", "id": format!("wamid.reach{number}"),
+                "timestamp": (time::now_ms() / 1000).to_string(),
+                "type": "text", "text": { "body": text },
+            }],
+        });
+        let path = format!("/_sim/whatsapp/{}/webhook", account.name);
+        let body = json!({ "value": value, "redeliver": false });
+        let answer = self.run.control(Method::POST, &path, body).await;
+        lock(&self.part.deeds).forged.push(text);
+        let status = answer["webhook_status"].as_u64().unwrap_or(0);
+        self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
+            format!("a webhook for another tenant's number was answered {status}")
+        });
+    }
+
+    /// The operator's app is told of a number that nobody has, until it hears.
+    fn stray(self, number: usize) {
+        let mut accounts = self.part.world.accounts.iter();
+        let Some(account) = accounts.find(|account| account.through_platform) else { return };
+        let text = format!("stray {number}.");
+        let value = json!({
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "15550000000", "phone_number_id": "40404" },
+            "contacts": [{ "profile": { "name": "Zoë" }, "wa_id": "49155500009999" }],
+            "messages": [{
+                "from": "49155500009999", "id": format!("wamid.stray{number}"),
+                "timestamp": (time::now_ms() / 1000).to_string(),
+                "type": "text", "text": { "body": text },
+            }],
+        });
+        lock(&self.part.deeds).strays.push(text);
+        let path = format!("/_sim/whatsapp/{}/webhook", account.name);
+        // The answer may take as long as the hub's trouble lasts.
+        let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
+        tokio::spawn(async move {
+            drop(stage::control(&app, &Method::POST, &path, &body).await);
+        });
+    }
+
+    /// The shop tells of something, and again until it is heard.
+    fn tell(self, example: usize, copies: u64, forged: bool, number: usize) {
+        let shown = example::of(SHOPS);
+        let Some(example) = shown.events.get(example % shown.events.len().max(1)) else { return };
+        let machine = &self.run.machine;
+        let now = VirtualClock.now();
+        let nonce = format!("{:016x}", machine.seed.bits(("event", number)));
+        let draft = (example.draft)(&Seed { at: now, nonce });
+        let own = (shown.credentials)();
+        let credentials = if forged {
+            Credentials::new([(shopify::API_SECRET.to_owned(), vec!["a-guess".into()])])
+        } else {
+            own.clone()
+        };
+        let request =
+            (shown.sign)(example, &draft, &credentials, &self.part.world.shop.address, now);
+        // What is expected is what the provider means by it, were it signed as it should be.
+        let right = (shown.sign)(example, &draft, &own, &self.part.world.shop.address, now);
+        let events = match meant(&self.part.world.shop, &own, &right, now) {
+            Ok(events) => events,
+            Err(reason) => {
+                machine.watch().violated("rules", format!("the stage is broken: {reason}"));
+                return;
+            }
+        };
+        {
+            let mut deeds = lock(&self.part.deeds);
+            deeds.told.extend(events.into_iter().map(|id| Told { id, forged }));
+            deeds.waiting += 1;
+        }
+        let (machine, deeds) = (machine.clone(), self.part.deeds.clone());
+        tokio::spawn(async move {
+            for copy in 0..copies {
+                if copy > 0 {
+                    tokio::time::sleep(FORGOTTEN).await;
+                }
+                let answered = deliver(&machine, &request).await;
+                let heard = (200..300).contains(&answered);
+                let (invariant, right) =
+                    if forged { ("forged", !heard) } else { ("recorded", heard) };
+                machine.watch().holds(invariant, right, || {
+                    format!("an event ({number}) was answered {answered}")
+                });
+            }
+            lock(&deeds).waiting -= 1;
+        });
+    }
+
+    /// Ends the trouble of providers and automations.
+    async fn calm_down(self) {
+        for account in &self.part.world.accounts {
+            let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
+            self.run.control(Method::DELETE, &path, Value::Null).await;
+            self.run
+                .stage
+                .change(&self.run.machine, "automation", &account.tenant, "script", &json!([]))
+                .await;
+        }
+    }
+
+    async fn is_quiet(self) -> bool {
+        if lock(&self.part.deeds).waiting > 0 {
+            return false;
+        }
+        for account in &self.part.world.accounts {
+            let path = format!("/_sim/{}/{}", account.provider, account.name);
+            let state = self.run.control(Method::GET, &path, Value::Null).await;
+            if state["pending_webhooks"].as_u64() != Some(0) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn judge(self) {
+        let mut accepted = Vec::new();
+        for account in &self.part.world.accounts {
+            // What the spare number took, it took for this one.
+            let mut taken = Vec::new();
+            for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
+                let path = format!("/_sim/{}/{name}/accepted", account.provider);
+                let mut log = self.run.control(Method::GET, &path, Value::Null).await;
+                taken.append(
+                    &mut log["accepted"].as_array_mut().map(std::mem::take).unwrap_or_default(),
+                );
+            }
+            taken.sort_by_key(|entry| entry["seq"].as_u64());
+            accepted.push(taken);
+        }
+        let mut told = BTreeMap::new();
+        for account in &self.part.world.accounts {
+            if told.contains_key(&account.tenant) {
+                continue;
+            }
+            let path = format!("/_sim/automation/{}/deliveries", account.tenant);
+            let mut log = self.run.control(Method::GET, &path, Value::Null).await;
+            let log = log["deliveries"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            told.insert(account.tenant.clone(), log);
+        }
+        let deeds = lock(&self.part.deeds);
+        let cloud = self.run.machine.cloud();
+        let end = End {
+            accounts: &self.part.world.accounts,
+            before: &self.part.world.before,
+            cloud: &cloud,
+            written: &deeds.written,
+            promised: &deeds.promised,
+            forged: &deeds.forged,
+            shop: &self.part.world.shop,
+            events: &deeds.told,
+            strays: &deeds.strays,
+            accepted: &accepted,
+            told: &told,
+        };
+        end.check(&mut self.run.machine.watch());
+    }
+}
+
+/// The ids of the events that `request` tells of.
+fn meant(
+    shop: &Shop,
+    credentials: &Credentials,
+    request: &WebhookRequest,
+    now: jiff::Timestamp,
+) -> Result<Vec<String>, String> {
+    let integration = Integration {
+        circuit: domain::circuit::Breaker::default(),
+        id: shop.integration.parse().map_err(|_| "the shop has no id")?,
+        tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
+        provider: SHOPS,
+        settings: Settings::Own((example::of(SHOPS).settings)()),
+        account: None,
+        hints: BTreeMap::new(),
+        created_at: now,
+        credentials_at: now,
+        tenant_credentials: std::collections::BTreeSet::new(),
+        trusted_ingest: false,
+    };
+    let source = providers::webhook(SHOPS).source(&integration, credentials);
+    match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
+        Delivery::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
+        _ => Err("it is no event".to_owned()),
+    }
+}
+
+/// Posts a webhook until it is answered with something that ends it; gives that answer.
+async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
+    let mut wait = Duration::from_secs(2);
+    loop {
+        let mut request = Request::new(webhook.body.clone());
+        *request.method_mut() = webhook.method.clone();
+        *request.uri_mut() = webhook.url.parse().unwrap_or_default();
+        *request.headers_mut() = webhook.headers.clone();
+        let answer = machine.request(request).await;
+        let status = answer.map_or(0, |answer| answer.status().as_u16());
+        if (200..500).contains(&status) {
+            return status;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_mins(1));
+    }
+}
+
+/// A caller of the API.
+struct Caller {
+    machine: Arc<Machine>,
+    deeds: Arc<Mutex<Deeds>>,
+    number: usize,
+    account: Account,
+    to: String,
+    key: String,
+}
+
+impl Caller {
+    /// Sends one message: the same request until it is promised.
+    async fn send(&self, number: u64) {
+        let text = format!("sent {number}");
+        let body = json!({
+            "to": self.to, "channel": self.account.provider,
+            "integration": self.account.integration, "text": text,
+        });
+        let place = {
+            let mut deeds = lock(&self.deeds);
+            deeds.promised.push(Promised {
+                account: self.number,
+                to: self.to.clone(),
+                text: text.clone(),
+                ids: std::collections::BTreeSet::new(),
+                accepted: None,
+            });
+            deeds.promised.len() - 1
+        };
+        for attempt in 0..TRIES {
+            let request = Request::post("https://hub.test/messages")
+                .header("authorization", format!("Bearer {}", self.key))
+                .header("content-type", "application/json")
+                .header("idempotency-key", format!("key-{number}"))
+                .body(Bytes::from(body.to_string()));
+            let Ok(request) = request else { return };
+            let answer = self.machine.request(request).await;
+            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            if (200..300).contains(&status) {
+                let body = answer.map(http::Response::into_body).unwrap_or_default();
+                let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let id = body["id"].as_str().unwrap_or_default().to_owned();
+                let mut deeds = lock(&self.deeds);
+                deeds.promises += 1;
+                let order = deeds.promises;
+                if let Some(promised) = deeds.promised.get_mut(place) {
+                    promised.accepted.get_or_insert(order);
+                    promised.ids.insert(id);
+                }
+                drop(deeds);
+                // Now and then a caller asks again although it was promised.
+                if attempt > 0 || self.machine.seed.happens(("again", number), 300) {
+                    if self.machine.is_calm() {
+                        return;
+                    }
+                    if self.machine.seed.happens(("and again", number, attempt), 500) {
+                        return;
+                    }
+                } else {
+                    return;
+                }
+            } else if (400..500).contains(&status) && status != 429 {
+                self.machine
+                    .watch()
+                    .violated("fate-known", format!("{text:?} was answered {status}"));
+                return;
+            }
+            let wait = 200 + self.machine.seed.below(("caller", number, attempt), 4000);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A feature of nothing but this file joins the engine: its function, its scenario, its
+//! invariant. With a bug in it, the engine finds the violation and makes it small.
+
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::ports::MediaShelf;
+use queue::Bucket;
+use serde_json::{Value, json};
+use simulation::deployment::{BUCKET, Deployment, Queue};
+use simulation::feature::{Feature, Fixtures, Part, Registry, Work};
+use simulation::functions::{Instance, Outcome, Output, OwnKit};
+use simulation::run::{Ending, Run, play};
+use simulation::scenario::{Act, Canonical, Scenario, Step};
+use simulation::shrink::shrink;
+use simulation::stage::{Setup, Stage};
+use simulation::time;
+use simulation::trouble::{Source, Trouble};
+use simulation::watch::Invariant;
+use testkit::cloud::sqs::NoChaos;
+
+/// The deployed function and the queue that the toy uses.
+const FUNCTION: &str = "consumer-media";
+const QUEUE: &str = "MediaQueue";
+
+/// Orders come through a queue, and each is stored as one object.
+#[derive(Clone, Copy, Debug)]
+struct Toy {
+    /// The bug: an order that is received twice is stored twice.
+    stores_each_receive: bool,
+}
+
+impl Feature for Toy {
+    fn name(&self) -> &'static str {
+        "toy"
+    }
+
+    fn invariants(&self) -> Vec<Invariant> {
+        vec![Invariant::new("stored-once", "every order is stored exactly once")]
+    }
+
+    fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
+        let make = || -> Box<dyn Instance> {
+            Box::new(Storing { bucket: Bucket::new(&kit.aws, BUCKET.to_owned()), toy: *self })
+        };
+        (name == FUNCTION).then(|| Ok(make()))
+    }
+
+    fn set_up<'a>(&'a self, _setup: &'a mut Setup) -> Work<'a, Result<Box<dyn Fixtures>, String>> {
+        Box::pin(ready(Ok(Box::new(Shop) as Box<dyn Fixtures>)))
+    }
+
+    fn scenarios(&self) -> Vec<Canonical> {
+        let order = |n: u64| Step::new(Duration::from_millis(50 * n), Order(n));
+        vec![Canonical { name: "orders", steps: (1..=4).map(order).collect() }]
+    }
+}
+
+/// The function.
+struct Storing {
+    bucket: Bucket,
+    toy: Toy,
+}
+
+impl Instance for Storing {
+    fn invoke(&self, event: Value) -> Outcome<'_> {
+        Box::pin(async move {
+            let mut failed = Vec::new();
+            for record in event["Records"].as_array().into_iter().flatten() {
+                let order = record["body"].as_str().unwrap_or_default();
+                let receive = record["attributes"]["ApproximateReceiveCount"].as_str();
+                let key = if self.toy.stores_each_receive {
+                    format!("orders/{order}/{}", receive.unwrap_or_default())
+                } else {
+                    format!("orders/{order}/1")
+                };
+                let stored = self.bucket.put(&key, None, order.to_owned().into()).await;
+                if stored.is_err() {
+                    failed.push(json!({ "itemIdentifier": record["messageId"] }));
+                }
+            }
+            Ok(Output::Json(json!({ "batchItemFailures": failed })))
+        })
+    }
+}
+
+/// There is nothing to set up.
+#[derive(Debug)]
+struct Shop;
+
+impl Fixtures for Shop {
+    fn begin(&self) -> Arc<dyn Part> {
+        Arc::new(Orders::default())
+    }
+}
+
+/// What was ordered in a run.
+#[derive(Debug, Default)]
+struct Orders(Mutex<Vec<String>>);
+
+impl Part for Orders {
+    fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+        for order in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let folder = format!("orders/{order}/");
+            let cloud = run.machine.cloud();
+            let found = cloud.s3.objects(BUCKET).filter(|(key, _)| key.starts_with(&folder));
+            let found = found.count();
+            let what = || format!("{order} is stored {found} times");
+            run.machine.watch().holds("stored-once", found == 1, what);
+        }
+        Box::pin(ready(()))
+    }
+}
+
+/// Somebody orders.
+#[derive(Debug)]
+struct Order(u64);
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "somebody orders number {}", self.0)
+    }
+}
+
+fn orders_queue(deployment: &Deployment) -> &Queue {
+    &deployment.queues[QUEUE]
+}
+
+impl Act for Order {
+    fn perform<'a>(&'a self, run: &'a Run<'_>, _number: usize) -> Work<'a, ()> {
+        let order = format!("order-{}", self.0);
+        let queue = orders_queue(&run.machine.deployment);
+        let mut send = json!({ "QueueUrl": queue.url, "MessageBody": order });
+        if queue.fifo {
+            send["MessageGroupId"] = order.as_str().into();
+            send["MessageDeduplicationId"] = order.as_str().into();
+        }
+        let answer =
+            run.machine.cloud().sqs.call("SendMessage", &send, time::now_ms(), &mut NoChaos);
+        assert!(answer.is_ok(), "{answer:?}");
+        if let Some(part) = run.part::<Orders>() {
+            part.0.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        }
+        run.machine.wake();
+        Box::pin(ready(()))
+    }
+}
+
+fn stage(stores_each_receive: bool) -> Stage {
+    Stage::set(Registry::new().with(Toy { stores_each_receive })).unwrap()
+}
+
+/// The canonical scenarios with every trouble at every place: each with how it ends.
+fn enumerated(stage: &Stage) -> Vec<(Scenario, Ending)> {
+    let mut played = Vec::new();
+    for canonical in stage.registry.scenarios() {
+        let calm = canonical.with(BTreeMap::new());
+        let ending = play(stage, &calm).unwrap();
+        let places = ending.places.clone();
+        played.push((calm, ending));
+        for (place, troubles) in places {
+            for trouble in troubles {
+                let scenario = canonical.with(BTreeMap::from([(place.clone(), trouble)]));
+                let ending = play(stage, &scenario).unwrap();
+                played.push((scenario, ending));
+            }
+        }
+    }
+    played
+}
+
+#[test]
+fn a_feature_that_the_engine_does_not_know_is_played_with_every_trouble_and_holds() {
+    let stage = stage(false);
+    let played = enumerated(&stage);
+    assert!(played.len() > 20, "{} runs", played.len());
+    for (scenario, ending) in &played {
+        assert_eq!(ending.violations, [], "{:?}\n{}", scenario.source, ending.history.story());
+        assert_eq!(ending.looks["stored-once"], 4);
+    }
+    for seed in 0..30 {
+        let ending = play(&stage, &stage.registry.drawn(seed).unwrap()).unwrap();
+        assert_eq!(ending.violations, [], "seed {seed}\n{}", ending.history.story());
+    }
+}
+
+#[test]
+fn its_bug_is_found_by_its_own_invariant_and_shrunk_to_one_step_and_one_trouble() {
+    let stage = stage(true);
+    let scenarios = (0..100).filter_map(|seed| stage.registry.drawn(seed));
+    let (scenario, ending) = scenarios
+        .map(|scenario| Scenario { wild: false, ..scenario })
+        .map(|scenario| (scenario.clone(), play(&stage, &scenario).unwrap()))
+        .find(|(_, ending)| !ending.violations.is_empty())
+        .expect("one of 100 drawn runs finds it");
+    assert_eq!(ending.violations[0].invariant, "stored-once");
+    assert!(scenario.steps.len() == 4);
+
+    let (small, ending) = shrink(&stage, &scenario, &ending).unwrap();
+    assert_eq!(ending.violations[0].invariant, "stored-once");
+    assert_eq!(small.steps.len(), 1, "{small:?}");
+    let Source::Given(troubles) = &small.source else {
+        panic!("its troubles are drawn: {small:?}")
+    };
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    let story = ending.history.story();
+    assert!(story.contains("somebody orders number"), "{story}");
+
+    // The enumeration finds it, too: where the queue does not hear that all was done.
+    let found = enumerated(&stage).into_iter().find(|(_, ending)| !ending.violations.is_empty());
+    let (scenario, _) = found.expect("one trouble is enough");
+    let Source::Given(troubles) = scenario.source else { panic!("nothing was given") };
+    let breaking = [Trouble::AckLost, Trouble::AckLate, Trouble::AnswerLost];
+    let dies =
+        |trouble: &Trouble| trouble.name().starts_with("dies") || trouble.name().contains("frozen");
+    assert!(troubles.values().all(|trouble| breaking.contains(trouble) || dies(trouble)));
+}
+
+#[test]
+fn two_things_of_one_name_are_refused_before_the_first_run() {
+    let toy = Toy { stores_each_receive: false };
+    let refused = Stage::set(Registry::new().with(toy).with(toy)).unwrap_err();
+    assert_eq!(refused, "two features are called toy; rename one");
+}
