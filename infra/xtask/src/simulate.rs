@@ -19,8 +19,11 @@ use crate::{
 
 /// Runs drawn from seeds until a bug counts as not found by them.
 const SEEDS: u64 = 6000;
-/// How long the drawn runs may take, and after them the lives.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long the drawn runs may take.
+const DRAWN_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long the lives may take, which are played if the drawn runs find nothing. Some bugs are
+/// found only late in them, so this is enough for all of them on a busy machine.
+const LIVES_TIMEOUT: Duration = Duration::from_mins(15);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Builds and runs; `arguments` are the simulation's own.
@@ -40,7 +43,7 @@ pub(crate) fn planted(names: &[String]) -> Result<()> {
     println!("Building the simulation with its failpoints ...");
     let field = Field::build(workspace::target().join("planted"))?;
     if let Some(Found { name, seed, what, .. }) =
-        field.play(None, &["--no-lives", "--seeds", "200"])?.found
+        field.play(None, &["--no-lives", "--seeds", "200"], LIVES_TIMEOUT)?.found
     {
         let detail = format!("{name}, seed {seed}: {what}. Without a planted bug all must hold");
         return Err(Error::step("the simulation", detail));
@@ -126,23 +129,23 @@ impl Field {
     fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Played> {
         let (mut runs, mut took) = (0, Duration::ZERO);
         let mut from = 0;
-        while from < SEEDS && took < PATIENCE {
+        while from < SEEDS && took < DRAWN_TIMEOUT {
             let (first, seeds) = (from.to_string(), (SEEDS - from).to_string());
             let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
-            let played = self.play(Some(bug), &arguments)?;
+            let played = self.play(Some(bug), &arguments, DRAWN_TIMEOUT)?;
             (runs, took) = (runs + played.runs, took + played.took);
             let Some(found) = played.found else { break };
             let seed = found.seed.to_string();
-            let control = self.play(None, &["--seed", &seed])?;
+            let control = self.play(None, &["--seed", &seed], DRAWN_TIMEOUT)?;
             let Some(cause) = control.found else {
                 return Ok(Played { runs, took, found: Some(found) });
             };
             broken.push(format!("--seed {seed}: {}", cause.what));
             from = found.seed + 1;
         }
-        let mut played = self.play(Some(bug), &["--seeds", "0"])?;
+        let mut played = self.play(Some(bug), &["--seeds", "0"], LIVES_TIMEOUT)?;
         if let Some(found) = &played.found {
-            let control = self.play(None, &["--life", &found.name])?;
+            let control = self.play(None, &["--life", &found.name], LIVES_TIMEOUT)?;
             if let Some(cause) = control.found {
                 broken.push(format!("--life {}: {}", found.name, cause.what));
                 played.found = None;
@@ -151,8 +154,13 @@ impl Field {
         Ok(Played { runs: runs + played.runs, took: took + played.took, found: played.found })
     }
 
-    /// Plays until a run fails, all are played, or patience ends.
-    fn play(&self, bug: Option<Failpoint>, arguments: &[&str]) -> Result<Played> {
+    /// Plays until a run fails, all are played, or the time is over.
+    fn play(
+        &self,
+        bug: Option<Failpoint>,
+        arguments: &[&str],
+        timeout: Duration,
+    ) -> Result<Played> {
         let name = bug.map_or("unplanted", Failpoint::name);
         let result = self.folder.join("logs").join(format!("{name}.json"));
         workspace::remove(&result)?;
@@ -172,7 +180,7 @@ impl Field {
             if let Some(status) = simulate.try_wait()? {
                 break status;
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > timeout {
                 simulate.kill()?;
                 simulate.wait()?;
                 return Ok(Played { runs: 0, took: began.elapsed(), found: None });

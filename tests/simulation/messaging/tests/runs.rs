@@ -74,14 +74,15 @@ fn event(at: Duration, copies: u64) -> Step {
 }
 
 #[test]
-fn more_than_1000_events_a_second_of_one_tenant_are_throttled_by_their_list_and_all_arrive() {
+fn events_of_one_tenant_are_throttled_by_the_index_key_of_their_list_and_all_arrive() {
     let stage = stage();
-    let steps = (0..2500).map(|n| event(Duration::from_micros(n * 100), 1));
+    // A twentieth of the writes that AWS allows, so that few events are enough.
+    let limits = PartitionLimits { write_units: 50, ..PartitionLimits::AWS };
+    let steps = (0..150).map(|n| event(Duration::from_micros(n * 100), 1));
     let storm = Canonical { name: "storm", steps: steps.collect() }.with(BTreeMap::new());
-    let limited = Scenario { limits: Some(PartitionLimits::AWS), ..storm.clone() };
+    let limited = Scenario { limits: Some(limits), ..storm };
     let ending = play(&stage, &limited).unwrap();
     assert!(ending.violations.is_empty(), "{:?}", ending.violations.first());
     let hot: Vec<_> = ending.throttled.keys().map(PartitionUse::to_string).collect();
     assert_eq!(hot, ["writes of by_parent T#acme#EVENTS"]);
-    assert!(play(&stage, &storm).unwrap().throttled.is_empty());
 }
