@@ -650,7 +650,7 @@ async fn a_tenant_and_its_accounts_are_known<S: Store>(s: &S) {
     assert!(!s.is_tenant(&TenantId::platform()).await.unwrap());
     assert_eq!(s.accounts_of(&own.tenant).await.unwrap(), []);
     s.put_integration(&own, &[], None).await.unwrap();
-    assert_eq!(s.accounts_of(&own.tenant).await.unwrap(), [own.clone()]);
+    assert_eq!(s.accounts_of(&own.tenant).await.unwrap(), std::slice::from_ref(&own));
     assert_eq!(s.accounts_of(&tenant.id).await.unwrap().len(), 1);
 }
 

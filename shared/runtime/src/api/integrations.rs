@@ -730,7 +730,7 @@ where
             account(provider, maker, &settings, &credentials)?
         };
         let is_elsewhere = led.is_some() || account != before.account;
-        let replaces = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
+        let takes_over = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
         let mut generated = None;
         if maker == Maker::Tenant && is_elsewhere {
             // Nothing of the operator's is used for what a tenant chose.
@@ -742,7 +742,7 @@ where
             tenant_credentials.extend(names(&made_up));
             credentials = credentials.merged(made_up);
         }
-        let is_kept = maker != Maker::Tenant || !(is_elsewhere || replaces);
+        let is_kept = maker != Maker::Tenant || !(is_elsewhere || takes_over);
         let trusted_ingest = match asked.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
                 check_trust(request, maker)?;
@@ -768,7 +768,7 @@ where
         self.check_base_url(request, &integration, Some(&before))?;
         // Who puts their own credentials in the place of the operator's holds the account as if
         // they had made the integration.
-        if integration.account != before.account || replaces {
+        if integration.account != before.account || takes_over {
             self.check_account(request, &integration, &credentials).await?;
         }
         let (paths, old_paths) =
