@@ -468,6 +468,24 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
 }
 
 #[test]
+fn what_a_pointer_leads_to_outlives_every_life_of_the_pointer() {
+    let queue = yaml("infra/queue.yaml");
+    let kept = |name: &str| {
+        let properties = &queue["Resources"][name]["Properties"];
+        properties["MessageRetentionPeriod"].as_u64().expect("a time") / 86_400
+    };
+    // Its queue, the dead letters, and the queue once more after it was redriven.
+    let longest = kept("Queue") + kept("DeadLetters") + kept("Queue");
+    let template = Template::read();
+    let rules = &template.of_type("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"];
+    let days = |prefix: &str| -> u64 {
+        let rule = each(rules).into_iter().find(|rule| rule["Prefix"] == prefix);
+        rule.expect("a rule")["ExpirationInDays"].as_u64().expect("days")
+    };
+    assert!(days("bodies/") > longest, "{} days; a pointer lives {longest}", days("bodies/"));
+}
+
+#[test]
 fn a_first_deployment_is_not_rolled_back_for_a_warning() {
     for (name, api) in Template::read().of_type("AWS::Serverless::HttpApi") {
         // SAM's own description of the API names a security scheme that it does not define.
