@@ -160,7 +160,7 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     let worker = Replayer {
         store: kit.store()?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
-        queue: kit.queue("QUEUE_URL", Some(&bucket))?,
+        queue: kit.queue("QUEUE_URL", None)?,
         clock: kit.clock.clone(),
         bucket,
     };

@@ -9,6 +9,8 @@
     reason = "a test fails by it"
 )]
 
+mod rights;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
