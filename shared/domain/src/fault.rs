@@ -74,6 +74,21 @@ pub fn redelivery(receives: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
+/// How long a message waits that every one of its carriers passed over, before it is handed over
+/// for the `hop`-th time: as [`backoff`], up to half a minute, and twice as long after each 64
+/// hand-overs, up to 15 minutes; the latter half of each at random.
+///
+/// Nobody was asked, so no count of attempts ends it: only its expiry does, after a day. By then
+/// it was handed over 450 times at most, and its history still fits into the table.
+#[must_use]
+pub fn rest(hop: u32, jitter: f64) -> Duration {
+    let doubled = |first: u64, times: u32| {
+        Duration::from_secs(first).saturating_mul(2_u32.saturating_pow(times))
+    };
+    let ceiling = doubled(5, hop.saturating_sub(1)).min(doubled(30, hop / 64));
+    ceiling.min(Duration::from_mins(15)).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +110,19 @@ mod tests {
         let span = |jitter| (1..5).map(|receives| redelivery(receives, jitter)).sum::<Duration>();
         assert!(span(0.0) > Duration::from_mins(6));
         assert!(span(1.0) < Duration::from_mins(15));
+    }
+
+    #[test]
+    fn a_day_of_being_passed_over_is_a_few_hundred_hand_overs() {
+        let (mut waited, mut hops) = (Duration::ZERO, 0);
+        while waited < Duration::from_hours(24) {
+            hops += 1;
+            waited += rest(hops, 0.0);
+        }
+        assert!(hops <= 450, "{hops}");
+        assert_eq!(rest(1, 1.0), Duration::from_secs(5));
+        assert_eq!(rest(30, 1.0), Duration::from_secs(30), "as long as an outage is young");
+        assert_eq!(rest(u32::MAX, 1.0), Duration::from_mins(15));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use domain::automation::{NoticeData, NoticeKind};
 use domain::circuit::Admission;
 use domain::content::Content;
 use domain::conversation::Parties;
-use domain::fault::{Classify, Fault, backoff};
+use domain::fault::{Classify, Fault, backoff, rest};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
@@ -459,7 +459,7 @@ where
         let message = &held.task.message;
         let mut relay = held.task.relay.clone();
         let to = loop {
-            let Some((next, was_asked, rest)) = relay.next(current) else {
+            let Some((next, was_asked, behind)) = relay.next(current) else {
                 // The others were deleted since, or cannot reach the person.
                 return match current {
                     Some(_) => self.stay(held, ending, counted).await,
@@ -480,10 +480,10 @@ where
             if let Some(integration) = ours {
                 // Everybody was asked: now they are given time, and less where nobody was.
                 let not_before = was_asked.then(|| {
-                    let wait = backoff(rest.hop, self.dice.fraction());
-                    self.clock.now() + if counted { wait } else { wait.min(PASSED_OVER) }
+                    let wait = if counted { backoff } else { rest };
+                    self.clock.now() + wait(behind.hop, self.dice.fraction())
                 });
-                let relay = domain::job::Relay { not_before, ..rest };
+                let relay = domain::job::Relay { not_before, ..behind };
                 let provider = integration.provider;
                 break HandedOver { provider, integration: integration.id, relay };
             }

@@ -9,6 +9,7 @@
     reason = "a test fails by it"
 )]
 
+mod loops;
 mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
