@@ -496,6 +496,20 @@ fn a_first_deployment_is_not_rolled_back_for_a_warning() {
     }
 }
 
+#[test]
+fn every_provider_page_says_what_becomes_of_what_is_too_large() {
+    // As the pages write it.
+    let tenths = domain::webhook::LARGEST_BODY / 100_000;
+    let largest = format!("{}.{} MB", tenths / 10, tenths % 10);
+    for provider in Provider::ALL {
+        let path = format!("shared/providers/src/{provider}/README.md");
+        let page = read(&path);
+        let said = page.split("\n- ").find(|said| said.contains("413"));
+        let said = said.unwrap_or_else(|| panic!("{path} does not say what happens after a 413"));
+        assert!(said.contains(&largest), "{path}: {said}");
+    }
+}
+
 /// Resources that end in a wildcard, each with what it cannot do without.
 const WILDCARDS: &[(&str, &str)] = &[
     ("*", "X-Ray knows no narrower resource"),
