@@ -115,7 +115,6 @@ def spell_out_routes(template):
         if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
             continue
         body = resource["Properties"].pop("Body")
-        resource["Properties"].pop("FailOnWarnings", None)
         resource["Properties"].update({"Name": name, "ProtocolType": "HTTP"})
         cors = body.get("x-amazon-apigateway-cors")
         if cors:

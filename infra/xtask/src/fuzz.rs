@@ -53,8 +53,8 @@ impl Options {
     }
 }
 
-/// Fuzzes. The first webhook that panics, believes a stranger or takes more than in proportion
-/// ends it; what made it do so is kept.
+/// Fuzzes. The first webhook that panics, believes a stranger or takes more memory than its
+/// function has ends it; what made it do so is kept.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let webhooks = chosen(&options.webhooks)?;
     let (folder, kept) = (home(), workspace::root().join("target/fuzz"));

@@ -114,7 +114,7 @@ enum Command {
         arguments: Vec<String>,
     },
     /// Give every webhook whatever a fuzzer thinks of, and see that none panics, believes a
-    /// stranger, or takes more than in proportion.
+    /// stranger, or takes more memory than its function has.
     Fuzz {
         #[command(flatten)]
         options: fuzz::Options,

@@ -115,6 +115,18 @@ pub fn redelivery(receives: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
+/// How long a message waits that every one of its carriers refused or passed over, before it is
+/// handed over for the `hop`-th time: the ceiling of [`backoff`], up to half a minute, and twice
+/// as long after each 64 hand-overs, up to 15 minutes; the latter half of each at random.
+///
+/// Where nobody was asked, no count of attempts ends it: only its expiry does, after a day. By
+/// then it was handed over 460 times at most, and its history still fits into the table.
+#[must_use]
+pub fn rest(hop: u32, jitter: f64) -> Duration {
+    let ceiling = backoff(hop, 1.0).min(doubled(Duration::from_secs(30), hop / 64));
+    ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +201,18 @@ mod tests {
             assert!(backoff(attempt, 0.0) == Duration::from_secs(1));
             assert!(slow_backoff(attempt, 0.0) == Duration::from_secs(1));
         }
+    }
+
+    #[test]
+    fn a_day_of_being_passed_over_is_a_few_hundred_hand_overs() {
+        let (mut waited, mut hops) = (Duration::ZERO, 0);
+        while waited < Duration::from_hours(24) {
+            hops += 1;
+            waited += rest(hops, 0.0);
+        }
+        assert!(hops <= 460, "{hops}");
+        assert_eq!(rest(1, 1.0), Duration::from_secs(2));
+        assert_eq!(rest(30, 1.0), Duration::from_secs(30), "as long as an outage is young");
+        assert_eq!(rest(u32::MAX, 1.0), Duration::from_mins(15));
     }
 }

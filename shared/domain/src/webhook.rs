@@ -9,6 +9,11 @@ use jiff::Timestamp;
 use crate::event::ParsedEvent;
 use crate::{Credentials, Integration, Provider};
 
+/// The largest body that the hub takes, in bytes, from providers and at its API: what Lambda's
+/// 6 MB a call leave of a body that is no text, which travels as base64. API Gateway itself takes
+/// 10 MB. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const LARGEST_BODY: usize = 4_400_000;
+
 /// A request as it reached the edge.
 #[derive(Clone, Debug, Default)]
 pub struct WebhookRequest {
@@ -114,6 +119,10 @@ pub enum Rejection {
     /// Not proved to be from the provider: nothing of it is kept.
     #[error("not authentic: {0}")]
     Unauthenticated(&'static str),
+    /// Larger than anything the provider sends, so it is not read and nothing of it is proved.
+    /// Answered with 413 and the reason.
+    #[error("too large to be the provider's: {0}")]
+    TooLarge(&'static str),
     /// A handshake with a wrong token. Meta's own SDK and examples answer 403.
     #[error("handshake refused: {0}")]
     Forbidden(&'static str),
@@ -154,7 +163,8 @@ pub trait WebhookSource: Send + Sync {
     /// There is no default: every provider must say how it is authenticated.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`], or [`Rejection::Forbidden`] for a handshake.
+    /// [`Rejection::Unauthenticated`], or [`Rejection::Forbidden`] for a handshake;
+    /// [`Rejection::TooLarge`] before anything is read whose cost grows with the body.
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection>;
 
     /// Translates the body into our words.

@@ -2,7 +2,21 @@
 //!
 //! <https://url.spec.whatwg.org/#application/x-www-form-urlencoded>
 
-/// The fields of a form, decoded, in order.
+/// The most fields that are read of a form: the largest that a provider documents has a few
+/// dozen, and a mail's headers are fields too.
+pub const MOST_FIELDS: usize = 1_000;
+
+/// The fields of a form that somebody posted, decoded, in order; `None` if it has more than
+/// `most` bytes or [`MOST_FIELDS`] fields. They are counted before any is read, for who sent
+/// them is not proved yet.
+#[must_use]
+pub fn read(body: &[u8], most: usize) -> Option<Vec<(String, String)>> {
+    let fits = |body: &&[u8]| body.split(|byte| *byte == b'&').nth(MOST_FIELDS).is_none();
+    Some(body).filter(|body| body.len() <= most).filter(fits).map(decode)
+}
+
+/// The fields of a form of any size, decoded, in order. For queries, which API Gateway bounds;
+/// what is posted is for [`read`].
 #[must_use]
 pub fn decode(body: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(body).into_owned().collect()
@@ -18,4 +32,19 @@ pub fn encode(fields: &[(String, String)]) -> String {
 #[must_use]
 pub fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_up_to_its_bytes_and_fields_and_no_further() {
+        let fields = vec!["a=1"; MOST_FIELDS].join("&");
+        assert_eq!(read(fields.as_bytes(), fields.len()).unwrap().len(), MOST_FIELDS);
+        assert!(read(fields.as_bytes(), fields.len() - 1).is_none());
+        let more = format!("{fields}&");
+        assert!(read(more.as_bytes(), more.len()).is_none());
+        assert_eq!(read(b"", 0), Some(Vec::new()));
+    }
 }

@@ -58,7 +58,7 @@ fn signed(provider: Provider, example: &Example, draft: &Draft) -> WebhookReques
 /// Whether `rejection` is one for somebody unknown: the rest is for those who were believed.
 fn refuses(request: &WebhookRequest, rejection: &Rejection) -> bool {
     match rejection {
-        Rejection::Unauthenticated(_) | Rejection::Forbidden(_) => true,
+        Rejection::Unauthenticated(_) | Rejection::Forbidden(_) | Rejection::TooLarge(_) => true,
         // A handshake that asks nothing.
         Rejection::Invalid(_) => request.method == Method::GET,
         Rejection::Unreadable(_) => false,

@@ -123,6 +123,7 @@ fn ending(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> String {
         Err(Rejection::Forbidden(_)) => "forbidden".to_owned(),
         Err(Rejection::Unreadable(_)) => "unreadable".to_owned(),
         Err(Rejection::Invalid(_)) => "invalid".to_owned(),
+        Err(Rejection::TooLarge(_)) => "too_large".to_owned(),
     }
 }
 

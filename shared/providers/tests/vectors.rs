@@ -89,6 +89,7 @@ fn words(result: Result<Delivery, Rejection>) -> String {
         Err(Rejection::Forbidden(_)) => "forbidden".to_owned(),
         Err(Rejection::Unreadable(_)) => "unreadable".to_owned(),
         Err(Rejection::Invalid(_)) => "invalid".to_owned(),
+        Err(Rejection::TooLarge(_)) => "too_large".to_owned(),
     }
 }
 

@@ -318,7 +318,8 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     let worker = Inbound {
         store: kit.store()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
-        media: kit.queue("MEDIA_QUEUE_URL", Some(&bucket))?,
+        // A file's id is small.
+        media: kit.queue("MEDIA_QUEUE_URL", None)?,
         bucket,
     };
     crate::consumer(kit, worker, 12, false)

@@ -106,8 +106,9 @@ fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
 ) -> Result<Consumer<W, C, R>, Error> {
     let bucket = kit.bucket()?;
     let desk = batch::Desk {
-        queue: kit.queue("QUEUE_URL", Some(&bucket))?,
-        dead_letters: kit.queue("DEAD_LETTER_QUEUE_URL", Some(&bucket))?,
+        queue: kit.queue("QUEUE_URL", None)?,
+        // What came through a queue fits into one.
+        dead_letters: kit.queue("DEAD_LETTER_QUEUE_URL", None)?,
         bodies: bucket,
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),

@@ -1,5 +1,6 @@
 //! Events worked again: a page a record, and each page asks for the next.
 
+use domain::Fault;
 use domain::job::{ReplayJob, VERSION};
 use domain::ports::{
     Clock, Dice, EventBodyReader, EventReader, PortResult, Publisher, Record, Recorded,
@@ -46,7 +47,7 @@ where
     async fn work(&self, job: &ReplayJob, delivery: Delivery<'_>) -> Result<(), Failure> {
         let done = self.page(job, delivery).await;
         if let Err(failure) = &done
-            && delivery.is_last()
+            && (delivery.is_last() || failure.fault == Fault::Permanent)
         {
             let (tenant, now) = (&job.tenant, self.clock.now());
             self.store.stand_still(tenant, job.replay, &job.cursor, &failure.reason, now).await?;
@@ -112,7 +113,7 @@ where
         }
         Ok(ReplayPage {
             from: job.cursor.clone(),
-            next: found.next,
+            next: onward(&job.cursor, found.next)?,
             matched: found.items.len() as u64,
             published,
         })
@@ -134,6 +135,19 @@ where
     /// Asks for the page that begins at `cursor`.
     async fn ask(&self, job: &ReplayJob, cursor: String) -> PortResult<()> {
         self.queue.publish(vec![asked(&ReplayJob { cursor, ..job.clone() })?]).await
+    }
+}
+
+/// The page after the one that begins at `cursor`. Each must begin behind the one before: that
+/// is what ends a replay, for AWS is told to let its consumer call itself.
+fn onward(cursor: &str, next: Option<String>) -> Result<Option<String>, Failure> {
+    match next {
+        Some(next) if next.as_str() <= cursor => Err(Failure {
+            fault: Fault::Permanent,
+            reason: "the next page does not begin behind this one; ask for the replay anew".into(),
+            wait: None,
+        }),
+        next => Ok(next),
     }
 }
 
@@ -160,7 +174,7 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     let worker = Replayer {
         store: kit.store()?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
-        queue: kit.queue("QUEUE_URL", Some(&bucket))?,
+        queue: kit.queue("QUEUE_URL", None)?,
         clock: kit.clock.clone(),
         bucket,
     };
@@ -177,4 +191,20 @@ pub fn run() -> Result<(), Error> {
         consumer.worker.store.prewarm().await;
         crate::consume(consumer).await
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_leads_back_ends_its_replay() {
+        assert_eq!(onward("", Some("b".into())).unwrap(), Some("b".into()));
+        assert_eq!(onward("b", Some("ba".into())).unwrap(), Some("ba".into()));
+        assert_eq!(onward("b", None).unwrap(), None);
+        for back in ["b", "a", ""] {
+            let failure = onward("b", Some(back.into())).unwrap_err();
+            assert_eq!(failure.fault, Fault::Permanent);
+        }
+    }
 }

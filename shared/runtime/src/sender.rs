@@ -9,7 +9,7 @@ use domain::circuit::{Admission, PROBE_EVERY};
 use domain::content::Content;
 use domain::conversation::Parties;
 use domain::failpoint::{self, Failpoint};
-use domain::fault::{Classify, Fault, MAX_ATTEMPTS, backoff, slow_backoff};
+use domain::fault::{Classify, Fault, MAX_ATTEMPTS, backoff, rest, slow_backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
 use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
@@ -584,7 +584,7 @@ where
                 || handover.current.is_none()
                 || held.attempt <= MAX_ATTEMPTS.saturating_mul(carriers));
         let (to, was_asked) = loop {
-            let Some((next, was_asked, rest)) = relay.next(handover.current) else {
+            let Some((next, was_asked, behind)) = relay.next(handover.current) else {
                 // The others were deleted since, or cannot reach the person.
                 return match handover.current {
                     Some(_) => self.stay(held, handover, told, delivery).await,
@@ -605,17 +605,10 @@ where
             if let Some(integration) = ours {
                 // Everybody was asked: now they are given time.
                 let not_before = was_asked.then(|| {
-                    let jitter = self.dice.fraction();
-                    self.clock.now()
-                        + if handover.in_doubt {
-                            slow_backoff(rest.hop, jitter)
-                        } else if delivery.receives > MANY_RECEIVES {
-                            SELDOM
-                        } else {
-                            backoff(rest.hop, jitter).min(NEXT_CARRIER)
-                        }
+                    let wait = if handover.in_doubt { slow_backoff } else { rest };
+                    self.clock.now() + wait(behind.hop, self.dice.fraction())
                 });
-                let relay = domain::job::Relay { not_before, ..rest };
+                let relay = domain::job::Relay { not_before, ..behind };
                 let provider = integration.provider;
                 break (HandedOver { provider, integration: integration.id, relay }, was_asked);
             }

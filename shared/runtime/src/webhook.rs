@@ -13,7 +13,7 @@ use domain::ports::{
     Clock, Directory, Freshness, Holder, PortError, PortResult, Publisher, Record, Vault,
 };
 use domain::webhook::{
-    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+    Delivery, LARGEST_BODY, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
 use domain::{Fault, IntegrationId, Provider};
 use http::{Method, Response, StatusCode};
@@ -64,6 +64,7 @@ pub struct Edge<D, V, P, F> {
 /// | queued, or nothing to do | the provider's success | |
 /// | handshake | as asked | |
 /// | not authentic | 401; 403 for a handshake | |
+/// | larger than [`LARGEST_BODY`], or than anything the provider sends | 413, with the reason | it is not read |
 /// | authentic, from a workflow of the tenant's and not as documented | 400, with the reason | they can mend it |
 /// | authentic, about another tenant's account | 403 | nobody's provider sends that |
 /// | authentic, unreadable or nobody's account | success | parked; a retry would bring the same |
@@ -83,7 +84,12 @@ where
 {
     let name = provider.provider();
     let now = clock.now();
-    match take_in(edge, provider, now, request).await {
+    let taken = if request.body.len() > LARGEST_BODY {
+        Err(Refusal::NotProved(Rejection::TooLarge("the hub takes bodies of 4.4 MB at most")))
+    } else {
+        take_in(edge, provider, now, request).await
+    };
+    match taken {
         Ok(Taken::Answered(reply)) => reply,
         Ok(Taken::Queued { events, parked, reply }) => {
             tracing::info!(provider = %name, events, parked, "webhook accepted");
@@ -98,6 +104,10 @@ where
             telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
             match rejection {
                 Rejection::Forbidden(_) => WebhookReply::empty(StatusCode::FORBIDDEN),
+                Rejection::TooLarge(reason) => WebhookReply::json(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    &json!({ "error": "too_large", "detail": reason }),
+                ),
                 Rejection::Invalid(reason) => WebhookReply::json(
                     StatusCode::BAD_REQUEST,
                     &json!({ "error": "invalid_request", "detail": reason }),

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::sending::{Encoding, Kind, Method, Send};
 use super::settings::Settings;
-use super::template::{Scope, plain};
+use super::template::{MOST, Room, Scope, plain, too_large};
 use super::webhook::said;
 use crate::address::telephone;
 use crate::entry::settings_of;
@@ -84,7 +84,8 @@ impl MessageSender for Declared {
             invalid("type", "the integration does not declare how this content is sent")
         })?;
         let fields = self.fields(message)?;
-        let scope = Scope::new(&fields, &self.credentials);
+        let room = Room::new();
+        let scope = Scope::new(&fields, &self.credentials, &room);
         let path = scope.path(declared.path.as_ref().unwrap_or(&self.send.path))?;
         let path = path.ok_or_else(|| {
             invalid("type", "the message lacks a value that its address is made of")
@@ -94,6 +95,9 @@ impl MessageSender for Declared {
             Encoding::Json => ("application/json", body.to_string()),
             Encoding::Form => ("application/x-www-form-urlencoded", as_form(&body)),
         };
+        if body.len() > MOST {
+            return Err(too_large());
+        }
         let method = match self.send.method {
             Method::Post => http::Method::POST,
             Method::Put => http::Method::PUT,

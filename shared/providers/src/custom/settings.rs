@@ -18,6 +18,8 @@ use aws_lc_rs::hmac;
 const LONGEST_MARK: usize = 32;
 /// The longest tolerance, in seconds: a day.
 const LONGEST_TOLERANCE: u32 = 86_400;
+/// The most that all settings have together, as JSON, in bytes: an item of the table has 400 KB.
+const LARGEST: usize = 256 * 1024;
 /// The longest answer, in bytes.
 const LONGEST_ANSWER: usize = 4_096;
 
@@ -281,6 +283,9 @@ impl Default for Answer {
 
 /// Reads the settings. Every flaw names its field.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
+    if serde_json::to_string(given).map_or(usize::MAX, |text| text.len()) > LARGEST {
+        return Err(Flaw::new("settings", format!("at most {LARGEST} bytes")));
+    }
     // A tagged shape forgets at which field it failed: it is read by its type first.
     let scheme = given.get("scheme").ok_or_else(|| Flaw::new("settings.scheme", "is missing"))?;
     let Value::Object(scheme) = scheme else {

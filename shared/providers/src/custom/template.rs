@@ -7,6 +7,10 @@
 //! a list with one `part` an element, which is `{{item}}` in it.
 //!
 //! Values only ever become values: never a name, and never JSON that is read again.
+//!
+//! A template and its values multiply: what is filled in counts, and ends at [`MOST`].
+
+use std::cell::Cell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +25,14 @@ use crate::http::{invalid, path_part};
 const DEEPEST: usize = 16;
 /// The largest template, in bytes.
 const LARGEST: usize = 16_384;
+/// The longest text with placeholders that stands alone, such as a header's, in bytes.
+const LONGEST_TEXT: usize = 4_096;
+/// How many lists may stand one in the other.
+const DEEPEST_EACH: usize = 2;
+/// What one message may become, in bytes: its address, its headers and its body together, each
+/// value as JSON writes it. Every placeholder and every part of a template that is looked at
+/// counts too, so that the work is bounded where nothing comes of it.
+pub(super) const MOST: usize = 256 * 1024;
 
 /// Part of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,8 +78,15 @@ pub(super) struct Known<'a> {
     pub(super) credentials: &'a [&'static str],
 }
 
-/// What is wrong with a text.
+/// What is wrong with a text that stands alone.
 pub(super) fn check_text(text: &str, known: Known<'_>) -> Result<(), String> {
+    if text.len() > LONGEST_TEXT {
+        return Err(format!("has more than {LONGEST_TEXT} bytes"));
+    }
+    check_pieces(text, known)
+}
+
+fn check_pieces(text: &str, known: Known<'_>) -> Result<(), String> {
     for piece in pieces(text)? {
         let (name, names, what) = match piece {
             Piece::Text(_) => continue,
@@ -97,19 +116,32 @@ pub(super) fn check(template: &Value, known: Known<'_>) -> Result<(), String> {
     if template.to_string().len() > LARGEST {
         return Err(format!("has more than {LARGEST} bytes"));
     }
-    check_at(template, known, DEEPEST)
+    check_at(template, known, Depth { left: DEEPEST, each: DEEPEST_EACH })
 }
 
-fn check_at(template: &Value, known: Known<'_>, depth: usize) -> Result<(), String> {
-    let depth = depth.checked_sub(1).ok_or_else(|| format!("is deeper than {DEEPEST}"))?;
+/// How much deeper a template may become.
+#[derive(Clone, Copy, Debug)]
+struct Depth {
+    left: usize,
+    each: usize,
+}
+
+fn check_at(template: &Value, known: Known<'_>, depth: Depth) -> Result<(), String> {
+    let left = depth.left.checked_sub(1).ok_or_else(|| format!("is deeper than {DEEPEST}"))?;
+    let depth = Depth { left, ..depth };
     match template {
-        Value::String(text) => check_text(text, known),
+        Value::String(text) => check_pieces(text, known),
         Value::Array(parts) => parts.iter().try_for_each(|part| check_at(part, known, depth)),
         Value::Object(fields) => {
             if let Some((name, part)) = each(fields) {
-                check_text(&format!("{{{{{name}}}}}"), known)?;
+                let each = depth.each.checked_sub(1).ok_or_else(|| {
+                    format!(
+                        "has {{{{each}}}} in more than {DEEPEST_EACH} levels: write it in fewer"
+                    )
+                })?;
+                check_pieces(&format!("{{{{{name}}}}}"), known)?;
                 let fields = [known.fields, &["item"]].concat();
-                return check_at(part, Known { fields: &fields, ..known }, depth);
+                return check_at(part, Known { fields: &fields, ..known }, Depth { each, ..depth });
             }
             if fields.keys().any(|name| name.contains("{{")) {
                 return Err("has a placeholder in a field's name, other than each alone".to_owned());
@@ -142,6 +174,63 @@ pub(super) fn text_names(text: &str, name: &str) -> bool {
     pieces(text).is_ok_and(|pieces| pieces.contains(&Piece::Field(name)))
 }
 
+/// What one message may still become: [`MOST`] bytes, whatever it is filled into.
+#[derive(Debug)]
+pub(super) struct Room(Cell<usize>);
+
+impl Room {
+    pub(super) const fn new() -> Self {
+        Self(Cell::new(MOST))
+    }
+
+    /// Counts `bytes` before they are written.
+    fn take(&self, bytes: usize) -> Result<(), SendError> {
+        let left = self.0.get().checked_sub(bytes).ok_or_else(too_large)?;
+        self.0.set(left);
+        Ok(())
+    }
+
+    /// Counts a text as JSON writes it, which is the longest it may stand as.
+    fn take_text(&self, text: &str) -> Result<(), SendError> {
+        self.take(text.len().saturating_add(2))?;
+        // What is escaped is counted on, and no further than there is room.
+        text.bytes().try_for_each(|byte| match byte {
+            b'"' | b'\\' => self.take(1),
+            0..=0x1f => self.take(5),
+            _ => Ok(()),
+        })
+    }
+
+    /// Counts a value as JSON writes it. What is in the message has no more levels than content.
+    fn take_value(&self, value: &Value) -> Result<(), SendError> {
+        match value {
+            Value::String(text) => self.take_text(text),
+            // No number is longer.
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.take(25),
+            Value::Array(values) => {
+                self.take(2 + values.len())?;
+                values.iter().try_for_each(|value| self.take_value(value))
+            }
+            Value::Object(fields) => {
+                self.take(2 + 2 * fields.len())?;
+                fields.iter().try_for_each(|(name, value)| {
+                    self.take_text(name)?;
+                    self.take_value(value)
+                })
+            }
+        }
+    }
+}
+
+/// The error that says so, and what to do.
+pub(super) fn too_large() -> SendError {
+    invalid(
+        "settings.send",
+        "makes more than 262144 bytes of this message: let its templates repeat less of it, or \
+         send less at once",
+    )
+}
+
 /// Where values come from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
@@ -150,11 +239,16 @@ pub(super) struct Scope<'a> {
     /// The element at hand.
     item: Option<&'a Value>,
     pub(super) credentials: &'a Credentials,
+    room: &'a Room,
 }
 
 impl<'a> Scope<'a> {
-    pub(super) const fn new(fields: &'a Map<String, Value>, credentials: &'a Credentials) -> Self {
-        Self { fields, item: None, credentials }
+    pub(super) const fn new(
+        fields: &'a Map<String, Value>,
+        credentials: &'a Credentials,
+        room: &'a Room,
+    ) -> Self {
+        Self { fields, item: None, credentials, room }
     }
 
     fn find(&self, name: &str) -> Option<&'a Value> {
@@ -182,17 +276,27 @@ impl<'a> Scope<'a> {
         text: &str,
         write: impl Fn(&str) -> Result<String, SendError>,
     ) -> Result<Option<String>, SendError> {
+        self.room.take_text(text)?;
         let mut filled = String::with_capacity(text.len());
+        let push = |filled: &mut String, value: &str| {
+            self.room.take_text(value)?;
+            filled.push_str(value);
+            Ok::<_, SendError>(())
+        };
         // A text that could not be read was refused when the integration was made.
         for piece in pieces(text).map_err(|reason| invalid("settings.send", reason))? {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
-                Piece::Field(name) => match self.find(name).map(plain) {
-                    Some(value) => filled.push_str(&write(&value)?),
-                    None => return Ok(None),
-                },
-                Piece::Credential(name) => filled.push_str(self.secret(name)?),
-                Piece::Basic(name) => filled.push_str(&STANDARD.encode(self.secret(name)?)),
+                Piece::Field(name) => {
+                    let Some(value) = self.find(name) else { return Ok(None) };
+                    // Before it is written: as text it is a second copy.
+                    self.room.take_value(value)?;
+                    push(&mut filled, &write(&plain(value))?)?;
+                }
+                Piece::Credential(name) => push(&mut filled, self.secret(name)?)?,
+                Piece::Basic(name) => {
+                    push(&mut filled, &STANDARD.encode(self.secret(name)?))?;
+                }
             }
         }
         Ok(Some(filled))
@@ -215,12 +319,17 @@ impl<'a> Scope<'a> {
 
     /// Fills a template in; `None` if nothing is left of it.
     pub(super) fn value(&self, template: &Value) -> Result<Option<Value>, SendError> {
+        // Each part counts: also one that nothing comes of.
+        self.room.take(1)?;
         Ok(Some(match template {
             Value::String(text) => {
                 if let Ok(pieces) = pieces(text)
                     && let [Piece::Field(name)] = pieces.as_slice()
                 {
-                    return Ok(self.find(name).cloned());
+                    self.room.take(text.len())?;
+                    let Some(value) = self.find(name) else { return Ok(None) };
+                    self.room.take_value(value)?;
+                    return Ok(Some(value.clone()));
                 }
                 return Ok(self.text(text)?.map(Value::String));
             }
@@ -231,6 +340,7 @@ impl<'a> Scope<'a> {
             Value::Object(fields) => {
                 if let Some((name, part)) = each(fields) {
                     let Some(Value::Array(elements)) = self.find(name) else { return Ok(None) };
+                    self.room.take(name.len())?;
                     let filled =
                         elements.iter().map(|item| Scope { item: Some(item), ..*self }.value(part));
                     let filled = filled.filter_map(Result::transpose);
@@ -238,13 +348,17 @@ impl<'a> Scope<'a> {
                 }
                 let mut filled = Map::new();
                 for (name, part) in fields {
+                    self.room.take_text(name)?;
                     if let Some(value) = self.value(part)? {
                         filled.insert(name.clone(), value);
                     }
                 }
                 Value::Object(filled)
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {
+                self.room.take_value(template)?;
+                template.clone()
+            }
         }))
     }
 }
@@ -260,6 +374,9 @@ pub(super) fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::Fault;
+    use domain::fault::Classify;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn fields() -> Map<String, Value> {
@@ -274,7 +391,7 @@ mod tests {
     }
 
     fn filled(template: &Value) -> Option<Value> {
-        Scope::new(&fields(), &credentials()).value(template).unwrap()
+        Scope::new(&fields(), &credentials(), &Room::new()).value(template).unwrap()
     }
 
     #[test]
@@ -314,19 +431,19 @@ mod tests {
 
     #[test]
     fn a_value_in_an_address_is_escaped_and_leads_nowhere_else() {
-        let (fields, credentials) = (fields(), credentials());
-        let scope = Scope::new(&fields, &credentials);
+        let (fields, credentials, room) = (fields(), credentials(), Room::new());
+        let scope = Scope::new(&fields, &credentials, &room);
         let path = scope.path("/m/{{to}}?u={{media.url}}").unwrap().unwrap();
         assert_eq!(path, "/m/49155?u=https%3A%2F%2Fx.test%2F%3Fa%3Db%26c");
         assert_eq!(scope.path("/{{reply_to}}").unwrap(), None);
         let up = Map::from_iter([("to".to_owned(), json!(".."))]);
-        assert!(Scope::new(&up, &credentials).path("/{{to}}/x").is_err());
+        assert!(Scope::new(&up, &credentials, &room).path("/{{to}}/x").is_err());
     }
 
     #[test]
     fn secrets_are_credentials_as_they_are_or_in_base64() {
-        let (fields, credentials) = (fields(), credentials());
-        let scope = Scope::new(&fields, &credentials);
+        let (fields, credentials, room) = (fields(), credentials(), Room::new());
+        let scope = Scope::new(&fields, &credentials, &room);
         assert_eq!(scope.text("Key {{credential:KEY}}").unwrap().unwrap(), "Key user:pass");
         assert_eq!(scope.text("Basic {{basic:KEY}}").unwrap().unwrap(), "Basic dXNlcjpwYXNz");
         let error = scope.text("{{credential:OTHER}}").unwrap_err();
@@ -358,6 +475,100 @@ mod tests {
             deep,
         ] {
             assert!(check(&bad, known).is_err(), "{bad}");
+        }
+        assert!(check_text(&"x".repeat(LONGEST_TEXT), known).is_ok());
+        assert!(check_text(&"x".repeat(LONGEST_TEXT + 1), known).is_err());
+    }
+
+    /// Lists in lists, so many levels of them, each with one part.
+    fn nested(levels: usize, part: Value) -> Value {
+        (0..levels).fold(part, |part, _| json!({ "{{each interactive.buttons}}": part }))
+    }
+
+    #[test]
+    fn a_list_stands_in_one_other_and_no_deeper() {
+        let known = Known { fields: &["interactive"], credentials: &[] };
+        assert_eq!(check(&nested(2, json!("{{item.id}}")), known), Ok(()));
+        for levels in 3..=DEEPEST {
+            let reason = check(&nested(levels, json!(1)), known).unwrap_err();
+            assert!(reason.contains("{{each}}") || reason.contains("deeper"), "{reason}");
+        }
+        // What stands between them changes nothing.
+        let between = json!({ "a": [nested(2, json!({ "b": nested(1, json!("x")) }))] });
+        assert!(check(&between, known).is_err());
+    }
+
+    #[test]
+    fn what_a_message_becomes_ends_where_the_error_says_what_to_do() {
+        let elements = vec![json!({ "id": "1" }); 400];
+        let fields = json!({ "interactive": { "buttons": elements }, "text": "x".repeat(4096) });
+        let fields = fields.as_object().unwrap().clone();
+        let credentials = credentials();
+        for template in [
+            // 400 times 400, though nothing is in it.
+            nested(2, json!("{{item.none}}")),
+            nested(2, json!("{{item.id}}")),
+            nested(1, json!("{{text}}")),
+            nested(1, json!("a {{text}}")),
+            nested(2, json!({})),
+            json!(vec!["{{text}}"; 100]),
+            json!(vec!["{{interactive}}"; 100]),
+        ] {
+            let room = Room::new();
+            let error = Scope::new(&fields, &credentials, &room).value(&template).unwrap_err();
+            let SendError::Invalid { field, reason } = &error else { panic!("{error:?}") };
+            assert_eq!(*field, "settings.send");
+            assert!(reason.contains("262144") && reason.contains("repeat less"), "{reason}");
+            assert_eq!(error.fault(), Fault::Permanent);
+        }
+        let room = Room::new();
+        let filled =
+            Scope::new(&fields, &credentials, &room).value(&nested(1, json!("{{item.id}}")));
+        assert_eq!(filled.unwrap().unwrap().as_array().unwrap().len(), 400);
+    }
+
+    #[test]
+    fn address_headers_and_body_share_one_room() {
+        let fields = Map::from_iter([("text".to_owned(), json!("x".repeat(100_000)))]);
+        let (credentials, room) = (credentials(), Room::new());
+        let scope = Scope::new(&fields, &credentials, &room);
+        // Counted where it is read and where it is written.
+        assert!(scope.text("{{text}}!").is_ok());
+        assert!(scope.value(&json!("{{text}}")).is_err());
+        assert!(scope.path("/{{text}}").is_err());
+    }
+
+    /// Any value, and any template over its fields.
+    fn any(leaf: BoxedStrategy<Value>) -> impl Strategy<Value = Value> {
+        leaf.prop_recursive(4, 48, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+                prop::collection::vec(("[a-c\"\n]{1,2}", inner.clone()), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+                ("(list|item|item\\.a|deep\\.list)", inner)
+                    .prop_map(|(name, part)| json!({ format!("{{{{each {name}}}}}"): part })),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_declared_no_message_becomes_larger_than_that(
+            template in any(prop_oneof![
+                "[a-z{}\"\\\\\n\u{1}]{0,12}".prop_map(Value::from),
+                "(a\u{1}|)\\{\\{(list|item|item\\.a|text|deep\\.list)\\}\\}(b|)".prop_map(Value::from),
+                Just(json!(1.5)),
+            ].boxed()),
+            list in prop::collection::vec(any("[a\u{1}\"é]{0,40}".prop_map(Value::from).boxed()), 0..600),
+            size in 0..200_000_usize,
+        ) {
+            let fields = json!({ "text": "x\u{1}".repeat(size), "deep": { "list": &list }, "list": list });
+            let fields = fields.as_object().unwrap().clone();
+            let credentials = Credentials::default();
+            let room = Room::new();
+            if let Ok(Some(filled)) = Scope::new(&fields, &credentials, &room).value(&template) {
+                prop_assert!(filled.to_string().len() <= MOST);
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode, header};
@@ -310,7 +311,7 @@ fn fields(request: &WebhookRequest) -> Value {
     let kind = header(request, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {
         let mut fields = serde_json::Map::new();
-        for (name, value) in form::decode(&request.body) {
+        for (name, value) in form::read(&request.body, LARGEST_BODY).unwrap_or_default() {
             // The first of several, as everywhere.
             fields.entry(name).or_insert(Value::String(value));
         }

@@ -2,8 +2,8 @@
 //!
 //! <https://www.rfc-editor.org/rfc/rfc7578>, <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>
 
-/// A mail's headers are fields too.
-const MAXIMUM_PARTS: usize = 1000;
+use crate::form::MOST_FIELDS;
+
 /// The headers of a part.
 const MAXIMUM_HEAD: usize = 8 * 1024;
 /// Source: RFC 2046.
@@ -23,7 +23,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, Str
     // The first delimiter has no line before it.
     let mut rest = body.strip_prefix(delimiter.get(2..)?)?;
     let mut fields = Vec::new();
-    for _ in 0..MAXIMUM_PARTS {
+    for _ in 0..MOST_FIELDS {
         if rest.starts_with(b"--") {
             return Some(fields);
         }

@@ -3,7 +3,7 @@
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::Method;
@@ -89,7 +89,7 @@ impl<'a> Posted<'a> {
         if essence.eq_ignore_ascii_case("multipart/form-data") {
             multipart::fields(content_type, &request.body).map(Self::Form)
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            Some(Self::Form(form::decode(&request.body)))
+            form::read(&request.body, LARGEST_BODY).map(Self::Form)
         } else {
             serde_json::from_slice(&request.body).ok().map(Self::Json)
         }

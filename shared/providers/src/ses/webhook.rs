@@ -19,6 +19,10 @@ use super::wire::{Detail, Headers, Mail, Published, Recipient, text, time};
 use crate::raw::fit;
 use crate::{entry, raw, signature};
 
+/// The largest request, in bytes: SNS takes 256 KB, of which each byte may be six as JSON.
+/// <https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html>
+const LARGEST: usize = 2_000_000;
+
 /// What Amazon SES publishes to SNS.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook;
@@ -54,6 +58,9 @@ impl Source {
     fn read(&self, request: &WebhookRequest) -> Result<Envelope, Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
+        }
+        if request.body.len() > LARGEST {
+            return Err(Rejection::TooLarge("a message of SNS has 256 KB, and 2 MB as JSON"));
         }
         let envelope = Envelope::read(&request.body)?;
         if envelope.topic_arn.is_empty() || !self.topics.contains(&envelope.topic_arn) {

@@ -197,8 +197,8 @@ fn signed(draft: &Draft, credentials: &Credentials, url: &str) -> WebhookRequest
         _ => (hmac::HMAC_SHA256, secret),
     };
     let fields = match Carrier::of(&request) {
-        Some(Carrier::Form) => Fields::of_form(&request.body),
-        _ => Fields::new(Vec::new()),
+        Some(Carrier::Form) => Fields::of_form(&request.body).unwrap_or_default(),
+        _ => Fields::default(),
     };
     let key = hmac::Key::new(algorithm, secret.as_bytes());
     let signature = STANDARD.encode(proof::sign(&key, &request.url, &fields));

@@ -101,7 +101,7 @@ impl WebhookSource for Source {
                 read(&fields, &whole(query.as_bytes()), reference(request))?
             }
             _ => {
-                let fields = Fields::of_form(&request.body);
+                let fields = Fields::of_form(&request.body)?;
                 read(&fields, &whole(&request.body), reference(request))?
             }
         };

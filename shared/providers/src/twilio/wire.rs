@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use domain::webhook::WebhookRequest;
+use domain::webhook::{Rejection, WebhookRequest};
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +18,11 @@ pub(super) const REFERENCE: &str = "message";
 
 /// The name of the query parameter that holds the hash of a JSON body. Source: README, facts 1.
 pub(super) const BODY_HASH: &str = "bodySHA256";
+
+/// The largest form, in bytes. A message of WhatsApp's 4,096 characters has 48 KiB where each is
+/// written as four bytes.
+const LARGEST_FORM: usize = 256 * 1024;
+const TOO_LARGE: Rejection = Rejection::TooLarge("a form may have 256 KiB and 1000 fields");
 
 /// How a request brings what it tells. It follows from what is signed, never from a header
 /// that is not.
@@ -44,13 +49,16 @@ impl<'a> Carrier<'a> {
 
 /// Fields, each pair of name and value once, sorted by name and then by value: as they are
 /// signed. What is read of them does not depend on the order in which they came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// The fields of a form.
-    pub(super) fn of_form(body: &[u8]) -> Self {
-        Self::new(form::decode(body))
+    ///
+    /// # Errors
+    /// [`Rejection::TooLarge`], before any field is read.
+    pub(super) fn of_form(body: &[u8]) -> Result<Self, Rejection> {
+        form::read(body, LARGEST_FORM).map(Self::new).ok_or(TOO_LARGE)
     }
 
     /// Those fields.

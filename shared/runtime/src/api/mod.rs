@@ -22,6 +22,7 @@ mod whatsapp_settings;
 use bytes::Bytes;
 use domain::TenantId;
 use domain::tenant::{Caller, Scope};
+use domain::webhook::LARGEST_BODY;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use lambda_http::{Body, Request};
@@ -145,8 +146,11 @@ pub trait Resource: Send + Sync {
 /// Answers one request.
 ///
 /// # Errors
-/// The problem to answer with.
+/// The problem to answer with; 413 for a body larger than [`LARGEST_BODY`], before it is read.
 pub async fn handle<R: Resource>(resource: &R, request: &ApiRequest) -> Result<ApiReply, Problem> {
+    if request.body.len() > LARGEST_BODY {
+        return Err(Problem::too_large());
+    }
     let mut path_known = false;
     for route in R::ROUTES {
         let Some(params) = matches(route.path, &request.path) else { continue };

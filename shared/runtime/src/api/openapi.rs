@@ -42,7 +42,8 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The hub for a company's customer messaging. \
                 Every error of the hub's is a problem of RFC 9457; what API Gateway refuses \
-                itself (401, 403, an unknown path) is `{message}`.",
+                itself (401, 403, an unknown path, a body above 10 MB) is `{message}`. A body \
+                above 4.4 MB is answered with 413 and the code `too_large`.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "key": [] }],

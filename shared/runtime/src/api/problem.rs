@@ -74,6 +74,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "not_json", "The body is not JSON", detail)
     }
 
+    pub(crate) fn too_large() -> Self {
+        let detail = "a body may have 4.4 MB: send files by their address, and lists in parts";
+        let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+        Self::new(status, "too_large", title, detail.to_owned())
+    }
+
     pub(crate) fn no_key() -> Self {
         let detail = "send an API key: `Authorization: Bearer swb_...`".to_owned();
         Self::new(StatusCode::UNAUTHORIZED, "no_key", "No API key", detail)

@@ -7,6 +7,7 @@ use domain::message::Status;
 use domain::ports::{Clock, EventLog, Publisher};
 use domain::record::{BodyPlace, EventBody, EventRecord, Kept, Kind, ReplayStatus, State};
 use domain::tenant::{Caller, Scope};
+use domain::webhook::LARGEST_BODY;
 use domain::{Integration, Provider, ReplayId, TenantId};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -319,17 +320,19 @@ impl Api {
         address: &str,
         body: &Value,
     ) -> Result<ApiReply, Problem> {
-        let resource = Events {
-            store: self.world.store.clone(),
-            bucket: self.world.bucket.clone(),
-            events: self.world.media.clone(),
-            replays: self.world.automation.clone(),
-            clock: self.world.clock.clone(),
-            dice: SeededDice::new(
-                u64::try_from(self.world.clock.now().as_millisecond()).unwrap_or(1),
-            ),
-        };
-        handle(&resource, &request(caller, method, address, body)).await
+        handle(&self.resource(), &request(caller, method, address, body)).await
+    }
+
+    fn resource(&self) -> Events<MemoryStore, MemoryBucket, MemoryQueue, TestClock, SeededDice> {
+        let world = &self.world;
+        Events {
+            store: world.store.clone(),
+            bucket: world.bucket.clone(),
+            events: world.media.clone(),
+            replays: world.automation.clone(),
+            clock: world.clock.clone(),
+            dice: SeededDice::new(u64::try_from(world.clock.now().as_millisecond()).unwrap_or(1)),
+        }
     }
 
     async fn get(&self, caller: (&str, &[Scope]), address: &str) -> Result<Value, Problem> {
@@ -645,4 +648,20 @@ async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() 
     work_replays(&api.world).await;
     assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "done");
     assert_eq!(api.world.media.len(), 3);
+}
+
+#[tokio::test]
+async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_by_the_api() {
+    let api = Api::new();
+    let request = |bytes| {
+        let mut request = request(ADMIN, Method::POST, "/events/replay", &Value::Null);
+        request.body = vec![b' '; bytes].into();
+        request
+    };
+    let resource = api.resource();
+    let problem = handle(&resource, &request(LARGEST_BODY + 1)).await.unwrap_err();
+    assert_eq!((problem.status.as_u16(), problem.code.as_str()), (413, "too_large"));
+    assert!(problem.detail.contains("4.4 MB"), "{}", problem.detail);
+    let problem = handle(&resource, &request(LARGEST_BODY)).await.unwrap_err();
+    assert_eq!(problem.status.as_u16(), 400, "it is read");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::circuit::{Breaker, State};
+use domain::circuit::{Breaker, Circuit, State};
 use domain::integration::{DeliveryPolicy, Integration, Settings};
 use domain::job::{OutboundJob, OutboundTask, Relay, VERSION};
 use domain::message::{Message, Status};
@@ -322,6 +322,32 @@ async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() 
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
     assert_eq!(world.message().status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222", "111", "222"]);
+}
+
+#[tokio::test]
+async fn a_message_that_everybody_passes_over_is_handed_over_some_hundred_times_and_expires() {
+    let (world, carriers) = hub(&["111", "222"]).await;
+    let open = Circuit {
+        opened_at: Some(world.clock.now()),
+        open_until: Some(world.clock.now() + Duration::from_hours(48)),
+        ..Circuit::default()
+    };
+    for carrier in &carriers {
+        world.store.set_circuit(&world.acme, carrier.id, &open, 0).await.unwrap();
+    }
+    ask(&world, &carriers, "hello", 60).await;
+    let worker = sender(&world, Provider::Whatsapp);
+    for _receive in 0..20_000 {
+        if world.batch(&worker, true).await == 0 {
+            let Some(next) = world.own.next_visible() else { break };
+            let now = world.clock.now();
+            world.clock.set(next.max(now + Duration::from_millis(1)));
+        }
+    }
+    let message = world.message();
+    assert_eq!((message.status, world.provider.calls().len()), (Status::Expired, 0));
+    let passes = message.history.len();
+    assert!(passes > 100 && passes <= 460, "{passes} passes");
 }
 
 #[tokio::test]

@@ -11,10 +11,11 @@ use domain::message::Status;
 use domain::ports::Clock;
 use domain::sender::SendError;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Content, IntegrationId, Provider, TenantId};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use providers::{telegram, whatsapp};
 use runtime::directory::CachedDirectory;
@@ -696,4 +697,35 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
     let parties = event.parties(message).unwrap();
     assert_eq!(parties.account, twilio.line());
     assert_eq!(parties.channel, domain::provider::Channel::Sms);
+}
+
+#[tokio::test]
+async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhook() {
+    let house = House::new();
+    for webhook in providers::webhooks() {
+        let name = webhook.name();
+        let request = |bytes| WebhookRequest {
+            method: Method::POST,
+            body: vec![b'a'; bytes].into(),
+            path_suffix: Some(house.own.to_string()),
+            ..WebhookRequest::default()
+        };
+        let reply = house.ask_with(webhook, &request(LARGEST_BODY + 1)).await;
+        assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{name}");
+        assert!(reply.body.contains("too_large") && reply.body.contains("4.4 MB"), "{name}");
+        // One byte less, and it is read.
+        let reply = house.ask_with(webhook, &request(LARGEST_BODY)).await;
+        assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{name}");
+    }
+    assert_eq!(house.published(), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_largest_batch_that_meta_sends_is_taken_in() {
+    let house = House::new();
+    let text = whatsapp::example::text("wamid.1", &"x".repeat(3_000_000));
+    let request = signed(&[whatsapp::example::messages(PHONE_NUMBER_ID, &[text])]);
+    assert!(request.body.len() > 3_000_000);
+    assert_eq!(house.at_own(request).await, StatusCode::OK);
+    assert_eq!(house.published(), [1, 0, 0]);
 }

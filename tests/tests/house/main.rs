@@ -9,6 +9,9 @@
     reason = "a test fails by it"
 )]
 
+mod loops;
+mod rights;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -496,6 +499,46 @@ fn no_route_has_metrics_that_are_billed_by_themselves() {
     for (name, api) in template.of_type("AWS::Serverless::HttpApi") {
         let detailed = &api["DefaultRouteSettings"]["DetailedMetricsEnabled"];
         assert_eq!(detailed, false, "{name}: each route would have six, at $0.30 a month");
+    }
+}
+
+#[test]
+fn what_a_pointer_leads_to_outlives_every_life_of_the_pointer() {
+    let queue = yaml("infra/queue.yaml");
+    let kept = |name: &str| {
+        let properties = &queue["Resources"][name]["Properties"];
+        properties["MessageRetentionPeriod"].as_u64().expect("a time") / 86_400
+    };
+    // Its queue, the dead letters, and the queue once more after it was redriven.
+    let longest = kept("Queue") + kept("DeadLetters") + kept("Queue");
+    let template = Template::read();
+    let rules = &template.of_type("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"];
+    let days = |prefix: &str| -> u64 {
+        let rule = each(rules).into_iter().find(|rule| rule["Prefix"] == prefix);
+        rule.expect("a rule")["ExpirationInDays"].as_u64().expect("days")
+    };
+    assert!(days("bodies/") > longest, "{} days; a pointer lives {longest}", days("bodies/"));
+}
+
+#[test]
+fn a_first_deployment_is_not_rolled_back_for_a_warning() {
+    for (name, api) in Template::read().of_type("AWS::Serverless::HttpApi") {
+        // SAM's own description of the API names a security scheme that it does not define.
+        assert!(api["FailOnWarnings"].is_null(), "{name}: FailOnWarnings");
+    }
+}
+
+#[test]
+fn every_provider_page_says_what_becomes_of_what_is_too_large() {
+    // As the pages write it.
+    let tenths = domain::webhook::LARGEST_BODY / 100_000;
+    let largest = format!("{}.{} MB", tenths / 10, tenths % 10);
+    for provider in Provider::ALL {
+        let path = format!("shared/providers/src/{provider}/README.md");
+        let page = read(&path);
+        let said = page.split("\n- ").find(|said| said.contains("413"));
+        let said = said.unwrap_or_else(|| panic!("{path} does not say what happens after a 413"));
+        assert!(said.contains(&largest), "{path}: {said}");
     }
 }
 

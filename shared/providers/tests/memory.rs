@@ -1,0 +1,128 @@
+//! What a stranger can make a webhook allocate, before anything of the request is proved.
+//!
+//! One test alone in its process: memory is counted for all of it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use domain::webhook::{Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::{Credentials, IntegrationId, Provider};
+use http::{HeaderMap, HeaderValue, Method, header};
+use peak_alloc::PeakAlloc;
+use providers::example::{self, Seed};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// A body as large as Lambda may pass it on, in bytes.
+const SIZE: usize = 5_900_000;
+/// What reading it may allocate. A webhook's function has 128 MB, of which it uses 30 by itself,
+/// and what Lambda hands over is there three times before it is a request.
+const ROOM: usize = 64 * 1024 * 1024;
+/// How long a refusal may take, in a build without optimisation.
+const PROMPT: Duration = Duration::from_secs(3);
+
+/// The bodies: what each repeats, and what it is said to be.
+const BODIES: &[(&str, &str, &str, &str)] = &[
+    ("fields", "application/x-www-form-urlencoded", "", "a&"),
+    ("different fields", "application/x-www-form-urlencoded", "", "%61%62=1&"),
+    ("one field", "application/x-www-form-urlencoded", "a=", "%ff"),
+    ("a query", "application/x-www-form-urlencoded", "a=", "+"),
+    ("lists", "application/json", "[", "[],"),
+    ("objects", "application/json", "[", r#"{"a":0},"#),
+    ("depth", "application/json", "", "["),
+    ("names", "application/json", "{", r#""a":0,"#),
+    ("an envelope", "application/json", r#"{"Type":"Notification","Message":""#, r"\u0001"),
+    ("a signature", "application/json", r#"{"signature":{"token":""#, r"\u00e9"),
+    (
+        "parts",
+        "multipart/form-data; boundary=x",
+        "--x",
+        "\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n--x",
+    ),
+    (
+        "one part",
+        "multipart/form-data; boundary=x",
+        "--x\r\nContent-Disposition: form-data; name=a\r\n\r\n",
+        "a",
+    ),
+    ("a part's head", "multipart/form-data; boundary=x", "--x\r\n", "a: b\r\n"),
+    ("dashes", "multipart/form-data; boundary=x", "--x\r\n\r\n", "\r\n-"),
+    ("text", "text/plain", "", "a.b."),
+];
+
+/// Every header that any provider proves itself by, with a junk value in its shape.
+fn junk(webhook: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (provider, one) in example::all().filter(|(_, one)| one.webhook == webhook) {
+        let draft = (one.draft)(&Seed::fixed(one.name));
+        let url = "https://hub.example.com/webhooks";
+        let signed = example::signed(provider, one, &draft, url, Seed::FIXED);
+        for (name, value) in &signed.headers {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers
+}
+
+/// Credentials that no example is signed with.
+fn others(provider: Provider) -> Credentials {
+    let names = providers::entry(provider).credentials.iter();
+    let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";
+    Credentials::new(names.map(|name| ((*name).to_owned(), vec![secret.into()])))
+}
+
+/// Gives a request to the part of a webhook that runs before it is proved; what it allocated at
+/// its highest, and how it ended.
+fn refuse(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> (usize, Duration, Rejection) {
+    let provider = webhook.provider();
+    let integration = example::integration(
+        provider,
+        IntegrationId::derived(&["memory"]),
+        "acme".parse().unwrap(),
+    );
+    let source = webhook.source(&integration.unwrap(), &others(provider));
+    MEMORY.reset_peak_usage();
+    let (before, began) = (MEMORY.current_usage(), Instant::now());
+    let evidence = source.evidence(request);
+    let refused = receive(source.as_ref(), request, Seed::FIXED).unwrap_err();
+    let (took, peak) = (began.elapsed(), MEMORY.peak_usage());
+    drop(evidence);
+    (peak.saturating_sub(before), took, refused)
+}
+
+#[test]
+fn a_stranger_makes_no_webhook_allocate_what_its_function_does_not_have() {
+    let mut asked = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for webhook in providers::webhooks() {
+        let headers = junk(webhook.name());
+        for (what, kind, start, repeated) in BODIES {
+            let mut body = (*start).to_owned();
+            body.reserve_exact(SIZE);
+            body.push_str(&repeated.repeat((SIZE - start.len()) / repeated.len()));
+            let mut headers = headers.clone();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            let request = WebhookRequest {
+                method: Method::POST,
+                headers,
+                body: Bytes::from(body),
+                url: "https://hub.example.com/webhooks".to_owned(),
+                ..WebhookRequest::default()
+            };
+            let (allocated, took, refused) = refuse(webhook, &request);
+            let stranger =
+                matches!(refused, Rejection::Unauthenticated(_) | Rejection::TooLarge(_));
+            if allocated > ROOM || took > PROMPT || !stranger {
+                let name = webhook.name();
+                wrong.push(format!("{name}: {what}: {allocated} bytes, {took:?}, {refused}"));
+            }
+            asked.insert((webhook.name(), *what));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(asked.len(), providers::webhooks().count() * BODIES.len());
+}
