@@ -319,8 +319,9 @@ impl<'a> Scope<'a> {
 
     /// Fills a template in; `None` if nothing is left of it.
     pub(super) fn value(&self, template: &Value) -> Result<Option<Value>, SendError> {
-        // Each part counts: also one that nothing comes of.
-        self.room.take(1)?;
+        // Each part counts, also one that nothing comes of: what parts it from the next, and what
+        // stands around it.
+        self.room.take(if template.is_array() || template.is_object() { 3 } else { 1 })?;
         Ok(Some(match template {
             Value::String(text) => {
                 if let Ok(pieces) = pieces(text)
@@ -349,6 +350,7 @@ impl<'a> Scope<'a> {
                 let mut filled = Map::new();
                 for (name, part) in fields {
                     self.room.take_text(name)?;
+                    self.room.take(1)?;
                     if let Some(value) = self.value(part)? {
                         filled.insert(name.clone(), value);
                     }
