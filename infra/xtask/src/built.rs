@@ -140,23 +140,42 @@ fn test_program(message: &Value) -> Option<TestProgram> {
 }
 
 impl Built {
-    /// Runs all tests that need nothing beside them, and the documentation's.
+    /// Runs all tests that need nothing beside them, whatever fails, and then the documentation's.
     pub(crate) fn test(&self) -> Result<()> {
+        let mut failed = Vec::new();
         for (test, mut command) in self.tests.iter().filter_map(|test| Some((test, test.alone()?)))
         {
             let begun = Instant::now();
             let name = format!("{} {}", test.package, test.target);
-            process::run(&name, command.arg("--quiet"))?;
+            if let Err(error) = process::run(&name, command.arg("--quiet")) {
+                println!("{error}");
+                failed.push(name.clone());
+            }
             let took = begun.elapsed().as_secs_f32();
             if took > SLOW {
                 println!("{name}: {took:.1} s");
             }
+        }
+        if !failed.is_empty() {
+            return Err(Error::step("the tests", format!("{}. See above", failed.join(", "))));
         }
         let doc = ["test", "--doc", "--workspace", "--quiet", "--features", &features()];
         process::run(
             "cargo test --doc",
             Command::new(workspace::cargo()).args(doc).current_dir(workspace::root()),
         )
+    }
+
+    /// The names of all tests, each with its package and target.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for test in &self.tests {
+            let list = ["--list", "--format", "terse"];
+            let listed = process::output(&test.target, test.command().args(list))?;
+            let own = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+            names.extend(own.map(|name| format!("{} {}: {name}", test.package, test.target)));
+        }
+        Ok(names)
     }
 
     /// What runs those of the tests `target` of `package` that need something beside them.

@@ -26,7 +26,7 @@ const E2E_PORT_OFFSET: u16 = 1000;
 const PLANTED: usize = 2;
 
 /// Runs of the simulation that every change must pass.
-const RUNS: &str = "5000";
+const RUNS: usize = 5000;
 /// Drawn runs of a night.
 const NIGHTLY_RUNS: u64 = 1_000_000;
 
@@ -68,7 +68,7 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
         }
         steps.step("end to end", || end_to_end(&built))?;
         steps.step("chaos", || chaos::run(&chaos::Options::short()))?;
-        steps.step("simulation", simulation)?;
+        steps.step("simulation", || simulate::sample(RUNS))?;
         steps.step("planted bugs", || simulate::planted(&planted::of_this_commit(PLANTED)))?;
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
         steps.step("counted benchmark", || bench::counted(&words("--check")))
@@ -100,12 +100,6 @@ pub(crate) fn nightly() -> Result<()> {
 
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(ToOwned::to_owned).collect()
-}
-
-/// A sample: every scenario once, of their troubles and of drawn runs as many as are allowed.
-fn simulation() -> Result<()> {
-    simulate::run(&words("--no-lives --seeds 60 --twice"))?;
-    simulate::run(&words(&format!("--seeds {RUNS} --no-lives")))
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {

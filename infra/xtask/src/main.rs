@@ -17,6 +17,7 @@ mod hub;
 mod planted;
 mod process;
 mod python;
+mod record;
 mod sdks;
 mod simulate;
 mod specs;
@@ -128,6 +129,15 @@ enum Command {
         #[command(flatten)]
         options: specs::Options,
     },
+    /// Write down how the hub behaves, so that a change of names can be shown to change no more.
+    ///
+    /// The records are in tests/records: a digest of what providers are asked and what the API
+    /// answers in a fixed set of simulated runs, the API's description, each function's routes,
+    /// rights and queues, and the names of tests and planted bugs.
+    Record {
+        #[command(flatten)]
+        options: record::Options,
+    },
     /// Run every check that a change must pass, and print what each took.
     ///
     /// What is long is sampled here: the same simulation, planted bugs, chaos, fuzzing and
@@ -213,5 +223,6 @@ fn run(command: &Command) -> Result<()> {
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),
         Command::Test { fast } => check::run(*fast),
         Command::Nightly => check::nightly(),
+        Command::Record { options } => record::run(options),
     }
 }

@@ -24,6 +24,8 @@ const DRAWN_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long the lives may take, which are played if the drawn runs find nothing. Some bugs are
 /// found only late in them, so this is enough for all of them on a busy machine.
 const LIVES_TIMEOUT: Duration = Duration::from_mins(15);
+/// Runs whose behavior is recorded.
+const RECORDED: &str = "200";
 const POLL: Duration = Duration::from_millis(100);
 
 /// Builds and runs; `arguments` are the simulation's own.
@@ -35,6 +37,33 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut simulate = Command::new(binary());
     simulate.args(arguments).current_dir(workspace::root());
     process::run("simulate", &mut simulate)
+}
+
+/// Plays a sample of `runs` runs with the simulation that can make the planted bugs, and makes
+/// none of them: so it is built once for both.
+pub(crate) fn sample(runs: usize) -> Result<()> {
+    let field = Field::build(workspace::target().join("planted"))?;
+    field.run(&["--no-lives", "--seeds", "60", "--twice"])?;
+    field.run(&["--sample", &runs.to_string()])
+}
+
+/// What the hub lets the outside see in a fixed set of runs.
+pub(crate) struct Behavior {
+    /// Each run, after a line that begins with `==` and names it.
+    pub(crate) runs: String,
+    /// The description of the API.
+    pub(crate) openapi: String,
+}
+
+/// Plays that set.
+pub(crate) fn record() -> Result<Behavior> {
+    let field = Field::build(workspace::target().join("planted"))?;
+    let file = field.folder.join("record.txt");
+    let path = file.display().to_string();
+    field.run(&["--sample", RECORDED, "--record", &path])?;
+    let runs = workspace::read(&file)?;
+    let openapi = process::output("simulate", Command::new(&field.binary).arg("--openapi"))? + "\n";
+    Ok(Behavior { runs, openapi })
 }
 
 /// Plants the bugs of these names, or all. One that is not found is an error.
@@ -122,6 +151,12 @@ impl Field {
         workspace::remove(&kept)?;
         fs::copy(binary(), &kept).map_err(Error::file(&kept))?;
         Ok(Self { folder, binary: kept })
+    }
+
+    /// Runs it to its end, with its output on the terminal.
+    fn run(&self, arguments: &[&str]) -> Result<()> {
+        let mut simulate = Command::new(&self.binary);
+        process::run("simulate", simulate.args(arguments).current_dir(workspace::root()))
     }
 
     /// Plays runs with a bug until one fails that holds without it: drawn ones, then the

@@ -964,11 +964,11 @@ fn event_requests() -> Vec<(&'static str, Value)> {
     };
     let parked = format!("{FOR_ACME}&state=parked");
     let of_stripe = format!("{FOR_ACME}&provider=stripe&limit=10");
-    let message = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
+    let message = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "reception",
         "message": { "text": "Hello! Are you open today?" }, "message_id": "example-1",
         "timestamp": "2026-11-20T12:00:00Z", "contact_name": "Zoë Müller" });
     let token = json!({ "tenant_id": "acme", "identity": "anna", "ttl": 600 });
-    let without_text = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "front-desk",
+    let without_text = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "reception",
         "message": {}, "message_id": "example-2", "timestamp": whatsapp::example::AT });
     vec![
         ("api-events/list", api("GET", ALL, &[], FOR_ACME, None)),

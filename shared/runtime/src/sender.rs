@@ -254,23 +254,7 @@ where
             }
             Claim::Interrupted { attempt, token } => {
                 let held = Held { task, token: &token, attempt, claimed_at };
-                if window.is_some() && !again {
-                    // Asked again under the same id, as long as that is remembered.
-                    return self.ask_again(&held, "interrupted", message.created_at).await;
-                }
-                let detail = "the sender was cut off while it sent; the provider may have the \
-                     message, so it is not sent again";
-                return self
-                    .settle(
-                        &held,
-                        Ending {
-                            status: Status::Unknown,
-                            code: Some("interrupted".to_owned()),
-                            detail: Some(detail.to_owned()),
-                            provider_message_id: None,
-                        },
-                    )
-                    .await;
+                return self.interrupted(&held, window.is_some() && !again).await;
             }
         };
         let held = Held { task, token: &token, attempt, claimed_at };
@@ -316,6 +300,23 @@ where
         let current = Some(message.integration);
         let passed_over = Handover { ending, counted: false, current, in_doubt: false };
         self.hand_over(&held, passed_over, delivery).await
+    }
+
+    /// Another sender was cut off while it sent. Where the provider remembers ids the message is
+    /// asked for again under the same one.
+    async fn interrupted(&self, held: &Held<'_>, is_remembered: bool) -> Result<(), Failure> {
+        if is_remembered {
+            return self.ask_again(held, "interrupted", held.task.message.created_at).await;
+        }
+        let detail = "the sender was cut off while it sent; the provider may have the message, so \
+             it is not sent again";
+        let ending = Ending {
+            status: Status::Unknown,
+            code: Some("interrupted".to_owned()),
+            detail: Some(detail.to_owned()),
+            provider_message_id: None,
+        };
+        self.settle(held, ending).await
     }
 
     /// Lets the record come back when the integration is to be probed next: that is when it is

@@ -16,6 +16,7 @@ use clap::Parser;
 use serde_json::json;
 use testkit::cloud::dynamo::{PartitionLimits, PartitionUse};
 
+use crate::chance::Seed;
 use crate::feature::Registry;
 use crate::run::{Ending, play};
 use crate::scenario::{Canonical, Scenario};
@@ -52,8 +53,16 @@ struct Options {
     #[arg(long)]
     limits: bool,
     /// Leave out the lives.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sample")]
     no_lives: bool,
+    /// So many runs in all, in the place of `--seeds`: every life once without trouble, of their
+    /// troubles a part drawn by `--from`, and as many drawn runs.
+    #[arg(long, value_name = "RUNS", conflicts_with_all = ["seed", "life", "seeds"])]
+    sample: Option<usize>,
+    /// Write down what the outside sees of these runs, one by one: what providers and automations
+    /// are asked, and what the front door answers.
+    #[arg(long, value_name = "FILE")]
+    record: Option<std::path::PathBuf>,
     /// Tell the story of the run, or of the last one, even if all is well.
     #[arg(long)]
     story: bool,
@@ -70,6 +79,9 @@ struct Options {
     #[cfg(feature = "failpoints")]
     #[arg(long, value_name = "NAME")]
     failpoint: Option<domain::failpoint::Failpoint>,
+    /// Print the description of the API, and play nothing.
+    #[arg(long)]
+    openapi: bool,
     /// Write the result as JSON to this file.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
@@ -78,7 +90,12 @@ struct Options {
 /// Does what the command line of the process asks, with the features of `registry`.
 #[must_use]
 pub fn run(registry: Registry) -> ExitCode {
-    match play_as_asked(&Options::parse(), registry) {
+    let options = Options::parse();
+    if options.openapi {
+        println!("{:#}", runtime::api::openapi::document());
+        return ExitCode::SUCCESS;
+    }
+    match play_as_asked(&options, registry) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -112,6 +129,9 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
     let mut work = work(options, &stage)?;
     for scenario in &mut work {
         scenario.limits = options.limits.then_some(PartitionLimits::AWS);
+    }
+    if let Some(path) = &options.record {
+        return record(path, &work, &stage);
     }
     let total = work.len();
     let threads =
@@ -190,9 +210,43 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
             work.extend(life(stage, &scenario)?);
         }
     }
+    if let Some(runs) = options.sample {
+        work = sample(work, options.from, runs / 2);
+        let seeds = (options.from..).take(runs.saturating_sub(work.len()));
+        work.extend(seeds.filter_map(|seed| stage.registry.drawn(seed)));
+        return Ok(work);
+    }
     let seeds = options.from..options.from.saturating_add(options.seeds);
     work.extend(seeds.filter_map(|seed| stage.registry.drawn(seed)));
     Ok(work)
+}
+
+/// The lives without trouble, and of those with trouble as many as make `most` together.
+fn sample(lives: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
+    let (mut sampled, mut troubled): (Vec<_>, Vec<_>) =
+        lives.into_iter().partition(|scenario| match &scenario.source {
+            Source::Given(troubles) => troubles.is_empty(),
+            Source::Drawn { .. } => false,
+        });
+    let chance = Seed(from).sequence("sample");
+    while sampled.len() < most && !troubled.is_empty() {
+        let place = chance.below(troubled.len() as u64);
+        sampled.push(troubled.swap_remove(usize::try_from(place).unwrap_or(0)));
+    }
+    sampled
+}
+
+/// Plays runs one by one, and writes down what the outside sees of each.
+fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bool, String> {
+    let mut lines = Vec::new();
+    for scenario in work {
+        lines.push(format!("== {}, seed {}", scenario.name, scenario.seed.0));
+        lines.extend(play(stage, scenario)?.exchanges.iter().map(ToString::to_string));
+    }
+    let text = lines.join("\n");
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    println!("{} runs recorded.", work.len());
+    Ok(true)
 }
 
 /// A life without trouble, and with every trouble at every place it comes through.

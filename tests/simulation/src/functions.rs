@@ -97,7 +97,7 @@ where
     C: Clock + Clone + 'static,
     F: for<'a> Fn(&'a P, &'a C) -> Outcome<'a> + Send + Sync + 'static,
 {
-    Ok(Box::new(Task { parts: made(parts)?, clock: clock.clone(), task }))
+    Ok(Box::new(Task { parts: made(parts)?, clock: clock.clone(), run: task }))
 }
 
 /// The authorizer of the API.
@@ -165,7 +165,7 @@ impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
 struct Task<P, C, F> {
     parts: P,
     clock: C,
-    task: F,
+    run: F,
 }
 
 impl<P, C, F> Instance for Task<P, C, F>
@@ -175,7 +175,7 @@ where
     F: for<'a> Fn(&'a P, &'a C) -> Outcome<'a> + Send + Sync,
 {
     fn invoke(&self, _event: Value) -> Outcome<'_> {
-        (self.task)(&self.parts, &self.clock)
+        (self.run)(&self.parts, &self.clock)
     }
 }
 

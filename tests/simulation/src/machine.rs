@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -95,7 +96,7 @@ pub struct Machine {
     providers: OnceLock<App>,
     keys: Mutex<BTreeMap<String, Key>>,
     owners: Mutex<BTreeMap<String, String>>,
-    calls: Mutex<Vec<OutsideCall>>,
+    exchanges: Mutex<Vec<Exchange>>,
     lambdas: Mutex<BTreeMap<String, Lambda>>,
     busy: Arc<AtomicUsize>,
     news: Notify,
@@ -111,11 +112,43 @@ pub struct Key {
     pub scopes: String,
 }
 
-/// A call to a provider or an automation, as it was made.
+/// What the hub let the outside see.
 #[derive(Clone, Debug)]
-pub struct OutsideCall {
-    /// The request.
-    pub request: Request<Bytes>,
+pub enum Exchange {
+    /// A call to a provider or an automation, as it was made.
+    Call(Request<Bytes>),
+    /// The answer to a request at the front door.
+    Answer {
+        /// The request's method and path.
+        to: String,
+        /// The answer.
+        answer: Response<Bytes>,
+    },
+}
+
+impl fmt::Display for Exchange {
+    /// As it goes over the wire, with the headers in alphabetical order.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (headers, body) = match self {
+            Self::Call(request) => {
+                writeln!(f, "{} {}", request.method(), request.uri())?;
+                (request.headers(), request.body())
+            }
+            Self::Answer { to, answer } => {
+                writeln!(f, "{} to {to}", answer.status().as_u16())?;
+                (answer.headers(), answer.body())
+            }
+        };
+        let mut lines: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        lines.sort_unstable();
+        for line in lines {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "{}", String::from_utf8_lossy(body))
+    }
 }
 
 /// A function as the Lambda service keeps it.
@@ -295,7 +328,7 @@ impl Machine {
             providers: OnceLock::new(),
             keys: Mutex::new(parts.keys),
             owners: Mutex::new(parts.owners),
-            calls: Mutex::default(),
+            exchanges: Mutex::default(),
             lambdas: Mutex::default(),
             busy: Arc::default(),
             news: Notify::new(),
@@ -337,8 +370,22 @@ impl Machine {
 
     /// Every call that left for a provider or an automation.
     #[must_use]
-    pub fn outside_calls(&self) -> Vec<OutsideCall> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn outside_calls(&self) -> Vec<Request<Bytes>> {
+        let calls = self.exchanges().into_iter().filter_map(|exchange| match exchange {
+            Exchange::Call(request) => Some(request),
+            Exchange::Answer { .. } => None,
+        });
+        calls.collect()
+    }
+
+    /// What the outside has seen so far.
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, exchange: Exchange) {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
     }
 
     fn lambdas(&self) -> MutexGuard<'_, BTreeMap<String, Lambda>> {
@@ -503,8 +550,7 @@ impl Machine {
         request: Request<Bytes>,
     ) -> Option<Response<Bytes>> {
         let who = origin.who;
-        let call = OutsideCall { request: request.clone() };
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        self.record(Exchange::Call(request.clone()));
         for part in &self.parts {
             part.outside_call_begins(&who, &request, &self.cloud(), &mut self.watch());
         }
@@ -879,6 +925,9 @@ impl Machine {
             Ok(Output::Http(response)) => Some(response),
             _ => simple(500, r#"{"message":"Internal Server Error"}"#),
         };
+        if let Some(answer) = answer.clone() {
+            self.record(Exchange::Answer { to: format!("{} {path}", head.method), answer });
+        }
         let said = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.tell(
             format!("{}#{invocation}", function.name),

@@ -15,7 +15,7 @@ use testkit::cloud::sqs::{Chaos, NoChaos};
 use crate::chance::Sequence;
 use crate::feature::Part;
 use crate::history::History;
-use crate::machine::{Machine, Parts};
+use crate::machine::{Exchange, Machine, Parts};
 use crate::scenario::Scenario;
 use crate::stage::{self, Stage};
 use crate::time;
@@ -45,6 +45,8 @@ pub struct Ending {
     pub consumed: Consumed,
     /// Partition keys that were throttled, and how often.
     pub throttled: BTreeMap<PartitionUse, u64>,
+    /// What the outside has seen, oldest first.
+    pub exchanges: Vec<Exchange>,
     /// Every place a call came through, and what might have gone wrong there.
     pub places: Vec<(Place, Vec<Trouble>)>,
 }
@@ -300,6 +302,7 @@ impl Run<'_> {
             consumed,
             throttled,
             troubles: self.machine.plan.met(),
+            exchanges: self.machine.exchanges(),
             places: self.machine.plan.places(),
         }
     }

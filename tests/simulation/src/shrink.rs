@@ -139,6 +139,7 @@ mod tests {
             throttled: BTreeMap::new(),
             history: crate::history::History::default(),
             troubles: BTreeMap::new(),
+            exchanges: Vec::new(),
             places: Vec::new(),
         }
     }

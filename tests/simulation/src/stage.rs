@@ -122,8 +122,7 @@ impl Stage {
             for feature in registry.features() {
                 fixtures.push(feature.set_up(&mut setup).await?);
             }
-            let calls = setup.machine.outside_calls();
-            let registrations = calls.into_iter().map(|call| call.request).collect();
+            let registrations = setup.machine.outside_calls();
             setup.machine.begin();
             for own in &mut fixtures {
                 own.warm_up(&setup).await?;

@@ -400,7 +400,7 @@ fn an_event_is_worked_again_when_that_is_asked() {
 #[test]
 fn a_program_of_the_tenants_own_brings_a_message() {
     let id = format!("message-{:016x}", random());
-    let message = json!({"from": "+4915550009999", "to": "front-desk", "message_id": id,
+    let message = json!({"from": "+4915550009999", "to": "reception", "message_id": id,
         "message": {"text": "Hello! Are you open today?"}, "timestamp": now().to_string()});
     let taken = TENANTS_OWN.post("/webhook/inbound", &message).expect(202);
     let again = TENANTS_OWN.post("/webhook/inbound", &message).expect(202);

@@ -56,6 +56,11 @@ impl Row {
         }
     }
 
+    /// How often it was handed over.
+    pub(super) fn hops(&self) -> u32 {
+        self.handed_over.as_ref().map_or(0, |to| to.relay.hop)
+    }
+
     pub(super) fn read(&self) -> Message {
         let mut message = self.doc.clone();
         message.status = self.status;
@@ -278,7 +283,7 @@ impl Outbox for MemoryStore {
             let key = (message.tenant.clone(), message.id);
             let now = ms(now);
             if let Some(row) = tables.messages.get(&key) {
-                let hop = row.handed_over.as_ref().map_or(0, |to| to.relay.hop);
+                let hop = row.hops();
                 let open = matches!(row.status, Status::Queued | Status::Sending);
                 if let Some(to) = &row.handed_over
                     && open

@@ -84,6 +84,12 @@ impl MemoryStore {
         lock(&self.tables).messages.values().map(messages::Row::read).collect()
     }
 
+    /// How often the messages of every tenant were handed over, in all.
+    #[must_use]
+    pub fn hand_overs(&self) -> u32 {
+        lock(&self.tables).messages.values().map(messages::Row::hops).sum()
+    }
+
     /// Every conversation of every tenant.
     #[must_use]
     pub fn all_conversations(&self) -> Vec<Conversation> {

@@ -307,8 +307,7 @@ impl Builder<'_> {
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         self.setup.api("POST", &format!("/integrations/{integration}/register"), json!({})).await?;
         let told = self.setup.machine.outside_calls();
-        let told =
-            told.last().map(|call| String::from_utf8_lossy(call.request.body()).into_owned());
+        let told = told.last().map(|call| String::from_utf8_lossy(call.body()).into_owned());
         let told: Value = serde_json::from_str(&told.unwrap_or_default()).unwrap_or_default();
         let url = told["url"].as_str().unwrap_or_default();
         let secret = url.rsplit('/').next().unwrap_or_default().to_owned();
