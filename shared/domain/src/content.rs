@@ -290,7 +290,9 @@ pub struct Section {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Instructions in `TwiML`. <https://www.twilio.com/docs/voice/twiml>
+    /// Instructions in `TwiML`. Over an integration whose credentials the operator gave, a
+    /// tenant's key may only speak: Say, Play, Pause, Reject and Hangup.
+    /// <https://www.twilio.com/docs/voice/twiml>
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twiml: Option<String>,
     /// Where the provider fetches them.

@@ -106,13 +106,14 @@ pub struct HandedOver {
 }
 
 impl SendTask {
-    /// The same message for who it was handed over to. What it answers is known to the first
-    /// carrier alone.
+    /// The same message for who it was handed over to. What it answers is known to the account
+    /// alone that it is with now.
     #[must_use]
     pub fn handed_over(mut self, to: HandedOver) -> Self {
+        let reply_to = self.reply_to.filter(|_| to.integration == self.message.integration);
         self.message.provider = to.provider;
         self.message.integration = to.integration;
-        Self { reply_to: None, relay: to.relay, ..self }
+        Self { reply_to, relay: to.relay, ..self }
     }
 }
 

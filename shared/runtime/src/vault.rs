@@ -68,7 +68,7 @@ impl<C: Clock> SecretsVault<C> {
         {
             let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(cached) = cache.get(name)
-                && cached.read_at >= changed_at + SETTLING
+                && cached.read_at >= changed_at.saturating_add(SETTLING).unwrap_or(Timestamp::MAX)
                 && now.duration_since(cached.read_at).unsigned_abs() < lifetime
             {
                 return Ok(cached.text.clone());

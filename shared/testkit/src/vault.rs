@@ -97,7 +97,8 @@ impl Vault for MemoryVault {
             Freshness::Fresh => REFRESH,
         };
         if let Some((read_at, cached)) = lock(&self.state).cached.get(&integration.id)
-            && *read_at >= integration.credentials_at + SETTLING
+            && *read_at
+                >= integration.credentials_at.saturating_add(SETTLING).unwrap_or(Timestamp::MAX)
             && now.duration_since(*read_at).unsigned_abs() < lifetime
         {
             return Ok(cached.clone());

@@ -169,7 +169,8 @@ impl MessageSender for Number {
                     !part.is_empty() && part.bytes().all(word)
                 })
             };
-            is_part(parts.next())
+            // The key opens other senders' files, too, which are not this account's.
+            parts.next() == Some(self.from.as_str())
                 && parts.next() == Some("media")
                 && is_part(parts.next())
                 && parts.next().is_none()

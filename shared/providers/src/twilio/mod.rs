@@ -6,6 +6,7 @@ mod proof;
 mod sender;
 mod settings;
 mod token;
+pub mod twiml;
 mod webhook;
 mod wire;
 

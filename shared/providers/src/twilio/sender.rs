@@ -159,8 +159,9 @@ impl MessageSender for Account {
     /// Source: README, facts 19.
     fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
         // The credentials go along, so only to Twilio.
-        if !self.is_twilios(provider_media_id) {
-            return Err(invalid("media.provider_media_id", "is no address of Twilio's"));
+        if !self.is_own_media(provider_media_id) {
+            let reason = "is no address of a file of this account's at Twilio";
+            return Err(invalid("media.provider_media_id", reason));
         }
         fetch(provider_media_id, &self.key).map(Locate::Ask)
     }
@@ -357,17 +358,19 @@ impl Account {
         build(request, &self.key, form::encode(&fields).into())
     }
 
-    /// Whether the credentials may go to that address.
-    fn is_twilios(&self, url: &str) -> bool {
+    /// Whether the credentials may go to that address: that of a file of a message of this
+    /// account. They open more than that, which is not for whoever wrote the address.
+    fn is_own_media(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
-        let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'.' | b'-');
-        let path = uri.path();
-        let named = path.strip_prefix('/').and_then(|path| path.strip_prefix(wire::API_VERSION));
-        let within = named.is_some_and(|rest| rest.starts_with("/Accounts/"));
-        within
-            && path.bytes().all(plain)
-            && !path.contains("..")
-            && (self.is_own(&uri) || is_of(&uri, &["twilio.com"]))
+        let is_word =
+            |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric());
+        let parts: Vec<&str> = uri.path().split('/').collect();
+        let is_media = matches!(
+            parts.as_slice(),
+            ["", wire::API_VERSION, "Accounts", sid, "Messages", message, "Media", media]
+                if *sid == self.sid && is_word(message) && is_word(media)
+        );
+        is_media && uri.query().is_none() && (self.is_own(&uri) || is_of(&uri, &["twilio.com"]))
     }
 
     /// Whether files may be fetched from there: where Twilio keeps them. Source: README,

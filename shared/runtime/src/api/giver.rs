@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use domain::Integration;
+use domain::content::Call;
 use domain::integration::Settings;
+use domain::{Integration, Provider};
 use http::StatusCode;
 
 use super::Problem;
@@ -30,6 +31,13 @@ fn to_be_replaced(before: &Integration) -> Vec<&str> {
     } else {
         before.operator_credentials().collect()
     }
+}
+
+/// Whether any credential of these names is an account's own: what only proves webhooks says
+/// nothing of who is written to.
+pub(super) fn are_of_an_account(provider: Provider, given: &[String]) -> bool {
+    let proving = providers::entry(provider).proving;
+    given.iter().any(|name| !proving.contains(&name.as_str()))
 }
 
 /// Whether a tenant may change an integration, with the credentials of these names in the same
@@ -77,6 +85,29 @@ pub(super) fn check_use(integration: &Integration) -> Result<(), Problem> {
         operators.join(", ")
     );
     Err(refused(detail))
+}
+
+/// Whether a tenant may make a call over an integration.
+///
+/// # Errors
+/// 403 `operator_credentials`, if the operator gave what the call is made with, and the call does
+/// more than speak: its instructions run in the operator's account and may use any number of it.
+pub(super) fn check_call(integration: &Integration, call: &Call) -> Result<(), Problem> {
+    let proving = providers::entry(integration.provider).proving;
+    let is_theirs = integration.operator_credentials().any(|name| !proving.contains(&name));
+    if !is_theirs {
+        return Ok(());
+    }
+    let field = match &call.twiml {
+        Some(twiml) if providers::twilio::twiml::only_speaks(twiml) => return Ok(()),
+        Some(_) => "call.twiml",
+        None => "call.url",
+    };
+    let detail = "the operator gave the credentials of this integration, and instructions run in \
+         their account: give `twiml` with nothing but Say, Play, Pause, Reject and Hangup, or make \
+         an integration with credentials of your own"
+        .to_owned();
+    Err(refused(detail).at(field))
 }
 
 fn refused(detail: String) -> Problem {

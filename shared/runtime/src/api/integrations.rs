@@ -742,7 +742,9 @@ where
             tenant_credentials.extend(names(&made_up));
             credentials = credentials.merged(made_up);
         }
-        let is_kept = maker != Maker::Tenant || !(is_elsewhere || takes_over);
+        // Where no account is named, the credentials say which it is.
+        let may_be_other = account.is_none() && giver::are_of_an_account(provider, &given);
+        let is_kept = maker != Maker::Tenant || !(is_elsewhere || takes_over || may_be_other);
         let trusted_ingest = match asked.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
                 check_trust(request, maker)?;
@@ -774,10 +776,22 @@ where
         let (paths, old_paths) =
             (path_secrets(provider, &credentials), path_secrets(provider, &old));
         let replaced = Some((&before, old_paths.as_slice()));
-        if self.store.put_integration(&integration, &paths, replaced).await? == Claimed::Taken {
-            return Err(taken(&integration));
+        let put = self.store.put_integration(&integration, &paths, replaced);
+        if maker == Maker::Tenant {
+            // The secrets first: wherever this breaks off, the operator's are not used for what
+            // the tenant chose. The tenant's own do no harm where the operator pointed.
+            self.vault.store(&integration, Some(&credentials)).await?;
+            if put.await? == Claimed::Taken {
+                self.vault.store(&before, Some(&old)).await?;
+                return Err(taken(&integration));
+            }
+        } else {
+            // The mark first: what the operator gives counts as theirs before it is there.
+            if put.await? == Claimed::Taken {
+                return Err(taken(&integration));
+            }
+            self.vault.store(&integration, Some(&credentials)).await?;
         }
-        self.vault.store(&integration, Some(&credentials)).await?;
         Ok(MadeIntegration { integration, generated })
     }
 
@@ -865,6 +879,10 @@ fn flawed(flaw: Flaw) -> Problem {
     Problem::invalid(&flaw.field, flaw.reason)
 }
 
+/// The longest value of a credential, in bytes: a private key in PEM has some 3,300. One secret
+/// of 64 KiB holds what a tenant has at a provider.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
+const LONGEST_VALUE: usize = 8 * 1024;
 /// Values one credential may have at once: a rotation needs two.
 const MAX_VALUES: usize = 5;
 
@@ -891,6 +909,9 @@ fn credentials(
         if values.len() > MAX_VALUES || different.len() < values.len() {
             let detail = format!("at most {MAX_VALUES} values, each different");
             return Err(Problem::invalid(&field, detail));
+        }
+        if values.iter().any(|value| value.len() > LONGEST_VALUE) {
+            return Err(Problem::invalid(&field, format!("at most {LONGEST_VALUE} bytes a value")));
         }
         if values.is_empty() || values.iter().any(String::is_empty) {
             return Err(Problem::invalid(&field, "an empty secret proves nothing".to_owned()));

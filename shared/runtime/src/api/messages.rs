@@ -23,6 +23,7 @@ use store::DynamoStore;
 
 use super::authorizer::hash;
 use super::doors::{self, Door, EngineMessage, MakeCall};
+use super::giver;
 use super::tenants::{check_reach, check_url};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
 use crate::outbound::{Outbound, OutboundQueues};
@@ -370,6 +371,12 @@ where
             return Err(Problem::invalid(content_field(&content), detail));
         }
         self.check_addresses(request, &content).await?;
+        if let Content::Call { call } = &content
+            && !self.trust_tenants
+            && request.platform().is_err()
+        {
+            giver::check_call(&target.integration, call)?;
+        }
         let conversation = conversation(&tenant, &target, now);
         let is_known = target.conversation.is_some();
         // A new conversation is there before its first message can be: once the message is in

@@ -15,7 +15,7 @@ use runtime::api::{Problem, handle};
 use runtime::sender::Caller;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+use testkit::{MemoryStore, MemoryVault, SeededDice, Side, TestClock, sample};
 
 use crate::api::{Api, request};
 
@@ -99,6 +99,12 @@ impl Hub {
     ) -> Result<Value, Problem> {
         let path = format!("/integrations/{}", integration.id);
         self.call(Method::PUT, &path, caller, body).await
+    }
+
+    /// What is kept of a credential, past every cache.
+    fn secret(&self, integration: &Integration, name: &str) -> Option<String> {
+        let kept = self.api.vault.stored(integration.id)?;
+        kept.first(name).map(|secret| secret.expose_secret().to_owned())
     }
 
     /// The names of the credentials that are kept.
@@ -456,4 +462,93 @@ async fn only_the_operator_says_that_programs_are_trusted_and_a_tenant_takes_it_
     hub.trust_tenants = false;
     let shown = hub.change(&made, &acme(), &trust(false)).await.unwrap();
     assert_eq!(shown["trusted_ingest"], false, "less is anybody's to say");
+}
+
+#[tokio::test]
+async fn trust_ends_where_other_credentials_may_be_another_accounts() {
+    let hub = Hub::new().await;
+    let made = hub.made(Provider::Twilio, &acme(), &base(Provider::Twilio)).await;
+    assert_eq!(made.account, None, "what a tenant says of an account at Twilio proves nothing");
+    let trust = json!({ "trusted_ingest": true });
+    hub.change(&made, &TenantId::platform(), &trust).await.unwrap();
+    let proving = json!({ "credentials": { "TWILIO_SHARED_KEY": "another" } });
+    let shown = hub.change(&made, &acme(), &proving).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], true, "it only proves webhooks");
+    let other = json!({ "credentials": given(Provider::Twilio, &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]) });
+    let shown = hub.change(&made, &acme(), &other).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], false);
+}
+
+#[tokio::test]
+async fn a_value_of_a_credential_that_no_provider_has_is_refused() {
+    let hub = Hub::new().await;
+    let body = json!({ "provider": "telegram",
+        "credentials": { "TELEGRAM_WEBHOOK_SECRET": "a".repeat(8193) } });
+    let problem = hub.call(Method::POST, "/integrations", &acme(), &body).await.unwrap_err();
+    let field = problem.field.as_deref();
+    assert_eq!(
+        (problem.status.as_u16(), field),
+        (422, Some("credentials.TELEGRAM_WEBHOOK_SECRET"))
+    );
+    assert!(problem.detail.contains("8192 bytes"), "{}", problem.detail);
+}
+
+#[tokio::test]
+async fn a_change_that_breaks_off_anywhere_leads_the_operators_credentials_nowhere() {
+    let name = "EVOLUTION_API_KEY";
+    for side in [Side::Before, Side::After] {
+        for call in 1..=8 {
+            for in_vault in [true, false] {
+                let hub = Hub::new().await;
+                let made =
+                    hub.made(Provider::Evolution, &TenantId::platform(), &evolution("mine")).await;
+                let operators = hub.secret(&made, name);
+                let faults = if in_vault { hub.api.vault.faults() } else { hub.api.store.faults() };
+                faults.fail_call(call, side);
+                let body = json!({ "settings": evolution("victim"),
+                    "credentials": { name: "the-tenants-own" } });
+                let changed = hub.change(&made, &acme(), &body).await;
+                faults.mend();
+                let after = hub.stored(made.id).await;
+                let leads = after.settings.fields()["instance"] == "victim";
+                let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
+                assert!(!leads || hub.secret(&made, name) != operators, "{what}");
+                assert!(leads || changed.is_err(), "{what}");
+                // Asked again it is done.
+                hub.api.clock.advance(std::time::Duration::from_mins(2));
+                hub.change(&made, &acme(), &body).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_operator_gives_counts_as_the_operators_wherever_the_change_breaks_off() {
+    let name = "EVOLUTION_API_KEY";
+    for side in [Side::Before, Side::After] {
+        for call in 1..=8 {
+            for in_vault in [true, false] {
+                let hub = Hub::new().await;
+                let made = hub.made(Provider::Evolution, &acme(), &evolution("mine")).await;
+                let faults = if in_vault { hub.api.vault.faults() } else { hub.api.store.faults() };
+                faults.fail_call(call, side);
+                let body = json!({ "credentials": { name: "the-operators-own" } });
+                let changed = hub.change(&made, &TenantId::platform(), &body).await;
+                faults.mend();
+                let after = hub.stored(made.id).await;
+                let marked = after.operator_credentials().any(|own| own == name);
+                let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
+                let is_operators = hub.secret(&made, name).as_deref() == Some("the-operators-own");
+                assert!(!is_operators || marked, "{what}");
+            }
+        }
+    }
+}
+
+fn evolution(instance: &str) -> Map<String, Value> {
+    let mut settings = base(Provider::Evolution);
+    settings.remove("base_url");
+    settings.remove("account");
+    settings.insert("instance".to_owned(), instance.into());
+    settings
 }

@@ -142,3 +142,16 @@ async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
         assert!(world.dead.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_refused_for_its_credentials_is_asked_for_with_the_newest() {
+    let world = World::standard();
+    let telegram = world.telegram.clone();
+    let message = picture(&world, &telegram).await;
+    let worker = worker(&world);
+    let unknown = || Act::Refuse(401, Value::Null, None);
+    world.provider.script([unknown(), unknown()]);
+    world.batch(&worker, false).await;
+    assert_ne!(state(&world, &message).await, stored(&message), "nobody has it");
+    assert_eq!(world.provider.calls().len(), 2, "asked once more, with the newest credentials");
+}

@@ -1,5 +1,7 @@
 //! Messages that callers want sent: at every door, and by the tenant's route.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use domain::job::{OutboundJob, OutboundTask, SendTask};
 use domain::ports::{Clock, Inbox, Registry};
@@ -21,7 +23,8 @@ type Resource =
     Messages<MemoryStore, Outbound<MemoryQueue>, MemoryBucket, TestClock, SeededDice, FakeResolver>;
 
 fn resource(world: &World) -> Resource {
-    let queues = [Provider::Whatsapp, Provider::Telegram].map(|p| (p, world.own.clone()));
+    let queues =
+        [Provider::Whatsapp, Provider::Telegram, Provider::Twilio].map(|p| (p, world.own.clone()));
     Messages {
         store: world.store.clone(),
         outbound: Outbound::of_all(queues),
@@ -256,5 +259,44 @@ async fn a_file_in_a_private_network_is_refused_at_once() {
         post(&world, "/messages", &body)
             .await
             .unwrap_or_else(|problem| panic!("{url} {problem:?}"));
+    }
+}
+
+#[tokio::test]
+async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
+    let world = World::fifo();
+    let settings = json!({ "base_url": "https://api.twilio.com", "voice_from": "+15550001111" });
+    let settings = (providers::entry(Provider::Twilio).settings)(settings.as_object().unwrap());
+    let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"].map(ToOwned::to_owned);
+    let mut twilio = Integration {
+        provider: Provider::Twilio,
+        settings: settings.unwrap(),
+        account: Some("AC00000000000000000000000000000001".to_owned()),
+        hints: names.iter().map(|name| (name.clone(), "1".to_owned())).collect(),
+        tenant_credentials: BTreeSet::new(),
+        ..sample::whatsapp(&world.acme, Some("111"))
+    };
+    let dial = "<Response><Dial callerId=\"+15550002222\">+15550003333</Dial></Response>";
+    let call = |call: Value| {
+        let mut body = call;
+        body["to"] = "+15550009999".into();
+        body
+    };
+    let say = call(json!({ "twiml": "<Response><Say>Hello</Say></Response>" }));
+    let more = [
+        (call(json!({ "twiml": dial })), "call.twiml"),
+        (call(json!({ "url": "https://example.com/twiml" })), "call.url"),
+    ];
+    world.store.insert_integration(&twilio, &[]);
+    for (body, field) in &more {
+        let problem = post(&world, "/calls", body).await.unwrap_err();
+        let named = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
+        assert_eq!(named, (403, "operator_credentials", Some(*field)));
+    }
+    queued(&world, "/calls", &say).await;
+    twilio.tenant_credentials = names.into_iter().collect();
+    world.store.insert_integration(&twilio, &[]);
+    for (body, _) in more {
+        queued(&world, "/calls", &body).await;
     }
 }

@@ -334,6 +334,7 @@ fn a_file_is_fetched_at_the_accounts_own_address_whatever_the_webhook_said() {
         "",
         "https://elsewhere.example/media/1",
         "https://x/whatsapp/1/senders/../media/1",
+        "https://x/whatsapp/1/senders/4915550002222/media/1",
         "https://x/whatsapp/1/senders/49/media/1/more",
         "https://x/whatsapp/1/senders/49/media/%2e%2e",
     ] {

@@ -460,6 +460,10 @@ fn a_file_is_asked_for_with_the_token_and_fetched_without() {
         format!("https://api.twilio.com:8443/{path}"),
         "https://api.twilio.com/2010-04-01/Accounts/../../x".to_owned(),
         "https://api.twilio.com/2008-08-01/Accounts/AC1".to_owned(),
+        format!("https://api.twilio.com/2010-04-01/Accounts/{SID}/Messages.json"),
+        format!("https://api.twilio.com/{path}?PageSize=1000"),
+        format!("https://api.twilio.com/{path}/more"),
+        "https://api.twilio.com/2010-04-01/Accounts/AC9/Messages/MM1/Media/ME1".to_owned(),
         path.clone(),
     ] {
         assert!(sender().locate_media(&elsewhere).is_err(), "{elsewhere}");
