@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    built,
     error::{Error, Result},
     hub, process, python, workspace,
 };
@@ -61,8 +62,7 @@ fn build(what: &[&str]) -> Result<()> {
 /// own. Built as they are deployed, they take minutes; what is counted grows with the work either
 /// way. `arguments` are the benchmark's own.
 fn unoptimized(arguments: &[String]) -> Result<()> {
-    let names = SHORT.into_iter().chain(["bench"]).flat_map(|name| ["--package", name]);
-    build(&[&["--bins"][..], &names.collect::<Vec<_>>()].concat())?;
+    built::build()?;
     counted(arguments)
 }
 

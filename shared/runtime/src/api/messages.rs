@@ -370,13 +370,7 @@ where
             let detail = "at most 64 KiB in all".to_owned();
             return Err(Problem::invalid(content_field(&content), detail));
         }
-        self.check_addresses(request, &content).await?;
-        if let Content::Call { call } = &content
-            && !self.trust_tenants
-            && request.platform().is_err()
-        {
-            giver::check_call(&target.integration, call)?;
-        }
+        self.check_trust(request, &target.integration, &content).await?;
         let conversation = conversation(&tenant, &target, now);
         let is_known = target.conversation.is_some();
         // A new conversation is there before its first message can be: once the message is in
@@ -422,17 +416,22 @@ where
     }
 
     /// Refuses what a provider would have to fetch from a private network: a public one cannot,
-    /// and a server in the operator's network must not, unless the operator says so.
-    async fn check_addresses(
+    /// and a server in the operator's network must not, unless the operator says so. Refuses
+    /// calls that use more of the operator's account than the integration.
+    async fn check_trust(
         &self,
         request: &ApiRequest,
+        integration: &Integration,
         content: &Content,
     ) -> Result<(), Problem> {
         if self.trust_tenants || request.platform().is_ok() {
             return Ok(());
         }
         let (field, url) = match content {
-            Content::Call { call } => ("call.url", call.url.as_deref()),
+            Content::Call { call } => {
+                giver::check_call(integration, call)?;
+                ("call.url", call.url.as_deref())
+            }
             other => ("media.url", other.media().and_then(|media| media.url.as_deref())),
         };
         let Some(url) = url else { return Ok(()) };

@@ -290,8 +290,8 @@ async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
     world.store.insert_integration(&twilio, &[]);
     for (body, field) in &more {
         let problem = post(&world, "/calls", body).await.unwrap_err();
-        let named = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
-        assert_eq!(named, (403, "operator_credentials", Some(*field)));
+        let refusal = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
+        assert_eq!(refusal, (403, "operator_credentials", Some(*field)));
     }
     queued(&world, "/calls", &say).await;
     twilio.tenant_credentials = names.into_iter().collect();
