@@ -24,8 +24,7 @@ pub(super) fn led_elsewhere(before: &Integration, settings: &Settings) -> Option
 /// that they are used for is the tenant's to change: those that something is sent with, or all
 /// of them where nothing is.
 fn to_be_replaced(before: &Integration) -> Vec<&str> {
-    let proving = providers::entry(before.provider).proving;
-    let sends = |name: &&str| !proving.contains(name);
+    let sends = |name: &&str| is_sent_with(before.provider, name);
     if before.hints.keys().any(|name| sends(&name.as_str())) {
         before.operator_credentials().filter(sends).collect()
     } else {
@@ -33,11 +32,10 @@ fn to_be_replaced(before: &Integration) -> Vec<&str> {
     }
 }
 
-/// Whether any credential of these names is an account's own: what only proves webhooks says
-/// nothing of who is written to.
-pub(super) fn are_of_an_account(provider: Provider, given: &[String]) -> bool {
-    let proving = providers::entry(provider).proving;
-    given.iter().any(|name| !proving.contains(&name.as_str()))
+/// Whether something is sent with the credential of that name: then it is an account's own. What
+/// only proves webhooks says nothing of who is written to.
+pub(super) fn is_sent_with(provider: Provider, name: &str) -> bool {
+    !providers::entry(provider).proving.contains(&name)
 }
 
 /// Whether a tenant may change an integration, with the credentials of these names in the same
@@ -93,9 +91,8 @@ pub(super) fn check_use(integration: &Integration) -> Result<(), Problem> {
 /// 403 `operator_credentials`, if the operator gave what the call is made with, and the call does
 /// more than speak: its instructions run in the operator's account and may use any number of it.
 pub(super) fn check_call(integration: &Integration, call: &Call) -> Result<(), Problem> {
-    let proving = providers::entry(integration.provider).proving;
-    let is_theirs = integration.operator_credentials().any(|name| !proving.contains(&name));
-    if !is_theirs {
+    let mut operators = integration.operator_credentials();
+    if !operators.any(|name| is_sent_with(integration.provider, name)) {
         return Ok(());
     }
     let field = match &call.twiml {

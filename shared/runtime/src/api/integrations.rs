@@ -743,7 +743,8 @@ where
             credentials = credentials.merged(made_up);
         }
         // Where no account is named, the credentials say which it is.
-        let may_be_other = account.is_none() && giver::are_of_an_account(provider, &given);
+        let may_be_other =
+            account.is_none() && given.iter().any(|name| giver::is_sent_with(provider, name));
         let is_kept = maker != Maker::Tenant || !(is_elsewhere || takes_over || may_be_other);
         let trusted_ingest = match asked.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
