@@ -647,7 +647,7 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
         if content.is_some_and(|content| content.media().is_some()) {
             return Meaning::NoFile;
         }
-        // What is told so was thrown before the message was handed to WhatsApp.
+        // These errors are thrown before the message is handed to WhatsApp.
         return Meaning::Other(Fault::of_answer(status, Form::Documented, None));
     }
     // Whatever went wrong around the send is told as a bad request, also after it.
