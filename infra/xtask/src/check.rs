@@ -12,7 +12,9 @@ use crate::{
     error::{Error, Result},
     fuzz,
     hub::{Hub, Start},
-    planted, process, python, sdks, simulate, specs,
+    planted,
+    process::{self, Beside},
+    python, sdks, simulate, specs,
     steps::Steps,
     tail, tools, workspace,
 };
@@ -29,6 +31,9 @@ const PLANTED: usize = 2;
 const RUNS: usize = 5000;
 /// Drawn runs of a night.
 const NIGHTLY_RUNS: u64 = 1_000_000;
+
+/// Chaos that every change must pass.
+const CHAOS: [&str; 7] = ["chaos", "--short", "--built", "--seed", "9", "--fault-rate", "0.06"];
 
 /// Runs them all. The first that fails ends it.
 pub(crate) fn run(fast: bool) -> Result<()> {
@@ -67,10 +72,14 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
             return Ok(());
         }
         steps.step("end to end", || end_to_end(&built))?;
-        steps.step("chaos", || chaos::run(&chaos::Options::short()))?;
+        // It mostly waits, so that what computes may go on beside it.
+        let chaos = Beside::start("chaos", &CHAOS)?;
         steps.step("simulation", || simulate::sample(RUNS))?;
-        steps.step("planted bugs", || simulate::planted(&planted::of_this_commit(PLANTED)))?;
+        steps.step("planted bugs", || {
+            simulate::planted(simulate::Profile::Plain, &planted::of_this_commit(PLANTED))
+        })?;
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
+        steps.step("chaos, beside these", || chaos.end())?;
         steps.step("counted benchmark", || bench::counted(&words("--check")))
     })
 }
@@ -89,7 +98,7 @@ pub(crate) fn nightly() -> Result<()> {
     let runs = ["--from", &from, "--seeds", &NIGHTLY_RUNS.to_string()].map(ToOwned::to_owned);
     let done = [
         steps.step("simulation", || simulate::run(&runs)),
-        steps.step("planted bugs", || simulate::planted(&[])),
+        steps.step("planted bugs", || simulate::planted(simulate::Profile::Optimized, &[])),
         steps.step("chaos", || chaos::run(&chaos::Options::whole())),
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::whole())),
         steps.step("benchmark", || bench::run(&[])),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use domain::webhook::WebhookProvider;
 use providers::example::{self, Seed};
 
 use crate::{
@@ -59,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let webhooks = chosen(&options.webhooks)?;
     let (folder, kept) = (home(), workspace::root().join("target/fuzz"));
     let cargo_fuzz = tools::cargo_program("cargo-fuzz", CARGO_FUZZ)?;
-    println!("Building {} targets ...", webhooks.len());
+    println!("Building the fuzz target ...");
     let mut build = Command::new(cargo_fuzz);
     build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(kept.join("build"));
     // Sanitizers are for unsafe code, of which there is none, and need an unstable compiler.
@@ -68,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for webhook in &webhooks {
         seed(&kept.join("seeds").join(webhook), webhook)?;
     }
-    let binaries = binaries(&kept)?;
+    let target = target(&kept)?;
     for together in webhooks.chunks(options.jobs.max(1)) {
         let mut running = Vec::new();
         for webhook in together {
@@ -78,8 +79,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let log = kept.join(format!("{webhook}.log"));
             let file =
                 fs::File::create(&log).map_err(|error| Error::step("log", error.to_string()))?;
-            let mut fuzz = Command::new(binaries.join(webhook));
-            fuzz.arg(format!("-max_total_time={}", options.seconds))
+            let mut fuzz = Command::new(&target);
+            fuzz.env("WEBHOOK", webhook)
+                .arg(format!("-max_total_time={}", options.seconds))
                 .arg(format!("-timeout={TIMEOUT}"))
                 .arg(format!("-rss_limit_mb={MEMORY}"))
                 .arg(format!("-max_len={LARGEST}"))
@@ -151,26 +153,24 @@ fn home() -> PathBuf {
     workspace::root().join("tests/fuzz")
 }
 
-/// The targets of these names, or all there are.
+/// The webhooks of these names, or all there are.
 fn chosen(names: &[String]) -> Result<Vec<String>> {
-    let listed = fs::read_dir(home().join("targets"))
-        .map_err(|error| Error::step("tests/fuzz/targets", error.to_string()))?;
-    let name = |entry: fs::DirEntry| {
-        entry.file_name().to_str()?.strip_suffix(".rs").map(ToOwned::to_owned)
-    };
-    let mut known: Vec<String> = listed.flatten().filter_map(name).collect();
+    let mut known: Vec<&str> = providers::webhooks().map(WebhookProvider::name).collect();
     known.sort_unstable();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         let detail = format!("there is no webhook {unknown}; there are {}", known.join(", "));
         return Err(Error::step("fuzz", detail));
     }
-    Ok(if names.is_empty() { known } else { names.to_vec() })
+    if names.is_empty() {
+        return Ok(known.into_iter().map(ToOwned::to_owned).collect());
+    }
+    Ok(names.to_vec())
 }
 
-/// Where cargo-fuzz puts the programs: below the platform's name.
-fn binaries(kept: &Path) -> Result<PathBuf> {
+/// Where cargo-fuzz puts the program: below the platform's name.
+fn target(kept: &Path) -> Result<PathBuf> {
     let version = process::output("rustc", Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or_else(|| Error::step("rustc -vV", "it names no host"))?;
-    Ok(kept.join("build").join(host).join("release"))
+    Ok(kept.join("build").join(host).join("release/webhook"))
 }

@@ -219,7 +219,9 @@ fn run(command: &Command) -> Result<()> {
         Command::Fuzz { options } => fuzz::run(options),
         Command::Specs { options } => specs::run(options, None),
         Command::Bench { arguments } => bench::run(arguments),
-        Command::Simulate { planted: Some(names), .. } => simulate::planted(names),
+        Command::Simulate { planted: Some(names), .. } => {
+            simulate::planted(simulate::Profile::Optimized, names)
+        }
         Command::Simulate { planted: None, arguments } => simulate::run(arguments),
         Command::Test { fast } => check::run(*fast),
         Command::Nightly => check::nightly(),

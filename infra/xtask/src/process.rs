@@ -4,7 +4,7 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -38,6 +38,46 @@ pub(crate) fn output(step: &str, command: &mut Command) -> Result<String> {
         .or_else(|| last_line(&printed))
         .map_or_else(|| output.status.to_string(), str::to_owned);
     Err(Error::step(step, detail))
+}
+
+/// A command of this tool that is run beside others. What it prints is kept until it has ended.
+pub(crate) struct Beside {
+    step: &'static str,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Beside {
+    /// Starts it.
+    pub(crate) fn start(step: &'static str, arguments: &[&str]) -> Result<Self> {
+        let log = workspace::target().join(format!("{step}.log"));
+        workspace::write(&log, "")?;
+        let file = fs::File::create(&log).map_err(Error::file(&log))?;
+        let copy = file.try_clone()?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(copy)
+            .spawn()?;
+        Ok(Self { step, log, child })
+    }
+
+    /// Waits for its end and prints what it said.
+    pub(crate) fn end(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        print!("{}", workspace::read(&self.log)?);
+        if status.success() { Ok(()) } else { Err(Error::step(self.step, status.to_string())) }
+    }
+}
+
+impl Drop for Beside {
+    /// Waits for it: ended from outside, it would leave what it started.
+    fn drop(&mut self) {
+        if let Err(error) = self.child.wait() {
+            println!("{}: {error}", self.step);
+        }
+    }
 }
 
 /// The last line that says something.

@@ -91,7 +91,8 @@ struct Choice {
     /// Few runs: what is counted, and one function's start.
     #[arg(long)]
     short: bool,
-    /// Fail if a function needs over a tenth more instructions than the stored baseline says.
+    /// Fail if a function needs over a tenth more instructions than the stored baseline says; a
+    /// start or a batch, whose order differs from run to run, over a quarter.
     #[arg(long)]
     check: bool,
     #[command(flatten)]

@@ -27,6 +27,8 @@ const WORKERS: [&str; 5] = [
 const FEW: [&str; 2] = ["consumer-inbound", "sender-whatsapp"];
 /// The sizes of a batch: alone, and as many as a queue gives.
 const BATCHES: [u32; 2] = [1, 10];
+/// Batches that are counted at least.
+const FEWEST: u32 = 4;
 
 /// Every worker; in a short run two.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
@@ -58,9 +60,12 @@ fn of(bench: &Bench, function: &Function, size: u32) -> Result<Vec<Figure>> {
         let warm = subject.warm(bench.rounds, bench.invocations / (2 * size))?;
         figures.push(figure("CPU", Unit::CpuMicroseconds, warm.divided(records)));
     }
-    let counted = callgrind::count(&subject, bench.counted.div_ceil(size))?.each;
+    let times = bench.counted.div_ceil(size).max(FEWEST);
+    let counted = callgrind::each(&subject, times)?;
+    let work = Runs::once(counted.instructions / records);
+    let work = figure("work", Unit::Instructions, work);
     figures.extend([
-        figure("work", Unit::Instructions, Runs::once(counted.instructions / records)),
+        if size == 1 { work } else { work.unsteady() },
         figure("heap", Unit::Allocations, Runs::once(counted.allocations / records)),
     ]);
     let asked = asked(&subject, size)?;

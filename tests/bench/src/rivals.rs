@@ -160,7 +160,7 @@ fn figures(all: &[Measured], tls: bool) -> Vec<Figure> {
             let count =
                 |name: &str, count| figure(name.to_owned(), Unit::Instructions, &Runs::once(count));
             figures.extend([
-                count("start and first request", work.start.instructions),
+                count("start and first request", work.start.instructions).unsteady(),
                 count("warm request", work.each.instructions),
             ]);
         }

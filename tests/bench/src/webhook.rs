@@ -33,7 +33,8 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
                 "start and first request",
                 Unit::Instructions,
                 Runs::once(counted.start.instructions),
-            ),
+            )
+            .unsteady(),
             figure("warm request", Unit::Instructions, Runs::once(counted.each.instructions)),
             figure("warm request, heap", Unit::Allocations, Runs::once(counted.each.allocations)),
         ]);

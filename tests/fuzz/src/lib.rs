@@ -1,10 +1,12 @@
-//! What each fuzz target does: one webhook, any request.
+//! What the fuzz target does: one webhook, whose name the environment variable `WEBHOOK` holds,
+//! and any request.
 //!
 //! An input is a request as text: a line with the method and the query, lines of headers, an
 //! empty line, and the body. `cargo xtask fuzz` makes the corpus from the providers' examples.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::LazyLock;
 
 use domain::integration::Integration;
 use domain::webhook::{
@@ -17,14 +19,6 @@ use jiff::Timestamp;
 use providers::example::Examples;
 
 pub use libfuzzer_sys;
-
-/// Defines the target of one webhook, by its name.
-#[macro_export]
-macro_rules! webhook {
-    ($name:literal) => {
-        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::drive($name, data));
-    };
-}
 
 /// When everything happens: 2026-11-20 12:00:00 UTC.
 const NOW: i64 = 1_795_176_000;
@@ -78,13 +72,20 @@ impl WebhookSource for Trusting {
     }
 }
 
-/// Hands one input to the webhook `name`: as it is to the verifier and the parser, and now and
+/// The webhook that is fuzzed.
+static WEBHOOK: LazyLock<&dyn WebhookProvider> = LazyLock::new(|| {
+    let name = std::env::var("WEBHOOK").unwrap_or_else(|_| panic!("WEBHOOK names no webhook"));
+    let found = providers::webhooks().find(|webhook| webhook.name() == name);
+    found.unwrap_or_else(|| panic!("there is no webhook {name}"))
+});
+
+/// Hands one input to the webhook: as it is to the verifier and the parser, and now and
 /// then as large as a request can be to the verifier, which a stranger reaches.
 ///
 /// # Panics
 /// If it is believed, or takes more memory than the function has: that is what is looked for.
-pub fn drive(name: &str, data: &[u8]) {
-    let Some(webhook) = webhook(name) else { panic!("there is no webhook {name}") };
+pub fn drive(data: &[u8]) {
+    let webhook = *WEBHOOK;
     let Some(request) = request(data) else { return };
     let now = Timestamp::from_second(NOW).unwrap_or_default();
     let integration = integration(webhook);
@@ -121,10 +122,6 @@ fn fits<T>(work: impl FnOnce() -> T) -> T {
     let allocated = HIGHEST.get().saturating_sub(before);
     assert!(allocated <= ROOM, "{allocated} bytes allocated at once; the function has {ROOM}");
     done
-}
-
-fn webhook(name: &str) -> Option<&'static dyn WebhookProvider> {
-    providers::webhooks().find(|webhook| webhook.name() == name)
 }
 
 fn examples(webhook: &dyn WebhookProvider) -> &'static Examples {

@@ -101,35 +101,23 @@ pub(crate) struct Options {
     /// default in target/local-chaos-N.
     #[arg(long, value_name = "N", default_value_t = PORT_OFFSET)]
     port_offset: u16,
-    /// Whether the hub's programs are there already.
-    #[arg(skip)]
+    /// Take the functions and tools as they are already built.
+    #[arg(long)]
     built: bool,
 }
 
 impl Options {
-    /// The form that every change must pass, with the programs that are there already.
-    pub(crate) fn short() -> Self {
-        Self {
-            built: true,
-            messages: 300,
-            seed: 9,
-            kill_every: 5.0,
-            fault_rate: 0.06,
-            at_once: 40,
-            short: true,
-            port_offset: PORT_OFFSET,
-        }
-    }
-
     /// As if nothing were said.
     pub(crate) fn whole() -> Self {
         Self {
             messages: WHOLE_MESSAGES,
             seed: 1,
+            kill_every: 5.0,
             fault_rate: WHOLE_FAULT_RATE,
+            at_once: 40,
             short: false,
+            port_offset: PORT_OFFSET,
             built: false,
-            ..Self::short()
         }
     }
 
