@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         command.arg("--table").arg(workspace::target().join("simulation/table"));
     }
     if parts.path {
-        command.arg("--xtask").arg(std::env::current_exe()?);
+        command.arg("--xtask").arg(workspace::xtask());
     }
     process::run("bench", command.args(arguments))
 }

@@ -54,7 +54,8 @@ impl Beside {
         workspace::write(&log, "")?;
         let file = fs::File::create(&log).map_err(Error::file(&log))?;
         let copy = file.try_clone()?;
-        let child = Command::new(std::env::current_exe()?)
+        // Not the running program's own path: a build may have put a newer one in its place.
+        let child = Command::new(workspace::xtask())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file)

@@ -19,6 +19,11 @@ pub(crate) fn target() -> PathBuf {
         .map_or_else(|| root().join("target"), |given| root().join(given))
 }
 
+/// This program, as it was last built.
+pub(crate) fn xtask() -> PathBuf {
+    target().join("debug/xtask")
+}
+
 /// The cargo that runs this command.
 pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
