@@ -265,12 +265,12 @@ pub enum Interactive {
 /// A button or a row of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct Choice {
     /// Id that is returned when the customer selects it.
-    /// Comes back when it is chosen.
+    pub id: String,
     /// Title shown to the customer.
-    /// What the person sees.
+    pub title: String,
     /// Description shown below the title. Lists only.
-    /// The small print under it. In lists only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }

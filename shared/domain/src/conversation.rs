@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use jiff::ToSpan;
 
-    fn conversation(channel: Channel, last_inbound_at: Option<Timestamp>) -> Conversation {
+    fn new_conversation(channel: Channel, last_inbound_at: Option<Timestamp>) -> Conversation {
         let tenant: TenantId = "acme".parse().unwrap();
         let parties = Parties { tenant: &tenant, channel, account: "1", counterpart: "2" };
         Conversation {
@@ -140,11 +140,11 @@ mod tests {
     #[test]
     fn the_whatsapp_service_window_is_open_for_24_hours_after_the_customer_wrote() {
         let wrote = Timestamp::UNIX_EPOCH;
-        let dated = conversation(Channel::Whatsapp, Some(wrote));
-        assert!(dated.in_service_window(wrote + 23.hours()));
-        assert!(!dated.in_service_window(wrote + 24.hours()));
-        assert!(!conversation(Channel::Whatsapp, None).in_service_window(wrote));
-        assert!(conversation(Channel::Telegram, None).in_service_window(wrote));
+        let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
+        assert!(conversation.in_service_window(wrote + 23.hours()));
+        assert!(!conversation.in_service_window(wrote + 24.hours()));
+        assert!(!new_conversation(Channel::Whatsapp, None).in_service_window(wrote));
+        assert!(new_conversation(Channel::Telegram, None).in_service_window(wrote));
     }
 
     #[test]
@@ -152,22 +152,25 @@ mod tests {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
         let times = [Timestamp::MIN, Timestamp::MAX, now + 10.hours(), now + 2.hours(), now];
         for wrote in times {
-            let dated = conversation(Channel::Whatsapp, Some(wrote));
-            assert_eq!(dated.in_service_window(now), wrote == now, "{wrote}");
+            let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
+            assert_eq!(conversation.in_service_window(now), wrote == now, "{wrote}");
             let late = (24..48).map(|hours| now + hours.hours());
-            let open = late.filter(|at| dated.in_service_window(*at)).count();
-            assert!(open == 0 || dated.clone().repaired().last_inbound_at.is_none(), "{wrote}");
-            assert!(!dated.in_service_window(Timestamp::MIN) || wrote == Timestamp::MIN);
-            assert!(!dated.in_service_window(Timestamp::MAX) || wrote == Timestamp::MAX);
+            let open = late.filter(|at| conversation.in_service_window(*at)).count();
+            assert!(
+                open == 0 || conversation.clone().repaired().last_inbound_at.is_none(),
+                "{wrote}"
+            );
+            assert!(!conversation.in_service_window(Timestamp::MIN) || wrote == Timestamp::MIN);
+            assert!(!conversation.in_service_window(Timestamp::MAX) || wrote == Timestamp::MAX);
         }
     }
 
     #[test]
     fn clock_skew_does_not_close_the_service_window() {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
-        let mut dated = conversation(Channel::Whatsapp, Some(now + 50.milliseconds()));
-        dated.last_activity_at = now;
-        assert!(dated.in_service_window(now));
-        assert!(dated.repaired().last_inbound_at.is_some());
+        let mut conversation = new_conversation(Channel::Whatsapp, Some(now + 50.milliseconds()));
+        conversation.last_activity_at = now;
+        assert!(conversation.in_service_window(now));
+        assert!(conversation.repaired().last_inbound_at.is_some());
     }
 }

@@ -312,8 +312,8 @@ pub enum Next {
 }
 
 /// The minimum time, counted from when a message was accepted, for which it is retried even after
-/// its attempts are used up, so that an outage of minutes, which takes many quick attempts, does not
-/// fail messages.
+/// its attempts are used up: many quick attempts fit into an outage of minutes, which must not fail
+/// the message.
 pub const PERSEVERANCE: Duration = Duration::from_mins(15);
 /// The same minimum for errors of the account or the provider: the next message would fail as well.
 pub const ACCOUNT_PERSEVERANCE: Duration = Duration::from_hours(1);
