@@ -220,13 +220,13 @@ pub enum SendError {
         about: About,
     },
     /// The provider returned success with a body in an unknown format.
-    #[error("the answer could not be read")]
+    #[error("the provider's response could not be read; it may have accepted the message")]
     Unreadable,
     /// No connection was made, so nothing was sent.
-    #[error("could not connect")]
+    #[error("could not connect to the provider; nothing was sent")]
     Connect,
     /// The request was sent and no response was received.
-    #[error("no answer")]
+    #[error("the provider did not respond; it may have accepted the message")]
     NoAnswer,
 }
 
