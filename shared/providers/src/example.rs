@@ -159,34 +159,34 @@ impl Body {
 #[error("{0}")]
 pub struct NoSuchField(String);
 
-fn set(mut place: &mut Value, path: &str, value: &str) -> Result<(), NoSuchField> {
+fn set(mut node: &mut Value, path: &str, value: &str) -> Result<(), NoSuchField> {
     let mut rest = path;
     loop {
         // A name may contain dots itself.
-        let whole = place.get(rest).is_some();
+        let is_complete = node.get(rest).is_some();
         let (step, after) = match rest.split_once('.') {
-            Some((step, after)) if !whole => (step, Some(after)),
+            Some((step, after)) if !is_complete => (step, Some(after)),
             _ => (rest, None),
         };
-        let Some(after) = after else { return put(place, step, value, path) };
-        let known = names(place);
-        let next = match place {
+        let Some(after) = after else { return put(node, step, value, path) };
+        let known = names(node);
+        let next = match node {
             Value::Object(fields) => fields.get_mut(step),
             Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get_mut(at)),
             _ => None,
         };
-        place = next.ok_or_else(|| missing(path, step, &known))?;
+        node = next.ok_or_else(|| missing(path, step, &known))?;
         rest = after;
     }
 }
 
-fn put(place: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoSuchField> {
-    let known = names(place);
+fn put(node: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoSuchField> {
+    let known = names(node);
     let read = |old: Option<&Value>| match old {
         Some(Value::String(_)) => Value::from(value),
         _ => serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
     };
-    match place {
+    match node {
         Value::Object(fields) => {
             let value = read(fields.get(name));
             fields.insert(name.to_owned(), value);
@@ -203,8 +203,8 @@ fn put(place: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoS
 }
 
 /// Returns the names of the fields, for an error.
-fn names(place: &Value) -> String {
-    match place {
+fn names(node: &Value) -> String {
+    match node {
         Value::Object(fields) => fields.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         Value::Array(items) => format!("indexes below {}", items.len()),
         _ => "no fields".to_owned(),
