@@ -121,10 +121,10 @@ pub struct InboundEvent {
     pub received_at: Timestamp,
     /// What happened.
     pub kind: EventKind,
-    /// As [`ParsedEvent::ordering_key`].
+    /// See [`ParsedEvent::ordering_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// As [`ParsedEvent::single_use`].
+    /// See [`ParsedEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
     /// The replay that published the event, if one did.

@@ -221,12 +221,12 @@ pub enum JobEnding {
     },
     /// The job cannot be completed.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The job is to be attempted again.
     Retry {
-        /// Why.
+        /// The reason.
         reason: String,
         /// No earlier than this.
         at: Timestamp,

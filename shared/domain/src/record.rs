@@ -127,13 +127,13 @@ pub struct EventBody {
     /// The parsed event; absent where the record's name contains everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<EventKind>,
-    /// As [`InboundEvent::ordering_key`].
+    /// See [`InboundEvent::ordering_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// As [`InboundEvent::single_use`].
+    /// See [`InboundEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
-    /// As [`InboundEvent::line`].
+    /// See [`InboundEvent::line`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
     /// The JSON that it was parsed from; of a parked event, `{"text"}` or `{"base64"}`.
