@@ -1,4 +1,4 @@
-//! The tenant's own program, which is told what happens and answers through the API.
+//! Automations: the tenant's own software, which is notified of events and answers through the API.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::conversation::Conversation;
 use crate::pull::JobStatus;
 use crate::{DeliveryId, JobId, Message, TenantId};
 
-/// How a tenant's automation is told.
+/// A tenant's automation: how it learns of new messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Automation {
-    /// It is not told.
+    /// No automation.
     #[default]
     None,
-    /// By an outgoing webhook.
+    /// Notifications are sent to an outgoing webhook.
     Push(Push),
-    /// It asks for its jobs itself.
+    /// Workers pull jobs.
     Pull(Pull),
 }
 
 impl Automation {
-    /// Where notices go, if somebody listens. Of what people wrote only a pushed automation is
-    /// told there: one that pulls finds it in its jobs.
+    /// Returns the webhook that notifications are sent to, if it is enabled. An automation that
+    /// pulls jobs is not notified of inbound messages: they are its jobs.
     #[must_use]
     pub fn listener(&self) -> Option<&Push> {
         let push = match self {
@@ -36,7 +36,7 @@ impl Automation {
         push.filter(|push| push.disabled_at.is_none())
     }
 
-    /// The outgoing webhook, whether or not somebody listens.
+    /// Returns the outgoing webhook, whether or not it is enabled.
     pub const fn push_mut(&mut self) -> Option<&mut Push> {
         match self {
             Self::None => None,
@@ -46,18 +46,18 @@ impl Automation {
     }
 }
 
-/// Jobs that a tenant's workers pull.
+/// Settings of an automation whose workers pull jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
-    /// How long a job may wait to be done, in seconds.
+    /// Time to live of a job, in seconds.
     pub job_ttl: u32,
-    /// Who is told what becomes of messages and of jobs that nobody did, if anybody is.
+    /// The outgoing webhook notified of message statuses and of failed and expired jobs, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
 }
 
 impl Pull {
-    /// How long a job may wait to be done.
+    /// Returns the time to live of a job.
     #[must_use]
     pub const fn time_to_live(&self) -> Duration {
         Duration::from_secs(self.job_ttl as u64)
@@ -67,77 +67,77 @@ impl Pull {
 /// An outgoing webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
-    /// Where it goes.
+    /// The URL it is sent to.
     pub url: String,
-    /// Whether `url` may lead into a private network.
+    /// Whether `url` may resolve to an address in a private network.
     pub allow_private_network: bool,
-    /// When the signing secret was last changed: older copies are not to be used.
+    /// When the signing secret was last changed: cached copies from before must not be used.
     #[serde(default)]
     pub secret_at: Timestamp,
-    /// Set once the receiver answered 410 Gone: it is not told until it is set up again.
+    /// When the receiver answered 410 Gone: the webhook is disabled until it is set again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled_at: Option<Timestamp>,
 }
 
-/// What an automation is told.
+/// A notification to an automation.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Notice {
-    /// What kind of thing happened.
+    /// The event type.
     #[serde(rename = "type")]
     pub kind: NoticeKind,
     /// When it happened.
     pub timestamp: Timestamp,
-    /// What happened.
+    /// The payload.
     pub data: NoticeData,
 }
 
-/// The kinds of notice.
+/// The event types of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NoticeKind {
-    /// A person wrote.
+    /// A message was received from a customer.
     #[serde(rename = "message.received")]
     MessageReceived,
-    /// A message we sent moved on.
+    /// The status of an outbound message changed.
     #[serde(rename = "message.status")]
     MessageStatus,
-    /// A job failed for good.
+    /// A job failed permanently.
     #[serde(rename = "job.failed")]
     JobFailed,
-    /// Nobody did a job in its time.
+    /// A job was not completed within its time to live.
     #[serde(rename = "job.expired")]
     JobExpired,
 }
 
-/// What a notice is about.
+/// The payload of a notification.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NoticeData {
-    /// Whose it is.
+    /// The tenant.
     pub tenant: TenantId,
-    /// The message, as `GET /messages/{id}` shows it.
+    /// The message, as returned by `GET /messages/{id}`.
     pub message: Message,
-    /// Its conversation. Not part of a status notice.
+    /// The conversation of the message. Absent from `message.status`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Conversation>,
-    /// The job that came to its end. Part of notices about jobs.
+    /// The job. Only in `job.failed` and `job.expired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<EndedJob>,
 }
 
-/// A job that came to its end, as a notice tells it.
+/// A failed or expired job, as a notification describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EndedJob {
-    /// Its id.
+    /// The job id.
     pub job_id: JobId,
-    /// How it ended.
+    /// The final status.
     pub status: JobStatus,
-    /// Attempts made.
+    /// Number of attempts made.
     pub attempt: u32,
-    /// Why.
+    /// Why the job failed or expired.
     pub reason: String,
 }
 
 impl NoticeData {
-    /// The notice's id: the same however often the event behind it arrives.
+    /// Returns the notification id: the same for every redelivery of the underlying event.
     #[must_use]
     pub fn delivery_id(&self, kind: NoticeKind) -> DeliveryId {
         let message = self.message.id.to_string();
@@ -151,10 +151,10 @@ impl NoticeData {
     }
 }
 
-/// The waits before each attempt after the first.
+/// Waits before each attempt after the first.
 ///
-/// The first five are quick, so that a restart of the receiver is hardly noticed; the others
-/// are those that Standard Webhooks suggests.
+/// The first five are short, so that a restart of the receiver is hardly noticed; the others are
+/// those that Standard Webhooks recommends.
 ///
 /// <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 const SCHEDULE: [Duration; 13] = [
@@ -176,12 +176,12 @@ const SCHEDULE: [Duration; 13] = [
 /// The shortest wait between the end of an attempt and the next one.
 const SHORTEST: Duration = Duration::from_secs(5);
 
-/// How long to wait after failed attempt number `attempt` (from 1); `None` after the last.
+/// Returns the wait after failed attempt number `attempt` (from 1); `None` after the last.
 ///
-/// The schedule counts from the beginning of an attempt, which took `took`: a receiver that
-/// hangs until the time limit does not make the person wait for both. Up to a tenth is added
-/// by `jitter` (uniform in `0.0..1.0`), so that receivers that failed together are not asked
-/// together. A longer `retry_after` is honoured, up to a day.
+/// The schedule is counted from the start of an attempt, which took `took`: a receiver that does
+/// not respond until the timeout does not delay the notification by both. `jitter` (uniform in
+/// `0.0..1.0`) adds up to a tenth, so that receivers that failed together are not retried together.
+/// A longer `retry_after` is honored, up to a day.
 #[must_use]
 pub fn next_attempt(
     attempt: u32,
@@ -195,18 +195,18 @@ pub fn next_attempt(
     Some(wait.max(retry_after.unwrap_or_default().min(Duration::from_hours(24))))
 }
 
-/// What the receiver's answer means.
+/// The meaning of the receiver's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It has it.
+    /// The receiver accepted the notification.
     Taken,
-    /// It wants no more, ever.
+    /// The receiver wants no more notifications.
     Gone,
-    /// It has it not; try again, no sooner than it asked.
+    /// The receiver did not accept it; retry, no sooner than its `Retry-After`.
     Later(Option<Duration>),
 }
 
-/// Reads the receiver's HTTP status.
+/// Interprets the receiver's HTTP status.
 #[must_use]
 pub fn read_answer(status: u16, retry_after: Option<Duration>) -> Answer {
     match status {
@@ -216,11 +216,11 @@ pub fn read_answer(status: u16, retry_after: Option<Duration>) -> Answer {
     }
 }
 
-/// Whether the hub may call this address for a tenant who did not allow private networks:
-/// only addresses of the public internet.
+/// Whether the hub may call this address for a tenant that did not allow private networks: only
+/// addresses of the public internet.
 ///
-/// Loopback, private, link-local (with the cloud's metadata service), carrier-grade NAT,
-/// documentation, multicast and reserved ranges are refused:
+/// Refused are loopback, private, link-local (which includes the cloud's metadata service),
+/// carrier-grade NAT, documentation, multicast and reserved ranges:
 /// <https://www.iana.org/assignments/iana-ipv4-special-registry/>.
 #[must_use]
 pub fn is_public(address: std::net::IpAddr) -> bool {
@@ -241,7 +241,7 @@ pub fn is_public(address: std::net::IpAddr) -> bool {
                 || (a == 198 && (b == 18 || b == 19)))
         }
         std::net::IpAddr::V6(v6) => {
-            // An IPv4 address in IPv6 clothes is judged as what it is.
+            // An IPv4-mapped address is checked as IPv4.
             if let Some(v4) = v6.to_ipv4_mapped() {
                 return is_public(std::net::IpAddr::V4(v4));
             }
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_quick_retries_come_before_the_long_schedule_of_fourteen_attempts() {
+    fn five_short_waits_precede_the_standard_webhooks_schedule() {
         let waits = (1..).map_while(|attempt| next_attempt(attempt, Duration::ZERO, 0.0, None));
         let waits: Vec<u64> = waits.map(|wait| wait.as_secs()).collect();
         let hour = 3600;
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_retry_after_is_honoured_and_jitter_only_adds() {
+    fn a_longer_retry_after_is_honored_and_jitter_only_adds() {
         let minute = Some(Duration::from_mins(1));
         assert_eq!(next_attempt(1, Duration::ZERO, 0.0, minute), minute);
         let most = next_attempt(6, Duration::ZERO, 1.0, None);
@@ -279,17 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn the_time_an_attempt_took_counts_but_the_receiver_always_has_five_seconds() {
+    fn the_duration_of_an_attempt_counts_towards_the_wait_but_five_seconds_remain() {
         let slow = Duration::from_secs(15);
         let wait = |attempt| next_attempt(attempt, slow, 0.0, None).unwrap().as_secs();
         assert_eq!([1, 2, 3, 4].map(wait), [5, 5, 15, 45]);
-        // What the receiver itself asks for counts from its answer.
+        // `Retry-After` is counted from the response.
         let asked = Some(Duration::from_secs(20));
         assert_eq!(next_attempt(2, slow, 0.0, asked), asked);
     }
 
     #[test]
-    fn addresses_inside_the_house_are_not_public() {
+    fn private_addresses_are_not_public() {
         for inside in [
             "127.0.0.1",
             "10.1.2.3",

@@ -1,14 +1,14 @@
-//! When the hub stops sending through an account that is unwell, and how it finds out that the
-//! account is well again.
+//! Circuit breaker: when the hub stops sending through an unhealthy account, and how it detects
+//! that the account has recovered.
 //!
 //! ```text
-//! closed --failures in a window--> open --pause--> half open --a probe answered--> closed
+//! closed --failures in a window--> open --pause--> half open --probe succeeded--> closed
 //!                                   ^                  |
-//!                                   +--a probe failed--+
+//!                                   +---probe failed---+
 //! ```
 //!
-//! In its first minute an open circuit is probed every two seconds, for most outages are short;
-//! after that the pauses double up to the longest that the integration allows.
+//! In its first minute an open circuit is probed every two seconds, because most outages are short;
+//! after that the pauses double up to the longest that the integration's settings allow.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The pause between two probes in a circuit's first minute. While a probe is under way, it is
-/// also the time after which it is worth asking again how the probe ended.
+/// The pause between two probes in a circuit's first minute. While a probe is running, also the
+/// wait before its outcome is checked.
 pub const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How long after it opened a circuit is probed so often.
+/// How long after it opened a circuit is probed at that rate.
 pub const QUICK: Duration = Duration::from_mins(1);
 
-/// How much an integration may fail before the hub stops sending through it for a while.
+/// Circuit breaker settings of an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Breaker {
@@ -42,15 +42,15 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// The pause before the next probe, after so many probes that failed once the first minute
-    /// was over.
+    /// Returns the pause before the next probe, after `slow_probes` probes failed since the first
+    /// minute ended.
     fn pause(self, slow_probes: u32) -> Duration {
         let longest = Duration::from_secs(u64::from(self.open_seconds.max(1)));
         PROBE_EVERY.saturating_mul(2_u32.saturating_pow(slow_probes)).min(longest)
     }
 }
 
-/// How an integration fared of late. The default is that of one that never failed.
+/// The circuit of an integration. The default is that of an integration that never failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Circuit {
@@ -58,57 +58,57 @@ pub struct Circuit {
     pub failures: u32,
     /// When the window began.
     pub since: Timestamp,
-    /// When it opened; `None` while it is closed.
+    /// When the circuit opened; `None` while it is closed.
     pub opened_at: Option<Timestamp>,
-    /// When it may be probed.
+    /// When the next probe is allowed.
     pub open_until: Option<Timestamp>,
-    /// Probes that failed after its first minute.
+    /// Number of probes that failed after the first minute.
     pub slow_probes: u32,
-    /// Until when a probe has the time to be answered.
+    /// When the running probe times out.
     pub probe_until: Option<Timestamp>,
     /// The last failure.
     pub last_failure: Option<Failure>,
-    /// When it last closed.
+    /// When the circuit last closed.
     pub closed_at: Option<Timestamp>,
 }
 
-/// A failure that counted.
+/// A failure that the circuit breaker counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// The provider's or the hub's code.
+    /// The provider's or the hub's error code.
     pub code: String,
 }
 
-/// How a circuit stands.
+/// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Messages pass.
+    /// Messages are sent.
     Closed,
-    /// None pass.
+    /// No messages are sent.
     Open,
-    /// One passes, as a probe.
+    /// One message is sent, as a probe.
     HalfOpen,
 }
 
-/// Whether a message may pass.
+/// Whether a message may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// It may be sent.
     Pass,
-    /// It may if nobody else probes: write [`Circuit::probed`] down first.
+    /// It may be sent as a probe, if no other probe is running: store [`Circuit::probed`] first.
     Probe,
-    /// It may not.
+    /// It may not be sent.
     No {
-        /// When it is worth asking again.
+        /// When to check again.
         until: Timestamp,
     },
 }
 
 impl Circuit {
-    /// How it stands.
+    /// Returns the state at `now`.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> State {
         match self.open_until {
@@ -118,13 +118,13 @@ impl Circuit {
         }
     }
 
-    /// Whether a message may pass at `now`.
+    /// Returns whether a message may be sent at `now`.
     #[must_use]
     pub fn admit(&self, now: Timestamp) -> Admission {
         match (self.open_until, self.probe_until) {
             (None, _) => Admission::Pass,
             (Some(until), _) if now < until => Admission::No { until },
-            // A probe is most likely answered long before its time is over.
+            // A probe usually ends long before its timeout.
             (_, Some(lease)) if now < lease => {
                 Admission::No { until: lease.min(now + PROBE_EVERY) }
             }
@@ -132,18 +132,18 @@ impl Circuit {
         }
     }
 
-    /// A probe begins, and has `lease` to be answered.
+    /// Records the start of a probe, which times out after `lease`.
     #[must_use]
     pub fn probed(self, now: Timestamp, lease: Duration) -> Self {
         Self { probe_until: Some(now + lease), ..self }
     }
 
-    /// The account failed with `code`.
+    /// Records a failure of the account with `code`.
     #[must_use]
     pub fn failed(self, breaker: Breaker, now: Timestamp, code: &str) -> Self {
         let last_failure = Some(Failure { at: now, code: code.to_owned() });
         if self.open_until.is_some() {
-            // What was under way when it opened says nothing new; a probe does.
+            // A request that was running when the circuit opened adds no information; a probe does.
             if self.probe_until.is_none() {
                 return Self { last_failure, ..self };
             }
@@ -167,7 +167,7 @@ impl Circuit {
         }
     }
 
-    /// A probe was answered.
+    /// Records a successful probe.
     #[must_use]
     pub fn succeeded(self, now: Timestamp) -> Self {
         Self { last_failure: self.last_failure, closed_at: Some(now), ..Self::default() }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_failures_within_the_window_open_it() {
+    fn enough_failures_within_the_window_open_the_circuit() {
         let two = Circuit::default().failed(BREAKER, at(0), "1").failed(BREAKER, at(1), "1");
         assert_eq!((two.state(at(2)), two.admit(at(2))), (State::Closed, Admission::Pass));
         let open = opened();
@@ -201,35 +201,35 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_are_far_apart_do_not_add_up() {
+    fn failures_in_different_windows_do_not_add_up() {
         let far = (0..9).fold(Circuit::default(), |c, n| c.failed(BREAKER, at(40 * n), "503"));
         assert_eq!((far.state(at(361)), far.failures), (State::Closed, 1));
     }
 
     #[test]
-    fn after_a_pause_one_probe_passes_and_the_rest_waits_for_its_answer() {
+    fn after_a_pause_one_probe_is_sent_and_other_messages_wait_for_it() {
         let open = opened();
         assert_eq!(open.admit(at(4)), Admission::Probe);
         let probed = open.probed(at(4), LEASE);
-        assert_eq!(probed.admit(at(5)), Admission::No { until: at(7) }, "not for its whole lease");
+        assert_eq!(probed.admit(at(5)), Admission::No { until: at(7) }, "not the whole lease");
         assert_eq!(probed.admit(at(63)), Admission::No { until: at(64) });
-        assert_eq!(probed.admit(at(64)), Admission::Probe, "a probe that died is replaced");
+        assert_eq!(probed.admit(at(64)), Admission::Probe, "a probe that timed out is replaced");
         let closed = probed.clone().succeeded(at(6));
         assert_eq!((closed.admit(at(6)), closed.closed_at), (Admission::Pass, Some(at(6))));
-        assert_eq!(closed.last_failure.unwrap().code, "503", "kept for people to see");
+        assert_eq!(closed.last_failure.unwrap().code, "503", "kept for diagnosis");
         let again = probed.failed(BREAKER, at(6), "503");
         assert_eq!(again.admit(at(7)), Admission::No { until: at(8) });
     }
 
     #[test]
-    fn what_was_under_way_when_it_opened_does_not_prolong_it() {
+    fn a_request_running_when_the_circuit_opened_does_not_keep_it_open_longer() {
         let late = opened().failed(BREAKER, at(3), "504");
         assert_eq!(late.open_until, Some(at(4)));
         assert_eq!(late.last_failure.unwrap().code, "504");
     }
 
-    /// The seconds after it opened at which a circuit is probed until `last`, where each probe
-    /// takes `took` seconds to fail.
+    /// Returns the seconds after the circuit opened at which it is probed, until `last`, where each
+    /// probe takes `took` seconds to fail.
     fn probes(breaker: Breaker, took: i64, last: i64) -> Vec<i64> {
         let mut circuit = (0..breaker.failures)
             .fold(Circuit::default(), |circuit, _| circuit.failed(breaker, at(0), "503"));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_probed_every_two_seconds_for_a_minute_and_then_ever_less_up_to_half_a_minute() {
+    fn it_is_probed_every_two_seconds_for_a_minute_then_at_doubling_pauses_up_to_half_a_minute() {
         let seconds = probes(Breaker::default(), 0, 240);
         let quick: Vec<i64> = (1..=30).map(|n| 2 * n).collect();
         let slow = [64, 72, 88, 118, 148, 178, 208, 238];
@@ -254,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn after_an_outage_the_next_probe_is_a_pause_away_and_in_the_first_minute_seconds(
+        fn after_an_outage_the_next_probe_is_at_most_one_pause_away(
             failures in 1_u32..20, open_seconds in 1_u32..600, took in 0_i64..10,
             outage in 0_i64..4000,
         ) {
@@ -263,7 +263,7 @@ mod tests {
             let next = seconds.iter().find(|second| **second >= outage).unwrap();
             let longest = i64::from(open_seconds);
             let pause = if outage < 60 - took { longest.min(2) } else { longest };
-            // A probe that is under way when the outage ends may still be lost with it.
+            // A probe that is running when the outage ends may still fail.
             prop_assert!(next - outage <= pause + took, "{seconds:?}");
         }
 
@@ -280,7 +280,9 @@ mod tests {
         }
 
         #[test]
-        fn it_is_never_shut_for_good(failures in prop::collection::vec(0_i64..200, 0..60)) {
+        fn a_circuit_never_stays_open_forever(
+            failures in prop::collection::vec(0_i64..200, 0..60),
+        ) {
             let mut circuit = Circuit::default();
             let mut now = 0;
             for step in failures {
@@ -291,8 +293,8 @@ mod tests {
                 circuit = circuit.failed(BREAKER, at(now), "503");
             }
             let later = at(now) + Duration::from_secs(BREAKER.open_seconds.into()) + LEASE;
-            let shut = matches!(circuit.admit(later), Admission::No { .. });
-            prop_assert!(!shut);
+            let is_open = matches!(circuit.admit(later), Admission::No { .. });
+            prop_assert!(!is_open);
         }
     }
 }

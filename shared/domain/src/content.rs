@@ -1,9 +1,9 @@
-//! What a message says, in the hub's own words; the same for every provider.
+//! Message content, in a form that is the same for every provider.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Content {
@@ -12,91 +12,91 @@ pub enum Content {
         /// The text.
         text: String,
     },
-    /// A picture.
+    /// An image.
     Image {
-        /// Where it is, and what it is.
+        /// The file.
         media: Media,
     },
-    /// A film.
+    /// A video.
     Video {
-        /// Where it is, and what it is.
+        /// The file.
         media: Media,
     },
-    /// A sound or voice note.
+    /// An audio file or voice message.
     Audio {
-        /// Where it is, and what it is.
+        /// The file.
         media: Media,
     },
-    /// A file.
+    /// A document.
     Document {
-        /// Where it is, and what it is.
+        /// The file.
         media: Media,
     },
     /// A sticker.
     Sticker {
-        /// Where it is, and what it is.
+        /// The file.
         media: Media,
     },
-    /// A place.
+    /// A location.
     Location {
-        /// The place.
+        /// The location.
         location: Location,
     },
-    /// Visiting cards.
+    /// Contact cards.
     Contacts {
         /// The cards.
         contacts: Vec<ContactCard>,
     },
-    /// An emoji put on an earlier message, or taken off it.
+    /// A reaction to an earlier message, or its removal.
     Reaction {
         /// The reaction.
         reaction: Reaction,
     },
-    /// A press on a template's quick-reply button.
+    /// A tap on a quick-reply button of a template.
     Button {
-        /// What the button said.
+        /// The button's label.
         text: String,
-        /// What the button carries.
+        /// The button's payload.
         button: ButtonPress,
     },
-    /// A press on an interactive message's button.
+    /// A tap on a button of an interactive message.
     ButtonReply {
-        /// What the button said.
+        /// The button's label.
         text: String,
-        /// The choice.
+        /// The selected button.
         reply: Reply,
     },
-    /// A choice from an interactive message's list.
+    /// A selection from the list of an interactive message.
     ListReply {
-        /// What the row said.
+        /// The row's title.
         text: String,
-        /// The choice.
+        /// The selected row.
         reply: Reply,
     },
-    /// A message the provider approved beforehand. Outbound only.
+    /// A message template, approved by the provider. Outbound only.
     Template {
         /// The template.
         template: Template,
     },
-    /// Text with buttons or a list to choose from. Outbound only.
+    /// Text with buttons or a list. Outbound only.
     Interactive {
-        /// The text and choices.
+        /// The text and its choices.
         interactive: Interactive,
     },
-    /// A telephone call to make. Outbound only.
+    /// A phone call to make. Outbound only.
     Call {
-        /// What is said, and to whom it is shown.
+        /// The call.
         call: Call,
     },
-    /// Something the provider or the hub has no words for yet; kept as it came.
+    /// Content of a type that the provider's API or the hub does not support; kept as received.
     Unsupported {
-        /// The provider's own form.
+        /// The provider's own JSON.
         raw: serde_json::Value,
     },
 }
 
 impl Content {
-    /// The name in the field `type`.
+    /// Returns the value of the field `type`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Content {
         }
     }
 
-    /// The media, if this is media.
+    /// Returns the file, if the content has one.
     #[must_use]
     pub const fn media(&self) -> Option<&Media> {
         match self {
@@ -133,51 +133,51 @@ impl Content {
     }
 }
 
-/// A file that belongs to a message.
+/// A file attached to a message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Media {
-    /// Outbound: where the provider fetches the file. Inbound: the hub's link to it.
+    /// Outbound: the URL from which the provider fetches the file. Inbound: the hub's URL of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The provider's id of the file. Inbound only.
+    /// The provider's media id. Inbound only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_media_id: Option<String>,
-    /// MIME type, as the provider says.
+    /// MIME type, as the provider reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mime_type: Option<String>,
-    /// Text shown with the file.
+    /// Caption shown with the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
-    /// Name of the file.
+    /// File name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
-    /// Size in bytes, as the provider says.
+    /// Size in bytes, as the provider reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
 }
 
-/// A place on the map.
+/// A geographic location.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Location {
-    /// Degrees, -90 to 90.
+    /// Latitude in degrees, -90 to 90.
     pub latitude: f64,
-    /// Degrees, -180 to 180.
+    /// Longitude in degrees, -180 to 180.
     pub longitude: f64,
     /// Name of the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its postal address.
+    /// Postal address of the place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 }
 
-/// A visiting card.
+/// A contact card.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactCard {
-    /// The person's name as shown.
+    /// Display name.
     pub name: String,
-    /// Telephone numbers.
+    /// Phone numbers.
     #[serde(default)]
     pub phones: Vec<String>,
     /// Email addresses.
@@ -185,126 +185,127 @@ pub struct ContactCard {
     pub emails: Vec<String>,
 }
 
-/// An emoji on a message.
+/// A reaction to a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reaction {
-    /// The message it is on: ours (`msg_`) where we know it, else the provider's id.
+    /// The message it reacts to: its id (`msg_`) if the hub knows it, else its provider message
+    /// id.
     pub message_id: String,
-    /// The emoji; empty takes the reaction off.
+    /// The emoji; empty removes the reaction.
     pub emoji: String,
 }
 
-/// A pressed quick-reply button.
+/// A tapped quick-reply button.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ButtonPress {
-    /// What the sender of the template put into the button.
+    /// The payload that the sender of the template set for the button.
     pub payload: String,
 }
 
-/// A choice among those an interactive message offered.
+/// A selected button or row of an interactive message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reply {
-    /// The id the sender of the choices gave it.
+    /// The id that the sender of the interactive message set for it.
     pub id: String,
-    /// What the person saw.
+    /// The title shown to the customer.
     pub title: String,
-    /// The small print under it.
+    /// The description shown below the title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
-/// A message the provider approved beforehand.
+/// A message template, approved by the provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Template {
-    /// Its name at the provider.
+    /// Template name at the provider.
     pub name: String,
     /// Language code, such as `en_US`.
     pub language: String,
-    /// Values for its variables, in the provider's own form.
+    /// Values for the template's variables, in the provider's own format.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<serde_json::Value>,
 }
 
-/// Text with something to choose.
+/// Text with buttons or a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Interactive {
     /// Up to three buttons.
     Button {
-        /// The text.
+        /// The body text.
         body: String,
-        /// A line above it.
+        /// Header above the body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         header: Option<String>,
-        /// A line below it.
+        /// Footer below the body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         footer: Option<String>,
         /// The buttons.
         buttons: Vec<Choice>,
     },
-    /// A list behind one button.
+    /// A list that opens from a button.
     List {
-        /// The text.
+        /// The body text.
         body: String,
-        /// A line above it.
+        /// Header above the body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         header: Option<String>,
-        /// A line below it.
+        /// Footer below the body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         footer: Option<String>,
-        /// What the button that opens the list says.
+        /// Label of the button that opens the list.
         button: String,
         /// The rows, in sections.
         sections: Vec<Section>,
     },
 }
 
-/// Something to choose.
+/// A button or a row of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Choice {
-    /// Comes back when it is chosen.
+    /// Id that is returned when the customer selects it.
     pub id: String,
-    /// What the person sees.
+    /// Title shown to the customer.
     pub title: String,
-    /// The small print under it. In lists only.
+    /// Description shown below the title. Lists only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 
-/// A part of a list.
+/// A section of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// Its heading; needed when there are several.
+    /// Section title; required if there is more than one section.
     #[serde(default)]
     pub title: String,
-    /// Its rows.
+    /// Rows of the section.
     pub rows: Vec<Choice>,
 }
 
-/// A telephone call to make: what is done once somebody answers is said by `twiml` or by what
-/// is fetched from `url`, one of them.
+/// A phone call to make. What happens once it is answered is given by `twiml` or by the
+/// instructions fetched from `url`; set exactly one of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Call {
-    /// Instructions in `TwiML`. Over an integration whose credentials the operator gave, a
-    /// tenant's key may only speak: Say, Play, Pause, Reject and Hangup.
+    /// `TwiML` instructions. With an API key of the tenant, over an integration whose credentials
+    /// the operator gave, only these verbs are allowed: Say, Play, Pause, Reject and Hangup.
     /// <https://www.twilio.com/docs/voice/twiml>
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twiml: Option<String>,
-    /// Where the provider fetches them.
+    /// URL from which the provider fetches the instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Seconds it may ring.
+    /// How long to ring, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
-    /// Whether it is recorded.
+    /// Whether the call is recorded.
     #[serde(default)]
     pub record: bool,
-    /// Whether the provider finds out if a machine answered.
+    /// Whether the provider detects answering machines.
     #[serde(default)]
     pub detect_machine: bool,
 }

@@ -1,4 +1,4 @@
-//! A talk between a tenant and one counterpart over one account.
+//! A conversation between a tenant and one customer over one account.
 
 use std::time::Duration;
 
@@ -9,70 +9,71 @@ use serde::{Deserialize, Serialize};
 use crate::provider::Channel;
 use crate::{ContactId, ConversationId, IntegrationId, Provider, TenantId};
 
-/// A talk between a tenant and one counterpart over one account.
+/// A conversation between a tenant and one customer over one account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conversation {
-    /// Its id: the same for the same four parts, so fifty first messages make one.
+    /// The conversation id, derived from tenant, channel, account and customer address: concurrent
+    /// first messages create one conversation.
     pub id: ConversationId,
-    /// Whose it is.
+    /// The tenant that owns the conversation.
     pub tenant: TenantId,
-    /// What it travels on.
+    /// The channel.
     pub channel: Channel,
-    /// Who carries it.
+    /// The provider of the account.
     pub provider: Provider,
-    /// The account it goes over.
+    /// The integration of the account.
     pub integration: IntegrationId,
-    /// The account as the provider names it.
+    /// The account id at the provider.
     pub account: String,
-    /// The person at the other end.
+    /// The customer.
     pub contact: Contact,
-    /// When it began.
+    /// When the conversation was created.
     pub created_at: Timestamp,
-    /// When the last message came or left.
+    /// When the last message was received or sent.
     pub last_activity_at: Timestamp,
-    /// When the person last wrote, by the provider's clock; never later than
-    /// `last_activity_at`. Absent if no provider has proved that they wrote.
+    /// When the customer last wrote, by the provider's clock; never later than `last_activity_at`.
+    /// Absent if no message from the customer has been verified by a provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_inbound_at: Option<Timestamp>,
-    /// The provider's id of the person's last message.
+    /// The provider message id of the customer's last message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_inbound_message: Option<String>,
 }
 
-/// A person, as one channel knows them.
+/// A customer on one channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
-    /// Their id: the same for the same tenant, channel and address.
+    /// The contact id, derived from tenant, channel and address.
     pub id: ContactId,
-    /// Where they are reached: a telephone number without `+`, or a chat id.
+    /// The customer's address: a phone number without `+`, or a chat id.
     pub address: String,
-    /// The name they gave themselves.
+    /// The display name that the customer chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
-/// The four parts a conversation follows from.
+/// The four values that a conversation id is derived from.
 #[derive(Clone, Copy, Debug)]
 pub struct Parties<'a> {
-    /// Whose it is.
+    /// The tenant.
     pub tenant: &'a TenantId,
-    /// What it travels on.
+    /// The channel.
     pub channel: Channel,
-    /// The account as the provider names it.
+    /// The account id at the provider.
     pub account: &'a str,
-    /// The person's address.
+    /// The customer's address.
     pub counterpart: &'a str,
 }
 
 impl Parties<'_> {
-    /// The conversation between them.
+    /// Returns the conversation id.
     #[must_use]
     pub fn conversation(&self) -> ConversationId {
         let Self { tenant, channel, account, counterpart } = self;
         ConversationId::derived(&[tenant.as_str(), channel.as_str(), account, counterpart])
     }
 
-    /// The person.
+    /// Returns the contact id of the customer.
     #[must_use]
     pub fn contact(&self) -> ContactId {
         let Self { tenant, channel, counterpart, .. } = self;
@@ -80,19 +81,20 @@ impl Parties<'_> {
     }
 }
 
-/// How far the clocks of two machines may be apart. Amazon keeps its own within milliseconds.
+/// The largest expected difference between the clocks of two machines. Amazon keeps its own within
+/// milliseconds.
 pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// Whether `at` is later than `now`, by more than clocks differ.
+/// Whether `at` is later than `now` by more than [`CLOCK_SKEW`].
 #[must_use]
 pub fn is_later(at: Timestamp, now: Timestamp) -> bool {
     at > now && at.duration_since(now).unsigned_abs() > CLOCK_SKEW
 }
 
 impl Conversation {
-    /// Whether anything may be sent at `now`, or only what the channel allows outside its
-    /// service window. No message opens it for longer than the channel does, counted from
-    /// `now`, whatever its date.
+    /// Whether any content may be sent at `now`, or only what the channel allows outside its
+    /// service window. No message opens the window for longer than the channel allows, counted
+    /// from `now`, whatever its timestamp.
     #[must_use]
     pub fn in_service_window(&self, now: Timestamp) -> bool {
         let Some(window) = self.channel.service_window() else { return true };
@@ -101,8 +103,8 @@ impl Conversation {
         })
     }
 
-    /// The same without a time of the person's last message that cannot be: one later than
-    /// the last activity. What the time belongs to is not known then, so it opens nothing.
+    /// Clears an impossible time of the customer's last message: one later than the last activity.
+    /// The message it belongs to is unknown then, so it does not open the service window.
     #[must_use]
     pub fn repaired(mut self) -> Self {
         if self.last_inbound_at.is_some_and(|at| is_later(at, self.last_activity_at)) {
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
     use jiff::ToSpan;
 
-    fn conversation(channel: Channel, last_inbound_at: Option<Timestamp>) -> Conversation {
+    fn new_conversation(channel: Channel, last_inbound_at: Option<Timestamp>) -> Conversation {
         let tenant: TenantId = "acme".parse().unwrap();
         let parties = Parties { tenant: &tenant, channel, account: "1", counterpart: "2" };
         Conversation {
@@ -136,36 +138,39 @@ mod tests {
     }
 
     #[test]
-    fn whatsapps_window_is_open_for_24_hours_after_the_person_wrote() {
+    fn the_whatsapp_service_window_is_open_for_24_hours_after_the_customer_wrote() {
         let wrote = Timestamp::UNIX_EPOCH;
-        let talk = conversation(Channel::Whatsapp, Some(wrote));
-        assert!(talk.in_service_window(wrote + 23.hours()));
-        assert!(!talk.in_service_window(wrote + 24.hours()));
-        assert!(!conversation(Channel::Whatsapp, None).in_service_window(wrote));
-        assert!(conversation(Channel::Telegram, None).in_service_window(wrote));
+        let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
+        assert!(conversation.in_service_window(wrote + 23.hours()));
+        assert!(!conversation.in_service_window(wrote + 24.hours()));
+        assert!(!new_conversation(Channel::Whatsapp, None).in_service_window(wrote));
+        assert!(new_conversation(Channel::Telegram, None).in_service_window(wrote));
     }
 
     #[test]
-    fn no_date_opens_a_window_for_longer_than_24_hours_or_panics() {
+    fn no_timestamp_opens_the_service_window_for_longer_than_24_hours_or_panics() {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
-        let dates = [Timestamp::MIN, Timestamp::MAX, now + 10.hours(), now + 2.hours(), now];
-        for wrote in dates {
-            let talk = conversation(Channel::Whatsapp, Some(wrote));
-            assert_eq!(talk.in_service_window(now), wrote == now, "{wrote}");
+        let times = [Timestamp::MIN, Timestamp::MAX, now + 10.hours(), now + 2.hours(), now];
+        for wrote in times {
+            let conversation = new_conversation(Channel::Whatsapp, Some(wrote));
+            assert_eq!(conversation.in_service_window(now), wrote == now, "{wrote}");
             let late = (24..48).map(|hours| now + hours.hours());
-            let open = late.filter(|at| talk.in_service_window(*at)).count();
-            assert!(open == 0 || talk.clone().repaired().last_inbound_at.is_none(), "{wrote}");
-            assert!(!talk.in_service_window(Timestamp::MIN) || wrote == Timestamp::MIN);
-            assert!(!talk.in_service_window(Timestamp::MAX) || wrote == Timestamp::MAX);
+            let open = late.filter(|at| conversation.in_service_window(*at)).count();
+            assert!(
+                open == 0 || conversation.clone().repaired().last_inbound_at.is_none(),
+                "{wrote}"
+            );
+            assert!(!conversation.in_service_window(Timestamp::MIN) || wrote == Timestamp::MIN);
+            assert!(!conversation.in_service_window(Timestamp::MAX) || wrote == Timestamp::MAX);
         }
     }
 
     #[test]
-    fn a_little_difference_between_clocks_shuts_no_window() {
+    fn clock_skew_does_not_close_the_service_window() {
         let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
-        let mut talk = conversation(Channel::Whatsapp, Some(now + 50.milliseconds()));
-        talk.last_activity_at = now;
-        assert!(talk.in_service_window(now));
-        assert!(talk.repaired().last_inbound_at.is_some());
+        let mut conversation = new_conversation(Channel::Whatsapp, Some(now + 50.milliseconds()));
+        conversation.last_activity_at = now;
+        assert!(conversation.in_service_window(now));
+        assert!(conversation.repaired().last_inbound_at.is_some());
     }
 }

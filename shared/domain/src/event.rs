@@ -1,4 +1,4 @@
-//! What a provider tells us, in the hub's own words.
+//! Events from providers, in a form that is the same for every provider.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::message::Status;
 use crate::provider::Channel;
 use crate::{ConversationId, EventId, IntegrationId, MessageId, Provider, ReplayId, TenantId};
 
-/// One thing that happened, as a provider's parser reads it: no tenant yet.
+/// An event as a provider's parser returns it, not assigned to a tenant yet.
 #[derive(Clone, Debug)]
 pub struct ParsedEvent {
-    /// The account it happened to, as the provider names it.
+    /// The account id at the provider.
     pub account: String,
-    /// Equal across the provider's redeliveries, unique within provider and account.
+    /// The event id: the same for every redelivery, unique within provider and account.
     pub id: String,
-    /// When, by the provider's clock.
+    /// When it happened, by the provider's clock.
     pub occurred_at: Timestamp,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
-    /// Events of one account with the same key are worked in the order in which they came: a
-    /// counterpart, an order, a subscription. `None` if it stands alone.
+    /// Ordering key: events of one account with the same key are processed in the order of arrival.
+    /// A customer's address, an order, a subscription. `None` if the order does not matter.
     pub ordering_key: Option<String>,
-    /// Something of its proof that may prove one event only, such as Mailgun's token: another
-    /// event with it is a forgery.
+    /// A single-use part of its authentication, such as Mailgun's token: another event with the
+    /// same value is a forgery.
     pub single_use: Option<String>,
-    /// The part of the body it was read from, byte for byte.
+    /// The part of the body that it was parsed from, byte for byte.
     pub raw: Box<RawValue>,
 }
 
 impl ParsedEvent {
-    /// Something the hub keeps, `name`d as its provider does, that stands alone.
+    /// Creates an event of the kind `Other` with the provider's name for it and no ordering key.
     #[must_use]
     pub fn other(account: &str, id: String, name: &str, at: Timestamp, raw: &RawValue) -> Self {
         Self {
@@ -49,16 +49,16 @@ impl ParsedEvent {
         }
     }
 
-    /// The same, in order with others of `key`.
+    /// Sets the ordering key.
     #[must_use]
     pub fn ordered_by(self, key: impl Into<String>) -> Self {
         Self { ordering_key: Some(key.into()), ..self }
     }
 
-    /// The event of `tenant`'s, the `place`th of a request that came in at `now`: a microsecond
-    /// apart, so that what came in one request keeps its order in lists.
+    /// Creates the event of `tenant`, the `place`th of a request received at `now`. Events of one
+    /// request get times a microsecond apart, so that lists keep their order.
     ///
-    /// Every event from outside is made here, so that no time from outside is later than ours.
+    /// Every event from a provider is created here, so no provider's time is later than the hub's.
     #[must_use]
     pub fn stamped(
         self,
@@ -90,49 +90,50 @@ impl ParsedEvent {
     }
 }
 
-/// One thing that happened to one tenant: the body of a record in an inbound queue.
+/// An event of a tenant: the body of a record in an inbound queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InboundEvent {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// Whose it is: follows from the verified account, never from anything else.
+    /// The tenant, derived from the verified account and from nothing else.
     pub tenant: TenantId,
-    /// The integration that holds the account.
+    /// The integration of the account.
     pub integration: IntegrationId,
-    /// Who told us.
+    /// The provider that sent it.
     pub provider: Provider,
-    /// The account it happened to.
+    /// The account id at the provider.
     pub account: String,
-    /// What its conversations are kept under, where that is not the account: see
+    /// The key of its conversations, where it is not the account: see
     /// [`Integration::line`](crate::Integration::line).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
-    /// Equal across redeliveries.
+    /// The event id at the provider; the same for every redelivery.
     pub id: String,
-    /// When, by the provider's clock, and no later than `received_at`: what is dated in the
-    /// future happened when it was received.
+    /// When it happened, by the provider's clock, but no later than `received_at`: a time in the
+    /// future is replaced by the time of receipt.
     pub occurred_at: Timestamp,
-    /// The provider's own time, where that is later than `received_at`. Only the message's id
-    /// follows from it: that is the same for each redelivery, whenever it is received.
+    /// The provider's own time, where it is later than `received_at`. Used only to derive the
+    /// message id, which is the same for every redelivery whenever that is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dated: Option<Timestamp>,
-    /// When our edge took it in; events of one request are a microsecond apart, in order.
+    /// When the webhook function received it; events of one request are a microsecond apart, in
+    /// order.
     pub received_at: Timestamp,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
-    /// As [`ParsedEvent::ordering_key`].
+    /// See [`ParsedEvent::ordering_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// As [`ParsedEvent::single_use`].
+    /// See [`ParsedEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
-    /// The replay that brings it again, if one does.
+    /// The replay that published the event, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayId>,
-    /// Whether a program brought it, with a key of the hub, and no provider.
+    /// Whether it was ingested through the API with an API key, not sent by a provider.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ingested: bool,
-    /// The part of the body it was read from, byte for byte.
+    /// The part of the body that it was parsed from, byte for byte.
     pub raw: Box<RawValue>,
 }
 
@@ -140,72 +141,72 @@ pub struct InboundEvent {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// A person wrote.
+    /// A message from a customer.
     Message(InboundMessage),
-    /// A provider says how far one of our messages has come.
+    /// A delivery receipt for an outbound message.
     Receipt(Receipt),
-    /// Something we know and do not act on.
+    /// Another event, which is recorded and not processed further.
     Other {
-        /// The provider's name for it.
+        /// The provider's name for the event.
         name: String,
     },
 }
 
-/// What a person wrote.
+/// A message from a customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InboundMessage {
-    /// What it travelled on; `None` where the provider has one channel only.
+    /// The channel; `None` if the provider has only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// The provider's id of the message.
+    /// The provider message id.
     pub provider_message_id: String,
-    /// Their address.
+    /// The customer's address.
     pub from: String,
-    /// The name they gave themselves.
+    /// The customer's display name.
     pub name: Option<String>,
-    /// What they wrote.
+    /// The content.
     pub content: Content,
-    /// The provider's id of the message it answers.
+    /// The provider message id of the message it replies to.
     pub reply_to: Option<String>,
 }
 
-/// How far one of our messages has come.
+/// A delivery receipt: the status of an outbound message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The provider's id of the message.
+    /// The provider message id.
     pub provider_message_id: String,
-    /// Our id, where the provider gives back what we sent along.
+    /// The hub's message id, if the provider returns the reference that was sent with the message.
     pub reference: Option<MessageId>,
-    /// The state it reached.
+    /// The new status.
     pub status: Status,
-    /// The provider's code, if it failed.
+    /// The provider's error code, if the message failed.
     pub code: Option<String>,
-    /// What the code means and what to do.
+    /// What the error code means and what to do.
     pub detail: Option<String>,
 }
 
 impl InboundEvent {
-    /// The version this build writes.
+    /// The version of the format that this build writes.
     pub const VERSION: u8 = 1;
 
-    /// When the provider says that it happened, and no later than it was received; `None` if
-    /// the provider gives no time.
+    /// Returns when it happened by the provider's clock, but no later than it was received; `None`
+    /// if the provider gives no time.
     ///
-    /// Clamped here as well: an earlier version left the provider's time as it was in the
-    /// records that it wrote.
+    /// The limit is applied here as well, because records written by an earlier version contain the
+    /// provider's time unchanged.
     #[must_use]
     pub fn told_at(&self) -> Option<Timestamp> {
-        let told = self.occurred_at != Timestamp::UNIX_EPOCH;
-        told.then(|| self.occurred_at.min(self.received_at))
+        let is_known = self.occurred_at != Timestamp::UNIX_EPOCH;
+        is_known.then(|| self.occurred_at.min(self.received_at))
     }
 
-    /// The time that the message's id follows from: the provider's own, however wrong.
+    /// Returns the time that the message id is derived from: the provider's own, however wrong.
     #[must_use]
     pub fn identity_time(&self) -> Timestamp {
         self.dated.unwrap_or(self.occurred_at)
     }
 
-    /// Its id in the record: the same for each redelivery.
+    /// Returns the id of the event record: the same for every redelivery.
     #[must_use]
     pub fn event_id(&self) -> EventId {
         if failpoint::is_active(Failpoint::EventIdFromTheClock) {
@@ -218,8 +219,8 @@ impl InboundEvent {
         [self.tenant.as_str(), self.provider.as_str(), &self.account, &self.id]
     }
 
-    /// Key of the effect of this event: the same for each redelivery, and another for each
-    /// replay.
+    /// Returns the deduplication id of the event's effect: the same for every redelivery, and a
+    /// different one for each replay.
     #[must_use]
     pub fn deduplication_id(&self) -> String {
         match self.replay {
@@ -232,7 +233,7 @@ impl InboundEvent {
         }
     }
 
-    /// What it is kept in order with.
+    /// Returns the message group in which the event keeps its order.
     #[must_use]
     pub fn ordering_group(&self) -> String {
         let key = self.ordering_key.as_deref().unwrap_or(&self.id);
@@ -240,8 +241,8 @@ impl InboundEvent {
         EventId::derived(&parts).to_string()
     }
 
-    /// The conversation `message` belongs to; `None` if the hub has no conversations with this
-    /// provider.
+    /// Returns the parties of the conversation that `message` belongs to; `None` if the provider
+    /// has no channels.
     #[must_use]
     pub fn parties<'a>(&'a self, message: &'a InboundMessage) -> Option<Parties<'a>> {
         let channel = message.channel.or_else(|| self.provider.channels().first().copied())?;

@@ -1,7 +1,7 @@
-//! Failpoints: deliberate bugs by name, which the simulation must find.
+//! Failpoints: deliberate bugs, by name, that the simulation must find.
 //!
 //! They are compiled in only with the feature `failpoints`, which only the simulation enables.
-//! Without it [`is_active`] is the constant `false`, so the compiler removes the wrong branch.
+//! Without it [`is_active`] is the constant `false`, so the compiler removes the buggy branch.
 //! The crate `fail` (0.5.1) is not used: its failpoints panic, wait or return from a function,
 //! and most of these choose between two expressions.
 
@@ -17,22 +17,23 @@ macro_rules! failpoints {
         }
 
         impl Failpoint {
-            /// All of them.
+            /// Every failpoint.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// Its name on the command line.
+            /// Returns the name on the command line.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The wrong behaviour, as a sentence without its full stop.
+            /// Returns a description of the bug: a sentence without its full stop.
             #[must_use]
             pub const fn what(self) -> &'static str {
                 match self { $(Self::$variant => $what,)* }
             }
 
-            /// The invariants of the simulation that it violates. Another one may be violated first.
+            /// Returns the invariants of the simulation that the bug violates. Another invariant
+            /// may be violated first.
             #[must_use]
             pub const fn breaks(self) -> &'static [&'static str] {
                 match self { $(Self::$variant => &$breaks,)* }
@@ -43,62 +44,62 @@ macro_rules! failpoints {
 
 failpoints! {
     ScheduleClearedFirst, "schedule-cleared-first",
-        "a retry is taken out of the schedule before it is in its queue", ["told"];
+        "a retry is removed from the schedule before it is in its queue", ["told"];
     LeaseIgnored, "lease-ignored",
         "a message is claimed while another sender holds it", ["sent-once"];
     SentAgainWhenUnknown, "sent-again-when-unknown",
-        "a message without an answer is sent again", ["sent-once"];
+        "a message whose outcome is unknown is sent again", ["sent-once"];
     MovedWhenUnknown, "moved-when-unknown",
-        "a message without an answer is handed over to the next carrier", ["sent-once"];
+        "a message whose outcome is unknown fails over to the next integration", ["sent-once"];
     InterruptedSentAgain, "interrupted-sent-again",
-        "a message whose sender died is sent again", ["sent-once"];
+        "a message whose sender crashed is sent again", ["sent-once"];
     InterruptedGivenUp, "interrupted-given-up",
-        "a message that may be sent twice is not, once its sender died", ["sent-at-all"];
+        "a message that may be duplicated is not retried after its sender crashed", ["sent-at-all"];
     FailedClaimGranted, "failed-claim-granted",
-        "a claim that failed counts as granted", ["claim-first", "sent-once", "fate-known"];
+        "a failed claim counts as granted", ["claim-first", "sent-once", "fate-known"];
     EndNotTold, "end-not-told",
-        "who finds a message settled does not tell the automation", ["told"];
+        "a sender that finds a message settled does not notify the automation", ["told"];
     AddressInTheHistory, "address-in-the-history",
-        "a failure says at which address, and with it a bot's token", ["secrets"];
+        "an error in the history contains the URL, and with it the bot token", ["secrets"];
     DoneBeforeTheWrite, "done-before-the-write",
-        "an inbound message that could not be written counts as done",
+        "an inbound message that could not be written counts as processed",
         ["accepted-once", "told", "one-conversation"];
     EventIdFromTheClock, "event-id-from-the-clock",
-        "a repeated event is another one in the record", ["recorded"];
+        "a redelivered event gets another id in the record", ["recorded"];
     EffectSkippedOnDuplicate, "effect-skipped-on-duplicate",
-        "of an inbound message seen before nothing more is done",
+        "processing of a duplicate inbound message stops early",
         ["told", "one-conversation", "media"];
     IdFromTheClock, "id-from-the-clock",
-        "a repeated webhook makes another message", ["accepted-once"];
+        "a redelivered webhook creates another message", ["accepted-once"];
     PlaceByTheirClock, "place-by-their-clock",
         "inbound messages are listed by the provider's time, in whole seconds", ["order-in"];
     ArchiveSkipped, "archive-skipped",
-        "a batch whose archive failed is done", ["archived"];
+        "a batch whose archive write failed counts as processed", ["archived"];
     FileForgotten, "file-forgotten",
-        "a file that could not be asked for is forgotten", ["media"];
+        "media whose fetch could not be queued is dropped", ["media"];
     OlderMessageWins, "older-message-wins",
-        "a conversation is brought up to date by an older message", ["one-conversation"];
+        "a conversation is updated by an older message", ["one-conversation"];
     StatusOverwritten, "status-overwritten",
-        "a late receipt moves a message down", ["never-down", "fate-agrees"];
+        "a late receipt moves a message's status back", ["never-down", "fate-agrees"];
     ReceiptOverwrittenBySettle, "receipt-overwritten-by-settle",
-        "the sender's note moves down what a receipt moved up", ["never-down", "fate-agrees"];
+        "a sender's outcome overwrites a later receipt", ["never-down", "fate-agrees"];
     RestOfTheGroupForgotten, "rest-of-the-group-forgotten",
-        "what waits in a batch behind a failed record counts as done",
+        "records behind a failed record of their group count as processed",
         ["accepted-once", "fate-known"];
     GroupInParallel, "group-in-parallel",
-        "records of one group are worked side by side", ["order-out"];
+        "records of one group are processed in parallel", ["order-out"];
     SignatureNotChecked, "signature-not-checked",
-        "a webhook without the right signature is taken in", ["forged"];
+        "a webhook with an invalid signature is accepted", ["forged"];
     TenantNotChecked, "tenant-not-checked",
-        "a tenant's app may speak for another tenant's account", ["forged", "from-somebody"];
+        "a tenant's app can send events for another tenant's account", ["forged", "from-somebody"];
     AnsweredBeforeQueued, "answered-before-queued",
-        "a webhook is answered though its events are in no queue", ["accepted-once"];
+        "a webhook is answered although its events are not in a queue", ["accepted-once"];
     RetryForgotten, "retry-forgotten",
-        "the next attempt to tell an automation is in no queue", ["told"];
+        "the next delivery attempt of a notification is not queued", ["told"];
     GroupPerMessage, "group-per-message",
-        "a conversation's messages are in groups of their own", ["order-out"];
+        "each message of a conversation is in its own group", ["order-out"];
     KeyForgotten, "key-forgotten",
-        "a repeated request under a reserved key makes another message",
+        "a repeated request with a reserved idempotency key creates another message",
         ["idempotent", "fate-known"];
 }
 
@@ -114,7 +115,7 @@ impl FromStr for Failpoint {
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.iter().copied().find(|known| known.name() == name).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|known| known.name()).collect();
-            format!("there is no failpoint {name}; there are {}", known.join(", "))
+            format!("unknown failpoint {name}; must be one of: {}", known.join(", "))
         })
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failpoint_has_a_name_of_its_own_and_is_found_by_it() {
+    fn every_failpoint_has_a_unique_name_and_is_found_by_it() {
         let names: BTreeSet<_> = Failpoint::ALL.iter().map(|known| known.name()).collect();
         assert_eq!(names.len(), Failpoint::ALL.len());
         for known in Failpoint::ALL {
@@ -171,14 +172,14 @@ mod tests {
     #[cfg(not(feature = "failpoints"))]
     #[test]
     fn without_the_feature_no_failpoint_can_be_active() {
-        // A constant, so what it guards is not compiled in.
+        // A constant, so the code behind it is not compiled in.
         const NEVER: bool = !is_active(Failpoint::SignatureNotChecked);
         const { assert!(NEVER) };
     }
 
     #[cfg(feature = "failpoints")]
     #[test]
-    fn one_failpoint_is_active_in_a_process_and_no_other() {
+    fn only_one_failpoint_is_active_in_a_process() {
         assert!(!is_active(Failpoint::LeaseIgnored));
         activate(Failpoint::LeaseIgnored).unwrap();
         activate(Failpoint::LeaseIgnored).unwrap();

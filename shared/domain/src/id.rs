@@ -1,4 +1,4 @@
-//! Ids: a prefix that says of what, and a ULID.
+//! Ids: a prefix that states the type, and a ULID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
-/// The text is not an id of the kind that was asked for.
+/// The text is not an id of the expected type.
 #[derive(Debug, thiserror::Error)]
-#[error("expected an id like {0}01J9ZQ4J9T0000000000000000")]
+#[error("expected an id such as {0}01J9ZQ4J9T0000000000000000")]
 pub struct InvalidId(pub(crate) &'static str);
 
 macro_rules! id {
@@ -21,25 +21,25 @@ macro_rules! id {
         pub struct $name(Ulid);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this type.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id, made at `now` from 80 random bits.
+            /// Creates an id from the time `now` and 80 random bits.
             #[must_use]
             pub fn new(now: Timestamp, random: u128) -> Self {
                 Self(Ulid::from_parts(millis(now), random))
             }
 
-            /// The id that belongs to `parts`, and sorts by `at`.
+            /// Derives the id from `parts`; it sorts by `at`.
             ///
-            /// The same parts at the same time give the same id: what arrives twice is
-            /// written to one place.
+            /// The same parts at the same time give the same id, so that a repeated event is
+            /// written to the same item.
             #[must_use]
             pub fn derived_at(at: Timestamp, parts: &[&str]) -> Self {
                 Self(Ulid::from_parts(millis(at), hash(parts)))
             }
 
-            /// The id that belongs to `parts`, whenever it is asked for.
+            /// Derives the id from `parts`, independent of time.
             #[must_use]
             pub fn derived(parts: &[&str]) -> Self {
                 Self(Ulid(hash(parts)))
@@ -96,51 +96,51 @@ macro_rules! id {
 }
 
 id!(
-    /// One message, in or out.
+    /// The id of a message.
     MessageId, "msg_"
 );
 id!(
-    /// One tenant's talk with one counterpart over one account.
+    /// The id of a conversation.
     ConversationId, "conv_"
 );
 id!(
-    /// One person, as one channel knows them.
+    /// The id of a contact: a customer on one channel.
     ContactId, "ct_"
 );
 id!(
-    /// One tenant's account at one provider.
+    /// The id of an integration.
     IntegrationId, "int_"
 );
 id!(
-    /// One API key.
+    /// The id of an API key.
     KeyId, "key_"
 );
 id!(
-    /// One notice to a tenant's automation; stable across its retries.
+    /// The id of a notification; the same for every delivery attempt.
     DeliveryId, "evt_"
 );
 
 id!(
-    /// One thing that happened, as a provider told it; the same for each redelivery.
+    /// The id of an event; the same for every redelivery.
     EventId, "event_"
 );
 id!(
-    /// One asking for events to be worked again.
+    /// The id of a replay.
     ReplayId, "replay_"
 );
 id!(
-    /// One message to be worked by a tenant's worker.
+    /// The id of a job.
     JobId, "job_"
 );
 
 impl JobId {
-    /// The job of a message: known wherever the message's id is.
+    /// Derives the job id from the id of its message.
     #[must_use]
     pub const fn of(message: MessageId) -> Self {
         Self(message.0)
     }
 
-    /// The message it is about.
+    /// Returns the id of the job's message.
     #[must_use]
     pub const fn message(self) -> MessageId {
         MessageId(self.0)
@@ -151,7 +151,7 @@ fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millisecond()).unwrap_or(0)
 }
 
-/// 128 bits that depend on every part and on where each ends.
+/// Returns 128 bits that depend on every part and on the boundaries between them.
 fn hash(parts: &[&str]) -> u128 {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -166,37 +166,38 @@ fn hash(parts: &[&str]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-/// A customer of the hub: the wall around everything that is theirs.
+/// The id of a tenant. Everything that belongs to a tenant is isolated from other tenants by it.
 ///
-/// 1 to 63 of `a-z`, `0-9`, `-` and `_`, beginning with a letter or digit. It stands in
-/// keys and secret names, so nothing else is let in.
+/// 1 to 63 of `a-z`, `0-9`, `-` and `_`, beginning with a letter or digit. It is part of keys and
+/// secret names, so no other characters are allowed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TenantId(String);
 
 impl TenantId {
-    /// The operator of the hub: owns the provider apps that serve many tenants.
+    /// Returns the id of the operator of the hub, who owns the provider apps that serve many
+    /// tenants.
     #[must_use]
     pub fn platform() -> Self {
         Self("platform".to_owned())
     }
 
-    /// Whether this is the operator of the hub.
+    /// Whether this is the id of the operator of the hub.
     #[must_use]
     pub fn is_platform(&self) -> bool {
         self.0 == "platform"
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The text cannot name a tenant.
+/// The text is not a valid tenant id.
 #[derive(Debug, thiserror::Error)]
-#[error("a tenant id is 1 to 63 of a-z, 0-9, - and _, and begins with a letter or digit")]
+#[error("a tenant id must be 1 to 63 of a-z, 0-9, - and _, and begin with a letter or digit")]
 pub struct InvalidTenantId;
 
 impl FromStr for TenantId {
@@ -247,21 +248,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_as_it_was_written() {
+    fn an_id_parses_back() {
         let id = MessageId::derived_at(Timestamp::UNIX_EPOCH, &["a", "b"]);
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
-        assert!(id.to_string().parse::<KeyId>().is_err(), "the prefix says the kind");
+        assert!(id.to_string().parse::<KeyId>().is_err(), "the prefix states the type");
     }
 
     #[test]
-    fn the_same_parts_give_the_same_id_and_moving_a_border_gives_another() {
+    fn the_same_parts_give_the_same_id_and_a_moved_boundary_gives_another() {
         let id = ConversationId::derived(&["acme", "whatsapp"]);
         assert_eq!(id, ConversationId::derived(&["acme", "whatsapp"]));
         assert_ne!(id, ConversationId::derived(&["acmew", "hatsapp"]));
     }
 
     #[test]
-    fn a_tenant_id_that_could_leave_its_wall_is_refused() {
+    fn a_tenant_id_that_could_break_tenant_isolation_is_refused() {
         for bad in ["", "A", "a#b", "a/b", "-a", "a b", &"a".repeat(64)] {
             assert!(bad.parse::<TenantId>().is_err(), "{bad}");
         }

@@ -1,4 +1,4 @@
-//! One tenant's account at one provider.
+//! Integrations: a tenant's accounts at providers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,58 +10,58 @@ use serde::{Deserialize, Serialize};
 use crate::circuit::Breaker;
 use crate::{IntegrationId, Provider, TenantId};
 
-/// One tenant's account at one provider. Credentials are not part of it.
+/// A tenant's account at a provider. Does not contain credentials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Integration {
-    /// Its id.
+    /// The integration id.
     pub id: IntegrationId,
-    /// Whose it is.
+    /// The tenant that owns the integration.
     pub tenant: TenantId,
-    /// Where the account is.
+    /// The provider of the account.
     pub provider: Provider,
-    /// How to reach and use the account.
+    /// Settings of the account.
     pub settings: Settings,
-    /// The account as the provider names it in webhooks: WhatsApp's phone number id,
-    /// Telegram's bot id. Exactly one integration holds an account. `None` for an app of
-    /// the operator that has no account of its own.
+    /// The account id that the provider uses in webhooks: WhatsApp's phone number id, Telegram's
+    /// bot id. An account belongs to exactly one integration. `None` for an app of the operator
+    /// that has no account of its own.
     pub account: Option<String>,
-    /// The last characters of each credential, for people to recognise it by.
+    /// The last characters of each credential, by which users recognize it.
     pub hints: BTreeMap<String, String>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When its credentials were last changed: older copies of them are not to be used.
+    /// When its credentials were last changed: cached copies from before must not be used.
     #[serde(default)]
     pub credentials_at: Timestamp,
-    /// When the hub stops sending through it for a while.
+    /// Circuit breaker settings.
     #[serde(default)]
     pub circuit: Breaker,
-    /// The names of the credentials that are not the operator's: the tenant gave them, or the
-    /// hub made them up. Whoever gave a credential decides what it is used for. Where nobody
-    /// wrote down who did, it was the operator.
+    /// Names of the credentials that are not the operator's: the tenant supplied them, or the hub
+    /// generated them. The party that supplied a credential decides what it is used for. If the
+    /// field is missing, all credentials are the operator's.
     #[serde(default)]
     pub tenant_credentials: BTreeSet<String>,
-    /// Whether what a program brings to this account, with a key of the hub, counts as proved
-    /// by the provider. The operator alone says so.
+    /// Whether messages ingested for this account with an API key count as verified by the
+    /// provider. Only the operator can set this.
     #[serde(default)]
     pub trusted_ingest: bool,
 }
 
 impl Integration {
-    /// The names of the credentials that the operator gave, in order.
+    /// Returns the names of the credentials that the operator supplied, in order.
     pub fn operator_credentials(&self) -> impl Iterator<Item = &str> {
         let names = self.hints.keys().filter(|name| !self.tenant_credentials.contains(*name));
         names.map(String::as_str)
     }
 
-    /// What its conversations are kept under: the account, or its own id if it holds none and
-    /// takes whatever its own secret signs.
+    /// Returns the key of its conversations: the account id, or the integration id if it has no
+    /// account and receives every webhook that its own secret signs.
     #[must_use]
     pub fn line(&self) -> String {
         self.account.clone().unwrap_or_else(|| self.id.to_string())
     }
 }
 
-/// How to reach and use an account.
+/// Settings of an integration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "provider", rename_all = "snake_case")]
 pub enum Settings {
@@ -69,23 +69,23 @@ pub enum Settings {
     Whatsapp(WhatsappSettings),
     /// Telegram Bot API.
     Telegram(TelegramSettings),
-    /// Of a provider that reads its own; checked by it before they are kept.
+    /// Settings of another provider, which validates them before they are stored.
     #[serde(untagged)]
     Own(serde_json::Map<String, serde_json::Value>),
 }
 
-/// What is wrong with an integration that somebody wants to make.
+/// A validation error in a request to create or update an integration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Flaw {
-    /// The field at fault, in the words of `POST /integrations`.
+    /// The invalid field, as `POST /integrations` names it.
     pub field: String,
-    /// What would be right. Never quotes a value.
+    /// What would be valid. Never quotes a value.
     pub reason: String,
 }
 
 impl Flaw {
-    /// A flaw of `field`.
+    /// Creates an error about `field`.
     #[must_use]
     pub fn new(field: &str, reason: impl Into<String>) -> Self {
         Self { field: field.to_owned(), reason: reason.into() }
@@ -96,19 +96,19 @@ impl Flaw {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhatsappSettings {
-    /// The number's id at Meta; absent only for the operator's own app.
+    /// The phone number id at Meta; absent only for the operator's own app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone_number_id: Option<String>,
-    /// Version of the Graph API, such as `v26.0`.
+    /// Graph API version, such as `v26.0`.
     #[serde(default = "graph_version")]
     pub graph_version: String,
-    /// Where the Graph API is.
+    /// Base URL of the Graph API.
     #[serde(default = "graph_url")]
     pub base_url: String,
-    /// What to do when a send's outcome is unknown.
+    /// What to do when the outcome of a send is unknown.
     #[serde(default)]
     pub delivery: DeliveryPolicy,
-    /// Messages a second the number may send: 80 unless Meta raised it.
+    /// Messages per second that the number may send: 80 unless Meta raised the limit.
     #[serde(default = "whatsapp_pace")]
     pub messages_per_second: u32,
 }
@@ -117,13 +117,13 @@ pub struct WhatsappSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TelegramSettings {
-    /// Where the Bot API is.
+    /// Base URL of the Bot API.
     #[serde(default = "telegram_url")]
     pub base_url: String,
-    /// What to do when a send's outcome is unknown.
+    /// What to do when the outcome of a send is unknown.
     #[serde(default)]
     pub delivery: DeliveryPolicy,
-    /// Messages a second the bot may send over all chats.
+    /// Messages per second that the bot may send, over all chats.
     #[serde(default = "telegram_pace")]
     pub messages_per_second: u32,
 }
@@ -148,19 +148,19 @@ const fn telegram_pace() -> u32 {
     30
 }
 
-/// What to do when a send's outcome is unknown.
+/// What to do when the outcome of a send is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryPolicy {
-    /// Never send it again: it stays `unknown` until a receipt tells. The default.
+    /// Never send it again: it stays `unknown` until a receipt arrives. The default.
     #[default]
     AtMostOnce,
-    /// Send it again: the person may get it twice.
+    /// Send it again: the recipient may receive it twice.
     AtLeastOnce,
 }
 
 impl Settings {
-    /// Each setting by its name, as it is given.
+    /// Returns the settings by name.
     #[must_use]
     pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
         let fields = match self {
@@ -175,7 +175,7 @@ impl Settings {
         }
     }
 
-    /// Where the provider is reached, if the settings say so.
+    /// Returns the provider's base URL, if the settings contain one.
     #[must_use]
     pub fn base_url(&self) -> Option<&str> {
         match self {
@@ -185,7 +185,7 @@ impl Settings {
         }
     }
 
-    /// Where the provider is reached, if that is not its own address.
+    /// Returns the provider's base URL, if it differs from the default.
     #[must_use]
     pub fn other_base_url(&self) -> Option<&str> {
         let own = match self {
@@ -196,7 +196,7 @@ impl Settings {
         self.base_url().filter(|base_url| *base_url != own)
     }
 
-    /// How fast the account may send, if the settings say so.
+    /// Returns the rate limit of the account, if the settings contain one.
     #[must_use]
     pub fn messages_per_second(&self) -> Option<u32> {
         match self {
@@ -206,7 +206,7 @@ impl Settings {
         }
     }
 
-    /// What to do when a send's outcome is unknown.
+    /// Returns what to do when the outcome of a send is unknown.
     #[must_use]
     pub fn delivery(&self) -> DeliveryPolicy {
         match self {
@@ -220,15 +220,15 @@ impl Settings {
     }
 }
 
-/// The secrets of one integration: each name has one value, or several while it is rotated.
+/// The credentials of an integration: each name has one value, or several during rotation.
 ///
-/// Prints nothing of a value.
+/// `Debug` prints no value.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials(BTreeMap<String, Vec<SecretString>>);
 
 impl Credentials {
-    /// Credentials from names and values; empty values are dropped, so that an empty secret
-    /// can never verify anything.
+    /// Creates credentials from names and values. Empty values are dropped, so that an empty secret
+    /// never verifies anything.
     pub fn new(fields: impl IntoIterator<Item = (String, Vec<SecretString>)>) -> Self {
         let kept = fields.into_iter().filter_map(|(name, mut values)| {
             values.retain(|value| !value.expose_secret().is_empty());
@@ -237,24 +237,24 @@ impl Credentials {
         Self(kept.collect())
     }
 
-    /// Every value that is valid for `name` now; empty if there is none.
+    /// Returns every valid value for `name`, newest first; empty if there is none.
     #[must_use]
     pub fn all(&self, name: &str) -> &[SecretString] {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The newest value for `name`.
+    /// Returns the newest value for `name`.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&SecretString> {
         self.all(name).first()
     }
 
-    /// Each name with its values.
+    /// Returns each name with its values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[SecretString])> {
         self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
     }
 
-    /// Whether these are the same names and values as `other`.
+    /// Whether `other` has the same names and values.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         let values = |credentials: &Self| -> Vec<(String, Vec<String>)> {
@@ -266,7 +266,7 @@ impl Credentials {
         values(self) == values(other)
     }
 
-    /// The same without what has one of these names.
+    /// Returns these credentials without the given names.
     #[must_use]
     pub fn without<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         for name in names {
@@ -275,14 +275,14 @@ impl Credentials {
         self
     }
 
-    /// Puts the fields of `newer` over these.
+    /// Returns these credentials with those in `newer` added or replaced.
     #[must_use]
     pub fn merged(mut self, newer: Self) -> Self {
         self.0.extend(newer.0);
         self
     }
 
-    /// The last four characters of each first value; fewer of a short one.
+    /// Returns the last four characters of each first value; fewer of a short one.
     #[must_use]
     pub fn hints(&self) -> BTreeMap<String, String> {
         let hint = |values: &Vec<SecretString>| {
@@ -305,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_secret_is_no_secret() {
+    fn an_empty_secret_is_dropped() {
         assert!(credentials("").all("TOKEN").is_empty());
         assert!(credentials("").first("TOKEN").is_none());
     }
 
     #[test]
-    fn credentials_print_nothing_and_hint_at_a_quarter_at_most() {
+    fn credentials_are_not_printed_and_hints_show_at_most_a_quarter() {
         let long = credentials("0123456789abcdef");
         assert!(!format!("{long:?}").contains("0123"));
         assert_eq!(long.hints()["TOKEN"], "...cdef");
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_of_which_nobody_wrote_down_who_gave_it_is_the_operators() {
+    fn credentials_stored_without_an_owner_are_the_operators() {
         let stored = r#"{
             "id": "int_01J9ZQ4J9T0000000000000000", "tenant": "acme", "provider": "evolution",
             "settings": {}, "account": null, "hints": { "A": "...", "B": "..." },
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_have_the_providers_own_addresses_by_default() {
+    fn base_urls_default_to_the_providers_own() {
         let settings: WhatsappSettings = serde_json::from_str("{}").unwrap();
         assert_eq!(settings.graph_version, "v26.0");
         assert_eq!(settings.base_url, "https://graph.facebook.com");

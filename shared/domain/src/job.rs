@@ -1,4 +1,4 @@
-//! The bodies of our own queues. Each carries the version of its shape.
+//! Bodies of the records in the hub's own queues. Each carries the version of its format.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,76 +12,78 @@ pub const VERSION: u8 = 1;
 /// The body of a record in `outbound-<provider>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutboundJob {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// What to do.
+    /// The task.
     #[serde(flatten)]
     pub task: OutboundTask,
 }
 
-/// What a sender is asked to do.
+/// A task for a sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
 pub enum OutboundTask {
     /// Send a message, at most once.
     Send(Box<SendTask>),
-    /// Tell the person that their message was read. Harmless to repeat.
+    /// Mark an inbound message as read. Idempotent.
     MarkRead(MarkReadTask),
 }
 
-/// A message to send. The queue is where it is durably accepted: the record has all the
-/// table needs, so a caller's answer never waits on two writes that could disagree.
+/// A message to send. It is durably accepted once it is in the queue: the record contains
+/// everything the table needs, so the API's response does not depend on two writes that could
+/// disagree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SendTask {
     /// The message as it was accepted.
     pub message: Message,
-    /// The person's address.
+    /// The recipient's address.
     pub to: String,
-    /// The provider's id of the message it answers.
+    /// The provider message id of the message it replies to.
     pub reply_to: Option<String>,
-    /// After this it is too late to send it.
+    /// When the message expires: it is not sent after this.
     pub expires_at: Timestamp,
-    /// Who else may carry it.
+    /// The failover plan.
     #[serde(default, skip_serializing_if = "Relay::is_empty")]
     pub relay: Relay,
 }
 
-/// Who else may carry a message, and how far it has been handed on.
+/// Failover plan: the other integrations that may send a message, and how often it failed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Relay {
-    /// How often it was handed over.
+    /// Number of failovers so far.
     pub hop: u32,
-    /// Who is asked next, in this order.
+    /// The integrations to try next, in order.
     pub others: Vec<IntegrationId>,
-    /// How many of these, at the end, were asked before.
+    /// How many of these, at the end of the list, were tried before.
     pub asked: u32,
-    /// No attempt before then.
+    /// When the next attempt is allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// How long after it was accepted carriers may ask to wait, in seconds.
+    /// How long after the message was accepted it may wait for a rate-limited integration, in
+    /// seconds.
     pub patience: u32,
-    /// When its carrier may have taken it, though it did not say so: from then on nobody else is
-    /// asked, and it cannot have failed.
+    /// When the current provider may have accepted the message, if that is in doubt: from then on
+    /// the message does not fail over and is not settled as failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maybe_taken_at: Option<Timestamp>,
 }
 
 impl Relay {
-    /// Whether there is nobody else, and never was.
+    /// Whether there is no other integration, and never was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hop == 0 && self.others.is_empty()
     }
 
-    /// Whether somebody is next who was not asked yet.
+    /// Whether an integration is left that was not tried yet.
     #[must_use]
     pub fn has_fresh(&self) -> bool {
         self.others.len() > self.asked as usize
     }
 
-    /// Who is next, whether they were asked before, and who is left behind them: with `current`
-    /// at the end if it is to be asked again.
+    /// Returns the next integration, whether it was tried before, and the plan after the failover.
+    /// `current` is appended to the plan if it is to be tried again.
     #[must_use]
     pub fn next(&self, current: Option<IntegrationId>) -> Option<(IntegrationId, bool, Self)> {
         let (next, rest) = self.others.split_first()?;
@@ -93,21 +95,21 @@ impl Relay {
     }
 }
 
-/// Who a message was handed over to: what the ledger keeps, so that whoever finds an older
-/// record of it can hand it over again.
+/// A failover, as the ledger keeps it: a sender that receives an older record of the message can
+/// complete the failover from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedOver {
-    /// Who carries it now.
+    /// The provider that sends it now.
     pub provider: Provider,
-    /// The account it leaves from now.
+    /// The integration that sends it now.
     pub integration: IntegrationId,
-    /// Who else may.
+    /// The remaining failover plan.
     pub relay: Relay,
 }
 
 impl SendTask {
-    /// The same message for who it was handed over to. What it answers is known to the account
-    /// alone that it is with now.
+    /// Returns the task for the integration in `to`. `reply_to` is dropped if the integration
+    /// changes, because only the account that received that message knows its id.
     #[must_use]
     pub fn handed_over(mut self, to: HandedOver) -> Self {
         let reply_to = self.reply_to.filter(|_| to.integration == self.message.integration);
@@ -120,24 +122,24 @@ impl SendTask {
 /// A message to mark as read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkReadTask {
-    /// Whose it is.
+    /// The tenant that owns the message.
     pub tenant: TenantId,
-    /// The account it came to.
+    /// The integration that received it.
     pub integration: IntegrationId,
-    /// The provider's id of the message.
+    /// The provider message id.
     pub provider_message_id: String,
 }
 
 /// The body of a record in `automation`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeliveryJob {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// Which notice; stable across retries.
+    /// The notification id; the same for every attempt.
     pub id: DeliveryId,
-    /// Whose it is.
+    /// The tenant that owns the notification.
     pub tenant: TenantId,
-    /// What to tell. Absent on a retry: the table has it.
+    /// The notification. Absent on a retry: the table has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Box<Notice>>,
 }
@@ -145,50 +147,51 @@ pub struct DeliveryJob {
 /// The body of a record in `media`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaJob {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// Whose it is.
+    /// The tenant that owns the message.
     pub tenant: TenantId,
-    /// The message it belongs to.
+    /// The message that the file belongs to.
     pub message: MessageId,
-    /// The account it came to.
+    /// The integration that received the message.
     pub integration: IntegrationId,
-    /// The provider's id of the file.
+    /// The provider's media id.
     pub provider_media_id: String,
-    /// MIME type, as the provider says.
+    /// MIME type, as the provider reports it.
     pub mime_type: Option<String>,
 }
 
-/// The body of a record in `parked`: authentic, and not understood.
+/// The body of a record in `parked`: a verified webhook that could not be parsed, or whose account
+/// has no integration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// Who sent it.
+    /// The provider that sent it.
     pub provider: Provider,
-    /// The integration named by the URL, if one was.
+    /// The integration in the URL, if there was one.
     pub integration: Option<IntegrationId>,
-    /// Whose that is.
+    /// The tenant that owns that integration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
-    /// Why it could not be taken further.
+    /// Why it was parked.
     pub reason: String,
-    /// When it came.
+    /// When it was received.
     pub received_at: Timestamp,
-    /// The bytes, base64.
+    /// The request body, base64.
     pub body: String,
 }
 
-/// The body of a record in `replay`: one page of it is to be worked.
+/// The body of a record in `replay`: one page to process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplayJob {
-    /// Version of this shape.
+    /// Version of the format.
     pub v: u8,
-    /// Whose events.
+    /// The tenant that owns the events.
     pub tenant: TenantId,
-    /// Which replay: the table has its filter.
+    /// The replay id; the table has its filter.
     pub replay: ReplayId,
-    /// Where the page begins; empty at the beginning.
+    /// Cursor of the page; empty at the start.
     pub cursor: String,
 }
 
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_asked_once_before_anybody_is_asked_again() {
+    fn every_integration_is_tried_once_before_any_is_tried_again() {
         let relay = Relay { others: vec![id("b"), id("c")], ..Relay::default() };
         let (next, again, relay) = relay.next(Some(id("a"))).unwrap();
         assert_eq!((next, again, relay.hop), (id("b"), false, 1));
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn who_will_never_do_is_not_asked_again() {
+    fn an_integration_that_cannot_succeed_is_not_tried_again() {
         let relay = Relay { others: vec![id("b")], ..Relay::default() };
         let (next, again, relay) = relay.next(None).unwrap();
         assert_eq!((next, again), (id("b"), false));
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_of_an_older_version_has_nobody_else() {
+    fn a_task_of_an_older_version_has_an_empty_failover_plan() {
         let relay: Relay = serde_json::from_str("{}").unwrap();
         assert!(relay.is_empty());
     }

@@ -1,7 +1,7 @@
-//! What the hub is about: nouns, rules and ports.
+//! Domain model: types, rules and ports.
 //!
-//! Nothing here does I/O, reads a clock or knows AWS. Everything that happens to a
-//! message can be tested with the types of this crate alone.
+//! Nothing here does I/O, reads a clock or depends on AWS. Every change to a message can be tested
+//! with the types of this crate alone.
 
 pub mod automation;
 pub mod circuit;

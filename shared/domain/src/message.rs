@@ -1,4 +1,4 @@
-//! One message, in or out, and how far it has come.
+//! A message, inbound or outbound, and its status.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -8,109 +8,110 @@ use crate::content::Content;
 use crate::provider::Channel;
 use crate::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 
-/// One message, in or out.
+/// A message, inbound or outbound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
-    /// Its id.
+    /// The message id.
     pub id: MessageId,
-    /// Whose it is.
+    /// The tenant that owns the message.
     pub tenant: TenantId,
-    /// The talk it belongs to.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
-    /// What it travels on.
+    /// The channel.
     pub channel: Channel,
-    /// Who carries it.
+    /// The provider that received or sends it.
     pub provider: Provider,
-    /// The account it came to or leaves from.
+    /// The integration that received or sends it.
     pub integration: IntegrationId,
-    /// In or out.
+    /// The direction.
     pub direction: Direction,
-    /// What it says.
+    /// The content.
     #[serde(flatten)]
     pub content: Content,
-    /// How far it has come.
+    /// The current status.
     pub status: Status,
-    /// The provider's id, once there is one.
+    /// The provider message id, once the provider has assigned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_message_id: Option<String>,
-    /// The message it answers: ours (`msg_`) where we know it, else the provider's id.
+    /// The message it replies to: its id (`msg_`) if the hub knows it, else its provider message
+    /// id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<String>,
-    /// When the hub took it in, or was asked to send it.
+    /// When the hub received it, or accepted it for sending.
     pub created_at: Timestamp,
-    /// When the provider says it happened. Inbound only.
+    /// When it was sent, by the provider's clock. Inbound only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<Timestamp>,
-    /// Each state it has been in, oldest first.
+    /// Every status it has had, oldest first.
     #[serde(default)]
     pub history: Vec<Step>,
 }
 
-/// In or out.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// From a person to a tenant.
+    /// From a customer to the tenant.
     Inbound,
-    /// From a tenant to a person.
+    /// From the tenant to a customer.
     Outbound,
 }
 
-/// One state a message has been in.
+/// A status change of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// The state.
+    /// The new status.
     pub status: Status,
-    /// When, by the provider's clock for receipts, else by ours.
+    /// When it changed: by the provider's clock for receipts, else by the hub's.
     pub at: Timestamp,
-    /// Which attempt to send, counted from 1.
+    /// The number of the send attempt, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// The provider's or the hub's machine-readable code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What it means and what to do.
+    /// What the code means and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl Step {
-    /// A state reached at `at`, with nothing more to say.
+    /// Creates a step with a status and a time only.
     #[must_use]
     pub const fn plain(status: Status, at: Timestamp) -> Self {
         Self { status, at, attempt: None, code: None, detail: None }
     }
 }
 
-/// How far a message has come.
+/// The status of a message.
 ///
-/// Receipts arrive in any order, twice, and some never. The state only moves up this
-/// order, so that every order of arrival ends in the same state. `Failed` and `Expired`
-/// are final unless a proof of delivery follows, so they stand below `Delivered`.
+/// Receipts arrive in any order, some twice, some never. A status only moves up this order, so
+/// every order of arrival ends in the same status. `Failed` and `Expired` rank below `Delivered`
+/// because a delivery receipt overrides them.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Inbound: taken in.
+    /// Inbound: received by the hub.
     Received,
-    /// Durably accepted from the caller, not yet tried.
+    /// Accepted by the hub and stored durably; no attempt made yet.
     Queued,
-    /// A sender holds the lease.
+    /// A sender holds the lease and is sending it.
     Sending,
-    /// The request left, and no answer came back.
+    /// The request was sent and no response was received.
     Unknown,
-    /// The provider took it.
+    /// The provider accepted it.
     Accepted,
-    /// The provider passed it on.
+    /// The provider sent it on.
     Sent,
-    /// It was too late to send it.
+    /// It was not sent before its expiry time.
     Expired,
-    /// It will not arrive.
+    /// It could not be sent or delivered.
     Failed,
-    /// It reached the person's device.
+    /// It was delivered to the recipient's device.
     Delivered,
-    /// The person saw it.
+    /// The recipient read it.
     Read,
 }
 
@@ -129,7 +130,7 @@ impl Status {
         Self::Read,
     ];
 
-    /// Its place in the order. Stored: leave gaps, never renumber.
+    /// Returns the rank in the order. Stored in the table: leave gaps, never renumber.
     #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
@@ -146,21 +147,21 @@ impl Status {
         }
     }
 
-    /// Whether a message at `self` may move to `next`.
+    /// Whether a message with the status `self` may move to `next`.
     ///
     /// ```
     /// use domain::Status::{Accepted, Delivered, Failed, Read};
     ///
-    /// assert!(Accepted.may_become(Read), "a skipped state is no reason to wait");
-    /// assert!(!Delivered.may_become(Accepted), "a late receipt must not move it back");
-    /// assert!(Failed.may_become(Delivered), "a proof of delivery overrules a failure");
+    /// assert!(Accepted.may_become(Read), "statuses may be skipped");
+    /// assert!(!Delivered.may_become(Accepted), "a late receipt does not move it back");
+    /// assert!(Failed.may_become(Delivered), "a delivery receipt overrides a failure");
     /// ```
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
         next.rank() > self.rank()
     }
 
-    /// The name in the API and in the table.
+    /// Returns the name used in the API and in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -177,7 +178,7 @@ impl Status {
         }
     }
 
-    /// The status of that name.
+    /// Returns the status with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
@@ -190,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ranks_rise_in_the_order_of_the_list() {
+    fn ranks_increase_in_the_order_of_the_list() {
         assert!(Status::ALL.windows(2).all(|pair| pair[0].may_become(pair[1])));
         for status in Status::ALL {
             assert_eq!(Status::from_name(status.as_str()), Some(status));
@@ -199,12 +200,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_order_of_receipts_ends_in_the_same_state(
+        fn receipts_in_any_order_end_in_the_same_status(
             receipts in Just(vec![Status::Accepted, Status::Sent, Status::Failed,
                 Status::Delivered, Status::Read]).prop_shuffle(),
-            take in 1_usize..=5,
+            count in 1_usize..=5,
         ) {
-            let receipts = &receipts[..take];
+            let receipts = &receipts[..count];
             let end = receipts.iter().fold(Status::Sending, |now, &next| {
                 if now.may_become(next) { next } else { now }
             });

@@ -1,5 +1,7 @@
-//! What the handlers need from outside, in our words. One narrow trait a permission: a
-//! handler that takes only [`Outbox`] needs no other right, and its policy gives none.
+//! Ports: the traits through which handlers reach storage, queues, clocks and other services.
+//!
+//! Each trait is one permission: a handler that takes only [`Outbox`] needs no other right, and its
+//! IAM policy grants no other.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,15 +26,15 @@ use crate::{
     MessageId, Provider, ReplayId, TenantId,
 };
 
-/// Something outside did not do what it was asked.
+/// Error returned by a port.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}: {reason}")]
 pub struct PortError {
-    /// What was asked of it.
+    /// The operation that failed.
     pub operation: &'static str,
-    /// What it said: a code, never data.
+    /// The error code that the service returned; never data.
     pub reason: String,
-    /// May it be asked again?
+    /// Whether the operation may be retried.
     pub fault: Fault,
 }
 
@@ -42,51 +44,51 @@ impl Classify for PortError {
     }
 }
 
-/// The result of asking something outside.
+/// Result of a port operation.
 pub type PortResult<T> = Result<T, PortError>;
 
-/// Tells the time.
+/// Clock.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
-/// Throws dice.
+/// Random number generator.
 pub trait Dice: Send + Sync {
-    /// 128 random bits, from a source fit for keys.
+    /// Returns 128 random bits from a cryptographically secure source.
     fn bits(&self) -> u128;
 
-    /// Uniform in `0.0..1.0`.
+    /// Returns a number uniform in `0.0..1.0`.
     fn fraction(&self) -> f64 {
-        // 53 bits fill a float's fraction exactly.
+        // The mantissa of an `f64` holds 53 bits.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
         let fraction = (self.bits() >> 75) as f64 / (1_u64 << 53) as f64;
         fraction
     }
 }
 
-/// Finds integrations for an edge or a sender.
+/// Integration lookup for webhook functions and senders.
 pub trait Directory: Send + Sync {
-    /// The integration of that id.
+    /// Returns the integration with this id.
     fn integration(
         &self,
         id: IntegrationId,
     ) -> impl Future<Output = PortResult<Option<Integration>>> + Send;
 
-    /// The operator's own integration at `provider`.
+    /// Returns the operator's own integration at `provider`.
     fn platform(
         &self,
         provider: Provider,
     ) -> impl Future<Output = PortResult<Option<Integration>>> + Send;
 
-    /// Who holds `account` at `provider`.
+    /// Returns the integration that `account` at `provider` belongs to, and its tenant.
     fn account(
         &self,
         provider: Provider,
         account: &str,
     ) -> impl Future<Output = PortResult<Option<Holder>>> + Send;
 
-    /// The integration whose webhook secret, hashed, is `hash`.
+    /// Returns the integration whose webhook secret has the hash `hash`.
     fn by_path_secret(
         &self,
         provider: Provider,
@@ -94,46 +96,46 @@ pub trait Directory: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<IntegrationId>>> + Send;
 }
 
-/// Knows the tenants, and what each of them has at providers.
+/// Tenant and integration lookup.
 pub trait Accounts: Send + Sync {
-    /// Whether there is such a tenant.
+    /// Returns whether the tenant exists.
     fn is_tenant(&self, tenant: &TenantId) -> impl Future<Output = PortResult<bool>> + Send;
 
-    /// The tenant's integrations.
+    /// Returns the tenant's integrations.
     fn accounts_of(
         &self,
         tenant: &TenantId,
     ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
 }
 
-/// Who holds an account.
+/// The integration that an account belongs to, and its tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The tenant.
     pub tenant: TenantId,
-    /// Their integration.
+    /// The tenant's integration.
     pub integration: IntegrationId,
 }
 
-/// How old a secret may be.
+/// How recently credentials must have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// A few minutes old will do.
+    /// A copy that is a few minutes old is acceptable.
     Cached,
-    /// Read it again, unless that was done within the last minute.
+    /// Read again, unless a read took place within the last minute.
     Fresh,
 }
 
-/// Reads credentials.
+/// Credential reads.
 pub trait Vault: Send + Sync {
-    /// The credentials of an integration; empty if none were stored.
+    /// Returns the credentials of an integration; empty if none were stored.
     fn credentials(
         &self,
         integration: &Integration,
         freshness: Freshness,
     ) -> impl Future<Output = PortResult<Credentials>> + Send;
 
-    /// The secrets that sign `tenant`'s outgoing webhooks, newest first, as they were after
+    /// Returns the secrets that sign `tenant`'s outgoing webhooks, newest first, no older than
     /// `changed_at`.
     fn signing_secrets(
         &self,
@@ -142,52 +144,52 @@ pub trait Vault: Send + Sync {
     ) -> impl Future<Output = PortResult<Vec<secrecy::SecretString>>> + Send;
 }
 
-/// One record for a queue.
+/// A record to publish to a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// JSON. Too large for the queue is no concern of the caller's.
+    /// The body, as JSON. The implementation stores a body that is too large for the queue.
     pub body: String,
-    /// Records of one group keep their order in a FIFO queue, and share fairly in a
-    /// standard one.
+    /// The message group id. A FIFO queue keeps the order within a group; a standard queue shares
+    /// its consumers fairly between groups.
     pub group: String,
-    /// FIFO queues drop a second record with this id for five minutes; standard queues do
-    /// not look at it. At most 128 letters, digits and punctuation.
+    /// The deduplication id. A FIFO queue drops a second record with this id for five minutes;
+    /// standard queues ignore it. At most 128 letters, digits and punctuation.
     pub deduplication_id: String,
-    /// Hidden for so long, at most 15 minutes. Standard queues only.
+    /// How long the record is delayed, at most 15 minutes. Standard queues only.
     pub delay: Option<Duration>,
-    /// Why the record is where it is. Dead-letter queues only.
+    /// The reason the record was moved here. Dead-letter queues only.
     pub reason: Option<String>,
 }
 
-/// Puts records into one queue.
+/// Publishing to one queue.
 pub trait Publisher: Send + Sync {
-    /// Puts all `records` into the queue, in order. Once it returns `Ok` they are durable;
-    /// after an error some may be.
+    /// Publishes all `records` in order. After `Ok` they are durable; after an error some of them
+    /// may be.
     fn publish(&self, records: Vec<Record>) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Hides received records for longer or shorter than the queue would.
+/// Changes to the visibility timeout of received records.
 pub trait Postpone: Send + Sync {
-    /// Hides each record, named by its receipt handle, for so long from now; at most 12
-    /// hours.
+    /// Sets the visibility timeout of each record, identified by its receipt handle, counted from
+    /// now; at most 12 hours.
     fn postpone(
         &self,
         records: &[(String, Duration)],
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Gets back what was too large for a queue.
+/// Claim check: retrieval of bodies that are too large for a queue.
 pub trait ClaimCheck: Send + Sync {
-    /// The whole body behind a record's `body`: itself, unless it is a pointer.
+    /// Returns the full body: `body` itself, or the stored body if `body` is a pointer.
     fn redeem<'a>(
         &self,
         body: &'a str,
     ) -> impl Future<Output = PortResult<std::borrow::Cow<'a, str>>> + Send;
 }
 
-/// Keeps the raw events.
+/// Archive of raw events.
 pub trait Archive: Send + Sync {
-    /// Keeps `lines` (one event each) of `tenant` from `provider`, received at `at`.
+    /// Stores `lines` (one event each) of `tenant` from `provider`, received at `at`.
     fn keep(
         &self,
         tenant: &TenantId,
@@ -197,37 +199,37 @@ pub trait Archive: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Whether something was new.
+/// Whether a write was new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It was written now.
+    /// The item was written.
     New,
-    /// It was there already; nothing changed.
+    /// The item existed already; nothing changed.
     Duplicate,
 }
 
-/// What became of an event that was to be written down.
+/// Outcome of recording an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
-    /// It was written now.
+    /// The event was written.
     New,
-    /// It was there already; nothing changed.
+    /// The event existed already; nothing changed.
     Duplicate,
-    /// What may prove one event only has proved another: nothing was written.
+    /// A single-use token was used before by another event: nothing was written.
     Forged,
 }
 
-/// Writes down everything that happened.
+/// Event record, write side.
 pub trait EventLog: Send + Sync {
-    /// Writes the event down, once. The record and the proof that it was seen are one item.
-    /// `single_use` is what may prove no other event.
+    /// Records the event once. The event and its deduplication record are one item.
+    /// `single_use` is a token that may authenticate this event only.
     fn enter(
         &self,
         event: &Kept,
         single_use: Option<&str>,
     ) -> impl Future<Output = PortResult<Entered>> + Send;
 
-    /// Notes that `replay` brought the event again, once.
+    /// Records once that `replay` replayed the event.
     fn note_replay(
         &self,
         tenant: &TenantId,
@@ -237,17 +239,18 @@ pub trait EventLog: Send + Sync {
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
-/// Reads what was written down, for its tenant.
+/// Event record, read side, for one tenant.
 pub trait EventReader: Send + Sync {
-    /// An event of the tenant's.
+    /// Returns an event of the tenant.
     fn event(
         &self,
         tenant: &TenantId,
         id: EventId,
     ) -> impl Future<Output = PortResult<Option<Kept>>> + Send;
 
-    /// Events of the tenant's that fit `filter`. A page may hold fewer than `limit`, even
-    /// none, though another follows: a call looks at a bounded part of the list.
+    /// Returns events of the tenant that match `filter`. A page may hold fewer than `limit`
+    /// events, even none, although another page follows: each call reads a bounded part of the
+    /// list.
     fn events(
         &self,
         tenant: &TenantId,
@@ -258,10 +261,10 @@ pub trait EventReader: Send + Sync {
     ) -> impl Future<Output = PortResult<Page<Kept>>> + Send;
 }
 
-/// Keeps the bodies of events that are too large for the table.
+/// Storage for event bodies that are too large for the table.
 pub trait EventBodies: Send + Sync {
-    /// Stores the body of `record`, and gives its key. The same body has the same key, and
-    /// another never takes its place.
+    /// Stores the body of `record` and returns its key. The same body always has the same key, and
+    /// a different body never overwrites it.
     fn put_body(
         &self,
         record: &EventRecord,
@@ -269,18 +272,18 @@ pub trait EventBodies: Send + Sync {
     ) -> impl Future<Output = PortResult<String>> + Send;
 }
 
-/// Reads the bodies of events that are too large for the table.
+/// Reads of event bodies that are too large for the table.
 pub trait EventBodyReader: Send + Sync {
-    /// The body under `key`; `None` if it is gone.
+    /// Returns the body under `key`; `None` if it has been deleted.
     fn body(&self, key: &str) -> impl Future<Output = PortResult<Option<String>>> + Send;
 }
 
-/// Begins replays, and shows them.
+/// Replays: creation and reads.
 pub trait Replays: Send + Sync {
-    /// Writes a replay down; `Duplicate` if there is one of that id.
+    /// Creates a replay; returns `Duplicate` if one with that id exists.
     fn begin(&self, replay: &Replay) -> impl Future<Output = PortResult<Recorded>> + Send;
 
-    /// A replay of the tenant's, and where it is.
+    /// Returns a replay of the tenant and its position.
     fn replay(
         &self,
         tenant: &TenantId,
@@ -288,10 +291,10 @@ pub trait Replays: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<ReplayPlace>>> + Send;
 }
 
-/// Moves replays on.
+/// Replay progress.
 pub trait ReplayProgress: Send + Sync {
-    /// Counts a page and moves the replay behind it; `Duplicate` if it is not where the page
-    /// began.
+    /// Adds the page's counts to the replay and moves its position past the page; returns
+    /// `Duplicate` if the replay's position is not the start of the page.
     fn turn_page(
         &self,
         tenant: &TenantId,
@@ -300,7 +303,7 @@ pub trait ReplayProgress: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 
-    /// Notes why the page that begins at `from` could not be worked.
+    /// Records why the page that begins at `from` could not be processed.
     fn stand_still(
         &self,
         tenant: &TenantId,
@@ -311,21 +314,21 @@ pub trait ReplayProgress: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Says how automations are told.
+/// Automation settings, read side.
 pub trait Automations: Send + Sync {
-    /// How the tenant's automation is told.
+    /// Returns the tenant's automation settings.
     fn automation(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Automation>> + Send;
 }
 
-/// Writes down what people wrote.
+/// Storage of inbound messages and their conversations.
 pub trait Inbox: Send + Sync {
-    /// Writes the message down, once. The message and the proof that it was seen are one
-    /// item, so one cannot be without the other.
+    /// Records the message once. The message and its deduplication record are one item, so neither
+    /// exists without the other.
     fn record(&self, message: &Message) -> impl Future<Output = PortResult<Recorded>> + Send;
 
-    /// Makes the conversation, or brings it up to date with a message that came in; returns
-    /// it as it stands. Harmless to repeat; an older message changes nothing, except a time
-    /// that is still to come at `now`: no message can have come then.
+    /// Creates the conversation or updates it with an inbound message, and returns its current
+    /// state. Idempotent. An older message changes nothing, except that it replaces a stored time
+    /// that is later than `now`, because no message can have arrived then.
     fn touch(
         &self,
         conversation: &Conversation,
@@ -333,20 +336,20 @@ pub trait Inbox: Send + Sync {
     ) -> impl Future<Output = PortResult<Conversation>> + Send;
 }
 
-/// What became of a receipt.
+/// Outcome of applying a receipt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Advanced {
-    /// The message moved; this is how it stands now.
+    /// The message's status changed; this is its current state.
     Moved(Box<Message>),
-    /// The message had come at least as far already.
+    /// The message had this status or a later one already.
     Behind(Box<Message>),
-    /// There is no such message.
+    /// The message does not exist.
     Missing,
 }
 
-/// Moves our messages up.
+/// Delivery receipts for outbound messages.
 pub trait Receipts: Send + Sync {
-    /// Our id of the message the provider calls `provider_message_id`.
+    /// Returns the id of the message that the provider identifies as `provider_message_id`.
     fn resolve(
         &self,
         tenant: &TenantId,
@@ -354,7 +357,7 @@ pub trait Receipts: Send + Sync {
         provider_message_id: &str,
     ) -> impl Future<Output = PortResult<Option<MessageId>>> + Send;
 
-    /// Writes the receipt down, and moves the message up if it is further.
+    /// Records the receipt and advances the message's status if the receipt's status is later.
     fn advance(
         &self,
         tenant: &TenantId,
@@ -364,40 +367,40 @@ pub trait Receipts: Send + Sync {
     ) -> impl Future<Output = PortResult<Advanced>> + Send;
 }
 
-/// The right to send a message, or why there is none.
+/// Outcome of claiming a message for sending.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
-    /// It is ours until the lease ends; this is attempt number `attempt`.
+    /// The caller holds the lease; this is attempt number `attempt`.
     Granted {
         /// Counted from 1.
         attempt: u32,
     },
-    /// Somebody else's lease runs until then.
+    /// Another sender holds the lease.
     Held {
-        /// When it ends.
+        /// When that lease ends.
         until: Timestamp,
     },
-    /// A lease ran out and nobody settled: whether the request left is not known.
+    /// A lease expired before its holder settled: whether the request was sent is unknown.
     Interrupted {
-        /// The attempt that was broken off.
+        /// The interrupted attempt.
         attempt: u32,
-        /// Its token, to settle it with.
+        /// The token of that attempt, with which it is settled.
         token: String,
     },
-    /// Its fate is written down; this is how it stands.
+    /// The message has a final outcome; this is its current state.
     Settled(Box<Message>),
-    /// It was handed over to another carrier: this record is from before that.
+    /// The message was handed over to another integration after this record was published.
     HandedOver(Box<HandedOver>),
 }
 
-/// The record of outbound messages, as a sender sees it.
+/// Outbound message ledger, as a sender uses it.
 pub trait Outbox: Send + Sync {
-    /// Takes the right to send the message until `now + lease`. `token` names this holder:
-    /// a claim whose answer was lost is known again by it. Writes the message down if
-    /// nothing did yet. `retake` also takes over a lease that ran out.
+    /// Takes the lease on the message until `now + lease`. `token` identifies the holder: a claim
+    /// whose response was lost is recognized by it. Creates the message if it does not exist yet.
+    /// `retake` also takes over an expired lease.
     ///
-    /// The claim itself is no step of the history; what ends it brings that step along, so
-    /// that a long wait does not fill the history.
+    /// The claim adds no step to the history; the call that ends the attempt adds it, so that a
+    /// long wait does not fill the history.
     fn claim(
         &self,
         task: &SendTask,
@@ -407,8 +410,8 @@ pub trait Outbox: Send + Sync {
         retake: bool,
     ) -> impl Future<Output = PortResult<Claim>> + Send;
 
-    /// Gives the right back. With `steps` the attempt counts and is written down; without,
-    /// it is as if it had not been made.
+    /// Releases the lease. With `steps`, the attempt counts and is recorded; without, nothing of it
+    /// is recorded.
     fn release(
         &self,
         message: &Message,
@@ -416,9 +419,9 @@ pub trait Outbox: Send + Sync {
         steps: &[Step],
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Gives the right to the carrier `to`, and writes `steps` down: records of the message that
-    /// are older than `to` claim nothing from then on. The attempt counts if `counted`. `false`
-    /// if the right was no longer the holder's.
+    /// Hands the message over to the integration in `to` and records `steps`: a claim from an older
+    /// record of the message then returns [`Claim::HandedOver`]. The attempt counts if `counted`.
+    /// Returns `false` if the caller no longer held the lease.
     fn hand_over(
         &self,
         message: &Message,
@@ -428,9 +431,9 @@ pub trait Outbox: Send + Sync {
         to: &HandedOver,
     ) -> impl Future<Output = PortResult<bool>> + Send;
 
-    /// Writes down how the attempt ended: the last of `steps` is its state. The provider's
-    /// id leads back to the message from then on. A receipt that came first is not
-    /// overwritten. Returns the message as it stands, or `None` if another holder settled
+    /// Records the outcome of the attempt: the last of `steps` is the message's status. From then
+    /// on the provider message id resolves to the message. A receipt that arrived first is not
+    /// overwritten. Returns the current state of the message, or `None` if another holder settled
     /// it.
     fn settle(
         &self,
@@ -440,7 +443,8 @@ pub trait Outbox: Send + Sync {
         provider_message_id: Option<&str>,
     ) -> impl Future<Output = PortResult<Option<Message>>> + Send;
 
-    /// Counts one message against `pace`; the wait until it fits, or `None` if it does.
+    /// Counts one message against the rate limit `pace`; returns how long to wait if it is
+    /// exhausted, or `None` if the message may be sent now.
     fn take_turn(
         &self,
         tenant: &TenantId,
@@ -449,17 +453,18 @@ pub trait Outbox: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<Duration>>> + Send;
 }
 
-/// Remembers how integrations fared.
+/// Circuit breaker state of integrations.
 pub trait Circuits: Send + Sync {
-    /// How an integration fared, with the version to change it by; version 0 if it never
-    /// failed.
+    /// Returns the circuit of an integration, and its version for optimistic locking; version 0 if
+    /// the integration never failed.
     fn circuit(
         &self,
         tenant: &TenantId,
         integration: IntegrationId,
     ) -> impl Future<Output = PortResult<(Circuit, u32)>> + Send;
 
-    /// Writes `circuit` down in the place of version `seen`; `Duplicate` if another was faster.
+    /// Replaces version `seen` with `circuit`; returns `Duplicate` if another write replaced it
+    /// first.
     fn set_circuit(
         &self,
         tenant: &TenantId,
@@ -469,9 +474,9 @@ pub trait Circuits: Send + Sync {
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
-/// Shows whether a person can be written to freely.
+/// Conversation reads, for the service window.
 pub trait Talks: Send + Sync {
-    /// A conversation of the tenant's.
+    /// Returns a conversation of the tenant.
     fn talk(
         &self,
         tenant: &TenantId,
@@ -479,9 +484,9 @@ pub trait Talks: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<Conversation>>> + Send;
 }
 
-/// Says which integrations carry a tenant's messages.
+/// Routes, read side.
 pub trait Routes: Send + Sync {
-    /// The tenant's route on a channel; `None` if they set none.
+    /// Returns the tenant's route for a channel; `None` if it has none.
     fn route(
         &self,
         tenant: &TenantId,
@@ -489,46 +494,46 @@ pub trait Routes: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<Route>>> + Send;
 }
 
-/// The right to tell an automation, or why there is none.
+/// Outcome of claiming a notification for delivery.
 #[derive(Clone, Debug)]
 pub enum DeliveryClaim {
-    /// It is ours; this is attempt number `attempt`.
+    /// The caller holds the lease; this is attempt number `attempt`.
     Granted {
         /// Counted from 1.
         attempt: u32,
-        /// What to tell.
+        /// The notification to deliver.
         notice: Box<Notice>,
     },
-    /// Somebody else's lease runs.
+    /// Another consumer holds the lease.
     Held {
-        /// When it ends.
+        /// When that lease ends.
         until: Timestamp,
     },
-    /// It waits for its next attempt: whoever comes before has no right to one.
+    /// The next attempt is not due yet.
     Early {
-        /// When that is due.
+        /// When it is due.
         until: Timestamp,
     },
-    /// It was told, or given up.
+    /// The notification was delivered, or its delivery was given up.
     Settled,
 }
 
-/// How a delivery stands after an attempt.
+/// Outcome of a delivery attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// It was told.
+    /// The notification was delivered.
     Delivered,
-    /// It will be tried again then.
+    /// The next attempt is due at this time.
     RetryAt(Timestamp),
-    /// The schedule ended, or the receiver is gone.
+    /// All attempts failed, or the receiver answered 410 Gone.
     GivenUp,
 }
 
-/// The record of notices to automations.
+/// Delivery record of notifications.
 pub trait Deliveries: Send + Sync {
-    /// Takes the right to tell. `notice` is what to tell; without it the table must have it
-    /// from an attempt that failed. A lease that ran out is taken over by who tells the very
-    /// same: receivers know a notice by its id.
+    /// Takes the lease on the delivery. `notice` is the notification; without it, the table must
+    /// hold it from a failed attempt. An expired lease is taken over with the same notification,
+    /// because receivers deduplicate by its id.
     fn claim(
         &self,
         tenant: &TenantId,
@@ -538,8 +543,9 @@ pub trait Deliveries: Send + Sync {
         lease: Duration,
     ) -> impl Future<Output = PortResult<DeliveryClaim>> + Send;
 
-    /// Writes down how the attempt ended, and with a retry the notice itself: the record that
-    /// brings it back has only its id. `status` is the receiver's HTTP status, if any.
+    /// Records the outcome of the attempt and, with a retry, the notification itself: the record
+    /// that brings it back has only its id. `status` is the receiver's HTTP status, if there was a
+    /// response.
     fn settle(
         &self,
         tenant: &TenantId,
@@ -550,7 +556,7 @@ pub trait Deliveries: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Remembers durably to try again at `at`.
+    /// Schedules another attempt at `at`, durably.
     fn schedule(
         &self,
         tenant: &TenantId,
@@ -558,7 +564,7 @@ pub trait Deliveries: Send + Sync {
         at: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Stops telling the tenant's automation, with the time as notice.
+    /// Disables the tenant's outgoing webhook, and records the time.
     fn disable(
         &self,
         tenant: &TenantId,
@@ -566,35 +572,35 @@ pub trait Deliveries: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// A retry whose time has come.
+/// A retry that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Whose it is.
+    /// The tenant that owns the notification.
     pub tenant: TenantId,
-    /// Which notice.
+    /// The notification.
     pub id: DeliveryId,
-    /// Its place in the schedule, to take it out by.
+    /// The sort key of the schedule entry, used to remove it.
     pub place: String,
 }
 
-/// The schedule of retries that are too far off for a queue.
+/// Schedule of retries that are later than a queue can delay them.
 pub trait Schedule: Send + Sync {
-    /// Up to `limit` retries whose time has come at `now`.
+    /// Returns up to `limit` retries that are due at `now`.
     fn due(&self, now: Timestamp, limit: u32) -> impl Future<Output = PortResult<Vec<Due>>> + Send;
 
-    /// Takes them out of the schedule.
+    /// Removes the retries from the schedule.
     fn done(&self, due: &[Due]) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Takes in jobs for workers to pull.
+/// Job creation.
 pub trait JobIntake: Send + Sync {
-    /// Puts the job behind the others of its conversation, once.
+    /// Appends the job to its conversation's queue, once.
     fn queue_job(&self, job: &Job) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
-/// Knows how many jobs there are.
+/// Job counters.
 pub trait JobFigures: Send + Sync {
-    /// The tenant's figures at `now`. They are kept, not counted.
+    /// Returns the tenant's counters at `now`. They are stored, not computed by a query.
     fn figures(
         &self,
         tenant: &TenantId,
@@ -602,9 +608,9 @@ pub trait JobFigures: Send + Sync {
     ) -> impl Future<Output = PortResult<QueueFigures>> + Send;
 }
 
-/// Shows jobs.
+/// Job reads.
 pub trait JobReader: Send + Sync {
-    /// A job of the tenant's.
+    /// Returns a job of the tenant.
     fn job(
         &self,
         tenant: &TenantId,
@@ -612,41 +618,42 @@ pub trait JobReader: Send + Sync {
     ) -> impl Future<Output = PortResult<Option<Job>>> + Send;
 }
 
-/// A job that no worker has and none will get.
+/// A job without a lease that can no longer be offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverdueJob {
-    /// The job, with the status and the reason it is to end with.
+    /// The job, with the status and reason it is to end with.
     pub job: Job,
-    /// Its conversation's place in the list it was found in, to end it by.
+    /// The sort key of its conversation in the list where it was found.
     pub place: String,
 }
 
-/// What a worker gets that asks for a job.
+/// Outcome of a worker's request for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// This job, until its lease lapses.
+    /// A job, leased to the worker.
     Job(Box<Job>),
-    /// Nothing yet: these stand in the way and are to be ended first.
+    /// No job yet: these jobs must be ended first.
     Overdue(Vec<OverdueJob>),
-    /// Nothing: no conversation has a job that may be begun.
+    /// No conversation has a job that can be offered.
     Nothing,
 }
 
-/// What became of a worker's word about its job.
+/// Outcome of a worker's call about its job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobAnswer {
-    /// It holds, or held already; this is how the job stands.
+    /// The call succeeded, or had already; this is the job's current state.
     Done(Box<Job>),
-    /// The attempt is not the worker's any more: nothing was changed.
+    /// The worker no longer holds this attempt: nothing was changed.
     Refused(Box<Job>),
-    /// There is no such job.
+    /// The job does not exist.
     Missing,
 }
 
-/// Gives jobs to workers.
+/// Job leases for workers.
 pub trait Jobs: Send + Sync {
-    /// Takes the oldest job that may be begun, for `lease`. A conversation is worked in order,
-    /// one job at a time. `chance` chooses among jobs when several workers want one.
+    /// Leases the oldest available job for `lease`. A conversation's jobs are offered in order, one
+    /// at a time. `chance` is a random number that spreads concurrent workers over the available
+    /// jobs.
     fn offer(
         &self,
         tenant: &TenantId,
@@ -655,7 +662,7 @@ pub trait Jobs: Send + Sync {
         chance: u128,
     ) -> impl Future<Output = PortResult<Offer>> + Send;
 
-    /// Makes a lease that runs last until `now + lease` at least.
+    /// Extends a running lease to at least `now + lease`.
     fn extend(
         &self,
         tenant: &TenantId,
@@ -664,8 +671,8 @@ pub trait Jobs: Send + Sync {
         lease: Duration,
     ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
 
-    /// Ends an attempt whose lease runs, and lets the conversation go on; with `notice` in the
-    /// same write. A repetition changes nothing and is no error.
+    /// Ends an attempt whose lease is running and makes the conversation's next job available;
+    /// `notice`, if any, is recorded in the same write. Idempotent.
     fn settle_job(
         &self,
         tenant: &TenantId,
@@ -676,10 +683,11 @@ pub trait Jobs: Send + Sync {
     ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
 }
 
-/// Ends jobs that nobody did.
+/// Ending of overdue jobs.
 pub trait JobEnds: Send + Sync {
-    /// Ends the job as it says, and lets the conversation go on; with `notice` in the same
-    /// write. `Duplicate` if it is not where it was found.
+    /// Ends the job as `overdue` says and makes the conversation's next job available; `notice`, if
+    /// any, is recorded in the same write. Returns `Duplicate` if the job is not where it was
+    /// found.
     fn end(
         &self,
         overdue: &OverdueJob,
@@ -688,38 +696,38 @@ pub trait JobEnds: Send + Sync {
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
 
-/// Finds what time has done to jobs.
+/// Periodic sweep for overdue jobs, and the heartbeat.
 pub trait JobSweep: Send + Sync {
-    /// Tenants whose workers pull, or may have left jobs, by id.
+    /// Lists the tenants whose workers pull or that may have unfinished jobs, by id.
     fn pulling(
         &self,
         limit: u32,
         cursor: Option<&str>,
     ) -> impl Future<Output = PortResult<Page<TenantId>>> + Send;
 
-    /// Jobs of the tenant's that are to be ended at `now`: a bounded part of them.
+    /// Returns jobs of the tenant that are overdue at `now`: a bounded part of them.
     fn overdue(
         &self,
         tenant: &TenantId,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Vec<OverdueJob>>> + Send;
 
-    /// Takes the tenant out of the list, unless its automation pulls.
+    /// Removes the tenant from the list, unless its automation pulls jobs.
     fn retire(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Writes down how the hub is, unless something newer stands there.
+    /// Records a heartbeat, unless a newer one is stored.
     fn beat(&self, pulse: &Pulse) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Tells how the hub is.
+/// Heartbeat reads, for the health check.
 pub trait PulseReader: Send + Sync {
-    /// The last beat; `None` before the first.
+    /// Returns the last heartbeat; `None` before the first.
     fn pulse(&self) -> impl Future<Output = PortResult<Option<Pulse>>> + Send;
 }
 
-/// Files of messages, on their way in.
+/// Storage of inbound media files.
 pub trait MediaShelf: Send + Sync {
-    /// Where the file of a message would stand.
+    /// Returns the storage key for the media of a message.
     fn key(&self, tenant: &TenantId, message: MessageId) -> String;
 
     /// Stores a file.
@@ -730,7 +738,7 @@ pub trait MediaShelf: Send + Sync {
         bytes: bytes::Bytes,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// A link to the file that works for `lifetime`.
+    /// Returns a presigned URL of the file that is valid for `lifetime`.
     fn link(
         &self,
         key: &str,
@@ -738,26 +746,26 @@ pub trait MediaShelf: Send + Sync {
     ) -> impl Future<Output = PortResult<String>> + Send;
 }
 
-/// How a message's file stands.
+/// State of a message's media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaState {
-    /// It is being fetched.
+    /// The file is being fetched.
     Pending,
-    /// It is stored under this key.
+    /// The file is stored under this key.
     Stored {
         /// The key.
         key: String,
     },
-    /// The provider does not give it.
+    /// The file could not be fetched from the provider.
     Failed {
-        /// Why, in a code.
+        /// The error code.
         code: String,
     },
 }
 
-/// The record of messages' files.
+/// Media state of messages, write side.
 pub trait MediaLog: Send + Sync {
-    /// Writes down how a message's file stands.
+    /// Records the state of a message's media.
     fn set_media(
         &self,
         tenant: &TenantId,
@@ -766,32 +774,32 @@ pub trait MediaLog: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// One page of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// What is on it.
+    /// The items on the page.
     pub items: Vec<T>,
-    /// Where the next one begins; `None` on the last.
+    /// The cursor of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
-/// Reads messages and conversations for their tenant.
+/// Message and conversation reads for one tenant.
 pub trait Library: Send + Sync {
-    /// A message of the tenant's, and how its file stands.
+    /// Returns a message of the tenant, and the state of its media.
     fn message(
         &self,
         tenant: &TenantId,
         id: MessageId,
     ) -> impl Future<Output = PortResult<Option<(Message, Option<MediaState>)>>> + Send;
 
-    /// A conversation of the tenant's.
+    /// Returns a conversation of the tenant.
     fn conversation(
         &self,
         tenant: &TenantId,
         id: ConversationId,
     ) -> impl Future<Output = PortResult<Option<Conversation>>> + Send;
 
-    /// Messages of a conversation, newest first.
+    /// Returns messages of a conversation, newest first.
     fn messages(
         &self,
         tenant: &TenantId,
@@ -800,7 +808,7 @@ pub trait Library: Send + Sync {
         cursor: Option<&str>,
     ) -> impl Future<Output = PortResult<Page<Message>>> + Send;
 
-    /// Conversations of the tenant, latest activity first, exact to the hour between pages.
+    /// Returns conversations of the tenant, latest activity first, exact to the hour between pages.
     fn conversations(
         &self,
         tenant: &TenantId,
@@ -808,27 +816,27 @@ pub trait Library: Send + Sync {
         cursor: Option<&str>,
     ) -> impl Future<Output = PortResult<Page<Conversation>>> + Send;
 
-    /// The tenant's integrations.
+    /// Returns the tenant's integrations.
     fn integrations(
         &self,
         tenant: &TenantId,
     ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
 }
 
-/// What an idempotency key stands for.
+/// Outcome of looking up an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// It is new; the message has this id.
+    /// The key is new.
     New,
-    /// The same request was made before, for this message.
+    /// The same request was made before, and created this message.
     Same(MessageId),
-    /// Another request was made with this key.
+    /// The key was used with a different request.
     Other,
 }
 
-/// Takes in what callers want sent.
+/// Acceptance of messages to send.
 pub trait Outgoing: Send + Sync {
-    /// What the caller's `key` stands for already; `New` if for nothing.
+    /// Returns what the idempotency key `key` is reserved for; `New` if for nothing.
     fn reserved(
         &self,
         tenant: &TenantId,
@@ -837,8 +845,8 @@ pub trait Outgoing: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Reservation>> + Send;
 
-    /// Remembers for 24 h that the caller's `key` stands for `message`, made from a request
-    /// whose hash is `request`.
+    /// Reserves the idempotency key `key` for `message` for 24 hours. `request` is the hash of the
+    /// request.
     fn reserve(
         &self,
         tenant: &TenantId,
@@ -848,67 +856,67 @@ pub trait Outgoing: Send + Sync {
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Reservation>> + Send;
 
-    /// Writes the message down as queued, unless something did already.
+    /// Creates the message as queued, unless it exists already.
     fn enqueue(&self, message: &Message) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Makes the conversation, or notes that a message leaves.
+    /// Creates the conversation, or records that a message was sent in it.
     fn touch_outbound(
         &self,
         conversation: &Conversation,
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Finds keys for the authorizer.
+/// API key lookup for the authorizer.
 pub trait Keys: Send + Sync {
-    /// The key of that id, and the hash of the whole key.
+    /// Returns the key with this id, and the hash of the complete key.
     fn key(&self, id: KeyId) -> impl Future<Output = PortResult<Option<(ApiKey, String)>>> + Send;
 }
 
-/// Whether something could be claimed for oneself.
+/// Outcome of claiming an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// It is ours now, or was ours before.
+    /// The claim is held by this integration, now or already before.
     Ours,
-    /// The account, or the operator's place at the provider, is another's.
+    /// Another integration holds the account, or is the operator's own at this provider.
     Taken,
 }
 
-/// Keeps tenants, their keys, integrations and automations.
+/// Storage of tenants and their keys, integrations, automations and routes.
 pub trait Registry: Send + Sync {
-    /// Makes a tenant; `Duplicate` if there is one of that id.
+    /// Creates a tenant; returns `Duplicate` if one with that id exists.
     fn create_tenant(&self, tenant: &Tenant) -> impl Future<Output = PortResult<Recorded>> + Send;
 
-    /// The tenant of that id.
+    /// Returns the tenant with this id.
     fn tenant(&self, id: &TenantId) -> impl Future<Output = PortResult<Option<Tenant>>> + Send;
 
-    /// Every tenant, by id.
+    /// Returns all tenants, by id.
     fn tenants(
         &self,
         limit: u32,
         cursor: Option<&str>,
     ) -> impl Future<Output = PortResult<Page<Tenant>>> + Send;
 
-    /// Keeps a key by the hash of the whole key.
+    /// Stores a key under the hash of the complete key.
     fn create_key(&self, key: &ApiKey, hash: &str) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// The tenant's keys.
+    /// Returns the tenant's keys.
     fn keys(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Vec<ApiKey>>> + Send;
 
-    /// Ends a key of the tenant's; `false` if it has none of that id.
+    /// Revokes a key of the tenant; returns `false` if it has no key with that id.
     fn revoke_key(
         &self,
         tenant: &TenantId,
         id: KeyId,
     ) -> impl Future<Output = PortResult<bool>> + Send;
 
-    /// Says how the tenant's automation is told.
+    /// Sets the tenant's automation.
     fn set_automation(
         &self,
         tenant: &TenantId,
         automation: &Automation,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Says which integrations carry the tenant's messages on a channel.
+    /// Sets the integrations that send the tenant's messages on a channel.
     fn set_route(
         &self,
         tenant: &TenantId,
@@ -916,21 +924,22 @@ pub trait Registry: Send + Sync {
         route: &Route,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// The integration of that id, whoever's it is.
+    /// Returns the integration with this id, of any tenant.
     fn integration(
         &self,
         id: IntegrationId,
     ) -> impl Future<Output = PortResult<Option<Integration>>> + Send;
 
-    /// The tenant's integrations.
+    /// Returns the tenant's integrations.
     fn integrations(
         &self,
         tenant: &TenantId,
     ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
 
-    /// Writes an integration and claims its account, its webhook path and, for the
-    /// operator, its place at the provider; all or nothing. `before` is what it replaces,
-    /// whose claims are given up. `path_secrets` are hashes.
+    /// Writes an integration and claims its account, its webhook path secrets and, for the
+    /// operator, its place as the operator's own integration at the provider; all or nothing.
+    /// `before` is the integration it replaces, whose claims are released. `path_secrets` are
+    /// hashes.
     fn put_integration(
         &self,
         integration: &Integration,
@@ -938,8 +947,8 @@ pub trait Registry: Send + Sync {
         before: Option<(&Integration, &[String])>,
     ) -> impl Future<Output = PortResult<Claimed>> + Send;
 
-    /// Keeps others from changing the tenant's credentials at `provider` until `until`, for
-    /// they share one secret; `false` if another does so at `now`.
+    /// Locks the tenant's credentials at `provider` until `until`, because they share one secret;
+    /// returns `false` if another caller holds the lock at `now`.
     fn lock_credentials(
         &self,
         tenant: &TenantId,
@@ -948,7 +957,7 @@ pub trait Registry: Send + Sync {
         until: Timestamp,
     ) -> impl Future<Output = PortResult<bool>> + Send;
 
-    /// Lets others again, if the lock is still the one that ends at `until`.
+    /// Releases the lock, if it is still the one that ends at `until`.
     fn unlock_credentials(
         &self,
         tenant: &TenantId,
@@ -956,7 +965,7 @@ pub trait Registry: Send + Sync {
         until: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Removes an integration and all its claims.
+    /// Deletes an integration and all its claims.
     fn delete_integration(
         &self,
         integration: &Integration,
@@ -964,16 +973,16 @@ pub trait Registry: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Writes credentials; nothing here reads them back to a caller.
+/// Credential writes; no method returns a credential.
 pub trait Safe: Send + Sync {
-    /// Puts `credentials` in the place of the integration's; `None` removes them.
+    /// Replaces the integration's credentials with `credentials`; `None` removes them.
     fn store(
         &self,
         integration: &Integration,
         credentials: Option<&Credentials>,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
-    /// Puts `secret` before the tenant's signing secrets, and drops all but the newest two.
+    /// Adds `secret` as the tenant's newest signing secret, and removes all but the newest two.
     fn add_signing_secret(
         &self,
         tenant: &TenantId,
@@ -981,8 +990,8 @@ pub trait Safe: Send + Sync {
     ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
-/// Looks up the addresses of host names.
+/// DNS resolver.
 pub trait Resolver: Send + Sync {
-    /// The addresses of `host`; `None` if the name cannot be resolved now.
+    /// Returns the addresses of `host`; `None` if the name cannot be resolved now.
     fn resolve(&self, host: &str) -> impl Future<Output = Option<Vec<std::net::IpAddr>>> + Send;
 }

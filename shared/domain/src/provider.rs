@@ -1,4 +1,4 @@
-//! The companies whose webhooks we take and through whom we send.
+//! Providers and channels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,28 +6,28 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Calls the macro `$then` with every provider, in the order of the documentation: what it is,
-/// its variant, its name in URLs, folders, queues and keys, and the channels on which the hub
-/// talks through it: none if it only takes its events.
+/// Calls the macro `$then` with every provider, in the order of the documentation: a description,
+/// the variant, the name in URLs, folders, queues and keys, and the channels on which the hub sends
+/// and receives messages through it: none if the hub only receives its events.
 ///
-/// The one list of providers: whoever needs one item a provider is called with it.
+/// This is the only list of providers; code with one item per provider is generated from it.
 #[macro_export]
 macro_rules! for_each_provider {
     ($then:ident) => {
         $then! {
-            /// Meta's WhatsApp Cloud API.
+            /// The WhatsApp Cloud API of Meta.
             Whatsapp whatsapp [Channel::Whatsapp],
             /// The Telegram Bot API.
             Telegram telegram [Channel::Telegram],
-            /// The Evolution API, which carries WhatsApp.
+            /// The Evolution API: WhatsApp.
             Evolution evolution [Channel::Whatsapp],
             /// GoHighLevel, also known as LeadConnector.
             Ghl ghl [],
-            /// n8n's workflows.
+            /// Workflows in n8n.
             N8n n8n [],
             /// Twilio: SMS, voice and WhatsApp.
             Twilio twilio [Channel::Sms, Channel::Whatsapp, Channel::Voice],
-            /// Infobip, which carries WhatsApp.
+            /// Infobip: WhatsApp.
             Infobip infobip [Channel::Whatsapp],
             /// Twilio SendGrid.
             Sendgrid sendgrid [],
@@ -35,21 +35,21 @@ macro_rules! for_each_provider {
             Mailgun mailgun [],
             /// Resend.
             Resend resend [],
-            /// Amazon SES, by way of SNS.
+            /// Amazon SES, through SNS.
             Ses ses [],
             /// Stripe.
             Stripe stripe [],
             /// Shopify.
             Shopify shopify [],
-            /// Facebook's Pages and Instagram.
+            /// Facebook Pages and Instagram.
             Facebook facebook [],
-            /// X, which was Twitter.
+            /// X, formerly Twitter.
             Twitter twitter [],
             /// LinkedIn.
             Linkedin linkedin [],
             /// TikTok.
             Tiktok tiktok [],
-            /// Whatever speaks a scheme its integration declares.
+            /// A custom webhook, with the authentication scheme that its integration declares.
             Custom custom [Channel::Whatsapp],
         }
     };
@@ -57,7 +57,7 @@ macro_rules! for_each_provider {
 
 macro_rules! provider {
     ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
-        /// A company whose webhooks we take, or through whom we send.
+        /// A provider: a service that sends webhooks to the hub or through which the hub sends.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
             JsonSchema,
@@ -71,7 +71,7 @@ macro_rules! provider {
             /// Every provider, in the order of the documentation.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The name in URLs, folders, queues and keys.
+            /// Returns the name used in URLs, folders, queues and keys.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -79,8 +79,7 @@ macro_rules! provider {
                 }
             }
 
-            /// The channels its messages travel on; none if the hub does not talk through it,
-            /// but only takes its events.
+            /// Returns the channels of its messages; none if the hub only receives events from it.
             #[must_use]
             pub const fn channels(self) -> &'static [Channel] {
                 match self {
@@ -94,19 +93,19 @@ macro_rules! provider {
 for_each_provider!(provider);
 
 impl Provider {
-    /// Whether messages on `channel` can leave through it.
+    /// Whether messages on `channel` can be sent through it.
     #[must_use]
     pub fn carries(self, channel: Channel) -> bool {
         self.channels().contains(&channel)
     }
 
-    /// The environment variable with the address of its sender's queue.
+    /// Returns the name of the environment variable with the URL of its sender's queue.
     #[must_use]
     pub fn queue_variable(self) -> String {
         format!("OUTBOUND_{}_QUEUE_URL", self.as_str().to_uppercase())
     }
 
-    /// The providers through whom the hub sends.
+    /// Returns the providers through which the hub sends.
     pub fn senders() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|provider| !provider.channels().is_empty())
     }
@@ -118,9 +117,9 @@ impl fmt::Display for Provider {
     }
 }
 
-/// The name is no provider of ours.
+/// The name is not the name of a provider.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown provider; known are: {}", Provider::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", "))]
+#[error("unknown provider; must be one of: {}", Provider::ALL.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", "))]
 pub struct UnknownProvider;
 
 impl FromStr for Provider {
@@ -131,24 +130,25 @@ impl FromStr for Provider {
     }
 }
 
-/// What a person uses to talk to us. Several providers may carry one channel.
+/// A channel: the service that a customer uses to exchange messages. Several providers may offer
+/// it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
-    /// WhatsApp, whoever carries it.
+    /// WhatsApp, through any provider.
     Whatsapp,
     /// Telegram.
     Telegram,
-    /// Text messages of the telephone network, with and without files.
+    /// SMS and MMS.
     Sms,
-    /// Telephone calls.
+    /// Phone calls.
     Voice,
 }
 
 impl Channel {
-    /// The name in the API and in keys.
+    /// Returns the name used in the API and in keys.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -159,9 +159,11 @@ impl Channel {
         }
     }
 
-    /// How long after a person's last message we may send freely; `None` if always.
+    /// Returns the service window: how long after a customer's last message any content may be
+    /// sent;
+    /// `None` if always.
     ///
-    /// WhatsApp: 24 hours, then only templates.
+    /// WhatsApp: 24 hours, then only message templates.
     /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
     #[must_use]
     pub const fn service_window(self) -> Option<std::time::Duration> {
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_providers_name_is_the_same_in_urls_and_in_json() {
+    fn a_providers_name_is_the_same_in_urls_and_json() {
         for provider in Provider::ALL {
             assert_eq!(serde_json::to_value(provider).unwrap(), provider.as_str());
             assert_eq!(provider.as_str().parse::<Provider>().unwrap(), *provider);

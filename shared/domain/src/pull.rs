@@ -1,7 +1,7 @@
 //! Jobs: messages that a tenant's own workers pull, one of a conversation at a time.
 //!
-//! A job goes `queued -> processing -> completed | failed | expired`. Whoever pulls it has it
-//! for the time of a lease; a lease that lapses is offered again, as the next attempt.
+//! A job moves `queued -> processing -> completed | failed | expired`. The worker that pulls it
+//! holds a lease; when a lease expires, the job is offered again as the next attempt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,39 +15,39 @@ use crate::id::InvalidId;
 use crate::message::Message;
 use crate::{ConversationId, JobId, TenantId};
 
-/// Attempts that a job is given.
+/// The largest number of attempts of a job.
 pub const MAX_ATTEMPTS: u32 = 5;
-/// A lease, if none is asked for.
+/// The default lease.
 pub const LEASE: Duration = Duration::from_mins(1);
-/// The longest lease; heartbeats make it longer.
+/// The longest lease; heartbeats extend it.
 pub const LONGEST_LEASE: Duration = Duration::from_mins(15);
-/// The longest that a worker may wait for a job in one request. API Gateway waits for 30 s:
+/// The longest time that a request for a job may wait (long polling). API Gateway waits for 30 s:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// How long a job may wait to be done, if the tenant does not say.
+/// The default time to live of a job.
 pub const TIME_TO_LIVE: Duration = Duration::from_hours(24);
 /// The shortest time to live.
 pub const SHORTEST_TIME_TO_LIVE: Duration = Duration::from_mins(1);
-/// The longest time to live: far below what the table keeps of a job.
+/// The longest time to live, far below the retention of jobs in the table.
 pub const LONGEST_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 /// The largest result in bytes of JSON.
 pub const LARGEST_RESULT: usize = 32 * 1024;
 /// The longest reason in bytes.
 pub const LONGEST_REASON: usize = 1000;
 
-/// How far a job has come.
+/// The status of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// It waits for a worker: for the first time, or again.
+    /// It waits for a worker, for the first or another attempt.
     Queued,
-    /// A worker pulled it.
+    /// A worker holds it.
     Processing,
-    /// A worker did it.
+    /// A worker completed it.
     Completed,
-    /// A worker says it cannot be done, or its last lease lapsed.
+    /// A worker reported that it cannot be completed, or the lease of its last attempt expired.
     Failed,
-    /// Nobody did it in its time.
+    /// No worker completed it within its time to live.
     Expired,
 }
 
@@ -56,7 +56,7 @@ impl JobStatus {
     pub const ALL: [Self; 5] =
         [Self::Queued, Self::Processing, Self::Completed, Self::Failed, Self::Expired];
 
-    /// The name in the API and in the table.
+    /// Returns the name used in the API and in the table.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,50 +68,50 @@ impl JobStatus {
         }
     }
 
-    /// The status of that name.
+    /// Returns the status with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
-    /// Whether nothing more will become of it.
+    /// Whether the status can no longer change.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Expired)
     }
 }
 
-/// One job: one message of a person, to be worked.
+/// A job: one customer message for a worker to process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Its id; that of its message.
+    /// The job id, derived from the message id.
     pub id: JobId,
-    /// Whose it is.
+    /// The tenant that owns the job.
     pub tenant: TenantId,
-    /// The talk it is worked in the order of.
+    /// The conversation, whose jobs are processed in order.
     pub conversation: ConversationId,
-    /// How far it has come.
+    /// The status.
     pub status: JobStatus,
-    /// Attempts begun.
+    /// Number of attempts started.
     pub attempt: u32,
-    /// When the hub took its message in.
+    /// When the hub received the message.
     pub created_at: Timestamp,
-    /// When it is too late to begin it.
+    /// When it expires: no attempt starts after this.
     pub expires_at: Timestamp,
-    /// When its last attempt began.
+    /// When its last attempt started.
     pub processing_started_at: Option<Timestamp>,
-    /// Until when the worker has it, while one does.
+    /// When the worker's lease expires, while a worker holds it.
     pub lease_expires_at: Option<Timestamp>,
-    /// When it came to its end.
+    /// When it completed, failed or expired.
     pub finished_at: Option<Timestamp>,
-    /// What the worker left, as JSON.
+    /// The worker's result, as JSON.
     pub result: Option<String>,
-    /// Why it failed, the last time or for good.
+    /// Why the last attempt, or the job, failed.
     pub reason: Option<String>,
 }
 
 impl Job {
-    /// The job that `message` is to be worked, within `time_to_live`.
+    /// Creates the job for `message`.
     #[must_use]
     pub fn new(message: &Message, time_to_live: Duration) -> Self {
         Self {
@@ -130,36 +130,36 @@ impl Job {
         }
     }
 
-    /// What a worker names it by.
+    /// Returns the identifier under which workers know the current attempt.
     #[must_use]
     pub const fn ticket(&self) -> JobTicket {
         JobTicket { id: self.id, attempt: if self.attempt == 0 { 1 } else { self.attempt } }
     }
 
-    /// How it ends if it cannot be offered at `now`, though no worker has it: all attempts were
-    /// made, or its time is over.
+    /// Returns the final status and the reason if a job that no worker holds can no longer be
+    /// offered at `now`: all attempts were made, or its time to live is over.
     #[must_use]
     pub fn verdict(&self, now: Timestamp) -> Option<(JobStatus, &'static str)> {
         if self.attempt >= MAX_ATTEMPTS {
-            return Some((JobStatus::Failed, "the lease of its last attempt lapsed"));
+            return Some((JobStatus::Failed, "the lease of the last attempt expired"));
         }
         if self.expires_at <= now {
-            return Some((JobStatus::Expired, "no worker did it within its time to live"));
+            return Some((JobStatus::Expired, "no worker completed it within its time to live"));
         }
         None
     }
 }
 
-/// What a worker names a job by: the job, and which attempt at it is theirs.
+/// A job and an attempt: the identifier that a worker receives and sends back.
 ///
-/// Written, the first attempt is the job's id alone, a later one `<id>.<attempt>`. A worker that
-/// sends back what it was given is fenced without knowing it: once its lease lapsed, what it
-/// names is not what the next worker has.
+/// As text, the first attempt is the job id alone, a later one `<id>.<attempt>`. It is a fencing
+/// token: after a lease has expired, the identifier of the next worker's attempt differs, so that
+/// calls of the previous worker are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobTicket {
-    /// Which job.
+    /// The job id.
     pub id: JobId,
-    /// Which attempt, counted from 1.
+    /// The attempt, counted from 1.
     pub attempt: u32,
 }
 
@@ -181,7 +181,7 @@ impl FromStr for JobTicket {
         };
         let id: JobId = id.parse()?;
         let written = Self { id, attempt: attempt.parse().unwrap_or_default() };
-        // One spelling for each.
+        // Only the canonical spelling is accepted.
         if written.to_string() == text { Ok(written) } else { Err(InvalidId(JobId::PREFIX)) }
     }
 }
@@ -211,30 +211,30 @@ impl JsonSchema for JobTicket {
     }
 }
 
-/// How a worker ends its attempt.
+/// The outcome of an attempt, as the worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnding {
-    /// It is done.
+    /// The job is completed.
     Completed {
-        /// What the worker leaves, as JSON.
+        /// The worker's result, as JSON.
         result: Option<String>,
     },
-    /// It cannot be done.
+    /// The job cannot be completed.
     Failed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It is to be tried again.
+    /// The job is to be attempted again.
     Retry {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// Not before.
+        /// No earlier than this.
         at: Timestamp,
     },
 }
 
 impl JobEnding {
-    /// How the job stands after it.
+    /// Returns the status of the job after this outcome.
     #[must_use]
     pub const fn status(&self) -> JobStatus {
         match self {
@@ -244,39 +244,39 @@ impl JobEnding {
         }
     }
 
-    /// Whether `job` was ended like this by `attempt`: what a repetition finds.
+    /// Whether `attempt` already ended `job` with this outcome, as a repeated call finds it.
     #[must_use]
     pub fn was(&self, job: &Job, attempt: u32) -> bool {
         job.attempt == attempt && job.status == self.status()
     }
 }
 
-/// How long to wait before the attempt after failed attempt number `attempt` (from 1).
+/// Returns the wait after failed attempt number `attempt` (from 1).
 ///
-/// Up to half is taken off by `jitter` (uniform in `0.0..1.0`), so that conversations that
-/// failed together are not tried together.
+/// `jitter` (uniform in `0.0..1.0`) subtracts up to half, so that conversations that failed
+/// together are not retried together.
 #[must_use]
 pub fn retry_wait(attempt: u32, jitter: f64) -> Duration {
     let longest = Duration::from_secs(10) * 3_u32.saturating_pow(attempt.saturating_sub(1).min(4));
     longest.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-/// How many jobs a tenant has, and how fast they were done lately.
+/// Job counters of a tenant, and recent processing times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueFigures {
-    /// Jobs that wait.
+    /// Number of queued jobs.
     pub queued: u64,
-    /// Jobs that workers pulled and did not end.
+    /// Number of jobs in processing.
     pub processing: u64,
-    /// Jobs completed in the last hours.
+    /// Number of jobs completed in the last hours.
     pub completed: u64,
-    /// How long their last attempts took together.
+    /// Total processing time of their last attempts.
     pub busy: Duration,
 }
 
 impl QueueFigures {
-    /// How long the job at `position` (from 1) will take until it is done; `None` if none was
-    /// done lately. As many workers are taken to be there as jobs are in process.
+    /// Estimates the time until the job at `position` (from 1) is completed; `None` if no job was
+    /// completed recently. Assumes one worker per job in processing.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<Duration> {
         let completed = u32::try_from(self.completed).unwrap_or(u32::MAX);
@@ -285,40 +285,40 @@ impl QueueFigures {
         Some(mean.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX)))
     }
 
-    /// When a worker that got nothing should ask again. What waits behind a job in process is
-    /// free as soon as that ends.
+    /// Returns when a worker that received no job should poll again. Jobs that are queued behind a
+    /// job in processing become available as soon as that job ends.
     #[must_use]
     pub const fn next_poll(&self) -> Duration {
         if self.queued > 0 { Duration::from_secs(1) } else { Duration::from_secs(5) }
     }
 }
 
-/// What the hub says of itself to anybody who asks.
+/// Heartbeat of the hub, as the public health check shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pulse {
-    /// Jobs of all tenants that wait.
+    /// Number of queued jobs of all tenants.
     pub queued: u64,
-    /// Jobs of all tenants that are in process.
+    /// Number of jobs of all tenants in processing.
     pub processing: u64,
-    /// When this was counted.
+    /// When the counts were taken.
     pub beat_at: Timestamp,
-    /// Since when it has been counted without a gap.
+    /// Start of the current series of heartbeats without a gap.
     pub up_since: Timestamp,
 }
 
 impl Pulse {
-    /// The longest between two beats of a hub that is well; it beats each minute.
+    /// The longest interval between two heartbeats of a healthy hub; one is recorded every minute.
     pub const LONGEST_GAP: Duration = Duration::from_mins(3);
 
-    /// The beat at `now` that follows on `before`.
+    /// Creates the heartbeat at `now` that follows `before`.
     #[must_use]
     pub fn following(before: Option<Self>, queued: u64, processing: u64, now: Timestamp) -> Self {
-        let well = before.filter(|before| !before.is_late(now));
-        let up_since = well.map_or(now, |before| before.up_since);
+        let in_time = before.filter(|before| !before.is_late(now));
+        let up_since = in_time.map_or(now, |before| before.up_since);
         Self { queued, processing, beat_at: now, up_since }
     }
 
-    /// Whether the next beat should have come by `now`.
+    /// Whether the next heartbeat is overdue at `now`.
     #[must_use]
     pub fn is_late(&self, now: Timestamp) -> bool {
         self.beat_at + Self::LONGEST_GAP < now
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_names_a_job_and_from_the_second_attempt_on_which_one() {
+    fn a_ticket_shows_the_attempt_from_the_second_one_on() {
         for (attempt, written) in [(1, id().to_string()), (2, format!("{}.2", id()))] {
             let ticket = JobTicket { id: id(), attempt };
             assert_eq!(ticket.to_string(), written);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_ends_by_itself_after_its_last_attempt_or_its_time() {
+    fn a_job_ends_after_its_last_attempt_or_its_time_to_live() {
         let verdict = |attempt, second| job(attempt).verdict(at(second)).map(|(status, _)| status);
         assert_eq!(verdict(0, 99), None);
         assert_eq!(verdict(MAX_ATTEMPTS - 1, 99), None);
@@ -382,16 +382,17 @@ mod tests {
     }
 
     #[test]
-    fn names_read_back_and_ends_are_ends() {
+    fn job_status_names_parse_back_and_three_are_final() {
         for status in JobStatus::ALL {
             assert_eq!(JobStatus::from_name(status.as_str()), Some(status));
         }
-        let ends: Vec<_> = JobStatus::ALL.into_iter().filter(|status| status.is_final()).collect();
-        assert_eq!(ends, [JobStatus::Completed, JobStatus::Failed, JobStatus::Expired]);
+        let finals = JobStatus::ALL.into_iter().filter(|status| status.is_final());
+        let expected = [JobStatus::Completed, JobStatus::Failed, JobStatus::Expired];
+        assert_eq!(finals.collect::<Vec<_>>(), expected);
     }
 
     #[test]
-    fn an_estimate_is_the_mean_for_each_round_of_the_workers() {
+    fn an_estimate_is_the_mean_time_for_each_round_of_the_workers() {
         let figures =
             QueueFigures { queued: 10, processing: 2, completed: 4, busy: Duration::from_secs(12) };
         for (position, seconds) in [(0, 3), (1, 3), (2, 3), (3, 6), (11, 18)] {
@@ -403,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_in_the_pulse_begins_its_time_anew() {
+    fn a_gap_between_heartbeats_resets_the_uptime() {
         let first = Pulse::following(None, 1, 2, at(0));
         assert_eq!(first.up_since, at(0));
         let second = Pulse::following(Some(first), 3, 4, at(60));
@@ -414,7 +415,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_grow_with_the_attempt_and_jitter_takes_at_most_half(
+        fn waits_grow_with_the_attempt_and_jitter_subtracts_at_most_half(
             attempt in 1_u32..MAX_ATTEMPTS, jitter in 0.0..1.0,
         ) {
             let (wait, longest) = (retry_wait(attempt, jitter), retry_wait(attempt, 0.0));
@@ -424,7 +425,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_of_a_ticket_reads_back(bits: u128, attempt in 1_u32..100) {
+        fn a_ticket_parses_back(bits: u128, attempt in 1_u32..100) {
             let id = JobId::of(MessageId::new(Timestamp::UNIX_EPOCH, bits));
             let ticket = JobTicket { id, attempt };
             prop_assert_eq!(ticket.to_string().parse::<JobTicket>().unwrap(), ticket);

@@ -1,4 +1,4 @@
-//! What the hub keeps of everything that happened, and how it is worked again.
+//! Event records, and their replay.
 
 use std::time::Duration;
 
@@ -11,73 +11,72 @@ use crate::event::{EventKind, InboundEvent};
 use crate::job::Parked;
 use crate::{EventId, IntegrationId, Provider, ReplayId, TenantId};
 
-/// How long an event is in the record, and with it that it was seen.
+/// How long an event record is kept, and with it the deduplication of redeliveries.
 pub const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
 
-/// One thing that happened, as the hub has it in its record.
+/// The record of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRecord {
-    /// Its id: the same for each redelivery.
+    /// The event id: the same for every redelivery.
     pub id: EventId,
-    /// Whose it is.
+    /// The tenant that owns the event.
     pub tenant: TenantId,
-    /// Who told us.
+    /// The provider that sent the event.
     pub provider: Provider,
-    /// The integration that holds the account; absent if none is known.
+    /// The integration of the account; absent if none is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integration: Option<IntegrationId>,
-    /// The account it happened to, as the provider names it; may be empty.
+    /// The account id at the provider; may be empty.
     pub account: String,
-    /// The provider's id of it.
+    /// The event id at the provider.
     pub provider_event_id: String,
-    /// What kind of thing.
+    /// The kind of event.
     pub kind: Kind,
-    /// What happened: the provider's name for it, or `message.<content>` and
-    /// `receipt.<status>`.
+    /// The event type: the provider's name for it, or `message.<content>` and `receipt.<status>`.
     pub name: String,
-    /// When, by the provider's clock; the epoch if it gives no time.
+    /// When it happened, by the provider's clock; the epoch if the provider gives no time.
     pub occurred_at: Timestamp,
-    /// When the hub took it in first.
+    /// When the hub first received it.
     pub received_at: Timestamp,
-    /// Whether the hub could read it.
+    /// Whether the hub could parse it.
     pub state: State,
-    /// Why it could not.
+    /// Why it could not be parsed or assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How often it was worked again.
+    /// Number of times it was replayed.
     #[serde(default)]
     pub replays: u32,
-    /// When it was worked again last.
+    /// The last replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_replay: Option<LastReplay>,
 }
 
-/// When something was worked again last.
+/// The last replay of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastReplay {
-    /// By which replay.
+    /// The replay.
     pub replay: ReplayId,
-    /// When.
+    /// When the event was replayed.
     pub at: Timestamp,
 }
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "EventKind")]
 pub enum Kind {
-    /// A person wrote.
+    /// A message from a customer.
     Message,
-    /// A provider said how far a message has come.
+    /// A delivery receipt for an outbound message.
     Receipt,
-    /// Anything else.
+    /// Any other event.
     Other,
 }
 
 impl Kind {
-    /// The name in the API and in keys.
+    /// Returns the name used in the API and in keys.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,26 +86,26 @@ impl Kind {
         }
     }
 
-    /// The kind of that name.
+    /// Returns the kind with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Message, Self::Receipt, Self::Other].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
-/// Whether the hub could read an event.
+/// Whether the hub could parse an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "EventState")]
 pub enum State {
-    /// It could.
+    /// Parsed and recorded.
     Recorded,
-    /// It could not, or nobody holds the account; it is kept whole.
+    /// Not parsed, or no integration holds the account; the complete body is kept.
     Parked,
 }
 
 impl State {
-    /// The name in the API.
+    /// Returns the name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -115,52 +114,52 @@ impl State {
         }
     }
 
-    /// The state of that name.
+    /// Returns the state with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Recorded, Self::Parked].into_iter().find(|state| state.as_str() == name)
     }
 }
 
-/// What an event brought: with its [`EventRecord`] it is the event again.
+/// The body of an event: with its [`EventRecord`], it restores the event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EventBody {
-    /// What happened; absent where the record's name says all.
+    /// The parsed event; absent where the record's name contains everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<EventKind>,
-    /// As [`InboundEvent::ordering_key`].
+    /// See [`InboundEvent::ordering_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<String>,
-    /// As [`InboundEvent::single_use`].
+    /// See [`InboundEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
-    /// As [`InboundEvent::line`].
+    /// See [`InboundEvent::line`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
-    /// What it was read from; of what is parked, `{"text"}` or `{"base64"}`.
+    /// The JSON that it was parsed from; of a parked event, `{"text"}` or `{"base64"}`.
     pub raw: Box<RawValue>,
 }
 
-/// Where an event's body is.
+/// Location of an event's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyPlace {
-    /// Beside the record: the JSON of an [`EventBody`].
+    /// In the table: the JSON of an [`EventBody`].
     Here(String),
     /// In the bucket, under this key.
     Object(String),
 }
 
-/// A record, and where its body is.
+/// An event record and the location of its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The record.
     pub record: EventRecord,
-    /// Its body's place.
+    /// Location of the body.
     pub body: BodyPlace,
 }
 
 impl EventRecord {
-    /// The record of `event`, worked for the first time.
+    /// Creates the record of `event`, which was not replayed yet.
     #[must_use]
     pub fn of(event: &InboundEvent) -> Self {
         let (kind, name) = match &event.kind {
@@ -190,10 +189,10 @@ impl EventRecord {
         }
     }
 
-    /// The record of what `tenant` was sent and nobody could read.
+    /// Creates the record of a parked webhook of `tenant`.
     ///
-    /// It has no id of the provider's: the same bytes for the same reason are the same event,
-    /// for a provider that heard of trouble sends them again.
+    /// A parked webhook has no event id of the provider. The same bytes with the same reason are
+    /// the same event, because a provider sends a webhook again after an error.
     #[must_use]
     pub fn of_parked(parked: &Parked, tenant: &TenantId) -> Self {
         let integration = parked.integration.map(|id| id.to_string()).unwrap_or_default();
@@ -224,14 +223,14 @@ impl EventRecord {
         }
     }
 
-    /// Whether it may be gone at `now`, or a part of it.
+    /// Whether the record or its body may have expired at `now`.
     #[must_use]
     pub fn is_forgotten(&self, now: Timestamp) -> bool {
-        // Both the table and the bucket forget late, and not at the same time.
+        // The table and the bucket delete late, and not at the same time.
         self.received_at + KEEP_EVENTS < now
     }
 
-    /// The event itself, to be worked by `replay`; `None` if it was never one.
+    /// Restores the event for `replay`; `None` for a parked webhook, which was never an event.
     #[must_use]
     pub fn event(&self, body: EventBody, replay: ReplayId) -> Option<InboundEvent> {
         if self.state == State::Parked {
@@ -264,7 +263,7 @@ impl EventRecord {
 }
 
 impl EventBody {
-    /// The body of `event`.
+    /// Creates the body of `event`.
     #[must_use]
     pub fn of(event: &InboundEvent) -> Self {
         let kind = match &event.kind {
@@ -281,22 +280,22 @@ impl EventBody {
     }
 }
 
-/// Which events are meant. Times are those of [`EventRecord::received_at`].
+/// Filter for events. Times are compared with [`EventRecord::received_at`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventFilter {
-    /// From this provider.
+    /// The provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
-    /// Of this kind.
+    /// The kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    /// Of this name.
+    /// The event type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// In this state.
+    /// The state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
-    /// Received at this time or later.
+    /// Received at or after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
     /// Received before this time.
@@ -305,14 +304,14 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// Whether `provider` and `kind`, which stand in a record's place, fit.
+    /// Whether `provider` and `kind`, which are part of a record's key, match.
     #[must_use]
     pub fn fits_place(&self, provider: &str, kind: &str) -> bool {
         self.provider.is_none_or(|own| own.as_str() == provider)
             && self.kind.is_none_or(|own| own.as_str() == kind)
     }
 
-    /// Whether what stands only in `record` itself fits.
+    /// Whether the attributes that are not part of the key match.
     #[must_use]
     pub fn fits_record(&self, record: &EventRecord) -> bool {
         self.name.as_ref().is_none_or(|own| *own == record.name)
@@ -320,53 +319,53 @@ impl EventFilter {
     }
 }
 
-/// In which order records are listed.
+/// The order in which records are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Received last comes first.
+    /// Last received first.
     NewestFirst,
-    /// Received first comes first.
+    /// First received first.
     OldestFirst,
 }
 
-/// Many events that are worked again.
+/// A replay of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replay {
-    /// Its id.
+    /// The replay id.
     pub id: ReplayId,
-    /// Whose events.
+    /// The tenant that owns the events.
     pub tenant: TenantId,
-    /// Which of them.
+    /// The filter that selects the events.
     pub filter: EventFilter,
-    /// How it stands.
+    /// The status.
     pub status: ReplayStatus,
-    /// How many events were found so far.
+    /// Number of events found so far.
     pub matched: u64,
-    /// How many of them were published so far: what cannot be read back is not.
+    /// Number of events published so far; events that cannot be restored are not published.
     pub published: u64,
-    /// When it began.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When it last moved.
+    /// When it last progressed.
     pub updated_at: Timestamp,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// How a replay stands.
+/// The status of a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplayStatus {
-    /// It is under way.
+    /// In progress.
     Running,
-    /// Everything that it found is published.
+    /// Every event found was published.
     Done,
-    /// A page could not be worked; its dead letter goes on with it.
+    /// A page could not be processed. Redriving the dead letter continues the replay.
     Failed,
 }
 
 impl ReplayStatus {
-    /// The name in the API.
+    /// Returns the name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -376,34 +375,34 @@ impl ReplayStatus {
         }
     }
 
-    /// The status of that name.
+    /// Returns the status with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Running, Self::Done, Self::Failed].into_iter().find(|s| s.as_str() == name)
     }
 }
 
-/// A replay, and where it is.
+/// A replay and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayPlace {
     /// The replay.
     pub replay: Replay,
-    /// Where its next page begins; empty at the beginning.
+    /// Cursor of the next page; empty at the start.
     pub cursor: String,
-    /// Where its last page began; `None` before there was one.
+    /// Cursor of the previous page; `None` before there was one.
     pub before: Option<String>,
 }
 
-/// A page of a replay that was published.
+/// A published page of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayPage {
-    /// Where it began.
+    /// Cursor of the page.
     pub from: String,
-    /// Where the next one begins; `None` if it was the last.
+    /// Cursor of the next page; `None` if this was the last.
     pub next: Option<String>,
-    /// How many events were found.
+    /// Number of events found.
     pub matched: u64,
-    /// How many were published.
+    /// Number of events published.
     pub published: u64,
 }
 
@@ -433,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_can_be_had_back_from_its_record_and_body() {
+    fn an_event_is_restored_from_its_record_and_body() {
         let message = crate::event::InboundMessage {
             channel: None,
             provider_message_id: "m".to_owned(),
@@ -455,12 +454,12 @@ mod tests {
             assert_ne!(again.deduplication_id(), event.deduplication_id());
             let again = InboundEvent { replay: None, ..again };
             let text = |event: &InboundEvent| serde_json::to_string(event).unwrap();
-            assert_eq!(text(&again), text(&event), "to the byte");
+            assert_eq!(text(&again), text(&event), "byte for byte");
         }
     }
 
     #[test]
-    fn what_is_parked_twice_is_one_and_no_event() {
+    fn the_same_parked_webhook_has_one_record_and_restores_no_event() {
         let parked = |second, body: &str| Parked {
             v: crate::job::VERSION,
             provider: Provider::Stripe,
@@ -480,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn names_read_back_as_they_were_written() {
+    fn names_parse_back() {
         for kind in [Kind::Message, Kind::Receipt, Kind::Other] {
             assert_eq!(Kind::from_name(kind.as_str()), Some(kind));
         }

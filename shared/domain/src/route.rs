@@ -1,46 +1,46 @@
-//! Which of a tenant's integrations carry their messages on a channel, and in which order.
+//! Routes: which of a tenant's integrations send their messages on a channel, and in which order.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::IntegrationId;
 
-/// How long a carrier may ask to wait before the next one is asked, unless the tenant says
-/// otherwise: seconds after the message was accepted.
+/// The default limit on waiting for a rate-limited integration before failover, in seconds after
+/// the message was accepted.
 pub const PATIENCE: u32 = 60;
 
-/// Which integrations carry a tenant's messages on a channel.
+/// A route: the integrations that send a tenant's messages on a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The carriers; the first is the one they prefer.
+    /// The integrations, in order of preference.
     pub carriers: Vec<Carrier>,
-    /// How one is chosen.
+    /// How the first integration is chosen.
     pub policy: Policy,
 }
 
-/// One of the integrations of a route.
+/// An integration in a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Carrier {
-    /// Which.
+    /// The integration.
     pub integration: IntegrationId,
-    /// Its share of new conversations, by the policy `weighted`.
-    #[serde(default = "one")]
+    /// Its share of new conversations, with the policy `weighted`.
+    #[serde(default = "default_weight")]
     pub weight: u32,
 }
 
-const fn one() -> u32 {
+const fn default_weight() -> u32 {
     1
 }
 
-/// How a carrier is chosen.
+/// How an integration is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Who is asked first.
+    /// Which integration is tried first.
     pub choice: Choice,
-    /// How long after a message was accepted a carrier may ask to wait before the next one is
-    /// asked, in seconds.
+    /// How long a message may wait for a rate-limited integration before it fails over to the next
+    /// one, in seconds after it was accepted.
     pub patience_seconds: u32,
 }
 
@@ -50,39 +50,39 @@ impl Default for Policy {
     }
 }
 
-/// Who is asked first.
+/// Which integration is tried first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// The first of the list.
+    /// The first in the list.
     #[default]
     Ordered,
-    /// Any, by weight. One that weighs nothing is asked only if the others cannot.
+    /// A random one, by weight. One with weight 0 is tried only if the others fail.
     Weighted,
 }
 
 impl Route {
-    /// The carriers in the order in which they are asked. `first` is asked first if it is one
-    /// of them: a conversation stays with its account. `fraction` (uniform in `0.0..1.0`)
-    /// draws by weight; the rest follow in the order of the list.
+    /// Returns the integrations in the order in which they are tried. `first`, the integration of
+    /// the conversation so far, is tried first if it is in the route. `fraction` (uniform in
+    /// `0.0..1.0`) selects by weight; the rest follow in the order of the list.
     #[must_use]
     pub fn order(&self, first: Option<IntegrationId>, fraction: f64) -> Vec<IntegrationId> {
         let known = |id: &IntegrationId| self.carriers.iter().any(|c| c.integration == *id);
         let chosen = first.filter(known).or_else(|| match self.policy.choice {
             Choice::Ordered => None,
-            Choice::Weighted => self.drawn(fraction),
+            Choice::Weighted => self.select_by_weight(fraction),
         });
         let rest = self.carriers.iter().map(|carrier| carrier.integration);
         chosen.into_iter().chain(rest.filter(|id| Some(*id) != chosen)).collect()
     }
 
-    fn drawn(&self, fraction: f64) -> Option<IntegrationId> {
+    fn select_by_weight(&self, fraction: f64) -> Option<IntegrationId> {
         let total: f64 = self.carriers.iter().map(|carrier| f64::from(carrier.weight)).sum();
         let mut left = fraction.clamp(0.0, 1.0) * total;
-        let mut heavy = self.carriers.iter().filter(|carrier| carrier.weight > 0).peekable();
-        while let Some(carrier) = heavy.next() {
+        let mut weighted = self.carriers.iter().filter(|carrier| carrier.weight > 0).peekable();
+        while let Some(carrier) = weighted.next() {
             left -= f64::from(carrier.weight);
-            if left < 0.0 || heavy.peek().is_none() {
+            if left < 0.0 || weighted.peek().is_none() {
                 return Some(carrier.integration);
             }
         }
@@ -108,20 +108,20 @@ mod tests {
     }
 
     #[test]
-    fn carriers_are_asked_in_the_order_of_the_list() {
+    fn integrations_are_tried_in_the_order_of_the_list() {
         let route = route(Choice::Ordered, &[1, 1, 1]);
         assert_eq!(route.order(None, 0.9), [id("a"), id("b"), id("c")]);
     }
 
     #[test]
-    fn a_conversation_stays_with_its_account() {
+    fn a_conversation_keeps_its_integration() {
         let route = route(Choice::Weighted, &[1, 1, 1]);
         assert_eq!(route.order(Some(id("b")), 0.9), [id("b"), id("a"), id("c")]);
-        assert_eq!(route.order(Some(id("x")), 0.0)[0], id("a"), "if it is one of them");
+        assert_eq!(route.order(Some(id("x")), 0.0)[0], id("a"), "only if it is in the route");
     }
 
     #[test]
-    fn weights_share_out_who_is_asked_first() {
+    fn weights_set_the_share_of_messages_for_which_each_integration_is_tried_first() {
         let route = route(Choice::Weighted, &[3, 0, 1]);
         let first = |fraction| route.order(None, fraction)[0];
         assert_eq!((first(0.0), first(0.74)), (id("a"), id("a")));
@@ -131,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_carrier_is_asked_once(
+        fn each_integration_is_tried_once(
             weights in prop::collection::vec(0_u32..5, 0..6), fraction in 0.0..1.0_f64,
             weighted: bool, first in prop::option::of("[a-h]"),
         ) {

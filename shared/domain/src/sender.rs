@@ -1,4 +1,5 @@
-//! How a message is sent: two pure halves around one network call.
+//! Sending a message: a provider builds the request and reads the response; the call is made
+//! elsewhere.
 
 use std::time::Duration;
 
@@ -11,119 +12,120 @@ use crate::fault::{Classify, Fault, MAX_ATTEMPTS};
 use crate::provider::Channel;
 use crate::{Credentials, Integration, IntegrationId, MessageId, Provider};
 
-/// What a sender is given: everything the provider's request needs.
+/// An outbound message, as a provider's sender receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// Our id; sent along where the provider gives it back.
+    /// The hub's message id; sent to the provider if it returns it in receipts.
     pub id: MessageId,
-    /// What it travels on.
+    /// The channel.
     pub channel: Channel,
-    /// The integration it leaves through.
+    /// The integration that sends the message.
     pub integration: IntegrationId,
-    /// Where providers reach the hub, without a trailing slash; `None` if that is not known.
+    /// The hub's public URL, without a trailing slash; `None` if it is not known.
     pub hub_url: Option<&'a str>,
-    /// The person's address.
+    /// The recipient's address.
     pub to: &'a str,
-    /// What to say.
+    /// The content.
     pub content: &'a Content,
-    /// The provider's id of the message it answers.
+    /// The provider message id of the message it replies to.
     pub reply_to: Option<&'a str>,
 }
 
 impl Outgoing<'_> {
-    /// Where the provider is to tell what became of the message: the integration's own webhook
-    /// at `path`, as in [`WebhookProvider::path`](crate::webhook::WebhookProvider::path).
+    /// Returns the URL for delivery receipts: the integration's own webhook at `path`, as in
+    /// [`WebhookProvider::path`](crate::webhook::WebhookProvider::path).
     #[must_use]
     pub fn callback(&self, path: &str) -> Option<String> {
         self.hub_url.map(|hub| format!("{hub}/webhooks/{path}/{}", self.integration))
     }
 }
 
-/// The provider took the message.
+/// The provider accepted the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The provider's id of it.
+    /// The provider message id.
     pub provider_message_id: String,
 }
 
-/// A limit on how fast an identity may send.
+/// A rate limit of a sending identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Who is limited: a number, a bot, a chat.
+    /// The identity that is limited: a number, a bot, a chat.
     pub identity: String,
-    /// Messages in one window.
+    /// Messages allowed in one window.
     pub messages: u32,
     /// Length of the window, whole seconds.
     pub per: Duration,
 }
 
-/// The request half of one provider, with the settings and secrets of one integration.
+/// The sender of one integration, with its settings and credentials: it builds requests and reads
+/// responses.
 ///
-/// Implementations are pure; `runtime::transport` makes the call between the halves.
+/// Implementations are pure; `runtime::transport` makes the calls.
 pub trait MessageSender: Send + Sync {
-    /// How long the provider remembers our [`MessageId`], so that asking twice delivers
-    /// once; `None` if it does not remember it at all.
+    /// Returns how long the provider deduplicates requests by our [`MessageId`]; `None` if it does
+    /// not deduplicate.
     fn idempotency_window(&self) -> Option<Duration>;
 
-    /// The limits that apply to a message to `to`, narrowest last.
+    /// Returns the rate limits that apply to a message to `to`, narrowest last.
     fn pace(&self, to: &str) -> Vec<Pace>;
 
-    /// The HTTP request that asks for `message` to be delivered.
+    /// Returns the HTTP request that sends `message`.
     ///
     /// # Errors
     /// [`SendError::Invalid`] if the provider could not accept the message.
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError>;
 
-    /// Reads the provider's answer to the request for `message`.
+    /// Reads the provider's response to the request for `message`.
     ///
     /// # Errors
-    /// [`SendError::Refused`], with the provider's own code kept for support.
+    /// [`SendError::Refused`], with the provider's own error code.
     fn outcome(
         &self,
         message: &Outgoing<'_>,
         response: &Response<Bytes>,
     ) -> Result<Accepted, SendError>;
 
-    /// The request that tells a person their message was read; `None` where the provider
-    /// has no such thing.
+    /// Returns the request that marks a received message as read; `None` if the provider does not
+    /// support read receipts.
     fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
         let _ = provider_message_id;
         None
     }
 
-    /// The first request on the way to a file.
+    /// Returns the first request needed to download a file.
     ///
     /// # Errors
     /// [`SendError::Invalid`]
     fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError>;
 
-    /// What the answer to [`Locate::Ask`] leads to.
+    /// Reads the response to [`Locate::Ask`].
     ///
     /// # Errors
     /// [`SendError::Refused`] or [`SendError::Unreadable`]
     fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError>;
 
-    /// The request that asks the provider about the account.
+    /// Returns the request for the provider's description of the account.
     ///
     /// # Errors
     /// [`SendError::Invalid`]
     fn describe_account(&self) -> Result<Request<Bytes>, SendError>;
 
-    /// The request that connects the account to the hub. `webhook_url` is where its
-    /// webhooks go; `pin` is WhatsApp's two-step PIN.
+    /// Returns the request that connects the account to the hub. `webhook_url` is the URL for its
+    /// webhooks; `pin` is WhatsApp's two-step verification PIN.
     ///
     /// # Errors
     /// [`SendError::Invalid`], naming what is missing.
     fn register(&self, webhook_url: &str, pin: Option<&str>) -> Result<Request<Bytes>, SendError>;
 
-    /// Reads the answer to [`Self::describe_account`], [`Self::register`] or
+    /// Reads the response to [`Self::describe_account`], [`Self::register`] or
     /// [`Self::mark_read`].
     ///
     /// # Errors
     /// [`SendError::Refused`] or [`SendError::Unreadable`]
     fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError>;
 
-    /// The address to use instead, if the refusal says that the counterpart moved.
+    /// Returns the recipient's new address, if the error response says that it changed.
     /// Telegram groups do: <https://core.telegram.org/bots/api#responseparameters>.
     fn moved_to(&self, response: &Response<Bytes>) -> Option<String> {
         let _ = response;
@@ -131,32 +133,32 @@ pub trait MessageSender: Send + Sync {
     }
 }
 
-/// The first request on the way to a file.
+/// The first request needed to download a file.
 #[derive(Debug)]
 pub enum Locate {
-    /// It asks where the file is, or for the file in the provider's own wrapping:
-    /// [`MessageSender::fetch_media`] reads the answer.
+    /// Its response says where the file is, or contains the file in the provider's own format:
+    /// [`MessageSender::fetch_media`] reads it.
     Ask(Request<Bytes>),
-    /// Its answer is the file.
+    /// Its response is the file.
     Fetch(Request<Bytes>),
 }
 
-/// Where a file is.
+/// The file, or the request for it.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one is made a file, and used at once")]
+#[expect(clippy::large_enum_variant, reason = "one value exists per file, and is used at once")]
 pub enum Fetch {
-    /// In the answer to this request.
+    /// The response to this request is the file.
     From(Request<Bytes>),
-    /// Here.
+    /// The file.
     Here(Bytes),
 }
 
-/// The sending side of a provider.
+/// A provider that can send messages.
 pub trait SenderProvider: Send + Sync {
-    /// Who carries.
+    /// Returns the provider.
     fn provider(&self) -> Provider;
 
-    /// The sender for one integration.
+    /// Returns the sender for one integration.
     ///
     /// # Errors
     /// [`SendError::Invalid`] if a credential is missing.
@@ -167,22 +169,22 @@ pub trait SenderProvider: Send + Sync {
     ) -> Result<Box<dyn MessageSender>, SendError>;
 }
 
-/// What a refusal is about: it decides whether another account might carry the message.
+/// The scope of a refusal: it decides whether another integration might send the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// The message or the person it goes to: no other account would do better.
+    /// The message or the recipient: every other integration would be refused as well.
     Message,
-    /// The message over this account: a window that is not open, a template it does not have, a
-    /// country it may not reach. Another account may; this one is well.
+    /// This message over this account: the service window is closed, the account lacks the template
+    /// or may not send to the country. Another integration may succeed; the account is healthy.
     Carrier,
-    /// The account or the provider, whatever the message: its credentials, its standing, its
-    /// service.
+    /// The account or the provider, whatever the message: credentials, account standing or an
+    /// outage.
     Account,
 }
 
 impl About {
-    /// What an HTTP status is about where the provider's own code does not say more: who is
-    /// not known, may not or must pay, and a service in trouble, are not the message's fault.
+    /// Returns the scope that an HTTP status implies where the provider's own code does not say
+    /// more: authentication, permission, payment, rate limit and server errors concern the account.
     #[must_use]
     pub fn from_status(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -192,44 +194,44 @@ impl About {
     }
 }
 
-/// Why a message was not accepted.
+/// The reason a message was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The message cannot be expressed in the provider's API.
     #[error("{field}: {reason}")]
     Invalid {
-        /// The field at fault, in the words of `POST /messages`.
+        /// The invalid field, as `POST /messages` names it.
         field: &'static str,
-        /// What is wrong with it, and what would be right. Never quotes a value.
+        /// What is wrong with the field, and what would be valid. Never quotes a value.
         reason: String,
     },
-    /// The provider answered, and the answer was no.
+    /// The provider returned an error.
     #[error("refused with {status}: {code}")]
     Refused {
         /// HTTP status.
         status: StatusCode,
         /// The provider's machine-readable code, or the HTTP status.
         code: String,
-        /// What it means and what to do, in our words.
+        /// What the code means and what to do.
         remedy: String,
-        /// By that code where it is known, else [`Fault::of_answer`].
+        /// Set by that code where it is known, else by [`Fault::of_answer`].
         fault: Fault,
-        /// What is at fault.
+        /// The scope of the refusal.
         about: About,
     },
-    /// The provider said yes in a shape we cannot read.
-    #[error("the answer could not be read")]
+    /// The provider returned success with a body in an unknown format.
+    #[error("the provider's response could not be read; it may have accepted the message")]
     Unreadable,
     /// No connection was made, so nothing was sent.
-    #[error("could not connect")]
+    #[error("could not connect to the provider; nothing was sent")]
     Connect,
-    /// The request was sent and no answer came back.
-    #[error("no answer")]
+    /// The request was sent and no response was received.
+    #[error("the provider did not respond; it may have accepted the message")]
     NoAnswer,
 }
 
 impl SendError {
-    /// The machine-readable code for the message's history.
+    /// Returns the machine-readable code for the message's history.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
@@ -241,7 +243,7 @@ impl SendError {
         }
     }
 
-    /// What happened and what to do, for the message's history.
+    /// Returns the explanation for the message's history: what happened and what to do.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
@@ -252,7 +254,8 @@ impl SendError {
 }
 
 impl SendError {
-    /// Whether this account is unwell, for whatever message: what a circuit breaker counts.
+    /// Whether the error concerns the account, whatever the message: the circuit breaker counts
+    /// these.
     #[must_use]
     pub fn is_of_account(&self) -> bool {
         match self {
@@ -260,19 +263,19 @@ impl SendError {
             Self::Invalid { field, .. } => {
                 field.starts_with("credentials") || field.starts_with("settings")
             }
-            // Too fast is not unwell.
+            // A rate limit does not mean that the account is unhealthy.
             Self::Refused { fault: Fault::RateLimited { .. }, .. } => false,
             Self::Refused { about, .. } => *about == About::Account,
             Self::Unreadable | Self::Connect | Self::NoAnswer => true,
         }
     }
 
-    /// Whether another account might carry the message, as far as this error tells.
+    /// Whether another integration might send the message, as far as this error shows.
     #[must_use]
     pub fn may_go_elsewhere(&self) -> bool {
         match self {
             Self::Refused { fault: Fault::Permanent, about, .. } => *about != About::Message,
-            // What one provider has no form for another may have.
+            // Another provider may be able to express what this one cannot.
             _ => true,
         }
     }
@@ -289,82 +292,84 @@ impl Classify for SendError {
     }
 }
 
-/// What the hub does after a failed attempt.
+/// The next action after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Give the lease back and try again after a backoff.
+    /// Release the lease and retry after a backoff.
     Retry,
-    /// Give the lease back and try again after the wait; not an attempt.
+    /// Release the lease and retry after the wait; not counted as an attempt.
     Wait(Duration),
-    /// Hand the message over to the next carrier. This one is asked again, after the others,
-    /// only if `come_back`.
+    /// Fail over to the next integration. This integration is tried again, after the others, only
+    /// if `come_back`.
     Elsewhere {
-        /// Whether this carrier may do better later.
+        /// Whether a later attempt over this integration may succeed.
         come_back: bool,
     },
-    /// Write down that it failed.
+    /// Settle the message as failed.
     Fail,
-    /// Write down that nobody knows.
+    /// Settle the message as unknown.
     Unknown,
 }
 
-/// How long after it was accepted a message is tried again at least, although its attempts are
-/// used up: so that an outage of minutes, which takes many quick attempts, costs no message.
+/// The minimum time, counted from when a message was accepted, for which it is retried even after
+/// its attempts are used up: many quick attempts fit into an outage of minutes, which must not fail
+/// the message.
 pub const PERSEVERANCE: Duration = Duration::from_mins(15);
-/// The same where the account or the provider is unwell: the next message would fare no better.
+/// The same minimum for errors of the account or the provider: the next message would fail as well.
 pub const ACCOUNT_PERSEVERANCE: Duration = Duration::from_hours(1);
 
-/// What an attempt still has before it.
+/// The state of a message after a failed attempt, from which the next action follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chances {
-    /// Which attempt failed, over all carriers, counted from 1.
+    /// The number of the failed attempt, over all integrations, counted from 1.
     pub attempt: u32,
-    /// How long ago the message was accepted.
+    /// The time since the message was accepted.
     pub age: Duration,
-    /// How long the provider remembers our id.
+    /// How long the provider deduplicates by our message id.
     pub window: Option<Duration>,
-    /// How long ago the provider may have taken it first, if it may have.
+    /// The time since the provider may first have accepted the message, if it may have.
     pub maybe_taken: Option<Duration>,
-    /// Whether the integration accepts that a person may get a message twice.
+    /// Whether the integration's delivery policy accepts duplicates.
     pub again: bool,
-    /// How many other carriers may take the message.
+    /// The number of other integrations that may send the message.
     pub others: u32,
-    /// How long the message may still wait for a carrier that asks for patience, before
-    /// another is asked.
+    /// How long the message may still wait for a rate-limited integration before it fails over to
+    /// another.
     pub patience: Duration,
 }
 
-/// What follows from a failure: the one place where a retry or a failover is decided.
+/// Decides what to do after a failed attempt: the one place where a retry or a failover is decided.
 ///
-/// A message goes elsewhere only when this carrier certainly has not taken it, or when twice is
-/// accepted. What it certainly has not taken is tried again for a while, however often that is;
-/// what it may have taken a few times at most, for each could be another copy.
+/// A message fails over only if this provider certainly did not accept it, or if duplicates are
+/// accepted. A message that was certainly not accepted is retried for a minimum time, whatever the
+/// number of attempts; one whose outcome is unknown is retried a limited number of times, because
+/// each retry may create a duplicate.
 #[must_use]
 pub fn after_failure(error: &SendError, chances: Chances) -> Next {
     let Chances { attempt, age, window, maybe_taken, again, others, patience } = chances;
     let is_remembered = window.is_some_and(|window| maybe_taken.unwrap_or_default() < window);
-    let perseverance = if error.is_of_account() { ACCOUNT_PERSEVERANCE } else { PERSEVERANCE };
+    let retried_for = if error.is_of_account() { ACCOUNT_PERSEVERANCE } else { PERSEVERANCE };
     let is_in_doubt = error.fault() == Fault::Unknown;
-    let left = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1))
-        || (!is_in_doubt && age < perseverance);
-    let elsewhere = others > 0 && left && error.may_go_elsewhere();
+    let may_retry = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1))
+        || (!is_in_doubt && age < retried_for);
+    let may_fail_over = others > 0 && may_retry && error.may_go_elsewhere();
     match error.fault() {
-        Fault::Permanent if elsewhere => Next::Elsewhere { come_back: false },
-        Fault::RateLimited { retry_after } if elsewhere && retry_after > patience => {
+        Fault::Permanent if may_fail_over => Next::Elsewhere { come_back: false },
+        Fault::RateLimited { retry_after } if may_fail_over && retry_after > patience => {
             Next::Elsewhere { come_back: true }
         }
         Fault::RateLimited { retry_after } => Next::Wait(retry_after),
-        Fault::Retryable if elsewhere => Next::Elsewhere { come_back: true },
-        Fault::Retryable if left => Next::Retry,
+        Fault::Retryable if may_fail_over => Next::Elsewhere { come_back: true },
+        Fault::Retryable if may_retry => Next::Retry,
         Fault::Permanent | Fault::Retryable => Next::Fail,
-        // Where the provider knows our id, asking it again is the way to find out.
-        Fault::Unknown if left && is_remembered => Next::Retry,
+        // A provider that deduplicates by our id can be asked again safely.
+        Fault::Unknown if may_retry && is_remembered => Next::Retry,
         Fault::Unknown
-            if elsewhere && (again || failpoint::is_active(Failpoint::MovedWhenUnknown)) =>
+            if may_fail_over && (again || failpoint::is_active(Failpoint::MovedWhenUnknown)) =>
         {
             Next::Elsewhere { come_back: true }
         }
-        Fault::Unknown if left && again => Next::Retry,
+        Fault::Unknown if may_retry && again => Next::Retry,
         Fault::Unknown => Next::Unknown,
     }
 }
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_is_never_tried_again_unless_twice_is_accepted_or_impossible() {
+    fn an_unknown_outcome_is_retried_only_if_duplicates_are_accepted_or_impossible() {
         let error = SendError::NoAnswer;
         let window = Some(Duration::from_hours(24));
         assert_eq!(after_failure(&error, ALONE), Next::Unknown);
@@ -398,16 +403,16 @@ mod tests {
         assert_eq!(after_failure(&error, Chances { window, ..ALONE }), Next::Retry);
         let maybe_taken = window;
         let late = Chances { window, maybe_taken, ..ALONE };
-        assert_eq!(after_failure(&error, late), Next::Unknown, "it is remembered no more");
+        assert_eq!(after_failure(&error, late), Next::Unknown, "the window is over");
         let last = Chances { window, again: true, attempt: 8, ..ALONE };
         assert_eq!(after_failure(&error, last), Next::Unknown);
-        // However young it is: each attempt may be another copy.
+        // The message's age does not matter: each attempt may create a duplicate.
         let young = Chances { age: Duration::ZERO, ..last };
         assert_eq!(after_failure(&error, young), Next::Unknown);
     }
 
     #[test]
-    fn retries_end_and_waits_do_not() {
+    fn retries_are_limited_and_rate_limit_waits_are_not() {
         let error = refused(Fault::Retryable, About::Account);
         assert_eq!(after_failure(&error, Chances { attempt: 7, ..ALONE }), Next::Retry);
         assert_eq!(after_failure(&error, Chances { attempt: 8, ..ALONE }), Next::Fail);
@@ -415,14 +420,14 @@ mod tests {
         let limited = refused(Fault::RateLimited { retry_after }, About::Account);
         let late = Chances { attempt: 99, ..ALONE };
         assert_eq!(after_failure(&limited, late), Next::Wait(retry_after));
-        for (about, least) in
+        for (about, retried_for) in
             [(About::Account, ACCOUNT_PERSEVERANCE), (About::Message, PERSEVERANCE)]
         {
             let error = refused(Fault::Retryable, about);
-            let age = least.saturating_sub(Duration::from_secs(1));
+            let age = retried_for.saturating_sub(Duration::from_secs(1));
             let young = Chances { attempt: 99, age, ..ALONE };
             assert_eq!(after_failure(&error, young), Next::Retry, "{about:?}");
-            let old = Chances { age: least, ..young };
+            let old = Chances { age: retried_for, ..young };
             assert_eq!(after_failure(&error, old), Next::Fail, "{about:?}");
         }
         let permanent = refused(Fault::Permanent, About::Account);
@@ -430,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_this_carrier_cannot_do_goes_to_the_next() {
+    fn an_error_of_one_integration_fails_over_to_the_next() {
         let two = Chances { others: 1, ..ALONE };
         let down = refused(Fault::Retryable, About::Account);
         assert_eq!(after_failure(&down, two), Next::Elsewhere { come_back: true });
@@ -439,15 +444,15 @@ mod tests {
         assert_eq!(after_failure(&locked, two), Next::Elsewhere { come_back: false });
         let no_window = refused(Fault::Permanent, About::Carrier);
         assert_eq!(after_failure(&no_window, two), Next::Elsewhere { come_back: false });
-        assert!(!no_window.is_of_account(), "nobody is unwell for that");
-        let no_such_person = refused(Fault::Permanent, About::Message);
-        assert_eq!(after_failure(&no_such_person, two), Next::Fail);
+        assert!(!no_window.is_of_account(), "the account is healthy");
+        let unknown_recipient = refused(Fault::Permanent, About::Message);
+        assert_eq!(after_failure(&unknown_recipient, two), Next::Fail);
         let invalid = SendError::Invalid { field: "template", reason: String::new() };
         assert_eq!(after_failure(&invalid, two), Next::Elsewhere { come_back: false });
     }
 
     #[test]
-    fn a_throttled_carrier_is_waited_for_as_long_as_there_is_patience() {
+    fn a_rate_limited_integration_is_waited_for_up_to_the_limit() {
         let limited = |seconds| {
             let retry_after = Duration::from_secs(seconds);
             refused(Fault::RateLimited { retry_after }, About::Account)
@@ -459,7 +464,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_gets_a_message_from_a_second_carrier_that_the_first_may_have_taken(
+        fn a_message_the_first_provider_may_have_accepted_does_not_fail_over(
             attempt in 1_u32..40, others in 0_u32..5, unreadable: bool, windowed: bool,
         ) {
             let error = if unreadable { SendError::Unreadable } else { SendError::NoAnswer };
@@ -470,7 +475,7 @@ mod tests {
         }
 
         #[test]
-        fn every_run_of_failures_ends(others in 0_u32..5, permanent: bool, again: bool) {
+        fn a_series_of_failures_ends(others in 0_u32..5, permanent: bool, again: bool) {
             let fault = if permanent { Fault::Permanent } else { Fault::Retryable };
             let error = refused(fault, About::Account);
             let end = MAX_ATTEMPTS * (others + 1);

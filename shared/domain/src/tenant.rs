@@ -1,4 +1,4 @@
-//! A customer of the hub, and their keys.
+//! Tenants and their API keys.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::{KeyId, TenantId};
 
-/// A customer of the hub.
+/// A tenant: an organization that uses the hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tenant {
-    /// Its id.
+    /// The tenant id.
     pub id: TenantId,
-    /// What people call it.
+    /// The display name.
     pub name: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
-/// What a key may be used for.
+/// A permission of an API key.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Everything of the tenant's.
+    /// All operations of the tenant.
     Admin,
     /// Send messages.
     Send,
     /// Read messages and conversations.
     Read,
-    /// Pull and finish jobs.
+    /// Pull and complete jobs.
     Worker,
-    /// Bring in messages that people wrote, in their name.
+    /// Ingest messages that customers sent through other software.
     Ingest,
 }
 
@@ -39,7 +39,7 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Self; 5] = [Self::Admin, Self::Send, Self::Read, Self::Worker, Self::Ingest];
 
-    /// The name in the API.
+    /// Returns the name used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,39 +51,39 @@ impl Scope {
         }
     }
 
-    /// The scope of that name.
+    /// Returns the scope with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 
-/// A key as it is kept: never the key itself.
+/// An API key as it is stored, without the key itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiKey {
-    /// Its id, which is part of the key.
+    /// The key id, which is part of the key.
     pub id: KeyId,
-    /// Whose it is.
+    /// The tenant that owns the key.
     pub tenant: TenantId,
-    /// What it may be used for.
+    /// The key's scopes.
     pub scopes: Vec<Scope>,
-    /// The last four characters.
+    /// The last four characters of the key.
     pub hint: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
-/// Who calls the API: what the authorizer proved.
+/// The authenticated caller of an API request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose key it was; the platform's may act for any tenant.
+    /// The tenant that owns the key; the operator's key may act for any tenant.
     pub tenant: TenantId,
-    /// What the key may be used for.
+    /// The key's scopes.
     pub scopes: Vec<Scope>,
 }
 
 impl Caller {
-    /// Whether the key may be used for `scope`; an admin's may be used for everything.
+    /// Whether the key has `scope`; the scope `admin` includes every other.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)

@@ -1,4 +1,4 @@
-//! How a webhook is taken in: verify, then parse. The other order does not compile.
+//! Receiving webhooks: verify, then parse. The other order does not compile.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use crate::event::ParsedEvent;
 use crate::{Credentials, Integration, Provider};
 
-/// The largest body that the hub takes, in bytes, from providers and at its API: what Lambda's
-/// 6 MB a call leave of a body that is no text, which travels as base64. API Gateway itself takes
+/// The largest body that the hub accepts, in bytes, from providers and at its API: what remains of
+/// Lambda's 6 MB per invocation when a binary body is base64-encoded. API Gateway itself accepts
 /// 10 MB. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const LARGEST_BODY: usize = 4_400_000;
 
-/// A request as it reached the edge.
+/// A webhook request as API Gateway delivered it.
 #[derive(Clone, Debug, Default)]
 pub struct WebhookRequest {
     /// HTTP method.
@@ -23,37 +23,38 @@ pub struct WebhookRequest {
     pub query: Vec<(String, String)>,
     /// Headers.
     pub headers: HeaderMap,
-    /// The body exactly as it was received.
+    /// Raw body, exactly as received.
     pub body: Bytes,
-    /// What follows the webhook's name in the path.
+    /// Path after the webhook's name.
     pub path_suffix: Option<String>,
-    /// The whole address as the caller knows it, query included: some sign it.
+    /// Complete URL as the caller used it, including the query: some providers sign it.
     pub url: String,
-    /// What [`WebhookSource::evidence`] asked for.
+    /// The document at the URL returned by [`WebhookSource::evidence`].
     pub evidence: Option<Bytes>,
 }
 
 impl WebhookRequest {
-    /// The header `name`, if it is there, once, and plain text.
+    /// Returns the header `name`, if it occurs exactly once and is plain text.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`]: every header a provider's rules name is a proof.
+    /// [`Rejection::Unauthenticated`]: the headers that providers' verifiers read authenticate the
+    /// request.
     pub fn header(&self, name: &'static str) -> Result<&str, Rejection> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next().map(http::HeaderValue::to_str), values.next()) {
             (Some(Ok(value)), None) => Ok(value),
-            _ => Err(Rejection::Unauthenticated("a header that proves the sender is missing")),
+            _ => Err(Rejection::Unauthenticated("a required authentication header is missing")),
         }
     }
 
-    /// The first query parameter `name`.
+    /// Returns the first query parameter `name`.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A request whose sender has been proved. Only [`receive`] can make one.
+/// A request whose sender has been verified. Only [`receive`] creates one.
 #[derive(Debug)]
 pub struct Verified<'a>(&'a WebhookRequest);
 
@@ -65,152 +66,153 @@ impl std::ops::Deref for Verified<'_> {
     }
 }
 
-/// What an authentic request brings.
+/// The content of a verified webhook.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Things that happened, in order. May be none.
+    /// Events, in order. May be empty.
     Events(Vec<ParsedEvent>),
-    /// A handshake, and the answer it wants.
+    /// A handshake, and the response to it.
     Handshake(WebhookReply),
-    /// A handshake that is answered by calling an address; the source has checked whose it is.
+    /// A handshake that is confirmed by calling a URL; the source has checked that the URL is the
+    /// provider's.
     Confirm(String),
 }
 
-/// An answer to a provider.
+/// A response to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookReply {
     /// HTTP status.
     pub status: StatusCode,
-    /// The body, as text.
+    /// Body text.
     pub body: String,
-    /// What the body is.
+    /// Content type of the body.
     pub content_type: &'static str,
 }
 
 impl WebhookReply {
-    /// An answer without a body.
+    /// Creates a response without a body.
     #[must_use]
     pub const fn empty(status: StatusCode) -> Self {
         Self { status, body: String::new(), content_type: "text/plain; charset=utf-8" }
     }
 
-    /// An answer in plain text.
+    /// Creates a plain text response.
     #[must_use]
     pub const fn text(status: StatusCode, body: String) -> Self {
         Self { status, body, content_type: "text/plain; charset=utf-8" }
     }
 
-    /// An answer in JSON.
+    /// Creates a JSON response.
     #[must_use]
     pub fn json(status: StatusCode, body: &serde_json::Value) -> Self {
         Self { status, body: body.to_string(), content_type: "application/json" }
     }
 
-    /// An answer in XML, such as `TwiML`.
+    /// Creates an XML response, such as `TwiML`.
     #[must_use]
     pub fn xml(status: StatusCode, body: impl Into<String>) -> Self {
         Self { status, body: body.into(), content_type: "text/xml; charset=utf-8" }
     }
 }
 
-/// Why a request was not taken in.
+/// The reason a webhook request was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
-    /// Not proved to be from the provider: nothing of it is kept.
-    #[error("not authentic: {0}")]
+    /// Not verified to be from the provider: nothing of it is kept.
+    #[error("authentication failed: {0}")]
     Unauthenticated(&'static str),
-    /// Larger than anything the provider sends, so it is not read and nothing of it is proved.
-    /// Answered with 413 and the reason.
-    #[error("too large to be the provider's: {0}")]
+    /// Larger than anything the provider sends, so it is not read or verified. Answered with 413
+    /// and the reason.
+    #[error("body too large: {0}")]
     TooLarge(&'static str),
-    /// A handshake with a wrong token. Meta's own SDK and examples answer 403.
+    /// A handshake with a wrong token. Answered with 403, as Meta's own SDK and examples do.
     #[error("handshake refused: {0}")]
     Forbidden(&'static str),
-    /// Authentic, but not in a shape we know: parked, never dropped.
-    #[error("authentic, but unreadable: {0}")]
+    /// Verified, but not in a known format: parked, never dropped.
+    #[error("verified, but could not be parsed: {0}")]
     Unreadable(String),
-    /// From somebody who can mend it and try again: an authentic workflow of the tenant's own,
-    /// or who asks for a proof and does not say of what. Answered with 400 and the reason, which
+    /// Invalid, from a sender that can correct it and try again: a verified workflow of the tenant,
+    /// or a handshake with a missing or invalid parameter. Answered with 400 and the reason, which
     /// never quotes a value.
-    #[error("not as documented: {0}")]
+    #[error("invalid request: {0}")]
     Invalid(String),
 }
 
 impl From<serde_json::Error> for Rejection {
     fn from(error: serde_json::Error) -> Self {
-        // Only the place: the message can quote the body.
+        // Only the position: serde's message can quote the body.
         Self::Unreadable(format!("line {}, column {}", error.line(), error.column()))
     }
 }
 
-/// A provider that calls us, with the secrets of one integration.
+/// Webhook verification and parsing for one integration, with its credentials.
 ///
-/// Implementations are pure: they read the request, their secrets and the time.
+/// Implementations are pure: they depend only on the request, the credentials and the time.
 pub trait WebhookSource: Send + Sync {
-    /// The address of what `request` says it is proved by, such as a certificate, to be in
-    /// [`WebhookRequest::evidence`] when it is verified. Only addresses that are the
-    /// provider's by its own rules: nothing is proved yet.
+    /// Returns the URL of the document, such as a certificate, that is needed to verify `request`;
+    /// [`WebhookRequest::evidence`] holds it when the request is verified. Only URLs that belong to
+    /// the provider by its own rules are returned, because nothing has been verified yet.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`] if it names an address that is not the provider's.
+    /// [`Rejection::Unauthenticated`] if the request names a URL that is not the provider's.
     fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
         let _ = request;
         Ok(None)
     }
 
-    /// Proves that `request` came from the provider and is fresh at `now`.
+    /// Verifies that `request` came from the provider and is fresh at `now`.
     ///
-    /// There is no default: every provider must say how it is authenticated.
+    /// There is no default implementation: every provider must state how it is authenticated.
     ///
     /// # Errors
     /// [`Rejection::Unauthenticated`], or [`Rejection::Forbidden`] for a handshake;
-    /// [`Rejection::TooLarge`] before anything is read whose cost grows with the body.
+    /// [`Rejection::TooLarge`] before any work whose cost grows with the body.
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection>;
 
-    /// Translates the body into our words.
+    /// Parses the body into events.
     ///
-    /// An event we do not act on becomes [`EventKind::Other`](crate::event::EventKind), not
-    /// an error.
+    /// An event that the hub does not process further becomes
+    /// [`EventKind::Other`](crate::event::EventKind), not an error.
     ///
     /// # Errors
     /// [`Rejection::Unreadable`]
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection>;
 }
 
-/// One webhook of a provider: most have one, each its own function.
+/// A webhook endpoint for a provider: most providers have one. Each is its own function.
 pub trait WebhookProvider: Send + Sync {
-    /// Who calls.
+    /// Returns the provider.
     fn provider(&self) -> Provider;
 
-    /// What follows `webhook-` in the function's name.
+    /// Returns the part of the function's name after `webhook-`.
     fn name(&self) -> &'static str {
         self.provider().as_str()
     }
 
-    /// What follows `/webhooks/` in its address, before the integration's id.
+    /// Returns the part of the URL path after `/webhooks/` and before the integration id.
     fn path(&self) -> &'static str {
         self.name()
     }
 
-    /// The verifier and parser for one integration.
+    /// Returns the verifier and parser for one integration.
     fn source(
         &self,
         integration: &Integration,
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource>;
 
-    /// What may be kept of an authentic body that is not understood: all of it, but for what is
-    /// a secret of the sender's own.
+    /// Returns the part of a verified body that may be kept if it cannot be parsed: all of it,
+    /// except for secrets of the sender.
     fn keepable<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(body)
     }
 
-    /// The answer to an accepted request, as this provider wants it.
+    /// Returns the response to an accepted request, as this provider expects it.
     fn accepted(&self) -> WebhookReply {
         WebhookReply::empty(StatusCode::OK)
     }
 
-    /// The same where the integration says what is wanted.
+    /// Returns the response to an accepted request where it depends on the integration.
     fn accepted_by(&self, integration: &Integration) -> WebhookReply {
         let _ = integration;
         self.accepted()

@@ -1,11 +1,11 @@
-//! Addresses of people, as several providers write them.
+//! Customer addresses in formats that several providers use.
 
 use domain::sender::SendError;
 
 use crate::http::invalid;
 
-/// A telephone number in the one form that the hub keeps: digits with the country's code, and
-/// nothing else. E.164 has 15 at most.
+/// Normalizes a phone number to the format that the hub stores: digits with the country code, and
+/// nothing else. E.164 allows at most 15.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
@@ -15,10 +15,10 @@ pub(crate) fn telephone(to: &str) -> Result<String, SendError> {
     if is_number(&number) {
         return Ok(number);
     }
-    Err(invalid("to", "must be a telephone number with the country's code, such as 16505551234"))
+    Err(invalid("to", "must be a phone number with country code, such as +16505551234"))
 }
 
-/// Whether a text is such a number already.
+/// Whether the text is a normalized phone number already.
 pub(crate) fn is_number(text: &str) -> bool {
     (6..=15).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
 }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_way_to_write_a_number_is_one_number() {
+    fn every_notation_of_a_phone_number_gives_the_same_digits() {
         for to in ["+49 (155) 500-09.99", "49155500 0999", " 491555000999 "] {
             assert_eq!(telephone(to).unwrap(), "491555000999", "{to}");
         }

@@ -1,4 +1,4 @@
-//! The limits of buttons and lists on WhatsApp, whoever carries them.
+//! Limits of buttons and lists on WhatsApp, through any provider.
 //!
 //! <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#interactive-messages>
 
@@ -7,7 +7,7 @@ use domain::sender::SendError;
 
 use crate::http::{at_most, invalid, within};
 
-/// Checks that WhatsApp could show `interactive`.
+/// Checks that WhatsApp can display `interactive`.
 pub(crate) fn check(interactive: &Interactive) -> Result<(), SendError> {
     let (header, body, footer) = match interactive {
         Interactive::Button { body, header, footer, buttons } => {
@@ -33,14 +33,14 @@ pub(crate) fn check(interactive: &Interactive) -> Result<(), SendError> {
 fn check_buttons(buttons: &[Choice]) -> Result<(), SendError> {
     const FIELD: &str = "interactive.buttons";
     if !(1..=3).contains(&buttons.len()) {
-        return Err(invalid(FIELD, "must be 1 to 3; a list takes up to 10 choices"));
+        return Err(invalid(FIELD, "must have 1 to 3 buttons; a list can have up to 10 rows"));
     }
     unique(FIELD, buttons.iter().map(|button| &*button.id))?;
     unique(FIELD, buttons.iter().map(|button| &*button.title))?;
     buttons.iter().try_for_each(|button| {
         check_choice(FIELD, button, 256, 20)?;
         if button.description.is_some() {
-            return Err(invalid(FIELD, "have no description; rows of a list do"));
+            return Err(invalid(FIELD, "must not have a description; only list rows can"));
         }
         Ok(())
     })
@@ -50,12 +50,12 @@ fn check_sections(sections: &[Section]) -> Result<(), SendError> {
     const FIELD: &str = "interactive.sections";
     let rows = || sections.iter().flat_map(|section| &section.rows);
     if !(1..=10).contains(&rows().count()) || sections.iter().any(|s| s.rows.is_empty()) {
-        return Err(invalid(FIELD, "must have 1 to 10 rows in all, and each section at least one"));
+        return Err(invalid(FIELD, "must have 1 to 10 rows in total, at least one per section"));
     }
     unique(FIELD, rows().map(|row| &*row.id))?;
     for section in sections {
         if sections.len() > 1 && section.title.is_empty() {
-            return Err(invalid(FIELD, "need a title each when there are several"));
+            return Err(invalid(FIELD, "must each have a title if there is more than one section"));
         }
         at_most(FIELD, &section.title, 24)?;
     }
@@ -65,11 +65,11 @@ fn check_sections(sections: &[Section]) -> Result<(), SendError> {
 fn check_choice(
     field: &'static str,
     choice: &Choice,
-    most_id: usize,
-    most_title: usize,
+    max_id: usize,
+    max_title: usize,
 ) -> Result<(), SendError> {
-    within(field, &choice.id, most_id)?;
-    within(field, &choice.title, most_title)?;
+    within(field, &choice.id, max_id)?;
+    within(field, &choice.title, max_title)?;
     at_most(field, choice.description.as_deref().unwrap_or_default(), 72)
 }
 
@@ -77,7 +77,7 @@ fn unique<'a>(field: &'static str, values: impl Iterator<Item = &'a str>) -> Res
     let mut seen = std::collections::BTreeSet::new();
     for value in values {
         if !seen.insert(value) {
-            return Err(invalid(field, "must each be different"));
+            return Err(invalid(field, "must not contain the same id or title twice"));
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! What each provider has, in one shape: what other crates ask instead of matching on names.
+//! Provider entries: the properties of each provider in one form, so that other crates need not
+//! match on provider names.
 
 use domain::integration::{Flaw, Settings};
 use domain::provider::Channel;
@@ -9,60 +10,60 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Everything the hub knows of one provider.
+/// The properties of a provider.
 #[expect(missing_debug_implementations, reason = "it holds traits of functions and no data")]
 pub struct Entry {
-    /// Its webhooks, each its own function; the first is the one to paste at the provider.
+    /// Its webhooks, each with its own function; the first is the one to register at the provider.
     pub webhooks: &'static [&'static dyn WebhookProvider],
-    /// How the hub sends through it, if it does.
+    /// How the hub sends through it; `None` if it only receives.
     pub sending: Option<Sending>,
-    /// The names its credentials have.
+    /// Names of its credentials.
     pub credentials: &'static [&'static str],
-    /// The credential the hub generates if none is given: one that only it and the provider
-    /// need to know. It is shown once, in the answer that makes the integration.
+    /// The credential that the hub generates if none is given: one that only the hub and the
+    /// provider need to know. It is returned once, in the response that creates the integration.
     pub made_up: Option<&'static str>,
-    /// The credential that may stand in a webhook's path, to find the integration by.
+    /// The credential that may be part of a webhook's path and identifies the integration.
     pub in_path: Option<&'static str>,
-    /// Whether the operator's own app is called at an address without an integration's id.
+    /// Whether webhooks of the operator's own app use a URL without an integration id.
     pub one_address: bool,
-    /// Whether the provider itself says whose an account is: only then can a tenant prove that
-    /// one is theirs. A server of the tenant's own proves nothing.
+    /// Whether the provider reports which account a credential belongs to: only then can a tenant
+    /// prove that an account is its own. A server that the tenant runs itself proves nothing.
     pub proves_accounts: bool,
-    /// Whether the account is connected to the hub as soon as its integration is made, and not
-    /// only when somebody asks for it.
+    /// Whether the account is connected to the hub when its integration is created, instead of by a
+    /// separate request.
     pub connects: bool,
-    /// Whether an address is one of the provider's own, where that has several: the operator
-    /// alone may say that a provider is elsewhere.
+    /// Whether a base URL is one of the provider's own, where it has several. Only the operator may
+    /// set a base URL that is not.
     pub is_at: fn(&str) -> bool,
-    /// Reads the settings somebody gave, and completes them with defaults.
+    /// Parses the settings of a request and adds defaults.
     pub settings: fn(&Map<String, Value>) -> Result<Settings, Flaw>,
-    /// The account as the provider names it in webhooks; `None` if the integration takes
-    /// whatever its own secret signs.
+    /// Returns the account id that the provider uses in webhooks; `None` if the integration
+    /// receives every webhook that its own secret signs.
     pub account: fn(Maker, &Settings, &Credentials) -> Result<Option<String>, Flaw>,
-    /// Checks the value of a credential of that name.
+    /// Validates the value of a credential with this name.
     pub check: fn(&str, &str) -> Result<(), Flaw>,
-    /// The settings that only say how the account is used. Every other one says which account,
-    /// number, service, instance or host is, or what is done there: where the operator gave the
-    /// credentials, a tenant does not change it.
+    /// The settings that only affect how the account is used. Every other setting selects an
+    /// account, a number, a service, an instance or a host, or what is done there: a tenant cannot
+    /// change it on an integration whose credentials the operator gave.
     pub harmless: &'static [&'static str],
-    /// The credentials that only prove what comes in: nothing is sent with them. A tenant who
-    /// gives all others may leave these out.
+    /// The credentials that only verify webhooks: nothing is sent with them. A tenant that gives
+    /// all others may omit these.
     pub proving: &'static [&'static str],
-    /// The channel of each setting that names a sender, where the provider has several.
+    /// The channel of each setting that names a sender, where the provider has several channels.
     pub senders: &'static [(&'static str, Channel)],
 }
 
-/// The settings of [`Entry::harmless`] that all who send have.
+/// The settings in [`Entry::harmless`] that every sending provider has.
 pub const HOW_TO_SEND: &[&str] = &["delivery", "messages_per_second"];
 
-/// Who makes an integration.
+/// The party that requests an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// The operator, for the hub itself.
+    /// The operator, for the operator's own integration.
     Hub,
-    /// The operator for a tenant, or a tenant who is believed as the operator is.
+    /// The operator for a tenant, or a tenant that is trusted like the operator.
     Operator,
-    /// A tenant, who may say nothing that could bring them what is another's.
+    /// A tenant, whose request must not give it access to another tenant's account.
     Tenant,
 }
 
@@ -71,16 +72,17 @@ pub enum Maker {
 pub struct Sending {
     /// The sender.
     pub provider: &'static dyn SenderProvider,
-    /// A person's address in the one form the provider uses in its webhooks.
+    /// Returns a customer's address in the one format that the provider uses in its webhooks.
     pub address: fn(&str) -> Result<String, SendError>,
-    /// The credentials it sends with, and values that stand in for them where nothing is sent.
+    /// Its credentials for sending, with placeholder values for checks that send nothing.
     pub stand_in: &'static [(&'static str, &'static str)],
-    /// Whether the channel's service window binds it. An unofficial carrier knows none.
+    /// Whether messages are subject to the channel's service window. Unofficial APIs do not
+    /// enforce it.
     pub windowed: bool,
 }
 
 impl Entry {
-    /// A provider whose webhooks are taken and through whom nothing is sent. Its settings are
+    /// Creates the entry of a provider from which the hub only receives webhooks. Its settings are
     /// those of [`Plain`].
     #[must_use]
     pub const fn taking(
@@ -106,24 +108,24 @@ impl Entry {
         }
     }
 
-    /// Whether a setting of that name says more than how the account is used.
+    /// Whether the setting affects more than how the account is used.
     #[must_use]
     pub fn leads(&self, setting: &str) -> bool {
         !self.harmless.contains(&setting)
     }
 }
 
-/// Settings of a provider that needs no others.
+/// Settings of a provider that has only an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plain {
-    /// The account as the provider names it in its webhooks; its README says what that is.
-    /// Without one, the integration takes whatever its own secret signs.
+    /// The account id that the provider uses in its webhooks; the provider's README says what it
+    /// is. Without one, the integration receives every webhook that its own secret signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
 }
 
-/// Reads settings as `T`, and keeps them with their defaults.
+/// Parses settings as `T` and keeps them with their defaults.
 ///
 /// # Errors
 /// [`Flaw`], naming the field.
@@ -131,11 +133,11 @@ pub fn own<T: DeserializeOwned + Serialize>(given: &Map<String, Value>) -> Resul
     let read: T = read(given)?;
     match serde_json::to_value(read) {
         Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
-        _ => Err(Flaw::new("settings", "have no JSON form")),
+        _ => Err(Flaw::new("settings", "cannot be stored as JSON")),
     }
 }
 
-/// Reads settings as `T`.
+/// Parses settings as `T`.
 ///
 /// # Errors
 /// [`Flaw`], naming the field.
@@ -146,7 +148,8 @@ pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, Flaw> 
     })
 }
 
-/// The settings of an integration as its provider's own `T`; `None` if they are another's.
+/// Returns the settings of an integration as its provider's own `T`; `None` if they are another
+/// provider's.
 #[must_use]
 pub fn settings_of<T: DeserializeOwned>(integration: &Integration) -> Option<T> {
     match &integration.settings {
@@ -155,10 +158,10 @@ pub fn settings_of<T: DeserializeOwned>(integration: &Integration) -> Option<T> 
     }
 }
 
-/// The setting `account`.
+/// Returns the setting `account`.
 ///
 /// # Errors
-/// [`Flaw`] if it is there and empty.
+/// [`Flaw`] if it is present and empty.
 pub fn account_setting(
     _: Maker,
     settings: &Settings,
@@ -166,12 +169,12 @@ pub fn account_setting(
 ) -> Result<Option<String>, Flaw> {
     let Settings::Own(settings) = settings else { return Ok(None) };
     match settings.get("account").and_then(Value::as_str) {
-        Some("") => Err(Flaw::new("settings.account", "must not be empty: leave it out")),
+        Some("") => Err(Flaw::new("settings.account", "must not be empty; omit it instead")),
         account => Ok(account.map(ToOwned::to_owned)),
     }
 }
 
-/// Which field does not fit, and what would: never the value.
+/// Explains which field is invalid and what would be valid, without its value.
 #[must_use]
 pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Flaw {
     let path = error.path().to_string();
@@ -183,7 +186,7 @@ pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Flaw {
         (path, Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
         (path, _) => path.to_owned(),
     };
-    // The place in the document is of no use to a caller; the value could be personal.
+    // The position in the document does not help the caller; the value could be personal data.
     let reason = reason.split(" at line ").next().unwrap_or_default();
     let reason = match reason.split_once("invalid type: ") {
         Some((_, rest)) => {

@@ -1,4 +1,4 @@
-//! Example webhooks of every provider, in the shapes they document, to be signed when they are
+//! Example webhooks of every provider, in the formats the providers document; signed when they are
 //! sent. For tests, event files and tools: no function links them.
 
 use crate::entry::Maker;
@@ -12,74 +12,74 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-/// What a provider shows of itself.
+/// The examples of a provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Examples {
-    /// How it answers messages, if the hub sends through it.
+    /// Its responses to messages, if the hub sends through it.
     pub answers: Option<Answers>,
-    /// Its webhooks' events.
+    /// Its webhook events.
     pub events: &'static [Example],
-    /// Credentials to sign and verify them with: of tests, and known to everybody.
+    /// Credentials to sign and verify the events with: test values, which are public.
     pub credentials: fn() -> Credentials,
-    /// The settings of an integration that takes them, as `POST /integrations` takes them.
+    /// The settings of an integration that receives the events, as in `POST /integrations`.
     pub settings: fn() -> Map<String, Value>,
-    /// Signs a draft as the provider would, with the first of each credential, for `url` at
-    /// that time.
+    /// Signs a draft as the provider would, with the first value of each credential, for the given
+    /// URL and time.
     pub sign: fn(&Example, &Draft, &Credentials, &str, Timestamp) -> WebhookRequest,
 }
 
-/// How a provider answers messages that the hub sends through it.
+/// Example responses of a provider to messages that the hub sends through it.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers {
-    /// The settings of an integration that can send, as `POST /integrations` takes them.
+    /// The settings of an integration that can send, as in `POST /integrations`.
     pub settings: fn() -> Map<String, Value>,
-    /// The answer to a message that was accepted: HTTP status and body.
+    /// The response to an accepted message: HTTP status and body.
     pub accepted: fn() -> (u16, Value),
-    /// Errors in each form that the provider documents, under this HTTP status of 500 and above.
-    /// None if the provider says that after them the message may have been accepted.
+    /// Errors in each format that the provider documents, for this HTTP status of 500 or above.
+    /// Empty if the provider states that the message may have been accepted despite them.
     pub refused: fn(u16) -> Vec<Value>,
-    /// Errors in a documented form after which the message may have been accepted all the same.
+    /// Errors in a documented format after which the message may have been accepted nevertheless.
     pub in_doubt: fn() -> Vec<InDoubt>,
 }
 
-/// An error in a documented form that does not tell whether the message was accepted.
+/// An error in a documented format that leaves open whether the message was accepted.
 #[derive(Clone, Debug)]
 pub struct InDoubt {
     /// HTTP status.
     pub status: u16,
     /// Body.
     pub body: Value,
-    /// Where that is documented: a source of the provider's README.
+    /// The documentation: a source listed in the provider's README.
     pub source: &'static str,
 }
 
-/// One thing a provider may tell.
+/// An example event.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
-    /// Which webhook it comes to: what follows `webhook-` in the function's name.
+    /// The webhook that receives it: the part of the function's name after `webhook-`.
     pub webhook: &'static str,
-    /// What it is called: lower-case words with underscores.
+    /// Its name: lower-case words with underscores.
     pub name: &'static str,
-    /// What happened, in one line.
+    /// A description in one line.
     pub what: &'static str,
-    /// Makes it.
+    /// Creates the request.
     pub draft: fn(&Seed) -> Draft,
 }
 
-/// What makes one example different from the next.
+/// Values that distinguish one example from the next.
 #[derive(Clone, Debug)]
 pub struct Seed {
-    /// When it happens.
+    /// The time of the event.
     pub at: Timestamp,
-    /// Lower-case letters and digits, at least 16, different for each.
+    /// Lower-case letters and digits, at least 16; unique.
     pub nonce: String,
 }
 
 impl Seed {
-    /// When what is kept in files happens: 2026-11-20 12:00:00 UTC.
+    /// The time of events in files: 2026-11-20 12:00:00 UTC.
     pub const FIXED: Timestamp = Timestamp::constant(1_795_176_000, 0);
 
-    /// The same for the same name, for files that are kept.
+    /// Creates the seed for events in files: the same name gives the same seed.
     #[must_use]
     pub fn fixed(name: &str) -> Self {
         let nonce = crate::signature::fingerprint(name.as_bytes()).chars().take(24).collect();
@@ -88,7 +88,7 @@ impl Seed {
 }
 
 impl Example {
-    /// What it is called among all examples.
+    /// Returns the name that is unique among all examples.
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.webhook, self.name)
@@ -102,27 +102,27 @@ pub struct Draft {
     pub method: Method,
     /// Query parameters.
     pub query: Vec<(String, String)>,
-    /// Headers besides those that sign.
+    /// Headers, except for those with the signature.
     pub headers: HeaderMap,
     /// The body.
     pub body: Body,
 }
 
-/// A body, in a form in which a field can be changed.
+/// A body, in a form in which fields can be changed.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// None.
+    /// No body.
     Empty,
     /// JSON.
     Json(Value),
     /// A form, in order.
     Form(Vec<(String, String)>),
-    /// JSON as somebody else wrote it, to the byte.
+    /// JSON from another source, kept byte for byte.
     Written(Bytes),
 }
 
 impl Body {
-    /// The bytes of it.
+    /// Returns the bytes of the body.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         match self {
@@ -133,15 +133,15 @@ impl Body {
         }
     }
 
-    /// Sets the field at `path`: names, and places in lists from 0, with dots between them.
-    /// What was text stays text; else `value` is JSON if it can be read as JSON.
+    /// Sets the field at `path`: names, and list indexes from 0, separated by dots. A text field
+    /// stays text; otherwise `value` is JSON if it parses as JSON.
     ///
     /// # Errors
-    /// [`NoSuchField`], naming what is there instead.
+    /// [`NoSuchField`], naming the fields that exist.
     pub fn set(&mut self, path: &str, value: &str) -> Result<(), NoSuchField> {
         match self {
             Self::Empty => Err(NoSuchField("the request has no body".to_owned())),
-            Self::Written(_) => Err(NoSuchField("the body stays as it was written".to_owned())),
+            Self::Written(_) => Err(NoSuchField("this body cannot be changed".to_owned())),
             Self::Form(fields) => {
                 match fields.iter_mut().find(|(name, _)| name == path) {
                     Some((_, old)) => value.clone_into(old),
@@ -154,39 +154,39 @@ impl Body {
     }
 }
 
-/// There is no place for a field that was to be set.
+/// The field to set does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NoSuchField(String);
 
-fn set(mut place: &mut Value, path: &str, value: &str) -> Result<(), NoSuchField> {
+fn set(mut node: &mut Value, path: &str, value: &str) -> Result<(), NoSuchField> {
     let mut rest = path;
     loop {
-        // A name may hold dots itself.
-        let whole = place.get(rest).is_some();
+        // A name may contain dots itself.
+        let is_complete = node.get(rest).is_some();
         let (step, after) = match rest.split_once('.') {
-            Some((step, after)) if !whole => (step, Some(after)),
+            Some((step, after)) if !is_complete => (step, Some(after)),
             _ => (rest, None),
         };
-        let Some(after) = after else { return put(place, step, value, path) };
-        let known = names(place);
-        let next = match place {
+        let Some(after) = after else { return put(node, step, value, path) };
+        let known = names(node);
+        let next = match node {
             Value::Object(fields) => fields.get_mut(step),
             Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get_mut(at)),
             _ => None,
         };
-        place = next.ok_or_else(|| missing(path, step, &known))?;
+        node = next.ok_or_else(|| missing(path, step, &known))?;
         rest = after;
     }
 }
 
-fn put(place: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoSuchField> {
-    let known = names(place);
+fn put(node: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoSuchField> {
+    let known = names(node);
     let read = |old: Option<&Value>| match old {
         Some(Value::String(_)) => Value::from(value),
         _ => serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)),
     };
-    match place {
+    match node {
         Value::Object(fields) => {
             let value = read(fields.get(name));
             fields.insert(name.to_owned(), value);
@@ -202,34 +202,34 @@ fn put(place: &mut Value, name: &str, value: &str, path: &str) -> Result<(), NoS
     }
 }
 
-/// What can be stepped into.
-fn names(place: &Value) -> String {
-    match place {
+/// Returns the names of the fields, for an error.
+fn names(node: &Value) -> String {
+    match node {
         Value::Object(fields) => fields.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
-        Value::Array(items) => format!("a list of {}", items.len()),
+        Value::Array(items) => format!("indexes below {}", items.len()),
         _ => "no fields".to_owned(),
     }
 }
 
 fn missing(path: &str, step: &str, known: &str) -> NoSuchField {
-    NoSuchField(format!("{path}: there is no `{step}`; there is: {known}"))
+    NoSuchField(format!("{path}: no field `{step}`; available: {known}"))
 }
 
 impl Draft {
-    /// A JSON body that is posted.
+    /// Creates a POST request with a JSON body.
     #[must_use]
     pub fn json(body: Value) -> Self {
         Self::posted(Body::Json(body))
     }
 
-    /// A form that is posted.
+    /// Creates a POST request with a form.
     #[must_use]
     pub fn form(fields: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self::posted(Body::Form(fields.iter().map(owned).collect()))
     }
 
-    /// A request with only query parameters.
+    /// Creates a GET request with query parameters.
     #[must_use]
     pub fn get(query: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -241,13 +241,13 @@ impl Draft {
         }
     }
 
-    /// A body that is posted.
+    /// Creates a POST request with this body.
     #[must_use]
     pub fn posted(body: Body) -> Self {
         Self { method: Method::POST, query: Vec::new(), headers: HeaderMap::new(), body }
     }
 
-    /// The request as it is, with these `headers` in addition, for `url`, to which the query
+    /// Returns the request with this `body` and additional `headers`, for `url`, to which the query
     /// is added.
     #[must_use]
     pub fn request(&self, body: Bytes, headers: HeaderMap, url: &str) -> WebhookRequest {
@@ -282,7 +282,7 @@ impl Draft {
 
 macro_rules! examples {
     ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
-        /// What `provider` shows of itself.
+        /// Returns the examples of `provider`.
         #[must_use]
         pub const fn of(provider: Provider) -> &'static Examples {
             match provider {
@@ -294,8 +294,8 @@ macro_rules! examples {
 
 domain::for_each_provider!(examples);
 
-/// Webhooks whose proof does not cover each byte of their body, and what it covers instead: who
-/// can change what is on its way can change what these say. TLS is what stands before it.
+/// Webhooks whose authentication does not cover each byte of the body, and what it covers instead.
+/// Only TLS protects such a body from changes in transit.
 pub const LOOSE: &[(&str, &str)] = &[
     ("telegram", "a secret in a header"),
     ("evolution", "a token in a header"),
@@ -307,14 +307,14 @@ pub const LOOSE: &[(&str, &str)] = &[
     ("ses", "a signature over the fields that say something, and not over the rest"),
 ];
 
-/// Whether each byte of the body of `webhook` is proved.
+/// Whether the authentication of `webhook` covers each byte of the body.
 #[must_use]
 pub fn covers_the_body(webhook: &str) -> bool {
     LOOSE.iter().all(|(loose, _)| *loose != webhook)
 }
 
-/// The examples `name` of `whose`, which is a provider or one of its webhooks. Several webhooks
-/// of one provider may have an example of one name.
+/// Returns the examples `name` of `whose`, a provider or one of its webhooks. Several webhooks of
+/// one provider may have an example with the same name.
 #[must_use]
 pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
     let fits = |provider: &Provider, example: &Example| {
@@ -325,7 +325,7 @@ pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
         own.map(|example| (*provider, example))
     });
     let all: Vec<_> = all.collect();
-    // A webhook may be called as its provider is: then it is meant.
+    // A webhook with the same name as its provider takes precedence.
     let exact = |(_, example): &&(Provider, &Example)| example.webhook == whose;
     match all.iter().find(exact) {
         Some(one) => vec![*one],
@@ -333,16 +333,16 @@ pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
     }
 }
 
-/// Every example, with whose it is.
+/// Returns every example with its provider.
 pub fn all() -> impl Iterator<Item = (Provider, &'static Example)> {
     Provider::ALL
         .iter()
         .flat_map(|provider| of(*provider).events.iter().map(|example| (*provider, example)))
 }
 
-/// The webhook that `example` comes to.
+/// Returns the webhook that receives `example`.
 ///
-/// Every example has one: a test of this crate sees to it.
+/// Every example has one; a test of this crate checks it.
 #[must_use]
 pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookProvider {
     let mut all = crate::entry(provider).webhooks.iter();
@@ -350,7 +350,7 @@ pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookPro
     found.map_or_else(|| crate::webhook(provider), |webhook| *webhook)
 }
 
-/// The body of `POST /integrations` for an integration that takes the examples.
+/// Returns the body of `POST /integrations` for an integration that receives the examples.
 #[must_use]
 pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
     let credentials = (of(provider).credentials)();
@@ -366,10 +366,10 @@ pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
     json!({ "tenant": tenant, "provider": provider, "settings": settings, "credentials": credentials })
 }
 
-/// The integration that the hub makes of [`asked`], under this `id`.
+/// Returns the integration that the hub creates from [`asked`], with this `id`.
 ///
 /// # Errors
-/// [`Flaw`] if the examples' settings do not fit their provider.
+/// [`Flaw`] if the examples' settings are not valid for their provider.
 pub fn integration(
     provider: Provider,
     id: IntegrationId,
@@ -378,11 +378,11 @@ pub fn integration(
     made_of(provider, &(of(provider).settings)(), id, tenant)
 }
 
-/// An integration that can send and answers as [`Answers`] says; `None` if the hub does not send
-/// through `provider`.
+/// Returns an integration that can send, for the responses in [`Answers`]; `None` if the hub does
+/// not send through `provider`.
 ///
 /// # Errors
-/// [`Flaw`] if the settings do not fit their provider.
+/// [`Flaw`] if the settings are not valid for their provider.
 pub fn sending(
     provider: Provider,
     id: IntegrationId,
@@ -428,7 +428,7 @@ pub fn signed(
     (of(provider).sign)(example, draft, &(of(provider).credentials)(), url, at)
 }
 
-/// An event as the edge puts it into a queue, the `place`th of its request.
+/// Creates the event as the webhook function queues it, the `place`th of its request.
 #[must_use]
 pub fn stamped(
     event: ParsedEvent,
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_set_and_what_was_text_stays_text() {
+    fn a_field_is_set_and_text_stays_text() {
         assert_eq!(changed("data.amount", "5").unwrap()["data"]["amount"], 5);
         assert_eq!(changed("data.at", "6").unwrap()["data"]["at"], "6");
         assert_eq!(changed("data.list.0.id", "b").unwrap()["data"]["list"][0]["id"], "b");
@@ -463,17 +463,17 @@ mod tests {
     }
 
     #[test]
-    fn a_field_without_a_place_is_named_with_what_there_is() {
+    fn an_unknown_field_is_reported_with_the_known_ones() {
         let error = changed("data.nothing.here", "1").unwrap_err().to_string();
-        assert_eq!(error, "data.nothing.here: there is no `nothing`; there is: amount, at, list");
+        assert_eq!(error, "data.nothing.here: no field `nothing`; available: amount, at, list");
         let error = changed("data.list.2.id", "1").unwrap_err().to_string();
-        assert_eq!(error, "data.list.2.id: there is no `2`; there is: a list of 2");
+        assert_eq!(error, "data.list.2.id: no field `2`; available: indexes below 2");
         assert!(changed("data.amount.cents", "1").is_err());
         assert!(Body::Empty.set("a", "1").is_err());
     }
 
     #[test]
-    fn a_forms_field_is_set_or_added() {
+    fn a_form_field_is_set_or_added() {
         let mut body = Body::Form(vec![("From".to_owned(), "1".to_owned())]);
         body.set("From", "2").unwrap();
         body.set("To", "3 4").unwrap();
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_comes_to_a_webhook_of_its_provider() {
+    fn every_example_has_a_webhook_of_its_provider() {
         for provider in Provider::ALL {
             for example in of(*provider).events {
                 assert_eq!(webhook(*provider, example).name(), example.webhook, "{provider}");

@@ -1,34 +1,34 @@
-//! Forms, as browsers and providers post them: `application/x-www-form-urlencoded`.
+//! Form bodies: `application/x-www-form-urlencoded`.
 //!
 //! <https://url.spec.whatwg.org/#application/x-www-form-urlencoded>
 
-/// The most fields that are read of a form: the largest that a provider documents has a few
-/// dozen, and a mail's headers are fields too.
+/// The largest number of fields that are parsed: the largest form that a provider documents has a
+/// few dozen, and a mail's headers are fields too.
 pub const MOST_FIELDS: usize = 1_000;
 
-/// The fields of a form that somebody posted, decoded, in order; `None` if it has more than
-/// `most` bytes or [`MOST_FIELDS`] fields. They are counted before any is read, for who sent
-/// them is not proved yet.
+/// Parses a posted form into its decoded fields, in order; `None` if it has more than `most` bytes
+/// or [`MOST_FIELDS`] fields. Both are checked before any field is decoded, because the sender is
+/// not verified yet.
 #[must_use]
 pub fn read(body: &[u8], most: usize) -> Option<Vec<(String, String)>> {
     let fits = |body: &&[u8]| body.split(|byte| *byte == b'&').nth(MOST_FIELDS).is_none();
     Some(body).filter(|body| body.len() <= most).filter(fits).map(decode)
 }
 
-/// The fields of a form of any size, decoded, in order. For queries, which API Gateway bounds;
-/// what is posted is for [`read`].
+/// Parses a form of any size into its decoded fields, in order. For query strings, whose length API
+/// Gateway limits; use [`read`] for posted forms.
 #[must_use]
 pub fn decode(body: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 
-/// The fields as a form.
+/// Encodes the fields as a form.
 #[must_use]
 pub fn encode(fields: &[(String, String)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-/// The first field `name`.
+/// Returns the first field `name`.
 #[must_use]
 pub fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_read_up_to_its_bytes_and_fields_and_no_further() {
+    fn a_form_with_too_many_bytes_or_fields_is_not_parsed() {
         let fields = vec!["a=1"; MOST_FIELDS].join("&");
         assert_eq!(read(fields.as_bytes(), fields.len()).unwrap().len(), MOST_FIELDS);
         assert!(read(fields.as_bytes(), fields.len() - 1).is_none());

@@ -1,4 +1,4 @@
-//! Requests and answers, as several providers need them.
+//! HTTP requests and responses, as several providers need them.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The wait a `Retry-After` header asks for, if it says seconds.
+/// Returns the wait of a `Retry-After` header that is given in seconds.
 ///
-/// A date is not read, for that needs a clock; none of our providers sends one.
+/// A date is ignored, because it needs a clock; none of the providers sends one.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -19,24 +19,24 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// A field of `POST /messages` that the provider could not accept.
+/// Creates the error for a field of `POST /messages` that the provider could not accept.
 pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> SendError {
     SendError::Invalid { field, reason: reason.into() }
 }
 
-/// A request with a JSON body. Neither `url` nor the token shows in an error.
+/// Builds a POST request with a JSON body. Errors contain neither `url` nor the token.
 pub(crate) fn post_json(
     url: &str,
     bearer: Option<&SecretString>,
     body: &impl Serialize,
 ) -> Result<Request<Bytes>, SendError> {
-    // Only a number that JSON has no word for can fail, and numbers are checked before.
-    let body = serde_json::to_vec(body).map_err(|_| invalid("body", "has no JSON form"))?;
+    // Only a number that JSON cannot represent could fail, and numbers are checked before.
+    let body = serde_json::to_vec(body).map_err(|_| invalid("body", "cannot be JSON-encoded"))?;
     let request = Request::post(url).header(header::CONTENT_TYPE, "application/json");
     build(request, bearer, body.into())
 }
 
-/// A request without a body.
+/// Builds a GET request.
 pub(crate) fn get(url: &str, bearer: Option<&SecretString>) -> Result<Request<Bytes>, SendError> {
     build(Request::get(url), bearer, Bytes::new())
 }
@@ -50,10 +50,10 @@ fn build(
         let value = secret_value(&format!("Bearer {}", token.expose_secret()))?;
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(body).map_err(|_| invalid("settings.base_url", "makes no address to call"))
+    request.body(body).map_err(|_| invalid("settings.base_url", "does not form a valid URL"))
 }
 
-/// The request with a key in the header `Authorization`, under a scheme of the provider's own.
+/// Sets the header `Authorization` to a key under the provider's own scheme.
 pub(crate) fn authorized(
     mut request: Request<Bytes>,
     scheme: &str,
@@ -64,15 +64,15 @@ pub(crate) fn authorized(
     Ok(request)
 }
 
-/// A header's value that holds a secret: its debug form is "Sensitive".
+/// Creates a header value that contains a secret: its debug output is "Sensitive".
 pub(crate) fn secret_value(value: &str) -> Result<HeaderValue, SendError> {
     let mut value = HeaderValue::from_str(value)
-        .map_err(|_| invalid("credentials", "the token has characters no header can carry"))?;
+        .map_err(|_| invalid("credentials", "must contain only characters valid in a header"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// Text as one part of a path: everything but letters, digits and `-._~` is escaped.
+/// Percent-encodes text as one path segment: everything but letters, digits and `-._~`.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>
 pub(crate) fn path_part(text: &str) -> String {
@@ -88,7 +88,7 @@ pub(crate) fn path_part(text: &str) -> String {
     part
 }
 
-/// The body of a successful answer.
+/// Parses the body of a successful response.
 pub(crate) fn read<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T, SendError> {
     serde_json::from_slice(response.body()).map_err(|_| SendError::Unreadable)
 }
@@ -110,17 +110,17 @@ pub(crate) fn at_most(field: &'static str, text: &str, most: usize) -> Result<()
     Ok(())
 }
 
-/// Checks that a file is named by a web address the provider can fetch.
+/// Checks that the URL of a file is an http or https URL, which the provider can fetch.
 pub(crate) fn web_address(url: Option<&str>) -> Result<&str, SendError> {
-    let url = url.ok_or_else(|| invalid("media.url", "is missing: say where the file is"))?;
+    let url = url.ok_or_else(|| invalid("media.url", "is required: the URL of the file"))?;
     let uri = url.parse::<http::Uri>().ok();
-    let web = uri.is_some_and(|uri| {
+    let is_web = uri.is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
     });
-    if web { Ok(url) } else { Err(invalid("media.url", "must be an http or https address")) }
+    if is_web { Ok(url) } else { Err(invalid("media.url", "must be an http or https URL")) }
 }
 
-/// Checks that a place is on Earth.
+/// Checks that latitude and longitude are in range.
 pub(crate) fn on_earth(location: &domain::content::Location) -> Result<(), SendError> {
     if !(-90.0..=90.0).contains(&location.latitude) {
         return Err(invalid("location.latitude", "must be between -90 and 90 degrees"));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_in_seconds_and_never_guessed_from_a_date() {
+    fn retry_after_is_read_in_seconds_and_a_date_is_ignored() {
         let mut headers = HeaderMap::new();
         assert_eq!(retry_after(&headers), None);
         headers.insert("retry-after", HeaderValue::from_static("7"));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_shows_neither_in_a_request_nor_in_an_error() {
+    fn a_token_appears_neither_in_a_request_nor_in_an_error() {
         let token = SecretString::from("very-secret");
         let request = get("https://example.com/", Some(&token)).unwrap();
         assert!(!format!("{request:?}").contains("very-secret"));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_path_stays_one_part() {
+    fn an_encoded_path_segment_stays_one_segment() {
         assert_eq!(path_part("wamid.a/b==?#% é-_~"), "wamid.a%2Fb%3D%3D%3F%23%25%20%C3%A9-_~");
     }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_must_have_a_web_address() {
+    fn the_url_of_a_file_must_be_http_or_https() {
         assert!(web_address(Some("https://example.com/a.png")).is_ok());
         for bad in [None, Some(""), Some("file:///etc/passwd"), Some("/a.png"), Some("https://")] {
             assert!(web_address(bad).is_err(), "{bad:?}");

@@ -1,4 +1,4 @@
-//! JWTs that are signed with HMAC-SHA256: the one kind that a shared secret can prove.
+//! JWTs signed with HMAC-SHA256, the only kind that a shared secret can verify.
 //!
 //! <https://www.rfc-editor.org/rfc/rfc7519>
 
@@ -13,17 +13,17 @@ use serde_json::Value;
 
 use crate::signature;
 
-/// How far the signer's clock may be from ours, in seconds.
+/// Allowed difference between the signer's clock and the hub's, in seconds.
 const LEEWAY: i64 = 60;
 
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-    /// Extensions that must be understood; we understand none.
+    /// Extensions that must be understood; none is supported.
     crit: Option<Value>,
 }
 
-/// When it is valid. One without an end is never valid.
+/// Validity period. A JWT without an end is never valid.
 #[derive(Deserialize)]
 struct Times {
     iat: Option<i64>,
@@ -31,8 +31,8 @@ struct Times {
     exp: i64,
 }
 
-/// The claims of `token`, if one of `secrets` signed it with HMAC-SHA256 and it is valid at
-/// `now`. The algorithm is fixed: what the token says of it must agree, and decides nothing.
+/// Returns the claims of `token`, if one of `secrets` signed it with HMAC-SHA256 and it is valid at
+/// `now`. The algorithm is fixed: the token's header must agree with it and selects nothing.
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -41,7 +41,7 @@ pub(crate) fn verify<T: DeserializeOwned>(
     token: &str,
     now: Timestamp,
 ) -> Result<T, Rejection> {
-    let malformed = Rejection::Unauthenticated("the bearer is not a JWT");
+    let malformed = Rejection::Unauthenticated("the bearer token is not a JWT");
     let Some((signed, signature)) = token.rsplit_once('.') else { return Err(malformed) };
     let Some((header, claims)) = signed.split_once('.') else { return Err(malformed) };
     let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return Err(malformed) };
@@ -50,18 +50,18 @@ pub(crate) fn verify<T: DeserializeOwned>(
     }
     let header: Header = part(header)?;
     if header.alg != "HS256" || header.crit.is_some() {
-        return Err(Rejection::Unauthenticated("the JWT is not plain HS256"));
+        return Err(Rejection::Unauthenticated("the JWT must use HS256 without extensions"));
     }
     let Times { iat, nbf, exp } = part(claims)?;
     let now = now.as_second();
-    let begins = iat.into_iter().chain(nbf).max().unwrap_or(i64::MIN);
-    if begins > now.saturating_add(LEEWAY) || exp <= now.saturating_sub(LEEWAY) {
-        return Err(Rejection::Unauthenticated("the JWT is not valid now"));
+    let valid_from = iat.into_iter().chain(nbf).max().unwrap_or(i64::MIN);
+    if valid_from > now.saturating_add(LEEWAY) || exp <= now.saturating_sub(LEEWAY) {
+        return Err(Rejection::Unauthenticated("the JWT is expired or not valid yet"));
     }
     part(claims)
 }
 
-/// A token of ours, with those claims.
+/// Creates a token with the given header and claims.
 pub(crate) fn sign(header: &Value, claims: &Value, secret: &SecretString) -> String {
     let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", encode(header), encode(claims));
@@ -72,7 +72,7 @@ pub(crate) fn sign(header: &Value, claims: &Value, secret: &SecretString) -> Str
 fn part<T: DeserializeOwned>(encoded: &str) -> Result<T, Rejection> {
     let json = URL_SAFE_NO_PAD.decode(encoded).ok();
     let read = json.and_then(|json| serde_json::from_slice(&json).ok());
-    read.ok_or(Rejection::Unauthenticated("the JWT is unreadable"))
+    read.ok_or(Rejection::Unauthenticated("the JWT could not be decoded"))
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
         app: String,
     }
 
-    fn holds(token: &str, secrets: &[&str]) -> bool {
+    fn is_verified(token: &str, secrets: &[&str]) -> bool {
         let secrets: Vec<SecretString> = secrets.iter().map(|secret| (*secret).into()).collect();
         assert!(secrets.iter().all(|secret| secret.expose_secret().len() < 10));
         let read = verify::<Claims>(&secrets, token, Timestamp::from_second(NOW).unwrap());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_valid_from_its_making_to_its_end_and_a_minute_around() {
+    fn a_jwt_is_valid_between_its_times_with_a_minute_of_leeway() {
         let header = json!({ "alg": "HS256", "typ": "JWT" });
         for (iat, exp, good) in [
             (NOW, NOW + 600, true),
@@ -115,22 +115,22 @@ mod tests {
             (i64::MAX, i64::MIN, false),
         ] {
             let token = token(&header, &claims(iat, exp), "key");
-            assert_eq!(holds(&token, &["key"]), good, "{iat} {exp}");
+            assert_eq!(is_verified(&token, &["key"]), good, "{iat} {exp}");
         }
     }
 
     #[test]
-    fn every_secret_is_tried_and_none_or_an_empty_one_never_signs() {
+    fn every_secret_is_tried_and_no_or_an_empty_secret_never_verifies() {
         let header = json!({ "alg": "HS256" });
         let good = token(&header, &claims(NOW, NOW + 600), "key");
-        assert!(holds(&good, &["old", "key"]));
-        assert!(!holds(&good, &["old"]));
-        assert!(!holds(&good, &[]));
-        assert!(!holds(&token(&header, &claims(NOW, NOW + 600), ""), &[""]));
+        assert!(is_verified(&good, &["old", "key"]));
+        assert!(!is_verified(&good, &["old"]));
+        assert!(!is_verified(&good, &[]));
+        assert!(!is_verified(&token(&header, &claims(NOW, NOW + 600), ""), &[""]));
     }
 
     #[test]
-    fn another_algorithm_or_extension_is_refused_though_the_signature_matches() {
+    fn another_algorithm_or_an_extension_is_refused_although_the_signature_matches() {
         for header in [
             json!({ "alg": "none" }),
             json!({ "alg": "HS512" }),
@@ -140,34 +140,34 @@ mod tests {
             json!({ "alg": "HS256", "crit": ["b64"] }),
         ] {
             let token = token(&header, &claims(NOW, NOW + 600), "key");
-            assert!(!holds(&token, &["key"]), "{header}");
+            assert!(!is_verified(&token, &["key"]), "{header}");
         }
     }
 
     #[test]
-    fn a_jwt_without_its_claims_is_refused() {
+    fn a_jwt_without_a_required_claim_is_refused() {
         let all = claims(NOW, NOW + 600);
         for (name, good) in [("iat", true), ("exp", false), ("app", false)] {
             let mut claims = all.clone();
             claims.as_object_mut().unwrap().remove(name);
             let token = token(&json!({ "alg": "HS256" }), &claims, "key");
-            assert_eq!(holds(&token, &["key"]), good, "{name}");
+            assert_eq!(is_verified(&token, &["key"]), good, "{name}");
         }
         let mut later = all;
         later["nbf"] = json!(NOW + 61);
-        assert!(!holds(&token(&json!({ "alg": "HS256" }), &later, "key"), &["key"]));
+        assert!(!is_verified(&token(&json!({ "alg": "HS256" }), &later, "key"), &["key"]));
         for odd in [json!(null), json!([]), json!({ "iat": "soon" })] {
-            assert!(!holds(&token(&json!({ "alg": "HS256" }), &odd, "key"), &["key"]));
+            assert!(!is_verified(&token(&json!({ "alg": "HS256" }), &odd, "key"), &["key"]));
         }
     }
 
     #[test]
-    fn what_is_no_jwt_is_refused() {
+    fn a_malformed_jwt_is_refused() {
         let good = token(&json!({ "alg": "HS256" }), &claims(NOW, NOW + 600), "key");
         let long = ".".repeat(10_000);
         for bad in ["", ".", "..", "a.b", "a.b.c.d", "é.é.é", &*long, &good[..good.len() - 1]] {
-            assert!(!holds(bad, &["key"]));
+            assert!(!is_verified(bad, &["key"]));
         }
-        assert!(!holds(&format!("{good}="), &["key"]));
+        assert!(!is_verified(&format!("{good}="), &["key"]));
     }
 }

@@ -1,5 +1,7 @@
-//! One folder a provider, the same files in each. No I/O, no clock, no AWS, no HTTP client:
-//! a provider proves and reads webhooks, builds requests and reads answers.
+//! Providers: one folder for each, with the same files in each.
+//!
+//! A provider verifies and parses webhooks, builds requests and reads responses. It does no I/O,
+//! reads no clock and uses neither AWS nor an HTTP client.
 
 mod address;
 mod choices;
@@ -41,7 +43,7 @@ use domain::{Credentials, Integration, Provider};
 
 macro_rules! entries {
     ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
-        /// What `provider` has.
+        /// Returns the entry of `provider`.
         #[must_use]
         pub const fn entry(provider: Provider) -> &'static Entry {
             match provider {
@@ -53,28 +55,28 @@ macro_rules! entries {
 
 domain::for_each_provider!(entries);
 
-/// The first webhook of `provider`.
+/// Returns the first webhook of `provider`.
 ///
-/// Every provider has one: a test of this crate sees to it.
+/// Every provider has one; a test of this crate checks it.
 #[must_use]
 pub fn webhook(provider: Provider) -> &'static dyn WebhookProvider {
     let [webhook, ..] = entry(provider).webhooks else { return &whatsapp::WEBHOOK };
     *webhook
 }
 
-/// Every webhook of every provider.
+/// Returns every webhook of every provider.
 pub fn webhooks() -> impl Iterator<Item = &'static dyn WebhookProvider> {
     Provider::ALL.iter().flat_map(|provider| entry(*provider).webhooks.iter().copied())
 }
 
-/// The sending side of `provider`, if the hub sends through it.
+/// Returns the sender of `provider`, if the hub sends through it.
 #[must_use]
 pub fn sender(provider: Provider) -> Option<&'static dyn SenderProvider> {
     entry(provider).sending.as_ref().map(|sending| sending.provider)
 }
 
-/// A person's address in the one form `provider` uses in its webhooks, so that a message to
-/// somebody and one from them belong to the same conversation.
+/// Returns a customer's address in the one format that `provider` uses in its webhooks, so that
+/// messages to and from a customer belong to the same conversation.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`, or if the hub does not send through it.
@@ -85,35 +87,35 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
     }
 }
 
-/// A telephone number as digits with the country's code, however it is written; `None` if it is
-/// none.
+/// Returns a phone number, in any notation, as digits with the country code; `None` if `text` is
+/// not a phone number.
 #[must_use]
 pub fn number(text: &str) -> Option<String> {
     address::telephone(text).ok()
 }
 
-/// Whether what is sent on `channel` through `provider` is bound by the channel's service
-/// window.
+/// Whether messages on `channel` through `provider` are subject to the channel's service window.
 #[must_use]
 pub fn is_windowed(provider: Provider, channel: Channel) -> bool {
     let sending = entry(provider).sending.as_ref();
     sending.is_some_and(|sending| sending.windowed) && channel.service_window().is_some()
 }
 
-/// Whether the integration's provider could take `message`: asked before a caller is
-/// promised anything. Needs no credentials.
+/// Checks that the integration's provider could accept `message`, before the API accepts it. Needs
+/// no credentials.
 ///
 /// # Errors
 /// [`SendError::Invalid`], naming the field.
 pub fn check(integration: &Integration, message: &Outgoing<'_>) -> Result<(), SendError> {
     let sending = entry(integration.provider).sending.as_ref().ok_or_else(cannot_send)?;
-    let stand_in = sending.stand_in.iter();
-    let credentials =
-        Credentials::new(stand_in.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])));
+    let placeholders = sending.stand_in.iter();
+    let credentials = Credentials::new(
+        placeholders.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])),
+    );
     sending.provider.sender(integration, &credentials)?.request(message).map(|_| ())
 }
 
-/// The hub only takes this provider's webhooks.
+/// Returns the error for a provider from which the hub only receives webhooks.
 #[must_use]
 pub fn cannot_send() -> SendError {
     http::invalid("integration", "the hub does not send through this provider")
@@ -125,7 +127,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_provider_has_its_sides_under_its_own_name() {
+    fn every_provider_has_webhooks_and_a_sender_under_its_own_name() {
         for provider in Provider::ALL {
             let entry = entry(*provider);
             assert!(!entry.webhooks.is_empty(), "{provider}");
@@ -138,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn every_webhook_has_a_name_and_a_path_of_its_own() {
+    fn every_webhook_has_a_unique_name_and_path() {
         let names: BTreeSet<_> = webhooks().map(WebhookProvider::name).collect();
         let paths: BTreeSet<_> = webhooks().map(WebhookProvider::path).collect();
         assert_eq!((names.len(), paths.len()), (webhooks().count(), webhooks().count()));
     }
 
     #[test]
-    fn what_an_entry_says_of_settings_and_credentials_there_is() {
+    fn the_settings_and_credentials_that_an_entry_names_exist() {
         for provider in Provider::ALL {
             let entry = entry(*provider);
             let mut given = (example::of(*provider).settings)();

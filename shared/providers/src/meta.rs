@@ -1,5 +1,5 @@
-//! How Meta proves itself, the same for all its products: a handshake with a token, and
-//! webhooks signed with the app's secret.
+//! Authentication of Meta's webhooks, the same for all its products: a handshake with a verify
+//! token, and webhooks signed with the app secret.
 //!
 //! <https://developers.facebook.com/docs/graph-api/webhooks/getting-started>
 
@@ -10,20 +10,20 @@ use secrecy::SecretString;
 
 use crate::signature;
 
-/// What proves an app's webhooks.
+/// The secrets that verify an app's webhooks.
 pub(crate) struct Proof {
     pub(crate) app_secrets: Vec<SecretString>,
     pub(crate) verify_tokens: Vec<SecretString>,
 }
 
 impl Proof {
-    /// Whether Meta made the request.
+    /// Verifies that Meta sent the request.
     pub(crate) fn verify(&self, request: &WebhookRequest) -> Result<(), Rejection> {
         if request.method == Method::GET {
             return self.verify_handshake(request);
         }
         if request.method != Method::POST {
-            return Err(Rejection::Unauthenticated("neither GET nor POST"));
+            return Err(Rejection::Unauthenticated("method is neither GET nor POST"));
         }
         let hex = request.header("x-hub-signature-256")?.strip_prefix("sha256=");
         let given = hex.and_then(|hex| hex::decode(hex).ok());
@@ -43,7 +43,7 @@ impl Proof {
         }
         let token = request.query("hub.verify_token").unwrap_or_default();
         if !signature::is_one_of(&self.verify_tokens, token) {
-            return Err(Rejection::Forbidden("hub.verify_token is not ours"));
+            return Err(Rejection::Forbidden("hub.verify_token does not match"));
         }
         if request.query("hub.challenge").is_none() {
             return Err(Rejection::Forbidden("hub.challenge is missing"));
@@ -52,7 +52,7 @@ impl Proof {
     }
 }
 
-/// The answer to a handshake that was verified; `None` if `request` is none.
+/// Returns the response to a verified handshake; `None` if `request` is not a handshake.
 pub(crate) fn handshake(request: &WebhookRequest) -> Option<Delivery> {
     let challenge = || request.query("hub.challenge").unwrap_or_default().to_owned();
     (request.method == Method::GET)

@@ -1,4 +1,4 @@
-//! Parts of bodies, byte for byte, as JSON: what is kept of an event.
+//! Parts of bodies as JSON, byte for byte, as they are kept with an event.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use domain::Content;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The whole of a body. JSON stays as it is; other text becomes a JSON string, and bytes that
-/// are no text an object with their base64.
+/// Returns a complete body as JSON. JSON stays unchanged; other text becomes a JSON string, and
+/// bytes that are not text become an object with their base64.
 #[must_use]
 pub fn whole(body: &[u8]) -> Box<RawValue> {
     if let Ok(raw) = serde_json::from_slice::<&RawValue>(body) {
@@ -23,23 +23,23 @@ pub fn whole(body: &[u8]) -> Box<RawValue> {
     raw.unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// What `raw` is as a `T`; `None` if it is absent or not one. For the many fields a provider
-/// may leave out or change.
+/// Parses `raw` as a `T`; `None` if it is absent or does not parse. For the many fields that a
+/// provider may omit or change.
 #[must_use]
 pub fn fit<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// A message we have no words for, in its provider's own form. Text that is JSON and has no
-/// value, such as `1e999`, is kept as text.
+/// Creates the content for a message of an unsupported type, in its provider's own form. JSON
+/// without a representable value, such as `1e999`, is kept as text.
 #[must_use]
 pub fn unsupported(raw: &RawValue) -> Content {
     let value = serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().into());
     Content::Unsupported { raw: value }
 }
 
-/// Every part of `whole` at a JSON pointer in which `*` stands for each element of a list or
-/// field of an object. <https://www.rfc-editor.org/rfc/rfc6901>
+/// Returns every part of `whole` at a JSON pointer, in which `*` stands for each element of a list
+/// or field of an object. <https://www.rfc-editor.org/rfc/rfc6901>
 #[must_use]
 pub fn all_at<'a>(whole: &'a RawValue, pointer: &str) -> Vec<&'a RawValue> {
     let mut found = vec![whole];
@@ -52,10 +52,10 @@ pub fn all_at<'a>(whole: &'a RawValue, pointer: &str) -> Vec<&'a RawValue> {
 
 fn step_into<'a>(part: &'a RawValue, each: bool, name: &str) -> Vec<&'a RawValue> {
     if let Some(elements) = fit::<Vec<&RawValue>>(Some(part)) {
-        let at = |place: usize| elements.get(place).copied();
+        let at = |index: usize| elements.get(index).copied();
         return match name.parse::<usize>() {
             _ if each => elements,
-            Ok(place) => at(place).into_iter().collect(),
+            Ok(index) => at(index).into_iter().collect(),
             Err(_) => Vec::new(),
         };
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_found_byte_for_byte_one_by_one_or_all() {
+    fn a_json_pointer_finds_one_or_all_parts_byte_for_byte() {
         let whole = whole(br#"{"a":[{"b":[1.0, 2]},{"b":[ 3 ]},{}],"c/d":{"x":4,"y":5}}"#);
         let at = |pointer: &str| -> Vec<&str> {
             all_at(&whole, pointer).into_iter().map(RawValue::get).collect()
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_kept_to_the_byte_and_anything_else_can_be_had_back() {
+    fn json_is_kept_byte_for_byte_and_other_bodies_can_be_restored() {
         assert_eq!(whole(br#"{ "a":1.0 }"#).get(), r#"{ "a":1.0 }"#);
         assert_eq!(serde_json::from_str::<String>(whole(b"a=1&b=%22").get()).unwrap(), "a=1&b=%22");
         assert_eq!(whole(&[0xff]).get(), r#"{"base64":"/w=="}"#);

@@ -1,7 +1,7 @@
-//! Signature arithmetic that several providers need.
+//! Signature functions that several providers need.
 //!
-//! Every comparison takes the same time wherever the first difference is, every secret is
-//! tried, and nothing verifies without a secret.
+//! Every comparison takes constant time, every secret is tried, and nothing verifies without a
+//! secret.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
@@ -9,13 +9,13 @@ use domain::webhook::Rejection;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
-/// How far a signed timestamp may be from our clock, in either direction.
+/// The allowed difference between a signed timestamp and the hub's clock, in either direction.
 ///
-/// Five minutes, as Standard Webhooks' libraries have it:
+/// Five minutes, as in the libraries of Standard Webhooks:
 /// <https://github.com/standard-webhooks/standard-webhooks/tree/main/libraries>.
 pub const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// HMAC-SHA256 of `parts`, one after another.
+/// Returns the HMAC-SHA256 of the concatenated `parts`.
 #[must_use]
 pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
     tag(hmac::HMAC_SHA256, key, parts)
@@ -29,15 +29,14 @@ fn tag(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
     context.sign()
 }
 
-/// Whether `signature` is the HMAC-SHA256 of `parts`, one after another, under any of
-/// `secrets`: several are valid while one is rotated. Never, if there is none or only empty
-/// ones.
+/// Whether `signature` is the HMAC-SHA256 of the concatenated `parts` under any of `secrets`:
+/// several are valid during rotation. Always `false` without secrets; empty secrets are ignored.
 #[must_use]
 pub fn is_hmac_sha256(secrets: &[SecretString], parts: &[&[u8]], signature: &[u8]) -> bool {
     is_hmac(hmac::HMAC_SHA256, secrets, parts, signature)
 }
 
-/// The same with any algorithm.
+/// Same as [`is_hmac_sha256`], for any algorithm.
 #[must_use]
 pub fn is_hmac(
     algorithm: hmac::Algorithm,
@@ -51,9 +50,9 @@ pub fn is_hmac(
     })
 }
 
-/// Whether `given` is one of `secrets`. Never, if it is empty.
+/// Whether `given` is one of `secrets`. Always `false` if it is empty.
 ///
-/// Digests are compared, so that not even the length shows.
+/// Digests are compared, so that timing does not reveal the length either.
 #[must_use]
 pub fn is_one_of(secrets: &[SecretString], given: &str) -> bool {
     let given_digest = digest::digest(&digest::SHA256, given.as_bytes());
@@ -64,7 +63,7 @@ pub fn is_one_of(secrets: &[SecretString], given: &str) -> bool {
     found && !given.is_empty()
 }
 
-/// Checks that a signed timestamp, in seconds since the Unix epoch, is fresh.
+/// Checks that a signed timestamp, in seconds since the Unix epoch, is within [`TOLERANCE`].
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -73,8 +72,8 @@ pub fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
     fresh_for(TOLERANCE, signed_at, now)
 }
 
-/// The same for a provider that sends again what it signed long ago: up to `maximum_age` back.
-/// `None` is a time that cannot be read.
+/// Checks a signed timestamp of a provider that redelivers with the original signature: it may be
+/// up to `maximum_age` old. `None` is a timestamp that could not be parsed.
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -86,19 +85,20 @@ pub fn fresh_for(
     let signed_at = signed_at.ok_or(Rejection::Unauthenticated("timestamp is not a number"))?;
     let age = now.duration_since(signed_at);
     if age > maximum_age || age < -TOLERANCE {
-        return Err(Rejection::Unauthenticated("timestamp is not fresh"));
+        return Err(Rejection::Unauthenticated("timestamp is too old or in the future"));
     }
     Ok(())
 }
 
-/// A whole number of digits alone: where nothing parts a signed time from what follows, no
-/// other byte may pass for a part of it.
+/// Parses a number that consists of digits only: where no separator follows a signed timestamp, no
+/// other byte may count as part of it.
 #[must_use]
 pub fn digits(text: &str) -> Option<i64> {
     Some(text).filter(|text| text.bytes().all(|c| c.is_ascii_digit()))?.parse().ok()
 }
 
-/// Hex of a hash of `bytes`: an id for what comes without one, equal when it comes again.
+/// Returns the SHA-256 of `bytes` as hex: an id for an event without one, the same for every
+/// redelivery.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes))
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_test_vector_of_rfc_4231_verifies() {
+    fn the_test_vector_of_rfc_4231_verifies() {
         let tag = hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(hex::encode(tag.as_ref()), expected);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_equals_itself_and_not_its_beginning_or_nothing() {
+    fn a_secret_matches_itself_and_neither_its_prefix_nor_nothing() {
         assert!(is_one_of(&secrets(&["a", "token"]), "token"));
         assert!(!is_one_of(&secrets(&["token"]), "toke"));
         assert!(!is_one_of(&secrets(&["token"]), "Token"));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_is_fresh_for_five_minutes_both_ways() {
+    fn a_timestamp_is_fresh_for_five_minutes_in_both_directions() {
         let now = Timestamp::from_second(1_000_000).unwrap();
         assert!(fresh("999700", now).is_ok());
         assert!(fresh("1000300", now).is_ok());

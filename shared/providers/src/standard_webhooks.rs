@@ -1,5 +1,5 @@
-//! Standard Webhooks: how the hub signs what it tells an automation, and how Svix signs what
-//! others tell us.
+//! Standard Webhooks: the signatures of the hub's own outgoing webhooks, and of providers that use
+//! Svix.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>
 //!
@@ -18,27 +18,27 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::signature;
 
-/// Header with the notice's id: stable across its retries.
+/// Header with the notification id: the same for every delivery attempt.
 pub const ID: &str = "webhook-id";
-/// Header with the time of the attempt, in seconds.
+/// Header with the time of the delivery attempt, in seconds.
 pub const TIMESTAMP: &str = "webhook-timestamp";
 /// Header with one signature for each valid secret.
 pub const SIGNATURE: &str = "webhook-signature";
 
-/// What the headers that prove a request are called.
+/// Names of the headers that authenticate a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// The event's id.
+    /// Header with the event id.
     pub id: &'static str,
-    /// The time of the attempt.
+    /// Header with the time of the delivery attempt.
     pub timestamp: &'static str,
-    /// The signatures.
+    /// Header with the signatures.
     pub signature: &'static str,
 }
 
-/// As the standard has them.
+/// Header names of the standard.
 pub const NAMES: Names = Names { id: ID, timestamp: TIMESTAMP, signature: SIGNATURE };
-/// As Svix has them, which was there before the standard:
+/// Header names of Svix, which predate the standard:
 /// <https://docs.svix.com/receiving/verifying-payloads/how-manual>.
 pub const SVIX_NAMES: Names =
     Names { id: "svix-id", timestamp: "svix-timestamp", signature: "svix-signature" };
@@ -46,18 +46,18 @@ pub const SVIX_NAMES: Names =
 const SECRET_PREFIX: &str = "whsec_";
 const PUBLIC_PREFIX: &str = "whpk_";
 
-/// The secret cannot sign. Says nothing of the secret.
+/// The secret cannot sign. Contains nothing of the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidSecret {
-    /// There is none.
-    #[error("there is no secret to sign with")]
+    /// No secret.
+    #[error("no signing secret is set")]
     Missing,
-    /// It is not base64, or not 24 to 64 bytes of it.
-    #[error("a signing secret is whsec_ and base64 of 24 to 64 bytes")]
+    /// Not base64, or not 24 to 64 bytes.
+    #[error("a signing secret must be whsec_ followed by base64 of 24 to 64 bytes")]
     Malformed,
 }
 
-/// A new secret from 24 to 64 random bytes.
+/// Creates a secret from 24 to 64 random bytes.
 ///
 /// # Errors
 /// [`InvalidSecret::Malformed`] for fewer or more.
@@ -68,11 +68,11 @@ pub fn secret(random: &[u8]) -> Result<SecretString, InvalidSecret> {
     Ok(format!("{SECRET_PREFIX}{}", STANDARD.encode(random)).into())
 }
 
-/// The value of the header [`SIGNATURE`]: one signature for each of `secrets`, so that a
-/// receiver may have the old or the new one while they are rotated.
+/// Returns the value of the header [`SIGNATURE`]: one signature for each of `secrets`, so that a
+/// receiver may use the old or the new secret during rotation.
 ///
 /// # Errors
-/// [`InvalidSecret`]; a secret that cannot sign is never passed over in silence.
+/// [`InvalidSecret`]; a secret that cannot sign is never skipped silently.
 pub fn sign(
     secrets: &[SecretString],
     id: &str,
@@ -94,7 +94,7 @@ pub fn sign(
     Ok(signatures?.join(" "))
 }
 
-/// Whether `secret` could sign.
+/// Whether `secret` can sign.
 #[must_use]
 pub fn is_secret(secret: &SecretString) -> bool {
     key(secret).is_ok()
@@ -107,8 +107,8 @@ fn key(secret: &SecretString) -> Result<Vec<u8>, InvalidSecret> {
     if (24..=64).contains(&key.len()) { Ok(key) } else { Err(InvalidSecret::Malformed) }
 }
 
-/// Checks a request that was signed with one of `secrets`, or with the private half of one
-/// of the public keys among them.
+/// Verifies a request that was signed with one of `secrets`, or with the private key of one of the
+/// public keys among them.
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -121,7 +121,7 @@ pub fn verify(
     verify_named(&NAMES, secrets, headers, body, now)
 }
 
-/// The same, with headers of these names.
+/// Same as [`verify`], with other header names.
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -136,7 +136,7 @@ pub fn verify_named(
         let mut values = headers.get_all(name).iter();
         match (values.next().map(http::HeaderValue::to_str), values.next()) {
             (Some(Ok(value)), None) if !value.is_empty() => Ok(value),
-            _ => Err(Rejection::Unauthenticated("a header that proves the sender is missing")),
+            _ => Err(Rejection::Unauthenticated("a required authentication header is missing")),
         }
     };
     let (id, signed_at) = (header(names.id)?, header(names.timestamp)?);
@@ -152,7 +152,7 @@ pub fn verify_named(
     if matched { Ok(()) } else { Err(Rejection::Unauthenticated("signature does not match")) }
 }
 
-/// The signatures of one version in the header.
+/// Returns the signatures of one version in the header.
 fn of_version<'a>(signatures: &'a str, prefix: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
     let encoded = signatures.split(' ').filter_map(move |entry| entry.strip_prefix(prefix));
     encoded.filter_map(|encoded| STANDARD.decode(encoded).ok())
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_sign_verifies_with_each_of_the_secrets() {
+    fn a_signed_request_verifies_with_each_of_the_secrets() {
         let (old, new) = (secret(&[1; 24]).unwrap(), secret(&[2; 32]).unwrap());
         let signature = sign(&[new.clone(), old.clone()], "evt_1", at(), b"{}").unwrap();
         assert_eq!(signature.split(' ').count(), 2);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_another_version_is_passed_over() {
+    fn a_signature_of_another_version_is_ignored() {
         let secrets = [secret(&[1; 24]).unwrap()];
         let signature = sign(&secrets, "evt_1", at(), b"{}").unwrap();
         let other = signature.replace("v1,", "v2,");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_other_names_or_twice_prove_nothing() {
+    fn other_or_repeated_headers_do_not_verify() {
         let secrets = [secret(&[1; 24]).unwrap()];
         let good = headers("evt_1", at(), &sign(&secrets, "evt_1", at(), b"{}").unwrap());
         let mut svix = HeaderMap::new();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_or_broken_secret_signs_nothing() {
+    fn a_short_or_malformed_secret_does_not_sign() {
         assert!(secret(&[1; 23]).is_err());
         assert!(secret(&[1; 65]).is_err());
         for broken in ["whsec_short", "whsec_!!!", "", "whsec_"] {

@@ -381,7 +381,7 @@ mod tests {
             let now = now.parse().unwrap();
             prove(&*source, &request, now).map(|_| ()).map_err(|error| error.to_string())
         };
-        let out_of_time = Err("not authentic: the certificate is not valid now".to_owned());
+        let out_of_time = Err("authentication failed: the certificate is not valid now".to_owned());
         assert_eq!(verdict("2025-11-09T23:59:59Z"), out_of_time);
         assert_eq!(verdict("2025-11-10T00:00:00Z"), Ok(()));
         assert_eq!(verdict("2026-10-14T23:59:59Z"), Ok(()));
