@@ -403,7 +403,7 @@ mod tests {
         assert!(deployed.schedules >= 2.0 && deployed.secrets >= 1.0, "{deployed:?}");
     }
 
-    /// The rows that the README shows of a month, as this file computes them.
+    /// The rows of the tables of a month in `infra/README.md`, as this file computes them.
     fn rows() -> Vec<String> {
         let deployed = Deployed::read(&root()).unwrap();
         let all = [idle(&sheet(), &deployed).to_vec(), worker(&sheet()).to_vec()];
@@ -418,10 +418,10 @@ mod tests {
 
     #[test]
     fn the_readme_shows_what_a_month_costs() {
-        let readme = fs::read_to_string(root().join("README.md")).unwrap();
+        let readme = fs::read_to_string(root().join("infra/README.md")).unwrap();
         let wanted = rows().join("\n");
         let missing: Vec<_> = rows().into_iter().filter(|row| !readme.contains(row)).collect();
-        assert!(missing.is_empty(), "README.md has not {missing:#?}; all of it:\n{wanted}");
+        assert!(missing.is_empty(), "infra/README.md lacks {missing:#?}; all rows:\n{wanted}");
     }
 
     #[test]

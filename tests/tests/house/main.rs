@@ -323,16 +323,21 @@ fn no_folder_is_for_a_provider_that_does_not_exist() {
 
 #[test]
 fn the_readme_names_every_credential_and_every_webhook() {
-    let readme = read("README.md");
+    let index = "shared/providers/README.md";
+    assert!(
+        read("README.md").contains(&format!("({index})")),
+        "README.md does not link to {index}"
+    );
+    let readme = read(index);
     for provider in Provider::ALL {
-        let page = format!("shared/providers/src/{provider}/README.md");
-        assert!(readme.contains(&page), "README.md does not lead to {page}");
+        let page = format!("(src/{provider}/README.md)");
+        assert!(readme.contains(&page), "{index} does not link to {page}");
         for credential in providers::entry(*provider).credentials {
-            assert!(readme.contains(&format!("`{credential}`")), "README.md: {credential}");
+            assert!(readme.contains(&format!("`{credential}`")), "{index}: {credential}");
         }
         for webhook in providers::entry(*provider).webhooks {
             let path = format!("/webhooks/{}", webhook.path());
-            assert!(readme.contains(&path), "README.md does not name {path}");
+            assert!(readme.contains(&path), "{index} does not name {path}");
         }
     }
 }
@@ -690,7 +695,7 @@ fn nothing_that_is_deployed_contains_a_failpoint() {
         let manifest = read(&format!("{folder}/Cargo.toml"));
         assert!(!manifest.contains("simulation"), "{folder}/Cargo.toml");
     }
-    for path in ["samconfig.toml", "README.md"] {
+    for path in ["samconfig.toml", "README.md", "infra/README.md"] {
         let builds = read(path);
         let builds = builds.lines().filter(|line| line.contains("cargo lambda build"));
         let all: Vec<_> = builds.filter(|line| line.contains("features")).collect();
