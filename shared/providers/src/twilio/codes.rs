@@ -36,81 +36,79 @@ const fn wait(seconds: u64, remedy: &'static str) -> ErrorCode {
 pub(super) fn known(code: i64) -> Option<ErrorCode> {
     Some(match code {
         // The account and its credentials.
-        10_001 | 20_005 | 30_002 => account("Twilio suspended the account: contact Twilio support"),
+        10_001 | 20_005 | 30_002 => {
+            account("Twilio suspended the account. Contact Twilio support.")
+        }
         20_003 | 20_006 | 20_008 => account(
-            "Twilio rejected the credentials: store the account SID and its auth token, or an API \
-             key and its secret",
+            "Twilio rejected the credentials. Store the account SID and its auth token, or an API \
+             key and its secret.",
         ),
-        20_404 => account("Twilio does not know the account: correct the setting `account`"),
-        21_219 | 21_608 => route(
-            "a trial account can only send to verified numbers: upgrade the \
-                                    account",
-        ),
+        20_404 => account("Twilio does not know the account. Correct the setting `account`."),
+        21_219 | 21_608 => {
+            route("A trial account can only send to verified numbers. Upgrade the account.")
+        }
         // The sender.
         21_210 | 21_212 | 21_213 | 21_601 | 21_603 | 21_606 | 21_659..=21_661 => account(
-            "the account may not send from this number: correct the settings `from` and \
-             `voice_from`",
+            "The account may not send from this number. Correct the settings `from` and \
+             `voice_from`.",
         ),
         21_701 | 21_703..=21_705 => account(
-            "the messaging service does not exist or has no number: correct the setting \
-             `messaging_service_sid`",
+            "The messaging service does not exist or has no number. Correct the setting \
+             `messaging_service_sid`.",
         ),
         21_910 | 63_007 => {
-            account("the number is not a WhatsApp sender: correct the setting `whatsapp_from`")
+            account("The number is not a WhatsApp sender. Correct the setting `whatsapp_from`.")
         }
         21_609 => account(
-            "Twilio rejected the status callback URL: set PUBLIC_BASE_URL to the \
-                           hub's public URL",
+            "Twilio rejected the status callback URL. Set PUBLIC_BASE_URL to the hub's public URL.",
         ),
         // Rate limits.
-        10_004 => wait(5, "the account exceeded its limit of concurrent calls"),
-        14_107 | 20_429 => wait(2, "the account exceeded its limit of concurrent requests"),
+        10_004 => wait(5, "The account exceeded its limit of concurrent calls."),
+        14_107 | 20_429 => wait(2, "The account exceeded its limit of concurrent requests."),
         21_611 | 30_001 => wait(
             60,
-            "Twilio's queue for the account is full: send more slowly, or from more numbers",
+            "Twilio's queue for the account is full. Send more slowly, or from more numbers.",
         ),
-        63_018 => wait(60, "the WhatsApp sender exceeded its rate limit"),
+        63_018 => wait(60, "The WhatsApp sender exceeded its rate limit."),
         // The recipient.
         21_211 | 21_217 | 21_265 | 21_401 | 21_421 => {
-            message("`to` is not a valid phone number: use E.164, such as +15551234567")
+            message("`to` is not a valid phone number. Use E.164, such as +15551234567.")
         }
-        21_214 | 21_612 => message("the sender cannot reach this number: send from another number"),
-        21_215 | 21_216 | 21_408 => route(
-            "the account may not send to this country: allow it in Twilio's geographic permissions",
-        ),
-        21_266 => message("`to` is the sender's own number: use another recipient"),
-        21_610 => message(
-            "the recipient has opted out: they must send START to receive messages \
-                           again",
-        ),
-        21_614 => message("the number is a landline and cannot receive messages"),
-        30_003 => message("the phone is off or out of reach: send the message again later"),
-        30_004 => message("the recipient or their carrier blocks the message"),
-        30_005 => message("the number does not exist"),
-        30_006 => message("the number is a landline, or its carrier cannot be reached"),
-        63_003 | 63_024 => message("the number is not registered with WhatsApp"),
+        21_214 | 21_612 => {
+            message("The sender cannot reach this number. Send from another number.")
+        }
+        21_215 | 21_216 | 21_408 => {
+            route("The account may not send to this country. Allow it in Twilio's geo permissions.")
+        }
+        21_266 => message("`to` is the sender's own number. Use another recipient."),
+        21_610 => {
+            message("The recipient has opted out. They must send START to receive messages again.")
+        }
+        21_614 => message("The number is a landline and cannot receive messages."),
+        30_003 => message("The phone is off or out of reach. Send the message again later."),
+        30_004 => message("The recipient or their carrier blocks the message."),
+        30_005 => message("The number does not exist."),
+        30_006 => message("The number is a landline, or its carrier cannot be reached."),
+        63_003 | 63_024 => message("The number is not registered with WhatsApp."),
         // The content.
-        21_602 | 21_619 => message("the message is empty: add a text or a file"),
-        21_617 => message("the message is longer than 1600 characters: split it"),
-        21_620 | 21_623 => message("Twilio cannot fetch the file: use a public URL"),
-        21_655 => route("the account has no content template with this id"),
-        21_656 => message(
-            "the template's variables are invalid: give every variable a non-empty \
-                           value",
-        ),
-        21_205 | 21_218 => message(
-            "the call has no valid TwiML: correct `call.twiml` or \
-                                    `call.url`",
-        ),
-        30_007 => message("Twilio or the carrier filtered the message as spam: change the text"),
-        30_008 => message("the carrier rejected the message and gave no reason"),
-        30_034 => message(
-            "the sender's number is not registered for A2P 10DLC: register it at \
-                           Twilio",
-        ),
-        63_005 | 63_013 | 63_021 => message("WhatsApp rejected the content: change the message"),
-        63_016 => route("WhatsApp's service window is closed: send a template"),
-        63_032 | 63_049 => message("WhatsApp chose not to deliver the message to this recipient"),
+        21_602 | 21_619 => message("The message is empty. Add a text or a file."),
+        21_617 => message("The message is longer than 1600 characters. Split it."),
+        21_620 | 21_623 => message("Twilio cannot fetch the file. Use a public URL."),
+        21_655 => route("The account has no content template with this id."),
+        21_656 => {
+            message("The template's variables are invalid. Give every variable a non-empty value.")
+        }
+        21_205 | 21_218 => {
+            message("The call has no valid TwiML. Correct `call.twiml` or `call.url`.")
+        }
+        30_007 => message("Twilio or the carrier filtered the message as spam. Change the text."),
+        30_008 => message("The carrier rejected the message and gave no reason."),
+        30_034 => {
+            message("The sender's number is not registered for A2P 10DLC. Register it at Twilio.")
+        }
+        63_005 | 63_013 | 63_021 => message("WhatsApp rejected the content. Change the message."),
+        63_016 => route("WhatsApp's service window is closed. Send a template."),
+        63_032 | 63_049 => message("WhatsApp chose not to deliver the message to this recipient."),
         _ => return None,
     })
 }

@@ -27,8 +27,7 @@ pub(super) struct Proof {
 impl Proof {
     pub(super) fn verify(&self, request: &WebhookRequest) -> Result<(), Rejection> {
         let location = PayloadLocation::of(request);
-        let location =
-            location.ok_or(Rejection::Unauthenticated("neither GET nor POST"))?;
+        let location = location.ok_or(Rejection::Unauthenticated("neither GET nor POST"))?;
         let given = STANDARD.decode(request.header(SIGNATURE)?);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
         let Scheme { algorithm, key_id } = Scheme::read(request)?;
@@ -56,11 +55,7 @@ impl Proof {
                     verify_slices_are_equal(tag.as_ref(), &given).is_ok()
                 })
             });
-        if matches {
-            Ok(())
-        } else {
-            Err(Rejection::Unauthenticated("signature does not match"))
-        }
+        if matches { Ok(()) } else { Err(Rejection::Unauthenticated("signature does not match")) }
     }
 
     /// Returns the URL in each form that may have been signed: with and without the port, and with
@@ -145,9 +140,7 @@ impl<'a> Scheme<'a> {
                 }
                 ("algorithm", name) if name.eq_ignore_ascii_case("HMAC_SHA1") => {}
                 ("algorithm", _) => {
-                    return Err(Rejection::Unauthenticated(
-                        "signature has an unknown algorithm",
-                    ));
+                    return Err(Rejection::Unauthenticated("signature has an unknown algorithm"));
                 }
                 _ => {}
             }

@@ -54,8 +54,7 @@ impl SenderProvider for Sender {
         let sid = sid.ok_or_else(|| {
             invalid(
                 "credentials.TWILIO_ACCOUNT_SID",
-                "is missing: give the account SID, AC \
-                                                       followed by letters and digits",
+                "is missing: give the account SID, AC followed by letters and digits",
             )
         })?;
         let pair = |user, password| {
@@ -266,15 +265,13 @@ impl Account {
             Content::Contacts { .. } => {
                 return Err(invalid(
                     "contacts",
-                    "is not supported by Twilio: send the contacts as a \
-                                                text",
+                    "is not supported by Twilio: send the contacts as a text",
                 ));
             }
             Content::Reaction { .. } => {
                 return Err(invalid(
                     "reaction",
-                    "is not supported by Twilio: send the reaction as a \
-                                                text",
+                    "is not supported by Twilio: send the reaction as a text",
                 ));
             }
             Content::Interactive { .. } => {
@@ -524,8 +521,7 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             let retry_after = wait.unwrap_or(Duration::from_secs(2));
             (
                 Fault::RateLimited { retry_after },
-                "the account exceeded its limit of concurrent \
-                                                  requests",
+                "The account exceeded its limit of concurrent requests.",
             )
         }
         _ if is_in_doubt(status) => (Fault::Unknown, FAILED_IN_FLIGHT),
@@ -533,18 +529,17 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             fault @ Fault::Unknown => (fault, FAILED_IN_FLIGHT),
             fault @ Fault::Permanent => (
                 fault,
-                "Twilio rejected the request: look up the code in Twilio's error \
-                         dictionary",
+                "Twilio rejected the request. Look up the code in Twilio's error dictionary.",
             ),
-            fault => (fault, "Twilio failed and did not accept the request: the hub retries it"),
+            fault => (fault, "Twilio failed and did not accept the request. The hub retries it."),
         },
     };
     let about = About::from_status(status);
     SendError::Refused { status, code: shown, remedy: remedy.to_owned(), fault, about }
 }
 
-const FAILED_IN_FLIGHT: &str = "Twilio failed during the request: a status callback may still report the \
-                          outcome";
+const FAILED_IN_FLIGHT: &str =
+    "Twilio failed during the request. A status callback may still report the outcome.";
 
 /// Whether Twilio may have accepted the message although it answered with an error of its own.
 /// Source: README, facts 22.

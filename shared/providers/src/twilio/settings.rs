@@ -97,8 +97,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
         if settings.from.is_some() {
             return flaw(
                 "messaging_service_sid",
-                "cannot be combined with `from`: remove one of \
-                                                  the two",
+                "cannot be combined with `from`: remove one of the two",
             );
         }
     }
@@ -139,8 +138,7 @@ pub(super) fn account(
     match &account {
         Some(account) if !is_sid(account, "AC") => Err(Flaw::new(
             "settings.account",
-            "must be an account SID: AC followed by letters and \
-                                               digits",
+            "must be an account SID: AC followed by letters and digits",
         )),
         _ => Ok(account),
     }
@@ -153,10 +151,9 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
         super::ACCOUNT_SID if !is_sid(value, "AC") => {
             flaw("must be an account SID: AC followed by letters and digits")
         }
-        super::API_KEY if !is_sid(value, "SK") => flaw(
-            "must be the SID of an API key: SK followed \
-                                                        by letters and digits",
-        ),
+        super::API_KEY if !is_sid(value, "SK") => {
+            flaw("must be the SID of an API key: SK followed by letters and digits")
+        }
         _ if value.chars().any(char::is_whitespace) => flaw("must not contain white space"),
         _ => Ok(()),
     }

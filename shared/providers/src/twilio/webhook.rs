@@ -236,11 +236,11 @@ impl<'a> Form<'a> {
             "initiated" | "ringing" => (Status::Sent, None),
             "in-call_receipt" | "completed" => (Status::Delivered, None),
             "busy" => {
-                (Status::Failed, Some("the line was busy, or the recipient declined the call"))
+                (Status::Failed, Some("The line was busy, or the recipient declined the call."))
             }
-            "no-answer" => (Status::Failed, Some("the recipient did not answer the call")),
-            "canceled" => (Status::Failed, Some("the call was canceled before it was answered")),
-            "failed" => (Status::Failed, Some("the call could not be connected")),
+            "no-answer" => (Status::Failed, Some("The recipient did not answer the call.")),
+            "canceled" => (Status::Failed, Some("The call was canceled before it was answered.")),
+            "failed" => (Status::Failed, Some("The call could not be connected.")),
             _ => return None,
         };
         let kind = EventKind::Receipt(Receipt {
@@ -380,7 +380,7 @@ impl<'a> Form<'a> {
         let code = self.get("ErrorCode").filter(|code| failed && *code != "0");
         let provider_text = self.get("ErrorMessage").or_else(|| self.get("ChannelStatusMessage"));
         let detail = match state {
-            "canceled" => Some("the message was canceled before it was sent"),
+            "canceled" => Some("The message was canceled before it was sent."),
             _ => code.and_then(remedy).or(provider_text),
         };
         let kind = EventKind::Receipt(Receipt {

@@ -22,10 +22,8 @@ pub(super) const BODY_HASH: &str = "bodySHA256";
 /// Maximum size of a form, in bytes. A `WhatsApp` message of 4,096 characters takes 48 KiB where
 /// each character is 4 bytes, percent-encoded.
 const MAX_FORM_BYTES: usize = 256 * 1024;
-const FORM_TOO_LARGE: Rejection = Rejection::TooLarge(
-    "the form is larger than 256 KiB or has more than \
-                                                  1000 fields",
-);
+const FORM_TOO_LARGE: Rejection =
+    Rejection::TooLarge("the form is larger than 256 KiB or has more than 1000 fields");
 
 /// Part of a request that holds the payload. It is derived from what is signed, never from an
 /// unsigned header.
