@@ -77,9 +77,10 @@ pub(super) fn known(code: i64) -> Option<ErrorCode> {
         21_214 | 21_612 => {
             message("The sender cannot reach this number. Send from another number.")
         }
-        21_215 | 21_216 | 21_408 => {
-            route("The account may not send to this country. Allow it in Twilio's geo permissions.")
-        }
+        21_215 | 21_216 | 21_408 => route(
+            "The account may not send to this country. Allow it in Twilio's geographic \
+             permissions.",
+        ),
         21_266 => message("`to` is the sender's own number. Use another recipient."),
         21_610 => {
             message("The recipient has opted out. They must send START to receive messages again.")
