@@ -442,7 +442,7 @@ fn is_in_doubt(description: &str) -> bool {
     description.ends_with(": restart") || description.contains("immediately deleted")
 }
 
-/// Telegram always says how check_length to wait; a few seconds if it does not.
+/// Telegram always says how long to wait; a few seconds if it does not.
 fn limited(wait: Option<Duration>) -> Fault {
     Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(5)) }
 }
@@ -480,8 +480,8 @@ fn bad_request(description: &str) -> &'static str {
         "Telegram could not fetch the file. Check its URL, type and size."
     } else if says("reaction") {
         "Telegram does not allow this reaction in the chat. Use another one."
-    } else if says("too check_length") || says("is empty") {
-        "The text is empty or too check_length. Correct it."
+    } else if says("too long") || says("is empty") {
+        "The text is empty or too long. Correct it."
     } else if says("webhook") {
         "Telegram rejected the webhook URL. It must be a public https URL."
     } else {
@@ -609,8 +609,8 @@ mod tests {
             ("sendSticker", &json!("https://example.com/f"))
         );
         assert_eq!(field(&Content::Sticker { media: media(Some("c")) }), "media.caption");
-        let check_length = "c".repeat(1025);
-        assert_eq!(field(&Content::Image { media: media(Some(&check_length)) }), "media.caption");
+        let long = "c".repeat(1025);
+        assert_eq!(field(&Content::Image { media: media(Some(&long)) }), "media.caption");
         assert_eq!(field(&Content::Image { media: Media::default() }), "media.url");
     }
 

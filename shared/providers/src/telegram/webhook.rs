@@ -48,18 +48,18 @@ impl WebhookSource for Source {
     /// checked in addition.
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
-            return Err(Rejection::Unauthenticated("the method is not POST"));
+            return Err(Rejection::Unauthenticated("not POST"));
         }
         let token = request.header("x-telegram-bot-api-secret-token")?;
         if !signature::is_one_of(&self.secrets, token) {
-            return Err(Rejection::Unauthenticated("the secret token does not match"));
+            return Err(Rejection::Unauthenticated("secret token does not match"));
         }
         match request.path_suffix.as_deref() {
             Some(suffix)
                 if !suffix.starts_with(IntegrationId::PREFIX)
                     && !signature::is_one_of(&self.secrets, suffix) =>
             {
-                Err(Rejection::Unauthenticated("the secret in the path does not match"))
+                Err(Rejection::Unauthenticated("secret in the path does not match"))
             }
             _ => Ok(()),
         }
@@ -187,7 +187,7 @@ fn location_content(at: &wire::Location, name: Option<String>, address: Option<S
     Content::Location { location: Location { latitude, longitude, name, address } }
 }
 
-/// Reads a button reply. It has no time of its own, so it gets the time of the message with the
+/// Reads a button press. It has no time of its own, so it gets the time of the message with the
 /// button: unlike the time of receipt, it is equal for every redelivery.
 fn read_button_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
     let query: wire::CallbackQuery<'_> = serde_json::from_str(raw.get())?;
@@ -378,12 +378,12 @@ mod tests {
         let keyboard = json!({ "inline_keyboard": [[{ "text": "Yes", "callback_data": "y" }, { "text": "x" }]] });
         let message = example::message(3, &json!({ "text": "?", "reply_markup": keyboard }));
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": message });
-        let reply = parse_kind("callback_query", &query);
-        assert_eq!(reply.provider_message_id, "cb:42");
-        assert_eq!(reply.from, "5550009999");
-        assert_eq!(reply.reply_to.as_deref(), Some("5550009999:3"));
+        let message = parse_kind("callback_query", &query);
+        assert_eq!(message.provider_message_id, "cb:42");
+        assert_eq!(message.from, "5550009999");
+        assert_eq!(message.reply_to.as_deref(), Some("5550009999:3"));
         let reply = Reply { id: "y".into(), title: "Yes".into(), description: None };
-        assert_eq!(reply.content, Content::ButtonReply { text: "Yes".into(), reply });
+        assert_eq!(message.content, Content::ButtonReply { text: "Yes".into(), reply });
 
         let old = json!({ "chat": example::chat(), "message_id": 3, "date": 0 });
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": old });

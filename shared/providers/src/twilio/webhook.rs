@@ -229,12 +229,12 @@ impl<'a> Form<'a> {
     fn call_receipt(&self) -> Option<ParsedEvent> {
         let sid = self.get("CallSid").filter(|_| self.get("Direction") == Some("outbound-api"))?;
         // Recordings and gathered input arrive during a call and repeat its status.
-        let is_state = self.get("CallbackSource") == Some("call-call_receipt-events");
+        let is_state = self.get("CallbackSource") == Some("call-progress-events");
         let state = self.get("CallStatus").filter(|_| is_state)?;
         let (status, detail) = match state {
             "queued" => (Status::Accepted, None),
             "initiated" | "ringing" => (Status::Sent, None),
-            "in-call_receipt" | "completed" => (Status::Delivered, None),
+            "in-progress" | "completed" => (Status::Delivered, None),
             "busy" => {
                 (Status::Failed, Some("The line was busy, or the recipient declined the call."))
             }
@@ -256,7 +256,7 @@ impl<'a> Form<'a> {
     /// Returns the part of an event's id that distinguishes it from the call's other events.
     fn place_in_call(&self, status: Option<&str>) -> String {
         match (self.get("SequenceNumber"), self.get("CallbackSource")) {
-            (Some(number), None | Some("call-call_receipt-events")) => number.to_owned(),
+            (Some(number), None | Some("call-progress-events")) => number.to_owned(),
             (Some(number), Some(source)) => format!("{source}:{number}"),
             // A call rings once; input during a call may arrive many times.
             (None, _) if status == Some("ringing") => "ringing".to_owned(),
@@ -527,9 +527,9 @@ mod tests {
                 "EZ",
             ),
             ("voice", "ringing", "call.ringing", "CA", "CA"),
-            ("voice", "digits", "call.in-call_receipt", "CA", "CA"),
-            ("voice", "speech", "call.in-call_receipt", "CA", "CA"),
-            ("voice-status", "answered", "receipt call.in-call_receipt", "CA", "CA"),
+            ("voice", "digits", "call.in-progress", "CA", "CA"),
+            ("voice", "speech", "call.in-progress", "CA", "CA"),
+            ("voice-status", "answered", "receipt call.in-progress", "CA", "CA"),
             ("voice-status", "completed", "receipt call.completed", "CA", "CA"),
             ("voice-status", "no_answer", "receipt call.no-answer", "CA", "CA"),
             ("voice-status", "recording", "recording.completed", "CA", "RE"),
@@ -615,19 +615,19 @@ mod tests {
             assert_eq!(name(events.last().unwrap()), format!("call.{status}"));
             events.remove(0).kind
         };
-        let call_receipt = "call-call_receipt-events";
+        let progress = "call-progress-events";
         for (status, expected, code) in [
             ("queued", Status::Accepted, None),
             ("initiated", Status::Sent, None),
             ("ringing", Status::Sent, None),
-            ("in-call_receipt", Status::Delivered, None),
+            ("in-progress", Status::Delivered, None),
             ("completed", Status::Delivered, None),
             ("busy", Status::Failed, Some("busy")),
             ("no-answer", Status::Failed, Some("no-answer")),
             ("failed", Status::Failed, Some("failed")),
             ("canceled", Status::Failed, Some("canceled")),
         ] {
-            let EventKind::Receipt(receipt) = of(status, "outbound-api", call_receipt) else {
+            let EventKind::Receipt(receipt) = of(status, "outbound-api", progress) else {
                 panic!("{status}")
             };
             assert_eq!((receipt.status, receipt.code.as_deref()), (expected, code));
@@ -635,10 +635,10 @@ mod tests {
             assert_eq!(receipt.detail.is_some(), code.is_some());
         }
         for (status, direction, source) in [
-            ("completed", "inbound", call_receipt),
-            ("completed", "outbound-dial", call_receipt),
-            ("in-call_receipt", "outbound-api", "gather"),
-            ("strange", "outbound-api", call_receipt),
+            ("completed", "inbound", progress),
+            ("completed", "outbound-dial", progress),
+            ("in-progress", "outbound-api", "gather"),
+            ("strange", "outbound-api", progress),
         ] {
             assert!(matches!(of(status, direction, source), EventKind::Other { .. }));
         }
@@ -689,7 +689,7 @@ mod tests {
 
     #[test]
     fn the_fallback_url_receives_the_same_event() {
-        let fields = [("CallSid", "CA1"), ("CallStatus", "in-call_receipt"), ("Digits", "1")];
+        let fields = [("CallSid", "CA1"), ("CallStatus", "in-progress"), ("Digits", "1")];
         let error = [("ErrorCode", "11200"), ("ErrorUrl", "https://hub.example.com/")];
         assert_eq!(one(&fields).id, one(&[&fields[..], &error].concat()).id);
     }
@@ -870,7 +870,7 @@ mod tests {
             ("CallStatus", "completed"),
             ("SequenceNumber", "3"),
             ("Timestamp", "Tue, 31 Aug 2010 20:36:44 +0000"),
-            ("CallbackSource", "call-call_receipt-events"),
+            ("CallbackSource", "call-progress-events"),
         ];
         let event = one(&fields);
         assert_eq!((event.id.as_str(), name(&event)), ("CA1:3", "call.completed"));
@@ -885,7 +885,7 @@ mod tests {
         let ringing = one(&[("CallSid", "CA1"), ("CallStatus", "ringing")]);
         assert_eq!(ringing.id, "CA1:ringing");
         let pressed = |digits| {
-            one(&[("CallSid", "CA1"), ("CallStatus", "in-call_receipt"), ("Digits", digits)]).id
+            one(&[("CallSid", "CA1"), ("CallStatus", "in-progress"), ("Digits", digits)]).id
         };
         assert_ne!(pressed("1"), pressed("2"));
         assert!(pressed("1").starts_with("CA1:"));

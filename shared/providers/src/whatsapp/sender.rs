@@ -390,7 +390,7 @@ fn known(code: i64) -> Option<(Meaning, &'static str)> {
         ),
         131_049 => (
             Permanent,
-            "Meta limits marketing messages to this recipient. Send it retry another day.",
+            "Meta limits marketing messages to this recipient. Send it again another day.",
         ),
         131_050 => (Permanent, "The recipient opted out of marketing messages from this account."),
         131_051 => (Permanent, "WhatsApp does not support this message type. Send another type."),
@@ -413,7 +413,7 @@ fn known(code: i64) -> Option<(Meaning, &'static str)> {
             (Permanent, "The flow is blocked or throttled. Check the flow's status at Meta.")
         }
         133_005 | 133_006 | 133_008 | 133_009 => {
-            (Permanent, "Meta rejected the PIN. Check it, wait, and register retry.")
+            (Permanent, "Meta rejected the PIN. Check it, wait, and register again.")
         }
         135_000 => (Permanent, "Meta rejected the message's format. Correct the message."),
         2 => (Retryable, "Meta's service is down or overloaded."),
@@ -428,7 +428,7 @@ fn known(code: i64) -> Option<(Meaning, &'static str)> {
         131_056 => {
             (Wait(6), "This number sent too many messages to the recipient in a short time.")
         }
-        133_016 => (Wait(3600), "The number was registered too often. Wait, then register retry."),
+        133_016 => (Wait(3600), "The number was registered too often. Wait, then register again."),
         _ => return None,
     })
 }
