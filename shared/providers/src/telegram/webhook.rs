@@ -378,12 +378,12 @@ mod tests {
         let keyboard = json!({ "inline_keyboard": [[{ "text": "Yes", "callback_data": "y" }, { "text": "x" }]] });
         let message = example::message(3, &json!({ "text": "?", "reply_markup": keyboard }));
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": message });
-        let message = parse_kind("callback_query", &query);
-        assert_eq!(message.provider_message_id, "cb:42");
-        assert_eq!(message.from, "5550009999");
-        assert_eq!(message.reply_to.as_deref(), Some("5550009999:3"));
+        let pressed = parse_kind("callback_query", &query);
+        assert_eq!(pressed.provider_message_id, "cb:42");
+        assert_eq!(pressed.from, "5550009999");
+        assert_eq!(pressed.reply_to.as_deref(), Some("5550009999:3"));
         let reply = Reply { id: "y".into(), title: "Yes".into(), description: None };
-        assert_eq!(message.content, Content::ButtonReply { text: "Yes".into(), reply });
+        assert_eq!(pressed.content, Content::ButtonReply { text: "Yes".into(), reply });
 
         let old = json!({ "chat": example::chat(), "message_id": 3, "date": 0 });
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": old });
