@@ -29,7 +29,7 @@ fn flaw(settings: Value) -> Flaw {
     (ENTRY.settings)(&object(settings)).unwrap_err()
 }
 
-/// An integration with settings as `POST /integrations` takes them.
+/// Returns an integration with settings in the form of `POST /integrations`.
 fn integration(settings: Value) -> Integration {
     let settings = (ENTRY.settings)(&object(settings)).unwrap();
     let account =
@@ -111,7 +111,7 @@ fn bearer() -> Value {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let settings = || Value::Object((example::EXAMPLES.settings)());
     let expected = [
         ("booking.created", "booking.created-0123456789abcdef", "corner", Some("4711")),
@@ -136,7 +136,7 @@ fn every_example_is_taken_as_what_it_is() {
 }
 
 #[test]
-fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_timestamp_or_signature_is_rejected() {
     let settings = || Value::Object(example::settings());
     let good = signed(0);
     let refused =
@@ -174,7 +174,7 @@ fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
 }
 
 #[test]
-fn a_signed_time_is_fresh_for_as_long_as_the_settings_say() {
+fn a_signed_timestamp_is_valid_within_the_tolerance() {
     let request = signed(0);
     let at = |tolerance: Option<u32>, seconds: i64| {
         let mut settings = Value::Object(example::settings());
@@ -225,7 +225,7 @@ fn every_algorithm_encoding_prefix_and_separator_verifies() {
 }
 
 #[test]
-fn a_bearer_a_header_and_a_pair_of_name_and_password_verify() {
+fn a_bearer_token_a_header_and_basic_credentials_verify() {
     let header = json!({ "scheme": { "type": "header", "name": "X-Token" } });
     let basic = json!({ "scheme": { "type": "basic" } });
     let pair = format!("Basic {}", STANDARD.encode("user:pass:word"));
@@ -256,7 +256,7 @@ fn a_bearer_a_header_and_a_pair_of_name_and_password_verify() {
 }
 
 #[test]
-fn standard_webhooks_verify_and_go_by_their_id() {
+fn standard_webhooks_verify_and_use_their_own_id() {
     let secret = standard_webhooks::secret(&[7; 32]).unwrap();
     let text = secrecy::ExposeSecret::expose_secret(&secret).to_owned();
     let value = standard_webhooks::sign(&[secret], "msg_1", now(), b"{}").unwrap();
@@ -289,7 +289,7 @@ fn nothing_verifies_without_a_secret_or_a_scheme() {
 }
 
 #[test]
-fn what_happened_is_read_from_the_body_or_from_headers() {
+fn event_fields_are_read_from_the_body_or_headers() {
     let settings = json!({
         "account": "fallback",
         "scheme": { "type": "bearer" },
@@ -315,7 +315,7 @@ fn what_happened_is_read_from_the_body_or_from_headers() {
 }
 
 #[test]
-fn without_an_id_the_same_body_is_the_same_event_and_under_another_name_another() {
+fn without_an_id_the_event_is_identified_by_its_name_and_body() {
     let settings = json!({ "scheme": { "type": "bearer" }, "event": { "name": "X-Event" } });
     let id = |name: &str, body: &[u8]| {
         let headers = [("authorization", "Bearer s"), ("x-event", name)];
@@ -327,7 +327,7 @@ fn without_an_id_the_same_body_is_the_same_event_and_under_another_name_another(
 }
 
 #[test]
-fn whatever_is_authentic_is_kept_byte_for_byte_or_as_text() {
+fn any_verified_body_is_kept_byte_for_byte_or_as_text() {
     let settings =
         || json!({ "scheme": { "type": "bearer" }, "event": { "id": "/id", "time": "/t" } });
     let deep = "[".repeat(100_000);
@@ -349,7 +349,7 @@ fn whatever_is_authentic_is_kept_byte_for_byte_or_as_text() {
 }
 
 #[test]
-fn every_wrong_setting_is_a_flaw_that_names_its_field_and_quotes_no_value() {
+fn every_invalid_setting_is_rejected_with_its_field_and_without_its_value() {
     let hmac = |part: Value| {
         let mut scheme = object(json!({ "type": "hmac", "header": "X-Sig" }));
         scheme.extend(object(part));
@@ -413,7 +413,7 @@ fn every_wrong_setting_is_a_flaw_that_names_its_field_and_quotes_no_value() {
 }
 
 #[test]
-fn settings_are_kept_with_their_defaults_and_read_again() {
+fn settings_are_stored_with_their_defaults_and_can_be_read_again() {
     let given = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
     let Settings::Own(kept) = (ENTRY.settings)(&object(given)).unwrap() else { panic!() };
     assert_eq!(kept["scheme"]["algorithm"], "sha256");
@@ -424,7 +424,7 @@ fn settings_are_kept_with_their_defaults_and_read_again() {
 }
 
 #[test]
-fn the_answer_is_what_the_sender_wants_to_hear() {
+fn the_response_comes_from_the_settings() {
     let answer = |answer: Value| {
         WEBHOOK
             .accepted_by(&integration(json!({ "scheme": { "type": "bearer" }, "answer": answer })))
@@ -436,8 +436,8 @@ fn the_answer_is_what_the_sender_wants_to_hear() {
     assert!(answer(json!({ "body": "OK" })).content_type.starts_with("text/plain"));
 }
 
-/// The events of a request to the integration of the BSP in the examples.
-fn told(body: &Value) -> Vec<ParsedEvent> {
+/// Returns the events of a request to the example BSP's integration.
+fn bsp_events(body: &Value) -> Vec<ParsedEvent> {
     let settings = Value::Object(example::sending("https://waba.example"));
     let bytes = Bytes::from(body.to_string());
     let at = now().as_second().to_string();
@@ -455,14 +455,14 @@ fn change(value: &Value) -> Value {
 }
 
 #[test]
-fn messages_are_read_one_by_one_where_the_integration_says() {
+fn messages_are_parsed_where_the_settings_say() {
     let message = |id: &str, from: &str| {
         json!({ "id": id, "from": from, "timestamp": "1795176000",
         "type": "text", "text": { "body": "hi" }, "context": { "id": "wamid.0" } })
     };
     let image = json!({ "id": "C", "from": "4915550009999", "image": { "id": "7" } });
     let all = [message("A", "+49 15550009999"), message("B", "4915550008888"), image.clone()];
-    let events = told(&change(&json!({ "messages": all })));
+    let events = bsp_events(&change(&json!({ "messages": all })));
     let [first, second, third] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((&*first.id, &*second.id, &*third.id), ("message:A", "message:B", "message:C"));
     assert_eq!(first.ordering_key.as_deref(), Some("4915550009999"));
@@ -476,14 +476,14 @@ fn messages_are_read_one_by_one_where_the_integration_says() {
 }
 
 #[test]
-fn receipts_say_how_far_a_message_has_come() {
+fn receipts_have_the_mapped_status_of_a_message() {
     let ours = domain::MessageId::derived(&["m"]);
     let status = |id: &str, status: &str| {
         json!({ "id": id, "status": status,
         "biz_opaque_callback_data": ours.to_string(), "errors": [{ "code": 131_026 }] })
     };
     let all = ["sent", "delivered", "read", "failed", "odd"].map(|word| status("W", word));
-    let events = told(&change(&json!({ "statuses": all })));
+    let events = bsp_events(&change(&json!({ "statuses": all })));
     let read: Vec<_> = events
         .iter()
         .map(|event| match &event.kind {
@@ -511,9 +511,9 @@ fn receipts_say_how_far_a_message_has_come() {
 }
 
 #[test]
-fn a_request_without_messages_or_receipts_is_kept_whole() {
+fn a_request_without_messages_or_receipts_is_one_event() {
     for body in [json!({ "id": "x" }), change(&json!({ "messages": [{ "id": "A" }] }))] {
-        let events = told(&body);
+        let events = bsp_events(&body);
         assert_eq!(events.len(), 1);
         assert!(matches!(&events[0].kind, EventKind::Other { .. }));
         assert_eq!(serde_json::from_str::<Value>(events[0].raw.get()).unwrap(), body);
@@ -521,7 +521,7 @@ fn a_request_without_messages_or_receipts_is_kept_whole() {
 }
 
 #[test]
-fn a_part_counts_only_where_what_must_stand_there_does() {
+fn only_parts_with_the_required_values_are_parsed() {
     let rules =
         json!({ "at": "/events/*", "when": { "/type": "in" }, "id": "/id", "from": "/who" });
     let settings = json!({ "scheme": { "type": "bearer" }, "message": rules });
@@ -535,7 +535,7 @@ fn a_part_counts_only_where_what_must_stand_there_does() {
 }
 
 #[test]
-fn where_messages_and_receipts_are_is_checked() {
+fn message_and_receipt_pointers_are_validated() {
     let with = |part: Value| {
         let mut settings = object(bearer());
         settings.extend(object(part));
