@@ -45,8 +45,8 @@ pub(crate) fn events() -> Result<Vec<Event>> {
         handwritten.into_iter().map(|(name, event)| (name.to_owned(), event)).collect();
     // If both have a file with the same name, the handwritten one is more complete.
     let generated = example_webhooks().into_iter();
-    let generated = generated
-        .filter(|(name, _)| events.iter().all(|(received_events, _)| received_events != name));
+    let generated =
+        generated.filter(|(name, _)| events.iter().all(|(existing, _)| existing != name));
     let generated: Vec<Event> = generated.collect();
     events.extend(generated);
     events.extend(recorded_batches()?);
@@ -835,7 +835,7 @@ const FOR_ACME: &str = "tenant=acme";
 fn tenant_requests() -> Vec<(&'static str, Value)> {
     const AUTOMATION: &str = "/tenants/{tenant}/automation";
     const KEYS: &str = "/tenants/{tenant}/keys";
-    let ours = [("tenant", "acme")];
+    let acme_parameters = [("tenant", "acme")];
     let key = domain::KeyId::derived(&["example"]).to_string();
     let one_key = [("tenant", "acme"), ("key", key.as_str())];
     let acme = json!({ "id": "acme", "name": "Acme" });
@@ -844,15 +844,15 @@ fn tenant_requests() -> Vec<(&'static str, Value)> {
     vec![
         ("api-tenants/create", api("POST", "/tenants", &[], "", Some(acme))),
         ("api-tenants/list", api("GET", "/tenants", &[], "", None)),
-        ("api-tenants/get", api("GET", "/tenants/{tenant}", &ours, "", None)),
-        ("api-tenants/create_key", api("POST", KEYS, &ours, "", Some(scopes))),
-        ("api-tenants/list_keys", api("GET", KEYS, &ours, "", None)),
+        ("api-tenants/get", api("GET", "/tenants/{tenant}", &acme_parameters, "", None)),
+        ("api-tenants/create_key", api("POST", KEYS, &acme_parameters, "", Some(scopes))),
+        ("api-tenants/list_keys", api("GET", KEYS, &acme_parameters, "", None)),
         (
             "api-tenants/delete_key",
             api("DELETE", "/tenants/{tenant}/keys/{key}", &one_key, "", None),
         ),
-        ("api-tenants/set_automation", api("PUT", AUTOMATION, &ours, "", Some(push))),
-        ("api-tenants/get_automation", api("GET", AUTOMATION, &ours, "", None)),
+        ("api-tenants/set_automation", api("PUT", AUTOMATION, &acme_parameters, "", Some(push))),
+        ("api-tenants/get_automation", api("GET", AUTOMATION, &acme_parameters, "", None)),
     ]
 }
 

@@ -35,7 +35,7 @@ const RESERVED_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
-/// How the hub sends.
+/// Settings of sending through a custom provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Send {
@@ -51,10 +51,10 @@ pub(super) struct Send {
     pub(super) encoding: Encoding,
     /// Request for each kind of content; content without one cannot be sent.
     pub(super) messages: BTreeMap<Kind, Message>,
-    /// How the response is read.
+    /// Reading of the response.
     #[serde(default)]
     pub(super) answer: Answer,
-    /// How long the provider deduplicates messages with the same `{{id}}`, in seconds.
+    /// Period in which the provider deduplicates messages with the same `{{id}}`, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) remembers_id_seconds: Option<u32>,
 }
@@ -137,17 +137,17 @@ pub(super) struct Message {
     pub(super) body: Value,
 }
 
-/// How the response is read.
+/// Reading of the response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
     /// Statuses that mean success; every 2xx if empty.
     #[serde(default)]
     pub(super) accepted: Vec<u16>,
-    /// Where the provider's message id is; without it, the hub's own message id is used.
+    /// JSON pointer to the provider's message id; without it, the hub's own message id is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
-    /// Where the error code is.
+    /// JSON pointer to the error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     /// Values of the error code that mean success.

@@ -30,9 +30,9 @@ pub(super) struct Settings {
     /// Account of events that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
-    /// How a request is authenticated.
+    /// Authentication of a request.
     pub(super) scheme: Scheme,
-    /// Where a request has the fields of an event.
+    /// Location of the event's fields in a request.
     #[serde(default)]
     pub(super) event: EventPointers,
     /// Response to an accepted request.
@@ -50,13 +50,13 @@ pub(super) struct Settings {
     /// The number to send from, if it is not `account`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     pub(super) delivery: DeliveryPolicy,
     /// Messages per second.
     #[serde(default = "pace")]
     pub(super) messages_per_second: u32,
-    /// How the hub sends; without it, the integration only receives.
+    /// Settings of sending; without them, the integration only receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) send: Option<Send>,
 }
@@ -134,7 +134,7 @@ impl ReceiptStatus {
     }
 }
 
-/// How a request is authenticated.
+/// Authentication of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Scheme {
@@ -227,7 +227,7 @@ const fn five_minutes() -> u32 {
     300
 }
 
-/// Where a request has the fields of an event: each is a JSON pointer into the body, such as
+/// Location of the event's fields in a request: each is a JSON pointer into the body, such as
 /// `/data/id`, or the name of a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

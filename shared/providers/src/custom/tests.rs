@@ -57,7 +57,7 @@ fn seed() -> Seed {
     Seed { at: now(), nonce: "0123456789abcdef".to_owned() }
 }
 
-fn take_at(
+fn receive_at(
     integration: &Integration,
     request: &WebhookRequest,
     secrets: &[&str],
@@ -68,12 +68,12 @@ fn take_at(
     receive(&*WEBHOOK.source(integration, &credentials), request, now)
 }
 
-fn take(
+fn receive_with(
     settings: Value,
     request: &WebhookRequest,
     secrets: &[&str],
 ) -> Result<Delivery, Rejection> {
-    take_at(&integration(settings), request, secrets, now())
+    receive_at(&integration(settings), request, secrets, now())
 }
 
 fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
@@ -122,16 +122,16 @@ fn every_example_is_accepted_and_parsed_as_expected() {
     assert_eq!(example::EXAMPLES.events.len(), expected.len());
     for (number, (name, id, account, key)) in expected.into_iter().enumerate() {
         let secrets = [example::WEBHOOK_SECRET];
-        let taken = event(take(settings(), &signed(number), &secrets));
-        assert_eq!(taken.kind, EventKind::Other { name: name.to_owned() });
-        assert_eq!((taken.account.as_str(), taken.ordering_key.as_deref()), (account, key));
+        let received = event(receive_with(settings(), &signed(number), &secrets));
+        assert_eq!(received.kind, EventKind::Other { name: name.to_owned() });
+        assert_eq!((received.account.as_str(), received.ordering_key.as_deref()), (account, key));
         if id.is_empty() {
-            assert_eq!((taken.id.len(), taken.occurred_at), (64, Timestamp::UNIX_EPOCH));
+            assert_eq!((received.id.len(), received.occurred_at), (64, Timestamp::UNIX_EPOCH));
         } else {
-            assert_eq!((taken.id.as_str(), taken.occurred_at), (id, now()));
+            assert_eq!((received.id.as_str(), received.occurred_at), (id, now()));
         }
-        let again = event(take(settings(), &signed(number), &secrets));
-        assert_eq!(again.id, taken.id, "a redelivery is the same event");
+        let again = event(receive_with(settings(), &signed(number), &secrets));
+        assert_eq!(again.id, received.id, "a redelivery is the same event");
     }
 }
 
@@ -139,8 +139,9 @@ fn every_example_is_accepted_and_parsed_as_expected() {
 fn one_changed_byte_of_the_body_timestamp_or_signature_is_rejected() {
     let settings = || Value::Object(example::settings());
     let good = signed(0);
-    let refused =
-        |request: &WebhookRequest| refused(&take(settings(), request, &[example::WEBHOOK_SECRET]));
+    let refused = |request: &WebhookRequest| {
+        refused(&receive_with(settings(), request, &[example::WEBHOOK_SECRET]))
+    };
     for place in 0..good.body.len() {
         let mut body = good.body.to_vec();
         body[place] ^= 1;
@@ -182,7 +183,7 @@ fn a_signed_timestamp_is_valid_within_the_tolerance() {
             settings["scheme"]["timestamp"]["tolerance_seconds"] = json!(tolerance);
         }
         let now = now() + SignedDuration::from_secs(seconds);
-        take_at(&integration(settings), &request, &[example::WEBHOOK_SECRET], now).is_ok()
+        receive_at(&integration(settings), &request, &[example::WEBHOOK_SECRET], now).is_ok()
     };
     assert!(at(None, 300) && at(None, -300) && !at(None, 301) && !at(None, -301));
     assert!(at(Some(60), 60) && !at(Some(60), 61));
@@ -214,11 +215,14 @@ fn every_algorithm_encoding_prefix_and_separator_verifies() {
                 let settings = json!({ "scheme": scheme });
                 let value = format!("{prefix}{tag}");
                 let request = post(&[("x-sig", &value), ("x-time", "1795176000")], body);
-                assert!(take(settings.clone(), &request, &["old", "s"]).is_ok(), "{settings}");
-                assert!(refused(&take(settings.clone(), &request, &["old"])), "{settings}");
+                assert!(
+                    receive_with(settings.clone(), &request, &["old", "s"]).is_ok(),
+                    "{settings}"
+                );
+                assert!(refused(&receive_with(settings.clone(), &request, &["old"])), "{settings}");
                 let mut other = request.clone();
                 other.body = Bytes::from_static(br#"{"a":2}"#);
-                assert!(refused(&take(settings, &other, &["s"])));
+                assert!(refused(&receive_with(settings, &other, &["s"])));
             }
         }
     }
@@ -236,22 +240,22 @@ fn a_bearer_token_a_header_and_basic_credentials_verify() {
         (basic, "user:pass:word", "authorization", pair.as_str()),
     ] {
         let request = post(&[(name, value)], b"{}");
-        assert!(take(settings.clone(), &request, &["new", secret]).is_ok(), "{value}");
+        assert!(receive_with(settings.clone(), &request, &["new", secret]).is_ok(), "{value}");
         for secrets in [&["new"][..], &[""], &[]] {
-            assert!(refused(&take(settings.clone(), &request, secrets)), "{value}");
+            assert!(refused(&receive_with(settings.clone(), &request, secrets)), "{value}");
         }
         for wrong in
             ["", "token2", "Bearer", "Bearer ", "Bearer toke", "Basic", "Basic !", "Basic "]
         {
             let request = post(&[(name, wrong)], b"{}");
-            assert!(refused(&take(settings.clone(), &request, &[secret])), "{wrong}");
+            assert!(refused(&receive_with(settings.clone(), &request, &[secret])), "{wrong}");
         }
-        assert!(refused(&take(settings.clone(), &post(&[], b"{}"), &[secret])));
+        assert!(refused(&receive_with(settings.clone(), &post(&[], b"{}"), &[secret])));
         let twice = post(&[(name, value)], b"{}");
         let mut headers: HeaderMap = twice.headers.clone();
         headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         let twice = WebhookRequest { headers, ..twice };
-        assert!(refused(&take(settings, &twice, &[secret])));
+        assert!(refused(&receive_with(settings, &twice, &[secret])));
     }
 }
 
@@ -267,9 +271,9 @@ fn standard_webhooks_verify_and_use_their_own_id() {
     ];
     let settings =
         || json!({ "scheme": { "type": "standard_webhooks" }, "event": { "id": "webhook-id" } });
-    assert_eq!(event(take(settings(), &post(&headers, b"{}"), &[&text])).id, "msg_1");
-    assert!(refused(&take(settings(), &post(&headers, b"[]"), &[&text])));
-    assert!(refused(&take(settings(), &post(&headers, b"{}"), &[])));
+    assert_eq!(event(receive_with(settings(), &post(&headers, b"{}"), &[&text])).id, "msg_1");
+    assert!(refused(&receive_with(settings(), &post(&headers, b"[]"), &[&text])));
+    assert!(refused(&receive_with(settings(), &post(&headers, b"{}"), &[])));
 }
 
 #[test]
@@ -279,13 +283,13 @@ fn nothing_verifies_without_a_secret_or_a_scheme() {
     let hmac = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
     for settings in [hmac, bearer()] {
         for secrets in [&[""][..], &[]] {
-            assert!(refused(&take(settings.clone(), &request, secrets)));
+            assert!(refused(&receive_with(settings.clone(), &request, secrets)));
         }
     }
     let mut without = integration(bearer());
     without.settings = Settings::Own(Map::new());
     let request = post(&[("authorization", "Bearer s")], b"{}");
-    assert!(refused(&take_at(&without, &request, &["s"], now())));
+    assert!(refused(&receive_at(&without, &request, &["s"], now())));
 }
 
 #[test]
@@ -297,13 +301,13 @@ fn event_fields_are_read_from_the_body_or_headers() {
     });
     let read = |body: Value, id: &str| {
         let headers = [("authorization", "Bearer s"), ("x-id", id)];
-        event(take(settings.clone(), &post(&headers, body.to_string().as_bytes()), &["s"]))
+        event(receive_with(settings.clone(), &post(&headers, body.to_string().as_bytes()), &["s"]))
     };
-    let taken =
+    let received =
         read(json!({ "a/b": [{ "~n": "it" }], "when": 1_795_176_000_123_i64, "who": 7 }), "5");
-    assert_eq!(taken.kind, EventKind::Other { name: "it".into() });
-    assert_eq!((taken.id.as_str(), taken.account.as_str()), ("5", "7"));
-    assert_eq!(taken.occurred_at.as_millisecond(), 1_795_176_000_123);
+    assert_eq!(received.kind, EventKind::Other { name: "it".into() });
+    assert_eq!((received.id.as_str(), received.account.as_str()), ("5", "7"));
+    assert_eq!(received.occurred_at.as_millisecond(), 1_795_176_000_123);
     let bare = read(json!({ "when": "soon", "who": null, "a/b": [true] }), " ");
     assert_eq!(bare.kind, EventKind::Other { name: "webhook".into() });
     assert_eq!((bare.id.len(), bare.account.as_str()), (64, "fallback"));
@@ -319,7 +323,7 @@ fn without_an_id_the_event_is_identified_by_its_name_and_body() {
     let settings = json!({ "scheme": { "type": "bearer" }, "event": { "name": "X-Event" } });
     let id = |name: &str, body: &[u8]| {
         let headers = [("authorization", "Bearer s"), ("x-event", name)];
-        event(take(settings.clone(), &post(&headers, body), &["s"])).id
+        event(receive_with(settings.clone(), &post(&headers, body), &["s"])).id
     };
     assert_eq!(id("a", b"{}"), id("a", b"{}"));
     assert_ne!(id("a", b"{}"), id("b", b"{}"));
@@ -340,10 +344,10 @@ fn any_verified_body_is_kept_byte_for_byte_or_as_text() {
         (deep.as_bytes(), ""),
     ] {
         let request = post(&[("authorization", "Bearer s")], body);
-        let taken = event(take(settings(), &request, &["s"]));
-        assert_eq!(taken.id.len(), 64);
+        let received = event(receive_with(settings(), &request, &["s"]));
+        assert_eq!(received.id.len(), 64);
         if !kept.is_empty() {
-            assert_eq!(taken.raw.get(), kept);
+            assert_eq!(received.raw.get(), kept);
         }
     }
 }
@@ -477,10 +481,10 @@ fn messages_are_parsed_where_the_settings_say() {
 
 #[test]
 fn receipts_have_the_mapped_status_of_a_message() {
-    let ours = domain::MessageId::derived(&["m"]);
+    let message_id = domain::MessageId::derived(&["m"]);
     let status = |id: &str, status: &str| {
         json!({ "id": id, "status": status,
-        "biz_opaque_callback_data": ours.to_string(), "errors": [{ "code": 131_026 }] })
+        "biz_opaque_callback_data": message_id.to_string(), "errors": [{ "code": 131_026 }] })
     };
     let all = ["sent", "delivered", "read", "failed", "odd"].map(|word| status("W", word));
     let events = bsp_events(&change(&json!({ "statuses": all })));
@@ -488,7 +492,10 @@ fn receipts_have_the_mapped_status_of_a_message() {
         .iter()
         .map(|event| match &event.kind {
             EventKind::Receipt(receipt) => {
-                assert_eq!((&*receipt.provider_message_id, receipt.reference), ("W", Some(ours)));
+                assert_eq!(
+                    (&*receipt.provider_message_id, receipt.reference),
+                    ("W", Some(message_id))
+                );
                 (receipt.status, receipt.code.as_deref())
             }
             EventKind::Other { name } => {

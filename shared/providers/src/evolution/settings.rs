@@ -17,10 +17,10 @@ pub(super) struct Own {
     /// Base URL of the Evolution server. Without it, the integration cannot send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) base_url: Option<String>,
-    /// How choices are presented.
+    /// Presentation of choices.
     #[serde(default)]
     pub(super) buttons: Buttons,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     pub(super) delivery: DeliveryPolicy,
     /// Messages per second that the instance may send.
@@ -32,7 +32,7 @@ const fn one() -> u32 {
     1
 }
 
-/// How choices are presented.
+/// Presentation of choices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Buttons {

@@ -447,11 +447,11 @@ fn a_receipt_is_only_created_for_outgoing_messages() {
             (status, kind) => panic!("{status:?} {kind:?}"),
         }
     }
-    let mut theirs = example::update("READ", &seed());
-    theirs["fromMe"] = json!(false);
-    let theirs = event("messages.update", &theirs);
+    let mut incoming = example::update("READ", &seed());
+    incoming["fromMe"] = json!(false);
+    let incoming = event("messages.update", &incoming);
     assert_eq!(
-        (name(&theirs), theirs.ordering_key.as_deref()),
+        (name(&incoming), incoming.ordering_key.as_deref()),
         ("messages.update", Some("4915550009999"))
     );
 }

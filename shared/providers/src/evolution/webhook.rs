@@ -279,8 +279,8 @@ impl RequestContext<'_> {
             // Poll votes arrive one by one, without an id.
             _ => None,
         };
-        let ours = fit(update.from_me).unwrap_or(true);
-        let status = status.filter(|_| ours && !update.key_id.is_empty())?;
+        let is_outgoing = fit(update.from_me).unwrap_or(true);
+        let status = status.filter(|_| is_outgoing && !update.key_id.is_empty())?;
         let mut id = format!("{}:{}:{}", self.name, update.key_id, update.status);
         if let Some(participant) = fit::<Cow<'_, str>>(update.participant) {
             id.push(':');

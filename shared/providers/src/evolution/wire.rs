@@ -60,7 +60,7 @@ pub(super) struct Key<'a> {
     /// The phone number of a hidden address.
     #[serde(borrow, default)]
     pub(super) remote_jid_alt: Option<&'a RawValue>,
-    /// The same, in earlier versions.
+    /// The phone number of a hidden address, in earlier versions.
     #[serde(borrow, default)]
     pub(super) sender_pn: Option<&'a RawValue>,
 }

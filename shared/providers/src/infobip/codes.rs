@@ -2,7 +2,7 @@
 
 use domain::sender::About;
 
-/// What the hub may do about a code.
+/// Retry behavior of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// A retry cannot succeed.

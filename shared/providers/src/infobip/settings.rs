@@ -18,7 +18,7 @@ pub struct Settings {
     /// integration receives whatever its own secret authenticates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// How Infobip authenticates its webhooks.
+    /// Authentication of Infobip's webhooks.
     #[serde(default)]
     pub security: Security,
     /// Base URL of the account's API, `https://xxxxx.api.infobip.com`. Needed to send.
@@ -27,10 +27,10 @@ pub struct Settings {
     /// The number to send from, if it is not `account`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Where Infobip sends delivery reports.
+    /// Destination of delivery reports.
     #[serde(default)]
     pub reports: Reports,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     pub delivery: DeliveryPolicy,
     /// Messages per second that the number may send.
@@ -57,7 +57,7 @@ impl Default for Settings {
     }
 }
 
-/// Where Infobip sends delivery reports.
+/// Destination of delivery reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reports {
@@ -68,7 +68,7 @@ pub enum Reports {
     NotifyUrl,
 }
 
-/// How Infobip authenticates its webhooks, as chosen in the notification profile.
+/// Authentication of Infobip's webhooks, as chosen in the notification profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Security {

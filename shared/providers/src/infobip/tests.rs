@@ -323,7 +323,7 @@ fn a_report_of_a_duplicate_attempt_is_not_a_receipt() {
 
 #[test]
 fn a_receipt_has_the_message_id_from_the_callback_data() {
-    let ours = MessageId::derived(&["x"]);
+    let message_id = MessageId::derived(&["x"]);
     let reference = |report: &Value| match entry(report).kind {
         EventKind::Receipt(receipt) => receipt.reference,
         other => panic!("{other:?}"),
@@ -332,11 +332,11 @@ fn a_receipt_has_the_message_id_from_the_callback_data() {
     assert_eq!(reference(&report), None);
     report["callbackData"] = json!("somebody else's");
     assert_eq!(reference(&report), None);
-    report["callbackData"] = json!(ours.to_string());
-    assert_eq!(reference(&report), Some(ours));
+    report["callbackData"] = json!(message_id.to_string());
+    assert_eq!(reference(&report), Some(message_id));
     let named =
-        example::delivery(&ours.to_string(), (3, "DELIVERED"), "DELIVERED_TO_HANDSET", now());
-    assert_eq!(reference(&named), Some(ours));
+        example::delivery(&message_id.to_string(), (3, "DELIVERED"), "DELIVERED_TO_HANDSET", now());
+    assert_eq!(reference(&named), Some(message_id));
 }
 
 #[test]

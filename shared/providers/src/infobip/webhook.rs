@@ -220,7 +220,7 @@ fn receipt(
     status: Status,
     why: Option<wire::State>,
 ) -> EventKind {
-    // The hub sends its message id as callback data, and as the id where Infobip takes it.
+    // The hub sends its message id as callback data, and as the id where Infobip accepts it.
     let sent_along = fit::<Cow<'_, str>>(entry.callback_data);
     let reference = sent_along.and_then(|data| data.parse().ok());
     let reference = reference.or_else(|| provider_message_id.parse().ok());

@@ -10,7 +10,7 @@ use domain::sender::About;
 pub(super) struct ErrorCode {
     pub(super) fault: Fault,
     pub(super) about: About,
-    /// What the operator or tenant must do.
+    /// Remedy: the action of the operator or tenant.
     pub(super) remedy: &'static str,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Twilio {
     /// Names for content templates, each with its id. A name may end with a slash and a language.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) templates: BTreeMap<String, String>,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     delivery: DeliveryPolicy,
     /// Messages and calls per second.

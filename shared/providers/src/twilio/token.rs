@@ -16,7 +16,7 @@ use crate::jwt;
 /// Maximum lifetime of a token.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What the holder of a token may do.
+/// Permissions of the holder of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VoiceGrant<'a> {
     /// Identity of the holder, called as `client:<identity>`.

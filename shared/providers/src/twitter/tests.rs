@@ -307,16 +307,19 @@ fn a_direct_message_has_the_same_id_in_both_apis() {
         &json!({ "text": "Is this in stock?" }),
     );
     let users = json!({ example::PERSON: { "data": { "name": "Zoë Müller" } } });
-    let told = received(&json!({ "data": {
+    let from_activity_api = received(&json!({ "data": {
         "event_uuid": "-6850472171600526495", "event_type": "dm.received",
         "filter": { "user_id": example::USER },
         "payload": { "direct_message_events": [message, "odd"], "users": users },
     }}));
     let older = events(&signed(&(example::EXAMPLES.events[1].draft)(&seed())));
-    assert_eq!(told.len(), 2);
-    assert_eq!((&told[0].id, &told[0].account), (&older[0].id, &older[0].account));
-    assert_eq!(told[0].kind, older[0].kind);
-    assert_eq!(name(&told[1]), "direct_message_events");
+    assert_eq!(from_activity_api.len(), 2);
+    assert_eq!(
+        (&from_activity_api[0].id, &from_activity_api[0].account),
+        (&older[0].id, &older[0].account)
+    );
+    assert_eq!(from_activity_api[0].kind, older[0].kind);
+    assert_eq!(name(&from_activity_api[1]), "direct_message_events");
     let keyword =
         json!({ "event_uuid": "1", "event_type": "news.new", "filter": { "keyword": "k" } });
     let several = received(&json!({ "data": [keyword, { "event_uuid": "" }] }));

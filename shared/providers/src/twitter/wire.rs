@@ -1,7 +1,7 @@
 //! X's JSON, limited to the fields that the hub reads.
 //!
-//! It is parsed in layers: a part with an unexpected shape only affects itself, and the layer above
-//! keeps it as raw text.
+//! The JSON is parsed in layers: a part with an unexpected shape only affects itself, and the layer
+//! above keeps it as raw text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

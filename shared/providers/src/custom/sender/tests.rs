@@ -71,7 +71,7 @@ fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendEr
     sender(&send).outcome(&outgoing(&text("t")), &response)
 }
 
-fn verdict(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
+fn refusal_of(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
     let error = outcome(answer, status, body).unwrap_err();
     let fault = error.fault();
     let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
@@ -240,12 +240,15 @@ fn an_error_may_have_status_200_and_a_success_may_have_a_code() {
     assert!(outcome(&answer, 200, &json!({ "code": 0, "id": "a" })).is_ok());
     assert!(outcome(&answer, 200, &json!({ "id": "a" })).is_ok());
     let refused = json!({ "code": 1003, "id": "a" });
-    assert_eq!(verdict(&answer, 200, &refused), (Fault::Permanent, About::Account, "1003".into()));
+    assert_eq!(
+        refusal_of(&answer, 200, &refused),
+        (Fault::Permanent, About::Account, "1003".into())
+    );
     assert_eq!(outcome(&answer, 200, &refused).unwrap_err().detail(), "Top it up.");
     let unknown = json!({ "code": 9 });
-    assert_eq!(verdict(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
+    assert_eq!(refusal_of(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
     let sentence = json!({ "code": "Zoe, 49155, is not here" });
-    assert_eq!(verdict(&answer, 200, &sentence).2, "200");
+    assert_eq!(refusal_of(&answer, 200, &sentence).2, "200");
 }
 
 #[test]
@@ -270,14 +273,14 @@ fn a_refusal_is_classified_by_code_then_by_status() {
         (422, "other", Fault::Permanent, About::Message),
     ] {
         let body = json!({ "code": code });
-        assert_eq!(verdict(&answer, status, &body), (fault, about, code.into()), "{status}");
+        assert_eq!(refusal_of(&answer, status, &body), (fault, about, code.into()), "{status}");
     }
-    assert_eq!(verdict(&answer, 404, &Value::Null).2, "404");
+    assert_eq!(refusal_of(&answer, 404, &Value::Null).2, "404");
     // No error code where the settings expect one: not the provider's own response.
     let page = (Fault::Unknown, About::Account, "500".into());
-    assert_eq!(verdict(&answer, 500, &Value::Null), page);
+    assert_eq!(refusal_of(&answer, 500, &Value::Null), page);
     // Without an `error` setting, no response counts as the provider's own.
-    assert_eq!(verdict(&json!({}), 500, &json!({ "code": 9 })), page);
+    assert_eq!(refusal_of(&json!({}), 500, &json!({ "code": 9 })), page);
 }
 
 #[test]

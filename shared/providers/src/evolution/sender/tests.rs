@@ -53,7 +53,7 @@ fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a>
     }
 }
 
-fn asked(
+fn request_of(
     sender: &dyn MessageSender,
     content: &Content,
     reply_to: Option<&str>,
@@ -65,7 +65,7 @@ fn asked(
 }
 
 fn sent(content: &Content) -> Result<(String, Value), SendError> {
-    asked(&*sender(), content, None)
+    request_of(&*sender(), content, None)
 }
 
 #[track_caller]
@@ -120,8 +120,8 @@ fn a_text_is_posted_to_the_instance_with_its_key_and_errors_never_show_the_key()
     let quoted = json!({ "key": { "id": "3EB0AA" } });
     assert_eq!(body, json!({ "number": "4915550009999", "text": "hi", "quoted": quoted }));
     // A customer's message is quoted by WhatsApp's own id.
-    let theirs = "4915550009999@s.whatsapp.net:3A11";
-    let (_, body) = asked(&*sender(), &content, Some(theirs)).unwrap();
+    let incoming = "4915550009999@s.whatsapp.net:3A11";
+    let (_, body) = request_of(&*sender(), &content, Some(incoming)).unwrap();
     assert_eq!(body["quoted"]["key"]["id"], "3A11");
     assert_eq!(field(&text(" ")), "text");
 }
@@ -266,7 +266,7 @@ fn contacts_have_a_number_and_quote_nothing() {
         emails: vec!["a@example.com".into()],
     };
     let contacts = Content::Contacts { contacts: vec![card.clone()] };
-    let (method, body) = asked(&*sender(), &contacts, Some("3EB0AA")).unwrap();
+    let (method, body) = request_of(&*sender(), &contacts, Some("3EB0AA")).unwrap();
     let expected = json!({ "number": "4915550009999", "contact": [{ "fullName": "A",
         "phoneNumber": "+49 155 5000 1111", "wuid": "4915550001111",
         "email": "a@example.com" }] });
@@ -294,8 +294,8 @@ fn a_reaction_names_the_chat_and_the_author() {
         json!({ "remoteJid": "4915550009999@s.whatsapp.net", "fromMe": true, "id": "3EB0AA" });
     assert_eq!((method.as_str(), body), ("sendReaction", json!({ "key": own, "reaction": "👍" })));
     let (_, body) = sent(&reaction("77@lid:3A11", "👍")).unwrap();
-    let theirs = json!({ "remoteJid": "77@lid", "fromMe": false, "id": "3A11" });
-    assert_eq!(body["key"], theirs);
+    let incoming = json!({ "remoteJid": "77@lid", "fromMe": false, "id": "3A11" });
+    assert_eq!(body["key"], incoming);
     assert_eq!(field(&reaction("3EB0AA", "")), "reaction.emoji");
     assert_eq!(field(&reaction("3EB0AA", "ok")), "reaction.emoji");
     // A message of another provider.
@@ -345,12 +345,12 @@ fn choices_are_sent_as_text_unless_native_buttons_are_set() {
     let (_, body) = sent(&list(sections)).unwrap();
     assert_eq!(body["text"], "Which?\n\n*A*\n1. One: d\n\n*B*\n2. Two");
 
-    let (method, body) = asked(&*native(), &buttons(Some("h"), two()), None).unwrap();
+    let (method, body) = request_of(&*native(), &buttons(Some("h"), two()), None).unwrap();
     let reply = |id: &str, title: &str| json!({ "type": "reply", "displayText": title, "id": id });
     let expected = json!({ "number": "4915550009999", "title": "h", "description": "Open?",
         "footer": "f", "buttons": [reply("y", "Yes"), reply("n", "No")] });
     assert_eq!((method.as_str(), body), ("sendButtons", expected));
-    let (_, body) = asked(&*native(), &buttons(None, two()), None).unwrap();
+    let (_, body) = request_of(&*native(), &buttons(None, two()), None).unwrap();
     assert_eq!((&body["title"], body.get("description")), (&json!("Open?"), None));
 }
 
@@ -358,12 +358,12 @@ fn choices_are_sent_as_text_unless_native_buttons_are_set() {
 fn a_native_list_has_every_required_field() {
     let row = Choice { description: Some("d".into()), ..choice("1", "One") };
     let (method, body) =
-        asked(&*native(), &list(vec![section("", vec![row.clone()])]), None).unwrap();
+        request_of(&*native(), &list(vec![section("", vec![row.clone()])]), None).unwrap();
     let rows = json!([{ "title": "One", "description": "d", "rowId": "1" }]);
     let expected = json!({ "number": "4915550009999", "title": "Which?", "buttonText": "Show",
         "footerText": "", "sections": [{ "title": "", "rows": rows }] });
     assert_eq!((method.as_str(), body), ("sendList", expected));
-    let refused = |sections| match asked(&*native(), &list(sections), None) {
+    let refused = |sections| match request_of(&*native(), &list(sections), None) {
         Err(SendError::Invalid { field, .. }) => field,
         other => panic!("{other:?}"),
     };

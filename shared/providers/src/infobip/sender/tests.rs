@@ -102,7 +102,7 @@ fn outcome(status: u16, wait: Option<&str>, body: &Value) -> Result<Accepted, Se
     sender().outcome(&outgoing(&text("t")), &response(status, wait, body))
 }
 
-fn verdict(status: u16, wait: Option<&str>, body: &Value) -> (Fault, About, String) {
+fn refusal_of(status: u16, wait: Option<&str>, body: &Value) -> (Fault, About, String) {
     let error = outcome(status, wait, body).unwrap_err();
     let fault = error.fault();
     let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
@@ -265,14 +265,14 @@ fn a_response_returns_the_message_id() {
 
 #[test]
 fn a_duplicate_id_is_an_earlier_attempt_of_the_same_message() {
-    let taken = state("REJECTED", "REJECTED_DUPLICATE_MESSAGE_ID");
+    let duplicate = state("REJECTED", "REJECTED_DUPLICATE_MESSAGE_ID");
     let own = MessageId::derived(&["m"]).to_string();
-    assert_eq!(outcome(200, None, &taken).unwrap().provider_message_id, own);
+    assert_eq!(outcome(200, None, &duplicate).unwrap().provider_message_id, own);
 }
 
 #[test]
 fn a_response_with_status_200_may_be_a_refusal() {
-    let of = |name: &str| verdict(200, None, &state("REJECTED", name));
+    let of = |name: &str| refusal_of(200, None, &state("REJECTED", name));
     let permanent = |about, code: &str| (Fault::Permanent, about, code.to_owned());
     for (code, about) in [
         ("REJECTED_NOT_ENOUGH_CREDITS", About::Account),
@@ -298,13 +298,16 @@ fn a_refusal_is_read_in_both_formats() {
         (503, ["GENERAL_ERROR", "E503"], Fault::Retryable, About::Account),
     ] {
         let [old, new] = codes;
-        assert_eq!(verdict(status, None, &exception(old)), (fault, about, old.to_owned()));
-        assert_eq!(verdict(status, None, &newer(new)), (fault, about, new.to_owned()));
+        assert_eq!(refusal_of(status, None, &exception(old)), (fault, about, old.to_owned()));
+        assert_eq!(refusal_of(status, None, &newer(new)), (fault, about, new.to_owned()));
     }
-    assert_eq!(verdict(429, Some("7"), &newer("E429")).0, seconds(7));
-    assert_eq!(verdict(503, Some("7"), &Value::Null).0, seconds(7));
-    assert_eq!(verdict(502, Some("7"), &Value::Null).0, Fault::Unknown);
-    assert_eq!(verdict(418, None, &Value::Null), (Fault::Permanent, About::Message, "418".into()));
+    assert_eq!(refusal_of(429, Some("7"), &newer("E429")).0, seconds(7));
+    assert_eq!(refusal_of(503, Some("7"), &Value::Null).0, seconds(7));
+    assert_eq!(refusal_of(502, Some("7"), &Value::Null).0, Fault::Unknown);
+    assert_eq!(
+        refusal_of(418, None, &Value::Null),
+        (Fault::Permanent, About::Message, "418".into())
+    );
 }
 
 #[test]
