@@ -271,7 +271,7 @@ fn a_signature_that_is_present_must_be_valid_too() {
     assert!(verify(&request, &["plain", example::WEBHOOK_SECRET]));
     assert!(!verify(&request, &["plain"]));
     // A plain base64 secret is not a signing secret.
-    let bare = example::WEBHOOK_SECRET.trim_start_matches(SIGNING);
+    let bare = example::WEBHOOK_SECRET.trim_start_matches(SIGNING_PREFIX);
     let request = with(&[(SECRET, bare), id, at, ("webhook-signature", &sign(bare, now()))], "{}");
     assert!(!verify(&request, &[bare]));
 }

@@ -315,7 +315,7 @@ fn a_call_includes_its_twiml_and_options() {
     assert_eq!(field(&form, "Timeout"), "20");
     assert_eq!(field(&form, "Record"), "true");
     assert_eq!(field(&form, "MachineDetection"), "Enable");
-    assert_eq!(form["StatusCallbackEvent"], PROGRESS);
+    assert_eq!(form["StatusCallbackEvent"], CALL_STATUSES);
     assert_eq!((field(&form, "To"), field(&form, "From")), (PERSON, "+15550001111"));
     let url = json!({ "url": "https://example.com/twiml" });
     assert_eq!(
