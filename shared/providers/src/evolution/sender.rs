@@ -17,7 +17,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::settings::{Buttons, Own};
+use super::settings::{Buttons, InstanceSettings};
 use super::webhook::{self, PERSON};
 use super::wire::{self, SendBody};
 use crate::entry::settings_of;
@@ -54,7 +54,7 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings: Own = settings_of(integration).ok_or_else(|| {
+        let settings: InstanceSettings = settings_of(integration).ok_or_else(|| {
             invalid(
                 "settings",
                 "are not those of an Evolution instance: the integration belongs to another \

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Settings of an Evolution instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Own {
+pub(super) struct InstanceSettings {
     /// The instance's name in webhooks, if this integration is the only one that uses the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
@@ -43,7 +43,7 @@ pub(super) enum Buttons {
     Native,
 }
 
-impl Own {
+impl InstanceSettings {
     /// Returns the instance to send through.
     pub(super) fn instance(&self) -> Option<&str> {
         self.instance.as_deref().or(self.account.as_deref())
@@ -52,8 +52,8 @@ impl Own {
 
 /// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
-    let settings = crate::entry::own::<Own>(given)?;
-    let own: Own = crate::entry::read(given)?;
+    let settings = crate::entry::own::<InstanceSettings>(given)?;
+    let own: InstanceSettings = crate::entry::read(given)?;
     if own.messages_per_second == 0 {
         return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
     }

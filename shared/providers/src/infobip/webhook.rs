@@ -268,8 +268,8 @@ fn unsupported(raw: Option<&RawValue>) -> Content {
     raw::unsupported(raw.unwrap_or(RawValue::NULL))
 }
 
-/// Returns the content of a message; `None` if the hub does not support it. Source: README, facts
-/// 4.
+/// Returns the content of a message; `None` if the hub does not support it.
+/// Source: README, facts 4.
 fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     let title = || fit::<String>(message.title);
     let reply = || {

@@ -224,8 +224,8 @@ fn message_id(provider_message_id: &str) -> Option<i64> {
     message.parse().ok()
 }
 
-/// Returns the method that sends the content, and its fields. Source of every limit: README, facts
-/// 1.
+/// Returns the method that sends the content, and its fields.
+/// Source of every limit: README, facts 1.
 fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), SendError> {
     Ok(match message.content {
         Content::Text { text } => {

@@ -102,7 +102,9 @@ pub(super) fn known(code: i64) -> Option<ErrorCode> {
         21_205 | 21_218 => {
             message("The call has no valid TwiML. Correct `call.twiml` or `call.url`.")
         }
-        30_007 => message("Twilio or the carrier filtered the message as spam. Change the text."),
+        30_007 => {
+            message("Twilio or the carrier filtered the message as unwanted. Change the text.")
+        }
         30_008 => message("The carrier rejected the message and gave no reason."),
         30_034 => {
             message("The sender's number is not registered for A2P 10DLC. Register it at Twilio.")

@@ -130,8 +130,8 @@ impl MessageSender for Number {
             return Err(refusal(located));
         }
         let located: wire::Located = read(located)?;
-        // The request carries the token, so it never goes over an unencrypted connection, except to
-        // the host in the settings.
+        // The request carries the token, so it uses TLS, or else the scheme of the Graph API's own
+        // URL.
         let scheme = |url: &str| url.parse::<Uri>().ok()?.scheme_str().map(str::to_owned);
         let secure = match scheme(&located.url).as_deref() {
             Some("https") => true,
