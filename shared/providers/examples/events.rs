@@ -1,5 +1,5 @@
-//! Writes `events/`: one request or batch a file, as each function is handed it, built from
-//! the same types the functions read. `cargo run -p providers --example events`.
+//! Writes `events/`: one request or batch per file, in the form that each function receives, built
+//! from the types that the functions parse. `cargo run -p providers --example events`.
 
 use std::path::{Path, PathBuf};
 
@@ -24,35 +24,36 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// One file: its path under `events/`, without `.json`, and what is in it.
+/// A file: its path under `events/`, without `.json`, and its content.
 pub(crate) type Event = (String, Value);
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Where the files are.
+/// Returns the folder of the files.
 #[must_use]
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events")
 }
 
-/// Every file.
+/// Returns every file.
 ///
 /// # Errors
-/// If an example has no JSON form or does not verify: then the examples are wrong.
+/// If an example cannot be written as JSON or does not verify, which is a bug in the examples.
 pub(crate) fn events() -> Result<Vec<Event>> {
-    let by_hand = by_hand()?;
+    let handwritten = handwritten()?;
     let mut events: Vec<Event> =
-        by_hand.into_iter().map(|(name, event)| (name.to_owned(), event)).collect();
-    // Where both have a file of one name, the one by hand shows more.
-    let others = example_webhooks().into_iter();
-    let others = others.filter(|(name, _)| events.iter().all(|(taken, _)| taken != name));
-    let others: Vec<Event> = others.collect();
-    events.extend(others);
+        handwritten.into_iter().map(|(name, event)| (name.to_owned(), event)).collect();
+    // If both have a file with the same name, the handwritten one is more complete.
+    let generated = example_webhooks().into_iter();
+    let generated =
+        generated.filter(|(name, _)| events.iter().all(|(existing, _)| existing != name));
+    let generated: Vec<Event> = generated.collect();
+    events.extend(generated);
     events.extend(recorded_batches()?);
     Ok(events)
 }
 
-fn by_hand() -> Result<Vec<(&'static str, Value)>> {
+fn handwritten() -> Result<Vec<(&'static str, Value)>> {
     let mut events = whatsapp_webhooks();
     events.extend(telegram_webhooks());
     events.extend(inbound_batches()?);
@@ -87,11 +88,11 @@ fn main() -> Result<()> {
 
 // Webhooks.
 
-/// A request as API Gateway hands it over, payload version 2.0.
+/// A request in the form of API Gateway, payload version 2.0.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 struct Http<'a> {
     method: &'a str,
-    /// The route's path with its parameters' names.
+    /// Path of the route, with the names of its parameters.
     route: &'a str,
     path: String,
     query: &'a str,
@@ -176,18 +177,24 @@ fn set_all(object: &mut Value, others: &Value) {
     }
 }
 
-/// The webhook's request; `suffix` is the parameter after the provider's name in its path.
+/// Returns a request to the provider's first webhook; `suffix` is the parameter after the
+/// provider's name in its path.
 fn webhook(
     provider: Provider,
     request: &WebhookRequest,
     suffix: Option<(&str, &str)>,
     b64: bool,
 ) -> Value {
-    called(providers::webhook(provider).path(), request, suffix, b64)
+    webhook_event(providers::webhook(provider).path(), request, suffix, b64)
 }
 
-/// A request to the webhook at `path`.
-fn called(path: &str, request: &WebhookRequest, suffix: Option<(&str, &str)>, b64: bool) -> Value {
+/// Returns a request to the webhook at `path`.
+fn webhook_event(
+    path: &str,
+    request: &WebhookRequest,
+    suffix: Option<(&str, &str)>,
+    b64: bool,
+) -> Value {
     let base = format!("/webhooks/{path}");
     let route = suffix.map_or_else(|| base.clone(), |(name, _)| format!("{base}/{{{name}}}"));
     let path = suffix.map_or_else(|| base.clone(), |(_, value)| format!("{base}/{value}"));
@@ -218,10 +225,10 @@ fn called(path: &str, request: &WebhookRequest, suffix: Option<(&str, &str)>, b6
     .event()
 }
 
-/// The name under which API Gateway is called in the files.
+/// Host name of API Gateway in the files.
 const HOST: &str = "https://hub.example.com";
 
-/// Whether API Gateway hands a body over as text: what is not of these kinds it encodes.
+/// Whether API Gateway passes the body as text; it encodes bodies of other content types.
 fn is_text(request: &WebhookRequest) -> bool {
     let kind = request.headers.get(http::header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -231,14 +238,14 @@ fn is_text(request: &WebhookRequest) -> bool {
         && std::str::from_utf8(&request.body).is_ok()
 }
 
-/// One of the examples, signed for the address at which the webhook is called, and what
-/// follows the webhook's name there.
+/// Returns an example, signed for the webhook's URL, and the parameter after the webhook's name in
+/// that URL.
 pub(crate) fn signed(
     provider: Provider,
     example: &Example,
 ) -> (WebhookRequest, Option<(&'static str, String)>) {
     let entry = providers::entry(provider);
-    // One integration for whoever calls, where a provider allows that: it needs no id.
+    // Where the provider has one URL for the operator's own app, it needs no integration id.
     let suffix = match entry.in_path {
         Some(name) => {
             let credentials = (example::of(provider).credentials)();
@@ -262,7 +269,7 @@ fn example_webhooks() -> Vec<Event> {
         let (request, suffix) = signed(provider, example);
         let suffix = suffix.as_ref().map(|(name, value)| (*name, value.as_str()));
         let path = example::webhook(provider, example).path();
-        let event = called(path, &request, suffix, !is_text(&request));
+        let event = webhook_event(path, &request, suffix, !is_text(&request));
         (example.full_name(), event)
     });
     files.collect()
@@ -393,7 +400,7 @@ fn telegram_webhooks() -> Vec<(&'static str, Value)> {
 
 // Queues.
 
-/// A batch as Lambda hands it over, of one record for each of `bodies`.
+/// Returns a batch in the form of Lambda, with one record for each of `bodies`.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>
 fn batch(queue: &str, group: &str, bodies: &[impl Serialize]) -> Result<Value> {
     let mut records = Vec::new();
@@ -433,32 +440,32 @@ fn at() -> Result<Timestamp> {
     Ok(Timestamp::from_second(whatsapp::example::AT)?)
 }
 
-/// The events of a webhook, as its edge puts them into a queue.
+/// Returns the events of a webhook, in the form in which its edge queues them.
 fn inbound(provider: Provider, request: &WebhookRequest) -> Result<Vec<InboundEvent>> {
-    taken(provider, providers::webhook(provider), request)
+    received_events(provider, providers::webhook(provider), request)
 }
 
-fn taken(
+fn received_events(
     provider: Provider,
     webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
 ) -> Result<Vec<InboundEvent>> {
-    let whose = example::integration(provider, integration(provider), tenant()?)?;
-    let source = webhook.source(&whose, &(example::of(provider).credentials)());
+    let integration = example::integration(provider, integration(provider), tenant()?)?;
+    let source = webhook.source(&integration, &(example::of(provider).credentials)());
     let Delivery::Events(parsed) = receive(&*source, request, at()?)? else {
         return Ok(Vec::new());
     };
     let received_at = at()? + 1.second();
-    let stamped = |(event, place)| example::stamped(event, &whose, received_at, place);
+    let stamped = |(event, place)| example::stamped(event, &integration, received_at, place);
     Ok(parsed.into_iter().zip(0..).map(stamped).collect())
 }
 
 fn channel(provider: Provider) -> Result<Channel> {
     let first = provider.channels().first().copied();
-    first.ok_or_else(|| format!("the hub does not talk through {provider}").into())
+    first.ok_or_else(|| format!("the hub sends no messages through {provider}").into())
 }
 
-/// The conversation with the person of the examples, who just wrote.
+/// Returns the conversation with the customer of the examples, who just wrote.
 fn conversation(provider: Provider) -> Result<Conversation> {
     let tenant = tenant()?;
     let (account, address) = match provider {
@@ -518,7 +525,7 @@ fn send(provider: Provider, content: Content) -> Result<OutboundJob> {
         message: message(provider, Direction::Outbound, content)?,
         to: conversation(provider)?.contact.address,
         reply_to: None,
-        // Far off, so that the file does not grow too old to be sent.
+        // Far in the future, so that the file does not expire.
         expires_at: at()? + (24 * 365 * 50).hours(),
     }));
     Ok(OutboundJob { v: VERSION, task })
@@ -537,11 +544,11 @@ fn whatsapp_change(change: Value) -> Result<Vec<InboundEvent>> {
     inbound(Provider::Whatsapp, &whatsapp::example::request(whatsapp::example::escaped(&body)))
 }
 
-fn written(messages: &[Value]) -> Result<Vec<InboundEvent>> {
+fn received_messages(messages: &[Value]) -> Result<Vec<InboundEvent>> {
     whatsapp_change(whatsapp::example::messages(whatsapp::example::PHONE_NUMBER_ID, messages))
 }
 
-fn told(statuses: &[Value]) -> Result<Vec<InboundEvent>> {
+fn received_statuses(statuses: &[Value]) -> Result<Vec<InboundEvent>> {
     whatsapp_change(whatsapp::example::statuses(whatsapp::example::PHONE_NUMBER_ID, statuses))
 }
 
@@ -554,7 +561,7 @@ fn inbound_batches() -> Result<Vec<(&'static str, Value)>> {
     let whatsapp = |name, messages: &[Value]| {
         Ok::<_, Box<dyn std::error::Error>>((
             name,
-            batch("inbound.fifo", &group(Provider::Whatsapp)?, &written(messages)?)?,
+            batch("inbound.fifo", &group(Provider::Whatsapp)?, &received_messages(messages)?)?,
         ))
     };
     Ok(vec![
@@ -573,31 +580,42 @@ fn receipt_batches() -> Result<Vec<(&'static str, Value)>> {
     use whatsapp::example::{failed, status};
     let reference = message(Provider::Whatsapp, Direction::Outbound, text("Hello"))?.id.to_string();
     let reference = Some(reference.as_str());
-    let backwards = ["read", "delivered", "sent"].map(|name| status("wamid.OUT", name, reference));
+    let out_of_order =
+        ["read", "delivered", "sent"].map(|name| status("wamid.OUT", name, reference));
     let failure = failed("wamid.OUT", 131_047, "Re-engagement message", reference);
-    let stranger = status("wamid.UNKNOWN", "delivered", None);
+    let unknown_message = status("wamid.UNKNOWN", "delivered", None);
     Ok(vec![
-        ("consumer-receipts/out_of_order", batch("receipts", "acme", &told(&backwards)?)?),
-        ("consumer-receipts/failed", batch("receipts", "acme", &told(&[failure])?)?),
-        ("consumer-receipts/unknown_message", batch("receipts", "acme", &told(&[stranger])?)?),
+        (
+            "consumer-receipts/out_of_order",
+            batch("receipts", "acme", &received_statuses(&out_of_order)?)?,
+        ),
+        ("consumer-receipts/failed", batch("receipts", "acme", &received_statuses(&[failure])?)?),
+        (
+            "consumer-receipts/unknown_message",
+            batch("receipts", "acme", &received_statuses(&[unknown_message])?)?,
+        ),
     ])
 }
 
-/// What the examples bring into the events' queue: one file a provider.
+/// Returns the batches of the events queue: one file per provider.
 fn recorded_batches() -> Result<Vec<Event>> {
     let mut batches = Vec::new();
     for provider in Provider::ALL {
         let mut events = Vec::new();
         for example in example::of(*provider).events {
             let (request, _) = signed(*provider, example);
-            events.extend(taken(*provider, example::webhook(*provider, example), &request)?);
+            events.extend(received_events(
+                *provider,
+                example::webhook(*provider, example),
+                &request,
+            )?);
         }
         if *provider == Provider::Whatsapp {
             events.extend(whatsapp_change(other_field())?);
         }
-        let talks = !provider.channels().is_empty();
-        events.retain(|event| !talks || matches!(event.kind, EventKind::Other { .. }));
-        // As many as a batch of the queue has.
+        let is_conversational = !provider.channels().is_empty();
+        events.retain(|event| !is_conversational || matches!(event.kind, EventKind::Other { .. }));
+        // Maximum batch size of the queue.
         events.truncate(10);
         if let Some(first) = events.first() {
             let group = first.ordering_group();
@@ -718,7 +736,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     ])
 }
 
-/// What Twilio carries, on each of its channels.
+/// Returns the batches of Twilio's sender, for each of its channels.
 fn twilio_batches() -> Result<Vec<(&'static str, Value)>> {
     let template = Template {
         name: "hello".into(),
@@ -817,7 +835,7 @@ const FOR_ACME: &str = "tenant=acme";
 fn tenant_requests() -> Vec<(&'static str, Value)> {
     const AUTOMATION: &str = "/tenants/{tenant}/automation";
     const KEYS: &str = "/tenants/{tenant}/keys";
-    let ours = [("tenant", "acme")];
+    let acme_parameters = [("tenant", "acme")];
     let key = domain::KeyId::derived(&["example"]).to_string();
     let one_key = [("tenant", "acme"), ("key", key.as_str())];
     let acme = json!({ "id": "acme", "name": "Acme" });
@@ -826,15 +844,15 @@ fn tenant_requests() -> Vec<(&'static str, Value)> {
     vec![
         ("api-tenants/create", api("POST", "/tenants", &[], "", Some(acme))),
         ("api-tenants/list", api("GET", "/tenants", &[], "", None)),
-        ("api-tenants/get", api("GET", "/tenants/{tenant}", &ours, "", None)),
-        ("api-tenants/create_key", api("POST", KEYS, &ours, "", Some(scopes))),
-        ("api-tenants/list_keys", api("GET", KEYS, &ours, "", None)),
+        ("api-tenants/get", api("GET", "/tenants/{tenant}", &acme_parameters, "", None)),
+        ("api-tenants/create_key", api("POST", KEYS, &acme_parameters, "", Some(scopes))),
+        ("api-tenants/list_keys", api("GET", KEYS, &acme_parameters, "", None)),
         (
             "api-tenants/delete_key",
             api("DELETE", "/tenants/{tenant}/keys/{key}", &one_key, "", None),
         ),
-        ("api-tenants/set_automation", api("PUT", AUTOMATION, &ours, "", Some(push))),
-        ("api-tenants/get_automation", api("GET", AUTOMATION, &ours, "", None)),
+        ("api-tenants/set_automation", api("PUT", AUTOMATION, &acme_parameters, "", Some(push))),
+        ("api-tenants/get_automation", api("GET", AUTOMATION, &acme_parameters, "", None)),
     ]
 }
 

@@ -1,8 +1,8 @@
-//! What an answer to a message means, by one rule for every provider: an error in the form that
-//! the provider documents is a refusal and the message was not accepted; anything else is no
-//! answer. A provider that the hub comes to send through joins by its examples.
+//! Meaning of responses to messages, by one rule for every provider: an error in the provider's
+//! documented format is a refusal, and the message was not accepted; for any other response the
+//! outcome is unknown. A new sending provider is covered through its examples.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use http::Response;
 use providers::example::{self, Answers};
 use serde_json::{Value, json};
 
-/// Every provider that the hub sends through, on each of its channels.
+/// Returns every provider that the hub sends through, on each of its channels.
 fn senders() -> Vec<(Provider, Channel, &'static Answers)> {
     let answers = |provider: &Provider| Some((*provider, example::of(*provider).answers.as_ref()?));
     let channels = |(provider, answers): (Provider, &'static Answers)| {
@@ -26,7 +26,8 @@ fn senders() -> Vec<(Provider, Channel, &'static Answers)> {
     Provider::ALL.iter().filter_map(answers).flat_map(channels).collect()
 }
 
-/// What the hub reads in this answer to a text, or to a call where the channel has calls only.
+/// Returns what the hub reads from this response to a text, or to a call on a channel that only has
+/// calls.
 fn outcome(
     (provider, channel): (Provider, Channel),
     status: u16,
@@ -61,7 +62,7 @@ fn outcome(
     sender.outcome(&message, &response.body(body.into()).unwrap())
 }
 
-/// What may be done about this answer.
+/// Returns the fault of this response.
 fn fault(
     sender: (Provider, Channel),
     status: u16,
@@ -71,8 +72,8 @@ fn fault(
     outcome(sender, status, body, wait).unwrap_err().fault()
 }
 
-/// Each copy of `body` that lacks one of its fields or elements, however deep.
-fn lacking_one(body: &Value) -> Vec<Value> {
+/// Returns each copy of `body` that lacks one of its fields or elements, at any depth.
+fn with_one_part_missing(body: &Value) -> Vec<Value> {
     let mut all = Vec::new();
     match body {
         Value::Object(fields) => {
@@ -80,7 +81,7 @@ fn lacking_one(body: &Value) -> Vec<Value> {
                 let mut without = fields.clone();
                 without.remove(name);
                 all.push(Value::Object(without));
-                for inner in lacking_one(value) {
+                for inner in with_one_part_missing(value) {
                     let mut with = fields.clone();
                     with.insert(name.clone(), inner);
                     all.push(Value::Object(with));
@@ -92,7 +93,7 @@ fn lacking_one(body: &Value) -> Vec<Value> {
                 let mut without = items.clone();
                 without.remove(place);
                 all.push(Value::Array(without));
-                for inner in lacking_one(value) {
+                for inner in with_one_part_missing(value) {
                     let mut with = items.clone();
                     with[place] = inner;
                     all.push(Value::Array(with));
@@ -105,10 +106,10 @@ fn lacking_one(body: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn every_provider_that_the_hub_sends_through_shows_how_it_answers() {
+fn every_sending_provider_has_example_responses() {
     for provider in Provider::ALL {
-        let shows = example::of(*provider).answers.is_some();
-        assert_eq!(shows, providers::sender(*provider).is_some(), "{provider}");
+        let has_examples = example::of(*provider).answers.is_some();
+        assert_eq!(has_examples, providers::sender(*provider).is_some(), "{provider}");
     }
     for (provider, channel, answers) in senders() {
         let (status, body) = (answers.accepted)();
@@ -118,13 +119,13 @@ fn every_provider_that_the_hub_sends_through_shows_how_it_answers() {
             let doubts = (answers.in_doubt)();
             let shown = !(answers.refused)(status).is_empty()
                 || doubts.iter().any(|doubt| doubt.status == status);
-            assert!(shown, "{provider} does not show its error with status {status}");
+            assert!(shown, "{provider} has no example error with status {status}");
         }
     }
 }
 
 #[test]
-fn an_error_in_the_documented_form_was_not_accepted_and_is_retried() {
+fn an_error_in_the_documented_format_was_not_accepted_and_is_retried() {
     for (provider, channel, answers) in senders() {
         for status in [500, 502, 503] {
             for body in (answers.refused)(status) {
@@ -136,7 +137,7 @@ fn an_error_in_the_documented_form_was_not_accepted_and_is_retried() {
 }
 
 #[test]
-fn a_refusal_that_asks_for_a_pause_gets_it() {
+fn a_refusal_with_retry_after_is_delayed() {
     let wait = Fault::RateLimited { retry_after: Duration::from_secs(7) };
     for (provider, channel, answers) in senders() {
         for body in (answers.refused)(503) {
@@ -147,9 +148,9 @@ fn a_refusal_that_asks_for_a_pause_gets_it() {
 }
 
 #[test]
-fn what_is_not_the_providers_own_answer_leaves_the_outcome_unknown() {
+fn a_response_that_is_not_the_providers_own_leaves_the_outcome_unknown() {
     let page = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>";
-    let others = [
+    let unreadable_bodies = [
         String::new(),
         page.to_owned(),
         "upstream connect error or disconnect/reset before headers".to_owned(),
@@ -163,13 +164,13 @@ fn what_is_not_the_providers_own_answer_leaves_the_outcome_unknown() {
     ];
     for (provider, channel, answers) in senders() {
         for status in [500, 502, 503, 504] {
-            for body in &others {
+            for body in &unreadable_bodies {
                 let fault = fault((provider, channel), status, body.clone(), None);
                 assert_eq!(fault, Fault::Unknown, "{provider} {channel:?} {status} {body:?}");
             }
             for body in (answers.refused)(status) {
                 let whole = body.to_string();
-                // Half of a refusal is none.
+                // A truncated refusal is not a refusal.
                 for end in (0..whole.len()).filter(|end| whole.is_char_boundary(*end)) {
                     let half = whole[..end].to_owned();
                     let fault = fault((provider, channel), status, half.clone(), None);
@@ -181,7 +182,7 @@ fn what_is_not_the_providers_own_answer_leaves_the_outcome_unknown() {
 }
 
 #[test]
-fn an_acceptance_that_is_cut_off_or_names_no_message_leaves_the_outcome_unknown() {
+fn a_truncated_acceptance_or_one_without_a_message_id_leaves_the_outcome_unknown() {
     for (provider, channel, answers) in senders() {
         let sender = (provider, channel);
         let (status, body) = (answers.accepted)();
@@ -192,17 +193,17 @@ fn an_acceptance_that_is_cut_off_or_names_no_message_leaves_the_outcome_unknown(
             assert_eq!(fault, Fault::Unknown, "{provider} {channel:?} {half}");
         }
         let id = outcome(sender, status, whole, None).unwrap().provider_message_id;
-        let mut nameless = 0;
-        for body in lacking_one(&body) {
+        let mut without_id = 0;
+        for body in with_one_part_missing(&body) {
             match outcome(sender, status, body.to_string(), None) {
                 Ok(accepted) => assert_eq!(accepted.provider_message_id, id, "{provider} {body}"),
                 Err(error) => {
                     assert_eq!(error.fault(), Fault::Unknown, "{provider} {channel:?} {body}");
-                    nameless += 1;
+                    without_id += 1;
                 }
             }
         }
-        assert!(nameless > 0, "{provider}: nothing in {body} names the message");
+        assert!(without_id > 0, "{provider}: no field of {body} is the message id");
         for body in ["{}", "[]", "null", "true", "<html></html>", r#"{"ok":true,"result":true}"#] {
             let fault = fault(sender, status, body, None);
             assert_eq!(fault, Fault::Unknown, "{provider} {channel:?} {body}");

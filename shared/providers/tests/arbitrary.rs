@@ -1,6 +1,6 @@
-//! Whatever comes in: nothing panics, and nothing that was changed verifies.
+//! Arbitrary requests: nothing panics, and no changed request verifies.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use providers::example::{self, Body, Draft, Example, Seed};
 use providers::{form, telegram, whatsapp};
 use serde_json::{Value, json};
 
-/// Where webhooks are called here.
+/// URL of the webhooks.
 const URL: &str = "https://hub.example.com/webhooks/here";
 
 fn integration(provider: Provider) -> Integration {
@@ -26,7 +26,7 @@ fn credentials(provider: Provider) -> Credentials {
     (example::of(provider).credentials)()
 }
 
-/// What becomes of a request at a webhook, under its provider's example integration.
+/// Returns the result of a request at a webhook, with its provider's example integration.
 fn received(
     webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
@@ -55,17 +55,17 @@ fn signed(provider: Provider, example: &Example, draft: &Draft) -> WebhookReques
     example::signed(provider, example, draft, URL, Seed::FIXED)
 }
 
-/// Whether `rejection` is one for somebody unknown: the rest is for those who were believed.
-fn refuses(request: &WebhookRequest, rejection: &Rejection) -> bool {
+/// Whether `rejection` is one for an unauthenticated request; the others require authentication.
+fn is_unauthenticated(request: &WebhookRequest, rejection: &Rejection) -> bool {
     match rejection {
         Rejection::Unauthenticated(_) | Rejection::Forbidden(_) | Rejection::TooLarge(_) => true,
-        // A handshake that asks nothing.
+        // A handshake without a challenge.
         Rejection::Invalid(_) => request.method == Method::GET,
         Rejection::Unreadable(_) => false,
     }
 }
 
-/// The headers that providers prove themselves by.
+/// Returns the headers that providers authenticate with.
 fn header_names() -> Vec<HeaderName> {
     let names = examples().into_iter().flat_map(|(provider, example)| {
         let request = signed(provider, example, &drafted(example));
@@ -77,7 +77,7 @@ fn header_names() -> Vec<HeaderName> {
     names.into_iter().map(|name| name.parse().unwrap()).collect()
 }
 
-/// Any request: headers that matter with values that mean nothing.
+/// Any request: relevant headers with meaningless values.
 fn requests() -> impl Strategy<Value = WebhookRequest> {
     let header =
         (prop::sample::select(header_names()), "[ -~]{0,40}|(v1|sha256|t)=[0-9a-f,]{0,64}");
@@ -88,7 +88,7 @@ fn requests() -> impl Strategy<Value = WebhookRequest> {
         prop::collection::vec(parameter, 0..4),
         prop_oneof![
             any::<Vec<u8>>(),
-            anything().prop_map(|value| value.to_string().into_bytes()),
+            any_json().prop_map(|value| value.to_string().into_bytes()),
             "[a-zA-Z]{1,8}=[a-zA-Z0-9%+]{0,8}(&[a-zA-Z]{1,8}=[a-zA-Z0-9%+]{0,8}){0,4}"
                 .prop_map(String::into_bytes),
         ],
@@ -108,8 +108,8 @@ fn requests() -> impl Strategy<Value = WebhookRequest> {
         })
 }
 
-/// Any JSON, of the depth a webhook has.
-fn anything() -> impl Strategy<Value = Value> {
+/// Any JSON, as deep as a webhook's body.
+fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -137,7 +137,7 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Every place in a value, as JSON pointers.
+/// Adds every place in a value, as JSON pointers.
 fn places(value: &Value, here: &str, all: &mut Vec<String>) {
     all.push(here.to_owned());
     match value {
@@ -155,7 +155,7 @@ fn places(value: &Value, here: &str, all: &mut Vec<String>) {
     }
 }
 
-/// `value` with something else in one of its places.
+/// Returns `value` with another value in one of its places.
 fn mutated(mut value: Value, place: prop::sample::Index, other: Value) -> Value {
     let mut all = Vec::new();
     places(&value, "", &mut all);
@@ -196,9 +196,9 @@ fn updates() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn an_authentic_whatsapp_body_of_any_shape_is_read_or_parked(
+    fn a_verified_whatsapp_body_of_any_shape_is_parsed_or_parked(
         place in any::<prop::sample::Index>(),
-        other in anything(),
+        other in any_json(),
     ) {
         let body = whatsapp::example::escaped(&mutated(meta_batch(), place, other));
         let request = whatsapp::example::request(body);
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn a_strange_message_never_takes_its_siblings_along(other in anything()) {
+    fn an_unknown_message_never_affects_the_others(other in any_json()) {
         let messages = [whatsapp::example::text("wamid.A", "a"), other, whatsapp::example::text("wamid.C", "c")];
         let body = whatsapp::example::envelope(&[whatsapp::example::messages("1", &messages)]);
         let request = whatsapp::example::request(whatsapp::example::escaped(&body));
@@ -216,10 +216,10 @@ proptest! {
     }
 
     #[test]
-    fn an_authentic_telegram_update_of_any_shape_is_read_or_parked(
+    fn a_verified_telegram_update_of_any_shape_is_parsed_or_parked(
         update in updates(),
         place in any::<prop::sample::Index>(),
-        other in anything(),
+        other in any_json(),
     ) {
         let request = telegram::example::request(&mutated(update, place, other));
         let result = outcome(Provider::Telegram, &request);
@@ -227,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn authentic_bytes_of_any_kind_are_read_or_parked(body in any::<Vec<u8>>()) {
+    fn verified_bytes_of_any_kind_are_parked(body in any::<Vec<u8>>()) {
         let request = whatsapp::example::request(Bytes::from(body.clone()));
         let result = outcome(Provider::Whatsapp, &request);
         prop_assert!(matches!(result, Err(Rejection::Unreadable(_))));
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn a_made_up_signature_never_verifies(signature in "(sha256=)?[0-9a-f]{0,70}") {
+    fn a_random_signature_never_verifies(signature in "(sha256=)?[0-9a-f]{0,70}") {
         let mut request = whatsapp::example::request(whatsapp::example::escaped(&meta_batch()));
         request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
         let result = outcome(Provider::Whatsapp, &request);
@@ -257,33 +257,39 @@ proptest! {
     }
 
     #[test]
-    fn nothing_comes_in_without_a_proof(request in requests()) {
+    fn no_request_is_accepted_without_authentication(request in requests()) {
         for webhook in providers::webhooks() {
             match received(webhook, &request) {
-                // Whoever asks for a proof that it is us gets one.
+                // A handshake is answered for anyone.
                 Ok(Delivery::Handshake(_)) => prop_assert_eq!(&request.method, Method::GET),
                 Ok(other) => prop_assert!(false, "{}: {other:?}", webhook.name()),
-                Err(rejection) => prop_assert!(refuses(&request, &rejection), "{}: {rejection}", webhook.name()),
+                Err(rejection) => {
+                    let refused = is_unauthenticated(&request, &rejection);
+                    prop_assert!(refused, "{}: {rejection}", webhook.name());
+                }
             }
         }
     }
 
     #[test]
-    fn without_a_secret_not_even_a_handshake_comes_in(request in requests()) {
+    fn no_request_is_accepted_without_a_secret_not_even_a_handshake(request in requests()) {
         for webhook in providers::webhooks() {
             let source = webhook.source(&integration(webhook.provider()), &Credentials::default());
             match receive(&*source, &request, Seed::FIXED) {
                 Ok(other) => prop_assert!(false, "{}: {other:?}", webhook.name()),
-                Err(rejection) => prop_assert!(refuses(&request, &rejection), "{}: {rejection}", webhook.name()),
+                Err(rejection) => {
+                    let refused = is_unauthenticated(&request, &rejection);
+                    prop_assert!(refused, "{}: {rejection}", webhook.name());
+                }
             }
         }
     }
 
     #[test]
-    fn an_authentic_body_of_any_shape_is_read_parked_or_explained(
+    fn a_verified_body_of_any_shape_is_parsed_parked_or_rejected(
         which in any::<prop::sample::Index>(),
         place in any::<prop::sample::Index>(),
-        other in anything(),
+        other in any_json(),
         text in "\\PC{0,16}",
     ) {
         let all = examples();
@@ -298,7 +304,7 @@ proptest! {
             _ => {}
         }
         let request = signed(provider, one, &draft);
-        // A proof that stands in the body may have been what was changed.
+        // The change may have affected a signature inside the body.
         if let Ok(Delivery::Events(events)) = received(example::webhook(provider, one), &request) {
             for event in events {
                 prop_assert!(!event.id.is_empty(), "{}", one.full_name());
@@ -308,7 +314,7 @@ proptest! {
     }
 
     #[test]
-    fn a_byte_of_a_signed_body_that_was_flipped_never_verifies(
+    fn a_flipped_byte_of_a_signed_body_never_verifies(
         which in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         flip in 1_u8..,
@@ -321,7 +327,7 @@ proptest! {
         let mut body = good.body.to_vec();
         let at = at.index(body.len());
         body[at] ^= flip;
-        // Twilio signs the fields, not how they are written.
+        // Twilio signs the fields, not their encoding.
         if matches!(drafted(one).body, Body::Form(_)) {
             let (was, is) = (form::decode(&good.body), form::decode(&body));
             prop_assume!(is != was && is.len() == was.len());
@@ -334,12 +340,12 @@ proptest! {
 }
 
 #[test]
-fn every_example_is_accepted_and_is_the_same_when_it_comes_again() {
+fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
     for (provider, one) in examples() {
         let webhook = example::webhook(provider, one);
         let ids = || match received(webhook, &signed(provider, one, &drafted(one))) {
             Ok(Delivery::Events(events)) => {
-                assert!(!events.is_empty(), "{} brings nothing", one.full_name());
+                assert!(!events.is_empty(), "{} produces no event", one.full_name());
                 events.into_iter().map(|event| (event.account, event.id)).collect::<Vec<_>>()
             }
             Ok(Delivery::Handshake(_) | Delivery::Confirm(_)) => Vec::new(),
@@ -348,7 +354,7 @@ fn every_example_is_accepted_and_is_the_same_when_it_comes_again() {
         let once = ids();
         assert_eq!(once, ids(), "{}", one.full_name());
         let different: BTreeSet<_> = once.iter().collect();
-        assert_eq!(different.len(), once.len(), "{}: two with one id", one.full_name());
+        assert_eq!(different.len(), once.len(), "{}: two events share an id", one.full_name());
 
         let at = Seed::FIXED + Duration::from_secs(1);
         let draft = (one.draft)(&Seed { at, ..Seed::fixed("another") });
@@ -356,21 +362,22 @@ fn every_example_is_accepted_and_is_the_same_when_it_comes_again() {
             let fresh = others
                 .iter()
                 .all(|event| !once.contains(&(event.account.clone(), event.id.clone())));
-            assert!(fresh, "{}: another seed brings the same", one.full_name());
+            assert!(fresh, "{}: another seed produces the same event", one.full_name());
         }
     }
 }
 
 #[test]
-fn an_example_of_somebody_who_knows_no_secret_is_refused() {
+fn an_example_is_rejected_without_a_secret() {
     for (provider, one) in examples() {
         let request = signed(provider, one, &drafted(one));
-        let mut whose = integration(provider);
-        // A public key that signs examples stands in their settings.
+        let mut integration_without_key = integration(provider);
+        // The public key that verifies the examples is in their settings.
         if let Ok(settings) = (providers::entry(provider).settings)(&serde_json::Map::new()) {
-            whose.settings = settings;
+            integration_without_key.settings = settings;
         }
-        let source = example::webhook(provider, one).source(&whose, &Credentials::default());
+        let source = example::webhook(provider, one)
+            .source(&integration_without_key, &Credentials::default());
         let refused = receive(&*source, &request, Seed::FIXED);
         let is = matches!(refused, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
         assert!(is, "{}: {refused:?}", one.full_name());
@@ -378,7 +385,7 @@ fn an_example_of_somebody_who_knows_no_secret_is_refused() {
 }
 
 #[test]
-fn the_table_of_what_is_not_covered_is_true() {
+fn the_list_of_webhooks_whose_signature_does_not_cover_the_body_is_accurate() {
     for (name, why) in example::LOOSE {
         let of = examples().into_iter().filter(|(_, one)| one.webhook == *name);
         let of: Vec<_> = of.collect();
@@ -397,17 +404,17 @@ fn the_table_of_what_is_not_covered_is_true() {
                 )
             })
         });
-        assert!(passes, "{name} covers its whole body, and is said to have {why}");
+        assert!(passes, "{name} covers its whole body, but is listed with {why}");
     }
 }
 
-/// Far more than any takes, and far less than what does not stay in proportion would.
-const LONG: Duration = Duration::from_secs(20);
+/// Far more than any webhook needs, and far less than quadratic work would take.
+const MAX_DURATION: Duration = Duration::from_secs(20);
 
 #[test]
-fn work_stays_in_proportion_to_the_body() {
+fn work_is_proportional_to_the_body() {
     let deep = |open: &str, close: &str| [open.repeat(100_000), close.repeat(100_000)].concat();
-    let strange = [
+    let malformed = [
         deep("[", "]"),
         deep("{\"a\":", "}"),
         format!("[{}1]", "1,".repeat(400_000)),
@@ -420,28 +427,28 @@ fn work_stays_in_proportion_to_the_body() {
         let begun = Instant::now();
         let webhook = example::webhook(provider, one);
         let mut draft = drafted(one);
-        // Every list as long as a megabyte allows, then bodies that are no such thing.
+        // Every list as long as a megabyte allows, then malformed bodies.
         if let Body::Json(body) = &mut draft.body {
             let times = 1_000_000 / body.to_string().len().max(1);
             lengthen(body, times);
         }
         let long = signed(provider, one, &draft);
         if let Ok(Delivery::Events(events)) = received(webhook, &long) {
-            let kept: usize = events.iter().map(|event| event.raw.get().len()).sum();
+            let stored: usize = events.iter().map(|event| event.raw.get().len()).sum();
             let most = 20 * long.body.len() + 1_000_000;
-            assert!(kept < most, "{}: {kept} of {}", one.name, long.body.len());
+            assert!(stored < most, "{}: {stored} of {}", one.name, long.body.len());
         }
         let good = signed(provider, one, &drafted(one));
-        for body in &strange {
+        for body in &malformed {
             let request = WebhookRequest { body: body.clone().into(), ..good.clone() };
             let _ended = received(webhook, &request);
         }
         let took = begun.elapsed();
-        assert!(took < LONG, "{}: {took:?}", one.full_name());
+        assert!(took < MAX_DURATION, "{}: {took:?}", one.full_name());
     }
 }
 
-/// Repeats the items of the first list that has any.
+/// Repeats the items of the first non-empty list.
 fn lengthen(value: &mut Value, times: usize) -> bool {
     match value {
         Value::Array(items) if !items.is_empty() => {

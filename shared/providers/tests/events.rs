@@ -1,10 +1,10 @@
-//! The files in `events/`: each is what its example makes, and ends as its name says.
+//! Tests of the files in `events/`: each is generated from its example and ends as its name says.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a panic fails the test")]
 
 #[path = "../examples/events.rs"]
-#[expect(dead_code, reason = "`main` writes the files, and the tests only read them")]
-mod made;
+#[expect(dead_code, reason = "the tests do not use `main`")]
+mod generator;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,10 +21,10 @@ use providers::example::{self, Seed};
 use providers::form;
 use serde_json::Value;
 
-/// Every file, by its path without `.json`.
+/// Returns every file, by its path without `.json`.
 fn files() -> BTreeMap<String, Value> {
     let mut files = BTreeMap::new();
-    for folder in fs::read_dir(made::folder()).unwrap() {
+    for folder in fs::read_dir(generator::folder()).unwrap() {
         let folder = folder.unwrap();
         for file in fs::read_dir(folder.path()).unwrap() {
             let path = file.unwrap().path();
@@ -39,8 +39,8 @@ fn files() -> BTreeMap<String, Value> {
     files
 }
 
-/// The event without what another signature of the same body changes: signatures stand in
-/// headers and addresses, over bodies whose fields may have another order, and some are drawn.
+/// Removes what differs between signatures of the same body: headers and query parameters, the
+/// order of the body's fields, and random values.
 fn comparable(mut event: Value) -> Value {
     let read = |event: &mut Value| {
         let bytes = bytes(event);
@@ -103,8 +103,8 @@ fn integration(provider: Provider) -> Integration {
     example::integration(provider, id, "acme".parse().unwrap()).unwrap()
 }
 
-/// How a webhook ends, in one word for each event.
-fn ending(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> String {
+/// Returns the result of a webhook, with one word for each event.
+fn result_words(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> String {
     let provider = webhook.provider();
     let credentials = (example::of(provider).credentials)();
     let source = webhook.source(&integration(provider), &credentials);
@@ -128,18 +128,18 @@ fn ending(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> String {
 }
 
 #[test]
-fn the_files_are_what_the_examples_make() {
+fn the_files_are_generated_from_the_examples() {
     let hint = "run: cargo run -p providers --example events";
     let mut files = files();
-    for (name, event) in made::events().unwrap() {
+    for (name, event) in generator::events().unwrap() {
         let file = files.remove(&name).unwrap_or_else(|| panic!("events/{name}.json: {hint}"));
         assert_eq!(comparable(file), comparable(event), "events/{name}.json: {hint}");
     }
-    assert!(files.is_empty(), "nobody makes {:?}", files.keys());
+    assert!(files.is_empty(), "no example generates {:?}", files.keys());
 }
 
 #[test]
-fn every_webhook_by_hand_ends_as_its_name_says() {
+fn every_handwritten_webhook_ends_as_its_name_says() {
     let expected = BTreeMap::from([
         ("whatsapp/text", "text"),
         ("whatsapp/text_base64", "text"),
@@ -177,9 +177,9 @@ fn every_webhook_by_hand_ends_as_its_name_says() {
         .iter()
         .filter_map(|(name, event)| {
             let (folder, _) = name.split_once('/')?;
-            let by_hand = expected.contains_key(name.as_str());
+            let is_handwritten = expected.contains_key(name.as_str());
             let webhook = providers::webhooks().find(|webhook| webhook.name() == folder)?;
-            by_hand.then(|| (&**name, ending(webhook, &request(event))))
+            is_handwritten.then(|| (&**name, result_words(webhook, &request(event))))
         })
         .collect();
     let ended: BTreeMap<&str, &str> = ended.iter().map(|(name, end)| (*name, &**end)).collect();
@@ -187,23 +187,23 @@ fn every_webhook_by_hand_ends_as_its_name_says() {
 }
 
 #[test]
-fn every_file_of_an_example_brings_an_event_or_a_handshake() {
+fn every_example_file_produces_an_event_or_a_handshake() {
     let files = files();
     for (provider, one) in example::all() {
         let name = one.full_name();
         let event = files.get(&name).unwrap_or_else(|| panic!("events/{name}.json is missing"));
         let mut request = request(event);
-        // What the hub fetches stands in no file.
-        request.evidence = made::signed(provider, one).0.evidence;
-        let end = ending(example::webhook(provider, one), &request);
+        // Fetched evidence is not part of a file.
+        request.evidence = generator::signed(provider, one).0.evidence;
+        let end = result_words(example::webhook(provider, one), &request);
         let refused = ["unauthenticated", "forbidden", "unreadable", "invalid", ""];
         assert!(!refused.contains(&&*end), "events/{name}.json: {end}");
     }
 }
 
-/// The job of a replay.
+/// Task of a replay.
 #[derive(serde::Deserialize)]
-#[expect(dead_code, reason = "it is only read whether it can be read")]
+#[expect(dead_code, reason = "the test only checks that it can be parsed")]
 struct Page {
     v: u8,
     tenant: TenantId,
@@ -212,7 +212,7 @@ struct Page {
 }
 
 #[test]
-fn every_record_reads_as_the_job_of_its_queue() {
+fn every_record_is_a_task_of_its_queue() {
     let mut read = 0;
     for (name, event) in files() {
         let Some(records) = event.get("Records").and_then(Value::as_array) else { continue };

@@ -1,8 +1,8 @@
-//! What a stranger can make a webhook allocate, before anything of the request is proved.
+//! Memory that an unauthenticated request can make a webhook allocate.
 //!
-//! One test alone in its process: memory is counted for all of it.
+//! The only test in its process, because memory is counted for the whole process.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use providers::example::{self, Seed};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// A body as large as Lambda may pass it on, in bytes.
+/// Size of the largest body that Lambda may pass on, in bytes.
 const SIZE: usize = 5_900_000;
-/// What reading it may allocate. A webhook's function has 128 MB, of which it uses 30 by itself,
-/// and what Lambda hands over is there three times before it is a request.
-const ROOM: usize = 64 * 1024 * 1024;
-/// How long a refusal may take, in a build without optimisation.
-const PROMPT: Duration = Duration::from_secs(3);
+/// Maximum allocation while reading it, in bytes. A webhook's function has 128 MB, of which it uses
+/// 30 by itself, and Lambda's request is in memory three times before it is parsed.
+const MAX_ALLOCATION: usize = 64 * 1024 * 1024;
+/// Maximum time of a rejection, in a build without optimization.
+const MAX_DURATION: Duration = Duration::from_secs(3);
 
-/// The bodies: what each repeats, and what it is said to be.
+/// The bodies: a name, the content type, the start, and the repeated part.
 const BODIES: &[(&str, &str, &str, &str)] = &[
     ("fields", "application/x-www-form-urlencoded", "", "a&"),
     ("different fields", "application/x-www-form-urlencoded", "", "%61%62=1&"),
@@ -54,8 +54,9 @@ const BODIES: &[(&str, &str, &str, &str)] = &[
     ("text", "text/plain", "", "a.b."),
 ];
 
-/// Every header that any provider proves itself by, with a junk value in its shape.
-fn junk(webhook: &str) -> HeaderMap {
+/// Returns every header that the webhook's examples are authenticated with, with a well-formed but
+/// wrong value.
+fn wrong_headers(webhook: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (provider, one) in example::all().filter(|(_, one)| one.webhook == webhook) {
         let draft = (one.draft)(&Seed::fixed(one.name));
@@ -68,15 +69,15 @@ fn junk(webhook: &str) -> HeaderMap {
     headers
 }
 
-/// Credentials that no example is signed with.
-fn others(provider: Provider) -> Credentials {
+/// Returns credentials that no example is signed with.
+fn unrelated_credentials(provider: Provider) -> Credentials {
     let names = providers::entry(provider).credentials.iter();
     let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";
     Credentials::new(names.map(|name| ((*name).to_owned(), vec![secret.into()])))
 }
 
-/// Gives a request to the part of a webhook that runs before it is proved; what it allocated at
-/// its highest, and how it ended.
+/// Passes a request to the part of a webhook that runs before authentication. Returns the peak
+/// allocation, the time and the rejection.
 fn refuse(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> (usize, Duration, Rejection) {
     let provider = webhook.provider();
     let integration = example::integration(
@@ -84,7 +85,7 @@ fn refuse(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> (usize, Du
         IntegrationId::derived(&["memory"]),
         "acme".parse().unwrap(),
     );
-    let source = webhook.source(&integration.unwrap(), &others(provider));
+    let source = webhook.source(&integration.unwrap(), &unrelated_credentials(provider));
     MEMORY.reset_peak_usage();
     let (before, began) = (MEMORY.current_usage(), Instant::now());
     let evidence = source.evidence(request);
@@ -95,11 +96,11 @@ fn refuse(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> (usize, Du
 }
 
 #[test]
-fn a_stranger_makes_no_webhook_allocate_what_its_function_does_not_have() {
-    let mut asked = BTreeSet::new();
+fn an_unauthenticated_request_cannot_exceed_a_webhooks_memory() {
+    let mut tried = BTreeSet::new();
     let mut wrong = Vec::new();
     for webhook in providers::webhooks() {
-        let headers = junk(webhook.name());
+        let headers = wrong_headers(webhook.name());
         for (what, kind, start, repeated) in BODIES {
             let mut body = (*start).to_owned();
             body.reserve_exact(SIZE);
@@ -114,15 +115,18 @@ fn a_stranger_makes_no_webhook_allocate_what_its_function_does_not_have() {
                 ..WebhookRequest::default()
             };
             let (allocated, took, refused) = refuse(webhook, &request);
-            let stranger =
+            let is_rejected_before_authentication =
                 matches!(refused, Rejection::Unauthenticated(_) | Rejection::TooLarge(_));
-            if allocated > ROOM || took > PROMPT || !stranger {
+            if allocated > MAX_ALLOCATION
+                || took > MAX_DURATION
+                || !is_rejected_before_authentication
+            {
                 let name = webhook.name();
                 wrong.push(format!("{name}: {what}: {allocated} bytes, {took:?}, {refused}"));
             }
-            asked.insert((webhook.name(), *what));
+            tried.insert((webhook.name(), *what));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(asked.len(), providers::webhooks().count() * BODIES.len());
+    assert_eq!(tried.len(), providers::webhooks().count() * BODIES.len());
 }

@@ -1,6 +1,6 @@
-//! Times from outside: whatever a provider dates in the future happened when it was received.
+//! Clamping of provider times: an event dated in the future occurred when it was received.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use providers::example::{self, Example, Seed};
 
 const URL: &str = "https://hub.example.com/webhooks/here";
 
-/// What a webhook brings that was written at `at` and received at [`Seed::FIXED`].
+/// Returns the events of a webhook that was written at `at` and received at [`Seed::FIXED`].
 fn parsed(provider: Provider, example: &Example, at: Timestamp) -> Vec<ParsedEvent> {
     let seed = Seed { at, ..Seed::fixed(&example.full_name()) };
     let draft = (example.draft)(&seed);
@@ -33,53 +33,59 @@ fn stamped(provider: Provider, event: ParsedEvent, now: Timestamp) -> InboundEve
 }
 
 #[test]
-fn whatever_a_provider_dates_in_the_future_happened_when_it_was_received() {
+fn an_event_dated_in_the_future_occurred_when_it_was_received() {
     let far = Seed::FIXED + (73 * 365 * 24).hours();
-    let (mut dating, mut clamped) = (BTreeSet::new(), BTreeSet::new());
+    let (mut dated, mut clamped) = (BTreeSet::new(), BTreeSet::new());
     for (provider, example) in example::all() {
         let what = example.full_name();
         let times = parsed(provider, example, Seed::FIXED).into_iter();
-        // A signed time is refused if it is not ours, and so never in the future.
+        // A signed time outside the tolerance is rejected, so it is never in the future.
         if times.map(|event| event.occurred_at).any(|at| at != Timestamp::UNIX_EPOCH) {
-            dating.insert(what.clone());
+            dated.insert(what.clone());
         }
         for event in parsed(provider, example, far) {
-            let told = event.occurred_at;
+            let provider_time = event.occurred_at;
             let now = Seed::FIXED;
             let event = stamped(provider, event, now);
             assert!(event.occurred_at <= now, "{what}");
             assert!(event.told_at().is_none_or(|at| at <= now), "{what}");
-            assert_eq!(event.identity_time(), told, "{what}: its id stays the same");
-            if told > now {
+            assert_eq!(event.identity_time(), provider_time, "{what}: its id must not change");
+            if provider_time > now {
                 clamped.insert(what.clone());
-                // An earlier version queued it as it was told.
-                let before = InboundEvent { occurred_at: told, dated: None, ..event.clone() };
-                assert_eq!(before.told_at(), Some(now), "{what}");
-                assert_eq!(before.identity_time(), event.identity_time(), "{what}");
+                // Events queued by an earlier version have the unclamped time.
+                let queued_before =
+                    InboundEvent { occurred_at: provider_time, dated: None, ..event.clone() };
+                assert_eq!(queued_before.told_at(), Some(now), "{what}");
+                assert_eq!(queued_before.identity_time(), event.identity_time(), "{what}");
                 let text = serde_json::to_string(&event).unwrap();
                 let read: InboundEvent = serde_json::from_str(&text).unwrap();
-                assert_eq!((read.told_at(), read.identity_time()), (Some(now), told), "{what}");
+                assert_eq!(
+                    (read.told_at(), read.identity_time()),
+                    (Some(now), provider_time),
+                    "{what}"
+                );
             }
         }
     }
-    // What people write and how far messages come, of every provider that says when.
+    // Messages and receipts of every provider that dates them.
     for (provider, example) in example::all() {
-        let talks = parsed(provider, example, Seed::FIXED).into_iter().any(|event| {
-            let talks = !matches!(event.kind, EventKind::Other { .. });
-            talks && event.occurred_at != Timestamp::UNIX_EPOCH
+        let is_conversational = parsed(provider, example, Seed::FIXED).into_iter().any(|event| {
+            let is_conversational = !matches!(event.kind, EventKind::Other { .. });
+            is_conversational && event.occurred_at != Timestamp::UNIX_EPOCH
         });
         let what = example.full_name();
-        // Some are dated by what proves them, which must be of our time.
+        // Some are dated by the signature's timestamp, which must be current.
         let far = parsed(provider, example, far);
-        let is_proof = !far.is_empty() && far.iter().all(|event| event.occurred_at == Seed::FIXED);
-        let is_tried = clamped.contains(&what) || is_proof;
-        assert!(!talks || is_tried, "{what} is not tried: {clamped:?}");
+        let is_signature_time =
+            !far.is_empty() && far.iter().all(|event| event.occurred_at == Seed::FIXED);
+        let is_covered = clamped.contains(&what) || is_signature_time;
+        assert!(!is_conversational || is_covered, "{what} is not covered: {clamped:?}");
     }
-    assert!(clamped.len() * 2 > dating.len(), "{clamped:?} of {dating:?}");
+    assert!(clamped.len() * 2 > dated.len(), "{clamped:?} of {dated:?}");
 }
 
 #[test]
-fn no_date_is_too_far_off() {
+fn any_date_can_be_clamped() {
     let raw = serde_json::value::to_raw_value(&1).unwrap();
     for at in [Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH] {
         let event = ParsedEvent::other("1", "id".to_owned(), "name", at, &raw);

@@ -1,7 +1,7 @@
-//! Signed requests with a known verdict: our own, and the published ones of Meta, Telegram and
-//! Standard Webhooks in `vectors/`. Those of other providers stand in their folders.
+//! Signed requests with a recorded result: the hub's own, and the published ones of Meta, Telegram
+//! and Standard Webhooks in `vectors/`. Those of other providers are in their folders.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use domain::event::EventKind;
 use domain::webhook::{Delivery, Rejection, WebhookRequest, receive};
@@ -25,7 +25,7 @@ struct Vector {
     body: String,
     secret: String,
     now: Option<i64>,
-    /// What becomes of it: a word an event, a handshake's answer, or why it is refused.
+    /// The result: a word for each event, a handshake's response, or the kind of rejection.
     makes: Option<String>,
 }
 
@@ -51,8 +51,8 @@ impl Vector {
         Timestamp::from_second(self.now.unwrap_or_default()).unwrap()
     }
 
-    /// Whether it is from the provider, and what it makes.
-    fn verdict(&self, provider: Provider) -> (bool, String) {
+    /// Returns whether the request is authentic, and its result.
+    fn result(&self, provider: Provider) -> (bool, String) {
         let names: &[&str] = match provider {
             Provider::Whatsapp => &[whatsapp::APP_SECRET, whatsapp::VERIFY_TOKEN],
             _ => &[telegram::WEBHOOK_SECRET],
@@ -65,7 +65,7 @@ impl Vector {
         let source = providers::webhook(provider).source(&integration, &credentials);
         let request = self.request();
         let accepted = source.verify(&request, self.now()).is_ok();
-        (accepted, words(receive(&*source, &request, self.now())))
+        (accepted, result_words(receive(&*source, &request, self.now())))
     }
 
     fn check(&self, accepted: bool) {
@@ -73,17 +73,17 @@ impl Vector {
     }
 }
 
-fn words(result: Result<Delivery, Rejection>) -> String {
+fn result_words(result: Result<Delivery, Rejection>) -> String {
     match result {
         Ok(Delivery::Handshake(reply)) => reply.body,
         Ok(Delivery::Confirm(_)) => "confirm".to_owned(),
         Ok(Delivery::Events(events)) => {
-            let words = events.iter().map(|event| match &event.kind {
+            let result_words = events.iter().map(|event| match &event.kind {
                 EventKind::Message(message) => message.content.kind(),
                 EventKind::Receipt(receipt) => receipt.status.as_str(),
                 EventKind::Other { .. } => "other",
             });
-            words.collect::<Vec<_>>().join(" ")
+            result_words.collect::<Vec<_>>().join(" ")
         }
         Err(Rejection::Unauthenticated(_)) => "unauthenticated".to_owned(),
         Err(Rejection::Forbidden(_)) => "forbidden".to_owned(),
@@ -100,13 +100,13 @@ fn vector(headers: &Value, body: &str, secret: &str, accepted: bool) -> Vector {
 }
 
 #[test]
-fn our_own_vectors_of_meta_get_their_verdict() {
+fn the_hubs_own_vectors_of_meta_verify_as_recorded() {
     // Computed with Python's hmac, not with the code under test.
     let body = r#"{"object":"whatsapp_business_account","entry":[],"x":"\u00fc\/"}"#;
     let signed = json!({ "X-Hub-Signature-256": "sha256=348f948c8d177a9ec2fa1d3843d0ee6f6375a7ae7b206196a0b73586c0076cbc" });
     let post = |headers: &Value, body: &str, secret: &str, accepted: bool| {
         let vector = vector(headers, body, secret, accepted);
-        vector.check(vector.verdict(Provider::Whatsapp).0);
+        vector.check(vector.result(Provider::Whatsapp).0);
     };
     post(&signed, body, "test-app-secret", true);
     post(&signed, &body.replace("\\u00fc", "ü"), "test-app-secret", false);
@@ -118,7 +118,7 @@ fn our_own_vectors_of_meta_get_their_verdict() {
 }
 
 #[test]
-fn our_own_vectors_of_standard_webhooks_get_their_verdict() {
+fn the_hubs_own_vectors_of_standard_webhooks_verify_as_recorded() {
     // Computed with Python's hmac, not with the code under test.
     let headers = json!({ "webhook-id": "evt_1", "webhook-timestamp": "1795176000",
         "webhook-signature": "v1,K7ZHgHOtPCvCFiHxnExojdVNDzy+Ma5uAiKqoS39/Qw=" });
@@ -151,7 +151,7 @@ fn published(file: &str) -> Vec<Vector> {
 fn check_all(provider: Provider, file: &str) {
     let mut wrong = Vec::new();
     for vector in published(file) {
-        let (accepted, makes) = vector.verdict(provider);
+        let (accepted, makes) = vector.result(provider);
         vector.check(accepted);
         if vector.makes.as_deref() != Some(&makes) {
             wrong.push(format!("{}: {makes}", vector.name));
@@ -161,17 +161,17 @@ fn check_all(provider: Provider, file: &str) {
 }
 
 #[test]
-fn every_published_vector_of_meta_gets_its_verdict() {
+fn every_published_vector_of_meta_verifies_as_recorded() {
     check_all(Provider::Whatsapp, include_str!("vectors/meta.json"));
 }
 
 #[test]
-fn every_published_vector_of_telegram_gets_its_verdict() {
+fn every_published_vector_of_telegram_verifies_as_recorded() {
     check_all(Provider::Telegram, include_str!("vectors/telegram.json"));
 }
 
 #[test]
-fn every_published_vector_of_standard_webhooks_gets_its_verdict() {
+fn every_published_vector_of_standard_webhooks_verifies_as_recorded() {
     for vector in published(include_str!("vectors/standard_webhooks.json")) {
         vector.check(is_standard(&vector));
     }

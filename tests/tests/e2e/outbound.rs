@@ -263,7 +263,7 @@ fn a_refusal_for_good_is_failed_with_the_code_and_what_to_do() {
     let number = tenant.whatsapp(&json!({}));
     let from = person();
     let talk = number.hello(&from)["id"].clone();
-    let cases = [(190, "token"), (131_008, "missing or wrong"), (131_031, "locked")];
+    let cases = [(190, "token"), (131_008, "missing or invalid"), (131_031, "locked")];
     for (code, remedy) in cases {
         number.faults(&json!([{"kind": "error", "code": code}]));
         let id = tenant.send(&json!({"conversation": talk, "text": format!("{code}")}));

@@ -1,5 +1,5 @@
-//! Example webhooks of a sender of a tenant's own, signed with a test secret. For tests, event
-//! files and tools.
+//! Example webhooks of a custom provider, signed with a test secret. For tests, event files and
+//! tools.
 
 use domain::Credentials;
 use http::{HeaderMap, HeaderValue};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::example::{Answers, Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// How a BSP that speaks Meta's language answers messages, as [`sending`] declares it.
+/// Responses of a WhatsApp BSP with Meta's message format, as described by [`sending`].
 const ANSWERS: Answers = Answers {
     settings: || sending("https://bsp.example.com"),
     accepted: || (200, json!({ "messages": [{ "id": "gBEGkYiEB1VXAglK1ZEqA1YKPrU" }] })),
@@ -21,11 +21,16 @@ const ANSWERS: Answers = Answers {
     in_doubt: Vec::new,
 };
 
-/// The examples.
+/// The example webhooks of a custom provider.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "custom", name: "booking", what: "A table is booked", draft: booking },
+        Example {
+            webhook: "custom",
+            name: "booking",
+            what: "A booking is created",
+            draft: booking,
+        },
         Example {
             webhook: "custom",
             name: "cancellation",
@@ -35,10 +40,10 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "custom",
             name: "nameless",
-            what: "Something happens that has neither id nor name",
+            what: "An event without an id and a name",
             draft: nameless,
         },
-        Example { webhook: "custom", name: "form", what: "A form is filled in", draft: a_form },
+        Example { webhook: "custom", name: "form", what: "A form is submitted", draft: a_form },
     ],
     credentials,
     settings,
@@ -55,20 +60,20 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The secret the examples are signed with.
+/// Webhook secret that signs the examples.
 pub const WEBHOOK_SECRET: &str = "test-custom-webhook-secret";
 
-/// The key the examples send with.
+/// API key that the examples send with.
 pub const API_KEY: &str = "test-custom-api-key";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::WEBHOOK_SECRET, WEBHOOK_SECRET), (super::API_KEY, API_KEY)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The settings of the examples: a signed time and body.
+/// Returns the settings of the examples: a signed timestamp and body.
 #[must_use]
 pub fn settings() -> Map<String, Value> {
     let scheme = json!({
@@ -82,7 +87,7 @@ pub fn settings() -> Map<String, Value> {
     Map::from_iter([("scheme".to_owned(), scheme), ("event".to_owned(), event)])
 }
 
-/// Settings that also say how to send, to a BSP that speaks Meta's language.
+/// Returns settings that also describe how to send, to a BSP with Meta's message format.
 #[must_use]
 pub fn sending(base_url: &str) -> Map<String, Value> {
     let always = json!({ "messaging_product": "whatsapp", "to": "{{to}}",
@@ -119,7 +124,7 @@ pub fn sending(base_url: &str) -> Map<String, Value> {
             "error": "/error/code",
             "errors": {
                 "131047": { "fault": "permanent", "about": "carrier",
-                    "remedy": "More than 24 hours since the person's last message." },
+                    "remedy": "More than 24 hours have passed since the recipient's last message." },
                 "130429": { "fault": "rate_limited", "retry_after_seconds": 5 },
             },
         },
@@ -139,7 +144,7 @@ pub fn sending(base_url: &str) -> Map<String, Value> {
     settings().into_iter().chain(more).collect()
 }
 
-/// The value of `X-Signature` for `body` at that time.
+/// Returns the value of `X-Signature` for `body` at that time.
 #[must_use]
 pub fn signature(secret: &str, at: Timestamp, body: &[u8]) -> String {
     let second = at.as_second().to_string();
@@ -147,7 +152,7 @@ pub fn signature(secret: &str, at: Timestamp, body: &[u8]) -> String {
     format!("sha256={}", hex::encode(tag))
 }
 
-fn told(seed: &Seed, name: &str, booking: &Value) -> Draft {
+fn booking_event(seed: &Seed, name: &str, booking: &Value) -> Draft {
     Draft::json(json!({
         "id": format!("{name}-{}", seed.nonce), "event": name, "restaurant": "corner",
         "at": seed.at.to_string(), "booking": booking,
@@ -156,11 +161,11 @@ fn told(seed: &Seed, name: &str, booking: &Value) -> Draft {
 
 fn booking(seed: &Seed) -> Draft {
     let booking = json!({ "number": 4711, "name": "Zoë Müller", "people": 2 });
-    told(seed, "booking.created", &booking)
+    booking_event(seed, "booking.created", &booking)
 }
 
 fn cancellation(seed: &Seed) -> Draft {
-    told(seed, "booking.cancelled", &json!({ "number": 4711 }))
+    booking_event(seed, "booking.cancelled", &json!({ "number": 4711 }))
 }
 
 fn nameless(seed: &Seed) -> Draft {

@@ -15,7 +15,7 @@ use crate::entry::Sending;
 pub use sender::Sender;
 pub use webhook::Webhook;
 
-/// What the hub knows of whoever speaks a scheme that the integration declares.
+/// Specification of a custom provider, whose protocol the integration's settings describe.
 pub static ENTRY: Entry = Entry {
     one_address: false,
     sending: Some(Sending {
@@ -30,19 +30,19 @@ pub static ENTRY: Entry = Entry {
     ..Entry::taking(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
 };
 
-/// Takes such webhooks in.
+/// Receives a custom provider's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
-/// Sends as the integration declares it.
+/// Sends as the integration's settings describe.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that proves webhooks, in whichever way the scheme says.
+/// Credential that authenticates webhooks, as the setting `scheme` says.
 pub const WEBHOOK_SECRET: &str = "CUSTOM_WEBHOOK_SECRET";
-/// Name of a credential that sends, wherever `send` puts it.
+/// Credential that authorizes sending, wherever `send` uses it.
 pub const API_KEY: &str = "CUSTOM_API_KEY";
-/// Name of another, for whoever wants two.
+/// Second credential for sending, for providers that need two.
 pub const API_SECRET: &str = "CUSTOM_API_SECRET";
 
-/// The credentials that `send` may name: never the one that proves webhooks.
-const SENDING: &[&str] = &[API_KEY, API_SECRET];
-/// The longest id, name, account or key that is taken as it is, in bytes.
-const LONGEST: usize = 512;
+/// Credentials that `send` may use: never the one that authenticates webhooks.
+const SENDING_CREDENTIALS: &[&str] = &[API_KEY, API_SECRET];
+/// Maximum length of an id, name, account or key that is stored unchanged, in bytes.
+const MAX_NAME_BYTES: usize = 512;

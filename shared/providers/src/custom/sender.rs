@@ -1,4 +1,4 @@
-//! Sends as the integration declares it.
+//! Sends as the integration's settings describe.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 
 use super::sending::{Encoding, Kind, Method, Send};
 use super::settings::Settings;
-use super::template::{MOST, Room, Scope, plain, too_large};
-use super::webhook::said;
+use super::template::{MAX_MESSAGE_BYTES, Scope, SizeBudget, as_text, too_large};
+use super::webhook::scalar_text;
 use crate::address::telephone;
 use crate::entry::settings_of;
 use crate::form;
 use crate::http::{invalid, read, retry_after, secret_value};
 
-/// Whoever the integration declares, to send through.
+/// Sender for custom providers.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -36,15 +36,16 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings = settings_of::<Settings>(integration)
-            .ok_or_else(|| invalid("provider", "the integration is not a custom one"))?;
-        let send = settings.send.ok_or_else(|| {
-            invalid("settings.send", "is missing: the integration does not say how to send")
+        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
+            invalid("provider", "is not custom: the integration belongs to another provider")
         })?;
-        let base_url = settings
-            .base_url
-            .ok_or_else(|| invalid("settings.base_url", "is missing: where the messages go"))?;
-        Ok(Box::new(Declared {
+        let send = settings.send.ok_or_else(|| {
+            invalid("settings.send", "is missing: describe how to send, or use another integration")
+        })?;
+        let base_url = settings.base_url.ok_or_else(|| {
+            invalid("settings.base_url", "is missing: give the URL of the provider's API")
+        })?;
+        Ok(Box::new(DeclaredSender {
             send,
             base_url: base_url.trim_end_matches('/').to_owned(),
             from: settings.from.or(settings.account),
@@ -55,8 +56,8 @@ impl SenderProvider for Sender {
     }
 }
 
-/// A sender as it is declared.
-struct Declared {
+/// Sender described by an integration's settings.
+struct DeclaredSender {
     send: Send,
     base_url: String,
     from: Option<String>,
@@ -65,7 +66,7 @@ struct Declared {
     credentials: Credentials,
 }
 
-impl MessageSender for Declared {
+impl MessageSender for DeclaredSender {
     fn idempotency_window(&self) -> Option<Duration> {
         self.send.remembers_id_seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
@@ -77,25 +78,27 @@ impl MessageSender for Declared {
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
         if message.channel != Channel::Whatsapp {
-            return Err(invalid("channel", "the hub sends WhatsApp alone through it"));
+            return Err(invalid("channel", "must be `whatsapp` for a custom provider"));
         }
         let kind = kind(message.content)?;
         let declared = self.send.messages.get(&kind).ok_or_else(|| {
-            invalid("type", "the integration does not declare how this content is sent")
+            invalid(
+                "type",
+                "is not in the setting `send.messages`: describe how to send this content",
+            )
         })?;
         let fields = self.fields(message)?;
-        let room = Room::new();
-        let scope = Scope::new(&fields, &self.credentials, &room);
+        let budget = SizeBudget::new();
+        let scope = Scope::new(&fields, &self.credentials, &budget);
         let path = scope.path(declared.path.as_ref().unwrap_or(&self.send.path))?;
-        let path = path.ok_or_else(|| {
-            invalid("type", "the message lacks a value that its address is made of")
-        })?;
+        let path =
+            path.ok_or_else(|| invalid("type", "lacks a value that the setting `send.path` uses"))?;
         let body = scope.value(&declared.body)?.unwrap_or_default();
         let (kind, body) = match self.send.encoding {
             Encoding::Json => ("application/json", body.to_string()),
             Encoding::Form => ("application/x-www-form-urlencoded", as_form(&body)),
         };
-        if body.len() > MOST {
+        if body.len() > MAX_MESSAGE_BYTES {
             return Err(too_large());
         }
         let method = match self.send.method {
@@ -108,12 +111,12 @@ impl MessageSender for Declared {
             .header(header::CONTENT_TYPE, kind)
             .body(Bytes::from(body));
         let mut request =
-            request.map_err(|_| invalid("settings.base_url", "makes no address to call"))?;
+            request.map_err(|_| invalid("settings.base_url", "is not a valid URL"))?;
         for (name, value) in &self.send.headers {
             let name = name.parse::<HeaderName>();
-            let name = name.map_err(|_| invalid("settings.send", "has a header without a name"))?;
+            let name = name.map_err(|_| invalid("settings.send", "has an invalid header name"))?;
             if let Some(value) = scope.text(value)? {
-                // A key may be in it, so it is treated as one.
+                // The value may contain a credential, so it is marked as sensitive.
                 request.headers_mut().insert(name, secret_value(&value)?);
             }
         }
@@ -128,7 +131,7 @@ impl MessageSender for Declared {
         let declared = &self.send.answer;
         let status = response.status();
         let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-        let at = |place: &Option<String>| said(body.pointer(place.as_deref()?)?);
+        let at = |place: &Option<String>| scalar_text(body.pointer(place.as_deref()?)?);
         let code =
             at(&declared.error).filter(|code| !code.is_empty() && !declared.success.contains(code));
         let accepted = if declared.accepted.is_empty() {
@@ -139,31 +142,31 @@ impl MessageSender for Declared {
         if code.is_none() && accepted {
             let id = match &declared.id {
                 None => Some(message.id.to_string()),
-                place => at(place).filter(|id| !id.is_empty() && id.len() <= super::LONGEST),
+                place => at(place).filter(|id| !id.is_empty() && id.len() <= super::MAX_NAME_BYTES),
             };
             let provider_message_id = id.ok_or(SendError::Unreadable)?;
             return Ok(Accepted { provider_message_id });
         }
         if code.is_none() && status.is_success() {
-            // Another yes than those that are declared.
+            // A success status that the settings do not list.
             return Err(SendError::Unreadable);
         }
         let wait = retry_after(response.headers());
         let by_status = status.as_u16().to_string();
         let errors = &declared.errors;
         let meaning = code.as_ref().and_then(|code| errors.get(code));
-        // An error that comes with a yes is the code's alone.
+        // An error in a response with a success status is looked up by its code only.
         let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
-        // A code where the tenant says that one stands is the provider's own refusal.
+        // A response with an error code where the settings say so comes from the provider itself.
         let form = if code.is_some() { Form::Documented } else { Form::Other };
         let (fault, about, remedy) = match meaning {
             Some(meaning) => (meaning.fault(wait), meaning.about(status), meaning.remedy.clone()),
             None => (Fault::of_answer(status, form, wait), About::from_status(status), None),
         };
         let remedy = remedy.unwrap_or_else(|| {
-            "The provider refused it. Look the code up in its documentation.".to_owned()
+            "The provider rejected the message. Look up the code in its documentation.".to_owned()
         });
-        // A code is a word: a sentence could quote the message or name the person.
+        // A code is a word; a longer text could quote the message or name the customer.
         let word = |code: &String| {
             let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':');
             (1..=64).contains(&code.len()) && code.bytes().all(plain)
@@ -173,7 +176,7 @@ impl MessageSender for Declared {
     }
 
     fn locate_media(&self, _: &str) -> Result<Locate, SendError> {
-        Err(invalid("media.provider_media_id", "files are not fetched from a custom provider"))
+        Err(invalid("media.provider_media_id", "cannot be fetched from a custom provider"))
     }
 
     fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
@@ -181,11 +184,14 @@ impl MessageSender for Declared {
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        Err(invalid("integration", "a custom provider cannot be asked about its account"))
+        Err(invalid(
+            "integration",
+            "is custom: the hub cannot read the account of a custom provider",
+        ))
     }
 
     fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        Err(invalid("integration", "a custom provider's webhooks are set at the provider"))
+        Err(invalid("integration", "is custom: register the webhook at the provider"))
     }
 
     fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
@@ -193,21 +199,23 @@ impl MessageSender for Declared {
     }
 }
 
-impl Declared {
-    /// What placeholders name: the content as `POST /messages` has it, and who is concerned.
+impl DeclaredSender {
+    /// Returns the values of placeholders: the content in the form of `POST /messages`, and the ids
+    /// and addresses.
     fn fields(&self, message: &Outgoing<'_>) -> Result<Map<String, Value>, SendError> {
-        // Only a number that JSON has no word for can fail.
+        // Only a number without a JSON form can fail.
         let content = serde_json::to_value(message.content);
         let Ok(Value::Object(mut fields)) = content else {
-            return Err(invalid("type", "has no JSON form"));
+            return Err(invalid("type", "cannot be written as JSON"));
         };
         if let (Content::Reaction { reaction }, Some(Value::Object(fields))) =
             (message.content, fields.get_mut("reaction"))
             && reaction.message_id.starts_with(domain::MessageId::PREFIX)
         {
-            // Our own id is of no use to the provider; its own comes separately.
+            // The provider does not know the hub's message ids; for those, the caller gives the
+            // provider's id as `reply_to`.
             let id = message.reply_to.ok_or_else(|| {
-                invalid("reaction.message_id", "the provider does not know that message")
+                invalid("reaction.message_id", "must be a message that has an id at the provider")
             })?;
             fields.insert("message_id".to_owned(), id.into());
         }
@@ -235,21 +243,24 @@ fn kind(content: &Content) -> Result<Kind, SendError> {
         Content::Interactive { interactive: Interactive::Button { .. } } => Kind::Buttons,
         Content::Interactive { interactive: Interactive::List { .. } } => Kind::List,
         Content::Call { .. } => {
-            return Err(invalid("call", "is no message: use an integration that makes calls"));
+            return Err(invalid(
+                "call",
+                "is not supported by custom providers: use an integration that makes calls",
+            ));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "comes from people only, and is not sent to them"));
+            return Err(invalid("type", "is a content type that can only be received, not sent"));
         }
     })
 }
 
-/// The fields of a body as a form.
+/// Writes the fields of a body as a form.
 fn as_form(body: &Value) -> String {
     let fields = body.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let fields: Vec<_> = fields.map(|(name, value)| (name.clone(), plain(value))).collect();
+    let fields: Vec<_> = fields.map(|(name, value)| (name.clone(), as_text(value))).collect();
     form::encode(&fields)
 }
 

@@ -1,4 +1,4 @@
-//! How the hub sends, as the integration declares it.
+//! Settings that describe how the hub sends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::template::{self, Known};
+use super::template::{self, AllowedNames};
 
-/// The longest time a sender may be said to remember our id, in seconds: a week.
-const LONGEST_MEMORY: u32 = 604_800;
-/// The longest pause that an error may ask for, in seconds: an hour.
-const LONGEST_PAUSE: u32 = 3_600;
-/// The most headers or errors.
-const MOST: usize = 100;
+/// Maximum time for which a provider may remember the message id, in seconds: a week.
+const MAX_WINDOW_SECONDS: u32 = 604_800;
+/// Maximum wait of an error, in seconds: an hour.
+const MAX_WAIT_SECONDS: u32 = 3_600;
+/// Maximum number of headers, and of errors.
+const MAX_ENTRIES: usize = 100;
 
-/// What every message has.
-const ALWAYS: &[&str] = &["id", "to", "from", "reply_to", "callback_url"];
-/// Headers that the hub writes itself, or that are not for one request alone.
-const OWN: &[&str] = &[
+/// Fields that every message has.
+const COMMON_FIELDS: &[&str] = &["id", "to", "from", "reply_to", "callback_url"];
+/// Headers that the hub sets itself, or that apply to the connection.
+const RESERVED_HEADERS: &[&str] = &[
     "connection",
     "content-length",
     "content-type",
@@ -35,26 +35,26 @@ const OWN: &[&str] = &[
     "upgrade",
 ];
 
-/// How the hub sends.
+/// Settings of sending through a custom provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Send {
-    /// Where, below `base_url`.
+    /// Path below `base_url`.
     #[serde(default)]
     pub(super) path: String,
     #[serde(default)]
     pub(super) method: Method,
-    /// Name and value of each header; credentials and the message's id may stand in a value.
+    /// Name and value of each header. A value may use credentials and the message id.
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) encoding: Encoding,
-    /// What each kind of content becomes; what is not here is not sent.
+    /// Request for each kind of content; content without one cannot be sent.
     pub(super) messages: BTreeMap<Kind, Message>,
-    /// How the answer is read.
+    /// Reading of the response.
     #[serde(default)]
     pub(super) answer: Answer,
-    /// For how many seconds the same `{{id}}` is one message, however often it is sent.
+    /// Period in which the provider deduplicates messages with the same `{{id}}`, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) remembers_id_seconds: Option<u32>,
 }
@@ -68,17 +68,17 @@ pub(super) enum Method {
     Put,
 }
 
-/// How a body is written.
+/// Encoding of the request body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Encoding {
     #[default]
     Json,
-    /// A form: what is neither text nor number is JSON in its field.
+    /// A form. A value that is neither text nor a number is written as JSON.
     Form,
 }
 
-/// The kinds of content that can be declared.
+/// Kinds of content that the settings can describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -116,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// The field of `POST /messages` that says it.
+    /// Returns the field of `POST /messages` with this content.
     const fn field(self) -> &'static str {
         match self {
             Self::Image | Self::Video | Self::Audio | Self::Document | Self::Sticker => "media",
@@ -126,83 +126,85 @@ impl Kind {
     }
 }
 
-/// What a kind of content becomes.
+/// Request for one kind of content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Message {
-    /// Where, if not where the others go.
+    /// Path, if it differs from the common one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<String>,
     /// The body, with placeholders.
     pub(super) body: Value,
 }
 
-/// How the answer is read.
+/// Reading of the response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
-    /// The statuses that mean yes; every 2xx, if none are given.
+    /// Statuses that mean success; every 2xx if empty.
     #[serde(default)]
     pub(super) accepted: Vec<u16>,
-    /// Where the provider's id of the message is; without it, our own id is taken for it.
+    /// JSON pointer to the provider's message id; without it, the hub's own message id is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
-    /// Where the code of an error is.
+    /// JSON pointer to the error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
-    /// What stands there when all is well.
+    /// Values of the error code that mean success.
     #[serde(default)]
     pub(super) success: Vec<String>,
-    /// What codes mean, or statuses.
+    /// Meaning of error codes and of HTTP statuses.
     #[serde(default)]
     pub(super) errors: BTreeMap<String, Meaning>,
 }
 
-/// What a code means.
+/// Meaning of an error code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Meaning {
-    pub(super) fault: Means,
-    /// What is at fault; by the status, if left out.
+    pub(super) fault: DeclaredFault,
+    /// Scope of the refusal; derived from the status if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) about: Option<Blame>,
-    /// What to do, for people.
+    pub(super) about: Option<DeclaredScope>,
+    /// Remedy, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
-    /// The pause of `rate_limited`, where the answer names none.
+    /// Wait of `rate_limited`, if the response has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retry_after_seconds: Option<u32>,
 }
 
-/// What may be done about it.
+/// Fault of an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Means {
+pub(super) enum DeclaredFault {
     Permanent,
     Retryable,
     RateLimited,
     Unknown,
 }
 
-/// What is at fault.
+/// Scope of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Blame {
+pub(super) enum DeclaredScope {
     Message,
     Account,
-    /// The message over this account: another may have what this one lacks.
+    /// The message on this route: another account may have what this one lacks.
     Carrier,
 }
 
 impl Meaning {
-    /// What may be done, when the answer asks for a pause of `wait`.
+    /// Returns the fault, where the response asks to wait for `wait`.
     pub(super) fn fault(&self, wait: Option<Duration>) -> Fault {
         let declared = Duration::from_secs(self.retry_after_seconds.unwrap_or(5).into());
         match self.fault {
-            Means::Permanent => Fault::Permanent,
-            Means::Unknown => Fault::Unknown,
-            Means::RateLimited => Fault::RateLimited { retry_after: wait.unwrap_or(declared) },
-            Means::Retryable => match wait {
+            DeclaredFault::Permanent => Fault::Permanent,
+            DeclaredFault::Unknown => Fault::Unknown,
+            DeclaredFault::RateLimited => {
+                Fault::RateLimited { retry_after: wait.unwrap_or(declared) }
+            }
+            DeclaredFault::Retryable => match wait {
                 Some(retry_after) => Fault::RateLimited { retry_after },
                 None => Fault::Retryable,
             },
@@ -211,58 +213,67 @@ impl Meaning {
 
     pub(super) fn about(&self, status: StatusCode) -> About {
         match self.about {
-            Some(Blame::Message) => About::Message,
-            Some(Blame::Account) => About::Account,
-            Some(Blame::Carrier) => About::Carrier,
+            Some(DeclaredScope::Message) => About::Message,
+            Some(DeclaredScope::Account) => About::Account,
+            Some(DeclaredScope::Carrier) => About::Carrier,
             None => About::from_status(status),
         }
     }
 }
 
-/// Checks what is declared. Every flaw names its field.
+/// Validates the settings. Every error names its field.
 pub(super) fn check(send: &Send) -> Result<(), Flaw> {
     let flaw = |field: &str, reason: String| Flaw::new(&format!("settings.send.{field}"), reason);
-    check_path("path", &send.path, ALWAYS)?;
-    if send.headers.len() > MOST {
-        return Err(flaw("headers", format!("at most {MOST}")));
+    check_path("path", &send.path, COMMON_FIELDS)?;
+    if send.headers.len() > MAX_ENTRIES {
+        return Err(flaw("headers", format!("must have at most {MAX_ENTRIES} entries")));
     }
     for (name, value) in &send.headers {
         let header = name.parse::<HeaderName>().ok();
-        if header.is_none_or(|header| OWN.contains(&header.as_str())) {
-            return Err(flaw("headers", "the names of headers, without those of the hub".into()));
+        if header.is_none_or(|header| RESERVED_HEADERS.contains(&header.as_str())) {
+            return Err(flaw(
+                "headers",
+                "must have valid header names, except those that the hub sets itself".into(),
+            ));
         }
         if !value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-            return Err(flaw(&format!("headers.{name}"), "visible characters of ASCII".into()));
+            return Err(flaw(
+                &format!("headers.{name}"),
+                "must only have visible ASCII characters".into(),
+            ));
         }
-        let known = Known { fields: &["id"], credentials: super::SENDING };
-        template::check_text(value, known)
+        let allowed = AllowedNames { fields: &["id"], credentials: super::SENDING_CREDENTIALS };
+        template::check_text(value, allowed)
             .map_err(|reason| flaw(&format!("headers.{name}"), reason))?;
     }
     if send.messages.is_empty() {
-        return Err(flaw("messages", "at least one kind of content".into()));
+        return Err(flaw("messages", "must have at least one kind of content".into()));
     }
     for (kind, message) in &send.messages {
         let at = format!("messages.{}", kind.name());
-        let fields = [ALWAYS, &[kind.field()]].concat();
+        let fields = [COMMON_FIELDS, &[kind.field()]].concat();
         if let Some(path) = &message.path {
             check_path(&format!("{at}.path"), path, &fields)?;
         }
         if !message.body.is_object() {
-            return Err(flaw(&format!("{at}.body"), "expected an object".into()));
+            return Err(flaw(&format!("{at}.body"), "must be an object".into()));
         }
-        let known = Known { fields: &fields, credentials: super::SENDING };
-        template::check(&message.body, known)
+        let allowed = AllowedNames { fields: &fields, credentials: super::SENDING_CREDENTIALS };
+        template::check(&message.body, allowed)
             .map_err(|reason| flaw(&format!("{at}.body"), reason))?;
     }
     check_answer(&send.answer)?;
     if let Some(seconds) = send.remembers_id_seconds {
-        if !(1..=LONGEST_MEMORY).contains(&seconds) {
-            return Err(flaw("remembers_id_seconds", format!("1 to {LONGEST_MEMORY}")));
+        if !(1..=MAX_WINDOW_SECONDS).contains(&seconds) {
+            return Err(flaw(
+                "remembers_id_seconds",
+                format!("must be between 1 and {MAX_WINDOW_SECONDS}"),
+            ));
         }
         let carries = |message: &Message| template::names(&message.body, "id");
         let in_headers = send.headers.values().any(|value| template::text_names(value, "id"));
         if !in_headers && !send.messages.values().all(carries) {
-            let reason = "every message, or a header, must then carry {{id}}".into();
+            let reason = "needs {{id}} in a header or in every message".into();
             return Err(flaw("remembers_id_seconds", reason));
         }
     }
@@ -271,18 +282,18 @@ pub(super) fn check(send: &Send) -> Result<(), Flaw> {
 
 fn check_path(field: &str, path: &str, fields: &[&'static str]) -> Result<(), Flaw> {
     let field = format!("settings.send.{field}");
-    // No credential: addresses are written down on the way.
-    template::check_text(path, Known { fields, credentials: &[] })
+    // Credentials are not allowed: proxies log URLs.
+    template::check_text(path, AllowedNames { fields, credentials: &[] })
         .map_err(|reason| Flaw::new(&field, reason))?;
     let plain = path.replace("{{", "").replace("}}", "");
     let shape = path.is_empty() || path.starts_with('/');
     let stays = !plain.split(['/', '?']).any(|part| matches!(part, "." | ".."));
     let sound = plain.bytes().all(|c| (b'!'..=b'~').contains(&c) && !matches!(c, b'#' | b'\\'));
-    // Two slashes would begin another host.
+    // Two slashes would start another host.
     if shape && stays && sound && !path.starts_with("//") {
         return Ok(());
     }
-    Err(Flaw::new(&field, "a path like /v1/messages, and its query if it has one"))
+    Err(Flaw::new(&field, "must be a path such as /v1/messages, with an optional query"))
 }
 
 fn check_answer(answer: &Answer) -> Result<(), Flaw> {
@@ -291,25 +302,25 @@ fn check_answer(answer: &Answer) -> Result<(), Flaw> {
     };
     let yes = |status: &u16| (200..300).contains(status);
     if !answer.accepted.iter().all(yes) {
-        return Err(flaw("accepted", "statuses of 200 to 299"));
+        return Err(flaw("accepted", "must be statuses between 200 and 299"));
     }
     for (name, place) in [("id", &answer.id), ("error", &answer.error)] {
         if place.as_ref().is_some_and(|place| !super::settings::is_pointer(place)) {
-            return Err(flaw(name, "a JSON pointer like /messages/0/id"));
+            return Err(flaw(name, "must be a JSON pointer such as /messages/0/id"));
         }
     }
     if !answer.success.is_empty() && answer.error.is_none() {
-        return Err(flaw("success", "belongs to error, which is missing"));
+        return Err(flaw("success", "needs the setting `error`"));
     }
-    if answer.errors.len() > MOST {
-        return Err(flaw("errors", "at most 100"));
+    if answer.errors.len() > MAX_ENTRIES {
+        return Err(flaw("errors", "must have at most 100 entries"));
     }
     for meaning in answer.errors.values() {
-        if meaning.retry_after_seconds.is_some_and(|wait| !(1..=LONGEST_PAUSE).contains(&wait)) {
-            return Err(flaw("errors", "retry_after_seconds must be 1 to 3600"));
+        if meaning.retry_after_seconds.is_some_and(|wait| !(1..=MAX_WAIT_SECONDS).contains(&wait)) {
+            return Err(flaw("errors", "must have retry_after_seconds between 1 and 3600"));
         }
         if meaning.remedy.as_ref().is_some_and(|remedy| remedy.len() > 500) {
-            return Err(flaw("errors", "a remedy has 500 bytes at most"));
+            return Err(flaw("errors", "must have remedies of at most 500 bytes"));
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The settings of a sender of the tenant's own: how it proves itself, and where its events say
-//! what they are.
+//! Settings of a custom provider: how its webhooks are authenticated, and where a request has the
+//! fields of an event.
 
 use std::collections::BTreeMap;
 
@@ -14,68 +14,68 @@ use super::sending::{self, Send};
 use crate::entry::{explain, own};
 use aws_lc_rs::hmac;
 
-/// The longest prefix or separator.
-const LONGEST_MARK: usize = 32;
-/// The longest tolerance, in seconds: a day.
-const LONGEST_TOLERANCE: u32 = 86_400;
-/// The most that all settings have together, as JSON, in bytes: an item of the table has 400 KB.
-const LARGEST: usize = 256 * 1024;
-/// The longest answer, in bytes.
-const LONGEST_ANSWER: usize = 4_096;
+/// Maximum length of a prefix or separator, in bytes.
+const MAX_PREFIX_BYTES: usize = 32;
+/// Maximum tolerance, in seconds: a day.
+const MAX_TOLERANCE_SECONDS: u32 = 86_400;
+/// Maximum size of all settings as JSON, in bytes: a table item has at most 400 KB.
+const MAX_SETTINGS_BYTES: usize = 256 * 1024;
+/// Maximum size of the response body, in bytes.
+const MAX_ANSWER_BYTES: usize = 4_096;
 
-/// Settings of a sender.
+/// Settings of a custom provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    /// The account that all events happen to, if they do not say themselves.
+    /// Account of events that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
-    /// How a request is proved.
+    /// Authentication of a request.
     pub(super) scheme: Scheme,
-    /// Where a request says what happened.
+    /// Location of the event's fields in a request.
     #[serde(default)]
-    pub(super) event: Places,
-    /// What the sender wants to hear.
+    pub(super) event: EventPointers,
+    /// Response to an accepted request.
     #[serde(default)]
     pub(super) answer: Answer,
-    /// Which parts of a request are messages of people.
+    /// Which parts of a request are incoming messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<Messages>,
-    /// Which say how far a message of ours has come.
+    /// Which parts of a request are statuses of outgoing messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) receipt: Option<Receipts>,
-    /// Where the provider is reached.
+    /// Base URL of the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) base_url: Option<String>,
-    /// What is sent from, if that is not `account`.
+    /// The number to send from, if it is not `account`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     pub(super) delivery: DeliveryPolicy,
-    /// Messages a second.
+    /// Messages per second.
     #[serde(default = "pace")]
     pub(super) messages_per_second: u32,
-    /// How the hub sends; without it, it only takes in.
+    /// Settings of sending; without them, the integration only receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) send: Option<Send>,
 }
 
-/// Careful, with somebody whose limits are not known.
+/// A low rate, because the provider's limits are unknown.
 const fn pace() -> u32 {
     10
 }
 
-/// Which parts of a request are messages of people, and where in them it says what.
+/// Which parts of a request are incoming messages, and where their fields are.
 ///
-/// `at` is a pointer into the body in which `*` stands for each element; the others are
-/// pointers into such a part.
+/// `at` is a JSON pointer into the body in which `*` stands for each element; the other fields are
+/// JSON pointers into such a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Messages {
     #[serde(default)]
     pub(super) at: String,
-    /// What must stand where.
+    /// Values that the part must have, by JSON pointer.
     #[serde(default)]
     pub(super) when: BTreeMap<String, String>,
     pub(super) id: String,
@@ -90,40 +90,40 @@ pub(super) struct Messages {
     pub(super) time: Option<String>,
 }
 
-/// Which parts of a request say how far a message of ours has come.
+/// Which parts of a request are statuses of outgoing messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Receipts {
     #[serde(default)]
     pub(super) at: String,
-    /// What must stand where.
+    /// Values that the part must have, by JSON pointer.
     #[serde(default)]
     pub(super) when: BTreeMap<String, String>,
-    /// The id that the provider gave the message.
+    /// The provider's message id.
     pub(super) id: String,
-    /// What we sent along as `{{id}}`.
+    /// The hub's message id, sent as `{{id}}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reference: Option<String>,
     pub(super) status: String,
-    /// What the provider's words for a status mean.
-    pub(super) statuses: BTreeMap<String, Reached>,
+    /// Meaning of each of the provider's statuses.
+    pub(super) statuses: BTreeMap<String, ReceiptStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) time: Option<String>,
 }
 
-/// How far a message has come.
+/// Status of an outgoing message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Reached {
+pub(super) enum ReceiptStatus {
     Sent,
     Delivered,
     Read,
     Failed,
 }
 
-impl Reached {
+impl ReceiptStatus {
     pub(super) const fn status(self) -> Status {
         match self {
             Self::Sent => Status::Sent,
@@ -134,31 +134,31 @@ impl Reached {
     }
 }
 
-/// How a request is proved.
+/// Authentication of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Scheme {
-    /// A header holds an HMAC under the secret.
+    /// A header holds an HMAC keyed with the secret.
     Hmac(Hmac),
     /// `Authorization: Bearer <secret>`.
-    Bearer(Nothing),
+    Bearer(NoSettings),
     /// A header holds the secret.
-    Header(Named),
+    Header(HeaderScheme),
     /// `Authorization: Basic`, and the secret is `<user>:<password>`.
-    Basic(Nothing),
+    Basic(NoSettings),
     /// Standard Webhooks; the secret is `whsec_...` or a public key `whpk_...`.
-    StandardWebhooks(Nothing),
+    StandardWebhooks(NoSettings),
 }
 
 /// A scheme without settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(super) struct NoSettings {}
 
 /// A header that holds the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Named {
+pub(super) struct HeaderScheme {
     pub(super) name: String,
 }
 
@@ -171,12 +171,12 @@ pub(super) struct Hmac {
     pub(super) algorithm: Algorithm,
     #[serde(default)]
     pub(super) encoding: Encoding,
-    /// What stands before the signature in the header.
+    /// Prefix of the signature in the header.
     #[serde(default)]
     pub(super) prefix: String,
-    /// A time that is signed before the body; without it the body alone is signed.
+    /// Timestamp that is signed before the body; without it, only the body is signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) timestamp: Option<Stamp>,
+    pub(super) timestamp: Option<SignedTimestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,15 +206,15 @@ pub(super) enum Encoding {
     Base64,
 }
 
-/// A time that is signed before the body.
+/// Timestamp that is signed before the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stamp {
+pub(super) struct SignedTimestamp {
     pub(super) header: String,
-    /// What stands between the time and the body.
+    /// Separator between the timestamp and the body.
     #[serde(default = "dot")]
     pub(super) separator: String,
-    /// How far the time may be from ours, in either direction.
+    /// Maximum difference from the current time, in either direction.
     #[serde(default = "five_minutes")]
     pub(super) tolerance_seconds: u32,
 }
@@ -227,29 +227,29 @@ const fn five_minutes() -> u32 {
     300
 }
 
-/// Where a request says what happened: each a JSON pointer into the body, `/data/id`, or the
-/// name of a header.
+/// Location of the event's fields in a request: each is a JSON pointer into the body, such as
+/// `/data/id`, or the name of a header.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Places {
-    /// The event's id; without one, the body's hash is it.
+pub(super) struct EventPointers {
+    /// Id of the event; without one, the hash of the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<String>,
-    /// What it is called.
+    /// Name of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
-    /// Whom it happened to.
+    /// Account of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
-    /// When.
+    /// Time of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) time: Option<String>,
-    /// What it must stay in order with.
+    /// Key of the events that stay in order with this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ordering_key: Option<String>,
 }
 
-impl Places {
+impl EventPointers {
     fn each(&self) -> [(&'static str, Option<&str>); 5] {
         [
             ("id", self.id.as_deref()),
@@ -261,7 +261,7 @@ impl Places {
     }
 }
 
-/// What the sender wants to hear when a request was taken.
+/// Response to an accepted request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
@@ -281,29 +281,30 @@ impl Default for Answer {
     }
 }
 
-/// Reads the settings. Every flaw names its field.
+/// Reads and validates the settings. Every error names its field.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
-    if serde_json::to_string(given).map_or(usize::MAX, |text| text.len()) > LARGEST {
-        return Err(Flaw::new("settings", format!("at most {LARGEST} bytes")));
+    if serde_json::to_string(given).map_or(usize::MAX, |text| text.len()) > MAX_SETTINGS_BYTES {
+        return Err(Flaw::new("settings", format!("must have at most {MAX_SETTINGS_BYTES} bytes")));
     }
-    // A tagged shape forgets at which field it failed: it is read by its type first.
+    // A deserialization error in a tagged enum does not name its field, so the scheme is read by
+    // its type first.
     let scheme = given.get("scheme").ok_or_else(|| Flaw::new("settings.scheme", "is missing"))?;
     let Value::Object(scheme) = scheme else {
-        return Err(Flaw::new("settings.scheme", "expected an object"));
+        return Err(Flaw::new("settings.scheme", "must be an object"));
     };
     let mut rest = scheme.clone();
     let kind = rest.remove("type");
     match kind.as_ref().and_then(Value::as_str) {
         Some("hmac") => check_hmac(&part("settings.scheme", rest)?)?,
         Some("header") => {
-            let named: Named = part("settings.scheme", rest)?;
+            let named: HeaderScheme = part("settings.scheme", rest)?;
             header("settings.scheme.name", &named.name)?;
         }
         Some("bearer" | "basic" | "standard_webhooks") => {
-            let Nothing {} = part("settings.scheme", rest)?;
+            let NoSettings {} = part("settings.scheme", rest)?;
         }
         _ => {
-            let types = "expected hmac, bearer, header, basic or standard_webhooks";
+            let types = "must be hmac, bearer, header, basic or standard_webhooks";
             return Err(Flaw::new("settings.scheme.type", types));
         }
     }
@@ -329,11 +330,14 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
         check_pointers("receipt", &optional)?;
     }
     if settings.messages_per_second == 0 {
-        return Err(Flaw::new("settings.messages_per_second", "at least 1"));
+        return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
     }
     if let Some(send) = &settings.send {
         if settings.base_url.is_none() {
-            return Err(Flaw::new("settings.base_url", "is missing: where the messages go"));
+            return Err(Flaw::new(
+                "settings.base_url",
+                "is missing: give the URL of the provider's API",
+            ));
         }
         sending::check(send)?;
     }
@@ -359,13 +363,13 @@ fn part<T: DeserializeOwned>(place: &str, given: Map<String, Value>) -> Result<T
 fn header(field: &str, name: &str) -> Result<(), Flaw> {
     match name.parse::<HeaderName>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(Flaw::new(field, "the name of a header")),
+        Err(_) => Err(Flaw::new(field, "must be the name of a header")),
     }
 }
 
-fn mark(field: &str, text: &str) -> Result<(), Flaw> {
-    if text.len() > LONGEST_MARK || !text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-        let reason = format!("at most {LONGEST_MARK} visible characters of ASCII");
+fn check_ascii(field: &str, text: &str) -> Result<(), Flaw> {
+    if text.len() > MAX_PREFIX_BYTES || !text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
+        let reason = format!("must have at most {MAX_PREFIX_BYTES} visible ASCII characters");
         return Err(Flaw::new(field, reason));
     }
     Ok(())
@@ -373,12 +377,12 @@ fn mark(field: &str, text: &str) -> Result<(), Flaw> {
 
 fn check_hmac(hmac: &Hmac) -> Result<(), Flaw> {
     header("settings.scheme.header", &hmac.header)?;
-    mark("settings.scheme.prefix", &hmac.prefix)?;
+    check_ascii("settings.scheme.prefix", &hmac.prefix)?;
     let Some(stamp) = &hmac.timestamp else { return Ok(()) };
     header("settings.scheme.timestamp.header", &stamp.header)?;
-    mark("settings.scheme.timestamp.separator", &stamp.separator)?;
-    if !(1..=LONGEST_TOLERANCE).contains(&stamp.tolerance_seconds) {
-        let reason = format!("1 to {LONGEST_TOLERANCE}");
+    check_ascii("settings.scheme.timestamp.separator", &stamp.separator)?;
+    if !(1..=MAX_TOLERANCE_SECONDS).contains(&stamp.tolerance_seconds) {
+        let reason = format!("must be between 1 and {MAX_TOLERANCE_SECONDS}");
         return Err(Flaw::new("settings.scheme.timestamp.tolerance_seconds", reason));
     }
     Ok(())
@@ -386,11 +390,14 @@ fn check_hmac(hmac: &Hmac) -> Result<(), Flaw> {
 
 fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(), Flaw> {
     if !at.is_empty() && !is_pointer(at) {
-        let reason = "a JSON pointer like /results/*, or nothing for the whole body";
+        let reason = "must be a JSON pointer such as /results/*, or empty for the whole body";
         return Err(Flaw::new(&format!("settings.{of}.at"), reason));
     }
     if !when.keys().all(|place| is_pointer(place)) {
-        return Err(Flaw::new(&format!("settings.{of}.when"), "JSON pointers, with what is there"));
+        return Err(Flaw::new(
+            &format!("settings.{of}.when"),
+            "must map JSON pointers to the values they must have",
+        ));
     }
     Ok(())
 }
@@ -398,25 +405,25 @@ fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(),
 fn check_pointers(of: &str, places: &[(&str, Option<&str>)]) -> Result<(), Flaw> {
     for (name, place) in places {
         if !place.is_none_or(is_pointer) {
-            let reason = "a JSON pointer like /id, into the part";
+            let reason = "must be a JSON pointer into the part, such as /id";
             return Err(Flaw::new(&format!("settings.{of}.{name}"), reason));
         }
     }
     Ok(())
 }
 
-/// Whether a text is a JSON pointer to something inside. RFC 6901: `~` stands only in `~0` and
-/// `~1`.
+/// Whether `place` is a JSON pointer to a value inside a document. RFC 6901: `~` is only valid in
+/// `~0` and `~1`.
 pub(super) fn is_pointer(place: &str) -> bool {
     place.starts_with('/') && place.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 
-/// What sends may travel in a header.
+/// Checks that a credential for sending can be part of a header.
 pub(super) fn check_credential(name: &str, value: &str) -> Result<(), Flaw> {
     let travels = value.bytes().all(|c| (b' '..=b'~').contains(&c));
-    if super::SENDING.contains(&name) && (!travels || value.trim().is_empty()) {
+    if super::SENDING_CREDENTIALS.contains(&name) && (!travels || value.trim().is_empty()) {
         let field = format!("credentials.{name}");
-        return Err(Flaw::new(&field, "must have visible characters of ASCII alone"));
+        return Err(Flaw::new(&field, "must only have visible ASCII characters"));
     }
     Ok(())
 }
@@ -428,23 +435,29 @@ fn check_place(field: &str, place: Option<&str>) -> Result<(), Flaw> {
             if is_pointer(pointer) {
                 Ok(())
             } else {
-                Err(Flaw::new(field, "a JSON pointer like /data/id"))
+                Err(Flaw::new(field, "must be a JSON pointer such as /data/id"))
             }
         }
         Some(name) if name.parse::<HeaderName>().is_ok() => Ok(()),
-        Some(_) => Err(Flaw::new(field, "a JSON pointer like /data/id, or the name of a header")),
+        Some(_) => Err(Flaw::new(
+            field,
+            "must be a JSON pointer such as /data/id, or the name of a header",
+        )),
     }
 }
 
 fn check_answer(answer: &Answer) -> Result<(), Flaw> {
     if !StatusCode::from_u16(answer.status).is_ok_and(|status| status.is_success()) {
-        return Err(Flaw::new("settings.answer.status", "200 to 299"));
+        return Err(Flaw::new("settings.answer.status", "must be between 200 and 299"));
     }
-    if answer.body.len() > LONGEST_ANSWER {
-        return Err(Flaw::new("settings.answer.body", format!("at most {LONGEST_ANSWER} bytes")));
+    if answer.body.len() > MAX_ANSWER_BYTES {
+        return Err(Flaw::new(
+            "settings.answer.body",
+            format!("must have at most {MAX_ANSWER_BYTES} bytes"),
+        ));
     }
     if matches!(answer.status, 204 | 205) && !answer.body.is_empty() {
-        return Err(Flaw::new("settings.answer.body", "that status has no body"));
+        return Err(Flaw::new("settings.answer.body", "must be empty: this status has no body"));
     }
     Ok(())
 }

@@ -1,14 +1,16 @@
 //! Templates of requests: JSON and text with placeholders.
 //!
-//! A placeholder is `{{name}}`, where `name` is a field of the message as `POST /messages` has
-//! it: `{{text}}`, `{{media.url}}`. A string that is one placeholder becomes its value, of
-//! whatever type; in other strings the value stands as text. What has no value is left out,
-//! together with the field or element it would have been in. `{"{{each name}}": part}` becomes
-//! a list with one `part` an element, which is `{{item}}` in it.
+//! A placeholder is `{{name}}`, where `name` is a field of the message in the form of
+//! `POST /messages`: `{{text}}`, `{{media.url}}`. A string that is only one placeholder becomes
+//! its value, of any type; in other strings the value is inserted as text. A placeholder without
+//! a value is omitted, together with the field or element that contains it.
+//! `{"{{each name}}": part}` becomes a list with one `part` for each element, which is `{{item}}`
+//! in it.
 //!
-//! Values only ever become values: never a name, and never JSON that is read again.
+//! Values are only inserted as values: never as a name, and never as JSON that is parsed again.
 //!
-//! A template and its values multiply: what is filled in counts, and ends at [`MOST`].
+//! A template can multiply its values: the size of the result is counted and limited to
+//! [`MAX_MESSAGE_BYTES`].
 
 use std::cell::Cell;
 
@@ -21,18 +23,18 @@ use serde_json::{Map, Value};
 
 use crate::http::{invalid, path_part};
 
-/// The deepest template.
-const DEEPEST: usize = 16;
-/// The largest template, in bytes.
-const LARGEST: usize = 16_384;
-/// The longest text with placeholders that stands alone, such as a header's, in bytes.
-const LONGEST_TEXT: usize = 4_096;
-/// How many lists may stand one in the other.
-const DEEPEST_EACH: usize = 2;
-/// What one message may become, in bytes: its address, its headers and its body together, each
-/// value as JSON writes it. Every placeholder and every part of a template that is looked at
-/// counts too, so that the work is bounded where nothing comes of it.
-pub(super) const MOST: usize = 256 * 1024;
+/// Maximum nesting of a template.
+const MAX_DEPTH: usize = 16;
+/// Maximum size of a template, in bytes.
+const MAX_TEMPLATE_BYTES: usize = 16_384;
+/// Maximum length of a single text with placeholders, such as a header's value, in bytes.
+const MAX_TEXT_BYTES: usize = 4_096;
+/// Maximum nesting of `{{each}}`.
+const MAX_EACH_DEPTH: usize = 2;
+/// Maximum size of one request, in bytes: its URL, headers and body together, each value as JSON
+/// writes it. Every placeholder and every visited part of a template counts too, so that the work
+/// is bounded even if the result is empty.
+pub(super) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 /// Part of a text.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ enum Piece<'a> {
     Field(&'a str),
     /// The value of a credential.
     Credential(&'a str),
-    /// The same in base64, as Basic authentication has it.
+    /// The value of a credential in base64, as in Basic authentication.
     Basic(&'a str),
 }
 
@@ -50,7 +52,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").ok_or("has {{ without }}")?;
+        let (name, after) = after.split_once("}}").ok_or("has `{{` without `}}`")?;
         if !before.is_empty() {
             pieces.push(Piece::Text(before));
         }
@@ -58,7 +60,9 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
         pieces.push(match name.split_once(':') {
             Some(("credential", name)) => Piece::Credential(name),
             Some(("basic", name)) => Piece::Basic(name),
-            Some(_) => return Err("has a placeholder of another kind than credential or basic"),
+            Some(_) => {
+                return Err("has a placeholder with an unknown prefix: use credential: or basic:");
+            }
             None => Piece::Field(name),
         });
         rest = after;
@@ -69,24 +73,24 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, &'static str> {
     Ok(pieces)
 }
 
-/// What a template may name.
+/// Names that a template may use.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known<'a> {
-    /// The first parts of fields.
+pub(super) struct AllowedNames<'a> {
+    /// First parts of field names.
     pub(super) fields: &'a [&'static str],
-    /// Credentials.
+    /// Names of credentials.
     pub(super) credentials: &'a [&'static str],
 }
 
-/// What is wrong with a text that stands alone.
-pub(super) fn check_text(text: &str, known: Known<'_>) -> Result<(), String> {
-    if text.len() > LONGEST_TEXT {
-        return Err(format!("has more than {LONGEST_TEXT} bytes"));
+/// Validates a text that is not part of a JSON template.
+pub(super) fn check_text(text: &str, allowed: AllowedNames<'_>) -> Result<(), String> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(format!("must have at most {MAX_TEXT_BYTES} bytes"));
     }
-    check_pieces(text, known)
+    check_pieces(text, allowed)
 }
 
-fn check_pieces(text: &str, known: Known<'_>) -> Result<(), String> {
+fn check_pieces(text: &str, allowed: AllowedNames<'_>) -> Result<(), String> {
     for piece in pieces(text)? {
         let (name, names, what) = match piece {
             Piece::Text(_) => continue,
@@ -96,70 +100,83 @@ fn check_pieces(text: &str, known: Known<'_>) -> Result<(), String> {
                     !part.is_empty() && part.bytes().all(word)
                 };
                 if !name.split('.').all(part) {
-                    return Err("has a placeholder that is no name such as media.url".to_owned());
+                    return Err(
+                        "has a placeholder with an invalid name: use a name such as media.url"
+                            .to_owned(),
+                    );
                 }
-                (name.split('.').next().unwrap_or(name), known.fields, "fields")
+                (name.split('.').next().unwrap_or(name), allowed.fields, "fields")
             }
             Piece::Credential(name) | Piece::Basic(name) => {
-                (name, known.credentials, "credentials")
+                (name, allowed.credentials, "credentials")
             }
         };
         if !names.contains(&name) {
-            return Err(format!("may name these {what}: {}", names.join(", ")));
+            return Err(format!("may only use these {what}: {}", names.join(", ")));
         }
     }
     Ok(())
 }
 
-/// What is wrong with a template.
-pub(super) fn check(template: &Value, known: Known<'_>) -> Result<(), String> {
-    if template.to_string().len() > LARGEST {
-        return Err(format!("has more than {LARGEST} bytes"));
+/// Validates a template.
+pub(super) fn check(template: &Value, allowed: AllowedNames<'_>) -> Result<(), String> {
+    if template.to_string().len() > MAX_TEMPLATE_BYTES {
+        return Err(format!("must have at most {MAX_TEMPLATE_BYTES} bytes"));
     }
-    check_at(template, known, Depth { left: DEEPEST, each: DEEPEST_EACH })
+    check_at(template, allowed, Depth { left: MAX_DEPTH, each: MAX_EACH_DEPTH })
 }
 
-/// How much deeper a template may become.
+/// Remaining nesting of a template.
 #[derive(Clone, Copy, Debug)]
 struct Depth {
     left: usize,
     each: usize,
 }
 
-fn check_at(template: &Value, known: Known<'_>, depth: Depth) -> Result<(), String> {
-    let left = depth.left.checked_sub(1).ok_or_else(|| format!("is deeper than {DEEPEST}"))?;
+fn check_at(template: &Value, allowed: AllowedNames<'_>, depth: Depth) -> Result<(), String> {
+    let left = depth
+        .left
+        .checked_sub(1)
+        .ok_or_else(|| format!("is nested deeper than {MAX_DEPTH} levels"))?;
     let depth = Depth { left, ..depth };
     match template {
-        Value::String(text) => check_pieces(text, known),
-        Value::Array(parts) => parts.iter().try_for_each(|part| check_at(part, known, depth)),
+        Value::String(text) => check_pieces(text, allowed),
+        Value::Array(parts) => parts.iter().try_for_each(|part| check_at(part, allowed, depth)),
         Value::Object(fields) => {
             if let Some((name, part)) = each(fields) {
                 let each = depth.each.checked_sub(1).ok_or_else(|| {
                     format!(
-                        "has {{{{each}}}} in more than {DEEPEST_EACH} levels: write it in fewer"
+                        "nests {{{{each}}}} in more than {MAX_EACH_DEPTH} levels: use fewer levels"
                     )
                 })?;
-                check_pieces(&format!("{{{{{name}}}}}"), known)?;
-                let fields = [known.fields, &["item"]].concat();
-                return check_at(part, Known { fields: &fields, ..known }, Depth { each, ..depth });
+                check_pieces(&format!("{{{{{name}}}}}"), allowed)?;
+                let fields = [allowed.fields, &["item"]].concat();
+                return check_at(
+                    part,
+                    AllowedNames { fields: &fields, ..allowed },
+                    Depth { each, ..depth },
+                );
             }
             if fields.keys().any(|name| name.contains("{{")) {
-                return Err("has a placeholder in a field's name, other than each alone".to_owned());
+                return Err(
+                    "has a placeholder in a field's name: only {{each ...}} is allowed there"
+                        .to_owned(),
+                );
             }
-            fields.values().try_for_each(|part| check_at(part, known, depth))
+            fields.values().try_for_each(|part| check_at(part, allowed, depth))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
 }
 
-/// The list and the part of `{"{{each list}}": part}`.
+/// Returns the list and the part of `{"{{each list}}": part}`.
 fn each(fields: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, part) = fields.iter().next().filter(|_| fields.len() == 1)?;
     let name = name.strip_prefix("{{each ")?.strip_suffix("}}")?;
     Some((name.trim(), part))
 }
 
-/// Whether a placeholder of this name is somewhere in the template.
+/// Whether the template has a placeholder with this name.
 pub(super) fn names(template: &Value, name: &str) -> bool {
     match template {
         Value::String(text) => text_names(text, name),
@@ -169,18 +186,18 @@ pub(super) fn names(template: &Value, name: &str) -> bool {
     }
 }
 
-/// The same of a text.
+/// Whether the text has a placeholder with this name.
 pub(super) fn text_names(text: &str, name: &str) -> bool {
     pieces(text).is_ok_and(|pieces| pieces.contains(&Piece::Field(name)))
 }
 
-/// What one message may still become: [`MOST`] bytes, whatever it is filled into.
+/// Remaining size of one request, at most [`MAX_MESSAGE_BYTES`] bytes.
 #[derive(Debug)]
-pub(super) struct Room(Cell<usize>);
+pub(super) struct SizeBudget(Cell<usize>);
 
-impl Room {
+impl SizeBudget {
     pub(super) const fn new() -> Self {
-        Self(Cell::new(MOST))
+        Self(Cell::new(MAX_MESSAGE_BYTES))
     }
 
     /// Counts `bytes` before they are written.
@@ -190,10 +207,10 @@ impl Room {
         Ok(())
     }
 
-    /// Counts a text as JSON writes it, which is the longest it may stand as.
+    /// Counts a text as JSON writes it, which is its longest form.
     fn take_text(&self, text: &str) -> Result<(), SendError> {
         self.take(text.len().saturating_add(2))?;
-        // What is escaped is counted on, and no further than there is room.
+        // Escapes count too, and counting stops at the limit.
         text.bytes().try_for_each(|byte| match byte {
             b'"' | b'\\' => self.take(1),
             0..=0x1f => self.take(5),
@@ -201,7 +218,7 @@ impl Room {
         })
     }
 
-    /// Counts a value as JSON writes it. What is in the message has no more levels than content.
+    /// Counts a value as JSON writes it. A message's values are not nested deeper than its content.
     fn take_value(&self, value: &Value) -> Result<(), SendError> {
         match value {
             Value::String(text) => self.take_text(text),
@@ -222,33 +239,33 @@ impl Room {
     }
 }
 
-/// The error that says so, and what to do.
+/// Returns the error for a request that is too large.
 pub(super) fn too_large() -> SendError {
     invalid(
         "settings.send",
-        "makes more than 262144 bytes of this message: let its templates repeat less of it, or \
-         send less at once",
+        "expands this message to more than 262144 bytes: repeat less of it in the templates, or \
+         send a smaller message",
     )
 }
 
-/// Where values come from.
+/// Values of placeholders.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
-    /// The message, and what else there is.
+    /// The message's fields.
     pub(super) fields: &'a Map<String, Value>,
-    /// The element at hand.
+    /// The current element of `{{each}}`.
     item: Option<&'a Value>,
     pub(super) credentials: &'a Credentials,
-    room: &'a Room,
+    budget: &'a SizeBudget,
 }
 
 impl<'a> Scope<'a> {
     pub(super) const fn new(
         fields: &'a Map<String, Value>,
         credentials: &'a Credentials,
-        room: &'a Room,
+        budget: &'a SizeBudget,
     ) -> Self {
-        Self { fields, item: None, credentials, room }
+        Self { fields, item: None, credentials, budget }
     }
 
     fn find(&self, name: &str) -> Option<&'a Value> {
@@ -266,32 +283,32 @@ impl<'a> Scope<'a> {
     fn secret(&self, name: &str) -> Result<&'a str, SendError> {
         let secret = self.credentials.first(name);
         let secret = secret
-            .ok_or_else(|| invalid("credentials", "one that settings.send names is missing"))?;
+            .ok_or_else(|| invalid("credentials", "lack a credential that `settings.send` uses"))?;
         Ok(secret.expose_secret())
     }
 
-    /// The text with its values; `None` if one is missing. `write` writes each value.
+    /// Fills in a text; `None` if a value is missing. `write` encodes each value.
     fn fill(
         &self,
         text: &str,
         write: impl Fn(&str) -> Result<String, SendError>,
     ) -> Result<Option<String>, SendError> {
-        self.room.take_text(text)?;
+        self.budget.take_text(text)?;
         let mut filled = String::with_capacity(text.len());
         let push = |filled: &mut String, value: &str| {
-            self.room.take_text(value)?;
+            self.budget.take_text(value)?;
             filled.push_str(value);
             Ok::<_, SendError>(())
         };
-        // A text that could not be read was refused when the integration was made.
+        // Texts are validated when the integration is created.
         for piece in pieces(text).map_err(|reason| invalid("settings.send", reason))? {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Field(name) => {
                     let Some(value) = self.find(name) else { return Ok(None) };
-                    // Before it is written: as text it is a second copy.
-                    self.room.take_value(value)?;
-                    push(&mut filled, &write(&plain(value))?)?;
+                    // Counted before it is written: as text it is a second copy.
+                    self.budget.take_value(value)?;
+                    push(&mut filled, &write(&as_text(value))?)?;
                 }
                 Piece::Credential(name) => push(&mut filled, self.secret(name)?)?,
                 Piece::Basic(name) => {
@@ -302,34 +319,33 @@ impl<'a> Scope<'a> {
         Ok(Some(filled))
     }
 
-    /// Fills a text in; `None` if a value is missing.
+    /// Fills in a text; `None` if a value is missing.
     pub(super) fn text(&self, text: &str) -> Result<Option<String>, SendError> {
         self.fill(text, |value| Ok(value.to_owned()))
     }
 
-    /// Fills a path and its query in: each value is escaped, and cannot lead up.
+    /// Fills in a path and its query. Each value is escaped and cannot change the path's structure.
     pub(super) fn path(&self, path: &str) -> Result<Option<String>, SendError> {
         self.fill(path, |value| {
             if matches!(value, "" | "." | "..") {
-                return Err(invalid("type", "has a value that cannot stand in an address"));
+                return Err(invalid("type", "has a value that cannot be part of a URL"));
             }
             Ok(path_part(value))
         })
     }
 
-    /// Fills a template in; `None` if nothing is left of it.
+    /// Fills in a template; `None` if nothing is left of it.
     pub(super) fn value(&self, template: &Value) -> Result<Option<Value>, SendError> {
-        // Each part counts, also one that nothing comes of: what parts it from the next, and what
-        // stands around it.
-        self.room.take(if template.is_array() || template.is_object() { 3 } else { 1 })?;
+        // Each part counts, even if it has no result: its brackets and its separator.
+        self.budget.take(if template.is_array() || template.is_object() { 3 } else { 1 })?;
         Ok(Some(match template {
             Value::String(text) => {
                 if let Ok(pieces) = pieces(text)
                     && let [Piece::Field(name)] = pieces.as_slice()
                 {
-                    self.room.take(text.len())?;
+                    self.budget.take(text.len())?;
                     let Some(value) = self.find(name) else { return Ok(None) };
-                    self.room.take_value(value)?;
+                    self.budget.take_value(value)?;
                     return Ok(Some(value.clone()));
                 }
                 return Ok(self.text(text)?.map(Value::String));
@@ -341,7 +357,7 @@ impl<'a> Scope<'a> {
             Value::Object(fields) => {
                 if let Some((name, part)) = each(fields) {
                     let Some(Value::Array(elements)) = self.find(name) else { return Ok(None) };
-                    self.room.take(name.len())?;
+                    self.budget.take(name.len())?;
                     let filled =
                         elements.iter().map(|item| Scope { item: Some(item), ..*self }.value(part));
                     let filled = filled.filter_map(Result::transpose);
@@ -349,8 +365,8 @@ impl<'a> Scope<'a> {
                 }
                 let mut filled = Map::new();
                 for (name, part) in fields {
-                    self.room.take_text(name)?;
-                    self.room.take(1)?;
+                    self.budget.take_text(name)?;
+                    self.budget.take(1)?;
                     if let Some(value) = self.value(part)? {
                         filled.insert(name.clone(), value);
                     }
@@ -358,15 +374,15 @@ impl<'a> Scope<'a> {
                 Value::Object(filled)
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {
-                self.room.take_value(template)?;
+                self.budget.take_value(template)?;
                 template.clone()
             }
         }))
     }
 }
 
-/// A value as text: JSON, if it is not one line.
-pub(super) fn plain(value: &Value) -> String {
+/// Returns a value as text: JSON, unless it is a string.
+pub(super) fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -393,11 +409,11 @@ mod tests {
     }
 
     fn filled(template: &Value) -> Option<Value> {
-        Scope::new(&fields(), &credentials(), &Room::new()).value(template).unwrap()
+        Scope::new(&fields(), &credentials(), &SizeBudget::new()).value(template).unwrap()
     }
 
     #[test]
-    fn a_value_keeps_its_type_alone_and_is_text_among_text() {
+    fn a_lone_placeholder_keeps_its_type_and_is_text_within_text() {
         assert_eq!(filled(&json!("{{location.latitude}}")), Some(json!(1.5)));
         assert_eq!(filled(&json!("at {{ location.latitude }}")), Some(json!("at 1.5")));
         assert_eq!(filled(&json!("+{{to}}")), Some(json!("+49155")));
@@ -406,14 +422,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_never_read_again() {
+    fn a_value_is_never_parsed_again() {
         let template = json!({ "a": "{{text}}", "b": "<{{text}}>" });
         let expected = json!({ "a": "a\"b{{to}}", "b": "<a\"b{{to}}>" });
         assert_eq!(filled(&template), Some(expected));
     }
 
     #[test]
-    fn what_has_no_value_is_left_out() {
+    fn a_placeholder_without_a_value_is_omitted() {
         let template = json!({ "caption": "{{media.caption}}", "line": "see {{media.none}}",
             "kept": 1, "list": ["{{text.more}}", "x"], "inner": { "a": "{{reply_to}}" } });
         assert_eq!(filled(&template), Some(json!({ "kept": 1, "list": ["x"], "inner": {} })));
@@ -421,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn each_element_is_a_part() {
+    fn each_element_of_a_list_fills_in_a_part() {
         let template = json!({ "buttons": { "{{each interactive.buttons}}":
             { "reply": { "id": "{{item.id}}", "title": "{{item.title}}" }, "to": "{{to}}" } } });
         let expected = json!({ "buttons": [
@@ -432,20 +448,20 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_an_address_is_escaped_and_leads_nowhere_else() {
-        let (fields, credentials, room) = (fields(), credentials(), Room::new());
-        let scope = Scope::new(&fields, &credentials, &room);
+    fn a_value_in_a_path_is_escaped_and_cannot_change_it() {
+        let (fields, credentials, budget) = (fields(), credentials(), SizeBudget::new());
+        let scope = Scope::new(&fields, &credentials, &budget);
         let path = scope.path("/m/{{to}}?u={{media.url}}").unwrap().unwrap();
         assert_eq!(path, "/m/49155?u=https%3A%2F%2Fx.test%2F%3Fa%3Db%26c");
         assert_eq!(scope.path("/{{reply_to}}").unwrap(), None);
         let up = Map::from_iter([("to".to_owned(), json!(".."))]);
-        assert!(Scope::new(&up, &credentials, &room).path("/{{to}}/x").is_err());
+        assert!(Scope::new(&up, &credentials, &budget).path("/{{to}}/x").is_err());
     }
 
     #[test]
-    fn secrets_are_credentials_as_they_are_or_in_base64() {
-        let (fields, credentials, room) = (fields(), credentials(), Room::new());
-        let scope = Scope::new(&fields, &credentials, &room);
+    fn credentials_are_inserted_unchanged_or_in_base64() {
+        let (fields, credentials, budget) = (fields(), credentials(), SizeBudget::new());
+        let scope = Scope::new(&fields, &credentials, &budget);
         assert_eq!(scope.text("Key {{credential:KEY}}").unwrap().unwrap(), "Key user:pass");
         assert_eq!(scope.text("Basic {{basic:KEY}}").unwrap().unwrap(), "Basic dXNlcjpwYXNz");
         let error = scope.text("{{credential:OTHER}}").unwrap_err();
@@ -453,13 +469,14 @@ mod tests {
     }
 
     #[test]
-    fn a_template_names_what_there_is_and_stays_small() {
-        let known = Known { fields: &["to", "text", "interactive"], credentials: &["KEY"] };
+    fn a_template_only_uses_allowed_names_and_is_limited_in_size() {
+        let allowed =
+            AllowedNames { fields: &["to", "text", "interactive"], credentials: &["KEY"] };
         let good = json!({ "a": ["{{to}}", { "b": "{{credential:KEY}} {{text}}" }],
             "c": { "{{each interactive.buttons}}": "{{item.id}}" } });
-        assert_eq!(check(&good, known), Ok(()));
+        assert_eq!(check(&good, allowed), Ok(()));
         let mut deep = json!(1);
-        for _ in 0..DEEPEST {
+        for _ in 0..MAX_DEPTH {
             deep = json!([deep]);
         }
         for bad in [
@@ -473,41 +490,41 @@ mod tests {
             json!({ "{{to}}": 1 }),
             json!({ "{{each more}}": 1 }),
             json!({ "{{each interactive.buttons}}": 1, "x": 2 }),
-            json!("x".repeat(LARGEST)),
+            json!("x".repeat(MAX_TEMPLATE_BYTES)),
             deep,
         ] {
-            assert!(check(&bad, known).is_err(), "{bad}");
+            assert!(check(&bad, allowed).is_err(), "{bad}");
         }
-        assert!(check_text(&"x".repeat(LONGEST_TEXT), known).is_ok());
-        assert!(check_text(&"x".repeat(LONGEST_TEXT + 1), known).is_err());
+        assert!(check_text(&"x".repeat(MAX_TEXT_BYTES), allowed).is_ok());
+        assert!(check_text(&"x".repeat(MAX_TEXT_BYTES + 1), allowed).is_err());
     }
 
-    /// Lists in lists, so many levels of them, each with one part.
+    /// Nested lists with `levels` levels, each with one part.
     fn nested(levels: usize, part: Value) -> Value {
         (0..levels).fold(part, |part, _| json!({ "{{each interactive.buttons}}": part }))
     }
 
     #[test]
-    fn a_list_stands_in_one_other_and_no_deeper() {
-        let known = Known { fields: &["interactive"], credentials: &[] };
-        assert_eq!(check(&nested(2, json!("{{item.id}}")), known), Ok(()));
-        for levels in 3..=DEEPEST {
-            let reason = check(&nested(levels, json!(1)), known).unwrap_err();
+    fn a_list_is_nested_in_at_most_one_other() {
+        let allowed = AllowedNames { fields: &["interactive"], credentials: &[] };
+        assert_eq!(check(&nested(2, json!("{{item.id}}")), allowed), Ok(()));
+        for levels in 3..=MAX_DEPTH {
+            let reason = check(&nested(levels, json!(1)), allowed).unwrap_err();
             assert!(reason.contains("{{each}}") || reason.contains("deeper"), "{reason}");
         }
-        // What stands between them changes nothing.
+        // An element between the levels makes no difference.
         let between = json!({ "a": [nested(2, json!({ "b": nested(1, json!("x")) }))] });
-        assert!(check(&between, known).is_err());
+        assert!(check(&between, allowed).is_err());
     }
 
     #[test]
-    fn what_a_message_becomes_ends_where_the_error_says_what_to_do() {
+    fn a_request_that_is_too_large_is_rejected_with_a_remedy() {
         let elements = vec![json!({ "id": "1" }); 400];
         let fields = json!({ "interactive": { "buttons": elements }, "text": "x".repeat(4096) });
         let fields = fields.as_object().unwrap().clone();
         let credentials = credentials();
         for template in [
-            // 400 times 400, though nothing is in it.
+            // 400 times 400, although the result is empty.
             nested(2, json!("{{item.none}}")),
             nested(2, json!("{{item.id}}")),
             nested(1, json!("{{text}}")),
@@ -516,25 +533,25 @@ mod tests {
             json!(vec!["{{text}}"; 100]),
             json!(vec!["{{interactive}}"; 100]),
         ] {
-            let room = Room::new();
-            let error = Scope::new(&fields, &credentials, &room).value(&template).unwrap_err();
+            let budget = SizeBudget::new();
+            let error = Scope::new(&fields, &credentials, &budget).value(&template).unwrap_err();
             let SendError::Invalid { field, reason } = &error else { panic!("{error:?}") };
             assert_eq!(*field, "settings.send");
             assert!(reason.contains("262144") && reason.contains("repeat less"), "{reason}");
             assert_eq!(error.fault(), Fault::Permanent);
         }
-        let room = Room::new();
+        let budget = SizeBudget::new();
         let filled =
-            Scope::new(&fields, &credentials, &room).value(&nested(1, json!("{{item.id}}")));
+            Scope::new(&fields, &credentials, &budget).value(&nested(1, json!("{{item.id}}")));
         assert_eq!(filled.unwrap().unwrap().as_array().unwrap().len(), 400);
     }
 
     #[test]
-    fn address_headers_and_body_share_one_room() {
+    fn url_headers_and_body_share_one_size_budget() {
         let fields = Map::from_iter([("text".to_owned(), json!("x".repeat(100_000)))]);
-        let (credentials, room) = (credentials(), Room::new());
-        let scope = Scope::new(&fields, &credentials, &room);
-        // Counted where it is read and where it is written.
+        let (credentials, budget) = (credentials(), SizeBudget::new());
+        let scope = Scope::new(&fields, &credentials, &budget);
+        // Counted when it is read and when it is written.
         assert!(scope.text("{{text}}!").is_ok());
         assert!(scope.value(&json!("{{text}}")).is_err());
         assert!(scope.path("/{{text}}").is_err());
@@ -554,11 +571,11 @@ mod tests {
     }
 
     proptest! {
-        // Each makes thousands of values.
+        // Each case makes thousands of values.
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn whatever_is_declared_no_message_becomes_larger_than_that(
+        fn no_request_exceeds_the_size_limit_whatever_the_settings(
             template in any(prop_oneof![
                 "[a-z{}\"\\\\\n\u{1}]{0,12}".prop_map(Value::from),
                 "(a\u{1}|)\\{\\{(list|item|item\\.a|text|deep\\.list)\\}\\}(b|)".prop_map(Value::from),
@@ -570,15 +587,15 @@ mod tests {
             let fields = json!({ "text": "x\u{1}".repeat(size), "deep": { "list": &list }, "list": list });
             let fields = fields.as_object().unwrap().clone();
             let credentials = Credentials::default();
-            let room = Room::new();
-            if let Ok(Some(filled)) = Scope::new(&fields, &credentials, &room).value(&template) {
-                prop_assert!(filled.to_string().len() <= MOST);
+            let budget = SizeBudget::new();
+            if let Ok(Some(filled)) = Scope::new(&fields, &credentials, &budget).value(&template) {
+                prop_assert!(filled.to_string().len() <= MAX_MESSAGE_BYTES);
             }
         }
     }
 
     #[test]
-    fn a_name_is_found_wherever_it_stands() {
+    fn a_placeholder_is_found_at_any_depth() {
         assert!(names(&json!({ "a": ["x{{id}}"] }), "id"));
         assert!(!names(&json!({ "a": ["id", "{{text}}"] }), "id"));
     }

@@ -29,7 +29,7 @@ fn flaw(settings: Value) -> Flaw {
     (ENTRY.settings)(&object(settings)).unwrap_err()
 }
 
-/// An integration with settings as `POST /integrations` takes them.
+/// Returns an integration with settings in the form of `POST /integrations`.
 fn integration(settings: Value) -> Integration {
     let settings = (ENTRY.settings)(&object(settings)).unwrap();
     let account =
@@ -57,7 +57,7 @@ fn seed() -> Seed {
     Seed { at: now(), nonce: "0123456789abcdef".to_owned() }
 }
 
-fn take_at(
+fn receive_at(
     integration: &Integration,
     request: &WebhookRequest,
     secrets: &[&str],
@@ -68,12 +68,12 @@ fn take_at(
     receive(&*WEBHOOK.source(integration, &credentials), request, now)
 }
 
-fn take(
+fn receive_with(
     settings: Value,
     request: &WebhookRequest,
     secrets: &[&str],
 ) -> Result<Delivery, Rejection> {
-    take_at(&integration(settings), request, secrets, now())
+    receive_at(&integration(settings), request, secrets, now())
 }
 
 fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
@@ -111,7 +111,7 @@ fn bearer() -> Value {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let settings = || Value::Object((example::EXAMPLES.settings)());
     let expected = [
         ("booking.created", "booking.created-0123456789abcdef", "corner", Some("4711")),
@@ -122,25 +122,26 @@ fn every_example_is_taken_as_what_it_is() {
     assert_eq!(example::EXAMPLES.events.len(), expected.len());
     for (number, (name, id, account, key)) in expected.into_iter().enumerate() {
         let secrets = [example::WEBHOOK_SECRET];
-        let taken = event(take(settings(), &signed(number), &secrets));
-        assert_eq!(taken.kind, EventKind::Other { name: name.to_owned() });
-        assert_eq!((taken.account.as_str(), taken.ordering_key.as_deref()), (account, key));
+        let received = event(receive_with(settings(), &signed(number), &secrets));
+        assert_eq!(received.kind, EventKind::Other { name: name.to_owned() });
+        assert_eq!((received.account.as_str(), received.ordering_key.as_deref()), (account, key));
         if id.is_empty() {
-            assert_eq!((taken.id.len(), taken.occurred_at), (64, Timestamp::UNIX_EPOCH));
+            assert_eq!((received.id.len(), received.occurred_at), (64, Timestamp::UNIX_EPOCH));
         } else {
-            assert_eq!((taken.id.as_str(), taken.occurred_at), (id, now()));
+            assert_eq!((received.id.as_str(), received.occurred_at), (id, now()));
         }
-        let again = event(take(settings(), &signed(number), &secrets));
-        assert_eq!(again.id, taken.id, "a redelivery is the same event");
+        let again = event(receive_with(settings(), &signed(number), &secrets));
+        assert_eq!(again.id, received.id, "a redelivery is the same event");
     }
 }
 
 #[test]
-fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_timestamp_or_signature_is_rejected() {
     let settings = || Value::Object(example::settings());
     let good = signed(0);
-    let refused =
-        |request: &WebhookRequest| refused(&take(settings(), request, &[example::WEBHOOK_SECRET]));
+    let refused = |request: &WebhookRequest| {
+        refused(&receive_with(settings(), request, &[example::WEBHOOK_SECRET]))
+    };
     for place in 0..good.body.len() {
         let mut body = good.body.to_vec();
         body[place] ^= 1;
@@ -174,7 +175,7 @@ fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
 }
 
 #[test]
-fn a_signed_time_is_fresh_for_as_long_as_the_settings_say() {
+fn a_signed_timestamp_is_valid_within_the_tolerance() {
     let request = signed(0);
     let at = |tolerance: Option<u32>, seconds: i64| {
         let mut settings = Value::Object(example::settings());
@@ -182,7 +183,7 @@ fn a_signed_time_is_fresh_for_as_long_as_the_settings_say() {
             settings["scheme"]["timestamp"]["tolerance_seconds"] = json!(tolerance);
         }
         let now = now() + SignedDuration::from_secs(seconds);
-        take_at(&integration(settings), &request, &[example::WEBHOOK_SECRET], now).is_ok()
+        receive_at(&integration(settings), &request, &[example::WEBHOOK_SECRET], now).is_ok()
     };
     assert!(at(None, 300) && at(None, -300) && !at(None, 301) && !at(None, -301));
     assert!(at(Some(60), 60) && !at(Some(60), 61));
@@ -214,18 +215,21 @@ fn every_algorithm_encoding_prefix_and_separator_verifies() {
                 let settings = json!({ "scheme": scheme });
                 let value = format!("{prefix}{tag}");
                 let request = post(&[("x-sig", &value), ("x-time", "1795176000")], body);
-                assert!(take(settings.clone(), &request, &["old", "s"]).is_ok(), "{settings}");
-                assert!(refused(&take(settings.clone(), &request, &["old"])), "{settings}");
+                assert!(
+                    receive_with(settings.clone(), &request, &["old", "s"]).is_ok(),
+                    "{settings}"
+                );
+                assert!(refused(&receive_with(settings.clone(), &request, &["old"])), "{settings}");
                 let mut other = request.clone();
                 other.body = Bytes::from_static(br#"{"a":2}"#);
-                assert!(refused(&take(settings, &other, &["s"])));
+                assert!(refused(&receive_with(settings, &other, &["s"])));
             }
         }
     }
 }
 
 #[test]
-fn a_bearer_a_header_and_a_pair_of_name_and_password_verify() {
+fn a_bearer_token_a_header_and_basic_credentials_verify() {
     let header = json!({ "scheme": { "type": "header", "name": "X-Token" } });
     let basic = json!({ "scheme": { "type": "basic" } });
     let pair = format!("Basic {}", STANDARD.encode("user:pass:word"));
@@ -236,27 +240,27 @@ fn a_bearer_a_header_and_a_pair_of_name_and_password_verify() {
         (basic, "user:pass:word", "authorization", pair.as_str()),
     ] {
         let request = post(&[(name, value)], b"{}");
-        assert!(take(settings.clone(), &request, &["new", secret]).is_ok(), "{value}");
+        assert!(receive_with(settings.clone(), &request, &["new", secret]).is_ok(), "{value}");
         for secrets in [&["new"][..], &[""], &[]] {
-            assert!(refused(&take(settings.clone(), &request, secrets)), "{value}");
+            assert!(refused(&receive_with(settings.clone(), &request, secrets)), "{value}");
         }
         for wrong in
             ["", "token2", "Bearer", "Bearer ", "Bearer toke", "Basic", "Basic !", "Basic "]
         {
             let request = post(&[(name, wrong)], b"{}");
-            assert!(refused(&take(settings.clone(), &request, &[secret])), "{wrong}");
+            assert!(refused(&receive_with(settings.clone(), &request, &[secret])), "{wrong}");
         }
-        assert!(refused(&take(settings.clone(), &post(&[], b"{}"), &[secret])));
+        assert!(refused(&receive_with(settings.clone(), &post(&[], b"{}"), &[secret])));
         let twice = post(&[(name, value)], b"{}");
         let mut headers: HeaderMap = twice.headers.clone();
         headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         let twice = WebhookRequest { headers, ..twice };
-        assert!(refused(&take(settings, &twice, &[secret])));
+        assert!(refused(&receive_with(settings, &twice, &[secret])));
     }
 }
 
 #[test]
-fn standard_webhooks_verify_and_go_by_their_id() {
+fn standard_webhooks_verify_and_use_their_own_id() {
     let secret = standard_webhooks::secret(&[7; 32]).unwrap();
     let text = secrecy::ExposeSecret::expose_secret(&secret).to_owned();
     let value = standard_webhooks::sign(&[secret], "msg_1", now(), b"{}").unwrap();
@@ -267,9 +271,9 @@ fn standard_webhooks_verify_and_go_by_their_id() {
     ];
     let settings =
         || json!({ "scheme": { "type": "standard_webhooks" }, "event": { "id": "webhook-id" } });
-    assert_eq!(event(take(settings(), &post(&headers, b"{}"), &[&text])).id, "msg_1");
-    assert!(refused(&take(settings(), &post(&headers, b"[]"), &[&text])));
-    assert!(refused(&take(settings(), &post(&headers, b"{}"), &[])));
+    assert_eq!(event(receive_with(settings(), &post(&headers, b"{}"), &[&text])).id, "msg_1");
+    assert!(refused(&receive_with(settings(), &post(&headers, b"[]"), &[&text])));
+    assert!(refused(&receive_with(settings(), &post(&headers, b"{}"), &[])));
 }
 
 #[test]
@@ -279,17 +283,17 @@ fn nothing_verifies_without_a_secret_or_a_scheme() {
     let hmac = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
     for settings in [hmac, bearer()] {
         for secrets in [&[""][..], &[]] {
-            assert!(refused(&take(settings.clone(), &request, secrets)));
+            assert!(refused(&receive_with(settings.clone(), &request, secrets)));
         }
     }
     let mut without = integration(bearer());
     without.settings = Settings::Own(Map::new());
     let request = post(&[("authorization", "Bearer s")], b"{}");
-    assert!(refused(&take_at(&without, &request, &["s"], now())));
+    assert!(refused(&receive_at(&without, &request, &["s"], now())));
 }
 
 #[test]
-fn what_happened_is_read_from_the_body_or_from_headers() {
+fn event_fields_are_read_from_the_body_or_headers() {
     let settings = json!({
         "account": "fallback",
         "scheme": { "type": "bearer" },
@@ -297,13 +301,13 @@ fn what_happened_is_read_from_the_body_or_from_headers() {
     });
     let read = |body: Value, id: &str| {
         let headers = [("authorization", "Bearer s"), ("x-id", id)];
-        event(take(settings.clone(), &post(&headers, body.to_string().as_bytes()), &["s"]))
+        event(receive_with(settings.clone(), &post(&headers, body.to_string().as_bytes()), &["s"]))
     };
-    let taken =
+    let received =
         read(json!({ "a/b": [{ "~n": "it" }], "when": 1_795_176_000_123_i64, "who": 7 }), "5");
-    assert_eq!(taken.kind, EventKind::Other { name: "it".into() });
-    assert_eq!((taken.id.as_str(), taken.account.as_str()), ("5", "7"));
-    assert_eq!(taken.occurred_at.as_millisecond(), 1_795_176_000_123);
+    assert_eq!(received.kind, EventKind::Other { name: "it".into() });
+    assert_eq!((received.id.as_str(), received.account.as_str()), ("5", "7"));
+    assert_eq!(received.occurred_at.as_millisecond(), 1_795_176_000_123);
     let bare = read(json!({ "when": "soon", "who": null, "a/b": [true] }), " ");
     assert_eq!(bare.kind, EventKind::Other { name: "webhook".into() });
     assert_eq!((bare.id.len(), bare.account.as_str()), (64, "fallback"));
@@ -315,11 +319,11 @@ fn what_happened_is_read_from_the_body_or_from_headers() {
 }
 
 #[test]
-fn without_an_id_the_same_body_is_the_same_event_and_under_another_name_another() {
+fn without_an_id_the_event_is_identified_by_its_name_and_body() {
     let settings = json!({ "scheme": { "type": "bearer" }, "event": { "name": "X-Event" } });
     let id = |name: &str, body: &[u8]| {
         let headers = [("authorization", "Bearer s"), ("x-event", name)];
-        event(take(settings.clone(), &post(&headers, body), &["s"])).id
+        event(receive_with(settings.clone(), &post(&headers, body), &["s"])).id
     };
     assert_eq!(id("a", b"{}"), id("a", b"{}"));
     assert_ne!(id("a", b"{}"), id("b", b"{}"));
@@ -327,7 +331,7 @@ fn without_an_id_the_same_body_is_the_same_event_and_under_another_name_another(
 }
 
 #[test]
-fn whatever_is_authentic_is_kept_byte_for_byte_or_as_text() {
+fn any_verified_body_is_kept_byte_for_byte_or_as_text() {
     let settings =
         || json!({ "scheme": { "type": "bearer" }, "event": { "id": "/id", "time": "/t" } });
     let deep = "[".repeat(100_000);
@@ -340,16 +344,16 @@ fn whatever_is_authentic_is_kept_byte_for_byte_or_as_text() {
         (deep.as_bytes(), ""),
     ] {
         let request = post(&[("authorization", "Bearer s")], body);
-        let taken = event(take(settings(), &request, &["s"]));
-        assert_eq!(taken.id.len(), 64);
+        let received = event(receive_with(settings(), &request, &["s"]));
+        assert_eq!(received.id.len(), 64);
         if !kept.is_empty() {
-            assert_eq!(taken.raw.get(), kept);
+            assert_eq!(received.raw.get(), kept);
         }
     }
 }
 
 #[test]
-fn every_wrong_setting_is_a_flaw_that_names_its_field_and_quotes_no_value() {
+fn every_invalid_setting_is_rejected_with_its_field_and_without_its_value() {
     let hmac = |part: Value| {
         let mut scheme = object(json!({ "type": "hmac", "header": "X-Sig" }));
         scheme.extend(object(part));
@@ -413,7 +417,7 @@ fn every_wrong_setting_is_a_flaw_that_names_its_field_and_quotes_no_value() {
 }
 
 #[test]
-fn settings_are_kept_with_their_defaults_and_read_again() {
+fn settings_are_stored_with_their_defaults_and_can_be_read_again() {
     let given = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
     let Settings::Own(kept) = (ENTRY.settings)(&object(given)).unwrap() else { panic!() };
     assert_eq!(kept["scheme"]["algorithm"], "sha256");
@@ -424,7 +428,7 @@ fn settings_are_kept_with_their_defaults_and_read_again() {
 }
 
 #[test]
-fn the_answer_is_what_the_sender_wants_to_hear() {
+fn the_response_comes_from_the_settings() {
     let answer = |answer: Value| {
         WEBHOOK
             .accepted_by(&integration(json!({ "scheme": { "type": "bearer" }, "answer": answer })))
@@ -436,8 +440,8 @@ fn the_answer_is_what_the_sender_wants_to_hear() {
     assert!(answer(json!({ "body": "OK" })).content_type.starts_with("text/plain"));
 }
 
-/// The events of a request to the integration of the BSP in the examples.
-fn told(body: &Value) -> Vec<ParsedEvent> {
+/// Returns the events of a request to the example BSP's integration.
+fn bsp_events(body: &Value) -> Vec<ParsedEvent> {
     let settings = Value::Object(example::sending("https://waba.example"));
     let bytes = Bytes::from(body.to_string());
     let at = now().as_second().to_string();
@@ -455,14 +459,14 @@ fn change(value: &Value) -> Value {
 }
 
 #[test]
-fn messages_are_read_one_by_one_where_the_integration_says() {
+fn messages_are_parsed_where_the_settings_say() {
     let message = |id: &str, from: &str| {
         json!({ "id": id, "from": from, "timestamp": "1795176000",
         "type": "text", "text": { "body": "hi" }, "context": { "id": "wamid.0" } })
     };
     let image = json!({ "id": "C", "from": "4915550009999", "image": { "id": "7" } });
     let all = [message("A", "+49 15550009999"), message("B", "4915550008888"), image.clone()];
-    let events = told(&change(&json!({ "messages": all })));
+    let events = bsp_events(&change(&json!({ "messages": all })));
     let [first, second, third] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!((&*first.id, &*second.id, &*third.id), ("message:A", "message:B", "message:C"));
     assert_eq!(first.ordering_key.as_deref(), Some("4915550009999"));
@@ -476,19 +480,22 @@ fn messages_are_read_one_by_one_where_the_integration_says() {
 }
 
 #[test]
-fn receipts_say_how_far_a_message_has_come() {
-    let ours = domain::MessageId::derived(&["m"]);
+fn receipts_have_the_mapped_status_of_a_message() {
+    let message_id = domain::MessageId::derived(&["m"]);
     let status = |id: &str, status: &str| {
         json!({ "id": id, "status": status,
-        "biz_opaque_callback_data": ours.to_string(), "errors": [{ "code": 131_026 }] })
+        "biz_opaque_callback_data": message_id.to_string(), "errors": [{ "code": 131_026 }] })
     };
     let all = ["sent", "delivered", "read", "failed", "odd"].map(|word| status("W", word));
-    let events = told(&change(&json!({ "statuses": all })));
+    let events = bsp_events(&change(&json!({ "statuses": all })));
     let read: Vec<_> = events
         .iter()
         .map(|event| match &event.kind {
             EventKind::Receipt(receipt) => {
-                assert_eq!((&*receipt.provider_message_id, receipt.reference), ("W", Some(ours)));
+                assert_eq!(
+                    (&*receipt.provider_message_id, receipt.reference),
+                    ("W", Some(message_id))
+                );
                 (receipt.status, receipt.code.as_deref())
             }
             EventKind::Other { name } => {
@@ -511,9 +518,9 @@ fn receipts_say_how_far_a_message_has_come() {
 }
 
 #[test]
-fn a_request_without_messages_or_receipts_is_kept_whole() {
+fn a_request_without_messages_or_receipts_is_one_event() {
     for body in [json!({ "id": "x" }), change(&json!({ "messages": [{ "id": "A" }] }))] {
-        let events = told(&body);
+        let events = bsp_events(&body);
         assert_eq!(events.len(), 1);
         assert!(matches!(&events[0].kind, EventKind::Other { .. }));
         assert_eq!(serde_json::from_str::<Value>(events[0].raw.get()).unwrap(), body);
@@ -521,7 +528,7 @@ fn a_request_without_messages_or_receipts_is_kept_whole() {
 }
 
 #[test]
-fn a_part_counts_only_where_what_must_stand_there_does() {
+fn only_parts_with_the_required_values_are_parsed() {
     let rules =
         json!({ "at": "/events/*", "when": { "/type": "in" }, "id": "/id", "from": "/who" });
     let settings = json!({ "scheme": { "type": "bearer" }, "message": rules });
@@ -535,7 +542,7 @@ fn a_part_counts_only_where_what_must_stand_there_does() {
 }
 
 #[test]
-fn where_messages_and_receipts_are_is_checked() {
+fn message_and_receipt_pointers_are_validated() {
     let with = |part: Value| {
         let mut settings = object(bearer());
         settings.extend(object(part));

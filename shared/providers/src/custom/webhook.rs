@@ -1,4 +1,4 @@
-//! Takes webhooks in from whoever speaks a scheme that the integration declares.
+//! Receives webhooks in the scheme that the integration's settings describe.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,15 @@ use secrecy::SecretString;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::LONGEST;
-use super::settings::{Encoding, Hmac, Messages, Reached, Receipts, Scheme, Settings, Stamp};
+use super::MAX_NAME_BYTES;
+use super::settings::{
+    Encoding, Hmac, Messages, ReceiptStatus, Receipts, Scheme, Settings, SignedTimestamp,
+};
 use crate::address::telephone;
 use crate::entry::settings_of;
 use crate::{form, raw, signature, standard_webhooks};
 
-/// The webhooks of whoever speaks a scheme that the integration declares.
+/// Webhooks in the scheme that the integration's settings describe.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook;
 
@@ -45,13 +47,13 @@ impl WebhookProvider for Webhook {
         })
     }
 
-    /// The answer that the sender of this integration wants to hear.
+    /// Returns the response from the integration's settings.
     fn accepted_by(&self, integration: &Integration) -> WebhookReply {
         let answer = settings_of::<Settings>(integration).map(|settings| settings.answer);
         let answer = answer.unwrap_or_default();
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
         let reply = WebhookReply::text(status, answer.body);
-        // The text as it was given: writing it anew could change it.
+        // The text is returned unchanged: serializing it again could change it.
         if serde_json::from_str::<&RawValue>(&reply.body).is_ok() {
             return WebhookReply { content_type: "application/json", ..reply };
         }
@@ -61,13 +63,13 @@ impl WebhookProvider for Webhook {
 
 struct Source {
     secrets: Vec<SecretString>,
-    /// `None` proves nothing.
+    /// `None` verifies nothing.
     settings: Option<Settings>,
-    /// Of the integration, for events that name none.
+    /// The integration's account, for events that name none.
     account: String,
 }
 
-/// A header that is there, once, and plain text.
+/// Returns a header that is present once and is plain text.
 fn header<'a>(request: &'a WebhookRequest, name: &str) -> Option<&'a str> {
     let mut values = request.headers.get_all(name).iter();
     match (values.next()?.to_str(), values.next()) {
@@ -76,7 +78,8 @@ fn header<'a>(request: &'a WebhookRequest, name: &str) -> Option<&'a str> {
     }
 }
 
-const MISSING: Rejection = Rejection::Unauthenticated("a header that proves the sender is missing");
+const MISSING: Rejection =
+    Rejection::Unauthenticated("the header with the secret or signature is missing");
 const NO_MATCH: Rejection = Rejection::Unauthenticated("secret or signature does not match");
 
 impl Source {
@@ -96,11 +99,12 @@ impl Source {
             Encoding::Hex => hex::decode(value).ok(),
             Encoding::Base64 => STANDARD.decode(value).ok(),
         });
-        let given = given.ok_or(Rejection::Unauthenticated("signature has another form"))?;
-        let stamp = scheme.timestamp.as_ref();
-        let (time, separator) = match stamp {
-            Some(stamp) => {
-                (header(request, &stamp.header).ok_or(MISSING)?, stamp.separator.as_str())
+        let given = given
+            .ok_or(Rejection::Unauthenticated("the signature has another prefix or encoding"))?;
+        let timestamp = scheme.timestamp.as_ref();
+        let (time, separator) = match timestamp {
+            Some(timestamp) => {
+                (header(request, &timestamp.header).ok_or(MISSING)?, timestamp.separator.as_str())
             }
             None => ("", ""),
         };
@@ -108,23 +112,24 @@ impl Source {
         if !signature::is_hmac(scheme.algorithm.hmac(), &self.secrets, &signed, &given) {
             return Err(NO_MATCH);
         }
-        stamp.map_or(Ok(()), |stamp| fresh(stamp, time, now))
+        timestamp.map_or(Ok(()), |timestamp| fresh(timestamp, time, now))
     }
 }
 
-fn fresh(stamp: &Stamp, time: &str, now: Timestamp) -> Result<(), Rejection> {
-    let at = moment(time).ok_or(Rejection::Unauthenticated("timestamp is no time"))?;
-    let tolerance = SignedDuration::from_secs(stamp.tolerance_seconds.into());
+fn fresh(timestamp: &SignedTimestamp, time: &str, now: Timestamp) -> Result<(), Rejection> {
+    let at =
+        parse_time(time).ok_or(Rejection::Unauthenticated("the timestamp is not a valid time"))?;
+    let tolerance = SignedDuration::from_secs(timestamp.tolerance_seconds.into());
     if now.duration_since(at).abs() > tolerance {
-        return Err(Rejection::Unauthenticated("timestamp is not fresh"));
+        return Err(Rejection::Unauthenticated("the timestamp is outside the tolerance"));
     }
     Ok(())
 }
 
-/// Seconds or milliseconds since the Unix epoch, or RFC 3339.
-fn moment(text: &str) -> Option<Timestamp> {
+/// Parses seconds or milliseconds since the Unix epoch, or RFC 3339.
+fn parse_time(text: &str) -> Option<Timestamp> {
     let Ok(number) = text.parse::<i64>() else { return text.parse().ok() };
-    // 100,000,000,000 s are the year 5138, as many ms the year 1973.
+    // 100,000,000,000 is the year 5138 in seconds, and 1973 in milliseconds.
     if number >= 100_000_000_000 {
         Timestamp::from_millisecond(number).ok()
     } else {
@@ -132,7 +137,7 @@ fn moment(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// What follows the scheme's name in `Authorization`; the name's case does not matter.
+/// Returns the value after the scheme in `Authorization`; the scheme is case-insensitive.
 fn authorization<'a>(request: &'a WebhookRequest, scheme: &str) -> Result<&'a str, Rejection> {
     let value = header(request, header::AUTHORIZATION.as_str()).ok_or(MISSING)?;
     match value.split_once(' ') {
@@ -147,7 +152,7 @@ impl WebhookSource for Source {
             return Err(Rejection::Unauthenticated("not POST"));
         }
         match self.settings.as_ref().map(|settings| &settings.scheme) {
-            None => Err(Rejection::Unauthenticated("the integration declares no scheme")),
+            None => Err(Rejection::Unauthenticated("the integration has no scheme")),
             Some(Scheme::Hmac(scheme)) => self.verify_hmac(scheme, request, now),
             Some(Scheme::Bearer(_)) => self.is_secret(authorization(request, "bearer")?),
             Some(Scheme::Header(named)) => {
@@ -164,7 +169,7 @@ impl WebhookSource for Source {
         }
     }
 
-    /// Whatever it says is kept: the sender's rules are not ours.
+    /// Any verified body is accepted, because the provider defines its own format.
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let body = fields(request);
         let whole = raw::whole(&request.body);
@@ -173,16 +178,16 @@ impl WebhookSource for Source {
         let find = |place: &Option<String>| {
             let place = place.as_deref()?;
             let text = if place.starts_with('/') {
-                said(body.pointer(place)?)?
+                scalar_text(body.pointer(place)?)?
             } else {
                 header(request, place)?.trim().to_owned()
             };
             (!text.is_empty()).then_some(text)
         };
-        let short = |text: &String| text.len() <= LONGEST;
+        let short = |text: &String| text.len() <= MAX_NAME_BYTES;
         let account = find(&places.account).filter(short);
         let account = account.unwrap_or_else(|| self.account.clone());
-        let at = find(&places.time).and_then(|time| moment(&time));
+        let at = find(&places.time).and_then(|time| parse_time(&time));
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
 
         let mut events = Vec::new();
@@ -203,7 +208,7 @@ impl WebhookSource for Source {
         let name = find(&places.name).filter(short).unwrap_or_else(|| "webhook".to_owned());
         let id = find(&places.id)
             .map(|id| if short(&id) { id } else { signature::fingerprint(id.as_bytes()) });
-        // The same body under another name is another event.
+        // The same body with another event name is another event.
         let hash = || {
             let parts = [name.as_bytes(), b"\n", &request.body].concat();
             signature::fingerprint(&parts)
@@ -215,28 +220,28 @@ impl WebhookSource for Source {
     }
 }
 
-/// A part of a request: byte for byte, and as something to point into.
+/// Part of a request: its raw bytes, and its value for JSON pointers.
 struct Part {
     raw: Box<RawValue>,
     value: Value,
 }
 
 impl Part {
-    /// What a place in it says, if that is short enough to be a name.
-    fn says(&self, place: &str) -> Option<String> {
-        let text = said(self.value.pointer(place)?)?;
-        (1..=LONGEST).contains(&text.len()).then_some(text)
+    /// Returns the scalar at `place`, if it is short enough for a name.
+    fn get(&self, place: &str) -> Option<String> {
+        let text = scalar_text(self.value.pointer(place)?)?;
+        (1..=MAX_NAME_BYTES).contains(&text.len()).then_some(text)
     }
 
     fn time(&self, place: Option<&String>) -> Option<Timestamp> {
-        moment(&self.says(place?)?)
+        parse_time(&self.get(place?)?)
     }
 }
 
-/// The parts of a request at a place, in which something stands where it must.
+/// Returns the parts of a request at `at` that have the values in `when`.
 fn parts(whole: &RawValue, body: &Value, at: &str, when: &BTreeMap<String, String>) -> Vec<Part> {
     let parts: Vec<Part> = if at.is_empty() {
-        // A form is no JSON, and yet has fields.
+        // A form is not JSON, but has fields.
         vec![Part { raw: whole.to_owned(), value: body.clone() }]
     } else {
         let part = |raw: &RawValue| {
@@ -246,7 +251,7 @@ fn parts(whole: &RawValue, body: &Value, at: &str, when: &BTreeMap<String, Strin
         raw::all_at(whole, at).into_iter().filter_map(part).collect()
     };
     let fits = |part: &Part| {
-        when.iter().all(|(place, expected)| part.says(place).as_ref() == Some(expected))
+        when.iter().all(|(place, expected)| part.get(place).as_ref() == Some(expected))
     };
     parts.into_iter().filter(fits).collect()
 }
@@ -257,15 +262,15 @@ fn read_message(
     at: Timestamp,
     part: &Part,
 ) -> Option<ParsedEvent> {
-    let (id, from) = (part.says(&rules.id)?, part.says(&rules.from)?);
-    // In the one form in which we write to them.
+    let (id, from) = (part.get(&rules.id)?, part.get(&rules.from)?);
+    // In the form that the hub sends to.
     let from = telephone(&from).unwrap_or(from);
     let text = rules.text.as_ref().and_then(|place| part.value.pointer(place)?.as_str());
     let content = match text.filter(|text| !text.is_empty()) {
         Some(text) => Content::Text { text: text.to_owned() },
         None => raw::unsupported(&part.raw),
     };
-    let optional = |place: &Option<String>| part.says(place.as_deref()?);
+    let optional = |place: &Option<String>| part.get(place.as_deref()?);
     let kind = EventKind::Message(InboundMessage {
         channel: None,
         provider_message_id: id.clone(),
@@ -285,34 +290,34 @@ fn read_receipt(
     at: Timestamp,
     part: &Part,
 ) -> Option<ParsedEvent> {
-    let provider_message_id = part.says(&rules.id)?;
-    let word = part.says(&rules.status)?;
+    let provider_message_id = part.get(&rules.id)?;
+    let provider_status = part.get(&rules.status)?;
     let at = part.time(rules.time.as_ref()).unwrap_or(at);
-    let id = format!("receipt:{word}:{provider_message_id}");
+    let id = format!("receipt:{provider_status}:{provider_message_id}");
     let event = ParsedEvent::other(account, id, "receipt", at, &part.raw)
         .ordered_by(format!("message:{provider_message_id}"));
-    // A word that means nothing to us is kept.
-    let Some(reached) = rules.statuses.get(&word) else { return Some(event) };
-    let reference = rules.reference.as_ref().and_then(|place| part.says(place)?.parse().ok());
+    // A status that the settings do not map is recorded.
+    let Some(receipt_status) = rules.statuses.get(&provider_status) else { return Some(event) };
+    let reference = rules.reference.as_ref().and_then(|place| part.get(place)?.parse().ok());
     let reference = reference.or_else(|| provider_message_id.parse().ok());
-    let code = rules.code.as_ref().and_then(|place| part.says(place));
+    let code = rules.code.as_ref().and_then(|place| part.get(place));
     let kind = EventKind::Receipt(Receipt {
         provider_message_id,
         reference,
-        status: reached.status(),
-        code: code.filter(|_| *reached == Reached::Failed),
+        status: receipt_status.status(),
+        code: code.filter(|_| *receipt_status == ReceiptStatus::Failed),
         detail: None,
     });
     Some(ParsedEvent { kind, ..event })
 }
 
-/// The body as something to point into: JSON, or the fields of a form.
+/// Returns the body as a value for JSON pointers: JSON, or the fields of a form.
 fn fields(request: &WebhookRequest) -> Value {
     let kind = header(request, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {
         let mut fields = serde_json::Map::new();
         for (name, value) in form::read(&request.body, LARGEST_BODY).unwrap_or_default() {
-            // The first of several, as everywhere.
+            // The first of repeated fields, as in every other form.
             fields.entry(name).or_insert(Value::String(value));
         }
         return Value::Object(fields);
@@ -320,8 +325,8 @@ fn fields(request: &WebhookRequest) -> Value {
     serde_json::from_slice(&request.body).unwrap_or_default()
 }
 
-/// What a value says in a line: text or a number.
-pub(super) fn said(value: &Value) -> Option<String> {
+/// Returns a text or a number as text.
+pub(super) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()),
         Value::Number(number) => Some(number.to_string()),

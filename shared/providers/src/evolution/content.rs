@@ -1,4 +1,4 @@
-//! Reads what a WhatsApp message says, in the shape Evolution passes on.
+//! Reads the content of a WhatsApp message, in the shape Evolution passes on.
 
 use domain::content::{ContactCard, Content, Location, Media, Reaction, Reply};
 use serde_json::value::RawValue;
@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 use super::wire;
 use crate::raw::{self, fit};
 
-/// How deep one message may stand in another: `WhatsApp` uses two.
-const DEEPEST: usize = 4;
+/// Maximum nesting of messages; `WhatsApp` uses two levels.
+const MAX_DEPTH: usize = 4;
 
-/// What a person wrote, and what it answers; `None` if it is a message about a message.
+/// Returns the content of an incoming message and the message it answers; `None` if it is a
+/// protocol message.
 pub(super) fn read<'a>(
     message: &wire::Message<'a>,
     id: &str,
@@ -23,10 +24,10 @@ pub(super) fn read<'a>(
     Some((content, fit(message.context_info)))
 }
 
-/// The message within what holds it.
+/// Returns the message inside its wrappers.
 fn inner(message: Option<&RawValue>) -> wire::Body<'_> {
     let mut body: wire::Body<'_> = fit(message).unwrap_or_default();
-    for _ in 0..DEEPEST {
+    for _ in 0..MAX_DEPTH {
         let outer = body
             .ephemeral_message
             .or(body.view_once_message)
@@ -44,7 +45,7 @@ fn unsupported(raw: Option<&RawValue>) -> Content {
     raw::unsupported(raw.unwrap_or(RawValue::NULL))
 }
 
-/// What the message says; `None` if we have no words for it.
+/// Returns the content of a message; `None` if the hub does not support it.
 fn read_body(body: &wire::Body<'_>, id: &str) -> Option<Content> {
     if body.conversation.is_some() {
         return Some(Content::Text { text: fit(body.conversation)? });
@@ -92,7 +93,7 @@ fn read_body(body: &wire::Body<'_>, id: &str) -> Option<Content> {
     choice(body)
 }
 
-/// A pressed button or a chosen row.
+/// A pressed button or a selected row.
 fn choice(body: &wire::Body<'_>) -> Option<Content> {
     let button = |id: String, title: Option<String>| {
         let title = title.unwrap_or_else(|| id.clone());
@@ -116,7 +117,7 @@ fn choice(body: &wire::Body<'_>) -> Option<Content> {
     Some(button(choice.id, fit::<wire::Text>(flow.body).map(|body| body.text)))
 }
 
-/// A file. Evolution hands it out by the message's id.
+/// A file. Evolution serves it by the message's id.
 fn media(raw: Option<&RawValue>, id: &str) -> Option<Media> {
     let file: wire::File<'_> = fit(raw)?;
     let size = fit::<wire::Number>(file.file_length).and_then(|size| size.value());
@@ -130,7 +131,7 @@ fn media(raw: Option<&RawValue>, id: &str) -> Option<Media> {
     })
 }
 
-/// A visiting card: its numbers and addresses stand in a vCard.
+/// A contact card: its phone numbers and email addresses are in a vCard.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc6350>
 fn card(card: wire::Card<'_>) -> ContactCard {

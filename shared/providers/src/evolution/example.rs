@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Evolution sends, with a test token. For tests, event files
-//! and tools.
+//! Example webhooks in the shape Evolution sends, with a test token. For tests, event files and
+//! tools.
 
 use domain::Credentials;
 use http::{HeaderMap, HeaderValue};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::example::{Answers, Draft, Example, Examples, InDoubt, Seed};
 
-/// How Evolution answers messages.
+/// Evolution's responses to messages.
 const ANSWERS: Answers = Answers {
     settings: || {
         let fields = [("instance", INSTANCE), ("base_url", "https://evolution.example.com")];
@@ -43,11 +43,16 @@ const ANSWERS: Answers = Answers {
     },
 };
 
-/// The examples.
+/// The example webhooks of Evolution.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "evolution", name: "text", what: "A person writes", draft: a_text },
+        Example {
+            webhook: "evolution",
+            name: "text",
+            what: "A person sends a text",
+            draft: a_text,
+        },
         Example {
             webhook: "evolution",
             name: "image",
@@ -57,21 +62,16 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "evolution",
             name: "from_me",
-            what: "The business writes from its phone",
+            what: "The business sends a text from its phone",
             draft: from_me,
         },
         Example {
             webhook: "evolution",
             name: "delivered",
-            what: "A message arrived",
+            what: "A message was delivered",
             draft: delivered,
         },
-        Example {
-            webhook: "evolution",
-            name: "failed",
-            what: "A message did not arrive",
-            draft: failed,
-        },
+        Example { webhook: "evolution", name: "failed", what: "A message failed", draft: failed },
         Example {
             webhook: "evolution",
             name: "connection_lost",
@@ -93,23 +93,23 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The token the examples carry.
+/// Webhook token of the examples.
 pub const WEBHOOK_TOKEN: &str = "test-evolution-token";
-/// The instance the examples come from.
+/// Instance of the examples.
 pub const INSTANCE: &str = "front-desk";
-/// The number of the person the examples are about.
+/// Number of the customer of the examples.
 pub const NUMBER: &str = "4915550009999";
-/// The same person, as Evolution names them.
+/// Address of the customer at Evolution.
 pub const JID: &str = "4915550009999@s.whatsapp.net";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::API_KEY, "test-evolution-key"), (super::WEBHOOK_TOKEN, WEBHOOK_TOKEN)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// A body with `data`.
+/// Returns a body with `data`.
 #[must_use]
 pub fn envelope(event: &str, data: &Value, seed: &Seed) -> Value {
     json!({
@@ -117,7 +117,7 @@ pub fn envelope(event: &str, data: &Value, seed: &Seed) -> Value {
         "instance": INSTANCE,
         "data": data,
         "destination": "https://hub.example.com/webhooks/evolution",
-        // To the millisecond, which differs from one to the next.
+        // With milliseconds, which differ between seeds.
         "date_time": (seed.at + SignedDuration::from_millis(millisecond(seed))).to_string(),
         "sender": "4915550001111@s.whatsapp.net",
         "server_url": "https://evolution.example.com",
@@ -130,12 +130,12 @@ fn millisecond(seed: &Seed) -> i64 {
     i64::from_str_radix(digest.get(..8).unwrap_or_default(), 16).unwrap_or_default() % 1000
 }
 
-/// The id of a message, as WhatsApp writes them.
+/// Returns a message id as WhatsApp writes it.
 fn id(seed: &Seed) -> String {
     seed.nonce.to_ascii_uppercase()
 }
 
-/// A message, from the business or to it.
+/// Returns a message, from the business or to it.
 #[must_use]
 pub fn message(from_me: bool, message: &Value, seed: &Seed) -> Value {
     json!({
@@ -171,7 +171,7 @@ fn from_me(seed: &Seed) -> Draft {
     Draft::json(envelope("messages.upsert", &message(true, &text, seed), seed))
 }
 
-/// An update of a message of the business.
+/// Returns an update of an outgoing message.
 #[must_use]
 pub fn update(status: &str, seed: &Seed) -> Value {
     json!({

@@ -14,13 +14,13 @@ use crate::entry::Sending;
 pub use sender::Sender;
 pub use webhook::Webhook;
 
-/// What the hub knows of Evolution.
+/// Specification of Evolution.
 pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
         stand_in: &[(API_KEY, "-")],
-        // WhatsApp Web, which the instance plays, has no service window.
+        // An instance acts as WhatsApp Web, which has no service window.
         windowed: false,
     }),
     made_up: Some(WEBHOOK_TOKEN),
@@ -32,12 +32,12 @@ pub static ENTRY: Entry = Entry {
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
 };
 
-/// Takes Evolution's webhooks in.
+/// Receives Evolution's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 /// Sends through Evolution.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that sends.
+/// Credential that authorizes sending and reading.
 pub const API_KEY: &str = "EVOLUTION_API_KEY";
-/// Name of the credential that proves webhooks.
+/// Credential that authenticates webhooks.
 pub const WEBHOOK_TOKEN: &str = "EVOLUTION_WEBHOOK_TOKEN";

@@ -1,12 +1,13 @@
-//! Takes Evolution's own key out of a body before anything is kept of it.
+//! Removes Evolution's own API key from a body before the hub stores any of it.
 
 use std::borrow::Cow;
 
-/// The name that holds the key, at whatever depth.
+/// Name of the fields that hold the key, at any depth.
 const SECRET: &str = "apikey";
 
-/// `json` with `null` for every value named `apikey` that is not `null`. Every other byte stays.
-/// Of what is not JSON, whatever may be part of such a value is taken out.
+/// Returns `json` with every non-null value of a field named `apikey` replaced by `null`. Every
+/// other byte is unchanged. If `json` is not valid, everything that may be part of such a value is
+/// removed.
 ///
 /// One pass, without recursion.
 pub(super) fn without_key(json: &[u8]) -> Cow<'_, [u8]> {
@@ -36,7 +37,7 @@ pub(super) fn without_key(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Whether a name, in its quotes, is that of the key; it may be written with escapes.
+/// Whether a quoted name is `apikey`; it may contain escapes.
 fn is_secret(quoted: Option<&[u8]>) -> bool {
     let Some(quoted) = quoted else { return false };
     if quoted.contains(&b'\\') {
@@ -60,7 +61,7 @@ fn skip_space(json: &[u8], from: usize) -> usize {
     find(json, from, |byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(json.len())
 }
 
-/// Where the string ends whose quote is at `start`, its other quote included.
+/// Returns the end of the string whose opening quote is at `start`, including the closing quote.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = find(json, at, |byte| byte == b'"' || byte == b'\\') {
@@ -72,7 +73,7 @@ fn string_end(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
-/// Where the value ends that begins at `start`.
+/// Returns the end of the value that begins at `start`.
 fn value_end(json: &[u8], start: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
@@ -94,7 +95,7 @@ fn value_end(json: &[u8], start: usize) -> usize {
                 at += 1;
             }
             Some(b'}' | b']') if depth == 1 => return at + 1,
-            // The end of a number or word, which what holds it closes or follows.
+            // A number or literal ends before a closing bracket, a comma or white space.
             Some(b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n') if depth == 0 => return at,
             Some(_) => at += 1,
         }
@@ -108,7 +109,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn a_key_is_taken_out_and_every_other_byte_stays() {
+    fn a_key_is_replaced_and_every_other_byte_is_unchanged() {
         for (given, kept) in [
             (r#"{"apikey":"k"}"#, r#"{"apikey":null}"#),
             (
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_key_is_borrowed_as_it_is() {
+    fn a_body_without_a_key_is_borrowed() {
         for given in [
             r#"{"apikey":null}"#,
             r#"{"a":"apikey","b":["apikey","x"],"apikeys":"k"}"#,
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_no_json_nothing_of_the_key_is_left() {
+    fn nothing_of_a_key_remains_in_invalid_json() {
         for given in [
             &b"{\"apikey\":\"secret\""[..],
             b"{\"apikey\":\"secret",
@@ -154,7 +155,7 @@ mod tests {
         }
     }
 
-    /// The same, the long way.
+    /// Reference implementation.
     fn nulled(value: Value) -> Value {
         match value {
             Value::Object(fields) => {
@@ -193,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_json_as_serde_does(value in any_json()) {
+        fn valid_json_is_redacted_like_serde_reads_it(value in any_json()) {
             for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let left: Value = serde_json::from_slice(&without_key(json.as_bytes())).unwrap();
                 prop_assert_eq!(&left, &nulled(value.clone()));
@@ -201,7 +202,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_it_is_given_it_ends(text in "[\\PC\"\\\\{}:,]{0,64}") {
+        fn any_input_terminates(text in "[\\PC\"\\\\{}:,]{0,64}") {
             let _ = without_key(text.as_bytes());
             let _ = without_key(format!("{{\"apikey\":{text}").as_bytes());
         }

@@ -17,14 +17,14 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::settings::{Buttons, Own};
+use super::settings::{Buttons, InstanceSettings};
 use super::webhook::{self, PERSON};
 use super::wire::{self, SendBody};
 use crate::entry::settings_of;
 use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address};
 
-/// What an instance tells us about.
-const EVENTS: [&str; 7] = [
+/// Events that an instance is subscribed to.
+const SUBSCRIBED_EVENTS: [&str; 7] = [
     "MESSAGES_UPSERT",
     "MESSAGES_UPDATE",
     "MESSAGES_EDITED",
@@ -34,13 +34,13 @@ const EVENTS: [&str; 7] = [
     "CALL",
 ];
 
-/// How long to wait where a proxy before the server says 429 and not how long.
-const A_WHILE: Duration = Duration::from_secs(30);
+/// Wait for a 429 from a proxy that does not say how long.
+const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
 
-/// Addresses of this length and longer are none to Evolution. Source: README, facts 6.
-const TOO_LONG: usize = 2083;
+/// Evolution rejects URLs of this length or longer. Source: README, facts 6.
+const MAX_URL_LENGTH: usize = 2083;
 
-/// Evolution, to send through.
+/// Sender for Evolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -54,13 +54,21 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings: Own = settings_of(integration)
-            .ok_or_else(|| invalid("settings", "are not those of an instance of Evolution"))?;
+        let settings: InstanceSettings = settings_of(integration).ok_or_else(|| {
+            invalid(
+                "settings",
+                "are not those of an Evolution instance: the integration belongs to another \
+                 provider",
+            )
+        })?;
         let base_url = settings.base_url.as_deref().ok_or_else(|| {
-            invalid("settings.base_url", "is missing: say where your Evolution server is")
+            invalid("settings.base_url", "is missing: give the URL of your Evolution server")
         })?;
         let instance = settings.instance().ok_or_else(|| {
-            invalid("settings.instance", "is missing: name the instance to send through")
+            invalid(
+                "settings.instance",
+                "is missing: give the name of the instance to send through",
+            )
         })?;
         let key = credentials.first(super::API_KEY);
         let key = key.ok_or_else(|| invalid("credentials.EVOLUTION_API_KEY", "is missing"))?;
@@ -76,7 +84,7 @@ impl SenderProvider for Sender {
     }
 }
 
-/// A name as one segment of a path.
+/// Percent-encodes a name as one segment of a path.
 fn segment(name: &str) -> String {
     let mut out = String::new();
     for byte in name.bytes() {
@@ -90,7 +98,8 @@ fn segment(name: &str) -> String {
     out
 }
 
-/// A person's number in digits; the address of a group, or of who hides the number, as it is.
+/// Returns a phone number in digits; a group's address and the address of a hidden number are
+/// unchanged.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
@@ -103,39 +112,40 @@ pub(super) fn address(to: &str) -> Result<String, SendError> {
             "g.us" if group(user) => Ok(to.to_owned()),
             "lid" if digits(user) => Ok(to.to_owned()),
             "s.whatsapp.net" | "c.us" if digits(user) => address(user),
-            _ => Err(no_address()),
+            _ => Err(invalid_address()),
         };
     }
     let number: String =
         to.chars().filter(|c| !matches!(c, '+' | '-' | ' ' | '(' | ')' | '.')).collect();
-    // E.164: <https://www.itu.int/rec/T-REC-E.164>. Longer ones Evolution takes for groups.
+    // E.164: <https://www.itu.int/rec/T-REC-E.164>. Evolution treats longer numbers as groups.
     if digits(&number) && (7..=15).contains(&number.len()) && !number.starts_with('0') {
         return Ok(number);
     }
-    Err(no_address())
+    Err(invalid_address())
 }
 
-fn no_address() -> SendError {
-    invalid("to", "must be a number with its country code, such as +4915550009999, or a group's id")
+fn invalid_address() -> SendError {
+    invalid("to", "must be an E.164 phone number such as +4915550009999, or a group's id")
 }
 
-/// The id that an inbound message has with us: Evolution names a message by its chat, too.
-pub(super) fn of_person(remote_jid: &str, id: &str) -> String {
+/// Returns the hub's id for an incoming message. It includes the chat, because Evolution identifies
+/// a message by chat and id.
+pub(super) fn inbound_message_id(remote_jid: &str, id: &str) -> String {
     format!("{remote_jid}:{id}")
 }
 
-/// The chat, if a person wrote the message, and `WhatsApp`'s own id of it.
-fn named(provider_message_id: &str) -> (Option<&str>, &str) {
+/// Splits a message id into the chat, which only incoming messages have, and `WhatsApp`'s own id.
+fn split_message_id(provider_message_id: &str) -> (Option<&str>, &str) {
     match provider_message_id.rsplit_once(':') {
         Some((remote_jid, id)) => (Some(remote_jid), id),
         None => (None, provider_message_id),
     }
 }
 
-/// An instance that sends.
+/// Sender for one instance.
 struct Instance {
     base_url: String,
-    /// Its name, fit for a path.
+    /// Percent-encoded name of the instance.
     name: String,
     key: SecretString,
     webhook_token: Option<SecretString>,
@@ -150,7 +160,8 @@ impl MessageSender for Instance {
         None
     }
 
-    /// Source: README, quirks: Evolution has no limit, and `WhatsApp` bans who floods.
+    /// Source: README, quirks: Evolution has no rate limit, and `WhatsApp` bans accounts that send
+    /// too fast.
     fn pace(&self, _: &str) -> Vec<Pace> {
         let per = Duration::from_secs(1);
         vec![Pace { identity: self.line.clone(), messages: self.per_second, per }]
@@ -162,12 +173,11 @@ impl MessageSender for Instance {
             return self.post("message/sendReaction", &reaction_to(&to, reaction)?);
         }
         let (method, body) = self.body(message)?;
-        // Visiting cards answer nothing: Evolution passes over what they quote.
-        let answers = !matches!(body, SendBody::Contact { .. });
-        let quoted = message
-            .reply_to
-            .filter(|_| answers)
-            .map(|theirs| wire::Quoted { key: wire::QuotedKey { id: named(theirs).1 } });
+        // Evolution ignores the quoted message of a contact card.
+        let supports_quote = !matches!(body, SendBody::Contact { .. });
+        let quoted = message.reply_to.filter(|_| supports_quote).map(|message_id| wire::Quoted {
+            key: wire::QuotedKey { id: split_message_id(message_id).1 },
+        });
         self.post(&format!("message/{method}"), &wire::Send { number: &to, body, quoted })
     }
 
@@ -184,13 +194,14 @@ impl MessageSender for Instance {
             return Ok(Accepted { provider_message_id: sent.key.id });
         }
         match sent.code {
-            // Graph's own refusal, with the status of a success.
+            // Graph's own error, sent with a success status.
             Some(code) => Err(SendError::Refused {
                 status: response.status(),
                 code: code.to_string(),
-                remedy: "The instance's number is on Meta's Cloud API, which refused the message. \
-                         Connect such a number as an integration of WhatsApp."
-                    .to_owned(),
+                remedy:
+                    "The instance's number is on Meta's Cloud API, which rejected the message. \
+                     Connect the number as a WhatsApp integration instead."
+                        .to_owned(),
                 fault: Fault::Permanent,
                 about: About::Account,
             }),
@@ -199,7 +210,7 @@ impl MessageSender for Instance {
     }
 
     fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let (Some(remote_jid), id) = named(provider_message_id) else { return None };
+        let (Some(remote_jid), id) = split_message_id(provider_message_id) else { return None };
         let key = wire::MessageKey { remote_jid: remote_jid.into(), from_me: false, id };
         Some(self.post("chat/markMessageAsRead", &wire::MarkRead { read_messages: [key] }))
     }
@@ -222,12 +233,15 @@ impl MessageSender for Instance {
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
-        self.keyed(get(&self.url("instance/connectionState"), None)?)
+        self.with_api_key(get(&self.url("instance/connectionState"), None)?)
     }
 
     fn register(&self, webhook_url: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
         let token = self.webhook_token.as_ref().ok_or_else(|| {
-            invalid("credentials.EVOLUTION_WEBHOOK_TOKEN", "is missing: it proves webhooks")
+            invalid(
+                "credentials.EVOLUTION_WEBHOOK_TOKEN",
+                "is missing: give the token that authenticates webhooks",
+            )
         })?;
         let webhook = wire::WebhookOrder {
             enabled: true,
@@ -235,12 +249,12 @@ impl MessageSender for Instance {
             headers: BTreeMap::from([(webhook::TOKEN, token.expose_secret())]),
             by_events: false,
             base64: false,
-            events: &EVENTS,
+            events: &SUBSCRIBED_EVENTS,
         };
         self.post("webhook/set", &wire::SetWebhook { webhook })
     }
 
-    /// An instance that is not connected is no success, although its server answers.
+    /// An instance that is not connected is an error, although its server answers with a success.
     fn answer(&self, response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
         if !response.status().is_success() {
             return Err(refusal(response, None));
@@ -251,7 +265,7 @@ impl MessageSender for Instance {
         {
             return Err(disconnected(response.status()));
         }
-        // What it was told is told back: the token is nobody's to see.
+        // Evolution returns the webhook's headers: remove the token from the result.
         if let Some(answer) = answer.as_object_mut() {
             answer.remove("headers");
         }
@@ -265,25 +279,28 @@ impl Instance {
     }
 
     fn post(&self, call: &str, body: &impl Serialize) -> Result<Request<Bytes>, SendError> {
-        self.keyed(post_json(&self.url(call), None, body)?)
+        self.with_api_key(post_json(&self.url(call), None, body)?)
     }
 
-    fn keyed(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, SendError> {
+    fn with_api_key(&self, mut request: Request<Bytes>) -> Result<Request<Bytes>, SendError> {
         let mut key = HeaderValue::from_str(self.key.expose_secret()).map_err(|_| {
-            invalid("credentials.EVOLUTION_API_KEY", "has characters no header can carry")
+            invalid(
+                "credentials.EVOLUTION_API_KEY",
+                "has characters that are not allowed in an HTTP header",
+            )
         })?;
-        // Its debug form is then "Sensitive".
+        // Its `Debug` output is then "Sensitive".
         key.set_sensitive(true);
         request.headers_mut().insert("apikey", key);
         Ok(request)
     }
 
-    /// The method that sends the content, and its fields. Source of every rule: README,
+    /// Returns the method that sends the content, and its fields. Source of every rule: README,
     /// facts 4 to 6.
     fn body<'a>(&self, message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), SendError> {
         Ok(match message.content {
             Content::Text { text } => {
-                filled("text", text)?;
+                check_not_blank("text", text)?;
                 ("sendText", SendBody::Text { text: Cow::Borrowed(text) })
             }
             Content::Image { media } => ("sendMedia", file("image", media)?),
@@ -302,7 +319,7 @@ impl Instance {
                 let body = SendBody::Location {
                     latitude: location.latitude,
                     longitude: location.longitude,
-                    // Both must be there, and may be empty.
+                    // Both fields are required, and may be empty.
                     name: location.name.as_deref().unwrap_or_default(),
                     address: location.address.as_deref().unwrap_or_default(),
                 };
@@ -311,40 +328,40 @@ impl Instance {
             Content::Contacts { contacts } => ("sendContact", cards(contacts)?),
             Content::Interactive { interactive } => match self.buttons {
                 Buttons::Text => {
-                    ("sendText", SendBody::Text { text: spelled(interactive)?.into() })
+                    ("sendText", SendBody::Text { text: as_numbered_text(interactive)?.into() })
                 }
-                Buttons::Native => native(interactive)?,
+                Buttons::Native => as_native_choices(interactive)?,
             },
             Content::Template { .. } => {
-                let reason = "WhatsApp Web has no templates: send it as text";
+                let reason = "is not supported by WhatsApp Web: send a text";
                 return Err(invalid("template", reason));
             }
             Content::Call { .. } => {
-                let reason = "is no message: use an integration that makes calls";
+                let reason = "is not supported by Evolution: use an integration that makes calls";
                 return Err(invalid("call", reason));
             }
-            // Has no place in a chat of its own.
+            // `request` sends reactions; the other types can only be received.
             Content::Reaction { .. }
             | Content::Button { .. }
             | Content::ButtonReply { .. }
             | Content::ListReply { .. }
             | Content::Unsupported { .. } => {
-                let reason = "WhatsApp carries this from people only, not to them";
+                let reason = "is a content type that can only be received, not sent";
                 return Err(invalid("type", reason));
             }
         })
     }
 }
 
-/// Checks that there is something to read.
-fn filled(field: &'static str, text: &str) -> Result<(), SendError> {
+/// Checks that a text is not blank.
+fn check_not_blank(field: &'static str, text: &str) -> Result<(), SendError> {
     if text.trim().is_empty() {
         return Err(invalid(field, "must not be empty"));
     }
     Ok(())
 }
 
-/// The address of a file, if Evolution takes it for one.
+/// Returns the URL of a file, if Evolution accepts it.
 fn source(media: &Media) -> Result<&str, SendError> {
     let url = web_address(media.url.as_deref())?;
     let host = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(ToOwned::to_owned));
@@ -354,17 +371,20 @@ fn source(media: &Media) -> Result<&str, SendError> {
     let ending = host.as_deref().and_then(|host| Some(host.rsplit_once('.')?.1));
     let named = ending.is_some_and(|last| last.len() >= 2 && last.chars().all(char::is_alphabetic));
     if !number && !named {
-        return Err(invalid("media.url", "must have a host with a dot: Evolution takes no other"));
+        return Err(invalid("media.url", "must have a fully qualified host name or an IP address"));
     }
-    if url.len() >= TOO_LONG {
-        return Err(invalid("media.url", format!("must have less than {TOO_LONG} characters")));
+    if url.len() >= MAX_URL_LENGTH {
+        return Err(invalid(
+            "media.url",
+            format!("must have fewer than {MAX_URL_LENGTH} characters"),
+        ));
     }
     Ok(url)
 }
 
 fn without_caption(media: &Media) -> Result<(), SendError> {
     if media.caption.as_deref().is_some_and(|caption| !caption.is_empty()) {
-        return Err(invalid("media.caption", "WhatsApp shows none here: send it as text"));
+        return Err(invalid("media.caption", "is not supported for this type: send it as a text"));
     }
     Ok(())
 }
@@ -372,7 +392,7 @@ fn without_caption(media: &Media) -> Result<(), SendError> {
 fn file<'a>(mediatype: &'static str, media: &'a Media) -> Result<SendBody<'a>, SendError> {
     let url = source(media)?;
     let given = media.filename.as_deref().filter(|name| !name.is_empty());
-    // A document must have a name, and of the others the name says what they are.
+    // A document needs a name; for other types, Evolution derives the type from the name.
     let name = given.or_else(|| last_segment(url));
     let file_name = if mediatype == "document" { Some(name.unwrap_or("file")) } else { name };
     Ok(SendBody::Media {
@@ -384,7 +404,7 @@ fn file<'a>(mediatype: &'static str, media: &'a Media) -> Result<SendBody<'a>, S
     })
 }
 
-/// The name a file has in its address, if it ends in one with a dot.
+/// Returns the last segment of the URL's path, if it is a file name with an extension.
 fn last_segment(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let (_, path) = rest.split(['?', '#']).next()?.split_once('/')?;
@@ -393,8 +413,8 @@ fn last_segment(url: &str) -> Option<&str> {
     (!stem.is_empty() && !ending.is_empty()).then_some(last)
 }
 
-/// The address of a sticker. Evolution puts `?timestamp=` behind it, which would spoil a query;
-/// behind a `#` it is not sent.
+/// Returns the URL of a sticker. Evolution appends `?timestamp=`, which would corrupt an existing
+/// query; after a `#` it is not sent.
 fn sticker(url: &str) -> Cow<'_, str> {
     if url.contains('?') && !url.contains('#') {
         return Cow::Owned(format!("{url}#"));
@@ -404,23 +424,23 @@ fn sticker(url: &str) -> Cow<'_, str> {
 
 fn cards(contacts: &[ContactCard]) -> Result<SendBody<'_>, SendError> {
     if contacts.is_empty() {
-        return Err(invalid("contacts", "must have one at least"));
+        return Err(invalid("contacts", "must have at least one contact"));
     }
-    let twice = |(at, card): (usize, &ContactCard)| {
+    let is_repeated = |(at, card): (usize, &ContactCard)| {
         contacts.get(at + 1..).is_some_and(|later| later.contains(card))
     };
-    if contacts.iter().enumerate().any(twice) {
-        return Err(invalid("contacts", "must differ from each other"));
+    if contacts.iter().enumerate().any(is_repeated) {
+        return Err(invalid("contacts", "must not repeat a contact"));
     }
     let cards: Result<Vec<_>, SendError> = contacts.iter().map(card).collect();
     Ok(SendBody::Contact { contact: cards? })
 }
 
 fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
-    filled("contacts.name", &card.name)?;
+    check_not_blank("contacts.name", &card.name)?;
     let phone = card.phones.first().map(String::as_str);
     let phone_number = phone.filter(|phone| phone.chars().count() >= 10).ok_or_else(|| {
-        invalid("contacts.phones", "must begin with a number of at least 10 characters")
+        invalid("contacts.phones", "must start with a phone number of at least 10 characters")
     })?;
     let digits: String = phone_number.chars().filter(char::is_ascii_digit).collect();
     let wuid = Some(digits).filter(|digits| digits.len() >= 10);
@@ -428,8 +448,8 @@ fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
     Ok(wire::SendCard { full_name: &card.name, phone_number, wuid, email })
 }
 
-/// What Evolution takes for an emoji: something besides letters, digits, spaces and a few
-/// signs. Source: README, facts 5.
+/// Whether Evolution accepts `text` as an emoji: it has a character other than letters, digits,
+/// spaces and a few symbols. Source: README, facts 5.
 fn is_emoji(text: &str) -> bool {
     text.chars().any(|c| {
         let plain = c.is_ascii_alphanumeric()
@@ -442,21 +462,27 @@ fn is_emoji(text: &str) -> bool {
 
 fn reaction_to<'a>(to: &str, reaction: &'a Reaction) -> Result<wire::SendReaction<'a>, SendError> {
     if reaction.emoji.is_empty() {
-        return Err(invalid("reaction.emoji", "Evolution cannot take a reaction off"));
+        return Err(invalid(
+            "reaction.emoji",
+            "must not be empty: Evolution cannot remove a reaction",
+        ));
     }
     if !is_emoji(&reaction.emoji) {
         return Err(invalid("reaction.emoji", "must be an emoji"));
     }
-    let (chat, id) = named(&reaction.message_id);
-    // Another carrier's ids have other signs in them. Evolution would react to nothing.
+    let (chat, id) = split_message_id(&reaction.message_id);
+    // Ids of other providers have other characters; Evolution would silently ignore the reaction.
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     let known = !id.is_empty() && id.bytes().all(plain);
     if !known || chat.is_some_and(|chat| !chat.contains('@')) {
-        return Err(invalid("reaction.message_id", "Evolution does not know that message"));
+        return Err(invalid(
+            "reaction.message_id",
+            "must be a message that has an id at Evolution",
+        ));
     }
     if chat.is_some_and(|chat| chat.ends_with("@g.us")) {
-        let reason = "in a group only the hub's own messages can be reacted to: WhatsApp must be \
-                      told who wrote one, which is not kept";
+        let reason = "must be a message sent by the hub in a group: WhatsApp needs the author of \
+                      other messages, which the hub does not store";
         return Err(invalid("reaction.message_id", reason));
     }
     let remote_jid = match chat {
@@ -468,20 +494,20 @@ fn reaction_to<'a>(to: &str, reaction: &'a Reaction) -> Result<wire::SendReactio
     Ok(wire::SendReaction { key, reaction: &reaction.emoji })
 }
 
-/// The parts of a choice: what stands above, the text, what stands below, and the choices under
-/// their headings.
-struct Offer<'a> {
+/// Parts of an interactive message: header, text, footer, and the choices under their section
+/// titles.
+struct ChoiceParts<'a> {
     header: Option<&'a str>,
     body: &'a str,
     footer: Option<&'a str>,
     sections: Vec<(&'a str, &'a [Choice])>,
 }
 
-fn offer(interactive: &Interactive) -> Result<Offer<'_>, SendError> {
+fn choice_parts(interactive: &Interactive) -> Result<ChoiceParts<'_>, SendError> {
     let (body, header, footer, sections, field) = match interactive {
         Interactive::Button { body, header, footer, buttons } => {
             if !(1..=3).contains(&buttons.len()) {
-                return Err(invalid("interactive.buttons", "must be 1 to 3"));
+                return Err(invalid("interactive.buttons", "must have 1 to 3 buttons"));
             }
             (body, header, footer, vec![("", buttons.as_slice())], "interactive.buttons")
         }
@@ -489,29 +515,32 @@ fn offer(interactive: &Interactive) -> Result<Offer<'_>, SendError> {
             let sections: Vec<(&str, &[Choice])> =
                 sections.iter().map(|section| (&*section.title, &*section.rows)).collect();
             if sections.is_empty() || sections.iter().any(|(_, rows)| rows.is_empty()) {
-                return Err(invalid("interactive.sections", "must each have a row"));
+                return Err(invalid(
+                    "interactive.sections",
+                    "must have at least one section, and each section a row",
+                ));
             }
             (body, header, footer, sections, "interactive.sections")
         }
     };
-    filled("interactive.body", body)?;
+    check_not_blank("interactive.body", body)?;
     let mut choices = sections.iter().flat_map(|(_, choices)| *choices);
     if choices.any(|choice| choice.title.trim().is_empty() || choice.id.is_empty()) {
         return Err(invalid(field, "must each have an id and a title"));
     }
     let header = header.as_deref().filter(|header| !header.is_empty());
     let footer = footer.as_deref().filter(|footer| !footer.is_empty());
-    Ok(Offer { header, body, footer, sections })
+    Ok(ChoiceParts { header, body, footer, sections })
 }
 
-/// A choice as text, with its numbers: the answer comes as text, too.
-fn spelled(interactive: &Interactive) -> Result<String, SendError> {
-    let offer = offer(interactive)?;
+/// Writes the choices as a numbered list: the answer is also a text.
+fn as_numbered_text(interactive: &Interactive) -> Result<String, SendError> {
+    let choice_parts = choice_parts(interactive)?;
     let mut blocks: Vec<String> =
-        offer.header.map(|header| format!("*{header}*")).into_iter().collect();
-    blocks.push(offer.body.to_owned());
+        choice_parts.header.map(|header| format!("*{header}*")).into_iter().collect();
+    blocks.push(choice_parts.body.to_owned());
     let mut number = 0;
-    for (title, choices) in offer.sections {
+    for (title, choices) in choice_parts.sections {
         let mut lines = Vec::new();
         if !title.is_empty() {
             lines.push(format!("*{title}*"));
@@ -526,14 +555,14 @@ fn spelled(interactive: &Interactive) -> Result<String, SendError> {
         }
         blocks.push(lines.join("\n"));
     }
-    blocks.extend(offer.footer.map(|footer| format!("_{footer}_")));
+    blocks.extend(choice_parts.footer.map(|footer| format!("_{footer}_")));
     Ok(blocks.join("\n\n"))
 }
 
-/// A choice as `WhatsApp` itself has them. Evolution puts the title first, in bold: without a
-/// header that is the text.
-fn native(interactive: &Interactive) -> Result<(&'static str, SendBody<'_>), SendError> {
-    let Offer { header, body, footer, sections } = offer(interactive)?;
+/// Writes the choices as `WhatsApp`'s own buttons or list. Evolution shows the title first, in
+/// bold: without a header, the title is the text.
+fn as_native_choices(interactive: &Interactive) -> Result<(&'static str, SendBody<'_>), SendError> {
+    let ChoiceParts { header, body, footer, sections } = choice_parts(interactive)?;
     let (title, description) = match header {
         Some(header) => (header, Some(body)),
         None => (body, None),
@@ -544,10 +573,10 @@ fn native(interactive: &Interactive) -> Result<(&'static str, SendBody<'_>), Sen
             ("sendButtons", SendBody::Buttons { title, description, footer, buttons })
         }
         Interactive::List { button, .. } => {
-            filled("interactive.button", button)?;
+            check_not_blank("interactive.button", button)?;
             let several = sections.len() > 1;
             let listed: Result<_, _> =
-                sections.into_iter().map(|section| listed(section, several)).collect();
+                sections.into_iter().map(|section| list_section(section, several)).collect();
             let body = SendBody::List {
                 title,
                 description,
@@ -564,12 +593,12 @@ fn button(choice: &Choice) -> wire::SendButton<'_> {
     wire::SendButton { kind: "reply", display_text: &choice.title, id: &choice.id }
 }
 
-fn listed<'a>(
+fn list_section<'a>(
     (title, choices): (&'a str, &'a [Choice]),
     several: bool,
 ) -> Result<wire::SendSection<'a>, SendError> {
     if several && title.trim().is_empty() {
-        let reason = "must each have a title where there are several";
+        let reason = "must each have a title if there are several sections";
         return Err(invalid("interactive.sections", reason));
     }
     let row = |choice: &'a Choice| wire::SendRow {
@@ -578,53 +607,53 @@ fn listed<'a>(
         row_id: &choice.id,
     };
     let rows: Vec<wire::SendRow<'_>> = choices.iter().map(row).collect();
-    let twice = |(at, row): (usize, &wire::SendRow<'_>)| {
+    let is_repeated = |(at, row): (usize, &wire::SendRow<'_>)| {
         rows.get(at + 1..).is_some_and(|later| later.contains(row))
     };
-    if rows.iter().enumerate().any(twice) {
-        return Err(invalid("interactive.sections", "must have no row twice"));
+    if rows.iter().enumerate().any(is_repeated) {
+        return Err(invalid("interactive.sections", "must not repeat a row"));
     }
     Ok(wire::SendSection { title, rows })
 }
 
-/// What a refusal means.
+/// Meaning of a refusal.
 enum Meaning {
     Disconnected,
     NotOnWhatsapp,
     NoFile,
-    /// Nobody knows what became of the message. What is at fault is a guess.
-    Broken(About),
-    Wrong,
-    NoKey,
-    NoInstance,
+    /// The outcome is unknown. The scope is a guess.
+    FailedInFlight(About),
+    InvalidMessage,
+    UnknownKey,
+    UnknownInstance,
     Forbidden,
     Limited(Duration),
     Other(Fault),
 }
 
-/// Reads a refusal. Evolution has no codes: its status and the words of its own source decide.
-/// Source: README, what a refusal means.
+/// Reads a refusal. Evolution has no error codes: the status and the texts in its source code
+/// decide. Source: README, what a refusal means.
 fn refusal(response: &Response<Bytes>, content: Option<&Content>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
     let own = read::<wire::Refused>(response).ok().filter(|own| own.status == status.as_u16());
     let form = if own.is_some() { Form::Documented } else { Form::Other };
     let meaning = match (status.as_u16(), own) {
-        (401, _) => Meaning::NoKey,
+        (401, _) => Meaning::UnknownKey,
         (403, _) => Meaning::Forbidden,
-        (404, _) => Meaning::NoInstance,
-        (429, _) => Meaning::Limited(wait.unwrap_or(A_WHILE)),
+        (404, _) => Meaning::UnknownInstance,
+        (429, _) => Meaning::Limited(wait.unwrap_or(DEFAULT_RATE_LIMIT_WAIT)),
         (400 | 500, Some(own)) => meaning(status, &own.response.message, content),
-        (400..=499, _) if status != StatusCode::REQUEST_TIMEOUT => Meaning::Wrong,
+        (400..=499, _) if status != StatusCode::REQUEST_TIMEOUT => Meaning::InvalidMessage,
         _ => match Fault::of_answer(status, form, wait) {
             Fault::RateLimited { retry_after } => Meaning::Limited(retry_after),
             fault => Meaning::Other(fault),
         },
     };
-    explained(status, &meaning)
+    refused_with(status, &meaning)
 }
 
-/// What the words of an answer of Evolution's own mean.
+/// Returns the meaning of the texts in a response from Evolution itself.
 fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Content>) -> Meaning {
     let parts = match message {
         serde_json::Value::Array(parts) => parts.as_slice(),
@@ -638,112 +667,116 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
         return Meaning::Disconnected;
     }
     if status == StatusCode::INTERNAL_SERVER_ERROR {
-        // The controller found no instance to ask.
+        // The controller found no loaded instance.
         let unloaded = "Cannot read properties of undefined (reading '";
         if words.clone().any(|words| words.starts_with(unloaded)) {
             return Meaning::Disconnected;
         }
-        // Files are fetched and converted before anything is sent.
+        // Evolution fetches and converts files before it sends anything.
         if content.is_some_and(|content| content.media().is_some()) {
             return Meaning::NoFile;
         }
         // These errors are thrown before the message is handed to WhatsApp.
         return Meaning::Other(Fault::of_answer(status, Form::Documented, None));
     }
-    // Whatever went wrong around the send is told as a bad request, also after it.
-    words.find_map(broken).map_or(Meaning::Wrong, Meaning::Broken)
+    // Errors during the send are reported as a bad request, even after the message was sent.
+    words.find_map(caught_error_scope).map_or(Meaning::InvalidMessage, Meaning::FailedInFlight)
 }
 
-/// What is at fault if `words` are an error that Evolution caught and did not make.
-fn broken(words: &str) -> Option<About> {
+/// Returns the scope of the failure, if `words` are an error that Evolution caught rather than one
+/// of its own.
+fn caught_error_scope(words: &str) -> Option<About> {
     if words == "[object Object]" {
         return Some(About::Message);
     }
     let (name, reason) = words.split_once(": ")?;
     let is_error = name.ends_with("Error") && name.bytes().all(|c| c.is_ascii_alphanumeric());
-    // `WhatsApp`'s own refusals, such as that of a group one is not in, are plain errors.
+    // `WhatsApp`'s own refusals, such as for a group without the sender, are plain errors.
     let refusal = name == "Error" && reason != "Timed Out";
     is_error.then_some(if refusal { About::Message } else { About::Account })
 }
 
 fn disconnected(status: StatusCode) -> SendError {
-    explained(status, &Meaning::Disconnected)
+    refused_with(status, &Meaning::Disconnected)
 }
 
-fn explained(status: StatusCode, meaning: &Meaning) -> SendError {
+fn refused_with(status: StatusCode, meaning: &Meaning) -> SendError {
     let (code, fault, about, remedy) = match meaning {
         Meaning::Disconnected => (
             Some("disconnected"),
             Fault::Retryable,
             About::Account,
-            "The instance is not connected to WhatsApp. Scan its QR code again in Evolution's \
-             manager.",
+            "The instance is not connected to WhatsApp. Scan its QR code again in the Evolution \
+             Manager.",
         ),
         Meaning::NotOnWhatsapp => (
             Some("not_on_whatsapp"),
             Fault::Permanent,
             About::Message,
-            "The number is not on WhatsApp. Check it, or write on another channel.",
+            "The number is not on WhatsApp. Correct it, or use another channel.",
         ),
         Meaning::NoFile => (
             Some("no_file"),
             Fault::Retryable,
             About::Message,
-            "Evolution could not fetch or convert the file. Check its address, type and size.",
+            "Evolution could not fetch or convert the file. Check its URL, type and size.",
         ),
-        Meaning::Broken(about) => (
+        Meaning::FailedInFlight(about) => (
             None,
             Fault::Unknown,
             *about,
-            "Evolution broke off while it sent. Look into its log; a receipt may still tell.",
+            "Evolution failed while sending. Check its log; a receipt may still report the \
+             outcome.",
         ),
-        Meaning::Wrong => (
+        Meaning::InvalidMessage => (
             None,
             Fault::Permanent,
             About::Message,
-            "Evolution found the message wrong. Correct it.",
+            "Evolution rejected the message as invalid. Correct it.",
         ),
-        Meaning::NoKey => (
+        Meaning::UnknownKey => (
             None,
             Fault::Permanent,
             About::Account,
-            "Evolution does not know the key. Store the instance's token or the server's key.",
+            "Evolution does not know the API key. Store the instance's token or the server's key.",
         ),
-        Meaning::NoInstance => (
+        Meaning::UnknownInstance => (
             None,
             Fault::Permanent,
             About::Account,
-            "There is no such instance on that server. Check its name and the base_url.",
+            "There is no such instance on the server. Correct the settings `instance` and \
+             `base_url`.",
         ),
         Meaning::Forbidden => (
             None,
             Fault::Permanent,
             About::Account,
-            "The server, or what stands before it, forbids the hub to send.",
+            "The server, or a proxy in front of it, forbids the hub to send. Allow the hub's \
+             requests.",
         ),
         Meaning::Limited(retry_after) => (
             None,
             Fault::RateLimited { retry_after: *retry_after },
             About::Account,
-            "The server, or what stands before it, asks for patience.",
+            "The server, or a proxy in front of it, asks to retry later.",
         ),
         Meaning::Other(Fault::Unknown) => (
             None,
             Fault::Unknown,
             About::Account,
-            "The server broke off. A receipt may still tell whether it was sent.",
+            "The server failed during the request. A receipt may still report the outcome.",
         ),
         Meaning::Other(Fault::Retryable) => (
             None,
             Fault::Retryable,
             About::Account,
-            "Evolution failed before it sent. Look into its log if it goes on.",
+            "Evolution failed before it sent the message. Check its log if the error persists.",
         ),
         Meaning::Other(fault) => (
             None,
             *fault,
             About::from_status(status),
-            "The server refused without a reason we can read.",
+            "The server rejected the request and gave no readable reason.",
         ),
     };
     let code = code.map_or_else(|| status.as_str().to_owned(), ToOwned::to_owned);

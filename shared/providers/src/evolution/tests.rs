@@ -116,7 +116,7 @@ struct Vector {
 }
 
 #[test]
-fn every_known_verdict_is_ours() {
+fn every_vector_verifies_as_recorded() {
     let all: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(all.vectors.len(), 9);
     for vector in all.vectors {
@@ -139,7 +139,7 @@ fn every_known_verdict_is_ours() {
 }
 
 #[test]
-fn every_example_is_taken_in_and_comes_again_as_the_same() {
+fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
     let phone = "4915550009999";
     let call = "call:A1B2C3D4E5F60718";
     let expected: BTreeMap<&str, (&str, &str)> = BTreeMap::from([
@@ -177,7 +177,7 @@ fn every_example_is_taken_in_and_comes_again_as_the_same() {
         assert_eq!(found, kind);
         assert_eq!(first[0].ordering_key.as_deref(), Some(order), "{}", example.name);
         assert_eq!(first[0].account, example::INSTANCE);
-        // Two states of one message stand beside each other.
+        // Two statuses of one message have different ids.
         assert!(
             ids.insert(first[0].id.clone()) || example.name == "from_me" || example.name == "image"
         );
@@ -221,14 +221,14 @@ fn a_time_may_be_a_number_text_or_two_halves() {
 }
 
 #[test]
-fn what_we_sent_ourselves_is_no_message_from_a_person() {
+fn a_message_sent_from_the_phone_is_not_an_incoming_message() {
     let data = example::message(true, &json!({ "conversation": "hi" }), &seed());
     assert_eq!(name(&event("messages.upsert", &data)), "messages.upsert.from_me");
     assert_eq!(name(&event("send.message", &data)), "send.message");
 }
 
 #[test]
-fn the_other_spellings_of_a_name_are_the_same_event() {
+fn every_spelling_of_an_event_name_is_the_same_event() {
     let data = example::message(false, &json!({ "conversation": "hi" }), &seed());
     let id = event("messages.upsert", &data).id;
     for spelling in ["MESSAGES_UPSERT", "messages-upsert", "Messages.Upsert"] {
@@ -242,7 +242,7 @@ fn the_other_spellings_of_a_name_are_the_same_event() {
 }
 
 #[test]
-fn the_url_says_the_event_only_where_the_body_does_not() {
+fn the_event_name_is_read_from_the_url_only_if_the_body_has_none() {
     let mut body = example::envelope("call", &json!({}), &seed());
     let named = |body: &Value| {
         let mut request = signed(body.to_string());
@@ -257,7 +257,7 @@ fn the_url_says_the_event_only_where_the_body_does_not() {
 }
 
 #[test]
-fn a_number_is_found_behind_a_device_and_a_hidden_address() {
+fn a_number_is_found_without_its_device_and_behind_a_hidden_address() {
     let from = |key: Value| {
         let mut data = example::message(false, &json!({ "conversation": "hi" }), &seed());
         data["key"] = key;
@@ -297,7 +297,7 @@ fn a_number_is_found_behind_a_device_and_a_hidden_address() {
 }
 
 #[test]
-fn a_status_or_channel_is_kept_and_is_no_message() {
+fn a_status_or_channel_post_is_recorded_and_is_not_a_message() {
     for jid in ["status@broadcast", "1@newsletter"] {
         let mut data = example::message(false, &json!({ "conversation": "hi" }), &seed());
         data["key"]["remoteJid"] = json!(jid);
@@ -308,7 +308,7 @@ fn a_status_or_channel_is_kept_and_is_no_message() {
 }
 
 #[test]
-fn files_of_every_kind_are_read() {
+fn files_of_every_type_are_parsed() {
     for (field, kind) in [
         ("imageMessage", "image"),
         ("videoMessage", "video"),
@@ -330,7 +330,7 @@ fn files_of_every_kind_are_read() {
 }
 
 #[test]
-fn what_holds_a_message_is_opened_and_not_for_ever() {
+fn a_wrapped_message_is_unwrapped_to_a_maximum_depth() {
     let text = json!({ "extendedTextMessage": { "text": "hi" } });
     for field in
         ["ephemeralMessage", "viewOnceMessage", "viewOnceMessageV2", "documentWithCaptionMessage"]
@@ -346,7 +346,7 @@ fn what_holds_a_message_is_opened_and_not_for_ever() {
 }
 
 #[test]
-fn places_cards_reactions_and_choices_are_read() {
+fn locations_contacts_reactions_and_choices_are_parsed() {
     let place = json!({ "locationMessage": { "degreesLatitude": 1.5, "degreesLongitude": 2, "name": "n" } });
     let Content::Location { location } = content(&place) else { panic!() };
     assert_eq!(
@@ -384,7 +384,7 @@ fn places_cards_reactions_and_choices_are_read() {
 }
 
 #[test]
-fn an_answer_names_what_it_answers_and_the_rest_is_unsupported() {
+fn a_reply_names_the_message_it_answers_and_other_content_is_unsupported() {
     let mut data = example::message(false, &json!({ "conversation": "hi" }), &seed());
     data["contextInfo"] = json!({ "stanzaId": "B", "participant": "x" });
     let EventKind::Message(message) = event("messages.upsert", &data).kind else { panic!() };
@@ -401,7 +401,7 @@ fn an_answer_names_what_it_answers_and_the_rest_is_unsupported() {
 }
 
 #[test]
-fn an_answer_to_what_the_person_wrote_names_it_as_we_do() {
+fn a_reply_to_the_senders_own_message_has_the_hubs_id_of_it() {
     let text = json!({ "conversation": "And tomorrow?" });
     for (writer, named) in [
         ("4915550009999@s.whatsapp.net", format!("{}:3A11", example::JID)),
@@ -416,7 +416,7 @@ fn an_answer_to_what_the_person_wrote_names_it_as_we_do() {
 }
 
 #[test]
-fn of_a_body_that_cannot_be_read_the_key_is_not_kept() {
+fn an_unreadable_body_is_stored_without_the_key() {
     let request = signed(r#"{"event":"messages.upsert","apikey":"the-key","data":{,}"#);
     let refused = receive_at(&request, now()).unwrap_err();
     assert!(matches!(refused, Rejection::Unreadable(_)), "{refused:?}");
@@ -425,7 +425,7 @@ fn of_a_body_that_cannot_be_read_the_key_is_not_kept() {
 }
 
 #[test]
-fn a_receipt_is_of_key_id_and_of_our_own_messages_only() {
+fn a_receipt_is_only_created_for_outgoing_messages() {
     for (given, status) in [
         ("SERVER_ACK", Some(Status::Sent)),
         ("DELIVERY_ACK", Some(Status::Delivered)),
@@ -447,23 +447,23 @@ fn a_receipt_is_of_key_id_and_of_our_own_messages_only() {
             (status, kind) => panic!("{status:?} {kind:?}"),
         }
     }
-    let mut theirs = example::update("READ", &seed());
-    theirs["fromMe"] = json!(false);
-    let theirs = event("messages.update", &theirs);
+    let mut incoming = example::update("READ", &seed());
+    incoming["fromMe"] = json!(false);
+    let incoming = event("messages.update", &incoming);
     assert_eq!(
-        (name(&theirs), theirs.ordering_key.as_deref()),
+        (name(&incoming), incoming.ordering_key.as_deref()),
         ("messages.update", Some("4915550009999"))
     );
 }
 
 #[test]
-fn a_list_is_one_event_for_each_and_a_state_reached_twice_is_two() {
+fn each_item_of_a_list_is_an_event_and_a_repeated_status_is_two() {
     let one = |id: &str| json!({ "keyId": id, "remoteJid": "1@s.whatsapp.net", "fromMe": true, "status": "READ" });
     let both = events("messages.update", &json!([one("A"), one("B"), "odd", "odd"]));
     let ids: BTreeSet<&str> = both.iter().map(|event| &*event.id).collect();
     assert_eq!((both.len(), ids.len()), (4, 4));
     assert_eq!(both[1].raw.get(), one("B").to_string());
-    // A history is one thing.
+    // A history is one event.
     assert_eq!(events("messages.set", &json!([{}, {}])).len(), 1);
     assert_eq!(events("messages.upsert", &json!([])).len(), 1);
 
@@ -478,7 +478,7 @@ fn a_list_is_one_event_for_each_and_a_state_reached_twice_is_two() {
 }
 
 #[test]
-fn the_body_is_kept_byte_for_byte_but_for_the_key() {
+fn the_body_is_kept_byte_for_byte_except_the_key() {
     let body = r#" { "event":"qrcode.updated","instance":"i", "data" : { "count" : 1.0 } , "apikey" : null } "#;
     let event = receive_at(&signed(body), now()).unwrap().remove(0);
     assert_eq!(event.raw.get(), body.trim());
@@ -499,7 +499,7 @@ fn the_body_is_kept_byte_for_byte_but_for_the_key() {
 }
 
 #[test]
-fn the_token_must_be_one_of_ours_and_there_once() {
+fn the_token_must_match_and_be_present_once() {
     let good = signed(example::envelope("call", &json!({}), &seed()).to_string());
     let verify =
         |request: &WebhookRequest, values: &[&str]| source(&tokens(values)).verify(request, now());
@@ -522,7 +522,7 @@ fn the_token_must_be_one_of_ours_and_there_once() {
 }
 
 #[test]
-fn a_jwt_is_a_proof_where_there_is_no_token() {
+fn a_jwt_authenticates_if_there_is_no_token() {
     let claims = json!({ "iat": NOW, "exp": NOW + 600, "app": "evolution", "action": "webhook" });
     let mut request = signed(example::envelope("call", &json!({}), &seed()).to_string());
     request.headers.clear();
@@ -541,7 +541,7 @@ fn a_jwt_is_a_proof_where_there_is_no_token() {
         claims.as_object_mut().unwrap().remove(name);
         assert!(!with(&format!("Bearer {}", jwt(&claims, example::WEBHOOK_TOKEN))), "{name}");
     }
-    // The token is no bearer.
+    // The token itself is not a JWT.
     assert!(!with(&format!("Bearer {}", example::WEBHOOK_TOKEN)));
     for place in [3, good.len() / 2, good.len() - 2] {
         let mut flipped = good.clone().into_bytes();
@@ -554,7 +554,7 @@ fn a_jwt_is_a_proof_where_there_is_no_token() {
 }
 
 #[test]
-fn authentic_nonsense_is_parked_and_odd_data_is_kept() {
+fn an_unparsable_verified_body_is_parked_and_unknown_data_is_recorded() {
     let bodies: [&[u8]; 9] = [
         b"",
         b"{",
@@ -606,7 +606,7 @@ fn authentic_nonsense_is_parked_and_odd_data_is_kept() {
 }
 
 #[test]
-fn a_credential_that_no_header_can_carry_is_refused() {
+fn a_credential_that_is_invalid_in_a_header_is_rejected() {
     let check = crate::evolution::ENTRY.check;
     assert!(check(crate::evolution::WEBHOOK_TOKEN, example::WEBHOOK_TOKEN).is_ok());
     for bad in ["", "a b", "a\n", "é"] {

@@ -1,4 +1,4 @@
-//! Takes Evolution's webhooks in.
+//! Receives Evolution's webhooks.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -18,7 +18,7 @@ use crate::jwt;
 use crate::raw::fit;
 use crate::signature;
 
-/// The header that carries the token.
+/// Header with the webhook token.
 pub(super) const TOKEN: &str = "x-webhook-token";
 
 /// Evolution's webhooks.
@@ -44,7 +44,7 @@ struct Source {
 }
 
 impl WebhookSource for Source {
-    /// Source: README, facts 1. Where both proofs are there, the token decides.
+    /// Source: README, facts 1. If both the token and a JWT are present, the token decides.
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
@@ -59,7 +59,8 @@ impl WebhookSource for Source {
         let authorization = request.header(header::AUTHORIZATION.as_str())?;
         let bearer = authorization.split_once(' ');
         let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let (_, token) = bearer.ok_or(Rejection::Unauthenticated("authorization is no bearer"))?;
+        let (_, token) =
+            bearer.ok_or(Rejection::Unauthenticated("authorization is not a bearer token"))?;
         let claims: wire::Claims = jwt::verify(&self.tokens, token, now)?;
         if claims.app != "evolution" || claims.action != "webhook" {
             return Err(Rejection::Unauthenticated("the JWT is not for webhooks"));
@@ -74,32 +75,36 @@ impl WebhookSource for Source {
             Cow::Owned(redacted) => serde_json::from_slice(&redacted)?,
         };
         if !whole.get().starts_with('{') {
-            return Err(Rejection::Unreadable("the body is no object".into()));
+            return Err(Rejection::Unreadable("the body is not a JSON object".into()));
         }
         let envelope: wire::Envelope<'_> = serde_json::from_str(whole.get())?;
         let name = match fit::<Cow<'_, str>>(envelope.event) {
             Some(name) => Some(event_name(&name)),
-            // With `byEvents` the URL ends in the name too.
+            // With `byEvents`, the URL also ends with the event's name.
             None => last_segment(&request.url).and_then(known),
         };
         let name = name.ok_or_else(|| Rejection::Unreadable("event is missing".into()))?;
         let account: String = fit(envelope.instance).unwrap_or_default();
-        let about =
-            About { account: &account, name: &name, whole: &whole, fingerprint: OnceCell::new() };
+        let context = RequestContext {
+            account: &account,
+            name: &name,
+            whole: &whole,
+            fingerprint: OnceCell::new(),
+        };
 
         let parts: Vec<&RawValue> = match fit::<Vec<&RawValue>>(envelope.data) {
-            Some(parts) if is_about_one(&name) => parts,
+            Some(parts) if is_itemized(&name) => parts,
             _ => Vec::new(),
         };
         if parts.is_empty() {
-            return Ok(Delivery::Events(vec![about.read(envelope.data, &whole, 0)]));
+            return Ok(Delivery::Events(vec![context.read(envelope.data, &whole, 0)]));
         }
-        let read = |(place, part): (usize, &&RawValue)| about.read(Some(part), part, place);
+        let read = |(place, part): (usize, &&RawValue)| context.read(Some(part), part, place);
         Ok(Delivery::Events(parts.iter().enumerate().map(read).collect()))
     }
 }
 
-/// Names of the events that Evolution may tell, as it writes them in `event`.
+/// Names of Evolution's events, as written in `event`.
 ///
 /// Source: README, facts 2.
 const EVENTS: [&str; 34] = [
@@ -139,39 +144,40 @@ const EVENTS: [&str; 34] = [
     "logout.instance",
 ];
 
-/// The longest name that is taken from a body.
-const LONGEST_NAME: usize = 64;
+/// Maximum length of an event name taken from a body.
+const MAX_EVENT_NAME: usize = 64;
 
-/// `MESSAGES_UPSERT`, `messages-upsert` and `messages.upsert` are one event.
-fn folded(name: &str) -> String {
+/// Normalizes an event name: `MESSAGES_UPSERT`, `messages-upsert` and `messages.upsert` are the
+/// same event.
+fn normalized(name: &str) -> String {
     name.replace(['_', '-'], ".").to_ascii_lowercase()
 }
 
-/// The name as Evolution writes it in `event`, if it is one we know.
+/// Returns the name as Evolution writes it in `event`, if it is a known event.
 fn known(name: &str) -> Option<String> {
-    let name = Some(name).filter(|name| name.len() <= LONGEST_NAME).map(folded)?;
-    EVENTS.iter().find(|event| folded(event) == name).map(|event| (*event).to_owned())
+    let name = Some(name).filter(|name| name.len() <= MAX_EVENT_NAME).map(normalized)?;
+    EVENTS.iter().find(|event| normalized(event) == name).map(|event| (*event).to_owned())
 }
 
 fn event_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match known(name) {
         Some(known) => known,
-        None if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(plain) => {
-            folded(name)
+        None if !name.is_empty() && name.len() <= MAX_EVENT_NAME && name.chars().all(plain) => {
+            normalized(name)
         }
         None => "unknown".to_owned(),
     }
 }
 
-/// What follows the last slash of the path.
+/// Returns the text after the last slash of the path.
 fn last_segment(url: &str) -> Option<&str> {
     url.split(['?', '#']).next()?.rsplit('/').next()
 }
 
-/// Whether the data is one thing that happened, or a list of such. Of other events the list is
-/// the thing: a whole history, everybody who joined.
-fn is_about_one(name: &str) -> bool {
+/// Whether the data is one item, or a list of separate items. For other events, the list is one
+/// item: a whole history, or all new members of a group.
+fn is_itemized(name: &str) -> bool {
     matches!(
         name,
         "messages.upsert"
@@ -183,20 +189,20 @@ fn is_about_one(name: &str) -> bool {
     )
 }
 
-/// What all events of a request have in common.
-struct About<'a> {
+/// Data shared by all events of a request.
+struct RequestContext<'a> {
     account: &'a str,
     name: &'a str,
     whole: &'a RawValue,
-    /// Of the whole, made once where it is needed.
+    /// Hash of the whole request, computed once if needed.
     fingerprint: OnceCell<String>,
 }
 
-impl About<'_> {
-    /// Reads one thing that happened; `raw` is kept of it.
+impl RequestContext<'_> {
+    /// Reads one item; `raw` is stored with its event.
     fn read(&self, data: Option<&RawValue>, raw: &RawValue, place: usize) -> ParsedEvent {
         let read = match self.name {
-            // A list would be read as the fields in their order.
+            // Serde would read a list as the fields in order.
             _ if !data.is_some_and(|data| data.get().starts_with('{')) => None,
             "messages.upsert" => self.read_message(data, raw),
             "messages.update" => self.read_update(data, raw),
@@ -207,8 +213,9 @@ impl About<'_> {
         read.unwrap_or_else(|| self.other(data, raw, place))
     }
 
-    /// Something we keep and do not act on, without an id of its own. The whole request is
-    /// hashed, for it has the time in it: the same state may be reached twice.
+    /// Returns an event that is recorded without further processing and has no id of its own. Its
+    /// id is the hash of the whole request, which includes the time: the same status may occur
+    /// twice.
     fn other(&self, data: Option<&RawValue>, raw: &RawValue, place: usize) -> ParsedEvent {
         let whole = || signature::fingerprint(self.whole.get().as_bytes());
         let fingerprint = self.fingerprint.get_or_init(whole);
@@ -238,21 +245,21 @@ impl About<'_> {
             return Some(event("messages.upsert.from_me"));
         }
         let read = if is_chat(&key.remote_jid) { content::read(&message, &key.id) } else { None };
-        let Some((content, answered)) = read else { return Some(event(self.name)) };
-        let reply_to = answered.map(|answered| {
-            let writer = fit::<Cow<'_, str>>(answered.participant).unwrap_or_default();
-            // A person may answer what they wrote themselves.
-            if number(&writer) == number(&key.remote_jid) || number(&writer) == counterpart {
-                sender::of_person(&key.remote_jid, &answered.stanza_id)
+        let Some((content, replied_to)) = read else { return Some(event(self.name)) };
+        let reply_to = replied_to.map(|replied_to| {
+            let author = fit::<Cow<'_, str>>(replied_to.participant).unwrap_or_default();
+            // The quoted message may be the sender's own.
+            if number(&author) == number(&key.remote_jid) || number(&author) == counterpart {
+                sender::inbound_message_id(&key.remote_jid, &replied_to.stanza_id)
             } else {
-                answered.stanza_id
+                replied_to.stanza_id
             }
         });
-        // A group's talk does not bear the name of whoever wrote last.
+        // A group conversation is not named after its latest sender.
         let name = fit(message.push_name).filter(|_| !is_group(&key.remote_jid));
         let kind = EventKind::Message(InboundMessage {
             channel: None,
-            provider_message_id: sender::of_person(&key.remote_jid, &key.id),
+            provider_message_id: sender::inbound_message_id(&key.remote_jid, &key.id),
             from: counterpart.clone(),
             name,
             content,
@@ -261,7 +268,7 @@ impl About<'_> {
         Some(ParsedEvent { kind, ..event(self.name) })
     }
 
-    /// How far a message has come. One that a person wrote has come to us already.
+    /// Reads the status of an outgoing message. Incoming messages need no receipt.
     fn read_update(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
         let update: wire::Update<'_> = fit(data)?;
         let status = match &*update.status {
@@ -269,17 +276,17 @@ impl About<'_> {
             "DELIVERY_ACK" => Some(Status::Delivered),
             "READ" | "PLAYED" => Some(Status::Read),
             "ERROR" => Some(Status::Failed),
-            // Votes of a poll come one by one, without an id.
+            // Poll votes arrive one by one, without an id.
             _ => None,
         };
-        let ours = fit(update.from_me).unwrap_or(true);
-        let status = status.filter(|_| ours && !update.key_id.is_empty())?;
+        let is_outgoing = fit(update.from_me).unwrap_or(true);
+        let status = status.filter(|_| is_outgoing && !update.key_id.is_empty())?;
         let mut id = format!("{}:{}:{}", self.name, update.key_id, update.status);
         if let Some(participant) = fit::<Cow<'_, str>>(update.participant) {
             id.push(':');
             id.push_str(&participant);
         }
-        // It has no time that could be read: README, quirks.
+        // It has no usable time: README, quirks.
         let at = Timestamp::UNIX_EPOCH;
         let event = ParsedEvent::other(self.account, id, self.name, at, raw);
         let kind = EventKind::Receipt(Receipt {
@@ -296,10 +303,10 @@ impl About<'_> {
         })
     }
 
-    /// What the business itself did: sent a message, or took one away.
+    /// Reads an event about the business's own actions: it sent or deleted a message.
     fn read_echo(&self, data: Option<&RawValue>, raw: &RawValue) -> Option<ParsedEvent> {
         let message: wire::Message<'_> = fit(data)?;
-        // `messages.delete` is the key alone.
+        // The data of `messages.delete` is only the key.
         let key = key(message.key.or(data))?;
         let counterpart = counterpart(&key);
         let id = format!("{}:{counterpart}:{}", self.name, key.id);
@@ -325,20 +332,21 @@ fn key(raw: Option<&RawValue>) -> Option<wire::Key<'_>> {
     key.filter(|key| !key.id.is_empty() && !key.remote_jid.is_empty())
 }
 
-/// The epoch where Evolution gives no time: the same for each redelivery, unlike our clock.
+/// Returns the epoch where Evolution gives no time: unlike the time of receipt, it is equal for
+/// every redelivery.
 fn time(raw: Option<&RawValue>) -> Timestamp {
     let second = fit::<wire::Number>(raw).and_then(|number| number.value());
     let time = second.and_then(|second| Timestamp::from_second(second).ok());
     time.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Source: README, facts 3.
+/// Suffixes of a person's address. Source: README, facts 3.
 pub(super) const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
 
-/// The digits of a person's address; any other address as it is.
+/// Returns the digits of a person's address; any other address is unchanged.
 fn number(jid: &str) -> &str {
     match PERSON.iter().find_map(|suffix| jid.strip_suffix(suffix)) {
-        // The device follows a colon.
+        // A device number follows a colon.
         Some(user) => user.split(':').next().unwrap_or(user),
         None => jid,
     }
@@ -348,18 +356,18 @@ fn is_group(jid: &str) -> bool {
     jid.ends_with("@g.us")
 }
 
-/// Whether somebody wrote to the business there: not a status or a channel.
+/// Whether the address is a chat with the business, not a status or a channel.
 fn is_chat(jid: &str) -> bool {
     !jid.ends_with("@broadcast") && !jid.ends_with("@newsletter")
 }
 
-/// The person or group a message is from or to. A person who hides the number has another
-/// address, and often the number beside it.
+/// Returns the person or group that a message is from or to. A hidden number has another address,
+/// and often the number in a second field.
 fn counterpart(key: &wire::Key<'_>) -> String {
     let hidden = key.remote_jid.ends_with("@lid");
-    let behind = fit::<Cow<'_, str>>(key.remote_jid_alt.or(key.sender_pn)).filter(|_| hidden);
-    let behind = behind.filter(|jid| PERSON.iter().any(|suffix| jid.ends_with(suffix)));
-    number(behind.as_deref().unwrap_or(&key.remote_jid)).to_owned()
+    let real_jid = fit::<Cow<'_, str>>(key.remote_jid_alt.or(key.sender_pn)).filter(|_| hidden);
+    let real_jid = real_jid.filter(|jid| PERSON.iter().any(|suffix| jid.ends_with(suffix)));
+    number(real_jid.as_deref().unwrap_or(&key.remote_jid)).to_owned()
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Evolution's JSON. Only the fields we read.
+//! Evolution's JSON, limited to the fields that the hub reads or writes.
 //!
-//! A field whose type may differ between versions is kept raw, so that it cannot spoil the
-//! others. Source: README, facts 1 and 3. What we send stands below.
+//! A field whose type may differ between versions is kept raw, so that it does not affect the
+//! others. Source: README, facts 1 and 3. Requests to Evolution are at the end.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// What every request is.
+/// Body of every webhook request.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
     #[serde(borrow, default)]
@@ -22,10 +22,10 @@ pub(super) struct Envelope<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-/// What the JWT says beside its times.
+/// Claims of the JWT besides its times.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
-    /// Evolution says when it made the JWT.
+    /// Issue time, set by Evolution.
     #[serde(rename = "iat")]
     pub(super) _iat: i64,
     pub(super) app: String,
@@ -48,7 +48,7 @@ pub(super) struct Message<'a> {
     pub(super) context_info: Option<&'a RawValue>,
 }
 
-/// What names a message, whoever wrote it.
+/// Key of a message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Key<'a> {
@@ -57,15 +57,16 @@ pub(super) struct Key<'a> {
     pub(super) remote_jid: Cow<'a, str>,
     #[serde(borrow, default)]
     pub(super) from_me: Option<&'a RawValue>,
-    /// The number behind a hidden one.
+    /// The phone number of a hidden address.
     #[serde(borrow, default)]
     pub(super) remote_jid_alt: Option<&'a RawValue>,
-    /// The same, in earlier versions.
+    /// The phone number of a hidden address, in earlier versions.
     #[serde(borrow, default)]
     pub(super) sender_pn: Option<&'a RawValue>,
 }
 
-/// `data` of `messages.update`. Its `messageId` is Evolution's own and of no use to us.
+/// `data` of `messages.update`. Its `messageId` is Evolution's internal id, which the hub does not
+/// use.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Update<'a> {
@@ -90,7 +91,7 @@ pub(super) struct Call<'a> {
     pub(super) date: Option<&'a RawValue>,
 }
 
-/// Where an event of any other kind says which chat it is of.
+/// Chat of an event of any other kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Chat<'a> {
@@ -100,7 +101,7 @@ pub(super) struct Chat<'a> {
     pub(super) key: Option<&'a RawValue>,
 }
 
-/// What a message says: one of these, as `WhatsApp` itself has them.
+/// Content of a message: one of these fields, named as in `WhatsApp`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Body<'a> {
@@ -112,7 +113,7 @@ pub(super) struct Body<'a> {
     pub(super) image_message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) video_message: Option<&'a RawValue>,
-    /// A round film.
+    /// A video note.
     #[serde(borrow, default)]
     pub(super) ptv_message: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -139,10 +140,10 @@ pub(super) struct Body<'a> {
     pub(super) list_response_message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) interactive_response_message: Option<&'a RawValue>,
-    /// A message about a message: taken back, edited, history.
+    /// A message about another message: deleted, edited, history.
     #[serde(borrow, default)]
     pub(super) protocol_message: Option<&'a RawValue>,
-    // What holds a message inside.
+    // Wrappers of another message.
     #[serde(borrow, default)]
     pub(super) ephemeral_message: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -164,7 +165,7 @@ pub(super) struct Text {
     pub(super) text: String,
 }
 
-/// A file of any kind. All but its presence may be missing.
+/// A file of any type. All fields are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct File<'a> {
@@ -208,7 +209,7 @@ pub(super) struct Cards<'a> {
 pub(super) struct Reaction<'a> {
     #[serde(borrow)]
     pub(super) key: ReactedTo<'a>,
-    /// Absent or empty where the reaction is taken off.
+    /// Absent or empty if the reaction was removed.
     #[serde(default)]
     pub(super) text: Option<String>,
 }
@@ -270,12 +271,12 @@ pub(super) struct FlowChoice {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answered<'a> {
     pub(super) stanza_id: String,
-    /// Who wrote the message that is answered.
+    /// Author of the quoted message.
     #[serde(borrow, default)]
     pub(super) participant: Option<&'a RawValue>,
 }
 
-/// A number, as text, as a number, or as the halves of one that was too long for JavaScript.
+/// A number: as text, as a number, or as two 32-bit halves where it is too large for JavaScript.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Number {
@@ -297,9 +298,9 @@ impl Number {
     }
 }
 
-// What we send. Source: README, facts 4.
+// Requests to Evolution. Source: README, facts 4.
 
-/// A message but a reaction.
+/// A message other than a reaction.
 #[derive(Debug, Serialize)]
 pub(super) struct Send<'a> {
     pub(super) number: &'a str,
@@ -309,7 +310,7 @@ pub(super) struct Send<'a> {
     pub(super) quoted: Option<Quoted<'a>>,
 }
 
-/// The fields of the method that sends it.
+/// Fields of the sending method.
 #[derive(Debug, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub(super) enum SendBody<'a> {
@@ -356,7 +357,7 @@ pub(super) enum SendBody<'a> {
     },
 }
 
-/// The message that is answered.
+/// The message to reply to.
 #[derive(Debug, Serialize)]
 pub(super) struct Quoted<'a> {
     pub(super) key: QuotedKey<'a>,
@@ -409,7 +410,7 @@ pub(super) struct SendReaction<'a> {
     pub(super) reaction: &'a str,
 }
 
-/// What names a message.
+/// Key of a message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageKey<'a> {
@@ -447,10 +448,9 @@ pub(super) struct WebhookOrder<'a> {
     pub(super) events: &'a [&'a str],
 }
 
-// Answers.
+// Responses from Evolution.
 
-/// The answer to a message that was taken, or Graph's error of a number that is not on
-/// `WhatsApp` Web.
+/// Response to an accepted message, or Graph's error for a number that is not on `WhatsApp` Web.
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {
     #[serde(default)]
@@ -486,7 +486,7 @@ pub(super) struct ConnectionState {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct InstanceState {
-    /// Absent where the server has not loaded the instance.
+    /// Absent if the server has not loaded the instance.
     #[serde(default)]
     pub(super) state: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Meta documents for Pages and Instagram, signed with test
-//! secrets. For tests, event files and tools.
+//! Example webhooks in the shape Meta documents for Pages and Instagram, signed with test secrets.
+//! For tests, event files and tools.
 
 use domain::Credentials;
 use http::{HeaderMap, HeaderValue, Method};
@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::example::{Body, Draft, Example, Examples, Seed};
 use crate::whatsapp::example::{escaped, signature};
 
-/// The examples.
+/// The example webhooks of Facebook.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
-        Example { webhook: "facebook", name: "text", what: "A person writes", draft: a_text },
+        Example { webhook: "facebook", name: "text", what: "A person sends a text", draft: a_text },
         Example {
             webhook: "facebook",
             name: "image",
@@ -29,25 +29,25 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "facebook",
             name: "reaction",
-            what: "A person puts an emoji on a message",
+            what: "A person reacts to a message",
             draft: a_reaction,
         },
         Example {
             webhook: "facebook",
             name: "echo",
-            what: "The Page itself writes",
+            what: "The Page sends a message",
             draft: an_echo,
         },
         Example {
             webhook: "facebook",
             name: "delivered",
-            what: "A message arrived",
+            what: "A message was delivered",
             draft: delivered,
         },
         Example {
             webhook: "facebook",
             name: "read",
-            what: "A person saw all up to a time",
+            what: "A person read all messages up to a time",
             draft: read,
         },
         Example {
@@ -59,19 +59,19 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "facebook",
             name: "instagram_text",
-            what: "A person writes on Instagram",
+            what: "A person sends a text on Instagram",
             draft: an_instagram_text,
         },
         Example {
             webhook: "facebook",
             name: "instagram_read",
-            what: "A person saw a message on Instagram",
+            what: "A person read a message on Instagram",
             draft: an_instagram_read,
         },
         Example {
             webhook: "facebook",
             name: "handshake",
-            what: "Meta asks whether the address is ours",
+            what: "Meta verifies the webhook URL",
             draft: handshake,
         },
     ],
@@ -98,25 +98,25 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The app secret the examples are signed with.
+/// App secret that signs the examples.
 pub const APP_SECRET: &str = "test-facebook-app-secret";
-/// The token the example handshakes carry.
+/// Verify token of the example handshakes.
 pub const VERIFY_TOKEN: &str = "test-facebook-verify-token";
-/// The Page the examples come to.
+/// Page that the examples are sent to.
 pub const PAGE: &str = "100000000000201";
-/// The Instagram account the examples come to.
+/// Instagram account that the examples are sent to.
 pub const INSTAGRAM: &str = "17841400000000201";
-/// The person the examples come from.
+/// Customer of the examples.
 pub const PERSON: &str = "7000000000000301";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::APP_SECRET, APP_SECRET), (super::VERIFY_TOKEN, VERIFY_TOKEN)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// An item of `messaging` from the person to `account`: `part` says what happened.
+/// Returns an item of `messaging` from the person to `account`. `part` is its content.
 #[must_use]
 pub fn item(seed: &Seed, account: &str, part: &Value) -> Value {
     let mut item = json!({
@@ -130,7 +130,7 @@ pub fn item(seed: &Seed, account: &str, part: &Value) -> Value {
     item
 }
 
-/// The whole body, with one entry that has these `items`.
+/// Returns the whole body, with one entry that has these `items`.
 #[must_use]
 pub fn messaging(seed: &Seed, object: &str, account: &str, items: &[Value]) -> Value {
     let entry = json!({ "id": account, "time": seed.at.as_millisecond(), "messaging": items });

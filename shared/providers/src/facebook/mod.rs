@@ -11,14 +11,14 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of Facebook.
+/// Specification of Facebook.
 pub static ENTRY: Entry =
     Entry { account: settings::account, ..Entry::taking(&[&WEBHOOK], &[APP_SECRET, VERIFY_TOKEN]) };
 
-/// Takes Facebook's webhooks in.
+/// Receives Facebook's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that signs webhooks.
+/// Credential that signs webhooks.
 pub const APP_SECRET: &str = "FACEBOOK_APP_SECRET";
-/// Name of the credential that proves the handshake.
+/// Credential that verifies Meta's webhook handshake.
 pub const VERIFY_TOKEN: &str = "FACEBOOK_VERIFY_TOKEN";

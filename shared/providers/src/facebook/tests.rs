@@ -68,7 +68,10 @@ fn integration() -> Integration {
     }
 }
 
-fn take(request: &WebhookRequest, credentials: &Credentials) -> Result<Delivery, Rejection> {
+fn receive_with(
+    request: &WebhookRequest,
+    credentials: &Credentials,
+) -> Result<Delivery, Rejection> {
     let source = WEBHOOK.source(&integration(), credentials);
     receive(&*source, request, Timestamp::UNIX_EPOCH)
 }
@@ -84,20 +87,20 @@ fn signed(draft: &Draft) -> WebhookRequest {
 }
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
-    match take(request, &example::credentials()).unwrap() {
+    match receive_with(request, &example::credentials()).unwrap() {
         Delivery::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
 
-fn taken(body: &Value) -> Vec<ParsedEvent> {
+fn received(body: &Value) -> Vec<ParsedEvent> {
     events(&signed(&Draft::json(body.clone())))
 }
 
-/// What becomes of one item of `messaging` from the person to the Page.
+/// Returns the events of one item of `messaging` from the person to the Page.
 fn item(part: &Value) -> Vec<ParsedEvent> {
     let item = example::item(&seed(), example::PAGE, part);
-    taken(&example::messaging(&seed(), "page", example::PAGE, &[item]))
+    received(&example::messaging(&seed(), "page", example::PAGE, &[item]))
 }
 
 fn message(mut events: Vec<ParsedEvent>) -> InboundMessage {
@@ -121,7 +124,7 @@ fn described(event: &ParsedEvent) -> String {
 }
 
 #[test]
-fn every_request_with_a_known_verdict_ends_as_it_should() {
+fn every_vector_verifies_as_recorded() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(vectors.len(), 14);
     for vector in vectors {
@@ -129,7 +132,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
         let credentials = Credentials::new(
             names.map(|name| (name.to_owned(), vec![vector.secret.as_str().into()])),
         );
-        match (take(&vector.request(), &credentials), vector.reply) {
+        match (receive_with(&vector.request(), &credentials), vector.reply) {
             (Ok(Delivery::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 assert_eq!(given.body, wanted.body, "{}", vector.what);
@@ -140,7 +143,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
                 assert_eq!(wanted.status, StatusCode::FORBIDDEN, "{}", vector.what);
                 assert!(!vector.accepted, "{}", vector.what);
             }
-            // Authentic and no JSON: proved, and parked.
+            // Verified and not JSON: it is parked.
             (Ok(_) | Err(Rejection::Unreadable(_)), None) => {
                 assert!(vector.accepted, "{}", vector.what);
             }
@@ -153,7 +156,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let (page, instagram) = (example::PAGE, example::INSTAGRAM);
     let expected = [
         ("message text", page, "m_0123456789abcdef"),
@@ -194,17 +197,18 @@ fn every_example_is_taken_as_what_it_is() {
         assert_eq!(again[0].id, event.id, "a redelivery is the same event");
     }
     let request = signed(&(handshake.draft)(&seed()));
-    let Delivery::Handshake(reply) = take(&request, &example::credentials()).unwrap() else {
+    let Delivery::Handshake(reply) = receive_with(&request, &example::credentials()).unwrap()
+    else {
         panic!("no handshake")
     };
     assert_eq!((reply.status, reply.body), (StatusCode::OK, seed().nonce));
 }
 
 #[test]
-fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_or_signature_is_rejected() {
     let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let refused = |request: &WebhookRequest| {
-        matches!(take(request, &example::credentials()), Err(Rejection::Unauthenticated(_)))
+        matches!(receive_with(request, &example::credentials()), Err(Rejection::Unauthenticated(_)))
     };
     for place in 0..good.body.len() {
         let mut body = good.body.to_vec();
@@ -224,25 +228,25 @@ fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
 }
 
 #[test]
-fn any_of_several_secrets_verifies_and_none_never_does() {
+fn any_secret_verifies_and_an_empty_secret_never_does() {
     let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let with = |name: &str, values: &[&str]| {
         let values = values.iter().map(|value| (*value).into()).collect();
         Credentials::new([(name.to_owned(), values)])
     };
-    assert!(take(&request, &with(APP_SECRET, &["new", example::APP_SECRET])).is_ok());
+    assert!(receive_with(&request, &with(APP_SECRET, &["new", example::APP_SECRET])).is_ok());
     for values in [&["new"][..], &[""], &[]] {
-        assert!(take(&request, &with(APP_SECRET, values)).is_err());
+        assert!(receive_with(&request, &with(APP_SECRET, values)).is_err());
     }
     let empty = signature("", b"{}");
     let mut forged = WebhookRequest { body: Bytes::from_static(b"{}"), ..request };
     forged.headers.insert("x-hub-signature-256", empty.parse().unwrap());
-    assert!(take(&forged, &with(APP_SECRET, &[""])).is_err());
+    assert!(receive_with(&forged, &with(APP_SECRET, &[""])).is_err());
 
     let handshake = signed(&(example::EXAMPLES.events[10].draft)(&seed()));
-    assert!(take(&handshake, &with(VERIFY_TOKEN, &["new", example::VERIFY_TOKEN])).is_ok());
+    assert!(receive_with(&handshake, &with(VERIFY_TOKEN, &["new", example::VERIFY_TOKEN])).is_ok());
     for values in [&["new"][..], &[""], &[]] {
-        let result = take(&handshake, &with(VERIFY_TOKEN, values));
+        let result = receive_with(&handshake, &with(VERIFY_TOKEN, values));
         assert!(matches!(result, Err(Rejection::Forbidden(_))));
     }
 }
@@ -258,7 +262,7 @@ fn every_entry_item_and_change_becomes_an_event_in_order() {
         { "id": "4", "time": 1, "changed_fields": ["name"] },
         "odd",
     ]});
-    let events = taken(&body);
+    let events = received(&body);
     let all: Vec<_> = events.iter().map(|e| (e.account.as_str(), described(e))).collect();
     let expected = [
         ("1", "message text"),
@@ -276,7 +280,7 @@ fn every_entry_item_and_change_becomes_an_event_in_order() {
 }
 
 #[test]
-fn choices_files_places_and_answers_are_read() {
+fn choices_files_locations_and_replies_are_parsed() {
     let quick = json!({ "message": { "mid": "m", "text": "Yes",
         "quick_reply": { "payload": "YES" }, "reply_to": { "mid": "m_0" } } });
     let message_ = message(item(&quick));
@@ -335,12 +339,12 @@ fn each_file_of_a_message_is_a_message() {
 }
 
 #[test]
-fn what_the_account_itself_does_is_no_message() {
+fn the_accounts_own_actions_are_not_messages() {
     let item = |part: Value| {
         let mut item = example::item(&seed(), "1", &part);
         item["sender"]["id"] = json!("1");
         item["recipient"]["id"] = json!("2");
-        taken(&example::messaging(&seed(), "instagram", "1", &[item])).remove(0)
+        received(&example::messaging(&seed(), "instagram", "1", &[item])).remove(0)
     };
     let echo = item(json!({ "message": { "mid": "m", "text": "t" } }));
     assert_eq!((echo.kind, echo.id.as_str()), (other("message_echoes"), "echo:m"));
@@ -350,13 +354,13 @@ fn what_the_account_itself_does_is_no_message() {
 }
 
 #[test]
-fn a_deleted_message_is_another_event_than_the_message() {
+fn a_deleted_message_is_a_separate_event() {
     let deleted = item(&json!({ "message": { "mid": "m", "is_deleted": true } })).remove(0);
     assert_eq!((deleted.kind, deleted.id.as_str()), (other("messages.deleted"), "deleted:m"));
 }
 
 #[test]
-fn a_reaction_that_is_taken_off_has_no_emoji_and_another_id() {
+fn a_removed_reaction_has_no_emoji_and_another_id() {
     let reaction = |action: &str| {
         let mut part = json!({ "mid": "m", "action": action, "emoji": "❤️" });
         if action == "unreact" {
@@ -372,7 +376,7 @@ fn a_reaction_that_is_taken_off_has_no_emoji_and_another_id() {
 }
 
 #[test]
-fn a_receipt_names_its_message_and_a_watermark_is_kept() {
+fn a_receipt_names_its_message_and_a_watermark_is_recorded() {
     let events = item(&json!({ "delivery": { "mids": ["a", 7, {}, "b"], "watermark": 1 } }));
     let all: Vec<_> = events.iter().map(described).collect();
     assert_eq!(
@@ -389,7 +393,7 @@ fn a_receipt_names_its_message_and_a_watermark_is_kept() {
 }
 
 #[test]
-fn what_is_odd_or_new_is_kept_under_its_own_name() {
+fn unknown_events_are_recorded_under_their_own_names() {
     for (part, name) in [
         (json!({ "optin": { "ref": "r" } }), "messaging_optins"),
         (json!({ "message_edit": { "mid": "m", "text": "t" } }), "message_edits"),
@@ -410,11 +414,11 @@ fn what_is_odd_or_new_is_kept_under_its_own_name() {
 }
 
 #[test]
-fn a_change_is_known_again_by_its_own_time_else_by_that_of_its_sending() {
+fn a_change_is_identified_by_its_own_time_then_by_the_requests() {
     let change = |time: i64, value: Value| {
         let entry =
             json!({ "id": "1", "time": time, "changes": [{ "field": "feed", "value": value }] });
-        taken(&json!({ "object": "page", "entry": [entry] })).remove(0)
+        received(&json!({ "object": "page", "entry": [entry] })).remove(0)
     };
     let timed = || json!({ "post_id": "1_2", "created_time": 1_795_176_000 });
     let (first, later) = (change(1_795_176_001, timed()), change(1_795_176_900, timed()));
@@ -426,10 +430,10 @@ fn a_change_is_known_again_by_its_own_time_else_by_that_of_its_sending() {
 }
 
 #[test]
-fn times_are_seconds_or_milliseconds_numbers_or_text() {
+fn times_are_seconds_or_milliseconds_as_numbers_or_text() {
     let at = |time: Value| {
         let entry = json!({ "id": "1", "time": time, "changes": [{ "field": "f", "value": 1 }] });
-        taken(&json!({ "object": "page", "entry": [entry] }))[0].occurred_at
+        received(&json!({ "object": "page", "entry": [entry] }))[0].occurred_at
     };
     for time in [json!(1_795_176_000), json!(1_795_176_000_000_i64), json!("1795176000")] {
         assert_eq!(at(time), seed().at);
@@ -442,7 +446,7 @@ fn times_are_seconds_or_milliseconds_numbers_or_text() {
 }
 
 #[test]
-fn authentic_nonsense_is_unreadable() {
+fn a_verified_body_that_cannot_be_parsed_is_unreadable() {
     let bodies: [&[u8]; 7] = [
         b"",
         b"{",
@@ -457,14 +461,14 @@ fn authentic_nonsense_is_unreadable() {
         request.body = Bytes::from_static(body);
         let value = signature(example::APP_SECRET, body).parse().unwrap();
         request.headers.insert("x-hub-signature-256", value);
-        let result = take(&request, &example::credentials());
+        let result = receive_with(&request, &example::credentials());
         assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
     }
-    assert!(taken(&json!({ "object": "page", "entry": [] })).is_empty());
+    assert!(received(&json!({ "object": "page", "entry": [] })).is_empty());
 }
 
 #[test]
-fn what_is_kept_is_in_proportion_to_what_came() {
+fn the_stored_size_is_proportional_to_the_body() {
     let mids: Vec<String> = (0..2_000).map(|number| format!("m{number}")).collect();
     let body = example::messaging(
         &seed(),
@@ -473,7 +477,7 @@ fn what_is_kept_is_in_proportion_to_what_came() {
         &[example::item(&seed(), "1", &json!({ "delivery": { "mids": mids } }))],
     );
     let size = escaped(&body).len();
-    let kept: usize = taken(&body).iter().map(|event| event.raw.get().len()).sum();
+    let kept: usize = received(&body).iter().map(|event| event.raw.get().len()).sum();
     assert!(kept <= size, "{kept} of {size}");
 }
 

@@ -1,4 +1,4 @@
-//! Takes Meta's webhooks for Pages and Instagram in.
+//! Receives Meta's webhooks for Pages and Instagram.
 
 use domain::content::{Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
@@ -52,7 +52,7 @@ impl WebhookSource for Source {
     }
 }
 
-/// Adds the events of one entry. What does not fit is kept as [`EventKind::Other`].
+/// Adds the events of one entry. Unknown parts are kept as [`EventKind::Other`].
 fn read_entry(object: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     let Some(entry) = fit::<wire::Entry<'_>>(Some(raw)) else {
         events.push(other("", object, &[], None, raw));
@@ -74,16 +74,16 @@ fn read_entry(object: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     }
 }
 
-/// Something we keep and do not act on. It has no id of its own, so its bytes are hashed, and
-/// what else tells it from others.
+/// Returns an event that is recorded without further processing. It has no id of its own, so its id
+/// is the hash of its bytes and of `extra`.
 fn other(
     account: &str,
     name: &str,
-    besides: &[&str],
+    extra: &[&str],
     at: Option<Timestamp>,
     raw: &RawValue,
 ) -> ParsedEvent {
-    let mut hashed = [&[name], besides].concat().join("\n");
+    let mut hashed = [&[name], extra].concat().join("\n");
     hashed.push('\n');
     hashed.push_str(raw.get());
     let id = signature::fingerprint(hashed.as_bytes());
@@ -98,10 +98,10 @@ fn read_change(account: &str, time: Option<&RawValue>, raw: &RawValue) -> Parsed
     let value: wire::Value<'_> = fit(Some(change.value)).unwrap_or_default();
     let created_at = wire::time(value.created_time);
     let sent_at = time.map_or("", RawValue::get);
-    // Without a time of its own, only that of its sending tells it from another alike.
-    let besides = if created_at.is_some() { "" } else { sent_at };
+    // Without a time of its own, only the request's time distinguishes it from an equal change.
+    let extra = if created_at.is_some() { "" } else { sent_at };
     let at = created_at.or_else(|| wire::time(time));
-    let event = other(account, &change.field, &[besides], at, raw);
+    let event = other(account, &change.field, &[extra], at, raw);
     let post = wire::id(value.post_id).or_else(|| wire::party(value.media));
     ParsedEvent { ordering_key: post.map(|post| format!("post:{post}")), ..event }
 }
@@ -110,16 +110,16 @@ fn time_of(item: &RawValue) -> Option<Timestamp> {
     fit::<wire::Item<'_>>(Some(item)).and_then(|item| wire::time(item.get("timestamp").copied()))
 }
 
-/// An item of `messaging`, taken apart.
+/// A parsed item of `messaging`.
 struct Item<'a> {
     account: &'a str,
-    /// The person; empty if the item does not say.
+    /// The person; empty if the item does not name them.
     person: String,
-    /// Whether the person did it.
-    theirs: bool,
-    /// Whether the account did it. An item that names nobody is neither's.
-    ours: bool,
-    /// As it was written.
+    /// Whether the person is the sender.
+    from_person: bool,
+    /// Whether the account is the sender. An item without a sender is neither.
+    from_account: bool,
+    /// The timestamp as written.
     timestamp: &'a str,
     at: Timestamp,
     raw: &'a RawValue,
@@ -187,13 +187,13 @@ fn read_item(account: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     };
     let part = |name: &str| parts.get(name).copied();
     let (sender, recipient) = (wire::party(part("sender")), wire::party(part("recipient")));
-    let ours = sender.as_deref() == Some(account);
-    let theirs = sender.is_some() && !ours;
+    let from_account = sender.as_deref() == Some(account);
+    let from_person = sender.is_some() && !from_account;
     let item = Item {
         account,
-        person: if ours { recipient } else { sender }.unwrap_or_default(),
-        theirs,
-        ours,
+        person: if from_account { recipient } else { sender }.unwrap_or_default(),
+        from_person,
+        from_account,
         timestamp: part("timestamp").map_or("", RawValue::get),
         at: wire::time(part("timestamp")).unwrap_or(Timestamp::UNIX_EPOCH),
         raw,
@@ -215,7 +215,7 @@ fn read_item(account: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     }
 }
 
-/// What happened, as the field is called that one subscribes to; else as the part is called.
+/// Returns the name of the subscribed field for the item's part, or else the part's own name.
 fn name_of<'a>(parts: &'a wire::Item<'_>) -> &'a str {
     const PARTS: [(&str, &str); 8] = [
         ("message", "messages"),
@@ -236,12 +236,12 @@ fn name_of<'a>(parts: &'a wire::Item<'_>) -> &'a str {
 fn read_message(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     let message = fit::<wire::Message<'_>>(Some(raw)).filter(|message| !message.mid.is_empty());
     let Some(message) = message else { return };
-    if message.is_echo || item.ours {
+    if message.is_echo || item.from_account {
         let name = EventKind::Other { name: "message_echoes".to_owned() };
         events.push(item.event(format!("echo:{}", message.mid), name, item.raw));
         return;
     }
-    if !item.theirs {
+    if !item.from_person {
         return;
     }
     if message.is_deleted {
@@ -265,8 +265,8 @@ fn read_message(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) 
         (None, None) => text.map_or_else(|| unsupported(item.raw), |text| Content::Text { text }),
     };
     events.push(item.message(message.mid.clone(), content, reply_to));
-    // The hub's messages have one file each. The whole item is kept with the first alone, so
-    // that what is kept is never more than what came.
+    // A message in the hub has one file. The whole item is stored only with the first one, so that
+    // the stored size never exceeds the request's.
     for (place, attachment) in attachments.enumerate() {
         let content = read_attachment(attachment, None).unwrap_or_else(|| unsupported(attachment));
         let id = format!("{}:{}", message.mid, place + 2);
@@ -274,7 +274,7 @@ fn read_message(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) 
     }
 }
 
-/// A file or a place; `None` if we have no words for it.
+/// Reads a file or a location; `None` if the hub does not support it.
 fn read_attachment(raw: &RawValue, caption: Option<String>) -> Option<Content> {
     let attachment: wire::Attachment<'_> = fit(Some(raw))?;
     let payload: wire::Payload<'_> = fit(attachment.payload)?;
@@ -283,7 +283,7 @@ fn read_attachment(raw: &RawValue, caption: Option<String>) -> Option<Content> {
         let location = Location { latitude: lat, longitude: long, name: None, address: None };
         return Some(Content::Location { location });
     }
-    // Meta names a file by its address alone.
+    // Meta identifies a file by its URL only.
     let media = Media { provider_media_id: Some(payload.url?), caption, ..Media::default() };
     Some(match &*attachment.kind {
         "image" if payload.sticker_id.is_some() => Content::Sticker { media },
@@ -296,7 +296,7 @@ fn read_attachment(raw: &RawValue, caption: Option<String>) -> Option<Content> {
 }
 
 fn read_postback(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
-    let postback: wire::Postback = fit(Some(raw)).filter(|_| item.theirs)?;
+    let postback: wire::Postback = fit(Some(raw)).filter(|_| item.from_person)?;
     let wire::Postback { mid, title, payload } = postback;
     // The same button may be pressed twice.
     let id = format!("postback:{mid}:{}", item.timestamp);
@@ -306,7 +306,7 @@ fn read_postback(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
 }
 
 fn read_reaction(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
-    let reaction: wire::Reaction<'_> = fit(Some(raw)).filter(|_| item.theirs)?;
+    let reaction: wire::Reaction<'_> = fit(Some(raw)).filter(|_| item.from_person)?;
     let emoji = match &*reaction.action {
         "react" => reaction.emoji?,
         "unreact" => String::new(),
@@ -321,12 +321,13 @@ fn read_reaction(item: &Item<'_>, raw: &RawValue) -> Option<ParsedEvent> {
     ))
 }
 
-/// A receipt for each message it names. It need not name any.
+/// Adds a receipt for each message that the delivery names. It may name none.
 fn read_delivery(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     let mids = fit::<wire::Mids<'_>>(Some(raw)).map(|delivery| delivery.mids).unwrap_or_default();
     let several = mids.len() > 1;
     for raw in mids {
-        // Each of several keeps its own name alone: what is kept is never more than what came.
+        // Each of several receipts stores its own message id only, so that the stored size never
+        // exceeds the request's.
         let kept = if several { raw } else { item.raw };
         events.push(match wire::id(Some(raw)) {
             Some(mid) => item.receipt(mid, Status::Delivered, kept),

@@ -1,7 +1,7 @@
-//! Meta's JSON for Pages and Instagram. Only the fields we read.
+//! Meta's JSON for Pages and Instagram, limited to the fields that the hub reads.
 //!
-//! It is read in layers: a part that has another shape than ours costs only itself, so the
-//! layer above keeps it as raw text.
+//! The JSON is parsed in layers: a part with an unexpected shape only affects itself, and the layer
+//! above keeps it as raw text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(super) struct Envelope<'a> {
     pub(super) entry: Vec<&'a RawValue>,
 }
 
-/// What happened to one Page, Instagram account or user.
+/// Events of one Page, Instagram account or user.
 #[derive(Debug, Deserialize)]
 pub(super) struct Entry<'a> {
     #[serde(borrow, default)]
@@ -44,7 +44,7 @@ pub(super) struct Change<'a> {
     pub(super) value: &'a RawValue,
 }
 
-/// Of a change: what says when it happened and what to.
+/// Time and subject of a change.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Value<'a> {
     #[serde(borrow, default)]
@@ -55,7 +55,7 @@ pub(super) struct Value<'a> {
     pub(super) media: Option<&'a RawValue>,
 }
 
-/// An item of `messaging`: two parties, a time, and one part that says what happened.
+/// An item of `messaging`: two parties, a time, and one part with its content.
 pub(super) type Item<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 #[derive(Debug, Deserialize)]
@@ -110,7 +110,7 @@ pub(super) struct Coordinates {
     pub(super) long: f64,
 }
 
-/// Something that names a message by its `mid`.
+/// An object that identifies a message by its `mid`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     pub(super) mid: String,
@@ -139,24 +139,24 @@ pub(super) struct Reaction<'a> {
     pub(super) emoji: Option<String>,
 }
 
-/// An id as text: Meta writes it as text or as a number.
+/// Returns an id as text: Meta writes it as text or as a number.
 pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?;
     let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
     fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
 }
 
-/// The id of one of the two parties.
+/// Returns the id of one of the two parties.
 pub(super) fn party(raw: Option<&RawValue>) -> Option<String> {
     id(Some(fit::<Party<'_>>(raw)?.id))
 }
 
-/// A time in seconds or milliseconds, as a number or as text; `None` if it is neither.
+/// Parses a time in seconds or milliseconds, as a number or as text; `None` if it is neither.
 pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
     let raw = raw?;
     let text = fit::<String>(Some(raw));
     let number: i64 = text.as_deref().unwrap_or_else(|| raw.get()).parse().ok()?;
-    // 100,000,000,000 s are the year 5138, as many ms the year 1973.
+    // 100,000,000,000 is the year 5138 in seconds, and 1973 in milliseconds.
     if number >= 100_000_000_000 {
         Timestamp::from_millisecond(number).ok()
     } else {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::webhook::SIGNATURE;
 use crate::example::{Draft, Example, Examples, Seed};
 
-/// The examples.
+/// The example webhooks of GoHighLevel.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
@@ -24,37 +24,37 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "ghl",
             name: "uninstalled",
-            what: "An app is taken out of a location",
+            what: "An app is uninstalled from a location",
             draft: uninstalled,
         },
         Example {
             webhook: "ghl",
             name: "inbound_message",
-            what: "A contact writes an SMS",
+            what: "A contact sends an SMS",
             draft: inbound_message,
         },
         Example {
             webhook: "ghl",
             name: "outbound_message",
-            what: "A user writes to a contact",
+            what: "A user sends a message to a contact",
             draft: outbound_message,
         },
         Example {
             webhook: "ghl",
             name: "delivery",
-            what: "A conversation provider is to deliver an SMS",
+            what: "A conversation provider is asked to deliver an SMS",
             draft: delivery,
         },
         Example {
             webhook: "ghl",
             name: "contact_created",
-            what: "There is a new contact",
+            what: "A contact is created",
             draft: contact_created,
         },
         Example {
             webhook: "ghl",
             name: "opportunity_won",
-            what: "An opportunity has a new status",
+            what: "The status of an opportunity changes",
             draft: opportunity_won,
         },
         Example {
@@ -95,18 +95,18 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// What the key that signs the examples is made from.
+/// Seed of the key that signs the examples.
 const KEY_SEED: [u8; 32] = *b"a test key of the hub's examples";
-/// The app the examples are about.
+/// App of the examples.
 const APP: &str = "6840d1f2a7c9b3e5d8f01234";
-/// The agency the examples belong to.
+/// Agency of the examples.
 const COMPANY: &str = "hubExampleCompany001";
-/// The location the examples come from.
+/// Location of the examples.
 pub const LOCATION: &str = "hubExampleLocation01";
-/// The person the examples are about.
+/// Contact of the examples.
 pub const CONTACT: &str = "hubExampleContact001";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [
@@ -122,10 +122,10 @@ fn settings() -> Map<String, Value> {
     Map::from_iter([("account".to_owned(), LOCATION.into()), ("public_keys".to_owned(), keys)])
 }
 
-/// The key that verifies the examples, as the settings take it.
+/// Returns the public key that verifies the examples, in the form of the settings.
 #[must_use]
 pub fn public_key() -> String {
-    // What stands before the 32 bytes of the key: RFC 8410, section 4.
+    // DER header before the 32 bytes of the key: RFC 8410, section 4.
     let mut der = vec![0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     if let Ok(pair) = Ed25519KeyPair::from_seed_unchecked(&KEY_SEED) {
         der.extend_from_slice(pair.public_key().as_ref());
@@ -133,14 +133,14 @@ pub fn public_key() -> String {
     STANDARD.encode(der)
 }
 
-/// The signature of `body` with the key of the examples.
+/// Returns the signature of `body` with the key of the examples.
 #[must_use]
 pub fn signature(body: &[u8]) -> String {
     let pair = Ed25519KeyPair::from_seed_unchecked(&KEY_SEED);
     pair.map_or_else(|_| String::new(), |pair| STANDARD.encode(pair.sign(body)))
 }
 
-/// A webhook of an app: `what` happened, with its own fields.
+/// Returns a webhook of an app, of type `kind` with the fields in `what`.
 fn app(seed: &Seed, kind: &str, what: Value) -> Draft {
     let mut body = json!({
         "type": kind,

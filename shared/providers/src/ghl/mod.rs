@@ -12,7 +12,7 @@ pub use workflow::WorkflowAction;
 
 use crate::Entry;
 
-/// What the hub knows of GoHighLevel.
+/// Specification of GoHighLevel.
 pub static ENTRY: Entry = Entry {
     made_up: Some(WORKFLOW_TOKEN),
     settings: settings::read,
@@ -21,14 +21,14 @@ pub static ENTRY: Entry = Entry {
     ..Entry::taking(&[&WEBHOOK, &WORKFLOW_ACTION], &[CLIENT_ID, CLIENT_SECRET, WORKFLOW_TOKEN])
 };
 
-/// Takes the webhooks of apps and of conversation providers in.
+/// Receives the webhooks of apps and of conversation providers.
 pub static WEBHOOK: Webhook = Webhook;
-/// Takes the calls of workflows in.
+/// Receives the calls of workflows.
 pub static WORKFLOW_ACTION: WorkflowAction = WorkflowAction;
 
-/// Name of the credential that says which app it is.
+/// Credential with the client id of the app.
 pub const CLIENT_ID: &str = "GHL_CLIENT_ID";
-/// Name of the credential that gets access tokens for the app.
+/// Credential that obtains access tokens for the app.
 pub const CLIENT_SECRET: &str = "GHL_CLIENT_SECRET";
-/// Name of the credential that proves calls of workflows.
+/// Credential that authenticates calls of workflows.
 pub const WORKFLOW_TOKEN: &str = "GHL_WORKFLOW_TOKEN";

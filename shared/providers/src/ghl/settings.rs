@@ -1,4 +1,4 @@
-//! What an integration can set, and the keys that GoHighLevel signs with.
+//! Settings of an integration, and the keys that GoHighLevel signs with.
 
 use crate::entry::Maker;
 use aws_lc_rs::signature::{ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 
 use crate::entry;
 
-/// The key of `X-GHL-Signature`. Source: README, fact 1.
+/// Public key of `X-GHL-Signature`. Source: README, fact 1.
 const ED25519_KEY: &str = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg=";
 
-/// The key of `X-WH-Signature`. Source: README, fact 2.
+/// Public key of `X-WH-Signature`. Source: README, fact 2.
 const RSA_KEY: &str = "-----BEGIN PUBLIC KEY-----
 MIICIjANBgkqhkiG9w0BAQEFAAOCAg8AMIICCgKCAgEAokvo/r9tVgcfZ5DysOSC
 Frm602qYV0MaAiNnX9O8KxMbiyRKWeL9JpCpVpt4XHIcBOK4u3cLSqJGOLaPuXw6
@@ -33,34 +33,34 @@ T1hhTiaCeIY/OwwwNUY2yvcCAwEAAQ==
 -----END PUBLIC KEY-----
 ";
 
-/// Keys of one kind that are tried at most: each costs a verification.
-const MOST_KEYS: usize = 4;
+/// Maximum number of keys of one kind: each costs a verification.
+const MAX_KEYS: usize = 4;
 
-/// What an integration can set.
+/// Settings of an integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The id of the location (sub-account), or of the company (agency).
+    /// Id of the location (sub-account), or of the company (agency).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The keys that sign, instead of those GoHighLevel has published.
+    /// Keys that verify signatures, instead of GoHighLevel's published ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_keys: Option<PublicKeys>,
 }
 
-/// Keys that sign. A kind that has none is not accepted.
+/// Keys that verify signatures. A kind without keys is not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublicKeys {
-    /// Of `X-GHL-Signature`: base64 of a `SubjectPublicKeyInfo`.
+    /// Keys of `X-GHL-Signature`: base64 of a `SubjectPublicKeyInfo`.
     #[serde(default)]
     pub ed25519: Vec<String>,
-    /// Of `X-WH-Signature`: PEM of a `SubjectPublicKeyInfo`.
+    /// Keys of `X-WH-Signature`: PEM of a `SubjectPublicKeyInfo`.
     #[serde(default)]
     pub rsa: Vec<String>,
 }
 
-/// Keys in the form in which they verify.
+/// Decoded keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     ed25519: Vec<Vec<u8>>,
@@ -68,7 +68,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// The keys of an integration. What cannot be read is left out: it verifies nothing.
+    /// Returns the keys of an integration. An invalid key is left out and verifies nothing.
     pub(super) fn of(settings: &Settings) -> Self {
         match &settings.public_keys {
             None => Self {
@@ -82,17 +82,17 @@ impl Keys {
         }
     }
 
-    pub(super) fn is_ed25519(&self, body: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies_ed25519(&self, body: &[u8], signature: &[u8]) -> bool {
         let is_by = |key| UnparsedPublicKey::new(&ED25519, key).verify(body, signature).is_ok();
-        self.ed25519.iter().take(MOST_KEYS).any(is_by)
+        self.ed25519.iter().take(MAX_KEYS).any(is_by)
     }
 
-    pub(super) fn is_rsa(&self, body: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies_rsa(&self, body: &[u8], signature: &[u8]) -> bool {
         let is_by = |key| {
             let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key);
             key.verify(body, signature).is_ok()
         };
-        self.rsa.iter().take(MOST_KEYS).any(is_by)
+        self.rsa.iter().take(MAX_KEYS).any(is_by)
     }
 }
 
@@ -108,34 +108,34 @@ fn decode_rsa(key: &str) -> Option<Vec<u8>> {
     Some(key)
 }
 
-/// Reads settings, and sees to it that every key can be used.
+/// Reads the settings, and checks that every key is usable.
 pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, Flaw> {
     let settings: Settings = entry::read(given)?;
     if let Some(PublicKeys { ed25519, rsa }) = &settings.public_keys {
-        if ed25519.len() > MOST_KEYS || rsa.len() > MOST_KEYS {
+        if ed25519.len() > MAX_KEYS || rsa.len() > MAX_KEYS {
             return Err(Flaw::new(
                 "settings.public_keys",
-                format!("at most {MOST_KEYS} keys of a kind"),
+                format!("must have at most {MAX_KEYS} keys of each kind"),
             ));
         }
         if ed25519.iter().any(|key| decode_ed25519(key).is_none()) {
             return Err(Flaw::new(
                 "settings.public_keys.ed25519",
-                "expected the base64 of a SubjectPublicKeyInfo",
+                "must be the base64 of a SubjectPublicKeyInfo",
             ));
         }
         if rsa.iter().any(|key| decode_rsa(key).is_none()) {
             return Err(Flaw::new(
                 "settings.public_keys.rsa",
-                "expected the PEM of a key of at least 2048 bits",
+                "must be the PEM of a key of at least 2048 bits",
             ));
         }
     }
     entry::own::<Settings>(given)
 }
 
-/// The setting `account`, which only the operator may leave out: GoHighLevel signs with one
-/// key for all its customers, so a signature alone does not say whose location it is.
+/// Returns the setting `account`, which only the operator may leave out: GoHighLevel signs with one
+/// key for all its customers, so a signature does not identify the location.
 pub(super) fn account(
     maker: Maker,
     settings: &AnySettings,
@@ -161,20 +161,20 @@ mod tests {
     }
 
     #[test]
-    fn the_published_keys_are_built_in_and_can_be_used() {
+    fn the_published_keys_are_built_in_and_usable() {
         let keys = Keys::of(&Settings::default());
         assert_eq!((keys.ed25519.len(), keys.rsa.len()), (1, 1));
         assert_eq!(keys.rsa[0].len(), 550, "4096 bits");
     }
 
     #[test]
-    fn own_keys_replace_the_published_ones_and_an_empty_list_accepts_nothing() {
+    fn configured_keys_replace_the_published_ones_and_an_empty_list_accepts_nothing() {
         let keys = Keys::of(&Settings { public_keys: Some(PublicKeys::default()), account: None });
         assert!(keys.ed25519.is_empty() && keys.rsa.is_empty());
     }
 
     #[test]
-    fn a_key_that_cannot_be_used_is_named_when_it_is_set() {
+    fn an_unusable_key_is_rejected_when_it_is_set() {
         for (keys, field) in [
             (json!({ "ed25519": ["AAAA"] }), "settings.public_keys.ed25519"),
             (json!({ "ed25519": [""] }), "settings.public_keys.ed25519"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_operator_may_leave_the_account_out() {
+    fn only_the_operator_may_leave_out_the_account() {
         let none = Credentials::default();
         let without = read(&Map::new()).unwrap();
         assert_eq!(account(Maker::Hub, &without, &none), Ok(None));

@@ -1,4 +1,4 @@
-//! Takes the webhooks of apps and of conversation providers in.
+//! Receives the webhooks of apps and of conversation providers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,12 +16,12 @@ use super::wire;
 use crate::raw::unsupported;
 use crate::{entry, signature};
 
-/// The header of the signature of today.
+/// Header with the current signature.
 pub(super) const SIGNATURE: &str = "x-ghl-signature";
-/// The header of the signature of old.
+/// Header with the legacy signature.
 const LEGACY_SIGNATURE: &str = "x-wh-signature";
 
-/// The webhooks of apps and of conversation providers.
+/// Webhook of apps and of conversation providers.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook;
 
@@ -41,30 +41,34 @@ struct Source {
 }
 
 impl WebhookSource for Source {
-    /// Source: README, facts 1 and 2. There is no look at the body's `timestamp`: see its
+    /// Source: README, facts 1 and 2. The body's `timestamp` is not checked: see the README's
     /// section on quirks.
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        // With the newer header there, the older one proves nothing.
+        // If the current header is present, the legacy one is ignored.
         let is_legacy = !request.headers.contains_key(SIGNATURE);
         let given = request.header(if is_legacy { LEGACY_SIGNATURE } else { SIGNATURE })?;
         let given = STANDARD.decode(given);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
-        let is_theirs = if is_legacy {
-            self.keys.is_rsa(&request.body, &given)
+        let is_verified = if is_legacy {
+            self.keys.verifies_rsa(&request.body, &given)
         } else {
-            self.keys.is_ed25519(&request.body, &given)
+            self.keys.verifies_ed25519(&request.body, &given)
         };
-        if is_theirs { Ok(()) } else { Err(Rejection::Unauthenticated("signature does not match")) }
+        if is_verified {
+            Ok(())
+        } else {
+            Err(Rejection::Unauthenticated("signature does not match"))
+        }
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
-        // A sequence would fill a struct too.
+        // Serde would read a list as the fields in order.
         if !raw.get().starts_with('{') {
-            return Err(Rejection::Unreadable("the body is no object".to_owned()));
+            return Err(Rejection::Unreadable("the body is not a JSON object".to_owned()));
         }
         let body: wire::Event<'_> = serde_json::from_str(raw.get())?;
         let id = body.id().unwrap_or_else(|| signature::fingerprint(&request.body));
@@ -82,10 +86,10 @@ impl WebhookSource for Source {
     }
 }
 
-/// The message, if a person wrote one. Whom to answer is the contact: GoHighLevel sends to
+/// Returns the message, if a person wrote one. Replies go to the contact: GoHighLevel sends to
 /// contacts, not to numbers.
 fn read_message(body: &wire::Event<'_>, id: &str, raw: &RawValue) -> Option<InboundMessage> {
-    let from = body.writer()?;
+    let from = body.sender_contact()?;
     Some(InboundMessage {
         channel: None,
         provider_message_id: body.message_id().unwrap_or_else(|| id.to_owned()),
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_has_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         let vectors: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
         assert_eq!(vectors.cases.len(), 10);
         for case in vectors.cases {
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn each_example_is_accepted_and_says_what_it_is() {
+    fn every_example_is_accepted_and_parsed_as_expected() {
         let expected = [
             ("installed", "INSTALL", "wh-0123456789abcdef", "app:6840d1f2a7c9b3e5d8f01234"),
             ("uninstalled", "UNINSTALL", "wh-0123456789abcdef", "app:6840d1f2a7c9b3e5d8f01234"),
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redelivery_is_the_same_event() {
+    fn a_redelivery_has_equal_ids() {
         for (name, request) in examples() {
             let (first, again) = (receive_request(&request), receive_request(&request));
             assert_eq!(one(first.unwrap()).id, one(again.unwrap()).id, "{name}");
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn one_other_byte_in_body_or_signature_is_refused() {
+    fn one_changed_byte_in_the_body_or_signature_is_rejected() {
         for (name, request) in examples() {
             for place in [0, request.body.len() / 2, request.body.len() - 1] {
                 let mut forged = request.clone();
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_headers_and_methods_are_refused() {
+    fn invalid_headers_and_methods_are_rejected() {
         let good = signed(b"{}");
         assert!(receive_request(&good).is_ok());
         let mut twice = good.clone();
@@ -317,11 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_nothing_is_proved() {
+    fn nothing_verifies_without_a_key() {
         let keys = json!({ "ed25519": [], "rsa": [] });
         let settings = Map::from_iter([("public_keys".to_owned(), keys)]);
         assert!(receive_with(&settings, &signed(b"{}")).is_err());
-        assert!(receive_with(&Map::new(), &signed(b"{}")).is_err(), "nor by a key of ours");
+        assert!(
+            receive_with(&Map::new(), &signed(b"{}")).is_err(),
+            "the published keys do not verify the examples"
+        );
     }
 
     #[test]
@@ -334,18 +341,18 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_id_is_known_by_its_bytes() {
+    fn an_event_without_an_id_is_identified_by_its_bytes() {
         let body = json!({ "type": "ContactUpdate", "locationId": "l", "id": "c" });
         let event = parse(&body);
         assert_eq!(event.id, signature::fingerprint(body.to_string().as_bytes()));
         assert_eq!(event.ordering_key.as_deref(), Some("contact:c"));
-        // The id of a message is not that of what happened to it.
+        // The id of a message is not the id of an event about it.
         let body = json!({ "type": "OutboundMessage", "messageId": "m", "messageType": "SMS" });
         assert_eq!(parse(&body).id.len(), 64);
     }
 
     #[test]
-    fn what_stays_in_order_is_a_contact_an_app_or_a_thing() {
+    fn events_are_ordered_by_contact_app_or_object() {
         let key = |body: Value| parse(&body).ordering_key;
         let nested = json!({ "appointment": { "id": "a", "contactId": "c" } });
         assert_eq!(key(nested).as_deref(), Some("contact:c"));
@@ -357,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_that_of_the_event_and_never_ours() {
+    fn the_time_is_the_events_and_never_the_time_of_receipt() {
         let at = |body: Value| parse(&body).occurred_at.to_string();
         let added = "2024-01-12T12:59:04.045Z";
         assert_eq!(at(json!({ "timestamp": added })), added);
@@ -371,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_the_words_we_have_for_it() {
+    fn message_content_is_parsed_by_type() {
         let content = |fields: Value| {
             let mut body = json!({ "type": "InboundMessage", "contactId": "c" });
             body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -397,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_no_message() {
+    fn a_call_is_not_a_message() {
         for channel in ["CALL", "VoiceMail"] {
             let body =
                 json!({ "type": "InboundMessage", "contactId": "c", "messageType": channel });
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn authentic_nonsense_is_parked_and_odd_fields_say_nothing() {
+    fn an_unparsable_verified_body_is_parked_and_invalid_fields_are_ignored() {
         for body in ["", "{", "[]", "[1]", "\"INSTALL\"", "null", "1", "{\"type\":\"\\ud800\"}x"] {
             let result = receive_request(&signed(body.as_bytes()));
             assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body}");

@@ -1,5 +1,5 @@
-//! The shapes of GoHighLevel's webhooks. Every field can be missing or of another type, and
-//! then says nothing. Source: README, facts 3 to 5.
+//! Shapes of GoHighLevel's webhooks. A field that is missing or of another type is ignored. Source:
+//! README, facts 3 to 5.
 
 use domain::content::{Content, Media};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::raw::fit;
 
-/// The fields of a body that say what it is and whose.
+/// Fields that identify an event and its account.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Event<'a> {
@@ -62,12 +62,12 @@ struct Part<'a> {
 }
 
 impl Event<'_> {
-    /// What a delivery to a conversation provider is called in the documentation: it has no
-    /// name of its own in the body, its `type` is the channel.
+    /// Documented name of a delivery to a conversation provider: its body has no name, and its
+    /// `type` is the channel.
     pub(super) const DELIVERY: &'static str = "ProviderOutboundMessage";
 
-    /// A message that a conversation provider is to deliver: it bears nothing of an app's
-    /// webhook, and its `type` is a channel.
+    /// Whether this is a message for a conversation provider to deliver: it has none of the fields
+    /// of an app's webhook, and its `type` is a channel.
     pub(super) fn is_delivery(&self) -> bool {
         self.webhook_id.is_none()
             && self.message_type.is_none()
@@ -83,7 +83,7 @@ impl Event<'_> {
         text(self.kind).unwrap_or_else(|| "event".to_owned())
     }
 
-    /// The location, else the company; empty if the body names neither.
+    /// Returns the location, or else the company; empty if the body names neither.
     pub(super) fn account(&self) -> String {
         let is_location = text(self.alt_type).as_deref() == Some("location");
         let other = || if is_location { text(self.alt_id) } else { None };
@@ -91,13 +91,13 @@ impl Event<'_> {
         location.or_else(|| text(self.company_id)).unwrap_or_default()
     }
 
-    /// What its redeliveries have in common.
+    /// Returns the id that is equal for redeliveries.
     pub(super) fn id(&self) -> Option<String> {
         let delivery = || if self.is_delivery() { text(self.message_id) } else { None };
         text(self.webhook_id).or_else(delivery)
     }
 
-    /// What it must stay in order with.
+    /// Returns the key of the events that stay in order with this one.
     pub(super) fn ordering_key(&self) -> Option<String> {
         let name = text(self.kind).unwrap_or_default();
         let nested = |part| fit::<Part<'_>>(part);
@@ -114,8 +114,8 @@ impl Event<'_> {
         text(self.id).or_else(|| text(self.under_id)).map(|id| format!("object:{id}"))
     }
 
-    /// When it happened. `dateAdded` is when the thing was made, so it says that only of
-    /// messages and of what is new.
+    /// Returns the time of the event. `dateAdded` is the creation time of the object, so it only
+    /// applies to messages and new objects.
     pub(super) fn occurred_at(&self) -> Timestamp {
         let name = text(self.kind).unwrap_or_default();
         let is_new = name.ends_with("Create") || name.ends_with("Message");
@@ -123,25 +123,25 @@ impl Event<'_> {
         time(self.timestamp).or_else(added).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// The contact that wrote, if this is a message a person wrote: a call is none.
-    pub(super) fn writer(&self) -> Option<String> {
+    /// Returns the contact that wrote the message, if this is an incoming message: a call is not.
+    pub(super) fn sender_contact(&self) -> Option<String> {
         let is_inbound = text(self.kind).as_deref() == Some("InboundMessage");
-        let is_call = self.came_by("CALL") || self.came_by("VoiceMail");
+        let is_call = self.is_channel("CALL") || self.is_channel("VoiceMail");
         if is_inbound && !is_call { text(self.contact_id) } else { None }
     }
 
-    fn came_by(&self, channel: &str) -> bool {
+    fn is_channel(&self, channel: &str) -> bool {
         text(self.message_type).is_some_and(|name| name.eq_ignore_ascii_case(channel))
     }
 
-    /// The id of the message it is about.
+    /// Returns the id of the message that the event is about.
     pub(super) fn message_id(&self) -> Option<String> {
         text(self.message_id).or_else(|| text(self.email_message_id))
     }
 
-    /// What the person wrote; `None` if we have no words for it. An e-mail is HTML.
+    /// Returns the content of the message; `None` if the hub does not support it. An email is HTML.
     pub(super) fn content(&self) -> Option<Content> {
-        if self.came_by("Email") {
+        if self.is_channel("Email") {
             return None;
         }
         let text = fit::<String>(self.body).filter(|text| !text.is_empty());
@@ -153,7 +153,7 @@ impl Event<'_> {
     }
 }
 
-/// A file that is known by its address alone.
+/// Returns a file that is only known by its URL.
 fn attachment(url: String, caption: Option<String>) -> Content {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -168,7 +168,7 @@ fn attachment(url: String, caption: Option<String>) -> Content {
     }
 }
 
-/// A name or an id; not empty.
+/// Returns a non-empty name or id.
 pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?;
     match serde_json::from_str::<String>(raw.get()) {
@@ -177,10 +177,10 @@ pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
     }
 }
 
-/// A time: RFC 3339, or a number of seconds or milliseconds.
+/// Parses a time: RFC 3339, or a number of seconds or milliseconds.
 pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
     if let Some(number) = fit::<i64>(raw) {
-        // The year 5138 in seconds, and 1973 in milliseconds.
+        // The limit is the year 5138 in seconds, and 1973 in milliseconds.
         return if number.abs() < 100_000_000_000 {
             Timestamp::from_second(number).ok()
         } else {

@@ -1,5 +1,5 @@
-//! Takes the calls of workflows in: of an app's own action, and of the actions "Webhook" and
-//! "Custom Webhook".
+//! Receives the calls of workflows: an app's own action, and the actions "Webhook" and "Custom
+//! Webhook".
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use super::wire::{text, time};
 use crate::raw::fit;
 use crate::signature;
 
-/// What a call is named: GoHighLevel has no name for it.
+/// Event name of a workflow call: GoHighLevel gives it none.
 const NAME: &str = "workflow.action";
 
-/// The calls of workflows.
+/// Webhook for the calls of workflows.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkflowAction;
 
@@ -37,7 +37,7 @@ impl WebhookProvider for WorkflowAction {
         Box::new(Source { tokens: credentials.all(super::WORKFLOW_TOKEN).to_vec() })
     }
 
-    /// What an action answers becomes values in the workflow: README, fact 6.
+    /// The response of an action becomes values in the workflow: README, fact 6.
     fn accepted(&self) -> WebhookReply {
         WebhookReply::json(StatusCode::OK, &serde_json::json!({ "success": true }))
     }
@@ -47,29 +47,29 @@ struct Source {
     tokens: Vec<SecretString>,
 }
 
-/// The fields that say which of its calls a workflow repeats: README, facts 6 and 7.
+/// Fields that identify a call, so that retries are deduplicated: README, facts 6 and 7.
 const IDS: &[&str] =
     &["webhookId", "executionId", "execution_id", "eventId", "event_id", "messageId", "message_id"];
-/// The fields that name the location.
+/// Fields that name the location.
 const LOCATIONS: &[&str] = &["locationId", "location_id"];
-/// The fields that name the contact.
+/// Fields that name the contact.
 const CONTACTS: &[&str] = &["contactId", "contact_id"];
 
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// A call, and its parts that have fields of whoever made the workflow.
+/// A call: its body, and the nested objects with fields that the workflow's author defined.
 struct Call<'a>(Vec<Fields<'a>>);
 
 impl<'a> Call<'a> {
-    /// The parts are those of an app's own action (`data`, `extras`) and of the action
-    /// "Webhook" (`customData`). What stands further out goes first.
+    /// The nested objects are those of an app's own action (`data`, `extras`) and of the action
+    /// "Webhook" (`customData`). Outer fields take precedence.
     fn new(body: Fields<'a>) -> Self {
         let part = |name: &str| fit::<Fields<'a>>(body.get(name).copied());
         let parts: Vec<_> = ["data", "customData", "extras"].into_iter().filter_map(part).collect();
         Self(std::iter::once(body).chain(parts).collect())
     }
 
-    /// The first of the fields `names` that has a value, and its name.
+    /// Returns the first of the fields `names` that has a value, and its name.
     fn find<'n>(&self, names: &[&'n str]) -> Option<(&'n str, String)> {
         let value = |name: &'n str| {
             let mut values = self.0.iter().map(|part| text(part.get(name).copied()));
@@ -97,9 +97,9 @@ impl WebhookSource for Source {
         let (scheme, token) = request
             .header("authorization")?
             .split_once(' ')
-            .ok_or(Rejection::Unauthenticated("not a bearer token"))?;
-        let is_theirs = signature::is_one_of(&self.tokens, token.trim_start_matches(' '));
-        if is_theirs && scheme.eq_ignore_ascii_case("bearer") {
+            .ok_or(Rejection::Unauthenticated("authorization is not a bearer token"))?;
+        let is_known = signature::is_one_of(&self.tokens, token.trim_start_matches(' '));
+        if is_known && scheme.eq_ignore_ascii_case("bearer") {
             Ok(())
         } else {
             Err(Rejection::Unauthenticated("bearer token does not match"))
@@ -107,7 +107,7 @@ impl WebhookSource for Source {
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
-        // Whoever made the workflow reads the answer, and can mend it.
+        // The workflow's author sees the response and can correct the body.
         let invalid = |_| Rejection::Invalid("the body must be a JSON object".to_owned());
         let raw: &RawValue = serde_json::from_slice(&request.body).map_err(invalid)?;
         let call = Call::new(serde_json::from_str(raw.get()).map_err(invalid)?);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn each_example_is_accepted_and_says_whose_it_is() {
+    fn every_example_is_accepted_and_has_its_account() {
         let seed = Seed {
             at: Timestamp::from_second(1_795_176_000).unwrap(),
             nonce: "0123456789abcdef".to_owned(),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_token_of_a_rotation_proves_and_none_without_one() {
+    fn every_token_verifies_during_rotation_and_nothing_verifies_without_one() {
         let proves =
             |tokens: &[&str], header: &str| match receive_with(tokens, &request(header, b"{}")) {
                 Ok(_) => true,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_further_out_goes_first() {
+    fn outer_fields_take_precedence() {
         let event = parse(&json!({
             "executionId": "outer", "data": { "executionId": "inner", "locationId": "inner" },
             "extras": { "locationId": "extra", "contactId": 7 }, "timestamp": 1,
@@ -248,17 +248,17 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_without_an_id_differ_by_their_bytes() {
+    fn two_calls_without_an_id_differ_by_their_bytes() {
         let (first, second) = (parse(&json!({ "n": 1 })), parse(&json!({ "n": 2 })));
         assert_ne!(first.id, second.id);
         assert_eq!(first.id, parse(&json!({ "n": 1 })).id);
-        // A contact has many runs: its id is none of a run.
+        // A contact has many calls: its id does not identify a call.
         let event = parse(&json!({ "contact_id": "c", "id": "c" }));
         assert_eq!(event.id.len(), 64);
     }
 
     #[test]
-    fn whoever_made_the_workflow_is_told_what_is_wrong() {
+    fn an_invalid_body_is_reported_to_the_workflows_author() {
         for body in [&b""[..], b"{", b"[]", b"a=1", b"null", b"{\"a\":\"\xff\"}", b"1e999"] {
             let result = receive_with(&["t"], &request("Bearer t", body));
             assert!(matches!(result, Err(Rejection::Invalid(_))), "{body:?}");

@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Infobip documents, with a test secret. For tests, event files
-//! and tools.
+//! Example webhooks in the shape Infobip documents, with a test secret. For tests, event files and
+//! tools.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::example::{Answers, Draft, Example, Examples, Seed};
 
-/// How Infobip answers messages.
+/// Infobip's responses to messages.
 const ANSWERS: Answers = Answers {
     settings: || {
         let fields = [
@@ -40,11 +40,11 @@ const ANSWERS: Answers = Answers {
     in_doubt: Vec::new,
 };
 
-/// The examples.
+/// The example webhooks of Infobip.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "infobip", name: "text", what: "A person writes", draft: a_text },
+        Example { webhook: "infobip", name: "text", what: "A person sends a text", draft: a_text },
         Example {
             webhook: "infobip",
             name: "image_and_button",
@@ -54,20 +54,20 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "infobip",
             name: "delivered",
-            what: "Two messages arrived",
+            what: "Two messages were delivered",
             draft: delivered,
         },
         Example {
             webhook: "infobip",
             name: "undeliverable",
-            what: "A message did not arrive",
+            what: "A message could not be delivered",
             draft: undeliverable,
         },
-        Example { webhook: "infobip", name: "seen", what: "A person saw a message", draft: seen },
+        Example { webhook: "infobip", name: "seen", what: "A person read a message", draft: seen },
         Example {
             webhook: "infobip",
             name: "template_approved",
-            what: "A template may be used",
+            what: "A template was approved",
             draft: template_approved,
         },
     ],
@@ -87,33 +87,33 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The secret the examples carry.
+/// Webhook secret of the examples.
 pub const WEBHOOK_SECRET: &str = "hub:test-infobip-password";
-/// The number the examples come to.
+/// Number that the examples are sent to.
 pub const ACCOUNT: &str = "4915550001111";
-/// The person the examples are about.
+/// Customer of the examples.
 pub const PERSON: &str = "4915550009999";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::API_KEY, "test-infobip-key"), (super::WEBHOOK_SECRET, WEBHOOK_SECRET)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// A time as Infobip writes it: without a colon in the offset.
+/// Returns a time as Infobip writes it: without a colon in the offset.
 #[must_use]
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }
 
-/// A batch of messages that came in.
+/// Returns a batch of incoming messages.
 #[must_use]
 pub fn inbound(results: &[Value]) -> Value {
     json!({ "results": results, "messageCount": results.len(), "pendingMessageCount": 0 })
 }
 
-/// A message that came in.
+/// Returns an incoming message.
 #[must_use]
 pub fn message(id: &str, message: &Value, at: Timestamp) -> Value {
     json!({
@@ -151,7 +151,7 @@ fn image_and_button(seed: &Seed) -> Draft {
     Draft::json(inbound(&[message("A", &image), message("B", &button)]))
 }
 
-/// A delivery report.
+/// Returns a delivery report.
 #[must_use]
 pub fn delivery(id: &str, group: (u32, &str), name: &str, at: Timestamp) -> Value {
     let failed = group.1 != "DELIVERED" && group.1 != "PENDING";

@@ -14,7 +14,7 @@ pub use sender::Sender;
 pub use settings::{Reports, Security, Settings};
 pub use webhook::Webhook;
 
-/// What the hub knows of Infobip.
+/// Specification of Infobip.
 pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
@@ -31,12 +31,12 @@ pub static ENTRY: Entry = Entry {
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
-/// Takes Infobip's webhooks in.
+/// Receives Infobip's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 /// Sends through Infobip.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that sends.
+/// Credential that authorizes sending and reading.
 pub const API_KEY: &str = "INFOBIP_API_KEY";
-/// Name of the credential that proves webhooks.
+/// Credential that authenticates webhooks.
 pub const WEBHOOK_SECRET: &str = "INFOBIP_WEBHOOK_SECRET";

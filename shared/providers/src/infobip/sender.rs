@@ -25,7 +25,7 @@ use crate::http::{
     web_address, within,
 };
 
-/// Infobip, to send through.
+/// Sender for Infobip.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -39,15 +39,17 @@ impl SenderProvider for Sender {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
-        let settings = settings_of::<Settings>(integration)
-            .ok_or_else(|| invalid("provider", "the integration is not Infobip's"))?;
+        let settings = settings_of::<Settings>(integration).ok_or_else(|| {
+            invalid("provider", "is not Infobip: the integration belongs to another provider")
+        })?;
         let base_url = settings.base_url.ok_or_else(|| {
-            let what = "is missing: the address Infobip shows, https://xxxxx.api.infobip.com";
+            let what = "is missing: give the base URL that Infobip shows, such as \
+                        https://xxxxx.api.infobip.com";
             invalid("settings.base_url", what)
         })?;
         let from = settings.from.or(settings.account).filter(|from| is_number(from));
         let from = from.ok_or_else(|| {
-            invalid("settings.from", "is missing: the number to send from, in digits")
+            invalid("settings.from", "is missing: give the number to send from, in digits")
         })?;
         let key = credentials.first(super::API_KEY);
         let key = key.ok_or_else(|| invalid("credentials.INFOBIP_API_KEY", "is missing"))?;
@@ -61,9 +63,9 @@ impl SenderProvider for Sender {
     }
 }
 
-/// A number that sends.
+/// Sender for one WhatsApp number.
 struct Number {
-    /// Infobip's WhatsApp API.
+    /// URL of Infobip's WhatsApp API.
     api: String,
     key: SecretString,
     from: String,
@@ -72,8 +74,8 @@ struct Number {
 }
 
 impl MessageSender for Number {
-    /// Infobip refuses a `messageId` that it knows, but publishes neither for how long nor that
-    /// WhatsApp's API does. Source: README, facts 5 and 9.
+    /// Infobip rejects a `messageId` that it knows, but documents neither for how long nor whether
+    /// its WhatsApp API does. Source: README, facts 5 and 9.
     fn idempotency_window(&self) -> Option<Duration> {
         None
     }
@@ -86,7 +88,7 @@ impl MessageSender for Number {
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
         if message.channel != Channel::Whatsapp {
-            return Err(invalid("channel", "the hub sends WhatsApp alone through Infobip"));
+            return Err(invalid("channel", "must be `whatsapp` for Infobip"));
         }
         let (path, content) = content(message.content)?;
         let id = message.id.to_string();
@@ -128,15 +130,16 @@ impl MessageSender for Number {
         };
         let code = state.name.unwrap_or(state.group_name);
         let known = codes::known(&code);
-        if known.is_some_and(|known| known.meaning == Meaning::Taken) {
-            // An earlier attempt of ours: no other message has this id.
+        if known.is_some_and(|known| known.meaning == Meaning::Duplicate) {
+            // The duplicate is an earlier attempt of this message: no other message has this id.
             return Ok(Accepted { provider_message_id: message.id.to_string() });
         }
-        // It says that it did not take the message, so nothing was sent.
+        // The status says that Infobip did not accept the message, so nothing was sent.
         let (fault, about, remedy) = if let Some(known) = known {
             (fault(known.meaning, None), known.about, known.remedy)
         } else {
-            let remedy = "Infobip refused it. Look the code up among Infobip's status codes.";
+            let remedy =
+                "Infobip rejected the message. Look up the code in Infobip's status codes.";
             (Fault::Permanent, About::Message, remedy)
         };
         Err(SendError::Refused {
@@ -152,12 +155,12 @@ impl MessageSender for Number {
         let id = path_part(provider_message_id);
         let url = format!("{}/senders/{}/message/{id}/read", self.api, self.from);
         let request = Request::post(url).body(Bytes::new());
-        let request = request.map_err(|_| invalid("settings.base_url", "makes no address to call"));
+        let request = request.map_err(|_| invalid("settings.base_url", "is not a valid URL"));
         Some(request.and_then(|request| authorized(request, "App", &self.key)))
     }
 
-    /// The id is an address at Infobip. Only its path is followed, at the account's own
-    /// address: the key goes along, so never where somebody else could read it.
+    /// The id is a URL at Infobip. Only its path is used, at the account's own base URL: the
+    /// request carries the API key, which no other host may receive.
     fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
         let url = provider_media_id.parse::<http::Uri>().ok();
         let path = url.as_ref().and_then(|url| url.path().strip_prefix("/whatsapp/1/senders/"));
@@ -169,21 +172,24 @@ impl MessageSender for Number {
                     !part.is_empty() && part.bytes().all(word)
                 })
             };
-            // The key opens other senders' files, too, which are not this account's.
+            // The key also opens the files of other senders, which do not belong to this account.
             parts.next() == Some(self.from.as_str())
                 && parts.next() == Some("media")
                 && is_part(parts.next())
                 && parts.next().is_none()
         };
         let path = path.filter(plain).ok_or_else(|| {
-            invalid("media.provider_media_id", "is no address of a file at Infobip")
+            invalid(
+                "media.provider_media_id",
+                "must be the URL of a file of this sender at Infobip",
+            )
         })?;
         let request = get(&format!("{}/senders/{path}", self.api), None)?;
         authorized(request, "App", &self.key).map(Locate::Fetch)
     }
 
     fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
-        // What locates a file fetches it, too.
+        // `locate_media` already fetches the file.
         Err(SendError::Unreadable)
     }
 
@@ -193,7 +199,8 @@ impl MessageSender for Number {
     }
 
     fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        let what = "Infobip's webhooks are set in its own web interface: Subscriptions Management";
+        let what = "cannot be registered by the hub: set the webhooks in Infobip's web interface, \
+                    Subscriptions Management";
         Err(invalid("integration", what))
     }
 
@@ -201,7 +208,7 @@ impl MessageSender for Number {
         if !response.status().is_success() {
             return Err(refusal(response));
         }
-        // Marking as read is answered with nothing.
+        // A message marked as read is answered with an empty body.
         if response.body().is_empty() {
             return Ok(Value::Null);
         }
@@ -213,7 +220,7 @@ impl MessageSender for Number {
             sender.get("sender").and_then(Value::as_str) == Some(self.from.as_str())
         });
         let mut own = own.ok_or_else(|| {
-            invalid("settings.from", "is no sender of the account that the key belongs to")
+            invalid("settings.from", "must be a sender of the account that owns the API key")
         })?;
         own.insert("id".to_owned(), self.from.clone().into());
         Ok(Value::Object(own))
@@ -226,7 +233,7 @@ impl Number {
     }
 }
 
-/// Where content goes, and its form. Source of every limit: README, facts 10.
+/// Returns the path and body of the content. Source of every limit: README, facts 10.
 fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendError> {
     Ok(match content {
         Content::Text { text } => {
@@ -253,7 +260,7 @@ fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendErr
         }
         Content::Contacts { contacts } => {
             if contacts.is_empty() {
-                return Err(invalid("contacts", "must be at least one"));
+                return Err(invalid("contacts", "must have at least one contact"));
             }
             let contacts: Result<_, _> = contacts.iter().map(card).collect();
             ("contact", SendContent::Contacts { contacts: contacts? })
@@ -261,16 +268,19 @@ fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendErr
         Content::Template { template } => ("template", self::template(template)?),
         Content::Interactive { interactive } => choices(interactive)?,
         Content::Reaction { .. } => {
-            return Err(invalid("reaction", "cannot be sent through Infobip's API"));
+            return Err(invalid("reaction", "is not supported by Infobip"));
         }
         Content::Call { .. } => {
-            return Err(invalid("call", "is no message: use an integration that makes calls"));
+            return Err(invalid(
+                "call",
+                "is not supported by Infobip: use an integration that makes calls",
+            ));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "WhatsApp carries this from people only, not to them"));
+            return Err(invalid("type", "is a content type that can only be received, not sent"));
         }
     })
 }
@@ -281,7 +291,10 @@ fn file(media: &Media, has_caption: bool) -> Result<wire::SendFile<'_>, SendErro
     let caption = media.caption.as_deref();
     if let Some(caption) = caption {
         if !has_caption {
-            return Err(invalid("media.caption", "WhatsApp shows none here: send it as text"));
+            return Err(invalid(
+                "media.caption",
+                "is not supported for this type: send it as a text",
+            ));
         }
         at_most("media.caption", caption, 3000)?;
     }
@@ -297,13 +310,13 @@ fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
     })
 }
 
-/// The components are parts of `templateData`, which they make up together.
+/// The components are parts of `templateData`, merged into one object.
 fn template(template: &Template) -> Result<SendContent<'_>, SendError> {
     const FIELD: &str = "template.components";
     within("template.name", &template.name, 512)?;
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
     if !template.name.bytes().all(plain) {
-        return Err(invalid("template.name", "has a-z, 0-9 and _ only"));
+        return Err(invalid("template.name", "must only have a-z, 0-9 and _"));
     }
     within("template.language", &template.language, 7)?;
     if template.language.len() < 2 {
@@ -312,24 +325,28 @@ fn template(template: &Template) -> Result<SendContent<'_>, SendError> {
     let mut data = Map::new();
     for component in &template.components {
         let Value::Object(parts) = component else {
-            return Err(invalid(FIELD, "must be objects: parts of Infobip's templateData"));
+            return Err(invalid(FIELD, "must be objects with parts of Infobip's `templateData`"));
         };
         for (name, part) in parts {
             let known =
                 ["body", "header", "buttons", "carousel", "limitedTimeOffer", "orderStatus"];
             if !known.contains(&name.as_str()) {
-                return Err(invalid(FIELD, "may have body, header, buttons, as templateData has"));
+                return Err(invalid(
+                    FIELD,
+                    "must only have parts of Infobip's `templateData`, such as body, header and \
+                     buttons",
+                ));
             }
             if data.insert(name.clone(), part.clone()).is_some() {
-                return Err(invalid(FIELD, "have a part twice"));
+                return Err(invalid(FIELD, "must not repeat a part"));
             }
         }
     }
     let body = data.entry("body").or_insert_with(|| serde_json::json!({ "placeholders": [] }));
     let placeholders = body.get("placeholders").and_then(Value::as_array);
-    let said = |value: &Value| value.as_str().is_some_and(|text| !text.trim().is_empty());
-    if !placeholders.is_some_and(|values| values.iter().all(said)) {
-        return Err(invalid(FIELD, "need body.placeholders, a list of texts that are not empty"));
+    let is_filled = |value: &Value| value.as_str().is_some_and(|text| !text.trim().is_empty());
+    if !placeholders.is_some_and(|values| values.iter().all(is_filled)) {
+        return Err(invalid(FIELD, "must have body.placeholders, a list of non-empty texts"));
     }
     let (template_name, language) = (&template.name, &template.language);
     Ok(SendContent::Template { template_name, language, template_data: data })
@@ -340,7 +357,7 @@ fn choices(interactive: &Interactive) -> Result<(&'static str, SendContent<'_>),
     let (path, header, body, footer, action) = match interactive {
         Interactive::Button { body, header, footer, buttons } => {
             if buttons.iter().any(|button| button.id.trim() != button.id) {
-                let reason = "must have ids that neither begin nor end with a space";
+                let reason = "must have ids without leading or trailing spaces";
                 return Err(invalid("interactive.buttons", reason));
             }
             let buttons = buttons.iter().map(wire::SendButton::from).collect();
@@ -361,12 +378,12 @@ fn choices(interactive: &Interactive) -> Result<(&'static str, SendContent<'_>),
     Ok((path, content))
 }
 
-/// Whether a status's group says that nothing was taken. Source: README, facts 5.
+/// Whether a status group says that Infobip did not accept the message. Source: README, facts 5.
 fn is_refused(group: &str) -> bool {
     matches!(group, "REJECTED" | "UNDELIVERABLE" | "EXPIRED")
 }
 
-/// What a code's meaning lets us do; nothing was sent.
+/// Returns the fault for a code's meaning, where nothing was sent.
 fn fault(meaning: Meaning, wait: Option<Duration>) -> Fault {
     match (meaning, wait) {
         (Meaning::Wait(seconds), wait) => {
@@ -374,11 +391,11 @@ fn fault(meaning: Meaning, wait: Option<Duration>) -> Fault {
         }
         (Meaning::Retryable, Some(retry_after)) => Fault::RateLimited { retry_after },
         (Meaning::Retryable, None) => Fault::Retryable,
-        (Meaning::Permanent | Meaning::Taken, _) => Fault::Permanent,
+        (Meaning::Permanent | Meaning::Duplicate, _) => Fault::Permanent,
     }
 }
 
-/// Reads a refusal: Infobip's own code decides, and the HTTP status where the code is not known.
+/// Reads a refusal: Infobip's code decides, and the HTTP status where the code is unknown.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
@@ -399,24 +416,26 @@ fn refusal(response: &Response<Bytes>) -> SendError {
     } else {
         let fault = Fault::of_answer(status, form, wait);
         let remedy = match fault {
-            Fault::Unknown => "Infobip's service broke off. A report may still tell.",
-            Fault::Permanent => {
-                "Infobip refused it. Look the code up among Infobip's response codes."
+            Fault::Unknown => {
+                "Infobip failed during the request. A report may still report the outcome."
             }
-            Fault::Retryable => "Infobip had trouble and did not take the message.",
-            Fault::RateLimited { .. } => "Infobip's service asks for patience.",
+            Fault::Permanent => {
+                "Infobip rejected the request. Look up the code in Infobip's response codes."
+            }
+            Fault::Retryable => "Infobip had an internal error and did not accept the message.",
+            Fault::RateLimited { .. } => "Infobip asks to retry later.",
         };
         (fault, About::from_status(status), remedy)
     };
     let mut remedy = remedy.to_owned();
     let named: Vec<_> = fields.into_iter().filter(|field| is_path(field)).take(5).collect();
     if !named.is_empty() {
-        remedy = format!("{remedy} It names: {}.", named.join(", "));
+        remedy = format!("{remedy} Infobip names: {}.", named.join(", "));
     }
     SendError::Refused { status, code, remedy, fault, about }
 }
 
-/// Whether Infobip names a field, and quotes nothing.
+/// Whether `text` is the path of a field, not a quoted value.
 fn is_path(text: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'[' | b']' | b'_');
     (1..=100).contains(&text.len()) && text.bytes().all(plain)

@@ -14,31 +14,31 @@ use crate::entry;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The sender's number, as Infobip writes it in `to` of what comes in. Without one, the
-    /// integration takes whatever its own secret proves.
+    /// The sender's number, as Infobip writes it in `to` of incoming messages. Without one, the
+    /// integration receives whatever its own secret authenticates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// How Infobip proves itself.
+    /// Authentication of Infobip's webhooks.
     #[serde(default)]
     pub security: Security,
-    /// The personal address of the API, `https://xxxxx.api.infobip.com`. Needed to send.
+    /// Base URL of the account's API, `https://xxxxx.api.infobip.com`. Needed to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// The number to send from, if that is not `account`.
+    /// The number to send from, if it is not `account`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Where reports of what is sent go.
+    /// Destination of delivery reports.
     #[serde(default)]
     pub reports: Reports,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     pub delivery: DeliveryPolicy,
-    /// Messages a second the number may send.
+    /// Messages per second that the number may send.
     #[serde(default = "pace")]
     pub messages_per_second: u32,
 }
 
-/// What WhatsApp lets a number send unless Meta raised it. Source: README, facts 12.
+/// WhatsApp's default rate, unless Meta raised it. Source: README, facts 12.
 const fn pace() -> u32 {
     80
 }
@@ -57,66 +57,67 @@ impl Default for Settings {
     }
 }
 
-/// Where reports of what is sent go.
+/// Destination of delivery reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reports {
-    /// To the address of the subscription, with the proof of its profile.
+    /// The URL of the subscription, authenticated as in its notification profile.
     #[default]
     Subscription,
-    /// To the address that each message names, which only suits where Infobip proves itself
-    /// there, too.
+    /// The URL in each message; only use it where Infobip authenticates those requests too.
     NotifyUrl,
 }
 
-/// How Infobip proves itself: what is chosen in the notification profile.
+/// Authentication of Infobip's webhooks, as chosen in the notification profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Security {
     /// `Authorization: Basic`; the secret is `user:password`.
     #[default]
     Basic,
-    /// A signature of the time and the body.
+    /// A signature of the timestamp and the body.
     Hmac,
     /// `Authorization: Bearer`.
     Bearer,
 }
 
-/// Reads the settings.
+/// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, Flaw> {
     let settings: Settings = entry::read(given)?;
     let number = |name: &str, number: Option<&String>| match number {
-        Some(number) if !is_number(number) => {
-            Err(Flaw::new(name, "digits with the country's code, as Infobip writes it"))
-        }
+        Some(number) if !is_number(number) => Err(Flaw::new(
+            name,
+            "must be the country code and number in digits, such as 4915550001111",
+        )),
         _ => Ok(()),
     };
     number("settings.from", settings.from.as_ref())?;
     if settings.base_url.is_some() {
-        // A sender's number is sent from; without one, an account may be anything.
+        // An integration that sends has a number as its account; one that only receives may have
+        // any text.
         number("settings.account", settings.account.as_ref())?;
         if settings.from.is_none() && settings.account.is_none() {
-            return Err(Flaw::new("settings.from", "is missing: the number to send from"));
+            return Err(Flaw::new("settings.from", "is missing: give the number to send from"));
         }
     }
     if settings.messages_per_second == 0 {
-        return Err(Flaw::new("settings.messages_per_second", "at least 1"));
+        return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
     }
     entry::own::<Settings>(given)
 }
 
-/// Whether an address is one that Infobip gives its customers. Source: README, facts.
+/// Whether a URL is one that Infobip gives its customers. Source: README, facts.
 pub(super) fn is_infobips(address: &str) -> bool {
     let uri = address.parse::<http::Uri>().ok();
     uri.is_some_and(|uri| {
-        // Anything else before the host would be read as the host by nobody but people.
+        // A user name in the URL could make it look like another host.
         let bare = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         let host = uri.host().unwrap_or_default().to_ascii_lowercase();
         uri.scheme_str() == Some("https") && bare && host.ends_with(".api.infobip.com")
     })
 }
 
-/// The account, and whether the secret suits the way it is used.
+/// Returns the account, and checks that the secret fits the setting `security`.
 pub(super) fn account(
     maker: Maker,
     settings: &integration::Settings,
@@ -129,10 +130,13 @@ pub(super) fn account(
     let mut secrets = credentials.all(super::WEBHOOK_SECRET).iter();
     if security == Security::Basic && !secrets.all(|secret| has_password(secret.expose_secret())) {
         let field = format!("credentials.{}", super::WEBHOOK_SECRET);
-        return Err(Flaw::new(&field, "must be user:password, for the setting security is basic"));
+        return Err(Flaw::new(
+            &field,
+            "must be user:password, because the setting `security` is basic",
+        ));
     }
     let account = entry::account_setting(maker, settings, credentials)?;
-    // What it sends from is what people write to.
+    // The number it sends from is the number that receives messages.
     let from = || match settings {
         integration::Settings::Own(settings) => settings.get("from")?.as_str().map(str::to_owned),
         _ => None,
@@ -140,16 +144,16 @@ pub(super) fn account(
     Ok(account.or_else(from))
 }
 
-/// Whether a secret is a name and a password, neither empty.
+/// Whether a secret is a user name and a password, neither empty.
 pub(super) fn has_password(secret: &str) -> bool {
     secret.split_once(':').is_some_and(|(user, password)| !user.is_empty() && !password.is_empty())
 }
 
-/// Both may travel in a header.
+/// Both credentials are sent in a header.
 pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
     if value.trim().is_empty() || value.chars().any(char::is_control) {
         let field = format!("credentials.{name}");
-        return Err(Flaw::new(&field, "must have characters to be seen, and no line breaks"));
+        return Err(Flaw::new(&field, "must not be blank and must not have line breaks"));
     }
     Ok(())
 }
@@ -159,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_infobips_by_its_host_alone() {
+    fn a_base_url_is_infobips_by_its_host_only() {
         for own in ["https://xk2ab9.api.infobip.com", "https://XK2.API.infobip.com:443/"] {
             assert!(is_infobips(own), "{own}");
         }

@@ -102,7 +102,7 @@ struct Vector {
 }
 
 #[test]
-fn every_known_verdict_is_ours_and_holds_for_one_way_alone() {
+fn every_vector_verifies_with_its_own_method_only() {
     let all: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(all.vectors.len(), 5);
     for vector in all.vectors {
@@ -127,7 +127,7 @@ fn every_known_verdict_is_ours_and_holds_for_one_way_alone() {
 }
 
 #[test]
-fn every_example_is_taken_in_and_comes_again_as_the_same() {
+fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
     let expected: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("text", &["text 4915550009999"][..]),
         ("image_and_button", &["image 4915550009999", "button_reply 4915550009999"]),
@@ -174,7 +174,7 @@ fn every_example_is_taken_in_and_comes_again_as_the_same() {
 }
 
 #[test]
-fn a_part_is_kept_byte_for_byte() {
+fn each_part_is_kept_byte_for_byte() {
     let part = r#"{ "messageId" : "A","seenAt":"2018-12-12T11:21:58.251+0000", "x":1.0 }"#;
     let events = receive_it(&signed(format!(" {{\"results\":[ {part} ,{{}}]}} "))).unwrap();
     assert_eq!((events.len(), events[0].raw.get()), (2, part));
@@ -182,7 +182,7 @@ fn a_part_is_kept_byte_for_byte() {
 }
 
 #[test]
-fn a_time_is_read_with_and_without_a_colon_and_in_any_zone() {
+fn a_time_is_parsed_with_and_without_a_colon_and_in_any_zone() {
     let at = |time: Value| entry(&json!({ "messageId": "A", "seenAt": time })).occurred_at;
     for same in [
         "2019-04-09T19:01:56.494+0000",
@@ -198,7 +198,7 @@ fn a_time_is_read_with_and_without_a_colon_and_in_any_zone() {
 }
 
 #[test]
-fn a_message_has_its_sender_name_and_what_it_answers() {
+fn a_message_has_its_senders_name_and_the_message_it_answers() {
     let text = json!({ "type": "TEXT", "text": "hi", "context": { "id": "Q", "from": "1" } });
     let message = message(&text);
     assert_eq!((&*message.from, message.name.as_deref()), (example::PERSON, Some("Zoë Müller")));
@@ -217,7 +217,7 @@ fn an_sms_is_a_message_too() {
 }
 
 #[test]
-fn content_of_every_type_is_read() {
+fn content_of_every_type_is_parsed() {
     let kind = |content: &Value| message(content).content;
     for (name, expected) in [
         ("IMAGE", "image"),
@@ -280,7 +280,7 @@ fn content_of_every_type_is_read() {
 }
 
 #[test]
-fn a_report_says_how_far_a_message_has_come_and_why_not_further() {
+fn a_report_has_the_status_of_a_message_and_the_reason_of_a_failure() {
     let read = |group: &str, name: &str| entry(&example::delivery("M", (0, group), name, now()));
     for (group, name, status) in [
         ("DELIVERED", "DELIVERED_TO_HANDSET", Status::Delivered),
@@ -299,7 +299,7 @@ fn a_report_says_how_far_a_message_has_come_and_why_not_further() {
     assert_eq!(name(&read("PENDING", "PENDING_ENROUTE")), "delivery");
     assert_eq!(name(&read("NEW", "NEW_GROUP")), "delivery");
 
-    // Without an error of its own the status is the reason.
+    // Without an error of its own, the status is the reason.
     let mut plain = example::delivery("M", (5, "REJECTED"), "REJECTED_SENDER", now());
     plain["error"] = json!({ "groupName": "OK", "name": "NO_ERROR" });
     let EventKind::Receipt(receipt) = entry(&plain).kind else { panic!() };
@@ -307,21 +307,23 @@ fn a_report_says_how_far_a_message_has_come_and_why_not_further() {
         (receipt.code.as_deref(), receipt.detail.as_deref()),
         (
             Some("REJECTED_SENDER"),
-            Some("The account has blocked its own sender. Take it off that list.")
+            Some(
+                "The account has blocked its own sender. Remove it from the blocklist at Infobip."
+            )
         )
     );
 }
 
 #[test]
-fn a_report_of_a_second_attempt_says_nothing_of_the_message() {
+fn a_report_of_a_duplicate_attempt_is_not_a_receipt() {
     let mut report = example::delivery("M", (2, "UNDELIVERABLE"), "UNDELIVERABLE_NOT_SENT", now());
     report["error"] = json!({ "groupName": "SYSTEM_ERRORS", "name": "EC_DUPLICATE_REQUEST" });
     assert_eq!(name(&entry(&report)), "delivery");
 }
 
 #[test]
-fn a_receipt_refers_to_what_we_sent_along() {
-    let ours = MessageId::derived(&["x"]);
+fn a_receipt_has_the_message_id_from_the_callback_data() {
+    let message_id = MessageId::derived(&["x"]);
     let reference = |report: &Value| match entry(report).kind {
         EventKind::Receipt(receipt) => receipt.reference,
         other => panic!("{other:?}"),
@@ -330,15 +332,15 @@ fn a_receipt_refers_to_what_we_sent_along() {
     assert_eq!(reference(&report), None);
     report["callbackData"] = json!("somebody else's");
     assert_eq!(reference(&report), None);
-    report["callbackData"] = json!(ours.to_string());
-    assert_eq!(reference(&report), Some(ours));
+    report["callbackData"] = json!(message_id.to_string());
+    assert_eq!(reference(&report), Some(message_id));
     let named =
-        example::delivery(&ours.to_string(), (3, "DELIVERED"), "DELIVERED_TO_HANDSET", now());
-    assert_eq!(reference(&named), Some(ours));
+        example::delivery(&message_id.to_string(), (3, "DELIVERED"), "DELIVERED_TO_HANDSET", now());
+    assert_eq!(reference(&named), Some(message_id));
 }
 
 #[test]
-fn other_notices_are_kept_under_their_own_names() {
+fn other_events_are_recorded_under_their_own_names() {
     for (body, expected) in [
         (
             json!({ "from": "1", "content": { "type": "user_identity_changed", "userNumber": "2" }, "createdAt": "2022-01-18T23:23:09.206+0000" }),
@@ -362,7 +364,7 @@ fn other_notices_are_kept_under_their_own_names() {
 }
 
 #[test]
-fn only_the_password_of_a_list_proves_and_nothing_empty_does() {
+fn any_secret_of_a_list_verifies_and_an_empty_one_never_does() {
     let good = signed(r#"{"results":[]}"#);
     let verify = |request: &WebhookRequest, security: &str, values: &[&str]| {
         source(security, values).verify(request, now()).is_ok()
@@ -386,7 +388,7 @@ fn only_the_password_of_a_list_proves_and_nothing_empty_does() {
     }
     assert!(verify(&with("bearer a:b"), "bearer", &["old", "a:b"]));
     assert!(!verify(&with("Bearer a:c"), "bearer", &["old", "a:b"]));
-    // A bearer is not the password in base64, nor the other way round.
+    // A bearer token is not a base64 password, nor the reverse.
     assert!(!verify(&with("Bearer a:b"), "basic", &["a:b"]));
     let mut twice = good.clone();
     twice.headers.append(header::AUTHORIZATION, "Basic x".parse().unwrap());
@@ -440,7 +442,7 @@ fn a_signature_covers_the_time_and_the_body() {
 }
 
 #[test]
-fn settings_say_what_is_wrong_with_them() {
+fn settings_errors_name_the_field() {
     let read = |settings: Value| (ENTRY.settings)(settings.as_object().unwrap());
     assert_eq!(
         read(json!({})).unwrap(),
@@ -466,7 +468,7 @@ fn settings_say_what_is_wrong_with_them() {
 }
 
 #[test]
-fn authentic_nonsense_is_parked_and_odd_parts_are_kept() {
+fn an_unparsable_verified_body_is_parked_and_unknown_parts_are_recorded() {
     let bodies: [&[u8]; 7] =
         [b"", b"{", b"[]", b"5", b"\xff", br#"{"results":5}"#, br#"{"results":{}}"#];
     for body in bodies {

@@ -1,4 +1,4 @@
-//! Takes Infobip's webhooks in.
+//! Receives Infobip's webhooks.
 
 use std::borrow::Cow;
 
@@ -22,9 +22,9 @@ use super::wire;
 use crate::raw::{self, fit};
 use crate::{entry, signature};
 
-/// The headers of a signature.
+/// Header with the time of the signature.
 pub(super) const SIGNED_AT: &str = "x-ib-exchange-req-timestamp";
-/// Hex of HMAC-SHA256.
+/// Header with the signature, HMAC-SHA256 in hex.
 pub(super) const SIGNATURE: &str = "x-ib-exchange-req-signature";
 
 /// Infobip's webhooks.
@@ -52,12 +52,12 @@ impl WebhookProvider for Webhook {
 struct Source {
     security: Security,
     secrets: Vec<SecretString>,
-    /// A report does not say whose it is.
+    /// The account: a report does not name it.
     account: String,
 }
 
 impl Source {
-    /// What follows `scheme` in the header `Authorization`.
+    /// Returns the value after `scheme` in the header `Authorization`.
     fn authorization<'a>(request: &'a WebhookRequest, scheme: &str) -> Result<&'a str, Rejection> {
         let header = request.header(header::AUTHORIZATION.as_str())?.split_once(' ');
         let (_, value) = header
@@ -87,7 +87,7 @@ impl Source {
     /// Source: README, facts 6.
     fn verify_hmac(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         let signed_at = request.header(SIGNED_AT)?;
-        // Nothing stands between the time and the body.
+        // The signed text is the timestamp and the body, without a separator.
         let at = signature::digits(signed_at).and_then(|ms| Timestamp::from_millisecond(ms).ok());
         signature::fresh_for(signature::TOLERANCE, at, now)?;
         let given = hex::decode(request.header(SIGNATURE)?);
@@ -101,7 +101,7 @@ impl Source {
 }
 
 impl WebhookSource for Source {
-    /// Only the one way that the integration's settings name: another is never a way around it.
+    /// Only the method in the integration's settings is accepted.
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
@@ -116,12 +116,12 @@ impl WebhookSource for Source {
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         if !is_object(raw) {
-            return Err(Rejection::Unreadable("the body is no object".into()));
+            return Err(Rejection::Unreadable("the body is not a JSON object".into()));
         }
         let batch: wire::Batch<'_> = serde_json::from_str(raw.get())?;
         let entries = match batch.results {
             Some(results) => serde_json::from_str::<Vec<&RawValue>>(results.get())?,
-            // A notice of another kind is alone, and not in a list.
+            // A notification of another kind is a single object, not a list.
             None => vec![raw],
         };
         Ok(Delivery::Events(entries.into_iter().map(|entry| self.read(entry)).collect()))
@@ -147,7 +147,7 @@ impl Source {
         read.unwrap_or_else(|| self.other(&entry, raw))
     }
 
-    /// A notice without an id of its own, so its bytes are hashed.
+    /// Returns an event that has no id of its own, so its id is the hash of its bytes.
     fn other(&self, entry: &wire::Entry<'_>, raw: &RawValue) -> ParsedEvent {
         let typed = fit::<wire::Typed<'_>>(entry.content.or(entry.change));
         let name = typed.map(|typed| typed.kind.to_ascii_lowercase());
@@ -161,7 +161,7 @@ impl Source {
         ParsedEvent::other(&self.account, id, &name, at, raw)
     }
 
-    /// What happened to a message that we sent, in order with what else happens to it.
+    /// Returns an event about an outgoing message, ordered with the other events of that message.
     fn report(&self, what: &str, id: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
         let name = what.split(':').next().unwrap_or(what);
         let event = ParsedEvent::other(&self.account, format!("{what}:{id}"), name, at, raw);
@@ -195,21 +195,21 @@ impl Source {
                     fit::<wire::State>(entry.error).filter(|error| error.group_name != "OK");
                 let why = error.unwrap_or(state);
                 let known = codes::known(why.name.as_deref().unwrap_or_default());
-                if known.is_some_and(|known| known.meaning == Meaning::Taken) {
-                    // About a second attempt: the first one has reports of its own.
+                if known.is_some_and(|known| known.meaning == Meaning::Duplicate) {
+                    // A duplicate attempt: the first attempt has reports of its own.
                     return Some(event);
                 }
                 let description = known.map(|known| known.remedy.to_owned()).or(why.description);
                 receipt(entry, id, Status::Failed, Some(wire::State { description, ..why }))
             }
-            // It is on its way, which we know.
+            // The message is in transit, which its receipt already says.
             _ => return Some(event),
         };
         Some(ParsedEvent { kind, ..event })
     }
 }
 
-/// A list would be read as the fields in their order.
+/// Serde would read a list as the fields in order.
 fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
@@ -220,7 +220,7 @@ fn receipt(
     status: Status,
     why: Option<wire::State>,
 ) -> EventKind {
-    // What we sent along comes back, and the id may be one we chose.
+    // The hub sends its message id as callback data, and as the id where Infobip accepts it.
     let sent_along = fit::<Cow<'_, str>>(entry.callback_data);
     let reference = sent_along.and_then(|data| data.parse().ok());
     let reference = reference.or_else(|| provider_message_id.parse().ok());
@@ -229,8 +229,8 @@ fn receipt(
     EventKind::Receipt(Receipt { provider_message_id, reference, status, code, detail })
 }
 
-/// A time such as `2025-01-01T10:10:00.000+0000`; the epoch if there is none, the same for each
-/// redelivery, unlike our clock.
+/// Parses a time such as `2025-01-01T10:10:00.000+0000`; the epoch if there is none: unlike the
+/// time of receipt, it is equal for every redelivery.
 fn time(raw: Option<&RawValue>) -> Timestamp {
     let text = fit::<Cow<'_, str>>(raw);
     let time = text.and_then(|text| text.parse().ok());
@@ -247,19 +247,19 @@ fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<P
         None => None,
     };
     let content = content.unwrap_or_else(|| unsupported(entry.message.or(entry.text)));
-    let answered = fit::<wire::Context>(message.and_then(|message| message.context));
-    // A reaction answers nothing: it is on what the context names.
-    let answered = answered.filter(|_| !matches!(content, Content::Reaction { .. }));
+    let replied_to = fit::<wire::Context>(message.and_then(|message| message.context));
+    // A reaction is not a reply: the context names the message it is on.
+    let replied_to = replied_to.filter(|_| !matches!(content, Content::Reaction { .. }));
     let at = time(entry.received_at);
     let event = ParsedEvent::other(&account, format!("message:{id}"), "message", at, raw);
     let kind = EventKind::Message(InboundMessage {
-        // A person who is here by SMS is not on WhatsApp.
+        // A message without `message` came by SMS.
         channel: entry.message.is_none().then_some(Channel::Sms),
         provider_message_id: id,
         from: from.clone(),
         name: fit::<wire::Contact>(entry.contact).map(|contact| contact.name),
         content,
-        reply_to: answered.map(|answered| answered.id),
+        reply_to: replied_to.map(|replied_to| replied_to.id),
     });
     Some(ParsedEvent { kind, ..event }.ordered_by(from))
 }
@@ -268,7 +268,8 @@ fn unsupported(raw: Option<&RawValue>) -> Content {
     raw::unsupported(raw.unwrap_or(RawValue::NULL))
 }
 
-/// What the message says; `None` if we have no words for it. Source: README, facts 4.
+/// Returns the content of a message; `None` if the hub does not support it.
+/// Source: README, facts 4.
 fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     let title = || fit::<String>(message.title);
     let reply = || {
@@ -306,7 +307,7 @@ fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     })
 }
 
-/// A file. Infobip hands it out at an address that needs the API key.
+/// A file. Infobip serves it at a URL that needs the API key.
 fn media(message: &wire::Message<'_>) -> Option<Media> {
     Some(Media {
         url: None,

@@ -1,7 +1,7 @@
-//! Infobip's JSON. Only the fields we read; most are kept raw, so that one that is odd cannot
-//! spoil the others. Source: README, facts 1 to 4.
+//! Infobip's JSON, limited to the fields that the hub reads or writes. Most fields are kept raw, so
+//! that an unexpected one does not affect the others. Source: README, facts 1 to 4.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use domain::content::{Choice, Section};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// What most requests are.
+/// Body of most webhook requests.
 #[derive(Debug, Deserialize)]
 pub(super) struct Batch<'a> {
     #[serde(borrow, default)]
     pub(super) results: Option<&'a RawValue>,
 }
 
-/// One thing: a message that came in, or a report of one that went out.
+/// One item: an incoming message, or a report about an outgoing one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Entry<'a> {
@@ -28,7 +28,7 @@ pub(super) struct Entry<'a> {
     pub(super) to: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) message: Option<&'a RawValue>,
-    /// Of an SMS.
+    /// Text of an SMS.
     #[serde(borrow, default)]
     pub(super) text: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -49,7 +49,7 @@ pub(super) struct Entry<'a> {
     pub(super) seen_at: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) deleted_at: Option<&'a RawValue>,
-    /// Of a notice that is no message.
+    /// Content of an event that is not a message.
     #[serde(borrow, default)]
     pub(super) content: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -66,7 +66,7 @@ pub(super) struct Typed<'a> {
     pub(super) kind: Cow<'a, str>,
 }
 
-/// How far a message has come, or why it has not.
+/// Status of a message, or the error that ended it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct State {
@@ -82,7 +82,7 @@ pub(super) struct Contact {
     pub(super) name: String,
 }
 
-/// What a message says: `type` tells which of the fields are there.
+/// Content of a message: `type` says which of the fields are present.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Message<'a> {
@@ -166,13 +166,13 @@ pub(super) struct Send<'a> {
     pub(super) notify_url: Option<String>,
 }
 
-/// A batch, which only templates come in.
+/// A batch of messages; Infobip accepts templates only in batches.
 #[derive(Debug, Serialize)]
 pub(super) struct SendBatch<'a> {
     pub(super) messages: [Send<'a>; 1],
 }
 
-/// What a message says: the path tells which it is.
+/// Content of an outgoing message; the path says which type it is.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum SendContent<'a> {
@@ -300,7 +300,7 @@ impl<'a> From<&'a Section> for SendSection<'a> {
     }
 }
 
-/// The answer to a message, or to a batch of them.
+/// Response to a message, or to a batch of messages.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Sent {
@@ -308,7 +308,7 @@ pub(super) enum Sent {
     One(SentMessage),
 }
 
-/// How one message was taken.
+/// Status of one sent message.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct SentMessage {
@@ -317,7 +317,7 @@ pub(super) struct SentMessage {
     pub(super) status: Option<State>,
 }
 
-/// A refusal, in either of its shapes. Source: README, facts 11.
+/// A refusal, in either of its two formats. Source: README, facts 11.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Failure {
@@ -351,7 +351,7 @@ pub(super) struct Violation {
     pub(super) property: Option<String>,
 }
 
-/// What Infobip knows of senders.
+/// Quality report of senders.
 #[derive(Debug, Deserialize)]
 pub(super) struct Senders {
     pub(super) results: Vec<serde_json::Map<String, serde_json::Value>>,

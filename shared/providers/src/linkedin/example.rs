@@ -9,44 +9,44 @@ use serde_json::{Map, Value, json};
 use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// The examples.
+/// The example webhooks of LinkedIn.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "linkedin",
             name: "comment",
-            what: "Somebody comments on the organization's post",
+            what: "A member comments on the organization's post",
             draft: a_comment,
         },
         Example {
             webhook: "linkedin",
             name: "likes",
-            what: "Two people like posts, told together",
+            what: "Two members like posts: two notifications in one request",
             draft: likes,
         },
         Example {
             webhook: "linkedin",
             name: "mention",
-            what: "Somebody mentions the organization",
+            what: "A member mentions the organization",
             draft: a_mention,
         },
         Example {
             webhook: "linkedin",
             name: "lead",
-            what: "Somebody fills in a form",
+            what: "A member submits a lead form",
             draft: a_lead,
         },
         Example {
             webhook: "linkedin",
             name: "lead_deleted",
-            what: "A lead is taken back",
+            what: "A lead is deleted",
             draft: a_lead_deleted,
         },
         Example {
             webhook: "linkedin",
             name: "challenge",
-            what: "LinkedIn asks whether we know the secret",
+            what: "LinkedIn verifies the webhook URL with a challenge",
             draft: challenge,
         },
     ],
@@ -67,24 +67,24 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The client secret the examples are signed with.
+/// Client secret that signs the examples.
 pub const CLIENT_SECRET: &str = "test-linkedin-client-secret";
-/// The organization the examples happen to.
+/// Organization of the examples.
 pub const ORGANIZATION: &str = "urn:li:organization:5000201";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::CLIENT_SECRET.to_owned(), vec![CLIENT_SECRET.into()])])
 }
 
-/// The value of `X-LI-Signature` for `body`.
+/// Returns the value of `X-LI-Signature` for `body`.
 #[must_use]
 pub fn signature(secret: &str, body: &[u8]) -> String {
     hex::encode(signature::hmac_sha256(secret.as_bytes(), &[b"hmacsha256=", body]))
 }
 
-/// A number that is different for each seed and `what`.
+/// Returns a number that differs for each seed and `what`.
 fn number(seed: &Seed, what: &str) -> i64 {
     let digest = signature::fingerprint(format!("{}{what}", seed.nonce).as_bytes());
     i64::from_str_radix(digest.get(..12).unwrap_or_default(), 16).unwrap_or_default()
@@ -103,7 +103,7 @@ fn notification(seed: &Seed, what: &str, action: &str) -> Value {
     })
 }
 
-/// A body with these notifications.
+/// Returns a body with these notifications.
 #[must_use]
 pub fn notifications(list: &[Value]) -> Value {
     json!({ "type": "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS", "notifications": list })

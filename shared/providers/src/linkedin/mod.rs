@@ -12,12 +12,12 @@ use crate::entry::own;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of LinkedIn.
+/// Specification of LinkedIn.
 pub static ENTRY: Entry =
     Entry { settings: own::<settings::Settings>, ..Entry::taking(&[&WEBHOOK], &[CLIENT_SECRET]) };
 
-/// Takes LinkedIn's webhooks in.
+/// Receives LinkedIn's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that signs webhooks and answers challenges.
+/// Credential that signs webhooks and answers challenges.
 pub const CLIENT_SECRET: &str = "LINKEDIN_CLIENT_SECRET";

@@ -1,4 +1,4 @@
-//! The settings of a LinkedIn application.
+//! Settings of a LinkedIn application.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    /// The organization or advertising account, as the URN of it.
+    /// URN of the organization or advertising account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
-    /// The child application whose challenges are answered; any, if it is left out.
+    /// The child application whose challenges are answered; any application if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) application_id: Option<String>,
 }

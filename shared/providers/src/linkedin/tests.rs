@@ -23,7 +23,7 @@ struct Vector {
     headers: BTreeMap<String, String>,
     #[serde(default)]
     body: String,
-    /// Of a child application, by its id.
+    /// Id of a child application.
     secret: Value,
     accepted: bool,
     reply: Option<Reply>,
@@ -67,7 +67,7 @@ fn integration(settings: Value) -> Integration {
     }
 }
 
-fn take_for(
+fn receive_for(
     settings: Value,
     request: &WebhookRequest,
     secrets: &[&str],
@@ -78,8 +78,8 @@ fn take_for(
     receive(&*source, request, Timestamp::UNIX_EPOCH)
 }
 
-fn take(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
-    take_for(json!({}), request, secrets)
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+    receive_for(json!({}), request, secrets)
 }
 
 fn seed() -> Seed {
@@ -93,13 +93,13 @@ fn signed(draft: &Draft) -> WebhookRequest {
 }
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
-    match take(request, &[example::CLIENT_SECRET]).unwrap() {
+    match receive_with(request, &[example::CLIENT_SECRET]).unwrap() {
         Delivery::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
 
-fn taken(body: &Value) -> Vec<ParsedEvent> {
+fn received(body: &Value) -> Vec<ParsedEvent> {
     events(&signed(&Draft::json(body.clone())))
 }
 
@@ -111,7 +111,7 @@ fn name(event: &ParsedEvent) -> &str {
 }
 
 #[test]
-fn every_request_with_a_known_verdict_ends_as_it_should() {
+fn every_vector_verifies_as_recorded() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(vectors.len(), 6);
     for vector in vectors {
@@ -122,14 +122,14 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
             }
             secret => (json!({}), secret.as_str().unwrap()),
         };
-        match (take_for(settings, &vector.request(), &[secret]), vector.reply) {
+        match (receive_for(settings, &vector.request(), &[secret]), vector.reply) {
             (Ok(Delivery::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 let body: Value = serde_json::from_str(&given.body).unwrap();
                 assert_eq!(Some(body), wanted.json, "{}", vector.what);
                 assert_eq!(given.content_type, "application/json");
             }
-            // The edge answers it with 400.
+            // The webhook edge answers with 400.
             (Err(Rejection::Invalid(_)), Some(wanted)) => assert_eq!(wanted.status, 400),
             (Ok(Delivery::Events(events)), None) => {
                 assert!(vector.accepted, "{}", vector.what);
@@ -147,7 +147,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let social = "ORGANIZATION_SOCIAL_ACTION_NOTIFICATIONS";
     let expected = [
         (vec![format!("{social}.COMMENT")], "urn:li:share:"),
@@ -176,22 +176,22 @@ fn every_example_is_taken_as_what_it_is() {
         }
     }
     let request = signed(&(challenge.draft)(&seed()));
-    assert!(matches!(take(&request, &["s"]), Ok(Delivery::Handshake(_))));
+    assert!(matches!(receive_with(&request, &["s"]), Ok(Delivery::Handshake(_))));
 }
 
 #[test]
-fn the_header_may_bear_the_prefix_itself() {
+fn the_signature_header_may_have_the_prefix() {
     let mut request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let own = example::signature(example::CLIENT_SECRET, &request.body);
     request.headers.insert("x-li-signature", format!("hmacsha256={own}").parse().unwrap());
-    assert!(take(&request, &[example::CLIENT_SECRET]).is_ok());
+    assert!(receive_with(&request, &[example::CLIENT_SECRET]).is_ok());
 }
 
 #[test]
-fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_or_signature_is_rejected() {
     let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let refused = |request: &WebhookRequest| {
-        let result = take(request, &[example::CLIENT_SECRET]);
+        let result = receive_with(request, &[example::CLIENT_SECRET]);
         matches!(result, Err(Rejection::Unauthenticated(_)))
     };
     for place in 0..good.body.len() {
@@ -212,12 +212,12 @@ fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
 }
 
 #[test]
-fn any_of_several_secrets_verifies_the_newest_answers_and_none_does_neither() {
+fn any_secret_verifies_the_newest_answers_challenges_and_an_empty_one_does_neither() {
     let post = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let challenge = signed(&(example::EXAMPLES.events[5].draft)(&seed()));
-    assert!(take(&post, &["new", example::CLIENT_SECRET]).is_ok());
-    assert!(take(&post, &["new"]).is_err());
-    let answer = |secrets: &[&str]| match take(&challenge, secrets).unwrap() {
+    assert!(receive_with(&post, &["new", example::CLIENT_SECRET]).is_ok());
+    assert!(receive_with(&post, &["new"]).is_err());
+    let answer = |secrets: &[&str]| match receive_with(&challenge, secrets).unwrap() {
         Delivery::Handshake(reply) => reply.body,
         other => panic!("{other:?}"),
     };
@@ -225,44 +225,44 @@ fn any_of_several_secrets_verifies_the_newest_answers_and_none_does_neither() {
     assert_ne!(answer(&["new"]), answer(&["old"]));
     for secrets in [&[""][..], &[]] {
         for request in [&post, &challenge] {
-            assert!(matches!(take(request, secrets), Err(Rejection::Unauthenticated(_))));
+            assert!(matches!(receive_with(request, secrets), Err(Rejection::Unauthenticated(_))));
         }
     }
 }
 
 #[test]
-fn the_answer_to_a_challenge_signs_no_body() {
+fn the_answer_to_a_challenge_never_signs_a_body() {
     for code in ["", "hmacsha256={}", "hmacsha256=", "a=b", "é", &"x".repeat(129)] {
         let request = signed(&Draft::get(&[("challengeCode", code)]));
-        let result = take(&request, &[example::CLIENT_SECRET]);
+        let result = receive_with(&request, &[example::CLIENT_SECRET]);
         assert!(matches!(result, Err(Rejection::Invalid(_))), "{code}");
     }
 }
 
 #[test]
-fn only_the_own_application_is_answered_for() {
+fn only_challenges_of_the_configured_application_are_answered() {
     let ask = |application: &str| {
         signed(&Draft::get(&[("challengeCode", "c"), ("applicationId", application)]))
     };
     let settings = || json!({ "application_id": "1234" });
-    assert!(take_for(settings(), &ask("1234"), &["s"]).is_ok());
-    assert!(matches!(take_for(settings(), &ask("9"), &["s"]), Err(Rejection::Forbidden(_))));
-    assert!(take(&ask("9"), &["s"]).is_ok());
+    assert!(receive_for(settings(), &ask("1234"), &["s"]).is_ok());
+    assert!(matches!(receive_for(settings(), &ask("9"), &["s"]), Err(Rejection::Forbidden(_))));
+    assert!(receive_with(&ask("9"), &["s"]).is_ok());
 }
 
 #[test]
-fn one_odd_notification_takes_none_of_its_siblings_along() {
+fn an_unknown_notification_does_not_affect_the_others() {
     let odd = [json!(7), json!({}), json!([1, 2]), json!({ "notificationId": {}, "action": 3 })];
     for odd in odd {
         let good = |id: i64| json!({ "notificationId": id, "organizationalEntity": "urn:o" });
-        let events = taken(&example::notifications(&[good(1), odd.clone(), good(2)]));
+        let events = received(&example::notifications(&[good(1), odd.clone(), good(2)]));
         let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
         assert_eq!((ids[0], ids[1].len(), ids[2]), ("1", 64, "2"), "{odd}");
     }
 }
 
 #[test]
-fn what_is_odd_or_new_is_kept_and_what_is_no_object_parked() {
+fn unknown_events_are_recorded_and_a_body_that_is_not_an_object_is_parked() {
     for (body, what) in [
         (json!({}), "notification"),
         (json!({ "type": 7 }), "7"),
@@ -271,7 +271,7 @@ fn what_is_odd_or_new_is_kept_and_what_is_no_object_parked() {
         (json!({ "type": "LEAD_ACTION", "leadGenFormResponse": 1.5 }), "LEAD_ACTION"),
         (json!({ "type": "LEAD_ACTION", "owner": [], "occurredAt": "soon" }), "LEAD_ACTION"),
     ] {
-        let events = taken(&body);
+        let events = received(&body);
         assert_eq!(events.iter().map(name).collect::<Vec<_>>(), [what], "{body}");
         assert_eq!((events[0].id.len(), events[0].occurred_at), (64, Timestamp::UNIX_EPOCH));
     }
@@ -280,7 +280,7 @@ fn what_is_odd_or_new_is_kept_and_what_is_no_object_parked() {
         let value = example::signature(example::CLIENT_SECRET, body).parse().unwrap();
         request.headers.insert("x-li-signature", value);
         request.body = Bytes::copy_from_slice(body);
-        let result = take(&request, &[example::CLIENT_SECRET]);
+        let result = receive_with(&request, &[example::CLIENT_SECRET]);
         assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Takes LinkedIn's webhooks in.
+//! Receives LinkedIn's webhooks.
 
 use domain::event::ParsedEvent;
 use domain::webhook::{
@@ -44,31 +44,34 @@ struct Source {
     application_id: Option<String>,
 }
 
-/// What is signed before the body. Source: README, facts 2.
+/// Prefix of the signed text, before the body. Source: README, facts 2.
 const PREFIX: &str = "hmacsha256=";
-/// A code is a UUID.
-const LONGEST_CODE: usize = 128;
+/// Maximum length of a challenge code, which is a UUID.
+const MAX_CODE_LENGTH: usize = 128;
 
 impl Source {
-    /// Anybody may ask for the answer to a code, and a code that begins with [`PREFIX`] would
-    /// be answered with the signature of a body. A code has no `=`. Source: README, facts 1.
+    /// Anyone may request the answer to a challenge code, and a code that starts with [`PREFIX`]
+    /// would be answered with the signature of a body. A valid code has no `=`. Source: README,
+    /// facts 1.
     fn verify_challenge(&self, request: &WebhookRequest) -> Result<(), Rejection> {
         let code = request.query("challengeCode").unwrap_or_default();
         if code.is_empty() {
             return Err(Rejection::Invalid("challengeCode is missing".to_owned()));
         }
         let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        if code.len() > LONGEST_CODE || !code.bytes().all(fits) {
-            return Err(Rejection::Invalid("challengeCode is not a code".to_owned()));
+        if code.len() > MAX_CODE_LENGTH || !code.bytes().all(fits) {
+            return Err(Rejection::Invalid("challengeCode is not a valid code".to_owned()));
         }
         match (request.query("applicationId"), self.application_id.as_deref()) {
             (Some(asked), Some(ours)) if asked != ours => {
-                return Err(Rejection::Forbidden("applicationId is not ours"));
+                return Err(Rejection::Forbidden(
+                    "applicationId is not the integration's application",
+                ));
             }
             _ => {}
         }
         if self.secrets.is_empty() {
-            return Err(Rejection::Unauthenticated("there is no secret to answer with"));
+            return Err(Rejection::Unauthenticated("the integration has no secret to answer with"));
         }
         Ok(())
     }
@@ -108,10 +111,10 @@ impl WebhookSource for Source {
         }
         let whole: &RawValue = serde_json::from_slice(&request.body)?;
         if !whole.get().starts_with('{') {
-            return Err(Rejection::Unreadable("the body is not an object".to_owned()));
+            return Err(Rejection::Unreadable("the body is not a JSON object".to_owned()));
         }
         let body: wire::Body<'_> = serde_json::from_str(whole.get())?;
-        let kind = wire::said(body.kind).unwrap_or_else(|| "notification".to_owned());
+        let kind = wire::scalar(body.kind).unwrap_or_else(|| "notification".to_owned());
         let events = match fit::<Vec<&RawValue>>(body.notifications) {
             Some(list) => list.into_iter().map(|raw| read_notification(&kind, raw)).collect(),
             None if kind == "LEAD_ACTION" => vec![read_lead(whole)],
@@ -121,30 +124,30 @@ impl WebhookSource for Source {
     }
 }
 
-/// Something without an id of its own: its bytes are hashed.
+/// Returns an event that has no id of its own, so its id is the hash of its bytes.
 fn other(account: &str, name: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
     let id = signature::fingerprint(raw.get().as_bytes());
     ParsedEvent::other(account, id, name, at, raw)
 }
 
-fn named(kind: &str, action: Option<&RawValue>) -> String {
-    wire::said(action).map_or_else(|| kind.to_owned(), |action| format!("{kind}.{action}"))
+fn event_name(kind: &str, action: Option<&RawValue>) -> String {
+    wire::scalar(action).map_or_else(|| kind.to_owned(), |action| format!("{kind}.{action}"))
 }
 
 /// Source: README, facts 3.
 fn read_notification(kind: &str, raw: &RawValue) -> ParsedEvent {
-    // A derived shape would also be read from a list.
+    // Serde would read a list as the fields in order.
     let object = Some(raw).filter(|raw| raw.get().starts_with('{'));
     let notification: wire::Notification<'_> = fit(object).unwrap_or_default();
-    let account = wire::said(notification.organizational_entity).unwrap_or_default();
-    let name = named(kind, notification.action);
+    let account = wire::scalar(notification.organizational_entity).unwrap_or_default();
+    let name = event_name(kind, notification.action);
     let at = wire::at(notification.last_modified_at);
-    let post = wire::said(notification.source_post);
-    let event = match wire::said(notification.notification_id) {
+    let post = wire::scalar(notification.source_post);
+    let event = match wire::scalar(notification.notification_id) {
         Some(id) => ParsedEvent::other(&account, id, &name, at, raw),
         None => other(&account, &name, at, raw),
     };
-    let key = post.or_else(|| wire::said(notification.generated_activity));
+    let key = post.or_else(|| wire::scalar(notification.generated_activity));
     ParsedEvent { ordering_key: key, ..event }
 }
 
@@ -152,9 +155,9 @@ fn read_notification(kind: &str, raw: &RawValue) -> ParsedEvent {
 fn read_lead(raw: &RawValue) -> ParsedEvent {
     let lead: wire::Lead<'_> = fit(Some(raw)).unwrap_or_default();
     let account = wire::owner(lead.owner).unwrap_or_default();
-    let name = named("LEAD_ACTION", lead.lead_action);
+    let name = event_name("LEAD_ACTION", lead.lead_action);
     let at = wire::at(lead.occurred_at);
-    let Some(response) = wire::said(lead.lead_gen_form_response) else {
+    let Some(response) = wire::scalar(lead.lead_gen_form_response) else {
         return other(&account, &name, at, raw);
     };
     let id = format!("{response}:{name}:{}", at.as_millisecond());

@@ -1,6 +1,6 @@
-//! LinkedIn's JSON. Only the fields we read.
+//! LinkedIn's JSON, limited to the fields that the hub reads.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::raw::fit;
 
-/// A body: a list of notifications of one type, or one of its own shape.
+/// A body: a list of notifications of one type, or an event of its own shape.
 #[derive(Debug, Deserialize)]
 pub(super) struct Body<'a> {
     #[serde(rename = "type", borrow, default)]
@@ -20,7 +20,7 @@ pub(super) struct Body<'a> {
     pub(super) notifications: Option<&'a RawValue>,
 }
 
-/// Something done on an organization's page. Source: README, facts 3.
+/// A social action on an organization's page. Source: README, facts 3.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Notification<'a> {
@@ -52,22 +52,22 @@ pub(super) struct Lead<'a> {
     pub(super) occurred_at: Option<&'a RawValue>,
 }
 
-/// What a part says: text, or a number as it is written.
-pub(super) fn said(raw: Option<&RawValue>) -> Option<String> {
+/// Returns a text, or a number as written.
+pub(super) fn scalar(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?;
     let number = || raw.get().parse::<i64>().ok().map(|number| number.to_string());
     fit::<String>(Some(raw)).or_else(number).filter(|text| !text.is_empty())
 }
 
-/// The URN of an owner: `{"organization": "urn:..."}` or `{"sponsoredAccount": "urn:..."}`.
+/// Returns the URN of an owner: `{"organization": "urn:..."}` or `{"sponsoredAccount": "urn:..."}`.
 pub(super) fn owner(raw: Option<&RawValue>) -> Option<String> {
     let owner: BTreeMap<Cow<'_, str>, &RawValue> = fit(raw)?;
     owner.values().find_map(|urn| fit::<String>(Some(*urn)))
 }
 
-/// A time in milliseconds; the epoch if it is none.
+/// Parses a time in milliseconds; the epoch if it is invalid.
 pub(super) fn at(raw: Option<&RawValue>) -> Timestamp {
-    let millisecond = said(raw).and_then(|ms| ms.parse().ok());
+    let millisecond = scalar(raw).and_then(|ms| ms.parse().ok());
     let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     at.unwrap_or(Timestamp::UNIX_EPOCH)
 }

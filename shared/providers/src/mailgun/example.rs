@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Mailgun documents, signed with a test key. For tests, event
-//! files and tools.
+//! Example webhooks in the shape Mailgun documents, signed with a test key. For tests, event files
+//! and tools.
 
 use bytes::Bytes;
 use domain::Credentials;
@@ -12,44 +12,44 @@ use serde_json::{Map, Value, json};
 use crate::example::{Body, Draft, Example, Examples, Seed};
 use crate::{form, signature};
 
-/// The examples.
+/// The example webhooks of Mailgun.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "mailgun",
             name: "delivered",
-            what: "A mail is delivered",
+            what: "An email is delivered",
             draft: delivered,
         },
         Example {
             webhook: "mailgun",
             name: "permanent_fail",
-            what: "A mail bounces",
+            what: "An email bounces",
             draft: permanent_fail,
         },
         Example {
             webhook: "mailgun",
             name: "temporary_fail",
-            what: "A mail is refused for now",
+            what: "An email is temporarily rejected",
             draft: temporary_fail,
         },
         Example {
             webhook: "mailgun",
             name: "clicked",
-            what: "A person clicks on a link",
+            what: "A recipient clicks a link",
             draft: clicked,
         },
         Example {
             webhook: "mailgun",
             name: "inbound",
-            what: "A person writes a mail",
+            what: "A person sends an email",
             draft: inbound,
         },
         Example {
             webhook: "mailgun",
             name: "inbound_attachment",
-            what: "A person writes a mail with an attachment",
+            what: "A person sends an email with an attachment",
             draft: inbound_attachment,
         },
     ],
@@ -62,20 +62,20 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The key the examples are signed with.
+/// Key that signs the examples.
 pub const SIGNING_KEY: &str = "test-mailgun-signing-key";
-/// The person the examples come from and go to.
+/// Sender and recipient of the examples.
 pub const PERSON: &str = "zoe@example.com";
 const BOUNDARY: &str = "example-boundary-5c1f";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::API_KEY, "test-mailgun-key"), (super::WEBHOOK_SIGNING_KEY, SIGNING_KEY)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// A time, a token and what proves them.
+/// Returns a timestamp, a token and their signature, as fields.
 #[must_use]
 pub fn proof(key: &str, token: &str, at: Timestamp) -> [(String, String); 3] {
     let timestamp = at.as_second().to_string();
@@ -85,7 +85,7 @@ pub fn proof(key: &str, token: &str, at: Timestamp) -> [(String, String); 3] {
     fields.map(|(name, value)| (name.to_owned(), value))
 }
 
-/// The body with its proof in it.
+/// Returns the body with its signature in it.
 fn signed(draft: &Draft, key: &str, at: Timestamp) -> Bytes {
     let seen = format!("{at} {}", String::from_utf8_lossy(&draft.body.bytes()));
     let token = signature::fingerprint(seen.as_bytes());
@@ -106,7 +106,7 @@ fn signed(draft: &Draft, key: &str, at: Timestamp) -> Bytes {
     }
 }
 
-/// The fields and a small file as `multipart/form-data`.
+/// Writes the fields and a small file as `multipart/form-data`.
 fn multipart(fields: &[(String, String)]) -> Bytes {
     let part = |head: &str, value: &str| {
         format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n")
@@ -117,7 +117,7 @@ fn multipart(fields: &[(String, String)]) -> Bytes {
     format!("{}{file}--{BOUNDARY}--\r\n", fields.collect::<String>()).into()
 }
 
-/// An event of the seed's mail: `more` brings the fields of its kind.
+/// Returns an event about the seed's email. `more` has the fields of its type.
 fn event(seed: &Seed, name: &str, more: &Value) -> Draft {
     let Seed { at, nonce } = seed;
     let mut event = json!({

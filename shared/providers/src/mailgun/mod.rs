@@ -9,16 +9,16 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of Mailgun.
+/// Specification of Mailgun.
 pub static ENTRY: Entry = Entry {
     proving: &[WEBHOOK_SIGNING_KEY],
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
 };
 
-/// Takes Mailgun's webhooks in.
+/// Receives Mailgun's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that sends.
+/// Credential that authorizes sending.
 pub const API_KEY: &str = "MAILGUN_API_KEY";
-/// Name of the credential that proves webhooks.
+/// Credential that verifies webhooks.
 pub const WEBHOOK_SIGNING_KEY: &str = "MAILGUN_WEBHOOK_SIGNING_KEY";

@@ -1,18 +1,20 @@
-//! The text fields of a `multipart/form-data` body, within bounds. Attachments are passed over.
+//! Parser for the text fields of a `multipart/form-data` body, with limits. Attachments are
+//! skipped.
 //!
 //! <https://www.rfc-editor.org/rfc/rfc7578>, <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>
 
 use crate::form::MOST_FIELDS;
 
-/// The headers of a part.
+/// Maximum size of the headers of a part, in bytes.
 const MAXIMUM_HEAD: usize = 8 * 1024;
-/// Source: RFC 2046.
+/// Maximum length of a boundary. Source: RFC 2046.
 const MAXIMUM_BOUNDARY: usize = 70;
 
-/// The fields in order; `None` if the body is not what `content_type` says, or out of bounds.
+/// Returns the fields in order; `None` if the body does not match `content_type` or exceeds a
+/// limit.
 ///
-/// The work is in proportion to the body: a delimiter begins with the only CR in it, so a
-/// search never looks at a byte more than twice.
+/// The work is linear in the size of the body: a delimiter begins with its only CR, so a search
+/// never reads a byte more than twice.
 pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
     let boundary = parameter(content_type, "boundary")?;
     let fits = |c: u8| c.is_ascii_graphic() || c == b' ';
@@ -38,7 +40,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, Str
     None
 }
 
-/// The headers of a part, and what follows them.
+/// Splits a part into its headers and the rest.
 fn head(part: &[u8]) -> Option<(&str, &[u8])> {
     const END: &[u8] = b"\r\n\r\n";
     let near = part.get(..MAXIMUM_HEAD.min(part.len()))?;
@@ -47,7 +49,7 @@ fn head(part: &[u8]) -> Option<(&str, &[u8])> {
     Some((head, part.get(end + END.len()..)?))
 }
 
-/// The name of the field whose headers these are; `None` if it is a file.
+/// Returns the name of the field with these headers; `None` if it is a file.
 fn field_name(head: &str) -> Option<String> {
     let disposition = head.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
@@ -58,7 +60,7 @@ fn field_name(head: &str) -> Option<String> {
     parameter(disposition, "name").filter(|_| !is_file)
 }
 
-/// The parameter `wanted` of a header, such as `form-data; name="a"`.
+/// Returns the parameter `wanted` of a header, such as `form-data; name="a"`.
 fn parameter(header: &str, wanted: &str) -> Option<String> {
     let (_, mut rest) = header.split_once(';')?;
     loop {
@@ -78,7 +80,7 @@ fn parameter(header: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// What stands before the closing quote, and what follows it.
+/// Splits a quoted string into its unescaped content and the rest.
 fn unquoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut escaped = false;
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_in_order_and_files_are_passed_over() {
+    fn fields_are_read_in_order_and_files_are_skipped() {
         let body = "--xYz\nContent-Disposition: form-data; name=\"token\"\n\nabc\n\
             --xYz\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\nContent-Type: image/png\n\n\u{1}\n--x\n\
             --xYz\nContent-Type: text/plain\nContent-Disposition: form-data; name=plain\n\ntwo\n\nlines\n--xYz--\n";
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_quotes_may_hold_anything() {
+    fn a_quoted_name_may_have_any_character() {
         let body = |name: &str| {
             format!("--xYz\nContent-Disposition: form-data; name={name}\n\nv\n--xYz--")
         };
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_may_be_in_quotes_and_must_be_one() {
+    fn a_boundary_may_be_quoted_and_must_be_present() {
         let body = b"--a b--";
         assert!(fields("multipart/form-data; charset=utf-8; Boundary=\"a b\"", body).is_some());
         let long = format!("multipart/form-data; boundary={}", "a".repeat(71));
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_out_of_bounds_is_nothing() {
+    fn a_truncated_body_or_one_over_a_limit_is_rejected() {
         let part = "--xYz\nContent-Disposition: form-data; name=a\n\nb\n";
         assert!(read(&format!("{part}--xYz--")).is_some());
         let long = format!("--xYz\nX: {}\n\nb\n--xYz--", "a".repeat(9000));
@@ -165,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_posted_is_read_or_nothing(
+        fn any_body_is_parsed_or_rejected(
             content_type in "(multipart/form-data; boundary=)?[ -~]{0,20}",
             parts in prop::collection::vec(
                 prop_oneof![
@@ -190,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(
+        fn a_written_body_is_parsed_back(
             fields in prop::collection::vec(("[a-z-]{1,9}", "[\\PC\r\n]{0,20}"), 0..9),
         ) {
             let part = |(name, value): &(String, String)| {

@@ -1,4 +1,4 @@
-//! Takes Mailgun's webhooks in.
+//! Receives Mailgun's webhooks.
 
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
@@ -17,7 +17,7 @@ use super::{multipart, wire};
 use crate::raw::{self, fit};
 use crate::{form, signature};
 
-/// How old a request may be: the time of its redeliveries, and an hour. Source: README, quirks.
+/// Maximum age of a request: the period of its redeliveries, plus an hour. Source: README, quirks.
 const MAXIMUM_AGE: SignedDuration = SignedDuration::from_hours(9);
 
 /// Mailgun's webhooks.
@@ -45,7 +45,7 @@ impl WebhookSource for Source {
             return Err(Rejection::Unauthenticated("not POST"));
         }
         let proof = Posted::read(request).and_then(|posted| posted.proof());
-        let proof = proof.ok_or(Rejection::Unauthenticated("the body holds no signature"))?;
+        let proof = proof.ok_or(Rejection::Unauthenticated("the body has no signature"))?;
         signature::fresh_for(MAXIMUM_AGE, proof.signed_at(), now)?;
         let signed = [proof.timestamp.as_bytes(), proof.token.as_bytes()];
         let matches = |given: &String| {
@@ -63,7 +63,8 @@ impl WebhookSource for Source {
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let posted = Posted::read(request);
-        let posted = posted.ok_or_else(|| Rejection::Unreadable("body is no event".into()))?;
+        let posted =
+            posted.ok_or_else(|| Rejection::Unreadable("the body is not an event".into()))?;
         let proof = posted.proof();
         let proof = proof.ok_or_else(|| Rejection::Unreadable("token is missing".into()))?;
         let event = match posted {
@@ -75,7 +76,7 @@ impl WebhookSource for Source {
     }
 }
 
-/// A body, as its content type says it is to be read.
+/// A body, parsed by its content type.
 enum Posted<'a> {
     Json(wire::Posted<'a>),
     Form(Vec<(String, String)>),
@@ -104,17 +105,17 @@ impl<'a> Posted<'a> {
                 parent_signature: signature.parent_signature.clone(),
             }),
             Self::Form(fields) => Some(Proof {
-                timestamp: only(fields, "timestamp")?,
-                token: only(fields, "token")?,
-                signature: only(fields, "signature")?,
-                parent_signature: only(fields, "parent-signature"),
+                timestamp: single_field(fields, "timestamp")?,
+                token: single_field(fields, "token")?,
+                signature: single_field(fields, "signature")?,
+                parent_signature: single_field(fields, "parent-signature"),
             }),
         }
         .filter(|proof| !proof.token.is_empty())
     }
 }
 
-/// What proves a request, and nothing of what it says.
+/// Fields that authenticate a request. They do not cover its content.
 struct Proof {
     timestamp: String,
     token: String,
@@ -124,13 +125,13 @@ struct Proof {
 
 impl Proof {
     fn signed_at(&self) -> Option<Timestamp> {
-        // Nothing parts the time from the token.
+        // The signed text has no separator between the timestamp and the token.
         Timestamp::from_second(signature::digits(&self.timestamp)?).ok()
     }
 }
 
-/// The field `name`, which is there once: a mail's own headers are fields too.
-fn only(fields: &[(String, String)], name: &str) -> Option<String> {
+/// Returns the field `name`, if it occurs once: an email's own headers are fields too.
+fn single_field(fields: &[(String, String)], name: &str) -> Option<String> {
     let mut named = fields.iter().filter(|(key, _)| key == name);
     match (named.next(), named.next()) {
         (Some((_, value)), None) => Some(value.clone()),
@@ -146,37 +147,37 @@ fn text_or_number(raw: &RawValue) -> Option<String> {
     text(Some(raw)).or_else(|| fit::<u64>(Some(raw)).map(|number| number.to_string()))
 }
 
-/// An event's time has a fraction.
+/// Parses an event's time, which has a fraction.
 fn time(raw: Option<&RawValue>) -> Timestamp {
     let since = fit(raw).and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
     let at = since.and_then(|since| Timestamp::UNIX_EPOCH.checked_add(since).ok());
-    // No finer than it is given.
+    // Rounded to the precision in which it is given.
     let at = at.and_then(|at| at.round(Unit::Microsecond).ok());
     at.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Message ids have angle brackets in some places, and none in others.
-fn bare(message_id: &str) -> &str {
+/// Removes the angle brackets from a message id; Mailgun only writes them in some places.
+fn without_brackets(message_id: &str) -> &str {
     message_id.trim().trim_start_matches('<').trim_end_matches('>')
 }
 
-/// The state an event of that name says a mail has reached.
+/// Returns the email's status after an event with this name.
 fn status(name: &str) -> Option<Status> {
     match name {
         "accepted" => Some(Status::Accepted),
         "delivered" => Some(Status::Delivered),
-        // The last two were the names in forms.
+        // Forms use the last two names.
         "failed" | "rejected" | "bounced" | "dropped" => Some(Status::Failed),
         _ => None,
     }
 }
 
-/// An event in JSON. Source: README, facts 2.
+/// Reads an event in JSON. Source: README, facts 2.
 fn read_event(proof: &Proof, raw: &RawValue) -> ParsedEvent {
     let event: wire::Event<'_> = fit(Some(raw)).unwrap_or_default();
     let name = text(event.event).unwrap_or_else(|| "event".to_owned());
     let temporary = name == "failed" && text(event.severity).as_deref() == Some("temporary");
-    // What Mailgun calls the webhook it comes by.
+    // The name of the webhook at Mailgun.
     let name = if temporary { "temporary_fail".to_owned() } else { name };
     let id = text(event.id).unwrap_or_else(|| proof.token.clone());
     let parsed = ParsedEvent::other("", id, &name, time(event.timestamp), raw);
@@ -187,17 +188,19 @@ fn read_event(proof: &Proof, raw: &RawValue) -> ParsedEvent {
     let code = outcome.code.and_then(text_or_number);
     let detail = text(outcome.message).or_else(|| text(outcome.description));
     let detail = detail.or_else(|| text(event.reason));
-    about(parsed, message_id.as_deref(), status(&name), (code, detail))
+    with_receipt(parsed, message_id.as_deref(), status(&name), (code, detail))
 }
 
-/// `event` as one about a mail that was sent.
-fn about(
+/// Makes `event` a receipt of an outgoing email.
+fn with_receipt(
     event: ParsedEvent,
     message_id: Option<&str>,
     status: Option<Status>,
     (code, detail): (Option<String>, Option<String>),
 ) -> ParsedEvent {
-    let Some(message_id) = message_id.map(bare).filter(|id| !id.is_empty()) else { return event };
+    let Some(message_id) = message_id.map(without_brackets).filter(|id| !id.is_empty()) else {
+        return event;
+    };
     let event = event.ordered_by(message_id);
     let Some(status) = status else { return event };
     let failed = status == Status::Failed;
@@ -211,7 +214,7 @@ fn about(
     ParsedEvent { kind: EventKind::Receipt(receipt), ..event }
 }
 
-/// Mail that came in, or an event as it was before 2018. Source: README, facts 3 and 4.
+/// Reads an incoming email, or an event in the format before 2018. Source: README, facts 3 and 4.
 fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> ParsedEvent {
     let field = |name: &str| {
         let named = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -222,11 +225,11 @@ fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> Pars
     if let Some(name) = form::field(fields, "event") {
         let reason = (field("code"), field("error").or_else(|| field("description")));
         let reason = (reason.0.map(ToOwned::to_owned), reason.1.map(ToOwned::to_owned));
-        return about(other(name), field("message-id"), status(name), reason);
+        return with_receipt(other(name), field("message-id"), status(name), reason);
     }
     let Some(sender) = field("sender") else { return other("form") };
     let event = other("message").ordered_by(sender);
-    let message_id = field("message-id").map(bare);
+    let message_id = field("message-id").map(without_brackets);
     let recipient = field("recipient").unwrap_or_default();
     let id = message_id.map_or_else(|| proof.token.clone(), |id| format!("{id}:{recipient}"));
     let content = match field("body-mime") {
@@ -237,15 +240,15 @@ fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> Pars
         channel: None,
         provider_message_id: message_id.map_or_else(|| proof.token.clone(), ToOwned::to_owned),
         from: sender.to_owned(),
-        name: field("from").and_then(own_name),
+        name: field("from").and_then(display_name),
         content,
-        reply_to: field("in-reply-to").map(|id| bare(id).to_owned()),
+        reply_to: field("in-reply-to").map(|id| without_brackets(id).to_owned()),
     };
     ParsedEvent { id, kind: EventKind::Message(message), ..event }
 }
 
-/// The name in `Bob <bob@example.com>`.
-fn own_name(from: &str) -> Option<String> {
+/// Returns the name in `Bob <bob@example.com>`.
+fn display_name(from: &str) -> Option<String> {
     let (name, _) = from.rsplit_once('<')?;
     let name = name.trim().trim_matches('"');
     (!name.is_empty()).then(|| name.to_owned())
@@ -369,14 +372,14 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_gets_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         for vector in vectors() {
             assert_eq!(vector.received().is_ok(), vector.accept, "{}", vector.id);
         }
     }
 
     #[test]
-    fn a_forged_event_under_a_token_that_was_used_is_another_event_of_the_same_token() {
+    fn a_forged_event_with_a_used_token_is_another_event_with_the_same_token() {
         let event = |id: &str| {
             vectors().into_iter().find(|vector| vector.id == id).unwrap().received().unwrap()
         };
@@ -387,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_accepted_and_read_the_same_each_time() {
+    fn every_example_is_accepted_and_parsed_the_same_each_time() {
         let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
         let mail = "abcdefgh01234567@mail.example.org";
         let written = "abcdefgh01234567@example.com:help@mail.example.org";
@@ -416,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_that_comes_in_is_a_message_of_its_sender() {
+    fn an_incoming_email_is_a_message_from_its_sender() {
         let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
         for example in &EXAMPLES.events[4..] {
             let draft = (example.draft)(&seed);
@@ -442,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_brings_the_code_and_the_text_of_the_delivery_status() {
+    fn a_failure_has_the_code_and_message_of_the_delivery_status() {
         let failed = |more: Value| {
             let mut event = json!({ "id": "e", "event": "failed", "severity": "permanent",
                 "reason": "bounce", "message": { "headers": { "message-id": "m@h" } } });
@@ -461,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_as_a_form_is_read_under_its_token() {
+    fn an_event_in_a_form_is_identified_by_its_token() {
         let fields = [("event", "dropped"), ("Message-Id", "<m@h>"), ("code", "605")];
         let event = received(&signed_form(&fields)).unwrap();
         assert_eq!((event.id.as_str(), event.occurred_at), ("t0ken", at()));
@@ -474,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_is_not_kept_with_an_event() {
+    fn the_signature_is_not_stored_with_an_event() {
         let event = r#"{ "id":"e",  "n": 1.0 }"#;
         let body = format!(r#"{{"signature":{}, "event-data":{event}}}"#, block("t0ken"));
         let event_kept = received(&posted("application/json", body)).unwrap();
@@ -483,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_events_are_kept() {
+    fn unknown_events_are_recorded() {
         let odd = [
             (json!(7), "event", "t0ken"),
             (json!("text"), "event", "t0ken"),
@@ -520,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authentic_body_without_an_event_is_unreadable() {
+    fn a_verified_body_without_an_event_is_unreadable() {
         for body in [
             json!({ "signature": block("t") }),
             json!({ "signature": block("t"), "event-data": null }),
@@ -531,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_one_good_proof_is_refused() {
+    fn a_body_without_exactly_one_valid_signature_is_rejected() {
         let good = example::proof(SIGNING_KEY, "t0ken", at());
         let [timestamp, token, signature] = good.clone();
         let refused = |request: &WebhookRequest| {
@@ -547,7 +550,7 @@ mod tests {
         refused(&with(&[&timestamp, &signature]));
         refused(&with(&[&token, &signature]));
         refused(&with(&[&timestamp, &token, &token, &signature]));
-        // A digit of the time that stands in the token: the same bytes are signed.
+        // Moving a digit from the timestamp to the token does not change the signed text.
         let (time, digit) = timestamp.1.split_at(9);
         let moved = |time: &str, token: &str| {
             let fields = [("timestamp", time), ("token", token), ("signature", &signature.1)];
@@ -568,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_of_the_proof_is_refused_and_of_the_event_is_not() {
+    fn a_changed_byte_of_the_signature_is_rejected_and_one_of_the_event_is_not() {
         let good = signed_json(&json!({ "id": "e" }));
         let text = String::from_utf8(good.body.to_vec()).unwrap();
         let start = text.find("\"signature\":{").unwrap() + 13;
@@ -581,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_fresh_for_9_hours_and_5_minutes_ahead() {
+    fn a_request_is_valid_for_9_hours_and_5_minutes_ahead() {
         let request = signed_json(&json!({}));
         let verify = |now| received_with(&[SIGNING_KEY], &request, now).is_ok();
         assert!(verify(after(9 * 3600)));
@@ -591,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_keys_or_the_parents_verifies_and_no_key_never_does() {
+    fn any_key_or_the_parents_key_verifies_and_an_empty_key_never_does() {
         let request = signed_json(&json!({}));
         assert!(received_with(&["new", SIGNING_KEY], &request, at()).is_ok());
         for keys in [&[][..], &[""], &["new"]] {
@@ -613,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_as_good_a_time_as_text() {
+    fn a_timestamp_may_be_a_number_or_text() {
         let mut block = block("t0ken");
         block["timestamp"] = at().as_second().into();
         let body = json!({ "signature": block, "event-data": {} }).to_string();
@@ -621,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_kept_whole() {
+    fn a_form_is_stored_whole() {
         let request = signed_form(&[("sender", "a@b")]);
         let kept: String = serde_json::from_str(received(&request).unwrap().raw.get()).unwrap();
         assert_eq!(kept.as_bytes(), request.body);
@@ -633,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn success_is_exactly_200() {
+    fn an_accepted_request_is_answered_with_200() {
         assert_eq!(WEBHOOK.accepted(), WebhookReply::empty(StatusCode::OK));
     }
 }

@@ -1,6 +1,6 @@
-//! Mailgun's JSON. Only the fields we read; each costs only itself if it has another shape.
+//! Mailgun's JSON, limited to the fields that the hub reads. A field of another type is ignored.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ pub(super) struct Posted<'a> {
 /// <https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks>
 #[derive(Debug, Deserialize)]
 pub(super) struct Signature<'a> {
-    /// Documented as a number, and shown as text.
+    /// Documented as a number, but shown as text.
     #[serde(borrow)]
     pub(super) timestamp: &'a RawValue,
     pub(super) token: String,

@@ -1,4 +1,4 @@
-//! Example webhooks of a workflow, in the shapes the README has, with a test secret. For tests,
+//! Example webhooks of a workflow, in the shapes of the README, with a test secret. For tests,
 //! event files and tools.
 
 use domain::{ConversationId, Credentials};
@@ -13,14 +13,14 @@ use crate::standard_webhooks;
 const AI_RESPONSE: &str = "n8n-ai-response";
 const HUMAN_TAKEOVER: &str = "n8n-human-takeover";
 
-/// The examples.
+/// The example webhooks of n8n.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: AI_RESPONSE,
             name: "answer",
-            what: "A workflow answers in text",
+            what: "A workflow answers with a text",
             draft: answer,
         },
         Example {
@@ -32,25 +32,25 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: AI_RESPONSE,
             name: "signed",
-            what: "A workflow answers, and signs",
+            what: "A workflow answers with a signed request",
             draft: signed,
         },
         Example {
             webhook: HUMAN_TAKEOVER,
             name: "takeover",
-            what: "A workflow calls for a person",
+            what: "A workflow requests a human takeover",
             draft: takeover,
         },
         Example {
             webhook: HUMAN_TAKEOVER,
             name: "takeover_by",
-            what: "A workflow calls for one person",
+            what: "A workflow requests a takeover by one person",
             draft: takeover_by,
         },
         Example {
             webhook: HUMAN_TAKEOVER,
             name: "takeover_signed",
-            what: "A workflow calls for a person, and signs",
+            what: "A workflow requests a human takeover with a signed request",
             draft: takeover_signed,
         },
     ],
@@ -64,7 +64,7 @@ pub static EXAMPLES: Examples = Examples {
             headers.insert(webhook::SECRET, value);
         }
         let body = draft.body.bytes();
-        // Who sends an id to be signed, signs.
+        // A request with an id to sign is signed.
         let id = draft.headers.get(standard_webhooks::ID).and_then(|id| id.to_str().ok());
         if let (Some(id), Some(secret)) = (id, secret)
             && let Ok(signature) =
@@ -78,22 +78,22 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The secret the examples carry and sign with.
+/// Secret that the examples send and sign with.
 pub const WEBHOOK_SECRET: &str = "whsec_dGVzdC1uOG4tc2VjcmV0LXRlc3QtbjhuLXNlY3JldA==";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::WEBHOOK_SECRET.to_owned(), vec![WEBHOOK_SECRET.into()])])
 }
 
-/// A conversation.
+/// Returns a conversation id.
 #[must_use]
 pub fn conversation() -> ConversationId {
     ConversationId::derived(&["example"])
 }
 
-/// A body about [`conversation`]: `fields` in addition.
+/// Returns a body about [`conversation`], with `fields` in addition.
 #[must_use]
 pub fn body(fields: &Value) -> Value {
     let mut body = json!({ "conversation": conversation(), "epoch": 3 });
@@ -103,7 +103,7 @@ pub fn body(fields: &Value) -> Value {
     body
 }
 
-/// A body with a header that names the request.
+/// Returns a body with a header that identifies the request.
 fn named(fields: &Value, name: &'static str, seed: &Seed) -> Draft {
     let mut draft = Draft::json(body(fields));
     if let Ok(value) = HeaderValue::from_str(&format!("run-{}", seed.nonce)) {

@@ -61,7 +61,7 @@ fn with(headers: &[(&str, &str)], body: impl Into<Bytes>) -> WebhookRequest {
     WebhookRequest { method: Method::POST, headers, body: body.into(), ..WebhookRequest::default() }
 }
 
-/// Proved, and named by a header.
+/// Returns an authenticated request with an idempotency key.
 fn good(body: impl Into<Bytes>) -> WebhookRequest {
     with(&[(SECRET, example::WEBHOOK_SECRET), (IDEMPOTENCY_KEY, "k")], body)
 }
@@ -74,7 +74,7 @@ fn receive_by(webhook: Webhook, request: &WebhookRequest) -> Result<ParsedEvent,
     }
 }
 
-/// Why a body is refused.
+/// Returns the reason for which a body is rejected.
 fn refusal(webhook: Webhook, body: &str) -> String {
     match receive_by(webhook, &good(body.to_owned())) {
         Err(Rejection::Invalid(reason)) => reason,
@@ -98,7 +98,7 @@ struct Vector {
 }
 
 #[test]
-fn every_known_verdict_is_ours() {
+fn every_vector_verifies_as_recorded() {
     let all: Vectors = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(all.vectors.len(), 5);
     for vector in all.vectors {
@@ -111,7 +111,7 @@ fn every_known_verdict_is_ours() {
 }
 
 #[test]
-fn every_example_is_taken_in_and_comes_again_as_the_same() {
+fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
     let examples = &example::EXAMPLES;
     let mut ids = BTreeSet::new();
     for example in examples.events {
@@ -124,7 +124,7 @@ fn every_example_is_taken_in_and_comes_again_as_the_same() {
         };
         let request = make("a1b2c3d4e5f60718", now());
         let event = receive_by(webhook, &request).unwrap();
-        // Signed anew, as a repetition is.
+        // Signed again, as a retry is.
         let later = now() - jiff::SignedDuration::from_secs(60);
         let again = receive_by(webhook, &make("a1b2c3d4e5f60718", later)).unwrap();
         assert_eq!((&event.id, event.occurred_at), (&again.id, again.occurred_at));
@@ -169,7 +169,7 @@ fn a_key_of_another_integration_is_another_event() {
 }
 
 #[test]
-fn the_secret_comes_in_a_header_a_bearer_or_basic_and_once() {
+fn the_secret_is_sent_once_in_a_header_a_bearer_token_or_basic() {
     for (name, value) in [
         (SECRET, "a:b"),
         ("authorization", "Bearer a:b"),
@@ -202,13 +202,13 @@ fn the_secret_comes_in_a_header_a_bearer_or_basic_and_once() {
         assert!(!verify(&with(&[("authorization", value)], "{}"), &["a:b", ""]), "{value}");
     }
     assert!(!verify(&with(&[], "{}"), &["a:b"]));
-    // A wrong header is not mended by a right bearer.
+    // A valid bearer token does not replace a wrong header.
     let both = with(&[(SECRET, "x"), ("authorization", "Bearer a:b")], "{}");
     assert!(!verify(&both, &["a:b"]));
 }
 
 #[test]
-fn a_jwt_is_a_proof_while_it_is_valid() {
+fn a_jwt_authenticates_while_it_is_valid() {
     let jwt = |claims: Value| {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&json!({ "alg": "HS256" })), encode(&claims));
@@ -228,7 +228,7 @@ fn a_jwt_is_a_proof_while_it_is_valid() {
 }
 
 #[test]
-fn a_signature_that_is_there_must_be_right_too() {
+fn a_signature_that_is_present_must_be_valid_too() {
     let sign = |secret: &str, at: Timestamp| {
         standard_webhooks::sign(&[secret.into()], "k", at, b"{}").unwrap()
     };
@@ -264,20 +264,20 @@ fn a_signature_that_is_there_must_be_right_too() {
         &signed(&[id, ("webhook-timestamp", &second), ("webhook-signature", &stale)]),
         &own
     ));
-    // The signature does not stand in for the secret.
+    // The signature does not replace the secret.
     assert!(!verify(&with(&[id, at, signature], "{}"), &own));
     // One secret for the header, another to sign.
     let request = with(&[(SECRET, "plain"), id, at, signature], "{}");
     assert!(verify(&request, &["plain", example::WEBHOOK_SECRET]));
     assert!(!verify(&request, &["plain"]));
-    // What cannot sign does not: a secret of plain base64.
-    let bare = example::WEBHOOK_SECRET.trim_start_matches(SIGNING);
+    // A plain base64 secret is not a signing secret.
+    let bare = example::WEBHOOK_SECRET.trim_start_matches(SIGNING_PREFIX);
     let request = with(&[(SECRET, bare), id, at, ("webhook-signature", &sign(bare, now()))], "{}");
     assert!(!verify(&request, &[bare]));
 }
 
 #[test]
-fn the_key_is_of_the_header_then_of_the_signature_then_of_the_body() {
+fn the_idempotency_key_is_read_from_the_header_then_the_signature_then_the_body() {
     let body = example::body(&json!({ "text": "hi", "idempotency_key": "body" })).to_string();
     let key = |headers: &[(&str, &str)], body: &str| {
         let mut all = vec![(SECRET, example::WEBHOOK_SECRET)];
@@ -297,8 +297,8 @@ fn the_key_is_of_the_header_then_of_the_signature_then_of_the_body() {
         (&[], &null, "Idempotency-Key: is missing"),
         (&[(IDEMPOTENCY_KEY, "")], &body, "Idempotency-Key: must have"),
         (&[(IDEMPOTENCY_KEY, &*long)], &body, "Idempotency-Key: must have"),
-        (&[header, header], &body, "Idempotency-Key: must be there once"),
-        (&[(IDEMPOTENCY_KEY, "é")], &body, "Idempotency-Key: must be there once"),
+        (&[header, header], &body, "Idempotency-Key: must be present once"),
+        (&[(IDEMPOTENCY_KEY, "é")], &body, "Idempotency-Key: must be present once"),
         (&[("webhook-id", " ")], &body, "webhook-id: must have"),
     ] {
         match key(headers, body) {
@@ -315,7 +315,7 @@ fn the_key_is_of_the_header_then_of_the_signature_then_of_the_body() {
 }
 
 #[test]
-fn what_is_not_as_documented_is_refused_by_the_name_of_its_field() {
+fn an_invalid_field_is_rejected_by_name() {
     let response = |fields: Value| example::body(&fields).to_string();
     let secret = "Very Secret";
     for (body, expected) in [
@@ -346,16 +346,19 @@ fn what_is_not_as_documented_is_refused_by_the_name_of_its_field() {
         (response(json!({ "content": { "type": secret } })), "content: must be"),
         (response(json!({ "content": { "type": "unsupported", "raw": {} } })), "content: must be"),
         (response(json!({ "text": "x", "metadata": secret })), "metadata: must be"),
-        (response(json!({ "text": "x", "reason": "x" })), "reason: is not known"),
-        (response(json!({ "text": "x", "idempotencyKey": "x" })), "idempotencyKey: is not known"),
-        (response(json!({ "text": "x", (secret): "x" })), "a field: is not known"),
+        (response(json!({ "text": "x", "reason": "x" })), "reason: is not a known field"),
+        (
+            response(json!({ "text": "x", "idempotencyKey": "x" })),
+            "idempotencyKey: is not a known field",
+        ),
+        (response(json!({ "text": "x", (secret): "x" })), "a field: is not a known field"),
     ] {
         let reason = refusal(AI_RESPONSE, &body);
         assert!(reason.starts_with(expected), "{body}: {reason}");
         assert!(!reason.contains(secret));
     }
     for (fields, expected) in [
-        (json!({ "text": "x" }), "text: is not known"),
+        (json!({ "text": "x" }), "text: is not a known field"),
         (json!({ "reason": 5 }), "reason: must be"),
         (json!({ "reason": "x".repeat(1001) }), "reason: must be"),
         (json!({ "assignee": {} }), "assignee: must be"),
@@ -370,7 +373,7 @@ fn what_is_not_as_documented_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn the_smallest_and_the_fullest_body_are_taken() {
+fn minimal_and_complete_bodies_are_accepted() {
     let conversation = example::conversation();
     for (webhook, fields) in [
         (AI_RESPONSE, json!({ "epoch": 0, "text": "x" })),
@@ -395,7 +398,7 @@ fn the_smallest_and_the_fullest_body_are_taken() {
 }
 
 #[test]
-fn the_answer_is_json_and_a_secret_that_cannot_be_used_is_refused() {
+fn the_response_is_json_and_an_unusable_secret_is_rejected() {
     let reply = AI_RESPONSE.accepted();
     assert_eq!((reply.status, &*reply.body), (StatusCode::ACCEPTED, r#"{"status":"accepted"}"#));
     assert_eq!(

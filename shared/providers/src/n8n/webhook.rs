@@ -1,4 +1,4 @@
-//! Takes n8n's webhooks in: what workflows of the tenant's own post.
+//! Receives n8n's webhooks: requests of the tenant's own workflows.
 
 use std::borrow::Cow;
 
@@ -18,12 +18,12 @@ use super::wire::{self, Fields};
 use crate::jwt;
 use crate::{signature, standard_webhooks};
 
-/// The header that carries the secret.
+/// Header with the secret.
 pub(super) const SECRET: &str = "x-webhook-secret";
-/// The header that names the request, the same when it is repeated.
+/// Header that identifies the request and is equal when it is retried.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// What a secret that signs begins with.
-pub(super) const SIGNING: &str = "whsec_";
+/// Prefix of a secret that can sign.
+pub(super) const SIGNING_PREFIX: &str = "whsec_";
 
 /// One of n8n's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,7 @@ impl WebhookProvider for Webhook {
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource> {
         let secrets = credentials.all(super::WEBHOOK_SECRET);
-        let signing = |secret: &&SecretString| secret.expose_secret().starts_with(SIGNING);
+        let signing = |secret: &&SecretString| secret.expose_secret().starts_with(SIGNING_PREFIX);
         Box::new(Source {
             event: self.event,
             secrets: secrets.to_vec(),
@@ -78,7 +78,7 @@ impl WebhookProvider for Webhook {
         })
     }
 
-    /// The answer waits for nothing; a workflow's HTTP node reads JSON.
+    /// The response does not wait for processing; a workflow's HTTP node expects JSON.
     fn accepted(&self) -> WebhookReply {
         WebhookReply::json(StatusCode::ACCEPTED, &json!({ "status": "accepted" }))
     }
@@ -87,11 +87,11 @@ impl WebhookProvider for Webhook {
 struct Source {
     event: Event,
     secrets: Vec<SecretString>,
-    /// Those of them that can sign.
+    /// The secrets that can sign.
     signing: Vec<SecretString>,
-    /// Two workflows of a tenant may number their runs alike.
+    /// Two workflows of a tenant may use equal run ids.
     integration: IntegrationId,
-    /// A body names no account.
+    /// The account, because a body names none.
     account: String,
 }
 
@@ -104,15 +104,15 @@ impl Source {
         let authorization = request.header(header::AUTHORIZATION.as_str())?;
         let (scheme, value) = authorization
             .split_once(' ')
-            .ok_or(Rejection::Unauthenticated("authorization is of no known scheme"))?;
+            .ok_or(Rejection::Unauthenticated("authorization has an unknown scheme"))?;
         if scheme.eq_ignore_ascii_case("basic") {
             let given = STANDARD.decode(value).ok().and_then(|given| String::from_utf8(given).ok());
             return self.is_secret(given.as_deref().unwrap_or_default());
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Rejection::Unauthenticated("authorization is of no known scheme"));
+            return Err(Rejection::Unauthenticated("authorization has an unknown scheme"));
         }
-        // A JWT of n8n's is never the secret itself; both are tried, whatever it looks like.
+        // A bearer token may be the secret itself or a JWT; both are tried.
         self.is_secret(value).or_else(|_| {
             jwt::verify::<serde::de::IgnoredAny>(&self.secrets, value, now).map(|_| ())
         })
@@ -125,7 +125,7 @@ impl Source {
         Err(Rejection::Unauthenticated("secret does not match"))
     }
 
-    /// What the caller calls the request: the same when it is repeated.
+    /// Returns the caller's idempotency key, which is equal when the request is retried.
     fn key<'a>(
         request: &'a WebhookRequest,
         fields: &Fields<'a>,
@@ -134,27 +134,28 @@ impl Source {
             [(IDEMPOTENCY_KEY, "Idempotency-Key"), (standard_webhooks::ID, "webhook-id")]
         {
             if request.headers.contains_key(name) {
-                // Once, and text.
+                // It must occur once and be plain text.
                 let value = request.header(name);
                 let value = value.map_err(|_| {
-                    Rejection::Invalid(format!("{shown}: must be there once, and plain"))
+                    Rejection::Invalid(format!("{shown}: must be present once, as plain text"))
                 })?;
                 return wire::checked_key(shown, Cow::Borrowed(value));
             }
         }
-        let missing = "Idempotency-Key: is missing, and so are webhook-id and idempotency_key";
+        let missing =
+            "Idempotency-Key: is missing: send it, webhook-id or the field idempotency_key";
         fields.idempotency_key()?.ok_or_else(|| Rejection::Invalid(missing.to_owned()))
     }
 }
 
 impl WebhookSource for Source {
-    /// Source: README, facts 1. A signature is a proof in addition, never instead.
+    /// Source: README, facts 1. The secret is always required; a signature is verified in addition.
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
         self.verify_secret(request, now)?;
-        // The id alone is an idempotency key and signs nothing.
+        // An id without a signature is only an idempotency key.
         let signs = [standard_webhooks::SIGNATURE, standard_webhooks::TIMESTAMP];
         if signs.iter().any(|name| request.headers.contains_key(*name)) {
             for name in [standard_webhooks::ID, signs[0], signs[1]] {
@@ -191,7 +192,7 @@ impl WebhookSource for Source {
         fields.metadata()?;
         let key = Self::key(request, &fields)?;
         let id = format!("{}:{name}:{key}", self.integration);
-        // The caller's clock is not asked: it would differ when the request is repeated.
+        // The caller's time is not used: it would differ when the request is retried.
         let at = Timestamp::UNIX_EPOCH;
         let event = ParsedEvent::other(&self.account, id, name, at, raw);
         Ok(Delivery::Events(vec![event.ordered_by(conversation.to_string())]))

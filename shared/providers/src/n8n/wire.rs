@@ -1,4 +1,4 @@
-//! The bodies a workflow posts: shapes of our own. Source: README.
+//! Bodies that a workflow posts, in the hub's own format. Source: README.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::raw::fit;
 
-/// The longest idempotency key, in characters.
-const LONGEST_KEY: usize = 255;
-/// The longest reason and the longest name of a person, in characters.
-const LONGEST_TEXT: usize = 1000;
+/// Maximum length of an idempotency key, in characters.
+const MAX_KEY_LENGTH: usize = 255;
+/// Maximum length of a reason and of an assignee's name, in characters.
+const MAX_TEXT_LENGTH: usize = 1000;
 
-/// The fields of a body.
+/// Fields of a body.
 pub(super) struct Fields<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 
 fn invalid(field: &str, reason: &str) -> Rejection {
@@ -23,7 +23,7 @@ fn invalid(field: &str, reason: &str) -> Rejection {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a body that may have the fields `known`, each once.
+    /// Reads a body that may have each of the fields `known` once.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
@@ -33,40 +33,41 @@ impl<'a> Fields<'a> {
         let fields: BTreeMap<Cow<'_, str>, &RawValue> =
             serde_json::from_str(raw.get()).map_err(|_| invalid("body", "is not a JSON object"))?;
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&&***name)) {
-            // A name is the caller's own too, and may be anything.
+            // The name comes from the caller too, and may be anything.
             let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             let plain = unknown.len() <= 64 && unknown.chars().all(word);
             let name = if plain { unknown } else { "a field" };
-            return Err(invalid(name, "is not known; further data belongs in metadata"));
+            return Err(invalid(name, "is not a known field: put other data into metadata"));
         }
         Ok((Self(fields), raw))
     }
 
     fn get(&self, name: &str) -> Option<&'a RawValue> {
-        // `null` is what a workflow writes for what it does not have.
+        // Workflows write `null` for a missing value.
         self.0.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
-    /// The conversation it is about.
+    /// Returns the conversation's id.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
     pub(super) fn conversation(&self) -> Result<ConversationId, Rejection> {
         let raw = self.get("conversation").ok_or_else(|| invalid("conversation", "is missing"))?;
-        fit(Some(raw))
-            .ok_or_else(|| invalid("conversation", "must be an id that begins with conv_"))
+        fit(Some(raw)).ok_or_else(|| {
+            invalid("conversation", "must be a conversation id, which starts with conv_")
+        })
     }
 
-    /// The conversation's epoch at which the workflow was told.
+    /// Returns the conversation's epoch when the workflow was notified.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
     pub(super) fn epoch(&self) -> Result<u64, Rejection> {
         let raw = self.get("epoch").ok_or_else(|| invalid("epoch", "is missing"))?;
-        fit(Some(raw)).ok_or_else(|| invalid("epoch", "must be a whole number, 0 or more"))
+        fit(Some(raw)).ok_or_else(|| invalid("epoch", "must be a whole number of 0 or more"))
     }
 
-    /// What the person is to be answered: `text`, or `content`.
+    /// Returns the answer to the customer: `text` or `content`.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
@@ -74,31 +75,33 @@ impl<'a> Fields<'a> {
         match (self.get("text"), self.get("content")) {
             (Some(text), None) => {
                 let text = fit::<String>(Some(text)).filter(|text| !text.trim().is_empty());
-                let text = text.ok_or_else(|| invalid("text", "must be text, and not empty"))?;
+                let text = text.ok_or_else(|| invalid("text", "must be a non-empty text"))?;
                 Ok(Content::Text { text })
             }
             (None, Some(content)) => {
                 let content = fit::<Content>(Some(content));
                 let content = content.filter(|c| !matches!(c, Content::Unsupported { .. }));
-                content.ok_or_else(|| invalid("content", "must be content as in POST /messages"))
+                content.ok_or_else(|| {
+                    invalid("content", "must have the format of content in POST /messages")
+                })
             }
-            (None, None) => Err(invalid("text", "is missing, and so is content")),
-            (Some(_), Some(_)) => Err(invalid("text", "must not stand beside content")),
+            (None, None) => Err(invalid("text", "is missing: give text or content")),
+            (Some(_), Some(_)) => Err(invalid("text", "must not be combined with content")),
         }
     }
 
-    /// A field that may be left out.
+    /// Returns an optional field.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
     pub(super) fn optional_text(&self, name: &str) -> Result<Option<String>, Rejection> {
         let Some(raw) = self.get(name) else { return Ok(None) };
         let text = fit::<String>(Some(raw));
-        let text = text.filter(|text| text.chars().count() <= LONGEST_TEXT);
-        text.map(Some).ok_or_else(|| invalid(name, "must be text of 1000 characters at most"))
+        let text = text.filter(|text| text.chars().count() <= MAX_TEXT_LENGTH);
+        text.map(Some).ok_or_else(|| invalid(name, "must be a text of at most 1000 characters"))
     }
 
-    /// Data of the workflow's own, which is kept as it is.
+    /// Checks the workflow's own data, which is stored unchanged.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
@@ -111,7 +114,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The idempotency key, if the body has it.
+    /// Returns the idempotency key, if the body has one.
     ///
     /// # Errors
     /// [`Rejection::Invalid`]
@@ -123,15 +126,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `key`, if it may be one.
+/// Returns `key`, if it is a valid idempotency key.
 ///
 /// # Errors
 /// [`Rejection::Invalid`]
 pub(super) fn checked_key<'a>(field: &str, key: Cow<'a, str>) -> Result<Cow<'a, str>, Rejection> {
     let length = key.chars().count();
     let blank = key.trim().is_empty() || key.chars().any(char::is_control);
-    if blank || length > LONGEST_KEY {
-        return Err(invalid(field, "must have 1 to 255 characters, none of them a control"));
+    if blank || length > MAX_KEY_LENGTH {
+        return Err(invalid(field, "must have 1 to 255 characters without control characters"));
     }
     Ok(key)
 }

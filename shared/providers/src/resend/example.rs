@@ -11,28 +11,28 @@ use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature;
 use crate::standard_webhooks::{self, SVIX_NAMES};
 
-/// The examples.
+/// The example webhooks of Resend.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
-        Example { webhook: "resend", name: "sent", what: "Resend takes a mail", draft: sent },
+        Example { webhook: "resend", name: "sent", what: "Resend accepts an email", draft: sent },
         Example {
             webhook: "resend",
             name: "delivered",
-            what: "A mail is delivered",
+            what: "An email is delivered",
             draft: delivered,
         },
-        Example { webhook: "resend", name: "bounced", what: "A mail bounces", draft: bounced },
+        Example { webhook: "resend", name: "bounced", what: "An email bounces", draft: bounced },
         Example {
             webhook: "resend",
             name: "clicked",
-            what: "A person clicks on a link",
+            what: "A recipient clicks a link",
             draft: clicked,
         },
         Example {
             webhook: "resend",
             name: "received",
-            what: "A person writes a mail",
+            what: "A person sends an email",
             draft: received,
         },
         Example {
@@ -53,19 +53,19 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The secret the examples are signed with.
+/// Secret that signs the examples.
 pub const WEBHOOK_SECRET: &str = "whsec_c3dpdGNoYm9hcmQtdGVzdC1zZWNyZXQtMDI=";
-/// The person the examples come from and go to.
+/// Sender and recipient of the examples.
 pub const PERSON: &str = "zoe@example.com";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::API_KEY, "re_test_resend_key"), (super::WEBHOOK_SECRET, WEBHOOK_SECRET)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The headers that prove a body at that time.
+/// Returns the headers that sign a body at that time.
 #[must_use]
 pub fn headers(secrets: &[SecretString], id: &str, body: &[u8], at: Timestamp) -> HeaderMap {
     let signature = standard_webhooks::sign(secrets, id, at, body).unwrap_or_default();
@@ -91,7 +91,7 @@ fn event(seed: &Seed, name: &str, data: &Value, more: &Value) -> Draft {
     Draft::json(json!({ "type": name, "created_at": seed.at.to_string(), "data": data }))
 }
 
-/// An event of the seed's mail: `more` brings the fields of its kind.
+/// Returns an event about the seed's email. `more` has the fields of its type.
 fn mail(seed: &Seed, name: &str, more: &Value) -> Draft {
     let data = json!({
         "email_id": seed.nonce, "created_at": seed.at.to_string(), "subject": "Your order",

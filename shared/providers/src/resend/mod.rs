@@ -10,25 +10,25 @@ use crate::{Entry, standard_webhooks};
 
 pub use webhook::Webhook;
 
-/// What the hub knows of Resend.
+/// Specification of Resend.
 pub static ENTRY: Entry = Entry {
     check,
     proving: &[WEBHOOK_SECRET],
     ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
-/// Takes Resend's webhooks in.
+/// Receives Resend's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that sends.
+/// Credential that authorizes sending.
 pub const API_KEY: &str = "RESEND_API_KEY";
-/// Name of the credential that proves webhooks.
+/// Credential that verifies webhooks.
 pub const WEBHOOK_SECRET: &str = "RESEND_WEBHOOK_SECRET";
 
-/// A secret that can prove nothing is better refused now than with each webhook.
+/// Rejects an unusable secret when it is set, rather than with each webhook.
 fn check(name: &str, value: &str) -> Result<(), Flaw> {
     if name == WEBHOOK_SECRET && !standard_webhooks::is_secret(&value.into()) {
-        let reason = "must be the signing secret: whsec_ and base64";
+        let reason = "must be the signing secret: whsec_ followed by base64";
         return Err(Flaw::new(&format!("credentials.{name}"), reason));
     }
     Ok(())

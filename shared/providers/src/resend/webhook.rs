@@ -1,4 +1,4 @@
-//! Takes Resend's webhooks in.
+//! Receives Resend's webhooks.
 
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
@@ -44,7 +44,7 @@ impl WebhookSource for Source {
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
-        // What is signed, so it is there.
+        // The header is present, because it is signed.
         let id = request.header(names(request).id)?.to_owned();
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         let event: wire::Event<'_> = serde_json::from_str(raw.get())?;
@@ -52,7 +52,7 @@ impl WebhookSource for Source {
     }
 }
 
-/// What the request calls the headers that prove it. Source: README, quirks.
+/// Returns the names of the signature headers in the request. Source: README, quirks.
 fn names(request: &WebhookRequest) -> &'static Names {
     if request.headers.contains_key(SVIX_NAMES.id) { &SVIX_NAMES } else { &NAMES }
 }
@@ -94,7 +94,7 @@ fn read(id: String, event: &wire::Event<'_>, raw: &RawValue) -> ParsedEvent {
     ParsedEvent { kind: EventKind::Receipt(receipt), ..parsed }
 }
 
-/// A mail that came in. Its text is not among what we are told.
+/// Reads an incoming email. The event does not include its text.
 fn received(
     event: ParsedEvent,
     provider_message_id: String,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_gets_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
         for vector in vectors {
             let header = |(name, value): (&String, &String)| {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_accepted_and_read_the_same_each_time() {
+    fn every_example_is_accepted_and_parsed_the_same_each_time() {
         let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
         let expected = [
             ("sent", "accepted", &*seed.nonce),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_is_kept_to_the_byte_under_the_id_that_is_signed() {
+    fn an_event_is_kept_byte_for_byte_under_its_signed_id() {
         let body = r#" { "type":"from.the.future",  "n": 1.0 } "#;
         let event = received(&signed(body)).unwrap();
         assert_eq!((event.raw.get(), event.id.as_str()), (body.trim(), "msg_1"));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_brings_what_resend_says_of_it() {
+    fn a_failure_has_resends_code_and_message() {
         let failed = |name: &str, more: Value| {
             let mut data = json!({ "email_id": "m" });
             data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_that_comes_in_is_a_message_whose_text_is_to_be_fetched() {
+    fn an_incoming_email_is_a_message_without_its_text() {
         let body = |from: Value| {
             let data = json!({ "email_id": "m", "from": from });
             json!({ "type": "email.received", "data": data })
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_events_are_kept() {
+    fn unknown_events_are_recorded() {
         for (body, name) in [
             (json!({}), "event"),
             (json!({ "type": 7, "created_at": "soon", "data": [] }), "event"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_of_body_id_time_or_signature_is_refused() {
+    fn one_changed_byte_of_the_body_id_timestamp_or_signature_is_rejected() {
         let good = signed("{}");
         assert!(received(&good).is_ok());
         let refused = |request: &WebhookRequest| {
@@ -361,7 +361,7 @@ mod tests {
             twice.headers.append(name, good.headers[name].clone());
             refused(&twice);
         }
-        // Of one set of names, or of the other.
+        // The names of one set, or of the other.
         let mut mixed = renamed(&good);
         mixed.headers.insert(SVIX_NAMES.id, "msg_2".parse().unwrap());
         refused(&mixed);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_secrets_verifies_for_5_minutes_and_no_secret_never_does() {
+    fn any_secret_verifies_for_5_minutes_and_an_empty_secret_never_does() {
         let (request, own) = (signed("{}"), example::WEBHOOK_SECRET);
         let other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         assert!(received_with(&[other, "broken", own], &request, at()).is_ok());
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_can_prove_nothing_is_refused_when_it_is_given() {
+    fn an_unusable_secret_is_rejected_when_it_is_set() {
         assert!((ENTRY.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
         assert!((ENTRY.check)("RESEND_API_KEY", "anything").is_ok());
         let flaw = (ENTRY.check)(WEBHOOK_SECRET, "re_key").unwrap_err();

@@ -1,4 +1,4 @@
-//! Resend's JSON. Only the fields we read; each costs only itself if it has another shape.
+//! Resend's JSON, limited to the fields that the hub reads. A field of another type is ignored.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,10 +16,10 @@ pub(super) struct Event<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Data<'a> {
-    /// Of mail.
+    /// Id of an email.
     #[serde(borrow, default)]
     pub(super) email_id: Option<&'a RawValue>,
-    /// Of contacts and domains.
+    /// Id of a contact or domain.
     #[serde(borrow, default)]
     pub(super) id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -32,7 +32,7 @@ pub(super) struct Data<'a> {
     pub(super) suppressed: Option<&'a RawValue>,
 }
 
-/// Why a mail did not arrive: each event has some of it.
+/// Reason of a failure: each event type has some of the fields.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Failure<'a> {
     #[serde(rename = "type", borrow, default)]

@@ -1,5 +1,5 @@
-//! Example webhooks in the shape SendGrid documents, signed with a test key. For tests, event
-//! files and tools.
+//! Example webhooks in the shape SendGrid documents, signed with a test key. For tests, event files
+//! and tools.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
@@ -13,33 +13,33 @@ use serde_json::{Map, Value, json};
 
 use crate::example::{Body, Draft, Example, Examples, Seed};
 
-/// The examples.
+/// The example webhooks of SendGrid.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "sendgrid",
             name: "delivered",
-            what: "A mail is taken and delivered: two events in one request",
+            what: "An email is accepted and delivered: two events in one request",
             draft: delivered,
         },
-        Example { webhook: "sendgrid", name: "bounce", what: "A mail bounces", draft: bounce },
+        Example { webhook: "sendgrid", name: "bounce", what: "An email bounces", draft: bounce },
         Example {
             webhook: "sendgrid",
             name: "dropped",
-            what: "A mail is not sent, for the address bounced before",
+            what: "An email is dropped because the address bounced before",
             draft: dropped,
         },
         Example {
             webhook: "sendgrid",
             name: "engagement",
-            what: "A person opens a mail, clicks on a link and calls it spam",
+            what: "A recipient opens an email, clicks a link and reports spam",
             draft: engagement,
         },
         Example {
             webhook: "sendgrid",
             name: "unsubscribe",
-            what: "A person leaves a group",
+            what: "A recipient unsubscribes from a group",
             draft: unsubscribe,
         },
         Example {
@@ -51,7 +51,7 @@ pub static EXAMPLES: Examples = Examples {
     ],
     credentials,
     settings: Map::new,
-    // The private half is not among the credentials, so it is always the one of the examples.
+    // The private key is not among the credentials, so it is always the examples' own.
     sign: |_, draft, _, url, at| {
         let body = as_sent(&draft.body);
         let headers = headers(&body, at);
@@ -59,21 +59,21 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The public key the examples verify with.
+/// Public key that verifies the examples.
 pub const PUBLIC_KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEHhhTL9R1TALzBB2cdc6zO4P/2BrHzk/ogsyxyYvFiW6kbDEcTi/0DdlqNlPm5FRF0y3+SG7O11x6kMahiIHAow==";
-/// Its private half: the number that is 32 bytes of 7.
+/// Its private key: the number made of 32 bytes of 7.
 const PRIVATE_KEY: [u8; 32] = [7; 32];
-/// How long the point at the end of a public key is.
+/// Length of the point at the end of a public key, in bytes.
 const POINT: usize = 65;
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::API_KEY, "test-sendgrid-key"), (super::WEBHOOK_PUBLIC_KEY, PUBLIC_KEY)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The headers that prove a body at that time.
+/// Returns the headers that sign a body at that time.
 #[must_use]
 pub fn headers(body: &[u8], at: Timestamp) -> HeaderMap {
     let second = at.as_second().to_string();
@@ -100,14 +100,14 @@ fn signature(second: &[u8], body: &[u8]) -> Option<String> {
     Some(STANDARD.encode(signature))
 }
 
-/// SendGrid parts events by a comma and CRLF, and ends with CRLF.
+/// Writes events as SendGrid does: separated by a comma and CRLF, with a final CRLF.
 fn as_sent(body: &Body) -> Bytes {
     let Body::Json(Value::Array(events)) = body else { return body.bytes() };
     let events: Vec<String> = events.iter().map(Value::to_string).collect();
     format!("[{}]\r\n", events.join(",\r\n")).into()
 }
 
-/// An event of the seed's mail: `more` brings the fields of its kind.
+/// Returns an event about the seed's email. `more` has the fields of its type.
 fn event(seed: &Seed, name: &str, more: &Value) -> Value {
     let Seed { at, nonce } = seed;
     let mut event = json!({

@@ -1,4 +1,4 @@
-//! Takes SendGrid's webhooks in.
+//! Receives SendGrid's webhooks.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
@@ -18,7 +18,7 @@ use super::wire;
 use crate::raw::fit;
 use crate::signature;
 
-/// How old a request may be: the time of its redeliveries, and an hour. Source: README, quirks.
+/// Maximum age of a request: the period of its redeliveries, plus an hour. Source: README, quirks.
 const MAXIMUM_AGE: SignedDuration = SignedDuration::from_hours(25);
 
 /// SendGrid's webhooks.
@@ -50,7 +50,7 @@ impl WebhookSource for Source {
         let signature =
             signature.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
         let signed_at = request.header("x-twilio-email-event-webhook-timestamp")?;
-        // Nothing parts the time from the body.
+        // The signed text has no separator between the timestamp and the body.
         let at = signature::digits(signed_at).and_then(|s| Timestamp::from_second(s).ok());
         signature::fresh_for(MAXIMUM_AGE, at, now)?;
 
@@ -73,7 +73,7 @@ impl WebhookSource for Source {
     }
 }
 
-/// Whether a credential is a key that can prove webhooks.
+/// Whether a credential is a key that can verify webhooks.
 pub(super) fn is_key(text: &str) -> bool {
     parsed(text).is_some()
 }
@@ -83,7 +83,7 @@ fn parsed(key: &str) -> Option<ParsedPublicKey> {
     ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, der).ok()
 }
 
-/// One event. What does not fit is kept as [`EventKind::Other`].
+/// Reads one event. An unknown event is kept as [`EventKind::Other`].
 fn read(raw: &RawValue) -> ParsedEvent {
     let event: wire::Event<'_> = fit(Some(raw)).unwrap_or_default();
     let text = |raw| fit::<String>(raw).filter(|text| !text.is_empty());
@@ -95,7 +95,7 @@ fn read(raw: &RawValue) -> ParsedEvent {
     let parsed = ParsedEvent::other("", id, &name, at, raw);
 
     let Some(message) = text(event.sg_message_id) else { return parsed };
-    let message = first_part(&message);
+    let message = send_message_id(&message);
     let parsed = parsed.ordered_by(message);
     let status = match &*name {
         "processed" => Status::Accepted,
@@ -115,9 +115,9 @@ fn read(raw: &RawValue) -> ParsedEvent {
     ParsedEvent { kind: EventKind::Receipt(receipt), ..parsed }
 }
 
-/// What the send was answered with. Source: README, facts 4.
-fn first_part(message: &str) -> &str {
-    // Older ids have full stops of their own.
+/// Returns the message id from the response to the send request. Source: README, facts 4.
+fn send_message_id(message: &str) -> &str {
+    // Older ids contain periods of their own.
     let end = message.find(".filter").or_else(|| message.find(".recv"));
     let end = end.or_else(|| message.find('.')).filter(|end| *end > 0);
     end.and_then(|end| message.get(..end)).unwrap_or(message)
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_gets_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
         for vector in vectors {
             let mut headers = HeaderMap::new();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_accepted_and_read_the_same_each_time() {
+    fn every_example_is_accepted_and_parsed_the_same_each_time() {
         let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
         let summary = |event: &ParsedEvent| {
             let kind = match &event.kind {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_brings_the_smtp_status_or_the_kind_of_bounce_and_the_reason() {
+    fn a_failure_has_the_smtp_status_or_the_bounce_type_and_the_reason() {
         let bounce = |more: &Value| {
             let mut event = json!({ "event": "bounce", "sg_event_id": "e",
                 "sg_message_id": "m.filter1", "reason": "550 no such user" });
@@ -281,20 +281,20 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_what_the_send_was_answered_with() {
-        assert_eq!(first_part("LRzXl_NHSt.filterdrecv-p3mdw1-18.0"), "LRzXl_NHSt");
+    fn the_message_id_is_the_one_from_the_send_response() {
+        assert_eq!(send_message_id("LRzXl_NHSt.filterdrecv-p3mdw1-18.0"), "LRzXl_NHSt");
         assert_eq!(
-            first_part("14c5d75ce93.dfd.64b469.filter0001.16648.55.0"),
+            send_message_id("14c5d75ce93.dfd.64b469.filter0001.16648.55.0"),
             "14c5d75ce93.dfd.64b469"
         );
-        assert_eq!(first_part("qNwBLg.recvd-5cb6d9c5d8-z.0"), "qNwBLg");
-        assert_eq!(first_part("bare"), "bare");
-        assert_eq!(first_part(".odd"), ".odd");
-        assert_eq!(first_part("é.x"), "é");
+        assert_eq!(send_message_id("qNwBLg.recvd-5cb6d9c5d8-z.0"), "qNwBLg");
+        assert_eq!(send_message_id("bare"), "bare");
+        assert_eq!(send_message_id(".odd"), ".odd");
+        assert_eq!(send_message_id("é.x"), "é");
     }
 
     #[test]
-    fn odd_events_are_kept_and_take_none_of_the_rest_along() {
+    fn unknown_events_are_recorded_and_do_not_affect_the_others() {
         let odd = json!([
             7, null, [], {}, "text", { "event": 7, "timestamp": "soon", "sg_event_id": [] },
             { "event": "bounce", "sg_event_id": "late" },
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn authentic_nonsense_is_unreadable_and_not_unauthenticated() {
+    fn a_verified_body_that_cannot_be_parsed_is_unreadable_not_unauthenticated() {
         for body in [&b""[..], b"{", b"{}", b"[1", b"7", b"\xff\xfe", b"[\"\xff\"]"] {
             let result = received(&signed(body), at());
             assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_anywhere_is_refused() {
+    fn one_changed_byte_anywhere_is_rejected() {
         let good = signed("[{}]");
         assert!(received(&good, at()).is_ok());
         for place in 0..good.body.len() {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_fresh_for_25_hours_and_5_minutes_ahead() {
+    fn a_request_is_valid_for_25_hours_and_5_minutes_ahead() {
         let request = signed("[]");
         assert!(received(&request, after(25 * 3600)).is_ok());
         assert!(received(&request, after(25 * 3600 + 1)).is_err());
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_keys_verifies_and_no_key_never_does() {
+    fn any_key_verifies_and_no_key_never_does() {
         let request = signed("[]");
         let other = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqTxd43gyp8IOEto2LdIfjRQrIbsd4SXZkLW6jDutdhXSJCWHw8REntlo7aNDthvj+y7GjUuFDb/R1NGe1OPzpA==";
         let verify = |keys: &[&str]| with_keys(keys).verify(&request, at());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_can_prove_nothing_is_refused_when_it_is_given() {
+    fn an_unusable_key_is_rejected_when_it_is_set() {
         assert!((ENTRY.check)(WEBHOOK_PUBLIC_KEY, example::PUBLIC_KEY).is_ok());
         assert!((ENTRY.check)("SENDGRID_API_KEY", "anything").is_ok());
         for broken in ["", "key", "AAAA", &example::PUBLIC_KEY[..100]] {

@@ -1,6 +1,6 @@
-//! SendGrid's JSON. Only the fields we read; each costs only itself if it has another shape.
+//! SendGrid's JSON, limited to the fields that the hub reads. A field of another type is ignored.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ pub(super) struct Event<'a> {
     pub(super) event: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) sg_event_id: Option<&'a RawValue>,
-    /// Absent in bounces that come late, and in what happens to the account.
+    /// Absent in late bounces and in account events.
     #[serde(borrow, default)]
     pub(super) sg_message_id: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -20,7 +20,7 @@ pub(super) struct Event<'a> {
     /// The SMTP status of a bounce.
     #[serde(borrow, default)]
     pub(super) status: Option<&'a RawValue>,
-    /// The kind of a bounce.
+    /// The type of a bounce.
     #[serde(rename = "type", borrow, default)]
     pub(super) kind: Option<&'a RawValue>,
     #[serde(borrow, default)]

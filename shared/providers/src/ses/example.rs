@@ -12,46 +12,51 @@ use serde_json::{Map, Value, json};
 
 use crate::example::{Body, Draft, Example, Examples, Seed};
 
-/// The examples.
+/// The example webhooks of Amazon SES.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "ses",
             name: "subscription",
-            what: "SNS asks whether it may send",
+            what: "SNS asks to confirm a subscription",
             draft: subscription,
         },
-        Example { webhook: "ses", name: "sent", what: "SES takes a mail", draft: sent },
-        Example { webhook: "ses", name: "delivered", what: "A mail arrives", draft: delivered },
+        Example { webhook: "ses", name: "sent", what: "SES accepts an email", draft: sent },
+        Example {
+            webhook: "ses",
+            name: "delivered",
+            what: "An email is delivered",
+            draft: delivered,
+        },
         Example {
             webhook: "ses",
             name: "bounced",
-            what: "A mail comes back from two recipients",
+            what: "An email bounces for two recipients",
             draft: bounced,
         },
         Example {
             webhook: "ses",
             name: "complained",
-            what: "Somebody calls a mail spam",
+            what: "A recipient marks an email as spam",
             draft: complained,
         },
         Example {
             webhook: "ses",
             name: "delayed",
-            what: "A mail has not arrived yet",
+            what: "The delivery of an email is delayed",
             draft: delayed,
         },
         Example {
             webhook: "ses",
             name: "clicked",
-            what: "Somebody follows a link",
+            what: "A recipient clicks a link",
             draft: clicked,
         },
         Example {
             webhook: "ses",
             name: "received",
-            what: "A mail comes in, told by a notification",
+            what: "An email is received, reported by a notification",
             draft: received,
         },
     ],
@@ -74,14 +79,13 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The topic the examples come from.
+/// Topic of the examples.
 pub const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:hub-examples";
-/// Where [`CERTIFICATE`] is to be found, and subscriptions of examples are confirmed:
-/// whoever sends them stands in for SNS there.
+/// Host that serves [`CERTIFICATE`] and confirms the examples' subscriptions, in place of SNS.
 pub const CERTIFICATE_HOST: &str = "127.0.0.1:8789";
-/// The path of [`CERTIFICATE`] there.
+/// Path of [`CERTIFICATE`].
 pub const CERTIFICATE_PATH: &str = "/SimpleNotificationService-example.pem";
-/// The certificate of the examples: from 2025 to 2124, signed by itself.
+/// Self-signed certificate of the examples, valid from 2025 to 2124.
 pub const CERTIFICATE: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIDhzCCAm+gAwIBAgIBATANBgkqhkiG9w0BAQsFADBMMRowGAYDVQQDDBFzbnMu
@@ -106,35 +110,16 @@ oXUI1fLqnQoUiueQYpehYYkye7N1GUKw756M8AeoH3/QpxWGriRN3xQPaQ==
 -----END CERTIFICATE-----
 ";
 
-/// Its key, as PKCS #8: of tests, and known to everybody.
-const KEY: &str = "\
-    MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC48MF9NXUBNx4bOu/xT4O+wKC+Mt0JMn5ghCHlKk\
-    NkbTJa00WWn2U2u0+YGng9iWyHKyOvK+oU0hzUzqDyPOI8M2lF92dotO1jUL9amKu1o43o9JwEiTjlP9VD7lJYQJJs\
-    l0s3A2kt1KWm9FmOYKk7QsY/GwxHMC2l0ryZl3irml+slKWBwFnFPjJghuSf52q6W0EQLp0pr5Vawsbam2HpFhhtj4\
-    Mcq8p3lv2faY67xfqUgGwc6Ms9oSpe0Pv5CfZBAHucBp9E7mBwzwiOa94hvVNO/Bkwq/5YaOnaf13rGgIXtQQKKSAO\
-    GtaoofHAhaXadVgfnbll6P7VBnx0PmnJAgMBAAECggEAOouIjQT/sa9Lmg4pyAfGanvbRuqeG1u/MvmRK1UaOW/x+V\
-    uZU2nJJi7crwduGfjngNCwvrLVqtqq4tk4jQamDa2uvUXpF/XykjaNJPZgoSMR+PV6cFsqRjRTZGpM6gAi+jpYxqUP\
-    RkFjYTtIIHDMEeT9EhwTYnPHd4+DQdH4EsZEJtHc05levY2clplZL71qT/kCgqjSrxxD8ptak4vwZh+dMylZmGxjWY\
-    EuPIC/vJ+UMLci7sBrS+Zbz1QzJ3MlzFnVd4i2tNCsNMwyUuG9GqnUi9uUyyrDlqXtmnVZyfoMxdx6Ah0SADdbMPC9\
-    JDF4NzzPVGYCUmtag7rm4+Aa6wKBgQD7Fy6siZN4HVmj/x3J4ufYeCWqyAecDSMwfIQ9NWdvN5nrNCtQjElRn/5cK2\
-    A4KB9tlcdIxe46asIYjNM+sYdSB/IK8fIaaoFPKV3ULum0gE1o1y3i89rrMLoy/KCpmCEaF/PhCKeR8NE+bwT6/Brq\
-    VA8dZBiesLh/avY6ijU2kwKBgQC8jnahA7Kq5PZkHYg6Ja9PEM3vn5d0nAJaImjljPZAZNg+StngIIclyv9N2fKxP5\
-    vndTogX55CkCgEim2zj2iQshxa5KDm1Yjyu7F0WiCv/V3iqTYFiXTI+kRZ+6bXOnMc5jcEVcoiXn85EnFGcZyfONIu\
-    G1AcI9joNknNCbFbswKBgG3/9vOhhdh+SzIcZsl2PYnJAP9ziFnmK39nXWuPRNQlcKno/fzYqJo41G8+lXWkpjgVAO\
-    wxwi8XbBbjQvxZO+ZFEtWWrzDBbgrnHXMCZmIsPz1p33Fo0YRtoXUK1bvWqNHMoov4haja7mBCtNTbs1LrJoACxQJo\
-    ezte+aYlvDA/AoGBAKdzOUTK/OuphGrqkyVYfDSSLuDj8OQc/DXBozhgk/wh0qyXWqAhIwRcH5iquk3QuIq335QKdo\
-    iUbwWBTeUNsYX2txm9OmtlLUariu9Sbv772lnFffUy2iT1pKfoxYUUIlCC3k8aRPV6yC8OAszVbos0MevCU8V5zFKE\
-    i8vsFLbjAoGBAJRu9qDiCZXnCvy4sMAdgHv9d9SamEMWVDO341GAorZzxWLFuAVWJlVfDevILRPax55nLUp0v/kBhY\
-    aXyyaJSEpAvbtqqDlw/OjBZOQmWgTFP7Z/iROXARsJftLyq0lAJA3K5eMgRfcElRUkTRqWRagmWX9KhR1KgpA8JnVn\
-    7H7o";
+/// Private key of the certificate, as PKCS #8: for tests, and public.
+const KEY: &str = "MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC48MF9NXUBNx4bOu/xT4O+wKC+Mt0JMn5ghCHlKkNkbTJa00WWn2U2u0+YGng9iWyHKyOvK+oU0hzUzqDyPOI8M2lF92dotO1jUL9amKu1o43o9JwEiTjlP9VD7lJYQJJsl0s3A2kt1KWm9FmOYKk7QsY/GwxHMC2l0ryZl3irml+slKWBwFnFPjJghuSf52q6W0EQLp0pr5Vawsbam2HpFhhtj4Mcq8p3lv2faY67xfqUgGwc6Ms9oSpe0Pv5CfZBAHucBp9E7mBwzwiOa94hvVNO/Bkwq/5YaOnaf13rGgIXtQQKKSAOGtaoofHAhaXadVgfnbll6P7VBnx0PmnJAgMBAAECggEAOouIjQT/sa9Lmg4pyAfGanvbRuqeG1u/MvmRK1UaOW/x+VuZU2nJJi7crwduGfjngNCwvrLVqtqq4tk4jQamDa2uvUXpF/XykjaNJPZgoSMR+PV6cFsqRjRTZGpM6gAi+jpYxqUPRkFjYTtIIHDMEeT9EhwTYnPHd4+DQdH4EsZEJtHc05levY2clplZL71qT/kCgqjSrxxD8ptak4vwZh+dMylZmGxjWYEuPIC/vJ+UMLci7sBrS+Zbz1QzJ3MlzFnVd4i2tNCsNMwyUuG9GqnUi9uUyyrDlqXtmnVZyfoMxdx6Ah0SADdbMPC9JDF4NzzPVGYCUmtag7rm4+Aa6wKBgQD7Fy6siZN4HVmj/x3J4ufYeCWqyAecDSMwfIQ9NWdvN5nrNCtQjElRn/5cK2A4KB9tlcdIxe46asIYjNM+sYdSB/IK8fIaaoFPKV3ULum0gE1o1y3i89rrMLoy/KCpmCEaF/PhCKeR8NE+bwT6/BrqVA8dZBiesLh/avY6ijU2kwKBgQC8jnahA7Kq5PZkHYg6Ja9PEM3vn5d0nAJaImjljPZAZNg+StngIIclyv9N2fKxP5vndTogX55CkCgEim2zj2iQshxa5KDm1Yjyu7F0WiCv/V3iqTYFiXTI+kRZ+6bXOnMc5jcEVcoiXn85EnFGcZyfONIuG1AcI9joNknNCbFbswKBgG3/9vOhhdh+SzIcZsl2PYnJAP9ziFnmK39nXWuPRNQlcKno/fzYqJo41G8+lXWkpjgVAOwxwi8XbBbjQvxZO+ZFEtWWrzDBbgrnHXMCZmIsPz1p33Fo0YRtoXUK1bvWqNHMoov4haja7mBCtNTbs1LrJoACxQJoezte+aYlvDA/AoGBAKdzOUTK/OuphGrqkyVYfDSSLuDj8OQc/DXBozhgk/wh0qyXWqAhIwRcH5iquk3QuIq335QKdoiUbwWBTeUNsYX2txm9OmtlLUariu9Sbv772lnFffUy2iT1pKfoxYUUIlCC3k8aRPV6yC8OAszVbos0MevCU8V5zFKEi8vsFLbjAoGBAJRu9qDiCZXnCvy4sMAdgHv9d9SamEMWVDO341GAorZzxWLFuAVWJlVfDevILRPax55nLUp0v/kBhYaXyyaJSEpAvbtqqDlw/OjBZOQmWgTFP7Z/iROXARsJftLyq0lAJA3K5eMgRfcElRUkTRqWRagmWX9KhR1KgpA8JnVn7H7o";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::TOPIC_ARNS.to_owned(), vec![TOPIC.into()])])
 }
 
-/// The body of a message of `topic`, signed with version 2.
+/// Returns the body of a message of `topic`, signed with signature version 2.
 fn signed(body: &Value, topic: &str) -> Bytes {
     let Value::Object(mut body) = body.clone() else { return Bytes::new() };
     let url = format!("http://{CERTIFICATE_HOST}{CERTIFICATE_PATH}");
@@ -151,19 +136,19 @@ fn signed(body: &Value, topic: &str) -> Bytes {
     Value::Object(body).to_string().into()
 }
 
-/// The signature of `text` with the key of the examples.
+/// Returns the signature of `text` with the key of the examples.
 fn signature(text: &[u8]) -> String {
     let key = STANDARD.decode(KEY).ok().and_then(|key| RsaKeyPair::from_pkcs8(&key).ok());
     let Some(key) = key else { return String::new() };
     let mut signature = vec![0; key.public_modulus_len()];
-    // This padding is the same each time: the source of randomness is not asked.
+    // This padding is deterministic: no random numbers are used.
     match key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature) {
         Ok(()) => STANDARD.encode(signature),
         Err(_) => String::new(),
     }
 }
 
-/// A message of SNS, of that type and with those fields.
+/// Returns an SNS message of type `kind` with the fields in `what`.
 fn envelope(seed: &Seed, kind: &'static str, what: Value) -> Draft {
     let id = format!("sns-{}", seed.nonce);
     let mut body = json!({ "Type": kind, "MessageId": id, "Timestamp": seed.at.to_string() });
@@ -189,7 +174,7 @@ fn subscription(seed: &Seed) -> Draft {
     envelope(seed, "SubscriptionConfirmation", what)
 }
 
-/// What SES says happened to a mail to `to`.
+/// Returns an SES event about an email to `to`.
 fn event(seed: &Seed, kind: &str, to: &[&str], name: &str, detail: &Value) -> Draft {
     let mail = json!({
         "timestamp": seed.at.to_string(),

@@ -11,7 +11,7 @@ pub use webhook::Webhook;
 
 use crate::Entry;
 
-/// What the hub knows of Amazon SES.
+/// Specification of Amazon SES.
 pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
@@ -19,8 +19,8 @@ pub static ENTRY: Entry = Entry {
     ..Entry::taking(&[&WEBHOOK], &[TOPIC_ARNS])
 };
 
-/// Takes what Amazon SES publishes to SNS in.
+/// Receives the events that Amazon SES publishes to SNS.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that lists the topics whose messages are taken in.
+/// Credential that lists the topics whose messages are accepted.
 pub const TOPIC_ARNS: &str = "SES_TOPIC_ARNS";

@@ -1,4 +1,4 @@
-//! What an integration can set.
+//! Settings of an integration.
 
 use crate::entry::Maker;
 use domain::Credentials;
@@ -9,20 +9,20 @@ use url::Url;
 
 use crate::entry;
 
-/// What an integration can set.
+/// Settings of an integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The topic's ARN.
+    /// ARN of the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Where certificates are, and subscriptions are confirmed, instead of at AWS: a host, with
-    /// a port if it has one. On loopback `http` will do. For the operator's own tests.
+    /// Host of the signing certificates and subscription confirmations, instead of AWS: a host name
+    /// with an optional port. Loopback hosts may use `http`. For the operator's own tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_host: Option<String>,
 }
 
-/// Reads settings.
+/// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, Flaw> {
     let settings: Settings = entry::read(given)?;
     let is_host = |host: &str| {
@@ -32,13 +32,13 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, Flaw> {
     match &settings.certificate_host {
         Some(host) if !is_host(host) => Err(Flaw::new(
             "settings.certificate_host",
-            "expected a host in lower case, or a host and a port",
+            "must be a lower-case host name, with an optional port",
         )),
         _ => entry::own::<Settings>(given),
     }
 }
 
-/// The setting `account`. Whose certificates are trusted is for the operator alone to say.
+/// Returns the setting `account`. Only the operator may choose which certificates are trusted.
 pub(super) fn account(
     maker: Maker,
     settings: &AnySettings,
@@ -51,11 +51,11 @@ pub(super) fn account(
     entry::account_setting(maker, settings, credentials)
 }
 
-/// Topics are named by their whole ARN.
+/// Checks that a topic is a full ARN.
 pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
     if name == super::TOPIC_ARNS && !is_topic(value) {
         let field = format!("credentials.{name}");
-        let right = "the ARN of a topic, such as arn:aws:sns:eu-west-1:123456789012:mail";
+        let right = "must be the ARN of a topic, such as arn:aws:sns:eu-west-1:123456789012:mail";
         return Err(Flaw::new(&field, right));
     }
     Ok(())
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_operator_says_whose_certificates_are_trusted() {
+    fn only_the_operator_chooses_which_certificates_are_trusted() {
         let own = read(&object(json!({ "certificate_host": "localhost:8788" }))).unwrap();
         assert_eq!(account(Maker::Hub, &own, &Credentials::default()), Ok(None));
         let flaw = account(Maker::Tenant, &own, &Credentials::default()).unwrap_err();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_host_is_a_host_and_no_address() {
+    fn a_certificate_host_is_a_host_and_not_a_url() {
         for host in ["", "a/b", "a?b", "http://a", "u@a", "A.example", "a b", "a:80:1", "a\\b"] {
             let flaw = read(&object(json!({ "certificate_host": host }))).unwrap_err();
             assert_eq!(flaw.field, "settings.certificate_host", "{host}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_named_by_its_whole_arn() {
+    fn a_topic_is_a_full_arn() {
         for arn in [
             "arn:aws:sns:eu-west-1:123456789012:mail",
             "arn:aws-cn:sns:cn-north-1:123456789012:mail.fifo",

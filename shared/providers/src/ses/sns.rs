@@ -1,4 +1,4 @@
-//! What SNS wraps around a message, and how that proves itself.
+//! The SNS envelope of a message, and its signature.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 use webpki::{EndEntityCert, KeyUsage};
 
-/// What SNS posts. Source: README, facts 1.
+/// Envelope that SNS posts. Source: README, facts 1.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Envelope {
@@ -27,7 +27,7 @@ pub(super) struct Envelope {
     pub(super) timestamp: String,
     signature_version: String,
     signature: String,
-    // Lambda writes it in the second way.
+    // AWS Lambda spells the field in the second form.
     #[serde(rename = "SigningCertURL", alias = "SigningCertUrl")]
     certificate_url: String,
     #[serde(default)]
@@ -38,7 +38,7 @@ pub(super) struct Envelope {
     subscribe_url: Option<String>,
 }
 
-/// What a message is for.
+/// Type of an SNS message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) enum Kind {
     Notification,
@@ -58,22 +58,23 @@ impl Kind {
 
 impl Envelope {
     pub(super) fn read(body: &[u8]) -> Result<Self, Rejection> {
-        serde_json::from_slice(body).map_err(|_| Rejection::Unauthenticated("not a message of SNS"))
+        serde_json::from_slice(body).map_err(|_| Rejection::Unauthenticated("not an SNS message"))
     }
 
-    /// Where the certificate is.
+    /// Returns the URL of the certificate.
     pub(super) fn certificate_url(&self, own_host: Option<&str>) -> Result<String, Rejection> {
-        let url = address(&self.certificate_url, own_host);
+        let url = trusted_url(&self.certificate_url, own_host);
         let url = url.filter(|url| url.path().rsplit('.').next() == Some("pem"));
-        url.map(String::from).ok_or(Rejection::Unauthenticated("the certificate is not of AWS"))
+        url.map(String::from)
+            .ok_or(Rejection::Unauthenticated("the certificate URL does not belong to AWS"))
     }
 
-    /// What is called to confirm a subscription.
+    /// Returns the URL that confirms a subscription.
     pub(super) fn subscribe_url(&self, own_host: Option<&str>) -> Option<String> {
-        address(self.subscribe_url.as_deref()?, own_host).map(String::from)
+        trusted_url(self.subscribe_url.as_deref()?, own_host).map(String::from)
     }
 
-    /// Whether the signature is that of the certificate, and the certificate is valid.
+    /// Verifies the signature with the certificate, and that the certificate is valid at `now`.
     pub(super) fn verify(&self, pem: &[u8], now: Timestamp) -> Result<(), Rejection> {
         let unusable = Rejection::Unauthenticated("the certificate cannot be used");
         let Ok(der) = CertificateDer::from_pem_slice(pem) else { return Err(unusable) };
@@ -87,15 +88,16 @@ impl Envelope {
             _ => return Err(Rejection::Unauthenticated("unknown signature version")),
         };
         let signature = STANDARD.decode(&self.signature);
-        let signature = signature.map_err(|_| Rejection::Unauthenticated("not base64"))?;
+        let signature =
+            signature.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
         let key = certificate.subject_public_key_info();
         UnparsedPublicKey::new(algorithm, key.as_ref())
             .verify(self.signed().as_bytes(), &signature)
             .map_err(|_| Rejection::Unauthenticated("signature does not match"))
     }
 
-    /// What is signed: names and values, each on a line, by name. Source: README, facts 2.
-    /// Confirmations of both kinds have the token in it.
+    /// Returns the signed text: names and values, each on a line, ordered by name. Source: README,
+    /// facts 2. It includes the token for both kinds of confirmations.
     fn signed(&self) -> String {
         let kind = self.kind.as_str();
         let fields = match self.kind {
@@ -123,11 +125,11 @@ impl Envelope {
     }
 }
 
-/// Whether `now` is in the certificate's time, and it is for servers.
+/// Whether the certificate is a server certificate that is valid at `now`.
 ///
-/// There are no roots to build a chain to: SNS publishes the certificate alone, and TLS has
-/// proved whose it is when it was fetched. `webpki` looks at the certificate itself before it
-/// looks for who issued it, so an unknown issuer is what a valid one ends with.
+/// There are no roots to build a chain to: SNS publishes only the certificate, and TLS has
+/// authenticated its host when it was fetched. `webpki` checks the certificate itself before it
+/// looks for the issuer, so a valid one ends with an unknown issuer.
 fn is_valid(certificate: &EndEntityCert<'_>, now: Timestamp) -> bool {
     let Ok(second) = u64::try_from(now.as_second()) else { return false };
     let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
@@ -136,14 +138,14 @@ fn is_valid(certificate: &EndEntityCert<'_>, now: Timestamp) -> bool {
     matches!(checked, Err(webpki::Error::UnknownIssuer))
 }
 
-/// The address, in the one form a URL has, if it is of SNS; `own_host` stands in for AWS.
-/// Source: README, facts 3.
-fn address(url: &str, own_host: Option<&str>) -> Option<Url> {
+/// Returns the normalized URL, if its host is SNS; `own_host` replaces the hosts of AWS. Source:
+/// README, facts 3.
+fn trusted_url(url: &str, own_host: Option<&str>) -> Option<Url> {
     let url = Url::parse(url).ok()?;
     if !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    let is_theirs = match own_host {
+    let is_trusted = match own_host {
         None => {
             url.scheme() == "https" && url.port().is_none() && url.host_str().is_some_and(is_sns)
         }
@@ -158,10 +160,10 @@ fn address(url: &str, own_host: Option<&str>) -> Option<Url> {
                 && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback))
         }
     };
-    is_theirs.then_some(url)
+    is_trusted.then_some(url)
 }
 
-/// Whether it is `sns.<region>.amazonaws.com`, or that in China.
+/// Whether `host` is `sns.<region>.amazonaws.com`, or its counterpart in China.
 fn is_sns(host: &str) -> bool {
     let host = host.strip_suffix(".cn").unwrap_or(host);
     let region = host.strip_prefix("sns.").and_then(|host| host.strip_suffix(".amazonaws.com"));
@@ -174,13 +176,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_sns_are_called() {
+    fn only_urls_of_sns_are_called() {
         for good in [
             "https://sns.us-west-2.amazonaws.com/a.pem",
             "https://sns.cn-north-1.amazonaws.com.cn/a.pem",
             "https://SNS.us-west-2.amazonaws.com:443/a.pem",
         ] {
-            assert!(address(good, None).is_some(), "{good}");
+            assert!(trusted_url(good, None).is_some(), "{good}");
         }
         for bad in [
             "",
@@ -201,13 +203,13 @@ mod tests {
             "https://xsns.us-west-2.amazonaws.com/a.pem",
             "file://sns.us-west-2.amazonaws.com/a.pem",
         ] {
-            assert!(address(bad, None).is_none(), "{bad}");
+            assert!(trusted_url(bad, None).is_none(), "{bad}");
         }
     }
 
     #[test]
-    fn an_own_host_stands_in_for_aws_and_needs_no_tls_on_loopback_alone() {
-        let called = |url: &str, host: &str| address(url, Some(host)).is_some();
+    fn a_configured_host_replaces_aws_and_may_use_http_on_loopback_only() {
+        let called = |url: &str, host: &str| trusted_url(url, Some(host)).is_some();
         assert!(called("http://127.0.0.1:8788/a.pem", "127.0.0.1:8788"));
         assert!(called("http://localhost/a.pem", "localhost"));
         assert!(called("http://[::1]:8788/a.pem", "[::1]:8788"));

@@ -1,4 +1,4 @@
-//! Takes what Amazon SES publishes to SNS in.
+//! Receives the events that Amazon SES publishes to SNS.
 
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
@@ -19,11 +19,11 @@ use super::wire::{Detail, Headers, Mail, Published, Recipient, text, time};
 use crate::raw::fit;
 use crate::{entry, raw, signature};
 
-/// The largest request, in bytes: SNS takes 256 KB, of which each byte may be six as JSON.
-/// <https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html>
-const LARGEST: usize = 2_000_000;
+/// Maximum size of a request, in bytes: SNS messages have up to 256 KB, each byte of which may be
+/// six as JSON. <https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html>
+const MAX_BODY_BYTES: usize = 2_000_000;
 
-/// What Amazon SES publishes to SNS.
+/// Webhook for the events that Amazon SES publishes to SNS.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook;
 
@@ -47,32 +47,33 @@ impl WebhookProvider for Webhook {
 }
 
 struct Source {
-    /// SNS signs for all its customers with one key: the topic says whose a message is. It
-    /// is no secret, and needs no comparison in constant time.
+    /// SNS signs for all its customers with one key, so the topic identifies the owner of a
+    /// message. It is not a secret and needs no constant-time comparison.
     topics: Vec<String>,
     certificate_host: Option<String>,
 }
 
 impl Source {
-    /// A message of a topic of ours, if it is what it says.
+    /// Reads a message of one of the configured topics. It is not verified yet.
     fn read(&self, request: &WebhookRequest) -> Result<Envelope, Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        if request.body.len() > LARGEST {
-            return Err(Rejection::TooLarge("a message of SNS has 256 KB, and 2 MB as JSON"));
+        if request.body.len() > MAX_BODY_BYTES {
+            return Err(Rejection::TooLarge("the request is larger than 2 MB"));
         }
         let envelope = Envelope::read(&request.body)?;
         if envelope.topic_arn.is_empty() || !self.topics.contains(&envelope.topic_arn) {
-            return Err(Rejection::Unauthenticated("the topic is not in the list"));
+            return Err(Rejection::Unauthenticated("the topic is not in SES_TOPIC_ARNS"));
         }
         Ok(envelope)
     }
 }
 
 impl WebhookSource for Source {
-    /// The topic is looked at first, so that who does not know it makes us fetch nothing. That
-    /// is no error yet: the list may have grown, and is read anew when `verify` refuses.
+    /// The topic is checked first, so that a request for an unknown topic makes the hub fetch
+    /// nothing. It is not an error yet: the list may have changed, and is read again when `verify`
+    /// rejects the request.
     fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
         let Ok(envelope) = self.read(request) else { return Ok(None) };
         envelope.certificate_url(self.certificate_host.as_deref()).map(Some)
@@ -80,10 +81,11 @@ impl WebhookSource for Source {
 
     fn verify(&self, request: &WebhookRequest, now: Timestamp) -> Result<(), Rejection> {
         let envelope = self.read(request)?;
-        // Whatever was fetched, it must have been from there.
+        // The certificate must have been fetched from a trusted URL.
         envelope.certificate_url(self.certificate_host.as_deref())?;
         let certificate = request.evidence.as_deref();
-        let certificate = certificate.ok_or(Rejection::Unauthenticated("no certificate"))?;
+        let certificate =
+            certificate.ok_or(Rejection::Unauthenticated("the certificate was not fetched"))?;
         envelope.verify(certificate, now)
     }
 
@@ -92,23 +94,25 @@ impl WebhookSource for Source {
         match envelope.kind {
             Kind::SubscriptionConfirmation => {
                 let address = envelope.subscribe_url(self.certificate_host.as_deref());
-                let refused = Rejection::Unauthenticated("the subscription is not of AWS");
+                let refused =
+                    Rejection::Unauthenticated("the subscription URL does not belong to AWS");
                 address.map(Delivery::Confirm).ok_or(refused)
             }
             Kind::UnsubscribeConfirmation => {
-                Ok(Delivery::Events(vec![whole(&envelope, &request.body)]))
+                Ok(Delivery::Events(vec![unparsed_event(&envelope, &request.body)]))
             }
             Kind::Notification => {
                 let events = read_notification(&envelope);
-                let events = events.unwrap_or_else(|| vec![whole(&envelope, &request.body)]);
+                let events =
+                    events.unwrap_or_else(|| vec![unparsed_event(&envelope, &request.body)]);
                 Ok(Delivery::Events(events))
             }
         }
     }
 }
 
-/// A message of SNS as it is.
-fn whole(envelope: &Envelope, body: &[u8]) -> ParsedEvent {
+/// Returns an SNS message as an event, without parsing its content.
+fn unparsed_event(envelope: &Envelope, body: &[u8]) -> ParsedEvent {
     let (name, raw) = (envelope.kind.as_str(), raw::whole(body));
     let id = envelope.message_id.clone();
     ParsedEvent::other(&envelope.topic_arn, id, name, published_at(envelope), &raw)
@@ -118,10 +122,11 @@ fn published_at(envelope: &Envelope) -> Timestamp {
     envelope.timestamp.parse().unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// What SES published: an event for each recipient. `None` if it is not of SES.
+/// Returns the events that SES published, one for each recipient. `None` if the message is not from
+/// SES.
 fn read_notification(envelope: &Envelope) -> Option<Vec<ParsedEvent>> {
     let raw: &RawValue = serde_json::from_str(&envelope.message).ok()?;
-    // A sequence would fill a struct too.
+    // Serde would read a list as the fields in order.
     let event: Published<'_> = fit(Some(raw)).filter(|_| raw.get().starts_with('{'))?;
     let name = event.name()?;
     let (mail, detail) = (event.mail(), event.detail(&name));
@@ -140,28 +145,28 @@ fn read_notification(envelope: &Envelope) -> Option<Vec<ParsedEvent>> {
     if recipients.is_empty() {
         let kind = receipt(&name, message.clone(), &detail, &Recipient::default());
         let event = one(envelope.message_id.clone());
-        return Some(vec![with(event, kind)]);
+        return Some(vec![with_receipt(event, kind)]);
     }
     let each = recipients.iter().map(|recipient| {
-        let event = one(format!("{}:{}", envelope.message_id, mark(&recipient.address)));
-        with(event, receipt(&name, message.clone(), &detail, recipient))
+        let event = one(format!("{}:{}", envelope.message_id, address_hash(&recipient.address)));
+        with_receipt(event, receipt(&name, message.clone(), &detail, recipient))
     });
     Some(each.collect())
 }
 
-/// What tells a recipient from others without naming them: ids are logged.
-fn mark(address: &str) -> String {
+/// Returns a hash that identifies a recipient without the address: ids are logged.
+fn address_hash(address: &str) -> String {
     signature::fingerprint(address.as_bytes()).chars().take(16).collect()
 }
 
-fn with(event: ParsedEvent, receipt: Option<Receipt>) -> ParsedEvent {
+fn with_receipt(event: ParsedEvent, receipt: Option<Receipt>) -> ParsedEvent {
     match receipt {
         Some(receipt) => ParsedEvent { kind: EventKind::Receipt(receipt), ..event },
         None => event,
     }
 }
 
-/// How far a mail has come, if the event says that. Source: README, facts 4.
+/// Returns the status of an email, if the event has one. Source: README, facts 4.
 fn receipt(
     name: &str,
     message: Option<String>,
@@ -186,11 +191,11 @@ fn receipt(
     })
 }
 
-/// Mail that came in. Its body is MIME, or stands elsewhere: the hub has no words for it.
+/// Returns an incoming email. Its body is MIME or stored elsewhere, so the hub does not parse it.
 fn received(event: ParsedEvent, mail: &Mail<'_>) -> ParsedEvent {
     let headers: Headers<'_> = fit(mail.common_headers).unwrap_or_default();
     let author = fit::<Vec<String>>(headers.from).and_then(|from| from.into_iter().next());
-    let (name, address) = author.as_deref().map_or((None, None), author_of);
+    let (name, address) = author.as_deref().map_or((None, None), split_author);
     let from = address.or_else(|| text(mail.source));
     let (Some(from), Some(message)) = (from, event.ordering_key.clone()) else { return event };
     let subject = text(headers.subject);
@@ -205,8 +210,8 @@ fn received(event: ParsedEvent, mail: &Mail<'_>) -> ParsedEvent {
     ParsedEvent { kind: EventKind::Message(message), ..event.ordered_by(from) }
 }
 
-/// The name and the address in `Zoë <zoe@example.com>`.
-fn author_of(from: &str) -> (Option<String>, Option<String>) {
+/// Splits `Zoë <zoe@example.com>` into the name and the address.
+fn split_author(from: &str) -> (Option<String>, Option<String>) {
     let (name, address) = match from.rsplit_once('<') {
         Some((name, address)) => (name.trim().trim_matches('"'), address.trim_end_matches('>')),
         None => ("", from),
@@ -247,8 +252,8 @@ mod tests {
         WEBHOOK.source(&integration, &Credentials::new([(TOPIC_ARNS.to_owned(), topics)]))
     }
 
-    /// As the edge does it: what it is proved by is asked for first.
-    fn prove(
+    /// Verifies a request as the webhook edge does: it fetches the evidence first.
+    fn fetch_and_receive(
         source: &dyn WebhookSource,
         request: &WebhookRequest,
         now: Timestamp,
@@ -259,7 +264,7 @@ mod tests {
 
     fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
         let source = source(&(example::EXAMPLES.settings)(), &[example::TOPIC]);
-        prove(&*source, request, Timestamp::from_second(NOW).unwrap())
+        fetch_and_receive(&*source, request, Timestamp::from_second(NOW).unwrap())
     }
 
     fn seed() -> Seed {
@@ -356,14 +361,14 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_has_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         let vectors = Vectors::read();
         assert_eq!(vectors.cases.len(), 21);
         for case in &vectors.cases {
             let request = vectors.request(case);
-            // The topic is in the list, so that it decides nothing here.
+            // The topic is in the list, so it does not affect the result.
             let source = source(&Map::new(), &[&topic_of(&request)]);
-            match prove(&*source, &request, case.now) {
+            match fetch_and_receive(&*source, &request, case.now) {
                 Ok(_) => assert!(case.accept, "{}", case.name),
                 Err(Rejection::Unauthenticated(_)) => assert!(!case.accept, "{}", case.name),
                 Err(other) => panic!("{}: {other}", case.name),
@@ -372,14 +377,16 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_good_in_its_own_time_alone() {
+    fn a_certificate_is_only_valid_in_its_validity_period() {
         let vectors = Vectors::read();
         let case = vectors.case("java-notification-signature-v2");
         let request = vectors.request(case);
         let source = source(&Map::new(), &[&topic_of(&request)]);
         let verdict = |now: &str| {
             let now = now.parse().unwrap();
-            prove(&*source, &request, now).map(|_| ()).map_err(|error| error.to_string())
+            fetch_and_receive(&*source, &request, now)
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         };
         let out_of_time = Err("authentication failed: the certificate is not valid now".to_owned());
         assert_eq!(verdict("2025-11-09T23:59:59Z"), out_of_time);
@@ -390,18 +397,23 @@ mod tests {
     }
 
     #[test]
-    fn without_a_topic_in_the_list_or_a_certificate_nothing_is_proved() {
+    fn nothing_verifies_without_a_configured_topic_and_a_certificate() {
         let settings = (example::EXAMPLES.settings)();
         let now = Timestamp::from_second(NOW).unwrap();
         let request = the_example("delivered");
-        assert!(prove(&*source(&settings, &["other", example::TOPIC]), &request, now).is_ok());
+        assert!(
+            fetch_and_receive(&*source(&settings, &["other", example::TOPIC]), &request, now)
+                .is_ok()
+        );
         for topics in [&[][..], &[""], &["arn:aws:sns:eu-west-1:123456789012:hub"]] {
             let source = source(&settings, topics);
             assert_eq!(source.evidence(&request).unwrap(), None, "nothing is fetched for it");
             assert!(source.verify(&request, now).is_err());
         }
-        // At AWS's own addresses, the certificate of the examples is none.
-        assert!(prove(&*source(&Map::new(), &[example::TOPIC]), &request, now).is_err());
+        // The test certificate is not trusted at the URLs of AWS.
+        assert!(
+            fetch_and_receive(&*source(&Map::new(), &[example::TOPIC]), &request, now).is_err()
+        );
         for evidence in [None, Some(&b""[..]), Some(b"-----BEGIN CERTIFICATE-----"), Some(b"\xff")]
         {
             let mut request = request.clone();
@@ -411,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_is_asked_for_where_it_is() {
+    fn the_certificate_is_fetched_from_its_url() {
         let vectors = Vectors::read();
         let request = vectors.request(vectors.case("java-notification-signature-v2"));
         let asked = source(&Map::new(), &[&topic_of(&request)]).evidence(&request).unwrap();
@@ -421,13 +433,15 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_is_confirmed_at_the_address_it_names() {
+    fn a_subscription_is_confirmed_at_its_url() {
         let vectors = Vectors::read();
         let case = vectors.case("java-subscription-confirmation");
         let request = vectors.request(case);
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let source = source(&Map::new(), &[&topic_of(&request)]);
-        let Ok(Delivery::Confirm(address)) = prove(&*source, &request, case.now) else { panic!() };
+        let Ok(Delivery::Confirm(address)) = fetch_and_receive(&*source, &request, case.now) else {
+            panic!()
+        };
         assert_eq!(address, body["SubscribeURL"]);
 
         let Ok(Delivery::Confirm(address)) = receive_request(&the_example("subscription")) else {
@@ -437,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_to_somewhere_else_is_not_confirmed_though_it_is_signed() {
+    fn a_signed_subscription_with_an_untrusted_url_is_not_confirmed() {
         let elsewhere = json!({
             "Type": "SubscriptionConfirmation", "MessageId": "m", "Message": "", "Token": "t",
             "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription",
@@ -452,12 +466,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_subscription_is_an_event() {
+    fn an_unsubscribe_confirmation_is_an_event() {
         let vectors = Vectors::read();
         let case = vectors.case("java-unsubscribe-confirmation");
         let request = vectors.request(case);
         let topic = topic_of(&request);
-        let delivery = prove(&*source(&Map::new(), &[&topic]), &request, case.now).unwrap();
+        let delivery =
+            fetch_and_receive(&*source(&Map::new(), &[&topic]), &request, case.now).unwrap();
         let Delivery::Events(events) = delivery else { panic!() };
         assert_eq!(name_of(&events[0]), "UnsubscribeConfirmation");
         assert_eq!(events[0].id, "0b71e34e-42c3-486a-9e32-b1928ec994b5");
@@ -466,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn each_example_is_accepted_and_says_what_it_is() {
+    fn every_example_is_accepted_and_parsed_as_expected() {
         let expected: [(&str, &[&str]); 8] = [
             ("subscription", &[]),
             ("sent", &["accepted"]),
@@ -503,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounce_brings_its_code_and_what_the_server_said() {
+    fn a_bounce_has_its_code_and_the_servers_diagnostic() {
         let events = events(&the_example("bounced"));
         let receipts = events.iter().map(|event| match &event.kind {
             EventKind::Receipt(receipt) => (receipt.code.as_deref(), receipt.detail.as_deref()),
@@ -523,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redelivery_is_the_same_events() {
+    fn a_redelivery_has_equal_ids() {
         for (name, request) in examples().filter(|(name, _)| *name != "subscription") {
             let ids = || events(&request).into_iter().map(|event| event.id).collect::<Vec<_>>();
             assert_eq!(ids(), ids(), "{name}");
@@ -531,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn one_other_byte_in_any_signed_field_is_refused() {
+    fn one_changed_byte_in_a_signed_field_is_rejected() {
         for (name, request) in examples() {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let signed = ["Message", "MessageId", "Timestamp", "Signature", "Type", "TopicArn"];
@@ -555,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn both_names_of_the_kind_are_read() {
+    fn both_field_names_of_the_event_type_are_read() {
         let mail = json!({ "messageId": "x", "destination": ["a@b"] });
         let detail = json!({ "recipients": ["a@b"] });
         for key in ["eventType", "notificationType"] {
@@ -565,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_of_a_mail_to_several_is_nobodys() {
+    fn an_open_of_an_email_to_several_recipients_names_no_recipient() {
         let count = |to: &[&str]| {
             let mail = json!({ "messageId": "x", "destination": to });
             let events = of_ses(&json!({ "eventType": "Open", "mail": mail, "open": {} }));
@@ -577,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipient_who_is_named_twice_is_one_and_more_than_a_mail_can_have_are_not_split() {
+    fn recipients_are_deduplicated_and_more_than_the_maximum_are_not_split() {
         let count = |to: &[String]| {
             let mail = json!({ "messageId": "x", "destination": to });
             of_ses(&json!({ "eventType": "Send", "mail": mail, "send": {} })).len()
@@ -588,7 +603,7 @@ mod tests {
     }
 
     #[test]
-    fn mail_that_comes_in_is_a_message_of_its_author() {
+    fn an_incoming_email_is_a_message_from_its_author() {
         let EventKind::Message(message) = &events(&the_example("received"))[0].kind else {
             panic!()
         };
@@ -615,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_ses_is_kept_as_it_is() {
+    fn a_message_that_is_not_from_ses_is_recorded_unchanged() {
         let deep =
             format!(r#"{{"eventType":"Open","mail":{}{}}}"#, "[".repeat(999), "]".repeat(999));
         for message in [
@@ -651,7 +666,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_before_anything_is_fetched() {
+    fn an_invalid_body_is_rejected_before_anything_is_fetched() {
         let settings = (example::EXAMPLES.settings)();
         let source = source(&settings, &[example::TOPIC, ""]);
         for body in ["", "{", "[]", "null", "{}", "\u{0}", r#"{"Type":"Notification"}"#] {

@@ -1,5 +1,5 @@
-//! The shapes of what SES publishes. Every field can be missing or of another type, and then
-//! says nothing. Source: README, facts 4 to 6.
+//! Shapes of the events that SES publishes. A field that is missing or of another type is ignored.
+//! Source: README, facts 4 to 6.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use crate::raw::fit;
 
-/// How many recipients a mail can have: README, facts 7.
-const MOST_RECIPIENTS: usize = 50;
+/// Maximum number of recipients of an email. Source: README, facts 7.
+const MAX_RECIPIENTS: usize = 50;
 
-/// What SES publishes: one thing that happened to one mail.
+/// Event about one email.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Published<'a> {
@@ -44,7 +44,7 @@ pub(super) struct Published<'a> {
     receipt: Option<&'a RawValue>,
 }
 
-/// The mail that it happened to.
+/// The email that the event is about.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Mail<'a> {
@@ -60,7 +60,7 @@ pub(super) struct Mail<'a> {
     pub(super) common_headers: Option<&'a RawValue>,
 }
 
-/// What the headers of a mail said.
+/// Headers of the email.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Headers<'a> {
@@ -70,7 +70,7 @@ pub(super) struct Headers<'a> {
     pub(super) subject: Option<&'a RawValue>,
 }
 
-/// What happened: the object of that name.
+/// Details of the event, from the object named after its type.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Detail<'a> {
@@ -94,14 +94,14 @@ pub(super) struct Detail<'a> {
     error_message: Option<&'a RawValue>,
 }
 
-/// Whom it happened to.
+/// Recipient of an email.
 #[derive(Clone, Default)]
 pub(super) struct Recipient {
-    /// Their address.
+    /// Email address.
     pub(super) address: String,
     /// The enhanced status code, such as `5.1.1`.
     pub(super) status: Option<String>,
-    /// What their server said.
+    /// The receiving server's diagnostic text.
     pub(super) diagnostic: Option<String>,
 }
 
@@ -117,7 +117,7 @@ struct WireRecipient<'a> {
 }
 
 impl<'a> Published<'a> {
-    /// SES's own name for it; `None` if this is not of SES.
+    /// Returns SES's name of the event; `None` if the message is not from SES.
     pub(super) fn name(&self) -> Option<String> {
         text(self.event_type).or_else(|| text(self.notification_type))
     }
@@ -126,7 +126,7 @@ impl<'a> Published<'a> {
         fit(self.mail).unwrap_or_default()
     }
 
-    /// What happened.
+    /// Returns the details of the event.
     pub(super) fn detail(&self, name: &str) -> Detail<'a> {
         let part = match name {
             "Bounce" => self.bounce,
@@ -150,8 +150,9 @@ impl Detail<'_> {
         time(self.timestamp)
     }
 
-    /// Whom it happened to; empty if that is not said. Opens, clicks and preferences name
-    /// nobody, so of a mail to several they are nobody's; mail that came in happened to us.
+    /// Returns the recipients that the event is about; empty if unknown. Opens, clicks and
+    /// preferences do not name the recipient, so they have none if the email has several; incoming
+    /// email has none.
     pub(super) fn recipients(&self, name: &str, mail: &Mail<'_>) -> Vec<Recipient> {
         let all = match name {
             "Bounce" => objects(self.bounced_recipients),
@@ -165,14 +166,14 @@ impl Detail<'_> {
             }
             _ => Vec::new(),
         };
-        if all.len() > MOST_RECIPIENTS {
+        if all.len() > MAX_RECIPIENTS {
             return Vec::new();
         }
         let mut seen = BTreeSet::new();
         all.into_iter().filter(|one| seen.insert(one.address.clone())).collect()
     }
 
-    /// The reason of a failure, as SES names it.
+    /// Returns the reason of a failure, as SES names it.
     pub(super) fn code(&self) -> Option<String> {
         match (text(self.bounce_type), text(self.bounce_sub_type)) {
             (Some(kind), Some(sub)) => Some(format!("{kind}/{sub}")),
@@ -180,7 +181,7 @@ impl Detail<'_> {
         }
     }
 
-    /// The reason of a failure, in words.
+    /// Returns the reason of a failure as text.
     pub(super) fn reason(&self) -> Option<String> {
         text(self.reason).or_else(|| text(self.error_message))
     }
@@ -205,12 +206,12 @@ fn addresses(raw: Option<&RawValue>) -> Vec<Recipient> {
     all.into_iter().filter_map(read).collect()
 }
 
-/// Text that is not empty.
+/// Returns a non-empty text.
 pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
     fit::<String>(raw).filter(|text| !text.is_empty())
 }
 
-/// A time.
+/// Parses a time.
 pub(super) fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
     fit::<String>(raw)?.parse().ok()
 }

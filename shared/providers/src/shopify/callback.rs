@@ -1,4 +1,4 @@
-//! The way back from a shop's sign-in with OAuth: a `GET` that Shopify signs in its query.
+//! OAuth callback of a shop's sign-in: a `GET` that Shopify signs in its query.
 
 use domain::webhook::Rejection;
 use jiff::{SignedDuration, Timestamp};
@@ -6,10 +6,10 @@ use secrecy::SecretString;
 
 use crate::{form, signature};
 
-/// How old it may be. Source: README, facts 6.
+/// Maximum age of the callback. Source: README, facts 6.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(90);
 
-/// Proves that Shopify sent a browser here with this `query`, decoded.
+/// Verifies that Shopify redirected a browser here with this decoded `query`.
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
@@ -33,5 +33,9 @@ pub fn verify(
     }
     let at = at.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
     let fresh = at.is_some_and(|at| now.duration_since(at).abs() <= TOLERANCE);
-    if fresh { Ok(()) } else { Err(Rejection::Unauthenticated("timestamp is not fresh")) }
+    if fresh {
+        Ok(())
+    } else {
+        Err(Rejection::Unauthenticated("the timestamp is outside the tolerance"))
+    }
 }

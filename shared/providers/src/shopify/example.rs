@@ -11,20 +11,20 @@ use serde_json::{Map, Value, json};
 use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// The examples.
+/// The example webhooks of Shopify.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "shopify",
             name: "order_created",
-            what: "Somebody orders",
+            what: "An order is created",
             draft: order_created,
         },
         Example {
             webhook: "shopify",
             name: "order_refunded",
-            what: "An order is paid back",
+            what: "An order is refunded",
             draft: order_refunded,
         },
         Example {
@@ -36,31 +36,31 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "shopify",
             name: "product_event",
-            what: "A product changes, told the newer way",
+            what: "A product changes, in the newer event format",
             draft: product_event,
         },
         Example {
             webhook: "shopify",
             name: "app_uninstalled",
-            what: "A shop takes the app off",
+            what: "A shop uninstalls the app",
             draft: app_uninstalled,
         },
         Example {
             webhook: "shopify",
             name: "customer_data_request",
-            what: "A customer asks for their data",
+            what: "A customer requests their data",
             draft: customer_data_request,
         },
         Example {
             webhook: "shopify",
             name: "customer_redact",
-            what: "A customer's data is to be erased",
+            what: "A customer's data must be deleted",
             draft: customer_redact,
         },
         Example {
             webhook: "shopify",
             name: "shop_redact",
-            what: "A shop's data is to be erased",
+            what: "A shop's data must be deleted",
             draft: shop_redact,
         },
     ],
@@ -81,24 +81,24 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The client secret the examples are signed with.
+/// Client secret that signs the examples.
 pub const API_SECRET: &str = "test-shopify-secret";
-/// The shop the examples come from.
+/// Shop of the examples.
 pub const SHOP: &str = "corner-shop.myshopify.com";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::API_SECRET.to_owned(), vec![API_SECRET.into()])])
 }
 
-/// An id with 64 bits that is different for each seed and `what`.
+/// Returns a 64-bit id that differs for each seed and `what`.
 fn number(seed: &Seed, what: &str) -> i64 {
     let digest = signature::fingerprint(format!("{}{what}", seed.nonce).as_bytes());
     i64::from_str_radix(digest.get(..15).unwrap_or_default(), 16).unwrap_or_default()
 }
 
-fn told(seed: &Seed, topic: &str, body: Value) -> Draft {
+fn webhook_draft(seed: &Seed, topic: &str, body: Value) -> Draft {
     let (hook, event) = (format!("hook-{}", seed.nonce), format!("event-{}", seed.nonce));
     let at = seed.at.to_string();
     with_headers(
@@ -140,7 +140,7 @@ fn order_created(seed: &Seed) -> Draft {
         }],
         "customer": { "id": number(seed, "customer"), "first_name": "Zoë", "last_name": "Müller" },
     });
-    told(seed, "orders/create", order)
+    webhook_draft(seed, "orders/create", order)
 }
 
 fn order_refunded(seed: &Seed) -> Draft {
@@ -152,7 +152,7 @@ fn order_refunded(seed: &Seed) -> Draft {
         "refund_line_items": [],
         "transactions": [],
     });
-    told(seed, "refunds/create", refund)
+    webhook_draft(seed, "refunds/create", refund)
 }
 
 fn product(seed: &Seed) -> Value {
@@ -168,16 +168,16 @@ fn product(seed: &Seed) -> Value {
 }
 
 fn product_updated(seed: &Seed) -> Draft {
-    told(seed, "products/update", product(seed))
+    webhook_draft(seed, "products/update", product(seed))
 }
 
-/// It brings the older headers as well.
+/// It also has the older headers.
 fn product_event(seed: &Seed) -> Draft {
     let (hook, event) = (format!("hook-{}", seed.nonce), format!("event-{}", seed.nonce));
     let at = seed.at.to_string();
     let resource = format!("gid://shopify/Product/{}", number(seed, "product"));
     with_headers(
-        told(seed, "Product", json!({ "product": product(seed) })),
+        webhook_draft(seed, "Product", json!({ "product": product(seed) })),
         &[
             ("shopify-topic", "Product"),
             ("shopify-action", "update"),
@@ -194,7 +194,7 @@ fn product_event(seed: &Seed) -> Draft {
 
 fn app_uninstalled(seed: &Seed) -> Draft {
     let shop = json!({ "id": 548_380_009, "name": "Corner Shop", "myshopify_domain": SHOP });
-    told(seed, "app/uninstalled", shop)
+    webhook_draft(seed, "app/uninstalled", shop)
 }
 
 fn customer_data_request(seed: &Seed) -> Draft {
@@ -205,7 +205,7 @@ fn customer_data_request(seed: &Seed) -> Draft {
         "customer": { "id": number(seed, "customer"), "email": "zoe@example.com" },
         "data_request": { "id": number(seed, "request") },
     });
-    told(seed, "customers/data_request", body)
+    webhook_draft(seed, "customers/data_request", body)
 }
 
 fn customer_redact(seed: &Seed) -> Draft {
@@ -215,9 +215,9 @@ fn customer_redact(seed: &Seed) -> Draft {
         "customer": { "id": number(seed, "customer"), "email": "zoe@example.com" },
         "orders_to_redact": [number(seed, "order")],
     });
-    told(seed, "customers/redact", body)
+    webhook_draft(seed, "customers/redact", body)
 }
 
 fn shop_redact(seed: &Seed) -> Draft {
-    told(seed, "shop/redact", json!({ "shop_id": 548_380_009, "shop_domain": SHOP }))
+    webhook_draft(seed, "shop/redact", json!({ "shop_id": 548_380_009, "shop_domain": SHOP }))
 }

@@ -12,12 +12,12 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of Shopify.
+/// Specification of Shopify.
 pub static ENTRY: Entry =
     Entry { account: settings::account, ..Entry::taking(&[&WEBHOOK], &[API_SECRET]) };
 
-/// Takes Shopify's webhooks in.
+/// Receives Shopify's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that signs webhooks: the app's client secret.
+/// Credential that signs webhooks: the app's client secret.
 pub const API_SECRET: &str = "SHOPIFY_API_SECRET";

@@ -1,10 +1,10 @@
-//! Reads the settings of a shop.
+//! Settings of a shop.
 
 use crate::entry::Maker;
 use domain::Credentials;
 use domain::integration::{Flaw, Settings};
 
-/// The shop's own domain, as Shopify writes it.
+/// Returns the shop's domain, as Shopify writes it.
 pub(super) fn account(
     maker: Maker,
     settings: &Settings,
@@ -14,7 +14,10 @@ pub(super) fn account(
     let Some(domain) = account.map(|domain| domain.to_ascii_lowercase()) else { return Ok(None) };
     let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
     if !domain.contains('.') || !domain.bytes().all(fits) {
-        return Err(Flaw::new("settings.account", "the shop's domain, like name.myshopify.com"));
+        return Err(Flaw::new(
+            "settings.account",
+            "must be the shop's domain, such as name.myshopify.com",
+        ));
     }
     Ok(Some(domain))
 }

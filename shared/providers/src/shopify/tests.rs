@@ -67,7 +67,7 @@ fn integration() -> Integration {
     }
 }
 
-fn take(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(API_SECRET.to_owned(), values)]);
     let source = WEBHOOK.source(&integration(), &credentials);
@@ -91,8 +91,8 @@ fn signed(draft: &Draft) -> WebhookRequest {
     (examples.sign)(&examples.events[0], draft, &example::credentials(), url, seed().at)
 }
 
-/// A delivery of `topic` with that body, signed.
-fn told(topic: &'static str, body: &[u8]) -> WebhookRequest {
+/// Returns a signed webhook of `topic` with this body.
+fn signed_webhook(topic: &'static str, body: &[u8]) -> WebhookRequest {
     let mut draft = (example::EXAMPLES.events[0].draft)(&seed());
     draft.headers.insert("x-shopify-topic", HeaderValue::from_static(topic));
     let mut request = signed(&draft);
@@ -103,15 +103,15 @@ fn told(topic: &'static str, body: &[u8]) -> WebhookRequest {
     request
 }
 
-fn taken(topic: &'static str, body: &[u8]) -> ParsedEvent {
-    event(take(&told(topic, body), &[example::API_SECRET]))
+fn received(topic: &'static str, body: &[u8]) -> ParsedEvent {
+    event(receive_with(&signed_webhook(topic, body), &[example::API_SECRET]))
 }
 
 #[test]
-fn every_webhook_of_shopifys_own_tests_ends_as_it_should() {
+fn every_vector_of_shopifys_own_tests_verifies_as_recorded() {
     let mut count = 0;
     for vector in vectors().iter().filter(|vector| vector.method == "POST") {
-        let result = take(&vector.request(), &[&vector.secret]);
+        let result = receive_with(&vector.request(), &[&vector.secret]);
         match result {
             Ok(_) => assert!(vector.accepted, "{}", vector.what),
             Err(Rejection::Unauthenticated(_)) => assert!(!vector.accepted, "{}", vector.what),
@@ -123,7 +123,7 @@ fn every_webhook_of_shopifys_own_tests_ends_as_it_should() {
 }
 
 #[test]
-fn a_sign_ins_way_back_ends_as_it_should() {
+fn an_oauth_callback_verifies_as_recorded() {
     let vectors = vectors();
     let calls: Vec<_> = vectors.iter().filter(|vector| vector.method == "GET").collect();
     assert_eq!(calls.len(), 2);
@@ -141,12 +141,15 @@ fn a_sign_ins_way_back_ends_as_it_should() {
         let mut other = vector.query.clone();
         other[2].1.push('x');
         assert!(!verify(&vector.secret, &other, vector.now));
-        assert!(take(&vector.request(), &[&vector.secret]).is_err(), "it is no webhook");
+        assert!(
+            receive_with(&vector.request(), &[&vector.secret]).is_err(),
+            "a callback is not a webhook"
+        );
     }
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let expected = [
         ("orders/create", Some("orders:")),
         ("refunds/create", Some("orders:")),
@@ -160,7 +163,7 @@ fn every_example_is_taken_as_what_it_is() {
     assert_eq!(example::EXAMPLES.events.len(), expected.len());
     for (example, (name, key)) in example::EXAMPLES.events.iter().zip(expected) {
         let request = signed(&(example.draft)(&seed()));
-        let event = event(take(&request, &[example::API_SECRET]));
+        let event = event(receive_with(&request, &[example::API_SECRET]));
         assert_eq!(event.kind, EventKind::Other { name: name.to_owned() });
         assert_eq!(event.account, example::SHOP);
         assert_eq!(event.id, "hook-0123456789abcdef");
@@ -174,11 +177,14 @@ fn every_example_is_taken_as_what_it_is() {
 }
 
 #[test]
-fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_or_signature_is_rejected() {
     for example in example::EXAMPLES.events {
         let good = signed(&(example.draft)(&seed()));
         let refused = |request: &WebhookRequest| {
-            matches!(take(request, &[example::API_SECRET]), Err(Rejection::Unauthenticated(_)))
+            matches!(
+                receive_with(request, &[example::API_SECRET]),
+                Err(Rejection::Unauthenticated(_))
+            )
         };
         for place in [0, good.body.len() / 2, good.body.len() - 1] {
             let mut request = good.clone();
@@ -204,51 +210,51 @@ fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
 }
 
 #[test]
-fn any_of_several_secrets_verifies_and_none_never_does() {
+fn any_secret_verifies_and_an_empty_secret_never_does() {
     let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
-    assert!(take(&request, &["new", example::API_SECRET]).is_ok());
+    assert!(receive_with(&request, &["new", example::API_SECRET]).is_ok());
     for secrets in [&["new"][..], &[""], &[]] {
-        assert!(matches!(take(&request, secrets), Err(Rejection::Unauthenticated(_))));
+        assert!(matches!(receive_with(&request, secrets), Err(Rejection::Unauthenticated(_))));
     }
-    let mut unsigned = told("orders/create", b"{}");
+    let mut unsigned = signed_webhook("orders/create", b"{}");
     let empty = STANDARD.encode(signature::hmac_sha256(b"", &[b"{}"]));
     unsigned.headers.insert("x-shopify-hmac-sha256", empty.parse().unwrap());
-    assert!(take(&unsigned, &[""]).is_err());
+    assert!(receive_with(&unsigned, &[""]).is_err());
 }
 
 #[test]
-fn a_redelivery_has_the_same_id_and_another_topic_of_the_same_event_another() {
+fn a_redelivery_has_the_same_id_and_another_topic_has_another() {
     let first = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let again = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let secrets = [example::API_SECRET];
-    assert_eq!(event(take(&first, &secrets)).id, event(take(&again, &secrets)).id);
+    assert_eq!(event(receive_with(&first, &secrets)).id, event(receive_with(&again, &secrets)).id);
     let mut paid = again;
     paid.headers.insert("x-shopify-topic", HeaderValue::from_static("orders/paid"));
     paid.headers.insert("x-shopify-webhook-id", HeaderValue::from_static("hook-2"));
-    assert_ne!(event(take(&first, &secrets)).id, event(take(&paid, &secrets)).id);
+    assert_ne!(event(receive_with(&first, &secrets)).id, event(receive_with(&paid, &secrets)).id);
 }
 
 #[test]
-fn an_event_without_a_webhook_id_goes_by_its_event_id_and_name() {
+fn an_event_without_a_webhook_id_is_identified_by_its_event_id_and_name() {
     let mut request = signed(&(example::EXAMPLES.events[3].draft)(&seed()));
     request.headers.remove("shopify-webhook-id");
-    let event = event(take(&request, &[example::API_SECRET]));
+    let event = event(receive_with(&request, &[example::API_SECRET]));
     assert_eq!(event.id, "event-0123456789abcdef:Product/update");
     request.headers.remove("shopify-event-id");
-    assert!(take(&request, &[example::API_SECRET]).is_err());
+    assert!(receive_with(&request, &[example::API_SECRET]).is_err());
 }
 
 #[test]
-fn a_header_that_is_empty_is_missing() {
+fn an_empty_header_counts_as_missing() {
     for name in ["x-shopify-topic", "x-shopify-shop-domain", "x-shopify-webhook-id"] {
-        let mut request = told("orders/create", b"{}");
+        let mut request = signed_webhook("orders/create", b"{}");
         request.headers.insert(name, HeaderValue::from_static(" "));
-        assert!(take(&request, &[example::API_SECRET]).is_err(), "{name}");
+        assert!(receive_with(&request, &[example::API_SECRET]).is_err(), "{name}");
     }
 }
 
 #[test]
-fn odd_bodies_are_kept_whole_and_without_a_key() {
+fn unknown_bodies_are_stored_whole_and_without_an_ordering_key() {
     let bodies: [&[u8]; 8] = [
         b"<order><id>1</id></order>",
         b"[1]",
@@ -260,18 +266,18 @@ fn odd_bodies_are_kept_whole_and_without_a_key() {
         b"{",
     ];
     for body in bodies {
-        let event = taken("orders/create", body);
+        let event = received("orders/create", body);
         assert_eq!(event.ordering_key, None, "{}", String::from_utf8_lossy(body));
         assert_eq!(event.kind, EventKind::Other { name: "orders/create".into() });
     }
-    let huge = taken("orders/create", br#"{"id":1e999,"updated_at":7}"#);
+    let huge = received("orders/create", br#"{"id":1e999,"updated_at":7}"#);
     assert_eq!(huge.ordering_key.as_deref(), Some("orders:1e999"));
 }
 
 #[test]
-fn what_belongs_to_one_resource_has_one_key() {
+fn events_about_one_resource_share_an_ordering_key() {
     let key = |topic, body: serde_json::Value| {
-        taken(topic, body.to_string().as_bytes()).ordering_key.unwrap_or_default()
+        received(topic, body.to_string().as_bytes()).ordering_key.unwrap_or_default()
     };
     let id = 788_032_119_674_292_922_i64;
     assert_eq!(key("orders/create", json!({ "id": id })), format!("orders:{id}"));
@@ -290,20 +296,21 @@ fn what_belongs_to_one_resource_has_one_key() {
 }
 
 #[test]
-fn the_time_is_that_of_the_trigger_else_of_the_resource_else_none() {
-    let mut request = told("orders/create", br#"{"updated_at":"2026-04-22T14:30:00-05:00"}"#);
+fn the_time_is_the_triggers_then_the_resources() {
+    let mut request =
+        signed_webhook("orders/create", br#"{"updated_at":"2026-04-22T14:30:00-05:00"}"#);
     let secrets = [example::API_SECRET];
-    assert_eq!(event(take(&request, &secrets)).occurred_at, seed().at);
+    assert_eq!(event(receive_with(&request, &secrets)).occurred_at, seed().at);
     request.headers.remove("x-shopify-triggered-at");
-    let at = event(take(&request, &secrets)).occurred_at;
+    let at = event(receive_with(&request, &secrets)).occurred_at;
     assert_eq!(at.to_string(), "2026-04-22T19:30:00Z");
-    let mut silent = told("orders/create", b"{}");
+    let mut silent = signed_webhook("orders/create", b"{}");
     silent.headers.insert("x-shopify-triggered-at", HeaderValue::from_static("soon"));
-    assert_eq!(event(take(&silent, &secrets)).occurred_at, Timestamp::UNIX_EPOCH);
+    assert_eq!(event(receive_with(&silent, &secrets)).occurred_at, Timestamp::UNIX_EPOCH);
 }
 
 #[test]
-fn a_shop_is_named_by_its_domain() {
+fn a_shop_is_identified_by_its_domain() {
     let account = |value: &str| {
         let given = Map::from_iter([("account".to_owned(), value.into())]);
         let settings = (ENTRY.settings)(&given).unwrap();

@@ -1,4 +1,4 @@
-//! Takes Shopify's webhooks in.
+//! Receives Shopify's webhooks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,8 +34,8 @@ struct Source {
     secrets: Vec<SecretString>,
 }
 
-/// The headers of one of Shopify's two kinds of delivery. Source: README, facts 2 and 3.
-struct Names {
+/// Header names of one of Shopify's two kinds of delivery. Source: README, facts 2 and 3.
+struct HeaderNames {
     hmac: &'static str,
     topic: &'static str,
     domain: &'static str,
@@ -43,11 +43,11 @@ struct Names {
     webhook_id: &'static str,
     event_id: &'static str,
     triggered_at: &'static str,
-    /// Which of the two ids every delivery of this kind has.
+    /// The id that every delivery of this kind has.
     required_id: &'static str,
 }
 
-const WEBHOOKS: Names = Names {
+const WEBHOOKS: HeaderNames = HeaderNames {
     hmac: "x-shopify-hmac-sha256",
     topic: "x-shopify-topic",
     domain: "x-shopify-shop-domain",
@@ -58,7 +58,7 @@ const WEBHOOKS: Names = Names {
     required_id: "x-shopify-webhook-id",
 };
 
-const EVENTS: Names = Names {
+const EVENTS: HeaderNames = HeaderNames {
     hmac: "shopify-hmac-sha256",
     topic: "shopify-topic",
     domain: "shopify-shop-domain",
@@ -69,16 +69,19 @@ const EVENTS: Names = Names {
     required_id: "shopify-event-id",
 };
 
-/// An event brings both kinds of header, a webhook only its own.
-fn names(request: &WebhookRequest) -> &'static Names {
+/// An event has both kinds of headers, a webhook only its own.
+fn names(request: &WebhookRequest) -> &'static HeaderNames {
     if request.headers.contains_key(EVENTS.hmac) { &EVENTS } else { &WEBHOOKS }
 }
 
-/// A header that is there, once, and says something.
-fn said<'a>(request: &'a WebhookRequest, name: &'static str) -> Result<&'a str, Rejection> {
+/// Returns a header that occurs once and is not empty.
+fn required_header<'a>(
+    request: &'a WebhookRequest,
+    name: &'static str,
+) -> Result<&'a str, Rejection> {
     let value = request.header(name)?.trim();
     if value.is_empty() {
-        return Err(Rejection::Unauthenticated("a header that names the delivery is empty"));
+        return Err(Rejection::Unauthenticated("a required header is empty"));
     }
     Ok(value)
 }
@@ -93,36 +96,36 @@ impl WebhookSource for Source {
             return Err(Rejection::Unauthenticated("the body is empty"));
         }
         let names = names(request);
-        let given = STANDARD.decode(said(request, names.hmac)?).ok();
+        let given = STANDARD.decode(required_header(request, names.hmac)?).ok();
         let given = given.ok_or(Rejection::Unauthenticated("signature is not base64"))?;
         if !signature::is_hmac_sha256(&self.secrets, &[&request.body], &given) {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }
         for name in [names.topic, names.domain, names.version, names.required_id] {
-            said(request, name)?;
+            required_header(request, name)?;
         }
         Ok(())
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
         let names = names(request);
-        let topic = said(request, names.topic)?;
-        let account = said(request, names.domain)?.to_ascii_lowercase();
-        // Not JSON is kept too: a subscription may ask for XML.
+        let topic = required_header(request, names.topic)?;
+        let account = required_header(request, names.domain)?.to_ascii_lowercase();
+        // A body that is not JSON is accepted: a subscription may use XML.
         let whole = raw::whole(&request.body);
         let object = Some(&*whole).filter(|whole| whole.get().starts_with('{'));
         let resource: wire::Resource<'_> = fit(object).unwrap_or_default();
-        let name = match said(request, "shopify-action") {
+        let name = match required_header(request, "shopify-action") {
             Ok(action) if names.hmac == EVENTS.hmac => format!("{topic}/{action}"),
             _ => topic.to_owned(),
         };
-        let id = match said(request, names.webhook_id) {
+        let id = match required_header(request, names.webhook_id) {
             Ok(id) => id.to_owned(),
             // Several topics share an event's id.
-            Err(_) => format!("{}:{name}", said(request, names.event_id)?),
+            Err(_) => format!("{}:{name}", required_header(request, names.event_id)?),
         };
-        let at = occurred_at(said(request, names.triggered_at).ok(), &resource);
-        let key = said(request, "shopify-resource-id").ok().map(ToOwned::to_owned);
+        let at = occurred_at(required_header(request, names.triggered_at).ok(), &resource);
+        let key = required_header(request, "shopify-resource-id").ok().map(ToOwned::to_owned);
         let key = key.or_else(|| ordering_key(topic, &resource));
         let event = ParsedEvent::other(&account, id, &name, at, &whole);
         Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
@@ -136,17 +139,17 @@ fn occurred_at(triggered_at: Option<&str>, resource: &wire::Resource<'_>) -> Tim
     at.or_else(|| time(resource.created_at)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// What is told of one order, product or customer stays in order.
+/// Returns the key that keeps the events of one order, product or customer in order.
 fn ordering_key(topic: &str, resource: &wire::Resource<'_>) -> Option<String> {
     let family = topic.split('/').next().unwrap_or_default();
     let key = |family: &str, id: Option<&RawValue>| Some(format!("{family}:{}", wire::id(id)?));
     match family {
-        // What happens to an order is told of in several families.
+        // Events about an order have several topic prefixes.
         "fulfillments" | "fulfillment_events" | "order_transactions" | "refunds" => {
             key("orders", resource.order_id).or_else(|| key(family, resource.id))
         }
         "inventory_levels" => key("inventory_items", resource.inventory_item_id),
-        // The two topics of privacy put the customer one level down.
+        // The two privacy topics have the customer in a nested object.
         "customers" => key(family, resource.id).or_else(|| {
             let customer: wire::Identified<'_> = fit(resource.customer)?;
             key(family, Some(customer.id))

@@ -1,9 +1,9 @@
-//! Shopify's JSON: only what says which resource an event is about, and when.
+//! Shopify's JSON, limited to the fields with an event's resource and time.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A resource. Ids have up to 64 bits, or are text: they are kept as they are written.
+/// A resource. Ids have up to 64 bits or are text, so they are kept as written.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Resource<'a> {
     #[serde(borrow, default)]
@@ -20,18 +20,18 @@ pub(super) struct Resource<'a> {
     pub(super) created_at: Option<&'a RawValue>,
 }
 
-/// Something that is named by its id alone.
+/// An object identified by its id.
 #[derive(Debug, Deserialize)]
 pub(super) struct Identified<'a> {
     #[serde(borrow)]
     pub(super) id: &'a RawValue,
 }
 
-/// An id as text: a number as it is written, or what a text says.
+/// Returns an id as text: a number as it is written, or the text.
 pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?;
     let text = crate::raw::fit::<String>(Some(raw)).unwrap_or_else(|| raw.get().to_owned());
-    // What is neither text nor a number names nothing.
+    // Any other type is not an id.
     let named = !text.is_empty() && text != "null" && !text.starts_with(['{', '[']);
     named.then_some(text)
 }

@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature::hmac_sha256;
 
-/// The examples.
+/// The example webhooks of Stripe.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "stripe",
             name: "checkout",
-            what: "A person pays at the checkout, and subscribes by it",
+            what: "A customer completes a checkout and subscribes",
             draft: checkout,
         },
         Example {
@@ -41,19 +41,19 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "stripe",
             name: "payment_failed",
-            what: "An invoice cannot be paid: as API versions before 2025 show it",
+            what: "A payment of an invoice fails, in the format of API versions before 2025",
             draft: payment_failed,
         },
         Example {
             webhook: "stripe",
             name: "connected_charge",
-            what: "A person pays a connected account",
+            what: "A customer pays a connected account",
             draft: connected_charge,
         },
         Example {
             webhook: "stripe",
             name: "thin",
-            what: "A connected account has a customer: as a thin event",
+            what: "A connected account creates a customer, as a thin event",
             draft: thin,
         },
     ],
@@ -71,19 +71,19 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The secret the examples are signed with.
+/// Secret that signs the examples.
 pub const WEBHOOK_SECRET: &str = "whsec_test_stripe_secret";
-/// The account of the examples that come by a platform.
+/// Connected account of the examples that come through a platform.
 pub const CONNECTED_ACCOUNT: &str = "acct_1ExampleConnected";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::SECRET_KEY, "test-stripe-key"), (super::WEBHOOK_SECRET, WEBHOOK_SECRET)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The value of the header `Stripe-Signature`.
+/// Returns the value of the header `Stripe-Signature`.
 #[must_use]
 pub fn signature(secret: &str, body: &[u8], at: Timestamp) -> String {
     let second = at.as_second().to_string();
@@ -91,7 +91,7 @@ pub fn signature(secret: &str, body: &[u8], at: Timestamp) -> String {
     format!("t={second},v1={}", hex::encode(tag))
 }
 
-/// An event about `object`.
+/// Returns an event about `object`.
 fn event(seed: &Seed, name: &str, object: &Value) -> Value {
     json!({
         "id": format!("evt_{}", seed.nonce), "object": "event", "type": name,
@@ -144,7 +144,7 @@ fn subscription_deleted(seed: &Seed) -> Draft {
     Draft::json(event(seed, "customer.subscription.deleted", &ended))
 }
 
-/// An invoice: `more` says of which subscription, as the API version has it.
+/// Returns an invoice. `more` names the subscription, as the API version does.
 fn invoice(seed: &Seed, status: &str, more: &Value) -> Value {
     let mut invoice = json!({
         "id": format!("in_{}", seed.nonce), "object": "invoice", "status": status,

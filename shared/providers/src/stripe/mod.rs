@@ -10,25 +10,26 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of Stripe.
+/// Specification of Stripe.
 pub static ENTRY: Entry = Entry {
     check,
     proving: &[WEBHOOK_SECRET],
     ..Entry::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
 };
 
-/// Takes Stripe's webhooks in.
+/// Receives Stripe's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that calls Stripe.
+/// Credential that calls Stripe's API.
 pub const SECRET_KEY: &str = "STRIPE_SECRET_KEY";
-/// Name of the credential that proves webhooks.
+/// Credential that verifies webhooks.
 pub const WEBHOOK_SECRET: &str = "STRIPE_WEBHOOK_SECRET";
 
-/// An API key in the place of the signing secret would prove nothing.
+/// Checks that the signing secret is not an API key, which would verify nothing.
 fn check(name: &str, value: &str) -> Result<(), Flaw> {
     if name == WEBHOOK_SECRET && !value.starts_with("whsec_") {
-        let reason = "must be the destination's signing secret: whsec_ and more";
+        let reason =
+            "must be the signing secret of the event destination, which starts with whsec_";
         return Err(Flaw::new(&format!("credentials.{name}"), reason));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Takes Stripe's webhooks in.
+//! Receives Stripe's webhooks.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use domain::event::ParsedEvent;
@@ -40,8 +40,10 @@ impl WebhookSource for Source {
             return Err(Rejection::Unauthenticated("not POST"));
         }
         let header = request.header("stripe-signature")?;
-        let signed_at = only(header, "t");
-        let signed_at = signed_at.ok_or(Rejection::Unauthenticated("signature has no one time"))?;
+        let signed_at = single_value(header, "t");
+        let signed_at = signed_at.ok_or(Rejection::Unauthenticated(
+            "the signature header must have exactly one timestamp",
+        ))?;
         signature::fresh(signed_at, now)?;
 
         let signed = [signed_at.as_bytes(), b".", &request.body];
@@ -65,13 +67,13 @@ impl WebhookSource for Source {
     }
 }
 
-/// What the header has under `name`: `t=1,v1=a,v1=b`.
+/// Returns the header's values of `name`, such as `v1` in `t=1,v1=a,v1=b`.
 fn values<'a>(header: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = header.split(',').filter_map(|pair| pair.split_once('='));
     pairs.filter_map(move |(key, value)| (key.trim() == name).then_some(value.trim()))
 }
 
-fn only<'a>(header: &'a str, name: &'a str) -> Option<&'a str> {
+fn single_value<'a>(header: &'a str, name: &'a str) -> Option<&'a str> {
     let mut values = values(header, name);
     values.next().filter(|_| values.next().is_none())
 }
@@ -80,7 +82,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
     fit::<String>(raw).filter(|text| !text.is_empty())
 }
 
-/// The id of an object that may stand in the place of its id.
+/// Returns the id of an object that may be expanded.
 fn id_of(raw: Option<&RawValue>) -> Option<String> {
     text(raw).or_else(|| fit::<wire::Expanded>(raw).map(|object| object.id))
 }
@@ -99,7 +101,7 @@ fn read(event: &wire::Event<'_>, raw: &RawValue) -> ParsedEvent {
     ParsedEvent { ordering_key, ..ParsedEvent::other(&account, id, &name, at, raw) }
 }
 
-/// What the event is about. Source: README, facts 6 and quirks.
+/// Returns the object that the event is about. Source: README, facts 6 and quirks.
 fn subject(event: &wire::Event<'_>) -> Option<String> {
     let data = fit::<wire::Data<'_>>(event.data);
     let object = data.and_then(|data| data.object).or(event.related_object);
@@ -142,7 +144,7 @@ mod tests {
     struct Vector {
         id: String,
         accept: bool,
-        /// Proved, and yet not to be read.
+        /// Verified, but not parsable.
         #[serde(default)]
         unreadable: bool,
         now: i64,
@@ -151,7 +153,7 @@ mod tests {
         body: String,
     }
 
-    /// The arithmetic alone.
+    /// Signatures without requests.
     #[derive(Deserialize)]
     struct Tag {
         secret: String,
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_gets_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         for vector in vectors().requests {
             let header = |(name, value): (&String, &String)| {
                 (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_accepted_and_read_the_same_each_time() {
+    fn every_example_is_accepted_and_parsed_the_same_each_time() {
         let seed = Seed { at: at(), nonce: "abcdefgh01234567".to_owned() };
         let (own, connected) = ("", example::CONNECTED_ACCOUNT);
         let (subscription, customer) = ("sub_abcdefgh01234567", "cus_abcdefgh01234567");
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_in_order_with_its_subscription_or_its_customer_or_stands_for_itself() {
+    fn an_event_is_ordered_by_its_subscription_customer_or_object() {
         let key = |object: Value| {
             let body = json!({ "id": "evt_1", "data": { "object": object } });
             received(&signed(body.to_string())).unwrap().ordering_key
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_events_are_kept_to_the_byte() {
+    fn unknown_events_are_kept_byte_for_byte() {
         let body = r#" { "id" : 7, "type":[], "created":"soon", "data": {"object":1e999} } "#;
         let (event, again) = (received(&signed(body)).unwrap(), received(&signed(body)).unwrap());
         assert_eq!((name_of(&event), event.occurred_at), ("event", Timestamp::UNIX_EPOCH));
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn authentic_nonsense_is_unreadable_and_not_unauthenticated() {
+    fn a_verified_body_that_cannot_be_parsed_is_unreadable_not_unauthenticated() {
         for body in [&b""[..], b"{", b"7", b"null", b"\xff", b"\"text\"", b"{}{}"] {
             let result = received(&signed(body));
             assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?} {result:?}");
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_byte_of_body_time_or_signature_is_refused() {
+    fn one_changed_byte_of_the_body_timestamp_or_signature_is_rejected() {
         let good = signed("{}");
         assert!(received(&good).is_ok());
         let header = good.headers["stripe-signature"].to_str().unwrap().to_owned();
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_secrets_verifies_for_5_minutes_and_no_secret_never_does() {
+    fn any_secret_verifies_for_5_minutes_and_an_empty_secret_never_does() {
         let (request, own) = (signed("{}"), example::WEBHOOK_SECRET);
         assert!(received_with(&["whsec_new", own], &request, at()).is_ok());
         for secrets in [&[][..], &[""], &["whsec_new"], &["c3dpdGNoYm9hcmQ"]] {
@@ -402,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_in_the_place_of_the_secret_is_refused_when_it_is_given() {
+    fn an_api_key_instead_of_the_signing_secret_is_rejected_when_it_is_set() {
         assert!((ENTRY.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
         assert!((ENTRY.check)("STRIPE_SECRET_KEY", "anything").is_ok());
         let flaw = (ENTRY.check)(WEBHOOK_SECRET, "rk_key").unwrap_err();

@@ -1,7 +1,7 @@
-//! Stripe's JSON, of any API version. Only the fields we read; each costs only itself if it has
-//! another shape.
+//! Stripe's JSON, of any API version, limited to the fields that the hub reads. A field of another
+//! type is ignored.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ pub(super) struct Event<'a> {
     pub(super) id: Option<&'a RawValue>,
     #[serde(rename = "type", borrow, default)]
     pub(super) name: Option<&'a RawValue>,
-    /// Seconds; of a thin event, text.
+    /// Seconds; in a thin event, text.
     #[serde(borrow, default)]
     pub(super) created: Option<&'a RawValue>,
     /// The connected account.
@@ -24,7 +24,7 @@ pub(super) struct Event<'a> {
     pub(super) context: Option<&'a RawValue>,
     #[serde(borrow, default)]
     pub(super) data: Option<&'a RawValue>,
-    /// What a thin event is about.
+    /// The object of a thin event.
     #[serde(borrow, default)]
     pub(super) related_object: Option<&'a RawValue>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Data<'a> {
     pub(super) object: Option<&'a RawValue>,
 }
 
-/// What an event is about. Of a thin event, `type` says what it is.
+/// The object of an event. In a thin event, `type` is its type.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Object<'a> {
     #[serde(borrow, default)]
@@ -50,7 +50,7 @@ pub(super) struct Object<'a> {
     pub(super) customer: Option<&'a RawValue>,
 }
 
-/// Of an invoice, since 2025.
+/// In an invoice, since 2025.
 #[derive(Debug, Deserialize)]
 pub(super) struct Parent<'a> {
     #[serde(borrow, default)]
@@ -63,7 +63,7 @@ pub(super) struct SubscriptionDetails<'a> {
     pub(super) subscription: Option<&'a RawValue>,
 }
 
-/// An object in the place of its id.
+/// An expanded object in place of its id.
 #[derive(Debug, Deserialize)]
 pub(super) struct Expanded {
     pub(super) id: String,

@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Telegram documents, with test secrets. For tests, event
-//! files and tools.
+//! Example webhooks in the shape Telegram documents, with test secrets. For tests, event files and
+//! tools.
 
 use bytes::Bytes;
 use domain::Credentials;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::example::{Answers, Draft, Example, Examples, InDoubt, Seed};
 
-/// How Telegram answers calls.
+/// Telegram's responses to calls.
 const ANSWERS: Answers = Answers {
     settings: Map::new,
     accepted: || {
@@ -35,11 +35,11 @@ const ANSWERS: Answers = Answers {
     },
 };
 
-/// The examples.
+/// The example webhooks of Telegram.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "telegram", name: "text", what: "A person writes", draft: a_text },
+        Example { webhook: "telegram", name: "text", what: "A person sends a text", draft: a_text },
         Example {
             webhook: "telegram",
             name: "photo",
@@ -66,14 +66,14 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// A number that is different for each seed and has at most 9 digits.
+/// Returns a number of at most 9 digits that differs for each seed.
 fn number(seed: &Seed) -> i64 {
     let digest = crate::signature::fingerprint(seed.nonce.as_bytes());
     i64::from_str_radix(digest.get(..7).unwrap_or_default(), 16).unwrap_or_default()
 }
 
-/// `content` as a message at the seed's time.
-fn said(seed: &Seed, content: &Value) -> Draft {
+/// Returns an update with the message `content` at the seed's time.
+fn message_update(seed: &Seed, content: &Value) -> Draft {
     let id = number(seed);
     let mut message = message(id, content);
     if let Value::Object(message) = &mut message {
@@ -83,12 +83,15 @@ fn said(seed: &Seed, content: &Value) -> Draft {
 }
 
 fn a_text(seed: &Seed) -> Draft {
-    said(seed, &json!({ "text": "Hello! Are you open today?" }))
+    message_update(seed, &json!({ "text": "Hello! Are you open today?" }))
 }
 
 fn a_photo(seed: &Seed) -> Draft {
     let size = |id: &str, width: i64| json!({ "file_id": id, "file_unique_id": id, "width": width, "height": width });
-    said(seed, &json!({ "photo": [size("small", 90), size("large", 800)], "caption": "Look" }))
+    message_update(
+        seed,
+        &json!({ "photo": [size("small", 90), size("large", 800)], "caption": "Look" }),
+    )
 }
 
 fn blocked(seed: &Seed) -> Draft {
@@ -101,25 +104,25 @@ fn blocked(seed: &Seed) -> Draft {
     Draft::json(update(number(seed), "my_chat_member", &what))
 }
 
-/// The secret the examples carry.
+/// Webhook secret of the examples.
 pub const WEBHOOK_SECRET: &str = "test-telegram-secret";
-/// The token the examples send with.
+/// Bot token that the examples send with.
 pub const BOT_TOKEN: &str = "700000001:test-telegram-token";
-/// The bot the examples come to.
+/// Bot that the examples are sent to.
 pub const BOT_ID: &str = "700000001";
-/// The person the examples come from, and the chat with them.
+/// Customer of the examples, and the private chat with them.
 pub const CHAT_ID: i64 = 5_550_009_999;
-/// When the examples happened: 2026-11-20 12:00:00 UTC.
+/// Time of the examples: 2026-11-20 12:00:00 UTC.
 pub const AT: i64 = 1_795_176_000;
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::BOT_TOKEN, BOT_TOKEN), (super::WEBHOOK_SECRET, WEBHOOK_SECRET)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The person who writes.
+/// Returns the customer.
 #[must_use]
 pub fn user() -> Value {
     json!({
@@ -128,19 +131,19 @@ pub fn user() -> Value {
     })
 }
 
-/// The private chat with them.
+/// Returns the private chat with the customer.
 #[must_use]
 pub fn chat() -> Value {
     json!({ "id": CHAT_ID, "type": "private", "first_name": "Zoë", "last_name": "Müller" })
 }
 
-/// An update of one kind.
+/// Returns an update of one kind.
 #[must_use]
 pub fn update(id: i64, kind: &str, what: &Value) -> Value {
     json!({ "update_id": id, kind: what })
 }
 
-/// A message in the private chat: `content` brings the fields of its kind.
+/// Returns a message in the private chat. `content` has the fields of its type.
 #[must_use]
 pub fn message(message_id: i64, content: &Value) -> Value {
     let mut message =
@@ -151,13 +154,13 @@ pub fn message(message_id: i64, content: &Value) -> Value {
     message
 }
 
-/// An update with a text.
+/// Returns an update with a text.
 #[must_use]
 pub fn text(id: i64, message_id: i64, text: &str) -> Value {
     update(id, "message", &message(message_id, &json!({ "text": text })))
 }
 
-/// A request that brings `body`, with [`WEBHOOK_SECRET`].
+/// Returns a request with `body` and [`WEBHOOK_SECRET`].
 #[must_use]
 pub fn request(body: &Value) -> WebhookRequest {
     let mut headers = HeaderMap::new();

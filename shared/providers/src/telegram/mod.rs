@@ -11,7 +11,7 @@ pub use webhook::Webhook;
 
 use crate::entry::{Entry, HOW_TO_SEND, Sending};
 
-/// What the hub knows of Telegram.
+/// Specification of Telegram.
 pub static ENTRY: Entry = Entry {
     webhooks: &[&WEBHOOK],
     sending: Some(Sending {
@@ -35,12 +35,12 @@ pub static ENTRY: Entry = Entry {
     senders: &[],
 };
 
-/// Takes Telegram's webhooks in.
+/// Receives Telegram's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 /// Sends through Telegram.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that sends and reads.
+/// Credential that authorizes sending and reading.
 pub const BOT_TOKEN: &str = "TELEGRAM_BOT_TOKEN";
-/// Name of the credential that proves webhooks.
+/// Credential that authenticates webhooks.
 pub const WEBHOOK_SECRET: &str = "TELEGRAM_WEBHOOK_SECRET";

@@ -17,14 +17,14 @@ use secrecy::{ExposeSecret, SecretString};
 use super::wire::{self, SendBody};
 use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address, within};
 
-/// What a bot is told about. Reactions come only to who asks for them.
-const ALLOWED_UPDATES: [&str; 5] =
+/// Updates that a bot receives. Telegram sends reactions only to bots that list them here.
+const SUBSCRIBED_UPDATES: [&str; 5] =
     ["message", "edited_message", "callback_query", "message_reaction", "my_chat_member"];
 
-/// What the id of a pressed button begins with.
-const PRESS: &str = "cb:";
+/// Prefix of the message id of a button press.
+const BUTTON_PRESS_PREFIX: &str = "cb:";
 
-/// Telegram, to send through.
+/// Sender for Telegram.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -39,12 +39,15 @@ impl SenderProvider for Sender {
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
         let Settings::Telegram(settings) = &integration.settings else {
-            return Err(invalid("provider", "the integration is not Telegram's"));
+            return Err(invalid(
+                "provider",
+                "is not Telegram: the integration belongs to another provider",
+            ));
         };
         let token = credentials.first(super::BOT_TOKEN);
         let token = token.ok_or_else(|| invalid("credentials.TELEGRAM_BOT_TOKEN", "is missing"))?;
         let id = bot_id(token.expose_secret()).ok_or_else(|| {
-            invalid("credentials.TELEGRAM_BOT_TOKEN", "must look like 123456789:AA...")
+            invalid("credentials.TELEGRAM_BOT_TOKEN", "must be a bot token such as 123456789:AA...")
         })?;
         Ok(Box::new(Bot {
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
@@ -56,17 +59,17 @@ impl SenderProvider for Sender {
     }
 }
 
-/// The bot a token belongs to: the digits before its colon.
+/// Returns the id of the bot that owns `token`: the digits before the colon.
 #[must_use]
 pub fn bot_id(token: &str) -> Option<&str> {
     let (id, key) = token.split_once(':')?;
     let digits = !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit());
-    // It stands in a path.
+    // The token is part of a path.
     let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
     (digits && !key.is_empty() && key.bytes().all(plain)).then_some(id)
 }
 
-/// A chat id, or the `@name` of a public group or channel.
+/// Returns a chat id, or the `@name` of a public group or channel.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
@@ -87,10 +90,13 @@ fn chat_id(to: &str) -> Result<wire::ChatId<'_>, SendError> {
     if to.strip_prefix('@').is_some_and(name) {
         return Ok(wire::ChatId::Name(to));
     }
-    Err(invalid("to", "must be a chat id; a bot cannot write to somebody who never wrote to it"))
+    Err(invalid(
+        "to",
+        "must be a chat id or an @name: a bot can only write to people who wrote to it first",
+    ))
 }
 
-/// A bot that sends.
+/// Sender for one bot.
 struct Bot {
     base_url: String,
     id: String,
@@ -116,9 +122,9 @@ impl MessageSender for Bot {
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
         let (method, body) = body(message)?;
         let is_reaction = matches!(body, SendBody::Reaction { .. });
-        // A press or a reaction is no message, so an answer to one stands alone.
-        let answered = message.reply_to.filter(|_| !is_reaction).and_then(message_id);
-        let reply_parameters = answered.map(|message_id| wire::ReplyParameters {
+        // A button press or a reaction is not a message, so nothing can quote it.
+        let replied_to = message.reply_to.filter(|_| !is_reaction).and_then(message_id);
+        let reply_parameters = replied_to.map(|message_id| wire::ReplyParameters {
             message_id,
             allow_sending_without_reply: true,
         });
@@ -133,7 +139,7 @@ impl MessageSender for Bot {
         let result = result(response)?;
         let is_reaction = matches!(message.content, Content::Reaction { .. });
         if is_reaction && result == serde_json::Value::Bool(true) {
-            // A reaction gets no id at Telegram.
+            // Telegram gives a reaction no id.
             return Ok(Accepted { provider_message_id: format!("reaction:{}", message.id) });
         }
         let sent: wire::Sent = serde_json::from_value(result).map_err(|_| SendError::Unreadable)?;
@@ -141,9 +147,9 @@ impl MessageSender for Bot {
         Ok(Accepted { provider_message_id })
     }
 
-    /// Bots cannot mark messages as read. A pressed button stops spinning by it.
+    /// Bots cannot mark messages as read. For a button press, this stops the button's spinner.
     fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let callback_query_id = provider_message_id.strip_prefix(PRESS)?;
+        let callback_query_id = provider_message_id.strip_prefix(BUTTON_PRESS_PREFIX)?;
         let body = wire::AnswerCallbackQuery { callback_query_id };
         Some(self.post("answerCallbackQuery", &body))
     }
@@ -156,7 +162,7 @@ impl MessageSender for Bot {
         let located: wire::Located =
             serde_json::from_value(result(located)?).map_err(|_| SendError::Unreadable)?;
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'_' | b'-' | b'.');
-        // The token goes along, so never up and out of the folder it opens.
+        // The URL contains the token, so the path must not leave the bot's folder.
         if located.file_path.contains("..") || !located.file_path.bytes().all(plain) {
             return Err(SendError::Unreadable);
         }
@@ -175,13 +181,13 @@ impl MessageSender for Bot {
         if !(1..=256).contains(&secret.len()) || !secret.bytes().all(plain) {
             return Err(invalid(
                 "credentials.TELEGRAM_WEBHOOK_SECRET",
-                "must be 1 to 256 of A-Z, a-z, 0-9, _ and -",
+                "must have 1 to 256 characters of A-Z, a-z, 0-9, - and _",
             ));
         }
         let body = wire::SetWebhook {
             url: webhook_url,
             secret_token: secret,
-            allowed_updates: &ALLOWED_UPDATES,
+            allowed_updates: &SUBSCRIBED_UPDATES,
         };
         self.post("setWebhook", &body)
     }
@@ -197,7 +203,7 @@ impl MessageSender for Bot {
 }
 
 impl Bot {
-    /// The token is part of it: never to be shown.
+    /// Returns the URL of a method. It contains the token: never log it.
     fn url(&self, method: &str) -> String {
         format!("{}/bot{}/{method}", self.base_url, self.token.expose_secret())
     }
@@ -211,19 +217,19 @@ impl Bot {
     }
 }
 
-/// The message's number within its chat, from our `<chat id>:<message id>`.
+/// Returns the message's number within its chat, from `<chat id>:<message id>`.
 fn message_id(provider_message_id: &str) -> Option<i64> {
     let (chat, message) = provider_message_id.split_once(':')?;
     chat.parse::<i64>().ok()?;
     message.parse().ok()
 }
 
-/// The method that sends the content, and its fields. Source of every limit: README,
-/// facts 1.
+/// Returns the method that sends the content, and its fields.
+/// Source of every limit: README, facts 1.
 fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), SendError> {
     Ok(match message.content {
         Content::Text { text } => {
-            long("text", text, 4096)?;
+            check_length("text", text, 4096)?;
             ("sendMessage", SendBody::Text { text: Cow::Borrowed(text), reply_markup: None })
         }
         Content::Image { media } => {
@@ -245,7 +251,10 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
         Content::Sticker { media } => {
             let (sticker, caption) = file(media)?;
             if caption.is_some() {
-                return Err(invalid("media.caption", "a sticker has none: send it as text"));
+                return Err(invalid(
+                    "media.caption",
+                    "is not supported for stickers: send it as a text",
+                ));
             }
             ("sendSticker", SendBody::Sticker { sticker })
         }
@@ -253,7 +262,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
             on_earth(location)?;
             let (latitude, longitude) = (location.latitude, location.longitude);
             let (name, address) = (location.name.as_deref(), location.address.as_deref());
-            // A venue needs both.
+            // A venue needs a title and an address.
             match (name.or(address), address.or(name)) {
                 (Some(title), Some(address)) => {
                     ("sendVenue", SendBody::Venue { latitude, longitude, title, address })
@@ -263,20 +272,21 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
         }
         Content::Contacts { contacts } => {
             let [card] = contacts.as_slice() else {
-                return Err(invalid("contacts", "must be one: Telegram carries one a message"));
+                return Err(invalid("contacts", "must have exactly one contact for Telegram"));
             };
             within("contacts.name", &card.name, 256)?;
             let phone = card.phones.first();
             let phone_number =
-                phone.ok_or_else(|| invalid("contacts.phones", "must have a number"))?;
+                phone.ok_or_else(|| invalid("contacts.phones", "must have a phone number"))?;
             ("sendContact", SendBody::Contact { phone_number, first_name: &card.name })
         }
         Content::Reaction { reaction } => {
-            // Our own id is of no use to Telegram; the caller then hands us theirs separately.
+            // Telegram does not know the hub's message ids; for those, the caller gives Telegram's
+            // id as `reply_to`.
             let own = reaction.message_id.starts_with(domain::MessageId::PREFIX);
             let on = if own { message.reply_to } else { Some(&*reaction.message_id) };
             let message_id = on.and_then(message_id).ok_or_else(|| {
-                invalid("reaction.message_id", "Telegram does not know that message")
+                invalid("reaction.message_id", "must be a message that has an id at Telegram")
             })?;
             let emoji = Some(&*reaction.emoji).filter(|emoji| !emoji.is_empty());
             let reaction = emoji.map(|emoji| wire::SendReaction { kind: "emoji", emoji });
@@ -285,23 +295,26 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
         }
         Content::Interactive { interactive } => ("sendMessage", choices(interactive)?),
         Content::Template { .. } => {
-            return Err(invalid("template", "Telegram has no templates: send it as text"));
+            return Err(invalid("template", "is not supported by Telegram: send a text"));
         }
         Content::Call { .. } => {
-            return Err(invalid("call", "is no message: use an integration that makes calls"));
+            return Err(invalid(
+                "call",
+                "is not supported by Telegram: use an integration that makes calls",
+            ));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "Telegram carries this from people only, not to them"));
+            return Err(invalid("type", "is a content type that can only be received, not sent"));
         }
     })
 }
 
-/// Checks a text's length as Telegram counts it.
-fn long(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
-    // A text with few enough bytes has few enough units.
+/// Checks a text's length in UTF-16 code units, as Telegram counts it.
+fn check_length(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+    // The number of UTF-16 code units never exceeds the number of bytes.
     if text.len() > most && text.encode_utf16().count() > most {
         return Err(invalid(field, format!("must have at most {most} characters")));
     }
@@ -315,12 +328,12 @@ fn file(media: &Media) -> Result<(&str, Option<&str>), SendError> {
     let url = web_address(media.url.as_deref())?;
     let caption = media.caption.as_deref().filter(|caption| !caption.is_empty());
     if let Some(caption) = caption {
-        long("media.caption", caption, 1024)?;
+        check_length("media.caption", caption, 1024)?;
     }
     Ok((url, caption))
 }
 
-/// Text with an inline keyboard, one button a line.
+/// Text with an inline keyboard, one button per row.
 fn choices(interactive: &Interactive) -> Result<SendBody<'_>, SendError> {
     let (header, body, footer, field, choices): (_, _, _, _, Vec<&Choice>) = match interactive {
         Interactive::Button { body, header, footer, buttons } => {
@@ -334,11 +347,11 @@ fn choices(interactive: &Interactive) -> Result<SendBody<'_>, SendError> {
     if !(1..=100).contains(&choices.len()) {
         return Err(invalid(field, "must offer 1 to 100 choices"));
     }
-    long("interactive.body", body, 4096)?;
+    check_length("interactive.body", body, 4096)?;
     let lines = [header.as_deref(), Some(body.as_str()), footer.as_deref()];
     let lines: Vec<&str> = lines.into_iter().flatten().filter(|line| !line.is_empty()).collect();
     let text = lines.join("\n\n");
-    long("interactive.body", &text, 4096)?;
+    check_length("interactive.body", &text, 4096)?;
     let buttons: Result<_, _> = choices.into_iter().map(|choice| button(field, choice)).collect();
     let reply_markup = Some(wire::Markup { inline_keyboard: buttons? });
     Ok(SendBody::Text { text: Cow::Owned(text), reply_markup })
@@ -358,33 +371,33 @@ fn button(field: &'static str, choice: &Choice) -> Result<[wire::SendButton; 1],
     Ok([wire::SendButton { text, callback_data: choice.id.clone() }])
 }
 
-/// The `result` of a call, or why there is none.
+/// Returns the `result` of a call, or the error.
 fn result(response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
     match read::<wire::Answer>(response) {
         Ok(answer) if answer.ok && response.status().is_success() => Ok(answer.result),
-        // An error in the form that Telegram documents.
+        // An error in the format that Telegram documents.
         Ok(wire::Answer { ok: false, error_code: Some(code), description, parameters, .. }) => {
             Err(refusal(response, code, &description, &parameters))
         }
-        // Neither a yes nor a reason: nobody knows.
+        // Neither a success nor an error: the outcome is unknown.
         _ if response.status().is_success() => Err(SendError::Unreadable),
-        _ => Err(strange(response)),
+        _ => Err(unrecognized_answer(response)),
     }
 }
 
-/// Reads an answer that is not Telegram's own.
-fn strange(response: &Response<Bytes>) -> SendError {
+/// Reads a response that does not have Telegram's format.
+fn unrecognized_answer(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let fault = Fault::of_answer(status, Form::Other, retry_after(response.headers()));
     let remedy = match fault {
-        Fault::Unknown => BROKEN_OFF,
-        _ => "Telegram refused without a reason we can read.",
+        Fault::Unknown => FAILED_IN_FLIGHT,
+        _ => "Telegram rejected the request and gave no readable reason.",
     };
     refused(status, status.as_u16().to_string(), remedy, fault)
 }
 
-/// Reads a refusal: what Telegram says decides, and not the HTTP status, which something between
-/// us and Telegram may have changed.
+/// Reads a refusal: Telegram's error code decides, not the HTTP status, which a proxy may have
+/// changed.
 fn refusal(
     response: &Response<Bytes>,
     code: u16,
@@ -394,46 +407,49 @@ fn refusal(
     let stated = StatusCode::from_u16(code).ok();
     let status = stated.filter(|_| response.status().is_success()).unwrap_or(response.status());
     if parameters.migrate_to_chat_id.is_some() {
-        let remedy = "The group became a supergroup with another id. Send to that one.";
+        let remedy = "The group became a supergroup with another id. Send to the new id.";
         return refused(status, "migrated".into(), remedy, Fault::Permanent);
     }
     let code = stated.unwrap_or(status).as_u16();
     let by_header = retry_after(response.headers());
     let wait = parameters.retry_after.map(Duration::from_secs).or(by_header);
     let (fault, remedy) = match code {
-        429 => (limited(wait), "The bot sends faster than Telegram allows."),
+        429 => (limited(wait), "The bot exceeded Telegram's sending rate."),
         401 | 404 => (
             Fault::Permanent,
-            "Telegram does not know the bot token. Store the one BotFather shows.",
+            "Telegram does not know the bot token. Store the token that BotFather shows.",
         ),
         403 => (Fault::Permanent, forbidden(description)),
         400..=499 => (Fault::Permanent, bad_request(description)),
-        _ if is_in_doubt(description) => (Fault::Unknown, BROKEN_OFF),
+        _ if is_in_doubt(description) => (Fault::Unknown, FAILED_IN_FLIGHT),
         _ => match Fault::of_answer(status, Form::Documented, wait) {
-            fault @ Fault::Retryable => (fault, "Telegram had trouble and did not send it."),
-            fault => (fault, "Telegram asks for patience."),
+            fault @ Fault::Retryable => {
+                (fault, "Telegram had an internal error and did not send the message.")
+            }
+            fault => (fault, "Telegram asks to retry later."),
         },
     };
     let code = if code == 403 { "blocked".to_owned() } else { code.to_string() };
     refused(status, code, remedy, fault)
 }
 
-const BROKEN_OFF: &str = "Telegram broke off. Nothing will tell whether it was sent.";
+const FAILED_IN_FLIGHT: &str =
+    "Telegram failed during the request. The outcome stays unknown: Telegram sends no receipts.";
 
-/// Whether an error of Telegram's own server ended a message that was on its way, or one that
-/// was there already. Source: README, errors in doubt.
+/// Whether an error of Telegram's server may have ended a message in flight or after it was sent.
+/// Source: README, errors in doubt.
 fn is_in_doubt(description: &str) -> bool {
     description.ends_with(": restart") || description.contains("immediately deleted")
 }
 
-/// Telegram always says how long; a few seconds if it does not.
+/// Telegram always says how long to wait; a few seconds if it does not.
 fn limited(wait: Option<Duration>) -> Fault {
     Fault::RateLimited { retry_after: wait.unwrap_or(Duration::from_secs(5)) }
 }
 
 fn refused(status: StatusCode, code: String, remedy: &str, fault: Fault) -> SendError {
     let about = match status {
-        // The person blocked the bot, or never wrote to it.
+        // The recipient blocked the bot, or never wrote to it.
         StatusCode::FORBIDDEN => About::Message,
         status => About::from_status(status),
     };
@@ -442,34 +458,34 @@ fn refused(status: StatusCode, code: String, remedy: &str, fault: Fault) -> Send
 
 fn forbidden(description: &str) -> &'static str {
     if description.contains("kicked") || description.contains("not a member") {
-        "The bot is no longer in that group. Add it again."
+        "The bot is no longer a member of the group. Add it again."
     } else if description.contains("deactivated") {
-        "The person deleted their account."
+        "The recipient deleted their account."
     } else if description.contains("initiate") {
-        "A bot cannot write first. The person must press Start."
+        "A bot cannot start a conversation. The recipient must press Start first."
     } else {
-        "The person blocked the bot. They can write to it again at any time."
+        "The recipient blocked the bot. They can unblock it and write to it at any time."
     }
 }
 
-/// Telegram's descriptions are meant for people and may change: they choose the words, never
-/// the class.
+/// Telegram's descriptions are meant for people and may change: they select the remedy, never the
+/// fault.
 fn bad_request(description: &str) -> &'static str {
     let says = |part: &str| description.to_ascii_lowercase().contains(part);
     if says("chat not found") {
-        "There is no such chat, or the person never wrote to this bot."
+        "There is no such chat, or the recipient never wrote to this bot."
     } else if says("rights") {
-        "The bot lacks the right to send that here. Ask an administrator of the group."
+        "The bot may not send this content here. Ask an administrator of the group for the right."
     } else if says("get http url content") || says("wrong file") || says("web page content") {
-        "Telegram could not fetch the file. Check its address, type and size."
+        "Telegram could not fetch the file. Check its URL, type and size."
     } else if says("reaction") {
-        "Telegram does not allow that reaction here."
+        "Telegram does not allow this reaction in the chat. Use another one."
     } else if says("too long") || says("is empty") {
-        "The text is empty or too long."
+        "The text is empty or too long. Correct it."
     } else if says("webhook") {
-        "Telegram does not take that address for webhooks: it must be public https."
+        "Telegram rejected the webhook URL. It must be a public https URL."
     } else {
-        "Telegram found the message wrong. Correct it."
+        "Telegram rejected the message as invalid. Correct it."
     }
 }
 
@@ -553,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_goes_to_the_bots_own_address() {
+    fn a_text_is_posted_to_the_bots_url() {
         let content = text("hi");
         let request = sender().request(&outgoing(&content, Some("42:7"))).unwrap();
         let url = "https://api.telegram.org/bot700000001:test-telegram-token/sendMessage";
@@ -564,13 +580,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_press_stands_alone() {
+    fn a_reply_to_a_button_press_quotes_nothing() {
         let (_, body) = sent(&text("hi"), Some("cb:123")).unwrap();
         assert!(body.get("reply_parameters").is_none());
     }
 
     #[test]
-    fn every_kind_of_media_has_its_method() {
+    fn every_media_type_has_its_method() {
         let media = |caption: Option<&str>| Media {
             url: Some("https://example.com/f".into()),
             caption: caption.map(str::to_owned),
@@ -599,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_place_is_a_venue() {
+    fn a_location_with_a_name_is_a_venue() {
         let place = |name: Option<&str>, address: Option<&str>| Content::Location {
             location: Location {
                 latitude: 1.5,
@@ -620,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_one_with_a_number() {
+    fn a_message_has_exactly_one_contact_with_a_number() {
         let card = ContactCard { name: "A".into(), phones: vec!["+1".into()], emails: vec![] };
         let (method, body) =
             sent(&Content::Contacts { contacts: vec![card.clone()] }, None).unwrap();
@@ -635,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reaction_is_put_on_and_taken_off_and_gets_our_id() {
+    fn a_reaction_is_added_and_removed_and_gets_the_hubs_id() {
         let reaction = |emoji: &str| Content::Reaction {
             reaction: Reaction { message_id: "42:7".into(), emoji: emoji.into() },
         };
@@ -698,7 +714,7 @@ mod tests {
     }
 
     #[test]
-    fn what_telegram_has_no_words_for_is_refused_by_name() {
+    fn unsupported_content_is_rejected_with_its_field() {
         let template = Template { name: "t".into(), language: "en".into(), components: vec![] };
         assert_eq!(field(&Content::Template { template }), "template");
         assert_eq!(field(&Content::Unsupported { raw: Value::Null }), "type");
@@ -719,7 +735,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_brings_the_chat_and_the_number_in_it() {
+    fn an_accepted_message_returns_the_chat_and_message_ids() {
         let body = r#"{"ok":true,"result":{"message_id":9,"chat":{"id":-42,"type":"group"}}}"#;
         assert_eq!(outcome(200, body).unwrap().provider_message_id, "-42:9");
         for body in ["", "{}", r#"{"ok":true,"result":{}}"#, "<html>"] {
@@ -728,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_waited_out_for_as_long_as_telegram_says() {
+    fn a_rate_limit_waits_as_long_as_telegram_says() {
         let error = refused(429, "Too Many Requests: retry after 7", &json!({ "retry_after": 7 }));
         assert_eq!(error.fault(), seconds(7));
         assert_eq!(refused(429, "", &json!({})).fault(), seconds(5));
@@ -736,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_refusal_is_final_and_says_what_to_do() {
+    fn a_permanent_refusal_is_permanent_and_has_a_remedy() {
         let blocked = refused(403, "Forbidden: bot was blocked by the user", &json!({}));
         assert_eq!((blocked.code(), blocked.fault()), ("blocked", Fault::Permanent));
         assert!(blocked.detail().contains("blocked the bot"));
@@ -749,9 +765,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stated_failure_is_tried_again_and_a_broken_off_answer_is_an_unknown_outcome() {
+    fn a_reported_failure_is_retried_and_an_unreadable_answer_is_an_unknown_outcome() {
         assert_eq!(refused(500, "Internal Server Error", &json!({})).fault(), Fault::Retryable);
-        // The status may have been changed on the way.
+        // The HTTP status may have been changed by a proxy.
         let body = r#"{"ok":false,"error_code":502,"description":"Bad Gateway"}"#;
         assert_eq!(outcome(200, body).unwrap_err().fault(), Fault::Retryable);
         assert_eq!(outcome(502, "<html>").unwrap_err().fault(), Fault::Unknown);
@@ -762,7 +778,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_moved_says_where_to() {
+    fn a_migrated_group_returns_its_new_id() {
         let body = r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded",
             "parameters":{"migrate_to_chat_id":-100200}}"#;
         assert_eq!(sender().moved_to(&response(400, body)).as_deref(), Some("-100200"));
@@ -772,7 +788,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_and_each_chat_are_paced() {
+    fn the_bot_and_each_chat_have_a_rate_limit() {
         let per = Duration::from_secs(1);
         let bot = Pace { identity: "700000001".into(), messages: 30, per };
         let chat = Pace { identity: "700000001:42".into(), messages: 1, per };
@@ -781,7 +797,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_press_can_be_marked_as_seen() {
+    fn only_a_button_press_can_be_marked_as_read() {
         assert!(sender().mark_read("42:7").is_none());
         let request = sender().mark_read("cb:99").unwrap().unwrap();
         assert!(request.uri().path().ends_with("/answerCallbackQuery"));
@@ -814,14 +830,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_is_described_and_connected() {
+    fn a_bot_is_described_and_registered() {
         assert!(sender().describe_account().unwrap().uri().path().ends_with("/getMe"));
         let request = sender().register("https://hub/webhooks/telegram/int_1", None).unwrap();
         assert!(request.uri().path().ends_with("/setWebhook"));
         let body: Value = serde_json::from_slice(request.body()).unwrap();
         assert_eq!(body["url"], "https://hub/webhooks/telegram/int_1");
         assert_eq!(body["secret_token"], example::WEBHOOK_SECRET);
-        assert_eq!(body["allowed_updates"], json!(ALLOWED_UPDATES));
+        assert_eq!(body["allowed_updates"], json!(SUBSCRIBED_UPDATES));
 
         let token = vec![example::BOT_TOKEN.into()];
         let bare = Credentials::new([(crate::telegram::BOT_TOKEN.to_owned(), token)]);
@@ -830,7 +846,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bot_is_known_by_the_digits_before_the_colon_and_a_token_is_never_shown() {
+    fn a_bots_id_is_read_from_its_token_and_the_token_is_never_shown() {
         assert_eq!(bot_id("123:AA-b_c"), Some("123"));
         for bad in ["", "123", ":x", "123:", "a:x", "123:x/../y", "123:a b"] {
             assert_eq!(bot_id(bad), None, "{bad}");

@@ -1,4 +1,4 @@
-//! Takes Telegram's webhooks in.
+//! Receives Telegram's webhooks.
 
 use domain::content::{ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
@@ -39,13 +39,13 @@ impl WebhookProvider for Webhook {
 
 struct Source {
     secrets: Vec<SecretString>,
-    /// An update does not say to which bot it came.
+    /// Id of the bot: an update does not name it.
     account: String,
 }
 
 impl WebhookSource for Source {
-    /// Source: README, facts 1. A path that holds the secret is proof in addition, never
-    /// instead.
+    /// Source: README, facts 1. The secret header is always required; a secret in the path is
+    /// checked in addition.
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
@@ -74,7 +74,7 @@ impl WebhookSource for Source {
         let (name, part) = what.map_or(("empty", raw), |(name, part)| (name.as_ref(), *part));
         let (occurred_at, kind) = match name {
             "message" => read_message(part)?,
-            "callback_query" => read_press(part)?,
+            "callback_query" => read_button_press(part)?,
             "message_reaction" => read_reaction(part, id)?,
             _ => (time_of(part), EventKind::Other { name: name.to_owned() }),
         };
@@ -94,7 +94,7 @@ fn timestamp(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The time of something we do not act on; the epoch if it has none.
+/// Returns the time of an event that is only recorded; the epoch if it has none.
 fn time_of(part: &RawValue) -> Timestamp {
     #[derive(Deserialize)]
     struct Dated {
@@ -120,19 +120,19 @@ fn join(first: Option<&str>, last: Option<&str>) -> Option<String> {
 fn read_message(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
     let message: wire::Message<'_> = serde_json::from_str(raw.get())?;
     let chat = message.chat.id;
-    let answered = fit::<wire::MessageRef>(message.reply_to_message);
+    let replied_to = fit::<wire::MessageRef>(message.reply_to_message);
     let kind = EventKind::Message(InboundMessage {
         channel: None,
         provider_message_id: format!("{chat}:{}", message.message_id),
         from: chat.to_string(),
         name: name_of(&message.chat),
         content: read_content(&message).unwrap_or_else(|| unsupported(raw)),
-        reply_to: answered.map(|answered| format!("{chat}:{}", answered.message_id)),
+        reply_to: replied_to.map(|replied_to| format!("{chat}:{}", replied_to.message_id)),
     });
     Ok((timestamp(message.date), kind))
 }
 
-/// What the message says; `None` if we have no words for it.
+/// Returns the content of a message; `None` if the hub does not support it.
 fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     let file = |part| fit(part).map(|file| media(file, message));
     if message.text.is_some() {
@@ -144,7 +144,8 @@ fn read_content(message: &wire::Message<'_>) -> Option<Content> {
             sizes.into_iter().max_by_key(|size| size.width.saturating_mul(size.height))?;
         return Some(Content::Image { media: media(largest, message) });
     }
-    // An animation is a document too, and a venue a location: the narrower one comes first.
+    // An animation is also a document, and a venue also a location: the more specific field comes
+    // first.
     if let Some(part) = message.animation.or(message.video).or(message.video_note) {
         return Some(Content::Video { media: file(Some(part))? });
     }
@@ -159,10 +160,10 @@ fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     }
     if message.venue.is_some() {
         let venue: wire::Venue = fit(message.venue)?;
-        return Some(place(&venue.location, Some(venue.title), Some(venue.address)));
+        return Some(location_content(&venue.location, Some(venue.title), Some(venue.address)));
     }
     if message.location.is_some() {
-        return Some(place(&fit(message.location)?, None, None));
+        return Some(location_content(&fit(message.location)?, None, None));
     }
     let contact: wire::Contact = fit(message.contact)?;
     let name = join(Some(&contact.first_name), contact.last_name.as_deref()).unwrap_or_default();
@@ -181,18 +182,18 @@ fn media(file: wire::File, message: &wire::Message<'_>) -> Media {
     }
 }
 
-fn place(at: &wire::Location, name: Option<String>, address: Option<String>) -> Content {
+fn location_content(at: &wire::Location, name: Option<String>, address: Option<String>) -> Content {
     let (latitude, longitude) = (at.latitude, at.longitude);
     Content::Location { location: Location { latitude, longitude, name, address } }
 }
 
-/// A press on a button. It has no time of its own, so it bears that of the message with the
-/// button: the same for each redelivery, unlike our clock.
-fn read_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
+/// Reads a button press. It has no time of its own, so it gets the time of the message with the
+/// button: unlike the time of receipt, it is equal for every redelivery.
+fn read_button_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
     let query: wire::CallbackQuery<'_> = serde_json::from_str(raw.get())?;
     let message = fit::<wire::Message<'_>>(query.message);
     let (Some(message), Some(data)) = (message, query.data) else {
-        // A game, or a button outside a chat: there is nobody to answer to.
+        // A game, or a button outside a chat: there is no conversation to reply in.
         return Ok((Timestamp::UNIX_EPOCH, EventKind::Other { name: "callback_query".into() }));
     };
     let keyboard = fit::<wire::Keyboard>(message.reply_markup);
@@ -217,10 +218,10 @@ fn read_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
 fn read_reaction(raw: &RawValue, update: i64) -> Result<(Timestamp, EventKind), Rejection> {
     let wire::ReactionUpdate { chat, message_id, date, new_reaction } =
         serde_json::from_str(raw.get())?;
-    let was_taken_off = new_reaction.is_empty();
+    let was_removed = new_reaction.is_empty();
     let emoji = new_reaction.into_iter().find_map(|reaction| reaction.emoji);
     let content = match emoji {
-        None if !was_taken_off => unsupported(raw),
+        None if !was_removed => unsupported(raw),
         emoji => Content::Reaction {
             reaction: Reaction {
                 message_id: format!("{}:{message_id}", chat.id),
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_group_the_group_is_the_counterpart() {
+    fn in_a_group_the_sender_is_the_group() {
         let group = json!({ "id": -100_200, "type": "supergroup", "title": "Team" });
         let content = json!({ "text": "hi", "chat": group });
         let message = parse_message(&content);
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_photo_is_taken() {
+    fn the_largest_photo_is_used() {
         let sizes = json!([
             { "file_id": "s", "width": 90, "height": 60, "file_size": 10 },
             { "file_id": "l", "width": 900, "height": 600, "file_size": 1000 },
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_every_kind_are_read() {
+    fn files_of_every_type_are_parsed() {
         let kinds = [
             ("video", "video"),
             ("video_note", "video"),
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn an_animation_is_no_document_and_a_venue_no_bare_place() {
+    fn an_animation_is_a_video_and_a_venue_is_a_location_with_a_name() {
         let file = json!({ "file_id": "f" });
         let both = parse_message(&json!({ "animation": file, "document": file }));
         assert_eq!(both.content.kind(), "video");
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_has_a_name_and_a_number() {
+    fn a_contact_has_a_name_and_a_number() {
         let contact = json!({ "phone_number": "+1", "first_name": "A", "last_name": "B" });
         let Content::Contacts { contacts } = parse_message(&json!({ "contact": contact })).content
         else {
@@ -367,22 +368,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_what_it_answers() {
+    fn a_reply_names_the_message_it_answers() {
         let content = json!({ "text": "hi", "reply_to_message": example::message(3, &json!({})) });
         assert_eq!(parse_message(&content).reply_to.as_deref(), Some("5550009999:3"));
     }
 
     #[test]
-    fn a_press_brings_the_buttons_data_and_label() {
+    fn a_button_press_has_the_buttons_data_and_label() {
         let keyboard = json!({ "inline_keyboard": [[{ "text": "Yes", "callback_data": "y" }, { "text": "x" }]] });
         let message = example::message(3, &json!({ "text": "?", "reply_markup": keyboard }));
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": message });
-        let press = parse_kind("callback_query", &query);
-        assert_eq!(press.provider_message_id, "cb:42");
-        assert_eq!(press.from, "5550009999");
-        assert_eq!(press.reply_to.as_deref(), Some("5550009999:3"));
+        let pressed = parse_kind("callback_query", &query);
+        assert_eq!(pressed.provider_message_id, "cb:42");
+        assert_eq!(pressed.from, "5550009999");
+        assert_eq!(pressed.reply_to.as_deref(), Some("5550009999:3"));
         let reply = Reply { id: "y".into(), title: "Yes".into(), description: None };
-        assert_eq!(press.content, Content::ButtonReply { text: "Yes".into(), reply });
+        assert_eq!(pressed.content, Content::ButtonReply { text: "Yes".into(), reply });
 
         let old = json!({ "chat": example::chat(), "message_id": 3, "date": 0 });
         let query = json!({ "id": "42", "from": example::user(), "data": "y", "message": old });
@@ -394,14 +395,14 @@ mod tests {
     }
 
     #[test]
-    fn a_press_outside_a_chat_is_kept_and_not_acted_on() {
+    fn a_button_press_outside_a_chat_is_recorded_only() {
         let query = json!({ "id": "42", "from": example::user(), "game_short_name": "g" });
         let event = parse(&example::update(5, "callback_query", &query));
         assert_eq!(event.kind, EventKind::Other { name: "callback_query".into() });
     }
 
     #[test]
-    fn a_reaction_is_put_on_taken_off_or_beyond_our_words() {
+    fn a_reaction_is_added_removed_or_unsupported() {
         let update = |new: Value| {
             json!({ "chat": example::chat(), "message_id": 3,
             "date": example::AT, "old_reaction": [], "new_reaction": new })
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_words_is_unsupported_and_what_is_no_message_is_other() {
+    fn unknown_content_is_unsupported_and_other_updates_are_recorded_only() {
         for content in
             [json!({ "dice": { "value": 3 } }), json!({ "text": 5 }), json!({ "photo": [] })]
         {
@@ -441,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn authentic_nonsense_is_unreadable() {
+    fn a_verified_body_that_cannot_be_parsed_is_unreadable() {
         for body in ["", "{", "[]", "{}", r#"{"update_id":"x"}"#, r#"{"update_id":1,"message":{}}"#]
         {
             let mut request = example::request(&Value::Null);
@@ -460,7 +461,7 @@ mod tests {
             if let Some(value) = value {
                 request.headers.insert("x-telegram-bot-api-secret-token", value.parse().unwrap());
             }
-            // A path that proves itself is no substitute.
+            // A valid secret in the path does not replace the header.
             request.path_suffix = Some(example::WEBHOOK_SECRET.into());
             let result = receive_request(&request);
             assert!(matches!(result, Err(Rejection::Unauthenticated(_))), "{value:?}");
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_an_integration_or_the_secret_too() {
+    fn a_path_ends_with_an_integration_or_the_secret() {
         let mut request = example::request(&example::text(1, 1, "t"));
         let integration = IntegrationId::derived(&["x"]).to_string();
         for (suffix, good) in
@@ -480,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gets_in_without_a_secret_of_ours() {
+    fn nothing_verifies_without_a_configured_secret() {
         let source = WEBHOOK.source(&integration(), &Credentials::default());
         let mut request = example::request(&example::text(1, 1, "t"));
         assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());

@@ -1,8 +1,8 @@
-//! Telegram's JSON. Only the fields we read or write.
+//! Telegram's JSON, limited to the fields that the hub reads or writes.
 //!
 //! <https://core.telegram.org/bots/api#available-types>
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-// In.
+// Requests from Telegram.
 
-/// An update: `update_id` and one more field, whose name says what happened.
+/// An update: `update_id` and one other field, named after the kind of update.
 pub(super) type Update<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 #[derive(Debug, Deserialize)]
@@ -55,9 +55,9 @@ pub(super) struct Message<'a> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Chat {
     pub(super) id: i64,
-    /// Of groups and channels.
+    /// Title of a group or channel.
     pub(super) title: Option<String>,
-    /// Of persons.
+    /// First name of a person.
     pub(super) first_name: Option<String>,
     pub(super) last_name: Option<String>,
 }
@@ -67,7 +67,7 @@ pub(super) struct MessageRef {
     pub(super) message_id: i64,
 }
 
-/// A file of any kind.
+/// A file of any type.
 #[derive(Debug, Deserialize)]
 pub(super) struct File {
     pub(super) file_id: String,
@@ -103,7 +103,7 @@ pub(super) struct Contact {
 #[derive(Debug, Deserialize)]
 pub(super) struct CallbackQuery<'a> {
     pub(super) id: String,
-    /// Absent if the button is older or hangs on an inline message.
+    /// Absent if the message is too old or the button belongs to an inline message.
     #[serde(borrow, default)]
     pub(super) message: Option<&'a RawValue>,
     /// Absent for games.
@@ -129,13 +129,13 @@ pub(super) struct ReactionUpdate {
     pub(super) new_reaction: Vec<ReactionType>,
 }
 
-/// Only `emoji` has an emoji.
+/// Only reactions of the type `emoji` have an emoji.
 #[derive(Debug, Deserialize)]
 pub(super) struct ReactionType {
     pub(super) emoji: Option<String>,
 }
 
-// Out.
+// Requests to Telegram.
 
 /// <https://core.telegram.org/bots/api#available-methods>
 #[derive(Debug, Serialize)]
@@ -158,11 +158,11 @@ pub(super) enum ChatId<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct ReplyParameters {
     pub(super) message_id: i64,
-    /// The message may be gone by now.
+    /// Send the message even if the original was deleted.
     pub(super) allow_sending_without_reply: bool,
 }
 
-/// The fields of the method that sends it.
+/// Fields of the sending method.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum SendBody<'a> {
@@ -249,7 +249,7 @@ pub(super) struct SetWebhook<'a> {
     pub(super) allowed_updates: &'a [&'a str],
 }
 
-// Answers.
+// Responses from Telegram.
 
 /// <https://core.telegram.org/bots/api#making-requests>
 #[derive(Debug, Deserialize)]

@@ -10,20 +10,20 @@ use serde_json::{Map, Value, json};
 use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// The examples.
+/// The example webhooks of TikTok.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
         Example {
             webhook: "tiktok",
             name: "authorization_removed",
-            what: "A user takes the app's rights away",
+            what: "A user revokes the app's authorization",
             draft: authorization_removed,
         },
         Example {
             webhook: "tiktok",
             name: "upload_failed",
-            what: "A video could not be uploaded",
+            what: "The upload of a video failed",
             draft: upload_failed,
         },
         Example {
@@ -35,7 +35,7 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "tiktok",
             name: "download_ready",
-            what: "A user's data is ready to be fetched",
+            what: "A user's data is ready for download",
             draft: download_ready,
         },
     ],
@@ -53,18 +53,18 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The client secret the examples are signed with.
+/// Client secret that signs the examples.
 pub const CLIENT_SECRET: &str = "test-tiktok-client-secret";
-/// The user the examples happen to.
+/// User of the examples.
 pub const USER: &str = "act.corner0shop0201";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::CLIENT_SECRET.to_owned(), vec![CLIENT_SECRET.into()])])
 }
 
-/// The value of `TikTok-Signature` for `body`, signed at that time.
+/// Returns the value of `TikTok-Signature` for `body`, signed at that time.
 #[must_use]
 pub fn signature(secret: &str, at: Timestamp, body: &[u8]) -> String {
     let second = at.as_second().to_string();
@@ -72,7 +72,7 @@ pub fn signature(secret: &str, at: Timestamp, body: &[u8]) -> String {
     format!("t={second},s={}", hex::encode(tag))
 }
 
-/// TikTok puts what happened into a text that is JSON itself.
+/// Returns an event. TikTok writes its content as JSON in a string.
 fn event(seed: &Seed, name: &str, content: &Value) -> Draft {
     Draft::json(json!({
         "client_key": "bw0corner0shop",

@@ -10,11 +10,11 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of TikTok.
+/// Specification of TikTok.
 pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[CLIENT_SECRET]);
 
-/// Takes TikTok's webhooks in.
+/// Receives TikTok's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that signs webhooks.
+/// Credential that signs webhooks.
 pub const CLIENT_SECRET: &str = "TIKTOK_CLIENT_SECRET";

@@ -40,7 +40,11 @@ impl Vector {
     }
 }
 
-fn take(request: &WebhookRequest, secrets: &[&str], now: Timestamp) -> Result<Delivery, Rejection> {
+fn receive_with(
+    request: &WebhookRequest,
+    secrets: &[&str],
+    now: Timestamp,
+) -> Result<Delivery, Rejection> {
     let integration = Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["tiktok"]),
@@ -74,23 +78,23 @@ fn signed(draft: &Draft) -> WebhookRequest {
 }
 
 fn event(request: &WebhookRequest, now: Timestamp) -> ParsedEvent {
-    match take(request, &[example::CLIENT_SECRET], now).unwrap() {
+    match receive_with(request, &[example::CLIENT_SECRET], now).unwrap() {
         Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
         other => panic!("{other:?}"),
     }
 }
 
-fn taken(body: &Value) -> ParsedEvent {
+fn received(body: &Value) -> ParsedEvent {
     event(&signed(&Draft::json(body.clone())), seed().at)
 }
 
 #[test]
-fn every_request_with_a_known_verdict_ends_as_it_should() {
+fn every_vector_verifies_as_recorded() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(vectors.len(), 4);
     for vector in vectors {
         let now = Timestamp::from_second(vector.now).unwrap();
-        match take(&vector.request(), &[&vector.secret], now) {
+        match receive_with(&vector.request(), &[&vector.secret], now) {
             Ok(_) => assert!(vector.accepted, "{}", vector.what),
             Err(Rejection::Unauthenticated(_)) => assert!(!vector.accepted, "{}", vector.what),
             Err(other) => panic!("{}: {other}", vector.what),
@@ -99,7 +103,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let expected = [
         "authorization.removed",
         "video.upload.failed",
@@ -120,7 +124,7 @@ fn every_example_is_taken_as_what_it_is() {
 }
 
 #[test]
-fn a_redelivery_that_is_signed_anew_is_the_same_event() {
+fn a_redelivery_with_a_new_signature_is_the_same_event() {
     let draft = (example::EXAMPLES.events[2].draft)(&seed());
     let later = seed().at + jiff::SignedDuration::from_hours(71);
     let again = event(&signed_at(&draft, later), later);
@@ -130,7 +134,7 @@ fn a_redelivery_that_is_signed_anew_is_the_same_event() {
 #[test]
 fn any_difference_makes_another_event() {
     let body = json!({ "event": "a", "user_openid": "u", "create_time": 1, "content": "c" });
-    let id = taken(&body).id;
+    let id = received(&body).id;
     for (field, other) in [
         ("event", json!("b")),
         ("user_openid", json!("v")),
@@ -139,18 +143,18 @@ fn any_difference_makes_another_event() {
     ] {
         let mut changed = body.clone();
         changed[field] = other;
-        assert_ne!(taken(&changed).id, id, "{field}");
+        assert_ne!(received(&changed).id, id, "{field}");
     }
     let mut key = body;
     key["client_key"] = json!("k");
-    assert_eq!(taken(&key).id, id);
+    assert_eq!(received(&key).id, id);
 }
 
 #[test]
-fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_timestamp_or_signature_is_rejected() {
     let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let refused = |request: &WebhookRequest| {
-        let result = take(request, &[example::CLIENT_SECRET], seed().at);
+        let result = receive_with(request, &[example::CLIENT_SECRET], seed().at);
         matches!(result, Err(Rejection::Unauthenticated(_)))
     };
     for place in 0..good.body.len() {
@@ -185,7 +189,7 @@ fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
     let mut spaced = good.clone();
     let value = format!("{time}, {hex}, v=2").parse().unwrap();
     spaced.headers.insert("tiktok-signature", value);
-    assert!(!refused(&spaced), "a part we do not know changes nothing");
+    assert!(!refused(&spaced), "an unknown part changes nothing");
     let mut unsigned = good.clone();
     unsigned.headers.remove("tiktok-signature");
     assert!(refused(&unsigned));
@@ -193,39 +197,39 @@ fn one_changed_byte_of_the_body_the_time_or_the_signature_is_refused() {
 }
 
 #[test]
-fn a_signature_is_fresh_for_five_minutes_both_ways() {
+fn a_signature_is_valid_for_five_minutes_in_both_directions() {
     let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let at = |seconds: i64| {
         let now = seed().at + jiff::SignedDuration::from_secs(seconds);
-        take(&request, &[example::CLIENT_SECRET], now)
+        receive_with(&request, &[example::CLIENT_SECRET], now)
     };
     assert!(at(300).is_ok() && at(-300).is_ok());
     assert!(at(301).is_err() && at(-301).is_err());
 }
 
 #[test]
-fn any_of_several_secrets_verifies_and_none_never_does() {
+fn any_secret_verifies_and_an_empty_secret_never_does() {
     let request = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
-    assert!(take(&request, &["new", example::CLIENT_SECRET], seed().at).is_ok());
+    assert!(receive_with(&request, &["new", example::CLIENT_SECRET], seed().at).is_ok());
     for secrets in [&["new"][..], &[""], &[]] {
-        let result = take(&request, secrets, seed().at);
+        let result = receive_with(&request, secrets, seed().at);
         assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
     }
     let mut forged = request;
     let value = example::signature("", seed().at, &forged.body).parse().unwrap();
     forged.headers.insert("tiktok-signature", value);
-    assert!(take(&forged, &[""], seed().at).is_err());
+    assert!(receive_with(&forged, &[""], seed().at).is_err());
 }
 
 #[test]
-fn what_is_odd_is_kept_and_what_names_no_event_parked() {
+fn unknown_events_are_recorded_and_a_body_without_an_event_is_parked() {
     for body in [
         json!({ "event": "a" }),
         json!({ "event": "a", "user_openid": 7, "create_time": "soon", "content": {} }),
         json!({ "event": "a", "create_time": u64::MAX }),
         json!({ "event": "a", "create_time": 1e300 }),
     ] {
-        let event = taken(&body);
+        let event = received(&body);
         assert_eq!((event.account.as_str(), event.ordering_key), ("", None));
         assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH);
     }
@@ -234,12 +238,12 @@ fn what_is_odd_is_kept_and_what_names_no_event_parked() {
         let value = example::signature(example::CLIENT_SECRET, seed().at, body).parse().unwrap();
         request.headers.insert("tiktok-signature", value);
         request.body = Bytes::copy_from_slice(body);
-        let result = take(&request, &[example::CLIENT_SECRET], seed().at);
+        let result = receive_with(&request, &[example::CLIENT_SECRET], seed().at);
         assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
     }
 }
 
 #[test]
-fn what_is_taken_is_answered_with_200_and_nothing_else() {
+fn an_accepted_request_is_answered_with_200_and_no_body() {
     assert_eq!(WEBHOOK.accepted(), WebhookReply::empty(StatusCode::OK));
 }

@@ -1,4 +1,4 @@
-//! Takes TikTok's webhooks in.
+//! Receives TikTok's webhooks.
 
 use domain::event::ParsedEvent;
 use domain::webhook::{
@@ -32,8 +32,9 @@ struct Source {
     secrets: Vec<SecretString>,
 }
 
-/// The time and the signature in `t=<seconds>,s=<hex>`, each once. Source: README, facts 1.
-fn taken_apart(header: &str) -> Option<(&str, &str)> {
+/// Returns the timestamp and the signature in `t=<seconds>,s=<hex>`, each of which must occur once.
+/// Source: README, facts 1.
+fn split_header(header: &str) -> Option<(&str, &str)> {
     let (mut time, mut signature) = (None, None);
     for part in header.split(',') {
         let slot = match part.trim().split_once('=')? {
@@ -54,7 +55,7 @@ impl WebhookSource for Source {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        let parts = taken_apart(request.header("tiktok-signature")?);
+        let parts = split_header(request.header("tiktok-signature")?);
         let (time, given) =
             parts.ok_or(Rejection::Unauthenticated("signature is not t= and s="))?;
         let given = hex::decode(given);
@@ -71,17 +72,17 @@ impl WebhookSource for Source {
         if !whole.get().starts_with('{') {
             return Err(Rejection::Unreadable("the body is not an object".to_owned()));
         }
-        let notice: wire::Notice<'_> = serde_json::from_str(whole.get())?;
-        let parts = [notice.user_openid, notice.create_time, notice.content];
+        let notification: wire::Notification<'_> = serde_json::from_str(whole.get())?;
+        let parts = [notification.user_openid, notification.create_time, notification.content];
         let parts = parts.map(|part| part.map_or("", RawValue::get));
-        let hashed = [notice.event.as_str(), "\n", &parts.join("\n")].concat();
+        let hashed = [notification.event.as_str(), "\n", &parts.join("\n")].concat();
         let id = signature::fingerprint(hashed.as_bytes());
-        let second = notice.create_time.and_then(|second| second.get().parse().ok());
+        let second = notification.create_time.and_then(|second| second.get().parse().ok());
         let at = second.and_then(|second| Timestamp::from_second(second).ok());
-        let user: String = fit(notice.user_openid).unwrap_or_default();
+        let user: String = fit(notification.user_openid).unwrap_or_default();
         let key = (!user.is_empty()).then(|| user.clone());
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
-        let event = ParsedEvent::other(&user, id, &notice.event, at, whole);
+        let event = ParsedEvent::other(&user, id, &notification.event, at, whole);
         Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }
 }

@@ -1,11 +1,11 @@
-//! TikTok's JSON. Only the fields we read.
+//! TikTok's JSON, limited to the fields that the hub reads.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Source: README, facts 3. The parts are kept as they are written: they are the event's id.
+/// Source: README, facts 3. The fields are kept as written, because the event's id is their hash.
 #[derive(Debug, Deserialize)]
-pub(super) struct Notice<'a> {
+pub(super) struct Notification<'a> {
     pub(super) event: String,
     #[serde(borrow, default)]
     pub(super) create_time: Option<&'a RawValue>,

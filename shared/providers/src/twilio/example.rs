@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Twilio documents, signed with test secrets. For tests, event
-//! files and tools.
+//! Example webhooks in the shape Twilio documents, signed with test secrets. For tests, event files
+//! and tools.
 
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
@@ -13,11 +13,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::proof;
-use super::wire::{BODY_HASH, Carrier, Fields, REFERENCE};
+use super::wire::{BODY_HASH, Fields, PayloadLocation, REFERENCE};
 use crate::example::{Answers, Body, Draft, Example, Examples, InDoubt, Seed};
 use crate::signature::fingerprint;
 
-/// How Twilio answers messages and calls.
+/// Twilio's responses to messages and calls.
 const ANSWERS: Answers = Answers {
     settings,
     accepted: || {
@@ -40,11 +40,11 @@ fn error(status: u16, code: i64) -> Value {
     json!({ "code": code, "message": "No", "more_info": more, "status": status })
 }
 
-/// The examples.
+/// The example webhooks of Twilio.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "sms", name: "text", what: "A person writes", draft: text },
+        Example { webhook: "sms", name: "text", what: "A person sends a text", draft: text },
         Example {
             webhook: "sms",
             name: "pictures",
@@ -55,25 +55,20 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "sms",
             name: "text_by_get",
-            what: "A person writes, and Twilio calls with GET",
+            what: "A person sends a text, and Twilio calls the webhook with GET",
             draft: text_by_get,
         },
-        Example {
-            webhook: "sms-status",
-            name: "sent",
-            what: "A message was passed on",
-            draft: sent,
-        },
+        Example { webhook: "sms-status", name: "sent", what: "A message was sent", draft: sent },
         Example {
             webhook: "sms-status",
             name: "delivered",
-            what: "A message arrived",
+            what: "A message was delivered",
             draft: delivered,
         },
         Example {
             webhook: "sms-status",
             name: "undelivered",
-            what: "A message did not arrive",
+            what: "A message was not delivered",
             draft: undelivered,
         },
         Example {
@@ -100,7 +95,7 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "voice-status",
             name: "no_answer",
-            what: "Nobody answered a call",
+            what: "A call was not answered",
             draft: no_answer,
         },
         Example {
@@ -112,13 +107,13 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "whatsapp-twilio",
             name: "text",
-            what: "A person writes on WhatsApp",
+            what: "A person sends a text on WhatsApp",
             draft: whatsapp_text,
         },
         Example {
             webhook: "whatsapp-twilio",
             name: "location",
-            what: "A person tells where they are",
+            what: "A person sends a location",
             draft: whatsapp_location,
         },
         Example {
@@ -136,13 +131,13 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "whatsapp-twilio",
             name: "read",
-            what: "A person saw a message",
+            what: "A person read a message",
             draft: whatsapp_read,
         },
         Example {
             webhook: "whatsapp-twilio",
             name: "failed",
-            what: "A message did not arrive",
+            what: "A message failed",
             draft: whatsapp_failed,
         },
     ],
@@ -151,26 +146,26 @@ pub static EXAMPLES: Examples = Examples {
     sign: |_, draft, credentials, url, _| signed(draft, credentials, url),
 };
 
-/// The account the examples come from.
+/// Account of the examples.
 pub const ACCOUNT_SID: &str = "AC0123456789abcdef0123456789abcdef";
-/// The token the examples are signed with.
+/// Auth token that signs the examples.
 pub const AUTH_TOKEN: &str = "test-twilio-auth-token";
-/// The person the examples come from.
+/// Customer of the examples.
 pub const PERSON: &str = "+4915550009999";
-/// The number the examples come to.
+/// Number that the examples are sent to.
 pub const NUMBER: &str = "+15550001111";
 
 /// A content template of the account.
 pub const TEMPLATE: &str = "HX0123456789abcdef0123456789abcdef";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [(super::ACCOUNT_SID, ACCOUNT_SID), (super::AUTH_TOKEN, AUTH_TOKEN)];
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// The settings of the examples: who sends, and a template.
+/// Returns the settings of the examples: the senders and a template.
 fn settings() -> Map<String, Value> {
     let settings = [
         ("from", json!(NUMBER)),
@@ -180,7 +175,7 @@ fn settings() -> Map<String, Value> {
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The draft as Twilio signs it: with the shared key if there is one, else with the token.
+/// Signs the draft as Twilio does: with the shared key if there is one, else with the auth token.
 fn signed(draft: &Draft, credentials: &Credentials, url: &str) -> WebhookRequest {
     let body = draft.body.bytes();
     let mut draft = draft.clone();
@@ -196,15 +191,15 @@ fn signed(draft: &Draft, credentials: &Credentials, url: &str) -> WebhookRequest
         Some(token) if secret.is_empty() => (hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token),
         _ => (hmac::HMAC_SHA256, secret),
     };
-    let fields = match Carrier::of(&request) {
-        Some(Carrier::Form) => Fields::of_form(&request.body).unwrap_or_default(),
+    let fields = match PayloadLocation::of(&request) {
+        Some(PayloadLocation::Form) => Fields::of_form(&request.body).unwrap_or_default(),
         _ => Fields::default(),
     };
     let key = hmac::Key::new(algorithm, secret.as_bytes());
     let signature = STANDARD.encode(proof::sign(&key, &request.url, &fields));
     let mut headers = vec![(proof::SIGNATURE, signature)];
     if !id.is_empty() {
-        headers.push((proof::SETTINGS, format!("key={id},algorithm=HMAC_SHA256")));
+        headers.push((proof::SIGNATURE_SETTINGS, format!("key={id},algorithm=HMAC_SHA256")));
     }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -214,19 +209,19 @@ fn signed(draft: &Draft, credentials: &Credentials, url: &str) -> WebhookRequest
     request
 }
 
-/// An id as Twilio makes them.
+/// Returns a SID as Twilio generates them.
 fn sid(prefix: &str, seed: &Seed) -> String {
     let digest = fingerprint(seed.nonce.as_bytes());
     format!("{prefix}{}", digest.get(..32).unwrap_or_default())
 }
 
-/// A form with `fields` after those that all have.
+/// Returns a form with the common fields, followed by `fields`.
 fn form(fields: &[&[(&str, &str)]]) -> Draft {
     let own: &[_] = &[("AccountSid", ACCOUNT_SID), ("ApiVersion", "2010-04-01")];
     Draft::form(&[own, &fields.concat()].concat())
 }
 
-/// A message to us.
+/// An incoming message.
 fn incoming(seed: &Seed, prefix: &str, fields: &[(&str, &str)]) -> Draft {
     let sid = sid(prefix, seed);
     let segments: &[_] = &[("NumSegments", "1"), ("SmsStatus", "received")];
@@ -278,7 +273,7 @@ fn text_by_get(seed: &Seed) -> Draft {
     Draft { method: Method::GET, query, headers: HeaderMap::new(), body: Body::Empty }
 }
 
-/// A state of a message from us.
+/// A status of an outgoing message.
 fn state(seed: &Seed, state: &str, fields: &[(&str, &str)]) -> Draft {
     let sid = sid("SM", seed);
     let own: &[_] =
@@ -294,7 +289,7 @@ fn delivered(seed: &Seed) -> Draft {
     let done = seed.at.strftime("%y%m%d%H%M").to_string();
     let fields = [("From", NUMBER), ("To", PERSON), ("RawDlrDoneDate", &*done)];
     let mut draft = state(seed, "delivered", &fields);
-    // The address is ours, and says which message it is about.
+    // The callback URL is the hub's own and includes the message id.
     let reference = MessageId::derived(&["example"]).to_string();
     draft.query.push((REFERENCE.to_owned(), reference));
     draft
@@ -320,13 +315,13 @@ fn stream(seed: &Seed) -> Draft {
     Draft::json(json!([event(0, "sent"), event(1, "delivered")]))
 }
 
-/// A call between a person and us.
+/// A call between a person and the hub.
 fn call(seed: &Seed, status: &str, fields: &[(&str, &str)]) -> Draft {
     let sid = sid("CA", seed);
     form(&[&[("CallSid", &sid), ("CallStatus", status)], fields])
 }
 
-/// A call that somebody makes.
+/// A call that a person makes.
 fn inbound(seed: &Seed, status: &str, fields: &[(&str, &str)]) -> Draft {
     let people: &[_] = &[
         ("Direction", "inbound"),
@@ -350,7 +345,7 @@ fn speech(seed: &Seed) -> Draft {
     inbound(seed, "in-progress", &[("SpeechResult", "opening hours"), ("Confidence", "0.9")])
 }
 
-/// A state of a call that we make, the `number`th.
+/// A status of an outgoing call, with sequence number `number`.
 fn progress(seed: &Seed, status: &str, number: &str, fields: &[(&str, &str)]) -> Draft {
     let at = rfc2822::to_string(&seed.at.to_zoned(TimeZone::UTC)).unwrap_or_default();
     let own: &[_] = &[
@@ -390,7 +385,7 @@ fn recording(seed: &Seed) -> Draft {
     form(&[fields])
 }
 
-/// The person and the number as WhatsApp's have them at Twilio.
+/// The customer and the number, as Twilio writes `WhatsApp` addresses.
 const WHATSAPP_PERSON: &str = "whatsapp:+4915550009999";
 const WHATSAPP_NUMBER: &str = "whatsapp:+15550001111";
 

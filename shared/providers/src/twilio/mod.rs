@@ -17,7 +17,7 @@ pub use webhook::Webhook;
 use crate::entry::{Entry, Sending};
 use domain::provider::Channel;
 
-/// What the hub knows of Twilio.
+/// Specification of Twilio.
 pub static ENTRY: Entry = Entry {
     sending: Some(Sending {
         provider: &SENDER,
@@ -28,7 +28,7 @@ pub static ENTRY: Entry = Entry {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    // Whoever sends may name a content template by its id as well.
+    // A tenant may also name a content template by its id in a message.
     harmless: &["delivery", "messages_per_second", "templates"],
     proving: &[SHARED_KEY],
     senders: &[
@@ -43,29 +43,31 @@ pub static ENTRY: Entry = Entry {
     )
 };
 
-/// Takes messages in: SMS, MMS and RCS.
-pub static SMS: Webhook = Webhook::new("sms", "sms", webhook::NOTHING);
-/// Takes the states of messages in.
-pub static SMS_STATUS: Webhook = Webhook::new("sms-status", "sms/status", webhook::NOTHING);
-/// Takes calls in.
-pub static VOICE: Webhook = Webhook::new("voice", "voice", webhook::BUSY);
-/// Takes the states of calls in.
-pub static VOICE_STATUS: Webhook = Webhook::new("voice-status", "voice/status", webhook::NOTHING);
-/// Takes messages on WhatsApp in, and their states.
-pub static WHATSAPP: Webhook = Webhook::new("whatsapp-twilio", "whatsapp/twilio", webhook::NOTHING);
+/// Receives messages: SMS, MMS and RCS.
+pub static SMS: Webhook = Webhook::new("sms", "sms", webhook::EMPTY_TWIML);
+/// Receives message statuses.
+pub static SMS_STATUS: Webhook = Webhook::new("sms-status", "sms/status", webhook::EMPTY_TWIML);
+/// Receives calls.
+pub static VOICE: Webhook = Webhook::new("voice", "voice", webhook::REJECT_TWIML);
+/// Receives call statuses.
+pub static VOICE_STATUS: Webhook =
+    Webhook::new("voice-status", "voice/status", webhook::EMPTY_TWIML);
+/// Receives `WhatsApp` messages and their statuses.
+pub static WHATSAPP: Webhook =
+    Webhook::new("whatsapp-twilio", "whatsapp/twilio", webhook::EMPTY_TWIML);
 
 /// Sends through Twilio.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that names the account: it begins with `AC`.
+/// Credential with the account SID: it begins with `AC`.
 pub const ACCOUNT_SID: &str = "TWILIO_ACCOUNT_SID";
-/// Name of the credential that signs webhooks.
+/// Credential that signs webhooks.
 pub const AUTH_TOKEN: &str = "TWILIO_AUTH_TOKEN";
-/// Name of the credential that signs webhooks instead, where a shared key is set up.
+/// Credential that signs webhooks instead of the auth token, where a shared key is set up.
 pub const SHARED_KEY: &str = "TWILIO_SHARED_KEY";
-/// Name of the credential that names the key to send with: it begins with `SK`.
+/// Credential with the SID of the API key to send with: it begins with `SK`.
 pub const API_KEY: &str = "TWILIO_API_KEY";
-/// Name of the credential that belongs to the key to send with.
+/// Credential with the secret of the API key to send with.
 pub const API_SECRET: &str = "TWILIO_API_SECRET";
 
 #[cfg(test)]

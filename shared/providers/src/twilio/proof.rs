@@ -1,4 +1,4 @@
-//! Proves that a request is Twilio's. Source: README, facts 1 to 4.
+//! Verifies that a request comes from Twilio. Source: README, facts 1 to 4.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{digest, hmac};
@@ -8,34 +8,34 @@ use domain::webhook::{Rejection, WebhookRequest};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::wire::{Carrier, Fields};
+use super::wire::{Fields, PayloadLocation};
 use crate::form;
 
 /// Header with the signature.
 pub(super) const SIGNATURE: &str = "x-twilio-signature";
-/// Header that names the shared key and the algorithm of the signature.
-pub(super) const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
+/// Header that names the shared key and the signature's algorithm.
+pub(super) const SIGNATURE_SETTINGS: &str = "x-twilio-webhooks-signature-settings";
 
-/// What requests are proved by.
+/// Secrets and settings that requests are verified with.
 pub(super) struct Proof {
     pub(super) auth_tokens: Vec<SecretString>,
     pub(super) shared_keys: Vec<SecretString>,
-    /// Scheme, host and port as Twilio knows them, if not as we are called.
+    /// Scheme, host and port as configured at Twilio, if the hub is called at others.
     pub(super) origin: Option<String>,
 }
 
 impl Proof {
     pub(super) fn verify(&self, request: &WebhookRequest) -> Result<(), Rejection> {
-        let carrier = Carrier::of(request);
-        let carrier = carrier.ok_or(Rejection::Unauthenticated("neither GET nor POST"))?;
+        let location = PayloadLocation::of(request);
+        let location = location.ok_or(Rejection::Unauthenticated("neither GET nor POST"))?;
         let given = STANDARD.decode(request.header(SIGNATURE)?);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not base64"))?;
         let Scheme { algorithm, key_id } = Scheme::read(request)?;
         let addresses = self.addresses(request)?;
-        let fields = match carrier {
-            Carrier::Query => Fields::new(Vec::new()),
-            Carrier::Form => Fields::of_form(&request.body)?,
-            Carrier::Hashed(hash) => {
+        let fields = match location {
+            PayloadLocation::Query => Fields::new(Vec::new()),
+            PayloadLocation::Form => Fields::of_form(&request.body)?,
+            PayloadLocation::Hashed(hash) => {
                 verify_hash(&request.body, hash)?;
                 Fields::new(Vec::new())
             }
@@ -58,36 +58,37 @@ impl Proof {
         if matches { Ok(()) } else { Err(Rejection::Unauthenticated("signature does not match")) }
     }
 
-    /// The address in each of the forms that may have been signed: with and without the port,
-    /// and with what Twilio's own library does to special characters.
+    /// Returns the URL in each form that may have been signed: with and without the port, and with
+    /// the escaping of special characters that Twilio's own library applies.
     fn addresses(&self, request: &WebhookRequest) -> Result<Vec<String>, Rejection> {
         let called = Address::read(&request.url);
-        let called = called.ok_or(Rejection::Unauthenticated("the address is not known"))?;
+        let called = called.ok_or(Rejection::Unauthenticated("the request's URL is unknown"))?;
         let url = match &self.origin {
             Some(origin) => format!("{origin}{}", called.rest),
             None => request.url.clone(),
         };
         let mut urls = vec![url.clone()];
-        // An HTTP client takes name and password out of the address, and sends them along.
+        // An HTTP client removes the user name and password from the URL and sends them as a
+        // header.
         if let Some(address) = Address::read(&url)
             && address.userinfo.is_empty()
             && let Some(userinfo) = userinfo(request)
         {
-            urls.push(Address { userinfo: &userinfo, ..address }.written(address.port));
+            urls.push(Address { userinfo: &userinfo, ..address }.with_port(address.port));
         }
         if let Some(normal) = urls.last().and_then(|url| Url::parse(url).ok()) {
             urls.push(normal.to_string());
             if let (Some(query), Some((before, _))) =
                 (normal.query(), normal.as_str().split_once('?'))
             {
-                urls.push(format!("{before}?{}", anew(query)));
+                urls.push(format!("{before}?{}", reescape(query)));
             }
         }
         let mut addresses: Vec<String> = Vec::new();
         for address in urls.iter().filter_map(|url| Address::read(url)) {
             let default = if address.is_https() { ":443" } else { ":80" };
             let port = if address.port.is_empty() { default } else { address.port };
-            for form in [address.written(""), address.written(port)] {
+            for form in [address.with_port(""), address.with_port(port)] {
                 if !addresses.contains(&form) {
                     addresses.push(form);
                 }
@@ -97,7 +98,7 @@ impl Proof {
     }
 }
 
-/// The signature of an address and fields.
+/// Returns the signature of a URL and form fields.
 pub(super) fn sign(key: &hmac::Key, address: &str, fields: &Fields) -> hmac::Tag {
     let mut context = hmac::Context::with_key(key);
     context.update(address.as_bytes());
@@ -112,24 +113,24 @@ fn verify_hash(body: &[u8], hash: &str) -> Result<(), Rejection> {
     let digest = digest::digest(&digest::SHA256, body);
     let given = hex::decode(hash).unwrap_or_default();
     verify_slices_are_equal(digest.as_ref(), &given)
-        .map_err(|_| Rejection::Unauthenticated("body does not have the hash of the address"))
+        .map_err(|_| Rejection::Unauthenticated("the body does not match the hash in the URL"))
 }
 
-/// How a request says it is signed.
+/// Signature scheme of a request.
 struct Scheme<'a> {
     algorithm: hmac::Algorithm,
-    /// The shared key; without one, it is the auth token.
+    /// Id of the shared key; `None` if the auth token signs.
     key_id: Option<&'a str>,
 }
 
 impl<'a> Scheme<'a> {
-    /// An algorithm we do not know is a rejection.
+    /// An unknown algorithm is rejected.
     fn read(request: &'a WebhookRequest) -> Result<Self, Rejection> {
         let mut scheme = Self { algorithm: hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key_id: None };
-        if !request.headers.contains_key(SETTINGS) {
+        if !request.headers.contains_key(SIGNATURE_SETTINGS) {
             return Ok(scheme);
         }
-        for part in request.header(SETTINGS)?.split(',') {
+        for part in request.header(SIGNATURE_SETTINGS)?.split(',') {
             let (name, value) = part.split_once('=').unwrap_or_default();
             match (name.trim(), value.trim()) {
                 (_, "") => {}
@@ -148,35 +149,36 @@ impl<'a> Scheme<'a> {
     }
 }
 
-/// The secret of a credential that is one, or a key's id, a colon and its secret.
+/// Returns the secret of a credential, which is either the secret or a key's id, a colon and its
+/// secret.
 fn secret_of<'a>(credential: &'a str, key_id: Option<&str>) -> &'a str {
     let own = key_id.and_then(|id| credential.strip_prefix(id)?.strip_prefix(':'));
     own.unwrap_or(credential)
 }
 
-/// The parts of an address, exactly as they are written.
+/// Parts of a URL, exactly as written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address<'a> {
-    /// With `://`.
+    /// Includes `://`.
     pub(super) scheme: &'a str,
-    /// Name and password, with the `@`; or empty.
+    /// User name and password, with the `@`; or empty.
     pub(super) userinfo: &'a str,
     pub(super) host: &'a str,
-    /// With the colon; or empty.
+    /// Includes the colon; or empty.
     pub(super) port: &'a str,
     /// Path and query.
     pub(super) rest: &'a str,
 }
 
 impl<'a> Address<'a> {
-    /// The parts of `url`; `None` if it has no scheme.
+    /// Splits `url` into its parts; `None` if it has no scheme.
     pub(super) fn read(url: &'a str) -> Option<Self> {
         let (scheme, after) = url.split_at_checked(url.find("://")? + 3)?;
         let end = after.find(['/', '?', '#']).unwrap_or(after.len());
         let (authority, rest) = after.split_at_checked(end)?;
         let at = authority.rfind('@').map_or(0, |at| at + 1);
         let (userinfo, host) = authority.split_at_checked(at)?;
-        // In brackets a colon belongs to the host.
+        // A colon inside brackets belongs to an IPv6 host.
         let bracket = host.rfind(']').unwrap_or(0);
         let colon = host.get(bracket..)?.find(':').map_or(host.len(), |colon| bracket + colon);
         let (host, port) = host.split_at_checked(colon)?;
@@ -187,25 +189,25 @@ impl<'a> Address<'a> {
         self.scheme.eq_ignore_ascii_case("https://")
     }
 
-    fn written(&self, port: &str) -> String {
+    fn with_port(&self, port: &str) -> String {
         [self.scheme, self.userinfo, self.host, port, self.rest].concat()
     }
 }
 
-/// Name and password of the request, as they stand in an address.
+/// Returns the user name and password of the request, as written in a URL.
 fn userinfo(request: &WebhookRequest) -> Option<String> {
     let (scheme, encoded) = request.header("authorization").ok()?.split_once(' ')?;
     let basic = scheme.eq_ignore_ascii_case("basic");
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    // A name alone is sent with an empty password, and stands without it.
+    // A user name alone is sent with an empty password and written without one.
     let plain = decoded.strip_suffix(':').unwrap_or(&decoded);
     (basic && !plain.is_empty()).then(|| format!("{plain}@"))
 }
 
-/// A query as the module `querystring` of Node writes it.
+/// Returns a query as Node's module `querystring` writes it.
 ///
 /// <https://nodejs.org/api/querystring.html#querystringescapestr>
-fn anew(query: &str) -> String {
+fn reescape(query: &str) -> String {
     let mut out = String::with_capacity(query.len());
     let fields = form::decode(query.as_bytes());
     for (place, (name, value)) in fields.iter().enumerate() {
@@ -276,7 +278,7 @@ mod tests {
         serde_json::from_str(include_str!("vectors.json")).unwrap()
     }
 
-    /// What a shared key in the vectors is called.
+    /// Id of the shared key in the vectors.
     const KEY_ID: &str = "webhooks_sharedkey_0001";
 
     fn secrets(values: &[&str]) -> Vec<SecretString> {
@@ -292,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_gets_its_verdict() {
+    fn every_vector_verifies_as_recorded() {
         assert_eq!(vectors().len(), 33);
         for vector in vectors() {
             let secret = vector.secret.as_str();
-            let is_shared = vector.headers.contains_key(SETTINGS);
+            let is_shared = vector.headers.contains_key(SIGNATURE_SETTINGS);
             let both = proof(&["other", secret], &["other", secret]);
             assert_eq!(both.verify(&vector.request()).is_ok(), vector.accept, "{}", vector.id);
-            // Each kind of signature is proved by its own kind of secret.
+            // An auth token only verifies its own kind of signature, and so does a shared key.
             let tokens = proof(&[secret], &[]);
             let expected = vector.accept && !is_shared;
             assert_eq!(tokens.verify(&vector.request()).is_ok(), expected, "{}", vector.id);
@@ -316,11 +318,11 @@ mod tests {
                 assert!(proof(tokens, keys).verify(&vector.request()).is_err(), "{}", vector.id);
             }
         }
-        // Not even what is signed with nothing.
+        // Not even a request signed with an empty secret.
         let nothing = [format!("{KEY_ID}:")];
         for id in ["form-basic", "sharedkey-hmac-sha256"] {
             let mut request = vector(id).request();
-            let shared = request.headers.contains_key(SETTINGS);
+            let shared = request.headers.contains_key(SIGNATURE_SETTINGS);
             let algorithm =
                 if shared { hmac::HMAC_SHA256 } else { hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY };
             let fields = Fields::of_form(&request.body).unwrap();
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_key_may_stand_behind_its_id_and_only_behind_its_own() {
+    fn a_shared_key_may_be_prefixed_with_its_own_id_only() {
         let vector = vector("sharedkey-hmac-sha256");
         let secret = &vector.secret;
         let verify = |key: String| proof(&[], &[&key]).verify(&vector.request()).is_ok();
@@ -341,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_names_no_key_means_the_token_and_a_doubled_one_nothing() {
+    fn a_settings_header_without_a_key_means_the_auth_token_and_a_repeated_header_is_rejected() {
         let basic = vector("form-basic");
         let verify = |values: &[&'static str]| {
             let mut request = basic.request();
             for value in values {
-                request.headers.append(SETTINGS, HeaderValue::from_static(value));
+                request.headers.append(SIGNATURE_SETTINGS, HeaderValue::from_static(value));
             }
             proof(&[&basic.secret], &[&basic.secret]).verify(&request).is_ok()
         };
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn two_signatures_are_none() {
+    fn two_signature_headers_are_rejected() {
         let basic = vector("form-basic");
         let mut request = basic.request();
         let signature = request.headers[SIGNATURE].clone();
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn only_get_and_post_are_taken() {
+    fn only_get_and_post_are_accepted() {
         let basic = vector("form-basic");
         for method in ["PUT", "DELETE", "HEAD", "PATCH"] {
             let mut request = basic.request();
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_of_address_or_signature_and_a_changed_field_are_refused() {
+    fn a_changed_url_signature_or_field_is_rejected() {
         for id in ["form-basic", "json-bodySHA256", "get-webhook", "sharedkey-hmac-sha256"] {
             let vector = vector(id);
             let proof = proof(&[&vector.secret], &[&vector.secret]);
@@ -393,7 +395,8 @@ mod tests {
             }
             for at in 0..good.body.len() {
                 let mut body = good.body.to_vec();
-                // Never what a form reads as the same: + and a space, or hex of either case.
+                // Skip changes that decode to the same form: `+` and a space, or hex in either
+                // case.
                 body[at] ^= 1;
                 let request = WebhookRequest { body: body.into(), ..good.clone() };
                 assert!(proof.verify(&request).is_err(), "{id}: {at}");
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_form_proves_no_json_and_a_signed_address_no_body() {
+    fn a_signature_of_a_form_does_not_cover_json_nor_that_of_a_url_a_body() {
         let get = vector("get-webhook");
         let mut request = get.request();
         request.method = http::Method::POST;
@@ -423,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_of_a_body_is_not_signed_and_changes_nothing() {
+    fn the_content_type_is_not_signed_and_changes_nothing() {
         for id in ["form-basic", "json-bodySHA256"] {
             let vector = vector(id);
             let mut request = vector.request();
@@ -435,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_settings_takes_the_place_of_scheme_host_and_port() {
+    fn public_url_replaces_scheme_host_and_port() {
         let basic = vector("form-basic");
         let mut request = basic.request();
         request.url = "http://10.0.0.1:8080/myapp.php?foo=1&bar=2".to_owned();
@@ -452,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_public_url_reaches_the_proof() {
+    fn the_setting_public_url_reaches_verification() {
         let seed = Seed { at: Timestamp::UNIX_EPOCH, nonce: "0123456789abcdef".to_owned() };
         let draft: Draft = (EXAMPLES.events[0].draft)(&seed);
         let url = "https://public.example/webhooks/sms";
@@ -467,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn name_and_password_that_were_taken_out_of_the_address_are_put_back() {
+    fn credentials_removed_from_the_url_are_restored() {
         for (id, called, userinfo) in [
             ("userinfo-in-url", "https://mycompany.com/myapp.php?foo=1&bar=2", "user:pass"),
             (
@@ -499,11 +502,11 @@ mod tests {
             let request = WebhookRequest { headers, url, ..WebhookRequest::default() };
             assert!(proof(&["12345"], &[]).verify(&request).is_ok(), "{signed}");
         }
-        assert_eq!(anew("a=1&b=+%2B&c"), "a=1&b=%20%2B&c=");
+        assert_eq!(reescape("a=1&b=+%2B&c"), "a=1&b=%20%2B&c=");
     }
 
     #[test]
-    fn an_address_is_taken_apart_as_it_is_written() {
+    fn a_url_is_split_exactly_as_written() {
         let parts = |url| {
             let a = Address::read(url).unwrap();
             [a.scheme, a.userinfo, a.host, a.port, a.rest]
@@ -517,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_not_known_is_a_rejection() {
+    fn an_unknown_url_is_rejected() {
         let basic = vector("form-basic");
         for url in ["", "/myapp.php", "://", "https://"] {
             let request = WebhookRequest { url: url.to_owned(), ..basic.request() };
@@ -526,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_signed_with_a_shared_key_where_there_is_one() {
+    fn examples_are_signed_with_a_shared_key_if_there_is_one() {
         let shared = (SHARED_KEY.to_owned(), vec![format!("{KEY_ID}:secret").into()]);
         let credentials = Credentials::new([shared]);
         let seed = Seed { at: Timestamp::UNIX_EPOCH, nonce: "0123456789abcdef".to_owned() };

@@ -1,4 +1,4 @@
-//! Sends through Twilio: messages by SMS and on `WhatsApp`, and calls.
+//! Sends through Twilio: SMS, `WhatsApp` messages and calls.
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ use super::{codes, wire};
 use crate::form;
 use crate::http::{at_most, get, invalid, on_earth, read, retry_after, web_address, within};
 
-/// The most characters of a message. Source: README, facts 12.
-const LONGEST: usize = 1600;
-/// The most characters of a call's instructions. Source: README, facts 18.
-const LONGEST_TWIML: usize = 4000;
-/// What Twilio does after an error of ours: it tries again three times. Source: README, facts 11.
-const AGAIN: &str = "#rc=3&rp=all";
-/// What is told of a call. Source: README, facts 18.
-const PROGRESS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
+/// Maximum length of a message, in characters. Source: README, facts 12.
+const MAX_TEXT: usize = 1600;
+/// Maximum length of a call's `TwiML`, in characters. Source: README, facts 18.
+const MAX_TWIML: usize = 4000;
+/// URL fragment that makes Twilio retry a failed callback three times. Source: README, facts 11.
+const RETRY_FRAGMENT: &str = "#rc=3&rp=all";
+/// Call statuses to be notified of. Source: README, facts 18.
+const CALL_STATUSES: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 
-/// Twilio, to send through.
+/// Sender for Twilio.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -45,13 +45,17 @@ impl SenderProvider for Sender {
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
         let settings = settings::of(integration);
-        let settings =
-            settings.ok_or_else(|| invalid("provider", "the integration is not Twilio's"))?;
+        let settings = settings.ok_or_else(|| {
+            invalid("provider", "is not Twilio: the integration belongs to another provider")
+        })?;
         let owner = credentials.first(super::ACCOUNT_SID).map(ExposeSecret::expose_secret);
         let sid = settings.account.as_deref().or(integration.account.as_deref()).or(owner);
         let sid = sid.filter(|sid| settings::is_sid(sid, "AC"));
         let sid = sid.ok_or_else(|| {
-            invalid("credentials.TWILIO_ACCOUNT_SID", "is missing: AC, letters and digits")
+            invalid(
+                "credentials.TWILIO_ACCOUNT_SID",
+                "is missing: give the account SID, AC followed by letters and digits",
+            )
         })?;
         let pair = |user, password| {
             let (user, password) = (credentials.first(user)?, credentials.first(password)?);
@@ -61,7 +65,7 @@ impl SenderProvider for Sender {
         let owner = pair(super::ACCOUNT_SID, super::AUTH_TOKEN);
         let key = pair(super::API_KEY, super::API_SECRET).or_else(|| owner.clone());
         let key = key.ok_or_else(|| {
-            let reason = "is missing: without it, give TWILIO_API_KEY and TWILIO_API_SECRET";
+            let reason = "is missing: give it, or TWILIO_API_KEY and TWILIO_API_SECRET";
             invalid("credentials.TWILIO_AUTH_TOKEN", reason)
         })?;
         Ok(Box::new(Account {
@@ -75,8 +79,8 @@ impl SenderProvider for Sender {
     }
 }
 
-/// A telephone number with its country, as Twilio writes it: `+4915550009999`. On `WhatsApp`
-/// too: the channel is told besides.
+/// Returns a phone number in E.164, as Twilio writes it: `+4915550009999`. The same on `WhatsApp`,
+/// where the channel is sent separately.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
@@ -91,24 +95,25 @@ pub fn address(to: &str) -> Result<String, SendError> {
     if known {
         return Ok(format!("+{digits}"));
     }
-    Err(invalid("to", "must be a telephone number with its country, like +4915550009999"))
+    Err(invalid("to", "must be an E.164 phone number such as +4915550009999"))
 }
 
-/// An account that sends.
+/// Sender for one Twilio account.
 struct Account {
-    /// Where it is.
+    /// URL of the account in the API.
     url: String,
     sid: String,
     settings: Twilio,
-    /// Scheme, host and port by which Twilio knows the hub, if the settings say so.
+    /// Scheme, host and port of the hub as configured at Twilio, if the settings have a
+    /// `public_url`.
     origin: Option<String>,
-    /// What requests are authorised by.
+    /// `Authorization` header of requests.
     key: SecretString,
-    /// The same with the account's own token: only it opens the account itself.
+    /// `Authorization` header with the account's auth token: an API key may not read the account.
     owner: Option<SecretString>,
 }
 
-/// The fields of a request.
+/// Form fields of a request.
 type Fields = Vec<(&'static str, String)>;
 
 impl MessageSender for Account {
@@ -117,8 +122,8 @@ impl MessageSender for Account {
         None
     }
 
-    /// Twilio queues what a number may not send yet: this only keeps the queue short. Source:
-    /// README, facts 14.
+    /// Twilio queues messages that a number may not send yet; the limit only keeps that queue
+    /// short. Source: README, facts 14.
     fn pace(&self, _: &str) -> Vec<Pace> {
         let messages = self.settings.messages_per_second;
         vec![Pace { identity: self.sid.clone(), messages, per: Duration::from_secs(1) }]
@@ -130,15 +135,13 @@ impl MessageSender for Account {
             (Channel::Voice, Content::Call { call }) => {
                 self.post("Calls", self.call(message, call, to)?)
             }
-            (Channel::Voice, _) => {
-                Err(invalid("type", "on the channel voice there are calls only: give call"))
-            }
-            (_, Content::Call { .. }) => Err(invalid("call", "is made on the channel voice")),
+            (Channel::Voice, _) => Err(invalid("type", "must be `call` on the channel `voice`")),
+            (_, Content::Call { .. }) => Err(invalid("call", "needs the channel `voice`")),
             (Channel::Sms | Channel::Whatsapp, _) => {
                 self.post("Messages", self.message(message, &to)?)
             }
             (Channel::Telegram, _) => {
-                Err(invalid("channel", "Twilio carries sms, whatsapp and voice"))
+                Err(invalid("channel", "must be `sms`, `whatsapp` or `voice` for Twilio"))
             }
         }
     }
@@ -158,9 +161,9 @@ impl MessageSender for Account {
 
     /// Source: README, facts 19.
     fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
-        // The credentials go along, so only to Twilio.
+        // The request carries the account's credentials, so it may only go to Twilio.
         if !self.is_own_media(provider_media_id) {
-            let reason = "is no address of a file of this account's at Twilio";
+            let reason = "must be the URL of a file in this account at Twilio";
             return Err(invalid("media.provider_media_id", reason));
         }
         fetch(provider_media_id, &self.key).map(Locate::Ask)
@@ -174,13 +177,12 @@ impl MessageSender for Account {
             return Err(refusal(located));
         }
         let location = located.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
-        let location = location.filter(|location| self.is_a_store(location));
-        // The address is the proof: no credentials go along.
+        let location = location.filter(|location| self.is_media_host(location));
+        // The URL is presigned: the request carries no credentials.
         get(location.ok_or(SendError::Unreadable)?, None).map(Fetch::From)
     }
 
-    /// An API key may not ask for the account itself; its numbers it may. Source: README,
-    /// facts 15.
+    /// An API key may not read the account, only its numbers. Source: README, facts 15.
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
         if let Some(owner) = &self.owner {
             return fetch(&format!("{}.json", self.url), owner);
@@ -189,10 +191,13 @@ impl MessageSender for Account {
     }
 
     fn register(&self, _: &str, _: Option<&str>) -> Result<Request<Bytes>, SendError> {
-        Err(invalid("provider", "is connected in Twilio's console: paste the webhook's address"))
+        Err(invalid(
+            "provider",
+            "cannot be registered by the hub: paste the webhook's URL in Twilio's console",
+        ))
     }
 
-    /// The account as Twilio shows it, without the token that it shows too.
+    /// Reads the account without the auth token that Twilio includes in the response.
     fn answer(&self, response: &Response<Bytes>) -> Result<Value, SendError> {
         if !response.status().is_success() {
             return Err(refusal(response));
@@ -204,7 +209,7 @@ impl MessageSender for Account {
 }
 
 impl Account {
-    /// The fields of a message. Source of every limit: README, facts 12.
+    /// Returns the form fields of a message. Source of every limit: README, facts 12.
     fn message(&self, message: &Outgoing<'_>, to: &str) -> Result<Fields, SendError> {
         let whatsapp = message.channel == Channel::Whatsapp;
         let settings = &self.settings;
@@ -216,16 +221,17 @@ impl Account {
         let mut fields = vec![("To", address(to))];
         fields.push(match (from, &settings.messaging_service_sid) {
             (Some(_), _) if is_own => {
-                return Err(invalid("to", "is the number it would be sent from"));
+                return Err(invalid("to", "must not be the sender's own number"));
             }
             (Some(from), _) => ("From", address(from)),
             (None, Some(service)) if !whatsapp => ("MessagingServiceSid", service.clone()),
             (None, _) if whatsapp => {
-                let reason = "is missing: the number of the sender on WhatsApp";
+                let reason = "is missing: give the number of the WhatsApp sender";
                 return Err(invalid("settings.whatsapp_from", reason));
             }
             (None, _) => {
-                let reason = "is missing: the number to send SMS from, or messaging_service_sid";
+                let reason = "is missing: give the number to send SMS from, or \
+                              messaging_service_sid";
                 return Err(invalid("settings.from", reason));
             }
         });
@@ -237,7 +243,7 @@ impl Account {
     fn content(&self, content: &Content, whatsapp: bool) -> Result<Fields, SendError> {
         Ok(match content {
             Content::Text { text } => {
-                within("text", text, LONGEST)?;
+                within("text", text, MAX_TEXT)?;
                 vec![("Body", text.clone())]
             }
             Content::Image { media } | Content::Video { media } | Content::Document { media } => {
@@ -245,7 +251,8 @@ impl Account {
             }
             Content::Audio { media } | Content::Sticker { media } => {
                 if whatsapp && media.caption.as_ref().is_some_and(|caption| !caption.is_empty()) {
-                    let reason = "sounds and stickers have none on WhatsApp: send it as text";
+                    let reason = "is not supported for audio and stickers on WhatsApp: send it as \
+                                  a text";
                     return Err(invalid("media.caption", reason));
                 }
                 file(media)?
@@ -253,32 +260,42 @@ impl Account {
             Content::Location { location } if whatsapp => place(location)?,
             Content::Template { template } => self.template(template)?,
             Content::Location { .. } => {
-                return Err(invalid("location", "SMS carries none: send a link as text"));
+                return Err(invalid("location", "is not supported by SMS: send a link as a text"));
             }
             Content::Contacts { .. } => {
-                return Err(invalid("contacts", "Twilio carries none: send them as text"));
+                return Err(invalid(
+                    "contacts",
+                    "is not supported by Twilio: send the contacts as a text",
+                ));
             }
             Content::Reaction { .. } => {
-                return Err(invalid("reaction", "Twilio carries none: send it as text"));
+                return Err(invalid(
+                    "reaction",
+                    "is not supported by Twilio: send the reaction as a text",
+                ));
             }
             Content::Interactive { .. } => {
-                let reason = "Twilio shows choices from content templates only: send a template";
+                let reason = "is not supported by Twilio outside content templates: send a \
+                              template";
                 return Err(invalid("interactive", reason));
             }
             Content::Call { .. } => {
-                return Err(invalid("call", "is made on the channel voice"));
+                return Err(invalid("call", "needs the channel `voice`"));
             }
             Content::Button { .. }
             | Content::ButtonReply { .. }
             | Content::ListReply { .. }
             | Content::Unsupported { .. } => {
-                return Err(invalid("type", "Twilio carries this from people only, not to them"));
+                return Err(invalid(
+                    "type",
+                    "is a content type that can only be received, not sent",
+                ));
             }
         })
     }
 
-    /// A content template: by its id, or by a name that the settings know. Source: README,
-    /// facts 17.
+    /// Returns the fields of a content template, named by its id or by a name in the settings.
+    /// Source: README, facts 17.
     fn template(&self, template: &Template) -> Result<Fields, SendError> {
         let name = template.name.as_str();
         let in_language = format!("{name}/{}", template.language);
@@ -286,8 +303,8 @@ impl Account {
         let sid = known.get(&in_language).or_else(|| known.get(name)).map(String::as_str);
         let sid = sid.or_else(|| Some(name).filter(|name| settings::is_content_sid(name)));
         let sid = sid.ok_or_else(|| {
-            let reason = "must be the id of a content template (HX...), or a name that the \
-                          integration's setting templates knows";
+            let reason = "must be the id of a content template (HX...), or a name from the \
+                          integration's setting `templates`";
             invalid("template.name", reason)
         })?;
         let mut fields = vec![("ContentSid", sid.to_owned())];
@@ -298,31 +315,30 @@ impl Account {
         Ok(fields)
     }
 
-    /// The fields of a call. Source of every limit: README, facts 18.
+    /// Returns the form fields of a call. Source of every limit: README, facts 18.
     fn call(&self, message: &Outgoing<'_>, call: &Call, to: String) -> Result<Fields, SendError> {
         let settings = &self.settings;
-        let from =
-            settings.voice_from.as_ref().or(settings.from.as_ref()).ok_or_else(|| {
-                invalid("settings.voice_from", "is missing: the number to call from")
-            })?;
+        let from = settings.voice_from.as_ref().or(settings.from.as_ref()).ok_or_else(|| {
+            invalid("settings.voice_from", "is missing: give the number to call from")
+        })?;
         if *from == to {
-            return Err(invalid("to", "is the number it would be called from"));
+            return Err(invalid("to", "must not be the caller's own number"));
         }
         let mut fields = vec![("To", to), ("From", from.clone())];
         fields.push(match (&call.twiml, &call.url) {
             (Some(twiml), None) => {
-                within("call.twiml", twiml, LONGEST_TWIML)?;
+                within("call.twiml", twiml, MAX_TWIML)?;
                 if !settings::is_twiml(twiml) {
-                    return Err(invalid("call.twiml", "must be a <Response>...</Response>"));
+                    return Err(invalid("call.twiml", "must be TwiML: <Response>...</Response>"));
                 }
                 ("Twiml", twiml.clone())
             }
             (None, Some(url)) => {
                 let url = web_address(Some(url));
-                let url = url.map_err(|_| invalid("call.url", "must be a web address"))?;
+                let url = url.map_err(|_| invalid("call.url", "must be an http or https URL"))?;
                 ("Url", url.to_owned())
             }
-            _ => return Err(invalid("call", "needs one of twiml and url")),
+            _ => return Err(invalid("call", "needs exactly one of `twiml` and `url`")),
         });
         if let Some(seconds) = call.timeout {
             if !(1..=600).contains(&seconds) {
@@ -338,16 +354,19 @@ impl Account {
         }
         if let Some(callback) = self.callback(message, "voice/status") {
             fields.push(callback);
-            fields.extend(PROGRESS.map(|event| ("StatusCallbackEvent", event.to_owned())));
+            fields.extend(CALL_STATUSES.map(|event| ("StatusCallbackEvent", event.to_owned())));
         }
         Ok(fields)
     }
 
-    /// Where Twilio is to tell what became of it: with our id, which is signed with the address.
+    /// Status callback URL, with the hub's message id, which is signed with the URL.
     fn callback(&self, message: &Outgoing<'_>, path: &str) -> Option<(&'static str, String)> {
         let hub_url = self.origin.as_deref().or(message.hub_url);
         let address = Outgoing { hub_url, ..*message }.callback(path)?;
-        Some(("StatusCallback", format!("{address}?{}={}{AGAIN}", wire::REFERENCE, message.id)))
+        Some((
+            "StatusCallback",
+            format!("{address}?{}={}{RETRY_FRAGMENT}", wire::REFERENCE, message.id),
+        ))
     }
 
     fn post(&self, what: &str, fields: Fields) -> Result<Request<Bytes>, SendError> {
@@ -358,8 +377,8 @@ impl Account {
         build(request, &self.key, form::encode(&fields).into())
     }
 
-    /// Whether the credentials may go to that address: that of a file of a message of this
-    /// account. They open more than that, which is not for whoever wrote the address.
+    /// Whether the credentials may be sent to `url`: only to the URL of a file of a message in this
+    /// account. The credentials open the whole account, so no other URL may receive them.
     fn is_own_media(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
         let is_word =
@@ -373,21 +392,21 @@ impl Account {
         is_media && uri.query().is_none() && (self.is_own(&uri) || is_of(&uri, &["twilio.com"]))
     }
 
-    /// Whether files may be fetched from there: where Twilio keeps them. Source: README,
-    /// facts 19.
-    fn is_a_store(&self, url: &str) -> bool {
+    /// Whether files may be fetched from `url`: only from the hosts where Twilio stores them.
+    /// Source: README, facts 19.
+    fn is_media_host(&self, url: &str) -> bool {
         let Ok(uri) = url.parse::<Uri>() else { return false };
         self.is_own(&uri) || is_of(&uri, &["twilio.com", "twiliocdn.com", "amazonaws.com"])
     }
 
-    /// Whether it is where the settings say that the API is.
+    /// Whether the host is the one of the API in the settings.
     fn is_own(&self, uri: &Uri) -> bool {
         let own = self.url.parse::<Uri>().ok();
         own.is_some_and(|own| own.scheme() == uri.scheme() && own.authority() == uri.authority())
     }
 }
 
-/// Whether the address leads to one of those domains, over TLS.
+/// Whether the URL points to one of `domains`, over TLS.
 fn is_of(uri: &Uri, domains: &[&str]) -> bool {
     let host = uri.host().unwrap_or_default();
     let within = |domain: &str| {
@@ -406,40 +425,41 @@ fn build(
     key: &SecretString,
     body: Bytes,
 ) -> Result<Request<Bytes>, SendError> {
-    let mut value = HeaderValue::from_str(key.expose_secret())
-        .map_err(|_| invalid("credentials", "have characters no header can carry"))?;
-    // Its debug form is then "Sensitive".
+    let mut value = HeaderValue::from_str(key.expose_secret()).map_err(|_| {
+        invalid("credentials", "contain characters that are not allowed in an HTTP header")
+    })?;
+    // Its `Debug` output is then "Sensitive".
     value.set_sensitive(true);
     let request = request.header(header::AUTHORIZATION, value).body(body);
-    request.map_err(|_| invalid("settings.base_url", "makes no address to call"))
+    request.map_err(|_| invalid("settings.base_url", "is not a valid URL"))
 }
 
-/// A file and what is written under it.
+/// Fields of a file and its caption.
 fn file(media: &Media) -> Result<Fields, SendError> {
     let url = web_address(media.url.as_deref())?;
     let mut fields = vec![("MediaUrl", url.to_owned())];
     if let Some(caption) = media.caption.as_ref().filter(|caption| !caption.is_empty()) {
-        at_most("media.caption", caption, LONGEST)?;
+        at_most("media.caption", caption, MAX_TEXT)?;
         fields.push(("Body", caption.clone()));
     }
     Ok(fields)
 }
 
-/// A place, on `WhatsApp`: a body it must have too. Source: README, facts 12.
+/// Fields of a location on `WhatsApp`, which also needs a body. Source: README, facts 12.
 fn place(location: &Location) -> Result<Fields, SendError> {
     on_earth(location)?;
     let degrees = format!("{},{}", location.latitude, location.longitude);
     let label = location.name.as_ref().or(location.address.as_ref());
     let label = label.map(|label| label.replace('|', "/")).filter(|label| !label.trim().is_empty());
     let body = label.clone().unwrap_or_else(|| degrees.clone());
-    within("location.name", &body, LONGEST)?;
+    within("location.name", &body, MAX_TEXT)?;
     let action = label.map_or_else(|| format!("geo:{degrees}"), |l| format!("geo:{degrees}|{l}"));
     Ok(vec![("Body", body), ("PersistentAction", action)])
 }
 
-/// A template's variables. Each component is an object of names and values, the next value by
-/// number, or a component as Meta writes it, whose parameters are the next values. Source:
-/// README, facts 17.
+/// Reads a template's variables. Each component is an object of names and values, the next numbered
+/// value, or a component in Meta's format, whose parameters are the next values. Source: README,
+/// facts 17.
 fn variables(components: &[Value]) -> Result<Map<String, Value>, SendError> {
     let mut variables = Map::new();
     let mut place = 0;
@@ -450,7 +470,7 @@ fn variables(components: &[Value]) -> Result<Map<String, Value>, SendError> {
             _ => String::new(),
         };
         if text.trim().is_empty() {
-            return Err(invalid("template.components", "must be texts that say something"));
+            return Err(invalid("template.components", "must be non-empty texts"));
         }
         place += 1;
         let name = name.map_or_else(|| place.to_string(), ToOwned::to_owned);
@@ -477,7 +497,7 @@ fn variables(components: &[Value]) -> Result<Map<String, Value>, SendError> {
     Ok(variables)
 }
 
-/// Reads a refusal: Twilio's code decides, and the HTTP status where it is not known.
+/// Reads a refusal: Twilio's error code decides, and the HTTP status where the code is unknown.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let code = serde_json::from_slice::<wire::Refusal>(response.body()).ok();
     refused(response.status(), code.and_then(|body| body.code), retry_after(response.headers()))
@@ -496,27 +516,32 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
         return SendError::Refused { status, code: shown, remedy, fault, about };
     }
     let (fault, remedy) = match status.as_u16() {
-        // It is never processed. Source: README, facts 14.
+        // Twilio never processes a request it answers with 429. Source: README, facts 14.
         429 => {
             let retry_after = wait.unwrap_or(Duration::from_secs(2));
-            (Fault::RateLimited { retry_after }, "more requests at once than the account may make")
+            (
+                Fault::RateLimited { retry_after },
+                "The account exceeded its limit of concurrent requests.",
+            )
         }
-        _ if is_in_doubt(status) => (Fault::Unknown, BROKEN_OFF),
+        _ if is_in_doubt(status) => (Fault::Unknown, FAILED_IN_FLIGHT),
         _ => match Fault::of_answer(status, form, wait) {
-            fault @ Fault::Unknown => (fault, BROKEN_OFF),
-            fault @ Fault::Permanent => {
-                (fault, "Twilio refused it: look the code up among Twilio's errors")
-            }
-            fault => (fault, "Twilio had trouble and did not take it: it is asked again"),
+            fault @ Fault::Unknown => (fault, FAILED_IN_FLIGHT),
+            fault @ Fault::Permanent => (
+                fault,
+                "Twilio rejected the request. Look up the code in Twilio's error dictionary.",
+            ),
+            fault => (fault, "Twilio failed and did not accept the request. The hub retries it."),
         },
     };
     let about = About::from_status(status);
     SendError::Refused { status, code: shown, remedy: remedy.to_owned(), fault, about }
 }
 
-const BROKEN_OFF: &str = "Twilio broke off: a state callback may still tell";
+const FAILED_IN_FLIGHT: &str =
+    "Twilio failed during the request. A status callback may still report the outcome.";
 
-/// Whether Twilio may have taken the message although it answers with an error of its own.
+/// Whether Twilio may have accepted the message although it answered with an error of its own.
 /// Source: README, facts 22.
 fn is_in_doubt(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 504)

@@ -1,4 +1,4 @@
-//! Reads the settings of a Twilio account.
+//! Settings of a Twilio account.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use crate::entry;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Twilio {
-    /// The account, if it is another than that of the credentials: a subaccount.
+    /// The account, if it differs from the one in the credentials: a subaccount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
-    /// The address as it stands at Twilio, if the hub is called by another.
+    /// URL of the hub as configured at Twilio, if the hub is called at another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
-    /// Where the API is, if not at Twilio.
+    /// Base URL of the API, if it is not Twilio's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_url: Option<String>,
     /// The number that SMS are sent from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<String>,
-    /// The messaging service that they are sent from instead.
+    /// The messaging service that SMS are sent from, instead of `from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) messaging_service_sid: Option<String>,
     /// The number of the sender on `WhatsApp`.
@@ -37,17 +37,16 @@ pub(super) struct Twilio {
     /// The number that calls are made from, if not `from`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) voice_from: Option<String>,
-    /// What a call that comes in is answered with; none: it is not taken.
+    /// `TwiML` that answers an incoming call; without it, the call is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     voice_twiml: Option<String>,
-    /// Names for content templates, each with its id; behind the name may stand a slash and a
-    /// language.
+    /// Names for content templates, each with its id. A name may end with a slash and a language.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) templates: BTreeMap<String, String>,
-    /// What to do when a send's outcome is unknown.
+    /// Delivery policy for a send with an unknown outcome.
     #[serde(default)]
     delivery: DeliveryPolicy,
-    /// Messages and calls a second.
+    /// Messages and calls per second.
     #[serde(default = "pace")]
     pub(super) messages_per_second: u32,
 }
@@ -57,12 +56,13 @@ const fn pace() -> u32 {
 }
 
 impl Twilio {
-    /// Where the API is, without a trailing slash.
+    /// Base URL of the API, without a trailing slash.
     pub(super) fn base_url(&self) -> &str {
         self.base_url.as_deref().unwrap_or("https://api.twilio.com").trim_end_matches('/')
     }
 
-    /// Scheme, host and port by which Twilio knows the hub, if the settings say so.
+    /// Scheme, host and port of the hub as configured at Twilio, if the settings have a
+    /// `public_url`.
     pub(super) fn origin(&self) -> Option<&str> {
         origin(self.public_url.as_deref()?)
     }
@@ -73,7 +73,8 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
     let mut settings: Twilio = entry::read(given)?;
     let flaw = |name: &str, reason| Err(Flaw::new(&format!("settings.{name}"), reason));
     if settings.public_url.is_some() && settings.origin().is_none() {
-        let reason = "an address like https://hub.example.com, without name and password";
+        let reason = "must be a URL such as https://hub.example.com, without a user name and \
+                      password";
         return flaw("public_url", reason);
     }
     for (name, number) in [
@@ -84,43 +85,46 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
         let Some(given) = number else { continue };
         match super::address(given) {
             Ok(address) => *given = address,
-            // SMS may bear a name or a short code instead.
+            // SMS also accept a name or a short code as the sender.
             Err(_) if name == "from" && is_sender(given) => {}
-            Err(_) => return flaw(name, "a number with its country, like +15550001111"),
+            Err(_) => return flaw(name, "must be an E.164 phone number such as +15550001111"),
         }
     }
     if let Some(service) = &settings.messaging_service_sid {
         if !is_sid_of(service, "MG") {
-            return flaw("messaging_service_sid", "MG and 32 hexadecimal digits");
+            return flaw("messaging_service_sid", "must be MG followed by 32 hexadecimal digits");
         }
         if settings.from.is_some() {
-            return flaw("messaging_service_sid", "either this or from: leave one out");
+            return flaw(
+                "messaging_service_sid",
+                "cannot be combined with `from`: remove one of the two",
+            );
         }
     }
     if !settings.templates.values().all(|sid| is_content_sid(sid)) {
         return flaw(
             "templates",
-            "each the id of a content template: HX and 32 hexadecimal digits",
+            "must map each name to a content template's id: HX followed by 32 hexadecimal digits",
         );
     }
     if settings.voice_twiml.as_deref().is_some_and(|twiml| !is_twiml(twiml)) {
-        return flaw("voice_twiml", "instructions: <Response>...</Response>");
+        return flaw("voice_twiml", "must be TwiML: <Response>...</Response>");
     }
     if settings.messages_per_second == 0 {
-        return flaw("messages_per_second", "at least 1");
+        return flaw("messages_per_second", "must be at least 1");
     }
     match serde_json::to_value(&settings) {
         Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
-        _ => Err(Flaw::new("settings", "have no JSON form")),
+        _ => Err(Flaw::new("settings", "cannot be written as JSON")),
     }
 }
 
-/// The settings of an integration; `None` if they are another provider's.
+/// Returns the settings of an integration; `None` if they belong to another provider.
 pub(super) fn of(integration: &Integration) -> Option<Twilio> {
     entry::settings_of::<Twilio>(integration)
 }
 
-/// The account of the settings, or else of the credentials.
+/// Returns the account from the settings, or else from the credentials.
 pub(super) fn account(
     maker: Maker,
     settings: &Settings,
@@ -128,25 +132,29 @@ pub(super) fn account(
 ) -> Result<Option<String>, Flaw> {
     let given = entry::account_setting(maker, settings, credentials)?;
     let sid = credentials.first(super::ACCOUNT_SID).map(|sid| sid.expose_secret().to_owned());
-    // Whose it is a tenant cannot prove, and without one takes what their own token signs.
+    // A tenant cannot prove that the account is theirs. Without an account, the integration
+    // receives whatever its own token signs.
     let account = given.or(sid.filter(|_| maker != Maker::Tenant));
     match &account {
-        Some(account) if !is_sid(account, "AC") => {
-            Err(Flaw::new("settings.account", "an account SID: AC, letters and digits"))
-        }
+        Some(account) if !is_sid(account, "AC") => Err(Flaw::new(
+            "settings.account",
+            "must be an account SID: AC followed by letters and digits",
+        )),
         _ => Ok(account),
     }
 }
 
-/// Mistaken credentials are better found before the first webhook than by it.
+/// Finds swapped or mistyped credentials when they are stored, before the first webhook fails.
 pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
     let flaw = |reason| Err(Flaw::new(&format!("credentials.{name}"), reason));
     match name {
         super::ACCOUNT_SID if !is_sid(value, "AC") => {
-            flaw("an account SID: AC, letters and digits")
+            flaw("must be an account SID: AC followed by letters and digits")
         }
-        super::API_KEY if !is_sid(value, "SK") => flaw("an API key's SID: SK, letters and digits"),
-        _ if value.chars().any(char::is_whitespace) => flaw("has white space in it"),
+        super::API_KEY if !is_sid(value, "SK") => {
+            flaw("must be the SID of an API key: SK followed by letters and digits")
+        }
+        _ if value.chars().any(char::is_whitespace) => flaw("must not contain white space"),
         _ => Ok(()),
     }
 }
@@ -156,13 +164,13 @@ pub(super) fn is_sid(value: &str, prefix: &str) -> bool {
     !rest.is_empty() && rest.bytes().all(|c| c.is_ascii_alphanumeric())
 }
 
-/// Whether it is an id exactly as Twilio makes them.
+/// Whether `value` is a SID with this prefix and 32 hexadecimal digits.
 fn is_sid_of(value: &str, prefix: &str) -> bool {
     let rest = value.strip_prefix(prefix).unwrap_or_default();
     rest.len() == 32 && rest.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
-/// Whether it is the id of a content template.
+/// Whether `value` is the id of a content template.
 pub(super) fn is_content_sid(value: &str) -> bool {
     is_sid_of(value, "HX")
 }
@@ -175,7 +183,7 @@ fn is_sender(value: &str) -> bool {
     code || (plain && letters && value.len() <= 11)
 }
 
-/// Whether it looks like instructions. Source: README, facts 18.
+/// Whether `text` looks like `TwiML`. Source: README, facts 18.
 pub(super) fn is_twiml(text: &str) -> bool {
     let text = text.trim();
     let text = match text.strip_prefix("<?xml") {
@@ -185,17 +193,18 @@ pub(super) fn is_twiml(text: &str) -> bool {
     text == "<Response/>" || (text.starts_with("<Response>") && text.ends_with("</Response>"))
 }
 
-/// Scheme, host and port by which Twilio knows the hub, if the settings say so.
+/// Returns the scheme, host and port of the hub as configured at Twilio, if the settings have a
+/// `public_url`.
 pub(super) fn public_origin(integration: &Integration) -> Option<String> {
     of(integration)?.origin().map(ToOwned::to_owned)
 }
 
-/// What a call that comes in is answered with, if the settings say so.
+/// Returns the `TwiML` that answers incoming calls, if the settings have any.
 pub(super) fn voice_answer(integration: &Integration) -> Option<String> {
     of(integration)?.voice_twiml
 }
 
-/// Scheme, host and port of an address, as they are written.
+/// Returns the scheme, host and port of a URL, unchanged.
 fn origin(url: &str) -> Option<&str> {
     let address = Address::read(url)?;
     let web = matches!(address.scheme, "https://" | "http://");
@@ -218,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn settings_may_be_empty_and_an_unknown_one_is_a_flaw() {
+    fn settings_may_be_empty_and_an_unknown_setting_is_an_error() {
         assert!(settings(&json!({})).is_ok());
         assert_eq!(settings(&json!({ "x": 1 })).unwrap_err().field, "settings.x");
     }
 
     #[test]
-    fn the_public_address_is_one_of_the_web_without_a_password() {
+    fn public_url_must_be_a_web_url_without_a_password() {
         for good in ["https://h.example", "http://h.example:8080/webhooks/sms", "https://[::1]:1/"]
         {
             assert!(settings(&json!({ "public_url": good })).is_ok(), "{good}");
@@ -244,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_is_checked_and_written_as_twilio_does() {
+    fn sender_numbers_are_validated_and_normalized() {
         let sid = |prefix: &str| format!("{prefix}0123456789abcdef0123456789abcdef");
         let read = settings(&json!({
             "from": "1 555 000-1111", "whatsapp_from": "whatsapp:+15550001111",
@@ -284,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_the_settings_or_the_credentials_or_none() {
+    fn account_comes_from_the_settings_then_the_credentials() {
         let own = settings(&json!({ "account": "AC2" })).unwrap();
         let none = settings(&json!({})).unwrap();
         let of = |settings: &Settings, sid| account(Maker::Operator, settings, &credentials(sid));
         assert_eq!(of(&own, "AC1"), Ok(Some("AC2".to_owned())));
         assert_eq!(of(&none, "AC1"), Ok(Some("AC1".to_owned())));
         assert_eq!(of(&none, ""), Ok(None));
-        // A tenant could name another's.
+        // A tenant could name another tenant's account.
         assert_eq!(account(Maker::Tenant, &none, &credentials("AC1")), Ok(None));
         for bad in ["", "SK1", "AC", "AC 1"] {
             assert!(of(&settings(&json!({ "account": bad })).unwrap(), "AC1").is_err(), "{bad}");
@@ -299,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_up_credentials_are_found_and_never_quoted() {
+    fn swapped_credentials_are_rejected_and_never_quoted() {
         assert!(check(super::super::ACCOUNT_SID, "AC12ab").is_ok());
         assert!(check(super::super::API_KEY, "SK12ab").is_ok());
         assert!(check(super::super::AUTH_TOKEN, "12345").is_ok());

@@ -1,5 +1,5 @@
-//! Tokens with which a person's browser or phone makes and takes calls through Twilio's voice
-//! library. Source: README, facts 20.
+//! Access tokens for Twilio's voice SDK, with which a browser or phone makes and receives calls.
+//! Source: README, facts 20.
 
 use std::time::Duration;
 
@@ -13,25 +13,26 @@ use super::{ACCOUNT_SID, API_KEY, API_SECRET};
 use crate::http::invalid;
 use crate::jwt;
 
-/// The longest that a token is valid.
-const LONGEST: Duration = Duration::from_hours(24);
+/// Maximum lifetime of a token.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What the holder of a token may do.
+/// Permissions of the holder of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VoiceGrant<'a> {
-    /// Who they are: the name under which they are called, `client:<identity>`.
+    /// Identity of the holder, called as `client:<identity>`.
     pub identity: &'a str,
-    /// Whether they take calls.
+    /// Whether the holder may receive calls.
     pub incoming: bool,
-    /// The `TwiML` application that decides on the calls they make; none: they make none.
+    /// The `TwiML` application that handles the holder's outgoing calls; `None` allows no outgoing
+    /// calls.
     pub application_sid: Option<&'a str>,
 }
 
-/// A token for the voice library, valid from `now` on for `lifetime`, in whole seconds.
+/// Creates an access token, valid from `now` for `lifetime`, in whole seconds.
 ///
 /// # Errors
-/// [`SendError::Invalid`] if a credential is missing, the identity is empty, or the token would
-/// be valid for more than a day.
+/// [`SendError::Invalid`] if a credential is missing, the identity is empty, or `lifetime` is not
+/// between a second and a day.
 pub fn access_token(
     credentials: &Credentials,
     grant: &VoiceGrant<'_>,
@@ -47,8 +48,8 @@ pub fn access_token(
     if grant.identity.is_empty() {
         return Err(invalid("identity", "must not be empty"));
     }
-    if !(Duration::from_secs(1)..=LONGEST).contains(&lifetime) {
-        return Err(invalid("lifetime", "must be between a second and a day"));
+    if !(Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime) {
+        return Err(invalid("lifetime", "must be between 1 second and 24 hours"));
     }
     let mut voice = Map::new();
     if grant.incoming {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_the_shape_of_those_that_twilios_library_makes() {
+    fn access_token_has_the_shape_twilios_library_produces() {
         let grant = VoiceGrant { identity: "anna", incoming: true, application_sid: Some("AP1") };
         let token = token(&grant, HOUR).unwrap();
         let token = token.expose_secret();
@@ -122,19 +123,19 @@ mod tests {
     }
 
     #[test]
-    fn who_may_do_nothing_is_granted_nothing() {
+    fn access_token_without_grants_allows_nothing() {
         let grant = VoiceGrant { identity: "anna", ..VoiceGrant::default() };
         let token = token(&grant, HOUR).unwrap();
         assert_eq!(part(token.expose_secret(), 1)["grants"]["voice"], json!({}));
     }
 
     #[test]
-    fn without_a_key_an_identity_or_an_end_there_is_no_token() {
+    fn access_token_requires_a_key_an_identity_and_a_valid_lifetime() {
         let grant = VoiceGrant { identity: "anna", incoming: true, application_sid: None };
         assert!(token(&VoiceGrant { identity: "", ..grant }, HOUR).is_err());
         assert!(token(&grant, Duration::ZERO).is_err());
-        assert!(token(&grant, LONGEST).is_ok());
-        assert!(token(&grant, LONGEST + Duration::from_secs(1)).is_err());
+        assert!(token(&grant, MAX_LIFETIME).is_ok());
+        assert!(token(&grant, MAX_LIFETIME + Duration::from_secs(1)).is_err());
         let now = Timestamp::from_second(NOW).unwrap();
         for missing in [ACCOUNT_SID, API_KEY, API_SECRET] {
             let kept = [(ACCOUNT_SID, "AC1"), (API_KEY, "SK1"), (API_SECRET, "key-secret")];

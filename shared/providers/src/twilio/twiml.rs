@@ -1,15 +1,16 @@
-//! `TwiML` that does nothing but speak.
+//! Check that `TwiML` only speaks, plays, pauses and hangs up.
 
-/// Verbs that neither name another of the account's numbers nor fetch further instructions.
+/// Verbs that neither use another of the account's numbers nor fetch further instructions.
 /// Source: the page of each verb below <https://www.twilio.com/docs/voice/twiml>.
 const VERBS: [&str; 6] = ["Response", "Say", "Play", "Pause", "Hangup", "Reject"];
 
-/// Whether `twiml` only speaks, plays, waits and hangs up. `Dial`, `Sms`, `Message` and `Refer` run
-/// in the account that carries the call and may name any of its numbers; `Redirect`, `Gather` and
-/// `Record` fetch instructions that nobody has seen.
+/// Whether `twiml` only speaks, plays, pauses and hangs up. `Dial`, `Sms`, `Message` and `Refer`
+/// act in the account of the call and may use any of its numbers; `Redirect`, `Gather` and `Record`
+/// fetch instructions that the hub has not checked.
 #[must_use]
 pub fn only_speaks(twiml: &str) -> bool {
-    // Comments, declarations and sections of plain text begin with `<!` or `<?`: no verbs.
+    // Comments, declarations and `CDATA` sections begin with `<!` or `<?` and are never verbs, so
+    // they are refused too.
     twiml.split('<').skip(1).all(|tag| {
         let name = tag.strip_prefix('/').unwrap_or(tag);
         let end = name.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(name.len());
@@ -23,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn speaking_and_playing_need_nothing_of_the_account() {
+    fn speaking_and_playing_are_allowed() {
         for twiml in [
             "<Response><Say voice=\"alice\">Your parcel is here.</Say><Hangup/></Response>",
             "<Response>\n  <Pause length=\"2\"/>\n  <Play>https://example.com/a.mp3</Play>\n</Response>",
@@ -34,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_number_or_fetches_more_is_found_however_it_is_written() {
+    fn verbs_that_use_a_number_or_fetch_instructions_are_refused() {
         for twiml in [
             "<Response><Dial callerId=\"+15550001\"><Number>+15550002</Number></Dial></Response>",
             "<Response><Sms from=\"+15550001\" to=\"+15550002\">x</Sms></Response>",

@@ -1,7 +1,7 @@
-//! Takes Twilio's webhooks in.
+//! Receives Twilio's webhooks.
 //!
-//! What a request tells is read from its fields, whichever of the addresses it came to: the
-//! addresses differ in their answers alone.
+//! A request is parsed by its fields, whichever webhook URL it arrives at: the URLs differ in their
+//! responses only.
 
 use std::fmt::Write as _;
 
@@ -18,19 +18,19 @@ use jiff::fmt::rfc2822;
 use serde_json::value::RawValue;
 
 use super::proof::Proof;
-use super::wire::{Carrier, CloudEvent, Fields, Owner, REFERENCE};
+use super::wire::{CloudEvent, Fields, Owner, PayloadLocation, REFERENCE};
 use super::{codes, settings};
 use crate::raw::{fit, whole};
 use crate::{form, signature};
 
-/// `TwiML` that does nothing. Source: README, facts 8.
-pub(super) const NOTHING: &str = "<Response/>";
-/// `TwiML` that does not take the call: no other answer leaves it unanswered, and free of
-/// charge. Source: README, facts 9.
-pub(super) const BUSY: &str = r#"<Response><Reject reason="busy"/></Response>"#;
+/// `TwiML` without instructions. Source: README, facts 8.
+pub(super) const EMPTY_TWIML: &str = "<Response/>";
+/// `TwiML` that rejects a call: any other response answers the call, which is then charged. Source:
+/// README, facts 9.
+pub(super) const REJECT_TWIML: &str = r#"<Response><Reject reason="busy"/></Response>"#;
 
-/// The most files a message has. Source: README, facts 5.
-const MOST_FILES: usize = 10;
+/// Maximum number of files in a message. Source: README, facts 5.
+const MAX_FILES: usize = 10;
 
 /// One of Twilio's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +75,10 @@ impl WebhookProvider for Webhook {
         WebhookReply::xml(StatusCode::OK, self.answer)
     }
 
-    /// A call is answered as the integration says.
+    /// Answers a call with the integration's own `TwiML`, if it has any.
     fn accepted_by(&self, integration: &Integration) -> WebhookReply {
         match settings::voice_answer(integration) {
-            Some(twiml) if self.answer == BUSY => WebhookReply::xml(StatusCode::OK, twiml),
+            Some(twiml) if self.answer == REJECT_TWIML => WebhookReply::xml(StatusCode::OK, twiml),
             _ => self.accepted(),
         }
     }
@@ -87,15 +87,15 @@ impl WebhookProvider for Webhook {
 struct Source(Proof);
 
 impl WebhookSource for Source {
-    /// Twilio signs no time.
+    /// Twilio does not sign a timestamp, so the signature's age is not checked.
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         self.0.verify(request)
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
-        let events = match Carrier::of(request) {
-            Some(Carrier::Hashed(_)) => read_stream(&request.body)?,
-            Some(Carrier::Query) => {
+        let events = match PayloadLocation::of(request) {
+            Some(PayloadLocation::Hashed(_)) => read_stream(&request.body)?,
+            Some(PayloadLocation::Query) => {
                 let query = request.url.split_once('?').map_or("", |(_, query)| query);
                 let fields = Fields::new(request.query.clone());
                 read(&fields, &whole(query.as_bytes()), reference(request))?
@@ -109,30 +109,30 @@ impl WebhookSource for Source {
     }
 }
 
-/// Our id of the message that the request is about: we put it into the address, which is signed.
+/// Returns the hub's message id, which the hub put into the signed callback URL.
 fn reference(request: &WebhookRequest) -> Option<MessageId> {
     request.query(REFERENCE)?.parse().ok()
 }
 
-/// The events of one request's fields.
+/// Returns the events of one request.
 fn read(
     fields: &Fields,
     raw: &RawValue,
     reference: Option<MessageId>,
 ) -> Result<Vec<ParsedEvent>, Rejection> {
     if fields.iter().next().is_none() {
-        return Err(Rejection::Unreadable("there are no fields".to_owned()));
+        return Err(Rejection::Unreadable("the request has no fields".to_owned()));
     }
     let form = Form { fields, raw, reference };
     let message = ["MessageSid", "SmsSid", "SmsMessageSid"].into_iter().find_map(|n| form.get(n));
     let state = form.get("MessageStatus").or_else(|| form.get("SmsStatus"));
-    // A message that comes in has the one state, and no other field for it.
+    // An incoming message has only this status, and no other status field.
     let incoming = form.get("MessageStatus").is_none()
         && state.is_none_or(|state| matches!(state, "received" | "receiving"))
         && form.get("EventType").is_none();
     Ok(match (message, state, form.get("From")) {
         _ if form.get("CallSid").is_some() || form.get("ConferenceSid").is_some() => {
-            form.progress().into_iter().chain([form.call()]).collect()
+            form.call_receipt().into_iter().chain([form.call()]).collect()
         }
         (Some(sid), _, Some(from)) if incoming => form.messages(sid, from),
         (Some(sid), Some(state), _) => vec![form.receipt(sid, state)],
@@ -143,11 +143,11 @@ fn read(
     })
 }
 
-/// The fields of a request, and what is kept of them.
+/// Fields of a request, and the raw text that is stored.
 struct Form<'a> {
     fields: &'a Fields,
     raw: &'a RawValue,
-    /// Our id of the message it is about.
+    /// The hub's message id, if the request is about an outgoing message.
     reference: Option<MessageId>,
 }
 
@@ -156,12 +156,13 @@ impl<'a> Form<'a> {
         self.fields.get(name)
     }
 
-    /// A field that may be part of an event's name.
+    /// Returns a field that can be part of an event's name.
     fn word(&self, name: &str) -> Option<&'a str> {
-        self.get(name).filter(|value| is_word(value))
+        self.get(name).filter(|value| is_event_name(value))
     }
 
-    /// The epoch where Twilio gives no time: the same for each redelivery, unlike our clock.
+    /// The epoch where Twilio gives no time: unlike the time of receipt, it is equal for every
+    /// redelivery.
     fn at(&self) -> Timestamp {
         self.get("Timestamp").and_then(time).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -182,8 +183,8 @@ impl<'a> Form<'a> {
         self.event(id, EventKind::Other { name: name.to_owned() })
     }
 
-    /// What comes without an id, or with one that other events have too. A request to the
-    /// fallback address brings the error of the first attempt besides: it is the same event.
+    /// Id for an event that has none of its own, or shares it with other events. A request to the
+    /// fallback URL adds the error of the first attempt; both are the same event.
     fn fingerprint(&self) -> String {
         let kept =
             self.fields.iter().filter(|(name, _)| !matches!(*name, "ErrorCode" | "ErrorUrl"));
@@ -200,7 +201,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// A call, a recording of one, or a conference. Source: README, facts 6.
+    /// Returns the event of a call, a recording or a conference. Source: README, facts 6.
     fn call(&self) -> ParsedEvent {
         let key = self.get("CallSid").or_else(|| self.get("ConferenceSid")).unwrap_or_default();
         let (name, id) = if let Some(recording) = self.get("RecordingSid")
@@ -223,21 +224,23 @@ impl<'a> Form<'a> {
         self.other(&name, id).ordered_by(key)
     }
 
-    /// How far a call of ours has come: it is a message of the channel voice. Source: README,
-    /// facts 6.
-    fn progress(&self) -> Option<ParsedEvent> {
+    /// Returns the status of an outgoing call, which is a message on the channel `voice`. Source:
+    /// README, facts 6.
+    fn call_receipt(&self) -> Option<ParsedEvent> {
         let sid = self.get("CallSid").filter(|_| self.get("Direction") == Some("outbound-api"))?;
-        // A recording, or what somebody answered, comes while it is in progress, and says so.
+        // Recordings and gathered input arrive during a call and repeat its status.
         let is_state = self.get("CallbackSource") == Some("call-progress-events");
         let state = self.get("CallStatus").filter(|_| is_state)?;
         let (status, detail) = match state {
             "queued" => (Status::Accepted, None),
             "initiated" | "ringing" => (Status::Sent, None),
             "in-progress" | "completed" => (Status::Delivered, None),
-            "busy" => (Status::Failed, Some("the line was busy, or the person declined")),
-            "no-answer" => (Status::Failed, Some("nobody took the call")),
-            "canceled" => (Status::Failed, Some("called off before anybody took it")),
-            "failed" => (Status::Failed, Some("the call could not be put through")),
+            "busy" => {
+                (Status::Failed, Some("The line was busy, or the recipient declined the call."))
+            }
+            "no-answer" => (Status::Failed, Some("The recipient did not answer the call.")),
+            "canceled" => (Status::Failed, Some("The call was canceled before it was answered.")),
+            "failed" => (Status::Failed, Some("The call could not be connected.")),
             _ => return None,
         };
         let kind = EventKind::Receipt(Receipt {
@@ -250,27 +253,27 @@ impl<'a> Form<'a> {
         Some(self.event(format!("{sid}:state:{state}"), kind).ordered_by(sid))
     }
 
-    /// What tells an event of a call from its others.
+    /// Returns the part of an event's id that distinguishes it from the call's other events.
     fn place_in_call(&self, status: Option<&str>) -> String {
         match (self.get("SequenceNumber"), self.get("CallbackSource")) {
             (Some(number), None | Some("call-progress-events")) => number.to_owned(),
             (Some(number), Some(source)) => format!("{source}:{number}"),
-            // A call rings once; what is asked for during a call may come often.
+            // A call rings once; input during a call may arrive many times.
             (None, _) if status == Some("ringing") => "ringing".to_owned(),
             (None, _) => self.fingerprint(),
         }
     }
 
-    /// A person wrote. Each file is a message of its own, and so is a word that changes what
-    /// they agreed to. Source: README, facts 5.
+    /// Returns the events of an incoming message. Each file is a message of its own, and so is a
+    /// keyword that changes consent. Source: README, facts 5.
     fn messages(&self, sid: &str, from: &str) -> Vec<ParsedEvent> {
         let (channel, person) = match from.split_once(':') {
             None => (Channel::Sms, from),
             Some(("whatsapp", number)) => (Channel::Whatsapp, number),
-            // What is sent to that number goes out by RCS where it can.
+            // A reply to this number is sent by RCS where possible.
             Some(("rcs", number)) => (Channel::Sms, number),
-            // Nothing can be sent back.
-            Some((kind, _)) if is_word(kind) => {
+            // The hub cannot reply on other channels.
+            Some((kind, _)) if is_event_name(kind) => {
                 return vec![self.other(&format!("message.{kind}"), sid.to_owned())];
             }
             Some(_) => return vec![self.other("message", sid.to_owned())],
@@ -304,14 +307,14 @@ impl<'a> Form<'a> {
     }
 
     fn files(&self) -> impl Iterator<Item = Content> {
-        let urls = (0..MOST_FILES)
-            .map_while(|place| Some((place, self.get(&format!("MediaUrl{place}"))?)));
+        let urls =
+            (0..MAX_FILES).map_while(|place| Some((place, self.get(&format!("MediaUrl{place}"))?)));
         urls.map(|(place, url)| {
             let mime = self.get(&format!("MediaContentType{place}")).unwrap_or_default();
             let media = Media {
                 provider_media_id: Some(url.to_owned()),
                 mime_type: (!mime.is_empty()).then(|| mime.to_owned()),
-                // The text belongs to all of them; it is said once.
+                // The text belongs to all files; only the first one carries it.
                 caption: self.get("Body").filter(|_| place == 0).map(ToOwned::to_owned),
                 ..Media::default()
             };
@@ -360,7 +363,7 @@ impl<'a> Form<'a> {
         })
     }
 
-    /// How far a message of ours has come. Source: README, facts 7.
+    /// Returns the status of an outgoing message. Source: README, facts 7.
     fn receipt(&self, sid: &str, state: &str) -> ParsedEvent {
         let status = match state {
             "queued" | "accepted" | "scheduled" | "sending" => Status::Accepted,
@@ -368,17 +371,17 @@ impl<'a> Form<'a> {
             "delivered" => Status::Delivered,
             "read" => Status::Read,
             "undelivered" | "failed" | "canceled" => Status::Failed,
-            _ if is_word(state) => {
+            _ if is_event_name(state) => {
                 return self.other(&format!("message.{state}"), format!("{sid}:{state}"));
             }
             _ => return self.other("message", format!("{sid}:{}", self.fingerprint())),
         };
         let failed = status == Status::Failed;
         let code = self.get("ErrorCode").filter(|code| failed && *code != "0");
-        let told = self.get("ErrorMessage").or_else(|| self.get("ChannelStatusMessage"));
+        let provider_text = self.get("ErrorMessage").or_else(|| self.get("ChannelStatusMessage"));
         let detail = match state {
-            "canceled" => Some("canceled before it was sent"),
-            _ => code.and_then(remedy).or(told),
+            "canceled" => Some("The message was canceled before it was sent."),
+            _ => code.and_then(remedy).or(provider_text),
         };
         let kind = EventKind::Receipt(Receipt {
             provider_message_id: sid.to_owned(),
@@ -392,12 +395,12 @@ impl<'a> Form<'a> {
     }
 }
 
-/// What a code means and what to do.
+/// Returns the meaning of an error code and its remedy.
 fn remedy(code: &str) -> Option<&'static str> {
     codes::known(code.parse().ok()?).map(|known| known.remedy)
 }
 
-/// The events of a body in JSON: one, or a list of them.
+/// Returns the events of a JSON body: one event, or a list of them.
 fn read_stream(body: &[u8]) -> Result<Vec<ParsedEvent>, Rejection> {
     let events: Vec<&RawValue> = match serde_json::from_slice(body) {
         Ok(events) => events,
@@ -413,20 +416,20 @@ fn read_cloud_event(raw: &RawValue) -> ParsedEvent {
         (text(event.id), text(event.kind), text(event.time), event.data)
     });
     let owner: Owner<'_> = fit(data).unwrap_or_default();
-    let name = name.filter(|name| is_word(name));
+    let name = name.filter(|name| is_event_name(name));
     let at = at.and_then(|at| time(&at)).unwrap_or(Timestamp::UNIX_EPOCH);
     let id = id.unwrap_or_else(|| signature::fingerprint(raw.get().as_bytes()));
     let account = owner.account_sid.unwrap_or_default();
     ParsedEvent::other(&account, id, name.as_deref().unwrap_or("event"), at, raw)
 }
 
-/// Whether it can be part of an event's name.
-fn is_word(text: &str) -> bool {
+/// Whether `text` can be part of an event's name.
+fn is_event_name(text: &str) -> bool {
     let fits = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     (1..=100).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// A time as calls have it, or as events of a stream do.
+/// Parses a timestamp in the format of calls, or of event streams.
 fn time(text: &str) -> Option<Timestamp> {
     let of_call = || rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
     text.parse().ok().or_else(of_call)
@@ -466,7 +469,7 @@ mod tests {
         receive_request(&sign(draft)).unwrap()
     }
 
-    /// What the fields of a form become.
+    /// Returns the events parsed from a form.
     fn parse_form(fields: &[(&str, &str)]) -> Vec<ParsedEvent> {
         parse(&Draft::form(&[&[("AccountSid", "AC1")], fields].concat()))
     }
@@ -507,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_accepted_by_its_webhook_and_read_as_it_is_meant() {
+    fn every_example_is_accepted_and_parsed_as_expected() {
         let expected = [
             ("sms", "text", "message", PERSON, "SM"),
             ("sms", "pictures", "message message", PERSON, "MM"),
@@ -562,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_its_channel_and_from_whom_without_it() {
+    fn a_message_has_its_channel_and_an_address_without_the_channels_prefix() {
         let of = |from: &str| {
             let fields = [("MessageSid", "SM1"), ("From", from), ("SmsStatus", "received")];
             one(&[&fields[..], &[("Body", "hi")]].concat())
@@ -574,7 +577,7 @@ mod tests {
         ] {
             let EventKind::Message(message) = of(from).kind else { panic!("{from}") };
             assert_eq!((message.channel, message.from.as_str()), (Some(channel), PERSON));
-            // What is answered goes to the same conversation.
+            // A reply goes to the same conversation.
             assert_eq!(crate::twilio::address(&message.from).unwrap(), message.from);
         }
         assert_eq!(name(&of("messenger:123")), "message.messenger");
@@ -582,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_id_comes_back_with_the_address_and_nothing_else_does() {
+    fn the_message_id_is_read_from_the_callback_url_only() {
         let of = |query: &str| {
             let fields = [("AccountSid", "AC1"), ("MessageSid", "SM1"), ("MessageStatus", "sent")];
             let mut draft = Draft::form(&fields);
@@ -599,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_ours_is_a_message_that_gets_on_and_may_fail() {
+    fn an_outgoing_calls_status_is_a_receipt() {
         let of = |status: &str, direction: &str, source: &str| {
             let fields = [
                 ("CallSid", "CA1"),
@@ -642,20 +645,20 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_not_taken_unless_the_integration_says_how() {
+    fn an_incoming_call_is_rejected_unless_the_integration_has_twiml() {
         let answer = |webhook: &Webhook, settings: Value| {
             let mut integration = integration(&json!({}));
             integration.settings = settings::read(settings.as_object().unwrap()).unwrap();
             webhook.accepted_by(&integration).body
         };
         let twiml = "<Response><Say>Hello</Say></Response>";
-        assert_eq!(answer(&VOICE, json!({})), BUSY);
+        assert_eq!(answer(&VOICE, json!({})), REJECT_TWIML);
         assert_eq!(answer(&VOICE, json!({ "voice_twiml": twiml })), twiml);
-        assert_eq!(answer(&SMS, json!({ "voice_twiml": twiml })), NOTHING);
+        assert_eq!(answer(&SMS, json!({ "voice_twiml": twiml })), EMPTY_TWIML);
     }
 
     #[test]
-    fn a_redelivery_has_equal_ids_and_another_event_has_others() {
+    fn a_redelivery_has_equal_ids_and_other_events_have_others() {
         let mut seen = std::collections::BTreeSet::new();
         for example in EXAMPLES.events {
             let ids = |nonce: &str| {
@@ -676,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_fields_and_a_second_equal_one_make_no_other_event() {
+    fn field_order_and_repeated_fields_do_not_change_the_event_id() {
         let fields = [("CallSid", "CA1"), ("Digits", "1"), ("Digits", "2"), ("From", PERSON)];
         let mut turned = fields.to_vec();
         turned.reverse();
@@ -685,14 +688,14 @@ mod tests {
     }
 
     #[test]
-    fn the_fallback_address_gets_the_same_event() {
+    fn the_fallback_url_receives_the_same_event() {
         let fields = [("CallSid", "CA1"), ("CallStatus", "in-progress"), ("Digits", "1")];
         let error = [("ErrorCode", "11200"), ("ErrorUrl", "https://hub.example.com/")];
         assert_eq!(one(&fields).id, one(&[&fields[..], &error].concat()).id);
     }
 
     #[test]
-    fn a_text_has_its_id_account_sender_and_no_time() {
+    fn a_text_has_its_id_account_and_sender_and_no_time() {
         let events = example("sms", "text", "0123456789abcdef");
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(event.account, ACCOUNT_SID);
@@ -704,13 +707,13 @@ mod tests {
         assert_eq!((&message.name, &message.reply_to), (&None, &None));
         let text = "Grüße! Are you open today & tomorrow? 👋".to_owned();
         assert_eq!(message.content, Content::Text { text });
-        // The form as it came, as a string.
+        // The form as received, as a JSON string.
         let raw: String = serde_json::from_str(event.raw.get()).unwrap();
         assert!(raw.starts_with("AccountSid=AC") && raw.contains("Body=Gr%C3%BC"), "{raw}");
     }
 
     #[test]
-    fn what_comes_by_get_is_the_same_event_with_the_query_as_its_raw_part() {
+    fn a_get_request_is_the_same_event_with_its_query_as_raw() {
         let posted = example("sms", "text", "0123456789abcdef").remove(0);
         let got = example("sms", "text_by_get", "0123456789abcdef").remove(0);
         assert_eq!((&posted.id, &posted.kind), (&got.id, &got.kind));
@@ -718,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_a_message_and_the_text_is_said_once() {
+    fn each_file_is_a_message_and_only_the_first_has_the_text() {
         let events = example("sms", "pictures", "0123456789abcdef");
         let messages: Vec<_> = events
             .iter()
@@ -738,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_of_a_kind_and_never_more_than_ten() {
+    fn files_have_a_type_and_there_are_at_most_ten() {
         for (mime, kind, of_type) in [
             ("image/jpeg", "image", ""),
             ("video/mp4", "video", ""),
@@ -759,7 +762,7 @@ mod tests {
     }
 
     #[test]
-    fn opting_out_is_a_message_and_an_event_of_its_own() {
+    fn an_opt_out_is_a_message_and_a_separate_event() {
         let events = example("sms", "stop", "0123456789abcdef");
         let [message, opt_out] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(opt_out.id, format!("{}:opt_out", message.id));
@@ -773,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn places_presses_and_choices_are_read() {
+    fn locations_buttons_and_list_replies_are_parsed() {
         let place =
             [("Latitude", "52.5"), ("Longitude", "-13.4"), ("Label", "n"), ("Address", "a")];
         let Content::Location { location } = message(&place).content else { panic!() };
@@ -795,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_and_what_it_answers_are_kept() {
+    fn the_senders_name_and_the_replied_to_message_are_kept() {
         let fields = [("Body", "hi"), ("ProfileName", "Zoë"), ("OriginalRepliedMessageSid", "SM0")];
         let message = message(&fields);
         assert_eq!(message.name.as_deref(), Some("Zoë"));
@@ -803,7 +806,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_words_is_unsupported_and_keeps_its_fields() {
+    fn a_message_without_text_is_unsupported_and_keeps_its_fields() {
         for fields in [&[][..], &[("Body", "")], &[("Latitude", "NaN"), ("Longitude", "1")]] {
             let Content::Unsupported { raw } = message(fields).content else {
                 panic!("{fields:?}")
@@ -813,7 +816,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_of_a_message_has_its_place_in_ours() {
+    fn every_message_status_is_mapped() {
         for (state, status) in [
             ("accepted", Status::Accepted),
             ("scheduled", Status::Accepted),
@@ -830,7 +833,7 @@ mod tests {
             let event = one(&[("MessageSid", "SM1"), ("To", PERSON), ("MessageStatus", state)]);
             assert_eq!(event.id, format!("SM1:{state}"));
             assert_eq!(event.ordering_key.as_deref(), Some(PERSON));
-            // Older products have no other field for it.
+            // Older products only have this field.
             if state != "read" {
                 assert_eq!(receipt(&[("SmsStatus", state), ("From", NUMBER)]).status, status);
             }
@@ -844,7 +847,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_its_code_and_what_it_means() {
+    fn a_failure_has_its_code_and_remedy() {
         let failed = |fields: &[_]| receipt(&[&[("MessageStatus", "failed")], fields].concat());
         let known = failed(&[("ErrorCode", "30007"), ("ErrorMessage", "Filtered")]);
         assert_eq!(known.code.as_deref(), Some("30007"));
@@ -861,7 +864,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_a_call_is_told_by_its_number_and_time() {
+    fn a_call_status_has_its_sequence_number_and_time() {
         let fields = [
             ("CallSid", "CA1"),
             ("CallStatus", "completed"),
@@ -878,7 +881,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_rings_once_and_each_thing_said_in_it_is_its_own_event() {
+    fn a_call_rings_once_and_each_input_is_a_separate_event() {
         let ringing = one(&[("CallSid", "CA1"), ("CallStatus", "ringing")]);
         assert_eq!(ringing.id, "CA1:ringing");
         let pressed = |digits| {
@@ -890,7 +893,7 @@ mod tests {
     }
 
     #[test]
-    fn recordings_conferences_and_conversations_are_kept_by_their_names() {
+    fn recordings_conferences_and_conversations_are_named_events() {
         let recording =
             one(&[("CallSid", "CA1"), ("RecordingSid", "RE1"), ("RecordingStatus", "completed")]);
         assert_eq!(
@@ -920,7 +923,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_kept_and_nothing_is_parked() {
+    fn any_other_event_is_recorded_and_none_is_parked() {
         let event = one(&[("Something", "else")]);
         assert_eq!((name(&event), event.account.as_str()), ("event", "AC1"));
         assert_eq!(event.id.len(), 64);
@@ -931,7 +934,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_of_a_stream_is_kept_to_the_byte() {
+    fn each_event_of_a_stream_keeps_its_raw_bytes() {
         let events = example("sms-status", "stream", "0123456789abcdef");
         assert_eq!(events.len(), 2);
         for event in &events {
@@ -962,7 +965,7 @@ mod tests {
     }
 
     #[test]
-    fn authentic_bytes_that_are_no_json_are_parked() {
+    fn a_verified_body_that_is_not_json_is_parked() {
         for body in [&b"{"[..], b"", b"\xff\xfe", b"[1,", b"Body=hi"] {
             let mut request = sign(&Draft::json(json!({})));
             let hash = signature::fingerprint(body);
@@ -976,11 +979,11 @@ mod tests {
     }
 
     #[test]
-    fn an_authentic_form_of_any_shape_is_kept_or_parked() {
+    fn a_verified_form_of_any_shape_is_recorded_or_parked() {
         for body in
             [&b"MessageSid=SM1&From=%2B1&Body=%FF"[..], b"%", b"=", b"&&&", b"a=%zz", b"\xff=\xfe"]
         {
-            // Signed as we read it.
+            // Signed as the hub decodes it.
             let fields = form::decode(body);
             let pairs: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let mut request = sign(&Draft::form(&pairs));
@@ -998,20 +1001,20 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_answered_with_nothing_and_calls_are_not_taken() {
+    fn messages_are_answered_with_empty_twiml_and_calls_are_rejected() {
         for webhook in ENTRY.webhooks {
             let reply = webhook.accepted();
             assert_eq!(
                 (reply.status, reply.content_type),
                 (StatusCode::OK, "text/xml; charset=utf-8")
             );
-            let expected = if webhook.name() == VOICE.name { BUSY } else { "<Response/>" };
+            let expected = if webhook.name() == VOICE.name { REJECT_TWIML } else { "<Response/>" };
             assert_eq!(reply.body, expected);
         }
     }
 
     #[test]
-    fn names_and_paths_are_those_of_the_functions() {
+    fn names_and_paths_match_the_functions() {
         let all: Vec<_> = ENTRY.webhooks.iter().map(|w| (w.name(), w.path())).collect();
         let expected = [
             ("sms", "sms"),

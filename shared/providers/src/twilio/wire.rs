@@ -1,4 +1,4 @@
-//! Twilio's forms and JSON. Only what we read.
+//! Twilio's forms and JSON, limited to the fields that the hub reads.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,33 +10,34 @@ use serde_json::value::RawValue;
 
 use crate::form;
 
-/// The version of the API: a part of every address.
+/// Version of the API, a segment of every URL.
 pub(super) const API_VERSION: &str = "2010-04-01";
 
-/// The name of the query parameter by which our own id comes back with a message's states.
+/// Query parameter that returns the hub's message id with a message's statuses.
 pub(super) const REFERENCE: &str = "message";
 
-/// The name of the query parameter that holds the hash of a JSON body. Source: README, facts 1.
+/// Query parameter with the hash of a JSON body. Source: README, facts 1.
 pub(super) const BODY_HASH: &str = "bodySHA256";
 
-/// The largest form, in bytes. A message of WhatsApp's 4,096 characters has 48 KiB where each is
-/// written as four bytes.
-const LARGEST_FORM: usize = 256 * 1024;
-const TOO_LARGE: Rejection = Rejection::TooLarge("a form may have 256 KiB and 1000 fields");
+/// Maximum size of a form, in bytes. A `WhatsApp` message of 4,096 characters takes 48 KiB where
+/// each character is 4 bytes, percent-encoded.
+const MAX_FORM_BYTES: usize = 256 * 1024;
+const FORM_TOO_LARGE: Rejection =
+    Rejection::TooLarge("the form is larger than 256 KiB or has more than 1000 fields");
 
-/// How a request brings what it tells. It follows from what is signed, never from a header
-/// that is not.
-pub(super) enum Carrier<'a> {
-    /// In the query, which is signed with the address.
+/// Part of a request that holds the payload. It is derived from what is signed, never from an
+/// unsigned header.
+pub(super) enum PayloadLocation<'a> {
+    /// The query, which is signed with the URL.
     Query,
-    /// In a form, whose fields are signed.
+    /// A form, whose fields are signed.
     Form,
-    /// In a body whose hash stands in the signed address.
+    /// A body whose hash is in the signed URL.
     Hashed(&'a str),
 }
 
-impl<'a> Carrier<'a> {
-    /// How `request` brings it; `None` if it is neither GET nor POST.
+impl<'a> PayloadLocation<'a> {
+    /// Returns the payload's location in `request`; `None` if the method is neither GET nor POST.
     pub(super) fn of(request: &'a WebhookRequest) -> Option<Self> {
         match (&request.method, request.query(BODY_HASH)) {
             (&Method::GET, _) => Some(Self::Query),
@@ -47,30 +48,31 @@ impl<'a> Carrier<'a> {
     }
 }
 
-/// Fields, each pair of name and value once, sorted by name and then by value: as they are
-/// signed. What is read of them does not depend on the order in which they came.
+/// Fields of a request: each distinct pair of name and value once, sorted by name and then by
+/// value, which is the order in which they are signed. The result does not depend on the order of
+/// arrival.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The fields of a form.
+    /// Reads the fields of a form.
     ///
     /// # Errors
     /// [`Rejection::TooLarge`], before any field is read.
     pub(super) fn of_form(body: &[u8]) -> Result<Self, Rejection> {
-        form::read(body, LARGEST_FORM).map(Self::new).ok_or(TOO_LARGE)
+        form::read(body, MAX_FORM_BYTES).map(Self::new).ok_or(FORM_TOO_LARGE)
     }
 
-    /// Those fields.
+    /// Sorts and deduplicates `fields`.
     pub(super) fn new(mut fields: Vec<(String, String)>) -> Self {
-        // Whatever adds nothing to what is signed does not count.
+        // An empty pair adds nothing to the signed text.
         fields.retain(|(name, value)| !name.is_empty() || !value.is_empty());
         fields.sort_unstable();
         fields.dedup();
         Self(fields)
     }
 
-    /// The value of `name`, if it is there and not empty.
+    /// Returns the value of `name`, if it is present and not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let at = self.0.partition_point(|(key, _)| key.as_str() < name);
         let (key, value) =
@@ -78,19 +80,19 @@ impl Fields {
         (key == name).then_some(value.as_str())
     }
 
-    /// Each name and value.
+    /// Returns each name and value.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The fields as JSON; of a name that comes twice, the last value.
+    /// Returns the fields as JSON; of a repeated name, the last value.
     pub(super) fn to_json(&self) -> serde_json::Value {
         let all: BTreeMap<&str, &str> = self.iter().collect();
         serde_json::json!(all)
     }
 }
 
-/// An event of an event stream, which is a `CloudEvent`.
+/// Event of an event stream, which is a `CloudEvent`.
 ///
 /// <https://www.twilio.com/docs/events/event-types>
 #[derive(Debug, Deserialize)]
@@ -105,14 +107,14 @@ pub(super) struct CloudEvent<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-/// Of an event's data, whose it is: products spell it in their own ways.
+/// Account of an event. Twilio's products spell the field differently.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Owner<'a> {
     #[serde(alias = "AccountSid", alias = "account_sid", rename = "accountSid", borrow, default)]
     pub(super) account_sid: Option<Cow<'a, str>>,
 }
 
-/// The answer to a message or call that was taken.
+/// Response to an accepted message or call.
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {
     #[serde(default)]
@@ -123,13 +125,13 @@ pub(super) struct Sent {
     pub(super) error_code: Option<i64>,
 }
 
-/// The answer to what was refused.
+/// Response to a rejected request.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refusal {
     pub(super) code: Option<i64>,
 }
 
-/// An account as Twilio shows it, or a list of its numbers.
+/// An account, or the list of its numbers.
 #[derive(Debug, Deserialize)]
 pub(super) struct Described {
     pub(super) sid: Option<String>,

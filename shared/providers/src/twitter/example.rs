@@ -1,5 +1,5 @@
-//! Example webhooks in the shape X documents, signed with a test secret. For tests, event files
-//! and tools.
+//! Example webhooks in the shape X documents, signed with a test secret. For tests, event files and
+//! tools.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,27 +11,32 @@ use serde_json::{Map, Value, json};
 use crate::example::{Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// The examples.
+/// The example webhooks of X.
 pub static EXAMPLES: Examples = Examples {
     answers: None,
     events: &[
-        Example { webhook: "twitter", name: "post", what: "Somebody mentions us", draft: a_post },
+        Example {
+            webhook: "twitter",
+            name: "post",
+            what: "A user mentions the account",
+            draft: a_post,
+        },
         Example {
             webhook: "twitter",
             name: "direct_message",
-            what: "A person writes a direct message",
+            what: "A person sends a direct message",
             draft: a_direct_message,
         },
         Example {
             webhook: "twitter",
             name: "like",
-            what: "Somebody likes a post of ours",
+            what: "A user likes a post of the account",
             draft: a_like,
         },
         Example {
             webhook: "twitter",
             name: "follow",
-            what: "Somebody follows us",
+            what: "A user follows the account",
             draft: a_follow,
         },
         Example {
@@ -43,19 +48,19 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "twitter",
             name: "revoked",
-            what: "A user takes the app's rights away",
+            what: "A user revokes the app's authorization",
             draft: revoked,
         },
         Example {
             webhook: "twitter",
             name: "activity",
-            what: "A post, told by the X Activity API",
+            what: "A post, reported by the X Activity API",
             draft: an_activity,
         },
         Example {
             webhook: "twitter",
             name: "challenge",
-            what: "X asks whether we know the secret",
+            what: "X verifies the webhook URL with a challenge",
             draft: challenge,
         },
     ],
@@ -76,33 +81,33 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// The consumer secret the examples are signed with.
+/// Consumer secret that signs the examples.
 pub const CONSUMER_SECRET: &str = "test-twitter-consumer-secret";
-/// The user the examples happen to.
+/// User of the examples.
 pub const USER: &str = "2200000000000201";
-/// The person the examples come from.
+/// Customer of the examples.
 pub const PERSON: &str = "3300000000000301";
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     Credentials::new([(super::CONSUMER_SECRET.to_owned(), vec![CONSUMER_SECRET.into()])])
 }
 
-/// The signature of `body`, which is also the answer to a challenge of those bytes.
+/// Returns the signature of `body`, which is also the answer to a challenge with those bytes.
 #[must_use]
 pub fn signature(secret: &str, body: &[u8]) -> String {
     let tag = signature::hmac_sha256(secret.as_bytes(), &[body]);
     format!("sha256={}", STANDARD.encode(tag))
 }
 
-/// A number that is different for each seed.
+/// Returns a number that differs for each seed.
 fn number(seed: &Seed) -> String {
     let digest = signature::fingerprint(seed.nonce.as_bytes());
     i64::from_str_radix(digest.get(..15).unwrap_or_default(), 16).unwrap_or_default().to_string()
 }
 
-/// The body with one event of that kind.
+/// Returns a body with one event of that kind.
 #[must_use]
 pub fn body(kind: &str, event: &Value) -> Value {
     json!({ "for_user_id": USER, kind: [event] })
@@ -132,7 +137,7 @@ fn a_post(seed: &Seed) -> Draft {
     Draft::json(body)
 }
 
-/// A direct message from `sender` to `recipient`.
+/// Returns a direct message from `sender` to `recipient`.
 #[must_use]
 pub fn direct_message(seed: &Seed, sender: &str, recipient: &str, data: &Value) -> Value {
     let create = json!({

@@ -10,11 +10,11 @@ use crate::Entry;
 
 pub use webhook::Webhook;
 
-/// What the hub knows of X.
+/// Specification of X.
 pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[CONSUMER_SECRET]);
 
-/// Takes X's webhooks in.
+/// Receives X's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 
-/// Name of the credential that signs webhooks and answers challenges: the app's API key secret.
+/// Credential that signs webhooks and answers challenges: the app's API key secret.
 pub const CONSUMER_SECRET: &str = "TWITTER_CONSUMER_SECRET";

@@ -66,7 +66,7 @@ fn integration() -> Integration {
     }
 }
 
-fn take(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(CONSUMER_SECRET.to_owned(), values)]);
     let source = WEBHOOK.source(&integration(), &credentials);
@@ -84,13 +84,13 @@ fn signed(draft: &Draft) -> WebhookRequest {
 }
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
-    match take(request, &[example::CONSUMER_SECRET]).unwrap() {
+    match receive_with(request, &[example::CONSUMER_SECRET]).unwrap() {
         Delivery::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
 
-fn taken(body: &Value) -> Vec<ParsedEvent> {
+fn received(body: &Value) -> Vec<ParsedEvent> {
     events(&signed(&Draft::json(body.clone())))
 }
 
@@ -110,18 +110,18 @@ fn name(event: &ParsedEvent) -> &str {
 }
 
 #[test]
-fn every_request_with_a_known_verdict_ends_as_it_should() {
+fn every_vector_verifies_as_recorded() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors.json")).unwrap();
     assert_eq!(vectors.len(), 7);
     for vector in vectors {
-        match (take(&vector.request(), &[&vector.secret]), vector.reply) {
+        match (receive_with(&vector.request(), &[&vector.secret]), vector.reply) {
             (Ok(Delivery::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 let body: Value = serde_json::from_str(&given.body).unwrap();
                 assert_eq!(Some(body), wanted.json, "{}", vector.what);
                 assert_eq!(given.content_type, "application/json");
             }
-            // The edge answers it with 400.
+            // The webhook edge answers with 400.
             (Err(Rejection::Invalid(_)), Some(wanted)) => assert_eq!(wanted.status, 400),
             (Ok(Delivery::Events(_)), None) => assert!(vector.accepted, "{}", vector.what),
             (Err(Rejection::Unauthenticated(_)), None) => {
@@ -133,7 +133,7 @@ fn every_request_with_a_known_verdict_ends_as_it_should() {
 }
 
 #[test]
-fn every_example_is_taken_as_what_it_is() {
+fn every_example_is_accepted_and_parsed_as_expected() {
     let person = format!("user:{}", example::PERSON);
     let expected = [
         ("tweet_create_events", "post:"),
@@ -161,7 +161,8 @@ fn every_example_is_taken_as_what_it_is() {
         assert!(ids.insert(event.id.clone()), "{}", event.id);
     }
     let request = signed(&(challenge.draft)(&seed()));
-    let Delivery::Handshake(reply) = take(&request, &[example::CONSUMER_SECRET]).unwrap() else {
+    let Delivery::Handshake(reply) = receive_with(&request, &[example::CONSUMER_SECRET]).unwrap()
+    else {
         panic!("no handshake")
     };
     let token = example::signature(example::CONSUMER_SECRET, seed().nonce.as_bytes());
@@ -169,10 +170,10 @@ fn every_example_is_taken_as_what_it_is() {
 }
 
 #[test]
-fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
+fn one_changed_byte_of_the_body_or_signature_is_rejected() {
     let good = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let refused = |request: &WebhookRequest| {
-        let result = take(request, &[example::CONSUMER_SECRET]);
+        let result = receive_with(request, &[example::CONSUMER_SECRET]);
         matches!(result, Err(Rejection::Unauthenticated(_)))
     };
     for place in 0..good.body.len() {
@@ -193,38 +194,40 @@ fn one_changed_byte_of_the_body_or_the_signature_is_refused() {
 }
 
 #[test]
-fn any_of_several_secrets_verifies_the_newest_answers_and_none_does_neither() {
+fn any_secret_verifies_the_newest_answers_challenges_and_an_empty_one_does_neither() {
     let post = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let challenge = signed(&(example::EXAMPLES.events[7].draft)(&seed()));
-    assert!(take(&post, &["new", example::CONSUMER_SECRET]).is_ok());
-    let Delivery::Handshake(reply) = take(&challenge, &["new", "old"]).unwrap() else { panic!() };
+    assert!(receive_with(&post, &["new", example::CONSUMER_SECRET]).is_ok());
+    let Delivery::Handshake(reply) = receive_with(&challenge, &["new", "old"]).unwrap() else {
+        panic!()
+    };
     assert!(reply.body.contains(&example::signature("new", seed().nonce.as_bytes())));
-    assert!(take(&post, &["new"]).is_err());
+    assert!(receive_with(&post, &["new"]).is_err());
     for secrets in [&[""][..], &[]] {
         for request in [&post, &challenge] {
-            let result = take(request, secrets);
+            let result = receive_with(request, secrets);
             assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
         }
     }
 }
 
 #[test]
-fn the_answer_to_a_challenge_signs_no_body() {
+fn the_answer_to_a_challenge_never_signs_a_body() {
     let body = r#"{"for_user_id":"1","tweet_create_events":[]}"#;
     for token in [body, " {", &"x".repeat(513), ""] {
         let request = signed(&Draft::get(&[("crc_token", token)]));
-        let result = take(&request, &[example::CONSUMER_SECRET]);
+        let result = receive_with(&request, &[example::CONSUMER_SECRET]);
         assert!(matches!(result, Err(Rejection::Invalid(_))), "{token}");
     }
-    // What could be a token's answer is no proof of a body.
+    // A text that could be a challenge token never verifies as a body.
     for body in ["", "challenge_string", "[]", "null", "7"] {
-        let result = take(&posted(body.as_bytes()), &[example::CONSUMER_SECRET]);
+        let result = receive_with(&posted(body.as_bytes()), &[example::CONSUMER_SECRET]);
         assert!(matches!(result, Err(Rejection::Unauthenticated(_))), "{body}");
     }
 }
 
 #[test]
-fn every_element_of_every_list_becomes_an_event_also_of_a_kind_unheard_of() {
+fn every_element_of_every_list_becomes_an_event_even_of_an_unknown_kind() {
     let body = json!({
         "for_user_id": 7,
         "tweet_create_events": [{ "id_str": "1" }, { "id_str": "2" }, "odd", [1]],
@@ -234,7 +237,7 @@ fn every_element_of_every_list_becomes_an_event_also_of_a_kind_unheard_of() {
         "new_event": { "id": "9" },
         "users": { "8": {} }, "apps": {}, "user_has_blocked": true,
     });
-    let events = taken(&body);
+    let events = received(&body);
     let all: Vec<_> = events.iter().map(|event| (name(event), event.id.as_str())).collect();
     let hash = |at: usize| events[at].id.as_str();
     assert_eq!(
@@ -256,10 +259,10 @@ fn every_element_of_every_list_becomes_an_event_also_of_a_kind_unheard_of() {
 }
 
 #[test]
-fn a_direct_message_is_a_message_unless_it_is_our_own() {
+fn a_direct_message_is_a_message_unless_the_account_sent_it() {
     let message = |sender: &str, recipient: &str, data: Value| {
         let message = example::direct_message(&seed(), sender, recipient, &data);
-        taken(&example::body("direct_message_events", &message)).remove(0)
+        received(&example::body("direct_message_events", &message)).remove(0)
     };
     let (us, them) = (example::USER, example::PERSON);
     let text = message(them, us, json!({ "text": "Grüße" }));
@@ -289,14 +292,14 @@ fn a_direct_message_is_a_message_unless_it_is_our_own() {
 }
 
 #[test]
-fn a_direct_message_bears_its_senders_name() {
+fn a_direct_message_has_its_senders_name() {
     let request = signed(&(example::EXAMPLES.events[1].draft)(&seed()));
     let EventKind::Message(message) = events(&request).remove(0).kind else { panic!() };
     assert_eq!(message.name.as_deref(), Some("Zoë Müller"));
 }
 
 #[test]
-fn a_direct_message_is_the_same_event_however_it_is_told() {
+fn a_direct_message_has_the_same_id_in_both_apis() {
     let message = example::direct_message(
         &seed(),
         example::PERSON,
@@ -304,26 +307,29 @@ fn a_direct_message_is_the_same_event_however_it_is_told() {
         &json!({ "text": "Is this in stock?" }),
     );
     let users = json!({ example::PERSON: { "data": { "name": "Zoë Müller" } } });
-    let told = taken(&json!({ "data": {
+    let from_activity_api = received(&json!({ "data": {
         "event_uuid": "-6850472171600526495", "event_type": "dm.received",
         "filter": { "user_id": example::USER },
         "payload": { "direct_message_events": [message, "odd"], "users": users },
     }}));
     let older = events(&signed(&(example::EXAMPLES.events[1].draft)(&seed())));
-    assert_eq!(told.len(), 2);
-    assert_eq!((&told[0].id, &told[0].account), (&older[0].id, &older[0].account));
-    assert_eq!(told[0].kind, older[0].kind);
-    assert_eq!(name(&told[1]), "direct_message_events");
+    assert_eq!(from_activity_api.len(), 2);
+    assert_eq!(
+        (&from_activity_api[0].id, &from_activity_api[0].account),
+        (&older[0].id, &older[0].account)
+    );
+    assert_eq!(from_activity_api[0].kind, older[0].kind);
+    assert_eq!(name(&from_activity_api[1]), "direct_message_events");
     let keyword =
         json!({ "event_uuid": "1", "event_type": "news.new", "filter": { "keyword": "k" } });
-    let several = taken(&json!({ "data": [keyword, { "event_uuid": "" }] }));
+    let several = received(&json!({ "data": [keyword, { "event_uuid": "" }] }));
     assert_eq!(several.iter().map(name).collect::<Vec<_>>(), ["news.new", "data"]);
     assert_eq!((several[0].id.as_str(), several[0].account.as_str()), ("1", ""));
 }
 
 #[test]
-fn times_are_milliseconds_or_written_in_one_of_two_ways() {
-    let at = |part: Value| taken(&example::body("x_events", &part))[0].occurred_at;
+fn times_are_milliseconds_or_one_of_two_text_formats() {
+    let at = |part: Value| received(&example::body("x_events", &part))[0].occurred_at;
     for part in [
         json!({ "created_timestamp": "1795176000000" }),
         json!({ "timestamp_ms": 1_795_176_000_000_i64 }),
@@ -338,7 +344,7 @@ fn times_are_milliseconds_or_written_in_one_of_two_ways() {
 }
 
 #[test]
-fn what_is_odd_is_kept_and_what_is_no_object_parked() {
+fn unknown_events_are_recorded_and_a_body_that_is_not_an_object_is_parked() {
     for (body, what) in [
         (json!({}), "activity"),
         (json!({ "for_user_id": "1" }), "activity"),
@@ -349,11 +355,11 @@ fn what_is_odd_is_kept_and_what_is_no_object_parked() {
             "direct_message_events",
         ),
     ] {
-        assert_eq!(taken(&body).iter().map(name).collect::<Vec<_>>(), [what], "{body}");
+        assert_eq!(received(&body).iter().map(name).collect::<Vec<_>>(), [what], "{body}");
     }
     for body in [&b"{"[..], b"[{}]", b"\"{\"", b"\xff{"] {
-        let result = take(&posted(body), &[example::CONSUMER_SECRET]);
+        let result = receive_with(&posted(body), &[example::CONSUMER_SECRET]);
         assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body:?}");
     }
-    assert!(taken(&json!({ "for_user_id": "1", "tweet_create_events": [] })).is_empty());
+    assert!(received(&json!({ "for_user_id": "1", "tweet_create_events": [] })).is_empty());
 }

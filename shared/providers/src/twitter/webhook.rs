@@ -1,4 +1,4 @@
-//! Takes X's webhooks in.
+//! Receives X's webhooks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,23 +36,23 @@ struct Source {
     secrets: Vec<SecretString>,
 }
 
-/// A token is a few dozen characters.
-const LONGEST_TOKEN: usize = 512;
+/// Maximum length of a challenge token, which has a few dozen characters.
+const MAX_TOKEN_LENGTH: usize = 512;
 
 impl Source {
-    /// Anybody may ask for the answer to a token, and the answer is what a body of those
-    /// bytes would be signed with: so no token may be a body, and no body a token. Every
-    /// body has a `{`, and no token. Source: README, facts 1.
+    /// Anyone may request the answer to a token, and that answer is also the signature of a body
+    /// with those bytes. So no token may be a valid body, nor the reverse: every body contains a
+    /// `{`, and no token does. Source: README, facts 1.
     fn verify_challenge(&self, request: &WebhookRequest) -> Result<(), Rejection> {
         let token = request.query("crc_token").unwrap_or_default();
         if token.is_empty() {
             return Err(Rejection::Invalid("crc_token is missing".to_owned()));
         }
-        if token.len() > LONGEST_TOKEN || token.contains('{') {
-            return Err(Rejection::Invalid("crc_token is not a token".to_owned()));
+        if token.len() > MAX_TOKEN_LENGTH || token.contains('{') {
+            return Err(Rejection::Invalid("crc_token is not a valid token".to_owned()));
         }
         if self.secrets.is_empty() {
-            return Err(Rejection::Unauthenticated("there is no secret to answer with"));
+            return Err(Rejection::Unauthenticated("the integration has no secret to answer with"));
         }
         Ok(())
     }
@@ -83,7 +83,9 @@ impl WebhookSource for Source {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }
         if !request.body.contains(&b'{') {
-            return Err(Rejection::Unauthenticated("a challenge's answer signs no body"));
+            return Err(Rejection::Unauthenticated(
+                "the body has no `{`: it could be a challenge token",
+            ));
         }
         Ok(())
     }
@@ -98,11 +100,11 @@ impl WebhookSource for Source {
         let users: wire::Parts<'_> = fit(parts.get("users").copied()).unwrap_or_default();
         let mut events = Vec::new();
         for (name, raw) in &parts {
-            // Who and what the events speak of.
+            // Users and apps that the events refer to.
             if matches!(name.as_ref(), "users" | "apps") {
                 continue;
             }
-            // Whatever comes as a list is events, also of a kind we have not heard of.
+            // Every list contains events, even of an unknown kind.
             let elements = match fit::<Vec<&RawValue>>(Some(*raw)) {
                 Some(elements) => elements,
                 None if raw.get().starts_with('{') => vec![*raw],
@@ -123,13 +125,14 @@ impl WebhookSource for Source {
     }
 }
 
-/// Something we keep and do not act on, and that has no id of its own: its bytes are hashed.
+/// Returns an event that is recorded without further processing. It has no id of its own, so its id
+/// is the hash of its bytes.
 fn other(account: &str, name: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
     let id = format!("{name}:{}", signature::fingerprint(raw.get().as_bytes()));
     ParsedEvent::other(account, id, name, at, raw)
 }
 
-/// One element of the list `name`, or the object of that name.
+/// Reads one element of the list `name`, or the object of that name.
 fn read(account: &str, users: &wire::Parts<'_>, name: &str, raw: &RawValue) -> ParsedEvent {
     match name {
         "direct_message_events" => {
@@ -141,7 +144,7 @@ fn read(account: &str, users: &wire::Parts<'_>, name: &str, raw: &RawValue) -> P
 }
 
 fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
-    // A derived shape would also be read from a list.
+    // Serde would read a list as the fields in order.
     let object = Some(raw).filter(|raw| raw.get().starts_with('{'));
     let element: wire::Element<'_> = fit(object).unwrap_or_default();
     let (at, source, target) =
@@ -151,19 +154,20 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
     let id = match (&own, &post, &source, &target) {
         (Some(own), ..) => Some(own.clone()),
         (_, Some(post), ..) if name == "tweet_delete_events" => Some(post.clone()),
-        // Who follows, blocks or mutes whom: the two users may be described anew each time.
+        // Follows, blocks and mutes are identified by the two users and the time: the users'
+        // profiles may differ each time.
         (_, _, Some(source), Some(target)) if at != Timestamp::UNIX_EPOCH => {
             Some(format!("{source}:{target}:{}", at.as_millisecond()))
         }
         _ => None,
     };
     let posts = matches!(name, "tweet_create_events" | "tweet_delete_events" | "favorite_events");
-    let with = [source, target, wire::id(element.sender_id)];
-    let with = with.into_iter().flatten().find(|user| user != account);
+    let users_involved = [source, target, wire::id(element.sender_id)];
+    let users_involved = users_involved.into_iter().flatten().find(|user| user != account);
     let key = if posts {
         post.or(own).map(|post| format!("post:{post}"))
     } else {
-        with.map(|user| format!("user:{user}"))
+        users_involved.map(|user| format!("user:{user}"))
     };
     let event = match id {
         Some(id) => ParsedEvent::other(account, format!("{name}:{id}"), name, at, raw),
@@ -172,15 +176,15 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
     ParsedEvent { ordering_key: key, ..event }
 }
 
-/// A direct message; `None` if it has another shape than we know.
+/// Reads a direct message; `None` if it has an unknown shape.
 fn read_message(account: &str, users: &wire::Parts<'_>, raw: &RawValue) -> Option<ParsedEvent> {
     let element: wire::Element<'_> = fit(Some(raw))?;
     let id = wire::id(element.id)?;
     let message: wire::MessageCreate<'_> = fit(element.message_create)?;
-    let theirs = message.sender_id != account;
+    let is_inbound = message.sender_id != account;
     let counterpart =
-        if theirs { &message.sender_id } else { &message.target.recipient_id }.clone();
-    let kind = if theirs && !message.sender_id.is_empty() {
+        if is_inbound { &message.sender_id } else { &message.target.recipient_id }.clone();
+    let kind = if is_inbound && !message.sender_id.is_empty() {
         let user = users.get(message.sender_id.as_str()).copied();
         EventKind::Message(InboundMessage {
             channel: None,
@@ -222,11 +226,11 @@ fn read_content(raw: &RawValue) -> Option<Content> {
     }
 }
 
-/// It names its user itself: there is no `for_user_id`.
+/// Reads a revocation. It names its user itself: there is no `for_user_id`.
 fn read_revoke(raw: &RawValue) -> Option<ParsedEvent> {
     let wire::UserEvent { revoke } = fit(Some(raw))?;
     let user = revoke.source.user_id;
-    let at = revoke.date_time.and_then(|time| wire::written(&time));
+    let at = revoke.date_time.and_then(|time| wire::parse_time(&time));
     let event = other(&user, "user_event", at.unwrap_or(Timestamp::UNIX_EPOCH), raw);
     Some(event.ordered_by(format!("user:{user}")))
 }
@@ -242,7 +246,7 @@ fn read_activity(raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     let account = fit::<wire::Filter>(activity.filter).map(|filter| filter.user_id);
     let account = account.unwrap_or_default();
     let before = events.len();
-    // Direct messages come as they do to `direct_message_events`, and are the same events.
+    // Direct messages have the same form as in `direct_message_events`, and are the same events.
     let parts: wire::Parts<'_> = fit(activity.payload).unwrap_or_default();
     let list = "direct_message_events";
     let messages: Vec<&RawValue> = fit(parts.get(list).copied()).unwrap_or_default();
@@ -255,7 +259,7 @@ fn read_activity(raw: &RawValue, events: &mut Vec<ParsedEvent>) {
     }
 }
 
-/// What a user is called; the X Activity API puts it one level down.
+/// Returns a user's name; the X Activity API nests it.
 fn name_of(user: Option<&RawValue>) -> Option<String> {
     let nested = || fit::<wire::Nested>(user).map(|user| user.data.name);
     fit::<wire::User>(user).map(|user| user.name).or_else(nested)

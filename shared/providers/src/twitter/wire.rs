@@ -1,7 +1,7 @@
-//! X's JSON. Only the fields we read.
+//! X's JSON, limited to the fields that the hub reads.
 //!
-//! It is read in layers: a part that has another shape than ours costs only itself, so the
-//! layer above keeps it as raw text.
+//! The JSON is parsed in layers: a part with an unexpected shape only affects itself, and the layer
+//! above keeps it as raw text.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 
 use crate::raw::fit;
 
-/// A body, or the users in it by their ids.
+/// A body, or its users by id.
 pub(super) type Parts<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-/// What the kinds of event have in common, each only where it has it.
+/// Fields that several kinds of events share; each is optional.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Element<'a> {
     #[serde(borrow, default)]
@@ -43,7 +43,7 @@ pub(super) struct Element<'a> {
     pub(super) message_create: Option<&'a RawValue>,
 }
 
-/// Something that is named by its id, as text or as a number.
+/// An object identified by its id, as text or as a number.
 #[derive(Debug, Deserialize)]
 pub(super) struct Identified<'a> {
     #[serde(borrow, default)]
@@ -94,7 +94,7 @@ pub(super) struct Nested {
     pub(super) data: User,
 }
 
-/// A user took the app's rights away.
+/// A user revoked the app's authorization.
 #[derive(Debug, Deserialize)]
 pub(super) struct UserEvent {
     pub(super) revoke: Revoke,
@@ -128,31 +128,31 @@ pub(super) struct Filter {
     pub(super) user_id: String,
 }
 
-/// An id as text: X writes it as text or as a number.
+/// Returns an id as text: X writes it as text or as a number.
 pub(super) fn id(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?;
     let number = || raw.get().parse::<u64>().ok().map(|number| number.to_string());
     fit::<String>(Some(raw)).or_else(number).filter(|id| !id.is_empty())
 }
 
-/// The id of a part that has one.
+/// Returns the id of an object.
 pub(super) fn id_of(raw: Option<&RawValue>) -> Option<String> {
     let part: Identified<'_> = fit(raw)?;
     id(part.id_str).or_else(|| id(part.id))
 }
 
 impl Element<'_> {
-    /// When it happened. X says so in three ways.
+    /// Returns the event's time, which X writes in three ways.
     pub(super) fn at(&self) -> Timestamp {
         let millisecond = id(self.created_timestamp).or_else(|| id(self.timestamp_ms));
         let millisecond = millisecond.and_then(|ms| ms.parse().ok());
         let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        at.or_else(|| written(&fit::<String>(self.created_at)?)).unwrap_or(Timestamp::UNIX_EPOCH)
+        at.or_else(|| parse_time(&fit::<String>(self.created_at)?)).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
-/// `Wed Oct 10 20:19:24 +0000 2018`, or RFC 3339.
-pub(super) fn written(time: &str) -> Option<Timestamp> {
+/// Parses `Wed Oct 10 20:19:24 +0000 2018`, or RFC 3339.
+pub(super) fn parse_time(time: &str) -> Option<Timestamp> {
     let old = || strtime::parse("%a %b %d %H:%M:%S %z %Y", time).ok()?.to_timestamp().ok();
     time.parse().ok().or_else(old)
 }

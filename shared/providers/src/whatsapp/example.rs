@@ -1,5 +1,5 @@
-//! Example webhooks in the shape Meta documents, signed with test secrets. For tests, event
-//! files and tools.
+//! Example webhooks in the shape Meta documents, signed with test secrets. For tests, event files
+//! and tools.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::example::{Answers, Body, Draft, Example, Examples, Seed};
 use crate::signature;
 
-/// How Meta answers messages.
+/// Meta's responses to messages.
 /// <https://developers.facebook.com/docs/graph-api/guides/error-handling>
 const ANSWERS: Answers = Answers {
     settings: || Map::from_iter([("phone_number_id".to_owned(), PHONE_NUMBER_ID.into())]),
@@ -25,8 +25,8 @@ const ANSWERS: Answers = Answers {
         (200, body)
     },
     refused: |_| {
-        // "API Unknown", "API Service", "Something went wrong", "Service unavailable", and one
-        // that nobody knows.
+        // "API Unknown", "API Service", "Something went wrong", "Service unavailable", and an
+        // unknown code.
         let error = |code: i64| {
             json!({ "error": { "message": "An unknown error occurred", "type": "OAuthException",
                 "code": code, "fbtrace_id": "AeX1y2z3" } })
@@ -36,11 +36,11 @@ const ANSWERS: Answers = Answers {
     in_doubt: Vec::new,
 };
 
-/// The examples.
+/// The example webhooks of WhatsApp.
 pub static EXAMPLES: Examples = Examples {
     answers: Some(ANSWERS),
     events: &[
-        Example { webhook: "whatsapp", name: "text", what: "A person writes", draft: a_text },
+        Example { webhook: "whatsapp", name: "text", what: "A person sends a text", draft: a_text },
         Example {
             webhook: "whatsapp",
             name: "image",
@@ -50,14 +50,14 @@ pub static EXAMPLES: Examples = Examples {
         Example {
             webhook: "whatsapp",
             name: "delivered",
-            what: "A message arrived",
+            what: "A message was delivered",
             draft: delivered,
         },
         Example {
             webhook: "whatsapp",
             name: "failed",
-            what: "A message did not arrive",
-            draft: not_arrived,
+            what: "A message failed",
+            draft: delivery_failed,
         },
     ],
     credentials,
@@ -77,7 +77,7 @@ pub static EXAMPLES: Examples = Examples {
     },
 };
 
-/// `value` as it happens at the seed's time.
+/// Sets the timestamp of `value` to the seed's time.
 fn now(mut value: Value, seed: &Seed) -> Value {
     if let Value::Object(value) = &mut value {
         value.insert("timestamp".to_owned(), seed.at.as_second().to_string().into());
@@ -101,28 +101,28 @@ fn delivered(seed: &Seed) -> Draft {
     Draft::json(envelope(&[statuses(PHONE_NUMBER_ID, &[status])]))
 }
 
-fn not_arrived(seed: &Seed) -> Draft {
+fn delivery_failed(seed: &Seed) -> Draft {
     let id = format!("wamid.{}", seed.nonce);
     let status = now(failed(&id, 131_026, "Message undeliverable", None), seed);
     Draft::json(envelope(&[statuses(PHONE_NUMBER_ID, &[status])]))
 }
 
-/// The app secret the examples are signed with.
+/// App secret that signs the examples.
 pub const APP_SECRET: &str = "test-app-secret";
-/// The token the example handshakes carry.
+/// Verify token of the example handshakes.
 pub const VERIFY_TOKEN: &str = "test-verify-token";
-/// The access token the examples send with.
+/// Access token that the examples send with.
 pub const ACCESS_TOKEN: &str = "test-access-token";
-/// The number the examples come to.
+/// Number that the examples are sent to.
 pub const PHONE_NUMBER_ID: &str = "15550001111222";
-/// The person the examples come from.
+/// Customer of the examples.
 pub const WA_ID: &str = "4915550009999";
-/// What the person calls herself: outside ASCII on purpose.
+/// Profile name of the customer, with non-ASCII characters on purpose.
 pub const NAME: &str = "Zoë Müller";
-/// When the examples happened: 2026-11-20 12:00:00 UTC.
+/// Time of the examples: 2026-11-20 12:00:00 UTC.
 pub const AT: i64 = 1_795_176_000;
 
-/// The credentials of the examples.
+/// Returns the credentials of the examples.
 #[must_use]
 pub fn credentials() -> Credentials {
     let fields = [
@@ -133,7 +133,7 @@ pub fn credentials() -> Credentials {
     Credentials::new(fields.map(|(name, value)| (name.to_owned(), vec![value.into()])))
 }
 
-/// A message from [`WA_ID`]: `content` brings `type` and the object of that name.
+/// Returns a message from [`WA_ID`]. `content` has its `type` and the object of that name.
 #[must_use]
 pub fn message(id: &str, content: &Value) -> Value {
     let mut message = json!({ "from": WA_ID, "id": id, "timestamp": AT.to_string() });
@@ -143,13 +143,13 @@ pub fn message(id: &str, content: &Value) -> Value {
     message
 }
 
-/// A text from [`WA_ID`].
+/// Returns a text from [`WA_ID`].
 #[must_use]
 pub fn text(id: &str, body: &str) -> Value {
     message(id, &json!({ "type": "text", "text": { "body": body } }))
 }
 
-/// A picture from [`WA_ID`].
+/// Returns an image from [`WA_ID`].
 #[must_use]
 pub fn image(id: &str, media_id: &str, caption: &str) -> Value {
     let image = json!({
@@ -161,7 +161,8 @@ pub fn image(id: &str, media_id: &str, caption: &str) -> Value {
     message(id, &json!({ "type": "image", "image": image }))
 }
 
-/// A status of one of our messages; `reference` is our own id, as Meta gives it back.
+/// Returns a status of an outgoing message; `reference` is the hub's message id, as Meta returns
+/// it.
 #[must_use]
 pub fn status(id: &str, status: &str, reference: Option<&str>) -> Value {
     let mut value = json!({
@@ -179,7 +180,7 @@ pub fn status(id: &str, status: &str, reference: Option<&str>) -> Value {
     value
 }
 
-/// A status that says why the message will not arrive.
+/// Returns a status with the reason of a failure.
 #[must_use]
 pub fn failed(id: &str, code: i64, title: &str, reference: Option<&str>) -> Value {
     let mut value = status(id, "failed", reference);
@@ -193,14 +194,14 @@ pub fn failed(id: &str, code: i64, title: &str, reference: Option<&str>) -> Valu
     value
 }
 
-/// A change with messages to `phone_number_id`.
+/// Returns a change with messages to `phone_number_id`.
 #[must_use]
 pub fn messages(phone_number_id: &str, messages: &[Value]) -> Value {
     let contact = json!({ "profile": { "name": NAME }, "wa_id": WA_ID });
     change(phone_number_id, &json!({ "contacts": [contact], "messages": messages }))
 }
 
-/// A change with statuses of messages from `phone_number_id`.
+/// Returns a change with statuses of messages from `phone_number_id`.
 #[must_use]
 pub fn statuses(phone_number_id: &str, statuses: &[Value]) -> Value {
     change(phone_number_id, &json!({ "statuses": statuses }))
@@ -217,7 +218,7 @@ fn change(phone_number_id: &str, parts: &Value) -> Value {
     json!({ "value": value, "field": "messages" })
 }
 
-/// The whole body, with one entry for each of `changes`.
+/// Returns the whole body, with one entry for each of `changes`.
 #[must_use]
 pub fn envelope(changes: &[Value]) -> Value {
     let entry = |change: &Value| json!({ "id": "100000000000001", "changes": [change] });
@@ -225,7 +226,7 @@ pub fn envelope(changes: &[Value]) -> Value {
     json!({ "object": "whatsapp_business_account", "entry": entries })
 }
 
-/// The bytes as Meta writes them: everything outside ASCII as `\uXXXX` in lower-case hex,
+/// Returns the bytes as Meta writes them: every non-ASCII character as `\uXXXX` in lower-case hex,
 /// and a backslash before each slash.
 #[must_use]
 pub fn escaped(body: &Value) -> Bytes {
@@ -246,14 +247,14 @@ pub fn escaped(body: &Value) -> Bytes {
     out.into()
 }
 
-/// The value of `X-Hub-Signature-256` for `body`.
+/// Returns the value of `X-Hub-Signature-256` for `body`.
 #[must_use]
 pub fn signature(app_secret: &str, body: &[u8]) -> String {
     let tag = signature::hmac_sha256(app_secret.as_bytes(), &[body]);
     format!("sha256={}", hex::encode(tag.as_ref()))
 }
 
-/// A request that brings `body`, signed with [`APP_SECRET`].
+/// Returns a request with `body`, signed with [`APP_SECRET`].
 #[must_use]
 pub fn request(body: Bytes) -> WebhookRequest {
     let mut headers = HeaderMap::new();
@@ -263,7 +264,7 @@ pub fn request(body: Bytes) -> WebhookRequest {
     WebhookRequest { method: Method::POST, headers, body, ..WebhookRequest::default() }
 }
 
-/// The handshake with which Meta begins, with `token` to prove itself.
+/// Returns Meta's webhook handshake with the verify token `token`.
 #[must_use]
 pub fn handshake(token: &str, challenge: &str) -> WebhookRequest {
     let parameters =

@@ -11,7 +11,7 @@ pub use webhook::Webhook;
 
 use crate::entry::{Entry, Sending};
 
-/// What the hub knows of WhatsApp.
+/// Specification of WhatsApp.
 pub static ENTRY: Entry = Entry {
     webhooks: &[&WEBHOOK],
     sending: Some(Sending {
@@ -35,14 +35,14 @@ pub static ENTRY: Entry = Entry {
     senders: &[],
 };
 
-/// Takes WhatsApp's webhooks in.
+/// Receives WhatsApp's webhooks.
 pub static WEBHOOK: Webhook = Webhook;
 /// Sends through WhatsApp.
 pub static SENDER: Sender = Sender;
 
-/// Name of the credential that sends and reads.
+/// Credential that authorizes sending and reading.
 pub const ACCESS_TOKEN: &str = "WHATSAPP_ACCESS_TOKEN";
-/// Name of the credential that signs webhooks.
+/// Credential that signs webhooks.
 pub const APP_SECRET: &str = "WHATSAPP_APP_SECRET";
-/// Name of the credential that proves the handshake.
+/// Credential that verifies Meta's webhook handshake.
 pub const VERIFY_TOKEN: &str = "WHATSAPP_WEBHOOK_VERIFY_TOKEN";

@@ -17,7 +17,7 @@ use super::wire::{self, SendAction, SendBody};
 use crate::address::{is_number, telephone};
 use crate::http::{at_most, get, invalid, on_earth, post_json, read, retry_after, within};
 
-/// WhatsApp, to send through.
+/// Sender for WhatsApp.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender;
 
@@ -32,14 +32,23 @@ impl SenderProvider for Sender {
         credentials: &Credentials,
     ) -> Result<Box<dyn MessageSender>, SendError> {
         let Settings::Whatsapp(settings) = &integration.settings else {
-            return Err(invalid("provider", "the integration is not WhatsApp's"));
+            return Err(invalid(
+                "provider",
+                "is not WhatsApp: the integration belongs to another provider",
+            ));
         };
         let number = settings.phone_number_id.clone().unwrap_or_default();
         if !is_plain(&number) {
-            return Err(invalid("settings.phone_number_id", "is missing: digits from Meta"));
+            return Err(invalid(
+                "settings.phone_number_id",
+                "is missing: give the digits that Meta shows as Phone number ID",
+            ));
         }
         if !is_version(&settings.graph_version) {
-            return Err(invalid("settings.graph_version", "must look like v26.0"));
+            return Err(invalid(
+                "settings.graph_version",
+                "must be a Graph API version such as v26.0",
+            ));
         }
         let token = credentials.first(super::ACCESS_TOKEN);
         let token = token.ok_or_else(|| invalid("credentials.WHATSAPP_ACCESS_TOKEN", "is missing"));
@@ -53,9 +62,9 @@ impl SenderProvider for Sender {
     }
 }
 
-/// A number that sends.
+/// Sender for one WhatsApp number.
 struct Number {
-    /// The Graph API with its version.
+    /// URL of the Graph API, with its version.
     graph: String,
     id: String,
     token: SecretString,
@@ -68,7 +77,8 @@ impl MessageSender for Number {
         None
     }
 
-    /// Source: README, facts 5. The pair limit allows bursts, so Meta itself keeps it.
+    /// Source: README, facts 5. Meta's limit for each pair of sender and recipient allows bursts,
+    /// so Meta enforces it.
     fn pace(&self, _: &str) -> Vec<Pace> {
         let per = Duration::from_secs(1);
         vec![Pace { identity: self.id.clone(), messages: self.per_second, per }]
@@ -77,13 +87,13 @@ impl MessageSender for Number {
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
         let to = address(message.to)?;
         let is_reaction = matches!(message.content, Content::Reaction { .. });
-        let answered = message.reply_to.filter(|_| !is_reaction);
+        let replied_to = message.reply_to.filter(|_| !is_reaction);
         let body = wire::Send {
             messaging_product: "whatsapp",
             recipient_type: if is_number(&to) { "individual" } else { "group" },
             to: &to,
             biz_opaque_callback_data: message.id.to_string(),
-            context: answered.map(|message_id| wire::SendContext { message_id }),
+            context: replied_to.map(|message_id| wire::SendContext { message_id }),
             body: body(message)?,
         };
         self.post("messages", &body)
@@ -110,7 +120,7 @@ impl MessageSender for Number {
 
     fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
         if !is_plain(provider_media_id) {
-            return Err(invalid("media.provider_media_id", "is no id of Meta's"));
+            return Err(invalid("media.provider_media_id", "must be a media id from Meta"));
         }
         get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token)).map(Locate::Ask)
     }
@@ -120,7 +130,8 @@ impl MessageSender for Number {
             return Err(refusal(located));
         }
         let located: wire::Located = read(located)?;
-        // The token goes along, so never where it could be read on the way.
+        // The request carries the token, so it uses TLS, or else the scheme of the Graph API's own
+        // URL.
         let scheme = |url: &str| url.parse::<Uri>().ok()?.scheme_str().map(str::to_owned);
         let secure = match scheme(&located.url).as_deref() {
             Some("https") => true,
@@ -157,7 +168,7 @@ impl Number {
     }
 }
 
-/// Whether the text can stand in a path as one part.
+/// Whether `text` can be a segment of a path.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
 }
@@ -168,8 +179,8 @@ fn is_version(text: &str) -> bool {
     parts.is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
-/// A telephone number as webhooks write it: digits with the country's code, nothing else. A
-/// group's id stays as it is.
+/// Returns a phone number as webhooks write it: the country code and number in digits. A group's id
+/// is unchanged.
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
@@ -185,7 +196,7 @@ pub fn address(to: &str) -> Result<String, SendError> {
     number
 }
 
-/// The part of the request that says what to send. Source of every limit: README, facts 4.
+/// Returns the content of the request. Source of every limit: README, facts 4.
 fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
     Ok(match message.content {
         Content::Text { text } => {
@@ -213,17 +224,18 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
         }
         Content::Contacts { contacts } => {
             if !(1..=5).contains(&contacts.len()) {
-                return Err(invalid("contacts", "must be 1 to 5"));
+                return Err(invalid("contacts", "must have 1 to 5 contacts"));
             }
             let cards: Result<_, _> = contacts.iter().map(card).collect();
             SendBody::Contacts { contacts: cards? }
         }
         Content::Reaction { reaction } => {
-            // Our own id is of no use to Meta; the caller then hands us Meta's separately.
+            // Meta does not know the hub's message ids; for those, the caller gives Meta's id as
+            // `reply_to`.
             let own = reaction.message_id.starts_with(domain::MessageId::PREFIX);
             let message_id = if own { message.reply_to } else { Some(&*reaction.message_id) };
             let message_id = message_id.filter(|id| !id.is_empty()).ok_or_else(|| {
-                invalid("reaction.message_id", "WhatsApp does not know that message")
+                invalid("reaction.message_id", "must be a message that has an id at WhatsApp")
             })?;
             SendBody::Reaction {
                 reaction: wire::SendReaction { message_id, emoji: &reaction.emoji },
@@ -247,13 +259,16 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
             SendBody::Interactive { interactive: choices(interactive)? }
         }
         Content::Call { .. } => {
-            return Err(invalid("call", "is no message: use an integration that makes calls"));
+            return Err(invalid(
+                "call",
+                "is not supported by WhatsApp: use an integration that makes calls",
+            ));
         }
         Content::Button { .. }
         | Content::ButtonReply { .. }
         | Content::ListReply { .. }
         | Content::Unsupported { .. } => {
-            return Err(invalid("type", "WhatsApp carries this from people only, not to them"));
+            return Err(invalid("type", "is a content type that can only be received, not sent"));
         }
     })
 }
@@ -263,7 +278,10 @@ fn file(media: &Media, has_caption: bool) -> Result<wire::SendMedia<'_>, SendErr
     let caption = media.caption.as_deref();
     if let Some(caption) = caption {
         if !has_caption {
-            return Err(invalid("media.caption", "WhatsApp shows none here: send it as text"));
+            return Err(invalid(
+                "media.caption",
+                "is not supported for this type: send it as a text",
+            ));
         }
         at_most("media.caption", caption, 1024)?;
     }
@@ -311,127 +329,152 @@ fn choice(choice: &Choice) -> wire::SendChoice<'_> {
     wire::SendChoice { id: &choice.id, title: &choice.title, description }
 }
 
-/// What one of Meta's codes means for us.
+/// Meaning of one of Meta's error codes.
 #[derive(Clone, Copy)]
 enum Meaning {
-    /// Trying again cannot help.
+    /// A retry cannot succeed.
     Permanent,
-    /// It was not sent, and may be next time.
+    /// The message was not sent, and a retry may succeed.
     Retryable,
-    /// It was not sent; wait so many seconds unless Meta says how long.
+    /// The message was not sent; wait this many seconds unless Meta says how long.
     Wait(u64),
 }
 
-/// Meta's codes that say more than the HTTP status, with what to do in our own words.
-/// Source: README, facts 7; the waits of 130429 and 131056 facts 5, those of the hourly
-/// limits are ours.
+/// Meta's error codes that say more than the HTTP status, each with a remedy. Source: README, facts
+/// 7; the waits of 130429 and 131056: facts 5; the waits of the hourly limits are the hub's choice.
 fn known(code: i64) -> Option<(Meaning, &'static str)> {
     use Meaning::{Permanent, Retryable, Wait};
     Some(match code {
-        0 | 190 => (Permanent, "The access token is expired or revoked. Store a new one."),
+        0 | 190 => (Permanent, "The access token has expired or was revoked. Store a new one."),
         3 | 10 | 200..=299 | 131_005 => (
             Permanent,
-            "The access token lacks a permission. Give its user whatsapp_business_messaging.",
+            "The access token lacks a permission. Grant its user whatsapp_business_messaging.",
         ),
-        33 => (Permanent, "Meta does not know the number. Check phone_number_id."),
+        33 => (Permanent, "Meta does not know the number. Correct the setting `phone_number_id`."),
         100 | 131_008 | 131_009 => {
-            (Permanent, "Meta found a value missing or wrong. Correct the message.")
+            (Permanent, "A value in the message is missing or invalid. Correct the message.")
         }
         368 | 130_497 | 131_031 => {
             (Permanent, "Meta has restricted or locked the account. See its business support page.")
         }
-        130_472 => (Permanent, "Meta holds marketing back from this person as an experiment."),
-        131_021 => (Permanent, "Sender and recipient are the same number."),
+        130_472 => (
+            Permanent,
+            "Meta withholds marketing messages from this recipient as part of an experiment.",
+        ),
+        131_021 => {
+            (Permanent, "The sender and the recipient are the same number. Use another recipient.")
+        }
         131_026 => (
             Permanent,
-            "The number is not on WhatsApp, has an old version, or has not accepted its terms.",
+            "The recipient is not on WhatsApp, has an old version, or has not accepted its terms.",
         ),
-        131_030 => (Permanent, "A test number sends only to numbers on its list. Add this one."),
-        131_037 => (Permanent, "The number's display name is not approved yet."),
+        131_030 => (
+            Permanent,
+            "A test number can only send to numbers on its list. Add the recipient to the list.",
+        ),
+        131_037 => (
+            Permanent,
+            "Meta has not approved the number's display name yet. Wait for the approval.",
+        ),
         131_042 => (Permanent, "Meta could not charge the account. Check its payment method."),
-        131_045 | 133_010 => {
-            (Permanent, "The number is not registered. Call register for the integration.")
-        }
+        131_045 | 133_010 => (Permanent, "The number is not registered. Register the integration."),
         131_047 => (
             Permanent,
-            "More than 24 hours since the person's last message. Send a template instead.",
+            "More than 24 hours have passed since the recipient's last message. Send a template \
+             instead.",
         ),
         131_048 => (
             Permanent,
-            "Too many people blocked or reported this number. Improve its quality rating first.",
+            "Too many recipients blocked or reported this number. Improve its quality rating \
+             first.",
         ),
-        131_049 => (Permanent, "Meta limits marketing to this person. Try again another day."),
-        131_050 => (Permanent, "The person does not want marketing from this account."),
-        131_051 => (Permanent, "WhatsApp does not carry this type of message."),
+        131_049 => (
+            Permanent,
+            "Meta limits marketing messages to this recipient. Send it again another day.",
+        ),
+        131_050 => (Permanent, "The recipient opted out of marketing messages from this account."),
+        131_051 => (Permanent, "WhatsApp does not support this message type. Send another type."),
         131_052 | 131_053 => {
-            (Permanent, "Meta could not fetch the file. Check its address, type and size.")
+            (Permanent, "Meta could not fetch the file. Check its URL, type and size.")
         }
         132_000 => (Permanent, "The number of values does not match the template's variables."),
-        132_001 => (Permanent, "There is no approved template of this name and language."),
+        132_001 => (
+            Permanent,
+            "No approved template has this name and language. Correct them, or wait for the \
+             approval.",
+        ),
         132_005 | 132_007 | 132_012 => {
-            (Permanent, "The values do not fit the template's length, policy or format.")
+            (Permanent, "The values violate the template's length, policy or format. Correct them.")
         }
         132_015 | 132_016 => {
             (Permanent, "The template is paused or disabled for its quality. Use another one.")
         }
-        132_068 | 132_069 => (Permanent, "The flow is blocked or throttled. Check it."),
-        133_005 | 133_006 | 133_008 | 133_009 => {
-            (Permanent, "The PIN was refused. Check it, wait, and register again.")
+        132_068 | 132_069 => {
+            (Permanent, "The flow is blocked or throttled. Check the flow's status at Meta.")
         }
-        135_000 => (Permanent, "Meta refused the message's form. Correct it."),
+        133_005 | 133_006 | 133_008 | 133_009 => {
+            (Permanent, "Meta rejected the PIN. Check it, wait, and register again.")
+        }
+        135_000 => (Permanent, "Meta rejected the message's format. Correct the message."),
         2 => (Retryable, "Meta's service is down or overloaded."),
-        131_000 => (Retryable, "Meta had trouble and did not send the message."),
-        131_016 => (Retryable, "Meta failed to send the message. Its service has trouble."),
-        131_057 => (Retryable, "The account is in maintenance, such as a change of throughput."),
-        133_004 => (Retryable, "Meta's server is away for a while."),
-        4 | 17 | 80_007 => (Wait(60), "The app's or account's calls to Meta are used up for now."),
-        130_429 => (Wait(5), "The number sends faster than Meta allows."),
-        131_056 => (Wait(6), "Too many messages in a short time from this number to one person."),
-        133_016 => (Wait(3600), "The number was registered too often. Wait before you try again."),
+        131_000 => (Retryable, "Meta had an internal error and did not send the message."),
+        131_016 => {
+            (Retryable, "Meta failed to send the message because of a problem in its service.")
+        }
+        131_057 => (Retryable, "The account is in maintenance, such as a throughput upgrade."),
+        133_004 => (Retryable, "Meta's server is temporarily unavailable."),
+        4 | 17 | 80_007 => (Wait(60), "The app or account reached Meta's limit of API calls."),
+        130_429 => (Wait(5), "The number exceeded Meta's sending rate."),
+        131_056 => {
+            (Wait(6), "This number sent too many messages to the recipient in a short time.")
+        }
+        133_016 => (Wait(3600), "The number was registered too often. Wait, then register again."),
         _ => return None,
     })
 }
 
-/// What to do about one of Meta's codes, in our words.
+/// Returns the remedy for one of Meta's error codes.
 pub(super) fn remedy(code: i64) -> Option<&'static str> {
     known(code).map(|(_, remedy)| remedy)
 }
 
-/// Reads a refusal: Meta's own code decides, and the HTTP status where the code is not known.
+/// Reads a refusal: Meta's error code decides, and the HTTP status where the code is unknown.
 fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
     let Ok(wire::Failure { error }) = read(response) else {
         let fault = Fault::of_answer(status, Form::Other, wait);
         let remedy = match fault {
-            Fault::Unknown => "Meta's service broke off. A receipt may still tell.",
-            Fault::Permanent => "Meta refused without a reason we can read.",
-            Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks for patience.",
+            Fault::Unknown => {
+                "Meta failed during the request. A receipt may still report the outcome."
+            }
+            Fault::Permanent => "Meta rejected the request and gave no readable reason.",
+            Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks to retry later.",
         };
         let code = status.as_u16().to_string();
         let about = About::from_status(status);
         return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
     };
-    let again = wait.map_or(Fault::Retryable, |retry_after| Fault::RateLimited { retry_after });
+    let retry = wait.map_or(Fault::Retryable, |retry_after| Fault::RateLimited { retry_after });
     let (fault, remedy) = match known(error.code) {
         Some((Meaning::Wait(seconds), remedy)) => {
             let retry_after = wait.unwrap_or(Duration::from_secs(seconds));
             (Fault::RateLimited { retry_after }, remedy)
         }
-        Some((Meaning::Retryable, remedy)) => (again, remedy),
-        // Meta itself says that it passes, whatever it is.
-        _ if error.is_transient => (again, "Meta says that the trouble will pass."),
+        Some((Meaning::Retryable, remedy)) => (retry, remedy),
+        // Meta marks the error as transient, whatever its code.
+        _ if error.is_transient => (retry, "Meta reports a temporary error."),
         Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
         None => (
             Fault::of_answer(status, Form::Documented, wait),
-            "Meta refused it. Look the code up among Meta's error codes.",
+            "Meta rejected the request. Look up the code in Meta's error codes.",
         ),
     };
     let about = about(error.code, fault, status);
     SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault, about }
 }
 
-/// Whether one of Meta's codes is about the number and its account, whatever the message.
+/// Returns whether one of Meta's error codes is about the message, the route or the account.
 /// Source: README, facts 7.
 fn about(code: i64, fault: Fault, status: StatusCode) -> About {
     match code {
@@ -450,9 +493,10 @@ fn about(code: i64, fault: Fault, status: StatusCode) -> About {
         | 131_045
         | 131_048
         | 133_010 => About::Account,
-        // A window, a list or a template that this number has not, and another may have.
+        // A service window, recipient list or template that this number lacks, and another may
+        // have.
         131_030 | 131_047 | 132_001 | 132_015 | 132_016 => About::Carrier,
-        // Too many messages to one person.
+        // Too many messages to one recipient.
         131_056 => About::Message,
         _ if fault != Fault::Permanent => About::Account,
         _ if known(code).is_some() => About::Message,
@@ -565,7 +609,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_goes_to_the_numbers_messages_with_token_and_our_reference() {
+    fn a_text_is_posted_with_the_token_and_the_message_id() {
         let content = text("hi");
         let request = sender().request(&outgoing(&content, Some("wamid.0"))).unwrap();
         assert_eq!(request.method(), http::Method::POST);
@@ -586,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_media_is_sent_by_its_address() {
+    fn every_media_type_is_sent_by_its_url() {
         let with_caption = || Media { caption: Some("c".into()), ..media() };
         let body = sent(&Content::Image { media: with_caption() }, None).unwrap();
         assert_eq!(body["image"], json!({ "link": "https://example.com/f", "caption": "c" }));
@@ -607,7 +651,7 @@ mod tests {
     }
 
     #[test]
-    fn places_cards_reactions_and_templates_have_metas_form() {
+    fn locations_contacts_reactions_and_templates_have_metas_format() {
         let location = Location { latitude: 52.5, longitude: -13.25, name: None, address: None };
         let body = sent(&Content::Location { location }, None).unwrap();
         assert_eq!(body["location"], json!({ "latitude": "52.5", "longitude": "-13.25" }));
@@ -630,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reaction_is_on_metas_id_and_has_no_context() {
+    fn a_reaction_refers_to_metas_message_id_and_has_no_context() {
         let reaction = |id: &str| Content::Reaction {
             reaction: Reaction { message_id: id.into(), emoji: "👍".into() },
         };
@@ -644,7 +688,7 @@ mod tests {
     }
 
     #[test]
-    fn buttons_and_lists_have_metas_form() {
+    fn buttons_and_lists_have_metas_format() {
         let body = sent(&button_message(vec![choice("y", "Yes")]), None).unwrap();
         let expected = json!({
             "type": "button",
@@ -668,7 +712,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_kept_before_meta_complains_and_name_the_field() {
+    fn limits_are_checked_before_sending_and_name_the_field() {
         assert_eq!(field(&text("")), "text");
         assert_eq!(field(&text(&"x".repeat(4097))), "text");
         assert!(sent(&text(&"ü".repeat(4096)), None).is_ok());
@@ -700,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_digits_and_a_group_keeps_its_id() {
+    fn an_address_is_digits_and_a_groups_id_is_unchanged() {
         assert_eq!(address("+49 (155) 500-09999").unwrap(), "4915550009999");
         for bad in ["", "12345", "1234567890123456", "abc", "@name", "+1/2"] {
             assert!(address(bad).is_err(), "{bad}");
@@ -714,7 +758,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_comes_from_the_settings_and_nothing_can_leave_its_path() {
+    fn the_base_url_comes_from_the_settings_and_ids_cannot_change_the_path() {
         let settings = json!({ "phone_number_id": "1", "graph_version": "v25.0",
             "base_url": "http://127.0.0.1:8788/graph/" });
         let sender = SENDER.sender(&integration(settings), &example::credentials()).unwrap();
@@ -732,7 +776,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_brings_metas_id_and_a_yes_without_one_is_unknown() {
+    fn an_accepted_message_returns_metas_id_and_a_success_without_one_is_unknown() {
         let body = r#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.X"}]}"#;
         assert_eq!(outcome(200, None, body).unwrap().provider_message_id, "wamid.X");
         for body in ["", "{}", r#"{"messages":[]}"#, r#"{"messages":[{"id":""}]}"#, "<html>"] {
@@ -741,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_waited_out_for_as_long_as_meta_says() {
+    fn a_rate_limit_waits_as_long_as_meta_says() {
         assert_eq!(fault(429, 130_429), seconds(5));
         assert_eq!(fault(400, 131_056), seconds(6));
         assert_eq!(fault(400, 80_007), seconds(60));
@@ -753,7 +797,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_refusal_is_final_whatever_the_status_and_says_what_to_do() {
+    fn a_permanent_error_code_is_permanent_whatever_the_status_and_has_a_remedy() {
         for code in [100, 190, 10, 200, 368, 131_026, 131_047, 131_048, 131_051, 132_000, 132_001] {
             assert_eq!(fault(400, code), Fault::Permanent, "{code}");
             assert_eq!(fault(500, code), Fault::Permanent, "{code}");
@@ -766,7 +810,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stated_failure_is_tried_again_and_a_silent_one_is_not() {
+    fn a_reported_failure_is_retried_and_an_unreadable_one_is_not() {
         for (status, code) in [(500, 131_000), (503, 131_016), (500, 2), (500, 1), (502, 1)] {
             assert_eq!(fault(status, code), Fault::Retryable, "{status} {code}");
         }
@@ -782,7 +826,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_paced_by_the_second() {
+    fn a_number_has_a_rate_limit_per_second() {
         let per = Duration::from_secs(1);
         let expected = Pace { identity: "1555".into(), messages: 80, per };
         assert_eq!(sender().pace("1"), [expected]);
@@ -800,7 +844,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_located_then_fetched_with_the_token_and_only_over_tls() {
+    fn a_file_is_located_then_fetched_with_the_token_over_tls_only() {
         let Locate::Ask(request) = sender().locate_media("77").unwrap() else { panic!() };
         assert_eq!((request.method(), request.uri().path()), (&http::Method::GET, "/v26.0/77"));
         assert!(sender().locate_media("../77").is_err());
@@ -816,7 +860,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_registered_with_six_digits() {
+    fn a_number_is_registered_with_a_six_digit_pin() {
         let request = sender().register("https://hub", Some("123456")).unwrap();
         assert_eq!(request.uri().path(), "/v26.0/1555/register");
         let body: Value = serde_json::from_slice(request.body()).unwrap();

@@ -1,22 +1,25 @@
-//! Reads the settings of a WhatsApp number.
+//! Settings of a WhatsApp number.
 
 use crate::entry::Maker;
 use domain::Credentials;
 use domain::integration::{Flaw, Settings, WhatsappSettings};
 use serde_json::{Map, Value};
 
-/// Reads the settings.
+/// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
     let settings: WhatsappSettings = crate::entry::read(given)?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
     let parts = settings.graph_version.strip_prefix('v').and_then(|rest| rest.split_once('.'));
     if !parts.is_some_and(|(major, minor)| digits(major) && digits(minor)) {
-        return Err(Flaw::new("settings.graph_version", "a version like v26.0"));
+        return Err(Flaw::new(
+            "settings.graph_version",
+            "must be a Graph API version such as v26.0",
+        ));
     }
     Ok(Settings::Whatsapp(settings))
 }
 
-/// The number's id at Meta. Only the operator's own app may have none.
+/// Returns the number's id at Meta. Only the operator's own app may have none.
 pub(super) fn account(
     maker: Maker,
     settings: &Settings,
@@ -28,8 +31,8 @@ pub(super) fn account(
         Some(id) if !id.is_empty() && id.bytes().all(|c| c.is_ascii_digit()) => {
             Ok(Some(id.clone()))
         }
-        Some(_) => Err(Flaw::new(field, "the digits Meta shows as Phone number ID")),
+        Some(_) => Err(Flaw::new(field, "must be the digits that Meta shows as Phone number ID")),
         None if maker == Maker::Hub => Ok(None),
-        None => Err(Flaw::new(field, "missing: the number's id at Meta")),
+        None => Err(Flaw::new(field, "is missing: give the number's id at Meta")),
     }
 }

@@ -1,4 +1,4 @@
-//! Takes Meta's webhooks in.
+//! Receives Meta's webhooks.
 
 use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
@@ -57,7 +57,7 @@ impl WebhookSource for Source {
     }
 }
 
-/// Adds the events of one change. What does not fit is kept as [`EventKind::Other`].
+/// Adds the events of one change. Unknown parts are kept as [`EventKind::Other`].
 fn read_change(change: &wire::Change<'_>, time: Option<&RawValue>, events: &mut Vec<ParsedEvent>) {
     let value: wire::Value<'_> = fit(Some(change.value)).unwrap_or_default();
     let account = fit::<wire::Metadata>(value.metadata).map(|metadata| metadata.phone_number_id);
@@ -82,7 +82,8 @@ fn read_change(change: &wire::Change<'_>, time: Option<&RawValue>, events: &mut 
     }
 }
 
-/// Something we keep and do not act on. It has no id of its own, so its bytes are hashed.
+/// Returns an event that is recorded without further processing. It has no id of its own, so its id
+/// is the hash of its bytes.
 fn other(account: &str, name: &str, time: Option<&RawValue>, raw: &RawValue) -> ParsedEvent {
     ParsedEvent {
         account: account.to_owned(),
@@ -95,7 +96,8 @@ fn other(account: &str, name: &str, time: Option<&RawValue>, raw: &RawValue) -> 
     }
 }
 
-/// The epoch where Meta gives no time: the same for each redelivery, unlike our clock.
+/// Returns the epoch where Meta gives no time: unlike the time of receipt, it is equal for every
+/// redelivery.
 fn timestamp(raw: Option<&RawValue>) -> Timestamp {
     let second = fit::<wire::Seconds>(raw).map_or(0, |seconds| seconds.0);
     Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -107,7 +109,7 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
     let Some(message) = named else { return other(account, "message", None, raw) };
     let content = read_content(&message).unwrap_or_else(|| unsupported(raw));
     let contact = contacts.iter().find(|contact| contact.wa_id == message.from.as_str());
-    // A group's talk does not bear the name of whoever wrote last.
+    // A group conversation is not named after its latest sender.
     let contact = contact.filter(|_| message.group_id.is_none());
     let reply_to = fit::<wire::Context>(message.context).and_then(|context| context.id);
     ParsedEvent {
@@ -128,7 +130,7 @@ fn read_message(account: &str, contacts: &[wire::Contact<'_>], raw: &RawValue) -
     }
 }
 
-/// What the message says; `None` if we have no words for it.
+/// Returns the content of a message; `None` if the hub does not support it.
 fn read_content(message: &wire::Message<'_>) -> Option<Content> {
     Some(match &*message.kind {
         "text" => Content::Text { text: fit::<wire::Text>(message.text)?.body },
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_raw_part_is_kept_byte_for_byte() {
+    fn the_raw_message_is_kept_byte_for_byte() {
         let change = example::messages("1", &[example::text("wamid.A", "Grüße / 👋")]);
         let body = example::escaped(&example::envelope(&[change]));
         let events = parse_bytes(body.clone());
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn media_of_every_kind_keeps_its_id_type_caption_and_name() {
+    fn every_media_type_keeps_its_id_type_caption_and_filename() {
         for kind in ["image", "video", "audio", "document", "sticker"] {
             let part = json!({ "id": "77", "mime_type": "a/b", "caption": "c", "filename": "f" });
             let message = parse_message(&json!({ "type": kind, (kind): part }));
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn places_cards_reactions_and_choices_are_read() {
+    fn locations_contacts_reactions_and_choices_are_parsed() {
         let place = json!({ "latitude": 52.5, "longitude": 13.4, "name": "n", "url": "https://x" });
         let message = parse_message(&json!({ "type": "location", "location": place }));
         let Content::Location { location } = message.content else { panic!() };
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_names_what_it_answers_and_a_forward_nothing() {
+    fn a_reply_names_the_message_it_answers_and_a_forward_does_not() {
         let answer =
             json!({ "type": "text", "text": { "body": "b" }, "context": { "id": "wamid.0" } });
         assert_eq!(parse_message(&answer).reply_to.as_deref(), Some("wamid.0"));
@@ -385,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_message_takes_none_of_its_siblings_along() {
+    fn an_unknown_message_does_not_affect_the_others() {
         let odd = [
             json!({ "type": "order", "order": { "catalog_id": "1" } }),
             json!({ "type": "text", "text": "no object" }),
@@ -410,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_id_is_kept_as_other_under_the_hash_of_its_bytes() {
+    fn a_message_without_an_id_is_recorded_under_the_hash_of_its_bytes() {
         let nameless = json!({ "type": "text", "text": { "body": "b" } });
         let changes = [example::messages("1", &[nameless, example::text("wamid.A", "a")])];
         let (events, again) = (parse(&changes), parse(&changes));
@@ -421,14 +423,14 @@ mod tests {
     }
 
     #[test]
-    fn unsupported_keeps_the_providers_own_form() {
+    fn unsupported_content_keeps_the_providers_form() {
         let order = json!({ "type": "order", "order": { "catalog_id": "1" } });
         let Content::Unsupported { raw } = parse_message(&order).content else { panic!() };
         assert_eq!(raw["order"]["catalog_id"], "1");
     }
 
     #[test]
-    fn statuses_become_receipts_with_our_own_reference() {
+    fn statuses_become_receipts_with_the_message_id() {
         let id = MessageId::derived(&["a"]);
         let names = [
             ("sent", Status::Sent),
@@ -448,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_brings_the_code_and_what_to_do() {
+    fn a_failure_has_its_code_and_remedy() {
         let receipt = parse_receipt(example::failed("wamid.A", 131_047, "Re-engagement", None));
         assert_eq!(receipt.code.as_deref(), Some("131047"));
         assert!(receipt.detail.unwrap().contains("template"));
@@ -457,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_statuses_and_fields_are_kept_and_not_acted_on() {
+    fn unknown_statuses_and_fields_are_recorded_only() {
         let events =
             parse(&[example::statuses("7", &[example::status("wamid.A", "deleted", None)])]);
         assert_eq!(events[0].kind, EventKind::Other { name: "status.deleted".into() });
@@ -475,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_account_are_kept() {
+    fn account_errors_are_recorded() {
         let mut change = example::messages("7", &[]);
         change["value"] =
             json!({ "metadata": { "phone_number_id": "7" }, "errors": [{ "code": 130_429 }] });
@@ -485,13 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_brings_nothing_we_know_still_leaves_a_trace() {
+    fn a_change_without_known_parts_is_still_recorded() {
         let events = parse(&[json!({ "field": "messages", "value": { "messages": "none" } })]);
         assert_eq!(events[0].kind, EventKind::Other { name: "messages".into() });
     }
 
     #[test]
-    fn authentic_nonsense_is_unreadable_and_not_unauthenticated() {
+    fn a_verified_body_that_cannot_be_parsed_is_unreadable_not_unauthenticated() {
         for body in ["", "{", "[]", "{}", r#"{"object":"page","entry":[]}"#, r#"{"object":1}"#] {
             let result = receive_request(&example::request(Bytes::from_static(body.as_bytes())));
             assert!(matches!(result, Err(Rejection::Unreadable(_))), "{body}");
@@ -499,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_unsigned_or_reworded_body_is_refused() {
+    fn a_forged_unsigned_or_changed_body_is_rejected() {
         let good = example::request(example::escaped(&example::envelope(&[])));
         assert!(receive_request(&good).is_ok());
         let with = |value: Option<&str>| {
@@ -527,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decoded_form_of_a_signed_body_does_not_verify() {
+    fn a_reencoded_body_does_not_verify() {
         let body = example::envelope(&[example::messages("1", &[example::text("wamid.A", "ü")])]);
         let mut request = example::request(example::escaped(&body));
         assert!(receive_request(&request).is_ok());
@@ -536,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn both_app_secrets_verify_while_they_are_rotated_and_none_without_one() {
+    fn both_app_secrets_verify_during_rotation_and_nothing_verifies_without_one() {
         let body = example::escaped(&example::envelope(&[]));
         let request = example::request(body);
         let source = |values: &[&str]| {
@@ -552,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_is_answered_with_its_challenge_and_a_wrong_token_with_403() {
+    fn a_handshake_returns_its_challenge_and_a_wrong_token_is_rejected_with_403() {
         let good = example::handshake(example::VERIFY_TOKEN, "1158201444");
         let Delivery::Handshake(reply) = receive_request(&good).unwrap() else { panic!() };
         assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "1158201444"));
@@ -568,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unset_verify_token_is_matched_by_nothing() {
+    fn nothing_matches_an_unset_verify_token() {
         let source = WEBHOOK.source(&integration(), &Credentials::default());
         let request = example::handshake("", "1");
         assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());

@@ -1,16 +1,16 @@
-//! Meta's JSON. Only the fields we read or write.
+//! Meta's JSON, limited to the fields that the hub reads or writes.
 //!
-//! What comes in is read in layers: a part that has another shape than ours costs only
-//! itself, so the layer above keeps it as raw text.
+//! Webhooks are parsed in layers: a part with an unexpected shape only affects itself, and the
+//! layer above keeps it as raw text.
 
-#![expect(clippy::struct_field_names, reason = "the names are the provider's")]
+#![expect(clippy::struct_field_names, reason = "the fields have the provider's names")]
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-// In.
+// Requests from Meta.
 
 /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages>
 #[derive(Debug, Deserialize)]
@@ -25,7 +25,7 @@ pub(super) struct Envelope<'a> {
 pub(super) struct Entry<'a> {
     #[serde(borrow, default)]
     pub(super) changes: Vec<Change<'a>>,
-    /// Of what happens to the account; messages have their own.
+    /// Time of account events; messages have their own.
     #[serde(borrow, default)]
     pub(super) time: Option<&'a RawValue>,
 }
@@ -105,7 +105,7 @@ pub(super) struct Message<'a> {
     pub(super) interactive: Option<&'a RawValue>,
 }
 
-/// Of a forwarded message it has no id.
+/// A forwarded message has no id here.
 #[derive(Debug, Deserialize)]
 pub(super) struct Context {
     pub(super) id: Option<String>,
@@ -161,7 +161,7 @@ pub(super) struct CardEmail {
 #[derive(Debug, Deserialize)]
 pub(super) struct Reaction {
     pub(super) message_id: String,
-    /// Absent or empty when the reaction was taken off.
+    /// Absent or empty when the reaction was removed.
     #[serde(default)]
     pub(super) emoji: String,
 }
@@ -223,7 +223,7 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-// Out.
+// Requests to Meta.
 
 /// <https://github.com/facebook/openapi>, `POST /{Version}/{Phone-Number-ID}/messages`.
 #[derive(Debug, Serialize)]
@@ -231,7 +231,7 @@ pub(super) struct Send<'a> {
     pub(super) messaging_product: &'static str,
     pub(super) recipient_type: &'static str,
     pub(super) to: &'a str,
-    /// Comes back in the statuses of the message.
+    /// Returned in the message's statuses.
     pub(super) biz_opaque_callback_data: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) context: Option<SendContext<'a>>,
@@ -275,7 +275,7 @@ pub(super) struct SendMedia<'a> {
     pub(super) filename: Option<&'a str>,
 }
 
-/// Degrees are text here.
+/// Degrees are strings here.
 #[derive(Debug, Serialize)]
 pub(super) struct SendLocation<'a> {
     pub(super) latitude: String,
@@ -295,7 +295,7 @@ pub(super) struct SendCard<'a> {
     pub(super) emails: Vec<SendEmail<'a>>,
 }
 
-/// Meta wants the formatted name and at least one part of it.
+/// Meta requires the formatted name and at least one part of it.
 #[derive(Debug, Serialize)]
 pub(super) struct SendCardName<'a> {
     pub(super) formatted_name: &'a str,
@@ -328,7 +328,7 @@ pub(super) struct SendTemplate<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct SendLanguage<'a> {
-    /// The one there is. Meta's description asks for it.
+    /// The only value that Meta's documentation allows.
     pub(super) policy: &'static str,
     pub(super) code: &'a str,
 }
@@ -399,7 +399,7 @@ pub(super) struct Register<'a> {
     pub(super) pin: &'a str,
 }
 
-// Answers.
+// Responses from Meta.
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Sent {

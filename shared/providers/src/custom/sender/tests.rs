@@ -71,7 +71,7 @@ fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendEr
     sender(&send).outcome(&outgoing(&text("t")), &response)
 }
 
-fn verdict(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
+fn refusal_of(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
     let error = outcome(answer, status, body).unwrap_err();
     let fault = error.fault();
     let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
@@ -79,7 +79,7 @@ fn verdict(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) 
 }
 
 #[test]
-fn a_bsp_that_speaks_metas_language_is_sent_to_as_declared() {
+fn a_bsp_with_metas_message_format_is_called_as_described() {
     let settings = Value::Object(example::sending("https://waba.example"));
     let sender = SENDER.sender(&integration(&settings), &example::credentials()).unwrap();
     let content = text("hi");
@@ -116,7 +116,7 @@ fn a_bsp_that_speaks_metas_language_is_sent_to_as_declared() {
 }
 
 #[test]
-fn a_form_has_json_in_a_field_where_that_is_declared() {
+fn a_form_field_may_be_written_as_json() {
     let send = json!({ "path": "/wa/api/v1/msg", "encoding": "form",
         "headers": { "apikey": "{{credential:CUSTOM_API_KEY}}" },
         "messages": { "text": { "body": { "channel": "whatsapp", "source": "{{from}}",
@@ -134,7 +134,7 @@ fn a_form_has_json_in_a_field_where_that_is_declared() {
 }
 
 #[test]
-fn every_kind_of_content_can_be_declared_and_what_is_not_is_invalid() {
+fn every_kind_of_content_can_be_described_and_others_are_invalid() {
     let media = Media { url: Some("https://example.com/f".into()), ..Media::default() };
     let location = Location { latitude: 1.5, longitude: 2.0, name: None, address: None };
     let reaction = |id: &str| Reaction { message_id: id.into(), emoji: "👍".into() };
@@ -177,7 +177,7 @@ fn every_kind_of_content_can_be_declared_and_what_is_not_is_invalid() {
 }
 
 #[test]
-fn a_path_may_be_a_kinds_own_and_holds_values_escaped() {
+fn a_kind_may_have_its_own_path_with_escaped_values() {
     let send = json!({ "path": "/v1/{{from}}/messages", "method": "PUT", "messages": {
         "text": { "body": { "t": "{{text}}" } },
         "image": { "path": "/v1/media?to={{to}}&file={{media.url}}", "body": {} } } });
@@ -195,7 +195,7 @@ fn a_path_may_be_a_kinds_own_and_holds_values_escaped() {
 }
 
 #[test]
-fn secrets_stand_in_headers_and_bodies_and_break_no_line() {
+fn credentials_are_inserted_into_headers_and_bodies_without_line_breaks() {
     let mut send = only_text(&json!({ "password": "{{credential:CUSTOM_API_KEY}}" }));
     send["headers"] = json!({ "Authorization": "Basic {{basic:CUSTOM_API_SECRET}}",
         "Idempotency-Key": "{{id}}" });
@@ -219,7 +219,7 @@ fn secrets_stand_in_headers_and_bodies_and_break_no_line() {
 }
 
 #[test]
-fn an_answer_is_read_where_the_integration_says() {
+fn the_message_id_is_read_where_the_settings_say() {
     let answer = json!({ "id": "/data/id", "accepted": [202] });
     let accepted = outcome(&answer, 202, &json!({ "data": { "id": 77 } })).unwrap();
     assert_eq!(accepted.provider_message_id, "77");
@@ -234,22 +234,25 @@ fn an_answer_is_read_where_the_integration_says() {
 }
 
 #[test]
-fn an_error_may_come_with_200_and_a_success_may_have_a_code() {
+fn an_error_may_have_status_200_and_a_success_may_have_a_code() {
     let answer = json!({ "id": "/id", "error": "/code", "success": ["0"],
         "errors": { "1003": { "fault": "permanent", "about": "account", "remedy": "Top it up." } } });
     assert!(outcome(&answer, 200, &json!({ "code": 0, "id": "a" })).is_ok());
     assert!(outcome(&answer, 200, &json!({ "id": "a" })).is_ok());
     let refused = json!({ "code": 1003, "id": "a" });
-    assert_eq!(verdict(&answer, 200, &refused), (Fault::Permanent, About::Account, "1003".into()));
+    assert_eq!(
+        refusal_of(&answer, 200, &refused),
+        (Fault::Permanent, About::Account, "1003".into())
+    );
     assert_eq!(outcome(&answer, 200, &refused).unwrap_err().detail(), "Top it up.");
     let unknown = json!({ "code": 9 });
-    assert_eq!(verdict(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
+    assert_eq!(refusal_of(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
     let sentence = json!({ "code": "Zoe, 49155, is not here" });
-    assert_eq!(verdict(&answer, 200, &sentence).2, "200");
+    assert_eq!(refusal_of(&answer, 200, &sentence).2, "200");
 }
 
 #[test]
-fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
+fn a_refusal_is_classified_by_code_then_by_status() {
     let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
     let answer = json!({ "error": "/code", "errors": {
         "busy": { "fault": "rate_limited", "retry_after_seconds": 9 },
@@ -270,18 +273,18 @@ fn a_code_says_more_than_a_status_and_a_status_more_than_nothing() {
         (422, "other", Fault::Permanent, About::Message),
     ] {
         let body = json!({ "code": code });
-        assert_eq!(verdict(&answer, status, &body), (fault, about, code.into()), "{status}");
+        assert_eq!(refusal_of(&answer, status, &body), (fault, about, code.into()), "{status}");
     }
-    assert_eq!(verdict(&answer, 404, &Value::Null).2, "404");
-    // No code where one is declared: not the provider's own answer.
+    assert_eq!(refusal_of(&answer, 404, &Value::Null).2, "404");
+    // No error code where the settings expect one: not the provider's own response.
     let page = (Fault::Unknown, About::Account, "500".into());
-    assert_eq!(verdict(&answer, 500, &Value::Null), page);
-    // Where none is declared, no answer is known for the provider's own.
-    assert_eq!(verdict(&json!({}), 500, &json!({ "code": 9 })), page);
+    assert_eq!(refusal_of(&answer, 500, &Value::Null), page);
+    // Without an `error` setting, no response counts as the provider's own.
+    assert_eq!(refusal_of(&json!({}), 500, &json!({ "code": 9 })), page);
 }
 
 #[test]
-fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
+fn invalid_send_settings_are_rejected_with_their_field() {
     let text = |part: Value| {
         let mut send = only_text(&json!({ "t": "{{text}}" }));
         send.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
@@ -334,7 +337,7 @@ fn what_is_declared_badly_is_a_flaw_that_names_its_field() {
 }
 
 #[test]
-fn a_window_is_claimed_only_where_the_integration_declares_it() {
+fn the_idempotency_window_comes_from_the_settings() {
     assert_eq!(sender(&only_text(&json!({}))).idempotency_window(), None);
     let mut send = only_text(&json!({ "ref": "{{id}}" }));
     send["remembers_id_seconds"] = 60.into();
@@ -344,14 +347,14 @@ fn a_window_is_claimed_only_where_the_integration_declares_it() {
 }
 
 #[test]
-fn an_integration_that_does_not_say_how_sends_nothing() {
+fn an_integration_without_send_settings_cannot_send() {
     let settings = json!({ "scheme": { "type": "bearer" } });
     let error = SENDER.sender(&integration(&settings), &credentials()).map(|_| ()).unwrap_err();
     assert!(matches!(error, SendError::Invalid { field: "settings.send", .. }), "{error:?}");
 }
 
 #[test]
-fn the_examples_for_people_are_valid() {
+fn the_readmes_examples_are_valid() {
     let blocks = include_str!("../README.md").split("```json\n").skip(1);
     let blocks: Vec<Value> = blocks
         .map(|block| serde_json::from_str(block.split("```").next().unwrap()).unwrap())
@@ -365,7 +368,7 @@ fn the_examples_for_people_are_valid() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_a_message_says_becomes_a_value_and_nothing_else(said in ".*") {
+    fn any_message_text_is_inserted_as_a_value_only(said in ".*") {
         let content = text(&said);
         let send = only_text(&json!({ "a": "{{text}}", "b": ["<{{text}}>"], "c": 1 }));
         let request = sender(&send).request(&outgoing(&content)).unwrap();
@@ -377,7 +380,7 @@ proptest::proptest! {
         send["messages"]["text"]["path"] = "/x?t={{text}}".into();
         let sender = sender(&send);
         let Ok(request) = sender.request(&outgoing(&content)) else {
-            // Only what cannot stand in an address.
+            // Only values that cannot be part of a URL.
             proptest::prop_assert!(matches!(&*said, "" | "." | ".."));
             return Ok(());
         };

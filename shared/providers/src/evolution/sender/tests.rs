@@ -53,7 +53,7 @@ fn outgoing<'a>(content: &'a Content, reply_to: Option<&'a str>) -> Outgoing<'a>
     }
 }
 
-fn asked(
+fn request_of(
     sender: &dyn MessageSender,
     content: &Content,
     reply_to: Option<&str>,
@@ -65,7 +65,7 @@ fn asked(
 }
 
 fn sent(content: &Content) -> Result<(String, Value), SendError> {
-    asked(&*sender(), content, None)
+    request_of(&*sender(), content, None)
 }
 
 #[track_caller]
@@ -92,7 +92,7 @@ fn outcome_of(content: &Content, status: u16, body: &str) -> Result<Accepted, Se
     sender().outcome(&outgoing(content, None), &response(status, body))
 }
 
-/// How Evolution refuses: its words, as it writes them.
+/// Returns Evolution's refusal with `message`, in its own format.
 fn refused_as(content: &Content, status: u16, message: &Value) -> SendError {
     let body = json!({ "status": status, "error": "E", "response": { "message": message } });
     outcome_of(content, status, &body.to_string()).unwrap_err()
@@ -110,7 +110,7 @@ fn about(error: &SendError) -> About {
 }
 
 #[test]
-fn a_text_goes_to_the_instance_with_its_key_and_no_error_shows_it() {
+fn a_text_is_posted_to_the_instance_with_its_key_and_errors_never_show_the_key() {
     let content = text("hi");
     let request = sender().request(&outgoing(&content, Some("3EB0AA"))).unwrap();
     assert_eq!(request.uri(), "https://evolution.example.com/message/sendText/front-desk");
@@ -119,15 +119,15 @@ fn a_text_goes_to_the_instance_with_its_key_and_no_error_shows_it() {
     let body: Value = serde_json::from_slice(request.body()).unwrap();
     let quoted = json!({ "key": { "id": "3EB0AA" } });
     assert_eq!(body, json!({ "number": "4915550009999", "text": "hi", "quoted": quoted }));
-    // A person's message is quoted by WhatsApp's own id.
-    let theirs = "4915550009999@s.whatsapp.net:3A11";
-    let (_, body) = asked(&*sender(), &content, Some(theirs)).unwrap();
+    // A customer's message is quoted by WhatsApp's own id.
+    let incoming = "4915550009999@s.whatsapp.net:3A11";
+    let (_, body) = request_of(&*sender(), &content, Some(incoming)).unwrap();
     assert_eq!(body["quoted"]["key"]["id"], "3A11");
     assert_eq!(field(&text(" ")), "text");
 }
 
 #[test]
-fn the_instance_may_be_named_apart_from_the_account_and_is_one_segment_of_the_path() {
+fn the_instance_may_differ_from_the_account_and_is_one_path_segment() {
     let settings = json!({ "account": null, "instance": "Loja 1/ção" });
     let content = text("hi");
     let request = sender_with(&settings).request(&outgoing(&content, None)).unwrap();
@@ -140,7 +140,7 @@ fn the_instance_may_be_named_apart_from_the_account_and_is_one_segment_of_the_pa
 }
 
 #[test]
-fn without_a_server_an_instance_or_a_key_nothing_is_sent() {
+fn sending_needs_a_server_an_instance_and_a_key() {
     let none = Credentials::default();
     for (settings, credentials, field) in [
         (json!({ "base_url": null }), &example::credentials(), "settings.base_url"),
@@ -157,7 +157,7 @@ fn without_a_server_an_instance_or_a_key_nothing_is_sent() {
 }
 
 #[test]
-fn settings_have_modest_defaults_and_unknown_ones_are_refused() {
+fn settings_have_safe_defaults_and_unknown_settings_are_rejected() {
     let read = |given: Value| (crate::evolution::ENTRY.settings)(given.as_object().unwrap());
     let Settings::Own(kept) = read(json!({})).unwrap() else { panic!() };
     let expected =
@@ -170,7 +170,7 @@ fn settings_have_modest_defaults_and_unknown_ones_are_refused() {
 }
 
 #[test]
-fn an_address_is_a_number_in_digits_a_group_or_who_hides_the_number() {
+fn an_address_is_digits_a_group_or_a_hidden_number() {
     for (given, kept) in [
         ("+49 (155) 5000-9999", "4915550009999"),
         ("4915550009999", "4915550009999"),
@@ -201,7 +201,7 @@ fn an_address_is_a_number_in_digits_a_group_or_who_hides_the_number() {
 }
 
 #[test]
-fn a_file_is_named_and_goes_by_its_address() {
+fn a_file_has_a_name_and_is_sent_by_its_url() {
     let picture = Media {
         caption: Some("c".into()),
         mime_type: Some("image/jpeg".into()),
@@ -224,7 +224,7 @@ fn a_file_is_named_and_goes_by_its_address() {
 }
 
 #[test]
-fn a_file_evolution_could_not_take_is_refused_by_name() {
+fn an_unsupported_file_url_is_rejected_with_its_field() {
     let long = format!("https://example.com/{}", "x".repeat(2083));
     for url in ["", "file:///etc/passwd", "https://localhost/a.png", "https://a.1/x", &long] {
         assert_eq!(field(&Content::Image { media: media(url) }), "media.url", "{url}");
@@ -235,7 +235,7 @@ fn a_file_evolution_could_not_take_is_refused_by_name() {
 }
 
 #[test]
-fn what_evolution_adds_to_a_stickers_address_spoils_no_query() {
+fn the_timestamp_evolution_appends_to_a_sticker_url_does_not_change_its_query() {
     let sticker = |url: &str| {
         let (method, body) = sent(&Content::Sticker { media: media(url) }).unwrap();
         assert_eq!(method, "sendSticker");
@@ -247,7 +247,7 @@ fn what_evolution_adds_to_a_stickers_address_spoils_no_query() {
 }
 
 #[test]
-fn a_place_has_a_name_and_an_address_even_if_empty() {
+fn a_location_has_a_name_and_an_address_even_if_empty() {
     let location =
         Location { latitude: 1.5, longitude: 2.5, name: Some("n".into()), address: None };
     let (method, body) = sent(&Content::Location { location: location.clone() }).unwrap();
@@ -259,14 +259,14 @@ fn a_place_has_a_name_and_an_address_even_if_empty() {
 }
 
 #[test]
-fn cards_have_a_number_and_answer_nothing() {
+fn contacts_have_a_number_and_quote_nothing() {
     let card = ContactCard {
         name: "A".into(),
         phones: vec!["+49 155 5000 1111".into()],
         emails: vec!["a@example.com".into()],
     };
     let contacts = Content::Contacts { contacts: vec![card.clone()] };
-    let (method, body) = asked(&*sender(), &contacts, Some("3EB0AA")).unwrap();
+    let (method, body) = request_of(&*sender(), &contacts, Some("3EB0AA")).unwrap();
     let expected = json!({ "number": "4915550009999", "contact": [{ "fullName": "A",
         "phoneNumber": "+49 155 5000 1111", "wuid": "4915550001111",
         "email": "a@example.com" }] });
@@ -288,17 +288,17 @@ fn reaction(message_id: &str, emoji: &str) -> Content {
 }
 
 #[test]
-fn a_reaction_names_the_chat_and_who_wrote() {
+fn a_reaction_names_the_chat_and_the_author() {
     let (method, body) = sent(&reaction("3EB0AA", "👍")).unwrap();
     let own =
         json!({ "remoteJid": "4915550009999@s.whatsapp.net", "fromMe": true, "id": "3EB0AA" });
     assert_eq!((method.as_str(), body), ("sendReaction", json!({ "key": own, "reaction": "👍" })));
     let (_, body) = sent(&reaction("77@lid:3A11", "👍")).unwrap();
-    let theirs = json!({ "remoteJid": "77@lid", "fromMe": false, "id": "3A11" });
-    assert_eq!(body["key"], theirs);
+    let incoming = json!({ "remoteJid": "77@lid", "fromMe": false, "id": "3A11" });
+    assert_eq!(body["key"], incoming);
     assert_eq!(field(&reaction("3EB0AA", "")), "reaction.emoji");
     assert_eq!(field(&reaction("3EB0AA", "ok")), "reaction.emoji");
-    // Another carrier's message.
+    // A message of another provider.
     for foreign in ["", "wamid.HBgL=", "42:7", "4915550009999@s.whatsapp.net:"] {
         assert_eq!(field(&reaction(foreign, "👍")), "reaction.message_id", "{foreign}");
     }
@@ -335,7 +335,7 @@ fn section(title: &str, rows: Vec<Choice>) -> Section {
 }
 
 #[test]
-fn a_choice_is_spelled_out_unless_buttons_are_asked_for() {
+fn choices_are_sent_as_text_unless_native_buttons_are_set() {
     let two = || vec![choice("y", "Yes"), choice("n", "No")];
     let (method, body) = sent(&buttons(Some("h"), two())).unwrap();
     assert_eq!(method, "sendText");
@@ -345,25 +345,25 @@ fn a_choice_is_spelled_out_unless_buttons_are_asked_for() {
     let (_, body) = sent(&list(sections)).unwrap();
     assert_eq!(body["text"], "Which?\n\n*A*\n1. One: d\n\n*B*\n2. Two");
 
-    let (method, body) = asked(&*native(), &buttons(Some("h"), two()), None).unwrap();
+    let (method, body) = request_of(&*native(), &buttons(Some("h"), two()), None).unwrap();
     let reply = |id: &str, title: &str| json!({ "type": "reply", "displayText": title, "id": id });
     let expected = json!({ "number": "4915550009999", "title": "h", "description": "Open?",
         "footer": "f", "buttons": [reply("y", "Yes"), reply("n", "No")] });
     assert_eq!((method.as_str(), body), ("sendButtons", expected));
-    let (_, body) = asked(&*native(), &buttons(None, two()), None).unwrap();
+    let (_, body) = request_of(&*native(), &buttons(None, two()), None).unwrap();
     assert_eq!((&body["title"], body.get("description")), (&json!("Open?"), None));
 }
 
 #[test]
-fn a_native_list_has_everything_evolution_asks_for() {
+fn a_native_list_has_every_required_field() {
     let row = Choice { description: Some("d".into()), ..choice("1", "One") };
     let (method, body) =
-        asked(&*native(), &list(vec![section("", vec![row.clone()])]), None).unwrap();
+        request_of(&*native(), &list(vec![section("", vec![row.clone()])]), None).unwrap();
     let rows = json!([{ "title": "One", "description": "d", "rowId": "1" }]);
     let expected = json!({ "number": "4915550009999", "title": "Which?", "buttonText": "Show",
         "footerText": "", "sections": [{ "title": "", "rows": rows }] });
     assert_eq!((method.as_str(), body), ("sendList", expected));
-    let refused = |sections| match asked(&*native(), &list(sections), None) {
+    let refused = |sections| match request_of(&*native(), &list(sections), None) {
         Err(SendError::Invalid { field, .. }) => field,
         other => panic!("{other:?}"),
     };
@@ -374,7 +374,7 @@ fn a_native_list_has_everything_evolution_asks_for() {
 }
 
 #[test]
-fn a_choice_without_choices_is_refused() {
+fn an_interactive_message_without_choices_is_rejected() {
     assert_eq!(field(&buttons(None, vec![])), "interactive.buttons");
     let four = (0..4).map(|n| choice(&n.to_string(), "x")).collect();
     assert_eq!(field(&buttons(None, four)), "interactive.buttons");
@@ -385,7 +385,7 @@ fn a_choice_without_choices_is_refused() {
 }
 
 #[test]
-fn what_whatsapp_web_has_no_words_for_is_refused_by_name() {
+fn unsupported_content_is_rejected_with_its_field() {
     let template = Template { name: "t".into(), language: "en".into(), components: vec![] };
     assert_eq!(field(&Content::Template { template }), "template");
     assert_eq!(field(&Content::Call { call: Call::default() }), "call");
@@ -393,7 +393,7 @@ fn what_whatsapp_web_has_no_words_for_is_refused_by_name() {
 }
 
 #[test]
-fn accepted_brings_whatsapps_own_id() {
+fn an_accepted_message_returns_whatsapps_own_id() {
     let body = r#"{"key":{"remoteJid":"1@s.whatsapp.net","fromMe":true,"id":"3EB0AA"},
         "message":{"conversation":"t"},"messageTimestamp":1717689097,"status":"PENDING"}"#;
     assert_eq!(outcome_of(&text("t"), 201, body).unwrap().provider_message_id, "3EB0AA");
@@ -401,14 +401,14 @@ fn accepted_brings_whatsapps_own_id() {
         let error = outcome_of(&text("t"), 201, body).unwrap_err();
         assert_eq!(error.fault(), Fault::Unknown, "{body}");
     }
-    // A number on Meta's Cloud API: Graph's refusal comes with the status of a success.
+    // A number on Meta's Cloud API: Graph's error has a success status.
     let body = r#"{"message":"(#131030) Recipient not in allowed list","code":131030}"#;
     let error = outcome_of(&text("t"), 201, body).unwrap_err();
     assert_eq!((error.code(), error.fault()), ("131030", Fault::Permanent));
 }
 
 #[test]
-fn a_lost_connection_is_the_accounts_and_sent_nothing() {
+fn a_lost_connection_is_an_account_failure_and_sent_nothing() {
     let unloaded = "Cannot read properties of undefined (reading 'textMessage')";
     for error in [
         refused(500, &json!("Connection Closed")),
@@ -437,7 +437,7 @@ fn a_bad_request_may_hide_a_message_that_was_sent() {
 }
 
 #[test]
-fn an_internal_error_of_its_own_came_before_the_message_was_sent() {
+fn an_internal_error_of_evolution_happened_before_the_send() {
     for status in [500, 502, 503] {
         for words in [json!("Something"), json!(["Error: Timed Out"])] {
             let error = refused(status, &words);
@@ -447,7 +447,7 @@ fn an_internal_error_of_its_own_came_before_the_message_was_sent() {
 }
 
 #[test]
-fn what_is_wrong_with_the_message_is_final() {
+fn an_invalid_message_is_a_permanent_failure() {
     for message in [
         json!(["instance requires property \"text\""]),
         json!(["Maximum of 3 reply buttons allowed"]),
@@ -472,12 +472,12 @@ fn a_file_that_could_not_be_fetched_was_not_sent() {
     let error = refused_as(&image, 500, &words);
     assert_eq!((error.code(), error.fault()), ("no_file", Fault::Retryable));
     assert_eq!(about(&error), About::Message);
-    // The same words after a text speak of the server.
+    // After a text, the same error is about the server.
     assert_eq!(about(&refused(500, &words)), About::Account);
 }
 
 #[test]
-fn a_wrong_key_or_instance_is_the_accounts() {
+fn an_unknown_key_or_instance_is_an_account_failure() {
     for (status, words) in [(401, "Store"), (404, "no such instance"), (403, "forbids")] {
         let error = refused(status, &json!("x"));
         assert_eq!((error.fault(), about(&error)), (Fault::Permanent, About::Account));
@@ -486,7 +486,7 @@ fn a_wrong_key_or_instance_is_the_accounts() {
 }
 
 #[test]
-fn a_proxy_before_the_server_is_read_by_its_status() {
+fn an_answer_of_a_proxy_is_read_by_its_status() {
     let wait = |error: &SendError| match error.fault() {
         Fault::RateLimited { retry_after } => retry_after.as_secs(),
         other => panic!("{other:?}"),
@@ -511,7 +511,7 @@ fn a_proxy_before_the_server_is_read_by_its_status() {
 }
 
 #[test]
-fn an_instance_is_paced_by_its_settings() {
+fn an_instances_rate_limit_comes_from_its_settings() {
     let per = Duration::from_secs(1);
     let one = Pace { identity: example::INSTANCE.into(), messages: 1, per };
     assert_eq!(sender().pace("1"), [one]);
@@ -521,7 +521,7 @@ fn an_instance_is_paced_by_its_settings() {
 }
 
 #[test]
-fn a_persons_message_is_marked_as_read_by_its_whole_name() {
+fn an_incoming_message_is_marked_as_read_by_its_chat_and_id() {
     let request = sender().mark_read("77@lid:3A11").unwrap().unwrap();
     assert_eq!(request.uri().path(), "/chat/markMessageAsRead/front-desk");
     let key = json!({ "remoteJid": "77@lid", "fromMe": false, "id": "3A11" });
@@ -531,7 +531,7 @@ fn a_persons_message_is_marked_as_read_by_its_whole_name() {
 }
 
 #[test]
-fn a_file_comes_in_base64_by_the_messages_id() {
+fn a_file_is_fetched_in_base64_by_the_messages_id() {
     let Locate::Ask(request) = sender().locate_media("3A11").unwrap() else { panic!() };
     assert_eq!(request.uri().path(), "/chat/getBase64FromMediaMessage/front-desk");
     let body: Value = serde_json::from_slice(request.body()).unwrap();
@@ -546,7 +546,7 @@ fn a_file_comes_in_base64_by_the_messages_id() {
 }
 
 #[test]
-fn an_account_is_well_while_its_instance_is_connected() {
+fn an_account_is_healthy_while_its_instance_is_connected() {
     let request = sender().describe_account().unwrap();
     assert_eq!(request.method(), http::Method::GET);
     assert_eq!(request.uri().path(), "/instance/connectionState/front-desk");
@@ -563,14 +563,14 @@ fn an_account_is_well_while_its_instance_is_connected() {
 }
 
 #[test]
-fn the_webhook_is_set_with_the_token_and_the_token_is_not_told() {
+fn the_webhook_is_registered_with_the_token_and_the_answer_hides_it() {
     let url = "https://hub/webhooks/evolution/int_1";
     let request = sender().register(url, None).unwrap();
     assert_eq!(request.uri().path(), "/webhook/set/front-desk");
     let body: Value = serde_json::from_slice(request.body()).unwrap();
     let headers = json!({ "x-webhook-token": example::WEBHOOK_TOKEN });
     let expected = json!({ "webhook": { "enabled": true, "url": url, "headers": headers,
-        "byEvents": false, "base64": false, "events": EVENTS } });
+        "byEvents": false, "base64": false, "events": SUBSCRIBED_EVENTS } });
     assert_eq!(body, expected);
     let set = json!({ "url": url, "headers": headers, "enabled": true }).to_string();
     let answer = sender().answer(&response(201, &set)).unwrap();

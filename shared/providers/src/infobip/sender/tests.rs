@@ -55,7 +55,7 @@ fn media() -> Media {
     Media { url: Some("https://example.com/f".into()), ..Media::default() }
 }
 
-/// Path and content of what is sent.
+/// Returns the path and content of a sent message.
 fn sent(content: &Content) -> Result<(String, Value), SendError> {
     let request = sender().request(&outgoing(content))?;
     let body: Value = serde_json::from_slice(request.body()).unwrap();
@@ -102,7 +102,7 @@ fn outcome(status: u16, wait: Option<&str>, body: &Value) -> Result<Accepted, Se
     sender().outcome(&outgoing(&text("t")), &response(status, wait, body))
 }
 
-fn verdict(status: u16, wait: Option<&str>, body: &Value) -> (Fault, About, String) {
+fn refusal_of(status: u16, wait: Option<&str>, body: &Value) -> (Fault, About, String) {
     let error = outcome(status, wait, body).unwrap_err();
     let fault = error.fault();
     let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
@@ -123,7 +123,7 @@ fn seconds(seconds: u64) -> Fault {
 }
 
 #[test]
-fn a_text_goes_to_the_personal_address_with_the_key_and_our_id() {
+fn a_text_is_posted_to_the_base_url_with_the_key_and_the_message_id() {
     let content = text("hi");
     let request = sender().request(&outgoing(&content)).unwrap();
     assert_eq!(request.method(), http::Method::POST);
@@ -138,7 +138,7 @@ fn a_text_goes_to_the_personal_address_with_the_key_and_our_id() {
 }
 
 #[test]
-fn reports_go_to_the_hub_by_the_message_only_where_that_is_asked_for() {
+fn reports_go_to_the_messages_url_only_if_the_setting_says_so() {
     let content = text("hi");
     let mut settings = settings();
     settings["reports"] = "notify_url".into();
@@ -154,7 +154,7 @@ fn reports_go_to_the_hub_by_the_message_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn files_go_by_their_address_each_to_its_own_path() {
+fn files_are_sent_by_url_each_type_to_its_own_path() {
     let with_caption = || Media { caption: Some("c".into()), ..media() };
     let (path, content) = sent(&Content::Image { media: with_caption() }).unwrap();
     let expected = json!({ "mediaUrl": "https://example.com/f", "caption": "c" });
@@ -175,7 +175,7 @@ fn files_go_by_their_address_each_to_its_own_path() {
 }
 
 #[test]
-fn places_cards_and_choices_have_infobips_form() {
+fn locations_contacts_and_choices_have_infobips_format() {
     let location =
         Location { latitude: 52.5, longitude: -13.25, name: Some("n".into()), address: None };
     let (path, content) = sent(&Content::Location { location }).unwrap();
@@ -235,7 +235,7 @@ fn a_template_is_a_batch_of_one_with_infobips_own_parts() {
 }
 
 #[test]
-fn what_infobip_could_not_carry_is_refused_before_the_call() {
+fn unsupported_content_is_rejected_before_the_request() {
     let reaction = Reaction { message_id: "wamid.1".into(), emoji: "👍".into() };
     assert_eq!(field(&Content::Reaction { reaction }), "reaction");
     assert_eq!(field(&Content::Call { call: domain::content::Call::default() }), "call");
@@ -252,7 +252,7 @@ fn what_infobip_could_not_carry_is_refused_before_the_call() {
 }
 
 #[test]
-fn an_answer_says_what_the_message_is_called() {
+fn a_response_returns_the_message_id() {
     let one = state("PENDING", "PENDING_ENROUTE");
     assert_eq!(outcome(200, None, &one).unwrap().provider_message_id, "other");
     let batch = json!({ "messages": [one], "bulkId": "1" });
@@ -264,15 +264,15 @@ fn an_answer_says_what_the_message_is_called() {
 }
 
 #[test]
-fn a_message_of_that_id_is_the_one_of_an_earlier_attempt() {
-    let taken = state("REJECTED", "REJECTED_DUPLICATE_MESSAGE_ID");
+fn a_duplicate_id_is_an_earlier_attempt_of_the_same_message() {
+    let duplicate = state("REJECTED", "REJECTED_DUPLICATE_MESSAGE_ID");
     let own = MessageId::derived(&["m"]).to_string();
-    assert_eq!(outcome(200, None, &taken).unwrap().provider_message_id, own);
+    assert_eq!(outcome(200, None, &duplicate).unwrap().provider_message_id, own);
 }
 
 #[test]
-fn a_refusal_may_come_with_200() {
-    let of = |name: &str| verdict(200, None, &state("REJECTED", name));
+fn a_response_with_status_200_may_be_a_refusal() {
+    let of = |name: &str| refusal_of(200, None, &state("REJECTED", name));
     let permanent = |about, code: &str| (Fault::Permanent, about, code.to_owned());
     for (code, about) in [
         ("REJECTED_NOT_ENOUGH_CREDITS", About::Account),
@@ -287,7 +287,7 @@ fn a_refusal_may_come_with_200() {
 }
 
 #[test]
-fn a_refused_request_is_read_in_both_shapes() {
+fn a_refusal_is_read_in_both_formats() {
     let newer = |code: &str| json!({ "errorCode": code, "description": "d", "violations": [] });
     for (status, codes, fault, about) in [
         (401, ["UNAUTHORIZED", "E401"], Fault::Permanent, About::Account),
@@ -298,26 +298,29 @@ fn a_refused_request_is_read_in_both_shapes() {
         (503, ["GENERAL_ERROR", "E503"], Fault::Retryable, About::Account),
     ] {
         let [old, new] = codes;
-        assert_eq!(verdict(status, None, &exception(old)), (fault, about, old.to_owned()));
-        assert_eq!(verdict(status, None, &newer(new)), (fault, about, new.to_owned()));
+        assert_eq!(refusal_of(status, None, &exception(old)), (fault, about, old.to_owned()));
+        assert_eq!(refusal_of(status, None, &newer(new)), (fault, about, new.to_owned()));
     }
-    assert_eq!(verdict(429, Some("7"), &newer("E429")).0, seconds(7));
-    assert_eq!(verdict(503, Some("7"), &Value::Null).0, seconds(7));
-    assert_eq!(verdict(502, Some("7"), &Value::Null).0, Fault::Unknown);
-    assert_eq!(verdict(418, None, &Value::Null), (Fault::Permanent, About::Message, "418".into()));
+    assert_eq!(refusal_of(429, Some("7"), &newer("E429")).0, seconds(7));
+    assert_eq!(refusal_of(503, Some("7"), &Value::Null).0, seconds(7));
+    assert_eq!(refusal_of(502, Some("7"), &Value::Null).0, Fault::Unknown);
+    assert_eq!(
+        refusal_of(418, None, &Value::Null),
+        (Fault::Permanent, About::Message, "418".into())
+    );
 }
 
 #[test]
-fn a_refusal_names_fields_and_quotes_nothing() {
+fn a_refusal_names_fields_and_never_quotes_values() {
     let body = json!({ "requestError": { "serviceException": { "messageId": "BAD_REQUEST",
         "text": "secret words", "validationErrors": {
             "content.text": ["secret words"], "messages[0].to": ["x"], "se cret": ["x"] } } } });
     let detail = outcome(400, None, &body).unwrap_err().detail();
-    assert!(detail.ends_with("It names: content.text, messages[0].to."), "{detail}");
+    assert!(detail.ends_with("Infobip names: content.text, messages[0].to."), "{detail}");
 }
 
 #[test]
-fn reading_is_told_by_the_id_as_one_part_of_the_path() {
+fn a_message_is_marked_as_read_with_its_id_escaped_in_the_path() {
     let request = sender().mark_read("wamid.a/b==").unwrap().unwrap();
     let expected = "/whatsapp/1/senders/4915550001111/message/wamid.a%2Fb%3D%3D/read";
     assert_eq!(request.uri().path(), expected);
@@ -325,7 +328,7 @@ fn reading_is_told_by_the_id_as_one_part_of_the_path() {
 }
 
 #[test]
-fn a_file_is_fetched_at_the_accounts_own_address_whatever_the_webhook_said() {
+fn a_file_is_fetched_at_the_accounts_base_url_whatever_the_webhook_said() {
     let url = "https://elsewhere.example/whatsapp/1/senders/4915550001111/media/abc-1";
     let Locate::Fetch(request) = sender().locate_media(url).unwrap() else { panic!() };
     let expected = "https://x1.api.infobip.com/whatsapp/1/senders/4915550001111/media/abc-1";
@@ -343,7 +346,7 @@ fn a_file_is_fetched_at_the_accounts_own_address_whatever_the_webhook_said() {
 }
 
 #[test]
-fn the_account_is_described_by_infobip_and_only_if_it_is_the_keys() {
+fn the_account_is_described_only_if_it_belongs_to_the_key() {
     let request = sender().describe_account().unwrap();
     assert_eq!(request.uri().query(), Some("senders=4915550001111"));
     let known = json!({ "results": [{ "sender": "4915550001111", "qualityRating": "HIGH" }] });
@@ -357,7 +360,7 @@ fn the_account_is_described_by_infobip_and_only_if_it_is_the_keys() {
 }
 
 #[test]
-fn sending_needs_an_address_a_number_and_a_key() {
+fn sending_needs_a_base_url_a_number_and_a_key() {
     let missing = |settings: &Value, credentials: &Credentials| match SENDER
         .sender(&integration(settings), credentials)
     {

@@ -68,7 +68,7 @@ fn field<'a>(form: &'a Form, name: &str) -> &'a str {
     value
 }
 
-/// The field that is named as wrong.
+/// Returns the field named in the error.
 fn wrong(channel: Channel, content: &Content) -> &'static str {
     match sent(channel, content) {
         Err(SendError::Invalid { field, .. }) => field,
@@ -97,7 +97,7 @@ fn response(status: u16, body: &Value) -> Response<Bytes> {
 }
 
 #[test]
-fn a_text_is_a_form_for_the_account_under_its_credentials() {
+fn a_text_is_posted_as_a_form_with_the_accounts_credentials() {
     let content = text("Grüße & mehr");
     let request = sender().request(&outgoing(Channel::Sms, &content)).unwrap();
     assert_eq!(request.method(), Method::POST);
@@ -115,7 +115,7 @@ fn a_text_is_a_form_for_the_account_under_its_credentials() {
 }
 
 #[test]
-fn states_come_back_to_the_integrations_own_address_with_our_id() {
+fn status_callbacks_go_to_the_integrations_url_with_the_message_id() {
     let (id, integration) = (MessageId::derived(&["m"]), IntegrationId::derived(&["twilio"]));
     let form = sent(Channel::Whatsapp, &text("hi")).unwrap();
     let status = format!("{HUB}/webhooks/sms/status/{integration}?message={id}#rc=3&rp=all");
@@ -123,7 +123,7 @@ fn states_come_back_to_the_integrations_own_address_with_our_id() {
     let form = sent(Channel::Voice, &call(json!({"url": "https://e.com/x"}))).unwrap();
     let status = format!("{HUB}/webhooks/voice/status/{integration}?message={id}#rc=3&rp=all");
     assert_eq!(field(&form, "StatusCallback"), status);
-    // As Twilio knows the hub: it signs that address.
+    // The URL as configured at Twilio, which is the one that it signs.
     let mut settings = settings();
     settings["public_url"] = json!("https://proxy.example/webhooks/sms");
     let content = text("hi");
@@ -137,7 +137,7 @@ fn states_come_back_to_the_integrations_own_address_with_our_id() {
 }
 
 #[test]
-fn an_api_key_sends_in_place_of_the_token() {
+fn an_api_key_replaces_the_auth_token() {
     let key = credentials(&[
         (super::super::ACCOUNT_SID, SID),
         (super::super::API_KEY, "SK1"),
@@ -148,7 +148,7 @@ fn an_api_key_sends_in_place_of_the_token() {
     let request = sender.request(&outgoing(Channel::Sms, &content)).unwrap();
     let basic = format!("Basic {}", STANDARD.encode("SK1:secret"));
     assert_eq!(request.headers()["authorization"], basic);
-    // It may not ask for the account itself.
+    // An API key may not read the account.
     let request = sender.describe_account().unwrap();
     assert!(request.uri().path().ends_with("/IncomingPhoneNumbers.json"));
     let request = self::sender().describe_account().unwrap();
@@ -156,7 +156,7 @@ fn an_api_key_sends_in_place_of_the_token() {
 }
 
 #[test]
-fn without_an_account_or_a_secret_there_is_no_sender() {
+fn a_sender_requires_an_account_and_a_secret() {
     for (missing, pairs) in [
         ("credentials.TWILIO_ACCOUNT_SID", &[(super::super::AUTH_TOKEN, "token")] as &[_]),
         ("credentials.TWILIO_AUTH_TOKEN", &[(super::super::ACCOUNT_SID, SID)]),
@@ -178,7 +178,7 @@ fn without_an_account_or_a_secret_there_is_no_sender() {
 }
 
 #[test]
-fn each_channel_has_its_sender() {
+fn each_channel_has_its_own_sender_number() {
     let form = sent(Channel::Whatsapp, &text("hi")).unwrap();
     assert_eq!(field(&form, "From"), "whatsapp:+15550002222");
     assert_eq!(field(&form, "To"), "whatsapp:+4915550009999");
@@ -202,7 +202,7 @@ fn each_channel_has_its_sender() {
 }
 
 #[test]
-fn an_address_is_read_in_every_form_that_a_carrier_gives_it() {
+fn an_address_is_normalized_from_every_form() {
     for same in [
         PERSON,
         "4915550009999",
@@ -218,7 +218,7 @@ fn an_address_is_read_in_every_form_that_a_carrier_gives_it() {
 }
 
 #[test]
-fn files_have_an_address_and_perhaps_a_text() {
+fn a_file_needs_a_url_and_may_have_a_caption() {
     let image = Content::Image { media: media(Some("Look")) };
     for channel in [Channel::Sms, Channel::Whatsapp] {
         let form = sent(channel, &image).unwrap();
@@ -237,7 +237,7 @@ fn files_have_an_address_and_perhaps_a_text() {
 }
 
 #[test]
-fn a_template_is_named_by_id_or_by_the_settings_and_its_variables_are_numbered() {
+fn a_template_is_found_by_id_or_setting_and_its_variables_are_numbered() {
     let template = |name: &str, language: &str, components: Value| Content::Template {
         template: Template {
             name: name.to_owned(),
@@ -280,7 +280,7 @@ fn a_template_is_named_by_id_or_by_the_settings_and_its_variables_are_numbered()
 }
 
 #[test]
-fn a_place_travels_on_whatsapp_alone() {
+fn a_location_is_sent_on_whatsapp_only() {
     let place = |name: Option<&str>| Content::Location {
         location: Location {
             latitude: 52.5163,
@@ -304,7 +304,7 @@ fn a_place_travels_on_whatsapp_alone() {
 }
 
 #[test]
-fn a_call_says_what_is_done_once_it_is_taken() {
+fn a_call_includes_its_twiml_and_options() {
     let twiml = "<Response><Say>Hello</Say></Response>";
     let given = json!({ "twiml": twiml, "timeout": 20, "record": true, "detect_machine": true });
     let content = call(given);
@@ -315,7 +315,7 @@ fn a_call_says_what_is_done_once_it_is_taken() {
     assert_eq!(field(&form, "Timeout"), "20");
     assert_eq!(field(&form, "Record"), "true");
     assert_eq!(field(&form, "MachineDetection"), "Enable");
-    assert_eq!(form["StatusCallbackEvent"], PROGRESS);
+    assert_eq!(form["StatusCallbackEvent"], CALL_STATUSES);
     assert_eq!((field(&form, "To"), field(&form, "From")), (PERSON, "+15550001111"));
     let url = json!({ "url": "https://example.com/twiml" });
     assert_eq!(
@@ -342,7 +342,7 @@ fn a_call_says_what_is_done_once_it_is_taken() {
 }
 
 #[test]
-fn what_twilio_cannot_carry_is_refused_by_name() {
+fn unsupported_content_is_rejected_with_its_field() {
     let card = ContactCard { name: "Anna".into(), ..ContactCard::default() };
     let reaction = Reaction { message_id: "SM1".into(), emoji: "👍".into() };
     let yes = Choice { id: "yes".into(), title: "Yes".into(), description: None };
@@ -378,7 +378,7 @@ fn outcome(status: u16, body: &Value) -> Result<Accepted, SendError> {
 }
 
 #[test]
-fn what_was_taken_has_the_id_that_states_bear() {
+fn an_accepted_message_returns_the_sid_of_its_statuses() {
     let body = json!({ "sid": "SM1", "status": "queued", "error_code": null });
     assert_eq!(outcome(201, &body).unwrap().provider_message_id, "SM1");
     for odd in [json!({}), json!([]), json!({ "sid": "" })] {
@@ -392,31 +392,31 @@ fn what_was_taken_has_the_id_that_states_bear() {
 }
 
 #[test]
-fn each_refusal_is_judged_by_its_code_and_then_by_its_status() {
+fn a_refusal_is_classified_by_code_then_by_status() {
     let seconds = |n| Fault::RateLimited { retry_after: Duration::from_secs(n) };
     let (permanent, unknown) = (Fault::Permanent, Fault::Unknown);
-    let (ours, theirs) = (About::Account, About::Message);
+    let (account, message) = (About::Account, About::Message);
     for (status, code, fault, about) in [
-        (401, 20_003, permanent, ours),
-        (400, 21_211, permanent, theirs),
+        (401, 20_003, permanent, account),
+        (400, 21_211, permanent, message),
         (400, 21_408, permanent, About::Carrier),
-        (400, 21_606, permanent, ours),
-        (400, 21_610, permanent, theirs),
-        (400, 21_614, permanent, theirs),
-        (400, 63_007, permanent, ours),
-        (400, 30_001, seconds(60), ours),
-        (429, 20_429, seconds(2), ours),
-        (429, 21_611, seconds(60), ours),
-        (429, 99_999, seconds(2), ours),
-        (400, 99_999, permanent, theirs),
-        (403, 99_999, permanent, ours),
-        (500, 20_500, unknown, ours),
-        // Whatever it says besides.
-        (500, 21_211, unknown, ours),
-        (504, 20_504, unknown, ours),
-        (502, 20_502, Fault::Retryable, ours),
-        (503, 20_503, Fault::Retryable, ours),
-        (503, 21_211, permanent, theirs),
+        (400, 21_606, permanent, account),
+        (400, 21_610, permanent, message),
+        (400, 21_614, permanent, message),
+        (400, 63_007, permanent, account),
+        (400, 30_001, seconds(60), account),
+        (429, 20_429, seconds(2), account),
+        (429, 21_611, seconds(60), account),
+        (429, 99_999, seconds(2), account),
+        (400, 99_999, permanent, message),
+        (403, 99_999, permanent, account),
+        (500, 20_500, unknown, account),
+        // The status decides, whatever the code.
+        (500, 21_211, unknown, account),
+        (504, 20_504, unknown, account),
+        (502, 20_502, Fault::Retryable, account),
+        (503, 20_503, Fault::Retryable, account),
+        (503, 21_211, permanent, message),
     ] {
         let body = json!({ "code": code, "message": "to +4915550009999", "status": status });
         let error = outcome(status, &body).unwrap_err();
@@ -436,14 +436,14 @@ fn each_refusal_is_judged_by_its_code_and_then_by_its_status() {
 }
 
 #[test]
-fn an_opt_out_never_goes_to_another_carrier() {
+fn an_opt_out_never_fails_over() {
     let error = outcome(400, &json!({ "code": 21_610 })).unwrap_err();
     assert!(!error.may_go_elsewhere());
     assert!(error.detail().contains("START"));
 }
 
 #[test]
-fn a_file_is_asked_for_with_the_token_and_fetched_without() {
+fn a_file_is_located_with_credentials_and_fetched_without() {
     let path = format!("2010-04-01/Accounts/{SID}/Messages/MM1/Media/ME1");
     let Locate::Ask(request) =
         sender().locate_media(&format!("https://api.twilio.com/{path}")).unwrap()
@@ -489,7 +489,7 @@ fn a_file_is_asked_for_with_the_token_and_fetched_without() {
 }
 
 #[test]
-fn the_account_is_shown_without_its_token() {
+fn the_account_is_read_without_its_token() {
     let body = json!({ "sid": SID, "friendly_name": "Shop", "status": "active",
         "auth_token": "very-secret" });
     let shown = sender().answer(&response(200, &body)).unwrap();
@@ -501,7 +501,7 @@ fn the_account_is_shown_without_its_token() {
 }
 
 #[test]
-fn nothing_is_remembered_and_the_account_has_one_pace() {
+fn there_is_no_idempotency_window_and_one_rate_limit_per_account() {
     assert_eq!(sender().idempotency_window(), None);
     let [pace] = sender().pace(PERSON).try_into().unwrap();
     assert_eq!((pace.identity.as_str(), pace.messages), (SID, 10));
