@@ -31,10 +31,10 @@ const LONGEST_DELAY: Duration = Duration::from_mins(15);
 /// How much too early a delayed record may come.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Teller<S, V, P, M, C, R> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// Signing secrets.
     pub vault: V,
@@ -42,9 +42,9 @@ pub struct Teller<S, V, P, M, C, R> {
     pub queue: P,
     /// The way out.
     pub messenger: M,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
 }
 
@@ -229,17 +229,17 @@ pub(crate) fn retry(
     Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnTeller<N, C, R> =
     Teller<DynamoStore, SecretsVault<C>, SqsQueue, <N as Network>::Messenger, C, R>;
 
-/// The consumer as it is deployed.
+/// The consumer with its production dependencies.
 pub type OwnConsumer<N, C, R> = Consumer<OwnTeller<N, C, R>, C, R>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnConsumer<N, C, R>, Error> {
@@ -256,10 +256,10 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 8, true)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

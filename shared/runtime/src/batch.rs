@@ -28,9 +28,9 @@ pub struct Desk<Q, D, B, C, R> {
     pub dead_letters: D,
     /// Large bodies.
     pub bodies: B,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
     /// No record is begun later than this after the batch began, so that none is cut off by
     /// the function's timeout.

@@ -20,14 +20,14 @@ const LARGEST_BODY: usize = 4 * 1024;
 /// The longest a provider's names for an event may be together: an item may have 400 KB.
 const LONGEST_NAMES: usize = 64 * 1024;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct EventBook<S, A, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// The archive, and the place for what is too large for the table.
     pub bucket: A,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
@@ -125,13 +125,13 @@ pub(crate) fn queued(event: &InboundEvent) -> PortResult<Record> {
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnEventBook<C> = EventBook<DynamoStore, Bucket, C>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnEventBook<C>, C, R>, Error> {
@@ -141,10 +141,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

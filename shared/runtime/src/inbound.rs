@@ -25,14 +25,14 @@ use crate::{Consumer, Error, Kit};
 /// must fit a queue. What is larger is kept as a file of the message.
 const LARGEST_CONTENT: usize = 150 * 1024;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Inbound<S, A, P> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// The archive, and the shelf for what is too large for the table.
     pub bucket: A,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
     /// Files to fetch.
     pub media: P,
@@ -234,7 +234,7 @@ pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
 /// Whether no integration stands behind a message: then nobody has proved that the person wrote
 /// it.
 fn stands_alone(event: &InboundEvent) -> bool {
-    event.integration == crate::api::inbound::door(&event.tenant)
+    event.integration == crate::api::inbound::ingest_integration(&event.tenant)
 }
 
 fn conversation(
@@ -303,13 +303,13 @@ async fn fetch<P: Publisher>(queue: &P, event: &InboundEvent, message: &Message)
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnInbound = Inbound<DynamoStore, Bucket, SqsQueue>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnInbound, C, R>, Error> {
@@ -325,10 +325,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -197,7 +197,7 @@ pub(crate) fn tell_log(job: &Job) {
 /// The table of the schedule.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<DynamoStore, Error> {
     kit.store()
 }
@@ -205,7 +205,7 @@ pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<DynamoStore, Error> {
 /// Runs the schedule until Lambda ends it.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let store = parts(&kit)?;

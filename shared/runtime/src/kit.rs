@@ -95,7 +95,7 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
     pub environment: Environment,
     /// How everything else is reached.
     pub network: N,
-    /// The time.
+    /// Clock.
     pub clock: C,
     /// Jitter, ids and keys.
     pub dice: R,
@@ -140,7 +140,7 @@ impl<N, C, R> Kit<N, C, R> {
         Ok(self.bucket.get_or_init(|| bucket).clone())
     }
 
-    /// The table.
+    /// DynamoDB table.
     pub(crate) fn store(&self) -> Result<store::DynamoStore, Error> {
         Ok(store::DynamoStore::new(&self.aws, self.var("TABLE_NAME")?))
     }

@@ -23,18 +23,18 @@ use crate::{Consumer, Error, Kit, Network};
 /// message is told and not the dead-letter queue.
 const MAX_WAITS: u32 = 9;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Fetcher<S, D, V, B, T> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// Integrations.
     pub directory: D,
-    /// Their credentials.
+    /// Credential store.
     pub vault: V,
     /// Where files are kept.
     pub shelf: B,
-    /// The way to the provider.
+    /// HTTP client for requests to the provider.
     pub caller: T,
 }
 
@@ -157,7 +157,7 @@ where
     }
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnFetcher<N, C> = Fetcher<
     DynamoStore,
     CachedDirectory<DynamoStore, C>,
@@ -166,10 +166,10 @@ pub type OwnFetcher<N, C> = Fetcher<
     <N as Network>::Caller,
 >;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnFetcher<N, C>, C, R>, Error> {
@@ -185,10 +185,10 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 30, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -16,10 +16,10 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct ParkingLot<S, A> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// The archive, and the place for what is too large for the table.
     pub bucket: A,
@@ -80,13 +80,13 @@ fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
     raw.map_err(|_| Failure::retry("what is parked cannot be written as JSON"))
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnParkingLot = ParkingLot<DynamoStore, Bucket>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnParkingLot, C, R>, Error> {
@@ -96,10 +96,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

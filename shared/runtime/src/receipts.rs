@@ -17,14 +17,14 @@ use crate::{Consumer, Error, Kit};
 /// sender's note of the provider's id. After that it is for a message sent elsewhere.
 const PATIENCE: u32 = 4;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct ReceiptBook<S, A, P> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// The archive.
     pub bucket: A,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
 }
 
@@ -101,13 +101,13 @@ impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     }
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnReceiptBook = ReceiptBook<DynamoStore, Bucket, SqsQueue>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReceiptBook, C, R>, Error> {
@@ -121,10 +121,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -20,18 +20,18 @@ const PAGE: u32 = 100;
 /// Events read back and published at once: each may be as large as a request.
 const AT_ONCE: usize = 10;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Replayer<S, B, P, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
     /// What is too large for the table.
     pub bucket: B,
-    /// The events' queue.
+    /// Events queue.
     pub events: P,
     /// Its own queue.
     pub queue: P,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
@@ -160,13 +160,13 @@ pub(crate) fn asked(job: &ReplayJob) -> PortResult<Record> {
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnReplayer<C> = Replayer<DynamoStore, Bucket, SqsQueue, C>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReplayer<C>, C, R>, Error> {
@@ -181,10 +181,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -46,7 +46,7 @@ where
 /// The table and the queue of the schedule.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(DynamoStore, SqsQueue), Error> {
     Ok((kit.store()?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
 }
@@ -54,7 +54,7 @@ pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(DynamoStore, SqsQueue), Err
 /// Runs the schedule until Lambda ends it.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let (store, queue) = parts(&kit)?;

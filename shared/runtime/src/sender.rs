@@ -78,21 +78,21 @@ pub struct Sender<'p, S, D, V, P, Q, T, C, R> {
     pub store: S,
     /// Integrations.
     pub directory: D,
-    /// Their credentials.
+    /// Credential store.
     pub vault: V,
     /// How integrations fare.
     pub breakers: Breakers<S, C>,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
     /// The senders' queues, to hand messages over.
     pub outbound: Q,
-    /// The way to the provider.
+    /// HTTP client for requests to the provider.
     pub caller: T,
     /// Where providers reach the hub, if that is known.
     pub hub_url: Option<String>,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
 }
 
@@ -867,13 +867,13 @@ pub type OwnSender<N, C, R> = Sender<
     R,
 >;
 
-/// The consumer as it is deployed.
+/// The consumer with its production dependencies.
 pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
 
 /// The sender of a provider.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn SenderProvider,
@@ -900,7 +900,7 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
 /// Runs a sender until Lambda ends it.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run(provider: &'static dyn SenderProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
         let consumer = consumer(&kit, provider)?;

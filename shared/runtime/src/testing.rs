@@ -11,7 +11,7 @@ use crate::{Environment, Error, Kit, env};
 /// The configuration of an AWS client and the table's name, as the environment has them.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn table() -> Result<(SdkConfig, String), Error> {
     let client = SdkClient::over(transport::tls()?);
     Ok((crate::aws::config(&Environment::Process, client)?, env::var("TABLE_NAME")?))

@@ -353,7 +353,7 @@ pub type OwnEdge<N, C> =
 /// The edge.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn edge<N: Network, C: Clock + Clone, R>(
     kit: &Kit<N, C, R>,
     provider: Provider,
@@ -415,7 +415,7 @@ async fn prepare<D: Directory, V: Vault, F>(edge: &Edge<D, V, SqsQueue, F>, prov
 /// Runs an edge until Lambda ends it.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
         let edge = edge(&kit, provider.provider())?;
