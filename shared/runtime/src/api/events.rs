@@ -266,7 +266,7 @@ where
         let tenant = request.tenant(Scope::Admin, None)?;
         let event = self.find(&tenant, id).await?;
         let replay = ReplayId::new(self.clock.now(), self.dice.bits());
-        let record = crate::events::again(&self.bucket, &event, replay).await?;
+        let record = crate::events::replay_record(&self.bucket, &event, replay).await?;
         let record = record.ok_or_else(not_replayable)?;
         self.events.publish(vec![record]).await?;
         tracing::info!(%tenant, event_id = %id, %replay, "event replayed");
@@ -315,7 +315,7 @@ where
             replay: replay.id,
             cursor: String::new(),
         };
-        self.replays.publish(vec![crate::replay::asked(&job)?]).await?;
+        self.replays.publish(vec![crate::replay::page_record(&job)?]).await?;
         tracing::info!(%tenant, replay = %replay.id, "replay started");
         let answer = ReplayAnswer {
             replay: Some(replay.id),

@@ -389,7 +389,7 @@ where
 /// Logs the end of a job.
 fn log_end(answer: &JobAnswer) {
     if let JobAnswer::Done(job) = answer {
-        crate::jobs::tell_log(job);
+        crate::jobs::log_end(job);
     }
 }
 
