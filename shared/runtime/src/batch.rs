@@ -112,7 +112,7 @@ pub trait Worker: Send + Sync {
 }
 
 /// A record of the batch.
-struct Entry<J> {
+struct BatchRecord<J> {
     /// Whether the record was sent to the dead-letter queue, and so must not be retried.
     buried: AtomicBool,
     message: SqsMessage,
@@ -141,10 +141,10 @@ where
         return Err("a record has no message id".into());
     }
     let started = desk.clock.now();
-    let entries = join_all(event.records.into_iter().map(|message| open(&desk.bodies, message)));
-    let groups = grouped(entries.await);
+    let records = join_all(event.records.into_iter().map(|message| open(&desk.bodies, message)));
+    let groups = grouped(records.await);
     let jobs: Vec<&W::Job> =
-        groups.iter().flatten().filter_map(|entry| entry.job.as_ref().ok()).collect();
+        groups.iter().flatten().filter_map(|record| record.job.as_ref().ok()).collect();
     let (whole, left) = futures::join!(
         worker.whole(&jobs),
         join_all(groups.iter().map(|group| process_group(desk, worker, group, started))),
@@ -164,7 +164,10 @@ where
     Ok(response)
 }
 
-async fn open<J: DeserializeOwned, B: ClaimCheck>(bodies: &B, message: SqsMessage) -> Entry<J> {
+async fn open<J: DeserializeOwned, B: ClaimCheck>(
+    bodies: &B,
+    message: SqsMessage,
+) -> BatchRecord<J> {
     let receives = message.attributes.get("ApproximateReceiveCount");
     let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
     let body = bodies.redeem(message.body.as_deref().unwrap_or_default()).await;
@@ -176,25 +179,25 @@ async fn open<J: DeserializeOwned, B: ClaimCheck>(bodies: &B, message: SqsMessag
             wait: None,
         })
     });
-    Entry { buried: AtomicBool::new(false), message, receives, job }
+    BatchRecord { buried: AtomicBool::new(false), message, receives, job }
 }
 
 /// Returns the records by group, in order. In a standard queue each record is its own group.
-fn grouped<J>(entries: Vec<Entry<J>>) -> Vec<Vec<Entry<J>>> {
-    let mut groups: Vec<Vec<Entry<J>>> = Vec::new();
-    for entry in entries {
-        let group = |entry: &Entry<J>| {
+fn grouped<J>(records: Vec<BatchRecord<J>>) -> Vec<Vec<BatchRecord<J>>> {
+    let mut groups: Vec<Vec<BatchRecord<J>>> = Vec::new();
+    for record in records {
+        let group = |record: &BatchRecord<J>| {
             // Standard queues have groups too (fair queues), but do not keep their order.
-            entry.message.attributes.get("SequenceNumber")?;
-            entry.message.attributes.get("MessageGroupId").cloned()
+            record.message.attributes.get("SequenceNumber")?;
+            record.message.attributes.get("MessageGroupId").cloned()
         };
-        let own = group(&entry).filter(|_| !failpoint::is_active(Failpoint::GroupInParallel));
+        let own = group(&record).filter(|_| !failpoint::is_active(Failpoint::GroupInParallel));
         let existing = groups
             .iter_mut()
             .find(|members| own.is_some() && members.first().and_then(group) == own);
         match existing {
-            Some(members) => members.push(entry),
-            None => groups.push(vec![entry]),
+            Some(members) => members.push(record),
+            None => groups.push(vec![record]),
         }
     }
     groups
@@ -204,7 +207,7 @@ fn grouped<J>(entries: Vec<Entry<J>>) -> Vec<Vec<Entry<J>>> {
 async fn process_group<'a, W, Q, D, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
     worker: &W,
-    group: &'a [Entry<W::Job>],
+    group: &'a [BatchRecord<W::Job>],
     started: jiff::Timestamp,
 ) -> Vec<&'a SqsMessage>
 where
@@ -215,23 +218,23 @@ where
     C: Clock,
     R: Dice,
 {
-    for (position, entry) in group.iter().enumerate() {
-        let id = entry.message.message_id.as_deref().unwrap_or_default();
+    for (position, record) in group.iter().enumerate() {
+        let id = record.message.message_id.as_deref().unwrap_or_default();
         let now = desk.clock.now();
         let late = now.duration_since(started).unsigned_abs() > desk.budget;
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let delivery = Delivery { record: id, receives: entry.receives, now };
-            let done = match &entry.job {
+            let delivery = Delivery { record: id, receives: record.receives, now };
+            let done = match &record.job {
                 Ok(job) => worker.work(job, delivery).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
             };
             let Err(failure) = done else { continue };
             failure
         };
-        let Some(wait) = wait(desk, &failure, entry.receives, position) else {
-            if bury(desk, entry, &failure).await {
+        let Some(wait) = wait(desk, &failure, record.receives, position) else {
+            if bury(desk, record, &failure).await {
                 continue;
             }
             return give_back(desk, group, position, Duration::from_secs(30)).await;
@@ -239,7 +242,7 @@ where
         tracing::warn!(
             record = %id,
             reason = %failure.reason,
-            receives = entry.receives,
+            receives = record.receives,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             "record will be retried"
         );
@@ -271,24 +274,24 @@ fn wait<Q, D, B, C, R: Dice>(
 /// Sends a record to the dead-letter queue, with the reason. Returns `false` if that fails.
 async fn bury<J, Q, D: Publisher, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
-    entry: &Entry<J>,
+    record: &BatchRecord<J>,
     failure: &Failure,
 ) -> bool {
-    let id = entry.message.message_id.clone().unwrap_or_default();
+    let id = record.message.message_id.clone().unwrap_or_default();
     tracing::error!(record = %id, reason = %failure.reason, "record sent to the dead-letter queue");
-    let group = entry.message.attributes.get("MessageGroupId").cloned();
-    let record = Record {
+    let group = record.message.attributes.get("MessageGroupId").cloned();
+    let dead_letter = Record {
         // Keep the body as received: a claim check stays a claim check.
-        body: entry.message.body.clone().unwrap_or_default(),
+        body: record.message.body.clone().unwrap_or_default(),
         group: group.unwrap_or_else(|| "dead".to_owned()),
         deduplication_id: id.clone(),
         delay: None,
         reason: Some(failure.reason.clone()),
     };
-    match desk.dead_letters.publish(vec![record]).await {
+    match desk.dead_letters.publish(vec![dead_letter]).await {
         Ok(()) => {
-            entry.buried.store(true, Ordering::Relaxed);
-            let queue = entry.message.event_source_arn.as_deref().unwrap_or_default();
+            record.buried.store(true, Ordering::Relaxed);
+            let queue = record.message.event_source_arn.as_deref().unwrap_or_default();
             let queue = queue.rsplit(':').next().unwrap_or_default();
             telemetry::count(Metric::DeadLetter, queue, 1);
             true
@@ -304,14 +307,14 @@ async fn bury<J, Q, D: Publisher, B, C, R>(
 /// record that is hidden longest.
 async fn give_back<'a, J, Q: Postpone, D, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
-    group: &'a [Entry<J>],
+    group: &'a [BatchRecord<J>],
     position: usize,
     wait: Duration,
 ) -> Vec<&'a SqsMessage> {
     let only_one = failpoint::is_active(Failpoint::RestOfTheGroupForgotten);
     let rest = group.iter().skip(position).take(if only_one { 1 } else { group.len() });
-    let rest = rest.filter(|entry| !entry.buried.load(Ordering::Relaxed));
-    let rest: Vec<&SqsMessage> = rest.map(|entry| &entry.message).collect();
+    let rest = rest.filter(|record| !record.buried.load(Ordering::Relaxed));
+    let rest: Vec<&SqsMessage> = rest.map(|record| &record.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();
     if let Err(error) = desk.queue.postpone(&receipts).await {

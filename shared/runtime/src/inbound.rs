@@ -141,7 +141,8 @@ pub(crate) async fn archive<A: Archive>(
         let in_object = |event: &&InboundEvent| {
             event.tenant == first.tenant && event.provider == first.provider
         };
-        let lines = remaining.iter().filter(|event| in_object(event)).map(|event| line(event));
+        let lines =
+            remaining.iter().filter(|event| in_object(event)).map(|event| archive_line(event));
         let lines = lines.collect::<Result<Vec<String>, Failure>>()?;
         objects.push(async move {
             archive.keep(&first.tenant, first.provider, first.received_at, &lines).await
@@ -154,7 +155,7 @@ pub(crate) async fn archive<A: Archive>(
 
 /// Returns an event as one line of JSON, complete, so that it can be replayed. Line breaks occur
 /// only between the tokens of the raw event, never inside its strings.
-fn line(event: &InboundEvent) -> Result<String, Failure> {
+fn archive_line(event: &InboundEvent) -> Result<String, Failure> {
     let line = serde_json::to_string(event)
         .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
     Ok(if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line })

@@ -115,7 +115,9 @@ pub(crate) fn count(metric: Metric, part: &str, count: usize) {
     if !ENABLED.load(Ordering::Relaxed) {
         return;
     }
-    let Ok(line) = line(metric, part, count, SystemClock.now().as_millisecond()) else { return };
+    let Ok(line) = metric_line(metric, part, count, SystemClock.now().as_millisecond()) else {
+        return;
+    };
     #[expect(clippy::print_stdout, reason = "CloudWatch extracts metrics from standard output")]
     {
         println!("{line}");
@@ -124,7 +126,7 @@ pub(crate) fn count(metric: Metric, part: &str, count: usize) {
 
 /// Returns the metric as a log line. It is formatted directly: a tree of JSON values would cost
 /// ten times as much, in every request.
-fn line(
+fn metric_line(
     metric: Metric,
     part: &str,
     count: usize,
@@ -144,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_a_line_in_the_embedded_format() {
-        let line = line(Metric::WebhookAccepted, "a \"part\"", 3, 1_795_176_000_000).unwrap();
+        let line =
+            metric_line(Metric::WebhookAccepted, "a \"part\"", 3, 1_795_176_000_000).unwrap();
         let expected = json!({
             "_aws": {
                 "Timestamp": 1_795_176_000_000_i64,

@@ -172,7 +172,7 @@ async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
         Err(rejection) => return Err(Refusal::NotVerified(rejection)),
     };
     let holders = holders(&edge.directory, &integration, &events).await?;
-    let (mut inbound, mut receipts, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inbound, mut receipts, mut other_events) = (Vec::new(), Vec::new(), Vec::new());
     let mut has_unknown_account = false;
     let mut queued_events = 0;
     for (event, position) in events.into_iter().zip(0..) {
@@ -191,12 +191,12 @@ async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
         let (queue, group) = match &event.kind {
             EventKind::Message(message) => match event.parties(message) {
                 Some(parties) => (&mut inbound, parties.conversation().to_string()),
-                None => (&mut others, record.group),
+                None => (&mut other_events, record.group),
             },
             EventKind::Receipt(_) if !name.channels().is_empty() => {
                 (&mut receipts, event.tenant.to_string())
             }
-            EventKind::Receipt(_) | EventKind::Other { .. } => (&mut others, record.group),
+            EventKind::Receipt(_) | EventKind::Other { .. } => (&mut other_events, record.group),
         };
         queue.push(Record { group, ..record });
     }
@@ -205,13 +205,13 @@ async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
     } else {
         Vec::new()
     };
-    let (inbound, receipts, others, parked) = futures::join!(
+    let (inbound, receipts, other_events, parked) = futures::join!(
         publish(edge.inbound.as_ref(), inbound),
         publish(edge.receipts.as_ref(), receipts),
-        publish(Some(&edge.events), others),
+        publish(Some(&edge.events), other_events),
         publish(Some(&edge.parked), parked),
     );
-    let queued = inbound.and(receipts).and(others).and(parked);
+    let queued = inbound.and(receipts).and(other_events).and(parked);
     if !failpoint::is_active(Failpoint::AnsweredBeforeQueued) {
         queued?;
     }
