@@ -73,7 +73,7 @@ where
 {
     type Job = DeliveryJob;
 
-    async fn work(&self, job: &DeliveryJob, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &DeliveryJob, _context: Delivery<'_>) -> Result<(), Failure> {
         let (tenant, id) = (&job.tenant, job.id);
         let automation = self.store.automation(tenant).await?;
         // The tenant may have removed the webhook.

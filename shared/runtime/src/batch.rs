@@ -107,7 +107,7 @@ pub trait Worker: Send + Sync {
     fn work(
         &self,
         job: &Self::Job,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -225,9 +225,9 @@ where
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let delivery = Delivery { record: id, receives: record.receives, now };
+            let context = Delivery { record: id, receives: record.receives, now };
             let done = match &record.job {
-                Ok(job) => worker.work(job, delivery).await,
+                Ok(job) => worker.work(job, context).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
             };
             let Err(failure) = done else { continue };

@@ -44,7 +44,7 @@ where
         crate::inbound::archive(&self.bucket, jobs).await
     }
 
-    async fn work(&self, event: &InboundEvent, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, _context: Delivery<'_>) -> Result<(), Failure> {
         let record = EventRecord::of(event);
         let (tenant, id, provider) = (&event.tenant, record.id, event.provider);
         let event_kind = record.kind.as_str();

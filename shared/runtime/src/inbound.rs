@@ -52,7 +52,7 @@ where
         if failpoint::is_active(Failpoint::ArchiveSkipped) { Ok(()) } else { archived }
     }
 
-    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
         let EventKind::Message(inbound) = &event.kind else {
             let reason = "the queue accepts only messages".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
@@ -92,7 +92,7 @@ where
             self.store.set_media(&event.tenant, message.id, &state).await?;
         }
         let (conversation, automation) = futures::join!(
-            self.store.touch(&conversation, delivery.now),
+            self.store.touch(&conversation, context.now),
             self.store.automation(&event.tenant),
         );
         let (conversation, automation) = (conversation?, automation?);

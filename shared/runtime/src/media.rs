@@ -49,13 +49,13 @@ where
 {
     type Job = MediaJob;
 
-    async fn work(&self, job: &MediaJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &MediaJob, context: Delivery<'_>) -> Result<(), Failure> {
         let (message, integration) = futures::join!(
             self.store.message(&job.tenant, job.message),
             self.directory.integration(job.integration),
         );
         let Some((_, Some(MediaState::Pending))) = message? else { return Ok(()) };
-        if delivery.receives > MAX_WAITS {
+        if context.receives > MAX_WAITS {
             // Every function that tried it crashed: record the download as failed.
             let state = MediaState::Failed { code: "not_fetched".to_owned() };
             return Ok(self.store.set_media(&job.tenant, job.message, &state).await?);
@@ -72,8 +72,8 @@ where
                     let last = match fault {
                         Fault::Permanent => true,
                         // A wait is not a failure; only the limit of receives ends it.
-                        Fault::RateLimited { .. } => delivery.receives >= MAX_WAITS,
-                        Fault::Retryable | Fault::Unknown => delivery.is_last(),
+                        Fault::RateLimited { .. } => context.receives >= MAX_WAITS,
+                        Fault::Retryable | Fault::Unknown => context.is_last(),
                     };
                     if !last {
                         return Err(Failure { fault, reason, wait: None });

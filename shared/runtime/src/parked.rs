@@ -33,7 +33,7 @@ where
 {
     type Job = Parked;
 
-    async fn work(&self, parked: &Parked, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, parked: &Parked, _context: Delivery<'_>) -> Result<(), Failure> {
         let tenant = self.tenant(parked).await?;
         let line = serde_json::to_string(parked)
             .map_err(|_| Failure::retry("the parked webhook cannot be written as JSON"))?;

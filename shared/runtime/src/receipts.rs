@@ -40,7 +40,7 @@ where
         crate::inbound::archive(&self.bucket, jobs).await
     }
 
-    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
         let receipt = match &event.kind {
             EventKind::Receipt(receipt) => receipt,
             EventKind::Message(_) | EventKind::Other { .. } => {
@@ -54,8 +54,8 @@ where
             // A duplicate: the first consumer may have crashed before it sent the notification.
             Advanced::Behind(message) if message.status == receipt.status => message,
             Advanced::Behind(_) => return Ok(()),
-            Advanced::Missing if delivery.receives < MAX_UNMATCHED_RECEIVES => {
-                let wait = Duration::from_secs(2 * u64::from(delivery.receives));
+            Advanced::Missing if context.receives < MAX_UNMATCHED_RECEIVES => {
+                let wait = Duration::from_secs(2 * u64::from(context.receives));
                 return Err(Failure::wait("no message has this provider message id yet", wait));
             }
             Advanced::Missing => {

@@ -44,10 +44,10 @@ where
 {
     type Job = ReplayJob;
 
-    async fn work(&self, job: &ReplayJob, delivery: Delivery<'_>) -> Result<(), Failure> {
-        let result = self.page(job, delivery).await;
+    async fn work(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
+        let result = self.page(job, context).await;
         if let Err(failure) = &result
-            && (delivery.is_last() || failure.fault == Fault::Permanent)
+            && (context.is_last() || failure.fault == Fault::Permanent)
         {
             let (tenant, now) = (&job.tenant, self.clock.now());
             self.store.stand_still(tenant, job.replay, &job.cursor, &failure.reason, now).await?;
@@ -63,7 +63,7 @@ where
     P: Publisher,
     C: Clock,
 {
-    async fn page(&self, job: &ReplayJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn page(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
         let Some(position) = self.store.replay(&job.tenant, job.replay).await? else {
             tracing::warn!(tenant = %job.tenant, replay = %job.replay, "replay expired");
             return Ok(());
@@ -74,7 +74,7 @@ where
         if position.cursor != job.cursor {
             // The page was already counted. If this record did so, the consumer may have crashed
             // before it queued the next page.
-            let own = position.before.as_ref() == Some(&job.cursor) && delivery.receives > 1;
+            let own = position.before.as_ref() == Some(&job.cursor) && context.receives > 1;
             return if own { Ok(self.queue_page(job, position.cursor).await?) } else { Ok(()) };
         }
         let page = self.publish(job, &position).await?;

@@ -110,10 +110,10 @@ where
 {
     type Job = OutboundJob;
 
-    async fn work(&self, job: &OutboundJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &OutboundJob, context: Delivery<'_>) -> Result<(), Failure> {
         match &job.task {
-            OutboundTask::Send(task) => self.send(task, delivery).await,
-            OutboundTask::MarkRead(task) => self.mark_read(task, delivery).await,
+            OutboundTask::Send(task) => self.send(task, context).await,
+            OutboundTask::MarkRead(task) => self.mark_read(task, context).await,
         }
     }
 }
@@ -209,7 +209,7 @@ where
     C: Clock,
     R: Dice,
 {
-    async fn send(&self, task: &SendTask, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn send(&self, task: &SendTask, context: Delivery<'_>) -> Result<(), Failure> {
         let message = &task.message;
         let now = self.clock.now();
         let in_time = now <= task.expires_at;
@@ -228,11 +228,11 @@ where
             Err(_) => (false, None),
         };
         let admission = match &sender {
-            Ok(sender) if in_time => self.admission(sender, task, delivery).await?,
+            Ok(sender) if in_time => self.admission(sender, task, context).await?,
             _ => Admission::Pass,
         };
         // The token includes the number of receives: each receive is a new holder of the claim.
-        let token = format!("{}:{}", delivery.record, delivery.receives);
+        let token = format!("{}:{}", context.record, context.receives);
         let claimed_at = self.clock.now();
         let retake = (again || failpoint::is_active(Failpoint::InterruptedSentAgain))
             && !failpoint::is_active(Failpoint::InterruptedGivenUp);
@@ -249,7 +249,7 @@ where
             Claim::Settled(_) if failpoint::is_active(Failpoint::EndNotTold) => return Ok(()),
             Claim::Settled(message) => return self.tell(*message).await,
             // The sender that handed it over may have crashed before it queued the message.
-            Claim::HandedOver(to) => return self.forward(task, *to, delivery).await,
+            Claim::HandedOver(to) => return self.forward(task, *to, context).await,
             Claim::Held { until: at } => {
                 let wait = time_until(claimed_at, at) + Duration::from_secs(1);
                 return Err(Failure::wait("another sender has claimed the message", wait));
@@ -278,7 +278,7 @@ where
             Ok(sender) => sender,
             Err(outcome) => {
                 let gone = Handover { outcome, counted: true, current: None, in_doubt: false };
-                return self.hand_over(&held, gone, delivery).await;
+                return self.hand_over(&held, gone, context).await;
             }
         };
         // Reserve the probe after the claim, so that a reserved probe is always sent.
@@ -290,18 +290,18 @@ where
             Admission::No { .. } => false,
         };
         if may_send {
-            return self.attempt(&held, sender, is_probe, delivery).await;
+            return self.attempt(&held, sender, is_probe, context).await;
         }
         if task.relay.others.is_empty() {
             self.store.release(message, &token, &[]).await?;
             let at = self.clock.now() + PROBE_EVERY;
-            return Err(self.until_probe("another message is the probe", at, delivery));
+            return Err(self.until_probe("another message is the probe", at, context));
         }
         let detail = "this account has failed too often recently, so it was not tried";
         let outcome = Outcome::failed("circuit_open", detail);
         let current = Some(message.integration);
         let skipped = Handover { outcome, counted: false, current, in_doubt: false };
-        self.hand_over(&held, skipped, delivery).await
+        self.hand_over(&held, skipped, context).await
     }
 
     /// Handles a claim whose sender crashed while it sent. If the provider deduplicates by message
@@ -322,10 +322,10 @@ where
     }
 
     /// Returns a wait until the integration's next probe, which shows whether it has recovered.
-    fn until_probe(&self, reason: &str, at: Timestamp, delivery: Delivery<'_>) -> Failure {
+    fn until_probe(&self, reason: &str, at: Timestamp, context: Delivery<'_>) -> Failure {
         let now = self.clock.now();
         let wait = if at > now { time_until(now, at) } else { Duration::ZERO };
-        let min_wait = if delivery.receives > MANY_RECEIVES {
+        let min_wait = if context.receives > MANY_RECEIVES {
             MIN_WAIT_AFTER_MANY_RECEIVES
         } else {
             Duration::from_secs(1)
@@ -339,15 +339,15 @@ where
         &self,
         sender: &IntegrationSender,
         task: &SendTask,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<Admission, Failure> {
         match self.breakers.admit(&sender.integration, task.message.id).await? {
             Admission::No { until: at } if task.relay.others.is_empty() => {
-                Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
+                Err(self.until_probe(CIRCUIT_OPEN, at, context))
             }
             admission @ Admission::No { .. } => Ok(admission),
             admission => {
-                self.apply_rate_limits(sender, task, delivery).await?;
+                self.apply_rate_limits(sender, task, context).await?;
                 Ok(admission)
             }
         }
@@ -359,7 +359,7 @@ where
         held: &ActiveClaim<'_>,
         sender: IntegrationSender,
         is_probe: bool,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let (again, window) = (sender.again(), sender.sender.idempotency_window());
         let integration = sender.integration.clone();
@@ -392,14 +392,14 @@ where
             .as_ref()
             .is_err_and(|error| error.is_of_account() && error.fault() == Fault::Retryable);
         let chances = held.chances(window, again, self.clock.now());
-        let concluded = self.conclude(held, sent, chances, is_probe, delivery);
+        let concluded = self.conclude(held, sent, chances, is_probe, context);
         let (concluded, ()) = futures::join!(concluded, record_result);
         match (concluded, self.breakers.probed_at(integration.id)) {
             // The circuit is open: the next probe is due before a backoff would end.
             (Err(Failure { fault: Fault::RateLimited { .. }, reason, .. }), Some(at))
                 if refused && held.task.relay.others.is_empty() =>
             {
-                Err(self.until_probe(&reason, at, delivery))
+                Err(self.until_probe(&reason, at, context))
             }
             (concluded, _) => concluded,
         }
@@ -439,7 +439,7 @@ where
         sent: Result<Accepted, SendError>,
         chances: Chances,
         is_probe: bool,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let error = match sent {
@@ -466,7 +466,7 @@ where
                 let current = come_back.then_some(message.integration);
                 let outcome = Outcome::of(Status::Failed, &error);
                 let refused = Handover { outcome, counted: true, current, in_doubt };
-                self.hand_over(held, refused, delivery).await
+                self.hand_over(held, refused, context).await
             }
             Next::Wait(wait) => {
                 self.store.release(message, held.token, &[]).await?;
@@ -542,7 +542,7 @@ where
         held: &ActiveClaim<'_>,
         handover: Handover,
         recorded: bool,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let Handover { outcome, counted, in_doubt, .. } = handover;
         if counted {
@@ -551,10 +551,10 @@ where
         let message = &held.task.message;
         self.store.release(message, held.token, &[]).await?;
         // Each search for another integration writes to the table, so back off.
-        let at = self.clock.now() + backoff(delivery.receives, 1.0).min(MAX_FAILOVER_WAIT);
+        let at = self.clock.now() + backoff(context.receives, 1.0).min(MAX_FAILOVER_WAIT);
         let probed_at = self.breakers.probed_at(message.integration);
         let at = probed_at.map_or(at, |probed_at| at.max(probed_at));
-        Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
+        Err(self.until_probe(CIRCUIT_OPEN, at, context))
     }
 
     /// Applies the rate limits. It runs before the claim, because a wait is not an attempt and is
@@ -564,7 +564,7 @@ where
         &self,
         sender: &IntegrationSender,
         task: &SendTask,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let tenant = &task.message.tenant;
         for pace in sender.sender.pace(&task.to).into_iter().rev() {
@@ -573,7 +573,7 @@ where
                 // Jitter that grows with the number of receives: a large backlog that retried
                 // once a second would use up its receives. It grows slowly, because a wait for
                 // a circuit uses receives, too.
-                let max_spread = f64::from((delivery.receives - 1).min(240)) / 4.0;
+                let max_spread = f64::from((context.receives - 1).min(240)) / 4.0;
                 let spread = max_spread * self.dice.fraction();
                 let wait = wait + Duration::from_secs_f64(spread);
                 return Err(Failure::wait("the account's rate limit", wait));
@@ -587,7 +587,7 @@ where
         &self,
         held: &ActiveClaim<'_>,
         handover: Handover,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let mut relay = held.task.relay.clone();
@@ -601,20 +601,20 @@ where
             let Some((next, was_tried, remaining)) = relay.next(handover.current) else {
                 // The others were deleted, or cannot reach the recipient.
                 return match handover.current {
-                    Some(_) => self.keep_integration(held, handover, recorded, delivery).await,
+                    Some(_) => self.keep_integration(held, handover, recorded, context).await,
                     None => self.settle(held, handover.outcome).await,
                 };
             };
             let Ok(integration) = self.directory.integration(next).await else {
                 // The message was not sent, so the outcome must not become unknown.
-                return self.keep_integration(held, handover, recorded, delivery).await;
+                return self.keep_integration(held, handover, recorded, context).await;
             };
             let usable = integration.filter(|integration| {
                 integration.tenant == message.tenant
                     && self.outbound.of(integration.provider).is_some()
             });
             let Ok(usable) = self.reachable(usable, held.task).await else {
-                return self.keep_integration(held, handover, recorded, delivery).await;
+                return self.keep_integration(held, handover, recorded, context).await;
             };
             if let Some(integration) = usable {
                 // All integrations were tried: wait before the next round.
@@ -656,7 +656,7 @@ where
             // The next receive continues the failover, with the function's full time.
             return Err(Failure::wait("handed over", Duration::from_secs(1)));
         }
-        self.forward(held.task, to, delivery).await
+        self.forward(held.task, to, context).await
     }
 
     /// Returns the integration if it can reach the recipient now: on a channel with a service
@@ -692,12 +692,12 @@ where
         &self,
         task: &SendTask,
         to: HandedOver,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         if to.provider == self.provider.provider() {
             // Send it now: queued again, it would come after later messages of the conversation.
             let task = task.clone().handed_over(to);
-            return Box::pin(self.send(&task, delivery)).await;
+            return Box::pin(self.send(&task, context)).await;
         }
         let Some(queue) = self.outbound.of(to.provider) else {
             return Err(Failure::retry("the function has no queue for the next provider"));
@@ -850,7 +850,7 @@ where
         Ok(told.await?)
     }
 
-    async fn mark_read(&self, task: &MarkReadTask, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn mark_read(&self, task: &MarkReadTask, context: Delivery<'_>) -> Result<(), Failure> {
         let Some(integration) = self.directory.integration(task.integration).await? else {
             return Ok(());
         };
@@ -868,7 +868,7 @@ where
         match error.fault() {
             Fault::Permanent => Ok(()),
             // Do not delay the conversation's messages for a read receipt.
-            _ if delivery.is_last() => Ok(()),
+            _ if context.is_last() => Ok(()),
             fault => Err(Failure { fault, reason, wait: None }),
         }
     }
