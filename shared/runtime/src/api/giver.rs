@@ -11,7 +11,7 @@ use super::Problem;
 
 /// Returns the first setting, by name, whose change would redirect the integration's requests or
 /// change its account.
-pub(super) fn led_elsewhere(before: &Integration, settings: &Settings) -> Option<String> {
+pub(super) fn redirected_setting(before: &Integration, settings: &Settings) -> Option<String> {
     let entry = providers::entry(before.provider);
     let (old, new) = (before.settings.fields(), settings.fields());
     // Add the defaults of settings that were introduced after the integration was created.
@@ -24,8 +24,8 @@ pub(super) fn led_elsewhere(before: &Integration, settings: &Settings) -> Option
 /// Returns the operator's credentials that a tenant must replace, all in the same request, before
 /// it can change what they are used for: those that requests are sent with or, if requests are
 /// sent with none, all of them.
-fn to_be_replaced(before: &Integration) -> Vec<&str> {
-    let sends = |name: &&str| is_sent_with(before.provider, name);
+fn credentials_to_replace(before: &Integration) -> Vec<&str> {
+    let sends = |name: &&str| is_request_credential(before.provider, name);
     if before.hints.keys().any(|name| sends(&name.as_str())) {
         before.operator_credentials().filter(sends).collect()
     } else {
@@ -35,27 +35,27 @@ fn to_be_replaced(before: &Integration) -> Vec<&str> {
 
 /// Returns whether requests are sent with the credential `name`; such a credential belongs to one
 /// account. A credential that only verifies webhooks does not determine the account.
-pub(super) fn is_sent_with(provider: Provider, name: &str) -> bool {
+pub(super) fn is_request_credential(provider: Provider, name: &str) -> bool {
     !providers::entry(provider).proving.contains(&name)
 }
 
-/// Checks whether a tenant may change an integration. `led` is the setting that would redirect it;
-/// `given` are the names of the credentials in the same request.
+/// Checks whether a tenant may change an integration. `redirected` is the setting that would
+/// redirect it; `given` are the names of the credentials in the same request.
 ///
 /// # Errors
 /// 403 `operator_credentials` if the operator's credentials would be used for a target that the
 /// tenant chose.
 pub(super) fn check_change(
     before: &Integration,
-    led: Option<&str>,
+    redirected: Option<&str>,
     given: &[String],
 ) -> Result<(), Problem> {
-    let field = match (led, given) {
+    let field = match (redirected, given) {
         (Some(setting), _) => format!("settings.{setting}"),
         (None, [first, ..]) => format!("credentials.{first}"),
         (None, []) => return Ok(()),
     };
-    let missing = to_be_replaced(before).into_iter();
+    let missing = credentials_to_replace(before).into_iter();
     let missing: Vec<&str> = missing.filter(|name| !given.iter().any(|g| g == name)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -93,7 +93,7 @@ pub(super) fn check_use(integration: &Integration) -> Result<(), Problem> {
 /// speak: its instructions run in the operator's account and could use any number of it.
 pub(super) fn check_call(integration: &Integration, call: &Call) -> Result<(), Problem> {
     let mut operators = integration.operator_credentials();
-    if !operators.any(|name| is_sent_with(integration.provider, name)) {
+    if !operators.any(|name| is_request_credential(integration.provider, name)) {
         return Ok(());
     }
     let field = match &call.twiml {

@@ -297,7 +297,7 @@ where
         let queue_position = match job.map(|job| job.status) {
             None => figures.queued + 1,
             // The message was received before.
-            Some(JobStatus::QueuedJob) => figures.queued.max(1),
+            Some(JobStatus::Queued) => figures.queued.max(1),
             Some(_) => 0,
         };
         let estimate = figures.estimate(queue_position).filter(|_| queue_position > 0);

@@ -545,7 +545,7 @@ where
             let claimed = self.store.put_integration(&integration, &paths, None).await?;
             if claimed == Claimed::Taken {
                 self.vault.store(&integration, None).await?;
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
             Ok(())
         };
@@ -725,7 +725,7 @@ where
             None => before.settings.clone(),
         };
         let maker = self.maker(request, &before.tenant)?;
-        let redirected = giver::led_elsewhere(&before, &settings);
+        let redirected = giver::redirected_setting(&before, &settings);
         if maker == Maker::Tenant {
             giver::check_change(&before, redirected.as_deref(), &given)?;
         }
@@ -753,8 +753,8 @@ where
             credentials = credentials.merged(generated_secret);
         }
         // Without an account in the settings, the credentials determine it.
-        let may_be_other =
-            account.is_none() && given.iter().any(|name| giver::is_sent_with(provider, name));
+        let may_be_other = account.is_none()
+            && given.iter().any(|name| giver::is_request_credential(provider, name));
         let is_kept = maker != Maker::Tenant || !(is_redirected || takes_over || may_be_other);
         let trusted_ingest = match asked.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
@@ -795,13 +795,13 @@ where
             self.vault.store(&integration, Some(&credentials)).await?;
             if put.await? == Claimed::Taken {
                 self.vault.store(&before, Some(&old)).await?;
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
         } else {
             // Write the integration first: credentials are recorded as the operator's before they
             // are stored.
             if put.await? == Claimed::Taken {
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
             self.vault.store(&integration, Some(&credentials)).await?;
         }
@@ -848,7 +848,7 @@ fn shown_once(credentials: &Credentials) -> Option<Generated> {
     (!shown.is_empty()).then_some(shown)
 }
 
-fn taken(integration: &Integration) -> Problem {
+fn account_taken(integration: &Integration) -> Problem {
     let (field, detail) = if integration.tenant.is_platform() {
         ("provider", "the platform already has an integration at this provider: update that one")
     } else {
