@@ -29,7 +29,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Maximum delay of an SQS record; later retries are scheduled in the table.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>
 const MAX_QUEUE_DELAY: Duration = Duration::from_mins(15);
-/// How early a delayed record may arrive.
+/// Tolerance for a delayed record that arrives early.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Consumer worker and its dependencies.

@@ -145,13 +145,13 @@ where
     let groups = grouped(records.await);
     let jobs: Vec<&W::Job> =
         groups.iter().flatten().filter_map(|record| record.job.as_ref().ok()).collect();
-    let (whole, left) = futures::join!(
+    let (batch_result, failed) = futures::join!(
         worker.whole(&jobs),
         join_all(groups.iter().map(|group| process_group(desk, worker, group, started))),
     );
     let mut response = SqsBatchResponse::default();
-    let mut failed: Vec<&SqsMessage> = left.into_iter().flatten().collect();
-    if let Err(failure) = whole {
+    let mut failed: Vec<&SqsMessage> = failed.into_iter().flatten().collect();
+    if let Err(failure) = batch_result {
         tracing::warn!(reason = %failure.reason, "the batch will be retried");
         failed = Vec::new();
         for group in &groups {

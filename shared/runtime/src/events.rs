@@ -49,8 +49,8 @@ where
         let (tenant, id, provider) = (&event.tenant, record.id, event.provider);
         let event_kind = record.kind.as_str();
         // Store the body first, so that a record is never without its body.
-        let kept = store_body(&self.bucket, record, &EventBody::of(event)).await?;
-        let entered = self.store.enter(&kept, event.single_use.as_deref()).await?;
+        let stored = store_body(&self.bucket, record, &EventBody::of(event)).await?;
+        let entered = self.store.enter(&stored, event.single_use.as_deref()).await?;
         match entered {
             Entered::New => telemetry::count(Metric::EventRecorded, provider.as_str(), 1),
             Entered::Duplicate => {}
@@ -98,9 +98,9 @@ pub(crate) async fn store_body<A: EventBodies>(
 /// Returns the body of an event; `None` if it was deleted or has an unknown format.
 pub(crate) async fn body<B: EventBodyReader>(
     bucket: &B,
-    kept: &Kept,
+    stored: &Kept,
 ) -> PortResult<Option<EventBody>> {
-    Ok(match &kept.body {
+    Ok(match &stored.body {
         BodyPlace::Here(body) => serde_json::from_str(body).ok(),
         BodyPlace::Object(key) => {
             bucket.body(key).await?.and_then(|body| serde_json::from_str(&body).ok())
@@ -112,10 +112,10 @@ pub(crate) async fn body<B: EventBodyReader>(
 /// read.
 pub(crate) async fn replay_record<B: EventBodyReader>(
     bucket: &B,
-    kept: &Kept,
+    stored: &Kept,
     replay: ReplayId,
 ) -> PortResult<Option<Record>> {
-    let event = body(bucket, kept).await?.and_then(|body| kept.record.event(body, replay));
+    let event = body(bucket, stored).await?.and_then(|body| stored.record.event(body, replay));
     event.as_ref().map(queued).transpose()
 }
 

@@ -1,5 +1,5 @@
 //! Consumer that records parked webhooks: verified webhooks that could not be parsed or match no
-//! account. Their complete body is kept for inspection.
+//! account. Their complete body is stored for inspection.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -42,8 +42,8 @@ where
         let (id, provider) = (record.id, parked.provider);
         let raw = raw(&parked.body)?;
         let body = EventBody { line: None, kind: None, ordering_key: None, single_use: None, raw };
-        let kept = crate::events::store_body(&self.bucket, record, &body).await?;
-        let entered = self.store.enter(&kept, None).await?;
+        let stored = crate::events::store_body(&self.bucket, record, &body).await?;
+        let entered = self.store.enter(&stored, None).await?;
         if entered == Entered::New {
             telemetry::count(Metric::EventParked, "parked", 1);
         }

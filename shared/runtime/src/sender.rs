@@ -535,7 +535,7 @@ where
         Err(Failure::wait(outcome.code.as_deref().unwrap_or("retry"), wait))
     }
 
-    /// Keeps the message at its integration, which is retried after a backoff or, if its circuit is
+    /// Keeps the message at its integration. It is retried after a backoff or, if the circuit is
     /// open, at the next probe.
     async fn keep_integration(
         &self,

@@ -430,8 +430,9 @@ impl Lane {
     fn held(&self, ticket: JobTicket, now: Timestamp) -> Option<(&Self, &str, &LanePlace, Hold)> {
         let (seen, front) = self.front.as_ref()?;
         let hold = front.hold.filter(|hold| hold.leased)?;
-        let ours = front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
-        ours.then_some((self, seen.as_str(), front, hold))
+        let is_holder =
+            front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
+        is_holder.then_some((self, seen.as_str(), front, hold))
     }
 }
 

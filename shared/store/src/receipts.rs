@@ -45,7 +45,7 @@ impl Receipts for DynamoStore {
             },
         )?;
         let attribute = receipt_attribute(receipt.status);
-        let moved = self
+        let advanced = self
             .update(&key)
             .update_expression(
                 "SET #status = :status, #rank = :rank, #receipt = :step, \
@@ -67,7 +67,7 @@ impl Receipts for DynamoStore {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let behind = match moved {
+        let item = match advanced {
             Ok(answer) => {
                 let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
                 return Ok(Advanced::Moved(Box::new(read_message(operation, &item)?)));
@@ -78,8 +78,8 @@ impl Receipts for DynamoStore {
                 Some(item) => item.clone(),
             },
         };
-        let message = read_message(operation, &behind)?;
-        if behind.contains_key(&attribute) {
+        let message = read_message(operation, &item)?;
+        if item.contains_key(&attribute) {
             return Ok(Advanced::Behind(Box::new(message)));
         }
         // The receipt is late: it does not change the status, but it belongs to the history.

@@ -129,8 +129,8 @@ impl Registry for DynamoStore {
         let claims = claims(integration, path_secrets);
         for key in &claims {
             let holder = [("tenant", s(tenant.as_str())), ("integration", s(id.to_string()))];
-            let ours = Some("attribute_not_exists(pk) OR integration = :id");
-            writes.push(self.put_if(item(key, holder), ours, Some(id)));
+            let free_or_held = Some("attribute_not_exists(pk) OR integration = :id");
+            writes.push(self.put_if(item(key, holder), free_or_held, Some(id)));
         }
         if let Some((before, path_secrets)) = before {
             let released = self::claims(before, path_secrets);
@@ -285,8 +285,8 @@ impl DynamoStore {
     /// Deletes the item of a holder, on the condition that `holder` holds it or that it does not
     /// exist.
     fn release_holder(&self, key: &Key, holder: IntegrationId) -> Option<TransactWriteItem> {
-        let ours = Some("attribute_not_exists(pk) OR integration = :id");
-        self.delete_if(key, ours, Some(holder))
+        let free_or_held = Some("attribute_not_exists(pk) OR integration = :id");
+        self.delete_if(key, free_or_held, Some(holder))
     }
 
     /// Writes a transaction; returns `Taken` if a condition failed.

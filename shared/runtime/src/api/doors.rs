@@ -132,52 +132,52 @@ pub(super) fn read(request: &ApiRequest, door: Door) -> Result<SendMessage, Prob
         Door::Telegram => Some(Channel::Telegram),
         Door::Sms => Some(Channel::Sms),
     };
-    let asked: EngineMessage = request.read()?;
-    if channel.is_some() && asked.channel.is_some_and(|named| Some(named) != channel) {
+    let input: EngineMessage = request.read()?;
+    if channel.is_some() && input.channel.is_some_and(|named| Some(named) != channel) {
         let detail = "the path sets the channel: leave `channel` out".to_owned();
         return Err(Problem::invalid("channel", detail));
     }
     // An integration or a conversation determines the channel.
-    let is_determined = asked.integration.is_some() || asked.conversation_id.is_some();
+    let is_determined = input.integration.is_some() || input.conversation_id.is_some();
     let default = (!is_determined).then_some(Channel::Whatsapp);
-    let channel = channel.or(asked.channel).or(default);
-    let mut text = at_most_one("text", [asked.text, asked.message.map(Text::into_inner)])?;
-    let by_url = asked.media_url.map(|url| SendMedia {
-        kind: asked.media_type.unwrap_or(MediaKind::Image),
+    let channel = channel.or(input.channel).or(default);
+    let mut text = at_most_one("text", [input.text, input.message.map(Text::into_inner)])?;
+    let by_url = input.media_url.map(|url| SendMedia {
+        kind: input.media_type.unwrap_or(MediaKind::Image),
         url,
         // With media, the text is the caption.
-        caption: asked.caption.or_else(|| text.take()),
-        filename: asked.filename,
+        caption: input.caption.or_else(|| text.take()),
+        filename: input.filename,
     });
-    let (to, conversation) = (asked.to.map(Address::into_inner), asked.conversation_id);
+    let (to, conversation) = (input.to.map(Address::into_inner), input.conversation_id);
     Ok(SendMessage {
-        tenant: asked.tenant_id,
+        tenant: input.tenant_id,
         channel: channel.filter(|_| conversation.is_none()),
         to,
         conversation,
-        integration: asked.integration,
+        integration: input.integration,
         text,
-        media: at_most_one("media", [asked.media, by_url])?,
-        template: asked.template,
-        interactive: asked.interactive,
-        location: asked.location,
-        reaction: asked.reaction,
+        media: at_most_one("media", [input.media, by_url])?,
+        template: input.template,
+        interactive: input.interactive,
+        location: input.location,
+        reaction: input.reaction,
         call: None,
-        reply_to: asked.reply_to,
+        reply_to: input.reply_to,
     })
 }
 
-fn call(asked: CreateCall) -> Result<SendMessage, Problem> {
-    if asked.call.twiml.is_some() == asked.call.url.is_some() {
+fn call(input: CreateCall) -> Result<SendMessage, Problem> {
+    if input.call.twiml.is_some() == input.call.url.is_some() {
         let detail = "set either `twiml` or `url`, the instructions of the call".to_owned();
         return Err(Problem::invalid("twiml", detail));
     }
     Ok(SendMessage {
-        tenant: asked.tenant_id,
-        to: Some(asked.to),
+        tenant: input.tenant_id,
+        to: Some(input.to),
         channel: Some(Channel::Voice),
-        integration: asked.integration,
-        call: Some(asked.call),
+        integration: input.integration,
+        call: Some(input.call),
         ..SendMessage::default()
     })
 }

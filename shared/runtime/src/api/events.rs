@@ -278,23 +278,23 @@ where
         // Check the key before the body, so that a request without permission learns nothing about
         // the body.
         request.caller(Scope::Admin)?;
-        let asked: ReplayMany = request.read()?;
-        let tenant = request.tenant(Scope::Admin, asked.tenant.as_ref())?;
+        let input: ReplayMany = request.read()?;
+        let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         let now = self.clock.now();
         let filter = EventFilter {
-            provider: asked.provider,
-            kind: asked.kind,
-            name: asked.name.map(checked_name).transpose()?,
+            provider: input.provider,
+            kind: input.kind,
+            name: input.name.map(checked_name).transpose()?,
             // An event that could not be parsed cannot be processed.
             state: Some(State::Recorded),
-            from: Some(asked.from),
-            to: Some(asked.to.min(now)),
+            from: Some(input.from),
+            to: Some(input.to.min(now)),
         };
         if filter.from >= filter.to {
             let detail = "must be later than `from`, and `from` must be in the past".to_owned();
             return Err(Problem::invalid("to", detail));
         }
-        if asked.dry_run {
+        if input.dry_run {
             return self.dry_run(&tenant, &filter).await;
         }
         let replay = Replay {

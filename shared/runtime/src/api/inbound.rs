@@ -160,19 +160,19 @@ where
 {
     async fn ingest(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.caller(Scope::Ingest)?;
-        let asked: IngestMessage = request.read()?;
-        let tenant = tenant(request, asked.tenant_id.as_ref())?;
+        let input: IngestMessage = request.read()?;
+        let tenant = tenant(request, input.tenant_id.as_ref())?;
         for (field, value, max) in [
-            ("from", &asked.from, MAX_NAME_LEN),
-            ("to", &asked.to, MAX_NAME_LEN),
-            ("message_id", &asked.message_id, MAX_NAME_LEN),
-            ("message.text", &asked.message.text, MAX_TEXT_LEN),
+            ("from", &input.from, MAX_NAME_LEN),
+            ("to", &input.to, MAX_NAME_LEN),
+            ("message_id", &input.message_id, MAX_NAME_LEN),
+            ("message.text", &input.message.text, MAX_TEXT_LEN),
         ] {
             if value.trim().is_empty() || value.len() > max {
                 return Err(Problem::invalid(field, format!("must be 1 to {max} bytes")));
             }
         }
-        let name = asked.contact_name.filter(|name| !name.is_empty());
+        let name = input.contact_name.filter(|name| !name.is_empty());
         if name.as_ref().is_some_and(|name| name.len() > MAX_NAME_LEN) {
             let detail = format!("must be at most {MAX_NAME_LEN} bytes");
             return Err(Problem::invalid("contact_name", detail));
@@ -183,29 +183,29 @@ where
             let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail);
             return Err(problem.at("tenant_id"));
         }
-        let destination = self.destination(&tenant, &asked.to).await?;
+        let destination = self.destination(&tenant, &input.to).await?;
         let from = match &destination.integration {
-            Some(integration) => providers::address(integration.provider, &asked.from)
+            Some(integration) => providers::address(integration.provider, &input.from)
                 .map_err(|error| Problem::of_provider(&error).at("from"))?,
-            None => asked.from,
+            None => input.from,
         };
         let message = InboundMessage {
             channel: Some(destination.channel),
-            provider_message_id: asked.message_id.clone(),
+            provider_message_id: input.message_id.clone(),
             from: from.clone(),
             name,
-            content: Content::Text { text: asked.message.text },
+            content: Content::Text { text: input.message.text },
             reply_to: None,
         };
         let raw = serde_json::from_slice::<Box<RawValue>>(&request.body);
         let (provider, integration, account) = match &destination.integration {
             Some(integration) => (integration.provider, integration.id, integration.line()),
-            None => (Provider::Custom, ingest_integration(&tenant), asked.to),
+            None => (Provider::Custom, ingest_integration(&tenant), input.to),
         };
         let event = ParsedEvent {
             account,
-            id: asked.message_id,
-            occurred_at: asked.timestamp.read()?,
+            id: input.message_id,
+            occurred_at: input.timestamp.read()?,
             kind: EventKind::Message(message),
             ordering_key: Some(from),
             single_use: None,

@@ -193,7 +193,7 @@ pub(super) struct SavedIntegration {
 pub(super) struct Connection {
     /// Whether the account is connected.
     connected: bool,
-    /// Why the account is not connected, and what to do.
+    /// Reason why the account is not connected, and how to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -409,19 +409,21 @@ where
             }
             Operation::Verify => {
                 let integration = self.find(request, params, Scope::Admin).await?;
-                let account = self.ask(&integration, |sender| sender.describe_account()).await?;
+                let account =
+                    self.call_provider(&integration, |sender| sender.describe_account()).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Register => {
                 let integration = self.find(request, params, Scope::Admin).await?;
-                let asked: Register =
+                let input: Register =
                     if request.body.is_empty() { Register::default() } else { request.read()? };
                 if self.maker(request, &integration.tenant)? == Maker::Tenant {
                     giver::check_use(&integration)?;
                 }
                 let url = webhook_url(request, &integration);
-                let pin = asked.pin.as_deref();
-                let account = self.ask(&integration, |sender| sender.register(&url, pin)).await?;
+                let pin = input.pin.as_deref();
+                let account =
+                    self.call_provider(&integration, |sender| sender.register(&url, pin)).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Health => {
@@ -462,12 +464,12 @@ where
         // Check the key before the body, so that a key without permission learns nothing about
         // the body.
         request.caller(Scope::Admin)?;
-        let asked: CreateIntegration = request.read()?;
-        let tenant = request.tenant(Scope::Admin, asked.tenant.as_ref())?;
+        let input: CreateIntegration = request.read()?;
+        let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::invalid("tenant", "no such tenant exists".to_owned()));
         }
-        let saved = self.create_for(request, tenant, asked).await?;
+        let saved = self.create_for(request, tenant, input).await?;
         let connection = self.connect(request, &saved.integration).await;
         let view = IntegrationView {
             connection,
@@ -491,8 +493,9 @@ where
             return None;
         }
         let url = webhook_url(request, integration);
-        let asked = self.ask(integration, |sender| sender.register(&url, None)).await;
-        Some(match asked {
+        let registered =
+            self.call_provider(integration, |sender| sender.register(&url, None)).await;
+        Some(match registered {
             Ok(_) => Connection { connected: true, detail: None },
             Err(problem) => {
                 let code = problem.code.as_str();
@@ -508,33 +511,33 @@ where
         &self,
         request: &ApiRequest,
         tenant: TenantId,
-        asked: CreateIntegration,
+        input: CreateIntegration,
     ) -> Result<SavedIntegration, Problem> {
-        let settings = settings(asked.provider, &asked.settings)?;
-        let given = credentials(asked.provider, asked.credentials)?;
+        let settings = settings(input.provider, &input.settings)?;
+        let given = credentials(input.provider, input.credentials)?;
         let mut tenant_credentials = BTreeSet::new();
         record_owner(request, &mut tenant_credentials, &names(&given))?;
-        let generated_secret = self.generated_secret(asked.provider, &given);
+        let generated_secret = self.generated_secret(input.provider, &given);
         tenant_credentials.extend(names(&generated_secret));
         let generated = shown_once(&generated_secret);
         let credentials = given.merged(generated_secret);
         let maker = self.maker(request, &tenant)?;
-        if asked.trusted_ingest {
+        if input.trusted_ingest {
             check_trust(request, maker)?;
         }
         let now = self.clock.now();
         let integration = Integration {
             id: IntegrationId::new(now, self.dice.bits()),
-            account: account(asked.provider, maker, &settings, &credentials)?,
-            provider: asked.provider,
+            account: account(input.provider, maker, &settings, &credentials)?,
+            provider: input.provider,
             hints: credentials.hints(),
             tenant,
             settings,
             created_at: now,
             credentials_at: now,
             tenant_credentials,
-            trusted_ingest: asked.trusted_ingest,
-            circuit: breaker(asked.circuit)?,
+            trusted_ingest: input.trusted_ingest,
+            circuit: breaker(input.circuit)?,
         };
         self.check_base_url(request, &integration, None)?;
         self.check_account(request, &integration, &credentials).await?;
@@ -573,10 +576,11 @@ where
             if !with_account {
                 return None;
             }
-            let status = match self.ask(&integration, |sender| sender.describe_account()).await {
-                Ok(account) => Word { ok: true, account: Some(account), detail: None },
-                Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
-            };
+            let status =
+                match self.call_provider(&integration, |sender| sender.describe_account()).await {
+                    Ok(account) => Word { ok: true, account: Some(account), detail: None },
+                    Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
+                };
             Some(status)
         };
         let circuit = self.store.circuit(&integration.tenant, integration.id);
@@ -651,7 +655,8 @@ where
                 Problem::invalid("settings.account", detail).with_code("account_not_proven")
             );
         }
-        let account = self.ask_with(integration, credentials, |s| s.describe_account()).await?;
+        let account =
+            self.call_provider_with(integration, credentials, |s| s.describe_account()).await?;
         let id = account
             .get("id")
             .map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
@@ -703,24 +708,24 @@ where
         &self,
         request: &ApiRequest,
         before: &Integration,
-        asked: ChangeIntegration,
+        input: ChangeIntegration,
     ) -> Result<SavedIntegration, Problem> {
-        self.locked(before, self.change_locked(request, before.id, asked)).await
+        self.locked(before, self.change_locked(request, before.id, input)).await
     }
 
     async fn change_locked(
         &self,
         request: &ApiRequest,
         id: IntegrationId,
-        asked: ChangeIntegration,
+        input: ChangeIntegration,
     ) -> Result<SavedIntegration, Problem> {
         // Read it again now that the lock is held.
         let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
         let provider = before.provider;
-        let new = self::credentials(provider, asked.credentials)?;
+        let new = self::credentials(provider, input.credentials)?;
         let given = names(&new);
-        let settings = match asked.settings {
+        let settings = match input.settings {
             Some(settings) => self::settings(provider, &settings)?,
             None => before.settings.clone(),
         };
@@ -756,7 +761,7 @@ where
         let may_be_other = account.is_none()
             && given.iter().any(|name| giver::is_request_credential(provider, name));
         let is_kept = maker != Maker::Tenant || !(is_redirected || takes_over || may_be_other);
-        let trusted_ingest = match asked.trusted_ingest {
+        let trusted_ingest = match input.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
                 check_trust(request, maker)?;
                 true
@@ -770,7 +775,7 @@ where
             tenant_credentials,
             trusted_ingest,
             settings,
-            circuit: asked.circuit.map_or(Ok(before.circuit), breaker)?,
+            circuit: input.circuit.map_or(Ok(before.circuit), breaker)?,
             credentials_at: if credentials.same_as(&old) {
                 before.credentials_at
             } else {
@@ -809,32 +814,30 @@ where
     }
 
     /// Sends one request to the provider and returns the response.
-    async fn ask(
+    async fn call_provider(
         &self,
         integration: &Integration,
-        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
-        + Send,
+        build: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError> + Send,
     ) -> Result<serde_json::Value, Problem> {
         let credentials = self.vault.credentials(integration, Freshness::Fresh).await?;
-        self.ask_with(integration, &credentials, question).await
+        self.call_provider_with(integration, &credentials, build).await
     }
 
-    async fn ask_with(
+    async fn call_provider_with(
         &self,
         integration: &Integration,
         credentials: &Credentials,
-        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
-        + Send,
+        build: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError> + Send,
     ) -> Result<serde_json::Value, Problem> {
-        let asked = async {
+        let response = async {
             let sender =
                 providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
             let sender = sender.sender(integration, credentials)?;
-            let request = question(sender.as_ref())?;
+            let request = build(sender.as_ref())?;
             let response = self.caller.call(request).await?;
             sender.answer(&response)
         };
-        asked.await.map_err(|error| Problem::of_provider(&error))
+        response.await.map_err(|error| Problem::of_provider(&error))
     }
 }
 

@@ -29,7 +29,7 @@ use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, sc
 use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit, Network};
 
-/// How long a message may wait to be sent before it expires.
+/// Lifetime of a queued message: if it is not sent by then, it expires.
 const MESSAGE_TTL: Duration = Duration::from_hours(24);
 /// Maximum content size in bytes: far above every provider's limit and far below that of a
 /// table item.
@@ -326,8 +326,8 @@ where
 
     async fn send(&self, request: &ApiRequest, door: Door) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
-        let asked = doors::read(request, door)?;
-        let tenant = request.tenant(Scope::Send, asked.tenant.as_ref())?;
+        let input = doors::read(request, door)?;
+        let tenant = request.tenant(Scope::Send, input.tenant.as_ref())?;
         let now = self.clock.now();
         let body = String::from_utf8_lossy(&request.body);
         let body = match door {
@@ -349,7 +349,7 @@ where
                 Reservation::New => {}
             }
         }
-        let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
+        let (target, mut content, reply_to) = self.prepare(&tenant, input).await?;
         self.check_window(&tenant, &target, &content).await?;
         let conversation_id = target.parties(&tenant).conversation();
         let sending_integration = target.integration.id;
@@ -491,11 +491,11 @@ where
     async fn prepare(
         &self,
         tenant: &TenantId,
-        asked: SendMessage,
+        input: SendMessage,
     ) -> Result<(Target, Content, Option<MessageId>), Problem> {
-        let to = match (asked.conversation, asked.to) {
+        let to = match (input.conversation, input.to) {
             (Some(id), None) => To::Conversation(id),
-            (None, Some(to)) => To::Address(to, asked.channel),
+            (None, Some(to)) => To::Address(to, input.channel),
             (Some(_), Some(_)) => {
                 let detail = "set either `to` or `conversation`, not both".to_owned();
                 return Err(Problem::invalid("to", detail));
@@ -506,18 +506,18 @@ where
             }
         };
         let content = content(
-            asked.text,
-            asked.media,
-            asked.template,
-            asked.interactive,
-            asked.location,
-            asked.reaction,
-            asked.call,
+            input.text,
+            input.media,
+            input.template,
+            input.interactive,
+            input.location,
+            input.reaction,
+            input.call,
         )?;
         let target = match to {
-            To::Conversation(id) => self.known(tenant, id, asked.integration).await?,
+            To::Conversation(id) => self.known(tenant, id, input.integration).await?,
             To::Address(to, channel) => {
-                self.addressed(tenant, &to, channel, asked.integration).await?
+                self.addressed(tenant, &to, channel, input.integration).await?
             }
         };
         if matches!(content, Content::Call { .. }) != (target.channel == Channel::Voice) {
@@ -525,7 +525,7 @@ where
                 "a `call` needs the channel `voice`, and `voice` accepts only a `call`".to_owned();
             return Err(Problem::invalid("channel", detail));
         }
-        Ok((target, content, asked.reply_to))
+        Ok((target, content, input.reply_to))
     }
 
     async fn known(

@@ -202,15 +202,15 @@ impl ApiRequest {
     /// platform key names no tenant.
     pub fn tenant(&self, scope: Scope, named: Option<&TenantId>) -> Result<TenantId, Problem> {
         let caller = self.caller(scope)?;
-        let asked = match (named, self.query("tenant")) {
+        let tenant = match (named, self.query("tenant")) {
             (Some(named), _) => Some(named.clone()),
             (None, Some(text)) => {
                 Some(text.parse().map_err(|e| Problem::invalid("tenant", format!("{e}")))?)
             }
             (None, None) => None,
         };
-        match asked {
-            Some(asked) if caller.tenant.is_platform() || asked == caller.tenant => Ok(asked),
+        match tenant {
+            Some(tenant) if caller.tenant.is_platform() || tenant == caller.tenant => Ok(tenant),
             // 404, so that a tenant's key cannot find out which other tenants exist.
             Some(_) => Err(Problem::not_found()),
             None if caller.tenant.is_platform() => Err(Problem::invalid(

@@ -14,9 +14,9 @@ pub struct Problem {
     pub status: StatusCode,
     /// Error code for programs: stable, snake case.
     pub code: String,
-    /// What the code means in general, for people.
+    /// General meaning of the code, for people.
     pub title: &'static str,
-    /// What happened in this request and what to do, for people.
+    /// Description of the error in this request and how to fix it, for people.
     pub detail: String,
     /// Invalid field of the request.
     pub field: Option<String>,
@@ -28,11 +28,11 @@ pub struct ProblemDetails<'a> {
     /// URI of the error type.
     #[serde(rename = "type")]
     kind: String,
-    /// What the error type means.
+    /// General meaning of the error type.
     title: &'a str,
     /// HTTP status.
     status: u16,
-    /// What happened in this request and what to do.
+    /// Description of the error in this request and how to fix it.
     detail: &'a str,
     /// Error code for programs: stable, snake case.
     code: &'a str,

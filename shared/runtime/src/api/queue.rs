@@ -99,7 +99,7 @@ struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     result: Option<Box<RawValue>>,
-    /// Why the last attempt or the job failed.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -343,9 +343,9 @@ where
         tenant: &TenantId,
         ticket: JobTicket,
     ) -> Result<ApiReply, Problem> {
-        let asked: CompleteJob =
+        let input: CompleteJob =
             if request.body.is_empty() { CompleteJob::default() } else { request.read()? };
-        let result = asked.result.as_ref().map(ToString::to_string);
+        let result = input.result.as_ref().map(ToString::to_string);
         if result.as_ref().is_some_and(|result| result.len() > LARGEST_RESULT) {
             let detail = format!(
                 "must be at most {LARGEST_RESULT} bytes of JSON: store larger results yourself"

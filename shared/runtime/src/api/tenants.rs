@@ -153,7 +153,7 @@ struct AutomationView {
     /// automation again generates a new secret; for a day, notifications are signed with both.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
-    /// Why notifications may not arrive: the host of `url` does not resolve at the moment.
+    /// Warning that notifications may not arrive: the host of `url` does not resolve at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
     /// When the webhook endpoint returned 410 Gone. No notifications are sent until the automation
@@ -334,16 +334,16 @@ where
 
     async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.platform()?;
-        let asked: CreateTenant = request.read()?;
-        if asked.id.is_platform() {
+        let input: CreateTenant = request.read()?;
+        if input.id.is_platform() {
             let detail =
                 "`platform` is reserved for the operator of the hub: choose another id".to_owned();
             return Err(Problem::invalid("id", detail));
         }
-        if asked.name.trim().is_empty() || asked.name.len() > 200 {
+        if input.name.trim().is_empty() || input.name.len() > 200 {
             return Err(Problem::invalid("name", "must be 1 to 200 bytes".to_owned()));
         }
-        let tenant = Tenant { id: asked.id, name: asked.name, created_at: self.clock.now() };
+        let tenant = Tenant { id: input.id, name: input.name, created_at: self.clock.now() };
         match self.store.create_tenant(&tenant).await? {
             Recorded::New => ApiReply::json(StatusCode::CREATED, &tenant),
             Recorded::Duplicate => {
@@ -367,8 +367,8 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: CreateKey = request.read()?;
-        if asked.scopes.is_empty() {
+        let input: CreateKey = request.read()?;
+        if input.scopes.is_empty() {
             let names = Scope::ALL.map(Scope::as_str).join(", ");
             return Err(Problem::invalid("scopes", format!("must have at least one of {names}")));
         }
@@ -383,14 +383,14 @@ where
         let key = ApiKey {
             id,
             tenant: tenant.clone(),
-            scopes: asked.scopes.clone(),
+            scopes: input.scopes.clone(),
             hint: format!("...{hint}"),
             created_at: now,
         };
         self.store.create_key(&key, &hash(secret)).await?;
         ApiReply::json(
             StatusCode::CREATED,
-            &NewKey { id, key: secret.to_owned(), tenant, scopes: asked.scopes, created_at: now },
+            &NewKey { id, key: secret.to_owned(), tenant, scopes: input.scopes, created_at: now },
         )
     }
 
@@ -400,11 +400,11 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: SetAutomation = request.read()?;
+        let input: SetAutomation = request.read()?;
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
         }
-        let (automation, webhook) = match asked {
+        let (automation, webhook) = match input {
             SetAutomation::None => (Automation::None, None),
             SetAutomation::Push { url, allow_private_network } => {
                 let webhook =
@@ -467,18 +467,18 @@ struct CreatedWebhook {
     push: Push,
     /// Signing secret.
     secret: SecretString,
-    /// Why notifications may not arrive.
+    /// Warning that notifications may not arrive.
     warning: Option<String>,
 }
 
 /// Returns the time to live of a job in seconds.
-fn time_to_live(asked: Option<u32>) -> Result<u32, Problem> {
-    let Some(asked) = asked else {
+fn time_to_live(requested: Option<u32>) -> Result<u32, Problem> {
+    let Some(requested) = requested else {
         return u32::try_from(TIME_TO_LIVE.as_secs()).map_err(|_| Problem::internal());
     };
     let (shortest, longest) = (SHORTEST_TIME_TO_LIVE.as_secs(), LONGEST_TIME_TO_LIVE.as_secs());
-    if (shortest..=longest).contains(&u64::from(asked)) {
-        Ok(asked)
+    if (shortest..=longest).contains(&u64::from(requested)) {
+        Ok(requested)
     } else {
         Err(Problem::invalid("job_ttl", format!("must be {shortest} to {longest} seconds")))
     }

@@ -113,33 +113,33 @@ impl<S: Library, V: Vault, C: Clock> Resource for Voice<S, V, C> {
 impl<S: Library, V: Vault, C: Clock> Voice<S, V, C> {
     async fn token(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
-        let asked: CreateVoiceToken = request.read()?;
-        let tenant = request.tenant(Scope::Send, asked.tenant_id.as_ref())?;
+        let input: CreateVoiceToken = request.read()?;
+        let tenant = request.tenant(Scope::Send, input.tenant_id.as_ref())?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if !(1..=MAX_IDENTITY_LEN).contains(&asked.identity.len())
-            || !asked.identity.chars().all(plain)
+        if !(1..=MAX_IDENTITY_LEN).contains(&input.identity.len())
+            || !input.identity.chars().all(plain)
         {
             let detail = format!("must be 1 to {MAX_IDENTITY_LEN} letters, digits and _");
             return Err(Problem::invalid("identity", detail));
         }
-        if asked.application_sid.as_ref().is_some_and(|sid| !sid.starts_with("AP")) {
+        if input.application_sid.as_ref().is_some_and(|sid| !sid.starts_with("AP")) {
             let detail = "must be the SID of a TwiML application, which begins with AP".to_owned();
             return Err(Problem::invalid("application_sid", detail));
         }
-        let integration = self.integration(&tenant, asked.integration).await?;
+        let integration = self.integration(&tenant, input.integration).await?;
         let credentials = self.vault.credentials(&integration, Freshness::Cached).await?;
         let grant = VoiceGrant {
-            identity: &asked.identity,
-            incoming: asked.incoming,
-            application_sid: asked.application_sid.as_deref(),
+            identity: &input.identity,
+            incoming: input.incoming,
+            application_sid: input.application_sid.as_deref(),
         };
-        let lifetime = Duration::from_secs(asked.ttl.into());
+        let lifetime = Duration::from_secs(input.ttl.into());
         let token = access_token(&credentials, &grant, self.clock.now(), lifetime)?;
         tracing::info!(%tenant, integration = %integration.id, "voice token created");
         let token = VoiceToken {
             token: token.expose_secret().to_owned(),
-            identity: asked.identity,
-            expires_in: asked.ttl,
+            identity: input.identity,
+            expires_in: input.ttl,
         };
         ApiReply::json(StatusCode::CREATED, &token)
     }

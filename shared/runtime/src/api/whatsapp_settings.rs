@@ -74,7 +74,7 @@ enum FailoverEntry {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum SetPolicy {
-    /// How the first integration is chosen.
+    /// Choice of the first integration.
     Choice(Choice),
     /// The complete policy.
     Whole(Policy),
@@ -158,12 +158,12 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: SetWhatsapp = request.read()?;
+        let input: SetWhatsapp = request.read()?;
         if self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::not_found());
         }
-        let provider = provider(&asked.whatsapp_provider)?;
-        let policy = match asked.policy {
+        let provider = provider(&input.whatsapp_provider)?;
+        let policy = match input.policy {
             SetPolicy::Choice(choice) => Policy { choice, ..Policy::default() },
             SetPolicy::Whole(policy) => policy,
         };
@@ -177,10 +177,10 @@ where
         );
         let mut all = all?;
         all.retain(supports_whatsapp);
-        let chosen = chosen(provider, asked.integration, route?.as_ref(), &all)?;
+        let chosen = chosen(provider, input.integration, route?.as_ref(), &all)?;
         // Resolve the failover integrations before anything is changed.
         let mut carriers = Vec::new();
-        for other in asked.failover {
+        for other in input.failover {
             let (name, weight) = match other {
                 FailoverEntry::Name(name) => (name, 1),
                 FailoverEntry::Weighted { carrier, weight } => (carrier, weight),
@@ -190,9 +190,9 @@ where
         }
         check(&carriers, chosen.map(|chosen| chosen.id))?;
         let first =
-            self.configured(request, tenant.clone(), provider, chosen, asked.provider_config);
+            self.configured(request, tenant.clone(), provider, chosen, input.provider_config);
         let SavedIntegration { integration: first, generated } = first.await?;
-        carriers.insert(0, Carrier { integration: first.id, weight: asked.weight });
+        carriers.insert(0, Carrier { integration: first.id, weight: input.weight });
         all.retain(|integration| integration.id != first.id);
         all.push(first);
         let route = Route { carriers, policy };
