@@ -37,7 +37,7 @@ pub(crate) fn init() {
 pub(crate) enum Metric {
     /// Webhook requests accepted.
     WebhookAccepted,
-    /// Webhook requests rejected, because they were not verified or not valid.
+    /// Webhook requests rejected, because they were not verified, invalid or too large.
     WebhookRejected,
     /// Verified webhooks rejected because they name another tenant's account.
     AccountMismatch,

@@ -319,8 +319,8 @@ fn is_trusted(integration: &Integration) -> bool {
     integration.trusted_ingest && !integration.provider.channels().is_empty()
 }
 
-/// Returns the channel on which a message to `to` reaches an integration; `None` if `to` is
-/// neither its id, its account nor one of its senders.
+/// Returns the channel on which a message to `to` reaches an integration; `None` if `to` is neither
+/// its id, its account nor the value of a setting that identifies the account or a sender.
 fn channel_of(integration: &Integration, to: &str) -> Option<Channel> {
     let first = || integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp);
     let is_account = integration.account.as_deref().is_some_and(|account| is_same(account, to))

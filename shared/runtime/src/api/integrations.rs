@@ -817,23 +817,25 @@ where
     async fn call_provider(
         &self,
         integration: &Integration,
-        build: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError> + Send,
+        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        + Send,
     ) -> Result<serde_json::Value, Problem> {
         let credentials = self.vault.credentials(integration, Freshness::Fresh).await?;
-        self.call_provider_with(integration, &credentials, build).await
+        self.call_provider_with(integration, &credentials, builder).await
     }
 
     async fn call_provider_with(
         &self,
         integration: &Integration,
         credentials: &Credentials,
-        build: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError> + Send,
+        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        + Send,
     ) -> Result<serde_json::Value, Problem> {
         let response = async {
             let sender =
                 providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
             let sender = sender.sender(integration, credentials)?;
-            let request = build(sender.as_ref())?;
+            let request = builder(sender.as_ref())?;
             let response = self.caller.call(request).await?;
             sender.answer(&response)
         };

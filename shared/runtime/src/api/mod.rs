@@ -101,7 +101,8 @@ pub struct Route<O> {
     pub path: &'static str,
     /// One-line summary.
     pub summary: &'static str,
-    /// Scope that the key must have; `None` if only the platform admin key may call it.
+    /// Scope that the key must have; `None` for routes that require the platform admin key or no
+    /// key.
     pub scope: Option<Scope>,
     /// Query parameters and headers: name, location, description.
     pub parameters: &'static [(&'static str, &'static str, &'static str)],
