@@ -1,27 +1,27 @@
-//! What every door to AWS tells of a failure, in one way.
+//! Common error mapping of the AWS clients.
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use domain::Fault;
 use domain::ports::PortError;
 
-/// What a caller is told when `service` did not do `operation`: the service's code, never
-/// data.
+/// Returns the error for a failed `operation` of `service`. It contains the service's error code,
+/// but no data.
 ///
-/// It is always worth another try. AWS throttles and is sometimes away; a missing right is
-/// put right by a deployment, and the record is still there then.
+/// It is always retryable: throttling and outages end, and missing permissions are fixed by a
+/// deployment, after which the record is still in its queue.
 pub fn failed<E: ProvideErrorMetadata, R>(
     service: &'static str,
     operation: &'static str,
     error: &SdkError<E, R>,
 ) -> PortError {
     let reason = match error {
-        SdkError::ServiceError(refusal) => {
-            format!("{service} refused: {}", refusal.err().code().unwrap_or("without a code"))
+        SdkError::ServiceError(error) => {
+            format!("{service} returned an error: {}", error.err().code().unwrap_or("no code"))
         }
-        SdkError::TimeoutError(_) => format!("{service} did not answer in time"),
+        SdkError::TimeoutError(_) => format!("{service} timed out"),
         SdkError::DispatchFailure(_) => format!("{service} could not be reached"),
-        _ => format!("{service}'s answer could not be read"),
+        _ => format!("the response of {service} could not be read"),
     };
     PortError { operation, reason, fault: Fault::Retryable }
 }

@@ -1,4 +1,4 @@
-//! The bucket: bodies too large for a queue, the raw archive, and files of messages.
+//! S3 bucket: bodies that are too large for a queue, the archive of raw events, and media.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -21,10 +21,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-/// What a pointer begins with; no body of ours does.
+/// Prefix of a claim check. No other body of the hub starts with it.
 const POINTER: &str = r#"{"claim_check":"#;
 
-/// The bucket.
+/// S3 bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     aws: aws_types::SdkConfig,
@@ -32,21 +32,21 @@ pub struct Bucket {
     name: String,
 }
 
-/// Stands in a queue for a body in the bucket.
+/// Claim check: the queue record for a body that is in the bucket.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pointer {
     claim_check: String,
 }
 
 impl Bucket {
-    /// The bucket `name` in the account and region of `aws`.
+    /// Returns the bucket `name` in the account and region of `aws`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig, name: String) -> Self {
         Self { aws: aws.clone(), client: Arc::default(), name }
     }
 
-    /// Makes the client, so that the first request need not. Most functions never need it:
-    /// few bodies are too large for a queue.
+    /// Creates the client ahead of the first request. Most functions never need it, because few
+    /// bodies are too large for a queue.
     pub fn prepare(&self) {
         let _client = self.client();
     }
@@ -54,23 +54,23 @@ impl Bucket {
     fn client(&self) -> &Client {
         self.client.get_or_init(|| {
             let config = aws_sdk_s3::config::Builder::from(&self.aws)
-                // A bucket's own host name does not resolve where the endpoint is set by hand.
+                // With a custom endpoint, the virtual host name of a bucket does not resolve.
                 .force_path_style(self.aws.endpoint_url().is_some())
-                // A file of a message takes longer than a record.
+                // Media take longer than records.
                 .timeout_config(
                     TimeoutConfig::builder()
                         .operation_attempt_timeout(Duration::from_secs(20))
                         .operation_timeout(Duration::from_secs(40))
                         .build(),
                 )
-                // A body is read after its operation has ended, out of reach of its timeouts.
+                // A body is read after its operation has ended, so the timeouts do not apply to it.
                 .stalled_stream_protection(StalledStreamProtectionConfig::enabled().build())
                 .build();
             Client::from_conf(config)
         })
     }
 
-    /// Stores a body and gives the pointer to it. The same body has the same place.
+    /// Stores a body and returns its claim check. The same body has the same object key.
     pub(crate) async fn check_in(&self, body: String) -> PortResult<String> {
         let operation = "store a large body";
         let key =
@@ -94,7 +94,7 @@ impl Bucket {
 
 impl ClaimCheck for Bucket {
     async fn redeem<'a>(&self, body: &'a str) -> PortResult<Cow<'a, str>> {
-        let operation = "fetch a large body";
+        let operation = "read a large body";
         if !body.starts_with(POINTER) {
             return Ok(Cow::Borrowed(body));
         }
@@ -110,7 +110,7 @@ impl EventBodies for Bucket {
         let hash = hex::encode(digest::digest(&digest::SHA256, body.as_bytes()));
         let hash = hash.get(..16).unwrap_or(&hash);
         let EventRecord { tenant, provider, id, .. } = record;
-        // Its content is part of its name: what is forged cannot overwrite what is there.
+        // The key contains a hash of the body, so that a forged event cannot overwrite another.
         let key = format!("archive/{tenant}/{provider}/events/{id}-{hash}.json");
         self.store("store an event", &key, "application/json", Bytes::from(body)).await?;
         Ok(key)
@@ -119,7 +119,7 @@ impl EventBodies for Bucket {
 
 impl EventBodyReader for Bucket {
     async fn body(&self, key: &str) -> PortResult<Option<String>> {
-        let operation = "fetch an event";
+        let operation = "read an event";
         let get = self.client().get_object().bucket(&self.name).key(key);
         match get.send().await {
             Ok(answer) => text(operation, answer).await.map(Some),
@@ -156,11 +156,11 @@ impl MediaShelf for Bucket {
 
     async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
         let mime_type = mime_type.unwrap_or("application/octet-stream");
-        self.store("store a file", key, mime_type, bytes).await
+        self.store("store media", key, mime_type, bytes).await
     }
 
     async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
-        let operation = "link to a file";
+        let operation = "create a presigned URL";
         let config = PresigningConfig::expires_in(lifetime).map_err(|_| unreadable(operation))?;
         let get = self.client().get_object().bucket(&self.name).key(key);
         let request = get.presigned(config).await.map_err(|error| failed(operation, &error))?;
@@ -168,14 +168,14 @@ impl MediaShelf for Bucket {
     }
 }
 
-/// An object's content.
+/// Returns the content of an object.
 async fn text(operation: &'static str, object: GetObjectOutput) -> PortResult<String> {
     let bytes = object.body.collect().await.map_err(|_| unreadable(operation))?.to_vec();
     String::from_utf8(bytes).map_err(|_| unreadable(operation))
 }
 
 fn unreadable(operation: &'static str) -> PortError {
-    let reason = "what was stored could not be read".to_owned();
+    let reason = "the object has an invalid format".to_owned();
     PortError { operation, reason, fault: Fault::Retryable }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_is_known_by_its_beginning() {
+    fn a_claim_check_starts_with_its_prefix() {
         let pointer = serde_json::to_string(&Pointer { claim_check: "bodies/x".into() }).unwrap();
         assert!(pointer.starts_with(POINTER));
     }

@@ -1,4 +1,4 @@
-//! Queues, and the bucket for what is too large for them.
+//! SQS queues, and the S3 bucket for bodies that are too large for them (claim check).
 
 mod bucket;
 mod sqs;

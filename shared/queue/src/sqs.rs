@@ -1,4 +1,4 @@
-//! One SQS queue.
+//! SQS queues.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -14,17 +14,18 @@ use futures::future::try_join_all;
 
 use crate::Bucket;
 
-/// Entries in one request. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-const ENTRIES: usize = 10;
-/// Bytes in one request: 1 MiB, less room for what surrounds the bodies.
-const BYTES: usize = 1_000_000;
-/// Bodies above this go to the bucket, so that ten of a usual batch still share a request.
-const CLAIM_CHECK: usize = 200 * 1024;
-/// Requests under way at once. Records of one group share a lane, and so keep their order.
-const LANES: u64 = 8;
-/// The longest a record may be hidden: 12 hours since it was received, less the time it has
-/// been worked on.
-const LONGEST: Duration = Duration::from_mins(11 * 60 + 50);
+/// Maximum number of entries in one request. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+const MAX_ENTRIES: usize = 10;
+/// Maximum total size of the bodies in one request: 1 MiB less the size of the other fields.
+const MAX_REQUEST_BYTES: usize = 1_000_000;
+/// Size above which a body is stored in the bucket, so that a typical batch of ten fits into one
+/// request.
+const CLAIM_CHECK_BYTES: usize = 200 * 1024;
+/// Number of concurrent requests. The records of a group are in the same partition, and so keep
+/// their order.
+const PARTITIONS: u64 = 8;
+/// Maximum visibility timeout: 12 hours from the receive, less the processing time.
+const MAX_VISIBILITY: Duration = Duration::from_mins(11 * 60 + 50);
 
 /// One SQS queue.
 #[derive(Clone, Debug)]
@@ -35,19 +36,19 @@ pub struct SqsQueue {
     bucket: Option<Bucket>,
 }
 
-/// The way to all queues: making it costs more than all the queues together.
+/// SQS client for all queues. It is shared, because creating one is expensive.
 #[derive(Clone, Debug)]
 pub struct Queues(Client);
 
 impl Queues {
-    /// The queues in the account and region of `aws`.
+    /// Creates the client for the account and region of `aws`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig) -> Self {
         Self(Client::new(aws))
     }
 
-    /// The queue at `url`; what is too large for it goes to `bucket`. Without one, large
-    /// bodies are refused.
+    /// Returns the queue at `url`. Large bodies are stored in `bucket`; without a bucket, SQS
+    /// rejects them.
     #[must_use]
     pub fn queue(&self, url: String, bucket: Option<Bucket>) -> SqsQueue {
         let fifo = url.strip_suffix(".fifo").is_some();
@@ -56,14 +57,14 @@ impl Queues {
 }
 
 impl SqsQueue {
-    /// Opens a connection, so that the first request need not. Failure changes nothing.
+    /// Opens a connection ahead of the first request. Failures are ignored.
     pub async fn prewarm(&self) {
-        // It need not be allowed; it needs an answer.
+        // Any response will do, even a denied permission.
         let _answer = self.client.get_queue_attributes().queue_url(&self.url).send().await;
     }
 
     async fn send(&self, entries: Vec<SendMessageBatchRequestEntry>) -> PortResult<()> {
-        let operation = "put records into a queue";
+        let operation = "send records to a queue";
         let request = self.client.send_message_batch().queue_url(&self.url);
         let answer = request.set_entries(Some(entries)).send().await;
         let answer = answer.map_err(|error| failed(operation, &error))?;
@@ -76,10 +77,10 @@ impl SqsQueue {
         }
     }
 
-    /// Sends the records of a lane in series: a later record of a group must not overtake an
-    /// earlier one.
-    async fn work_off(&self, lane: Vec<Record>) -> PortResult<()> {
-        for batch in batches(lane) {
+    /// Sends the records of a partition sequentially: a later record of a group must not overtake
+    /// an earlier one.
+    async fn send_in_order(&self, partition: Vec<Record>) -> PortResult<()> {
+        for batch in batches(partition) {
             let entries = batch.into_iter().enumerate();
             let entries = entries.map(|(index, record)| self.entry(index, record));
             self.send(try_join_all(entries).await?).await?;
@@ -87,19 +88,19 @@ impl SqsQueue {
         Ok(())
     }
 
-    /// One entry, with its body in the bucket if it is large.
+    /// Returns an entry, with its body in the bucket if it is large.
     async fn entry(
         &self,
         index: usize,
         record: Record,
     ) -> PortResult<SendMessageBatchRequestEntry> {
-        let operation = "put records into a queue";
+        let operation = "send records to a queue";
         let body = match &self.bucket {
-            // On the heap, because it is rare: it would be the largest part of every entry.
-            Some(bucket) if record.body.len() > CLAIM_CHECK => {
+            // On the heap: this rare future would be the largest part of every entry.
+            Some(bucket) if record.body.len() > CLAIM_CHECK_BYTES => {
                 Box::pin(bucket.check_in(record.body)).await?
             }
-            _ => fit(record.body),
+            _ => escaped(record.body),
         };
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(index.to_string())
@@ -122,21 +123,22 @@ impl SqsQueue {
 
 impl Publisher for SqsQueue {
     async fn publish(&self, records: Vec<Record>) -> PortResult<()> {
-        if records.len() <= ENTRIES {
-            return self.work_off(records).await;
+        if records.len() <= MAX_ENTRIES {
+            return self.send_in_order(records).await;
         }
-        let lanes = lanes(records).into_iter().map(|lane| self.work_off(lane));
-        try_join_all(lanes).await.map(|_| ())
+        let partitions =
+            partitions(records).into_iter().map(|partition| self.send_in_order(partition));
+        try_join_all(partitions).await.map(|_| ())
     }
 }
 
 impl Postpone for SqsQueue {
     async fn postpone(&self, records: &[(String, Duration)]) -> PortResult<()> {
-        let operation = "postpone records";
-        for batch in records.chunks(ENTRIES) {
+        let operation = "change the visibility of records";
+        for batch in records.chunks(MAX_ENTRIES) {
             let entries = batch.iter().enumerate().map(|(index, (receipt, wait))| {
-                // Rounded up: a record that comes back too early has waited for nothing.
-                let wait = (*wait).min(LONGEST).as_millis().div_ceil(1000);
+                // Round up: a record that is received too early has to wait again.
+                let wait = (*wait).min(MAX_VISIBILITY).as_millis().div_ceil(1000);
                 ChangeMessageVisibilityBatchRequestEntry::builder()
                     .id(index.to_string())
                     .receipt_handle(receipt)
@@ -157,49 +159,51 @@ impl Postpone for SqsQueue {
     }
 }
 
-/// What no message of a queue may hold, besides control characters, which JSON escapes.
+/// Characters that SQS rejects, besides control characters, which JSON escapes.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
-const REFUSED: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+const INVALID_CHARACTERS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
 
-/// A JSON body in the characters that a queue takes: those it refuses are escaped, so that
-/// nobody can stop a queue by writing them.
-fn fit(body: String) -> String {
-    if !body.contains(REFUSED) {
+/// Escapes the characters that SQS rejects in a JSON body, so that a message that contains them
+/// cannot block a queue.
+fn escaped(body: String) -> String {
+    if !body.contains(INVALID_CHARACTERS) {
         return body;
     }
     body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
 }
 
-/// A text as an attribute may hold it: not empty, and in the characters that a queue takes.
+/// Returns a text that is valid as an attribute: not empty, and without invalid characters.
 fn attribute(text: &str) -> String {
-    let fits = |c: char| !REFUSED.contains(&c) && (!c.is_control() || "\t\n\r".contains(c));
-    let text: String = text.chars().filter(|c| fits(*c)).take(1000).collect();
-    if text.is_empty() { "no reason was given".to_owned() } else { text }
+    let is_valid =
+        |c: char| !INVALID_CHARACTERS.contains(&c) && (!c.is_control() || "\t\n\r".contains(c));
+    let text: String = text.chars().filter(|c| is_valid(*c)).take(1000).collect();
+    if text.is_empty() { "no reason given".to_owned() } else { text }
 }
 
-/// Spreads records over lanes so that those of one group stay together, in order.
-fn lanes(records: Vec<Record>) -> Vec<Vec<Record>> {
-    let mut lanes: Vec<Vec<Record>> = (0..LANES).map(|_| Vec::new()).collect();
+/// Distributes records over partitions. The records of a group stay together, in order.
+fn partitions(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut partitions: Vec<Vec<Record>> = (0..PARTITIONS).map(|_| Vec::new()).collect();
     for record in records {
         let mut hasher = DefaultHasher::new();
         record.group.hash(&mut hasher);
-        let lane = usize::try_from(hasher.finish() % LANES).unwrap_or_default();
-        if let Some(lane) = lanes.get_mut(lane) {
-            lane.push(record);
+        let partition = usize::try_from(hasher.finish() % PARTITIONS).unwrap_or_default();
+        if let Some(partition) = partitions.get_mut(partition) {
+            partition.push(record);
         }
     }
-    lanes
+    partitions
 }
 
-/// Cuts a lane into requests by number and size.
+/// Splits a partition into requests, by number and size.
 fn batches(records: Vec<Record>) -> Vec<Vec<Record>> {
     let mut batches: Vec<Vec<Record>> = Vec::new();
     let mut size = 0;
     for record in records {
-        // A large body leaves only a pointer.
-        let bytes = if record.body.len() > CLAIM_CHECK { 512 } else { record.body.len() + 512 };
+        // A large body is replaced by a claim check.
+        let bytes =
+            if record.body.len() > CLAIM_CHECK_BYTES { 512 } else { record.body.len() + 512 };
         match batches.last_mut() {
-            Some(batch) if batch.len() < ENTRIES && size + bytes <= BYTES => {
+            Some(batch) if batch.len() < MAX_ENTRIES && size + bytes <= MAX_REQUEST_BYTES => {
                 size += bytes;
                 batch.push(record);
             }
@@ -213,7 +217,7 @@ fn batches(records: Vec<Record>) -> Vec<Vec<Record>> {
 }
 
 fn malformed(operation: &'static str) -> PortError {
-    let reason = "a record lacks a part".to_owned();
+    let reason = "a field of the record is missing".to_owned();
     PortError { operation, reason, fault: Fault::Permanent }
 }
 
@@ -243,26 +247,28 @@ mod tests {
     }
 
     #[test]
-    fn what_a_queue_refuses_is_escaped_and_reads_as_before() {
-        let said = "a\u{fffe}b\u{ffff}c";
-        let body = fit(serde_json::to_string(said).unwrap());
-        assert!(!body.contains(REFUSED));
-        assert_eq!(serde_json::from_str::<String>(&body).unwrap(), said);
+    fn characters_that_sqs_rejects_are_escaped_and_parse_back() {
+        let text = "a\u{fffe}b\u{ffff}c";
+        let body = escaped(serde_json::to_string(text).unwrap());
+        assert!(!body.contains(INVALID_CHARACTERS));
+        assert_eq!(serde_json::from_str::<String>(&body).unwrap(), text);
         assert_eq!(attribute("\u{1}bad\u{ffff}"), "bad");
-        assert_eq!(attribute(""), "no reason was given");
+        assert_eq!(attribute(""), "no reason given");
     }
 
     #[test]
-    fn records_of_one_group_share_a_lane_in_order() {
+    fn records_of_one_group_share_a_partition_in_order() {
         let records = (0..100).map(|n| record(&format!("g{}", n % 7), n)).collect();
-        let lanes = lanes(records);
-        assert_eq!(lanes.iter().map(Vec::len).sum::<usize>(), 100);
+        let partitions = partitions(records);
+        assert_eq!(partitions.iter().map(Vec::len).sum::<usize>(), 100);
         for group in 0..7 {
             let group = format!("g{group}");
-            let homes: Vec<_> =
-                lanes.iter().filter(|lane| lane.iter().any(|r| r.group == group)).collect();
-            assert_eq!(homes.len(), 1);
-            let sizes = homes[0].iter().filter(|r| r.group == group).map(|r| r.body.len());
+            let holders: Vec<_> = partitions
+                .iter()
+                .filter(|partition| partition.iter().any(|r| r.group == group))
+                .collect();
+            assert_eq!(holders.len(), 1);
+            let sizes = holders[0].iter().filter(|r| r.group == group).map(|r| r.body.len());
             assert!(sizes.is_sorted());
         }
     }

@@ -1,4 +1,4 @@
-//! Addresses that tenants give: whether they lead to the public internet.
+//! Check whether URLs that tenants set are on the public internet.
 
 use std::net::IpAddr;
 
@@ -6,25 +6,25 @@ use domain::automation::is_public;
 use domain::ports::Resolver;
 use url::{Host, Url};
 
-/// Where an address leads.
+/// Network in which a URL's host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// To the public internet.
+    /// Public internet.
     Public,
-    /// Nowhere now: its host name cannot be resolved.
+    /// Unknown: the host name does not resolve at the moment.
     Unresolved,
-    /// Into a private network.
+    /// Private network.
     Private,
 }
 
-/// Top-level names that only a private network knows.
+/// Top-level domains that exist only in private networks.
 ///
 /// <https://www.iana.org/assignments/special-use-domain-names/>; `internal` is reserved by
 /// <https://www.icann.org/en/board-activities-and-meetings/materials/approved-resolutions-special-meeting-of-the-icann-board-29-07-2024-en>.
 const PRIVATE_NAMES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
 
-/// Where `url` leads. A name is resolved; a number is judged as it is, in whatever form it is
-/// written.
+/// Returns the network of the host of `url`. A host name is resolved; an IP address is checked in
+/// every notation.
 pub async fn reach<D: Resolver>(resolver: &D, url: &Url) -> Reach {
     match url.host() {
         Some(Host::Ipv4(address)) => of_addresses(&[address.into()]),
@@ -38,7 +38,8 @@ pub async fn reach<D: Resolver>(resolver: &D, url: &Url) -> Reach {
     }
 }
 
-/// One public address is enough: the connection is made to public addresses only.
+/// Returns the network of a host. One public address is enough, because the client connects only
+/// to public addresses.
 fn of_addresses(addresses: &[IpAddr]) -> Reach {
     match addresses {
         [] => Reach::Unresolved,
@@ -47,12 +48,12 @@ fn of_addresses(addresses: &[IpAddr]) -> Reach {
     }
 }
 
-/// Whether no public name is like this one. A name of one label is only found by the search
-/// list of a private network.
+/// Returns whether a name exists only in private networks. A name with one label resolves only
+/// through the search list of a private network.
 fn is_private_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    let under = |suffix: &str| {
+    let is_under = |suffix: &str| {
         name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    !name.contains('.') || PRIVATE_NAMES.into_iter().any(under)
+    !name.contains('.') || PRIVATE_NAMES.into_iter().any(is_under)
 }

@@ -1,4 +1,5 @@
-//! Notices to automations: signed, told once, retried for three days.
+//! Consumer that sends notifications to webhook endpoints: signed, with stable ids for
+//! deduplication, and retried for three days.
 
 use std::time::Duration;
 
@@ -22,42 +23,42 @@ use crate::transport::{Messenger, OutsideError};
 use crate::vault::SecretsVault;
 use crate::{Consumer, Error, Kit, Network};
 
-/// How long one attempt has the notice to itself: longer than the function may run, and less
-/// than the queue hides a record whose consumer died, so that the next one need not wait.
+/// Lease of a delivery attempt: longer than the function may run, and shorter than the queue's
+/// visibility timeout, so that after a crash the next receive need not wait for the lease.
 const LEASE: Duration = Duration::from_secs(30);
-/// The longest a record can be delayed in a queue; later retries are kept in the table.
+/// Maximum delay of an SQS record; later retries are scheduled in the table.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html>
-const LONGEST_DELAY: Duration = Duration::from_mins(15);
-/// How much too early a delayed record may come.
+const MAX_QUEUE_DELAY: Duration = Duration::from_mins(15);
+/// Tolerance for a delayed record that arrives early.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Teller<S, V, P, M, C, R> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// Signing secrets.
+    /// Store of signing secrets.
     pub vault: V,
-    /// Its own queue, for near retries.
+    /// The consumer's own queue, for retries within 15 minutes.
     pub queue: P,
-    /// The way out.
+    /// Webhook client.
     pub messenger: M,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
 }
 
-/// An attempt that was made.
+/// A completed delivery attempt.
 #[derive(Clone, Copy, Debug)]
-struct Made {
-    /// Its number, from 1.
+struct Attempt {
+    /// Attempt number, from 1.
     attempt: u32,
-    /// When it began.
-    began: Timestamp,
-    /// What the answer means.
+    /// When the attempt started.
+    started: Timestamp,
+    /// Meaning of the response.
     answer: Answer,
-    /// The answer's HTTP status, if there was an answer.
+    /// HTTP status of the response, if there was one.
     status: Option<u16>,
 }
 
@@ -72,10 +73,10 @@ where
 {
     type Job = DeliveryJob;
 
-    async fn work(&self, job: &DeliveryJob, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &DeliveryJob, _context: Delivery<'_>) -> Result<(), Failure> {
         let (tenant, id) = (&job.tenant, job.id);
         let automation = self.store.automation(tenant).await?;
-        // Nobody listens any more, perhaps.
+        // The tenant may have removed the webhook.
         let Some(push) = automation.listener() else { return Ok(()) };
         let now = self.clock.now();
         let claim = self.store.claim(tenant, id, job.notice.as_deref(), now, LEASE).await?;
@@ -84,15 +85,15 @@ where
             DeliveryClaim::Settled => return Ok(()),
             DeliveryClaim::Held { until } => {
                 let wait = until.duration_since(now).unsigned_abs() + Duration::from_secs(1);
-                return Err(Failure::wait("another attempt is under way", wait));
+                return Err(Failure::wait("another attempt is in progress", wait));
             }
             DeliveryClaim::Early { until } => return self.defer(tenant, id, now, until).await,
         };
-        let began = self.clock.now();
+        let started = self.clock.now();
         let (answer, status) = self.attempt(tenant, id, push, &notice).await?;
-        tracing::info!(%tenant, notice = %id, attempt, status, "automation told");
-        let made = Made { attempt, began, answer, status };
-        self.settle(tenant, id, &notice, made).await?;
+        tracing::info!(%tenant, notice = %id, attempt, status, "notification attempted");
+        let completed = Attempt { attempt, started, answer, status };
+        self.settle(tenant, id, &notice, completed).await?;
         Ok(())
     }
 }
@@ -106,8 +107,8 @@ where
     C: Clock,
     R: Dice,
 {
-    /// Gives a record back its time: a repetition has no attempt of its own, and the queue
-    /// counts in whole seconds.
+    /// Defers a record that arrives before its attempt is due: a duplicate record, or one that the
+    /// queue, which counts in whole seconds, delivered early.
     async fn defer(
         &self,
         tenant: &TenantId,
@@ -119,12 +120,12 @@ where
         if wait <= SLACK {
             return Err(Failure::wait("the next attempt is not yet due", wait));
         }
-        // Whoever set the time may have died before it was in any schedule. Repetitions
-        // share one place there, so they do not become more.
+        // The consumer that set the time may have crashed before it scheduled the retry.
+        // Scheduling is idempotent, so duplicates do not add entries.
         Ok(self.store.schedule(tenant, id, until).await?)
     }
 
-    /// Makes one call; gives what the answer means, and its HTTP status.
+    /// Sends one request; returns the meaning of the response and its HTTP status.
     async fn attempt(
         &self,
         tenant: &TenantId,
@@ -134,13 +135,13 @@ where
     ) -> Result<(Answer, Option<u16>), Failure> {
         let secrets = self.vault.signing_secrets(tenant, push.secret_at).await?;
         let body = serde_json::to_vec(notice)
-            .map_err(|_| Failure::retry("the notice cannot be written as JSON"))?;
+            .map_err(|_| Failure::retry("the notification cannot be written as JSON"))?;
         let id = id.to_string();
         let now = self.clock.now();
         let signature = providers::standard_webhooks::sign(&secrets, &id, now, &body);
         let signature = signature
-            .map_err(|_| Failure::retry("no usable signing secret; set the automation anew"))?;
-        // In the form that goes over the wire: a host may be written in any script.
+            .map_err(|_| Failure::retry("no usable signing secret: set the automation again"))?;
+        // Normalize the URL: the host may be an internationalized domain name.
         let url = url::Url::parse(&push.url).map_or_else(|_| push.url.clone(), Into::into);
         let request = Request::post(url)
             .header("content-type", "application/json")
@@ -156,7 +157,7 @@ where
                 Ok((read_answer(status, retry_after), Some(status)))
             }
             Err(error @ (OutsideError::Private | OutsideError::Address)) => {
-                tracing::error!(%tenant, notice = %id, %error, "automation not called");
+                tracing::error!(%tenant, notice = %id, %error, "webhook not called");
                 Ok((Answer::Later(None), None))
             }
             Err(OutsideError::NoAnswer) => Ok((Answer::Later(None), None)),
@@ -168,9 +169,9 @@ where
         tenant: &TenantId,
         id: DeliveryId,
         notice: &Notice,
-        made: Made,
+        completed: Attempt,
     ) -> PortResult<()> {
-        let Made { attempt, began, answer, status } = made;
+        let Attempt { attempt, started, answer, status } = completed;
         let now = self.clock.now();
         let settle =
             async |outcome| self.store.settle(tenant, id, outcome, notice, status, now).await;
@@ -180,22 +181,22 @@ where
                 settle(DeliveryOutcome::Delivered).await
             }
             Answer::Gone => {
-                tracing::error!(%tenant, notice = %id, "automation answered 410 Gone: it is told no more until it is set anew");
+                tracing::error!(%tenant, notice = %id, "webhook returned 410 Gone and is disabled");
                 telemetry::count(Metric::NoticeGivenUp, "automation", 1);
                 self.store.disable(tenant, now).await?;
                 settle(DeliveryOutcome::GivenUp).await
             }
             Answer::Later(retry_after) => {
-                let took = now.duration_since(began).unsigned_abs();
+                let took = now.duration_since(started).unsigned_abs();
                 let jitter = self.dice.fraction();
                 let Some(wait) = next_attempt(attempt, took, jitter, retry_after) else {
-                    tracing::error!(%tenant, notice = %id, attempt, "notice given up: the schedule ended");
+                    tracing::error!(%tenant, notice = %id, attempt, "notification abandoned after the last attempt");
                     telemetry::count(Metric::NoticeGivenUp, "automation", 1);
                     return settle(DeliveryOutcome::GivenUp).await;
                 };
                 settle(DeliveryOutcome::RetryAt(now + wait)).await?;
-                // Dying here brings this record back, and with it another attempt.
-                if wait > LONGEST_DELAY {
+                // After a crash here, SQS delivers this record again, which causes another attempt.
+                if wait > MAX_QUEUE_DELAY {
                     return self.store.schedule(tenant, id, now + wait).await;
                 }
                 if failpoint::is_active(Failpoint::RetryForgotten) {
@@ -207,7 +208,7 @@ where
     }
 }
 
-/// The wait a receiver asks for, in seconds or as a date.
+/// Returns the wait that the endpoint requests, in seconds or as a date.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3>
 fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Duration> {
     providers::http::retry_after(headers).or_else(|| {
@@ -217,7 +218,7 @@ fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Durati
     })
 }
 
-/// The record that brings a notice back; the table has what it tells.
+/// Returns the queue record that retries a notification, whose content is in the table.
 pub(crate) fn retry(
     tenant: &TenantId,
     id: DeliveryId,
@@ -229,37 +230,37 @@ pub(crate) fn retry(
     Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnTeller<N, C, R> =
     Teller<DynamoStore, SecretsVault<C>, SqsQueue, <N as Network>::Messenger, C, R>;
 
-/// The consumer as it is deployed.
+/// The consumer with its production dependencies.
 pub type OwnConsumer<N, C, R> = Consumer<OwnTeller<N, C, R>, C, R>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnConsumer<N, C, R>, Error> {
     let worker = Teller {
         store: kit.store()?,
         vault: kit.vault()?,
-        // The table has what a retry tells: its record is small.
+        // A retry record is small: the notification is in the table.
         queue: kit.queue("QUEUE_URL", None)?,
         messenger: kit.network.messenger()?,
         clock: kit.clock.clone(),
         dice: kit.dice.clone(),
     };
-    // Each attempt is counted in the table; most receives are waits.
+    // Attempts are counted in the table; most receives only wait.
     crate::consumer(kit, worker, 8, true)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

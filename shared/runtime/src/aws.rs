@@ -1,4 +1,4 @@
-//! How AWS is reached.
+//! Configuration of the AWS clients.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use aws_types::region::Region;
 use crate::transport::SdkClient;
 use crate::{Environment, Error};
 
-/// The configuration of every AWS client, from what Lambda puts into the environment. The
-/// credential chain would only find the same, later.
+/// Returns the configuration of all AWS clients, from the environment variables that Lambda sets.
+/// The SDK's credential provider chain would find the same credentials, but more slowly.
 pub(crate) fn config(environment: &Environment, client: SdkClient) -> Result<SdkConfig, Error> {
     let optional = |name: &str| environment.optional(name);
     let region = optional("AWS_REGION").or_else(|| optional("AWS_DEFAULT_REGION"));
@@ -36,12 +36,12 @@ pub(crate) fn config(environment: &Environment, client: SdkClient) -> Result<Sdk
         .http_client(client)
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(SystemTimeSource::new())
-        // Our own client closes its broken connections; the SDK's way of telling it would log
-        // an error for each.
+        // The hub's HTTP client closes broken connections itself; the SDK's mechanism would
+        // log an error for each.
         .retry_config(
             RetryConfig::standard().with_reconnect_mode(ReconnectMode::ReuseAllConnections),
         )
-        // What it watches over, small bodies inside an attempt, the attempt's timeout ends sooner.
+        // The attempt timeout ends a stalled request earlier, because bodies are small.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
             TimeoutConfig::builder()

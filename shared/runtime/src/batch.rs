@@ -1,4 +1,5 @@
-//! A queue's records: groups side by side, each group in order, each record's fate its own.
+//! SQS batch processing: groups concurrently, the records of a group in order, with partial batch
+//! failures.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,73 +13,72 @@ use serde::de::DeserializeOwned;
 
 use crate::telemetry::{self, Metric};
 
-/// After so many failed receives a record goes to the dead-letter queue, with the reason.
-/// The queue's own limit is higher: it is for records that kill their function.
+/// Receives after which a failed record moves to the dead-letter queue, with the reason. The
+/// queue's own limit (`maxReceiveCount`) is higher and is for records that crash their function.
 const MAX_RECEIVES: u32 = 5;
-/// The same for a worker that counts attempts itself: only trouble before an attempt gets
-/// here, and most receives are waits.
+/// The same limit for a worker that counts attempts itself: it applies only to failures before
+/// an attempt, and most receives only wait.
 const MAX_UNCOUNTED: u32 = 50;
 
-/// What a batch needs besides its worker.
+/// Dependencies of batch processing, apart from the worker.
 #[derive(Debug)]
 pub struct Desk<Q, D, B, C, R> {
-    /// Its own queue.
+    /// Source queue.
     pub queue: Q,
-    /// Its dead-letter queue.
+    /// Dead-letter queue.
     pub dead_letters: D,
-    /// Large bodies.
+    /// Claim check store, for large bodies.
     pub bodies: B,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
-    /// No record is begun later than this after the batch began, so that none is cut off by
-    /// the function's timeout.
+    /// Time after the start of the batch after which no record is started, so that the function's
+    /// timeout interrupts none.
     pub budget: Duration,
-    /// Whether the worker itself counts attempts: then a retryable failure never makes a
-    /// dead letter.
+    /// Whether the worker itself counts attempts. The limit of receives is then higher.
     pub counts_attempts: bool,
 }
 
-/// Where a record is in its life.
+/// Context of a received SQS record.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
-    /// The record's id, the same at each receive.
+    /// Message id of the record, the same for each receive.
     pub record: &'a str,
-    /// How often it was received, this time included.
+    /// Number of receives, including this one.
     pub receives: u32,
-    /// When it is worked.
+    /// When processing started.
     pub now: jiff::Timestamp,
 }
 
 impl Delivery<'_> {
-    /// Whether a retryable failure would make it a dead letter.
+    /// Returns whether a retryable failure would move the record to the dead-letter queue.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.receives >= MAX_RECEIVES
     }
 }
 
-/// Why a record was not done.
+/// Failure to process a record.
 #[derive(Debug)]
 pub struct Failure {
-    /// What may be done about it.
+    /// Fault, which decides about retries.
     pub fault: Fault,
-    /// A code, for logs and dead letters. Never data.
+    /// Reason, for logs and dead letters. It never contains message data.
     pub reason: String,
-    /// How long to wait, where the worker knows better than a backoff over receives.
+    /// Time to wait, if the worker sets it; else a backoff by the number of receives.
     pub wait: Option<Duration>,
 }
 
 impl Failure {
-    /// A failure that is none: come back in `wait`.
+    /// Returns a wait, which is not a failure: the record is received again after `wait`.
     #[must_use]
     pub fn wait(reason: &str, wait: Duration) -> Self {
         let fault = Fault::RateLimited { retry_after: wait };
         Self { fault, reason: reason.to_owned(), wait: None }
     }
 
-    /// Something that may work next time.
+    /// Returns a retryable failure.
     #[must_use]
     pub fn retry(reason: &str) -> Self {
         Self { fault: Fault::Retryable, reason: reason.to_owned(), wait: None }
@@ -91,38 +91,39 @@ impl From<PortError> for Failure {
     }
 }
 
-/// Works records of one shape.
+/// Worker that processes the records of a queue.
 pub trait Worker: Send + Sync {
-    /// The shape.
+    /// Body of a record.
     type Job: DeserializeOwned + Send + Sync;
 
-    /// Done once for the whole batch, beside the work; if it fails, every record comes back.
+    /// Processes the batch as a whole, concurrently with its records. If it fails, every record is
+    /// retried.
     fn whole(&self, jobs: &[&Self::Job]) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = jobs;
         async { Ok(()) }
     }
 
-    /// Works one record. It may be the second time, at any moment, or for two at once.
+    /// Processes one record. A record may be processed more than once, also concurrently.
     fn work(
         &self,
         job: &Self::Job,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// A record on the desk.
-struct Entry<J> {
-    /// Set once it is in the dead-letter queue: then it must not come back.
+/// A record of the batch.
+struct BatchRecord<J> {
+    /// Whether the record was sent to the dead-letter queue, and so must not be retried.
     buried: AtomicBool,
     message: SqsMessage,
     receives: u32,
     job: Result<J, Failure>,
 }
 
-/// Works a batch and says which records must come back.
+/// Processes a batch and reports the records to retry.
 ///
 /// # Errors
-/// If a record has no message id: reporting an empty one would fail the batch in silence.
+/// If a record has no message id: reporting an empty one would silently retry the whole batch.
 pub async fn handle<W, Q, D, B, C, R>(
     event: SqsEvent,
     desk: &Desk<Q, D, B, C, R>,
@@ -139,19 +140,19 @@ where
     if event.records.iter().any(|record| record.message_id.as_deref().unwrap_or("").is_empty()) {
         return Err("a record has no message id".into());
     }
-    let began = desk.clock.now();
-    let entries = join_all(event.records.into_iter().map(|message| open(&desk.bodies, message)));
-    let groups = grouped(entries.await);
+    let started = desk.clock.now();
+    let records = join_all(event.records.into_iter().map(|message| open(&desk.bodies, message)));
+    let groups = grouped(records.await);
     let jobs: Vec<&W::Job> =
-        groups.iter().flatten().filter_map(|entry| entry.job.as_ref().ok()).collect();
-    let (whole, left) = futures::join!(
+        groups.iter().flatten().filter_map(|record| record.job.as_ref().ok()).collect();
+    let (batch_result, failed) = futures::join!(
         worker.whole(&jobs),
-        join_all(groups.iter().map(|group| work_group(desk, worker, group, began))),
+        join_all(groups.iter().map(|group| process_group(desk, worker, group, started))),
     );
     let mut response = SqsBatchResponse::default();
-    let mut failed: Vec<&SqsMessage> = left.into_iter().flatten().collect();
-    if let Err(failure) = whole {
-        tracing::warn!(reason = %failure.reason, "the whole batch will be retried");
+    let mut failed: Vec<&SqsMessage> = failed.into_iter().flatten().collect();
+    if let Err(failure) = batch_result {
+        tracing::warn!(reason = %failure.reason, "the batch will be retried");
         failed = Vec::new();
         for group in &groups {
             failed.extend(give_back(desk, group, 0, redelivery(1, desk.dice.fraction())).await);
@@ -163,48 +164,51 @@ where
     Ok(response)
 }
 
-async fn open<J: DeserializeOwned, B: ClaimCheck>(bodies: &B, message: SqsMessage) -> Entry<J> {
+async fn open<J: DeserializeOwned, B: ClaimCheck>(
+    bodies: &B,
+    message: SqsMessage,
+) -> BatchRecord<J> {
     let receives = message.attributes.get("ApproximateReceiveCount");
     let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
     let body = bodies.redeem(message.body.as_deref().unwrap_or_default()).await;
     let job = body.map_err(Failure::from).and_then(|body| {
         serde_json::from_str(&body).map_err(|error| Failure {
             fault: Fault::Permanent,
-            // Only the place: the message can quote the body.
-            reason: format!("unreadable at line {}, column {}", error.line(), error.column()),
+            // Only the position: the parser's message can quote the body.
+            reason: format!("invalid JSON at line {}, column {}", error.line(), error.column()),
             wait: None,
         })
     });
-    Entry { buried: AtomicBool::new(false), message, receives, job }
+    BatchRecord { buried: AtomicBool::new(false), message, receives, job }
 }
 
-/// Records by group, in order. In a standard queue each record is its own group.
-fn grouped<J>(entries: Vec<Entry<J>>) -> Vec<Vec<Entry<J>>> {
-    let mut groups: Vec<Vec<Entry<J>>> = Vec::new();
-    for entry in entries {
-        let group = |entry: &Entry<J>| {
-            // Standard queues know groups too, but promise no order in them.
-            entry.message.attributes.get("SequenceNumber")?;
-            entry.message.attributes.get("MessageGroupId").cloned()
+/// Returns the records by group, in order. In a standard queue each record is its own group.
+fn grouped<J>(records: Vec<BatchRecord<J>>) -> Vec<Vec<BatchRecord<J>>> {
+    let mut groups: Vec<Vec<BatchRecord<J>>> = Vec::new();
+    for record in records {
+        let group = |record: &BatchRecord<J>| {
+            // Standard queues have groups too (fair queues), but do not keep their order.
+            record.message.attributes.get("SequenceNumber")?;
+            record.message.attributes.get("MessageGroupId").cloned()
         };
-        let own = group(&entry).filter(|_| !failpoint::is_active(Failpoint::GroupInParallel));
-        let home = groups
+        let own = group(&record).filter(|_| !failpoint::is_active(Failpoint::GroupInParallel));
+        let existing = groups
             .iter_mut()
             .find(|members| own.is_some() && members.first().and_then(group) == own);
-        match home {
-            Some(members) => members.push(entry),
-            None => groups.push(vec![entry]),
+        match existing {
+            Some(members) => members.push(record),
+            None => groups.push(vec![record]),
         }
     }
     groups
 }
 
-/// Works one group until one fails; returns what must come back.
-async fn work_group<'a, W, Q, D, B, C, R>(
+/// Processes the records of a group until one fails; returns the records to retry.
+async fn process_group<'a, W, Q, D, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
     worker: &W,
-    group: &'a [Entry<W::Job>],
-    began: jiff::Timestamp,
+    group: &'a [BatchRecord<W::Job>],
+    started: jiff::Timestamp,
 ) -> Vec<&'a SqsMessage>
 where
     W: Worker,
@@ -214,108 +218,108 @@ where
     C: Clock,
     R: Dice,
 {
-    for (place, entry) in group.iter().enumerate() {
-        let id = entry.message.message_id.as_deref().unwrap_or_default();
+    for (position, record) in group.iter().enumerate() {
+        let id = record.message.message_id.as_deref().unwrap_or_default();
         let now = desk.clock.now();
-        let late = now.duration_since(began).unsigned_abs() > desk.budget;
+        let late = now.duration_since(started).unsigned_abs() > desk.budget;
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let delivery = Delivery { record: id, receives: entry.receives, now };
-            let done = match &entry.job {
-                Ok(job) => worker.work(job, delivery).await,
+            let context = Delivery { record: id, receives: record.receives, now };
+            let done = match &record.job {
+                Ok(job) => worker.work(job, context).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
             };
             let Err(failure) = done else { continue };
             failure
         };
-        let Some(wait) = wait(desk, &failure, entry.receives, place) else {
-            if bury(desk, entry, &failure).await {
+        let Some(wait) = wait(desk, &failure, record.receives, position) else {
+            if bury(desk, record, &failure).await {
                 continue;
             }
-            return give_back(desk, group, place, Duration::from_secs(30)).await;
+            return give_back(desk, group, position, Duration::from_secs(30)).await;
         };
         tracing::warn!(
             record = %id,
             reason = %failure.reason,
-            receives = entry.receives,
+            receives = record.receives,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "record will come back"
+            "record will be retried"
         );
-        return give_back(desk, group, place, wait).await;
+        return give_back(desk, group, position, wait).await;
     }
     Vec::new()
 }
 
-/// How long to hide a failed record; `None` if it is a dead letter.
+/// Returns how long to hide a failed record; `None` if it moves to the dead-letter queue.
 fn wait<Q, D, B, C, R: Dice>(
     desk: &Desk<Q, D, B, C, R>,
     failure: &Failure,
     receives: u32,
-    place: usize,
+    position: usize,
 ) -> Option<Duration> {
     match failure.fault {
         Fault::RateLimited { retry_after } => Some(retry_after),
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
-            let most = if desk.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
-            // Behind another it may have been received as often without ever being tried.
-            let last = receives >= most && place == 0;
+            let max = if desk.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
+            // A record behind another one may have been received as often without being tried.
+            let last = receives >= max && position == 0;
             let wait = failure.wait.unwrap_or_else(|| redelivery(receives, desk.dice.fraction()));
             (!last).then_some(wait)
         }
     }
 }
 
-/// Moves a record to the dead-letter queue, with the reason. `false` if that failed too.
+/// Sends a record to the dead-letter queue, with the reason. Returns `false` if that fails.
 async fn bury<J, Q, D: Publisher, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
-    entry: &Entry<J>,
+    record: &BatchRecord<J>,
     failure: &Failure,
 ) -> bool {
-    let id = entry.message.message_id.clone().unwrap_or_default();
-    tracing::error!(record = %id, reason = %failure.reason, "record is a dead letter");
-    let group = entry.message.attributes.get("MessageGroupId").cloned();
-    let record = Record {
-        // As it was: a pointer stays a pointer.
-        body: entry.message.body.clone().unwrap_or_default(),
+    let id = record.message.message_id.clone().unwrap_or_default();
+    tracing::error!(record = %id, reason = %failure.reason, "record sent to the dead-letter queue");
+    let group = record.message.attributes.get("MessageGroupId").cloned();
+    let dead_letter = Record {
+        // Keep the body as received: a claim check stays a claim check.
+        body: record.message.body.clone().unwrap_or_default(),
         group: group.unwrap_or_else(|| "dead".to_owned()),
         deduplication_id: id.clone(),
         delay: None,
         reason: Some(failure.reason.clone()),
     };
-    match desk.dead_letters.publish(vec![record]).await {
+    match desk.dead_letters.publish(vec![dead_letter]).await {
         Ok(()) => {
-            entry.buried.store(true, Ordering::Relaxed);
-            let queue = entry.message.event_source_arn.as_deref().unwrap_or_default();
+            record.buried.store(true, Ordering::Relaxed);
+            let queue = record.message.event_source_arn.as_deref().unwrap_or_default();
             let queue = queue.rsplit(':').next().unwrap_or_default();
             telemetry::count(Metric::DeadLetter, queue, 1);
             true
         }
         Err(error) => {
-            tracing::error!(record = %id, %error, "the dead-letter queue did not take it");
+            tracing::error!(record = %id, %error, "record not sent to the dead-letter queue");
             false
         }
     }
 }
 
-/// Hides a failed record and the rest of its group for the same time: a group waits for its
-/// longest hidden record.
+/// Hides a failed record and the rest of its group for the same time: a group waits for the
+/// record that is hidden longest.
 async fn give_back<'a, J, Q: Postpone, D, B, C, R>(
     desk: &Desk<Q, D, B, C, R>,
-    group: &'a [Entry<J>],
-    place: usize,
+    group: &'a [BatchRecord<J>],
+    position: usize,
     wait: Duration,
 ) -> Vec<&'a SqsMessage> {
-    let forgotten = failpoint::is_active(Failpoint::RestOfTheGroupForgotten);
-    let rest = group.iter().skip(place).take(if forgotten { 1 } else { group.len() });
-    let rest = rest.filter(|entry| !entry.buried.load(Ordering::Relaxed));
-    let rest: Vec<&SqsMessage> = rest.map(|entry| &entry.message).collect();
+    let only_one = failpoint::is_active(Failpoint::RestOfTheGroupForgotten);
+    let rest = group.iter().skip(position).take(if only_one { 1 } else { group.len() });
+    let rest = rest.filter(|record| !record.buried.load(Ordering::Relaxed));
+    let rest: Vec<&SqsMessage> = rest.map(|record| &record.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();
     if let Err(error) = desk.queue.postpone(&receipts).await {
-        // They come back by themselves, later.
-        tracing::warn!(%error, "records not postponed");
+        // They become visible again after the queue's visibility timeout.
+        tracing::warn!(%error, "visibility of records not changed");
     }
     rest
 }

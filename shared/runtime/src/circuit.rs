@@ -1,4 +1,4 @@
-//! How integrations fare, remembered for a few seconds.
+//! Circuit breakers of integrations, cached for a few seconds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,47 +12,46 @@ use jiff::Timestamp;
 
 use crate::telemetry::{self, Metric};
 
-/// How long what was read of a closed circuit is used: so much later than another sender does
-/// this one notice that it opened.
-const LIFETIME: Duration = Duration::from_secs(5);
-/// The same of a circuit that is not closed: so much later does this one notice that it closed.
+/// Cache lifetime of a closed circuit, after which this sandbox notices that another sender opened
+/// it.
+const CLOSED_LIFETIME: Duration = Duration::from_secs(5);
+/// Cache lifetime of a circuit that is not closed, after which this sandbox notices that it closed.
 const OPEN_LIFETIME: Duration = Duration::from_secs(1);
-/// How long a probe has: as long as its function may run.
-const PROBE: Duration = Duration::from_secs(20);
-/// How often a change is tried again because another was faster. What is lost then is one
-/// failure of many.
-const TRIES: u32 = 4;
-/// Integrations that are remembered; a sandbox that has seen more starts over.
-const LARGEST: usize = 10_000;
+/// Time limit of a probe: as long as its function may run.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Attempts to write a change (optimistic locking). If all fail, one failure of many is lost.
+const WRITE_ATTEMPTS: u32 = 4;
+/// Maximum number of cached integrations; beyond it, the cache is cleared.
+const MAX_ENTRIES: usize = 10_000;
 
-/// How integrations fare, remembered for a few seconds.
+/// Circuit breakers of integrations, cached for a few seconds.
 #[derive(Debug)]
 pub struct Breakers<S, C> {
     store: S,
     clock: C,
-    memory: Mutex<HashMap<IntegrationId, Known>>,
+    cache: Mutex<HashMap<IntegrationId, CachedCircuit>>,
 }
 
-/// What is remembered of one integration.
+/// Cached circuit of one integration.
 #[derive(Debug)]
-struct Known {
+struct CachedCircuit {
     read_at: Timestamp,
     circuit: Circuit,
-    /// The message of this sandbox that was last told to probe, and until when it may be about
-    /// it.
+    /// The message of this sandbox that was last chosen as the probe, and until when it is
+    /// expected to probe.
     candidate: Option<(MessageId, Timestamp)>,
 }
 
-impl Known {
+impl CachedCircuit {
     fn is_fresh(&self, now: Timestamp) -> bool {
         let closed = self.circuit.state(now) == State::Closed;
-        let lifetime = if closed { LIFETIME } else { OPEN_LIFETIME };
+        let lifetime = if closed { CLOSED_LIFETIME } else { OPEN_LIFETIME };
         now.duration_since(self.read_at).unsigned_abs() < lifetime
     }
 
-    /// Whether a message may pass. Of those that ask at once one is told to probe: the others
-    /// would only write to the table to learn that it has the right to. That one may ask again,
-    /// as it does when its record is from before it was handed over.
+    /// Returns whether a message may pass. Of concurrent messages only one becomes the probe: the
+    /// others would write to the table only to find the probe reserved. The chosen message may ask
+    /// again, as it does when its record is older than its handover.
     fn admit(&mut self, message: MessageId, now: Timestamp) -> Admission {
         match (self.circuit.admit(now), self.candidate) {
             (Admission::Probe, Some((other, until))) if other != message && now < until => {
@@ -68,13 +67,13 @@ impl Known {
 }
 
 impl<S: Circuits, C: Clock> Breakers<S, C> {
-    /// Remembers what `store` says.
+    /// Creates a cache of the circuits in `store`.
     #[must_use]
     pub fn new(store: S, clock: C) -> Self {
-        Self { store, clock, memory: Mutex::default() }
+        Self { store, clock, cache: Mutex::default() }
     }
 
-    /// Whether `message` may pass.
+    /// Returns whether `message` may pass.
     ///
     /// # Errors
     /// As [`Circuits::circuit`].
@@ -84,14 +83,14 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         message: MessageId,
     ) -> PortResult<Admission> {
         let (tenant, id) = (&integration.tenant, integration.id);
-        if let Some(admission) = self.remembered(id, message, self.clock.now()) {
+        if let Some(admission) = self.admit_from_cache(id, message, self.clock.now()) {
             return Ok(admission);
         }
         let (circuit, _) = self.store.circuit(tenant, id).await?;
         Ok(self.decide(id, message, self.clock.now(), circuit))
     }
 
-    /// Takes the right to probe; `false` if another has it.
+    /// Reserves the probe; returns `false` if another sender has reserved it.
     ///
     /// # Errors
     /// As [`Circuits::set_circuit`].
@@ -101,23 +100,23 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         let (circuit, seen) = self.store.circuit(tenant, id).await?;
         if circuit.admit(now) != Admission::Probe {
             let passes = circuit.admit(now) == Admission::Pass;
-            self.note(id, now, circuit);
+            self.update_cache(id, now, circuit);
             return Ok(passes);
         }
-        let circuit = circuit.probed(now, PROBE);
-        let taken = self.store.set_circuit(tenant, id, &circuit, seen).await?;
-        self.note(id, now, circuit);
-        Ok(taken == Recorded::New)
+        let circuit = circuit.probed(now, PROBE_TIMEOUT);
+        let recorded = self.store.set_circuit(tenant, id, &circuit, seen).await?;
+        self.update_cache(id, now, circuit);
+        Ok(recorded == Recorded::New)
     }
 
-    /// When the integration may be probed, if its circuit is open as far as this sandbox knows.
+    /// Returns when the integration may be probed, if its cached circuit is open.
     #[must_use]
     pub fn probed_at(&self, integration: IntegrationId) -> Option<Timestamp> {
-        let memory = self.lock();
-        memory.get(&integration).and_then(|known| known.circuit.open_until)
+        let cache = self.lock();
+        cache.get(&integration).and_then(|cached| cached.circuit.open_until)
     }
 
-    /// Notes that the account failed with `code`.
+    /// Records that the account failed with `code`.
     ///
     /// # Errors
     /// As [`Circuits::set_circuit`].
@@ -137,7 +136,7 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         Ok(())
     }
 
-    /// Notes that a probe was answered.
+    /// Records that a probe succeeded.
     ///
     /// # Errors
     /// As [`Circuits::set_circuit`].
@@ -151,7 +150,8 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         Ok(())
     }
 
-    /// How it stood and stands; `None` if others were always faster.
+    /// Changes a circuit. Returns the states before and after; `None` if every attempt lost to a
+    /// concurrent change.
     async fn change(
         &self,
         integration: &Integration,
@@ -159,40 +159,41 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         change: impl Fn(Circuit) -> Circuit + Send,
     ) -> PortResult<Option<(State, State)>> {
         let (tenant, id) = (&integration.tenant, integration.id);
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_ATTEMPTS {
             let (before, seen) = self.store.circuit(tenant, id).await?;
             let state = before.state(now);
             let after = change(before);
             if self.store.set_circuit(tenant, id, &after, seen).await? == Recorded::New {
                 let states = (state, after.state(now));
-                self.note(id, now, after);
+                self.update_cache(id, now, after);
                 return Ok(Some(states));
             }
         }
         Ok(None)
     }
 
-    /// What the memory says, while it is fresh. A turn to probe that it remembers may be over.
-    fn remembered(
+    /// Returns the admission from the cache, while it is fresh; `None` for a probe, about which the
+    /// table decides.
+    fn admit_from_cache(
         &self,
         id: IntegrationId,
         message: MessageId,
         now: Timestamp,
     ) -> Option<Admission> {
-        let mut memory = self.lock();
-        let known = memory.get_mut(&id).filter(|known| known.is_fresh(now))?;
-        let before = known.candidate;
-        match known.admit(message, now) {
+        let mut cache = self.lock();
+        let cached = cache.get_mut(&id).filter(|cached| cached.is_fresh(now))?;
+        let before = cached.candidate;
+        match cached.admit(message, now) {
             Admission::Probe => {
-                // Not yet: what the table says decides.
-                known.candidate = before;
+                // The table decides about the probe.
+                cached.candidate = before;
                 None
             }
             admission => Some(admission),
         }
     }
 
-    /// Remembers what was just read, and says whether `message` may pass.
+    /// Caches a circuit that was just read, and returns whether `message` may pass.
     fn decide(
         &self,
         id: IntegrationId,
@@ -200,30 +201,30 @@ impl<S: Circuits, C: Clock> Breakers<S, C> {
         now: Timestamp,
         circuit: Circuit,
     ) -> Admission {
-        let mut memory = self.lock();
-        if memory.len() >= LARGEST {
-            memory.clear();
+        let mut cache = self.lock();
+        if cache.len() >= MAX_ENTRIES {
+            cache.clear();
         }
-        let known = memory.entry(id).or_insert(Known {
+        let cached = cache.entry(id).or_insert(CachedCircuit {
             read_at: now,
             circuit: Circuit::default(),
             candidate: None,
         });
-        known.read_at = now;
-        known.circuit = circuit;
-        known.admit(message, now)
+        cached.read_at = now;
+        cached.circuit = circuit;
+        cached.admit(message, now)
     }
 
-    /// Remembers how the circuit stands.
-    fn note(&self, id: IntegrationId, now: Timestamp, circuit: Circuit) {
-        let mut memory = self.lock();
-        if memory.len() >= LARGEST {
-            memory.clear();
+    /// Caches the state of the circuit.
+    fn update_cache(&self, id: IntegrationId, now: Timestamp, circuit: Circuit) {
+        let mut cache = self.lock();
+        if cache.len() >= MAX_ENTRIES {
+            cache.clear();
         }
-        memory.insert(id, Known { read_at: now, circuit, candidate: None });
+        cache.insert(id, CachedCircuit { read_at: now, circuit, candidate: None });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IntegrationId, Known>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<IntegrationId, CachedCircuit>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

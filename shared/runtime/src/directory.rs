@@ -1,4 +1,4 @@
-//! Integrations, remembered for a few minutes.
+//! Directory of integrations, cached for a few minutes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,45 +10,45 @@ use domain::ports::{Clock, Directory, Holder, PortResult};
 use domain::{IntegrationId, Provider};
 use jiff::Timestamp;
 
-/// How long what was found is used before it is looked for again.
+/// Cache lifetime of an entry.
 const LIFETIME: Duration = Duration::from_mins(5);
-/// The same for who holds an account: it may change hands.
+/// Cache lifetime of an account's holder, which may change.
 const HOLDER_LIFETIME: Duration = Duration::from_secs(30);
-/// Entries of one kind; a sandbox that has seen more starts over.
-const LARGEST: usize = 10_000;
+/// Maximum number of entries of one kind; beyond it, the cache is cleared.
+const MAX_ENTRIES: usize = 10_000;
 
-/// A directory that remembers what it found. What it did not find it asks for again: a new
-/// integration works at once.
+/// A directory with a cache. Missing entries are not cached, so that a new integration works
+/// immediately.
 #[derive(Debug)]
 pub struct CachedDirectory<D, C> {
     directory: D,
     clock: C,
-    integrations: Memory<IntegrationId, Integration>,
-    platforms: Memory<Provider, Integration>,
-    accounts: Memory<(Provider, String), Holder>,
-    paths: Memory<(Provider, String), IntegrationId>,
+    integrations: Cache<IntegrationId, Integration>,
+    platforms: Cache<Provider, Integration>,
+    accounts: Cache<(Provider, String), Holder>,
+    paths: Cache<(Provider, String), IntegrationId>,
 }
 
-/// What was found, and when.
-type Memory<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
+/// Cached values and the times when they were read.
+type Cache<K, V> = Mutex<HashMap<K, (Timestamp, V)>>;
 
 impl<D: Directory, C: Clock> CachedDirectory<D, C> {
-    /// Remembers what `directory` says.
+    /// Creates a cache of `directory`.
     #[must_use]
     pub fn new(directory: D, clock: C) -> Self {
         Self {
             directory,
             clock,
-            integrations: Memory::default(),
-            platforms: Memory::default(),
-            accounts: Memory::default(),
-            paths: Memory::default(),
+            integrations: Cache::default(),
+            platforms: Cache::default(),
+            accounts: Cache::default(),
+            paths: Cache::default(),
         }
     }
 
-    async fn remember<K, V, F>(
+    async fn cached<K, V, F>(
         &self,
-        memory: &Memory<K, V>,
+        cache: &Cache<K, V>,
         key: K,
         lifetime: Duration,
         find: impl FnOnce() -> F + Send,
@@ -60,21 +60,21 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
     {
         let now = self.clock.now();
         {
-            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((found_at, value)) = memory.get(&key)
+            let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((found_at, value)) = cache.get(&key)
                 && now.duration_since(*found_at).unsigned_abs() < lifetime
             {
                 return Ok(Some(value.clone()));
             }
         }
         let found = find().await?;
-        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.len() >= LARGEST {
-            memory.clear();
+        let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= MAX_ENTRIES {
+            cache.clear();
         }
         match &found {
-            Some(value) => memory.insert(key, (now, value.clone())),
-            None => memory.remove(&key),
+            Some(value) => cache.insert(key, (now, value.clone())),
+            None => cache.remove(&key),
         };
         Ok(found)
     }
@@ -82,17 +82,16 @@ impl<D: Directory, C: Clock> CachedDirectory<D, C> {
 
 impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
     async fn integration(&self, id: IntegrationId) -> PortResult<Option<Integration>> {
-        self.remember(&self.integrations, id, LIFETIME, || self.directory.integration(id)).await
+        self.cached(&self.integrations, id, LIFETIME, || self.directory.integration(id)).await
     }
 
     async fn platform(&self, provider: Provider) -> PortResult<Option<Integration>> {
-        self.remember(&self.platforms, provider, LIFETIME, || self.directory.platform(provider))
-            .await
+        self.cached(&self.platforms, provider, LIFETIME, || self.directory.platform(provider)).await
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
         let key = (provider, account.to_owned());
-        self.remember(&self.accounts, key, HOLDER_LIFETIME, || {
+        self.cached(&self.accounts, key, HOLDER_LIFETIME, || {
             self.directory.account(provider, account)
         })
         .await
@@ -104,7 +103,7 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
         hash: &str,
     ) -> PortResult<Option<IntegrationId>> {
         let key = (provider, hash.to_owned());
-        self.remember(&self.paths, key, LIFETIME, || self.directory.by_path_secret(provider, hash))
+        self.cached(&self.paths, key, LIFETIME, || self.directory.by_path_secret(provider, hash))
             .await
     }
 }

@@ -1,4 +1,5 @@
-//! Everything the hub does not act on itself, written down: once, under its tenant.
+//! Consumer that records events that are neither messages nor receipts: once each, for their
+//! tenant.
 
 use domain::ReplayId;
 use domain::event::InboundEvent;
@@ -14,20 +15,20 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
-/// The largest body that stands beside its record: what a table is asked to write costs by the
-/// kilobyte, and an object costs as much as eight.
-const LARGEST_BODY: usize = 4 * 1024;
-/// The longest a provider's names for an event may be together: an item may have 400 KB.
-const LONGEST_NAMES: usize = 64 * 1024;
+/// Maximum size of a body that is stored inline in its record. A table write is billed per
+/// kilobyte; storing an object costs as much as eight.
+const MAX_INLINE_BYTES: usize = 4 * 1024;
+/// Maximum total size of the provider's names for an event: an item may have 400 KB.
+const MAX_NAME_BYTES: usize = 64 * 1024;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct EventBook<S, A, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The archive, and the place for what is too large for the table.
+    /// Archive of raw events, and storage for bodies that are too large for the table.
     pub bucket: A,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
@@ -43,20 +44,20 @@ where
         crate::inbound::archive(&self.bucket, jobs).await
     }
 
-    async fn work(&self, event: &InboundEvent, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, _context: Delivery<'_>) -> Result<(), Failure> {
         let record = EventRecord::of(event);
         let (tenant, id, provider) = (&event.tenant, record.id, event.provider);
         let event_kind = record.kind.as_str();
-        // The body first: who finds the record finds all of it.
-        let kept = keep(&self.bucket, record, &EventBody::of(event)).await?;
-        let entered = self.store.enter(&kept, event.single_use.as_deref()).await?;
+        // Store the body first, so that a record is never without its body.
+        let stored = store_body(&self.bucket, record, &EventBody::of(event)).await?;
+        let entered = self.store.enter(&stored, event.single_use.as_deref()).await?;
         match entered {
             Entered::New => telemetry::count(Metric::EventRecorded, provider.as_str(), 1),
             Entered::Duplicate => {}
             Entered::Forged => {
                 tracing::error!(
                     %tenant, event_id = %id, %provider,
-                    "event refused: what proves it has proved another"
+                    "event rejected: its single-use token belongs to another event"
                 );
                 telemetry::count(Metric::EventForged, "events", 1);
                 return Ok(());
@@ -73,20 +74,20 @@ where
     }
 }
 
-/// The record with its body: beside it, or in the bucket if it is large.
-pub(crate) async fn keep<A: EventBodies>(
+/// Returns the record with its body: inline, or in the bucket if it is large.
+pub(crate) async fn store_body<A: EventBodies>(
     bucket: &A,
     record: EventRecord,
     body: &EventBody,
 ) -> Result<Kept, Failure> {
     let names = record.account.len() + record.provider_event_id.len() + record.name.len();
-    if names > LONGEST_NAMES {
-        let reason = "what the provider calls it is too long for the table".to_owned();
+    if names > MAX_NAME_BYTES {
+        let reason = "the provider's names for the event are too long for the table".to_owned();
         return Err(Failure { fault: Fault::Permanent, reason, wait: None });
     }
     let body = serde_json::to_string(body)
         .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
-    let body = if body.len() > LARGEST_BODY {
+    let body = if body.len() > MAX_INLINE_BYTES {
         BodyPlace::Object(bucket.put_body(&record, body).await?)
     } else {
         BodyPlace::Here(body)
@@ -94,12 +95,12 @@ pub(crate) async fn keep<A: EventBodies>(
     Ok(Kept { record, body })
 }
 
-/// What an event brought; `None` if it is gone, or not in a shape this version knows.
+/// Returns the body of an event; `None` if it was deleted or has an unknown format.
 pub(crate) async fn body<B: EventBodyReader>(
     bucket: &B,
-    kept: &Kept,
+    stored: &Kept,
 ) -> PortResult<Option<EventBody>> {
-    Ok(match &kept.body {
+    Ok(match &stored.body {
         BodyPlace::Here(body) => serde_json::from_str(body).ok(),
         BodyPlace::Object(key) => {
             bucket.body(key).await?.and_then(|body| serde_json::from_str(&body).ok())
@@ -107,31 +108,31 @@ pub(crate) async fn body<B: EventBodyReader>(
     })
 }
 
-/// The record that brings an event again; `None` if it was never one, or its body cannot be
-/// had back.
-pub(crate) async fn again<B: EventBodyReader>(
+/// Returns the queue record that replays an event; `None` if it was parked or its body cannot be
+/// read.
+pub(crate) async fn replay_record<B: EventBodyReader>(
     bucket: &B,
-    kept: &Kept,
+    stored: &Kept,
     replay: ReplayId,
 ) -> PortResult<Option<Record>> {
-    let event = body(bucket, kept).await?.and_then(|body| kept.record.event(body, replay));
+    let event = body(bucket, stored).await?.and_then(|body| stored.record.event(body, replay));
     event.as_ref().map(queued).transpose()
 }
 
-/// An event as a record of the events' queue.
+/// Returns an event as a record of the events queue.
 pub(crate) fn queued(event: &InboundEvent) -> PortResult<Record> {
     let body = serde_json::to_string(event).map_err(|_| crate::unwritable())?;
     let (group, deduplication_id) = (event.ordering_group(), event.deduplication_id());
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnEventBook<C> = EventBook<DynamoStore, Bucket, C>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnEventBook<C>, C, R>, Error> {
@@ -141,10 +142,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -1,4 +1,4 @@
-//! What requests say they are proved by: certificates, at addresses that are their provider's.
+//! Signing certificates of providers, downloaded from URLs on the providers' own hosts.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,32 +14,33 @@ use jiff::Timestamp;
 
 use crate::sender::Caller;
 
-/// How long a document is used before it is fetched again.
+/// Cache lifetime of a document.
 const LIFETIME: Duration = Duration::from_hours(24);
-/// Documents remembered at once: providers have one or two.
-const LARGEST: usize = 16;
+/// Maximum number of cached documents: providers have one or two.
+const MAX_ENTRIES: usize = 16;
 
-/// Documents fetched in a minute at most: who asks for more has invented their addresses.
-const MOST: u32 = 20;
+/// Maximum number of downloads per minute: more than that come from forged requests.
+const MAX_FETCHES_PER_MINUTE: u32 = 20;
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Fetches documents, and remembers them for a day.
+/// Downloads documents and caches them for a day.
 #[derive(Debug)]
 pub struct Evidence<F> {
     caller: F,
-    known: Mutex<Known>,
+    cache: Mutex<Cache>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct Cache {
     documents: HashMap<String, (Timestamp, Bytes)>,
-    /// When a minute began, and what was fetched in it.
+    /// Start of the current minute, and the number of downloads in it.
     since: Timestamp,
     fetched: u32,
 }
 
-impl Known {
-    /// The document at `address`; `Err` if it is not known and may not be fetched now.
+impl Cache {
+    /// Returns the cached document; `None` if it is to be downloaded, and an error if the rate limit
+    /// forbids that.
     fn look_up(&mut self, address: &str, now: Timestamp) -> PortResult<Option<Bytes>> {
         if let Some((fetched_at, document)) = self.documents.get(address)
             && now.duration_since(*fetched_at).unsigned_abs() < LIFETIME
@@ -49,10 +50,10 @@ impl Known {
         if now.duration_since(self.since).unsigned_abs() >= MINUTE {
             (self.since, self.fetched) = (now, 0);
         }
-        if self.fetched >= MOST {
+        if self.fetched >= MAX_FETCHES_PER_MINUTE {
             return Err(PortError {
                 operation: "fetch a certificate",
-                reason: "too many were asked for within a minute".to_owned(),
+                reason: "too many downloads within a minute".to_owned(),
                 fault: Fault::Retryable,
             });
         }
@@ -62,29 +63,29 @@ impl Known {
 }
 
 impl<F: Caller> Evidence<F> {
-    /// Fetches with `caller`.
+    /// Creates a cache that downloads with `caller`.
     pub fn new(caller: F) -> Self {
-        Self { caller, known: Mutex::default() }
+        Self { caller, cache: Mutex::default() }
     }
 
-    /// The document at `address`.
+    /// Returns the document at `address`.
     pub(crate) async fn fetch(&self, address: &str, now: Timestamp) -> PortResult<Bytes> {
         {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(document) = known.look_up(address, now)? {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(document) = cache.look_up(address, now)? {
                 return Ok(document);
             }
         }
         let document = self.get("fetch a certificate", address).await?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.documents.len() >= LARGEST {
-            known.documents.clear();
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.documents.len() >= MAX_ENTRIES {
+            cache.documents.clear();
         }
-        known.documents.insert(address.to_owned(), (now, document.clone()));
+        cache.documents.insert(address.to_owned(), (now, document.clone()));
         Ok(document)
     }
 
-    /// Calls `address`, which is how some providers want a handshake answered.
+    /// Requests `address`, which confirms a subscription at some providers.
     pub(crate) async fn confirm(&self, address: &str) -> PortResult<()> {
         self.get("confirm a subscription", address).await.map(|_| ())
     }
@@ -96,7 +97,7 @@ impl<F: Caller> Evidence<F> {
             fault: Fault::Retryable,
         };
         let request = Request::get(address).body(Bytes::new());
-        let request = request.map_err(|_| failed("its address cannot be called"))?;
+        let request = request.map_err(|_| failed("the URL is invalid"))?;
         let response = self.caller.call(request).await.map_err(|error: SendError| PortError {
             operation,
             reason: error.code().to_owned(),

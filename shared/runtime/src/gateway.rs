@@ -1,4 +1,4 @@
-//! From API Gateway's requests to ours, and back.
+//! Conversion of API Gateway requests and responses.
 
 use bytes::Bytes;
 use domain::webhook::{WebhookReply, WebhookRequest};
@@ -9,7 +9,7 @@ use lambda_http::{Body, Request, RequestExt, service_fn};
 
 use crate::Error;
 
-/// Serves requests until Lambda ends the process.
+/// Serves requests until Lambda stops the process.
 pub(crate) async fn serve<H, F>(handler: H) -> Result<(), Error>
 where
     H: Fn(Request) -> F + Sync,
@@ -17,15 +17,15 @@ where
 {
     let handler = &handler;
     let service = service_fn(move |request: Request| {
-        // On the heap at once: each layer around it would move all of its many kilobytes.
+        // On the heap: otherwise each layer would move the future's many kilobytes.
         let answer = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     lambda_http::run(service).await
 }
 
-/// The body as it was received. API Gateway encodes what is not text; `lambda_http` has
-/// undone that.
+/// Returns the body as received. API Gateway encodes binary bodies; `lambda_http` has decoded
+/// them.
 pub(crate) fn bytes(body: Body) -> Bytes {
     match body {
         Body::Text(text) => Bytes::from(text),
@@ -34,7 +34,7 @@ pub(crate) fn bytes(body: Body) -> Bytes {
     }
 }
 
-/// Query parameters, decoded, in order.
+/// Returns the query parameters, decoded, in order.
 pub(crate) fn query(request: &Request) -> Vec<(String, String)> {
     let query = request.uri().query().unwrap_or_default();
     url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
@@ -58,8 +58,8 @@ pub(crate) fn webhook_request(request: Request, base_url: Option<&str>) -> Webho
     }
 }
 
-/// The address that was called, as the caller knows it. API Gateway tells which of its names
-/// was used; what stands before it is for `base_url` to say.
+/// Returns the URL as the client requested it. API Gateway reports the host; `base_url` replaces it
+/// if there is a proxy in front.
 fn url(request: &Request, base_url: Option<&str>) -> String {
     let mut url = match (base_url, request.request_context_ref()) {
         (Some(base_url), _) => base_url.trim_end_matches('/').to_owned(),
@@ -88,7 +88,7 @@ pub(crate) fn webhook_reply(reply: WebhookReply) -> Response<Body> {
     response
 }
 
-/// What the authorizer proved: its context, and the address the request was made to.
+/// Authorizer context and host of a request.
 pub(crate) struct Origin {
     pub(crate) tenant: Option<String>,
     pub(crate) scopes: Option<String>,

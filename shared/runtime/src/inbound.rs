@@ -1,4 +1,5 @@
-//! What people wrote: message, conversation, file, and the tenant's automation told.
+//! Consumer of inbound messages: stores the message, its conversation and its media, and notifies
+//! the tenant or queues a job.
 
 use domain::MessageId;
 use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
@@ -21,20 +22,20 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
-/// The largest content the table keeps; an item may have 400 KB in all, and a notice with it
-/// must fit a queue. What is larger is kept as a file of the message.
-const LARGEST_CONTENT: usize = 150 * 1024;
+/// Maximum size of a content in the table: an item may have 400 KB, and a notification with the
+/// content must fit into a queue record. A larger content is stored as the message's media.
+const MAX_CONTENT_BYTES: usize = 150 * 1024;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Inbound<S, A, P> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The archive, and the shelf for what is too large for the table.
+    /// Archive of raw events, and storage for contents that are too large for the table.
     pub bucket: A,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
-    /// Files to fetch.
+    /// Queue of media to download.
     pub media: P,
 }
 
@@ -51,13 +52,13 @@ where
         if failpoint::is_active(Failpoint::ArchiveSkipped) { Ok(()) } else { archived }
     }
 
-    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
         let EventKind::Message(inbound) = &event.kind else {
-            let reason = "only messages belong into this queue".to_owned();
+            let reason = "the queue accepts only messages".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
         };
         let Some(parties) = event.parties(inbound) else {
-            let reason = "the hub has no conversations with this provider".to_owned();
+            let reason = "the provider has no message channel".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
         };
         let (message, file) = message(event, inbound, &parties)?;
@@ -67,8 +68,8 @@ where
             let bytes = bytes::Bytes::copy_from_slice(file.as_bytes());
             self.bucket.put(&key, Some("application/json"), bytes).await?;
         }
-        // The message first: it is the proof that the event was seen. Everything after it
-        // is harmless to repeat, so a consumer that dies in between loses nothing.
+        // Store the message first: it is the deduplication record. Everything after it is
+        // idempotent, so a crash in between loses nothing.
         let recorded = match self.store.record(&message).await {
             Err(_) if failpoint::is_active(Failpoint::DoneBeforeTheWrite) => return Ok(()),
             recorded => recorded?,
@@ -91,22 +92,22 @@ where
             self.store.set_media(&event.tenant, message.id, &state).await?;
         }
         let (conversation, automation) = futures::join!(
-            self.store.touch(&conversation, delivery.now),
+            self.store.touch(&conversation, context.now),
             self.store.automation(&event.tenant),
         );
         let (conversation, automation) = (conversation?, automation?);
-        let (told, fetched) = futures::join!(
-            self.bring(&automation, &message, conversation),
-            fetch(&self.media, event, &message),
+        let (dispatched, fetched) = futures::join!(
+            self.dispatch(&automation, &message, conversation),
+            queue_media(&self.media, event, &message),
         );
-        told?;
+        dispatched?;
         if failpoint::is_active(Failpoint::FileForgotten) { Ok(()) } else { Ok(fetched?) }
     }
 }
 
 impl<S: JobIntake, A, P: Publisher> Inbound<S, A, P> {
-    /// Brings the message before the tenant's automation: told, or as a job.
-    async fn bring(
+    /// Dispatches the message to the tenant's automation: as a notification or as a job.
+    async fn dispatch(
         &self,
         automation: &Automation,
         message: &Message,
@@ -129,37 +130,38 @@ impl<S: JobIntake, A, P: Publisher> Inbound<S, A, P> {
     }
 }
 
-/// Keeps the raw events of a batch: one object a tenant and provider.
+/// Archives the raw events of a batch: one object per tenant and provider.
 pub(crate) async fn archive<A: Archive>(
     archive: &A,
     events: &[&InboundEvent],
 ) -> Result<(), Failure> {
-    let mut left: Vec<&InboundEvent> = events.to_vec();
+    let mut remaining: Vec<&InboundEvent> = events.to_vec();
     let mut objects = Vec::new();
-    while let Some(first) = left.first().copied() {
-        let ours = |event: &&InboundEvent| {
+    while let Some(first) = remaining.first().copied() {
+        let in_object = |event: &&InboundEvent| {
             event.tenant == first.tenant && event.provider == first.provider
         };
-        let lines = left.iter().filter(|event| ours(event)).map(|event| line(event));
+        let lines =
+            remaining.iter().filter(|event| in_object(event)).map(|event| archive_line(event));
         let lines = lines.collect::<Result<Vec<String>, Failure>>()?;
         objects.push(async move {
             archive.keep(&first.tenant, first.provider, first.received_at, &lines).await
         });
-        left.retain(|event| !ours(event));
+        remaining.retain(|event| !in_object(event));
     }
     futures::future::try_join_all(objects).await?;
     Ok(())
 }
 
-/// An event as one line: whole, so that it can be replayed. Line breaks stand only between the
-/// raw event's tokens, never inside its strings.
-fn line(event: &InboundEvent) -> Result<String, Failure> {
+/// Returns an event as one line of JSON, complete, so that it can be replayed. Line breaks occur
+/// only between the tokens of the raw event, never inside its strings.
+fn archive_line(event: &InboundEvent) -> Result<String, Failure> {
     let line = serde_json::to_string(event)
         .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
     Ok(if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line })
 }
 
-/// The message an event brings, and its content as a file if it is too large for the table.
+/// Returns the message of an event, and its content as a file if it is too large for the table.
 fn message(
     event: &InboundEvent,
     inbound: &InboundMessage,
@@ -168,7 +170,7 @@ fn message(
     let id = message_id(event, &inbound.provider_message_id);
     let content = serde_json::to_string(&inbound.content)
         .map_err(|_| Failure::retry("the content cannot be written as JSON"))?;
-    let (content, file) = if content.len() > LARGEST_CONTENT {
+    let (content, file) = if content.len() > MAX_CONTENT_BYTES {
         let media = Media {
             mime_type: Some("application/json".to_owned()),
             filename: Some(format!("{}.json", inbound.content.kind())),
@@ -179,7 +181,7 @@ fn message(
     } else {
         (inbound.content.clone(), None)
     };
-    let content = with_link(content, id);
+    let content = with_media_url(content, id);
     let message = Message {
         id,
         tenant: event.tenant.clone(),
@@ -203,8 +205,8 @@ fn message(
     Ok((message, file))
 }
 
-/// Says where the hub serves the file of a message.
-fn with_link(mut content: Content, id: MessageId) -> Content {
+/// Sets the URL at which the hub serves the message's media.
+fn with_media_url(mut content: Content, id: MessageId) -> Content {
     if let Content::Image { media }
     | Content::Video { media }
     | Content::Audio { media }
@@ -216,11 +218,11 @@ fn with_link(mut content: Content, id: MessageId) -> Content {
     content
 }
 
-/// The same for each redelivery: it is what makes a message one.
+/// Returns the message id, which is the same for each redelivery and so deduplicates messages.
 pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
     let parts = [event.tenant.as_str(), event.provider.as_str(), &event.account, theirs];
-    if event.ingested || stands_alone(event) {
-        // A program that tries again may well give another time.
+    if event.ingested || has_no_integration(event) {
+        // A program may send another time when it retries.
         return MessageId::derived(&parts);
     }
     let at = if failpoint::is_active(Failpoint::IdFromTheClock) {
@@ -231,10 +233,9 @@ pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
     MessageId::derived_at(at, &parts)
 }
 
-/// Whether no integration stands behind a message: then nobody has proved that the person wrote
-/// it.
-fn stands_alone(event: &InboundEvent) -> bool {
-    event.integration == crate::api::inbound::door(&event.tenant)
+/// Returns whether a message has no integration: then no provider has verified its sender.
+fn has_no_integration(event: &InboundEvent) -> bool {
+    event.integration == crate::api::inbound::ingest_integration(&event.tenant)
 }
 
 fn conversation(
@@ -242,7 +243,7 @@ fn conversation(
     inbound: &InboundMessage,
     parties: &Parties<'_>,
 ) -> Conversation {
-    let proved = !stands_alone(event);
+    let verified = !has_no_integration(event);
     Conversation {
         id: parties.conversation(),
         tenant: event.tenant.clone(),
@@ -257,14 +258,14 @@ fn conversation(
         },
         created_at: event.received_at,
         last_activity_at: event.received_at,
-        // Some events carry no time. What nobody has proved opens no window, not even that of
-        // an integration that comes to hold the account later.
-        last_inbound_at: proved.then(|| event.told_at().unwrap_or(event.received_at)),
-        last_inbound_message: proved.then(|| inbound.provider_message_id.clone()),
+        // Some events have no time. An unverified message opens no service window, not even that
+        // of an integration that gets the account later.
+        last_inbound_at: verified.then(|| event.told_at().unwrap_or(event.received_at)),
+        last_inbound_message: verified.then(|| inbound.provider_message_id.clone()),
     }
 }
 
-/// Puts a notice into the automation's queue, if the tenant has one that listens.
+/// Queues a notification, if the tenant has a webhook endpoint.
 pub(crate) async fn tell<P: Publisher>(
     queue: &P,
     automation: &Automation,
@@ -285,8 +286,12 @@ pub(crate) async fn tell<P: Publisher>(
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
 
-/// Asks for the message's file, if it has one at the provider.
-async fn fetch<P: Publisher>(queue: &P, event: &InboundEvent, message: &Message) -> PortResult<()> {
+/// Queues the download of the message's media, if the provider has any.
+async fn queue_media<P: Publisher>(
+    queue: &P,
+    event: &InboundEvent,
+    message: &Message,
+) -> PortResult<()> {
     let Some(media) = message.content.media() else { return Ok(()) };
     let Some(provider_media_id) = media.provider_media_id.clone() else { return Ok(()) };
     let job = MediaJob {
@@ -303,13 +308,13 @@ async fn fetch<P: Publisher>(queue: &P, event: &InboundEvent, message: &Message)
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnInbound = Inbound<DynamoStore, Bucket, SqsQueue>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnInbound, C, R>, Error> {
@@ -318,17 +323,17 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     let worker = Inbound {
         store: kit.store()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
-        // A file's id is small.
+        // A media id is small and never needs the bucket.
         media: kit.queue("MEDIA_QUEUE_URL", None)?,
         bucket,
     };
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

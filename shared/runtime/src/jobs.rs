@@ -1,5 +1,5 @@
-//! What time does to jobs, once a minute: those that nobody did are ended, their tenants told,
-//! and how many there are is written down for who asks how the hub is.
+//! Job maintenance, once a minute: ends overdue jobs, notifies their tenants, and records the
+//! queue sizes for the health check.
 
 use domain::TenantId;
 use domain::automation::{Automation, EndedJob, Notice, NoticeData, NoticeKind};
@@ -16,36 +16,35 @@ use store::DynamoStore;
 use crate::telemetry::{self, Metric};
 use crate::{Error, Kit, SystemClock};
 
-/// Tenants on one page of their list.
+/// Page size of the list of tenants.
 const PAGE: u32 = 500;
-/// Tenants looked after, and jobs ended, side by side.
-const SIDE_BY_SIDE: usize = 8;
-/// Rounds over all tenants in one invocation, so that it ends in time.
-const ROUNDS: usize = 20;
-/// How long there may be rounds: the function may run for 50 s.
+/// Number of tenants that are processed, and jobs that are ended, concurrently.
+const CONCURRENCY: usize = 8;
+/// Maximum number of rounds over all tenants in one invocation, so that it ends in time.
+const MAX_ROUNDS: usize = 20;
+/// Time limit for rounds: the function may run for 50 s.
 const BUDGET: jiff::SignedDuration = jiff::SignedDuration::from_secs(35);
 
-/// Looks after every tenant's jobs; gives how many it ended. What is left waits for the next
-/// minute.
+/// Ends the overdue jobs of all tenants; returns how many. The rest waits for the next run.
 ///
 /// # Errors
-/// If the table fails. What was ended stays so, and the next run finds the rest.
+/// If the table fails. Ended jobs stay ended, and the next run finds the rest.
 pub async fn handle<S, C>(store: &S, clock: &C) -> PortResult<usize>
 where
     S: JobSweep + JobEnds + JobFigures + PulseReader + Library + Automations,
     C: Clock,
 {
-    let began = clock.now();
-    let mut left = tenants(store).await?;
-    let mut figures: Vec<QueueFigures> = Vec::with_capacity(left.len());
-    for tenants in left.chunks(SIDE_BY_SIDE) {
-        let counted = tenants.iter().map(|tenant| store.figures(tenant, began));
+    let started = clock.now();
+    let mut remaining = tenants(store).await?;
+    let mut figures: Vec<QueueFigures> = Vec::with_capacity(remaining.len());
+    for tenants in remaining.chunks(CONCURRENCY) {
+        let counted = tenants.iter().map(|tenant| store.figures(tenant, started));
         figures.extend(try_join_all(counted).await?);
     }
     let queued = figures.iter().map(|figures| figures.queued).sum();
     let processing = figures.iter().map(|figures| figures.processing).sum();
-    for (tenant, figures) in left.iter().zip(&figures) {
-        // Whoever stopped pulling is looked after until nothing is left.
+    for (tenant, figures) in remaining.iter().zip(&figures) {
+        // A tenant that stopped pulling is tracked until it has no jobs.
         if figures.queued == 0
             && figures.processing == 0
             && !matches!(store.automation(tenant).await?, Automation::Pull(_))
@@ -53,33 +52,34 @@ where
             store.retire(tenant).await?;
         }
     }
-    let (mut total, mut trouble) = (0, None);
-    for round in 0..ROUNDS {
-        // In rounds: one tenant's many must not keep the others waiting.
-        let mut swept: Vec<usize> = Vec::with_capacity(left.len());
-        for tenants in left.chunks(SIDE_BY_SIDE) {
+    let (mut total, mut first_error) = (0, None);
+    for round in 0..MAX_ROUNDS {
+        // Work in rounds, so that a tenant with many jobs does not delay the others.
+        let mut swept: Vec<usize> = Vec::with_capacity(remaining.len());
+        for tenants in remaining.chunks(CONCURRENCY) {
             let found = tenants.iter().map(|tenant| sweep(store, tenant, clock.now()));
             for (tenant, found) in tenants.iter().zip(join_all(found).await) {
-                // One tenant's trouble is not the others'.
+                // A failure of one tenant must not affect the others.
                 swept.push(found.unwrap_or_else(|error| {
                     tracing::error!(%tenant, %error, "jobs not swept; the next run tries again");
-                    trouble.get_or_insert(error);
+                    first_error.get_or_insert(error);
                     0
                 }));
             }
         }
         total += swept.iter().sum::<usize>();
         if round == 0 {
-            // Only now have the jobs been looked after, which is what the beat says.
+            // Record the heartbeat only now, because it reports that the jobs were processed.
             let before = store.pulse().await?;
-            store.beat(&Pulse::following(before, queued, processing, began)).await?;
+            store.beat(&Pulse::following(before, queued, processing, started)).await?;
         }
-        left = left.into_iter().zip(&swept).filter(|(_, n)| **n > 0).map(|(id, _)| id).collect();
-        if left.is_empty() || clock.now().duration_since(began) > BUDGET {
+        remaining =
+            remaining.into_iter().zip(&swept).filter(|(_, n)| **n > 0).map(|(id, _)| id).collect();
+        if remaining.is_empty() || clock.now().duration_since(started) > BUDGET {
             break;
         }
     }
-    trouble.map_or(Ok(total), Err)
+    first_error.map_or(Ok(total), Err)
 }
 
 async fn tenants<S: JobSweep>(store: &S) -> PortResult<Vec<TenantId>> {
@@ -94,8 +94,8 @@ async fn tenants<S: JobSweep>(store: &S) -> PortResult<Vec<TenantId>> {
     }
 }
 
-/// Ends a part of the tenant's jobs that nobody did; gives how many were found, ended or not:
-/// where the index lags there may be more behind them.
+/// Ends a batch of the tenant's overdue jobs. Returns how many were found, including those that
+/// were already ended: where the index lags, there may be more.
 async fn sweep<S>(store: &S, tenant: &TenantId, now: Timestamp) -> PortResult<usize>
 where
     S: JobSweep + JobEnds + Library + Automations,
@@ -105,7 +105,7 @@ where
     Ok(overdue.len())
 }
 
-/// Ends jobs of a tenant's that nobody did; gives how many were still there.
+/// Ends overdue jobs of a tenant; returns how many were not yet ended.
 pub(crate) async fn end_all<S>(
     store: &S,
     tenant: &TenantId,
@@ -120,10 +120,10 @@ where
     }
     let automation = &store.automation(tenant).await?;
     let mut ended = 0;
-    for overdue in overdue.chunks(SIDE_BY_SIDE) {
-        let ends = overdue.iter().map(|overdue| end(store, automation, overdue, now));
-        let new = try_join_all(ends).await?;
-        ended += new.into_iter().filter(|recorded| *recorded == Recorded::New).count();
+    for overdue in overdue.chunks(CONCURRENCY) {
+        let results = overdue.iter().map(|overdue| end(store, automation, overdue, now));
+        let results = try_join_all(results).await?;
+        ended += results.into_iter().filter(|recorded| *recorded == Recorded::New).count();
     }
     Ok(ended)
 }
@@ -140,12 +140,12 @@ where
     let notice = notice(store, automation, &overdue.job, now).await?;
     let recorded = store.end(overdue, notice.as_ref(), now).await?;
     if recorded == Recorded::New {
-        tell_log(&overdue.job);
+        log_end(&overdue.job);
     }
     Ok(recorded)
 }
 
-/// What a tenant is told of a job that came to its end without being done, if somebody listens.
+/// Returns the notification about a failed or expired job, if the tenant has a webhook endpoint.
 pub(crate) async fn notice<S: Library>(
     store: &S,
     automation: &Automation,
@@ -160,7 +160,7 @@ pub(crate) async fn notice<S: Library>(
     if automation.listener().is_none() {
         return Ok(None);
     }
-    // A notice tells of a message; where that is gone there is nothing to tell of.
+    // The notification contains the message; without it there is no notification.
     let Some((message, _)) = store.message(&job.tenant, job.id.message()).await? else {
         return Ok(None);
     };
@@ -176,9 +176,9 @@ pub(crate) async fn notice<S: Library>(
     Ok(Some(Notice { kind, timestamp: now, data }))
 }
 
-/// Counts a job that came to its end, and says so in the log. The reason is the worker's own
-/// words and may name people: it stays in the table.
-pub(crate) fn tell_log(job: &Job) {
+/// Counts and logs the end of a job. The reason is not logged, because the worker wrote it and
+/// it may name people.
+pub(crate) fn log_end(job: &Job) {
     let (metric, part) = match job.status {
         JobStatus::Completed => (Metric::JobCompleted, "jobs"),
         JobStatus::Expired => (Metric::JobExpired, "jobs"),
@@ -190,22 +190,22 @@ pub(crate) fn tell_log(job: &Job) {
     if job.status == JobStatus::Completed {
         tracing::info!(%tenant, job_id = %job.id, status, attempt, "job ended");
     } else {
-        tracing::warn!(%tenant, job_id = %job.id, status, attempt, "job ended undone");
+        tracing::warn!(%tenant, job_id = %job.id, status, attempt, "job ended without completion");
     }
 }
 
-/// The table of the schedule.
+/// Builds the table of the schedule from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<DynamoStore, Error> {
     kit.store()
 }
 
-/// Runs the schedule until Lambda ends it.
+/// Serves the schedule until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let store = parts(&kit)?;
@@ -213,7 +213,7 @@ pub fn run() -> Result<(), Error> {
         lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
             let ended = handle(store, &SystemClock).await?;
             if ended > 0 {
-                tracing::info!(ended, "jobs ended that nobody did");
+                tracing::info!(ended, "overdue jobs ended");
             }
             Ok::<_, Error>(())
         }))

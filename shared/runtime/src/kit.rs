@@ -1,5 +1,5 @@
-//! What a function is given. Its module makes its parts from a kit, so what runs on Lambda and
-//! what runs in a simulation are the same parts.
+//! Dependencies of a function. Each function's module builds its parts from a kit, so that the same
+//! parts run on Lambda and in a simulation.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -11,17 +11,17 @@ use crate::sender::Caller;
 use crate::transport::{Dns, Messenger, Outside, SdkClient, Transport};
 use crate::{Error, SystemClock, SystemDice, env, transport};
 
-/// The environment of a function.
+/// Environment variables of a function.
 #[derive(Clone, Debug)]
 pub enum Environment {
-    /// The process's own.
+    /// Environment of the process.
     Process,
-    /// These variables and no others.
+    /// Only these variables.
     Given(BTreeMap<String, String>),
 }
 
 impl Environment {
-    /// The variable `name`, if it is there and not empty.
+    /// Returns the variable `name`, if it is set and not empty.
     #[must_use]
     pub fn optional(&self, name: &str) -> Option<String> {
         match self {
@@ -30,37 +30,37 @@ impl Environment {
         }
     }
 
-    /// The variable `name`.
+    /// Returns the variable `name`.
     ///
     /// # Errors
-    /// If it is missing or empty, naming it.
+    /// If it is missing or empty; the error names it.
     pub fn var(&self, name: &str) -> Result<String, Error> {
         self.optional(name).ok_or_else(|| env::missing(name))
     }
 }
 
-/// The ways out that do not lead to AWS.
+/// Network access other than AWS.
 pub trait Network: Clone + Send + Sync + 'static {
-    /// Calls providers.
+    /// HTTP client for providers.
     type Caller: Caller + 'static;
-    /// Tells automations.
+    /// Webhook client.
     type Messenger: Messenger + 'static;
-    /// Looks up the host names of addresses that tenants give.
+    /// DNS resolver for the hosts of URLs that tenants set.
     type Resolver: Resolver + 'static;
 
-    /// For small answers.
+    /// Returns the client for requests with small responses.
     fn caller(&self) -> Self::Caller;
 
-    /// For files.
+    /// Returns the client for media downloads.
     fn file_caller(&self) -> Self::Caller;
 
-    /// To addresses that tenants choose.
+    /// Returns the client for URLs that tenants set.
     ///
     /// # Errors
-    /// If the TLS library refuses its own defaults.
+    /// If the TLS library rejects its own defaults.
     fn messenger(&self) -> Result<Self::Messenger, Error>;
 
-    /// For host names.
+    /// Returns the DNS resolver.
     fn resolver(&self) -> Self::Resolver;
 }
 
@@ -86,31 +86,31 @@ impl Network for Transport {
     }
 }
 
-/// What a function is given.
+/// Dependencies of a function.
 #[derive(Clone, Debug)]
 pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
-    /// How AWS is reached.
+    /// Configuration of the AWS clients.
     pub aws: SdkConfig,
-    /// Names of tables, queues and buckets.
+    /// Environment variables, with the names of tables, queues and buckets.
     pub environment: Environment,
-    /// How everything else is reached.
+    /// Network access other than AWS.
     pub network: N,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter, ids and keys.
+    /// Random number generator, for jitter, ids and keys.
     pub dice: R,
-    // Clients are made once.
+    // Created once.
     queues: OnceCell<queue::Queues>,
     bucket: OnceCell<queue::Bucket>,
 }
 
 impl Kit {
-    /// The kit of this process.
+    /// Returns the kit of this process.
     pub(crate) fn of_process() -> Result<Self, Error> {
         Self::of(Environment::Process)
     }
 
-    /// The kit of a process with that environment.
+    /// Returns a kit with this environment and production dependencies.
     pub(crate) fn of(environment: Environment) -> Result<Self, Error> {
         let tls = transport::tls()?;
         let network = Transport::over(tls.clone())?;
@@ -120,18 +120,18 @@ impl Kit {
 }
 
 impl<N, C, R> Kit<N, C, R> {
-    /// A kit.
+    /// Creates a kit.
     pub fn new(aws: SdkConfig, environment: Environment, network: N, clock: C, dice: R) -> Self {
         let (queues, bucket) = (OnceCell::new(), OnceCell::new());
         Self { aws, environment, network, clock, dice, queues, bucket }
     }
 
-    /// The variable `name`.
+    /// Returns the variable `name`.
     pub(crate) fn var(&self, name: &str) -> Result<String, Error> {
         self.environment.var(name)
     }
 
-    /// The bucket.
+    /// Returns the bucket.
     pub(crate) fn bucket(&self) -> Result<queue::Bucket, Error> {
         if let Some(bucket) = self.bucket.get() {
             return Ok(bucket.clone());
@@ -140,12 +140,12 @@ impl<N, C, R> Kit<N, C, R> {
         Ok(self.bucket.get_or_init(|| bucket).clone())
     }
 
-    /// The table.
+    /// Returns the DynamoDB table.
     pub(crate) fn store(&self) -> Result<store::DynamoStore, Error> {
         Ok(store::DynamoStore::new(&self.aws, self.var("TABLE_NAME")?))
     }
 
-    /// The queue at the URL in the variable `name`.
+    /// Returns the queue whose URL is in the variable `name`.
     pub(crate) fn queue(
         &self,
         name: &str,
@@ -157,7 +157,7 @@ impl<N, C, R> Kit<N, C, R> {
 }
 
 impl<N, C: domain::ports::Clock + Clone, R> Kit<N, C, R> {
-    /// The vault.
+    /// Returns the credential store.
     pub(crate) fn vault(&self) -> Result<crate::vault::SecretsVault<C>, Error> {
         let prefix = self.var("SECRETS_PREFIX")?;
         Ok(crate::vault::SecretsVault::new(&self.aws, prefix, self.clock.clone()))

@@ -1,7 +1,7 @@
-//! What a Lambda function is made of: the environment, clients, and one module a role.
+//! Lambda runtime: environment, clients, and one module per role of a function.
 //!
-//! In each role's module `run` talks to Lambda and is the one place where ports are given
-//! their real implementations; `handle` takes ports and is what tests call.
+//! In each role's module, `run` connects to Lambda and builds the production implementations of
+//! the ports; `handle` takes ports and is what tests call.
 
 pub mod address;
 mod aws;
@@ -16,7 +16,7 @@ pub use kit::{Environment, Kit, Network};
 pub use system::{SystemClock, SystemDice};
 pub use vault::SecretsVault;
 
-/// What ends a function at start.
+/// Error that stops a function at init.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 // Without this the first TLS handshake gathers entropy for 22 ms of CPU: see
@@ -54,8 +54,8 @@ use domain::ports::{Clock, Dice, PortError};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Bucket, SqsQueue};
 
-/// Makes what every function needs and runs `function` on one thread: a sandbox has a part
-/// of one core and works one event at a time.
+/// Creates the kit and runs `function` on one thread: a sandbox has a part of one vCPU and
+/// processes one event at a time.
 fn start<F, Fut>(function: F) -> Result<(), Error>
 where
     F: FnOnce(Kit) -> Fut + 'static,
@@ -64,7 +64,7 @@ where
     start_bare(async || function(Kit::of_process()?).await)
 }
 
-/// Runs a function that needs nothing from outside.
+/// Runs a function that needs no kit.
 fn start_bare<F, Fut>(function: F) -> Result<(), Error>
 where
     F: FnOnce() -> Fut,
@@ -74,13 +74,13 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    // A task of its own: each wake of the future that `block_on` is given is a write to the
-    // kernel, a task's is a push to a list.
+    // Spawn a task: waking the future passed to `block_on` is a system call, waking a task is a
+    // push to a list.
     let task = runtime.spawn_local(function());
     runtime.block_on(task)?
 }
 
-/// A consumer with everything it needs.
+/// A queue consumer: worker and dependencies of batch processing.
 #[derive(Debug)]
 pub struct Consumer<W, C, R> {
     desk: batch::Desk<SqsQueue, SqsQueue, Bucket, C, R>,
@@ -88,7 +88,7 @@ pub struct Consumer<W, C, R> {
 }
 
 impl<W: batch::Worker, C: Clock, R: Dice> Consumer<W, C, R> {
-    /// Works a batch and says which records must come back.
+    /// Processes a batch and reports the records to retry.
     ///
     /// # Errors
     /// As [`batch::handle`].
@@ -97,7 +97,7 @@ impl<W: batch::Worker, C: Clock, R: Dice> Consumer<W, C, R> {
     }
 }
 
-/// Puts `worker` at a desk. `budget` is in seconds.
+/// Builds a consumer for `worker`. `budget` is in seconds.
 fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
     worker: W,
@@ -107,7 +107,7 @@ fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
     let bucket = kit.bucket()?;
     let desk = batch::Desk {
         queue: kit.queue("QUEUE_URL", None)?,
-        // What came through a queue fits into one.
+        // A record that was received from a queue fits into a queue.
         dead_letters: kit.queue("DEAD_LETTER_QUEUE_URL", None)?,
         bodies: bucket,
         clock: kit.clock.clone(),
@@ -118,23 +118,24 @@ fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
     Ok(Consumer { desk, worker })
 }
 
-/// Works a queue until Lambda ends it.
+/// Serves a consumer until Lambda stops the process.
 async fn consume<W: batch::Worker>(
     consumer: Consumer<W, SystemClock, SystemDice>,
 ) -> Result<(), Error> {
     let consumer = &consumer;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        // On the heap at once: each layer around it would move all of its many kilobytes.
+        // On the heap: otherwise each layer would move the future's many kilobytes.
         Box::pin(consumer.handle(event.payload))
     }))
     .await
 }
 
-/// Something of ours cannot be written as JSON: a bug, so it is kept until it is mended.
+/// Returns the error for a value of the hub that cannot be written as JSON. This is a bug, so the
+/// record is retried until it is fixed.
 fn unwritable() -> PortError {
     PortError {
         operation: "write a record",
-        reason: "it cannot be written as JSON".to_owned(),
+        reason: "the record cannot be written as JSON".to_owned(),
         fault: Fault::Retryable,
     }
 }

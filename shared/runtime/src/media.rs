@@ -1,4 +1,5 @@
-//! Files of messages: fetched from the provider on arrival, because its links are short-lived.
+//! Consumer that downloads the media of messages on arrival, because the URLs of providers expire
+//! soon.
 
 use bytes::Bytes;
 use domain::fault::{Classify, Fault, Form};
@@ -19,22 +20,22 @@ use crate::sender::Caller;
 use crate::vault::SecretsVault;
 use crate::{Consumer, Error, Kit, Network};
 
-/// How often a provider may ask for a wait. One less than the queue's own limit, so that the
-/// message is told and not the dead-letter queue.
+/// Maximum number of receives while a provider requests waits. It is one less than the queue's own
+/// limit, so that the download is recorded as failed and does not end in the dead-letter queue.
 const MAX_WAITS: u32 = 9;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Fetcher<S, D, V, B, T> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// Integrations.
+    /// Directory of integrations.
     pub directory: D,
-    /// Their credentials.
+    /// Credential store.
     pub vault: V,
-    /// Where files are kept.
+    /// Media storage.
     pub shelf: B,
-    /// The way to the provider.
+    /// HTTP client for requests to the provider.
     pub caller: T,
 }
 
@@ -48,14 +49,14 @@ where
 {
     type Job = MediaJob;
 
-    async fn work(&self, job: &MediaJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &MediaJob, context: Delivery<'_>) -> Result<(), Failure> {
         let (message, integration) = futures::join!(
             self.store.message(&job.tenant, job.message),
             self.directory.integration(job.integration),
         );
         let Some((_, Some(MediaState::Pending))) = message? else { return Ok(()) };
-        if delivery.receives > MAX_WAITS {
-            // It ended every function that tried: nobody is to wait for it any longer.
+        if context.receives > MAX_WAITS {
+            // Every function that tried it crashed: record the download as failed.
             let state = MediaState::Failed { code: "not_fetched".to_owned() };
             return Ok(self.store.set_media(&job.tenant, job.message, &state).await?);
         }
@@ -66,13 +67,13 @@ where
                 Err(error) => {
                     let fault = error.fault();
                     let reason = error.to_string();
-                    tracing::warn!(tenant = %job.tenant, message_id = %job.message, %reason, "file not fetched");
-                    // Nothing is sent here, so an unknown outcome is simply another try.
+                    tracing::warn!(tenant = %job.tenant, message_id = %job.message, %reason, "media not downloaded");
+                    // A download has no side effects, so an unknown outcome is retried.
                     let last = match fault {
                         Fault::Permanent => true,
-                        // A wait is no failure; the queue's own limit ends it.
-                        Fault::RateLimited { .. } => delivery.receives >= MAX_WAITS,
-                        Fault::Retryable | Fault::Unknown => delivery.is_last(),
+                        // A wait is not a failure; only the limit of receives ends it.
+                        Fault::RateLimited { .. } => context.receives >= MAX_WAITS,
+                        Fault::Retryable | Fault::Unknown => context.is_last(),
                     };
                     if !last {
                         return Err(Failure { fault, reason, wait: None });
@@ -84,7 +85,7 @@ where
         self.store.set_media(&job.tenant, job.message, &state).await?;
         tracing::info!(
             tenant = %job.tenant, message_id = %job.message,
-            stored = matches!(state, MediaState::Stored { .. }), "file settled"
+            stored = matches!(state, MediaState::Stored { .. }), "media settled"
         );
         Ok(())
     }
@@ -96,8 +97,8 @@ where
     B: MediaShelf,
     T: Caller,
 {
-    /// Fetches a file. If the provider does not know the credentials, they may have been changed
-    /// a moment ago: then once more with the new ones.
+    /// Downloads a file. If the provider rejects the credentials, tries once more with freshly read
+    /// ones, because they may just have been changed.
     async fn fetch(
         &self,
         job: &MediaJob,
@@ -106,7 +107,7 @@ where
         let fetched = self.fetch_with(job, integration, Freshness::Cached).await;
         match fetched {
             Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
-                // Newer than any copy.
+                // Later than any cached copy.
                 let changed = Integration { credentials_at: Timestamp::MAX, ..integration.clone() };
                 self.fetch_with(job, &changed, Freshness::Fresh).await
             }
@@ -120,7 +121,7 @@ where
         integration: &Integration,
         freshness: Freshness,
     ) -> Result<MediaState, SendError> {
-        // Our own trouble is another try.
+        // Retry after a failure of the credential store.
         let credentials = self.vault.credentials(integration, freshness).await;
         let credentials = credentials.map_err(|_| SendError::Connect)?;
         let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
@@ -141,7 +142,7 @@ where
             return Err(SendError::Refused {
                 status: file.status(),
                 code: file.status().as_str().to_owned(),
-                remedy: "the provider did not give the file".to_owned(),
+                remedy: "the provider did not return the file".to_owned(),
                 fault: Fault::of_answer(file.status(), Form::Other, None),
                 about: About::from_status(file.status()),
             });
@@ -157,7 +158,7 @@ where
     }
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnFetcher<N, C> = Fetcher<
     DynamoStore,
     CachedDirectory<DynamoStore, C>,
@@ -166,10 +167,10 @@ pub type OwnFetcher<N, C> = Fetcher<
     <N as Network>::Caller,
 >;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnFetcher<N, C>, C, R>, Error> {
@@ -185,10 +186,10 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 30, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -1,4 +1,4 @@
-//! The senders' queues, and what is put into them.
+//! Outbound queues and their records.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,26 @@ use queue::{Bucket, SqsQueue};
 
 use crate::{Error, Kit};
 
-/// Finds a provider's queue.
+/// Outbound queues by provider.
 pub trait OutboundQueues: Send + Sync {
-    /// The kind of queue.
+    /// Queue type.
     type Queue: Publisher;
 
-    /// The queue of `provider`'s sender, if the hub sends through it.
+    /// Returns the outbound queue of `provider`, if the hub sends through it.
     fn of(&self, provider: Provider) -> Option<&Self::Queue>;
 }
 
-/// The senders' queues, one a provider.
+/// Outbound queues, one per provider.
 #[derive(Debug)]
 pub struct Outbound<P>(BTreeMap<Provider, P>);
 
 impl<P> Outbound<P> {
-    /// These queues.
+    /// Creates the collection from queues.
     pub fn of_all(queues: impl IntoIterator<Item = (Provider, P)>) -> Self {
         Self(queues.into_iter().collect())
     }
 
-    /// Any of them.
+    /// Returns any of the queues.
     pub(crate) fn any(&self) -> Option<&P> {
         self.0.values().next()
     }
@@ -44,8 +44,8 @@ impl<P: Publisher> OutboundQueues for Outbound<P> {
 }
 
 impl Outbound<SqsQueue> {
-    /// The queues the environment names: `OUTBOUND_<PROVIDER>_QUEUE_URL` for each provider
-    /// through whom the hub sends.
+    /// Returns the queues in the environment variables `OUTBOUND_<PROVIDER>_QUEUE_URL`, one for
+    /// each provider through which the hub sends.
     pub(crate) fn new<N, C, R>(kit: &Kit<N, C, R>, bucket: Option<&Bucket>) -> Result<Self, Error> {
         let queues = Provider::senders()
             .map(|provider| Ok((provider, kit.queue(&provider.queue_variable(), bucket)?)));
@@ -53,7 +53,8 @@ impl Outbound<SqsQueue> {
     }
 }
 
-/// The record that asks a sender to send a message. One of each hop is enough.
+/// Returns the queue record that sends a message. It is deduplicated by message id and failover
+/// generation.
 pub(crate) fn record(task: SendTask) -> PortResult<Record> {
     let (group, id, hop) = (task.message.conversation, task.message.id, task.relay.hop);
     let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };

@@ -1,4 +1,5 @@
-//! What is authentic and could not be read, written down: whole, and for somebody to look at.
+//! Consumer that records parked webhooks: verified webhooks that could not be parsed or match no
+//! account. Their complete body is stored for inspection.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,12 +17,12 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct ParkingLot<S, A> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The archive, and the place for what is too large for the table.
+    /// Archive of raw events, and storage for bodies that are too large for the table.
     pub bucket: A,
 }
 
@@ -32,17 +33,17 @@ where
 {
     type Job = Parked;
 
-    async fn work(&self, parked: &Parked, _delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, parked: &Parked, _context: Delivery<'_>) -> Result<(), Failure> {
         let tenant = self.tenant(parked).await?;
         let line = serde_json::to_string(parked)
-            .map_err(|_| Failure::retry("what is parked cannot be written as JSON"))?;
+            .map_err(|_| Failure::retry("the parked webhook cannot be written as JSON"))?;
         self.bucket.keep(&tenant, parked.provider, parked.received_at, &[line]).await?;
         let record = EventRecord::of_parked(parked, &tenant);
         let (id, provider) = (record.id, parked.provider);
         let raw = raw(&parked.body)?;
         let body = EventBody { line: None, kind: None, ordering_key: None, single_use: None, raw };
-        let kept = crate::events::keep(&self.bucket, record, &body).await?;
-        let entered = self.store.enter(&kept, None).await?;
+        let stored = crate::events::store_body(&self.bucket, record, &body).await?;
+        let entered = self.store.enter(&stored, None).await?;
         if entered == Entered::New {
             telemetry::count(Metric::EventParked, "parked", 1);
         }
@@ -55,7 +56,8 @@ where
 }
 
 impl<S: Directory, A> ParkingLot<S, A> {
-    /// Whose it is: its integration's, and the operator's if that is gone.
+    /// Returns the tenant of a parked webhook: that of its integration, or the platform if the
+    /// integration was deleted.
     async fn tenant(&self, parked: &Parked) -> PortResult<TenantId> {
         if let Some(tenant) = &parked.tenant {
             return Ok(tenant.clone());
@@ -66,27 +68,27 @@ impl<S: Directory, A> ParkingLot<S, A> {
     }
 }
 
-/// The bytes, given as base64, as they are kept: text where they are text.
+/// Returns the body, given as base64, in the stored format: as text if it is UTF-8.
 fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
     let bytes = STANDARD.decode(body).map_err(|_| Failure {
         fault: Fault::Permanent,
-        reason: "its body is not base64".to_owned(),
+        reason: "the body is not base64".to_owned(),
         wait: None,
     })?;
     let raw = match String::from_utf8(bytes) {
         Ok(text) => to_raw_value(&json!({ "text": text })),
         Err(_) => to_raw_value(&json!({ "base64": body })),
     };
-    raw.map_err(|_| Failure::retry("what is parked cannot be written as JSON"))
+    raw.map_err(|_| Failure::retry("the parked webhook cannot be written as JSON"))
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnParkingLot = ParkingLot<DynamoStore, Bucket>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnParkingLot, C, R>, Error> {
@@ -96,10 +98,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

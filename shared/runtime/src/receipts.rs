@@ -1,4 +1,4 @@
-//! Receipts: our messages moved up, and the tenant's automation told.
+//! Consumer of receipts: advances the status of outbound messages and notifies their tenant.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::batch::{Delivery, Failure, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
-/// How often a receipt without a message is looked at again: it may have overtaken the
-/// sender's note of the provider's id. After that it is for a message sent elsewhere.
-const PATIENCE: u32 = 4;
+/// Receives after which a receipt without a message is dropped. It may arrive before the sender has
+/// stored the provider message id; later, it belongs to a message that was not sent by the hub.
+const MAX_UNMATCHED_RECEIVES: u32 = 4;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct ReceiptBook<S, A, P> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The archive.
+    /// Archive of raw events.
     pub bucket: A,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
 }
 
@@ -40,23 +40,23 @@ where
         crate::inbound::archive(&self.bucket, jobs).await
     }
 
-    async fn work(&self, event: &InboundEvent, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
         let receipt = match &event.kind {
             EventKind::Receipt(receipt) => receipt,
             EventKind::Message(_) | EventKind::Other { .. } => {
                 let fault = domain::Fault::Permanent;
-                let reason = "only receipts belong into this queue".to_owned();
+                let reason = "the queue accepts only receipts".to_owned();
                 return Err(Failure { fault, reason, wait: None });
             }
         };
         let message = match self.advance(event, receipt).await? {
             Advanced::Moved(message) => message,
-            // A repetition: whoever came first may have died before it told.
+            // A duplicate: the first consumer may have crashed before it sent the notification.
             Advanced::Behind(message) if message.status == receipt.status => message,
             Advanced::Behind(_) => return Ok(()),
-            Advanced::Missing if delivery.receives < PATIENCE => {
-                let wait = Duration::from_secs(2 * u64::from(delivery.receives));
-                return Err(Failure::wait("no message has this id yet", wait));
+            Advanced::Missing if context.receives < MAX_UNMATCHED_RECEIVES => {
+                let wait = Duration::from_secs(2 * u64::from(context.receives));
+                return Err(Failure::wait("no message has this provider message id yet", wait));
             }
             Advanced::Missing => {
                 tracing::warn!(
@@ -69,7 +69,7 @@ where
         };
         tracing::info!(
             tenant = %event.tenant, message_id = %message.id, status = message.status.as_str(),
-            "message moved"
+            "message status advanced"
         );
         self.tell(event, *message).await?;
         Ok(())
@@ -78,7 +78,7 @@ where
 
 impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     async fn advance(&self, event: &InboundEvent, receipt: &Receipt) -> PortResult<Advanced> {
-        // When it came is as good, where the provider gives no time.
+        // Without a time from the provider, use the time of receipt.
         let (tenant, at) = (&event.tenant, event.told_at().unwrap_or(event.received_at));
         if let Some(id) = receipt.reference {
             let advanced = self.store.advance(tenant, id, receipt, at).await?;
@@ -101,13 +101,13 @@ impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
     }
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnReceiptBook = ReceiptBook<DynamoStore, Bucket, SqsQueue>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReceiptBook, C, R>, Error> {
@@ -121,10 +121,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;

@@ -1,4 +1,4 @@
-//! Events worked again: a page a record, and each page asks for the next.
+//! Consumer that replays events: one page per record, and each page queues the next.
 
 use domain::Fault;
 use domain::job::{ReplayJob, VERSION};
@@ -15,23 +15,23 @@ use store::DynamoStore;
 use crate::batch::{Delivery, Failure, Worker};
 use crate::{Consumer, Error, Kit};
 
-/// Events of one page.
+/// Page size in events.
 const PAGE: u32 = 100;
-/// Events read back and published at once: each may be as large as a request.
-const AT_ONCE: usize = 10;
+/// Number of events that are read and published at once: each may be as large as a request.
+const CHUNK: usize = 10;
 
-/// What the consumer needs.
+/// Consumer worker and its dependencies.
 #[derive(Debug)]
 pub struct Replayer<S, B, P, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// What is too large for the table.
+    /// Bucket with the event bodies that are too large for the table.
     pub bucket: B,
-    /// The events' queue.
+    /// Events queue.
     pub events: P,
-    /// Its own queue.
+    /// The consumer's own queue, for the next page.
     pub queue: P,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
@@ -44,15 +44,15 @@ where
 {
     type Job = ReplayJob;
 
-    async fn work(&self, job: &ReplayJob, delivery: Delivery<'_>) -> Result<(), Failure> {
-        let done = self.page(job, delivery).await;
-        if let Err(failure) = &done
-            && (delivery.is_last() || failure.fault == Fault::Permanent)
+    async fn work(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
+        let result = self.page(job, context).await;
+        if let Err(failure) = &result
+            && (context.is_last() || failure.fault == Fault::Permanent)
         {
             let (tenant, now) = (&job.tenant, self.clock.now());
             self.store.stand_still(tenant, job.replay, &job.cursor, &failure.reason, now).await?;
         }
-        done
+        result
     }
 }
 
@@ -63,21 +63,21 @@ where
     P: Publisher,
     C: Clock,
 {
-    async fn page(&self, job: &ReplayJob, delivery: Delivery<'_>) -> Result<(), Failure> {
-        let Some(place) = self.store.replay(&job.tenant, job.replay).await? else {
-            tracing::warn!(tenant = %job.tenant, replay = %job.replay, "replay forgotten");
+    async fn page(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
+        let Some(position) = self.store.replay(&job.tenant, job.replay).await? else {
+            tracing::warn!(tenant = %job.tenant, replay = %job.replay, "replay expired");
             return Ok(());
         };
-        if place.replay.status == ReplayStatus::Done {
+        if position.replay.status == ReplayStatus::Done {
             return Ok(());
         }
-        if place.cursor != job.cursor {
-            // The page was counted before. If this record did that, it may have died before
-            // it asked for the next.
-            let own = place.before.as_ref() == Some(&job.cursor) && delivery.receives > 1;
-            return if own { Ok(self.ask(job, place.cursor).await?) } else { Ok(()) };
+        if position.cursor != job.cursor {
+            // The page was already counted. If this record did so, the consumer may have crashed
+            // before it queued the next page.
+            let own = position.before.as_ref() == Some(&job.cursor) && context.receives > 1;
+            return if own { Ok(self.queue_page(job, position.cursor).await?) } else { Ok(()) };
         }
-        let page = self.publish(job, &place).await?;
+        let page = self.publish(job, &position).await?;
         let advanced =
             self.store.turn_page(&job.tenant, job.replay, &page, self.clock.now()).await?;
         tracing::info!(
@@ -85,19 +85,23 @@ where
             published = page.published, new = advanced == Recorded::New, "page replayed"
         );
         match (advanced, page.next) {
-            // Another record did the same page meanwhile, and asks for the next.
+            // Another record has replayed the same page meanwhile, and queues the next.
             (Recorded::Duplicate, _) | (_, None) => Ok(()),
-            (Recorded::New, Some(next)) => Ok(self.ask(job, next).await?),
+            (Recorded::New, Some(next)) => Ok(self.queue_page(job, next).await?),
         }
     }
 
-    /// Publishes the page that begins where the replay is.
-    async fn publish(&self, job: &ReplayJob, place: &ReplayPlace) -> Result<ReplayPage, Failure> {
-        let filter = &place.replay.filter;
-        // What is older may be gone in part.
+    /// Publishes the page at the position of the replay.
+    async fn publish(
+        &self,
+        job: &ReplayJob,
+        position: &ReplayPlace,
+    ) -> Result<ReplayPage, Failure> {
+        let filter = &position.replay.filter;
+        // Older events may be partly deleted.
         let oldest = self.clock.now() - KEEP_EVENTS;
         let filter = EventFilter {
-            // What could not be read cannot be worked.
+            // Events that could not be parsed cannot be processed.
             state: Some(State::Recorded),
             from: Some(filter.from.map_or(oldest, |from| from.max(oldest))),
             ..filter.clone()
@@ -106,53 +110,55 @@ where
         let found =
             self.store.events(&job.tenant, &filter, Direction::OldestFirst, PAGE, cursor).await?;
         let mut published = 0;
-        for events in found.items.chunks(AT_ONCE) {
+        for events in found.items.chunks(CHUNK) {
             let records = self.records(events, job).await?;
             published += records.len() as u64;
             self.events.publish(records).await?;
         }
         Ok(ReplayPage {
             from: job.cursor.clone(),
-            next: onward(&job.cursor, found.next)?,
+            next: next_page(&job.cursor, found.next)?,
             matched: found.items.len() as u64,
             published,
         })
     }
 
     async fn records(&self, events: &[Kept], job: &ReplayJob) -> PortResult<Vec<Record>> {
-        let again =
-            events.iter().map(|event| crate::events::again(&self.bucket, event, job.replay));
-        let again = futures::future::try_join_all(again).await?;
-        if again.iter().any(Option::is_none) {
+        let records = events
+            .iter()
+            .map(|event| crate::events::replay_record(&self.bucket, event, job.replay));
+        let records = futures::future::try_join_all(records).await?;
+        if records.iter().any(Option::is_none) {
             tracing::warn!(
                 tenant = %job.tenant, replay = %job.replay,
-                "events cannot be read back, and are passed over"
+                "events cannot be read and are skipped"
             );
         }
-        Ok(again.into_iter().flatten().collect())
+        Ok(records.into_iter().flatten().collect())
     }
 
-    /// Asks for the page that begins at `cursor`.
-    async fn ask(&self, job: &ReplayJob, cursor: String) -> PortResult<()> {
-        self.queue.publish(vec![asked(&ReplayJob { cursor, ..job.clone() })?]).await
+    /// Queues the page that starts at `cursor`.
+    async fn queue_page(&self, job: &ReplayJob, cursor: String) -> PortResult<()> {
+        self.queue.publish(vec![page_record(&ReplayJob { cursor, ..job.clone() })?]).await
     }
 }
 
-/// The page after the one that begins at `cursor`. Each must begin behind the one before: that
-/// is what ends a replay, for AWS is told to let its consumer call itself.
-fn onward(cursor: &str, next: Option<String>) -> Result<Option<String>, Failure> {
+/// Returns the page after the one that starts at `cursor`. Each page must start after the one
+/// before: this guarantees that a replay ends, because Lambda's recursive loop detection is turned
+/// off for its consumer.
+fn next_page(cursor: &str, next: Option<String>) -> Result<Option<String>, Failure> {
     match next {
         Some(next) if next.as_str() <= cursor => Err(Failure {
             fault: Fault::Permanent,
-            reason: "the next page does not begin behind this one; ask for the replay anew".into(),
+            reason: "the next page does not start after this one: start the replay again".into(),
             wait: None,
         }),
         next => Ok(next),
     }
 }
 
-/// A job as a record of the replays' queue.
-pub(crate) fn asked(job: &ReplayJob) -> PortResult<Record> {
+/// Returns a job as a record of the replay queue.
+pub(crate) fn page_record(job: &ReplayJob) -> PortResult<Record> {
     let job = ReplayJob { v: VERSION, ..job.clone() };
     let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
     let group = job.tenant.to_string();
@@ -160,13 +166,13 @@ pub(crate) fn asked(job: &ReplayJob) -> PortResult<Record> {
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
-/// The consumer's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnReplayer<C> = Replayer<DynamoStore, Bucket, SqsQueue, C>;
 
-/// The consumer.
+/// Builds the consumer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReplayer<C>, C, R>, Error> {
@@ -181,10 +187,10 @@ pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 12, false)
 }
 
-/// Runs the consumer until Lambda ends it.
+/// Serves the consumer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let consumer = consumer(&kit)?;
@@ -198,12 +204,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_leads_back_ends_its_replay() {
-        assert_eq!(onward("", Some("b".into())).unwrap(), Some("b".into()));
-        assert_eq!(onward("b", Some("ba".into())).unwrap(), Some("ba".into()));
-        assert_eq!(onward("b", None).unwrap(), None);
+    fn a_page_that_does_not_advance_ends_its_replay() {
+        assert_eq!(next_page("", Some("b".into())).unwrap(), Some("b".into()));
+        assert_eq!(next_page("b", Some("ba".into())).unwrap(), Some("ba".into()));
+        assert_eq!(next_page("b", None).unwrap(), None);
         for back in ["b", "a", ""] {
-            let failure = onward("b", Some(back.into())).unwrap_err();
+            let failure = next_page("b", Some(back.into())).unwrap_err();
             assert_eq!(failure.fault, Fault::Permanent);
         }
     }

@@ -1,4 +1,4 @@
-//! Once a minute: retries whose time has come go back to their queue.
+//! Schedule that queues due notification retries, once a minute.
 
 use domain::failpoint::{self, Failpoint};
 use domain::ports::{Clock, PortResult, Publisher, Schedule};
@@ -9,16 +9,16 @@ use store::DynamoStore;
 
 use crate::{Error, Kit, SystemClock};
 
-/// Retries taken at once. What is left is taken in the next round.
-const ROUND: u32 = 500;
-/// Rounds in one invocation, so that it ends in time.
-const ROUNDS: usize = 20;
+/// Maximum number of retries per round. The rest is queued in the next round.
+const ROUND_SIZE: u32 = 500;
+/// Maximum number of rounds in one invocation, so that it ends in time.
+const MAX_ROUNDS: usize = 20;
 
-/// Puts back what is due; gives how many that were.
+/// Queues due retries; returns how many.
 ///
 /// # Errors
-/// If the table or the queue fails. What was not taken out comes again, and a notice that
-/// is told already is known by its id.
+/// If the table or the queue fails. Retries that were not removed from the schedule are queued
+/// again, and a notification that was already delivered is recognized by its id.
 pub async fn handle<S, P, C>(store: &S, queue: &P, clock: &C) -> PortResult<usize>
 where
     S: Schedule,
@@ -26,8 +26,8 @@ where
     C: Clock,
 {
     let mut total = 0;
-    for _round in 0..ROUNDS {
-        let due = store.due(clock.now(), ROUND).await?;
+    for _round in 0..MAX_ROUNDS {
+        let due = store.due(clock.now(), ROUND_SIZE).await?;
         if due.is_empty() {
             break;
         }
@@ -36,25 +36,25 @@ where
             try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
         }
         queue.publish(records.collect::<PortResult<_>>()?).await?;
-        // Side by side: each batch is its own.
+        // Concurrently: the batches are independent.
         try_join_all(due.chunks(25).map(|batch| store.done(batch))).await?;
         total += due.len();
     }
     Ok(total)
 }
 
-/// The table and the queue of the schedule.
+/// Builds the table and the queue of the schedule from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(DynamoStore, SqsQueue), Error> {
     Ok((kit.store()?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
 }
 
-/// Runs the schedule until Lambda ends it.
+/// Serves the schedule until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let (store, queue) = parts(&kit)?;
@@ -62,7 +62,7 @@ pub fn run() -> Result<(), Error> {
         lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
             let retries = handle(store, queue, &SystemClock).await?;
             if retries > 0 {
-                tracing::info!(retries, "retries put back");
+                tracing::info!(retries, "retries queued");
             }
             Ok::<_, Error>(())
         }))

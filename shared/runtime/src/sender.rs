@@ -1,4 +1,5 @@
-//! Sends messages: claim, send, settle. The claim is durable before the request leaves.
+//! Sender: claims a message, sends it and settles it. The claim is durable before the request is
+//! sent.
 
 use std::time::Duration;
 
@@ -35,29 +36,29 @@ use crate::transport::Transport;
 use crate::vault::SecretsVault;
 use crate::{Consumer, Error, Kit, Network};
 
-/// How long a claim lasts: longer than the function may run, shorter than the queue hides a
-/// record, so that a record that comes back finds the lease of a dead holder at its end.
+/// Lease of a claim: longer than the function may run, and shorter than the queue's visibility
+/// timeout, so that the lease of a crashed sender has expired when its record is received again.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// The longest wait for the next carrier once all of them were asked or passed over.
-const NEXT_CARRIER: Duration = Duration::from_secs(30);
-/// After so many receives a record that waits for a circuit comes back more seldom: its queue
-/// takes a record that was received a thousand times for one that kills its function.
+/// Maximum wait before failover is tried again, once all integrations were tried or skipped.
+const MAX_FAILOVER_WAIT: Duration = Duration::from_secs(30);
+/// Receives after which a record that waits for a circuit is hidden for longer: the queue moves a
+/// record to the dead-letter queue after 1,000 receives, as one that crashes its function.
 const MANY_RECEIVES: u32 = 500;
-/// How often it comes back then: less than 1,000 receives in the day that a message may wait.
-const SELDOM: Duration = Duration::from_mins(3);
-/// Why a record waits for a probe.
+/// Minimum wait after that: fewer than 1,000 receives in the day for which a message may wait.
+const MIN_WAIT_AFTER_MANY_RECEIVES: Duration = Duration::from_mins(3);
+/// Reason of a wait for a probe.
 const CIRCUIT_OPEN: &str = "the integration's circuit is open";
-/// How much time one message may have used when it is asked of a second account at once.
-const BRIEF: Duration = Duration::from_secs(2);
+/// Time that a message may have used for failover to be tried in the same invocation.
+const INLINE_FAILOVER_BUDGET: Duration = Duration::from_secs(2);
 
-/// Makes the one network call between a sender's two halves.
+/// HTTP client for requests to providers.
 pub trait Caller: Send + Sync {
-    /// Makes the call.
+    /// Sends a request and returns the response.
     ///
     /// # Errors
-    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if that is not
-    /// sure.
+    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if the provider may have
+    /// received the request.
     fn call(
         &self,
         request: Request<Bytes>,
@@ -70,29 +71,29 @@ impl Caller for Transport {
     }
 }
 
-/// What a sender needs.
+/// Sender worker and its dependencies.
 pub struct Sender<'p, S, D, V, P, Q, T, C, R> {
-    /// Who carries.
+    /// Provider of the sender.
     pub provider: &'p dyn SenderProvider,
-    /// The ledger.
+    /// Send ledger.
     pub store: S,
-    /// Integrations.
+    /// Directory of integrations.
     pub directory: D,
-    /// Their credentials.
+    /// Credential store.
     pub vault: V,
-    /// How integrations fare.
+    /// Circuit breakers of the integrations.
     pub breakers: Breakers<S, C>,
-    /// Notices to automations.
+    /// Notification queue.
     pub automation: P,
-    /// The senders' queues, to hand messages over.
+    /// Outbound queues, for failover to another provider.
     pub outbound: Q,
-    /// The way to the provider.
+    /// HTTP client for requests to the provider.
     pub caller: T,
-    /// Where providers reach the hub, if that is known.
+    /// Public base URL of the hub, if configured.
     pub hub_url: Option<String>,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Jitter.
+    /// Random number generator, for jitter.
     pub dice: R,
 }
 
@@ -109,23 +110,23 @@ where
 {
     type Job = OutboundJob;
 
-    async fn work(&self, job: &OutboundJob, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, job: &OutboundJob, context: Delivery<'_>) -> Result<(), Failure> {
         match &job.task {
-            OutboundTask::Send(task) => self.send(task, delivery).await,
-            OutboundTask::MarkRead(task) => self.mark_read(task, delivery).await,
+            OutboundTask::Send(task) => self.send(task, context).await,
+            OutboundTask::MarkRead(task) => self.mark_read(task, context).await,
         }
     }
 }
 
-/// How an attempt ended: its state, and the step that says so.
-struct Ending {
+/// Outcome of an attempt: the new status and its step in the history.
+struct Outcome {
     status: Status,
     code: Option<String>,
     detail: Option<String>,
     provider_message_id: Option<String>,
 }
 
-impl Ending {
+impl Outcome {
     fn failed(code: &str, detail: &str) -> Self {
         Self {
             status: Status::Failed,
@@ -141,30 +142,30 @@ impl Ending {
     }
 }
 
-/// A sender with what it was made from.
-struct Carrier {
+/// A sender with its integration and credentials.
+struct IntegrationSender {
     sender: Box<dyn MessageSender>,
     integration: Integration,
     credentials: Credentials,
 }
 
-impl Carrier {
-    /// Whether a person may get a message twice.
+impl IntegrationSender {
+    /// Returns whether the integration allows duplicates (at-least-once).
     fn again(&self) -> bool {
         self.integration.settings.delivery() == DeliveryPolicy::AtLeastOnce
     }
 }
 
-/// One claim, as long as it is ours.
-struct Held<'a> {
+/// The claim that this sender holds on a message.
+struct ActiveClaim<'a> {
     task: &'a SendTask,
     token: &'a str,
     attempt: u32,
     claimed_at: Timestamp,
 }
 
-impl Held<'_> {
-    /// What the attempt still has before it.
+impl ActiveClaim<'_> {
+    /// Returns the context that decides what follows a failed attempt.
     fn chances(&self, window: Option<Duration>, again: bool, now: Timestamp) -> Chances {
         let relay = &self.task.relay;
         let waited = now.duration_since(self.task.message.created_at).unsigned_abs();
@@ -172,7 +173,7 @@ impl Held<'_> {
             attempt: self.attempt,
             age: waited,
             window,
-            maybe_taken: relay.maybe_taken_at.map(|at| until(at, now)),
+            maybe_taken: relay.maybe_taken_at.map(|at| time_until(at, now)),
             again,
             others: u32::try_from(relay.others.len()).unwrap_or(u32::MAX),
             patience: Duration::from_secs(relay.patience.into()).saturating_sub(waited),
@@ -180,20 +181,20 @@ impl Held<'_> {
     }
 }
 
-/// A message on its way to the next carrier.
+/// A message to hand over to the next integration (failover).
 struct Handover {
-    /// How the attempt ended, or why none was made.
-    ending: Ending,
+    /// Outcome of the attempt, or why none was made.
+    outcome: Outcome,
     /// Whether an attempt was made.
     counted: bool,
-    /// Who is asked again after the others, if this one is.
+    /// Current integration, if it is to be tried again after the others.
     current: Option<IntegrationId>,
-    /// Whether this one may have accepted it.
+    /// Whether the current integration may have sent the message.
     in_doubt: bool,
 }
 
-/// How long from `now` until `at`.
-fn until(now: Timestamp, at: Timestamp) -> Duration {
+/// Returns the time from `now` until `at`.
+fn time_until(now: Timestamp, at: Timestamp) -> Duration {
     at.duration_since(now).unsigned_abs()
 }
 
@@ -208,30 +209,30 @@ where
     C: Clock,
     R: Dice,
 {
-    async fn send(&self, task: &SendTask, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn send(&self, task: &SendTask, context: Delivery<'_>) -> Result<(), Failure> {
         let message = &task.message;
         let now = self.clock.now();
         let in_time = now <= task.expires_at;
         if let Some(at) = task.relay.not_before.filter(|at| in_time && now < *at) {
-            return Err(Failure::wait("its carriers were all asked", until(now, at)));
+            return Err(Failure::wait("all integrations were tried", time_until(now, at)));
         }
         let sender = match self.directory.integration(message.integration).await? {
             Some(integration) => self.sender(integration).await?,
-            None => Err(Ending::failed(
+            None => Err(Outcome::failed(
                 "integration_missing",
-                "the integration was deleted before the message was sent; send it over another",
+                "the integration was deleted before the message was sent: use another one",
             )),
         };
         let (again, window) = match &sender {
-            Ok(carrier) => (carrier.again(), carrier.sender.idempotency_window()),
+            Ok(sender) => (sender.again(), sender.sender.idempotency_window()),
             Err(_) => (false, None),
         };
         let admission = match &sender {
-            Ok(carrier) if in_time => self.admission(carrier, task, delivery).await?,
+            Ok(sender) if in_time => self.admission(sender, task, context).await?,
             _ => Admission::Pass,
         };
-        // The receive is part of the token: a record that is received again is a new holder.
-        let token = format!("{}:{}", delivery.record, delivery.receives);
+        // The token includes the number of receives: each receive is a new holder of the claim.
+        let token = format!("{}:{}", context.record, context.receives);
         let claimed_at = self.clock.now();
         let retake = (again || failpoint::is_active(Failpoint::InterruptedSentAgain))
             && !failpoint::is_active(Failpoint::InterruptedGivenUp);
@@ -243,167 +244,172 @@ where
         };
         let attempt = match claim {
             Claim::Granted { attempt } => attempt,
-            // Whoever settled it may have died before it told; twice is known by its id.
+            // The sender that settled the message may have crashed before it sent the notification.
+            // A duplicate has the same id.
             Claim::Settled(_) if failpoint::is_active(Failpoint::EndNotTold) => return Ok(()),
             Claim::Settled(message) => return self.tell(*message).await,
-            // Whoever handed it over may have died before it was in the other queue.
-            Claim::HandedOver(to) => return self.pass_on(task, *to, delivery).await,
+            // The sender that handed it over may have crashed before it queued the message.
+            Claim::HandedOver(to) => return self.forward(task, *to, context).await,
             Claim::Held { until: at } => {
-                let wait = until(claimed_at, at) + Duration::from_secs(1);
-                return Err(Failure::wait("another sender holds the message", wait));
+                let wait = time_until(claimed_at, at) + Duration::from_secs(1);
+                return Err(Failure::wait("another sender has claimed the message", wait));
             }
             Claim::Interrupted { attempt, token } => {
-                let held = Held { task, token: &token, attempt, claimed_at };
+                let held = ActiveClaim { task, token: &token, attempt, claimed_at };
                 return self.interrupted(&held, window.is_some() && !again).await;
             }
         };
-        let held = Held { task, token: &token, attempt, claimed_at };
+        let held = ActiveClaim { task, token: &token, attempt, claimed_at };
         if claimed_at > task.expires_at {
-            let ending = Ending {
+            let outcome = Outcome {
                 status: Status::Expired,
-                ..Ending::failed("expired", "it could not be sent in time")
+                ..Outcome::failed("expired", "the message could not be sent in time")
             };
-            return self.settle(&held, ending).await;
+            return self.settle(&held, outcome).await;
         }
         if let Some(since) = task.relay.maybe_taken_at
-            && window.is_none_or(|window| until(since, claimed_at) >= window)
+            && window.is_none_or(|window| time_until(since, claimed_at) >= window)
         {
-            let detail = "the provider may have it, and no longer remembers its id";
-            let ending = Ending::failed("no_answer", detail);
-            return self.settle(&held, ending).await;
+            let detail = "the provider may have the message, and no longer recognizes its id";
+            let outcome = Outcome::failed("no_answer", detail);
+            return self.settle(&held, outcome).await;
         }
-        let carrier = match sender {
-            Ok(carrier) => carrier,
-            Err(ending) => {
-                let gone = Handover { ending, counted: true, current: None, in_doubt: false };
-                return self.hand_over(&held, gone, delivery).await;
+        let sender = match sender {
+            Ok(sender) => sender,
+            Err(outcome) => {
+                let gone = Handover { outcome, counted: true, current: None, in_doubt: false };
+                return self.hand_over(&held, gone, context).await;
             }
         };
-        // After the claim: a probe that is taken is made.
+        // Reserve the probe after the claim, so that a reserved probe is always sent.
         let is_probe = admission == Admission::Probe;
-        let may = match admission {
+        let may_send = match admission {
             Admission::Pass => true,
-            // Where that cannot be told it is as if another had it: nothing was asked yet.
-            Admission::Probe => self.breakers.probe(&carrier.integration).await.unwrap_or(false),
+            // On an error, treat the probe as reserved by another sender: nothing was sent yet.
+            Admission::Probe => self.breakers.probe(&sender.integration).await.unwrap_or(false),
             Admission::No { .. } => false,
         };
-        if may {
-            return self.attempt(&held, carrier, is_probe, delivery).await;
+        if may_send {
+            return self.attempt(&held, sender, is_probe, context).await;
         }
         if task.relay.others.is_empty() {
             self.store.release(message, &token, &[]).await?;
             let at = self.clock.now() + PROBE_EVERY;
-            return Err(self.until_probe("another message probes", at, delivery));
+            return Err(self.until_probe("another message is the probe", at, context));
         }
-        let detail = "this account failed too often of late, so it was not asked";
-        let ending = Ending::failed("circuit_open", detail);
+        let detail = "this account has failed too often recently, so it was not tried";
+        let outcome = Outcome::failed("circuit_open", detail);
         let current = Some(message.integration);
-        let passed_over = Handover { ending, counted: false, current, in_doubt: false };
-        self.hand_over(&held, passed_over, delivery).await
+        let skipped = Handover { outcome, counted: false, current, in_doubt: false };
+        self.hand_over(&held, skipped, context).await
     }
 
-    /// Another sender was cut off while it sent. Where the provider remembers ids the message is
-    /// asked for again under the same one.
-    async fn interrupted(&self, held: &Held<'_>, is_remembered: bool) -> Result<(), Failure> {
-        if is_remembered {
-            return self.ask_again(held, "interrupted", held.task.message.created_at).await;
+    /// Handles a claim whose sender crashed while it sent. If the provider deduplicates by message
+    /// id, the message is sent again with the same id.
+    async fn interrupted(&self, held: &ActiveClaim<'_>, deduplicates: bool) -> Result<(), Failure> {
+        if deduplicates {
+            return self.retry_same_id(held, "interrupted", held.task.message.created_at).await;
         }
-        let detail = "the sender was cut off while it sent; the provider may have the message, so \
-             it is not sent again";
-        let ending = Ending {
+        let detail = "the sender was interrupted while it sent the message; the provider may have \
+            it, so it is not sent again";
+        let outcome = Outcome {
             status: Status::Unknown,
             code: Some("interrupted".to_owned()),
             detail: Some(detail.to_owned()),
             provider_message_id: None,
         };
-        self.settle(held, ending).await
+        self.settle(held, outcome).await
     }
 
-    /// Lets the record come back when the integration is to be probed next: that is when it is
-    /// known to be well again.
-    fn until_probe(&self, reason: &str, at: Timestamp, delivery: Delivery<'_>) -> Failure {
+    /// Returns a wait until the integration's next probe, which shows whether it has recovered.
+    fn until_probe(&self, reason: &str, at: Timestamp, context: Delivery<'_>) -> Failure {
         let now = self.clock.now();
-        let wait = if at > now { until(now, at) } else { Duration::ZERO };
-        let least = if delivery.receives > MANY_RECEIVES { SELDOM } else { Duration::from_secs(1) };
-        Failure::wait(reason, wait.max(least))
+        let wait = if at > now { time_until(now, at) } else { Duration::ZERO };
+        let min_wait = if context.receives > MANY_RECEIVES {
+            MIN_WAIT_AFTER_MANY_RECEIVES
+        } else {
+            Duration::from_secs(1)
+        };
+        Failure::wait(reason, wait.max(min_wait))
     }
 
-    /// Whether the message may pass. Before the claim: a wait is no attempt and leaves no trace
-    /// in the ledger.
+    /// Returns whether the circuit breaker and the rate limits let the message through. It runs
+    /// before the claim, because a wait is not an attempt and is not recorded in the ledger.
     async fn admission(
         &self,
-        carrier: &Carrier,
+        sender: &IntegrationSender,
         task: &SendTask,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<Admission, Failure> {
-        match self.breakers.admit(&carrier.integration, task.message.id).await? {
+        match self.breakers.admit(&sender.integration, task.message.id).await? {
             Admission::No { until: at } if task.relay.others.is_empty() => {
-                Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
+                Err(self.until_probe(CIRCUIT_OPEN, at, context))
             }
             admission @ Admission::No { .. } => Ok(admission),
             admission => {
-                self.keep_pace(carrier, task, delivery).await?;
+                self.apply_rate_limits(sender, task, context).await?;
                 Ok(admission)
             }
         }
     }
 
-    /// Makes one attempt, and does what follows from how it ended.
+    /// Makes one attempt and processes its outcome.
     async fn attempt(
         &self,
-        held: &Held<'_>,
-        carrier: Carrier,
+        held: &ActiveClaim<'_>,
+        sender: IntegrationSender,
         is_probe: bool,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
-        let (again, window) = (carrier.again(), carrier.sender.idempotency_window());
-        let integration = carrier.integration.clone();
-        let knocked = if is_probe { self.knock(carrier.sender.as_ref()).await } else { Ok(()) };
-        let asked = match knocked {
-            Ok(()) => self.ask_with_fresh_credentials(carrier, held.task).await,
+        let (again, window) = (sender.again(), sender.sender.idempotency_window());
+        let integration = sender.integration.clone();
+        let checked =
+            if is_probe { self.check_account(sender.sender.as_ref()).await } else { Ok(()) };
+        let sent = match checked {
+            Ok(()) => self.send_with_fresh_credentials(sender, held.task).await,
             Err(error) => Err(error),
         };
-        let word = match &asked {
+        let account_result = match &sent {
             Err(error) if error.is_of_account() => Some(Err(error.code().to_owned())),
-            // What was never asked has proved nothing.
+            // A request that was never sent says nothing about the account.
             Err(SendError::Invalid { .. }) => None,
             _ if is_probe => Some(Ok(())),
             _ => None,
         };
-        // Side by side: how the message ended must be written down as soon as it can be.
-        let noted = async {
-            let noted = match word {
+        // Concurrently: the outcome of the message must be stored as soon as possible.
+        let record_result = async {
+            let recorded = match account_result {
                 Some(Err(code)) => self.breakers.failed(&integration, &code).await,
                 Some(Ok(())) => self.breakers.succeeded(&integration).await,
                 None => Ok(()),
             };
-            if let Err(error) = noted {
-                // How the message ended weighs more.
-                tracing::warn!(integration = %integration.id, %error, "circuit not written down");
+            if let Err(error) = recorded {
+                // Only log it: the outcome of the message is more important.
+                tracing::warn!(integration = %integration.id, %error, "circuit not stored");
             }
         };
-        let refused = asked
+        let refused = sent
             .as_ref()
             .is_err_and(|error| error.is_of_account() && error.fault() == Fault::Retryable);
         let chances = held.chances(window, again, self.clock.now());
-        let ended = self.conclude(held, asked, chances, is_probe, delivery);
-        let (ended, ()) = futures::join!(ended, noted);
-        match (ended, self.breakers.probed_at(integration.id)) {
-            // The circuit opened, or stays open: it is probed sooner than a backoff would end.
+        let concluded = self.conclude(held, sent, chances, is_probe, context);
+        let (concluded, ()) = futures::join!(concluded, record_result);
+        match (concluded, self.breakers.probed_at(integration.id)) {
+            // The circuit is open: the next probe is due before a backoff would end.
             (Err(Failure { fault: Fault::RateLimited { .. }, reason, .. }), Some(at))
                 if refused && held.task.relay.others.is_empty() =>
             {
-                Err(self.until_probe(&reason, at, delivery))
+                Err(self.until_probe(&reason, at, context))
             }
-            (ended, _) => ended,
+            (concluded, _) => concluded,
         }
     }
 
-    /// Asks the account about itself, before a message is risked to find out whether it is well:
-    /// one that gets no answer could not be sent again. What fails here sent nothing.
-    async fn knock(&self, sender: &dyn MessageSender) -> Result<(), SendError> {
+    /// Requests the account's status before a probe sends a message: a message without a response
+    /// could not be sent again. If this fails, no message was sent.
+    async fn check_account(&self, sender: &dyn MessageSender) -> Result<(), SendError> {
         let Ok(request) = sender.describe_account() else { return Ok(()) };
-        let began = self.clock.now();
+        let started = self.clock.now();
         let (status, code, fault) = match self.caller.call(request).await {
             Err(error) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -412,77 +418,82 @@ where
             Ok(answer) if answer.status().is_server_error() => {
                 (answer.status(), answer.status().as_str().to_owned(), Fault::Retryable)
             }
-            // It is well, but the function has no time left for the message's own request.
-            Ok(answer) if until(began, self.clock.now()) > BRIEF => {
+            // The account works, but the function has too little time left to send the message.
+            Ok(answer) if time_until(started, self.clock.now()) > INLINE_FAILOVER_BUDGET => {
                 let retry_after = Duration::from_secs(1);
                 (answer.status(), "slow".to_owned(), Fault::RateLimited { retry_after })
             }
             Ok(_) => return Ok(()),
         };
-        let remedy = "The account was asked about itself before the message was sent, and is not \
-                      well yet."
-            .to_owned();
+        let remedy =
+            "The account status was checked before sending the message, and the account has \
+             not recovered yet."
+                .to_owned();
         Err(SendError::Refused { status, code, remedy, fault, about: About::Account })
     }
 
-    /// Does what follows from how an attempt ended.
+    /// Processes the outcome of an attempt.
     async fn conclude(
         &self,
-        held: &Held<'_>,
-        asked: Result<Accepted, SendError>,
+        held: &ActiveClaim<'_>,
+        sent: Result<Accepted, SendError>,
         chances: Chances,
         is_probe: bool,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
-        let error = match asked {
+        let error = match sent {
             Ok(accepted) => {
-                let ending = Ending {
+                let outcome = Outcome {
                     status: Status::Accepted,
                     code: None,
                     detail: None,
                     provider_message_id: Some(accepted.provider_message_id),
                 };
-                return self.settle(held, ending).await;
+                return self.settle(held, outcome).await;
             }
             Err(error) => error,
         };
         let in_doubt = error.fault() == Fault::Unknown;
         match after_failure(&error, chances) {
-            Next::Fail => self.settle(held, Ending::of(Status::Failed, &error)).await,
+            Next::Fail => self.settle(held, Outcome::of(Status::Failed, &error)).await,
             Next::Unknown if failpoint::is_active(Failpoint::SentAgainWhenUnknown) => {
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::retry(error.code()))
             }
-            Next::Unknown => self.settle(held, Ending::of(Status::Unknown, &error)).await,
+            Next::Unknown => self.settle(held, Outcome::of(Status::Unknown, &error)).await,
             Next::Elsewhere { come_back } => {
                 let current = come_back.then_some(message.integration);
-                let ending = Ending::of(Status::Failed, &error);
-                let refused = Handover { ending, counted: true, current, in_doubt };
-                self.hand_over(held, refused, delivery).await
+                let outcome = Outcome::of(Status::Failed, &error);
+                let refused = Handover { outcome, counted: true, current, in_doubt };
+                self.hand_over(held, refused, context).await
             }
             Next::Wait(wait) => {
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::wait(error.code(), wait))
             }
             Next::Retry if in_doubt && !chances.again => {
-                self.ask_again(held, error.code(), held.claimed_at).await
+                self.retry_same_id(held, error.code(), held.claimed_at).await
             }
             Next::Retry => {
-                let ending = Ending::of(Status::Queued, &error);
-                // However long it lasts, an outage does not fill the history of the message that
-                // probes for its end.
+                let outcome = Outcome::of(Status::Queued, &error);
+                // A long outage must not fill the history of the message that is the probe.
                 let counted = in_doubt || !is_probe || held.attempt <= MAX_ATTEMPTS;
-                self.retry(held, ending, counted, in_doubt).await
+                self.retry(held, outcome, counted, in_doubt).await
             }
         }
     }
 
-    /// Lets the record come again, though the provider may have the message since `at`: it
-    /// remembers the message's id. Nobody else is asked from then on. It is the ledger that
-    /// says so, as it does when a message is handed over.
-    async fn ask_again(&self, held: &Held<'_>, code: &str, at: Timestamp) -> Result<(), Failure> {
-        let Held { task, token, attempt, .. } = *held;
+    /// Retries a message that the provider may have had since `at`, with the same id, by which the
+    /// provider deduplicates. Failover ends: no other integration is tried. The ledger records
+    /// this like a handover.
+    async fn retry_same_id(
+        &self,
+        held: &ActiveClaim<'_>,
+        code: &str,
+        at: Timestamp,
+    ) -> Result<(), Failure> {
+        let ActiveClaim { task, token, attempt, .. } = *held;
         let message = &task.message;
         let wait = slow_backoff(attempt, self.dice.fraction());
         let relay = domain::job::Relay {
@@ -496,238 +507,245 @@ where
         let (provider, integration) = (message.provider, message.integration);
         let to = HandedOver { provider, integration, relay };
         let detail =
-            "no answer came; the provider knows the message by its id, so it is asked again";
-        let ending = Ending { status: Status::Queued, ..Ending::failed(code, detail) };
-        let steps = self.steps(held, &ending);
+            "no response; the message is sent again, and the provider deduplicates it by its id";
+        let outcome = Outcome { status: Status::Queued, ..Outcome::failed(code, detail) };
+        let steps = self.steps(held, &outcome);
         self.store.hand_over(message, token, &steps, true, &to).await?;
         Err(Failure::wait(code, wait))
     }
 
-    /// Gives the right back, and lets the record come again after a backoff.
+    /// Releases the claim and retries the record after a backoff.
     async fn retry(
         &self,
-        held: &Held<'_>,
-        ending: Ending,
+        held: &ActiveClaim<'_>,
+        outcome: Outcome,
         counted: bool,
         in_doubt: bool,
     ) -> Result<(), Failure> {
-        let ending = Ending { status: Status::Queued, ..ending };
-        let steps = if counted { self.steps(held, &ending) } else { Vec::new() };
+        let outcome = Outcome { status: Status::Queued, ..outcome };
+        let steps = if counted { self.steps(held, &outcome) } else { Vec::new() };
         self.store.release(&held.task.message, held.token, &steps).await?;
-        // The ledger counts attempts: receives, which waits use up too, make no dead letter.
+        // The ledger counts the attempts. Receives do not count, because waits use them too.
         let jitter = self.dice.fraction();
         let wait = if in_doubt {
             slow_backoff(held.attempt, jitter)
         } else {
             backoff(held.attempt, jitter)
         };
-        Err(Failure::wait(ending.code.as_deref().unwrap_or("retry"), wait))
+        Err(Failure::wait(outcome.code.as_deref().unwrap_or("retry"), wait))
     }
 
-    /// Leaves the message with its carrier: asked again later, or once it may be asked at all.
-    async fn stay(
+    /// Keeps the message at its integration. It is retried after a backoff or, if the circuit is
+    /// open, at the next probe.
+    async fn keep_integration(
         &self,
-        held: &Held<'_>,
+        held: &ActiveClaim<'_>,
         handover: Handover,
-        told: bool,
-        delivery: Delivery<'_>,
+        recorded: bool,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
-        let Handover { ending, counted, in_doubt, .. } = handover;
+        let Handover { outcome, counted, in_doubt, .. } = handover;
         if counted {
-            return self.retry(held, ending, told, in_doubt).await;
+            return self.retry(held, outcome, recorded, in_doubt).await;
         }
         let message = &held.task.message;
         self.store.release(message, held.token, &[]).await?;
-        // Each look for another carrier writes to the table, so they become seldom.
-        let at = self.clock.now() + backoff(delivery.receives, 1.0).min(NEXT_CARRIER);
+        // Each search for another integration writes to the table, so back off.
+        let at = self.clock.now() + backoff(context.receives, 1.0).min(MAX_FAILOVER_WAIT);
         let probed_at = self.breakers.probed_at(message.integration);
         let at = probed_at.map_or(at, |probed_at| at.max(probed_at));
-        Err(self.until_probe(CIRCUIT_OPEN, at, delivery))
+        Err(self.until_probe(CIRCUIT_OPEN, at, context))
     }
 
-    /// Before the claim: a wait is no attempt and leaves no trace in the ledger. The narrowest
-    /// limit first: a chat that must wait takes no turn of its bot's.
-    async fn keep_pace(
+    /// Applies the rate limits. It runs before the claim, because a wait is not an attempt and is
+    /// not recorded in the ledger. The narrowest limit comes first, so that a chat that must wait
+    /// uses no capacity of its bot.
+    async fn apply_rate_limits(
         &self,
-        carrier: &Carrier,
+        sender: &IntegrationSender,
         task: &SendTask,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let tenant = &task.message.tenant;
-        for pace in carrier.sender.pace(&task.to).into_iter().rev() {
+        for pace in sender.sender.pace(&task.to).into_iter().rev() {
             let turn = self.store.take_turn(tenant, &pace, self.clock.now()).await?;
             if let Some(wait) = turn {
-                // The longer it has waited, the wider it spreads: a flood that asks once a
-                // second would use its receives up on asking. Slowly: a wait for a circuit
-                // takes receives, too.
-                let most = f64::from((delivery.receives - 1).min(240)) / 4.0;
-                let spread = most * self.dice.fraction();
+                // Jitter that grows with the number of receives: a large backlog that retried
+                // once a second would use up its receives. It grows slowly, because a wait for
+                // a circuit uses receives, too.
+                let max_spread = f64::from((context.receives - 1).min(240)) / 4.0;
+                let spread = max_spread * self.dice.fraction();
                 let wait = wait + Duration::from_secs_f64(spread);
-                return Err(Failure::wait("the account's own pace", wait));
+                return Err(Failure::wait("the account's rate limit", wait));
             }
         }
         Ok(())
     }
 
-    /// Gives the message to its next carrier, or settles it by its ending if there is none.
+    /// Hands the message over to the next integration, or settles it if there is none.
     async fn hand_over(
         &self,
-        held: &Held<'_>,
+        held: &ActiveClaim<'_>,
         handover: Handover,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let mut relay = held.task.relay.clone();
-        let carriers = u32::try_from(relay.others.len()).unwrap_or(u32::MAX).saturating_add(1);
-        // As in an outage of one carrier: what lasts long does not fill the history.
-        let told = handover.counted
+        let integrations = u32::try_from(relay.others.len()).unwrap_or(u32::MAX).saturating_add(1);
+        // A long outage must not fill the history.
+        let recorded = handover.counted
             && (handover.in_doubt
                 || handover.current.is_none()
-                || held.attempt <= MAX_ATTEMPTS.saturating_mul(carriers));
-        let (to, was_asked) = loop {
-            let Some((next, was_asked, behind)) = relay.next(handover.current) else {
-                // The others were deleted since, or cannot reach the person.
+                || held.attempt <= MAX_ATTEMPTS.saturating_mul(integrations));
+        let (to, was_tried) = loop {
+            let Some((next, was_tried, remaining)) = relay.next(handover.current) else {
+                // The others were deleted, or cannot reach the recipient.
                 return match handover.current {
-                    Some(_) => self.stay(held, handover, told, delivery).await,
-                    None => self.settle(held, handover.ending).await,
+                    Some(_) => self.keep_integration(held, handover, recorded, context).await,
+                    None => self.settle(held, handover.outcome).await,
                 };
             };
             let Ok(integration) = self.directory.integration(next).await else {
-                // It was certainly not sent: this must not end as unknown.
-                return self.stay(held, handover, told, delivery).await;
+                // The message was not sent, so the outcome must not become unknown.
+                return self.keep_integration(held, handover, recorded, context).await;
             };
-            let ours = integration.filter(|integration| {
+            let usable = integration.filter(|integration| {
                 integration.tenant == message.tenant
                     && self.outbound.of(integration.provider).is_some()
             });
-            let Ok(ours) = self.reaching(ours, held.task).await else {
-                return self.stay(held, handover, told, delivery).await;
+            let Ok(usable) = self.reachable(usable, held.task).await else {
+                return self.keep_integration(held, handover, recorded, context).await;
             };
-            if let Some(integration) = ours {
-                // Everybody was asked: now they are given time.
-                let not_before = was_asked.then(|| {
+            if let Some(integration) = usable {
+                // All integrations were tried: wait before the next round.
+                let not_before = was_tried.then(|| {
                     let wait = if handover.in_doubt { slow_backoff } else { rest };
-                    self.clock.now() + wait(behind.hop, self.dice.fraction())
+                    self.clock.now() + wait(remaining.hop, self.dice.fraction())
                 });
-                let relay = domain::job::Relay { not_before, ..behind };
+                let relay = domain::job::Relay { not_before, ..remaining };
                 let provider = integration.provider;
-                break (HandedOver { provider, integration: integration.id, relay }, was_asked);
+                break (HandedOver { provider, integration: integration.id, relay }, was_tried);
             }
-            // Deleted since: it is as if it had never been named.
-            relay.asked -= u32::from(was_asked);
+            // Remove an integration that was deleted or cannot be used.
+            relay.asked -= u32::from(was_tried);
             relay.others.remove(0);
         };
-        let Handover { ending, .. } = handover;
-        let why = ending.detail.as_deref().unwrap_or("this account cannot carry it now");
+        let Handover { outcome, .. } = handover;
+        let why = outcome.detail.as_deref().unwrap_or("this account cannot send it now");
         let detail = format!("{why}; handed over to {} ({})", to.integration, to.provider);
-        let ending = Ending { status: Status::Queued, detail: Some(detail), ..ending };
-        let mut steps = self.steps(held, &ending);
-        if !told {
-            // There is no attempt to tell of, and after the first round nothing new.
-            let dropped = if was_asked { steps.len() } else { steps.len() - 1 };
+        let outcome = Outcome { status: Status::Queued, detail: Some(detail), ..outcome };
+        let mut steps = self.steps(held, &outcome);
+        if !recorded {
+            // There was no attempt to record, and after the first round nothing is new.
+            let dropped = if was_tried { steps.len() } else { steps.len() - 1 };
             steps.drain(..dropped).for_each(drop);
             for step in &mut steps {
                 step.attempt = None;
             }
         }
-        if !self.store.hand_over(message, held.token, &steps, told, &to).await? {
-            return Err(Failure::wait("it was settled already", Duration::from_secs(1)));
+        if !self.store.hand_over(message, held.token, &steps, recorded, &to).await? {
+            return Err(Failure::wait("the message was already settled", Duration::from_secs(1)));
         }
         tracing::warn!(
             tenant = %message.tenant, message_id = %message.id, attempt = held.attempt,
-            code = ending.code.as_deref(), to = %to.integration, "message handed over"
+            code = outcome.code.as_deref(), to = %to.integration, "message handed over"
         );
         telemetry::count(Metric::MessageHandedOver, message.provider.as_str(), 1);
-        let used = until(held.claimed_at, self.clock.now());
-        if to.provider == self.provider.provider() && used > BRIEF {
-            // The next receive finds where it went, and has the whole time for it.
+        let used = time_until(held.claimed_at, self.clock.now());
+        if to.provider == self.provider.provider() && used > INLINE_FAILOVER_BUDGET {
+            // The next receive continues the failover, with the function's full time.
             return Err(Failure::wait("handed over", Duration::from_secs(1)));
         }
-        self.pass_on(held.task, to, delivery).await
+        self.forward(held.task, to, context).await
     }
 
-    /// The carrier, if the person may be written to over it now. Where a channel has a service
-    /// window each account has its own.
-    async fn reaching(
+    /// Returns the integration if it can reach the recipient now: on a channel with a service
+    /// window, each account has its own.
+    async fn reachable(
         &self,
-        carrier: Option<Integration>,
+        integration: Option<Integration>,
         task: &SendTask,
     ) -> PortResult<Option<Integration>> {
-        let Some(carrier) = carrier else { return Ok(None) };
+        let Some(integration) = integration else { return Ok(None) };
         let message = &task.message;
-        let bound = providers::is_windowed(carrier.provider, message.channel);
-        if !bound || matches!(message.content, Content::Template { .. }) {
-            return Ok(Some(carrier));
+        let has_window = providers::is_windowed(integration.provider, message.channel);
+        if !has_window || matches!(message.content, Content::Template { .. }) {
+            return Ok(Some(integration));
         }
-        let Ok(counterpart) = providers::address(carrier.provider, &task.to) else {
+        let Ok(counterpart) = providers::address(integration.provider, &task.to) else {
             return Ok(None);
         };
-        let (account, channel) = (carrier.line(), message.channel);
+        let (account, channel) = (integration.line(), message.channel);
         let (tenant, counterpart) = (&message.tenant, counterpart.as_str());
         let parties = Parties { tenant, channel, account: &account, counterpart };
         let id = parties.conversation();
         if id == message.conversation {
-            return Ok(Some(carrier));
+            return Ok(Some(integration));
         }
-        let own = self.store.talk(tenant, id).await?;
+        let conversation = self.store.talk(tenant, id).await?;
         let now = self.clock.now();
-        Ok(own.filter(|own| own.in_service_window(now)).map(|_| carrier))
+        Ok(conversation.filter(|c| c.in_service_window(now)).map(|_| integration))
     }
 
-    /// Gives the message to who it was handed over to. Harmless to repeat.
-    async fn pass_on(
+    /// Forwards the message to the integration it was handed over to. Idempotent.
+    async fn forward(
         &self,
         task: &SendTask,
         to: HandedOver,
-        delivery: Delivery<'_>,
+        context: Delivery<'_>,
     ) -> Result<(), Failure> {
         if to.provider == self.provider.provider() {
-            // In its own queue it would come after what was written later.
+            // Send it now: queued again, it would come after later messages of the conversation.
             let task = task.clone().handed_over(to);
-            return Box::pin(self.send(&task, delivery)).await;
+            return Box::pin(self.send(&task, context)).await;
         }
         let Some(queue) = self.outbound.of(to.provider) else {
-            return Err(Failure::retry("the function was given no queue for the next carrier"));
+            return Err(Failure::retry("the function has no queue for the next provider"));
         };
         queue.publish(vec![outbound::record(task.clone().handed_over(to))?]).await?;
         Ok(())
     }
 
-    /// The sender for an integration, or how the message ends without one.
-    async fn sender(&self, integration: Integration) -> PortResult<Result<Carrier, Ending>> {
+    /// Returns the sender for an integration, or the outcome of the message without one.
+    async fn sender(
+        &self,
+        integration: Integration,
+    ) -> PortResult<Result<IntegrationSender, Outcome>> {
         let credentials = self.vault.credentials(&integration, Freshness::Cached).await?;
         Ok(match self.provider.sender(&integration, &credentials) {
-            Ok(sender) => Ok(Carrier { sender, integration, credentials }),
-            Err(error) => Err(Ending::of(Status::Failed, &error)),
+            Ok(sender) => Ok(IntegrationSender { sender, integration, credentials }),
+            Err(error) => Err(Outcome::of(Status::Failed, &error)),
         })
     }
 
-    /// Asks the provider. If it does not know the credentials, they may have been changed a
-    /// moment ago: then once more with the new ones. A refusal sent nothing, so that is safe.
-    async fn ask_with_fresh_credentials(
+    /// Sends the message. If the provider rejects the credentials, reads them again, because they
+    /// may just have been changed, and sends once more with new ones. This is safe, because a
+    /// rejected request sent nothing.
+    async fn send_with_fresh_credentials(
         &self,
-        carrier: Carrier,
+        sender: IntegrationSender,
         task: &SendTask,
     ) -> Result<Accepted, SendError> {
-        let asked = self.ask(carrier.sender.as_ref(), task).await;
-        let Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) = &asked else {
-            return asked;
+        let sent = self.send_to(sender.sender.as_ref(), task).await;
+        let Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) = &sent else {
+            return sent;
         };
-        // As if changed just now: the directory's word on that may be minutes old.
+        // Assume a change right now: the cached directory entry may be minutes old.
         let changed =
-            Integration { credentials_at: self.clock.now(), ..carrier.integration.clone() };
+            Integration { credentials_at: self.clock.now(), ..sender.integration.clone() };
         let fresh = self.vault.credentials(&changed, Freshness::Fresh).await;
         match fresh {
-            Ok(fresh) if !fresh.same_as(&carrier.credentials) => {
-                let sender = self.provider.sender(&carrier.integration, &fresh)?;
-                self.ask(sender.as_ref(), task).await
+            Ok(fresh) if !fresh.same_as(&sender.credentials) => {
+                let sender = self.provider.sender(&sender.integration, &fresh)?;
+                self.send_to(sender.as_ref(), task).await
             }
-            _ => asked,
+            _ => sent,
         }
     }
 
-    /// Asks the provider; once more at another address if the counterpart moved there.
-    async fn ask(
+    /// Sends the message to the provider; once more if the provider returns a new address of the
+    /// recipient.
+    async fn send_to(
         &self,
         sender: &dyn MessageSender,
         task: &SendTask,
@@ -760,7 +778,7 @@ where
             })?;
             match sender.moved_to(&response) {
                 Some(address) if !moved => {
-                    tracing::info!(message_id = %task.message.id, "the counterpart moved; sent there");
+                    tracing::info!(message_id = %task.message.id, "the recipient has a new address; sent there");
                     to = address;
                     moved = true;
                 }
@@ -769,40 +787,40 @@ where
         }
     }
 
-    /// The claim and how it ended, as the history tells it.
-    fn steps(&self, held: &Held<'_>, ending: &Ending) -> Vec<Step> {
+    /// Returns the history steps of the claim and its outcome.
+    fn steps(&self, held: &ActiveClaim<'_>, outcome: &Outcome) -> Vec<Step> {
         let attempt = Some(held.attempt);
         vec![
             Step { attempt, ..Step::plain(Status::Sending, held.claimed_at) },
             Step {
-                status: ending.status,
+                status: outcome.status,
                 at: self.clock.now(),
                 attempt,
-                code: ending.code.clone(),
-                detail: ending.detail.clone(),
+                code: outcome.code.clone(),
+                detail: outcome.detail.clone(),
             },
         ]
     }
 
-    async fn settle(&self, held: &Held<'_>, ending: Ending) -> Result<(), Failure> {
+    async fn settle(&self, held: &ActiveClaim<'_>, outcome: Outcome) -> Result<(), Failure> {
         let message = &held.task.message;
-        let ending = match (ending.status, held.task.relay.maybe_taken_at) {
-            // What may have been taken cannot have failed.
+        let outcome = match (outcome.status, held.task.relay.maybe_taken_at) {
+            // If the provider may have the message, the outcome is unknown, not failed.
             (Status::Failed | Status::Expired, Some(_)) => {
-                Ending { status: Status::Unknown, ..ending }
+                Outcome { status: Status::Unknown, ..outcome }
             }
-            _ => ending,
+            _ => outcome,
         };
-        let steps = self.steps(held, &ending);
-        let theirs = ending.provider_message_id.as_deref();
+        let steps = self.steps(held, &outcome);
+        let theirs = outcome.provider_message_id.as_deref();
         let settled = self.store.settle(message, held.token, &steps, theirs).await?;
         tracing::info!(
             tenant = %message.tenant, message_id = %message.id, attempt = held.attempt,
-            status = ending.status.as_str(), code = ending.code.as_deref(), "message settled"
+            status = outcome.status.as_str(), code = outcome.code.as_deref(), "message settled"
         );
         let provider = message.provider.as_str();
         telemetry::count(
-            match ending.status {
+            match outcome.status {
                 Status::Accepted => Metric::MessageAccepted,
                 Status::Unknown => Metric::MessageUnknown,
                 _ => Metric::MessageFailed,
@@ -812,14 +830,14 @@ where
         );
         match settled {
             Some(message) => self.tell(message).await,
-            // It was settled already, perhaps by this very call, whose answer was lost: the
-            // next receive finds how it stands, and tells.
-            None => Err(Failure::wait("it was settled already", Duration::from_secs(1))),
+            // The message was already settled, perhaps by this same request whose response was
+            // lost: the next receive finds the outcome and sends the notification.
+            None => Err(Failure::wait("the message was already settled", Duration::from_secs(1))),
         }
     }
 
-    /// Tells the tenant's automation of a message that did not leave. That one left is no
-    /// news, and how far it came is told by its receipts.
+    /// Notifies the tenant of a message that was not sent. Sent messages cause no notification
+    /// here: their receipts do.
     async fn tell(&self, message: Message) -> Result<(), Failure> {
         if !matches!(message.status, Status::Unknown | Status::Expired | Status::Failed) {
             return Ok(());
@@ -832,29 +850,31 @@ where
         Ok(told.await?)
     }
 
-    async fn mark_read(&self, task: &MarkReadTask, delivery: Delivery<'_>) -> Result<(), Failure> {
+    async fn mark_read(&self, task: &MarkReadTask, context: Delivery<'_>) -> Result<(), Failure> {
         let Some(integration) = self.directory.integration(task.integration).await? else {
             return Ok(());
         };
-        let Ok(Carrier { sender, .. }) = self.sender(integration).await? else { return Ok(()) };
+        let Ok(IntegrationSender { sender, .. }) = self.sender(integration).await? else {
+            return Ok(());
+        };
         let Some(request) = sender.mark_read(&task.provider_message_id) else { return Ok(()) };
-        let asked = async {
+        let marked = async {
             let response = self.caller.call(request?).await?;
             sender.answer(&response)
         };
-        let Err(error) = asked.await else { return Ok(()) };
+        let Err(error) = marked.await else { return Ok(()) };
         let reason = error.code().to_owned();
         tracing::warn!(tenant = %task.tenant, %reason, "message not marked as read");
         match error.fault() {
             Fault::Permanent => Ok(()),
-            // A mark is not worth holding the conversation's messages back for long.
-            _ if delivery.is_last() => Ok(()),
+            // Do not delay the conversation's messages for a read receipt.
+            _ if context.is_last() => Ok(()),
             fault => Err(Failure { fault, reason, wait: None }),
         }
     }
 }
 
-/// A sender's worker as it is deployed.
+/// The worker with its production dependencies.
 pub type OwnSender<N, C, R> = Sender<
     'static,
     DynamoStore,
@@ -867,13 +887,13 @@ pub type OwnSender<N, C, R> = Sender<
     R,
 >;
 
-/// The consumer as it is deployed.
+/// The consumer with its production dependencies.
 pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
 
-/// The sender of a provider.
+/// Builds the consumer of a provider's sender from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn SenderProvider,
@@ -885,7 +905,7 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
         vault: kit.vault()?,
         breakers: Breakers::new(store.clone(), kit.clock.clone()),
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&kit.bucket()?))?,
-        // What a sender hands over is small: none of it needs the bucket.
+        // Messages that are handed over are small and never need the bucket.
         outbound: Outbound::new(kit, None)?,
         hub_url: kit.environment.optional("PUBLIC_BASE_URL"),
         caller: kit.network.caller(),
@@ -897,10 +917,10 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
     crate::consumer(kit, worker, 8, true)
 }
 
-/// Runs a sender until Lambda ends it.
+/// Serves a sender until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run(provider: &'static dyn SenderProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
         let consumer = consumer(&kit, provider)?;

@@ -1,28 +1,28 @@
-//! The real clock and the real dice.
+//! System clock and system random number generator.
 
 use domain::ports::{Clock, Dice};
 use jiff::Timestamp;
 
-/// The machine's clock.
+/// System clock.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+        #[expect(clippy::disallowed_methods, reason = "only this type reads the system clock")]
         Timestamp::now()
     }
 }
 
-/// The crypto library's random source.
+/// Random number generator of the crypto library.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemDice;
 
 impl Dice for SystemDice {
     fn bits(&self) -> u128 {
         let mut bytes = [0; 16];
-        // It fails only if the kernel has no randomness to give; then nothing here may go on.
-        #[expect(clippy::expect_used, reason = "without randomness no key may be made")]
+        // It fails only if the kernel has no entropy; then the process must not continue.
+        #[expect(clippy::expect_used, reason = "no key may be created without randomness")]
         aws_lc_rs::rand::fill(&mut bytes).expect("the system's random source");
         u128::from_be_bytes(bytes)
     }

@@ -1,4 +1,4 @@
-//! Logs and metrics: one JSON line each, never with a body, an address or a secret.
+//! Logs and metrics: one JSON line each, without bodies, addresses or secrets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,15 +8,15 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::system::SystemClock;
 
-/// Whether somebody reads standard output: on Lambda, not in a test.
-static READ: AtomicBool = AtomicBool::new(false);
+/// Whether metrics are written to standard output: on Lambda, but not in tests.
+static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// Sends log lines to standard output, where Lambda reads them.
+/// Writes log lines to standard output, where Lambda reads them.
 pub(crate) fn init() {
-    READ.store(true, Ordering::Relaxed);
+    ENABLED.store(true, Ordering::Relaxed);
     let level = crate::env::optional("LOG_LEVEL").and_then(|level| level.parse().ok());
     let level: LevelFilter = level.unwrap_or(LevelFilter::INFO);
-    // The runtime's span around each invocation is written nowhere, and costs as much as a line.
+    // The runtime's span around each invocation is never written, but costs as much as a line.
     let targets = Targets::new().with_default(level);
     let targets = targets.with_target("lambda_runtime::layers", level.min(LevelFilter::WARN));
     let subscriber = tracing_subscriber::fmt()
@@ -32,50 +32,50 @@ pub(crate) fn init() {
     let _already = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// What is counted.
+/// Metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
-    /// An edge took a request in.
+    /// Webhook requests accepted.
     WebhookAccepted,
-    /// A request was not proved to be from the provider.
+    /// Webhook requests rejected, because they were not verified, invalid or too large.
     WebhookRejected,
-    /// A verified body named an account that is another tenant's.
+    /// Verified webhooks rejected because they name another tenant's account.
     AccountMismatch,
-    /// Authentic, but not understood: kept for later.
+    /// Verified webhooks parked, because they could not be parsed or match no account.
     WebhookParked,
-    /// An event was written down.
+    /// Events recorded.
     EventRecorded,
-    /// What proves an event has proved another.
+    /// Events rejected because their single-use token belongs to another event.
     EventForged,
-    /// What could not be read was written down.
+    /// Parked webhooks recorded.
     EventParked,
-    /// A message came in.
+    /// Inbound messages received.
     MessageReceived,
-    /// A message was settled as accepted.
+    /// Messages settled as accepted.
     MessageAccepted,
-    /// A message was settled as failed or expired.
+    /// Messages settled as failed or expired.
     MessageFailed,
-    /// A message was settled as unknown.
+    /// Messages settled as unknown.
     MessageUnknown,
-    /// A message went from one carrier to the next.
+    /// Messages handed over to the next integration (failover).
     MessageHandedOver,
-    /// An integration failed so often that nothing is sent through it for a while.
+    /// Circuit breakers opened.
     CircuitOpened,
-    /// A receipt for a message we do not have.
+    /// Receipts for messages that the hub does not have.
     ReceiptUnmatched,
-    /// A notice was taken by an automation.
+    /// Notifications delivered to a webhook endpoint.
     NoticeDelivered,
-    /// A notice was given up, or its receiver is gone.
+    /// Notifications abandoned after the last attempt or because the endpoint is gone.
     NoticeGivenUp,
-    /// A worker got a job.
+    /// Jobs pulled by a worker.
     JobPulled,
-    /// A worker did a job.
+    /// Jobs completed by a worker.
     JobCompleted,
-    /// A job failed for good.
+    /// Jobs failed permanently.
     JobFailed,
-    /// Nobody did a job in its time.
+    /// Jobs expired before a worker completed them.
     JobExpired,
-    /// A record went to a dead-letter queue.
+    /// Records sent to a dead-letter queue.
     DeadLetter,
 }
 
@@ -107,24 +107,26 @@ impl Metric {
     }
 }
 
-/// Counts `count` of `metric`, by `part`: a provider's or a queue's name.
+/// Adds `count` to `metric`, with the dimension `part`: the name of a provider or queue.
 ///
-/// CloudWatch reads the metric out of the log line, so it costs no call:
+/// CloudWatch extracts the metric from the log line, so it needs no request:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 pub(crate) fn count(metric: Metric, part: &str, count: usize) {
-    if !READ.load(Ordering::Relaxed) {
+    if !ENABLED.load(Ordering::Relaxed) {
         return;
     }
-    let Ok(line) = line(metric, part, count, SystemClock.now().as_millisecond()) else { return };
-    #[expect(clippy::print_stdout, reason = "this is how CloudWatch takes a metric")]
+    let Ok(line) = metric_line(metric, part, count, SystemClock.now().as_millisecond()) else {
+        return;
+    };
+    #[expect(clippy::print_stdout, reason = "CloudWatch extracts metrics from standard output")]
     {
         println!("{line}");
     }
 }
 
-/// The line that counts. Written straight from its parts: a tree of values in between costs
+/// Returns the metric as a log line. It is formatted directly: a tree of JSON values would cost
 /// ten times as much, in every request.
-fn line(
+fn metric_line(
     metric: Metric,
     part: &str,
     count: usize,
@@ -144,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_a_line_in_the_embedded_format() {
-        let line = line(Metric::WebhookAccepted, "a \"part\"", 3, 1_795_176_000_000).unwrap();
+        let line =
+            metric_line(Metric::WebhookAccepted, "a \"part\"", 3, 1_795_176_000_000).unwrap();
         let expected = json!({
             "_aws": {
                 "Timestamp": 1_795_176_000_000_i64,

@@ -1,4 +1,4 @@
-//! The one place with HTTP clients: for AWS, for providers and for automations.
+//! HTTP clients for AWS, for providers and for webhooks. No other module creates clients.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,44 +28,45 @@ use url::Url;
 use crate::address::{self, Reach};
 use crate::{Error, env};
 
-/// How long a provider or an automation may take to answer.
+/// Timeout of a request to a provider.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(3);
-/// A thawed sandbox holds dead connections, and a POST on one cannot be told from a POST
-/// that was taken: idle connections are dropped before the other side does.
-const IDLE: Duration = Duration::from_secs(15);
-/// How long a provider may take to give a file.
+/// Connect timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Idle timeout of pooled connections. A thawed sandbox has dead connections, and a POST that
+/// fails on one cannot be distinguished from a POST that was received: idle connections are
+/// closed before the server closes them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of a media download.
 const FILE_TIMEOUT: Duration = Duration::from_secs(25);
-/// The largest answer that is read: providers' are small.
-const LARGEST_ANSWER: usize = 1024 * 1024;
-/// The largest file that is fetched: WhatsApp's documents may have 100 MB, but its other
-/// media 16 MB, and the function has 512 MB.
-const LARGEST_FILE: usize = 64 * 1024 * 1024;
+/// Maximum size of a response: those of providers are small.
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// Maximum size of a media download. WhatsApp allows documents of 100 MB and other media of
+/// 16 MB; the function has 512 MB of memory.
+const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the hub calls itself: Meta takes a name and a version of three numbers only, and
-/// documents it in the header `User-Agent` of its description.
+/// `User-Agent` header of the hub. Meta accepts only a name and a version of three numbers, as its
+/// OpenAPI document says:
 /// <https://github.com/facebook/openapi>
 pub const USER_AGENT: &str = concat!("switchboard/", env!("CARGO_PKG_VERSION"));
 
-/// The client for providers.
+/// HTTP client for providers.
 #[derive(Clone, Debug)]
 pub struct Transport {
     client: reqwest::Client,
     timeout: Duration,
-    largest: usize,
+    max_bytes: usize,
 }
 
-/// The client for automations, whose addresses tenants choose.
+/// HTTP client for webhooks, whose URLs tenants choose.
 #[derive(Clone, Debug)]
 pub struct Outside {
     public: reqwest::Client,
     any: reqwest::Client,
 }
 
-/// The public roots, and those in the file that `AWS_CA_BUNDLE` names, as for every AWS tool.
-/// Whoever sets a function's environment could already lead it elsewhere with
-/// `AWS_ENDPOINT_URL`.
+/// Returns the public root certificates and those in the file that `AWS_CA_BUNDLE` names, as for
+/// every AWS tool. This adds no risk: `AWS_ENDPOINT_URL` in a function's environment could already
+/// redirect its requests.
 fn roots() -> Result<rustls::RootCertStore, Error> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = env::optional("AWS_CA_BUNDLE") {
@@ -76,7 +77,7 @@ fn roots() -> Result<rustls::RootCertStore, Error> {
     Ok(roots)
 }
 
-/// How every server is made sure of. Made once for all of a function's clients.
+/// Returns the TLS configuration, shared by all clients of a function.
 pub(crate) fn tls() -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
@@ -88,11 +89,11 @@ pub(crate) fn tls() -> Result<rustls::ClientConfig, Error> {
 fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
-        .connect_timeout(CONNECT)
-        .pool_idle_timeout(IDLE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .tcp_nodelay(true)
-        // A provider that redirects is not the provider; a tenant's redirect could lead
-        // inside.
+        // Providers do not redirect, and a redirect of a tenant's endpoint could lead into the
+        // private network.
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .no_proxy()
@@ -101,31 +102,31 @@ fn builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
 }
 
 impl Transport {
-    /// The client. Made once a process.
+    /// Creates the client, once per process.
     ///
     /// # Errors
-    /// If the TLS library refuses its own defaults.
+    /// If the TLS library rejects its own defaults.
     pub fn new() -> Result<Self, Error> {
         Self::over(tls()?)
     }
 
     pub(crate) fn over(tls: rustls::ClientConfig) -> Result<Self, Error> {
-        Ok(Self { client: builder(tls).build()?, timeout: TIMEOUT, largest: LARGEST_ANSWER })
+        Ok(Self { client: builder(tls).build()?, timeout: TIMEOUT, max_bytes: MAX_RESPONSE_BYTES })
     }
 
-    /// The same client, for files.
+    /// Returns the client with the limits for media downloads.
     #[must_use]
     pub fn for_files(self) -> Self {
-        Self { timeout: FILE_TIMEOUT, largest: LARGEST_FILE, ..self }
+        Self { timeout: FILE_TIMEOUT, max_bytes: MAX_FILE_BYTES, ..self }
     }
 
-    /// Makes the one call between a sender's two halves.
+    /// Sends a request and returns the response.
     ///
     /// # Errors
-    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if that is not
-    /// sure.
+    /// [`SendError::Connect`] if nothing was sent, [`SendError::NoAnswer`] if the provider may have
+    /// received the request.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        call(&self.client, request, self.timeout, self.largest).await
+        call(&self.client, request, self.timeout, self.max_bytes).await
     }
 }
 
@@ -133,7 +134,7 @@ async fn call(
     client: &reqwest::Client,
     request: Request<Bytes>,
     timeout: Duration,
-    largest: usize,
+    max_bytes: usize,
 ) -> Result<Response<Bytes>, SendError> {
     let request = reqwest::Request::try_from(request.map(reqwest::Body::from)).map_err(|_| {
         SendError::Invalid { field: "base_url", reason: "is not a URL that can be called".into() }
@@ -147,39 +148,39 @@ async fn call(
             std::mem::swap(headers, response.headers_mut());
         }
         let length = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(length.unwrap_or_default().min(largest));
-        // Of an automation's answer only the head is of interest.
-        while largest > 0
+        let mut body = Vec::with_capacity(length.unwrap_or_default().min(max_bytes));
+        // The body of a webhook response is not read.
+        while max_bytes > 0
             && let Some(chunk) = response.chunk().await.map_err(|_| SendError::NoAnswer)?
         {
-            if body.len() + chunk.len() > largest {
+            if body.len() + chunk.len() > max_bytes {
                 return Err(SendError::Unreadable);
             }
             body.extend_from_slice(&chunk);
         }
         head.body(Bytes::from(body)).map_err(|_| SendError::Unreadable)
     };
-    // What is still under way then may have been taken.
+    // The server may have received a request that timed out.
     tokio::time::timeout(timeout, answer).await.unwrap_or(Err(SendError::NoAnswer))
 }
 
-/// Why an automation could not be told.
+/// Error of a webhook request.
 #[derive(Debug, thiserror::Error)]
 pub enum OutsideError {
-    /// The address leads into a private network, and the tenant did not allow that.
-    #[error("the address is private: set allow_private_network to allow it")]
+    /// The URL is in a private network, which the tenant did not allow.
+    #[error("the URL is in a private network: set allow_private_network to allow it")]
     Private,
-    /// It is not an address that can be called.
-    #[error("the address is not an http or https URL")]
+    /// The URL is not an http or https URL.
+    #[error("the URL is not an http or https URL")]
     Address,
-    /// No answer.
-    #[error("no answer")]
+    /// No response.
+    #[error("no response")]
     NoAnswer,
 }
 
-/// Tells a tenant's automation.
+/// Webhook client.
 pub trait Messenger: Send + Sync {
-    /// Makes one call.
+    /// Sends one request.
     ///
     /// # Errors
     /// [`OutsideError`]
@@ -190,14 +191,14 @@ pub trait Messenger: Send + Sync {
     ) -> impl Future<Output = Result<Response<Bytes>, OutsideError>> + Send;
 }
 
-/// How long an automation may take to answer: Standard Webhooks suggests 15 to 30 s.
-const AUTOMATION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of a webhook request: Standard Webhooks recommends 15 to 30 s.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Outside {
-    /// The clients. Made once a process.
+    /// Creates the clients, once per process.
     ///
     /// # Errors
-    /// If the TLS library refuses its own defaults.
+    /// If the TLS library rejects its own defaults.
     pub fn new() -> Result<Self, Error> {
         let tls = tls()?;
         let public = builder(tls.clone()).dns_resolver(Arc::new(PublicOnly)).build()?;
@@ -215,7 +216,7 @@ impl Messenger for Outside {
             return Err(OutsideError::Address);
         }
         let client = if allow_private_network { &self.any } else { &self.public };
-        // A host that does not resolve is no private one: it is not there today.
+        // A host that does not resolve is not private; the request fails.
         if !allow_private_network {
             let url = Url::parse(&request.uri().to_string());
             let url = url.map_err(|_| OutsideError::Address)?;
@@ -223,26 +224,26 @@ impl Messenger for Outside {
                 return Err(OutsideError::Private);
             }
         }
-        call(client, request, AUTOMATION_TIMEOUT, 0).await.map_err(|_| OutsideError::NoAnswer)
+        call(client, request, WEBHOOK_TIMEOUT, 0).await.map_err(|_| OutsideError::NoAnswer)
     }
 }
 
-/// How long a host name may take to be resolved.
-const LOOKUP: Duration = Duration::from_secs(2);
+/// Timeout of a DNS lookup.
+const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The resolver of this machine.
+/// DNS resolver of the operating system.
 #[derive(Clone, Copy, Debug)]
 pub struct Dns;
 
 impl Resolver for Dns {
     async fn resolve(&self, host: &str) -> Option<Vec<IpAddr>> {
-        let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, 0))).await;
+        let found = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((host, 0))).await;
         Some(found.ok()?.ok()?.map(|address| address.ip()).collect())
     }
 }
 
-/// Resolves names to public addresses only. The check and the connection use one answer, so
-/// a name that changes its mind in between gains nothing.
+/// DNS resolver that returns only public addresses. The check and the connection use the same
+/// lookup, which prevents DNS rebinding.
 #[derive(Debug)]
 struct PublicOnly;
 
@@ -260,9 +261,8 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// What the AWS SDK calls through. The SDK retries, follows and times out itself, so it is
-/// given the bare client that `reqwest` too is built upon: every layer less is felt in every
-/// call.
+/// HTTP client of the AWS SDK. The SDK has its own retries, redirects and timeouts, so it gets the
+/// plain `hyper` client on which `reqwest` is built: each layer adds to the cost of every request.
 #[derive(Clone, Debug)]
 pub(crate) struct SdkClient(Client<HttpsConnector<TcpConnector>, SdkBody>);
 
@@ -270,7 +270,7 @@ impl SdkClient {
     pub(crate) fn over(tls: rustls::ClientConfig) -> Self {
         let mut tcp = TcpConnector::new();
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -278,7 +278,7 @@ impl SdkClient {
             .enable_http1()
             .wrap_connector(tcp);
         let mut client = Client::builder(TokioExecutor::new());
-        Self(client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(connector))
+        Self(client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector))
     }
 }
 
@@ -326,13 +326,13 @@ mod tests {
             "http://metadata.google.internal/",
         ] {
             let request = Request::post(url).body(Bytes::new()).unwrap();
-            let told = outside.tell(request, false).await;
-            assert!(matches!(told, Err(OutsideError::Private)), "{url}: {told:?}");
+            let result = outside.tell(request, false).await;
+            assert!(matches!(result, Err(OutsideError::Private)), "{url}: {result:?}");
         }
     }
 
     #[test]
-    fn the_hub_names_itself_and_a_version_of_three_numbers() {
+    fn the_user_agent_has_a_name_and_a_version_of_three_numbers() {
         let (name, version) = USER_AGENT.split_once('/').unwrap();
         let numbers: Vec<_> = version.split('.').collect();
         assert_eq!((name, numbers.len()), ("switchboard", 3), "{USER_AGENT}");

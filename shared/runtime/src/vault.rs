@@ -1,7 +1,7 @@
-//! Credentials, from Secrets Manager.
+//! Credentials in Secrets Manager.
 //!
-//! One secret a tenant and provider, `<prefix>/<tenant>/<provider>`: a JSON object with, for
-//! each integration's id, an object of credential names, each with a list of values.
+//! There is one secret per tenant and provider, `<prefix>/<tenant>/<provider>`: a JSON object that
+//! maps integration ids to objects, which map credential names to lists of values.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -15,20 +15,20 @@ use domain::{Fault, TenantId};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
-/// How long a secret is used before it is read again.
-const LIFETIME: Duration = Duration::from_mins(5);
-/// How often a failed signature may have a secret read again, so that forged requests cannot
-/// buy reads.
-const REFRESH: Duration = Duration::from_mins(1);
+/// Lifetime of a cached secret.
+const CACHE_LIFETIME: Duration = Duration::from_mins(5);
+/// Minimum age of a cached secret before a failed verification reads it again, so that forged
+/// requests cannot cause a read each.
+const MIN_REFRESH_AGE: Duration = Duration::from_mins(1);
 
-/// For so long after a change a copy read since is still not trusted: the change is noted
-/// before it is made, and clocks differ.
-const SETTLING: Duration = Duration::from_secs(10);
+/// Time after a change during which cached copies are not used: the time of a change is recorded
+/// before the secret is written, and clocks differ.
+const SETTLING_TIME: Duration = Duration::from_secs(10);
 
-/// The names and values of one secret, by integration.
+/// Names and values of one secret, by integration.
 type Fields = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
-/// Secrets Manager, with a cache that lives as long as the sandbox.
+/// Credential store in Secrets Manager, with a cache that lives as long as the sandbox.
 #[derive(Debug)]
 pub struct SecretsVault<C> {
     client: Client,
@@ -38,7 +38,7 @@ pub struct SecretsVault<C> {
 }
 
 struct Cached {
-    /// `None` if there is no such secret: that too is worth remembering.
+    /// `None` if there is no such secret, which is cached too.
     text: Option<SecretString>,
     read_at: Timestamp,
 }
@@ -50,14 +50,14 @@ impl std::fmt::Debug for Cached {
 }
 
 impl<C: Clock> SecretsVault<C> {
-    /// The secrets under `prefix`.
+    /// Creates a store of the secrets under `prefix`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig, prefix: String, clock: C) -> Self {
         Self { client: Client::new(aws), prefix, clock, cache: Mutex::default() }
     }
 
-    /// The text of a secret, no older than `lifetime` and read after `changed_at`; `None` if
-    /// there is none.
+    /// Returns the text of a secret, at most `lifetime` old and read after `changed_at`; `None` if
+    /// the secret does not exist.
     async fn text(
         &self,
         name: &str,
@@ -68,7 +68,8 @@ impl<C: Clock> SecretsVault<C> {
         {
             let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(cached) = cache.get(name)
-                && cached.read_at >= changed_at.saturating_add(SETTLING).unwrap_or(Timestamp::MAX)
+                && cached.read_at
+                    >= changed_at.saturating_add(SETTLING_TIME).unwrap_or(Timestamp::MAX)
                 && now.duration_since(cached.read_at).unsigned_abs() < lifetime
             {
                 return Ok(cached.text.clone());
@@ -123,8 +124,8 @@ impl<C: Clock> Vault for SecretsVault<C> {
     ) -> PortResult<Credentials> {
         let name = self.of_integration(integration);
         let lifetime = match freshness {
-            Freshness::Cached => LIFETIME,
-            Freshness::Fresh => REFRESH,
+            Freshness::Cached => CACHE_LIFETIME,
+            Freshness::Fresh => MIN_REFRESH_AGE,
         };
         let Some(text) = self.text(&name, lifetime, integration.credentials_at).await? else {
             return Ok(Credentials::default());
@@ -141,7 +142,7 @@ impl<C: Clock> Vault for SecretsVault<C> {
         changed_at: Timestamp,
     ) -> PortResult<Vec<SecretString>> {
         let name = self.of_automation(tenant);
-        let Some(text) = self.text(&name, LIFETIME, changed_at).await? else {
+        let Some(text) = self.text(&name, CACHE_LIFETIME, changed_at).await? else {
             return Ok(Vec::new());
         };
         let secrets: Vec<String> =
@@ -184,7 +185,8 @@ impl<C: Clock> Safe for SecretsVault<C> {
         if let Some(text) = self.read(&name).await? {
             let older: Vec<String> =
                 serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())?;
-            // Both sign until the next change, so that the receiver can be changed in peace.
+            // Notifications are signed with both until the next change, so that the receiver can
+            // switch without downtime.
             secrets.extend(older.into_iter().take(1));
         }
         let text = serde_json::to_string(&secrets).map_err(|_| unreadable())?;
@@ -192,7 +194,7 @@ impl<C: Clock> Safe for SecretsVault<C> {
     }
 }
 
-/// Reads a secret that stands alone, such as the first admin key.
+/// Reads a single secret, such as the platform admin key.
 pub(crate) async fn read_one(
     aws: &aws_types::SdkConfig,
     arn: &str,
@@ -206,9 +208,10 @@ fn fields(text: &SecretString) -> PortResult<Fields> {
     serde_json::from_str(text.expose_secret()).map_err(|_| unreadable())
 }
 
-/// The parser's own message could quote the secret.
+/// Returns the error for a secret with an invalid format. It leaves out the parser's message,
+/// which could quote the secret.
 fn unreadable() -> PortError {
-    let reason = "it is not in the hub's shape; store the credentials anew".to_owned();
+    let reason = "the secret has an invalid format: store the credentials again".to_owned();
     PortError { operation: "read a secret", reason, fault: Fault::Retryable }
 }
 

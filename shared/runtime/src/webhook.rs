@@ -1,4 +1,4 @@
-//! A webhook's edge: verify, parse, find the tenant, queue, answer.
+//! Webhook edge: verifies a request, parses it, finds the tenant, queues the events, responds.
 
 use std::collections::HashMap;
 
@@ -30,45 +30,45 @@ use crate::telemetry::{self, Metric};
 use crate::vault::SecretsVault;
 use crate::{Error, Kit, Network, SystemClock};
 
-/// How long an edge tries before it answers 503. Its function has 10 s.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(9);
+/// Time after which an edge responds 503. The function's timeout is 10 s.
+const WEBHOOK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(9);
 
-/// How long it may prepare for its first request.
-const PREPARATION: std::time::Duration = std::time::Duration::from_secs(2);
+/// Time limit of the preparation at init.
+const PREPARE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What an edge needs.
+/// Webhook edge and its dependencies.
 #[derive(Debug)]
 pub struct Edge<D, V, P, F> {
-    /// Finds the integration, and who holds an account.
+    /// Directory of integrations and account holders.
     pub directory: D,
-    /// Reads its secrets.
+    /// Credential store.
     pub vault: V,
-    /// Takes what people wrote, in order, if the hub talks through the provider.
+    /// Queue of inbound messages (ordered), if the provider has a message channel.
     pub inbound: Option<P>,
-    /// Takes how far our messages have come, in no order, if the hub talks through it.
+    /// Queue of receipts (not ordered), if the provider has a message channel.
     pub receipts: Option<P>,
-    /// Takes everything else, in order.
+    /// Queue of all other events (ordered).
     pub events: P,
-    /// Takes what is authentic and not understood.
+    /// Queue of verified webhooks that could not be parsed or match no account.
     pub parked: P,
-    /// Fetches what a request says it is proved by.
+    /// Fetches the certificates that verify a request.
     pub evidence: Evidence<F>,
-    /// Where providers reach the hub; `None` if that is the address they called.
+    /// Public base URL of the hub; `None` if it is the host of the request.
     pub base_url: Option<String>,
 }
 
-/// Answers one request.
+/// Handles one request.
 ///
-/// | Outcome | Reply | Because |
+/// | Outcome | Response | Reason |
 /// | --- | --- | --- |
-/// | queued, or nothing to do | the provider's success | |
-/// | handshake | as asked | |
-/// | not authentic | 401; 403 for a handshake | |
-/// | larger than [`LARGEST_BODY`], or than anything the provider sends | 413, with the reason | it is not read |
-/// | authentic, from a workflow of the tenant's and not as documented | 400, with the reason | they can mend it |
-/// | authentic, about another tenant's account | 403 | nobody's provider sends that |
-/// | authentic, unreadable or nobody's account | success | parked; a retry would bring the same |
-/// | our own trouble | 503 | the provider will retry |
+/// | queued, or nothing to do | success, as the provider expects it | |
+/// | handshake | the requested response | |
+/// | not verified | 401; 403 for a handshake | |
+/// | larger than [`LARGEST_BODY`] or the provider's limit | 413, with the reason | it is not parsed |
+/// | verified, invalid, from a tenant's workflow | 400, with the reason | the tenant can fix it |
+/// | verified, for another tenant's account | 403 | no provider sends this |
+/// | verified, not parsable or for an unknown account | success | parked; retries are pointless |
+/// | failure of the hub | 503 | the provider retries |
 pub async fn handle<D, V, P, F, C>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
@@ -84,14 +84,14 @@ where
 {
     let name = provider.provider();
     let now = clock.now();
-    let taken = if request.body.len() > LARGEST_BODY {
-        Err(Refusal::NotProved(Rejection::TooLarge("the hub takes bodies of 4.4 MB at most")))
+    let outcome = if request.body.len() > LARGEST_BODY {
+        Err(Refusal::NotVerified(Rejection::TooLarge("the hub accepts bodies of at most 4.4 MB")))
     } else {
-        take_in(edge, provider, now, request).await
+        accept(edge, provider, now, request).await
     };
-    match taken {
-        Ok(Taken::Answered(reply)) => reply,
-        Ok(Taken::Queued { events, parked, reply }) => {
+    match outcome {
+        Ok(Acceptance::Answered(reply)) => reply,
+        Ok(Acceptance::Queued { events, parked, reply }) => {
             tracing::info!(provider = %name, events, parked, "webhook accepted");
             telemetry::count(Metric::WebhookAccepted, name.as_str(), 1);
             if parked {
@@ -99,7 +99,7 @@ where
             }
             reply
         }
-        Err(Refusal::NotProved(rejection)) => {
+        Err(Refusal::NotVerified(rejection)) => {
             tracing::warn!(provider = %name, reason = %rejection, "webhook rejected");
             telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
             match rejection {
@@ -120,119 +120,120 @@ where
             telemetry::count(Metric::AccountMismatch, "webhooks", 1);
             WebhookReply::empty(StatusCode::FORBIDDEN)
         }
-        Err(Refusal::Trouble(error)) => {
-            tracing::error!(provider = %name, %error, "webhook not taken in; the provider will retry");
+        Err(Refusal::Failed(error)) => {
+            tracing::error!(provider = %name, %error, "webhook not accepted; the provider will retry");
             WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
         }
     }
 }
 
-enum Taken {
+enum Acceptance {
     Answered(WebhookReply),
     Queued { events: usize, parked: bool, reply: WebhookReply },
 }
 
 enum Refusal {
-    NotProved(Rejection),
+    NotVerified(Rejection),
     Foreign { integration: IntegrationId },
-    Trouble(PortError),
+    Failed(PortError),
 }
 
 impl From<PortError> for Refusal {
     fn from(error: PortError) -> Self {
-        Self::Trouble(error)
+        Self::Failed(error)
     }
 }
 
-async fn take_in<D: Directory, V: Vault, P: Publisher, F: Caller>(
+async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     now: Timestamp,
     mut request: WebhookRequest,
-) -> Result<Taken, Refusal> {
+) -> Result<Acceptance, Refusal> {
     let name = provider.provider();
     let integration = find(&edge.directory, name, request.path_suffix.as_deref()).await?;
     let Some(integration) = integration else {
-        return Err(Refusal::NotProved(Rejection::Unauthenticated("no such integration")));
+        return Err(Refusal::NotVerified(Rejection::Unauthenticated("no such integration")));
     };
-    let events = match prove(edge, provider, &integration, now, &mut request).await? {
-        Ok(Delivery::Handshake(reply)) => return Ok(Taken::Answered(reply)),
+    let events = match verify(edge, provider, &integration, now, &mut request).await? {
+        Ok(Delivery::Handshake(reply)) => return Ok(Acceptance::Answered(reply)),
         Ok(Delivery::Confirm(address)) => {
             edge.evidence.confirm(&address).await?;
             tracing::info!(provider = %name, integration = %integration.id, "webhook confirmed");
-            return Ok(Taken::Answered(provider.accepted_by(&integration)));
+            return Ok(Acceptance::Answered(provider.accepted_by(&integration)));
         }
         Ok(Delivery::Events(events)) => events,
         Err(Rejection::Unreadable(reason)) => {
             let record = park(provider, &request, &integration, now, reason);
             edge.parked.publish(record).await?;
             let reply = provider.accepted_by(&integration);
-            return Ok(Taken::Queued { events: 0, parked: true, reply });
+            return Ok(Acceptance::Queued { events: 0, parked: true, reply });
         }
-        Err(rejection) => return Err(Refusal::NotProved(rejection)),
+        Err(rejection) => return Err(Refusal::NotVerified(rejection)),
     };
     let holders = holders(&edge.directory, &integration, &events).await?;
-    let (mut inbound, mut receipts, mut others) = (Vec::new(), Vec::new(), Vec::new());
-    let mut nobodys = false;
-    let mut taken = 0;
-    for (event, place) in events.into_iter().zip(0..) {
+    let (mut inbound, mut receipts, mut other_events) = (Vec::new(), Vec::new(), Vec::new());
+    let mut has_unknown_account = false;
+    let mut queued_events = 0;
+    for (event, position) in events.into_iter().zip(0..) {
         let Some(Some(holder)) = holders.get(&event.account) else {
-            nobodys = true;
+            has_unknown_account = true;
             continue;
         };
-        taken += 1;
-        // An integration that holds no account is its own line.
-        let own_line = holder.integration == integration.id && integration.account.is_none();
-        let line = own_line.then(|| integration.line());
+        queued_events += 1;
+        // The conversations of an integration without an account belong to its own id.
+        let is_own = holder.integration == integration.id && integration.account.is_none();
+        let line = is_own.then(|| integration.line());
         let (tenant, integration) = (holder.tenant.clone(), holder.integration);
-        let event = event.stamped(name, tenant, integration, now, place);
+        let event = event.stamped(name, tenant, integration, now, position);
         let event = InboundEvent { line, ..event };
         let record = crate::events::queued(&event)?;
         let (queue, group) = match &event.kind {
             EventKind::Message(message) => match event.parties(message) {
                 Some(parties) => (&mut inbound, parties.conversation().to_string()),
-                None => (&mut others, record.group),
+                None => (&mut other_events, record.group),
             },
             EventKind::Receipt(_) if !name.channels().is_empty() => {
                 (&mut receipts, event.tenant.to_string())
             }
-            EventKind::Receipt(_) | EventKind::Other { .. } => (&mut others, record.group),
+            EventKind::Receipt(_) | EventKind::Other { .. } => (&mut other_events, record.group),
         };
         queue.push(Record { group, ..record });
     }
-    let parked = if nobodys {
+    let parked = if has_unknown_account {
         park(provider, &request, &integration, now, "no tenant holds the account".to_owned())
     } else {
         Vec::new()
     };
-    let (inbound, receipts, others, parked) = futures::join!(
+    let (inbound, receipts, other_events, parked) = futures::join!(
         publish(edge.inbound.as_ref(), inbound),
         publish(edge.receipts.as_ref(), receipts),
-        publish(Some(&edge.events), others),
+        publish(Some(&edge.events), other_events),
         publish(Some(&edge.parked), parked),
     );
-    let queued = inbound.and(receipts).and(others).and(parked);
+    let queued = inbound.and(receipts).and(other_events).and(parked);
     if !failpoint::is_active(Failpoint::AnsweredBeforeQueued) {
         queued?;
     }
     let reply = provider.accepted_by(&integration);
-    Ok(Taken::Queued { events: taken, parked: nobodys, reply })
+    Ok(Acceptance::Queued { events: queued_events, parked: has_unknown_account, reply })
 }
 
 async fn publish<P: Publisher>(queue: Option<&P>, records: Vec<Record>) -> PortResult<()> {
     match queue {
         _ if records.is_empty() => Ok(()),
-        // On the heap: four of these wait side by side, and mostly one has something to do.
+        // On the heap: four of these futures are joined, and usually only one has work.
         Some(queue) => Box::pin(queue.publish(records)).await,
         None => Err(PortError {
             operation: "queue an event",
-            reason: "the function was given no queue for it".to_owned(),
+            reason: "the function has no queue for it".to_owned(),
             fault: Fault::Retryable,
         }),
     }
 }
 
-/// The integration the URL names: by its id, by the secret in the path, or the operator's.
+/// Returns the integration in the URL: by its id, by the secret in the path or, without either,
+/// the operator's.
 async fn find<D: Directory>(
     directory: &D,
     provider: Provider,
@@ -250,21 +251,21 @@ async fn find<D: Directory>(
     Ok(integration.filter(|integration| integration.provider == provider))
 }
 
-/// What a secret in a webhook's path is kept as.
+/// Returns the hash under which the secret of a webhook's path is stored.
 pub(crate) fn path_hash(secret: &str) -> String {
     hex::encode(digest::digest(&digest::SHA256, secret.as_bytes()))
 }
 
-/// Verifies and parses; if that fails, once more with secrets read anew, because they may
-/// have been rotated a moment ago.
-async fn prove<D, V: Vault, P, F: Caller>(
+/// Verifies and parses a request. If verification fails, tries once more with freshly read
+/// credentials, because they may just have been rotated.
+async fn verify<D, V: Vault, P, F: Caller>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     integration: &Integration,
     now: Timestamp,
     request: &mut WebhookRequest,
 ) -> PortResult<Result<Delivery, Rejection>> {
-    // A handshake is answered with a secret, and a wrong answer can end a webhook.
+    // The response to a handshake depends on a secret, and a wrong one can disable the webhook.
     let mut freshness =
         if request.method == Method::GET { Freshness::Fresh } else { Freshness::Cached };
     loop {
@@ -277,17 +278,17 @@ async fn prove<D, V: Vault, P, F: Caller>(
             }
             Err(rejection) => return Ok(Err(rejection)),
         }
-        let proved = receive(source.as_ref(), request, now);
+        let parsed = receive(source.as_ref(), request, now);
         let refused =
-            matches!(proved, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
+            matches!(parsed, Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_)));
         if !refused || freshness == Freshness::Fresh {
-            return Ok(proved);
+            return Ok(parsed);
         }
         freshness = Freshness::Fresh;
     }
 }
 
-/// Who holds each account the events name. `None` for an account nobody holds.
+/// Returns the holder of each account that the events name; `None` if an account has none.
 async fn holders<D: Directory>(
     directory: &D,
     integration: &Integration,
@@ -301,16 +302,16 @@ async fn holders<D: Directory>(
         }
         let is_own = match &integration.account {
             Some(account) => *account == event.account,
-            // What a tenant's own secret signed is theirs, whatever account it names.
+            // Events signed with a tenant's own secret belong to that tenant, for any account.
             None => !integration.tenant.is_platform(),
         };
-        // What names no account is about the app itself.
+        // An event without an account is about the app itself.
         let holder = if is_own || event.account.is_empty() {
             Some(own.clone())
         } else {
             directory.account(integration.provider, &event.account).await?
         };
-        // The operator's app speaks for every tenant, a tenant's own for that tenant alone.
+        // The operator's app may send events for every tenant, a tenant's app only for its own.
         if let Some(holder) = &holder
             && !integration.tenant.is_platform()
             && holder.tenant != integration.tenant
@@ -346,29 +347,29 @@ fn park(
     vec![Record { deduplication_id: path_hash(&body), body, group, ..Record::default() }]
 }
 
-/// An edge as it is deployed.
+/// The edge with its production dependencies.
 pub type OwnEdge<N, C> =
     Edge<CachedDirectory<DynamoStore, C>, SecretsVault<C>, SqsQueue, <N as Network>::Caller>;
 
-/// The edge.
+/// Builds the edge from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn edge<N: Network, C: Clock + Clone, R>(
     kit: &Kit<N, C, R>,
     provider: Provider,
 ) -> Result<OwnEdge<N, C>, Error> {
     let bucket = kit.bucket()?;
-    let talk = |name| {
-        let talks = !provider.channels().is_empty();
-        let queue = talks.then(|| kit.queue(name, Some(&bucket)));
+    let channel_queue = |name| {
+        let has_channel = !provider.channels().is_empty();
+        let queue = has_channel.then(|| kit.queue(name, Some(&bucket)));
         queue.transpose()
     };
     Ok(Edge {
         directory: CachedDirectory::new(kit.store()?, kit.clock.clone()),
         vault: kit.vault()?,
-        inbound: talk("INBOUND_QUEUE_URL")?,
-        receipts: talk("RECEIPTS_QUEUE_URL")?,
+        inbound: channel_queue("INBOUND_QUEUE_URL")?,
+        receipts: channel_queue("RECEIPTS_QUEUE_URL")?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
         evidence: Evidence::new(kit.network.caller()),
@@ -376,7 +377,7 @@ pub fn edge<N: Network, C: Clock + Clone, R>(
     })
 }
 
-/// Answers one request of API Gateway's, in time.
+/// Handles one request from API Gateway within the deadline.
 pub async fn answer<D, V, P, F, C>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
@@ -392,35 +393,36 @@ where
 {
     let request = crate::gateway::webhook_request(request, edge.base_url.as_deref());
     let answer = handle(edge, provider, clock, request);
-    // Before the function's own timeout, which would be an answer without a reason.
-    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| {
+    // End before the function's timeout, whose response would have no reason.
+    let answer = tokio::time::timeout(WEBHOOK_DEADLINE, answer).await.unwrap_or_else(|_| {
         let provider = provider.provider();
-        tracing::error!(%provider, "webhook not taken in within the time; the provider will retry");
+        tracing::error!(%provider, "webhook deadline exceeded; the provider will retry");
         WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
     });
     crate::gateway::webhook_reply(answer)
 }
 
-/// Does at init, where a function has a whole processor, what the first request would wait
-/// for and does not depend on it. Failure changes nothing.
+/// Fills caches and opens connections at init, where the function has a full vCPU, so that the
+/// first request does not wait for them. Failures are ignored.
 async fn prepare<D: Directory, V: Vault, F>(edge: &Edge<D, V, SqsQueue, F>, provider: Provider) {
-    let own = async {
+    let credentials = async {
         if let Ok(Some(integration)) = edge.directory.platform(provider).await {
             let _cached = edge.vault.credentials(&integration, Freshness::Cached).await;
         }
     };
-    futures::join!(own, edge.events.prewarm());
+    futures::join!(credentials, edge.events.prewarm());
 }
 
-/// Runs an edge until Lambda ends it.
+/// Serves an edge until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
     crate::start(async move |kit| {
         let edge = edge(&kit, provider.provider())?;
-        // Init ends with its own failure after 10 s; a first request does without.
-        let _late = tokio::time::timeout(PREPARATION, prepare(&edge, provider.provider())).await;
+        // Init fails after 10 s; the first request works without the preparation.
+        let _late =
+            tokio::time::timeout(PREPARE_TIMEOUT, prepare(&edge, provider.provider())).await;
         let edge = &edge;
         crate::gateway::serve(move |request| answer(edge, provider, &SystemClock, request)).await
     })

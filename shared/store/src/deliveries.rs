@@ -1,4 +1,4 @@
-//! Notices to automations, and the schedule of their retries.
+//! Notifications, and the schedule of their retries.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Deliveries for DynamoStore {
         now: Timestamp,
         lease: Duration,
     ) -> PortResult<DeliveryClaim> {
-        let operation = "claim a notice";
+        let operation = "claim a notification";
         let open = "(#state = :pending AND next_at <= :now) OR \
              (#state = :sending AND lease_until < :now";
         let mut update = self
@@ -44,9 +44,9 @@ impl Deliveries for DynamoStore {
         let mut set = "SET #state = :sending, lease_until = :until, v = :v, #ttl = :ttl, \
              attempt = if_not_exists(attempt, :zero) + :one"
             .to_owned();
-        // The notice is not written down: its record has it, and most are told at once. But
-        // whoever takes over must tell the same: another record may tell of the same state
-        // with a longer history.
+        // The notification is not stored here: its queue record has it, and most are delivered on
+        // the first attempt. Only its hash is stored, because every attempt must send the same
+        // body, and another record may describe the same status with a longer history.
         update = match notice {
             Some(notice) => {
                 let text = serde_json::to_string(notice);
@@ -70,7 +70,7 @@ impl Deliveries for DynamoStore {
                 let attempt = number(&item, "attempt").and_then(|attempt| attempt.try_into().ok());
                 return Ok(DeliveryClaim::Granted {
                     attempt: attempt.ok_or_else(|| corrupt(operation, "attempt"))?,
-                    // What was told before is told again.
+                    // Send the stored notification again, if there is one.
                     notice: Box::new(match notice {
                         Some(notice) if !item.contains_key("notice") => notice.clone(),
                         _ => parse(operation, &item, "notice")?,
@@ -82,7 +82,7 @@ impl Deliveries for DynamoStore {
         match refused(&error) {
             Some(item) if text(item, "state") == Some("sending") => {
                 let until = time(item, "lease_until").unwrap_or(now);
-                // A lease that ran out is for the record that took it.
+                // Only the record that took the lease may take it over after it expires.
                 Ok(DeliveryClaim::Held { until: if until < now { now + lease } else { until } })
             }
             Some(item) if text(item, "state") == Some("pending") => {
@@ -102,7 +102,7 @@ impl Deliveries for DynamoStore {
         status: Option<u16>,
         now: Timestamp,
     ) -> PortResult<()> {
-        let operation = "settle a notice";
+        let operation = "settle a notification";
         let (state, next) = match outcome {
             DeliveryOutcome::Delivered => ("delivered", now),
             DeliveryOutcome::RetryAt(at) => ("pending", at),
@@ -118,7 +118,7 @@ impl Deliveries for DynamoStore {
         set.push_str(" REMOVE lease_until");
         let update = update
             .update_expression(set)
-            // What was told stays told, whatever a slower holder has to say.
+            // A slower holder of the claim must not overwrite a settled notification.
             .condition_expression("attribute_exists(pk) AND #state = :sending")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":sending", s("sending"))
@@ -141,7 +141,7 @@ impl Deliveries for DynamoStore {
     }
 
     async fn disable(&self, tenant: &TenantId, now: Timestamp) -> PortResult<()> {
-        let operation = "stop telling an automation";
+        let operation = "disable a webhook";
         let update = self
             .update(&keys::automation(tenant))
             .update_expression("SET disabled_at = if_not_exists(disabled_at, :now)")
@@ -155,19 +155,19 @@ impl Deliveries for DynamoStore {
     }
 }
 
-/// `DynamoDB` takes this many writes in one batch.
-const BATCH: usize = 25;
+/// Maximum number of writes in one `BatchWriteItem` request.
+const MAX_BATCH_WRITES: usize = 25;
 
 impl Schedule for DynamoStore {
     async fn due(&self, now: Timestamp, limit: u32) -> PortResult<Vec<Due>> {
-        let operation = "find retries whose time has come";
+        let operation = "find due retries";
         let shards = (0..keys::DUE_SHARDS).map(|shard| async move {
             let query = self
                 .query()
                 .consistent_read(true)
                 .key_condition_expression("pk = :pk AND sk < :end")
                 .expression_attribute_values(":pk", s(keys::due_shard(shard)))
-                // '$' follows '#': everything of this very millisecond is in.
+                // '$' sorts after '#', so that this millisecond is included.
                 .expression_attribute_values(":end", s(format!("{:013}$", now.as_millisecond())))
                 .limit(i32::try_from(limit).unwrap_or(i32::MAX));
             let answer = query.send().await.map_err(|error| failed(operation, &error))?;
@@ -187,8 +187,8 @@ impl Schedule for DynamoStore {
     }
 
     async fn done(&self, due: &[Due]) -> PortResult<()> {
-        let operation = "take retries out of the schedule";
-        for batch in due.chunks(BATCH) {
+        let operation = "remove retries from the schedule";
+        for batch in due.chunks(MAX_BATCH_WRITES) {
             let writes = batch.iter().filter_map(|due| {
                 let (pk, sk) = due.place.split_once('|')?;
                 let delete =
@@ -199,8 +199,8 @@ impl Schedule for DynamoStore {
                 self.client().batch_write_item().request_items(self.table(), writes.collect());
             let answer = request.send().await.map_err(|error| failed(operation, &error))?;
             if answer.unprocessed_items().is_some_and(|items| !items.is_empty()) {
-                // They are published again in a minute, and known by their id.
-                let reason = "some were not taken".to_owned();
+                // They are queued again in a minute, and deduplicated by their id.
+                let reason = "some items were not processed".to_owned();
                 return Err(PortError { operation, reason, fault: Fault::Retryable });
             }
         }

@@ -1,4 +1,4 @@
-//! Which integration a webhook or a message belongs to.
+//! Directory: the integration of a webhook or message.
 
 use domain::integration::Integration;
 use domain::ports::{Accounts, Directory, Holder, Keys, PortResult};
@@ -24,7 +24,7 @@ impl Directory for DynamoStore {
     }
 
     async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
-        let operation = "find who holds an account";
+        let operation = "find the holder of an account";
         let Some(item) = self.read(operation, &keys::account(provider, account)).await? else {
             return Ok(None);
         };
@@ -46,7 +46,7 @@ impl Directory for DynamoStore {
 
 impl Accounts for DynamoStore {
     async fn is_tenant(&self, tenant: &TenantId) -> PortResult<bool> {
-        Ok(self.read("look for a tenant", &keys::tenant(tenant)).await?.is_some())
+        Ok(self.read("read a tenant", &keys::tenant(tenant)).await?.is_some())
     }
 
     async fn accounts_of(&self, tenant: &TenantId) -> PortResult<Vec<Integration>> {
@@ -56,7 +56,7 @@ impl Accounts for DynamoStore {
 
 impl Keys for DynamoStore {
     async fn key(&self, id: KeyId) -> PortResult<Option<(ApiKey, String)>> {
-        let operation = "find a key";
+        let operation = "read an API key";
         let Some(item) = self.read(operation, &keys::api_key(id)).await? else { return Ok(None) };
         let hash = text(&item, "hash").ok_or_else(|| corrupt(operation, "hash"))?;
         Ok(Some((parse(operation, &item, "doc")?, hash.to_owned())))

@@ -1,4 +1,4 @@
-//! Everything that happened.
+//! Events.
 
 use std::collections::HashMap;
 
@@ -17,12 +17,12 @@ use crate::item::{
 use crate::keys::Key;
 use crate::{DynamoStore, keys};
 
-/// Keys that one request of a list looks at, if few of them may fit.
-const LOOKS: i32 = 500;
-/// Requests of a list: after that its page ends, full or not.
-const ROUNDS: u32 = 5;
-/// How many replays are noted at one event.
-const MOST_REPLAYS: i64 = 1000;
+/// Number of keys per query, if a filter may exclude max of them.
+const FILTERED_LIMIT: i32 = 500;
+/// Maximum number of queries per page: after that, the page ends even if it is not full.
+const MAX_QUERIES: u32 = 5;
+/// Maximum number of replays that are recorded for an event.
+const MAX_REPLAYS: i64 = 1000;
 
 impl EventLog for DynamoStore {
     async fn enter(&self, event: &Kept, single_use: Option<&str>) -> PortResult<Entered> {
@@ -52,9 +52,9 @@ impl EventLog for DynamoStore {
             let listed = listed.map_err(|_| corrupt(operation, "keys"))?;
             writes.push(TransactWriteItem::builder().put(listed).build());
         }
-        // The last: see below.
-        if let Some(proof) = single_use {
-            let hash = EventId::derived(&[proof]).to_string();
+        // This write must be the last one: its cancellation reason is read below.
+        if let Some(token) = single_use {
+            let hash = EventId::derived(&[token]).to_string();
             let key = keys::once(&record.tenant, record.provider, &hash);
             let once = item(&key, [("event", s(record.id.to_string())), ("ttl", keep)]);
             let free = "attribute_not_exists(pk) OR #event = :event";
@@ -77,7 +77,7 @@ impl EventLog for DynamoStore {
         replay: ReplayId,
         now: Timestamp,
     ) -> PortResult<Recorded> {
-        let operation = "note a replay";
+        let operation = "record a replay";
         let id = replay.to_string();
         let update = self
             .update(&keys::event(tenant, event))
@@ -86,13 +86,13 @@ impl EventLog for DynamoStore {
             )
             .condition_expression(
                 "attribute_exists(pk) AND (attribute_not_exists(replayed_by) OR \
-                 (NOT contains(replayed_by, :id) AND replays < :most))",
+                 (NOT contains(replayed_by, :id) AND replays < :max))",
             )
             .expression_attribute_values(":ids", AttributeValue::Ss(vec![id.clone()]))
             .expression_attribute_values(":id", s(id))
             .expression_attribute_values(":now", ms(now))
             .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":most", n(MOST_REPLAYS));
+            .expression_attribute_values(":max", n(MAX_REPLAYS));
         match update.send().await {
             Ok(_) => Ok(Recorded::New),
             Err(error) if refused(&error).is_some() => Ok(Recorded::Duplicate),
@@ -119,22 +119,22 @@ impl EventReader for DynamoStore {
         let operation = "list events";
         let wanted = usize::try_from(limit).unwrap_or(100).min(100);
         let mut page = Page { items: Vec::new(), next: cursor.map(ToOwned::to_owned) };
-        for _round in 0..ROUNDS {
+        for _round in 0..MAX_QUERIES {
             let room = wanted - page.items.len();
-            let looked = self
+            let matches = self
                 .event_places(operation, tenant, filter, direction, room, page.next.as_deref())
                 .await?;
-            let keys = looked.found.iter().map(|(_, id)| primary(&keys::event(tenant, *id)));
+            let keys = matches.found.iter().map(|(_, id)| primary(&keys::event(tenant, *id)));
             let mut items = self.read_batch(operation, keys.collect()).await?;
-            for (_, id) in &looked.found {
-                // The index may be ahead of what is forgotten.
+            for (_, id) in &matches.found {
+                // The item may have been deleted after the index was read.
                 let Some(item) = items.remove(&keys::event(tenant, *id).pk) else { continue };
                 let event = read_event(operation, &item)?;
                 if filter.fits_record(&event.record) {
                     page.items.push(event);
                 }
             }
-            page.next = looked.next;
+            page.next = matches.next;
             if page.next.is_none() || page.items.len() >= wanted {
                 break;
             }
@@ -143,8 +143,8 @@ impl EventReader for DynamoStore {
     }
 }
 
-/// Places of events that fit by their keys, and where the list goes on.
-struct Looked {
+/// Sort keys of events that match by key, and the cursor of the next query.
+struct Matches {
     found: Vec<(String, EventId)>,
     next: Option<String>,
 }
@@ -170,19 +170,20 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Looks at one part of a tenant's list, at most `most` of which fit by provider and kind.
+    /// Queries a part of a tenant's list, and returns at max `max` events that match by provider
+    /// and kind.
     async fn event_places(
         &self,
         operation: &'static str,
         tenant: &TenantId,
         filter: &EventFilter,
         direction: Direction,
-        most: usize,
+        max: usize,
         cursor: Option<&str>,
-    ) -> PortResult<Looked> {
+    ) -> PortResult<Matches> {
         let newest_first = direction == Direction::NewestFirst;
         let mut low = filter.from.map_or_else(|| "0".to_owned(), keys::event_time);
-        // ':' follows the digits.
+        // ':' sorts after the digits.
         let mut high = filter.to.map_or_else(|| ":".to_owned(), keys::event_time);
         match cursor {
             Some(cursor) if newest_first => high = high.min(cursor.to_owned()),
@@ -190,48 +191,48 @@ impl DynamoStore {
             None => {}
         }
         if low > high {
-            return Ok(Looked { found: Vec::new(), next: None });
+            return Ok(Matches { found: Vec::new(), next: None });
         }
         let parent = match filter.state {
             Some(State::Parked) => keys::parked_of(tenant),
             _ => keys::events_of(tenant),
         };
-        // One more, for the cursor itself is looked at again.
-        let looks = i32::try_from(most + 1).unwrap_or(LOOKS);
-        let all_fit = filter.provider.is_none() && filter.kind.is_none();
+        // One more, because the cursor itself is in the result.
+        let needed = i32::try_from(max + 1).unwrap_or(FILTERED_LIMIT);
+        let is_unfiltered = filter.provider.is_none() && filter.kind.is_none();
         let query = self
             .query()
             .index_name("by_parent")
             .scan_index_forward(!newest_first)
-            .limit(if all_fit { looks } else { LOOKS })
+            .limit(if is_unfiltered { needed } else { FILTERED_LIMIT })
             .key_condition_expression("gsi1pk = :parent AND gsi1sk BETWEEN :low AND :high")
             .expression_attribute_values(":parent", s(parent))
             .expression_attribute_values(":low", s(low))
             .expression_attribute_values(":high", s(high));
         let answer = query.send().await.map_err(|error| failed(operation, &error))?;
         let places = answer.items().iter().filter_map(|item| text(item, "gsi1sk"));
-        let mut looked = Looked { found: Vec::new(), next: None };
+        let mut matches = Matches { found: Vec::new(), next: None };
         let mut last = None;
         for place in places.filter(|place| Some(*place) != cursor) {
-            if looked.found.len() >= most {
-                // There is at least this one more.
-                looked.next = last;
-                return Ok(looked);
+            if matches.found.len() >= max {
+                // There is at least one more.
+                matches.next = last;
+                return Ok(matches);
             }
             last = Some(place.to_owned());
             let read = keys::read_event_place(place);
             let (provider, kind, id) = read.ok_or_else(|| corrupt(operation, "place"))?;
             if filter.fits_place(provider, kind) {
-                looked.found.push((place.to_owned(), id));
+                matches.found.push((place.to_owned(), id));
             }
         }
         let more = answer.last_evaluated_key().is_some();
-        looked.next = last.filter(|_| more);
-        Ok(looked)
+        matches.next = last.filter(|_| more);
+        Ok(matches)
     }
 }
 
-/// An event's place in its tenant's lists.
+/// Returns the sort key of an event in its tenant's lists.
 fn place(record: &EventRecord) -> String {
     keys::event_place(record.received_at, record.provider, record.kind, record.id)
 }

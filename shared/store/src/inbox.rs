@@ -1,4 +1,4 @@
-//! What people wrote.
+//! Inbound messages, conversations, automations and the state of media.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::MessageId;
@@ -33,7 +33,7 @@ impl Inbox for DynamoStore {
     }
 
     async fn touch(&self, conversation: &Conversation, now: Timestamp) -> PortResult<Conversation> {
-        let operation = "bring a conversation up to date";
+        let operation = "update a conversation";
         let mut set = "SET doc = if_not_exists(doc, :doc), v = :v, integration = :integration, \
              last_activity_at = :activity, gsi1pk = :gsi1pk, gsi1sk = :gsi1sk"
             .to_owned();
@@ -67,7 +67,7 @@ impl Inbox for DynamoStore {
                 read_conversation(operation, &item)
             }
             Err(error) => match refused(&error) {
-                // A later message was there first: there is nothing to bring up to date.
+                // A later message has already updated the conversation.
                 Some(item) => read_conversation(operation, item),
                 None => Err(failed(operation, &error)),
             },
@@ -89,7 +89,7 @@ impl Automations for DynamoStore {
     }
 }
 
-/// The part of a conversation's update that is the same in and out.
+/// Returns the part of a conversation's update that inbound and outbound messages share.
 pub(crate) fn conversation_update(
     store: &DynamoStore,
     operation: &'static str,
@@ -114,7 +114,7 @@ impl MediaLog for DynamoStore {
         message: MessageId,
         state: &MediaState,
     ) -> PortResult<()> {
-        let operation = "note how a file stands";
+        let operation = "store the state of media";
         let (state, value) = match state {
             MediaState::Pending => ("pending", ""),
             MediaState::Stored { key } => ("stored", key.as_str()),

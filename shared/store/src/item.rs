@@ -1,4 +1,4 @@
-//! Items: how values are written, read and asked for.
+//! Items: conversion of values, and request builders.
 
 use std::collections::HashMap;
 
@@ -22,10 +22,10 @@ use serde::de::DeserializeOwned;
 use crate::DynamoStore;
 use crate::keys::Key;
 
-/// Version of the items this build writes.
+/// Version of the item format that this build writes.
 pub(crate) const VERSION: i64 = 1;
 
-/// One item, as the table gives it.
+/// One item.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 pub(crate) fn s(value: impl Into<String>) -> AttributeValue {
@@ -41,13 +41,13 @@ pub(crate) fn ms(at: Timestamp) -> AttributeValue {
     n(at.as_millisecond())
 }
 
-/// When the table may forget an item: seconds since the Unix epoch.
+/// Time to live of an item: seconds since the Unix epoch.
 pub(crate) fn ttl(now: Timestamp, keep: std::time::Duration) -> AttributeValue {
     n(now.as_second() + i64::try_from(keep.as_secs()).unwrap_or(i64::MAX / 2))
 }
 
 pub(crate) fn json<T: Serialize>(operation: &'static str, value: &T) -> PortResult<AttributeValue> {
-    serde_json::to_string(value).map(AttributeValue::S).map_err(|_| corrupt(operation, "to JSON"))
+    serde_json::to_string(value).map(AttributeValue::S).map_err(|_| corrupt(operation, "JSON"))
 }
 
 pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -71,15 +71,15 @@ pub(crate) fn parse<T: DeserializeOwned>(
     serde_json::from_str(text).map_err(|_| corrupt(operation, name))
 }
 
-/// An item is not in the shape this build knows: a bug or a newer version's. Asking again
-/// cannot help, a newer build can, so it goes the way of what is retried.
+/// Returns the error for an item in an unknown format: a bug, or an item of a newer version. It is
+/// retryable, because a newer build can read it.
 pub(crate) fn corrupt(operation: &'static str, what: &'static str) -> PortError {
-    let reason = format!("the item's {what} is not in a shape this version knows");
+    let reason = format!("the item's {what} has a format that this version cannot read");
     PortError { operation, reason, fault: Fault::Retryable }
 }
 
-/// The table did not do what it was asked. Asking again is always safe, because every write
-/// is conditional or idempotent.
+/// Returns the error for a failed request. A retry is always safe, because every write is
+/// conditional or idempotent.
 pub(crate) fn failed<E: ProvideErrorMetadata, R>(
     operation: &'static str,
     error: &SdkError<E, R>,
@@ -87,11 +87,11 @@ pub(crate) fn failed<E: ProvideErrorMetadata, R>(
     aws::failed("DynamoDB", operation, error)
 }
 
-/// What stands in for the item where a condition failed because there is none.
+/// Empty item, for a condition that failed because the item does not exist.
 static NO_ITEM: std::sync::LazyLock<Item> = std::sync::LazyLock::new(Item::new);
 
-/// The item that made an update's condition fail, empty if there was none; `None` if the
-/// update failed otherwise.
+/// Returns the item for which an update's condition failed, empty if it does not exist; `None`
+/// if the update failed for another reason.
 pub(crate) fn refused<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> {
     match error.as_service_error()? {
         UpdateItemError::ConditionalCheckFailedException(refusal) => {
@@ -101,8 +101,8 @@ pub(crate) fn refused<R>(error: &SdkError<UpdateItemError, R>) -> Option<&Item> 
     }
 }
 
-/// The item that made a put's condition fail, empty if there was none; `None` if the put
-/// failed otherwise.
+/// Returns the item for which a put's condition failed, empty if it does not exist; `None` if the
+/// put failed for another reason.
 pub(crate) fn put_refused<R>(error: &SdkError<PutItemError, R>) -> Option<&Item> {
     match error.as_service_error()? {
         PutItemError::ConditionalCheckFailedException(refusal) => {
@@ -112,20 +112,21 @@ pub(crate) fn put_refused<R>(error: &SdkError<PutItemError, R>) -> Option<&Item>
     }
 }
 
-/// Why one write of a transaction stood in its way.
+/// Cancellation reason of one write of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
-    /// It did not.
+    /// The write did not cause the cancellation.
     None,
-    /// Its condition failed.
+    /// The condition of the write failed.
     Condition,
-    /// Something else was writing the item.
+    /// A concurrent write conflicted.
     Conflict,
-    /// Anything else.
+    /// Another reason.
     Other,
 }
 
-/// What stood in the way of each write of a transaction; empty if it failed otherwise.
+/// Returns the cancellation reason of each write of a transaction; empty if the transaction failed
+/// for another reason.
 pub(crate) fn obstacles<R>(error: &SdkError<TransactWriteItemsError, R>) -> Vec<Obstacle> {
     match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
@@ -142,7 +143,7 @@ pub(crate) fn obstacles<R>(error: &SdkError<TransactWriteItemsError, R>) -> Vec<
     }
 }
 
-/// The attributes every item has.
+/// Returns the attributes that every item has.
 pub(crate) fn base(key: &Key) -> Item {
     HashMap::from([
         ("pk".to_owned(), s(&key.pk)),
@@ -151,7 +152,7 @@ pub(crate) fn base(key: &Key) -> Item {
     ])
 }
 
-/// `base` with more attributes.
+/// Returns an item with its base attributes and more.
 pub(crate) fn item<const N: usize>(key: &Key, more: [(&str, AttributeValue); N]) -> Item {
     let mut item = base(key);
     item.extend(more.map(|(name, value)| (name.to_owned(), value)));
@@ -196,7 +197,8 @@ impl DynamoStore {
     }
 }
 
-/// A message's item: what never changes as one document, what does as attributes.
+/// Returns the item of a message: the immutable part as one document, the mutable part as
+/// attributes.
 pub(crate) fn message_item(operation: &'static str, message: &Message) -> PortResult<Item> {
     let key = crate::keys::message(&message.tenant, message.id);
     let mut item = item(
@@ -216,23 +218,23 @@ pub(crate) fn message_item(operation: &'static str, message: &Message) -> PortRe
     Ok(item)
 }
 
-/// The part of a message that never changes.
+/// Returns the immutable part of a message.
 pub(crate) fn document(operation: &'static str, message: &Message) -> PortResult<AttributeValue> {
     json(operation, &Message { history: Vec::new(), ..message.clone() })
 }
 
-/// Steps of a history, as a list.
+/// Returns the steps of a history as a list.
 pub(crate) fn steps(operation: &'static str, steps: &[Step]) -> PortResult<AttributeValue> {
     let steps = steps.iter().map(|step| json(operation, step));
     Ok(AttributeValue::L(steps.collect::<PortResult<_>>()?))
 }
 
-/// The attribute a receipt of `status` is kept in.
+/// Returns the name of the attribute that holds a receipt of `status`.
 pub(crate) fn receipt_attribute(status: Status) -> String {
     format!("r_{}", status.as_str())
 }
 
-/// Reads a message's item back.
+/// Parses the item of a message.
 pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<Message> {
     let mut message: Message = parse(operation, item, "doc")?;
     let status = text(item, "status").and_then(Status::from_name);
@@ -249,14 +251,14 @@ pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<M
         let step = step.as_s().ok().and_then(|step| serde_json::from_str(step).ok());
         message.history.push(step.ok_or_else(|| corrupt(operation, "history"))?);
     }
-    // A claim is no step until it ends; while it lasts it is shown as one.
+    // A claim is added to the history when it ends. Until then, show it as a step.
     if message.status == Status::Sending
         && let Some(at) = time(item, "claimed_at")
     {
         let attempt = number(item, "attempt").and_then(|attempt| attempt.try_into().ok());
         message.history.push(Step { attempt, ..Step::plain(Status::Sending, at) });
     }
-    // Receipts come in any order and are told in the order of progress.
+    // Receipts arrive in any order and are shown in the order of progress.
     for status in Status::ALL {
         if let Some(step) = text(item, &receipt_attribute(status)) {
             let step = serde_json::from_str(step).map_err(|_| corrupt(operation, "receipt"))?;
@@ -266,12 +268,12 @@ pub(crate) fn read_message(operation: &'static str, item: &Item) -> PortResult<M
     Ok(message)
 }
 
-/// Who the message was handed over to, if it was.
+/// Returns the integration that the message was handed over to, if it was.
 pub(crate) fn handed_over(operation: &'static str, item: &Item) -> PortResult<Option<HandedOver>> {
     item.contains_key("handed_over").then(|| parse(operation, item, "handed_over")).transpose()
 }
 
-/// Reads how a message's file stands.
+/// Parses the state of a message's media.
 pub(crate) fn read_media(item: &Item) -> Option<MediaState> {
     let value = || text(item, "media_value").unwrap_or_default().to_owned();
     match text(item, "media_state")? {

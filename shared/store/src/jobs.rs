@@ -1,10 +1,10 @@
 //! Jobs that workers pull.
 //!
-//! Each conversation with jobs is a lane: one item, which is the lock on them. Its place in the
-//! index says all of the lane's first job, so a worker finds it by listing and takes it by one
-//! transaction on the condition that the lane still stands where it was seen. Whatever the index
-//! shows late is refused there. Nothing looks at jobs behind the first one of their lane, so a
-//! claim costs the same however many there are.
+//! The jobs of a conversation form a conversation queue: one item, which is the lock on them
+//! (optimistic locking). Its index sort key contains the state of its head, the first job. A worker
+//! lists the index and claims a head in one transaction, on the condition that the sort key has not
+//! changed since; stale index entries fail there. Jobs behind the head are not read, so a claim
+//! costs the same for any number of jobs.
 
 use std::time::Duration;
 
@@ -32,24 +32,24 @@ use crate::item::{
 use crate::keys::{Hold, Key, LanePlace, read_lane_place};
 use crate::{DynamoStore, keys};
 
-/// Lanes that a worker is shown of each list.
-const SHOWN: i32 = 16;
-/// Lanes that a worker tries of those before it looks again.
-const TRIES: usize = 3;
-/// Times that something is tried again that another's write came before.
-const ROUNDS: u8 = 8;
-/// Lanes on one page of a sweep, and pages of each list.
-const SWEPT: i32 = 200;
-const SWEPT_PAGES: usize = 5;
+/// Number of conversation queues that are read from each list for a worker.
+const OFFER_LIMIT: i32 = 16;
+/// Number of conversation queues that a worker tries to claim before the lists are read again.
+const CLAIM_ATTEMPTS: usize = 3;
+/// Attempts at a write that loses to a concurrent write.
+const WRITE_ATTEMPTS: u8 = 8;
+/// Page size of a sweep, and number of pages per list.
+const SWEEP_LIMIT: i32 = 200;
+const SWEEP_PAGES: usize = 5;
 
-/// What failed, if a transaction did.
-type Outcome = Result<(), SdkError<TransactWriteItemsError>>;
+/// Result of a transaction.
+type TransactionResult = Result<(), SdkError<TransactWriteItemsError>>;
 
 impl JobIntake for DynamoStore {
     async fn queue_job(&self, job: &Job) -> PortResult<Recorded> {
         let operation = "queue a job";
         let keep = ttl(job.expires_at, keys::KEEP_JOBS);
-        for round in 0..ROUNDS {
+        for round in 0..WRITE_ATTEMPTS {
             let lane = self.lane(operation, &job.tenant, job.conversation).await?;
             let place = LanePlace {
                 created_at: job.created_at,
@@ -63,21 +63,21 @@ impl JobIntake for DynamoStore {
                 &keys::job_found(&job.tenant, job.id),
                 [
                     ("conversation", s(job.conversation.to_string())),
-                    ("place", whole(place.place)),
+                    ("place", unsigned(place.place)),
                     ("ttl", keep.clone()),
                 ],
             );
             let writes = vec![
-                // The proof that the job was seen.
+                // The deduplication record of the job.
                 self.put_new(operation, found)?,
                 self.put_always(operation, job_item(job, &place, keep.clone()))?,
-                self.lengthen(operation, &job.tenant, lane.as_ref(), &place)?,
+                self.append(operation, &job.tenant, lane.as_ref(), &place)?,
                 self.count(operation, &job.tenant, job.id, round, (1, 0))?,
             ];
             let Err(error) = self.write_all(writes).await else { return Ok(Recorded::New) };
             match obstacles(&error).first() {
                 Some(Obstacle::Condition) => return Ok(Recorded::Duplicate),
-                _ if passes(&error) => {}
+                _ if lost_race(&error) => {}
                 _ => return Err(failed(operation, &error)),
             }
         }
@@ -87,7 +87,7 @@ impl JobIntake for DynamoStore {
 
 impl JobFigures for DynamoStore {
     async fn figures(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueFigures> {
-        let operation = "read how many jobs there are";
+        let operation = "read the job figures";
         let query = self
             .query()
             .consistent_read(true)
@@ -95,7 +95,7 @@ impl JobFigures for DynamoStore {
             .expression_attribute_values(":pk", s(keys::figures_of(tenant)));
         let answer = query.send().await.map_err(|error| failed(operation, &error))?;
         let (mut queued, mut processing, mut done, mut busy) = (0_i64, 0_i64, 0_i64, 0_i64);
-        // Hours that the table forgets late say nothing of today.
+        // Ignore expired hours, which DynamoDB deletes late.
         let oldest = keys::hour(tenant, now - keys::KEEP_HOURS).sk;
         for item in answer.items() {
             let field = |name: &str| number(item, name).unwrap_or_default();
@@ -149,41 +149,43 @@ impl Jobs for DynamoStore {
         tenant: &TenantId,
         now: Timestamp,
         lease: Duration,
-        mut chance: u128,
+        mut random: u128,
     ) -> PortResult<Offer> {
         let operation = "find a job";
-        for _round in 0..ROUNDS {
+        for _round in 0..WRITE_ATTEMPTS {
             let (ready, held) = futures::try_join!(
-                self.places(operation, keys::ready_of(tenant), None, SHOWN, 1),
-                self.places(operation, keys::held_of(tenant), Some(now), SHOWN, 1),
+                self.places(operation, keys::ready_of(tenant), None, OFFER_LIMIT, 1),
+                self.places(operation, keys::held_of(tenant), Some(now), OFFER_LIMIT, 1),
             )?;
-            let mut shown = [ready, held].concat();
-            if shown.is_empty() {
+            let mut candidates = [ready, held].concat();
+            if candidates.is_empty() {
                 return Ok(Offer::Nothing);
             }
-            let overdue = overdue(tenant, &shown, now);
-            // Those that are in time go first: one lane's many dead must not block the others.
-            shown.retain(|(place, _)| overdue.iter().all(|job| job.place != *place));
-            if shown.is_empty() {
+            let overdue = overdue(tenant, &candidates, now);
+            // Offer the jobs that are not overdue first, so that many overdue jobs of one
+            // conversation do not block the others.
+            candidates.retain(|(place, _)| overdue.iter().all(|job| job.place != *place));
+            if candidates.is_empty() {
                 return Ok(Offer::Overdue(overdue));
             }
-            // The oldest; and if another took it, any: all who came second take another one.
-            shown.sort_by_key(|(_, front)| (front.created_at, front.job));
+            // Try the oldest job first and, if another worker got it, a random one, so that
+            // concurrent workers spread over the queue.
+            candidates.sort_by_key(|(_, front)| (front.created_at, front.job));
             let mut next = 0;
-            for _try in 0..TRIES {
-                if shown.is_empty() {
+            for _try in 0..CLAIM_ATTEMPTS {
+                if candidates.is_empty() {
                     break;
                 }
-                let (seen, front) = shown.swap_remove(next);
+                let (seen, front) = candidates.swap_remove(next);
                 if let Some(job) = self.claim(operation, tenant, &seen, &front, now, lease).await? {
                     return Ok(Offer::Job(Box::new(job)));
                 }
-                let left = u128::try_from(shown.len()).unwrap_or(1).max(1);
-                next = usize::try_from(chance % left).unwrap_or_default();
-                chance = chance.rotate_right(5);
+                let remaining = u128::try_from(candidates.len()).unwrap_or(1).max(1);
+                next = usize::try_from(random % remaining).unwrap_or_default();
+                random = random.rotate_right(5);
             }
         }
-        // Others are faster. They leave nothing, or this worker comes again.
+        // Other workers were faster; this one asks again if jobs remain.
         Ok(Offer::Nothing)
     }
 
@@ -198,7 +200,7 @@ impl Jobs for DynamoStore {
         let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
             return Ok(JobAnswer::Missing);
         };
-        for _round in 0..ROUNDS {
+        for _round in 0..WRITE_ATTEMPTS {
             let lane = self.lane(operation, tenant, conversation).await?;
             let Some((lane, seen, front, hold)) = lane.as_ref().and_then(|l| l.held(ticket, now))
             else {
@@ -207,7 +209,7 @@ impl Jobs for DynamoStore {
             };
             let until = hold.until.max(now + lease);
             let longer = LanePlace { hold: Some(Hold { until, ..hold }), ..front.clone() };
-            let done = JobAnswer::Done(Box::new(working(tenant, &longer, lane.started)));
+            let done = JobAnswer::Done(Box::new(processing_job(tenant, &longer, lane.started)));
             if until == hold.until {
                 return Ok(done);
             }
@@ -220,7 +222,7 @@ impl Jobs for DynamoStore {
             match update.send().await {
                 Ok(_) => return Ok(done),
                 Err(error) if refused(&error).is_some() => {}
-                // A new message of the same conversation is being written.
+                // A new job of the same conversation is being written.
                 Err(error)
                     if error
                         .as_service_error()
@@ -243,16 +245,20 @@ impl Jobs for DynamoStore {
         let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
             return Ok(JobAnswer::Missing);
         };
-        for round in 0..ROUNDS {
+        for round in 0..WRITE_ATTEMPTS {
             let lane = self.lane(operation, tenant, conversation).await?;
             let Some((lane, seen, front, _)) = lane.as_ref().and_then(|l| l.held(ticket, now))
             else {
                 let job = self.read_job(operation, tenant, conversation, place).await?;
-                let again = ending.was(&job, ticket.attempt);
+                let is_repeated = ending.was(&job, ticket.attempt);
                 let job = Box::new(job);
-                return Ok(if again { JobAnswer::Done(job) } else { JobAnswer::Refused(job) });
+                return Ok(if is_repeated {
+                    JobAnswer::Done(job)
+                } else {
+                    JobAnswer::Refused(job)
+                });
             };
-            let before = working(tenant, front, lane.started);
+            let before = processing_job(tenant, front, lane.started);
             let started = before.processing_started_at;
             let mut job = Job { status: ending.status(), lease_expires_at: None, ..before };
             let writes = match ending {
@@ -271,11 +277,11 @@ impl Jobs for DynamoStore {
             };
             let Err(error) = self.write_all(writes).await else {
                 if let (JobStatus::Completed, Some(started)) = (job.status, started) {
-                    self.note_pace(tenant, started, now).await;
+                    self.record_duration(tenant, started, now).await;
                 }
                 return Ok(JobAnswer::Done(Box::new(job)));
             };
-            if !passes(&error) {
+            if !lost_race(&error) {
                 return Err(failed(operation, &error));
             }
         }
@@ -290,9 +296,9 @@ impl JobEnds for DynamoStore {
         notice: Option<&Notice>,
         now: Timestamp,
     ) -> PortResult<Recorded> {
-        let operation = "end a job that nobody did";
+        let operation = "end an overdue job";
         let job = Job { finished_at: Some(now), ..overdue.job.clone() };
-        for round in 0..ROUNDS {
+        for round in 0..WRITE_ATTEMPTS {
             let lane = self.lane(operation, &job.tenant, job.conversation).await?;
             let front = lane.as_ref().and_then(|lane| Some((lane, lane.front.as_ref()?)));
             let Some((lane, (seen, front))) = front.filter(|(_, (seen, _))| *seen == overdue.place)
@@ -302,7 +308,7 @@ impl JobEnds for DynamoStore {
             let writes = self.go_on(operation, lane, seen, front, &job, notice, round).await?;
             match self.write_all(writes).await {
                 Ok(()) => return Ok(Recorded::New),
-                Err(error) if passes(&error) => {}
+                Err(error) if lost_race(&error) => {}
                 Err(error) => return Err(failed(operation, &error)),
             }
         }
@@ -312,13 +318,13 @@ impl JobEnds for DynamoStore {
 
 impl JobSweep for DynamoStore {
     async fn pulling(&self, limit: u32, cursor: Option<&str>) -> PortResult<Page<TenantId>> {
-        let operation = "list tenants whose workers pull";
+        let operation = "list tenants that pull jobs";
         let query = self
             .query()
             .consistent_read(true)
             .key_condition_expression("pk = :list AND sk > :cursor")
             .expression_attribute_values(":list", s(keys::pulling("").pk))
-            // Everything sorts after a space.
+            // A space sorts before every tenant id.
             .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
             .limit(i32::try_from(limit).unwrap_or(100));
         let answer = query.send().await.map_err(|error| failed(operation, &error))?;
@@ -332,17 +338,17 @@ impl JobSweep for DynamoStore {
     }
 
     async fn overdue(&self, tenant: &TenantId, now: Timestamp) -> PortResult<Vec<OverdueJob>> {
-        let operation = "find jobs that nobody did";
+        let operation = "find overdue jobs";
         let oldest = now - SHORTEST_TIME_TO_LIVE;
         let (ready, held) = futures::try_join!(
-            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEPT, SWEPT_PAGES),
-            self.places(operation, keys::held_of(tenant), Some(now), SWEPT, SWEPT_PAGES),
+            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEEP_LIMIT, SWEEP_PAGES),
+            self.places(operation, keys::held_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES),
         )?;
         Ok(self::overdue(tenant, &[ready, held].concat(), now))
     }
 
     async fn retire(&self, tenant: &TenantId) -> PortResult<()> {
-        let operation = "forget that a tenant's workers pulled";
+        let operation = "remove a tenant from the list of tenants that pull jobs";
         let listed = keys::pulling(tenant.as_str());
         let delete = Delete::builder().table_name(self.table());
         let delete = delete.key("pk", s(listed.pk)).key("sk", s(listed.sk)).build();
@@ -360,19 +366,19 @@ impl JobSweep for DynamoStore {
         ];
         match self.write_all(writes).await {
             Ok(()) => Ok(()),
-            // It pulls again, or is about to.
-            Err(error) if passes(&error) => Ok(()),
+            // The tenant pulls jobs again.
+            Err(error) if lost_race(&error) => Ok(()),
             Err(error) => Err(failed(operation, &error)),
         }
     }
 
     async fn beat(&self, pulse: &Pulse) -> PortResult<()> {
-        let operation = "write down how the hub is";
+        let operation = "write the health of the hub";
         let status = item(
             &keys::status(),
             [
-                ("queued", whole(pulse.queued)),
-                ("processing", whole(pulse.processing)),
+                ("queued", unsigned(pulse.queued)),
+                ("processing", unsigned(pulse.processing)),
                 ("beat_at", ms(pulse.beat_at)),
                 ("up_since", ms(pulse.up_since)),
             ],
@@ -391,7 +397,7 @@ impl JobSweep for DynamoStore {
 
 impl PulseReader for DynamoStore {
     async fn pulse(&self) -> PortResult<Option<Pulse>> {
-        let operation = "read how the hub is";
+        let operation = "read the health of the hub";
         let Some(item) = self.read(operation, &keys::status()).await? else { return Ok(None) };
         let count = |name| {
             let count = number(&item, name).and_then(|count| count.try_into().ok());
@@ -407,25 +413,26 @@ impl PulseReader for DynamoStore {
     }
 }
 
-/// A lane as it was read.
+/// A conversation queue as it was read.
 #[derive(Debug)]
 struct Lane {
-    /// The place of its last job, done or not.
+    /// Position of the last job, ended or not.
     tail: u64,
-    /// When the attempt at its first job began.
+    /// When the current attempt at the head started.
     started: Option<Timestamp>,
-    /// Its place in the index as it is written there, and what that says; `None` if it has no
-    /// jobs.
+    /// Index sort key and the head that it contains; `None` if the queue has no jobs.
     front: Option<(String, LanePlace)>,
 }
 
 impl Lane {
-    /// What holds the first job, if that is the ticket's attempt and its lease runs at `now`.
+    /// Returns the head and its lease, if the lease is that of the ticket's attempt and has not
+    /// expired at `now`.
     fn held(&self, ticket: JobTicket, now: Timestamp) -> Option<(&Self, &str, &LanePlace, Hold)> {
         let (seen, front) = self.front.as_ref()?;
         let hold = front.hold.filter(|hold| hold.leased)?;
-        let ours = front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
-        ours.then_some((self, seen.as_str(), front, hold))
+        let is_holder =
+            front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
+        is_holder.then_some((self, seen.as_str(), front, hold))
     }
 }
 
@@ -448,10 +455,10 @@ impl DynamoStore {
             }
         };
         let tail = tail.ok_or_else(|| corrupt(operation, "tail"))?;
-        Ok(Some(Lane { tail, started: moment(&item, "started"), front }))
+        Ok(Some(Lane { tail, started: micros_time(&item, "started"), front }))
     }
 
-    /// Where the job is.
+    /// Returns the conversation and the position of a job.
     async fn find_job(
         &self,
         operation: &'static str,
@@ -478,7 +485,7 @@ impl DynamoStore {
         job.ok_or_else(|| corrupt(operation, "job"))
     }
 
-    /// Lanes of one list that come before `before`, first ones first.
+    /// Returns the conversation queues of a list that sort before `before`, in order.
     async fn places(
         &self,
         operation: &'static str,
@@ -496,7 +503,7 @@ impl DynamoStore {
             None => query.key_condition_expression("gsi1pk = :parent"),
             Some(before) => query
                 .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
-                // '$' follows '#': everything of this very moment is in.
+                // '$' sorts after '#', so that this microsecond is included.
                 .expression_attribute_values(":end", s(format!("{}$", keys::micros(before)))),
         };
         let mut places = Vec::new();
@@ -514,7 +521,8 @@ impl DynamoStore {
         Ok(places)
     }
 
-    /// Takes the first job of a lane that was `seen` there; `None` if it is not there any more.
+    /// Claims the head of a conversation queue whose sort key is `seen`; returns `None` if the sort
+    /// key has changed.
     async fn claim(
         &self,
         operation: &'static str,
@@ -527,7 +535,7 @@ impl DynamoStore {
         let attempt = front.hold.map_or(0, |hold| hold.attempt) + 1;
         let hold = Some(Hold { until: now + lease, attempt, leased: true });
         let place = LanePlace { hold, ..front.clone() };
-        for round in 0..ROUNDS {
+        for round in 0..WRITE_ATTEMPTS {
             let mut writes = vec![
                 self.change(
                     operation,
@@ -554,25 +562,25 @@ impl DynamoStore {
                     ],
                 )?,
             ];
-            // Whose lease lapsed is counted as in process already.
+            // A job with an expired lease is already counted as processing.
             if !front.hold.is_some_and(|hold| hold.leased) {
                 writes.push(self.count(operation, tenant, front.job, round, (-1, 1))?);
             }
             let Err(error) = self.write_all(writes).await else {
-                return Ok(Some(working(tenant, &place, Some(now))));
+                return Ok(Some(processing_job(tenant, &place, Some(now))));
             };
             match obstacles(&error).as_slice() {
-                // Only the counter: another one will do.
+                // Only the counter conflicted: use another shard.
                 [Obstacle::None, Obstacle::None, Obstacle::Conflict] => {}
-                _ if passes(&error) => return Ok(None),
+                _ if lost_race(&error) => return Ok(None),
                 _ => return Err(failed(operation, &error)),
             }
         }
         Err(busy(operation))
     }
 
-    /// Puts the first job of a lane back until `at`.
-    #[expect(clippy::too_many_arguments, reason = "they are what the writes are made of")]
+    /// Requeues the head of a conversation queue until `at`.
+    #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
     fn put_back(
         &self,
         operation: &'static str,
@@ -607,8 +615,9 @@ impl DynamoStore {
         ])
     }
 
-    /// Ends the first job of a lane as `job` says, and puts the next one to the front.
-    #[expect(clippy::too_many_arguments, reason = "they are what the writes are made of")]
+    /// Ends the head of a conversation queue with the state in `job`, and makes the next job the
+    /// head.
+    #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
     async fn go_on(
         &self,
         operation: &'static str,
@@ -624,7 +633,7 @@ impl DynamoStore {
         let keep = (":ttl", ttl(now, keys::KEEP_LANES));
         let lane_key = keys::lane(tenant, conversation);
         let seen = (":seen", s(seen));
-        let moved = if front.place < lane.tail {
+        let advanced = if front.place < lane.tail {
             let next = self.read_job(operation, tenant, conversation, front.place + 1).await?;
             let place = LanePlace {
                 created_at: next.created_at,
@@ -644,7 +653,7 @@ impl DynamoStore {
             self.change(operation, &lane_key, set, "gsi1sk = :seen", values)?
         } else {
             let set = "SET #ttl = :ttl REMOVE gsi1pk, gsi1sk, started";
-            let values = vec![keep, seen, (":tail", whole(lane.tail))];
+            let values = vec![keep, seen, (":tail", unsigned(lane.tail))];
             self.change(operation, &lane_key, set, "gsi1sk = :seen AND tail = :tail", values)?
         };
         let mut set =
@@ -664,18 +673,18 @@ impl DynamoStore {
             values.push((":reason", s(reason)));
         }
         let job_key = keys::job(tenant, conversation, front.place);
-        // Whose lease lapsed is still counted as in process.
+        // A job with an expired lease is still counted as processing.
         let leased = front.hold.is_some_and(|hold| hold.leased);
         let mut writes = vec![
-            moved,
+            advanced,
             self.change(operation, &job_key, &set, "attribute_exists(pk)", values)?,
             self.count(operation, tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) })?,
         ];
         if let Some(notice) = notice {
-            // Told by the schedule, as if a first attempt had failed: so the end and what is
-            // told of it are one write.
+            // Add the notification to the schedule, like one whose first attempt failed, so that
+            // the end of the job and its notification are one write (outbox).
             let id = notice.data.delivery_id(notice.kind);
-            let told = item(
+            let notification = item(
                 &keys::delivery(tenant, id),
                 [
                     ("state", s("pending")),
@@ -688,15 +697,15 @@ impl DynamoStore {
                 &keys::due(tenant, id, now),
                 [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))],
             );
-            writes.push(self.put_always(operation, told)?);
+            writes.push(self.put_always(operation, notification)?);
             writes.push(self.put_always(operation, due)?);
         }
         Ok(writes)
     }
 
-    /// Notes how long a job took. A note that is lost blurs an estimate, no more, so nobody waits
-    /// for a second try.
-    async fn note_pace(&self, tenant: &TenantId, started: Timestamp, now: Timestamp) {
+    /// Records the duration of a job. It is not retried, because a lost write only makes an
+    /// estimate less exact.
+    async fn record_duration(&self, tenant: &TenantId, started: Timestamp, now: Timestamp) {
         let took = now.duration_since(started).unsigned_abs().as_millis();
         let update = self
             .update(&keys::hour(tenant, now))
@@ -705,13 +714,13 @@ impl DynamoStore {
             .expression_attribute_values(":ttl", ttl(now, keys::KEEP_HOURS))
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":took", n(i64::try_from(took).unwrap_or_default()));
-        let _noted = update.send().await;
+        let _recorded = update.send().await;
     }
 
     // ---- Writes of transactions -------------------------------------------------------------
 
-    /// Puts a job at the end of its lane.
-    fn lengthen(
+    /// Appends a job to its conversation queue.
+    fn append(
         &self,
         operation: &'static str,
         tenant: &TenantId,
@@ -724,7 +733,7 @@ impl DynamoStore {
             let lane = item(
                 &key,
                 [
-                    ("tail", whole(place.place)),
+                    ("tail", unsigned(place.place)),
                     ("gsi1pk", s(keys::ready_of(tenant))),
                     ("gsi1sk", s(place.to_string())),
                     ("ttl", keep),
@@ -733,21 +742,21 @@ impl DynamoStore {
             return self.put_new(operation, lane);
         };
         let mut values =
-            vec![(":next", whole(place.place)), (":tail", whole(lane.tail)), (":ttl", keep)];
+            vec![(":next", unsigned(place.place)), (":tail", unsigned(lane.tail)), (":ttl", keep)];
         if lane.front.is_some() {
             let set = "SET tail = :next, #ttl = :ttl";
-            let still = "tail = :tail AND attribute_exists(gsi1sk)";
-            return self.change(operation, &key, set, still, values);
+            let unchanged = "tail = :tail AND attribute_exists(gsi1sk)";
+            return self.change(operation, &key, set, unchanged, values);
         }
         values.push((":list", s(keys::ready_of(tenant))));
         values.push((":place", s(place.to_string())));
         let set = "SET tail = :next, #ttl = :ttl, gsi1pk = :list, gsi1sk = :place";
-        let still = "tail = :tail AND attribute_not_exists(gsi1sk)";
-        self.change(operation, &key, set, still, values)
+        let unchanged = "tail = :tail AND attribute_not_exists(gsi1sk)";
+        self.change(operation, &key, set, unchanged, values)
     }
 
-    /// Counts jobs that wait and that are in process. Each job has a part of the count of its
-    /// own; another one in each `round`.
+    /// Updates the counter of queued and processing jobs. The shard depends on the job and the
+    /// `round`.
     fn count(
         &self,
         operation: &'static str,
@@ -756,7 +765,7 @@ impl DynamoStore {
         round: u8,
         (queued, processing): (i64, i64),
     ) -> PortResult<TransactWriteItem> {
-        // The last characters of an id are spread evenly.
+        // The last characters of ids are evenly distributed.
         let spread = job
             .to_string()
             .bytes()
@@ -776,7 +785,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// An update on a condition; attributes whose names are the table's own words are written
+    /// Returns a conditional update. Attribute names that are reserved words are written as
     /// `#name`.
     fn change(
         &self,
@@ -826,22 +835,23 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// All or nothing. The client gives each request a token, so that its own second try of one
-    /// whose answer was lost is the same one.
-    async fn write_all(&self, writes: Vec<TransactWriteItem>) -> Outcome {
+    /// Writes a transaction. The client sets an idempotency token, so that its own retry after a
+    /// lost response has no further effect.
+    async fn write_all(&self, writes: Vec<TransactWriteItem>) -> TransactionResult {
         let request = self.client().transact_write_items().set_transact_items(Some(writes));
         request.send().await.map(|_| ())
     }
 }
 
-/// Whether a transaction failed only because somebody else wrote: then another look helps.
-fn passes(error: &SdkError<TransactWriteItemsError>) -> bool {
+/// Returns whether a transaction failed only because of a concurrent write: then the caller reads
+/// again and retries.
+fn lost_race(error: &SdkError<TransactWriteItemsError>) -> bool {
     let obstacles = obstacles(error);
     !obstacles.is_empty() && !obstacles.contains(&Obstacle::Other)
 }
 
 fn busy(operation: &'static str) -> PortError {
-    let reason = "too many others write the same".to_owned();
+    let reason = "too many concurrent writes to the same item".to_owned();
     PortError { operation, reason, fault: Fault::Retryable }
 }
 
@@ -850,27 +860,27 @@ fn micros(at: Timestamp) -> AttributeValue {
     n(at.as_microsecond())
 }
 
-fn moment(item: &Item, name: &str) -> Option<Timestamp> {
+fn micros_time(item: &Item, name: &str) -> Option<Timestamp> {
     Timestamp::from_microsecond(number(item, name)?).ok()
 }
 
-fn whole(number: u64) -> AttributeValue {
+fn unsigned(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-/// Those of the lanes whose first job nobody has and nobody will get.
+/// Returns the overdue heads: jobs that no worker has and that no worker may get any more.
 fn overdue(tenant: &TenantId, places: &[(String, LanePlace)], now: Timestamp) -> Vec<OverdueJob> {
-    let judged = places.iter().filter_map(|(place, front)| {
-        let job = waiting(tenant, front);
+    let overdue = places.iter().filter_map(|(place, front)| {
+        let job = queued_job(tenant, front);
         let (status, reason) = job.verdict(now)?;
         let job = Job { status, reason: Some(reason.to_owned()), ..job };
         Some(OverdueJob { job, place: place.clone() })
     });
-    judged.collect()
+    overdue.collect()
 }
 
-/// The job that a lane's place tells of, as nobody's.
-fn waiting(tenant: &TenantId, front: &LanePlace) -> Job {
+/// Returns the head as a job that waits for a worker.
+fn queued_job(tenant: &TenantId, front: &LanePlace) -> Job {
     Job {
         id: front.job,
         tenant: tenant.clone(),
@@ -887,13 +897,13 @@ fn waiting(tenant: &TenantId, front: &LanePlace) -> Job {
     }
 }
 
-/// The same in the hands of a worker.
-fn working(tenant: &TenantId, front: &LanePlace, started: Option<Timestamp>) -> Job {
+/// Returns the head as a job that a worker processes.
+fn processing_job(tenant: &TenantId, front: &LanePlace, started: Option<Timestamp>) -> Job {
     Job {
         status: JobStatus::Processing,
         processing_started_at: started,
         lease_expires_at: front.hold.map(|hold| hold.until),
-        ..waiting(tenant, front)
+        ..queued_job(tenant, front)
     }
 }
 
@@ -919,11 +929,11 @@ fn read_job(tenant: &TenantId, conversation: ConversationId, item: &Item) -> Opt
         conversation,
         status: JobStatus::from_name(text(item, "status")?)?,
         attempt: number(item, "attempt")?.try_into().ok()?,
-        created_at: moment(item, "created")?,
-        expires_at: moment(item, "expires")?,
-        processing_started_at: moment(item, "started"),
+        created_at: micros_time(item, "created")?,
+        expires_at: micros_time(item, "expires")?,
+        processing_started_at: micros_time(item, "started"),
         lease_expires_at: None,
-        finished_at: moment(item, "finished"),
+        finished_at: micros_time(item, "finished"),
         result: owned("result"),
         reason: owned("reason"),
     })

@@ -1,53 +1,53 @@
-//! Every key in the table.
+//! Keys of the table.
 //!
 //! | Item | `pk` | `sk` | Written by |
 //! | --- | --- | --- | --- |
 //! | Tenant | `T#<tenant>#TENANT` | `TENANT` | api-tenants |
 //! | Automation | `T#<tenant>#TENANT` | `AUTOMATION` | api-tenants, consumer-automation |
 //! | Route on a channel | `T#<tenant>#TENANT` | `ROUTE#<channel>` | api-integrations |
-//! | Tenant, listed | `TENANTS` | `<tenant>` | api-tenants |
-//! | Key | `KEY#<id>` | `KEY` | api-tenants |
-//! | Key, listed | `T#<tenant>#KEYS` | `<id>` | api-tenants |
+//! | Tenant, list entry | `TENANTS` | `<tenant>` | api-tenants |
+//! | API key | `KEY#<id>` | `KEY` | api-tenants |
+//! | API key, list entry | `T#<tenant>#KEYS` | `<id>` | api-tenants |
 //! | Integration | `T#<tenant>#INT` | `<id>` | api-integrations |
-//! | Integration, found | `INT#<id>` | `INT` | api-integrations |
-//! | How an integration fared | `T#<tenant>#CIRCUIT#<id>` | `CIRCUIT` | senders |
+//! | Integration by id | `INT#<id>` | `INT` | api-integrations |
+//! | Circuit breaker of an integration | `T#<tenant>#CIRCUIT#<id>` | `CIRCUIT` | senders |
 //! | Lock on credentials | `T#<tenant>#LOCK#<provider>` | `LOCK` | api-integrations |
-//! | Account, claimed | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
-//! | Operator's place | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
-//! | Webhook path | `PATH#<provider>#<hash>` | `PATH` | api-integrations |
+//! | Holder of an account | `ACCOUNT#<provider>#<account>` | `ACCOUNT` | api-integrations |
+//! | Operator's integration | `PLATFORM#<provider>` | `PLATFORM` | api-integrations |
+//! | Integration by webhook path | `PATH#<provider>#<hash>` | `PATH` | api-integrations |
 //! | Conversation | `T#<tenant>#C#<id>` | `CONV` | consumer-inbound, api-messages |
-//! | Message | `T#<tenant>#MSG#<id>` | `MSG` | all that handle messages |
-//! | Provider's name | `T#<tenant>#REF#<provider>#<their id>` | `REF` | senders |
+//! | Message | `T#<tenant>#MSG#<id>` | `MSG` | all functions that handle messages |
+//! | Message by provider message id | `T#<tenant>#REF#<provider>#<provider message id>` | `REF` | senders |
 //! | Idempotency key | `T#<tenant>#IDEM#<hash>` | `IDEM` | api-messages |
-//! | Notice | `T#<tenant>#DELIVERY#<id>` | `DELIVERY` | consumer-automation |
-//! | Retry | `DUE#<shard>` | `<ms>#<tenant>#<id>` | consumer-automation |
-//! | Pace | `T#<tenant>#PACE#<identity>#<window>` | `PACE` | senders |
+//! | Notification | `T#<tenant>#DELIVERY#<id>` | `DELIVERY` | consumer-automation |
+//! | Scheduled retry | `DUE#<shard>` | `<ms>#<tenant>#<id>` | consumer-automation |
+//! | Rate limit counter | `T#<tenant>#PACE#<identity>#<window>` | `PACE` | senders |
 //! | Event | `T#<tenant>#EVENT#<id>` | `EVENT` | consumer-events, consumer-parked |
-//! | Parked event, listed | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
-//! | Proof of one event only | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
+//! | Parked event, list entry | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
+//! | Single-use token of an event | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
 //! | Replay | `T#<tenant>#REPLAY#<id>` | `REPLAY` | api-events, consumer-replay |
-//! | Lane: a conversation's jobs | `T#<tenant>#LANE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
-//! | Job | `T#<tenant>#LANE#<conversation>` | `JOB#<place in the lane>` | consumer-inbound, api-queue, schedule-jobs |
-//! | Job, found | `T#<tenant>#JOB#<id>` | `JOB` | consumer-inbound |
-//! | Jobs, counted | `T#<tenant>#QUEUE` | `COUNT#<shard>` | consumer-inbound, api-queue, schedule-jobs |
-//! | Jobs done in an hour | `T#<tenant>#QUEUE` | `HOUR#<hour>` | api-queue |
-//! | Tenant that pulls, listed | `PULLING` | `<tenant>` | api-tenants, schedule-jobs |
-//! | How the hub is | `STATUS` | `STATUS` | schedule-jobs |
+//! | Conversation queue | `T#<tenant>#LANE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
+//! | Job | `T#<tenant>#LANE#<conversation>` | `JOB#<position in the queue>` | consumer-inbound, api-queue, schedule-jobs |
+//! | Job by id | `T#<tenant>#JOB#<id>` | `JOB` | consumer-inbound |
+//! | Job counter | `T#<tenant>#QUEUE` | `COUNT#<shard>` | consumer-inbound, api-queue, schedule-jobs |
+//! | Completed jobs in an hour | `T#<tenant>#QUEUE` | `HOUR#<hour>` | api-queue |
+//! | Tenant that pulls jobs, list entry | `PULLING` | `<tenant>` | api-tenants, schedule-jobs |
+//! | Health of the hub | `STATUS` | `STATUS` | schedule-jobs |
 //!
-//! One index, `by_parent`, lists what has a parent. Only keys are in it, so an update that
-//! moves nothing costs it nothing:
+//! One index, `by_parent`, lists items by parent. It contains only keys, so an update that does not
+//! change them does not write to the index:
 //!
 //! | Item | `gsi1pk` | `gsi1sk` |
 //! | --- | --- | --- |
 //! | Message | `T#<tenant>#C#<conversation>` | `<microseconds>#<id>` |
 //! | Conversation | `T#<tenant>#CONVS` | `<hour>#<id>` |
 //! | Event | `T#<tenant>#EVENTS` | `<microseconds>#<provider>#<kind>#<id>` |
-//! | Parked event, listed | `T#<tenant>#PARKED` | `<microseconds>#<provider>#<kind>#<id>` |
-//! | Lane whose first job is free | `T#<tenant>#READY` | `<created>#<expires>#<conversation>#<place>#<job>` |
-//! | Lane whose first job is held | `T#<tenant>#HELD` | `<until>#` and as above, and `#<attempt>#<L or W>` |
+//! | Parked event, list entry | `T#<tenant>#PARKED` | `<microseconds>#<provider>#<kind>#<id>` |
+//! | Conversation queue whose head is free | `T#<tenant>#READY` | `<created>#<expires>#<conversation>#<position>#<job>` |
+//! | Conversation queue whose head is held | `T#<tenant>#HELD` | `<until>#`, as above, `#<attempt>#<L or W>` |
 //!
-//! A lane without jobs is in neither list; `L` is a lease, `W` a wait for the next attempt. All
-//! times in them are microseconds.
+//! A conversation queue without jobs is in neither list. `L` is a lease, `W` a wait for the next
+//! attempt. All times in these keys are in microseconds.
 
 use std::time::Duration;
 
@@ -59,25 +59,26 @@ use domain::{
 };
 use jiff::Timestamp;
 
-/// How long a provider's name for a message leads to ours.
+/// Retention of provider message ids.
 pub const KEEP_REFERENCES: Duration = Duration::from_hours(30 * 24);
-/// How long a notice is known, and with it that it was told.
+/// Retention of notifications, and so the period of their deduplication.
 pub const KEEP_DELIVERIES: Duration = Duration::from_hours(30 * 24);
-/// How long an idempotency key stands for its message.
+/// Retention of idempotency keys.
 pub const KEEP_IDEMPOTENCY: Duration = Duration::from_hours(24);
-/// How long a count of messages in a window is of use to anyone.
+/// Retention of rate limit counters.
 pub const KEEP_PACE: Duration = Duration::from_hours(1);
-/// How long a replay is shown.
+/// Retention of replays.
 pub const KEEP_REPLAYS: Duration = Duration::from_hours(30 * 24);
-/// How long a job is shown after its end.
+/// Retention of jobs after their end.
 pub const KEEP_JOBS: Duration = Duration::from_hours(30 * 24);
-/// How long a lane is kept after its last use: longer than its jobs, whose places go on from it.
+/// Retention of a conversation queue after its last use: longer than that of its jobs, because it
+/// holds their last position.
 pub const KEEP_LANES: Duration = Duration::from_hours(60 * 24);
-/// How long the figures of an hour are of use to anyone.
+/// Retention of the figures of an hour.
 pub const KEEP_HOURS: Duration = Duration::from_hours(4);
-/// Items the number of a tenant's jobs is spread over.
+/// Number of shards of a tenant's job counter.
 pub const COUNT_SHARDS: u8 = 64;
-/// Partitions the schedule of retries is spread over.
+/// Number of shards of the schedule of retries.
 pub const DUE_SHARDS: u8 = 4;
 
 /// The primary key of one item.
@@ -93,203 +94,203 @@ fn key(pk: String, sk: impl Into<String>) -> Key {
     Key { pk, sk: sk.into() }
 }
 
-/// A tenant.
+/// Key of a tenant.
 #[must_use]
 pub fn tenant(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}#TENANT"), "TENANT")
 }
 
-/// How a tenant's automation is told.
+/// Key of a tenant's automation.
 #[must_use]
 pub fn automation(tenant: &TenantId) -> Key {
     key(format!("T#{tenant}#TENANT"), "AUTOMATION")
 }
 
-/// Which integrations carry a tenant's messages on a channel.
+/// Key of a tenant's route on a channel.
 #[must_use]
 pub fn route(tenant: &TenantId, channel: Channel) -> Key {
     key(format!("T#{tenant}#TENANT"), format!("ROUTE#{channel}"))
 }
 
-/// How an integration fared.
+/// Key of an integration's circuit breaker.
 #[must_use]
 pub fn circuit(tenant: &TenantId, id: IntegrationId) -> Key {
     key(format!("T#{tenant}#CIRCUIT#{id}"), "CIRCUIT")
 }
 
-/// A tenant in the list of all.
+/// Key of a tenant in the list of all tenants.
 #[must_use]
 pub fn tenant_listed(tenant: &str) -> Key {
     key("TENANTS".to_owned(), tenant)
 }
 
-/// An API key.
+/// Key of an API key.
 #[must_use]
 pub fn api_key(id: KeyId) -> Key {
     key(format!("KEY#{id}"), "KEY")
 }
 
-/// An API key in its tenant's list.
+/// Key of an API key in its tenant's list.
 #[must_use]
 pub fn api_key_listed(tenant: &TenantId, id: KeyId) -> Key {
     key(api_keys_of(tenant), id.to_string())
 }
 
-/// The partition that lists a tenant's API keys.
+/// Partition that lists a tenant's API keys.
 #[must_use]
 pub fn api_keys_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#KEYS")
 }
 
-/// An integration.
+/// Key of an integration.
 #[must_use]
 pub fn integration(tenant: &TenantId, id: IntegrationId) -> Key {
     key(integrations_of(tenant), id.to_string())
 }
 
-/// The partition that lists a tenant's integrations.
+/// Partition that lists a tenant's integrations.
 #[must_use]
 pub fn integrations_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#INT")
 }
 
-/// Leads from an integration's id to its tenant.
+/// Key of the item that maps an integration id to its tenant.
 #[must_use]
 pub fn integration_found(id: IntegrationId) -> Key {
     key(format!("INT#{id}"), "INT")
 }
 
-/// The right to change a tenant's credentials at a provider.
+/// Key of the lock on a tenant's credentials for a provider.
 #[must_use]
 pub fn credentials_lock(tenant: &TenantId, provider: Provider) -> Key {
     key(format!("T#{tenant}#LOCK#{provider}"), "LOCK")
 }
 
-/// Who holds an account at a provider.
+/// Key of the item that maps an account at a provider to its holder.
 #[must_use]
 pub fn account(provider: Provider, account: &str) -> Key {
     key(format!("ACCOUNT#{provider}#{account}"), "ACCOUNT")
 }
 
-/// The operator's own integration at a provider.
+/// Key of the operator's own integration at a provider.
 #[must_use]
 pub fn platform(provider: Provider) -> Key {
     key(format!("PLATFORM#{provider}"), "PLATFORM")
 }
 
-/// Leads from the hash of a webhook path's secret to the integration.
+/// Key of the item that maps the hash of a webhook path's secret to the integration.
 #[must_use]
 pub fn path(provider: Provider, hash: &str) -> Key {
     key(format!("PATH#{provider}#{hash}"), "PATH")
 }
 
-/// A conversation.
+/// Key of a conversation.
 #[must_use]
 pub fn conversation(tenant: &TenantId, id: ConversationId) -> Key {
     key(format!("T#{tenant}#C#{id}"), "CONV")
 }
 
-/// A message.
+/// Key of a message.
 #[must_use]
 pub fn message(tenant: &TenantId, id: MessageId) -> Key {
     key(format!("T#{tenant}#MSG#{id}"), "MSG")
 }
 
-/// Leads from a provider's message id to ours.
+/// Key of the item that maps a provider message id to the message id.
 #[must_use]
 pub fn reference(tenant: &TenantId, provider: Provider, theirs: &str) -> Key {
     key(format!("T#{tenant}#REF#{provider}#{theirs}"), "REF")
 }
 
-/// What an idempotency key stands for.
+/// Key of an idempotency key.
 #[must_use]
 pub fn idempotency(tenant: &TenantId, hash: &str) -> Key {
     key(format!("T#{tenant}#IDEM#{hash}"), "IDEM")
 }
 
-/// A notice to an automation.
+/// Key of a notification.
 #[must_use]
 pub fn delivery(tenant: &TenantId, id: DeliveryId) -> Key {
     key(format!("T#{tenant}#DELIVERY#{id}"), "DELIVERY")
 }
 
-/// A retry in the schedule.
+/// Key of a scheduled retry.
 #[must_use]
 pub fn due(tenant: &TenantId, id: DeliveryId, at: Timestamp) -> Key {
     let id = id.to_string();
-    // The last characters of an id are spread evenly.
+    // The last characters of ids are evenly distributed.
     let shard = id.bytes().last().unwrap_or_default() % DUE_SHARDS;
     key(due_shard(shard), format!("{:013}#{tenant}#{id}", at.as_millisecond()))
 }
 
-/// One partition of the schedule.
+/// Partition of one shard of the schedule.
 #[must_use]
 pub fn due_shard(shard: u8) -> String {
     format!("DUE#{shard}")
 }
 
-/// How many messages an identity sent in the window that began at `window`, in seconds.
+/// Key of the rate limit counter of an identity in the window that starts at `window`, in seconds.
 #[must_use]
 pub fn pace(tenant: &TenantId, identity: &str, window: i64) -> Key {
     key(format!("T#{tenant}#PACE#{identity}#{window}"), "PACE")
 }
 
-/// Where a conversation's messages are listed.
+/// Index partition that lists a conversation's messages.
 #[must_use]
 pub fn messages_of(tenant: &TenantId, conversation: ConversationId) -> String {
     format!("T#{tenant}#C#{conversation}")
 }
 
-/// A message's place in that list: by time, then by id.
+/// Index sort key of a message: by time, then by id.
 #[must_use]
 pub fn message_place(at: Timestamp, id: MessageId) -> String {
     format!("{:016}#{id}", at.as_microsecond())
 }
 
-/// Where a tenant's conversations are listed.
+/// Index partition that lists a tenant's conversations.
 #[must_use]
 pub fn conversations_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#CONVS")
 }
 
-/// A conversation's place in that list: by the hour of its last activity, so that a lively
-/// one moves there once an hour and not with each message.
+/// Index sort key of a conversation: by the hour of its last activity, so that the index is
+/// written at most once an hour for a busy conversation, and not for each message.
 #[must_use]
 pub fn conversation_place(at: Timestamp, id: ConversationId) -> String {
     format!("{:07}#{id}", at.as_second() / 3600)
 }
 
-/// An event.
+/// Key of an event.
 #[must_use]
 pub fn event(tenant: &TenantId, id: EventId) -> Key {
     key(format!("T#{tenant}#EVENT#{id}"), "EVENT")
 }
 
-/// Where a tenant's events are listed.
+/// Index partition that lists a tenant's events.
 #[must_use]
 pub fn events_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#EVENTS")
 }
 
-/// Where a tenant's parked events are listed.
+/// Index partition that lists a tenant's parked events.
 #[must_use]
 pub fn parked_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#PARKED")
 }
 
-/// An event's place in these lists: by time, and with what is filtered by.
+/// Index sort key of an event: by time, followed by the filter fields.
 #[must_use]
 pub fn event_place(at: Timestamp, provider: Provider, kind: Kind, id: EventId) -> String {
     format!("{}#{provider}#{}#{id}", event_time(at), kind.as_str())
 }
 
-/// Before every place of an event received at `at`, and after every earlier one.
+/// Sort key bound: before the events received at `at`, after all earlier events.
 #[must_use]
 pub fn event_time(at: Timestamp) -> String {
     format!("{:016}", at.as_microsecond().max(0))
 }
 
-/// What an event's place says of it: provider, kind and id.
+/// Parses the sort key of an event: provider, kind and id.
 #[must_use]
 pub fn read_event_place(place: &str) -> Option<(&str, &str, EventId)> {
     let mut parts = place.split('#').skip(1);
@@ -297,116 +298,116 @@ pub fn read_event_place(place: &str) -> Option<(&str, &str, EventId)> {
     Some((provider, kind, parts.next()?.parse().ok()?))
 }
 
-/// What lists a parked event once more.
+/// Key of the list entry of a parked event.
 #[must_use]
 pub fn parked_listed(tenant: &TenantId, id: EventId) -> Key {
     key(format!("T#{tenant}#EVENT#{id}"), "PARKED")
 }
 
-/// What may prove one event only, by its hash.
+/// Key of a single-use token of an event, by its hash.
 #[must_use]
 pub fn once(tenant: &TenantId, provider: Provider, hash: &str) -> Key {
     key(format!("T#{tenant}#ONCE#{provider}#{hash}"), "ONCE")
 }
 
-/// A replay.
+/// Key of a replay.
 #[must_use]
 pub fn replay(tenant: &TenantId, id: ReplayId) -> Key {
     key(format!("T#{tenant}#REPLAY#{id}"), "REPLAY")
 }
 
-/// A conversation's jobs.
+/// Key of a conversation queue, which holds the jobs of a conversation.
 #[must_use]
 pub fn lane(tenant: &TenantId, conversation: ConversationId) -> Key {
     key(format!("T#{tenant}#LANE#{conversation}"), "LANE")
 }
 
-/// A job, by its place in its lane.
+/// Key of a job, by its position in its conversation queue.
 #[must_use]
 pub fn job(tenant: &TenantId, conversation: ConversationId, place: u64) -> Key {
     key(format!("T#{tenant}#LANE#{conversation}"), format!("JOB#{place:012}"))
 }
 
-/// Leads from a job's id to its place.
+/// Key of the item that maps a job id to its conversation queue and position.
 #[must_use]
 pub fn job_found(tenant: &TenantId, id: JobId) -> Key {
     key(format!("T#{tenant}#JOB#{id}"), "JOB")
 }
 
-/// The partition of a tenant's figures.
+/// Partition of a tenant's job figures.
 #[must_use]
 pub fn figures_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#QUEUE")
 }
 
-/// One part of the number of a tenant's jobs.
+/// Key of one shard of a tenant's job counter.
 #[must_use]
 pub fn count(tenant: &TenantId, shard: u8) -> Key {
     key(figures_of(tenant), format!("COUNT#{shard:02}"))
 }
 
-/// What was done in the hour of `at`.
+/// Key of the job figures of the hour of `at`.
 #[must_use]
 pub fn hour(tenant: &TenantId, at: Timestamp) -> Key {
     key(figures_of(tenant), format!("HOUR#{:07}", at.as_second() / 3600))
 }
 
-/// A tenant in the list of those whose workers pull.
+/// Key of a tenant in the list of tenants that pull jobs.
 #[must_use]
 pub fn pulling(tenant: &str) -> Key {
     key("PULLING".to_owned(), tenant)
 }
 
-/// How the hub is.
+/// Key of the hub's health.
 #[must_use]
 pub fn status() -> Key {
     key("STATUS".to_owned(), "STATUS")
 }
 
-/// Where a tenant's lanes are listed whose first job is free.
+/// Index partition that lists a tenant's conversation queues whose head is free.
 #[must_use]
 pub fn ready_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#READY")
 }
 
-/// Where a tenant's lanes are listed whose first job is held.
+/// Index partition that lists a tenant's conversation queues whose head is held.
 #[must_use]
 pub fn held_of(tenant: &TenantId) -> String {
     format!("T#{tenant}#HELD")
 }
 
-/// Microseconds, so that they sort as text.
+/// Microseconds since the Unix epoch, as sortable text.
 #[must_use]
 pub fn micros(at: Timestamp) -> String {
     format!("{:016}", at.as_microsecond().max(0))
 }
 
-/// The first job of a lane, and how it stands: all of it is in the lane's place in the index, so
-/// that whoever lists lanes need not read them.
+/// Head of a conversation queue, which is the first job, and its state. The queue's index sort key
+/// contains all of it, so that listing the queues needs no further reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LanePlace {
-    /// When the job was made.
+    /// When the job was created.
     pub created_at: Timestamp,
-    /// When it is too late to begin it.
+    /// When the job expires.
     pub expires_at: Timestamp,
-    /// Whose lane it is.
+    /// Conversation of the queue.
     pub conversation: ConversationId,
-    /// Its place in the lane.
+    /// Position of the job in the queue.
     pub place: u64,
-    /// Its id.
+    /// Job id.
     pub job: JobId,
-    /// What holds it, if something does.
+    /// Lease or wait, if any.
     pub hold: Option<Hold>,
 }
 
-/// What holds the first job of a lane.
+/// Lease of the head, or its wait for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// Until when.
+    /// When the lease or the wait ends.
     pub until: Timestamp,
-    /// Attempts begun.
+    /// Number of attempts started.
     pub attempt: u32,
-    /// Whether it is a lease; else it is a wait for the next attempt.
+    /// Whether this is a lease; else it is a wait for the next attempt.
     pub leased: bool,
 }
 
@@ -424,7 +425,7 @@ impl std::fmt::Display for LanePlace {
     }
 }
 
-/// What a lane's place says.
+/// Parses the index sort key of a conversation queue.
 #[must_use]
 pub fn read_lane_place(text: &str) -> Option<LanePlace> {
     let time = |text: &str| Timestamp::from_microsecond(text.parse().ok()?).ok();
@@ -459,8 +460,7 @@ pub fn read_lane_place(text: &str) -> Option<LanePlace> {
 mod tests {
     use super::*;
 
-    /// Keys are the one thing that can never be changed: items written under the old ones
-    /// would be lost. This test says what they are.
+    /// Keys must never change: items with the old keys would be lost. This test pins them.
     #[test]
     fn keys_are_frozen() {
         let acme: TenantId = "acme".parse().unwrap();

@@ -1,7 +1,6 @@
-//! The table: every key, and one file a port.
+//! DynamoDB table: all keys, and one file per port.
 //!
-//! There are no scans. Every write that a retry may repeat is conditional, so that a second
-//! one changes nothing.
+//! There are no scans. Every write that a retry may repeat is conditional or idempotent.
 
 mod deliveries;
 mod directory;
@@ -20,7 +19,7 @@ mod routes;
 
 use aws_sdk_dynamodb::Client;
 
-/// The table, behind every port that is about records.
+/// DynamoDB implementation of the storage ports.
 #[derive(Clone, Debug)]
 pub struct DynamoStore {
     client: Client,
@@ -28,13 +27,13 @@ pub struct DynamoStore {
 }
 
 impl DynamoStore {
-    /// The table `table` in the account and region of `aws`.
+    /// Returns the table `table` in the account and region of `aws`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig, table: String) -> Self {
         Self { client: Client::new(aws), table }
     }
 
-    /// Opens a connection, so that the first request need not. Failure changes nothing.
+    /// Opens a connection ahead of the first request. Failures are ignored.
     pub async fn prewarm(&self) {
         let request = self.get(&keys::tenant_listed("-"));
         let _answer = request.send().await;

@@ -1,4 +1,4 @@
-//! Reading messages and conversations.
+//! Reads of messages and conversations.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ use domain::{ConversationId, Fault, MessageId, TenantId};
 use crate::item::{Item, corrupt, failed, parse, read_media, read_message, s, text, time};
 use crate::{DynamoStore, keys};
 
-/// Bytes of one page: Lambda answers at most 6 MB.
+/// Maximum size of a page in bytes: a Lambda response has at most 6 MB.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const LARGEST_PAGE: usize = 4 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 impl Library for DynamoStore {
     async fn message(
@@ -72,7 +72,7 @@ impl Library for DynamoStore {
     }
 }
 
-/// Reads a conversation's item back.
+/// Parses the item of a conversation.
 pub(crate) fn read_conversation(operation: &'static str, item: &Item) -> PortResult<Conversation> {
     let mut conversation: Conversation = parse(operation, item, "doc")?;
     let integration = text(item, "integration").and_then(|id| id.parse().ok());
@@ -88,8 +88,8 @@ pub(crate) fn read_conversation(operation: &'static str, item: &Item) -> PortRes
 }
 
 impl DynamoStore {
-    /// One page of what has this parent, latest first: the index gives the keys, one batch
-    /// reads the items.
+    /// Returns one page of the items of a parent, latest first: a query of the index returns the
+    /// keys, and a batch request reads the items.
     async fn children(
         &self,
         operation: &'static str,
@@ -123,12 +123,12 @@ impl DynamoStore {
             |item: &Item| Some((text(item, "gsi1sk")?.to_owned(), text(item, "pk")?.to_owned()));
         let order: Vec<(String, String)> = places.iter().filter_map(order).collect();
         let mut found = self.read_batch(operation, wanted).await?;
-        // A page is answered in one piece: what is too much for it begins the next.
+        // Limit the size of the page: the remaining items start the next page.
         let (mut items, mut size, mut last) = (Vec::with_capacity(order.len()), 0, None);
         for (place, pk) in &order {
             let Some(item) = found.remove(pk) else { continue };
             size += text(&item, "doc").map_or(0, str::len);
-            if size > LARGEST_PAGE && !items.is_empty() {
+            if size > MAX_PAGE_BYTES && !items.is_empty() {
                 return Ok(Page { items, next: last });
             }
             items.push(item);
@@ -137,14 +137,14 @@ impl DynamoStore {
         Ok(Page { items, next })
     }
 
-    /// Reads up to a hundred items by their keys, by partition.
+    /// Reads up to a hundred items by key; returns them by partition key.
     pub(crate) async fn read_batch(
         &self,
         operation: &'static str,
         mut wanted: Vec<Item>,
     ) -> PortResult<HashMap<String, Item>> {
         let mut found: HashMap<String, Item> = HashMap::with_capacity(wanted.len());
-        // The table may give a batch in parts; a few rounds are enough for a page.
+        // DynamoDB may return a part of a batch; a few requests are enough for a page.
         for _round in 0..5 {
             if wanted.is_empty() {
                 break;
@@ -164,7 +164,7 @@ impl DynamoStore {
             wanted = rest.map(|rest| rest.keys).unwrap_or_default();
         }
         if !wanted.is_empty() {
-            let reason = "the table gave only a part".to_owned();
+            let reason = "DynamoDB returned only a part of the items".to_owned();
             return Err(PortError { operation, reason, fault: Fault::Retryable });
         }
         Ok(found)

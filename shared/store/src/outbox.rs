@@ -1,4 +1,4 @@
-//! The send ledger.
+//! Send ledger.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ impl Outbox for DynamoStore {
     ) -> PortResult<Claim> {
         let operation = "claim a message";
         let message = &task.message;
-        // The caller may have been answered before the table knew: the record has all of it.
+        // The message may not be stored yet, although the API has accepted it. The queue record
+        // contains all of it.
         let mut condition = if failpoint::is_active(Failpoint::LeaseIgnored) {
             "attribute_not_exists(pk) OR #status IN (:queued, :sending)".to_owned()
         } else {
@@ -37,7 +38,7 @@ impl Outbox for DynamoStore {
         if retake {
             condition.push_str(" OR (#status = :sending AND lease_until < :now)");
         }
-        // A record from before the message was handed over claims nothing.
+        // A record that is older than a handover must not claim the message.
         let hop = task.relay.hop;
         let condition = match hop {
             0 => format!("({condition}) AND attribute_not_exists(hop)"),
@@ -102,7 +103,7 @@ impl Outbox for DynamoStore {
                 let holder = text(item, "token").unwrap_or_default();
                 let until = time(item, "lease_until").unwrap_or(now);
                 Ok(if holder == token {
-                    // Our own claim, whose answer was lost on the way.
+                    // Our own claim, whose response was lost.
                     Claim::Granted { attempt }
                 } else if until >= now {
                     Claim::Held { until }
@@ -118,7 +119,7 @@ impl Outbox for DynamoStore {
     async fn release(&self, message: &Message, token: &str, walked: &[Step]) -> PortResult<()> {
         let operation = "release a message";
         let counted = !walked.is_empty();
-        // If it is no longer ours there is nothing to release.
+        // If the claim is no longer ours, there is nothing to release.
         self.let_go(operation, message, token, walked, counted, None).await.map(|_| ())
     }
 
@@ -143,7 +144,7 @@ impl Outbox for DynamoStore {
     ) -> PortResult<Option<Message>> {
         let operation = "settle a message";
         if let Some(theirs) = provider_message_id {
-            // The reference first: once the message is settled nobody comes back to write it.
+            // Write the reference first: after the message is settled, nothing writes it.
             let now = walked.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
             let reference = item(
                 &keys::reference(&message.tenant, message.provider, theirs),
@@ -160,7 +161,7 @@ impl Outbox for DynamoStore {
         pace: &Pace,
         now: Timestamp,
     ) -> PortResult<Option<Duration>> {
-        let operation = "count a message against a limit";
+        let operation = "update a rate limit counter";
         let length = i64::try_from(pace.per.as_secs()).unwrap_or(1).max(1);
         let window = now.as_second() - now.as_second().rem_euclid(length);
         let counted = self
@@ -186,7 +187,7 @@ impl Outbox for DynamoStore {
     }
 }
 
-/// Whether its fate is not yet written down.
+/// Returns whether a message has no final status yet.
 fn is_open(item: &crate::item::Item) -> bool {
     let status = text(item, "status").and_then(Status::from_name);
     matches!(status, Some(Status::Queued | Status::Sending))
@@ -197,7 +198,7 @@ fn attempt(item: &crate::item::Item) -> Option<u32> {
 }
 
 impl DynamoStore {
-    /// Gives the right to a message back, or on to somebody; `false` if it was not the holder's.
+    /// Releases a claim, or hands the message over; returns `false` if the claim is no longer ours.
     async fn let_go(
         &self,
         operation: &'static str,
@@ -278,15 +279,15 @@ impl DynamoStore {
                 if refused(&error).is_none() {
                     return Err(failed(operation, &error));
                 }
-                // A receipt was faster than our own note of the answer and says more: the state
-                // stays, the history and the provider's id are still ours to write.
-                let noted = self
+                // A receipt has already advanced the status: keep the status, and write the history
+                // and the provider message id.
+                let updated = self
                     .settle_update(&key, token, walked, provider_message_id)
                     .update_expression(settle_expression("", provider_message_id))
                     .condition_expression("#token = :token")
                     .send()
                     .await;
-                match noted {
+                match updated {
                     Ok(answer) => answer,
                     Err(error) if refused(&error).is_some() => return Ok(None),
                     Err(error) => return Err(failed(operation, &error)),

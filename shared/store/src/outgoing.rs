@@ -1,4 +1,4 @@
-//! What callers want sent.
+//! Outbound messages and idempotency keys.
 
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use domain::conversation::Conversation;
@@ -23,9 +23,9 @@ impl Outgoing for DynamoStore {
     ) -> PortResult<Reservation> {
         let operation = "look up an idempotency key";
         match self.read(operation, &keys::idempotency(tenant, key)).await? {
-            // The table forgets late; the time decides.
+            // DynamoDB deletes expired items late, so check the time.
             Some(item) if number(&item, "ttl").is_some_and(|ttl| ttl >= now.as_second()) => {
-                stands_for(operation, &item, request)
+                reservation(operation, &item, request)
             }
             _ => Ok(Reservation::New),
         }
@@ -50,7 +50,7 @@ impl Outgoing for DynamoStore {
         );
         let put = self
             .put(item)
-            // The table forgets late; the time decides.
+            // DynamoDB deletes expired items late, so check the time.
             .condition_expression("attribute_not_exists(pk) OR #ttl < :now")
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":now", n(now.as_second()))
@@ -59,25 +59,25 @@ impl Outgoing for DynamoStore {
             .await;
         let Err(error) = put else { return Ok(Reservation::New) };
         match put_refused(&error) {
-            Some(item) => stands_for(operation, item, request),
+            Some(item) => reservation(operation, item, request),
             None => Err(failed(operation, &error)),
         }
     }
 
     async fn enqueue(&self, message: &Message) -> PortResult<()> {
-        let operation = "write down a queued message";
+        let operation = "store a queued message";
         let item = message_item(operation, message)?;
         let put = self.put(item).condition_expression("attribute_not_exists(pk)").send().await;
         match put {
             Ok(_) => Ok(()),
-            // The sender was faster, or this is a repetition.
+            // The sender has already stored it, or this is a repeated request.
             Err(error) if put_refused(&error).is_some() => Ok(()),
             Err(error) => Err(failed(operation, &error)),
         }
     }
 
     async fn touch_outbound(&self, conversation: &Conversation) -> PortResult<()> {
-        let operation = "note that a message leaves";
+        let operation = "update a conversation";
         let update = conversation_update(self, operation, conversation)?.update_expression(
             "SET doc = if_not_exists(doc, :doc), v = :v, integration = :integration, \
              last_activity_at = :activity, gsi1pk = :gsi1pk, gsi1sk = :gsi1sk",
@@ -86,8 +86,8 @@ impl Outgoing for DynamoStore {
     }
 }
 
-/// What an idempotency key's item says about a request.
-fn stands_for(operation: &'static str, item: &Item, request: &str) -> PortResult<Reservation> {
+/// Returns the reservation in an idempotency key's item, as seen by a request.
+fn reservation(operation: &'static str, item: &Item, request: &str) -> PortResult<Reservation> {
     if text(item, "request") != Some(request) {
         return Ok(Reservation::Other);
     }

@@ -18,7 +18,7 @@ impl Receipts for DynamoStore {
         provider: Provider,
         provider_message_id: &str,
     ) -> PortResult<Option<MessageId>> {
-        let operation = "find a message by the provider's id";
+        let operation = "find a message by its provider message id";
         let key = keys::reference(tenant, provider, provider_message_id);
         let Some(item) = self.read(operation, &key).await? else { return Ok(None) };
         let id = text(&item, "message").and_then(|id| id.parse().ok());
@@ -32,7 +32,7 @@ impl Receipts for DynamoStore {
         receipt: &Receipt,
         at: Timestamp,
     ) -> PortResult<Advanced> {
-        let operation = "move a message up";
+        let operation = "advance the status of a message";
         let key = keys::message(tenant, message);
         let step = json(
             operation,
@@ -45,7 +45,7 @@ impl Receipts for DynamoStore {
             },
         )?;
         let attribute = receipt_attribute(receipt.status);
-        let moved = self
+        let advanced = self
             .update(&key)
             .update_expression(
                 "SET #status = :status, #rank = :rank, #receipt = :step, \
@@ -67,7 +67,7 @@ impl Receipts for DynamoStore {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let behind = match moved {
+        let item = match advanced {
             Ok(answer) => {
                 let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
                 return Ok(Advanced::Moved(Box::new(read_message(operation, &item)?)));
@@ -78,12 +78,12 @@ impl Receipts for DynamoStore {
                 Some(item) => item.clone(),
             },
         };
-        let message = read_message(operation, &behind)?;
-        if behind.contains_key(&attribute) {
+        let message = read_message(operation, &item)?;
+        if item.contains_key(&attribute) {
             return Ok(Advanced::Behind(Box::new(message)));
         }
-        // It came late: it moves nothing, but it belongs to the history.
-        let noted = self
+        // The receipt is late: it does not change the status, but it belongs to the history.
+        let updated = self
             .update(&key)
             .update_expression(
                 "SET #receipt = if_not_exists(#receipt, :step), \
@@ -95,7 +95,7 @@ impl Receipts for DynamoStore {
             .expression_attribute_values(":theirs", s(&receipt.provider_message_id))
             .send()
             .await;
-        match noted {
+        match updated {
             Err(error) if refused(&error).is_none() => Err(failed(operation, &error)),
             _ => Ok(Advanced::Behind(Box::new(message))),
         }

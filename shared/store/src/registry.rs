@@ -1,4 +1,4 @@
-//! Tenants, keys, integrations and automations, as their API keeps them.
+//! Tenants, API keys, integrations, routes and automations: the writes of the API.
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem};
@@ -19,7 +19,7 @@ use crate::{DynamoStore, keys};
 
 impl Registry for DynamoStore {
     async fn create_tenant(&self, tenant: &Tenant) -> PortResult<Recorded> {
-        let operation = "make a tenant";
+        let operation = "create a tenant";
         let doc = json(operation, tenant)?;
         let free = Some("attribute_not_exists(pk)");
         let writes = vec![
@@ -45,7 +45,7 @@ impl Registry for DynamoStore {
             .query()
             .key_condition_expression("pk = :list AND sk > :cursor")
             .expression_attribute_values(":list", s(partition))
-            // Everything sorts after a space.
+            // A space sorts before every tenant id.
             .expression_attribute_values(":cursor", s(cursor.unwrap_or(" ")))
             .limit(i32::try_from(limit).unwrap_or(100));
         let answer = query.send().await.map_err(|error| failed(operation, &error))?;
@@ -56,7 +56,7 @@ impl Registry for DynamoStore {
     }
 
     async fn create_key(&self, key: &ApiKey, hash: &str) -> PortResult<()> {
-        let operation = "keep a key";
+        let operation = "create an API key";
         let doc = json(operation, key)?;
         let found = item(&keys::api_key(key.id), [("doc", doc.clone()), ("hash", s(hash))]);
         let listed = item(&keys::api_key_listed(&key.tenant, key.id), [("doc", doc)]);
@@ -65,11 +65,11 @@ impl Registry for DynamoStore {
     }
 
     async fn keys(&self, tenant: &TenantId) -> PortResult<Vec<ApiKey>> {
-        self.list("list keys", keys::api_keys_of(tenant)).await
+        self.list("list API keys", keys::api_keys_of(tenant)).await
     }
 
     async fn revoke_key(&self, tenant: &TenantId, id: KeyId) -> PortResult<bool> {
-        let operation = "end a key";
+        let operation = "delete an API key";
         let listed =
             self.delete_if(&keys::api_key_listed(tenant, id), Some("attribute_exists(pk)"), None);
         let found = self.delete_if(&keys::api_key(id), None, None);
@@ -77,13 +77,13 @@ impl Registry for DynamoStore {
     }
 
     async fn set_automation(&self, tenant: &TenantId, automation: &Automation) -> PortResult<()> {
-        let operation = "set a tenant's automation";
+        let operation = "update a tenant's automation";
         let mut set = item(&keys::automation(tenant), [("doc", json(operation, automation)?)]);
         if !matches!(automation, Automation::Pull(_)) {
             let put = self.put(set).send().await;
             return put.map(|_| ()).map_err(|error| failed(operation, &error));
         }
-        // Whoever looks after jobs finds the tenant from the first one on.
+        // List the tenant before it has its first job, so that job maintenance finds it.
         set.insert("pulls".to_owned(), AttributeValue::Bool(true));
         let listed = item(&keys::pulling(tenant.as_str()), []);
         let writes = vec![self.put_if(set, None, None), self.put_if(listed, None, None)];
@@ -96,7 +96,7 @@ impl Registry for DynamoStore {
         channel: Channel,
         route: &Route,
     ) -> PortResult<()> {
-        let operation = "set a tenant's route";
+        let operation = "update a tenant's route";
         let item = item(&keys::route(tenant, channel), [("doc", json(operation, route)?)]);
         self.put(item).send().await.map(|_| ()).map_err(|error| failed(operation, &error))
     }
@@ -129,13 +129,13 @@ impl Registry for DynamoStore {
         let claims = claims(integration, path_secrets);
         for key in &claims {
             let holder = [("tenant", s(tenant.as_str())), ("integration", s(id.to_string()))];
-            let ours = Some("attribute_not_exists(pk) OR integration = :id");
-            writes.push(self.put_if(item(key, holder), ours, Some(id)));
+            let free_or_held = Some("attribute_not_exists(pk) OR integration = :id");
+            writes.push(self.put_if(item(key, holder), free_or_held, Some(id)));
         }
         if let Some((before, path_secrets)) = before {
-            let given_up = self::claims(before, path_secrets);
-            for key in given_up.iter().filter(|key| !claims.contains(key)) {
-                writes.push(self.give_up(key, id));
+            let released = self::claims(before, path_secrets);
+            for key in released.iter().filter(|key| !claims.contains(key)) {
+                writes.push(self.release_holder(key, id));
             }
         }
         self.transact(operation, writes).await
@@ -181,7 +181,7 @@ impl Registry for DynamoStore {
             .expression_attribute_values(":until", ms(until));
         match delete.send().await {
             Ok(_) => Ok(()),
-            // It ran out, and is another's now.
+            // The lock has expired and has another holder.
             Err(error)
                 if error
                     .as_service_error()
@@ -198,26 +198,26 @@ impl Registry for DynamoStore {
         integration: &Integration,
         path_secrets: &[String],
     ) -> PortResult<()> {
-        let operation = "remove an integration";
+        let operation = "delete an integration";
         let (tenant, id) = (&integration.tenant, integration.id);
         let mut writes = vec![
             self.delete_if(&keys::integration(tenant, id), None, None),
             self.delete_if(&keys::integration_found(id), None, None),
         ];
         for key in claims(integration, path_secrets) {
-            writes.push(self.give_up(&key, id));
+            writes.push(self.release_holder(&key, id));
         }
         match self.transact(operation, writes).await? {
             Claimed::Ours => Ok(()),
             Claimed::Taken => {
-                let reason = "one of its claims changed hands; look again".to_owned();
+                let reason = "one of its accounts or paths has a new holder: try again".to_owned();
                 Err(PortError { operation, reason, fault: Fault::Retryable })
             }
         }
     }
 }
 
-/// What only one integration may have.
+/// Returns the keys of the items that only one integration may hold.
 fn claims(integration: &Integration, path_secrets: &[String]) -> Vec<Key> {
     let provider = integration.provider;
     let mut claims: Vec<Key> = path_secrets.iter().map(|hash| keys::path(provider, hash)).collect();
@@ -234,7 +234,7 @@ impl DynamoStore {
         self.list("list integrations", keys::integrations_of(tenant)).await
     }
 
-    /// Every document of one partition. For partitions that people fill by hand.
+    /// Returns all documents of a partition. Only for small partitions, filled through the API.
     async fn list<T: serde::de::DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -282,13 +282,14 @@ impl DynamoStore {
         Some(TransactWriteItem::builder().delete(delete.build().ok()?).build())
     }
 
-    /// Removes a claim, if it is held by `holder` or by nobody.
-    fn give_up(&self, key: &Key, holder: IntegrationId) -> Option<TransactWriteItem> {
-        let ours = Some("attribute_not_exists(pk) OR integration = :id");
-        self.delete_if(key, ours, Some(holder))
+    /// Deletes the item of a holder, on the condition that `holder` holds it or that it does not
+    /// exist.
+    fn release_holder(&self, key: &Key, holder: IntegrationId) -> Option<TransactWriteItem> {
+        let free_or_held = Some("attribute_not_exists(pk) OR integration = :id");
+        self.delete_if(key, free_or_held, Some(holder))
     }
 
-    /// All or nothing; `Taken` if a condition failed.
+    /// Writes a transaction; returns `Taken` if a condition failed.
     async fn transact(
         &self,
         operation: &'static str,

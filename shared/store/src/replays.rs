@@ -1,4 +1,4 @@
-//! Events that are worked again, page by page.
+//! Progress of replays.
 
 use domain::ports::{PortResult, Recorded, ReplayProgress, Replays};
 use domain::record::{Replay, ReplayPage, ReplayPlace, ReplayStatus};
@@ -13,7 +13,7 @@ use crate::{DynamoStore, keys};
 
 impl Replays for DynamoStore {
     async fn begin(&self, replay: &Replay) -> PortResult<Recorded> {
-        let operation = "begin a replay";
+        let operation = "create a replay";
         let item = item(
             &keys::replay(&replay.tenant, replay.id),
             [
@@ -49,7 +49,7 @@ impl ReplayProgress for DynamoStore {
         page: &ReplayPage,
         now: Timestamp,
     ) -> PortResult<Recorded> {
-        let operation = "move a replay on";
+        let operation = "advance a replay";
         let status = match page.next {
             Some(_) => ReplayStatus::Running,
             None => ReplayStatus::Done,
@@ -86,7 +86,7 @@ impl ReplayProgress for DynamoStore {
         reason: &str,
         now: Timestamp,
     ) -> PortResult<()> {
-        let operation = "note why a replay stands still";
+        let operation = "record the failure of a replay";
         let update = self
             .update(&keys::replay(tenant, id))
             .update_expression("SET #status = :failed, reason = :reason, updated_at = :now")

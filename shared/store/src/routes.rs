@@ -1,4 +1,4 @@
-//! Routes, and how the integrations on them fared.
+//! Routes and circuit breakers.
 
 use domain::circuit::Circuit;
 use domain::conversation::Conversation;
@@ -16,7 +16,7 @@ impl Circuits for DynamoStore {
         tenant: &TenantId,
         integration: IntegrationId,
     ) -> PortResult<(Circuit, u32)> {
-        let operation = "read how an integration fared";
+        let operation = "read a circuit breaker";
         let found = self.read(operation, &keys::circuit(tenant, integration)).await?;
         let Some(found) = found else { return Ok((Circuit::default(), 0)) };
         let version = number(&found, "version").and_then(|version| version.try_into().ok());
@@ -30,7 +30,7 @@ impl Circuits for DynamoStore {
         circuit: &Circuit,
         seen: u32,
     ) -> PortResult<Recorded> {
-        let operation = "write down how an integration fared";
+        let operation = "write a circuit breaker";
         let key = keys::circuit(tenant, integration);
         let put = self.put(item(
             &key,

@@ -1,4 +1,4 @@
-//! Proves the key of a request to the API.
+//! API Gateway authorizer: authenticates the API key of a request.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::authorizer::run()

@@ -1,4 +1,4 @@
-//! The API for conversations.
+//! API of conversations.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::conversations::run()

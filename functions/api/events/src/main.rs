@@ -1,4 +1,4 @@
-//! The API for events.
+//! API of events: list, get and replay.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::events::run()

@@ -1,4 +1,4 @@
-//! The API for integrations.
+//! API of integrations.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::integrations::run()

@@ -1,4 +1,4 @@
-//! The API for messages: taken in, and shown with their history.
+//! API of messages: send, and get with history.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::messages::run()

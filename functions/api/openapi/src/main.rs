@@ -1,4 +1,4 @@
-//! Serves the description of the API.
+//! API of the OpenAPI document.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::openapi::run()

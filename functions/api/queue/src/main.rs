@@ -1,4 +1,4 @@
-//! The API for jobs, which workers pull.
+//! API of the job queue, from which workers pull.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::queue::run()

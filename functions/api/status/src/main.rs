@@ -1,4 +1,4 @@
-//! Tells anybody how the hub is.
+//! Health check.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::status::run()

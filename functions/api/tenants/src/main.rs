@@ -1,4 +1,4 @@
-//! The API for tenants, their keys and their automation.
+//! API of tenants, their API keys and their automations.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::tenants::run()

@@ -1,4 +1,4 @@
-//! The API for voice clients.
+//! API of access tokens for voice clients.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::voice::run()

@@ -1,4 +1,4 @@
-//! Tells tenants' automations, signed and once, and retries for three days.
+//! Sends notifications to webhook endpoints: signed, and retried for three days.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::automation::run()

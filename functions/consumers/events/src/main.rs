@@ -1,4 +1,4 @@
-//! Writes down everything that happened and that the hub does not act on itself.
+//! Records events that are neither messages nor receipts.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::events::run()

@@ -1,4 +1,4 @@
-//! Turns what people wrote into messages and conversations, and tells the automation.
+//! Stores inbound messages and conversations, and notifies the tenant or queues a job.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::inbound::run()

@@ -1,4 +1,4 @@
-//! Fetches the files of messages before the providers' links end.
+//! Downloads the media of messages before the URLs of the providers expire.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::media::run()

@@ -1,4 +1,4 @@
-//! Writes down what was authentic and could not be read.
+//! Records verified webhooks that could not be parsed or match no account.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::parked::run()

@@ -1,4 +1,4 @@
-//! Moves our messages up by the providers' receipts, and tells the automation.
+//! Advances the status of outbound messages by receipts, and notifies the tenant.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::receipts::run()

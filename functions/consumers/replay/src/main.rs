@@ -1,4 +1,4 @@
-//! Works events again, page by page.
+//! Replays events, page by page.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::replay::run()

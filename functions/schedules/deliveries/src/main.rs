@@ -1,4 +1,4 @@
-//! Once a minute: puts retries whose time has come back into their queue.
+//! Queues due notification retries, once a minute.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::schedule::run()

@@ -1,4 +1,4 @@
-//! Once a minute: ends jobs that nobody did, and counts the others.
+//! Ends overdue jobs and counts the others, once a minute.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::jobs::run()

@@ -1,4 +1,4 @@
-//! Sends through whatever an integration declares: claim, send, settle.
+//! Sends through the API that an integration declares: claim, send, settle.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::sender::run(&providers::custom::SENDER)

@@ -1,4 +1,4 @@
-//! Sends through Twilio, by SMS, on WhatsApp and by telephone: claim, send, settle.
+//! Sends SMS, WhatsApp messages and calls through Twilio: claim, send, settle.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::sender::run(&providers::twilio::SENDER)

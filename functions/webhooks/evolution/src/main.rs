@@ -1,4 +1,4 @@
-//! Receives Evolution's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Evolution: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::evolution::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives Facebook's and Instagram's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Facebook and Instagram: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::facebook::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives GoHighLevel's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of GoHighLevel: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::ghl::WEBHOOK)

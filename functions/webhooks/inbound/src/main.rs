@@ -1,4 +1,4 @@
-//! Takes in messages that a tenant's own programs received.
+//! API for inbound messages that a tenant's own programs received.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::api::inbound::run()

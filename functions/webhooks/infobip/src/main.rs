@@ -1,4 +1,4 @@
-//! Receives Infobip's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Infobip: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::infobip::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives LinkedIn's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of LinkedIn: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::linkedin::WEBHOOK)

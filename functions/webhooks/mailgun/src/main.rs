@@ -1,4 +1,4 @@
-//! Receives Mailgun's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Mailgun: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::mailgun::WEBHOOK)

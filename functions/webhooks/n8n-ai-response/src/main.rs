@@ -1,4 +1,4 @@
-//! Receives what n8n's workflows answer: verify, parse, queue, answer.
+//! Receives AI responses of n8n workflows: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::n8n::AI_RESPONSE)

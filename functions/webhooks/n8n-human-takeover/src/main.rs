@@ -1,4 +1,4 @@
-//! Receives the calls for a person of n8n's workflows: verify, parse, queue, answer.
+//! Receives human takeover requests of n8n workflows: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::n8n::HUMAN_TAKEOVER)

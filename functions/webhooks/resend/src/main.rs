@@ -1,4 +1,4 @@
-//! Receives Resend's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Resend: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::resend::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives SendGrid's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of SendGrid: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::sendgrid::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives Amazon SES's webhooks, which SNS brings: verify, parse, queue, answer.
+//! Receives Amazon SES notifications through SNS: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::ses::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives Shopify's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Shopify: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::shopify::WEBHOOK)

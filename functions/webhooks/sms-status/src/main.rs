@@ -1,4 +1,4 @@
-//! Receives what Twilio says of the messages it sent: verify, parse, queue, answer.
+//! Receives status callbacks of Twilio for sent messages: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twilio::SMS_STATUS)

@@ -1,4 +1,4 @@
-//! Receives the SMS that Twilio brings: verify, parse, queue, answer.
+//! Receives inbound SMS from Twilio: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twilio::SMS)

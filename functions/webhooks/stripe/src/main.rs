@@ -1,4 +1,4 @@
-//! Receives Stripe's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Stripe: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::stripe::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives Telegram's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of Telegram: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::telegram::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives TikTok's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of TikTok: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::tiktok::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives X's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of X: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twitter::WEBHOOK)

@@ -1,4 +1,4 @@
-//! Receives what Twilio says of calls: verify, parse, queue, answer.
+//! Receives status callbacks of Twilio for calls: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twilio::VOICE_STATUS)

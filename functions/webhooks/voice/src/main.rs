@@ -1,4 +1,4 @@
-//! Receives the calls that Twilio brings: verify, parse, queue, answer.
+//! Receives inbound calls from Twilio: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twilio::VOICE)

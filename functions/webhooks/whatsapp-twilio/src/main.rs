@@ -1,4 +1,4 @@
-//! Receives the WhatsApp messages that Twilio brings: verify, parse, queue, answer.
+//! Receives inbound WhatsApp messages from Twilio: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::twilio::WHATSAPP)

@@ -1,4 +1,4 @@
-//! Receives WhatsApp's webhooks: verify, parse, queue, answer.
+//! Receives webhooks of the WhatsApp Cloud API: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::whatsapp::WEBHOOK)

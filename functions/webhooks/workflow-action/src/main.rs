@@ -1,4 +1,4 @@
-//! Receives the actions of GoHighLevel's workflows: verify, parse, queue, answer.
+//! Receives actions of GoHighLevel workflows: verify, parse, queue, respond.
 
 fn main() -> Result<(), runtime::Error> {
     runtime::webhook::run(&providers::ghl::WORKFLOW_ACTION)

@@ -1,4 +1,4 @@
-//! Who calls: the key of a request, proved.
+//! Lambda authorizer of API Gateway: authenticates the API key of each request.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,32 +17,33 @@ use store::DynamoStore;
 
 use crate::{Error, Kit};
 
-/// What API Gateway asks, of which only this is read.
+/// Request of API Gateway to the authorizer; only the fields that are used.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>
 #[derive(Debug, Deserialize)]
 pub struct AuthorizerRequest {
-    /// The values of the identity source: the header `Authorization`.
+    /// Values of the identity source, the `Authorization` header.
     #[serde(default, rename = "identitySource")]
     pub identity_source: Vec<String>,
 }
 
-/// The simple answer.
+/// Response to API Gateway, in the simple format.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct AuthorizerReply {
-    /// Whether the key is one of ours.
+    /// Whether the key is valid.
     #[serde(rename = "isAuthorized")]
     pub is_authorized: bool,
-    /// What the functions behind are told. Strings only, as API Gateway wants it.
+    /// Context passed to the API functions. API Gateway accepts only string values.
     pub context: serde_json::Value,
 }
 
-/// How long the platform's key is used before it is read again: a rotated one must end.
+/// How long the platform admin key is cached. After that it is read again, so that a rotated
+/// key stops working.
 const ADMIN_KEY_LIFETIME: Duration = Duration::from_mins(5);
 
-/// What a key begins with, so that scanners of leaked secrets can know it.
+/// Prefix of every API key, so that secret scanners can recognize leaked keys.
 pub const KEY_PREFIX: &str = "swb_";
 
-/// A new key: its id, and 256 random bits.
+/// Returns a new API key: its id and 256 random bits.
 #[must_use]
 pub fn new_key(id: KeyId, random: [u128; 2]) -> SecretString {
     let secret = random.map(|bits| hex::encode(bits.to_be_bytes())).concat();
@@ -51,16 +52,17 @@ pub fn new_key(id: KeyId, random: [u128; 2]) -> SecretString {
     format!("{KEY_PREFIX}{id}_{secret}").into()
 }
 
-/// What a key is kept as. It has 256 random bits, so a plain hash is enough.
+/// Returns the hash under which a key is stored. A key has 256 random bits, so a plain SHA-256
+/// hash is enough.
 #[must_use]
 pub fn hash(key: &str) -> String {
     hex::encode(digest::digest(&digest::SHA256, key.as_bytes()))
 }
 
-/// Answers one question.
+/// Authorizes one request.
 ///
 /// # Errors
-/// If the table fails; API Gateway then answers 500, and nobody is let in.
+/// If the table cannot be read. API Gateway then returns 500 and the request is not authorized.
 pub async fn handle<K: Keys>(
     keys: &K,
     admin_key: &SecretString,
@@ -74,9 +76,9 @@ pub async fn handle<K: Keys>(
         return Ok(denied);
     }
     let hashed = hash(key);
-    // Hashes are compared, so their length tells nothing of the keys'.
-    let same = |kept: &str| {
-        constant_time::verify_slices_are_equal(hashed.as_bytes(), kept.as_bytes()).is_ok()
+    // Compare hashes: they all have the same length, so the length of a key is not revealed.
+    let same = |stored: &str| {
+        constant_time::verify_slices_are_equal(hashed.as_bytes(), stored.as_bytes()).is_ok()
     };
     if !admin_key.expose_secret().is_empty() && same(&hash(admin_key.expose_secret())) {
         return Ok(granted(&TenantId::platform(), &[Scope::Admin], "admin"));
@@ -85,7 +87,7 @@ pub async fn handle<K: Keys>(
     let id = id.and_then(|(id, _)| format!("{}{id}", KeyId::PREFIX).parse().ok());
     let Some(id) = id else { return Ok(denied) };
     match keys.key(id).await? {
-        Some((key, kept)) if same(&kept) => {
+        Some((key, stored)) if same(&stored) => {
             Ok(granted(&key.tenant, &key.scopes, &key.id.to_string()))
         }
         _ => Ok(denied),
@@ -98,25 +100,25 @@ fn granted(tenant: &TenantId, scopes: &[Scope], key: &str) -> AuthorizerReply {
     AuthorizerReply { is_authorized: true, context }
 }
 
-/// The authorizer as it is deployed.
+/// The authorizer with its production dependencies.
 #[derive(Debug)]
 pub struct Authorizer<C> {
     aws: SdkConfig,
     store: DynamoStore,
-    /// Where the platform's key is kept.
+    /// ARN of the secret that holds the platform admin key.
     admin_key_arn: String,
-    /// The platform's key, and when it was read. Read with the first request: a secret that
-    /// cannot be read must not end the sandbox, which API Gateway would only see as silence.
+    /// Platform admin key, and when it was read. It is read on the first request, not at init: if
+    /// reading failed at init, the sandbox would end and API Gateway would get no response.
     admin_key: Mutex<Option<(Timestamp, SecretString)>>,
     clock: C,
 }
 
 impl<C: Clock> Authorizer<C> {
-    /// Answers one question.
+    /// Authorizes one request.
     ///
     /// # Errors
-    /// If the platform's key cannot be read, or the table fails; API Gateway then answers 500,
-    /// and nobody is let in.
+    /// If the platform admin key or the table cannot be read. API Gateway then returns 500 and
+    /// the request is not authorized.
     pub async fn answer(&self, request: &AuthorizerRequest) -> Result<AuthorizerReply, Error> {
         let known = self.admin_key.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let now = self.clock.now();
@@ -134,10 +136,10 @@ impl<C: Clock> Authorizer<C> {
     }
 }
 
-/// The authorizer.
+/// Builds the authorizer from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn authorizer<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Authorizer<C>, Error> {
     Ok(Authorizer {
         aws: kit.aws.clone(),
@@ -148,10 +150,10 @@ pub fn authorizer<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<Authoriz
     })
 }
 
-/// Runs the authorizer until Lambda ends it.
+/// Serves the authorizer until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let authorizer = authorizer(&kit)?;

@@ -1,4 +1,4 @@
-//! Conversations, for their tenant.
+//! Conversations of a tenant.
 
 use domain::conversation::Conversation;
 use domain::job::{MarkReadTask, OutboundJob, OutboundTask, VERSION};
@@ -18,68 +18,68 @@ use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, sche
 use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit};
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Conversations<S, Q> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The senders' queues.
+    /// Outbound queues.
     pub outbound: Q,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// List a tenant's.
+    /// List a tenant's conversations.
     List,
-    /// Show one.
+    /// Get a conversation.
     Show,
-    /// List its messages.
+    /// List the messages of a conversation.
     Messages,
-    /// Mark what the person wrote as read.
+    /// Mark the last inbound message as read.
     Read,
 }
 
 /// A page of conversations.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ConversationPage {
-    /// Latest activity first, exact to the hour between pages.
+    /// Conversations, most recently active first; between pages the order is exact to the hour.
     conversations: Vec<Conversation>,
-    /// Where the next page begins.
+    /// Cursor of the next page; `null` on the last page.
     next: Option<String>,
 }
 
 /// A page of messages.
 #[derive(Debug, Serialize, JsonSchema)]
 struct MessagePage {
-    /// Newest first.
+    /// Messages, newest first.
     messages: Vec<Message>,
-    /// Where the next page begins.
+    /// Cursor of the next page; `null` on the last page.
     next: Option<String>,
 }
 
-/// What is done next.
+/// Response to an accepted request.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Queued {
-    /// `queued`.
+    /// Always `queued`.
     status: &'static str,
 }
 
 const PAGE: &[(&str, &str, &str)] = &[
-    ("limit", "query", "Items on a page, 1 to 100; 50 if absent."),
-    ("cursor", "query", "The `next` of the page before."),
-    ("tenant", "query", "Which tenant's, for the platform's key."),
+    ("limit", "query", "Number of items per page, 1 to 100. Default: 50."),
+    ("cursor", "query", "The `next` value of the previous page."),
+    ("tenant", "query", "Tenant to act for. Required with the platform key."),
 ];
 const TENANT: &[(&str, &str, &str)] =
-    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+    &[("tenant", "query", "Tenant to act for. Required with the platform key.")];
 
-/// The routes of conversations.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route {
         operation: Operation::List,
         method: "GET",
         path: "/conversations",
-        summary: "List conversations, latest activity first",
+        summary: "List conversations, most recently active first",
         scope: Some(Scope::Read),
         parameters: PAGE,
         request: None,
@@ -89,7 +89,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Show,
         method: "GET",
         path: "/conversations/{id}",
-        summary: "Show a conversation",
+        summary: "Get a conversation",
         scope: Some(Scope::Read),
         parameters: TENANT,
         request: None,
@@ -109,7 +109,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Read,
         method: "POST",
         path: "/conversations/{id}/read",
-        summary: "Show the person that their last message was read",
+        summary: "Mark the last inbound message as read",
         scope: Some(Scope::Send),
         parameters: TENANT,
         request: None,
@@ -136,82 +136,82 @@ impl<S: Library, Q: OutboundQueues> Resource for Conversations<S, Q> {
                 ApiReply::json(StatusCode::OK, &page)
             }
             Operation::Show => {
-                ApiReply::json(StatusCode::OK, &self.own(Scope::Read, request, params).await?)
+                ApiReply::json(StatusCode::OK, &self.find(Scope::Read, request, params).await?)
             }
             Operation::Messages => {
-                let talk = self.own(Scope::Read, request, params).await?;
+                let conversation = self.find(Scope::Read, request, params).await?;
                 let (limit, from) = request.page()?;
-                let page =
-                    self.store.messages(&talk.tenant, talk.id, limit, from.as_deref()).await?;
+                let (tenant, id) = (&conversation.tenant, conversation.id);
+                let page = self.store.messages(tenant, id, limit, from.as_deref()).await?;
                 let page = MessagePage { messages: page.items, next: cursor(page.next) };
                 ApiReply::json(StatusCode::OK, &page)
             }
             Operation::Read => {
-                let talk = self.own(Scope::Send, request, params).await?;
-                self.mark_read(&talk).await
+                let conversation = self.find(Scope::Send, request, params).await?;
+                self.mark_read(&conversation).await
             }
         }
     }
 }
 
 impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
-    async fn own(
+    async fn find(
         &self,
         scope: Scope,
         request: &ApiRequest,
         params: &Params<'_>,
     ) -> Result<Conversation, Problem> {
         let tenant = request.tenant(scope, None)?;
-        let talk = self.store.conversation(&tenant, params.get("id")?).await?;
-        talk.ok_or_else(Problem::not_found)
+        let conversation = self.store.conversation(&tenant, params.get("id")?).await?;
+        conversation.ok_or_else(Problem::not_found)
     }
 
-    async fn mark_read(&self, talk: &Conversation) -> Result<ApiReply, Problem> {
-        let theirs = talk.last_inbound_message.clone();
-        // A press on a Telegram button can be answered, a message cannot be marked.
-        let pressed = theirs.as_deref().is_some_and(|theirs| theirs.starts_with("cb:"));
-        if talk.channel == Channel::Telegram && !pressed {
+    async fn mark_read(&self, conversation: &Conversation) -> Result<ApiReply, Problem> {
+        let provider_message_id = conversation.last_inbound_message.clone();
+        // On Telegram, a button press can be acknowledged; a message cannot be marked as read.
+        let is_button = provider_message_id.as_deref().is_some_and(|id| id.starts_with("cb:"));
+        if conversation.channel == Channel::Telegram && !is_button {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            let title = "The channel has no such thing";
+            let title = "The channel does not support this";
             let detail = "Telegram bots cannot mark messages as read".to_owned();
             return Err(Problem::new(status, "unsupported_by_channel", title, detail));
         }
-        let Some(theirs) = theirs else {
+        let Some(provider_message_id) = provider_message_id else {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
-            let detail = "the person has not written yet".to_owned();
+            let detail = "the conversation has no inbound message yet".to_owned();
             return Err(Problem::new(status, "nothing_to_read", "Nothing to read", detail));
         };
-        let deduplication_id = hash(&format!("read:{}:{theirs}", talk.id));
+        let deduplication_id = hash(&format!("read:{}:{provider_message_id}", conversation.id));
         let mark = OutboundTask::MarkRead(MarkReadTask {
-            tenant: talk.tenant.clone(),
-            integration: talk.integration,
-            provider_message_id: theirs,
+            tenant: conversation.tenant.clone(),
+            integration: conversation.integration,
+            provider_message_id,
         });
         let job = OutboundJob { v: VERSION, task: mark };
         let body = serde_json::to_string(&job).map_err(|_| Problem::internal())?;
-        let group = talk.id.to_string();
+        let group = conversation.id.to_string();
         let record = Record { body, group, deduplication_id, ..Record::default() };
-        let queue = self.outbound.of(talk.provider);
+        let queue = self.outbound.of(conversation.provider);
         queue.ok_or_else(cannot_send)?.publish(vec![record]).await?;
         ApiReply::json(StatusCode::ACCEPTED, &Queued { status: "queued" })
     }
 }
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C, R>(
     kit: &Kit<N, C, R>,
 ) -> Result<Conversations<DynamoStore, Outbound<SqsQueue>>, Error> {
-    // Marks of reading are small: none needs the bucket.
+    // Read receipts are small and never need the bucket.
     Ok(Conversations { store: kit.store()?, outbound: Outbound::new(kit, None)? })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,5 +1,7 @@
-//! Other ways to say what `POST /messages` says: by channel, and in the words of the WhatsApp
-//! engine's API.
+//! Compatibility endpoints for sending: the WhatsApp engine API and one endpoint per channel.
+//!
+//! The WhatsApp engine API is the documented API of an existing product, whose clients keep
+//! working without changes. All endpoints do the same as `POST /messages`.
 
 use domain::content::{Call, Interactive, Location, Reaction, Template};
 use domain::provider::Channel;
@@ -10,7 +12,7 @@ use serde::Deserialize;
 use super::messages::{MediaKind, SendMedia, SendMessage};
 use super::{ApiRequest, Problem};
 
-/// A way to say it.
+/// An endpoint that sends messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// `POST /messages`.
@@ -27,65 +29,65 @@ pub enum Door {
     Calls,
 }
 
-/// Body of `POST /messages/send`, `/whatsapp/send`, `/telegram/send` and `/sms/send`: to whom,
-/// and exactly one kind of content.
+/// Body of `POST /messages/send`, `/whatsapp/send`, `/telegram/send` and `/sms/send`: a recipient
+/// and exactly one content.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EngineMessage {
-    /// Which tenant sends: the key's own, or the one that the platform's key acts for.
+    /// Tenant that sends. Default: the tenant of the key. Required with the platform key.
     #[serde(default, alias = "tenant")]
     tenant_id: Option<TenantId>,
-    /// A telephone number in international form, or a chat id.
+    /// Recipient: a phone number in international format, or a chat id.
     #[serde(default, alias = "chat_id")]
     to: Option<Address>,
-    /// What it travels on. Of `/messages/send` alone; WhatsApp unless said.
+    /// Channel, for `/messages/send` only. Default: `whatsapp`.
     #[serde(default)]
     channel: Option<Channel>,
-    /// A conversation, in the place of `to`.
+    /// Conversation to send in, instead of `to`.
     #[serde(default, alias = "conversation")]
     conversation_id: Option<ConversationId>,
-    /// Which account sends it; by the tenant's settings unless said.
+    /// Integration to send through. Default: chosen by the tenant's route.
     #[serde(default)]
     integration: Option<IntegrationId>,
-    /// Plain text.
+    /// Text message.
     #[serde(default, alias = "body")]
     text: Option<String>,
-    /// Plain text, or an object with it.
+    /// Text message, as a string or as an object with `text`.
     #[serde(default)]
     message: Option<Text>,
-    /// A file.
+    /// Media message.
     #[serde(default)]
     media: Option<SendMedia>,
-    /// Where a file is, in the place of `media`.
+    /// URL of the media, instead of `media`.
     #[serde(default)]
     media_url: Option<String>,
-    /// What kind of file that is; an image unless said.
+    /// Type of the media at `media_url`. Default: `image`.
     #[serde(default)]
     media_type: Option<MediaKind>,
-    /// Text shown with it; `text` serves as well.
+    /// Caption of the media at `media_url`. Default: `text`.
     #[serde(default)]
     caption: Option<String>,
-    /// Its name.
+    /// File name of the media at `media_url`.
     #[serde(default)]
     filename: Option<String>,
-    /// A message the provider approved beforehand.
+    /// Message template that the provider has approved.
     #[serde(default)]
     template: Option<Template>,
-    /// Text with buttons or a list.
+    /// Interactive message: text with buttons or a list.
     #[serde(default)]
     interactive: Option<Interactive>,
-    /// A place.
+    /// Location.
     #[serde(default)]
     location: Option<Location>,
-    /// An emoji on a message.
+    /// Emoji reaction to a message.
     #[serde(default)]
     reaction: Option<Reaction>,
-    /// The message it answers.
+    /// Message to reply to.
     #[serde(default)]
     reply_to: Option<MessageId>,
 }
 
-/// A number or chat id; the latter is often written as a number.
+/// A phone number or chat id, as a string or a number.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Address {
@@ -93,34 +95,34 @@ enum Address {
     Number(i64),
 }
 
-/// Plain text, or an object with it.
+/// Text, as a string or as an object.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Text {
     Plain(String),
     Object {
-        /// The text.
+        /// Text.
         text: String,
     },
 }
 
-/// Body of `POST /calls`: whom to call, and what is done once somebody answers.
+/// Body of `POST /calls`: the number to call and the instructions to run when it is answered.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct MakeCall {
-    /// Which tenant calls: the key's own, or the one that the platform's key acts for.
+pub(super) struct CreateCall {
+    /// Tenant that calls. Default: the tenant of the key. Required with the platform key.
     #[serde(default, alias = "tenant")]
     tenant_id: Option<TenantId>,
-    /// A telephone number in international form.
+    /// Phone number to call, in international format.
     to: String,
-    /// Which account calls, where the tenant has several.
+    /// Integration to call through. Required if the tenant has several.
     #[serde(default)]
     integration: Option<IntegrationId>,
-    /// What is done.
+    /// Call instructions.
     #[serde(flatten)]
     call: Call,
 }
 
-/// What is asked for at a door, in the words of `POST /messages`.
+/// Parses the body of an endpoint into the body of `POST /messages`.
 pub(super) fn read(request: &ApiRequest, door: Door) -> Result<SendMessage, Problem> {
     let channel = match door {
         Door::Messages => return request.read(),
@@ -130,60 +132,60 @@ pub(super) fn read(request: &ApiRequest, door: Door) -> Result<SendMessage, Prob
         Door::Telegram => Some(Channel::Telegram),
         Door::Sms => Some(Channel::Sms),
     };
-    let asked: EngineMessage = request.read()?;
-    if channel.is_some() && asked.channel.is_some_and(|named| Some(named) != channel) {
-        let detail = "is what the path says; leave it out".to_owned();
+    let input: EngineMessage = request.read()?;
+    if channel.is_some() && input.channel.is_some_and(|named| Some(named) != channel) {
+        let detail = "the path sets the channel: leave `channel` out".to_owned();
         return Err(Problem::invalid("channel", detail));
     }
-    // An integration and a conversation say it themselves.
-    let said = asked.integration.is_some() || asked.conversation_id.is_some();
-    let default = (!said).then_some(Channel::Whatsapp);
-    let channel = channel.or(asked.channel).or(default);
-    let mut text = one("text", [asked.text, asked.message.map(Text::into_inner)])?;
-    let by_url = asked.media_url.map(|url| SendMedia {
-        kind: asked.media_type.unwrap_or(MediaKind::Image),
+    // An integration or a conversation determines the channel.
+    let is_determined = input.integration.is_some() || input.conversation_id.is_some();
+    let default = (!is_determined).then_some(Channel::Whatsapp);
+    let channel = channel.or(input.channel).or(default);
+    let mut text = at_most_one("text", [input.text, input.message.map(Text::into_inner)])?;
+    let by_url = input.media_url.map(|url| SendMedia {
+        kind: input.media_type.unwrap_or(MediaKind::Image),
         url,
-        // Beside a file a text is what is shown with it.
-        caption: asked.caption.or_else(|| text.take()),
-        filename: asked.filename,
+        // With media, the text is the caption.
+        caption: input.caption.or_else(|| text.take()),
+        filename: input.filename,
     });
-    let (to, conversation) = (asked.to.map(Address::into_inner), asked.conversation_id);
+    let (to, conversation) = (input.to.map(Address::into_inner), input.conversation_id);
     Ok(SendMessage {
-        tenant: asked.tenant_id,
+        tenant: input.tenant_id,
         channel: channel.filter(|_| conversation.is_none()),
         to,
         conversation,
-        integration: asked.integration,
+        integration: input.integration,
         text,
-        media: one("media", [asked.media, by_url])?,
-        template: asked.template,
-        interactive: asked.interactive,
-        location: asked.location,
-        reaction: asked.reaction,
+        media: at_most_one("media", [input.media, by_url])?,
+        template: input.template,
+        interactive: input.interactive,
+        location: input.location,
+        reaction: input.reaction,
         call: None,
-        reply_to: asked.reply_to,
+        reply_to: input.reply_to,
     })
 }
 
-fn call(asked: MakeCall) -> Result<SendMessage, Problem> {
-    if asked.call.twiml.is_some() == asked.call.url.is_some() {
-        let detail = "either `twiml` or `url`: what is done once somebody answers".to_owned();
+fn call(input: CreateCall) -> Result<SendMessage, Problem> {
+    if input.call.twiml.is_some() == input.call.url.is_some() {
+        let detail = "set either `twiml` or `url`, the instructions of the call".to_owned();
         return Err(Problem::invalid("twiml", detail));
     }
     Ok(SendMessage {
-        tenant: asked.tenant_id,
-        to: Some(asked.to),
+        tenant: input.tenant_id,
+        to: Some(input.to),
         channel: Some(Channel::Voice),
-        integration: asked.integration,
-        call: Some(asked.call),
+        integration: input.integration,
+        call: Some(input.call),
         ..SendMessage::default()
     })
 }
 
-/// The one that is given, if one is.
-fn one<T>(field: &str, [first, second]: [Option<T>; 2]) -> Result<Option<T>, Problem> {
+/// Returns the value that is set, if any; both set is an error.
+fn at_most_one<T>(field: &str, [first, second]: [Option<T>; 2]) -> Result<Option<T>, Problem> {
     if first.is_some() && second.is_some() {
-        let detail = "is said twice; once is enough".to_owned();
+        let detail = "the request sets this twice, under two names: set it once".to_owned();
         return Err(Problem::invalid(field, detail));
     }
     Ok(first.or(second))

@@ -1,4 +1,4 @@
-//! Everything that happened, for its tenant: listed, shown and worked again.
+//! Events of a tenant: list, get and replay.
 
 use domain::job::{ReplayJob, VERSION};
 use domain::ports::{Clock, Dice, EventBodyReader, EventReader, Publisher, Replays};
@@ -18,131 +18,131 @@ use store::DynamoStore;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use crate::{Error, Kit};
 
-/// Pages that a dry run counts, of a hundred events each.
-const DRY_PAGES: u32 = 10;
-/// The longest name of an event that is asked for.
-const LONGEST_NAME: usize = 200;
+/// Maximum number of pages that a dry run counts, of a hundred events each.
+const MAX_DRY_RUN_PAGES: u32 = 10;
+/// Maximum length in bytes of the `name` filter.
+const MAX_NAME_LEN: usize = 200;
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Events<S, B, P, C, R> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// What is too large for the table.
+    /// Bucket with the event bodies that are too large for the table.
     pub bucket: B,
-    /// The events' queue.
+    /// Events queue.
     pub events: P,
-    /// The replays' queue.
+    /// Replay queue.
     pub replays: P,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Ids.
+    /// Random number generator, for ids.
     pub dice: R,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     /// List events.
     List,
-    /// Show one.
+    /// Get an event.
     Show,
-    /// Work one again.
+    /// Replay an event.
     ReplayOne,
-    /// Work many again.
+    /// Replay many events.
     ReplayMany,
-    /// Show how far that is.
+    /// Get the progress of a replay.
     ShowReplay,
 }
 
 /// A page of events.
 #[derive(Debug, Serialize, JsonSchema)]
 struct EventPage {
-    /// Newest first. May be empty although another page follows.
+    /// Events, newest first. A page may be empty although another one follows.
     events: Vec<EventRecord>,
-    /// Where the next page begins.
+    /// Cursor of the next page; `null` on the last page.
     next: Option<String>,
 }
 
 /// An event.
 #[derive(Debug, Serialize, JsonSchema)]
 struct EventDetail {
-    /// The record.
+    /// Event record.
     #[serde(flatten)]
     record: EventRecord,
-    /// What it was read from, as the provider sent it; for an admin's key only.
+    /// Payload as the provider sent it. Only with a key that has the scope `admin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Value>")]
     raw: Option<Box<RawValue>>,
 }
 
-/// Body of `POST /events/replay`: which events to work again.
+/// Body of `POST /events/replay`: the events to replay.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReplayMany {
-    /// Whose, for the platform's key.
+    /// Tenant of the events. Required with the platform key.
     #[serde(default)]
     tenant: Option<TenantId>,
-    /// From this provider only.
+    /// Only events from this provider.
     #[serde(default)]
     provider: Option<Provider>,
-    /// Of this kind only.
+    /// Only events of this kind.
     #[serde(default)]
     kind: Option<Kind>,
-    /// Of this name only.
+    /// Only events with this name.
     #[serde(default)]
     name: Option<String>,
-    /// Received at this time or later.
+    /// Only events received at this time or later.
     from: Timestamp,
-    /// Received before this time.
+    /// Only events received before this time.
     to: Timestamp,
-    /// Only count them.
+    /// Count the events without replaying them.
     #[serde(default)]
     dry_run: bool,
 }
 
-/// What became of `POST /events/replay`.
+/// Response of `POST /events/replay`.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ReplayAnswer {
-    /// The replay's id, to ask after it with; absent for a dry run.
+    /// Id of the replay, for `GET /events/replays/{id}`; absent for a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<ReplayId>,
     /// `running`, or `dry_run`.
     status: &'static str,
-    /// How many events a dry run found.
+    /// Number of events that a dry run found.
     #[serde(skip_serializing_if = "Option::is_none")]
     matched: Option<u64>,
-    /// Whether there may be more than a dry run looked at.
+    /// Whether more events may match than the dry run counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     more: Option<bool>,
 }
 
-/// What became of `POST /events/{id}/replay`.
+/// Response of `POST /events/{id}/replay`.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ReplayedOne {
-    /// The event.
+    /// Id of the event.
     event: EventId,
-    /// The replay's id, which the event's record shows once it was worked.
+    /// Id of the replay, which the event record shows once the event was processed.
     replay: ReplayId,
-    /// `queued`.
+    /// Always `queued`.
     status: &'static str,
 }
 
 const FILTERS: &[(&str, &str, &str)] = &[
-    ("provider", "query", "From this provider only."),
-    ("kind", "query", "`message`, `receipt` or `other`."),
-    ("name", "query", "Of this name only."),
-    ("state", "query", "`recorded`, or `parked`: authentic, and could not be read."),
-    ("from", "query", "Received at this time or later, as RFC 3339."),
-    ("to", "query", "Received before this time, as RFC 3339."),
-    ("limit", "query", "Items on a page, 1 to 100; 50 if absent."),
-    ("cursor", "query", "The `next` of the page before."),
-    ("tenant", "query", "Which tenant's, for the platform's key."),
+    ("provider", "query", "Only events from this provider."),
+    ("kind", "query", "Only events of this kind: `message`, `receipt` or `other`."),
+    ("name", "query", "Only events with this name."),
+    ("state", "query", "`recorded`, or `parked`: verified, but could not be parsed."),
+    ("from", "query", "Only events received at this time or later (RFC 3339)."),
+    ("to", "query", "Only events received before this time (RFC 3339)."),
+    ("limit", "query", "Number of items per page, 1 to 100. Default: 50."),
+    ("cursor", "query", "The `next` value of the previous page."),
+    ("tenant", "query", "Tenant to act for. Required with the platform key."),
 ];
 const TENANT: &[(&str, &str, &str)] =
-    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+    &[("tenant", "query", "Tenant to act for. Required with the platform key.")];
 
-/// The routes of events.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route {
         operation: Operation::List,
@@ -158,7 +158,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Show,
         method: "GET",
         path: "/events/{id}",
-        summary: "Show an event; to an admin's key with what the provider sent",
+        summary: "Get an event; with an admin key, also the provider's payload",
         scope: Some(Scope::Read),
         parameters: TENANT,
         request: None,
@@ -168,7 +168,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ReplayOne,
         method: "POST",
         path: "/events/{id}/replay",
-        summary: "Work an event again",
+        summary: "Replay an event",
         scope: Some(Scope::Admin),
         parameters: TENANT,
         request: None,
@@ -178,7 +178,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ReplayMany,
         method: "POST",
         path: "/events/replay",
-        summary: "Work many events again, in the order in which they came",
+        summary: "Replay many events, in the order in which they were received",
         scope: Some(Scope::Admin),
         parameters: TENANT,
         request: Some(schema::<ReplayMany>),
@@ -188,7 +188,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ShowReplay,
         method: "GET",
         path: "/events/replays/{id}",
-        summary: "Show how far a replay is",
+        summary: "Get the progress of a replay",
         scope: Some(Scope::Admin),
         parameters: TENANT,
         request: None,
@@ -244,29 +244,29 @@ where
         ApiReply::json(StatusCode::OK, &EventPage { events, next: cursor(page.next) })
     }
 
-    async fn kept(&self, tenant: &TenantId, id: EventId) -> Result<Kept, Problem> {
-        let kept = self.store.event(tenant, id).await?;
-        let kept = kept.filter(|kept| !kept.record.is_forgotten(self.clock.now()));
-        kept.ok_or_else(Problem::not_found)
+    async fn find(&self, tenant: &TenantId, id: EventId) -> Result<Kept, Problem> {
+        let event = self.store.event(tenant, id).await?;
+        let event = event.filter(|event| !event.record.is_forgotten(self.clock.now()));
+        event.ok_or_else(Problem::not_found)
     }
 
     async fn show(&self, request: &ApiRequest, id: EventId) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Read, None)?;
-        let kept = self.kept(&tenant, id).await?;
-        // What a provider sends may hold more than people who read lists are to see.
+        let event = self.find(&tenant, id).await?;
+        // The payload may hold data that is not meant for everyone with read access.
         let raw = if request.caller(Scope::Read)?.may(Scope::Admin) {
-            crate::events::body(&self.bucket, &kept).await?.map(|body| body.raw)
+            crate::events::body(&self.bucket, &event).await?.map(|body| body.raw)
         } else {
             None
         };
-        ApiReply::json(StatusCode::OK, &EventDetail { record: kept.record, raw })
+        ApiReply::json(StatusCode::OK, &EventDetail { record: event.record, raw })
     }
 
     async fn replay_one(&self, request: &ApiRequest, id: EventId) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, None)?;
-        let kept = self.kept(&tenant, id).await?;
+        let event = self.find(&tenant, id).await?;
         let replay = ReplayId::new(self.clock.now(), self.dice.bits());
-        let record = crate::events::again(&self.bucket, &kept, replay).await?;
+        let record = crate::events::replay_record(&self.bucket, &event, replay).await?;
         let record = record.ok_or_else(not_replayable)?;
         self.events.publish(vec![record]).await?;
         tracing::info!(%tenant, event_id = %id, %replay, "event replayed");
@@ -275,25 +275,26 @@ where
     }
 
     async fn replay_many(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
-        // Before the body is looked at: who may not ask is told nothing about it.
+        // Check the key before the body, so that a request without permission learns nothing about
+        // the body.
         request.caller(Scope::Admin)?;
-        let asked: ReplayMany = request.read()?;
-        let tenant = request.tenant(Scope::Admin, asked.tenant.as_ref())?;
+        let input: ReplayMany = request.read()?;
+        let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         let now = self.clock.now();
         let filter = EventFilter {
-            provider: asked.provider,
-            kind: asked.kind,
-            name: asked.name.map(checked_name).transpose()?,
-            // What could not be read cannot be worked.
+            provider: input.provider,
+            kind: input.kind,
+            name: input.name.map(checked_name).transpose()?,
+            // An event that could not be parsed cannot be processed.
             state: Some(State::Recorded),
-            from: Some(asked.from),
-            to: Some(asked.to.min(now)),
+            from: Some(input.from),
+            to: Some(input.to.min(now)),
         };
         if filter.from >= filter.to {
-            let detail = "a time after `from`, and `from` a time that has been".to_owned();
+            let detail = "must be later than `from`, and `from` must be in the past".to_owned();
             return Err(Problem::invalid("to", detail));
         }
-        if asked.dry_run {
+        if input.dry_run {
             return self.dry_run(&tenant, &filter).await;
         }
         let replay = Replay {
@@ -314,8 +315,8 @@ where
             replay: replay.id,
             cursor: String::new(),
         };
-        self.replays.publish(vec![crate::replay::asked(&job)?]).await?;
-        tracing::info!(%tenant, replay = %replay.id, "replay begun");
+        self.replays.publish(vec![crate::replay::page_record(&job)?]).await?;
+        tracing::info!(%tenant, replay = %replay.id, "replay started");
         let answer = ReplayAnswer {
             replay: Some(replay.id),
             status: ReplayStatus::Running.as_str(),
@@ -328,7 +329,7 @@ where
 
     async fn dry_run(&self, tenant: &TenantId, filter: &EventFilter) -> Result<ApiReply, Problem> {
         let (mut matched, mut next) = (0, None::<String>);
-        for _page in 0..DRY_PAGES {
+        for _page in 0..MAX_DRY_RUN_PAGES {
             let oldest = Direction::OldestFirst;
             let page = self.store.events(tenant, filter, oldest, 100, next.as_deref()).await?;
             matched += page.items.len() as u64;
@@ -345,27 +346,29 @@ where
 
 fn not_replayable() -> Problem {
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let title = "The event cannot be worked again";
-    let detail = "it could not be read when it came, or what it brought is gone".to_owned();
+    let title = "The event cannot be replayed";
+    let detail =
+        "it could not be parsed when it was received, or its payload has expired".to_owned();
     Problem::new(status, "not_replayable", title, detail)
 }
 
-/// What the query asks for.
+/// Parses the filters of the query.
 fn filter(request: &ApiRequest) -> Result<EventFilter, Problem> {
-    let one_of = |name: &'static str, of: &str| Problem::invalid(name, of.to_owned());
+    let invalid = |name: &'static str, detail: &str| Problem::invalid(name, detail.to_owned());
     let provider = request.query("provider").map(|name| {
         name.parse::<Provider>().map_err(|error| Problem::invalid("provider", error.to_string()))
     });
     let kind = request.query("kind").map(|name| {
-        Kind::from_name(name).ok_or_else(|| one_of("kind", "`message`, `receipt` or `other`"))
+        Kind::from_name(name)
+            .ok_or_else(|| invalid("kind", "must be `message`, `receipt` or `other`"))
     });
     let state = request.query("state").map(|name| {
-        State::from_name(name).ok_or_else(|| one_of("state", "`recorded` or `parked`"))
+        State::from_name(name).ok_or_else(|| invalid("state", "must be `recorded` or `parked`"))
     });
     let time = |name: &'static str| {
         let read = request.query(name).map(|text| {
-            let detail = "a time as RFC 3339, such as 2026-01-31T12:00:00Z";
-            text.parse::<Timestamp>().map_err(|_| one_of(name, detail))
+            let detail = "must be an RFC 3339 time such as 2026-01-31T12:00:00Z";
+            text.parse::<Timestamp>().map_err(|_| invalid(name, detail))
         });
         read.transpose()
     };
@@ -380,19 +383,19 @@ fn filter(request: &ApiRequest) -> Result<EventFilter, Problem> {
 }
 
 fn checked_name(name: String) -> Result<String, Problem> {
-    if name.is_empty() || name.len() > LONGEST_NAME {
-        return Err(Problem::invalid("name", format!("1 to {LONGEST_NAME} bytes")));
+    if name.is_empty() || name.len() > MAX_NAME_LEN {
+        return Err(Problem::invalid("name", format!("must be 1 to {MAX_NAME_LEN} bytes")));
     }
     Ok(name)
 }
 
-/// The resource as it is deployed.
+/// The resource with its production dependencies.
 pub type OwnEvents<C, R> = Events<DynamoStore, Bucket, SqsQueue, C, R>;
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C: Clone, R: Clone>(kit: &Kit<N, C, R>) -> Result<OwnEvents<C, R>, Error> {
     let bucket = kit.bucket()?;
     Ok(Events {
@@ -405,10 +408,10 @@ pub fn resource<N, C: Clone, R: Clone>(kit: &Kit<N, C, R>) -> Result<OwnEvents<C
     })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,8 +1,8 @@
-//! Messages that a tenant's own programs took in, for the hub to keep.
+//! Inbound messages that a tenant's own programs received and post to the hub.
 //!
-//! Nobody has proved that a person wrote them, only that the key is the tenant's. So they stand
-//! in conversations of their own and open no window, and an account that an integration holds is
-//! not theirs to write in, unless the operator trusts the programs of that integration.
+//! Only the tenant's key authenticates such a message; no provider has verified its sender. These
+//! messages therefore form conversations of their own and open no service window. They cannot be
+//! addressed to the account of an integration, unless the operator set `trusted_ingest` on it.
 
 use domain::automation::Automation;
 use domain::content::Content;
@@ -26,57 +26,59 @@ use store::DynamoStore;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::{Error, Kit};
 
-/// The longest address, id or name.
-const LONGEST_NAME: usize = 500;
-/// The longest text: far above what any provider carries.
-const LONGEST_TEXT: usize = 64 * 1024;
+/// Maximum size of an address, id or name, in bytes.
+const MAX_NAME_LEN: usize = 500;
+/// Maximum size of a text in bytes: far above every provider's limit.
+const MAX_TEXT_LEN: usize = 64 * 1024;
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct InboundMessages<S, P, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The events' queue.
+    /// Events queue.
     pub events: P,
-    /// The queue of what people write.
+    /// Inbound message queue.
     pub inbound: P,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
-/// Its one operation.
+/// The only operation of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Take a message in.
+    /// Ingest a message.
     Take,
 }
 
-/// Body of `POST /webhook/inbound`: what somebody wrote, and to whom.
+/// Body of `POST /webhook/inbound`: an inbound message.
 #[derive(Debug, Deserialize, JsonSchema)]
-struct TakeMessage {
-    /// Who wrote.
+struct IngestMessage {
+    /// Address of the sender.
     from: String,
-    /// To which account: a name of your own, or the account of an integration that has
-    /// `trusted_ingest`.
+    /// Account that received the message: a name that you choose, or the account of an integration
+    /// with `trusted_ingest`.
     to: String,
-    /// What.
+    /// Content of the message.
     message: Text,
-    /// When: RFC 3339, or seconds since 1970. What is still to come counts as now.
+    /// When the message was sent: RFC 3339, or seconds since 1970. A time in the future is replaced
+    /// by the current time.
     timestamp: Time,
-    /// The message's id where it comes from: the same for each redelivery.
+    /// Message id at the source, for deduplication: use the same id for each redelivery.
     message_id: String,
-    /// Whose it is: the key's own tenant, or the one that the platform's key acts for.
+    /// Tenant that received the message. Default: the tenant of the key. Required with the platform
+    /// key.
     #[serde(default)]
     tenant_id: Option<TenantId>,
-    /// The name they gave themselves.
+    /// Display name of the sender.
     #[serde(default)]
     contact_name: Option<String>,
 }
 
-/// What somebody wrote.
+/// Content of an inbound message.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct Text {
-    /// The text.
+    /// Text.
     text: String,
 }
 
@@ -90,42 +92,43 @@ enum Time {
     Text(String),
 }
 
-/// What is done next.
+/// Response to an ingested message.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Taken {
-    /// `accepted`.
+struct IngestedMessage {
+    /// Always `accepted`.
     status: &'static str,
-    /// The event's id in `/events`.
+    /// Id of the event, for `GET /events/{id}`.
     event_id: EventId,
-    /// The job it becomes, if the tenant's workers pull.
+    /// Job for the message, if the tenant's workers pull jobs.
     #[serde(flatten)]
-    job: Option<Queued>,
+    job: Option<QueuedJob>,
 }
 
-/// The job a message becomes.
+/// Job for an inbound message.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Queued {
-    /// Its id.
+struct QueuedJob {
+    /// Job id.
     job_id: JobId,
-    /// Its place among the jobs that wait; 0 if it waits no more.
+    /// Position among the waiting jobs; 0 if the job no longer waits.
     queue_position: u64,
-    /// Seconds until it is likely to be done; `null` if none was done in the last hours.
+    /// Estimated seconds until the job is completed; `null` if no job was completed in the last
+    /// hours.
     estimated_processing_time: Option<u64>,
 }
 
-/// The one route.
+/// Routes of the resource.
 ///
-/// Its scope is its own: who has it writes in the name of the tenant's customers, and who sends
-/// messages or pulls jobs has no need of that.
+/// The route has a scope of its own (least privilege): its key can post messages in the name of
+/// the tenant's customers, which programs that send messages or pull jobs do not need.
 pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     operation: Operation::Take,
     method: "POST",
     path: "/webhook/inbound",
-    summary: "Take in a message that a program of the tenant's received",
+    summary: "Create an inbound message that one of the tenant's programs received",
     scope: Some(Scope::Ingest),
     parameters: &[],
-    request: Some(schema::<TakeMessage>),
-    answer: (202, Some(schema::<Taken>)),
+    request: Some(schema::<IngestMessage>),
+    answer: (202, Some(schema::<IngestedMessage>)),
 }];
 
 impl<S, P, C> Resource for InboundMessages<S, P, C>
@@ -144,7 +147,7 @@ where
         _params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         match operation {
-            Operation::Take => self.take(request).await,
+            Operation::Take => self.ingest(request).await,
         }
     }
 }
@@ -155,53 +158,54 @@ where
     P: Publisher,
     C: Clock,
 {
-    async fn take(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
+    async fn ingest(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.caller(Scope::Ingest)?;
-        let asked: TakeMessage = request.read()?;
-        let tenant = tenant(request, asked.tenant_id.as_ref())?;
-        for (field, value, longest) in [
-            ("from", &asked.from, LONGEST_NAME),
-            ("to", &asked.to, LONGEST_NAME),
-            ("message_id", &asked.message_id, LONGEST_NAME),
-            ("message.text", &asked.message.text, LONGEST_TEXT),
+        let input: IngestMessage = request.read()?;
+        let tenant = tenant(request, input.tenant_id.as_ref())?;
+        for (field, value, max) in [
+            ("from", &input.from, MAX_NAME_LEN),
+            ("to", &input.to, MAX_NAME_LEN),
+            ("message_id", &input.message_id, MAX_NAME_LEN),
+            ("message.text", &input.message.text, MAX_TEXT_LEN),
         ] {
-            if value.trim().is_empty() || value.len() > longest {
-                return Err(Problem::invalid(field, format!("1 to {longest} bytes")));
+            if value.trim().is_empty() || value.len() > max {
+                return Err(Problem::invalid(field, format!("must be 1 to {max} bytes")));
             }
         }
-        let name = asked.contact_name.filter(|name| !name.is_empty());
-        if name.as_ref().is_some_and(|name| name.len() > LONGEST_NAME) {
-            let detail = format!("at most {LONGEST_NAME} bytes");
+        let name = input.contact_name.filter(|name| !name.is_empty());
+        if name.as_ref().is_some_and(|name| name.len() > MAX_NAME_LEN) {
+            let detail = format!("must be at most {MAX_NAME_LEN} bytes");
             return Err(Problem::invalid("contact_name", detail));
         }
         if !self.store.is_tenant(&tenant).await? {
-            let detail = format!("there is no tenant {tenant}: make it first, or name another");
+            let detail =
+                format!("the tenant {tenant} does not exist: create it first, or name another one");
             let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail);
             return Err(problem.at("tenant_id"));
         }
-        let place = self.place(&tenant, &asked.to).await?;
-        let from = match &place.integration {
-            Some(integration) => providers::address(integration.provider, &asked.from)
+        let destination = self.destination(&tenant, &input.to).await?;
+        let from = match &destination.integration {
+            Some(integration) => providers::address(integration.provider, &input.from)
                 .map_err(|error| Problem::of_provider(&error).at("from"))?,
-            None => asked.from,
+            None => input.from,
         };
         let message = InboundMessage {
-            channel: Some(place.channel),
-            provider_message_id: asked.message_id.clone(),
+            channel: Some(destination.channel),
+            provider_message_id: input.message_id.clone(),
             from: from.clone(),
             name,
-            content: Content::Text { text: asked.message.text },
+            content: Content::Text { text: input.message.text },
             reply_to: None,
         };
         let raw = serde_json::from_slice::<Box<RawValue>>(&request.body);
-        let (provider, integration, account) = match &place.integration {
+        let (provider, integration, account) = match &destination.integration {
             Some(integration) => (integration.provider, integration.id, integration.line()),
-            None => (Provider::Custom, door(&tenant), asked.to),
+            None => (Provider::Custom, ingest_integration(&tenant), input.to),
         };
         let event = ParsedEvent {
             account,
-            id: asked.message_id,
-            occurred_at: asked.timestamp.read()?,
+            id: input.message_id,
+            occurred_at: input.timestamp.read()?,
             kind: EventKind::Message(message),
             ordering_key: Some(from),
             single_use: None,
@@ -210,15 +214,15 @@ where
         let event = event.stamped(provider, tenant, integration, self.clock.now(), 0);
         let event = InboundEvent { ingested: true, ..event };
         let event_id = event.event_id();
-        let job = self.take_as_message(&event, place.integration.is_some()).await?;
+        let job = self.queue_message(&event, destination.integration.is_some()).await?;
         self.events.publish(vec![crate::events::queued(&event)?]).await?;
-        tracing::info!(tenant = %event.tenant, %event_id, "message taken in");
-        ApiReply::json(StatusCode::ACCEPTED, &Taken { status: "accepted", event_id, job })
+        tracing::info!(tenant = %event.tenant, %event_id, "message ingested");
+        ApiReply::json(StatusCode::ACCEPTED, &IngestedMessage { status: "accepted", event_id, job })
     }
 
-    /// Where a message to `to` belongs: to the account of the tenant's integration that the
-    /// operator trusts programs with, or to no integration at all.
-    async fn place(&self, tenant: &TenantId, to: &str) -> Result<Place, Problem> {
+    /// Returns the destination of a message to `to`: the account of a tenant's integration with
+    /// `trusted_ingest`, or no integration.
+    async fn destination(&self, tenant: &TenantId, to: &str) -> Result<Destination, Problem> {
         let own = self.store.accounts_of(tenant).await?;
         let held = own.into_iter().filter_map(|integration| {
             let channel = channel_of(&integration, to)?;
@@ -228,10 +232,11 @@ where
             held.partition(|(integration, _)| is_trusted(integration));
         match (<[_; 1]>::try_from(trusted), others.first()) {
             (Ok([(integration, channel)]), _) => {
-                return Ok(Place { integration: Some(integration), channel });
+                return Ok(Destination { integration: Some(integration), channel });
             }
             (Err(trusted), _) if !trusted.is_empty() => {
-                let detail = "several integrations have this account: give the id of the one meant";
+                let detail =
+                    "several integrations have this account: use an integration id as `to`";
                 return Err(Problem::invalid("to", detail.to_owned()));
             }
             (Err(_), Some((integration, _))) => {
@@ -242,11 +247,11 @@ where
         if self.is_held(to).await? {
             return Err(held_by("an integration of another tenant"));
         }
-        // Such programs stand at WhatsApp numbers.
-        Ok(Place { integration: None, channel: Channel::Whatsapp })
+        // Such programs receive WhatsApp messages.
+        Ok(Destination { integration: None, channel: Channel::Whatsapp })
     }
 
-    /// Whether any tenant's integration holds the account `to`, however its number is written.
+    /// Returns whether an integration of any tenant holds the account `to`, in any number format.
     async fn is_held(&self, to: &str) -> PortResult<bool> {
         if let Ok(id) = to.trim().parse::<IntegrationId>()
             && self.store.integration(id).await?.is_some()
@@ -259,23 +264,24 @@ where
             [Some(to.trim().to_owned()), number, with_plus].into_iter().flatten().collect();
         forms.sort_unstable();
         forms.dedup();
-        let places = Provider::senders().flat_map(|p| forms.iter().map(move |form| (p, form)));
-        let asked = places.map(|(provider, form)| self.store.account(provider, form));
-        Ok(try_join_all(asked).await?.iter().any(Option::is_some))
+        let accounts = Provider::senders().flat_map(|p| forms.iter().map(move |form| (p, form)));
+        let lookups = accounts.map(|(provider, form)| self.store.account(provider, form));
+        Ok(try_join_all(lookups).await?.iter().any(Option::is_some))
     }
 
-    /// Makes it a message, if it is `proved` or the tenant's workers pull; and then a job, whose
-    /// id follows from the message's, so it is known before the message is worked.
-    async fn take_as_message(
+    /// Queues the event as a message, if it is `verified` or the tenant's workers pull jobs. In
+    /// the latter case also returns its job, whose id is derived from the message id and so known
+    /// before the message is processed.
+    async fn queue_message(
         &self,
         event: &InboundEvent,
-        proved: bool,
-    ) -> Result<Option<Queued>, Problem> {
+        verified: bool,
+    ) -> Result<Option<QueuedJob>, Problem> {
         let tenant = &event.tenant;
         let EventKind::Message(message) = &event.kind else { return Ok(None) };
         let Some(parties) = event.parties(message) else { return Ok(None) };
         let pulls = matches!(self.store.automation(tenant).await?, Automation::Pull(_));
-        if pulls || proved {
+        if pulls || verified {
             let group = parties.conversation().to_string();
             let record = Record { group, ..crate::events::queued(event)? };
             self.inbound.publish(vec![record]).await?;
@@ -290,34 +296,34 @@ where
         )?;
         let queue_position = match job.map(|job| job.status) {
             None => figures.queued + 1,
-            // It came before.
+            // The message was received before.
             Some(JobStatus::Queued) => figures.queued.max(1),
             Some(_) => 0,
         };
         let estimate = figures.estimate(queue_position).filter(|_| queue_position > 0);
         let estimated_processing_time = estimate.map(|estimate| estimate.as_secs());
-        Ok(Some(Queued { job_id, queue_position, estimated_processing_time }))
+        Ok(Some(QueuedJob { job_id, queue_position, estimated_processing_time }))
     }
 }
 
-/// Where a message belongs.
-struct Place {
-    /// The integration whose account it is to; `None` if no integration holds that.
+/// Destination of an inbound message.
+struct Destination {
+    /// Integration that holds the account; `None` if none does.
     integration: Option<Integration>,
-    /// What it travelled on.
+    /// Channel of the message.
     channel: Channel,
 }
 
-/// Whether what programs bring to an integration's account counts as proved.
+/// Returns whether messages from programs are treated as verified for an integration.
 fn is_trusted(integration: &Integration) -> bool {
     integration.trusted_ingest && !integration.provider.channels().is_empty()
 }
 
-/// The channel on which a message to `to` reaches an integration; `None` if that is none of the
-/// names by which its account, or what it sends from, is known.
+/// Returns the channel on which a message to `to` reaches an integration; `None` if `to` is neither
+/// its id, its account nor the value of a setting that identifies the account or a sender.
 fn channel_of(integration: &Integration, to: &str) -> Option<Channel> {
     let first = || integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp);
-    let is_itself = integration.account.as_deref().is_some_and(|account| is_same(account, to))
+    let is_account = integration.account.as_deref().is_some_and(|account| is_same(account, to))
         || is_same(&integration.id.to_string(), to);
     let entry = providers::entry(integration.provider);
     let settings = integration.settings.fields();
@@ -328,12 +334,12 @@ fn channel_of(integration: &Integration, to: &str) -> Option<Channel> {
         let channel = entry.senders.iter().find(|(sender, _)| sender == name);
         channel.map_or_else(first, |(_, channel)| *channel)
     });
-    // A number may be known by several settings: such programs stand at WhatsApp numbers.
+    // Several settings may have the number: prefer WhatsApp, which such programs receive.
     let best = channels.min_by_key(|channel| *channel != Channel::Whatsapp);
-    best.or_else(|| is_itself.then(first))
+    best.or_else(|| is_account.then(first))
 }
 
-/// Whether two names are one, or two ways to write one number.
+/// Returns whether two names are equal, or the same number in different formats.
 fn is_same(name: &str, other: &str) -> bool {
     let number = providers::number(name);
     name == other.trim() || (number.is_some() && number == providers::number(other))
@@ -341,32 +347,32 @@ fn is_same(name: &str, other: &str) -> bool {
 
 fn held_by(holder: &str) -> Problem {
     let detail = format!(
-        "{holder} holds this account, and only its provider says what people write to it: name \
-         an account that no integration holds, or let the operator set `trusted_ingest` on the \
+        "{holder} has this account, and only its provider can deliver messages to it: use an \
+         account that no integration has, or ask the operator to set `trusted_ingest` on the \
          integration"
     );
     Problem::conflict("to", "account_held", detail)
 }
 
-/// What stands in for an integration where none stands behind a message.
-pub(crate) fn door(tenant: &TenantId) -> IntegrationId {
+/// Returns the id that ingested messages without an integration have as their integration.
+pub(crate) fn ingest_integration(tenant: &TenantId) -> IntegrationId {
     IntegrationId::derived(&[tenant.as_str(), "webhook/inbound"])
 }
 
-/// The key's tenant. A tenant's key cannot name another, and is told so: its programs send
-/// the id along to notice when they hold the wrong key.
+/// Returns the tenant to act for. If a tenant's key names another tenant, the error says so:
+/// programs send the tenant id to detect that they use the wrong key.
 fn tenant(request: &ApiRequest, named: Option<&TenantId>) -> Result<TenantId, Problem> {
     let caller = request.caller(Scope::Ingest)?;
     if !caller.tenant.is_platform() && named.is_some_and(|named| *named != caller.tenant) {
-        let title = "The key may not do this";
-        let detail = "the key is another tenant's".to_owned();
+        let title = "The key has no permission";
+        let detail = "the key belongs to another tenant than `tenant_id`".to_owned();
         let problem = Problem::new(StatusCode::FORBIDDEN, "wrong_tenant", title, detail);
         return Err(problem.at("tenant_id"));
     }
     request.tenant(Scope::Ingest, named).map_err(|problem| {
-        // Where this route's body has the field.
+        // In the body of this route, the field is `tenant_id`.
         if problem.field.as_deref() == Some("tenant") && named.is_none() {
-            let detail = "the platform's key acts for any tenant: say which".to_owned();
+            let detail = "the platform key acts for any tenant: set `tenant_id`".to_owned();
             return Problem::invalid("tenant_id", detail);
         }
         problem
@@ -383,16 +389,16 @@ impl Time {
             },
         };
         seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or_else(|| {
-            let detail = "a time as RFC 3339, or seconds since 1970".to_owned();
+            let detail = "must be an RFC 3339 time, or seconds since 1970".to_owned();
             Problem::invalid("timestamp", detail)
         })
     }
 }
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C: Clone, R>(
     kit: &Kit<N, C, R>,
 ) -> Result<InboundMessages<DynamoStore, SqsQueue, C>, Error> {
@@ -405,10 +411,10 @@ pub fn resource<N, C: Clone, R>(
     })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

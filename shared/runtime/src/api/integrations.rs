@@ -26,61 +26,61 @@ use crate::vault::SecretsVault;
 use crate::webhook::path_hash;
 use crate::{Error, Kit, Network};
 
-/// How long credentials may be locked: as long as the function may run.
-const LOCK: Duration = Duration::from_secs(30);
-/// How often the lock is asked for, and how long between.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// Lease time of the credentials lock: as long as the function may run.
+const LOCK_LEASE: Duration = Duration::from_secs(30);
+/// Attempts to acquire the lock, and the wait between them.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_WAIT: Duration = Duration::from_millis(100);
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Integrations<S, V, T, C, R> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// Credentials.
+    /// Credential store.
     pub vault: V,
-    /// The way to providers.
+    /// HTTP client for requests to providers.
     pub caller: T,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Ids and secrets.
+    /// Random number generator, for ids and secrets.
     pub dice: R,
-    /// Whether tenants are believed as the operator is. Never where tenants are strangers.
+    /// Whether tenants are trusted like the operator. Never set this for untrusted tenants.
     pub trust_tenants: bool,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Make an integration.
+    /// Create an integration.
     Create,
-    /// List a tenant's.
+    /// List a tenant's integrations.
     List,
-    /// Show one.
+    /// Get an integration.
     Show,
-    /// Change one.
+    /// Update an integration.
     Change,
-    /// Remove one.
+    /// Delete an integration.
     Remove,
-    /// Ask the provider about the account.
+    /// Verify the account and the credentials with the provider.
     Verify,
-    /// Connect the account to the hub.
+    /// Register the hub's webhook with the provider.
     Register,
-    /// Show how it fared of late.
+    /// Get the health of an integration.
     Health,
-    /// Say who carries a tenant's WhatsApp messages.
+    /// Set a tenant's WhatsApp provider and failover.
     SetWhatsapp,
-    /// Show who does.
+    /// Get a tenant's WhatsApp provider and failover.
     ShowWhatsapp,
 }
 
-/// One value, or several while it is rotated.
+/// One value, or several during a rotation.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum OneOrMany {
-    /// One.
+    /// One value.
     One(String),
-    /// Several, newest first.
+    /// Several values, newest first.
     Many(Vec<String>),
 }
 
@@ -88,23 +88,24 @@ pub(super) enum OneOrMany {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateIntegration {
-    /// Whose it is: `platform` for the operator's own app. The key's own tenant if absent.
+    /// Tenant that owns the integration; `platform` for the operator's own app. Default: the
+    /// tenant of the key.
     #[serde(default)]
     pub(super) tenant: Option<TenantId>,
-    /// Where the account is.
+    /// Provider of the account.
     pub(super) provider: Provider,
-    /// How to reach and use it.
+    /// Settings of the account. They depend on the provider.
     #[serde(default)]
     pub(super) settings: Map<String, Value>,
-    /// Its secrets, by the providers' usual names. They are never shown again. A webhook secret
-    /// that the hub can generate is generated if it is absent.
+    /// Credentials of the account, by the names that the provider uses. They are never returned. If
+    /// a webhook secret that the hub can generate is absent, the hub generates it.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
-    /// When the hub stops sending through it for a while.
+    /// Circuit breaker settings.
     #[serde(default)]
     pub(super) circuit: Breaker,
-    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
-    /// provider. Only the platform's key may say so.
+    /// Whether messages to this account from `POST /webhook/inbound` are treated as verified by the
+    /// provider. Only the platform key can set it.
     #[serde(default)]
     pub(super) trusted_ingest: bool,
 }
@@ -113,19 +114,19 @@ pub(super) struct CreateIntegration {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeIntegration {
-    /// In the place of the settings it has.
+    /// New settings. They replace all current settings.
     #[serde(default)]
     pub(super) settings: Option<Map<String, Value>>,
-    /// Put over the credentials it has, name by name: so a generated one is replaced, too. While
-    /// one is rotated, give the new and the old value as a list.
+    /// New credentials. They replace the current credentials of the same names, including generated
+    /// ones; others are kept. To rotate a credential, give the new and the old value as a list.
     #[serde(default)]
     pub(super) credentials: BTreeMap<String, OneOrMany>,
-    /// In the place of when the hub stops sending through it.
+    /// New circuit breaker settings.
     #[serde(default)]
     pub(super) circuit: Option<Breaker>,
-    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
-    /// provider. Only the platform's key may say so; it ends when a tenant's key changes which
-    /// account it is.
+    /// Whether messages to this account from `POST /webhook/inbound` are treated as verified by the
+    /// provider. Only the platform key can set it. It is reset when a tenant's key changes the
+    /// account or replaces the operator's credentials.
     #[serde(default)]
     pub(super) trusted_ingest: Option<bool>,
 }
@@ -134,45 +135,45 @@ pub(super) struct ChangeIntegration {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
-    /// WhatsApp: the six digits of the number's two-step verification.
+    /// Six-digit two-step verification PIN of the WhatsApp number.
     #[serde(default)]
     pin: Option<String>,
 }
 
-/// An integration, without its secrets.
+/// An integration, without its credentials.
 #[derive(Serialize, JsonSchema)]
 struct IntegrationView {
-    /// Its id.
+    /// Integration id.
     id: IntegrationId,
-    /// Whose it is.
+    /// Tenant that owns the integration.
     tenant: TenantId,
-    /// Where the account is.
+    /// Provider of the account.
     provider: Provider,
-    /// How to reach and use it.
+    /// Settings of the account.
     settings: serde_json::Value,
-    /// The end of each credential, to recognise it by.
+    /// Last characters of each credential, for recognition.
     credentials: BTreeMap<String, String>,
-    /// The credentials that the operator gave: a tenant's key changes what they are used for only
-    /// with credentials of its own in their place.
+    /// Names of the credentials that the operator provided. A tenant's key can change what they are
+    /// used for only if it replaces them in the same request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     operator_credentials: Vec<String>,
-    /// The credentials that the hub generated because they were absent, by name. Shown only in
-    /// the answer that makes them: keep them, the provider needs them.
+    /// Credentials that the hub generated because they were absent, by name. They are returned only
+    /// once: store them, because the provider needs them.
     #[serde(skip_serializing_if = "Option::is_none")]
     generated_credentials: Option<Generated>,
-    /// Paste this at the provider, or let `register` do it.
+    /// Webhook URL to configure at the provider; `register` can do this for some providers.
     webhook_url: String,
-    /// The same for each of the provider's webhooks, by name.
+    /// URLs of all the provider's webhooks, by name.
     webhook_urls: BTreeMap<&'static str, String>,
-    /// When the hub stops sending through it for a while.
+    /// Circuit breaker settings.
     circuit: Breaker,
-    /// Whether what `POST /webhook/inbound` brings to this account counts as proved by the
+    /// Whether messages to this account from `POST /webhook/inbound` are treated as verified by the
     /// provider.
     trusted_ingest: bool,
-    /// When it was made.
+    /// When the integration was created.
     created_at: Timestamp,
-    /// Whether the provider was told the webhook's address when the integration was made, where
-    /// that is done at once.
+    /// Whether the webhook URL was registered with the provider at creation; absent for providers
+    /// where this is not done automatically.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<Connection>,
 }
@@ -180,58 +181,59 @@ struct IntegrationView {
 /// Credentials that the hub generated, by name.
 pub(super) type Generated = BTreeMap<String, String>;
 
-/// An integration that was made or changed.
-pub(super) struct MadeIntegration {
+/// An integration that was created or updated.
+pub(super) struct SavedIntegration {
     pub(super) integration: Integration,
-    /// Its credentials that nobody but the hub knows yet.
+    /// Generated credentials, to be returned once.
     pub(super) generated: Option<Generated>,
 }
 
 /// Whether an account is connected to the hub.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Connection {
-    /// It is.
+    /// Whether the account is connected.
     connected: bool,
-    /// Why not, and what to do.
+    /// Reason why the account is not connected, and how to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
 
-/// How an integration fared of late.
+/// Health of an integration: the state of its circuit breaker.
 #[derive(Serialize, JsonSchema)]
 struct Health {
-    /// Which.
+    /// Integration id.
     integration: IntegrationId,
-    /// Where the account is.
+    /// Provider of the account.
     provider: Provider,
-    /// `closed`: messages pass. `open`: none do. `half_open`: the next one is a probe.
+    /// State of the circuit breaker. `closed`: messages are sent. `open`: no messages are sent.
+    /// `half_open`: the next message is a probe.
     state: circuit::State,
-    /// Failures within the current window.
+    /// Number of failures in the current window.
     failures: u32,
-    /// When it opened, while it is not closed.
+    /// When the circuit opened, if it is not closed.
     opened_at: Option<Timestamp>,
-    /// When it is probed, while it is open.
+    /// When the next probe is due, if the circuit is open.
     retry_at: Option<Timestamp>,
-    /// When it last closed.
+    /// When the circuit last closed.
     closed_at: Option<Timestamp>,
-    /// The last failure that counted.
+    /// Last failure that counted.
     last_failure: Option<circuit::Failure>,
-    /// When it opens.
+    /// Circuit breaker settings.
     circuit: Breaker,
-    /// What the provider says of the account, if it was asked.
+    /// Account status from the provider, with `ask=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Word>,
 }
 
-/// What a provider says of an account.
+/// Account status that the provider reports.
 #[derive(Serialize, JsonSchema)]
 struct Word {
-    /// It knows the account, and the account can send.
+    /// Whether the provider knows the account and the account can send.
     ok: bool,
-    /// The account, in the provider's own words.
+    /// Account data in the provider's format.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Value>,
-    /// What is wrong.
+    /// Error, if `ok` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -239,29 +241,29 @@ struct Word {
 /// A tenant's integrations.
 #[derive(Serialize, JsonSchema)]
 struct IntegrationList {
-    /// The integrations.
+    /// Integrations of the tenant.
     integrations: Vec<IntegrationView>,
 }
 
-/// What the provider said.
+/// The provider's response to a verification.
 #[derive(Serialize, JsonSchema)]
 struct Verified {
-    /// It knows the account and the credentials.
+    /// Whether the provider accepts the account and the credentials.
     ok: bool,
-    /// The account, in the provider's own words.
+    /// Account data in the provider's format.
     account: Value,
 }
 
 const TENANT: &[(&str, &str, &str)] =
-    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+    &[("tenant", "query", "Tenant to act for. Required with the platform key.")];
 
-/// The routes of integrations.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route {
         operation: Operation::Create,
         method: "POST",
         path: "/integrations",
-        summary: "Make an integration",
+        summary: "Create an integration",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<CreateIntegration>),
@@ -281,7 +283,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Show,
         method: "GET",
         path: "/integrations/{id}",
-        summary: "Show an integration",
+        summary: "Get an integration",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -291,7 +293,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Change,
         method: "PUT",
         path: "/integrations/{id}",
-        summary: "Change settings or credentials",
+        summary: "Update an integration's settings or credentials",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<ChangeIntegration>),
@@ -301,7 +303,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Remove,
         method: "DELETE",
         path: "/integrations/{id}",
-        summary: "Remove an integration and its credentials",
+        summary: "Delete an integration and its credentials",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -311,7 +313,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Verify,
         method: "POST",
         path: "/integrations/{id}/verify",
-        summary: "Ask the provider whether it knows the account and the credentials",
+        summary: "Verify the account and the credentials with the provider",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -321,7 +323,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Register,
         method: "POST",
         path: "/integrations/{id}/register",
-        summary: "Connect the account: WhatsApp's number with its PIN, Telegram's webhook",
+        summary: "Register the account: the WhatsApp number with its PIN, or the Telegram webhook",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<Register>),
@@ -331,12 +333,12 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Health,
         method: "GET",
         path: "/integrations/{id}/health",
-        summary: "Show how an integration fared of late: its circuit breaker",
+        summary: "Get the health of an integration: its circuit breaker",
         scope: Some(Scope::Read),
         parameters: &[(
             "ask",
             "query",
-            "`true` also asks the provider about the account, such as whether it is connected.",
+            "`true` to also get the account status from the provider, such as a lost connection.",
         )],
         request: None,
         answer: (200, Some(schema::<Health>)),
@@ -345,7 +347,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::SetWhatsapp,
         method: "PUT",
         path: "/tenants/{tenant}/whatsapp-settings",
-        summary: "Say who carries the tenant's WhatsApp messages, and who if that one cannot",
+        summary: "Update the tenant's WhatsApp provider and its failover integrations",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<SetWhatsapp>),
@@ -355,7 +357,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ShowWhatsapp,
         method: "GET",
         path: "/tenants/{tenant}/whatsapp-settings",
-        summary: "Show who carries the tenant's WhatsApp messages",
+        summary: "Get the tenant's WhatsApp provider and its failover integrations",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -390,12 +392,12 @@ where
                 ApiReply::json(StatusCode::OK, &IntegrationList { integrations })
             }
             Operation::Show => {
-                let integration = self.own(request, params, Scope::Admin).await?;
+                let integration = self.find(request, params, Scope::Admin).await?;
                 ApiReply::json(StatusCode::OK, &view(request, integration))
             }
             Operation::Change => self.change(request, params).await,
             Operation::Remove => {
-                let integration = self.own(request, params, Scope::Admin).await?;
+                let integration = self.find(request, params, Scope::Admin).await?;
                 let credentials = self.vault.credentials(&integration, Freshness::Fresh).await?;
                 let paths = path_secrets(integration.provider, &credentials);
                 let remove = async {
@@ -406,26 +408,28 @@ where
                 Ok(ApiReply::empty())
             }
             Operation::Verify => {
-                let integration = self.own(request, params, Scope::Admin).await?;
-                let account = self.ask(&integration, |sender| sender.describe_account()).await?;
+                let integration = self.find(request, params, Scope::Admin).await?;
+                let account =
+                    self.call_provider(&integration, |sender| sender.describe_account()).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Register => {
-                let integration = self.own(request, params, Scope::Admin).await?;
-                let asked: Register =
+                let integration = self.find(request, params, Scope::Admin).await?;
+                let input: Register =
                     if request.body.is_empty() { Register::default() } else { request.read()? };
                 if self.maker(request, &integration.tenant)? == Maker::Tenant {
                     giver::check_use(&integration)?;
                 }
                 let url = webhook_url(request, &integration);
-                let pin = asked.pin.as_deref();
-                let account = self.ask(&integration, |sender| sender.register(&url, pin)).await?;
+                let pin = input.pin.as_deref();
+                let account =
+                    self.call_provider(&integration, |sender| sender.register(&url, pin)).await?;
                 ApiReply::json(StatusCode::OK, &Verified { ok: true, account })
             }
             Operation::Health => {
-                let integration = self.own(request, params, Scope::Read).await?;
-                let asks = request.query("ask") == Some("true");
-                self.health(integration, asks).await
+                let integration = self.find(request, params, Scope::Read).await?;
+                let with_account = request.query("ask") == Some("true");
+                self.health(integration, with_account).await
             }
             Operation::SetWhatsapp => self.set_whatsapp(request, params).await,
             Operation::ShowWhatsapp => self.show_whatsapp(request, params).await,
@@ -441,8 +445,8 @@ where
     C: Clock,
     R: Dice,
 {
-    /// The integration the path names, if the caller may see it.
-    async fn own(
+    /// Returns the integration in the path, if the principal may access it.
+    async fn find(
         &self,
         request: &ApiRequest,
         params: &Params<'_>,
@@ -450,108 +454,110 @@ where
     ) -> Result<Integration, Problem> {
         let caller = request.caller(scope)?;
         let integration = self.store.integration(params.get("id")?).await?;
-        let ours = |integration: &Integration| {
+        let may_access = |integration: &Integration| {
             caller.tenant.is_platform() || integration.tenant == caller.tenant
         };
-        integration.filter(ours).ok_or_else(Problem::not_found)
+        integration.filter(may_access).ok_or_else(Problem::not_found)
     }
 
     async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
-        // The right first: a key without it is told nothing about the body.
+        // Check the key before the body, so that a key without permission learns nothing about
+        // the body.
         request.caller(Scope::Admin)?;
-        let asked: CreateIntegration = request.read()?;
-        let tenant = request.tenant(Scope::Admin, asked.tenant.as_ref())?;
+        let input: CreateIntegration = request.read()?;
+        let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
-            return Err(Problem::invalid("tenant", "there is no such tenant".to_owned()));
+            return Err(Problem::invalid("tenant", "no such tenant exists".to_owned()));
         }
-        let made = self.make(request, tenant, asked).await?;
-        let connection = self.connect(request, &made.integration).await;
+        let saved = self.create_for(request, tenant, input).await?;
+        let connection = self.connect(request, &saved.integration).await;
         let view = IntegrationView {
             connection,
-            generated_credentials: made.generated,
-            ..view(request, made.integration)
+            generated_credentials: saved.generated,
+            ..view(request, saved.integration)
         };
         ApiReply::json(StatusCode::CREATED, &view)
     }
 
-    /// Connects a new integration's account to the hub, where that is done at once. It is made
-    /// whether or not the provider can be reached now: `register` does it again.
+    /// Registers a new integration's webhook, for providers where this is automatic. The
+    /// integration is created even if the provider cannot be reached; `register` tries again.
     pub(super) async fn connect(
         &self,
         request: &ApiRequest,
         integration: &Integration,
     ) -> Option<Connection> {
-        // Without an address nothing is sent, and nothing can be asked.
+        // Without a base URL the provider cannot be reached.
         if !providers::entry(integration.provider).connects
             || integration.settings.base_url().is_none()
         {
             return None;
         }
         let url = webhook_url(request, integration);
-        let asked = self.ask(integration, |sender| sender.register(&url, None)).await;
-        Some(match asked {
+        let registered =
+            self.call_provider(integration, |sender| sender.register(&url, None)).await;
+        Some(match registered {
             Ok(_) => Connection { connected: true, detail: None },
             Err(problem) => {
                 let code = problem.code.as_str();
                 tracing::warn!(integration = %integration.id, code, "account not connected");
-                let detail = format!("{}; call register once that is mended", problem.detail);
+                let detail = format!("{}: fix this, then call register", problem.detail);
                 Connection { connected: false, detail: Some(detail) }
             }
         })
     }
 
-    /// Makes an integration of `tenant`'s.
-    pub(super) async fn make(
+    /// Creates an integration of `tenant`.
+    pub(super) async fn create_for(
         &self,
         request: &ApiRequest,
         tenant: TenantId,
-        asked: CreateIntegration,
-    ) -> Result<MadeIntegration, Problem> {
-        let settings = settings(asked.provider, &asked.settings)?;
-        let given = credentials(asked.provider, asked.credentials)?;
+        input: CreateIntegration,
+    ) -> Result<SavedIntegration, Problem> {
+        let settings = settings(input.provider, &input.settings)?;
+        let given = credentials(input.provider, input.credentials)?;
         let mut tenant_credentials = BTreeSet::new();
-        note_giver(request, &mut tenant_credentials, &names(&given))?;
-        let made_up = self.made_up(asked.provider, &given);
-        tenant_credentials.extend(names(&made_up));
-        let generated = shown_once(&made_up);
-        let credentials = given.merged(made_up);
+        record_owner(request, &mut tenant_credentials, &names(&given))?;
+        let generated_secret = self.generated_secret(input.provider, &given);
+        tenant_credentials.extend(names(&generated_secret));
+        let generated = shown_once(&generated_secret);
+        let credentials = given.merged(generated_secret);
         let maker = self.maker(request, &tenant)?;
-        if asked.trusted_ingest {
+        if input.trusted_ingest {
             check_trust(request, maker)?;
         }
         let now = self.clock.now();
         let integration = Integration {
             id: IntegrationId::new(now, self.dice.bits()),
-            account: account(asked.provider, maker, &settings, &credentials)?,
-            provider: asked.provider,
+            account: account(input.provider, maker, &settings, &credentials)?,
+            provider: input.provider,
             hints: credentials.hints(),
             tenant,
             settings,
             created_at: now,
             credentials_at: now,
             tenant_credentials,
-            trusted_ingest: asked.trusted_ingest,
-            circuit: breaker(asked.circuit)?,
+            trusted_ingest: input.trusted_ingest,
+            circuit: breaker(input.circuit)?,
         };
         self.check_base_url(request, &integration, None)?;
         self.check_account(request, &integration, &credentials).await?;
         let write = async {
-            // The secrets first: an integration that can be found can be used.
+            // Write the credentials first, so that an integration is usable once it can be found.
             self.vault.store(&integration, Some(&credentials)).await?;
             let paths = path_secrets(integration.provider, &credentials);
             let claimed = self.store.put_integration(&integration, &paths, None).await?;
             if claimed == Claimed::Taken {
                 self.vault.store(&integration, None).await?;
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
             Ok(())
         };
         self.locked(&integration, write).await?;
-        Ok(MadeIntegration { integration, generated })
+        Ok(SavedIntegration { integration, generated })
     }
 
-    /// The credential that the hub makes up, if none is given.
-    fn made_up(&self, provider: Provider, given: &Credentials) -> Credentials {
+    /// Generates the credential that the hub can generate, if it is absent.
+    fn generated_secret(&self, provider: Provider, given: &Credentials) -> Credentials {
         let name = providers::entry(provider).made_up;
         Credentials::new(name.filter(|name| given.first(name).is_none()).map(|name| {
             let bits = [self.dice.bits(), self.dice.bits()];
@@ -560,20 +566,25 @@ where
         }))
     }
 
-    /// How an integration fared of late.
-    async fn health(&self, integration: Integration, asks: bool) -> Result<ApiReply, Problem> {
-        let said = async {
-            if !asks {
+    /// Returns the health of an integration; `with_account` also asks the provider.
+    async fn health(
+        &self,
+        integration: Integration,
+        with_account: bool,
+    ) -> Result<ApiReply, Problem> {
+        let account_status = async {
+            if !with_account {
                 return None;
             }
-            let word = match self.ask(&integration, |sender| sender.describe_account()).await {
-                Ok(account) => Word { ok: true, account: Some(account), detail: None },
-                Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
-            };
-            Some(word)
+            let status =
+                match self.call_provider(&integration, |sender| sender.describe_account()).await {
+                    Ok(account) => Word { ok: true, account: Some(account), detail: None },
+                    Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
+                };
+            Some(status)
         };
         let circuit = self.store.circuit(&integration.tenant, integration.id);
-        let (circuit, account) = futures::join!(circuit, said);
+        let (circuit, account) = futures::join!(circuit, account_status);
         let (circuit, _) = circuit?;
         let health = Health {
             integration: integration.id,
@@ -590,7 +601,7 @@ where
         ApiReply::json(StatusCode::OK, &health)
     }
 
-    /// Who makes or changes an integration of `tenant`'s.
+    /// Returns on whose authority an integration of `tenant` is created or updated.
     fn maker(&self, request: &ApiRequest, tenant: &TenantId) -> Result<Maker, Problem> {
         if tenant.is_platform() {
             return Ok(Maker::Hub);
@@ -599,8 +610,8 @@ where
         Ok(if is_operator || self.trust_tenants { Maker::Operator } else { Maker::Tenant })
     }
 
-    /// Only the operator may say that a provider is elsewhere: the hub sends tokens there, and
-    /// believes what it answers.
+    /// Checks that only the operator changes a provider's base URL: the hub sends tokens there and
+    /// trusts the responses.
     fn check_base_url(
         &self,
         request: &ApiRequest,
@@ -611,23 +622,23 @@ where
             return Ok(());
         }
         let is_at = providers::entry(integration.provider).is_at;
-        let elsewhere = integration.settings.other_base_url().filter(|address| !is_at(address));
-        let unchanged = before.is_some_and(|b| b.settings.other_base_url() == elsewhere);
-        if elsewhere.is_none() || unchanged {
+        let custom_url = integration.settings.other_base_url().filter(|address| !is_at(address));
+        let unchanged = before.is_some_and(|b| b.settings.other_base_url() == custom_url);
+        if custom_url.is_none() || unchanged {
             return Ok(());
         }
         request.platform().map(|_| ()).map_err(|problem| problem.at("settings.base_url"))
     }
 
-    /// A tenant proves that an account is theirs before they hold it, or they could hold
-    /// another's and be given their messages. The operator is believed.
+    /// Checks that a tenant owns the account that its integration claims: otherwise it could claim
+    /// another tenant's account and receive its messages. The operator is trusted.
     async fn check_account(
         &self,
         request: &ApiRequest,
         integration: &Integration,
         credentials: &Credentials,
     ) -> Result<(), Problem> {
-        // Without an account it takes only what its own secret signs.
+        // An integration without an account receives only webhooks signed with its own secret.
         let nothing_to_prove = integration.account.is_none();
         if nothing_to_prove
             || self.trust_tenants
@@ -636,52 +647,55 @@ where
             return Ok(());
         }
         if !providers::entry(integration.provider).proves_accounts {
-            let detail = "only the operator can say whose this account is; leave it out to take \
-                 whatever your own secret signs"
-                .to_owned();
+            let detail =
+                "the hub cannot verify who owns this account: ask the operator to set it, or \
+                 leave it out to receive the webhooks signed with your own secret"
+                    .to_owned();
             return Err(
                 Problem::invalid("settings.account", detail).with_code("account_not_proven")
             );
         }
-        let account = self.ask_with(integration, credentials, |s| s.describe_account()).await?;
+        let account =
+            self.call_provider_with(integration, credentials, |s| s.describe_account()).await?;
         let id = account
             .get("id")
             .map(|id| id.as_str().map_or_else(|| id.to_string(), ToOwned::to_owned));
         if id.is_some() && id == integration.account {
             return Ok(());
         }
-        let detail = "the credentials are not this account's; give the account's own".to_owned();
+        let detail =
+            "the credentials belong to another account: use those of this account".to_owned();
         Err(Problem::invalid("settings", detail).with_code("account_not_proven"))
     }
 
-    /// Does `work` while nobody else changes the tenant's credentials at the provider: they
-    /// share one secret, which is written as a whole.
+    /// Runs `work` while holding the lock on the tenant's credentials for the provider: they share
+    /// one secret, which is always written as a whole.
     async fn locked<O: Send>(
         &self,
         integration: &Integration,
         work: impl Future<Output = Result<O, Problem>> + Send,
     ) -> Result<O, Problem> {
         let (tenant, provider) = (&integration.tenant, integration.provider);
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..LOCK_ATTEMPTS {
             let now = self.clock.now();
-            let until = now + LOCK;
+            let until = now + LOCK_LEASE;
             if self.store.lock_credentials(tenant, provider, now, until).await? {
                 let done = work.await;
                 if let Err(error) = self.store.unlock_credentials(tenant, provider, until).await {
-                    tracing::warn!(%tenant, %provider, %error, "lock not given back; it runs out");
+                    tracing::warn!(%tenant, %provider, %error, "lock not released; it expires");
                 }
                 return done;
             }
-            tokio::time::sleep(LOCK_PAUSE).await;
+            tokio::time::sleep(LOCK_WAIT).await;
         }
-        let title = "The hub cannot do this at the moment";
-        let detail = "the tenant's credentials are being changed; try again".to_owned();
+        let title = "The hub is temporarily unavailable";
+        let detail = "another request is changing the tenant's credentials: try again".to_owned();
         Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail))
     }
 
     async fn change(&self, request: &ApiRequest, params: &Params<'_>) -> Result<ApiReply, Problem> {
-        let before = self.own(request, params, Scope::Admin).await?;
-        let changed = self.alter(request, &before, request.read()?).await?;
+        let before = self.find(request, params, Scope::Admin).await?;
+        let changed = self.update(request, &before, request.read()?).await?;
         let view = IntegrationView {
             generated_credentials: changed.generated,
             ..view(request, changed.integration)
@@ -689,64 +703,65 @@ where
         ApiReply::json(StatusCode::OK, &view)
     }
 
-    /// Changes an integration.
-    pub(super) async fn alter(
+    /// Updates an integration.
+    pub(super) async fn update(
         &self,
         request: &ApiRequest,
         before: &Integration,
-        asked: ChangeIntegration,
-    ) -> Result<MadeIntegration, Problem> {
-        self.locked(before, self.change_locked(request, before.id, asked)).await
+        input: ChangeIntegration,
+    ) -> Result<SavedIntegration, Problem> {
+        self.locked(before, self.change_locked(request, before.id, input)).await
     }
 
     async fn change_locked(
         &self,
         request: &ApiRequest,
         id: IntegrationId,
-        asked: ChangeIntegration,
-    ) -> Result<MadeIntegration, Problem> {
-        // As it is now that nobody else changes it.
+        input: ChangeIntegration,
+    ) -> Result<SavedIntegration, Problem> {
+        // Read it again now that the lock is held.
         let before = self.store.integration(id).await?.ok_or_else(Problem::not_found)?;
         let old = self.vault.credentials(&before, Freshness::Fresh).await?;
         let provider = before.provider;
-        let newer = self::credentials(provider, asked.credentials)?;
-        let given = names(&newer);
-        let settings = match asked.settings {
+        let new = self::credentials(provider, input.credentials)?;
+        let given = names(&new);
+        let settings = match input.settings {
             Some(settings) => self::settings(provider, &settings)?,
             None => before.settings.clone(),
         };
         let maker = self.maker(request, &before.tenant)?;
-        let led = giver::led_elsewhere(&before, &settings);
+        let redirected = giver::redirected_setting(&before, &settings);
         if maker == Maker::Tenant {
-            giver::check_change(&before, led.as_deref(), &given)?;
+            giver::check_change(&before, redirected.as_deref(), &given)?;
         }
-        let mut credentials = old.clone().merged(newer);
+        let mut credentials = old.clone().merged(new);
         let mut tenant_credentials = before.tenant_credentials.clone();
-        note_giver(request, &mut tenant_credentials, &given)?;
-        let account = if led.is_none() && given.is_empty() {
-            // Nothing that it follows from has changed.
+        record_owner(request, &mut tenant_credentials, &given)?;
+        let account = if redirected.is_none() && given.is_empty() {
+            // Nothing that determines the account has changed.
             before.account.clone()
         } else {
             account(provider, maker, &settings, &credentials)?
         };
-        let is_elsewhere = led.is_some() || account != before.account;
+        let is_redirected = redirected.is_some() || account != before.account;
         let takes_over = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
         let mut generated = None;
-        if maker == Maker::Tenant && is_elsewhere {
-            // Nothing of the operator's is used for what a tenant chose.
-            let left = before.operator_credentials();
-            let left = left.filter(|name| !tenant_credentials.contains(*name));
-            credentials = credentials.without(left);
-            let made_up = self.made_up(provider, &credentials);
-            generated = shown_once(&made_up);
-            tenant_credentials.extend(names(&made_up));
-            credentials = credentials.merged(made_up);
+        if maker == Maker::Tenant && is_redirected {
+            // Remove the operator's remaining credentials: they must not be used for a target that
+            // the tenant chose.
+            let remaining = before.operator_credentials();
+            let remaining = remaining.filter(|name| !tenant_credentials.contains(*name));
+            credentials = credentials.without(remaining);
+            let generated_secret = self.generated_secret(provider, &credentials);
+            generated = shown_once(&generated_secret);
+            tenant_credentials.extend(names(&generated_secret));
+            credentials = credentials.merged(generated_secret);
         }
-        // Where no account is named, the credentials say which it is.
-        let may_be_other =
-            account.is_none() && given.iter().any(|name| giver::is_sent_with(provider, name));
-        let is_kept = maker != Maker::Tenant || !(is_elsewhere || takes_over || may_be_other);
-        let trusted_ingest = match asked.trusted_ingest {
+        // Without an account in the settings, the credentials determine it.
+        let may_be_other = account.is_none()
+            && given.iter().any(|name| giver::is_request_credential(provider, name));
+        let is_kept = maker != Maker::Tenant || !(is_redirected || takes_over || may_be_other);
+        let trusted_ingest = match input.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
                 check_trust(request, maker)?;
                 true
@@ -760,7 +775,7 @@ where
             tenant_credentials,
             trusted_ingest,
             settings,
-            circuit: asked.circuit.map_or(Ok(before.circuit), breaker)?,
+            circuit: input.circuit.map_or(Ok(before.circuit), breaker)?,
             credentials_at: if credentials.same_as(&old) {
                 before.credentials_at
             } else {
@@ -769,8 +784,8 @@ where
             ..before.clone()
         };
         self.check_base_url(request, &integration, Some(&before))?;
-        // Who puts their own credentials in the place of the operator's holds the account as if
-        // they had made the integration.
+        // A tenant that replaces the operator's credentials must prove that it owns the account, as
+        // at creation.
         if integration.account != before.account || takes_over {
             self.check_account(request, &integration, &credentials).await?;
         }
@@ -779,54 +794,56 @@ where
         let replaced = Some((&before, old_paths.as_slice()));
         let put = self.store.put_integration(&integration, &paths, replaced);
         if maker == Maker::Tenant {
-            // The secrets first: wherever this breaks off, the operator's are not used for what
-            // the tenant chose. The tenant's own do no harm where the operator pointed.
+            // Write the credentials first: a crash in between then never leaves the operator's
+            // credentials in use for the tenant's target. The tenant's credentials with the
+            // operator's target do no harm.
             self.vault.store(&integration, Some(&credentials)).await?;
             if put.await? == Claimed::Taken {
                 self.vault.store(&before, Some(&old)).await?;
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
         } else {
-            // The mark first: what the operator gives counts as theirs before it is there.
+            // Write the integration first: credentials are recorded as the operator's before they
+            // are stored.
             if put.await? == Claimed::Taken {
-                return Err(taken(&integration));
+                return Err(account_taken(&integration));
             }
             self.vault.store(&integration, Some(&credentials)).await?;
         }
-        Ok(MadeIntegration { integration, generated })
+        Ok(SavedIntegration { integration, generated })
     }
 
-    /// Asks the provider one thing.
-    async fn ask(
+    /// Sends one request to the provider and returns the response.
+    async fn call_provider(
         &self,
         integration: &Integration,
-        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
         + Send,
     ) -> Result<serde_json::Value, Problem> {
         let credentials = self.vault.credentials(integration, Freshness::Fresh).await?;
-        self.ask_with(integration, &credentials, question).await
+        self.call_provider_with(integration, &credentials, builder).await
     }
 
-    async fn ask_with(
+    async fn call_provider_with(
         &self,
         integration: &Integration,
         credentials: &Credentials,
-        question: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
+        builder: impl FnOnce(&dyn MessageSender) -> Result<http::Request<bytes::Bytes>, SendError>
         + Send,
     ) -> Result<serde_json::Value, Problem> {
-        let asked = async {
+        let response = async {
             let sender =
                 providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
             let sender = sender.sender(integration, credentials)?;
-            let request = question(sender.as_ref())?;
+            let request = builder(sender.as_ref())?;
             let response = self.caller.call(request).await?;
             sender.answer(&response)
         };
-        asked.await.map_err(|error| Problem::of_provider(&error))
+        response.await.map_err(|error| Problem::of_provider(&error))
     }
 }
 
-/// Credentials that the hub generated, as they are shown once; `None` if there are none.
+/// Returns generated credentials in plain text, to be shown once; `None` if there are none.
 fn shown_once(credentials: &Credentials) -> Option<Generated> {
     let first = |name: &String| {
         let secret = credentials.first(name)?;
@@ -836,58 +853,58 @@ fn shown_once(credentials: &Credentials) -> Option<Generated> {
     (!shown.is_empty()).then_some(shown)
 }
 
-fn taken(integration: &Integration) -> Problem {
+fn account_taken(integration: &Integration) -> Problem {
     let (field, detail) = if integration.tenant.is_platform() {
-        ("provider", "the platform has an integration at this provider; change that one")
+        ("provider", "the platform already has an integration at this provider: update that one")
     } else {
         (
             "settings",
-            "another integration holds this account or webhook secret; remove it there first",
+            "another integration has this account or webhook secret: remove it there first",
         )
     };
     Problem::conflict(field, "account_taken", detail.to_owned())
 }
 
-/// Reads the settings of one provider.
+/// Parses the settings of a provider.
 fn settings(provider: Provider, given: &Map<String, Value>) -> Result<Settings, Problem> {
-    let settings = (providers::entry(provider).settings)(given).map_err(flawed)?;
+    let settings = (providers::entry(provider).settings)(given).map_err(field_error)?;
     if let Some(base_url) = settings.base_url() {
         check_url("settings.base_url", base_url)?;
     }
     if settings.messages_per_second() == Some(0) {
-        let detail = "at least 1".to_owned();
+        let detail = "must be at least 1".to_owned();
         return Err(Problem::invalid("settings.messages_per_second", detail));
     }
     Ok(settings)
 }
 
-/// When the hub stops sending through an integration, within reason.
+/// Checks the limits of the circuit breaker settings.
 fn breaker(given: Breaker) -> Result<Breaker, Problem> {
     let Breaker { failures, window_seconds, open_seconds } = given;
-    for (field, value, most) in [
+    for (field, value, max) in [
         ("circuit.failures", failures, 1000),
         ("circuit.window_seconds", window_seconds, 3600),
         ("circuit.open_seconds", open_seconds, 600),
     ] {
-        if !(1..=most).contains(&value) {
-            return Err(Problem::invalid(field, format!("1 to {most}")));
+        if !(1..=max).contains(&value) {
+            return Err(Problem::invalid(field, format!("must be 1 to {max}")));
         }
     }
     Ok(given)
 }
 
-fn flawed(flaw: Flaw) -> Problem {
-    Problem::invalid(&flaw.field, flaw.reason)
+fn field_error(error: Flaw) -> Problem {
+    Problem::invalid(&error.field, error.reason)
 }
 
-/// The longest value of a credential, in bytes: a private key in PEM has some 3,300. One secret
-/// of 64 KiB holds what a tenant has at a provider.
+/// Maximum size of a credential value in bytes: a private key in PEM has about 3,300. All
+/// credentials of a tenant for a provider share one secret of at most 64 KiB.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
-const LONGEST_VALUE: usize = 8 * 1024;
-/// Values one credential may have at once: a rotation needs two.
+const MAX_VALUE_BYTES: usize = 8 * 1024;
+/// Maximum number of values of one credential: a rotation needs two.
 const MAX_VALUES: usize = 5;
 
-/// Reads credentials, and refuses names the provider does not have.
+/// Parses credentials, and rejects names that the provider does not have.
 fn credentials(
     provider: Provider,
     given: BTreeMap<String, OneOrMany>,
@@ -897,33 +914,37 @@ fn credentials(
     for (name, values) in given {
         let field = format!("credentials.{name}");
         if !known.contains(&name.as_str()) {
-            let detail = format!("{provider} has these: {}", known.join(", "));
+            let detail =
+                format!("unknown credential; those of {provider} are: {}", known.join(", "));
             return Err(Problem::invalid(&field, detail));
         }
         let values = match values {
             OneOrMany::One(value) => vec![value],
             OneOrMany::Many(values) => values,
         };
-        let mut different = values.clone();
-        different.sort_unstable();
-        different.dedup();
-        if values.len() > MAX_VALUES || different.len() < values.len() {
-            let detail = format!("at most {MAX_VALUES} values, each different");
+        let mut distinct = values.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if values.len() > MAX_VALUES || distinct.len() < values.len() {
+            let detail = format!("must be at most {MAX_VALUES} distinct values");
             return Err(Problem::invalid(&field, detail));
         }
-        if values.iter().any(|value| value.len() > LONGEST_VALUE) {
-            return Err(Problem::invalid(&field, format!("at most {LONGEST_VALUE} bytes a value")));
+        if values.iter().any(|value| value.len() > MAX_VALUE_BYTES) {
+            return Err(Problem::invalid(
+                &field,
+                format!("each value must be at most {MAX_VALUE_BYTES} bytes"),
+            ));
         }
         if values.is_empty() || values.iter().any(String::is_empty) {
-            return Err(Problem::invalid(&field, "an empty secret proves nothing".to_owned()));
+            return Err(Problem::invalid(&field, "must not be empty".to_owned()));
         }
-        values.iter().try_for_each(|value| check(&name, value)).map_err(flawed)?;
+        values.iter().try_for_each(|value| check(&name, value)).map_err(field_error)?;
         fields.push((name, values.into_iter().map(SecretString::from).collect()));
     }
     Ok(Credentials::new(fields))
 }
 
-/// The account as the provider names it in webhooks.
+/// Returns the account as the provider names it in webhooks.
 fn account(
     provider: Provider,
     maker: Maker,
@@ -931,19 +952,19 @@ fn account(
     credentials: &Credentials,
 ) -> Result<Option<String>, Problem> {
     let entry = providers::entry(provider);
-    (entry.account)(maker, settings, credentials).map_err(flawed)
+    (entry.account)(maker, settings, credentials).map_err(field_error)
 }
 
-/// The hashes of secrets that may stand in a webhook's path.
+/// Returns the hashes of the secrets that can be part of a webhook's path.
 fn path_secrets(provider: Provider, credentials: &Credentials) -> Vec<String> {
     let name = providers::entry(provider).in_path;
     let secrets = name.map_or(&[][..], |name| credentials.all(name)).iter();
     secrets.map(|secret| path_hash(secret.expose_secret())).collect()
 }
 
-/// Where the integration's webhook of that path is called.
+/// Returns the URL of the integration's webhook.
 fn address(base: &str, path: &str, integration: &Integration) -> String {
-    // The operator's own app has one address for all tenants.
+    // The operator's own app has one webhook URL for all tenants.
     if integration.tenant.is_platform() && providers::entry(integration.provider).one_address {
         format!("{base}/webhooks/{path}")
     } else {
@@ -955,14 +976,14 @@ fn webhook_url(request: &ApiRequest, integration: &Integration) -> String {
     address(&request.base_url, providers::webhook(integration.provider).path(), integration)
 }
 
-/// The names of credentials.
+/// Returns the names of credentials.
 fn names(credentials: &Credentials) -> Vec<String> {
     credentials.iter().map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Writes down who gave the credentials of these names: the operator, by the platform's key, or
-/// the tenant.
-fn note_giver(
+/// Records who provided the credentials `given`: the operator (with the platform key) or the
+/// tenant. `tenants` are the names of the tenant's credentials.
+fn record_owner(
     request: &ApiRequest,
     tenants: &mut BTreeSet<String>,
     given: &[String],
@@ -975,7 +996,7 @@ fn note_giver(
     Ok(())
 }
 
-/// Only the operator may say that what a program brings counts as proved: it opens windows.
+/// Checks that only the operator sets `trusted_ingest`: such messages open service windows.
 fn check_trust(request: &ApiRequest, maker: Maker) -> Result<(), Problem> {
     if maker == Maker::Tenant {
         request.platform().map_err(|problem| problem.at("trusted_ingest"))?;
@@ -1007,14 +1028,14 @@ fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
     }
 }
 
-/// The resource as it is deployed.
+/// The resource with its production dependencies.
 pub type OwnIntegrations<N, C, R> =
     Integrations<DynamoStore, SecretsVault<C>, <N as Network>::Caller, C, R>;
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnIntegrations<N, C, R>, Error> {
@@ -1028,10 +1049,10 @@ pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,4 +1,4 @@
-//! Messages: taken in from callers, and shown with their history.
+//! Messages: accepted from API clients, and returned with their history.
 
 use std::time::Duration;
 
@@ -22,114 +22,116 @@ use serde::{Deserialize, Serialize};
 use store::DynamoStore;
 
 use super::authorizer::hash;
-use super::doors::{self, Door, EngineMessage, MakeCall};
+use super::doors::{self, CreateCall, Door, EngineMessage};
 use super::giver;
 use super::tenants::{check_reach, check_url};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
 use crate::outbound::{Outbound, OutboundQueues};
 use crate::{Error, Kit, Network};
 
-/// How long a message may wait before it is too late to send it.
-const EXPIRY: Duration = Duration::from_hours(24);
-/// The largest content in bytes: far above what any provider takes, far below what the table
-/// keeps.
-const LARGEST_CONTENT: usize = 64 * 1024;
-/// How long a link to a file works.
-const LINK: Duration = Duration::from_mins(10);
+/// Lifetime of a queued message: if it is not sent by then, it expires.
+const MESSAGE_TTL: Duration = Duration::from_hours(24);
+/// Maximum content size in bytes: far above every provider's limit and far below that of a
+/// table item.
+const MAX_CONTENT_BYTES: usize = 64 * 1024;
+/// Lifetime of a media link.
+const LINK_LIFETIME: Duration = Duration::from_mins(10);
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Messages<S, Q, B, C, R, D> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The senders' queues.
+    /// Outbound queues.
     pub outbound: Q,
-    /// Files.
+    /// Media storage.
     pub shelf: B,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Ids.
+    /// Random number generator, for ids.
     pub dice: R,
-    /// Host names of files.
+    /// DNS resolver for the hosts of media URLs.
     pub resolver: D,
-    /// Whether tenants may send files from a private network.
+    /// Whether tenants may send media from a private network.
     pub trust_tenants: bool,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     /// Send a message.
     Send(Door),
-    /// Show a message.
+    /// Get a message.
     Show,
-    /// Link to a message's file.
+    /// Get a presigned URL of a message's media.
     Media,
 }
 
-/// Body of `POST /messages`: to whom, and exactly one kind of content.
+/// Body of `POST /messages`: a recipient and exactly one content.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendMessage {
-    /// Which tenant sends, for the platform's key.
+    /// Tenant that sends. Required with the platform key.
     #[serde(default)]
     pub(super) tenant: Option<TenantId>,
-    /// A telephone number in international form, or a chat id. With `channel`.
+    /// Recipient: a phone number in international format, or a chat id. Requires `channel` or
+    /// `integration`.
     #[serde(default)]
     pub(super) to: Option<String>,
-    /// What it travels on. With `to`.
+    /// Channel. Used with `to`.
     #[serde(default)]
     pub(super) channel: Option<Channel>,
-    /// A conversation, in the place of `to` and `channel`.
+    /// Conversation to send in, instead of `to` and `channel`.
     #[serde(default)]
     pub(super) conversation: Option<ConversationId>,
-    /// Which account sends it, where the tenant has several.
+    /// Integration to send through. Disables failover. Required if the tenant has several for the
+    /// channel and no route.
     #[serde(default)]
     pub(super) integration: Option<IntegrationId>,
-    /// Plain text.
+    /// Text message.
     #[serde(default)]
     pub(super) text: Option<String>,
-    /// A file.
+    /// Media message.
     #[serde(default)]
     pub(super) media: Option<SendMedia>,
-    /// A message the provider approved beforehand.
+    /// Message template that the provider has approved.
     #[serde(default)]
     pub(super) template: Option<Template>,
-    /// Text with buttons or a list.
+    /// Interactive message: text with buttons or a list.
     #[serde(default)]
     pub(super) interactive: Option<Interactive>,
-    /// A place.
+    /// Location.
     #[serde(default)]
     pub(super) location: Option<Location>,
-    /// An emoji on a message.
+    /// Emoji reaction to a message.
     #[serde(default)]
     pub(super) reaction: Option<Reaction>,
-    /// A telephone call, on the channel `voice`.
+    /// Phone call, on the channel `voice`.
     #[serde(default)]
     pub(super) call: Option<Call>,
-    /// The message it answers.
+    /// Message to reply to.
     #[serde(default)]
     pub(super) reply_to: Option<MessageId>,
 }
 
-/// A file to send.
+/// Media to send.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SendMedia {
-    /// What kind.
+    /// Media type.
     #[serde(rename = "type")]
     pub(super) kind: MediaKind,
-    /// Where the provider fetches it.
+    /// URL from which the provider downloads the media.
     pub(super) url: String,
-    /// Text shown with it.
+    /// Caption.
     #[serde(default)]
     pub(super) caption: Option<String>,
-    /// Its name.
+    /// File name.
     #[serde(default)]
     pub(super) filename: Option<String>,
 }
 
-/// The kinds of file.
+/// Media types.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum MediaKind {
@@ -140,23 +142,24 @@ pub(super) enum MediaKind {
     Sticker,
 }
 
-/// A link to a file.
+/// A presigned URL of a message's media.
 #[derive(Debug, Serialize, JsonSchema)]
 struct MediaLink {
-    /// Works for `expires_in` seconds.
+    /// Presigned URL.
     url: String,
-    /// Seconds.
+    /// Lifetime of the URL in seconds.
     expires_in: u64,
 }
 
 const IDEMPOTENCY: &[(&str, &str, &str)] = &[(
     "Idempotency-Key",
     "header",
-    "The same key and body within 24 h give the same message, sent once.",
+    "Idempotency key, 1 to 255 bytes. Requests with the same key and body within 24 hours return \
+     the same message, which is sent once.",
 )];
 
-/// A way to send a message.
-const fn sending(
+/// Returns a route that sends a message.
+const fn send_route(
     door: Door,
     path: &'static str,
     summary: &'static str,
@@ -175,26 +178,36 @@ const fn sending(
 }
 
 const TENANT: &[(&str, &str, &str)] =
-    &[("tenant", "query", "Which tenant's, for the platform's key.")];
+    &[("tenant", "query", "Tenant to act for. Required with the platform key.")];
 
-/// The routes of messages.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
-    sending(Door::Messages, "/messages", "Send a message", schema::<SendMessage>),
+    send_route(Door::Messages, "/messages", "Send a message", schema::<SendMessage>),
     sending(
         Door::Engine,
         "/messages/send",
-        "Send a message, in the words of the WhatsApp engine",
+        "Send a message in the format of the WhatsApp engine API",
         schema::<EngineMessage>,
     ),
-    sending(Door::Whatsapp, "/whatsapp/send", "Send over WhatsApp", schema::<EngineMessage>),
-    sending(Door::Telegram, "/telegram/send", "Send over Telegram", schema::<EngineMessage>),
-    sending(Door::Sms, "/sms/send", "Send a text message", schema::<EngineMessage>),
-    sending(Door::Calls, "/calls", "Make a telephone call", schema::<MakeCall>),
+    send_route(
+        Door::Whatsapp,
+        "/whatsapp/send",
+        "Send a WhatsApp message",
+        schema::<EngineMessage>,
+    ),
+    send_route(
+        Door::Telegram,
+        "/telegram/send",
+        "Send a Telegram message",
+        schema::<EngineMessage>,
+    ),
+    send_route(Door::Sms, "/sms/send", "Send an SMS message", schema::<EngineMessage>),
+    send_route(Door::Calls, "/calls", "Create a phone call", schema::<CreateCall>),
     Route {
         operation: Operation::Show,
         method: "GET",
         path: "/messages/{id}",
-        summary: "Show a message and its history",
+        summary: "Get a message and its history",
         scope: Some(Scope::Read),
         parameters: TENANT,
         request: None,
@@ -204,7 +217,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Media,
         method: "GET",
         path: "/messages/{id}/media",
-        summary: "Lead to the message's file by a short-lived link",
+        summary: "Redirect to a presigned URL of the message's media",
         scope: Some(Scope::Read),
         parameters: TENANT,
         request: None,
@@ -247,7 +260,7 @@ where
     }
 }
 
-/// Where a message goes.
+/// Integration, recipient and conversation of a message to send.
 struct Target {
     integration: Integration,
     channel: Channel,
@@ -255,20 +268,20 @@ struct Target {
     to: String,
     /// The conversation, if it exists already.
     conversation: Option<Conversation>,
-    /// Who else may carry it.
+    /// Failover plan.
     relay: Relay,
 }
 
-/// The hub does not send through the provider.
+/// Returns the problem for a provider through which the hub cannot send.
 pub(super) fn cannot_send() -> Problem {
     Problem::of_provider(&providers::cannot_send())
 }
 
-/// Whether messages can leave through an integration. The operator's own app, which speaks for
-/// all tenants, has no account to send from.
+/// Returns whether messages can be sent through an integration. The operator's own app, which
+/// serves all tenants, has no account to send from.
 fn sends(integration: &Integration) -> bool {
-    let has_line = integration.account.is_some() || !integration.tenant.is_platform();
-    has_line && !integration.provider.channels().is_empty()
+    let has_account = integration.account.is_some() || !integration.tenant.is_platform();
+    has_account && !integration.provider.channels().is_empty()
 }
 
 impl Target {
@@ -290,22 +303,22 @@ where
     async fn media(&self, state: Option<MediaState>) -> Result<ApiReply, Problem> {
         match state {
             Some(MediaState::Stored { key }) => {
-                let url = self.shelf.link(&key, LINK).await?;
-                let link = MediaLink { url: url.clone(), expires_in: LINK.as_secs() };
+                let url = self.shelf.link(&key, LINK_LIFETIME).await?;
+                let link = MediaLink { url: url.clone(), expires_in: LINK_LIFETIME.as_secs() };
                 let reply = ApiReply::json(StatusCode::FOUND, &link)?;
                 Ok(ApiReply { location: Some(url), ..reply })
             }
             Some(MediaState::Pending) => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "media_pending",
-                "The file is not here yet",
-                "it is being fetched from the provider; ask again in a moment".to_owned(),
+                "The media is not available yet",
+                "it is being downloaded from the provider: try again in a moment".to_owned(),
             )),
             Some(MediaState::Failed { code }) => Err(Problem::new(
                 StatusCode::GONE,
                 "media_unavailable",
-                "The provider did not give the file",
-                format!("the provider's answer was {code}; ask the person to send it again"),
+                "The media could not be downloaded",
+                format!("the provider returned {code}: ask the sender to send the media again"),
             )),
             None => Err(Problem::not_found()),
         }
@@ -313,19 +326,19 @@ where
 
     async fn send(&self, request: &ApiRequest, door: Door) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
-        let asked = doors::read(request, door)?;
-        let tenant = request.tenant(Scope::Send, asked.tenant.as_ref())?;
+        let input = doors::read(request, door)?;
+        let tenant = request.tenant(Scope::Send, input.tenant.as_ref())?;
         let now = self.clock.now();
         let body = String::from_utf8_lossy(&request.body);
         let body = match door {
             Door::Messages => hash(&body),
-            // The same words mean something else at another door.
+            // The same body means something else at another endpoint.
             _ => hash(&format!("{} {body}", request.path)),
         };
         let key = request.idempotency_key.as_deref().map(idempotency_key).transpose()?;
         if let Some(key) = &key {
-            // Before anything else: a repetition is answered as the first was, even if the
-            // world has changed since.
+            // Check this first: a repeated request gets the response of the first one, even if
+            // other data has changed since.
             match self.store.reserved(&tenant, key, &body, now).await? {
                 Reservation::Other => return Err(key_reused()),
                 Reservation::Same(id) => {
@@ -336,21 +349,27 @@ where
                 Reservation::New => {}
             }
         }
-        let (target, mut content, reply_to) = self.prepare(&tenant, asked).await?;
+        let (target, mut content, reply_to) = self.prepare(&tenant, input).await?;
         self.check_window(&tenant, &target, &content).await?;
-        let talk = target.parties(&tenant).conversation();
-        let over = target.integration.id;
-        let answered = self.resolve(&tenant, talk, "reply_to", reply_to).await?;
-        // Another account's id would name nothing there: the answer then stands alone.
-        let reply_to_theirs = answered.filter(|(carrier, _)| *carrier == over).map(|(_, id)| id);
+        let conversation_id = target.parties(&tenant).conversation();
+        let sending_integration = target.integration.id;
+        let answered = self.resolve(&tenant, conversation_id, "reply_to", reply_to).await?;
+        // A provider message id is valid only for the account it belongs to. If the message is sent
+        // through another integration, it is sent without the reply reference.
+        let reply_to_provider_id = answered
+            .filter(|(integration, _)| *integration == sending_integration)
+            .map(|(_, provider_id)| provider_id);
         if let Content::Reaction { reaction } = &mut content
             && let Ok(id) = reaction.message_id.parse::<MessageId>()
         {
             let field = "reaction.message_id";
-            let theirs = self.resolve(&tenant, talk, field, Some(id)).await?;
-            let theirs = theirs.filter(|(carrier, _)| *carrier == over).map(|(_, id)| id);
-            reaction.message_id = theirs.ok_or_else(|| {
-                let detail = "that message went over another account, which alone can react to it";
+            let resolved = self.resolve(&tenant, conversation_id, field, Some(id)).await?;
+            let provider_id = resolved
+                .filter(|(integration, _)| *integration == sending_integration)
+                .map(|(_, provider_id)| provider_id);
+            reaction.message_id = provider_id.ok_or_else(|| {
+                let detail =
+                    "that message belongs to another account; only that account can react to it";
                 Problem::invalid(field, detail.to_owned())
             })?;
         }
@@ -362,20 +381,19 @@ where
             hub_url: None,
             to: &target.to,
             content: &content,
-            reply_to: reply_to_theirs.as_deref(),
+            reply_to: reply_to_provider_id.as_deref(),
         };
         providers::check(&target.integration, &outgoing).map_err(|e| Problem::of_provider(&e))?;
         let size = serde_json::to_vec(&content).map_err(|_| Problem::internal())?.len();
-        if size > LARGEST_CONTENT {
-            let detail = "at most 64 KiB in all".to_owned();
+        if size > MAX_CONTENT_BYTES {
+            let detail = "the content must be at most 64 KiB of JSON".to_owned();
             return Err(Problem::invalid(content_field(&content), detail));
         }
         self.check_trust(request, &target.integration, &content).await?;
         let conversation = conversation(&tenant, &target, now);
         let is_known = target.conversation.is_some();
-        // A new conversation is there before its first message can be: once the message is in
-        // the queue nobody comes back to make it.
-        let (reserved, made) = futures::join!(
+        // Create a new conversation before its first message is queued: nothing creates it later.
+        let (reserved, created) = futures::join!(
             async {
                 let Some(key) = &key else { return Ok(Reservation::New) };
                 self.store.reserve(&tenant, key, &body, id, now).await
@@ -386,12 +404,12 @@ where
         );
         match reserved? {
             Reservation::New => {}
-            // A twin was faster, or an earlier try died before it could answer.
+            // A concurrent request was faster, or an earlier one crashed before it responded.
             Reservation::Same(_) if failpoint::is_active(Failpoint::KeyForgotten) => {}
             Reservation::Same(first) => id = first,
             Reservation::Other => return Err(key_reused()),
         }
-        made?;
+        created?;
         let message = Message {
             id,
             conversation: conversation.id,
@@ -410,14 +428,14 @@ where
         };
         let touched = is_known.then_some(conversation);
         let (to, relay) = (target.to, target.relay);
-        let expires_at = message.created_at + EXPIRY;
-        let reply_to = reply_to_theirs;
+        let expires_at = message.created_at + MESSAGE_TTL;
+        let reply_to = reply_to_provider_id;
         self.accept(SendTask { message, to, reply_to, expires_at, relay }, touched).await
     }
 
-    /// Refuses what a provider would have to fetch from a private network: a public one cannot,
-    /// and a server in the operator's network must not, unless the operator says so. Refuses
-    /// calls that use more of the operator's account than the integration.
+    /// Rejects media and call URLs in a private network, unless the operator sends them: a public
+    /// provider cannot fetch them, and a server in the operator's network must not. Rejects calls
+    /// that could use more of the operator's account than the integration.
     async fn check_trust(
         &self,
         request: &ApiRequest,
@@ -435,13 +453,13 @@ where
             other => ("media.url", other.media().and_then(|media| media.url.as_deref())),
         };
         let Some(url) = url else { return Ok(()) };
-        let remedy = "or have the operator send it with the platform's key";
-        // A name that is not there now is for the provider to say: it may know it.
+        let remedy = "or ask the operator to send it with the platform key";
+        // Ignore a host name that does not resolve here: the provider may resolve it.
         check_reach(&self.resolver, field, url, remedy).await.map(|_| ())
     }
 
-    /// Puts the message where it cannot be lost, then writes down that it is there, and in
-    /// `known` that it leaves.
+    /// Queues the message durably, then records it in the table and updates the conversation
+    /// `known`.
     async fn accept(
         &self,
         task: SendTask,
@@ -449,8 +467,8 @@ where
     ) -> Result<ApiReply, Problem> {
         let message = task.message.clone();
         let record = crate::outbound::record(task)?;
-        // From here on it is accepted: the record has all the sender needs, also to write
-        // the message down if the next two writes do not come to pass.
+        // The message is accepted once it is queued: the record has everything the sender needs,
+        // including what it needs to store the message if the next two writes fail.
         let queue = self.outbound.of(message.provider).ok_or_else(cannot_send)?;
         queue.publish(vec![record]).await?;
         let (enqueued, touched) = futures::join!(self.store.enqueue(&message), async {
@@ -460,7 +478,7 @@ where
             }
         });
         if let Err(error) = enqueued.and(touched) {
-            tracing::warn!(message_id = %message.id, %error, "accepted, but not yet written down");
+            tracing::warn!(message_id = %message.id, %error, "message queued, but not yet stored");
         }
         tracing::info!(
             tenant = %message.tenant, message_id = %message.id, kind = message.content.kind(),
@@ -469,44 +487,45 @@ where
         accepted(&message)
     }
 
-    /// Finds where the message goes, and its one content.
+    /// Resolves the target and the content of a message.
     async fn prepare(
         &self,
         tenant: &TenantId,
-        asked: SendMessage,
+        input: SendMessage,
     ) -> Result<(Target, Content, Option<MessageId>), Problem> {
-        let to = match (asked.conversation, asked.to) {
+        let to = match (input.conversation, input.to) {
             (Some(id), None) => To::Conversation(id),
-            (None, Some(to)) => To::Address(to, asked.channel),
+            (None, Some(to)) => To::Address(to, input.channel),
             (Some(_), Some(_)) => {
-                let detail = "either `to` or `conversation`, not both".to_owned();
+                let detail = "set either `to` or `conversation`, not both".to_owned();
                 return Err(Problem::invalid("to", detail));
             }
             (None, None) => {
-                let detail = "missing: a number or chat id with `channel`, or a `conversation`";
+                let detail = "missing: set `to` and `channel`, or set `conversation`";
                 return Err(Problem::invalid("to", detail.to_owned()));
             }
         };
         let content = content(
-            asked.text,
-            asked.media,
-            asked.template,
-            asked.interactive,
-            asked.location,
-            asked.reaction,
-            asked.call,
+            input.text,
+            input.media,
+            input.template,
+            input.interactive,
+            input.location,
+            input.reaction,
+            input.call,
         )?;
         let target = match to {
-            To::Conversation(id) => self.known(tenant, id, asked.integration).await?,
+            To::Conversation(id) => self.known(tenant, id, input.integration).await?,
             To::Address(to, channel) => {
-                self.addressed(tenant, &to, channel, asked.integration).await?
+                self.addressed(tenant, &to, channel, input.integration).await?
             }
         };
         if matches!(content, Content::Call { .. }) != (target.channel == Channel::Voice) {
-            let detail = "a `call` travels on the channel voice, and nothing else does".to_owned();
+            let detail =
+                "a `call` needs the channel `voice`, and `voice` accepts only a `call`".to_owned();
             return Err(Problem::invalid("channel", detail));
         }
-        Ok((target, content, asked.reply_to))
+        Ok((target, content, input.reply_to))
     }
 
     async fn known(
@@ -518,19 +537,19 @@ where
         let (conversation, integrations) =
             futures::join!(self.store.conversation(tenant, id), self.store.integrations(tenant),);
         let conversation = conversation?.ok_or_else(|| {
-            Problem::invalid("conversation", "there is no such conversation".to_owned())
+            Problem::invalid("conversation", "no such conversation exists".to_owned())
         })?;
         let channel = conversation.channel;
         let mut candidates = integrations?;
-        candidates.retain(|candidate| carries(candidate, channel));
+        candidates.retain(|candidate| can_send(candidate, channel));
         let wanted = integration.unwrap_or(conversation.integration);
         let position = candidates.iter().position(|candidate| candidate.id == wanted);
         let own = position.map(|position| candidates.swap_remove(position));
         if own.as_ref().is_some_and(|own| own.line() != conversation.account) {
-            let detail = "the conversation goes over another account".to_owned();
+            let detail = "the conversation belongs to another account: send with `to`".to_owned();
             return Err(Problem::invalid("integration", detail));
         }
-        // Who names an integration wants that one and no other.
+        // Naming an integration disables failover.
         let route = match integration {
             None => self.store.route(tenant, channel).await?,
             Some(_) => None,
@@ -538,16 +557,16 @@ where
         let mut others = route.as_ref().map_or_else(Vec::new, |r| r.order(Some(wanted), 0.0));
         others.retain(|id| candidates.iter().any(|candidate| candidate.id == *id));
         let own = own.or_else(|| {
-            // What brought the conversation cannot answer in it: the route can, or the only
+            // The conversation's integration cannot send. Use the route instead, or the only
             // integration that the tenant has for the channel.
-            let stands_in = match (integration, others.first(), &candidates[..]) {
+            let substitute = match (integration, others.first(), &candidates[..]) {
                 (None, Some(first), _) => candidates.iter().find(|c| c.id == *first).cloned(),
                 (None, None, [one]) => Some(one.clone()),
-                // Who names one wants that one.
+                // A named integration is not replaced.
                 _ => None,
             };
-            others.retain(|id| stands_in.as_ref().is_none_or(|one| one.id != *id));
-            stands_in
+            others.retain(|id| substitute.as_ref().is_none_or(|one| one.id != *id));
+            substitute
         });
         let first = own.ok_or_else(|| no_integration(channel))?;
         let relay = relay(others, route.as_ref());
@@ -570,7 +589,7 @@ where
     ) -> Result<Target, Problem> {
         let (integration, channel, relay) = match (integration, channel) {
             (None, None) => {
-                let detail = "missing: whatsapp, telegram, sms or voice".to_owned();
+                let detail = "missing: set it to whatsapp, telegram, sms or voice".to_owned();
                 return Err(Problem::invalid("channel", detail));
             }
             (Some(id), channel) => {
@@ -590,7 +609,7 @@ where
         Ok(Target { integration, channel, account, to, conversation, relay })
     }
 
-    /// The integration that the caller names.
+    /// Returns the integration that the request names.
     async fn named(
         &self,
         tenant: &TenantId,
@@ -602,7 +621,7 @@ where
         let found = found.and_then(|integration| {
             let first = integration.provider.channels().first().copied();
             let channel = channel.or(first)?;
-            carries(&integration, channel).then_some((integration, channel))
+            can_send(&integration, channel).then_some((integration, channel))
         });
         found.ok_or_else(|| {
             let detail = "the tenant has no such integration for this channel".to_owned();
@@ -610,8 +629,8 @@ where
         })
     }
 
-    /// Who carries a message to somebody on `channel`: by the tenant's route, or the one
-    /// integration they have for it.
+    /// Returns the integration and the failover plan for a message on `channel`: from the tenant's
+    /// route or, without one, the tenant's only integration for the channel.
     async fn routed(
         &self,
         tenant: &TenantId,
@@ -621,10 +640,10 @@ where
         let (route, integrations) =
             futures::join!(self.store.route(tenant, channel), self.store.integrations(tenant));
         let (route, mut candidates) = (route?, integrations?);
-        candidates.retain(|candidate| carries(candidate, channel));
+        candidates.retain(|candidate| can_send(candidate, channel));
         if let Some(route) = &route {
-            // The same person is always drawn the same, so that they hear from one account.
-            let order = route.order(None, drawn(tenant, to));
+            // The choice is always the same for a recipient, who so sees one account.
+            let order = route.order(None, recipient_fraction(tenant, to));
             let mut order = order.into_iter().filter(|id| candidates.iter().any(|c| c.id == *id));
             if let Some(first) = order.next()
                 && let Some(position) = candidates.iter().position(|c| c.id == first)
@@ -637,28 +656,29 @@ where
         match (candidates.next(), candidates.next()) {
             (Some(one), None) => Ok((one, Relay::default())),
             (Some(_), Some(_)) => {
-                let detail = "the tenant has several for this channel: say which".to_owned();
+                let detail =
+                    "the tenant has several integrations for this channel: name one".to_owned();
                 Err(Problem::invalid("integration", detail))
             }
             (None, _) => Err(no_integration(channel)),
         }
     }
 
-    /// Checks the channel's service window before anything is promised: that of the account it
-    /// leaves from, which need not be the conversation's.
+    /// Checks the service window before the message is accepted: that of the sending account, which
+    /// is not always the conversation's account.
     async fn check_window(
         &self,
         tenant: &TenantId,
         target: &Target,
         content: &Content,
     ) -> Result<(), Problem> {
-        let bound = providers::is_windowed(target.integration.provider, target.channel);
-        if !bound || matches!(content, Content::Template { .. }) {
+        let has_window = providers::is_windowed(target.integration.provider, target.channel);
+        if !has_window || matches!(content, Content::Template { .. }) {
             return Ok(());
         }
         let now = self.clock.now();
         let account = target.integration.line();
-        let talk = if account == target.account {
+        let conversation = if account == target.account {
             target.conversation.clone()
         } else {
             let to = providers::address(target.integration.provider, &target.to);
@@ -667,40 +687,41 @@ where
                 Parties { tenant, channel: target.channel, account: &account, counterpart: &to };
             self.store.conversation(tenant, parties.conversation()).await?
         };
-        if talk.is_some_and(|talk| talk.in_service_window(now)) {
+        if conversation.is_some_and(|conversation| conversation.in_service_window(now)) {
             return Ok(());
         }
-        let detail = "the person has not written within the last 24 hours, so WhatsApp takes \
-             only templates: send a `template`, or wait until they write";
+        let detail = "the recipient has not written within the last 24 hours, so WhatsApp accepts \
+             only templates: send a `template`, or wait until the recipient writes";
         Err(Problem::invalid(content_field(content), detail.to_owned())
             .with_code("outside_service_window"))
     }
 
-    /// The provider's id of one of the conversation's messages, and the account it went over.
+    /// Returns the integration and the provider message id of a message in the conversation.
     async fn resolve(
         &self,
         tenant: &TenantId,
-        talk: ConversationId,
+        conversation: ConversationId,
         field: &str,
         id: Option<MessageId>,
     ) -> Result<Option<(IntegrationId, String)>, Problem> {
         let Some(id) = id else { return Ok(None) };
         let found = self.store.message(tenant, id).await?;
         let (message, _) =
-            found.ok_or_else(|| Problem::invalid(field, "there is no such message".to_owned()))?;
-        if message.conversation != talk {
+            found.ok_or_else(|| Problem::invalid(field, "no such message exists".to_owned()))?;
+        if message.conversation != conversation {
             let detail = "that message belongs to another conversation".to_owned();
             return Err(Problem::invalid(field, detail));
         }
-        let carrier = message.integration;
-        message.provider_message_id.map(|id| Some((carrier, id))).ok_or_else(|| {
-            Problem::invalid(field, "the provider has not taken that message yet".to_owned())
+        let integration = message.integration;
+        message.provider_message_id.map(|id| Some((integration, id))).ok_or_else(|| {
+            let detail = "the provider has not accepted that message yet: try again later";
+            Problem::invalid(field, detail.to_owned())
         })
     }
 }
 
-/// Whether messages on `channel` can leave through an integration.
-fn carries(integration: &Integration, channel: Channel) -> bool {
+/// Returns whether messages on `channel` can be sent through an integration.
+fn can_send(integration: &Integration, channel: Channel) -> bool {
     sends(integration) && integration.provider.carries(channel)
 }
 
@@ -713,9 +734,9 @@ fn relay(others: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> Re
     }
 }
 
-/// A number in `0.0..1.0` that is always the same for the same person.
-fn drawn(tenant: &TenantId, to: &str) -> f64 {
-    // However the number is written.
+/// Returns a number in `0.0..1.0` that is always the same for a recipient.
+fn recipient_fraction(tenant: &TenantId, to: &str) -> f64 {
+    // Ignore how the number is formatted.
     let to: String = to.chars().filter(char::is_ascii_alphanumeric).collect();
     let hash = hash(&format!("{tenant}:{to}"));
     let bits = hash.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
@@ -735,23 +756,23 @@ fn idempotency_key(key: &str) -> Result<String, Problem> {
     if (1..=255).contains(&key.len()) {
         Ok(hash(key))
     } else {
-        Err(Problem::invalid("Idempotency-Key", "1 to 255 characters".to_owned()))
+        Err(Problem::invalid("Idempotency-Key", "must be 1 to 255 bytes".to_owned()))
     }
 }
 
 fn key_reused() -> Problem {
-    let detail = "this key stands for another request; use a new one".to_owned();
+    let detail = "this key was used for a different request: use a new key".to_owned();
     Problem::invalid("Idempotency-Key", detail).with_code("idempotency_key_reused")
 }
 
 fn no_integration(channel: Channel) -> Problem {
-    let detail = format!("the tenant has no integration for {channel}; make one first");
+    let detail = format!("the tenant has no integration for {channel}: create one first");
     Problem::invalid("channel", detail).with_code("no_integration")
 }
 
 fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Conversation {
     if let Some(known) = &target.conversation {
-        // Who only stands in does not take the conversation over.
+        // A substitute integration does not become the conversation's integration.
         let is_own = target.integration.line() == known.account;
         let integration = if is_own { target.integration.id } else { known.integration };
         return Conversation { last_activity_at: now, integration, ..known.clone() };
@@ -773,7 +794,7 @@ fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Con
     }
 }
 
-/// The field of `POST /messages` a content came from.
+/// Returns the field of `POST /messages` that holds a content.
 fn content_field(content: &Content) -> &'static str {
     match content {
         Content::Text { .. } => "text",
@@ -786,7 +807,7 @@ fn content_field(content: &Content) -> &'static str {
     }
 }
 
-/// The one content that was given.
+/// Returns the only content of the request.
 fn content(
     text: Option<String>,
     media: Option<SendMedia>,
@@ -830,11 +851,11 @@ fn content(
         }
         (None, _) => {
             let detail =
-                "missing: one of text, media, template, interactive, location, reaction, call";
+                "missing: set one of text, media, template, interactive, location, reaction, call";
             Err(Problem::invalid("text", detail.to_owned()))
         }
         (Some(_), Some(second)) => {
-            let detail = "a message has one content; send several messages".to_owned();
+            let detail = "a message has exactly one content: send several messages".to_owned();
             Err(Problem::invalid(content_field(&second), detail))
         }
     }
@@ -846,14 +867,14 @@ impl From<SendError> for Problem {
     }
 }
 
-/// The resource as it is deployed.
+/// The resource with its production dependencies.
 pub type OwnMessages<N, C, R> =
     Messages<DynamoStore, Outbound<SqsQueue>, Bucket, C, R, <N as Network>::Resolver>;
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnMessages<N, C, R>, Error> {
@@ -869,10 +890,10 @@ pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

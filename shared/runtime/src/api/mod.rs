@@ -1,7 +1,7 @@
-//! The HTTP API: routes, callers, answers and errors.
+//! The HTTP API: routes, authenticated principals, responses and errors.
 //!
-//! A resource's routes are one table. It is what requests are matched against and what the
-//! OpenAPI document is made from, so no route can be without its description.
+//! Each resource has one route table. Requests are matched against it and the OpenAPI document
+//! is generated from it, so every route is documented.
 
 pub mod authorizer;
 pub mod conversations;
@@ -40,33 +40,33 @@ use crate::{Error, Kit};
 pub struct ApiRequest {
     /// HTTP method.
     pub method: Method,
-    /// The path as it was sent.
+    /// Request path, as sent.
     pub path: String,
     /// Query parameters.
     pub query: Vec<(String, String)>,
-    /// The header `Idempotency-Key`.
+    /// `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
-    /// The body.
+    /// Request body.
     pub body: Bytes,
-    /// Whose key it was. `None` on routes that need none.
+    /// Principal authenticated by the API key. `None` on routes that need no key.
     pub caller: Option<Caller>,
-    /// Where the API is, without a trailing slash.
+    /// Base URL of the API, without a trailing slash.
     pub base_url: String,
 }
 
-/// An answer of the API.
+/// An API response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiReply {
     /// HTTP status.
     pub status: StatusCode,
-    /// JSON, its fields in the order of their type.
+    /// JSON body, with the fields in the order of the Rust type.
     pub body: Option<String>,
-    /// The header `Location`.
+    /// `Location` header.
     pub location: Option<String>,
 }
 
 impl ApiReply {
-    /// An answer with a body.
+    /// Returns a response with a JSON body.
     ///
     /// # Errors
     /// Never for the API's own types.
@@ -75,66 +75,67 @@ impl ApiReply {
         Ok(Self { status, body: Some(body), location: None })
     }
 
-    /// An answer that says only that it is done.
+    /// Returns 204 No Content.
     #[must_use]
     pub const fn empty() -> Self {
         Self { status: StatusCode::NO_CONTENT, body: None, location: None }
     }
 }
 
-/// Describes a type in the OpenAPI document.
+/// Function that returns the schema of a type for the OpenAPI document.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// The description of `T`.
+/// Returns the schema of `T`.
 pub fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// One route.
+/// A route.
 #[derive(Clone, Copy, Debug)]
 pub struct Route<O> {
-    /// What it does.
+    /// Operation to call.
     pub operation: O,
     /// HTTP method.
     pub method: &'static str,
-    /// The path, with `{names}`.
+    /// Path pattern, with `{name}` placeholders.
     pub path: &'static str,
-    /// One line for people.
+    /// One-line summary.
     pub summary: &'static str,
-    /// What a key must be good for; `None` for the platform's own.
+    /// Scope that the key must have; `None` for routes that require the platform admin key or no
+    /// key.
     pub scope: Option<Scope>,
-    /// Query parameters and headers: name, where, what.
+    /// Query parameters and headers: name, location, description.
     pub parameters: &'static [(&'static str, &'static str, &'static str)],
-    /// The request's body.
+    /// Schema of the request body.
     pub request: Option<SchemaOf>,
-    /// The status and body of success.
+    /// Status and body schema of a successful response.
     pub answer: (u16, Option<SchemaOf>),
 }
 
-/// What the path's `{names}` stood for.
+/// Path parameters: the values of the pattern's placeholders.
 #[derive(Debug, Default)]
 pub struct Params<'a>(Vec<(&'static str, &'a str)>);
 
 impl Params<'_> {
-    /// The value of `name`, read as `T`.
+    /// Returns the parameter `name`, parsed as `T`.
     ///
     /// # Errors
-    /// 404: what cannot be an id names nothing.
+    /// 404 if the value is not a valid `T`: no resource has such an id.
     pub fn get<T: std::str::FromStr>(&self, name: &str) -> Result<T, Problem> {
         let value = self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         value.and_then(|value| value.parse().ok()).ok_or_else(Problem::not_found)
     }
 }
 
-/// A resource of the API.
+/// An API resource.
 pub trait Resource: Send + Sync {
-    /// Its operations.
+    /// Operations of the resource.
     type Operation: Copy + Send + Sync + 'static;
 
-    /// Its routes.
+    /// Routes of the resource.
     const ROUTES: &'static [Route<Self::Operation>];
 
-    /// Does one.
+    /// Performs an operation.
     fn call(
         &self,
         operation: Self::Operation,
@@ -143,10 +144,11 @@ pub trait Resource: Send + Sync {
     ) -> impl Future<Output = Result<ApiReply, Problem>> + Send;
 }
 
-/// Answers one request.
+/// Handles one request.
 ///
 /// # Errors
-/// The problem to answer with; 413 for a body larger than [`LARGEST_BODY`], before it is read.
+/// The problem to respond with; 413 if the body is larger than [`LARGEST_BODY`], before it is
+/// parsed.
 pub async fn handle<R: Resource>(resource: &R, request: &ApiRequest) -> Result<ApiReply, Problem> {
     if request.body.len() > LARGEST_BODY {
         return Err(Problem::too_large());
@@ -162,7 +164,7 @@ pub async fn handle<R: Resource>(resource: &R, request: &ApiRequest) -> Result<A
     Err(if path_known { Problem::wrong_method() } else { Problem::not_found() })
 }
 
-/// What the names of `pattern` stand for in `path`, if it fits.
+/// Returns the path parameters if `path` matches `pattern`.
 fn matches<'a>(pattern: &'static str, path: &'a str) -> Option<Params<'a>> {
     let mut params = Params::default();
     let mut given = path.split('/');
@@ -178,13 +180,13 @@ fn matches<'a>(pattern: &'static str, path: &'a str) -> Option<Params<'a>> {
 }
 
 impl ApiRequest {
-    /// The first query parameter `name`.
+    /// Returns the first query parameter `name`.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The caller, if their key is good for `scope`.
+    /// Returns the principal if its key has `scope`.
     ///
     /// # Errors
     /// 401 without a key, 403 without the scope.
@@ -193,60 +195,65 @@ impl ApiRequest {
         if caller.may(scope) { Ok(caller) } else { Err(Problem::missing_scope(scope)) }
     }
 
-    /// The tenant to act for: the key's own; for the platform's key the one that is
-    /// `named`, or given as `?tenant=`.
+    /// Returns the tenant to act for: the tenant of the key or, with the platform key, the tenant
+    /// in `named` or in `?tenant=`.
     ///
     /// # Errors
-    /// As [`Self::caller`]; 404 if a tenant's key names another tenant; 422 if the
-    /// platform's names none.
+    /// As [`Self::caller`]; 404 if a tenant's key names another tenant; 422 if a request with the
+    /// platform key names no tenant.
     pub fn tenant(&self, scope: Scope, named: Option<&TenantId>) -> Result<TenantId, Problem> {
         let caller = self.caller(scope)?;
-        let asked = match (named, self.query("tenant")) {
+        let tenant = match (named, self.query("tenant")) {
             (Some(named), _) => Some(named.clone()),
             (None, Some(text)) => {
                 Some(text.parse().map_err(|e| Problem::invalid("tenant", format!("{e}")))?)
             }
             (None, None) => None,
         };
-        match asked {
-            Some(asked) if caller.tenant.is_platform() || asked == caller.tenant => Ok(asked),
-            // Whether that tenant exists is none of this caller's business.
+        match tenant {
+            Some(tenant) if caller.tenant.is_platform() || tenant == caller.tenant => Ok(tenant),
+            // 404, so that a tenant's key cannot find out which other tenants exist.
             Some(_) => Err(Problem::not_found()),
             None if caller.tenant.is_platform() => Err(Problem::invalid(
                 "tenant",
-                "the platform's key acts for any tenant: say which, as ?tenant=".to_owned(),
+                "the platform key acts for any tenant: name the tenant with ?tenant=".to_owned(),
             )),
             None => Ok(caller.tenant.clone()),
         }
     }
 
-    /// The caller, if their key is the platform's own admin key.
+    /// Returns the principal if its key is the platform admin key.
     ///
     /// # Errors
-    /// 401, or 403.
+    /// 401 without a key, 403 with any other key.
     pub fn platform(&self) -> Result<&Caller, Problem> {
         let caller = self.caller(Scope::Admin)?;
         if caller.tenant.is_platform() { Ok(caller) } else { Err(Problem::platform_only()) }
     }
 
-    /// The body, read as `T`.
+    /// Parses the body as `T`.
     ///
     /// # Errors
-    /// 400 if it is not JSON, 422 naming the field if it is not a `T`.
+    /// 400 if the body is not JSON; 422 with the field if it is not a valid `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         read(&self.body)
     }
 
-    /// How many items of a list are wanted, and from where.
+    /// Returns the page size and the cursor of a list request.
     ///
     /// # Errors
-    /// 422
+    /// 422 if `limit` or `cursor` is invalid.
     pub fn page(&self) -> Result<(u32, Option<String>), Problem> {
         let limit = match self.query("limit") {
             None => 50,
             Some(text) => match text.parse() {
                 Ok(limit @ 1..=100) => limit,
-                _ => return Err(Problem::invalid("limit", "a number from 1 to 100".to_owned())),
+                _ => {
+                    return Err(Problem::invalid(
+                        "limit",
+                        "must be a number from 1 to 100".to_owned(),
+                    ));
+                }
             },
         };
         let cursor = match self.query("cursor") {
@@ -256,45 +263,47 @@ impl ApiRequest {
                     .ok()
                     .filter(|bytes| bytes.len() <= 200)
                     .and_then(|bytes| String::from_utf8(bytes).ok())
-                    .ok_or_else(|| Problem::invalid("cursor", "the `next` of a page".to_owned()))?,
+                    .ok_or_else(|| {
+                        Problem::invalid("cursor", "must be the `next` value of a page".to_owned())
+                    })?,
             ),
         };
         Ok((limit, cursor))
     }
 }
 
-/// Reads JSON as `T`, and names the field that does not fit.
+/// Parses JSON as `T`; the error names the invalid field.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // First as JSON at all: a broken document has no field at fault.
+    // Check the JSON syntax first: a syntax error belongs to no field.
     if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
         return Err(Problem::not_json(&error));
     }
     let mut parser = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut parser).map_err(|error| {
-        let flaw = providers::entry::explain(&error);
-        Problem::invalid(&flaw.field, flaw.reason)
+        let field_error = providers::entry::explain(&error);
+        Problem::invalid(&field_error.field, field_error.reason)
     })
 }
 
-/// The place after the last item of a page, as callers see it.
-fn cursor(place: Option<String>) -> Option<String> {
-    place.map(hex::encode)
+/// Encodes the position after the last item of a page as an opaque cursor.
+fn cursor(position: Option<String>) -> Option<String> {
+    position.map(hex::encode)
 }
 
-/// Whether tenants are believed as the operator is: on the operator's own machine they are.
+/// Returns whether tenants are trusted like the operator, as on the operator's own machine.
 fn trust_tenants<N, C, R>(kit: &Kit<N, C, R>) -> bool {
     kit.environment.optional("TRUST_TENANTS").is_some()
 }
 
-/// Serves a resource until Lambda ends the process.
+/// Serves a resource until Lambda stops the process.
 async fn serve<R: Resource>(kit: &Kit, resource: R) -> Result<(), Error> {
     let configured = kit.environment.optional("PUBLIC_BASE_URL");
     let (resource, configured) = (&resource, &configured);
     gateway::serve(move |request| answer(resource, configured.as_deref(), request)).await
 }
 
-/// Answers one request of API Gateway's. `base_url` is where callers reach the API, if that is
-/// not the address they called.
+/// Handles one request from API Gateway. `base_url` is the public URL of the API, if it differs
+/// from the host of the request.
 pub async fn answer<R: Resource>(
     resource: &R,
     base_url: Option<&str>,
@@ -328,7 +337,7 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
     };
     let query = gateway::query(&request);
     let (head, body) = request.into_parts();
-    // Whatever it is written in, it is a key: one that is passed over would send twice.
+    // Accept a key that is not valid UTF-8: ignoring it could send a message twice.
     let key = head.headers.get("idempotency-key");
     let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
     ApiRequest {
@@ -369,7 +378,7 @@ mod tests {
     use serde::Deserialize;
 
     #[test]
-    fn a_path_fits_its_pattern_segment_by_segment() {
+    fn a_path_matches_its_pattern_segment_by_segment() {
         let params = matches("/a/{x}/b", "/a/1/b").unwrap();
         assert_eq!(params.get::<u8>("x").unwrap(), 1);
         assert!(params.get::<u8>("y").is_err());
@@ -379,20 +388,20 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only reading is tested")]
+    #[expect(dead_code, reason = "only parsing is tested")]
     struct Outer {
         inner: Inner,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only reading is tested")]
+    #[expect(dead_code, reason = "only parsing is tested")]
     struct Inner {
         count: u8,
     }
 
     #[test]
-    fn what_does_not_fit_is_named_by_its_field_and_its_value_is_not_quoted() {
+    fn an_invalid_field_is_named_and_its_value_is_not_quoted() {
         let field = |body: &str| {
             let problem = read::<Outer>(body.as_bytes()).unwrap_err();
             assert!(!problem.detail.contains("secret"), "{}", problem.detail);

@@ -1,4 +1,4 @@
-//! The API's description, made from the tables of routes.
+//! OpenAPI document of the API, generated from the route tables.
 
 use http::StatusCode;
 use lambda_http::Body;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Error, gateway};
 
-/// The OpenAPI 3.1 document.
+/// Returns the OpenAPI 3.1 document.
 ///
 /// <https://spec.openapis.org/oas/v3.1.0>
 #[must_use]
@@ -40,10 +40,10 @@ pub fn document() -> Value {
         "info": {
             "title": "Switchboard",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The hub for a company's customer messaging. \
-                Every error of the hub's is a problem of RFC 9457; what API Gateway refuses \
-                itself (401, 403, an unknown path, a body above 10 MB) is `{message}`. A body \
-                above 4.4 MB is answered with 413 and the code `too_large`.",
+            "description": "A hub for customer messaging. The hub returns errors as problem \
+                details (RFC 9457). Requests that API Gateway itself rejects (401, 403, an \
+                unknown path, a body above 10 MB) return `{message}`. A body above 4.4 MB \
+                returns 413 with the code `too_large`.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "security": [{ "key": [] }],
@@ -52,7 +52,7 @@ pub fn document() -> Value {
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
             "responses": {
                 "Problem": {
-                    "description": "What went wrong, with what, and what to do",
+                    "description": "Error: what happened, to what, and what to do",
                     "content": { "application/problem+json": { "schema": problem } },
                 },
             },
@@ -61,26 +61,26 @@ pub fn document() -> Value {
     })
 }
 
-/// A route that needs no key.
+/// Operations of the resource. They need no key.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Show the document.
+    /// Get the document.
     Show,
 }
 
-/// The route of the document itself.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     operation: Operation::Show,
     method: "GET",
     path: "/openapi.json",
-    summary: "Show this document",
+    summary: "Get the OpenAPI document",
     scope: None,
     parameters: &[],
     request: None,
     answer: (200, None),
 }];
 
-/// Adds one resource's routes.
+/// Adds the routes of one resource.
 fn describe<O>(
     paths: &mut Map<String, Value>,
     generator: &mut SchemaGenerator,
@@ -104,10 +104,10 @@ fn describe<O>(
         match route.scope {
             Some(scope) => set(
                 "description",
-                json!(format!("Needs a key with the scope `{}`.", scope.as_str())),
+                json!(format!("Requires a key with the scope `{}`.", scope.as_str())),
             ),
             None if matches!(tag, "openapi" | "status") => set("security", json!([])),
-            None => set("description", json!("Needs the platform's own admin key.")),
+            None => set("description", json!("Requires the platform admin key.")),
         };
         if let Some(of) = route.request {
             set("requestBody", json!({ "required": true, "content": content(&of(generator)) }));
@@ -145,7 +145,7 @@ fn operation_id(method: &str, path: &str) -> String {
     format!("{}_{}", method.to_ascii_lowercase(), words.join("_"))
 }
 
-/// Serves the document until Lambda ends the process.
+/// Serves the document until Lambda stops the process.
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
@@ -157,7 +157,7 @@ pub fn run() -> Result<(), Error> {
     })
 }
 
-/// Answers a request for the document.
+/// Returns the document as a response.
 #[must_use]
 pub fn answer(document: String) -> lambda_http::Response<Body> {
     response(Ok(ApiReply { status: StatusCode::OK, body: Some(document), location: None }))
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reference_of_the_document_leads_somewhere() {
+    fn every_reference_in_the_document_resolves() {
         let document = document();
         let text = document.to_string();
         for part in text.split("\"$ref\":\"").skip(1) {

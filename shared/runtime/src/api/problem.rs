@@ -1,4 +1,4 @@
-//! Errors of the API, as problem details: <https://www.rfc-editor.org/rfc/rfc9457>.
+//! API errors as problem details: <https://www.rfc-editor.org/rfc/rfc9457>.
 
 use domain::ports::PortError;
 use domain::sender::SendError;
@@ -7,48 +7,48 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What went wrong, with what, and what to do.
+/// An API error: what happened, to what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// HTTP status.
     pub status: StatusCode,
-    /// For programs: stable, snake case.
+    /// Error code for programs: stable, snake case.
     pub code: String,
-    /// For people: what the code means in general.
+    /// General meaning of the code, for people.
     pub title: &'static str,
-    /// For people: what happened here and what to do.
+    /// Description of the error in this request and how to fix it, for people.
     pub detail: String,
-    /// The field of the request that is at fault.
+    /// Invalid field of the request.
     pub field: Option<String>,
 }
 
-/// A problem as it is sent.
+/// Body of an error response.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ProblemDetails<'a> {
-    /// A URI that names the kind of problem.
+    /// URI of the error type.
     #[serde(rename = "type")]
     kind: String,
-    /// What the kind means.
+    /// General meaning of the error type.
     title: &'a str,
-    /// The HTTP status.
+    /// HTTP status.
     status: u16,
-    /// What happened here and what to do.
+    /// Description of the error in this request and how to fix it.
     detail: &'a str,
-    /// For programs: stable, snake case.
+    /// Error code for programs: stable, snake case.
     code: &'a str,
-    /// The field of the request that is at fault.
+    /// Invalid field of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
 }
 
 impl Problem {
-    /// A problem without a field.
+    /// Returns a problem without a field.
     #[must_use]
     pub fn new(status: StatusCode, code: &str, title: &'static str, detail: String) -> Self {
         Self { status, code: code.to_owned(), title, detail, field: None }
     }
 
-    /// A field of the request cannot be what it is.
+    /// Returns 422 for an invalid field.
     #[must_use]
     pub fn invalid(field: &str, detail: String) -> Self {
         let title = "A field of the request is not valid";
@@ -56,13 +56,13 @@ impl Problem {
         Self::new(status, "invalid_field", title, detail).at(field)
     }
 
-    /// The same, with the field that is at fault.
+    /// Sets the invalid field.
     #[must_use]
     pub fn at(self, field: &str) -> Self {
         Self { field: Some(field.to_owned()), ..self }
     }
 
-    /// The same, under a code of its own.
+    /// Replaces the error code.
     #[must_use]
     pub fn with_code(self, code: &str) -> Self {
         Self { code: code.to_owned(), ..self }
@@ -75,7 +75,7 @@ impl Problem {
     }
 
     pub(crate) fn too_large() -> Self {
-        let detail = "a body may have 4.4 MB: send files by their address, and lists in parts";
+        let detail = "the body is larger than 4.4 MB: send files by URL, and split lists";
         let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
         Self::new(status, "too_large", title, detail.to_owned())
     }
@@ -86,41 +86,42 @@ impl Problem {
     }
 
     pub(crate) fn missing_scope(scope: Scope) -> Self {
-        let detail = format!("the key lacks the scope `{}`", scope.as_str());
-        Self::new(StatusCode::FORBIDDEN, "missing_scope", "The key may not do this", detail)
+        let detail =
+            format!("the key does not have the scope `{}`: use a key that has it", scope.as_str());
+        Self::new(StatusCode::FORBIDDEN, "missing_scope", "The key has no permission", detail)
     }
 
     pub(crate) fn platform_only() -> Self {
-        let detail = "only the platform's own admin key may do this".to_owned();
-        Self::new(StatusCode::FORBIDDEN, "platform_only", "The key may not do this", detail)
+        let detail = "only the platform admin key may do this".to_owned();
+        Self::new(StatusCode::FORBIDDEN, "platform_only", "The key has no permission", detail)
     }
 
     pub(crate) fn not_found() -> Self {
-        let detail = "nothing of yours has this address".to_owned();
+        let detail = "there is no such resource, or it belongs to another tenant".to_owned();
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
     }
 
     pub(crate) fn wrong_method() -> Self {
-        let detail = "the path exists, this method on it does not".to_owned();
+        let detail = "the path does not support this method".to_owned();
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "method_not_allowed", "Method not allowed", detail)
     }
 
     pub(crate) fn conflict(field: &str, code: &str, detail: String) -> Self {
-        Self::new(StatusCode::CONFLICT, code, "It is taken", detail).at(field)
+        Self::new(StatusCode::CONFLICT, code, "Conflict", detail).at(field)
     }
 
     pub(crate) fn internal() -> Self {
-        let detail = "the answer could not be written; try again, or look into the logs".to_owned();
+        let detail = "the response could not be created: try again, or read the logs".to_owned();
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
     }
 
-    /// The provider did not do what it was asked.
+    /// Returns the problem for a provider's error: 422 for an invalid field, else 502.
     pub(crate) fn of_provider(error: &SendError) -> Self {
         match error {
             SendError::Invalid { field, reason } => Self::invalid(field, reason.clone()),
             other => {
-                let title = "The provider did not do what it was asked";
+                let title = "The provider rejected the request or failed";
                 let status = StatusCode::BAD_GATEWAY;
                 Self::new(
                     status,
@@ -147,8 +148,8 @@ impl Problem {
 
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
-        let title = "The hub cannot do this at the moment";
-        let detail = format!("{error}; nothing is lost, try again");
+        let title = "The hub is temporarily unavailable";
+        let detail = format!("{error}: nothing is lost; try again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)
     }
 }

@@ -1,5 +1,5 @@
-//! Jobs, for the tenant's own workers: they ask for one, answer the person, and say that it is
-//! done.
+//! Job queue for the tenant's own workers: a worker pulls a job, replies to the customer and
+//! completes the job.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -28,106 +28,109 @@ use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::telemetry::{self, Metric};
 use crate::{Error, Kit};
 
-/// How often a worker that waits is looked after.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often jobs in the way are cleared in one look.
-const CLEARINGS: usize = 4;
+/// Interval at which the queue is checked for a waiting worker.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of times per check that expired jobs, and jobs whose message no longer exists,
+/// are cleared.
+const MAX_CLEARINGS: usize = 4;
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Queue<S, C, R> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Chance, where several workers want one job; jitter.
+    /// Random number generator, for jitter and to spread concurrent workers over the queue.
     pub dice: R,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Give a job.
+    /// Pull the next job.
     Next,
-    /// Show a job.
+    /// Get a job.
     Show,
-    /// A job is done.
+    /// Complete a job.
     Complete,
-    /// A job cannot be done.
+    /// Fail a job.
     Fail,
-    /// A job takes longer.
+    /// Extend the lease of a job.
     Heartbeat,
 }
 
-/// What is to be worked.
+/// Payload of a job.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Payload {
-    /// The message, as `GET /messages/{id}` shows it.
+    /// Message to process, as `GET /messages/{id}` returns it.
     message: Message,
-    /// Its conversation: where the answer goes.
+    /// Conversation of the message, in which to reply.
     conversation: Option<Conversation>,
 }
 
 /// A job.
 #[derive(Debug, Serialize, JsonSchema)]
 struct JobView {
-    /// Its name in all further requests: send it back as you got it, it says whose lease it is.
+    /// Job id for all further requests. Send it back unchanged: it also identifies the attempt, and
+    /// so the lease.
     job_id: JobTicket,
-    /// How far it has come.
+    /// Status of the job.
     status: JobStatus,
-    /// What is to be worked; absent if the message is gone.
+    /// Payload; absent if the message no longer exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Payload>,
-    /// When the hub took the message in.
+    /// When the hub received the message.
     created_at: Timestamp,
-    /// When its last attempt began.
+    /// When the last attempt started.
     #[serde(skip_serializing_if = "Option::is_none")]
     processing_started_at: Option<Timestamp>,
-    /// Attempts begun.
+    /// Number of attempts started.
     attempt: u32,
-    /// Until when the worker has it.
+    /// When the worker's lease expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease_expires_at: Option<Timestamp>,
-    /// When it is too late to begin it.
+    /// When the job expires: no attempt starts later.
     expires_at: Timestamp,
-    /// When it came to its end.
+    /// When the job was completed, failed or expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<Timestamp>,
-    /// What the worker left.
+    /// Result that the worker stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
     result: Option<Box<RawValue>>,
-    /// Why it failed, the last time or for good.
+    /// Reason of the last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// There is nothing to do.
+/// Response when no job is available.
 #[derive(Debug, Serialize, JsonSchema)]
 struct NoJobs {
-    /// `no_jobs`.
+    /// Always `no_jobs`.
     status: &'static str,
-    /// Jobs that wait for a conversation, or for their next attempt.
+    /// Number of waiting jobs: each waits for an earlier job of its conversation or for its next
+    /// attempt.
     queue_size: u64,
-    /// Ask again in so many seconds.
+    /// Recommended seconds until the next request.
     next_poll_recommended: u64,
 }
 
-/// A job, or that there is none.
+/// A job, or no job.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-enum Next {
+enum NextJob {
     /// A job.
     Job(Box<JobView>),
-    /// There is nothing to do.
+    /// No job is available.
     None(NoJobs),
 }
 
-/// Body of `POST /queue/job/{job_id}/complete`; may be absent.
+/// Body of `POST /queue/job/{job_id}/complete`. Optional.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CompleteJob {
-    /// What to keep of it: any JSON.
+    /// Result to store with the job: any JSON.
     #[serde(default)]
     result: Option<Value>,
 }
@@ -136,9 +139,9 @@ struct CompleteJob {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FailJob {
-    /// Why.
+    /// Reason of the failure.
     reason: String,
-    /// Whether it is to be tried again, after a while; yes if absent.
+    /// Whether to retry the job, after a backoff. Default: true.
     #[serde(default = "yes")]
     retry: bool,
 }
@@ -147,31 +150,32 @@ const fn yes() -> bool {
     true
 }
 
-const TENANT: (&str, &str, &str) = ("tenant", "query", "Whose, for the platform's key.");
+const TENANT: (&str, &str, &str) =
+    ("tenant", "query", "Tenant to act for. Required with the platform key.");
 const LEASE_SECONDS: (&str, &str, &str) =
-    ("lease", "query", "Seconds until the job is given to another, 1 to 900; 60 if absent.");
+    ("lease", "query", "Lease time in seconds, 1 to 900. Default: 60.");
 
-/// The routes of jobs.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route {
         operation: Operation::Next,
         method: "GET",
         path: "/queue/next-job",
-        summary: "Take the oldest job, or wait for one",
+        summary: "Get the oldest available job and lease it; optionally wait for one",
         scope: Some(Scope::Worker),
         parameters: &[
             TENANT,
             LEASE_SECONDS,
-            ("wait", "query", "Seconds to wait for a job, 0 to 20; 0 if absent."),
+            ("wait", "query", "Seconds to wait for a job (long polling), 0 to 20. Default: 0."),
         ],
         request: None,
-        answer: (200, Some(schema::<Next>)),
+        answer: (200, Some(schema::<NextJob>)),
     },
     Route {
         operation: Operation::Show,
         method: "GET",
         path: "/queue/job/{job_id}",
-        summary: "Show a job",
+        summary: "Get a job",
         scope: Some(Scope::Worker),
         parameters: &[TENANT],
         request: None,
@@ -181,7 +185,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Complete,
         method: "POST",
         path: "/queue/job/{job_id}/complete",
-        summary: "Say that a job is done",
+        summary: "Complete a job",
         scope: Some(Scope::Worker),
         parameters: &[TENANT],
         request: Some(schema::<CompleteJob>),
@@ -191,7 +195,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Fail,
         method: "POST",
         path: "/queue/job/{job_id}/fail",
-        summary: "Say that a job cannot be done, now or ever",
+        summary: "Fail a job, for this attempt or permanently",
         scope: Some(Scope::Worker),
         parameters: &[TENANT],
         request: Some(schema::<FailJob>),
@@ -201,7 +205,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Heartbeat,
         method: "POST",
         path: "/queue/job/{job_id}/heartbeat",
-        summary: "Keep a job for longer",
+        summary: "Extend the lease of a job",
         scope: Some(Scope::Worker),
         parameters: &[TENANT, LEASE_SECONDS],
         request: None,
@@ -253,11 +257,11 @@ where
         let wait = seconds(request, "wait", 0..=LONGEST_WAIT.as_secs())?.unwrap_or_default();
         let end = Instant::now() + wait;
         loop {
-            if let Some((job, payload)) = self.take(tenant, lease).await? {
+            if let Some((job, payload)) = self.pull(tenant, lease).await? {
                 let view = view(job.ticket(), job, Some(payload))?;
-                return ApiReply::json(StatusCode::OK, &Next::Job(Box::new(view)));
+                return ApiReply::json(StatusCode::OK, &NextJob::Job(Box::new(view)));
             }
-            let next = Instant::now() + LOOK;
+            let next = Instant::now() + POLL_INTERVAL;
             if next > end {
                 break;
             }
@@ -269,16 +273,16 @@ where
             queue_size: figures.queued,
             next_poll_recommended: figures.next_poll().as_secs(),
         };
-        ApiReply::json(StatusCode::OK, &Next::None(none))
+        ApiReply::json(StatusCode::OK, &NextJob::None(none))
     }
 
-    /// A job and what is to be worked, if there is one.
-    async fn take(
+    /// Returns a leased job and its payload, if one is available.
+    async fn pull(
         &self,
         tenant: &TenantId,
         lease: Duration,
     ) -> Result<Option<(Job, Payload)>, Problem> {
-        for _clearing in 0..CLEARINGS {
+        for _clearing in 0..MAX_CLEARINGS {
             let now = self.clock.now();
             match self.store.offer(tenant, now, lease, self.dice.bits()).await? {
                 Offer::Nothing => return Ok(None),
@@ -289,13 +293,14 @@ where
                     let payload = match self.payload(&job).await {
                         Ok(payload) => payload,
                         Err(problem) => {
-                            // Nobody got it: it need not wait for its lease to lapse.
-                            let reason = "its message could not be read".to_owned();
+                            // No worker received the job: return it before its lease expires.
+                            let reason = "the message could not be read".to_owned();
                             let ending = JobEnding::Retry { reason, at: now };
                             let ticket = job.ticket();
-                            let back = self.store.settle_job(tenant, ticket, &ending, None, now);
-                            if let Err(error) = back.await {
-                                tracing::warn!(%tenant, job_id = %job.id, %error, "job not given back");
+                            let returned =
+                                self.store.settle_job(tenant, ticket, &ending, None, now);
+                            if let Err(error) = returned.await {
+                                tracing::warn!(%tenant, job_id = %job.id, %error, "job not returned");
                             }
                             return Err(problem);
                         }
@@ -306,8 +311,9 @@ where
                         tracing::info!(%tenant, %job_id, attempt, "job pulled");
                         return Ok(Some((*job, payload)));
                     }
-                    // Somebody had the message removed since it came in.
-                    let ending = JobEnding::Failed { reason: "its message is gone".to_owned() };
+                    // The message was deleted after it was received.
+                    let reason = "the message no longer exists".to_owned();
+                    let ending = JobEnding::Failed { reason };
                     let ticket = job.ticket();
                     self.store.settle_job(tenant, ticket, &ending, None, self.clock.now()).await?;
                 }
@@ -316,7 +322,7 @@ where
         Ok(None)
     }
 
-    /// What is to be worked; `None` if it is gone.
+    /// Returns the payload of a job; `None` if its message no longer exists.
     async fn payload(&self, job: &Job) -> Result<Option<Payload>, Problem> {
         let (message, conversation) = futures::try_join!(
             self.store.message(&job.tenant, job.id.message()),
@@ -337,16 +343,18 @@ where
         tenant: &TenantId,
         ticket: JobTicket,
     ) -> Result<ApiReply, Problem> {
-        let asked: CompleteJob =
+        let input: CompleteJob =
             if request.body.is_empty() { CompleteJob::default() } else { request.read()? };
-        let result = asked.result.as_ref().map(ToString::to_string);
+        let result = input.result.as_ref().map(ToString::to_string);
         if result.as_ref().is_some_and(|result| result.len() > LARGEST_RESULT) {
-            let detail = format!("at most {LARGEST_RESULT} bytes of JSON; keep the rest yourself");
+            let detail = format!(
+                "must be at most {LARGEST_RESULT} bytes of JSON: store larger results yourself"
+            );
             return Err(Problem::invalid("result", detail));
         }
         let ending = JobEnding::Completed { result };
         let answer = self.store.settle_job(tenant, ticket, &ending, None, self.clock.now()).await?;
-        ended(&answer);
+        log_end(&answer);
         reply(ticket, answer)
     }
 
@@ -358,45 +366,45 @@ where
     ) -> Result<ApiReply, Problem> {
         let FailJob { reason, retry } = request.read()?;
         if reason.trim().is_empty() || reason.len() > LONGEST_REASON {
-            return Err(Problem::invalid("reason", format!("1 to {LONGEST_REASON} bytes")));
+            return Err(Problem::invalid("reason", format!("must be 1 to {LONGEST_REASON} bytes")));
         }
         let now = self.clock.now();
-        let (ending, notice) = if retry && ticket.attempt < MAX_ATTEMPTS {
+        let (ending, notification) = if retry && ticket.attempt < MAX_ATTEMPTS {
             let at = now + retry_wait(ticket.attempt, self.dice.fraction());
             (JobEnding::Retry { reason, at }, None)
         } else {
             let job = self.store.job(tenant, ticket.id).await?.ok_or_else(Problem::not_found)?;
-            let reason_told = Some(reason.clone());
-            let job = Job { status: JobStatus::Failed, reason: reason_told, ..job };
+            let job = Job { status: JobStatus::Failed, reason: Some(reason.clone()), ..job };
             let automation = self.store.automation(tenant).await?;
-            let notice = crate::jobs::notice(&self.store, &automation, &job, now).await?;
-            (JobEnding::Failed { reason }, notice)
+            let notification = crate::jobs::notice(&self.store, &automation, &job, now).await?;
+            (JobEnding::Failed { reason }, notification)
         };
-        let answer = self.store.settle_job(tenant, ticket, &ending, notice.as_ref(), now).await?;
-        ended(&answer);
+        let notification = notification.as_ref();
+        let answer = self.store.settle_job(tenant, ticket, &ending, notification, now).await?;
+        log_end(&answer);
         reply(ticket, answer)
     }
 }
 
-/// Says of a job that came to its end that it did.
-fn ended(answer: &JobAnswer) {
+/// Logs the end of a job.
+fn log_end(answer: &JobAnswer) {
     if let JobAnswer::Done(job) = answer {
-        crate::jobs::tell_log(job);
+        crate::jobs::log_end(job);
     }
 }
 
-/// How the job stands, in the words that its worker named it by.
+/// Returns the job's state as a response, with the job id that the worker sent.
 fn reply(ticket: JobTicket, answer: JobAnswer) -> Result<ApiReply, Problem> {
     match answer {
         JobAnswer::Done(job) => ApiReply::json(StatusCode::OK, &view(ticket, *job, None)?),
         JobAnswer::Missing => Err(Problem::not_found()),
         JobAnswer::Refused(job) => {
             let detail = format!(
-                "it is {}, and the lease of this attempt has lapsed or was given back: nothing \
-                 was changed; drop it and ask for the next job",
+                "the job is {}, and the lease of this attempt has expired or was returned: \
+                 nothing was changed; stop working on this job and get the next one",
                 job.status.as_str()
             );
-            let title = "The job is not yours any more";
+            let title = "The lease of the job has expired";
             let problem = Problem::new(StatusCode::CONFLICT, "lease_lapsed", title, detail);
             Err(problem.at("job_id"))
         }
@@ -424,7 +432,7 @@ fn lease(request: &ApiRequest) -> Result<Duration, Problem> {
     Ok(seconds(request, "lease", 1..=LONGEST_LEASE.as_secs())?.unwrap_or(LEASE))
 }
 
-/// The query parameter `name`, in seconds.
+/// Returns the query parameter `name`, in seconds.
 fn seconds(
     request: &ApiRequest,
     name: &str,
@@ -433,25 +441,25 @@ fn seconds(
     let Some(text) = request.query(name) else { return Ok(None) };
     let seconds = text.parse().ok().filter(|seconds| range.contains(seconds));
     let seconds = seconds.ok_or_else(|| {
-        Problem::invalid(name, format!("seconds, {} to {}", range.start(), range.end()))
+        Problem::invalid(name, format!("must be {} to {} seconds", range.start(), range.end()))
     })?;
     Ok(Some(Duration::from_secs(seconds)))
 }
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C: Clone, R: Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Queue<DynamoStore, C, R>, Error> {
     Ok(Queue { store: kit.store()?, clock: kit.clock.clone(), dice: kit.dice.clone() })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,4 +1,4 @@
-//! How the hub is, for people and monitors: it needs no key and tells no secret.
+//! Health check for people and monitors. It needs no key and returns no secret.
 
 use std::time::Duration;
 
@@ -13,48 +13,47 @@ use store::DynamoStore;
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::{Error, Kit};
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Status<S, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
-/// Its one operation.
+/// The only operation of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Tell how the hub is.
+    /// Get the health of the hub.
     Show,
 }
 
-/// How the hub is.
+/// Health of the hub.
 #[derive(Debug, Serialize, JsonSchema)]
-struct View {
-    /// `ok`; `degraded` if the hub does not look after its jobs; `starting` before it did for the
-    /// first time.
+struct HubStatus {
+    /// `ok`; `degraded` if the scheduled job maintenance is late; `starting` before its first run.
     status: &'static str,
-    /// `switchboard`.
+    /// Always `switchboard`.
     service: &'static str,
-    /// Jobs that wait for workers, as of the last minute.
+    /// Number of jobs that wait for workers. Updated every minute.
     queue_size: u64,
-    /// Seconds since when it runs without a gap.
+    /// Seconds for which the hub has run without interruption.
     uptime: u64,
-    /// The version that answers.
+    /// Version of the hub.
     version: &'static str,
 }
 
-/// The one route.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     operation: Operation::Show,
     method: "GET",
     path: "/",
-    summary: "Tell how the hub is",
+    summary: "Get the health of the hub",
     scope: None,
     parameters: &[],
     request: None,
-    answer: (200, Some(schema::<View>)),
+    answer: (200, Some(schema::<HubStatus>)),
 }];
 
 impl<S: PulseReader, C: Clock> Resource for Status<S, C> {
@@ -76,16 +75,16 @@ impl<S: PulseReader, C: Clock> Resource for Status<S, C> {
     }
 }
 
-fn view(pulse: Option<Pulse>, now: Timestamp) -> View {
+fn view(pulse: Option<Pulse>, now: Timestamp) -> HubStatus {
     let status = match &pulse {
         None => "starting",
         Some(pulse) if pulse.is_late(now) => "degraded",
         Some(_) => "ok",
     };
-    // What is not well does not count as up.
+    // A degraded hub reports an uptime of 0.
     let up = pulse.filter(|pulse| !pulse.is_late(now));
     let uptime = up.and_then(|pulse| Duration::try_from(now.duration_since(pulse.up_since)).ok());
-    View {
+    HubStatus {
         status,
         service: "switchboard",
         queue_size: pulse.map_or(0, |pulse| pulse.queued),
@@ -94,18 +93,18 @@ fn view(pulse: Option<Pulse>, now: Timestamp) -> View {
     }
 }
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C: Clone, R>(kit: &Kit<N, C, R>) -> Result<Status<DynamoStore, C>, Error> {
     Ok(Status { store: kit.store()?, clock: kit.clock.clone() })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,4 +1,4 @@
-//! Tenants, their keys, and how their automation is told.
+//! Tenants, their API keys and their automations.
 
 use domain::automation::{Automation, Pull, Push};
 use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Resolver, Safe};
@@ -18,41 +18,41 @@ use crate::address::{self, Reach};
 use crate::vault::SecretsVault;
 use crate::{Error, Kit, Network};
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Tenants<S, V, C, R, D> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// Signing secrets.
+    /// Store of signing secrets.
     pub safe: V,
-    /// The time.
+    /// Clock.
     pub clock: C,
-    /// Keys and secrets.
+    /// Random number generator, for keys and secrets.
     pub dice: R,
-    /// Host names of automations.
+    /// DNS resolver for the hosts of webhook URLs.
     pub resolver: D,
-    /// Whether tenants may open their automation's way into a private network.
+    /// Whether tenants may set webhook URLs in a private network.
     pub trust_tenants: bool,
 }
 
-/// Its operations.
+/// Operations of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Make a tenant.
+    /// Create a tenant.
     Create,
     /// List tenants.
     List,
-    /// Show a tenant.
+    /// Get a tenant.
     Show,
-    /// Make a key.
+    /// Create an API key.
     CreateKey,
-    /// List keys.
+    /// List API keys.
     ListKeys,
-    /// End a key.
+    /// Delete an API key.
     RevokeKey,
-    /// Set the automation.
+    /// Update the automation.
     SetAutomation,
-    /// Show the automation.
+    /// Get the automation.
     ShowAutomation,
 }
 
@@ -60,18 +60,18 @@ pub enum Operation {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateTenant {
-    /// Its id: 1 to 63 of `a-z`, `0-9`, `-` and `_`.
+    /// Tenant id: 1 to 63 characters of `a-z`, `0-9`, `-` and `_`.
     id: TenantId,
-    /// What people call it.
+    /// Display name.
     name: String,
 }
 
 /// A page of tenants.
 #[derive(Debug, Serialize, JsonSchema)]
 struct TenantPage {
-    /// The tenants.
+    /// Tenants.
     tenants: Vec<Tenant>,
-    /// Where the next page begins.
+    /// Cursor of the next page; `null` on the last page.
     next: Option<String>,
 }
 
@@ -79,29 +79,29 @@ struct TenantPage {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateKey {
-    /// What the key may be used for.
+    /// Scopes of the key.
     scopes: Vec<Scope>,
 }
 
-/// A new key. This is the only time it is shown.
+/// A new API key. The key is returned only in this response.
 #[derive(Debug, Serialize, JsonSchema)]
 struct NewKey {
-    /// Its id.
+    /// Key id.
     id: KeyId,
-    /// The key itself.
+    /// API key.
     key: String,
-    /// Whose it is.
+    /// Tenant of the key.
     tenant: TenantId,
-    /// What it may be used for.
+    /// Scopes of the key.
     scopes: Vec<Scope>,
-    /// When it was made.
+    /// When the key was created.
     created_at: Timestamp,
 }
 
-/// A tenant's keys.
+/// API keys of a tenant.
 #[derive(Debug, Serialize, JsonSchema)]
 struct KeyList {
-    /// The keys, without their secret part.
+    /// Keys, without their secret part.
     keys: Vec<ApiKey>,
 }
 
@@ -109,54 +109,55 @@ struct KeyList {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum SetAutomation {
-    /// Tell nobody.
+    /// No automation.
     None,
-    /// Tell by an outgoing webhook.
+    /// Push notifications to an outgoing webhook.
     Push {
-        /// Where it goes: an http or https URL of the public internet, or of a private network
-        /// with `allow_private_network`.
+        /// Webhook endpoint: an http or https URL on the public internet or, with
+        /// `allow_private_network`, in a private network.
         url: String,
-        /// Whether it may lead into a private network. Only for networks you trust.
+        /// Whether `url` may be in a private network. Set this only for networks that you trust.
         #[serde(default)]
         allow_private_network: bool,
     },
-    /// Queue what people write as jobs, for workers to pull.
+    /// Queue inbound messages as jobs, which workers pull.
     Pull {
-        /// How long a job may wait to be done, in seconds: a minute to a week, a day if absent.
+        /// Time to live of a job in seconds, from a minute to a week. Default: a day.
         #[serde(default)]
         job_ttl: Option<u32>,
-        /// Where to tell what becomes of messages, and of jobs that nobody did: an http or https
-        /// URL, as with `push`. Nobody is told if absent.
+        /// Webhook endpoint for notifications about message statuses and failed or expired jobs: an
+        /// http or https URL, as for `push`. If absent, no notifications are sent.
         #[serde(default)]
         url: Option<String>,
-        /// Whether `url` may lead into a private network. Only for networks you trust.
+        /// Whether `url` may be in a private network. Set this only for networks that you trust.
         #[serde(default)]
         allow_private_network: bool,
     },
 }
 
-/// How a tenant's automation is told.
+/// Automation of a tenant.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 struct AutomationView {
     /// `push`, `pull` or `none`.
     kind: &'static str,
-    /// How long a job may wait to be done, in seconds.
+    /// Time to live of a job in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     job_ttl: Option<u32>,
-    /// Where it goes.
+    /// Webhook endpoint for notifications.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// Whether it may lead into a private network.
+    /// Whether `url` may be in a private network.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow_private_network: Option<bool>,
-    /// The signing secret that was generated; shown only in the answer that sets the
-    /// automation. Setting it again makes another one, and for a day both sign.
+    /// Signing secret. It is returned only in the response that sets the automation. Setting the
+    /// automation again generates a new secret; for a day, notifications are signed with both.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
-    /// What may keep notifications from arriving: the host of `url` does not resolve now.
+    /// Warning that notifications may not arrive: the host of `url` does not resolve at the moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
-    /// When its receiver answered 410 Gone; it is told nothing until it is set again.
+    /// When the webhook endpoint returned 410 Gone. No notifications are sent until the automation
+    /// is set again.
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_at: Option<Timestamp>,
 }
@@ -186,17 +187,17 @@ impl AutomationView {
 }
 
 const PAGE: &[(&str, &str, &str)] = &[
-    ("limit", "query", "Items on a page, 1 to 100; 50 if absent."),
-    ("cursor", "query", "The `next` of the page before."),
+    ("limit", "query", "Number of items per page, 1 to 100. Default: 50."),
+    ("cursor", "query", "The `next` value of the previous page."),
 ];
 
-/// The routes of tenants.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     Route {
         operation: Operation::Create,
         method: "POST",
         path: "/tenants",
-        summary: "Make a tenant",
+        summary: "Create a tenant",
         scope: None,
         parameters: &[],
         request: Some(schema::<CreateTenant>),
@@ -216,7 +217,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::Show,
         method: "GET",
         path: "/tenants/{tenant}",
-        summary: "Show a tenant",
+        summary: "Get a tenant",
         scope: Some(Scope::Read),
         parameters: &[],
         request: None,
@@ -226,7 +227,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::CreateKey,
         method: "POST",
         path: "/tenants/{tenant}/keys",
-        summary: "Make a key; it is shown this once",
+        summary: "Create an API key, which is returned only once",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<CreateKey>),
@@ -236,7 +237,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ListKeys,
         method: "GET",
         path: "/tenants/{tenant}/keys",
-        summary: "List keys",
+        summary: "List API keys",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -246,7 +247,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::RevokeKey,
         method: "DELETE",
         path: "/tenants/{tenant}/keys/{key}",
-        summary: "End a key; it may work for another minute",
+        summary: "Delete an API key; it may be accepted for another minute",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -256,7 +257,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::SetAutomation,
         method: "PUT",
         path: "/tenants/{tenant}/automation",
-        summary: "Say how the tenant's automation is told; gives a new signing secret",
+        summary: "Update the tenant's automation and generate a new signing secret",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: Some(schema::<SetAutomation>),
@@ -266,7 +267,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
         operation: Operation::ShowAutomation,
         method: "GET",
         path: "/tenants/{tenant}/automation",
-        summary: "Show how the tenant's automation is told",
+        summary: "Get the tenant's automation",
         scope: Some(Scope::Admin),
         parameters: &[],
         request: None,
@@ -306,8 +307,8 @@ where
             }
             Operation::RevokeKey => {
                 let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-                let ended = self.store.revoke_key(&tenant, params.get("key")?).await?;
-                if ended { Ok(ApiReply::empty()) } else { Err(Problem::not_found()) }
+                let revoked = self.store.revoke_key(&tenant, params.get("key")?).await?;
+                if revoked { Ok(ApiReply::empty()) } else { Err(Problem::not_found()) }
             }
             Operation::SetAutomation => self.set_automation(request, params).await,
             Operation::ShowAutomation => {
@@ -333,19 +334,20 @@ where
 
     async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.platform()?;
-        let asked: CreateTenant = request.read()?;
-        if asked.id.is_platform() {
-            let detail = "`platform` is the operator of the hub; choose another id".to_owned();
+        let input: CreateTenant = request.read()?;
+        if input.id.is_platform() {
+            let detail =
+                "`platform` is reserved for the operator of the hub: choose another id".to_owned();
             return Err(Problem::invalid("id", detail));
         }
-        if asked.name.trim().is_empty() || asked.name.len() > 200 {
-            return Err(Problem::invalid("name", "1 to 200 bytes".to_owned()));
+        if input.name.trim().is_empty() || input.name.len() > 200 {
+            return Err(Problem::invalid("name", "must be 1 to 200 bytes".to_owned()));
         }
-        let tenant = Tenant { id: asked.id, name: asked.name, created_at: self.clock.now() };
+        let tenant = Tenant { id: input.id, name: input.name, created_at: self.clock.now() };
         match self.store.create_tenant(&tenant).await? {
             Recorded::New => ApiReply::json(StatusCode::CREATED, &tenant),
             Recorded::Duplicate => {
-                let detail = "there is a tenant of this id; choose another".to_owned();
+                let detail = "a tenant with this id exists: choose another id".to_owned();
                 Err(Problem::conflict("id", "tenant_exists", detail))
             }
         }
@@ -365,10 +367,10 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: CreateKey = request.read()?;
-        if asked.scopes.is_empty() {
+        let input: CreateKey = request.read()?;
+        if input.scopes.is_empty() {
             let names = Scope::ALL.map(Scope::as_str).join(", ");
-            return Err(Problem::invalid("scopes", format!("at least one of {names}")));
+            return Err(Problem::invalid("scopes", format!("must have at least one of {names}")));
         }
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
@@ -381,14 +383,14 @@ where
         let key = ApiKey {
             id,
             tenant: tenant.clone(),
-            scopes: asked.scopes.clone(),
+            scopes: input.scopes.clone(),
             hint: format!("...{hint}"),
             created_at: now,
         };
         self.store.create_key(&key, &hash(secret)).await?;
         ApiReply::json(
             StatusCode::CREATED,
-            &NewKey { id, key: secret.to_owned(), tenant, scopes: asked.scopes, created_at: now },
+            &NewKey { id, key: secret.to_owned(), tenant, scopes: input.scopes, created_at: now },
         )
     }
 
@@ -398,89 +400,91 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: SetAutomation = request.read()?;
+        let input: SetAutomation = request.read()?;
         if !tenant.is_platform() {
             self.existing(&tenant).await?;
         }
-        let (automation, made) = match asked {
+        let (automation, webhook) = match input {
             SetAutomation::None => (Automation::None, None),
             SetAutomation::Push { url, allow_private_network } => {
-                let made = self.push(request, &tenant, url, allow_private_network).await?;
-                (Automation::Push(made.push.clone()), Some(made))
+                let webhook =
+                    self.create_webhook(request, &tenant, url, allow_private_network).await?;
+                (Automation::Push(webhook.push.clone()), Some(webhook))
             }
             SetAutomation::Pull { job_ttl, url, allow_private_network } => {
                 let job_ttl = time_to_live(job_ttl)?;
-                let made = match url {
+                let webhook = match url {
                     None => None,
-                    Some(url) => {
-                        Some(self.push(request, &tenant, url, allow_private_network).await?)
-                    }
+                    Some(url) => Some(
+                        self.create_webhook(request, &tenant, url, allow_private_network).await?,
+                    ),
                 };
-                let push = made.as_ref().map(|made| made.push.clone());
-                (Automation::Pull(Pull { job_ttl, push }), made)
+                let push = webhook.as_ref().map(|webhook| webhook.push.clone());
+                (Automation::Pull(Pull { job_ttl, push }), webhook)
             }
         };
         self.store.set_automation(&tenant, &automation).await?;
-        let secret = made.as_ref().map(|made| made.secret.expose_secret().to_owned());
-        let warning = made.and_then(|made| made.warning);
+        let secret = webhook.as_ref().map(|webhook| webhook.secret.expose_secret().to_owned());
+        let warning = webhook.and_then(|webhook| webhook.warning);
         let view = AutomationView { secret, warning, ..AutomationView::from(automation) };
         ApiReply::json(StatusCode::OK, &view)
     }
 
-    /// An outgoing webhook, and the secret that signs it.
-    async fn push(
+    /// Creates an outgoing webhook and its signing secret.
+    async fn create_webhook(
         &self,
         request: &ApiRequest,
         tenant: &TenantId,
         url: String,
         allow_private_network: bool,
-    ) -> Result<MadePush, Problem> {
+    ) -> Result<CreatedWebhook, Problem> {
         check_url("url", &url)?;
         if allow_private_network && !self.trust_tenants {
-            // The wall keeps tenants out of the operator's network: only the operator opens it.
+            // Tenants must not reach the operator's network: only the operator may allow it.
             request.platform().map_err(|problem| problem.at("allow_private_network"))?;
         }
         let warning = if allow_private_network {
             None
         } else {
-            let remedy = "or have the operator allow it by `allow_private_network`";
+            let remedy = "or ask the operator to set `allow_private_network`";
             check_reach(&self.resolver, "url", &url, remedy).await?
         };
         let random: Vec<u8> =
             [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
         let secret =
             providers::standard_webhooks::secret(&random).map_err(|_| Problem::internal())?;
-        // The secret first: a notice must never be signed by one the table does not name yet.
+        // Write the secret first: once the table has the new `secret_at`, every notification
+        // must be signed with the new secret.
         self.safe.add_signing_secret(tenant, secret.clone()).await?;
         let push =
             Push { url, allow_private_network, secret_at: self.clock.now(), disabled_at: None };
-        Ok(MadePush { push, secret, warning })
+        Ok(CreatedWebhook { push, secret, warning })
     }
 }
 
-/// An outgoing webhook that was made.
-struct MadePush {
+/// An outgoing webhook that was created.
+struct CreatedWebhook {
     push: Push,
-    /// The secret that signs it.
+    /// Signing secret.
     secret: SecretString,
-    /// What may keep notifications from arriving.
+    /// Warning that notifications may not arrive.
     warning: Option<String>,
 }
 
-/// How long a job may wait, in seconds.
-fn time_to_live(asked: Option<u32>) -> Result<u32, Problem> {
-    let Some(asked) = asked else {
+/// Returns the time to live of a job in seconds.
+fn time_to_live(requested: Option<u32>) -> Result<u32, Problem> {
+    let Some(requested) = requested else {
         return u32::try_from(TIME_TO_LIVE.as_secs()).map_err(|_| Problem::internal());
     };
     let (shortest, longest) = (SHORTEST_TIME_TO_LIVE.as_secs(), LONGEST_TIME_TO_LIVE.as_secs());
-    if (shortest..=longest).contains(&u64::from(asked)) {
-        Ok(asked)
+    if (shortest..=longest).contains(&u64::from(requested)) {
+        Ok(requested)
     } else {
-        Err(Problem::invalid("job_ttl", format!("seconds, {shortest} to {longest}")))
+        Err(Problem::invalid("job_ttl", format!("must be {shortest} to {longest} seconds")))
     }
 }
 
-/// Checks that `text` is an address that can be called.
+/// Checks that `text` is an http or https URL without a user name.
 pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
     let url = url::Url::parse(text);
     let fits = url.is_ok_and(|url| {
@@ -492,13 +496,13 @@ pub(crate) fn check_url(field: &str, text: &str) -> Result<(), Problem> {
     if fits {
         Ok(())
     } else {
-        Err(Problem::invalid(field, "an http or https URL without a user name".to_owned()))
+        Err(Problem::invalid(field, "must be an http or https URL without a user name".to_owned()))
     }
 }
 
-/// Checks that `text`, a URL that [`check_url`] took, leads to the public internet. `remedy` says
-/// what else may be done. Gives a warning where that cannot be told now: a host name may be set
-/// up after the address, and is judged again whenever it is called.
+/// Checks that `text`, a URL that [`check_url`] accepted, is on the public internet. `remedy` is
+/// added to the error. Returns a warning if the host does not resolve now: it may be set up later,
+/// and is checked again before each request.
 pub(crate) async fn check_reach<D: Resolver>(
     resolver: &D,
     field: &str,
@@ -509,26 +513,25 @@ pub(crate) async fn check_reach<D: Resolver>(
     match address::reach(resolver, &url).await {
         Reach::Public => Ok(None),
         Reach::Unresolved => {
-            Ok(Some(format!("the host of `{field}` does not resolve now: check its name")))
+            Ok(Some(format!("the host of `{field}` does not resolve: check its name")))
         }
         Reach::Private => {
             let detail = format!(
-                "the address leads into a private network: give one of the public internet, \
-                 {remedy}"
+                "the URL is in a private network: use one on the public internet, {remedy}"
             );
             Err(Problem::invalid(field, detail).with_code("private_address"))
         }
     }
 }
 
-/// The resource as it is deployed.
+/// The resource with its production dependencies.
 pub type OwnTenants<N, C, R> =
     Tenants<DynamoStore, SecretsVault<C>, C, R, <N as Network>::Resolver>;
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnTenants<N, C, R>, Error> {
@@ -542,10 +545,10 @@ pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
     })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

@@ -1,4 +1,4 @@
-//! Tokens for voice clients: people who take and make calls in a browser or an app.
+//! Access tokens for voice clients, which make and receive calls in a browser or an app.
 
 use std::time::Duration;
 
@@ -16,48 +16,49 @@ use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
 use crate::vault::SecretsVault;
 use crate::{Error, Kit};
 
-/// How long a token lives unless asked otherwise.
-const LIFETIME: u32 = 3600;
-/// The longest identity, as Twilio takes it.
-const LONGEST_IDENTITY: usize = 121;
+/// Default lifetime of a token in seconds.
+const DEFAULT_LIFETIME: u32 = 3600;
+/// Maximum length of an identity, set by Twilio.
+const MAX_IDENTITY_LEN: usize = 121;
 
-/// What the resource needs.
+/// API resource and its dependencies.
 #[derive(Debug)]
 pub struct Voice<S, V, C> {
-    /// The table.
+    /// DynamoDB table.
     pub store: S,
-    /// Credentials.
+    /// Credential store.
     pub vault: V,
-    /// The time.
+    /// Clock.
     pub clock: C,
 }
 
-/// Its one operation.
+/// The only operation of the resource.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
-    /// Make a token.
+    /// Create a token.
     Token,
 }
 
-/// Body of `POST /voice/token`: for whom, and what they may do.
+/// Body of `POST /voice/token`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct MakeToken {
-    /// Which tenant: the key's own, or the one that the platform's key acts for.
+struct CreateVoiceToken {
+    /// Tenant of the client. Default: the tenant of the key. Required with the platform key.
     #[serde(default, alias = "tenant")]
     tenant_id: Option<TenantId>,
-    /// Who the client is: letters, digits and `_`.
+    /// Identity of the client: 1 to 121 letters, digits and `_`.
     identity: String,
-    /// Whether they take calls.
+    /// Whether the client can receive calls.
     #[serde(default = "yes")]
     incoming: bool,
-    /// The `TwiML` application that decides on the calls they make; without one they make none.
+    /// SID of the `TwiML` application that handles calls from the client. Without it, the client
+    /// cannot make calls.
     #[serde(default)]
     application_sid: Option<String>,
-    /// Seconds it is valid, at most a day.
+    /// Lifetime of the token in seconds, at most a day. Default: 3600.
     #[serde(default = "lifetime")]
     ttl: u32,
-    /// Which account, where the tenant has several.
+    /// Twilio integration to use. Required if the tenant has several.
     #[serde(default)]
     integration: Option<IntegrationId>,
 }
@@ -67,29 +68,29 @@ const fn yes() -> bool {
 }
 
 const fn lifetime() -> u32 {
-    LIFETIME
+    DEFAULT_LIFETIME
 }
 
-/// A token for the provider's voice client.
+/// An access token for the provider's voice client.
 #[derive(Serialize, JsonSchema)]
 struct VoiceToken {
-    /// The token.
+    /// Access token.
     token: String,
-    /// Who it is for.
+    /// Identity of the client.
     identity: String,
-    /// Seconds it is valid.
+    /// Lifetime of the token in seconds.
     expires_in: u32,
 }
 
-/// The one route.
+/// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     operation: Operation::Token,
     method: "POST",
     path: "/voice/token",
-    summary: "Make a token for a voice client",
+    summary: "Create an access token for a voice client",
     scope: Some(Scope::Send),
     parameters: &[],
-    request: Some(schema::<MakeToken>),
+    request: Some(schema::<CreateVoiceToken>),
     answer: (201, Some(schema::<VoiceToken>)),
 }];
 
@@ -112,76 +113,77 @@ impl<S: Library, V: Vault, C: Clock> Resource for Voice<S, V, C> {
 impl<S: Library, V: Vault, C: Clock> Voice<S, V, C> {
     async fn token(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         request.caller(Scope::Send)?;
-        let asked: MakeToken = request.read()?;
-        let tenant = request.tenant(Scope::Send, asked.tenant_id.as_ref())?;
+        let input: CreateVoiceToken = request.read()?;
+        let tenant = request.tenant(Scope::Send, input.tenant_id.as_ref())?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if !(1..=LONGEST_IDENTITY).contains(&asked.identity.len())
-            || !asked.identity.chars().all(plain)
+        if !(1..=MAX_IDENTITY_LEN).contains(&input.identity.len())
+            || !input.identity.chars().all(plain)
         {
-            let detail = format!("1 to {LONGEST_IDENTITY} letters, digits and _");
+            let detail = format!("must be 1 to {MAX_IDENTITY_LEN} letters, digits and _");
             return Err(Problem::invalid("identity", detail));
         }
-        if asked.application_sid.as_ref().is_some_and(|sid| !sid.starts_with("AP")) {
-            let detail = "a TwiML application's SID: AP, letters and digits".to_owned();
+        if input.application_sid.as_ref().is_some_and(|sid| !sid.starts_with("AP")) {
+            let detail = "must be the SID of a TwiML application, which begins with AP".to_owned();
             return Err(Problem::invalid("application_sid", detail));
         }
-        let integration = self.integration(&tenant, asked.integration).await?;
+        let integration = self.integration(&tenant, input.integration).await?;
         let credentials = self.vault.credentials(&integration, Freshness::Cached).await?;
         let grant = VoiceGrant {
-            identity: &asked.identity,
-            incoming: asked.incoming,
-            application_sid: asked.application_sid.as_deref(),
+            identity: &input.identity,
+            incoming: input.incoming,
+            application_sid: input.application_sid.as_deref(),
         };
-        let lifetime = Duration::from_secs(asked.ttl.into());
+        let lifetime = Duration::from_secs(input.ttl.into());
         let token = access_token(&credentials, &grant, self.clock.now(), lifetime)?;
-        tracing::info!(%tenant, integration = %integration.id, "voice token made");
+        tracing::info!(%tenant, integration = %integration.id, "voice token created");
         let token = VoiceToken {
             token: token.expose_secret().to_owned(),
-            identity: asked.identity,
-            expires_in: asked.ttl,
+            identity: input.identity,
+            expires_in: input.ttl,
         };
         ApiReply::json(StatusCode::CREATED, &token)
     }
 
-    /// The tenant's account that makes calls.
+    /// Returns the tenant's Twilio integration: the one named, or the only one.
     async fn integration(
         &self,
         tenant: &TenantId,
         named: Option<IntegrationId>,
     ) -> Result<Integration, Problem> {
-        let ours = |integration: &Integration| {
+        let matches = |integration: &Integration| {
             integration.provider == Provider::Twilio && named.is_none_or(|id| integration.id == id)
         };
-        let mut fitting = self.store.integrations(tenant).await?.into_iter().filter(ours);
-        match (fitting.next(), fitting.next()) {
+        let mut candidates = self.store.integrations(tenant).await?.into_iter().filter(matches);
+        match (candidates.next(), candidates.next()) {
             (Some(one), None) => Ok(one),
             (Some(_), Some(_)) => {
-                let detail = "the tenant has several at Twilio: say which".to_owned();
+                let detail =
+                    "the tenant has several Twilio integrations: set `integration`".to_owned();
                 Err(Problem::invalid("integration", detail))
             }
             (None, _) => {
-                let detail = "the tenant has no such integration at Twilio; make one first";
+                let detail = "the tenant has no such Twilio integration: create one first";
                 Err(Problem::invalid("integration", detail.to_owned()).with_code("no_integration"))
             }
         }
     }
 }
 
-/// The resource as it is deployed.
+/// The resource with its production dependencies.
 pub type OwnVoice<C> = Voice<DynamoStore, SecretsVault<C>, C>;
 
-/// The resource.
+/// Builds the resource from the kit.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn resource<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<OwnVoice<C>, Error> {
     Ok(Voice { store: kit.store()?, vault: kit.vault()?, clock: kit.clock.clone() })
 }
 
-/// Runs the resource until Lambda ends it.
+/// Serves the resource until Lambda stops the process.
 ///
 /// # Errors
-/// If the environment is incomplete.
+/// If an environment variable is missing.
 pub fn run() -> Result<(), Error> {
     crate::start(async |kit| {
         let resource = resource(&kit)?;

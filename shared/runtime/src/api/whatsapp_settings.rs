@@ -1,4 +1,4 @@
-//! Who carries a tenant's WhatsApp messages: a provider, and others for when that one cannot.
+//! WhatsApp settings of a tenant: the provider for its messages, and the failover integrations.
 
 use std::collections::BTreeMap;
 
@@ -14,39 +14,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::integrations::{
-    ChangeIntegration, CreateIntegration, Generated, Integrations, MadeIntegration, OneOrMany,
+    ChangeIntegration, CreateIntegration, Generated, Integrations, OneOrMany, SavedIntegration,
 };
 use super::{ApiReply, ApiRequest, Params, Problem};
 use crate::sender::Caller;
 
-/// The most carriers one message may be handed on between.
-const MOST_CARRIERS: usize = 8;
-/// The longest a carrier may be waited for before the next one is asked: as long as a message
-/// is worth sending.
-const MOST_PATIENCE: u32 = 24 * 3600;
+/// Maximum number of integrations in a route.
+const MAX_ROUTE_INTEGRATIONS: usize = 8;
+/// Maximum time in seconds to wait for one integration before failover: the lifetime of a
+/// message.
+const MAX_PATIENCE_SECONDS: u32 = 24 * 3600;
 
 /// Body of `PUT /tenants/{tenant}/whatsapp-settings`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetWhatsapp {
-    /// Who carries the messages: `whatsapp` (or `meta`), `infobip`, `twilio`, `evolution` or
+    /// Provider for WhatsApp messages: `whatsapp` (or `meta`), `infobip`, `twilio`, `evolution` or
     /// `custom`.
     whatsapp_provider: String,
-    /// Which of the tenant's integrations there, if they have several.
+    /// Integration to use. Required if the tenant has several at the provider.
     #[serde(default)]
     integration: Option<IntegrationId>,
-    /// The account's settings and, by their usual names, its credentials: the integration is
-    /// made, or changed if there is one. A credential that is given as it is shown stays as it
-    /// is.
+    /// Settings and credentials of the account: the integration is created, or updated if it
+    /// exists. A credential with the same value as the response shows (its last characters) is not
+    /// changed.
     #[serde(default)]
     provider_config: Map<String, Value>,
-    /// Who carries a message that the provider cannot carry now, in this order.
+    /// Failover integrations, in the order in which they are tried.
     #[serde(default)]
-    failover: Vec<Other>,
-    /// How a carrier is chosen.
+    failover: Vec<FailoverEntry>,
+    /// Routing policy.
     #[serde(default)]
     policy: SetPolicy,
-    /// The provider's own share of new conversations, by the policy `weighted`.
+    /// Weight of the provider for new conversations, with the policy `weighted`. Default: 1.
     #[serde(default = "one")]
     weight: u32,
 }
@@ -55,28 +55,28 @@ const fn one() -> u32 {
     1
 }
 
-/// Another carrier.
+/// A failover integration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
-enum Other {
-    /// A provider where the tenant has one integration, or an integration's id.
+enum FailoverEntry {
+    /// Integration id, or a provider at which the tenant has one integration.
     Name(String),
-    /// The same, with its share of new conversations.
+    /// Integration with a weight.
     Weighted {
-        /// A provider, or an integration's id.
+        /// Integration id, or a provider at which the tenant has one integration.
         carrier: String,
-        /// Its share, by the policy `weighted`.
+        /// Weight for new conversations, with the policy `weighted`.
         weight: u32,
     },
 }
 
-/// A policy, or only its choice.
+/// A routing policy, or only its choice.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum SetPolicy {
-    /// Who is asked first.
+    /// Choice of the first integration.
     Choice(Choice),
-    /// The whole policy.
+    /// The complete policy.
     Whole(Policy),
 }
 
@@ -86,40 +86,40 @@ impl Default for SetPolicy {
     }
 }
 
-/// Who carries a tenant's WhatsApp messages.
+/// WhatsApp settings of a tenant.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WhatsappView {
-    /// The provider that carries them.
+    /// Provider for WhatsApp messages.
     whatsapp_provider: Provider,
-    /// The tenant's integration there.
+    /// Integration of the tenant at the provider.
     integration: IntegrationId,
-    /// Its settings, and the end of each credential to recognise it by.
+    /// Settings of the account, and the last characters of each credential.
     provider_config: Map<String, Value>,
-    /// The credentials that the hub generated because they were absent, by name. Shown only in
-    /// the answer that makes them.
+    /// Credentials that the hub generated because they were absent, by name. They are returned only
+    /// once.
     #[serde(skip_serializing_if = "Option::is_none")]
     generated_credentials: Option<Generated>,
-    /// Who carries a message that the provider cannot carry now, in this order.
-    failover: Vec<OtherView>,
-    /// How a carrier is chosen.
+    /// Failover integrations, in the order in which they are tried.
+    failover: Vec<FailoverEntryView>,
+    /// Routing policy.
     policy: Policy,
-    /// The provider's own share of new conversations, by the policy `weighted`.
+    /// Weight of the provider for new conversations, with the policy `weighted`.
     weight: u32,
 }
 
-/// Another carrier.
+/// A failover integration.
 #[derive(Serialize, JsonSchema)]
-struct OtherView {
-    /// The integration's id.
+struct FailoverEntryView {
+    /// Integration id.
     carrier: IntegrationId,
-    /// Where it is.
+    /// Provider of the integration.
     provider: Provider,
-    /// Its share, by the policy `weighted`.
+    /// Weight for new conversations, with the policy `weighted`.
     weight: u32,
 }
 
-/// Whether an integration can carry WhatsApp messages.
-fn carries(integration: &Integration) -> bool {
+/// Returns whether an integration supports WhatsApp messages.
+fn supports_whatsapp(integration: &Integration) -> bool {
     integration.provider.carries(Channel::Whatsapp)
 }
 
@@ -142,11 +142,11 @@ where
             self.store.integrations(&tenant),
         );
         let mut all = all?;
-        all.retain(carries);
+        all.retain(supports_whatsapp);
         let route = match (route?, all.as_slice()) {
             (Some(route), _) => route,
-            // Who has one integration needs no settings.
-            (None, [one]) => alone(one.id),
+            // A tenant with a single integration needs no settings.
+            (None, [one]) => single_route(one.id),
             (None, _) => return Err(Problem::not_found()),
         };
         ApiReply::json(StatusCode::OK, &view(&route, &all)?)
@@ -158,17 +158,17 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, Some(&params.get("tenant")?))?;
-        let asked: SetWhatsapp = request.read()?;
+        let input: SetWhatsapp = request.read()?;
         if self.store.tenant(&tenant).await?.is_none() {
             return Err(Problem::not_found());
         }
-        let provider = provider(&asked.whatsapp_provider)?;
-        let policy = match asked.policy {
+        let provider = provider(&input.whatsapp_provider)?;
+        let policy = match input.policy {
             SetPolicy::Choice(choice) => Policy { choice, ..Policy::default() },
             SetPolicy::Whole(policy) => policy,
         };
-        if policy.patience_seconds > MOST_PATIENCE {
-            let detail = format!("at most {MOST_PATIENCE}");
+        if policy.patience_seconds > MAX_PATIENCE_SECONDS {
+            let detail = format!("must be at most {MAX_PATIENCE_SECONDS}");
             return Err(Problem::invalid("policy.patience_seconds", detail));
         }
         let (route, all) = futures::join!(
@@ -176,23 +176,23 @@ where
             self.store.integrations(&tenant),
         );
         let mut all = all?;
-        all.retain(carries);
-        let chosen = chosen(provider, asked.integration, route?.as_ref(), &all)?;
-        // Before anything is changed.
+        all.retain(supports_whatsapp);
+        let chosen = chosen(provider, input.integration, route?.as_ref(), &all)?;
+        // Resolve the failover integrations before anything is changed.
         let mut carriers = Vec::new();
-        for other in asked.failover {
+        for other in input.failover {
             let (name, weight) = match other {
-                Other::Name(name) => (name, 1),
-                Other::Weighted { carrier, weight } => (carrier, weight),
+                FailoverEntry::Name(name) => (name, 1),
+                FailoverEntry::Weighted { carrier, weight } => (carrier, weight),
             };
             let integration = named(&name, &all, chosen.map(|chosen| chosen.id))?;
             carriers.push(Carrier { integration, weight });
         }
         check(&carriers, chosen.map(|chosen| chosen.id))?;
         let first =
-            self.configured(request, tenant.clone(), provider, chosen, asked.provider_config);
-        let MadeIntegration { integration: first, generated } = first.await?;
-        carriers.insert(0, Carrier { integration: first.id, weight: asked.weight });
+            self.configured(request, tenant.clone(), provider, chosen, input.provider_config);
+        let SavedIntegration { integration: first, generated } = first.await?;
+        carriers.insert(0, Carrier { integration: first.id, weight: input.weight });
         all.retain(|integration| integration.id != first.id);
         all.push(first);
         let route = Route { carriers, policy };
@@ -202,7 +202,7 @@ where
         ApiReply::json(StatusCode::OK, &view)
     }
 
-    /// The provider's integration as it is to be: made, changed, or as it was.
+    /// Returns the provider's integration: created, updated or unchanged.
     async fn configured(
         &self,
         request: &ApiRequest,
@@ -210,7 +210,7 @@ where
         provider: Provider,
         chosen: Option<&Integration>,
         config: Map<String, Value>,
-    ) -> Result<MadeIntegration, Problem> {
+    ) -> Result<SavedIntegration, Problem> {
         let known = providers::entry(provider).credentials;
         let (mut settings, mut credentials) = (Map::new(), BTreeMap::new());
         for (name, value) in config {
@@ -223,22 +223,24 @@ where
                 continue;
             }
             let field = format!("provider_config.{name}");
-            let value: OneOrMany = serde_json::from_value(value)
-                .map_err(|_| Problem::invalid(&field, "a text, or a list of texts".to_owned()))?;
+            let value: OneOrMany = serde_json::from_value(value).map_err(|_| {
+                Problem::invalid(&field, "must be a string or a list of strings".to_owned())
+            })?;
             credentials.insert(name, value);
         }
-        let made = match chosen {
+        let saved = match chosen {
             Some(chosen) if settings.is_empty() && credentials.is_empty() => {
-                Ok(MadeIntegration { integration: chosen.clone(), generated: None })
+                Ok(SavedIntegration { integration: chosen.clone(), generated: None })
             }
             Some(chosen) => {
                 let settings = (!settings.is_empty()).then_some(settings);
                 let change = ChangeIntegration { settings, credentials, ..Default::default() };
-                self.alter(request, chosen, change).await
+                self.update(request, chosen, change).await
             }
             None if settings.is_empty() && credentials.is_empty() => {
-                let detail =
-                    format!("the tenant has no integration at {provider}: give its account");
+                let detail = format!(
+                    "the tenant has no integration at {provider}: give the account's settings"
+                );
                 return Err(Problem::invalid("provider_config", detail));
             }
             None => {
@@ -250,16 +252,16 @@ where
                     circuit: Breaker::default(),
                     trusted_ingest: false,
                 };
-                let made = self.make(request, tenant, wanted).await;
-                if let Ok(made) = &made {
-                    // What it says is logged, and shown by health.
-                    let _connection = self.connect(request, &made.integration).await;
+                let saved = self.create_for(request, tenant, wanted).await;
+                if let Ok(saved) = &saved {
+                    // The result is logged, and `health` shows it.
+                    let _connection = self.connect(request, &saved.integration).await;
                 }
-                made
+                saved
             }
         };
-        // In the words of this body.
-        made.map_err(|problem| match problem.field.clone() {
+        // Name the field of this request's body.
+        saved.map_err(|problem| match problem.field.clone() {
             Some(field) => {
                 let name = field.strip_prefix("settings.").or(field.strip_prefix("credentials."));
                 let field = name.map_or(field.clone(), |name| format!("provider_config.{name}"));
@@ -270,95 +272,96 @@ where
     }
 }
 
-/// The provider of that name, if it carries WhatsApp.
+/// Returns the provider `name`, if it supports WhatsApp.
 fn provider(name: &str) -> Result<Provider, Problem> {
     let name = if name == "meta" { "whatsapp" } else { name };
     let provider = name.parse::<Provider>().ok();
     provider.filter(|provider| provider.carries(Channel::Whatsapp)).ok_or_else(|| {
-        let carriers = Provider::ALL.iter();
-        let carriers = carriers.filter(|p| p.carries(Channel::Whatsapp));
-        let names: Vec<_> = carriers.map(|provider| provider.as_str()).collect();
-        Problem::invalid("whatsapp_provider", format!("one of {}", names.join(", ")))
+        let providers = Provider::ALL.iter().filter(|p| p.carries(Channel::Whatsapp));
+        let names: Vec<_> = providers.map(|provider| provider.as_str()).collect();
+        Problem::invalid("whatsapp_provider", format!("must be one of {}", names.join(", ")))
     })
 }
 
-/// The integration meant: the one named, the one that carries already, or the only one.
+/// Returns the integration at the provider: the one named, the first one of the current route, or
+/// the only one.
 fn chosen<'a>(
     provider: Provider,
     named: Option<IntegrationId>,
     route: Option<&Route>,
     all: &'a [Integration],
 ) -> Result<Option<&'a Integration>, Problem> {
-    let there: Vec<&Integration> =
+    let candidates: Vec<&Integration> =
         all.iter().filter(|integration| integration.provider == provider).collect();
     if let Some(id) = named {
-        let found = there.into_iter().find(|integration| integration.id == id);
+        let found = candidates.into_iter().find(|integration| integration.id == id);
         return found.map(Some).ok_or_else(|| {
             let detail = format!("the tenant has no such integration at {provider}");
             Problem::invalid("integration", detail)
         });
     }
-    let carries = |integration: &&&Integration| {
+    let is_first = |integration: &&&Integration| {
         let carriers = route.into_iter().flat_map(|route| &route.carriers);
         carriers.take(1).any(|carrier| carrier.integration == integration.id)
     };
-    if let Some(first) = there.iter().find(carries) {
+    if let Some(first) = candidates.iter().find(is_first) {
         return Ok(Some(first));
     }
-    match there.as_slice() {
+    match candidates.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
         _ => {
-            let detail = format!("the tenant has several integrations at {provider}: say which");
+            let detail = format!("the tenant has several integrations at {provider}: name one");
             Err(Problem::invalid("integration", detail))
         }
     }
 }
 
-/// The integration that a name in `failover` means.
+/// Returns the integration that an entry of `failover` names.
 fn named(
     name: &str,
     all: &[Integration],
     first: Option<IntegrationId>,
 ) -> Result<IntegrationId, Problem> {
-    let wrong = |detail: String| Err(Problem::invalid("failover", detail));
+    let invalid = |detail: String| Err(Problem::invalid("failover", detail));
     if let Ok(id) = name.parse::<IntegrationId>() {
         if all.iter().any(|integration| integration.id == id) {
             return Ok(id);
         }
-        return wrong(format!("the tenant has no integration {id} that carries WhatsApp"));
+        return invalid(format!("the tenant has no integration {id} for WhatsApp"));
     }
     let provider = provider(name).map_err(|problem| problem.at("failover"))?;
-    let mut there = all
+    let mut candidates = all
         .iter()
         .filter(|integration| integration.provider == provider && Some(integration.id) != first);
-    match (there.next(), there.next()) {
+    match (candidates.next(), candidates.next()) {
         (Some(one), None) => Ok(one.id),
         (Some(_), Some(_)) => {
-            wrong(format!("the tenant has several integrations at {provider}: give an id"))
+            invalid(format!("the tenant has several integrations at {provider}: use an id"))
         }
-        (None, _) => wrong(format!("the tenant has no other integration at {provider}")),
+        (None, _) => invalid(format!("the tenant has no other integration at {provider}")),
     }
 }
 
-/// Looks at the carriers behind `first`.
+/// Checks the failover integrations that follow `first`.
 fn check(others: &[Carrier], first: Option<IntegrationId>) -> Result<(), Problem> {
-    if others.len() >= MOST_CARRIERS {
-        let detail = format!("at most {} others", MOST_CARRIERS - 1);
+    if others.len() >= MAX_ROUTE_INTEGRATIONS {
+        let detail = format!("must have at most {} entries", MAX_ROUTE_INTEGRATIONS - 1);
         return Err(Problem::invalid("failover", detail));
     }
-    let twice = |(at, carrier): (usize, &Carrier)| {
+    let is_repeated = |(at, carrier): (usize, &Carrier)| {
         first == Some(carrier.integration)
             || others.iter().take(at).any(|earlier| earlier.integration == carrier.integration)
     };
-    if others.iter().enumerate().any(twice) {
-        let detail = "each integration once; the first is the provider's own".to_owned();
+    if others.iter().enumerate().any(is_repeated) {
+        let detail =
+            "must name each integration once, and not the provider's own integration".to_owned();
         return Err(Problem::invalid("failover", detail));
     }
     Ok(())
 }
 
-fn alone(integration: IntegrationId) -> Route {
+fn single_route(integration: IntegrationId) -> Route {
     Route { carriers: vec![Carrier { integration, weight: 1 }], policy: Policy::default() }
 }
 
@@ -375,7 +378,7 @@ fn view(route: &Route, all: &[Integration]) -> Result<WhatsappView, Problem> {
         provider_config,
         generated_credentials: None,
         failover: carriers
-            .map(|(carrier, integration)| OtherView {
+            .map(|(carrier, integration)| FailoverEntryView {
                 carrier: integration.id,
                 provider: integration.provider,
                 weight: carrier.weight,

@@ -125,7 +125,7 @@ async fn a_record_that_cannot_be_read_is_a_dead_letter_and_its_group_goes_on() {
     world.run_dry(&clerk, false).await;
     assert_eq!(clerk.done(), ["a1", "a3"]);
     let reasons = reasons(&world);
-    assert!(reasons[0].starts_with("unreadable at line 1"), "{reasons:?}");
+    assert!(reasons[0].starts_with("invalid JSON at line 1"), "{reasons:?}");
     assert!(!reasons[0].contains("quote"));
     assert_eq!(reasons[1], "refused");
     let dead = world.dead.records();

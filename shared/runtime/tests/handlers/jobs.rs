@@ -302,7 +302,7 @@ async fn a_job_whose_message_is_gone_fails_and_the_next_one_is_given() {
     let gone = stands.iter().find(|job| job.id == lost.id).unwrap();
     assert_eq!(
         (gone.status, gone.reason.as_deref()),
-        (JobStatus::Failed, Some("its message is gone"))
+        (JobStatus::Failed, Some("the message no longer exists"))
     );
 }
 
