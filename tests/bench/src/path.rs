@@ -126,7 +126,7 @@ impl Hub {
         let mut last = String::new();
         while let Some(line) = lines.next() {
             last = line?;
-            if last == "Ctrl-C ends it." {
+            if last == "Press Ctrl-C to stop it." {
                 let path = folder.join("env");
                 let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
                 let pairs = text.lines().filter_map(|line| line.split_once('='));
