@@ -1,4 +1,4 @@
-//! Fuzzing: every webhook's parser and verifier is given whatever the fuzzer thinks of.
+//! The `fuzz` command: fuzzes the verifier and parser of every webhook.
 
 use std::{
     fs,
@@ -16,46 +16,47 @@ use crate::{
     process, tools, workspace,
 };
 
-/// cargo-fuzz, because it knows how to build for libFuzzer.
+/// Version of cargo-fuzz, which builds for libFuzzer.
 const CARGO_FUZZ: &str = "0.13.2";
-/// An input may take so long, memory and all, in seconds and MB.
+/// Longest time for one input, in seconds.
 const TIMEOUT: u32 = 5;
+/// Most memory of the process, in MB.
 const MEMORY: u32 = 512;
-/// The largest input: a batch of a provider's, not a file.
+/// Largest input, in bytes: a provider's batch of events, not a file.
 const LARGEST: u32 = 64 * 1024;
 
-/// How long each webhook is fuzzed if nothing is said, in seconds.
+/// Default time for each webhook, in seconds.
 const WHOLE_SECONDS: u32 = 60;
-/// How long it is with every change.
+/// Time for each webhook in `cargo xtask test`, in seconds.
 const SHORT_SECONDS: u32 = 2;
 
-/// What to fuzz, and for how long.
+/// Options of `cargo xtask fuzz`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only these webhooks, by the names of their functions without `webhook-`.
+    /// Webhooks to fuzz, by the names of their functions without `webhook-`. Default: all.
     webhooks: Vec<String>,
-    /// How long for each, in seconds.
+    /// Time for each webhook, in seconds.
     #[arg(long, default_value_t = WHOLE_SECONDS)]
     seconds: u32,
-    /// How many at a time.
+    /// Number of webhooks to fuzz in parallel.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
 }
 
 impl Options {
-    /// A moment each, as every change is tested.
+    /// The options of `cargo xtask test`.
     pub(crate) fn short() -> Self {
         Self { webhooks: Vec::new(), seconds: SHORT_SECONDS, jobs: 2 }
     }
 
-    /// As if nothing were said.
+    /// The default options.
     pub(crate) fn whole() -> Self {
         Self { seconds: WHOLE_SECONDS, ..Self::short() }
     }
 }
 
-/// Fuzzes. The first webhook that panics, believes a stranger or takes more memory than its
-/// function has ends it; what made it do so is kept.
+/// Fuzzes the webhooks. Stops at the first webhook that panics, accepts a forged request or
+/// exceeds its function's memory, and keeps the failing input.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let webhooks = chosen(&options.webhooks)?;
     let (folder, kept) = (home(), workspace::root().join("target/fuzz"));
@@ -63,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("Building the fuzz target ...");
     let mut build = Command::new(cargo_fuzz);
     build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(kept.join("build"));
-    // Sanitizers are for unsafe code, of which there is none, and need an unstable compiler.
+    // Sanitizers check unsafe code, of which there is none, and need an unstable compiler.
     build.args(["--sanitizer", "none"]).current_dir(workspace::root());
     process::run("cargo fuzz build", &mut build)?;
     for webhook in &webhooks {
@@ -102,15 +103,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let text = fs::read(&log).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             if !status.success() {
-                let said = text.lines().filter(|line| {
+                let reports = text.lines().filter(|line| {
                     line.contains("panicked")
                         || line.contains("ERROR")
                         || line.contains("Test unit written")
                         || line.contains("believed")
                         || line.contains("allocated")
                 });
-                let said: Vec<&str> = said.take(8).collect();
-                let detail = format!("{}; all of it is in {}", said.join(" | "), log.display());
+                let reports: Vec<&str> = reports.take(8).collect();
+                let detail = format!("{}. Full log: {}", reports.join(" | "), log.display());
                 return Err(Error::step(format!("fuzzing {webhook}"), detail));
             }
             let runs =
@@ -123,8 +124,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes the examples of a webhook into `folder`, as inputs: a line with the method and the
-/// query, lines of headers, an empty line, and the body.
+/// Writes a webhook's examples into `folder` as fuzzing inputs: a line with the method and the
+/// query, the header lines, an empty line, and the body.
 fn seed(folder: &Path, webhook: &str) -> Result<()> {
     let seed = Seed::fixed("fuzz");
     for (provider, example) in example::all().filter(|(_, one)| one.webhook == webhook) {
@@ -153,12 +154,12 @@ fn home() -> PathBuf {
     workspace::root().join("tests/fuzz")
 }
 
-/// The webhooks of these names, or all there are.
+/// Returns the webhooks with these names, or all webhooks if there are no names.
 fn chosen(names: &[String]) -> Result<Vec<String>> {
     let mut known: Vec<&str> = providers::webhooks().map(WebhookProvider::name).collect();
     known.sort_unstable();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        let detail = format!("there is no webhook {unknown}; there are {}", known.join(", "));
+        let detail = format!("unknown webhook {unknown}. Choose one of: {}", known.join(", "));
         return Err(Error::step("fuzz", detail));
     }
     if names.is_empty() {
@@ -167,10 +168,10 @@ fn chosen(names: &[String]) -> Result<Vec<String>> {
     Ok(names.to_vec())
 }
 
-/// Where cargo-fuzz puts the program: below the platform's name.
+/// Path of the program that cargo-fuzz builds, in a folder named after the host platform.
 fn target(kept: &Path) -> Result<PathBuf> {
     let version = process::output("rustc", Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.ok_or_else(|| Error::step("rustc -vV", "it names no host"))?;
+    let host = host.ok_or_else(|| Error::step("rustc -vV", "its output has no host line"))?;
     Ok(kept.join("build").join(host).join("release/webhook"))
 }
