@@ -99,8 +99,8 @@ pub(crate) fn nightly() -> Result<()> {
     let done = [
         steps.step("simulation", || simulate::run(&runs)),
         steps.step("planted bugs", || simulate::planted(simulate::Profile::Optimized, &[])),
-        steps.step("chaos", || chaos::run(&chaos::Options::whole())),
-        steps.step("fuzzing", || fuzz::run(&fuzz::Options::whole())),
+        steps.step("chaos", || chaos::run(&chaos::Options::full())),
+        steps.step("fuzzing", || fuzz::run(&fuzz::Options::full())),
         steps.step("benchmark", || bench::run(&[])),
     ];
     println!("\n{}", steps.table());

@@ -26,7 +26,7 @@ const MEMORY: u32 = 512;
 const LARGEST: u32 = 64 * 1024;
 
 /// Default time for each webhook, in seconds.
-const WHOLE_SECONDS: u32 = 60;
+const DEFAULT_SECONDS: u32 = 60;
 /// Time for each webhook in `cargo xtask test`, in seconds.
 const SHORT_SECONDS: u32 = 2;
 
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Webhooks to fuzz, by the names of their functions without `webhook-`. Default: all.
     webhooks: Vec<String>,
     /// Time for each webhook, in seconds.
-    #[arg(long, default_value_t = WHOLE_SECONDS)]
+    #[arg(long, default_value_t = DEFAULT_SECONDS)]
     seconds: u32,
     /// Number of webhooks to fuzz in parallel.
     #[arg(long, default_value_t = 2)]
@@ -50,8 +50,8 @@ impl Options {
     }
 
     /// The default options.
-    pub(crate) fn whole() -> Self {
-        Self { seconds: WHOLE_SECONDS, ..Self::short() }
+    pub(crate) fn full() -> Self {
+        Self { seconds: DEFAULT_SECONDS, ..Self::short() }
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                     line.contains("panicked")
                         || line.contains("ERROR")
                         || line.contains("Test unit written")
-                        || line.contains("believed")
+                        || line.contains("accepted")
                         || line.contains("allocated")
                 });
                 let reports: Vec<&str> = reports.take(8).collect();
