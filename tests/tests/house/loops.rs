@@ -18,7 +18,7 @@ fn successors(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
     }
     let mut successors: BTreeMap<String, BTreeSet<String>> =
         functions.keys().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
-    for (role, actions, resource) in template.rights() {
+    for (role, actions, resource) in template.permissions() {
         let Some(queue) = resource.get("!GetAtt").and_then(serde_json::Value::as_str) else {
             continue;
         };
