@@ -59,25 +59,25 @@ impl Options {
 /// exceeds its function's memory, and keeps the failing input.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let webhooks = chosen(&options.webhooks)?;
-    let (folder, kept) = (home(), workspace::root().join("target/fuzz"));
+    let (folder, output) = (home(), workspace::root().join("target/fuzz"));
     let cargo_fuzz = tools::cargo_program("cargo-fuzz", CARGO_FUZZ)?;
     println!("Building the fuzz target ...");
     let mut build = Command::new(cargo_fuzz);
-    build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(kept.join("build"));
+    build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(output.join("build"));
     // Sanitizers check unsafe code, of which there is none, and need an unstable compiler.
     build.args(["--sanitizer", "none"]).current_dir(workspace::root());
     process::run("cargo fuzz build", &mut build)?;
     for webhook in &webhooks {
-        seed(&kept.join("seeds").join(webhook), webhook)?;
+        seed(&output.join("seeds").join(webhook), webhook)?;
     }
-    let target = target(&kept)?;
+    let target = target(&output)?;
     for together in webhooks.chunks(options.jobs.max(1)) {
         let mut running = Vec::new();
         for webhook in together {
-            let corpus = kept.join("corpus").join(webhook);
+            let corpus = output.join("corpus").join(webhook);
             fs::create_dir_all(&corpus)
                 .map_err(|error| Error::step("corpus", error.to_string()))?;
-            let log = kept.join(format!("{webhook}.log"));
+            let log = output.join(format!("{webhook}.log"));
             let file =
                 fs::File::create(&log).map_err(|error| Error::step("log", error.to_string()))?;
             let mut fuzz = Command::new(&target);
@@ -86,11 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 .arg(format!("-timeout={TIMEOUT}"))
                 .arg(format!("-rss_limit_mb={MEMORY}"))
                 .arg(format!("-max_len={LARGEST}"))
-                .arg(format!("-artifact_prefix={}/{webhook}-", kept.display()))
+                .arg(format!("-artifact_prefix={}/{webhook}-", output.display()))
                 .arg("-print_final_stats=1")
                 .arg(&corpus)
-                .arg(kept.join("seeds").join(webhook))
-                .current_dir(&kept)
+                .arg(output.join("seeds").join(webhook))
+                .current_dir(&output)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(file);
@@ -169,9 +169,9 @@ fn chosen(names: &[String]) -> Result<Vec<String>> {
 }
 
 /// Path of the program that cargo-fuzz builds, in a folder named after the host platform.
-fn target(kept: &Path) -> Result<PathBuf> {
+fn target(output: &Path) -> Result<PathBuf> {
     let version = process::output("rustc", Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.ok_or_else(|| Error::step("rustc -vV", "its output has no host line"))?;
-    Ok(kept.join("build").join(host).join("release/webhook"))
+    Ok(output.join("build").join(host).join("release/webhook"))
 }

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Random runs for each planted bug before the canonical scenarios are tried.
-const SEEDS: u64 = 6000;
+const RANDOM_RUNS: u64 = 6000;
 /// Time limit of the random runs.
-const DRAWN_TIMEOUT: Duration = Duration::from_mins(2);
+const RANDOM_RUNS_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time limit of the canonical scenarios, which run if the random runs find nothing. Some bugs
 /// appear only late in them, so this is enough for all of them on a busy machine.
-const LIVES_TIMEOUT: Duration = Duration::from_mins(15);
+const SCENARIOS_TIMEOUT: Duration = Duration::from_mins(15);
 /// Number of runs whose behavior is recorded.
 const RECORDED: &str = "200";
 const POLL: Duration = Duration::from_millis(100);
@@ -87,7 +87,7 @@ pub(crate) fn planted(profile: Profile, names: &[String]) -> Result<()> {
     println!("Building the simulation with its failpoints ...");
     let simulation = Simulation::build(profile)?;
     if let Some(Found { name, seed, what, .. }) =
-        simulation.play(None, &["--no-lives", "--seeds", "200"], LIVES_TIMEOUT)?.found
+        simulation.search(None, &["--no-lives", "--seeds", "200"], SCENARIOS_TIMEOUT)?.found
     {
         let detail = format!("{name}, seed {seed} fails without a planted bug: {what}");
         return Err(Error::step("the simulation", detail));
@@ -145,7 +145,7 @@ struct Simulation {
 }
 
 /// Result of the simulation.
-struct Played {
+struct Search {
     runs: u64,
     took: Duration,
     found: Option<Found>,
@@ -182,41 +182,41 @@ impl Simulation {
 
     /// Runs the simulation with a bug until a run fails that passes without it: random runs first,
     /// then the canonical scenarios. A run that also fails without the bug is added to `broken`.
-    fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Played> {
+    fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Search> {
         let (mut runs, mut took) = (0, Duration::ZERO);
         let mut from = 0;
-        while from < SEEDS && took < DRAWN_TIMEOUT {
-            let (first, seeds) = (from.to_string(), (SEEDS - from).to_string());
+        while from < RANDOM_RUNS && took < RANDOM_RUNS_TIMEOUT {
+            let (first, seeds) = (from.to_string(), (RANDOM_RUNS - from).to_string());
             let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
-            let played = self.play(Some(bug), &arguments, DRAWN_TIMEOUT)?;
+            let played = self.search(Some(bug), &arguments, RANDOM_RUNS_TIMEOUT)?;
             (runs, took) = (runs + played.runs, took + played.took);
             let Some(found) = played.found else { break };
             let seed = found.seed.to_string();
-            let control = self.play(None, &["--seed", &seed], DRAWN_TIMEOUT)?;
+            let control = self.search(None, &["--seed", &seed], RANDOM_RUNS_TIMEOUT)?;
             let Some(cause) = control.found else {
-                return Ok(Played { runs, took, found: Some(found) });
+                return Ok(Search { runs, took, found: Some(found) });
             };
             broken.push(format!("--seed {seed}: {}", cause.what));
             from = found.seed + 1;
         }
-        let mut played = self.play(Some(bug), &["--seeds", "0"], LIVES_TIMEOUT)?;
+        let mut played = self.search(Some(bug), &["--seeds", "0"], SCENARIOS_TIMEOUT)?;
         if let Some(found) = &played.found {
-            let control = self.play(None, &["--life", &found.name], LIVES_TIMEOUT)?;
+            let control = self.search(None, &["--life", &found.name], SCENARIOS_TIMEOUT)?;
             if let Some(cause) = control.found {
                 broken.push(format!("--life {}: {}", found.name, cause.what));
                 played.found = None;
             }
         }
-        Ok(Played { runs: runs + played.runs, took: took + played.took, found: played.found })
+        Ok(Search { runs: runs + played.runs, took: took + played.took, found: played.found })
     }
 
     /// Runs the simulation until a run fails, all have run, or the time limit is reached.
-    fn play(
+    fn search(
         &self,
         bug: Option<Failpoint>,
         arguments: &[&str],
         timeout: Duration,
-    ) -> Result<Played> {
+    ) -> Result<Search> {
         let name = bug.map_or("unplanted", Failpoint::name);
         let result = self.folder.join("logs").join(format!("{name}.json"));
         workspace::remove(&result)?;
@@ -239,7 +239,7 @@ impl Simulation {
             if began.elapsed() > timeout {
                 simulate.kill()?;
                 simulate.wait()?;
-                return Ok(Played { runs: 0, took: began.elapsed(), found: None });
+                return Ok(Search { runs: 0, took: began.elapsed(), found: None });
             }
             sleep(POLL);
         };
@@ -248,7 +248,7 @@ impl Simulation {
             let detail = format!("{status}, without a result. See its log: {}", path.display());
             return Err(Error::step(format!("the simulation with {name}"), detail));
         };
-        Ok(Played {
+        Ok(Search {
             runs: read.get("runs").and_then(Value::as_u64).unwrap_or_default(),
             took: began.elapsed(),
             found: read.get("failed").and_then(found),
@@ -285,7 +285,7 @@ fn found(failed: &Value) -> Option<Found> {
 /// A planted bug with the simulation's result.
 struct Row {
     bug: Failpoint,
-    played: Played,
+    played: Search,
 }
 
 impl Row {
@@ -364,7 +364,7 @@ mod tests {
 
     fn example(failed: &Value) -> Row {
         let bug = Failpoint::LeaseIgnored;
-        let played = Played { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
+        let played = Search { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
         Row { bug, played }
     }
 

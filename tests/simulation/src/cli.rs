@@ -96,7 +96,7 @@ pub fn run(registry: Registry) -> ExitCode {
         println!("{:#}", runtime::api::openapi::document());
         return ExitCode::SUCCESS;
     }
-    match play_as_asked(&options, registry) {
+    match run_selected(&options, registry) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -118,7 +118,7 @@ struct Findings {
     stopped: AtomicBool,
 }
 
-fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> {
+fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     let began = Instant::now();
     let stage = Stage::set(registry)?;
     // Activated after the setup, which is not a run: a bug there would affect all runs.
@@ -127,7 +127,7 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
         domain::failpoint::activate(failpoint)?;
     }
     let findings = Findings::default();
-    let mut work = work(options, &stage)?;
+    let mut work = select_scenarios(options, &stage)?;
     for scenario in &mut work {
         scenario.limits = options.limits.then_some(PartitionLimits::AWS);
     }
@@ -142,7 +142,7 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
     let next = AtomicU64::new(0);
     let outcome = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| play_all(options, &stage, &work, &next, &findings)))
+            .map(|_| scope.spawn(|| run_worker(options, &stage, &work, &next, &findings)))
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(100));
@@ -183,7 +183,7 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
 }
 
 /// Returns the scenarios to run.
-fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
+fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     if let Some(seed) = options.seed {
         return Ok(stage.registry.drawn(seed).into_iter().collect());
     }
@@ -198,7 +198,7 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
             ));
         };
         if options.trouble.is_empty() {
-            work.extend(life(stage, scenario)?);
+            work.extend(with_every_fault(stage, scenario)?);
         } else {
             let troubles = options.trouble.iter().map(|text| {
                 let (place, trouble) =
@@ -212,7 +212,7 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     }
     if !options.no_lives {
         for scenario in stage.registry.scenarios() {
-            work.extend(life(stage, &scenario)?);
+            work.extend(with_every_fault(stage, &scenario)?);
         }
     }
     if let Some(runs) = options.sample {
@@ -227,16 +227,16 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
 }
 
 /// Returns the scenarios without faults, and random ones with faults until there are `most`.
-fn sample(lives: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
-    let (mut sampled, mut troubled): (Vec<_>, Vec<_>) =
-        lives.into_iter().partition(|scenario| match &scenario.source {
+fn sample(canonical: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
+    let (mut sampled, mut faulty): (Vec<_>, Vec<_>) =
+        canonical.into_iter().partition(|scenario| match &scenario.source {
             Source::Given(troubles) => troubles.is_empty(),
             Source::Drawn { .. } => false,
         });
     let chance = Seed(from).sequence("sample");
-    while sampled.len() < most && !troubled.is_empty() {
-        let place = chance.below(troubled.len() as u64);
-        sampled.push(troubled.swap_remove(usize::try_from(place).unwrap_or(0)));
+    while sampled.len() < most && !faulty.is_empty() {
+        let place = chance.below(faulty.len() as u64);
+        sampled.push(faulty.swap_remove(usize::try_from(place).unwrap_or(0)));
     }
     sampled
 }
@@ -255,7 +255,7 @@ fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bo
 }
 
 /// Returns a canonical scenario without faults, and with every fault at every injection point.
-fn life(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
+fn with_every_fault(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
     let calm = scenario.with(BTreeMap::new());
     let places = play(stage, &calm)?.places;
     let mut work = vec![calm];
@@ -268,7 +268,7 @@ fn life(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
     Ok(work)
 }
 
-fn play_all(
+fn run_worker(
     options: &Options,
     stage: &Stage,
     work: &[Scenario],

@@ -85,7 +85,7 @@ fn a_key_is_limited_to_its_scopes() {
 
 #[test]
 fn the_platforms_key_must_name_a_tenant() {
-    let tenant = Tenant::new("whose");
+    let tenant = Tenant::new("named");
     let admin = Client::admin();
     let problem = admin.get("/conversations").problem(422, "invalid_field");
     assert_eq!(problem["field"], "tenant");

@@ -256,7 +256,7 @@ fn rate_limits_of_the_number_and_the_recipient_are_respected() {
 
 #[test]
 fn a_provider_error_that_sent_nothing_is_retried() {
-    let tenant = Tenant::new("trouble");
+    let tenant = Tenant::new("provider-error");
     let faults = json!([{"kind": "error", "code": 131_016}]);
     let (message, accepted) = sent_through(&tenant, &json!({}), &faults);
     assert_eq!(accepted.len(), 1, "{accepted:?}");
