@@ -1,11 +1,12 @@
-"""Deploys the SAM template with ready binaries into the local cloud.
+"""Deploys the SAM template with prebuilt binaries to the local cloud.
 
 Usage: deploy.py --endpoint http://127.0.0.1:4566 --stack switchboard --template template.yaml
                  --binaries target/debug --folder target/local --parameter Stage=local
 
-The template is the one that goes to AWS. MiniStack does not read the OpenAPI body that SAM gives an
-HTTP API, so the body's routes become route resources here. Nothing else is changed. Writes
-FOLDER/outputs.json and FOLDER/api-id. Does nothing when neither template nor binaries have changed.
+The template is the one that is deployed to AWS. MiniStack ignores the OpenAPI body that SAM
+generates for an HTTP API, so this script turns the body's routes into route resources. Nothing else
+is changed. Writes FOLDER/outputs.json and FOLDER/api-id. Does nothing if neither the template nor
+the binaries have changed.
 """
 
 import argparse
@@ -26,7 +27,7 @@ CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAN
 
 
 class Failure(Exception):
-    """Ends the deployment with one clear line."""
+    """An error that ends the deployment with a one-line message."""
 
 
 def client(service, endpoint):
@@ -53,7 +54,7 @@ def read_template(path):
 
 
 def place_binary(name, binaries, folder):
-    """Puts a copy of the binary under its content's name, so that a build does not touch what runs."""
+    """Copies the binary to a path with its digest, so that a build does not overwrite a running one."""
     source = binaries / name
     try:
         with source.open("rb") as file:
@@ -72,7 +73,7 @@ def place_binary(name, binaries, folder):
 
 
 def package(binary):
-    """A deployment package that starts the binary where it lies: a debug build has 30 MB and more."""
+    """Returns a deployment package that executes the binary by path: a debug build has over 30 MB."""
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         entry = zipfile.ZipInfo("bootstrap")
@@ -82,14 +83,14 @@ def package(binary):
 
 
 def put(s3, name, body):
-    """Stores what a stack refers to, under its content's name. Returns the key."""
+    """Uploads an object that a stack refers to, with a key from its digest. Returns the key."""
     key = f"{hashlib.sha256(body).hexdigest()}-{name}"
     s3.put_object(Bucket=CODE_BUCKET, Key=key, Body=body)
     return key
 
 
 def translate(template):
-    """SAM to plain CloudFormation."""
+    """Translates a SAM template to plain CloudFormation."""
     from samtranslator.public.exceptions import InvalidDocumentException
     from samtranslator.translator.transform import transform
 
@@ -109,7 +110,7 @@ def logical_id(*parts):
 
 
 def spell_out_routes(template):
-    """Replaces each HTTP API's OpenAPI body by integrations, routes and authorizers."""
+    """Replaces each HTTP API's OpenAPI body with integrations, routes and authorizers."""
     added = {}
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
@@ -140,7 +141,7 @@ def spell_out_routes(template):
                 if settings is None:
                     continue
                 route = logical_id(name, "Route", method, path)
-                # One a function: a stack has room for 500 resources.
+                # One integration per function: a stack is limited to 500 resources.
                 integration = json.dumps(settings["uri"], sort_keys=True)
                 target = targets.setdefault(integration, f"{route}Target")
                 added[target] = {"Type": "AWS::ApiGatewayV2::Integration", "Properties": {
@@ -210,7 +211,7 @@ def apply(cloudformation, stack, present, arguments):
 
 
 def record(folder, stack):
-    """Leaves the stack's outputs where the front door and the tests look for them."""
+    """Writes the stack's outputs to the files that the front port and the tests read."""
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     (folder / "outputs.json").write_text(json.dumps(outputs, indent=2, sort_keys=True) + "\n")
     (folder / "api-id").write_text(outputs["ApiId"] + "\n")
@@ -226,7 +227,7 @@ def read_parameter(entry):
 def deploy(options):
     parameters = [read_parameter(entry) for entry in options.parameter]
     template = read_template(options.template)
-    beside = options.template.parent
+    template_folder = options.template.parent
     nested = {}
     functions = {}
     for name, resource in template["Resources"].items():
@@ -235,7 +236,7 @@ def deploy(options):
             binary = pathlib.PurePosixPath(properties["CodeUri"]).name
             functions[name] = place_binary(binary, options.binaries, options.folder)
         elif resource["Type"] == "AWS::CloudFormation::Stack":
-            nested[name] = (beside / properties["TemplateURL"]).read_bytes()
+            nested[name] = (template_folder / properties["TemplateURL"]).read_bytes()
 
     digest = hashlib.sha256()
     for part in (
@@ -266,7 +267,7 @@ def deploy(options):
     spell_out_routes(plain)
     found = apply(cloudformation, options.stack, present, {
         "StackName": options.stack,
-        # An inline template may have 51,200 bytes at most.
+        # An inline template is limited to 51,200 bytes.
         "TemplateURL": f"{bucket_url}/{put(s3, 'template.json', json.dumps(plain, default=str).encode())}",
         "Capabilities": CAPABILITIES,
         "Parameters": parameters,
@@ -278,16 +279,16 @@ def deploy(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--endpoint", required=True, help="the local cloud")
-    parser.add_argument("--stack", default="switchboard", help="the stack's name")
+    parser.add_argument("--endpoint", required=True, help="URL of the local cloud")
+    parser.add_argument("--stack", default="switchboard", help="name of the stack")
     parser.add_argument("--template", type=pathlib.Path, required=True, help="the SAM template")
-    parser.add_argument("--binaries", type=pathlib.Path, required=True, help="where cargo put the functions")
-    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where to keep what was deployed")
+    parser.add_argument("--binaries", type=pathlib.Path, required=True, help="folder with the functions' binaries")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="folder for the deployed code and outputs")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE",
                         help="a template parameter; NAME=@FILE reads it from a file")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
-    # A profile or a bundle of certificates on this machine has no part in this.
+    # Removes the developer's own AWS settings, such as a profile or a CA bundle.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     try:

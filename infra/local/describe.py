@@ -1,9 +1,9 @@
-"""Prints what the SAM template comes to: each function's routes, rights, queues and settings.
+"""Prints each function's routes, permissions, queues and settings from the SAM template.
 
 Usage: describe.py --template template.yaml
 
-The template is translated to plain CloudFormation first, as a deployment does it. The text is
-sorted JSON, so that two of them can be compared line by line.
+The template is first translated to plain CloudFormation, as in a deployment. The output is sorted
+JSON, so that two outputs can be compared line by line.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 
 import deploy
 
-# What says nothing about behaviour, or only how a resource is written down.
+# The function properties that are printed.
 SETTINGS = ("MemorySize", "Timeout", "ReservedConcurrentExecutions", "RecursiveLoop", "Environment")
 
 
@@ -65,7 +65,7 @@ def main():
     template = deploy.read_template(options.template)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
-            # Where the code is says nothing here, and the translator wants it in a bucket.
+            # The location of the code is not printed, but the translator requires a bucket.
             resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": "code.zip"}
     try:
         plain = deploy.translate(template)

@@ -1,8 +1,8 @@
-"""Starts a program in a session of its own, so that Ctrl-C in a terminal does not reach it.
+"""Starts a program in its own session, so that Ctrl-C in a terminal does not reach it.
 
 Usage: guard.py [--parent PID] PROGRAM [ARGUMENT...]
 
-With --parent the program ends when that process does, however it ends.
+With --parent, the program stops when that process ends for any reason.
 """
 
 import os

@@ -1,11 +1,11 @@
-"""The local cloud: MiniStack, and a front door that looks like the deployed HTTP API.
+"""The local cloud: MiniStack, and a port that serves the deployed HTTP API.
 
 Usage: ministack_server.py --port 4566 --front-port 8787 --folder target/local
                            [--functions-endpoint http://127.0.0.1:4567]
 
-It listens on 127.0.0.1 alone. State is kept in FOLDER/state and written when the process gets
-SIGTERM. FOLDER/api-id names the HTTP API behind the front door. What the functions print is in
-FOLDER/logs/functions.log as it happens.
+It listens on 127.0.0.1 only. State is stored in FOLDER/state and written when the process receives
+SIGTERM. FOLDER/api-id holds the id of the HTTP API that the front port serves. The functions'
+output is written to FOLDER/logs/functions.log without delay.
 """
 
 import argparse
@@ -18,16 +18,16 @@ import sys
 
 PINNED = "1.5.33"
 LOOPBACK = "127.0.0.1"
-# What API Gateway takes at most.
+# API Gateway's limit for request bodies, in bytes.
 MAX_BODY = 10 * 1024 * 1024
 
 
 def configure(options):
-    """Sets what MiniStack reads from the environment. Functions inherit all of it."""
+    """Sets the environment variables of MiniStack. Functions inherit all of them."""
     folder = options.folder
-    # Where functions find AWS: here, unless something is to stand between.
+    # The functions' AWS endpoint: this process, unless a proxy is given.
     endpoint = options.functions_endpoint or f"http://{LOOPBACK}:{options.port}"
-    # Whoever starts this may have an AWS account at hand. It is none of the functions' business.
+    # Removes the developer's own AWS settings, so that functions cannot use them.
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update({
@@ -37,9 +37,9 @@ def configure(options):
         "STATE_DIR": str(folder / "state"),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(folder / "state" / "s3"),
-        # A function may do what its role allows and no more, as in AWS.
+        # Enforces IAM: a function may only do what its role allows.
         "AUTH": "true",
-        # Listeners that nothing here needs.
+        # Unused listeners.
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
         "AWS_ENDPOINT_URL": endpoint,
@@ -51,35 +51,35 @@ def configure(options):
         "AWS_LAMBDA_LOG_FORMAT": "JSON",
         "AWS_EXECUTION_ENV": "AWS_Lambda_provided.al2023",
     })
-    # A proxy of the machine must not stand between the functions and this process.
+    # Functions must reach this process directly, not through a configured HTTP proxy.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         os.environ.pop(name, None)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"{LOOPBACK},localhost"
 
 
 def patch(log_path):
-    """Takes out fixed waits, and lets the functions' output be followed. Uses private names: one version only."""
+    """Removes fixed waits and logs the functions' output. Uses private names of the pinned version."""
     from ministack.core import iam_actions, iam_evaluator, lambda_runtime
     from ministack.services import lambda_svc
 
-    # Head and body are written apart; with Nagle's algorithm that costs about 40 ms.
+    # Head and body are written separately, which costs about 40 ms with Nagle's algorithm.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     worker = lambda_runtime.ProvidedWorker
-    # Waits 50 ms for output of functions that print nothing.
+    # The original waits 50 ms for functions that print nothing.
     worker._drain_stderr_bounded = lambda self, **_: self._drain_stderr()
 
     log = open(log_path, "wb", buffering=0)
     pump = worker._pump_output
 
-    def followed(stream, name):
+    def logged_lines(stream, name):
         prefix = f"[{name}] ".encode()
         for line in iter(stream.readline, b""):
             log.write(prefix + line.rstrip(b"\r\n") + b"\n")
             yield line
 
-    class Followed:
+    class LoggedStream:
         def __init__(self, stream, name):
-            self.lines, self.stream = followed(stream, name), stream
+            self.lines, self.stream = logged_lines(stream, name), stream
 
         def readline(self):
             return next(self.lines, b"")
@@ -87,13 +87,13 @@ def patch(log_path):
         def close(self):
             self.stream.close()
 
-    worker._pump_output = lambda self, stream, queue: pump(self, Followed(stream, self.func_name), queue)
-    # Policies that demand TLS hold on loopback too, where there is none.
+    worker._pump_output = lambda self, stream, queue: pump(self, LoggedStream(stream, self.func_name), queue)
+    # Policies that require TLS accept loopback, which has no TLS.
     resolve = iam_evaluator._resolve_condition_key
     iam_evaluator._resolve_condition_key = lambda key, context: (
         "true" if key.lower() == "aws:securetransport" else resolve(key, context)
     )
-    # SQS has no rights of their own for batches: sqs:SendMessage allows SendMessageBatch.
+    # SQS has no separate permissions for batches: sqs:SendMessage allows SendMessageBatch.
     action = iam_actions.extract_iam_action
 
     def without_batches(service, *rest, **more):
@@ -101,12 +101,12 @@ def patch(log_path):
         return found.removesuffix("Batch") if found and found.startswith("sqs:") else found
 
     iam_actions.extract_iam_action = without_batches
-    # Would keep a log stream per invocation in memory and in the state, for ever.
+    # The original keeps a log stream per invocation in memory and in the state forever.
     lambda_svc._emit_lambda_logs = lambda *_, **__: None
 
 
-class FrontDoor:
-    """Turns a request to the front port into one to the HTTP API's $default stage."""
+class FrontPort:
+    """Forwards requests on the front port to the $default stage of the HTTP API."""
 
     def __init__(self, app, port, api_id_path):
         self.app, self.port, self.api_id_path = app, port, api_id_path
@@ -116,11 +116,11 @@ class FrontDoor:
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
         if int(headers.get(b"content-length", b"0")) > MAX_BODY:
-            return await answer(send, 413, "Request Entity Too Large")
+            return await respond(send, 413, "Request Entity Too Large")
         try:
             api_id = self.api_id_path.read_text().strip()
         except FileNotFoundError:
-            return await answer(send, 503, "Nothing is deployed yet")
+            return await respond(send, 503, "No API is deployed yet")
         prefix = f"/_aws/execute-api/{api_id}/$default"
         raw_path = scope.get("raw_path") or scope["path"].encode()
         await self.app(
@@ -130,7 +130,7 @@ class FrontDoor:
         )
 
 
-async def answer(send, status, message):
+async def respond(send, status, message):
     body = json.dumps({"message": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -139,11 +139,11 @@ async def answer(send, status, message):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--port", type=int, required=True, help="where the AWS API listens")
-    parser.add_argument("--front-port", type=int, required=True, help="where the HTTP API listens")
-    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where state and logs are kept")
+    parser.add_argument("--port", type=int, required=True, help="port of the AWS API")
+    parser.add_argument("--front-port", type=int, required=True, help="port of the HTTP API")
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="folder for state and logs")
     parser.add_argument("--functions-endpoint", metavar="URL",
-                        help="where functions call AWS, if not at the port above: a proxy in front of it")
+                        help="AWS endpoint of the functions, such as a proxy; default: --port")
     options = parser.parse_args()
     options.folder = options.folder.resolve()
     (options.folder / "state").mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def main():
 
     found = importlib.metadata.version("ministack")
     if found != PINNED:
-        sys.exit(f"ministack {found} is installed, but this launcher patches {PINNED}")
+        sys.exit(f"ministack {found} is installed, but this launcher requires {PINNED}")
     configure(options)
     patch(options.folder / "logs" / "functions.log")
 
@@ -166,7 +166,7 @@ def main():
     config.keep_alive_timeout = 75
     config.loglevel = "WARNING"
     try:
-        asyncio.run(serve(FrontDoor(app.app, options.front_port, options.folder / "api-id"), config))
+        asyncio.run(serve(FrontPort(app.app, options.front_port, options.folder / "api-id"), config))
     except OSError as error:
         sys.exit(f"The local cloud cannot listen: {error}")
 

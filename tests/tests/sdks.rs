@@ -1,7 +1,7 @@
-//! Requests that the providers' own libraries signed a moment ago are accepted, and refused with
-//! one character changed. `cargo xtask test` has `tests/sdks/sign.py` sign them.
+//! Webhooks accept requests that the providers' own libraries have just signed, and reject them
+//! with one character changed. `cargo xtask test` runs `tests/sdks/sign.py` to sign them.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed test panics")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,23 +75,23 @@ impl Sample {
     }
 }
 
-/// `text` with one letter or digit near `place` changed.
-fn changed(text: &[u8], place: usize) -> Vec<u8> {
+/// Returns `text` with one letter or digit near `position` changed.
+fn changed(text: &[u8], position: usize) -> Vec<u8> {
     let mut text = text.to_vec();
-    let near = (place..text.len()).chain(0..place);
-    let place = near.into_iter().find(|at| text.get(*at).is_some_and(u8::is_ascii_alphanumeric));
-    if let Some(byte) = place.and_then(|place| text.get_mut(place)) {
-        // Not only in case: hexadecimal digits mean the same in both.
+    let near = (position..text.len()).chain(0..position);
+    let position = near.into_iter().find(|at| text.get(*at).is_some_and(u8::is_ascii_alphanumeric));
+    if let Some(byte) = position.and_then(|position| text.get_mut(position)) {
+        // Not only in case, because hexadecimal digits are case-insensitive.
         *byte = if byte.eq_ignore_ascii_case(&b'a') { b'b' } else { b'a' };
     }
     text
 }
 
-fn refused(signed: &Sample, request: &WebhookRequest, now: Timestamp, what: &str) {
-    let proved = receive(&*signed.source(), request, now);
+fn assert_rejected(signed: &Sample, request: &WebhookRequest, now: Timestamp, what: &str) {
+    let received = receive(&*signed.source(), request, now);
     assert!(
-        matches!(proved, Err(Rejection::Unauthenticated(_))),
-        "{}: accepted with another {what}",
+        matches!(received, Err(Rejection::Unauthenticated(_))),
+        "{}: accepted with a changed {what}",
         signed.name
     );
 }
@@ -99,9 +99,9 @@ fn refused(signed: &Sample, request: &WebhookRequest, now: Timestamp, what: &str
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is no function: the test's caller names a file"
+    reason = "a test, not a function: an environment variable names the file"
 )]
-fn what_the_providers_own_libraries_sign_is_accepted_and_not_with_one_character_changed() {
+fn requests_signed_by_provider_libraries_are_accepted_and_rejected_with_one_character_changed() {
     let path = std::env::var("SIGNED_REQUESTS").expect("SIGNED_REQUESTS names the signed requests");
     let lines = std::fs::read_to_string(path).unwrap();
     let mut webhooks = BTreeSet::new();
@@ -115,23 +115,23 @@ fn what_the_providers_own_libraries_sign_is_accepted_and_not_with_one_character_
             "{}: {delivery:?}",
             signed.name
         );
-        for place in (0..request.body.len()).step_by(request.body.len() / 16 + 1) {
-            let body = changed(&request.body, place).into();
-            refused(&signed, &WebhookRequest { body, ..request.clone() }, now, "body");
+        for position in (0..request.body.len()).step_by(request.body.len() / 16 + 1) {
+            let body = changed(&request.body, position).into();
+            assert_rejected(&signed, &WebhookRequest { body, ..request.clone() }, now, "body");
         }
         for name in &signed.signed {
             let mut other = request.clone();
             let value = other.headers.get_mut(name.as_str()).unwrap();
             let text = changed(value.as_bytes(), value.len() * 2 / 3);
             *value = HeaderValue::from_bytes(&text).unwrap();
-            refused(&signed, &other, now, name);
+            assert_rejected(&signed, &other, now, name);
         }
         if signed.name.starts_with("twilio") {
             let url = changed(request.url.as_bytes(), request.url.len() - 1);
             let url = String::from_utf8(url).unwrap();
-            refused(&signed, &WebhookRequest { url, ..request.clone() }, now, "address");
+            assert_rejected(&signed, &WebhookRequest { url, ..request.clone() }, now, "address");
         } else {
-            refused(&signed, &request, now + SignedDuration::from_hours(48), "time");
+            assert_rejected(&signed, &request, now + SignedDuration::from_hours(48), "time");
         }
         webhooks.insert(signed.webhook);
     }

@@ -1,8 +1,8 @@
-//! What the senders send passes the providers' official descriptions of their APIs: a mock
-//! reads the description and refuses whatever it does not allow. It is sent by the client that
-//! is deployed, so its headers are looked at, too. `cargo xtask specs` starts the mocks.
+//! The senders' requests satisfy the providers' official API descriptions. A mock server rejects
+//! every request that its description does not allow. The deployed HTTP client sends the requests,
+//! so the headers are checked, too. `cargo xtask specs` starts the mock servers.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use providers::example;
 use runtime::transport::Transport;
 use serde_json::Value;
 
-/// The records of `events/sender-<provider>/`, by file.
+/// Returns the jobs in `events/sender-<provider>/` with their file names.
 fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/sender-{provider}"));
     let mut jobs = Vec::new();
@@ -31,22 +31,23 @@ fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
     jobs
 }
 
-/// Fields that the provider documents and its description leaves out.
+/// Fields that the provider documents but its description omits.
 const NOT_DESCRIBED: [(Provider, &str); 1] = [
     // <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages>
     (Provider::Whatsapp, "biz_opaque_callback_data"),
 ];
 
-/// The body without those.
+/// Returns the body without the fields in [`NOT_DESCRIBED`].
 fn described(provider: Provider, body: Bytes) -> Bytes {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) else { return body };
-    for (_, name) in NOT_DESCRIBED.iter().filter(|(whose, _)| *whose == provider) {
+    for (_, name) in NOT_DESCRIBED.iter().filter(|(owner, _)| *owner == provider) {
         fields.remove(*name);
     }
     Value::Object(fields).to_string().into()
 }
 
-/// The request that the sender makes of a job. Meta's description has no read receipts.
+/// Returns the sender's request for a job. Meta's description has no read receipts, so they are
+/// skipped.
 fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Bytes>> {
     let OutboundTask::Send(task) = &job.task else { return None };
     let message = Outgoing {
@@ -61,28 +62,29 @@ fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Byte
     Some(sender.request(&message).unwrap().map(|body| described(task.message.provider, body)))
 }
 
-/// Whether the mock at `url` takes the request, and what it says.
-async fn ask(transport: &Transport, url: &str, mut request: Request<Bytes>) -> (bool, String) {
+/// Sends the request to the mock server at `url`. Returns whether it was accepted, and the
+/// response.
+async fn send(transport: &Transport, url: &str, mut request: Request<Bytes>) -> (bool, String) {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = format!("{url}{path}").parse::<Uri>().unwrap();
     let response = transport.send(request).await.unwrap();
     let (status, violations) = (response.status(), response.headers().get("sl-violations"));
-    let taken = status.is_success() && violations.is_none();
-    let said = String::from_utf8_lossy(response.body()).into_owned();
-    (taken, format!("{status} {violations:?} {said}"))
+    let accepted = status.is_success() && violations.is_none();
+    let text = String::from_utf8_lossy(response.body()).into_owned();
+    (accepted, format!("{status} {violations:?} {text}"))
 }
 
 #[tokio::test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is no function: the test's caller names the mocks"
+    reason = "a test, not a function: an environment variable names the mock servers"
 )]
-async fn what_is_sent_is_what_the_official_description_allows() {
-    let described = std::env::var("DESCRIBED_APIS").expect("DESCRIBED_APIS names the mocks");
+async fn requests_match_the_official_api_descriptions() {
+    let described = std::env::var("DESCRIBED_APIS").expect("DESCRIBED_APIS is set");
     let transport = Transport::new().unwrap();
-    let mut tried = 0;
+    let mut sent = 0;
     for one in described.split(' ') {
-        let (name, url) = one.split_once('=').expect("a name and an address");
+        let (name, url) = one.split_once('=').expect("a name and a URL");
         let provider: Provider = name.parse().unwrap();
         let Some(sender) = providers::sender(provider) else { continue };
         let id = IntegrationId::derived(&["example", name]);
@@ -90,7 +92,7 @@ async fn what_is_sent_is_what_the_official_description_allows() {
         if let (Provider::Evolution, Settings::Own(settings)) =
             (provider, &mut integration.settings)
         {
-            // It is wherever its owner has put it.
+            // An Evolution server runs at its owner's URL.
             settings.insert("base_url".to_owned(), "https://evolution.example.com".into());
         }
         let credentials = (example::of(provider).credentials)();
@@ -99,20 +101,20 @@ async fn what_is_sent_is_what_the_official_description_allows() {
         assert!(!jobs.is_empty(), "events/sender-{name} has nothing to send");
         for (file, job) in &jobs {
             let Some(request) = request(&*sender, job) else { continue };
-            // Or else the mock lets everything pass.
+            // Checks that the mock server does reject invalid requests.
             let empty = request.clone().map(|_| Bytes::from_static(b"{}"));
-            let (taken, said) = ask(&transport, url, empty).await;
-            assert!(!taken, "{file}: taken without its fields: {said}");
-            let (taken, said) = ask(&transport, url, request).await;
-            assert!(taken, "{file}: {said}");
-            tried += 1;
+            let (accepted, response) = send(&transport, url, empty).await;
+            assert!(!accepted, "{file}: accepted without its fields: {response}");
+            let (accepted, response) = send(&transport, url, request).await;
+            assert!(accepted, "{file}: {response}");
+            sent += 1;
         }
-        // Meta's is a part of the whole, without the number itself.
+        // Meta's description is partial and has no endpoint for the phone number.
         if provider != Provider::Whatsapp {
             let request = sender.describe_account().unwrap();
-            let (taken, said) = ask(&transport, url, request).await;
-            assert!(taken, "{name}: the account: {said}");
+            let (accepted, response) = send(&transport, url, request).await;
+            assert!(accepted, "{name}: the account: {response}");
         }
     }
-    assert!(tried > 0, "nothing was sent");
+    assert!(sent > 0, "no request was sent");
 }

@@ -1,4 +1,4 @@
-//! Builds what the benchmark measures, and starts it.
+//! The `bench` command: builds the measured programs and runs the benchmark.
 
 use std::{
     fs,
@@ -12,15 +12,14 @@ use crate::{
     hub, process, python, workspace,
 };
 
-/// What a short run measures.
+/// Functions that a short run measures.
 const SHORT: [&str; 4] =
     ["webhook-whatsapp", "webhook-telegram", "consumer-inbound", "sender-whatsapp"];
 
-/// Counts a few functions as a plain build leaves them: an option of this command, not of the
-/// benchmark.
+/// Option of this command, not of the benchmark: counts a few functions of the unoptimized build.
 const UNOPTIMIZED: &str = "--unoptimized";
 
-/// Builds and runs; `arguments` are the benchmark's own.
+/// Builds and runs the benchmark with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if let Some(place) = arguments.iter().position(|argument| argument == UNOPTIMIZED) {
         let (before, after) = arguments.split_at(place);
@@ -29,7 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let output = workspace::target().join("bench");
     let binaries = workspace::target().join("release");
     let parts = Parts::of(arguments);
-    let mut command = measuring(&binaries, &output);
+    let mut command = bench_command(&binaries, &output);
     build(&["--release", "--package", "bench", "--bins"])?;
     if parts.functions == Functions::All {
         hub::build_functions()?;
@@ -41,7 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         command.arg("--python").arg(rivals(&output.join("rivals"))?);
     }
     if parts.growth {
-        // The model is not measured; this is how the simulation is built, too.
+        // The model is not measured itself; the simulation uses the same profile.
         let what = ["--package", "bench", "--features", "model", "--bin", "table"];
         build(&[&["--profile", "simulation"][..], &what].concat())?;
         command.arg("--table").arg(workspace::target().join("simulation/table"));
@@ -58,24 +57,24 @@ fn build(what: &[&str]) -> Result<()> {
     process::run("cargo build", &mut command)
 }
 
-/// The counted figures of functions as a plain build leaves them, against a baseline of their
-/// own. Built as they are deployed, they take minutes; what is counted grows with the work either
-/// way. `arguments` are the benchmark's own.
+/// Builds the workspace unoptimized and compares its counted figures with a separate baseline. The
+/// deployed profile takes minutes to build, and the counted figures grow with the work in both.
+/// `arguments` go to the benchmark.
 fn unoptimized(arguments: &[String]) -> Result<()> {
     built::build()?;
     counted(arguments)
 }
 
-/// The same of programs that are there.
+/// Counts the functions of the existing unoptimized build.
 pub(crate) fn counted(arguments: &[String]) -> Result<()> {
     let binaries = workspace::target().join("debug");
-    let mut command = measuring(&binaries, &workspace::target().join("bench-unoptimized"));
+    let mut command = bench_command(&binaries, &workspace::target().join("bench-unoptimized"));
     command.args(["--short", "--baseline", "tests/bench/baseline-unoptimized.json"]);
     process::run("bench", command.args(arguments))
 }
 
-/// The benchmark, for the programs in a folder.
-fn measuring(binaries: &Path, output: &Path) -> Command {
+/// Command that runs the benchmark with the programs in a folder.
+fn bench_command(binaries: &Path, output: &Path) -> Command {
     let mut command = Command::new(binaries.join("bench"));
     command
         .arg("--root")
@@ -90,7 +89,7 @@ fn measuring(binaries: &Path, output: &Path) -> Command {
     command
 }
 
-/// Which functions have to be built.
+/// The functions to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Functions {
     None,
@@ -98,11 +97,11 @@ enum Functions {
     All,
 }
 
-/// What has to be built for what is asked.
+/// The parts to build for the benchmark's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Parts {
     functions: Functions,
-    /// A minute to install.
+    /// The Node.js and Python implementations, which take a minute to install.
     rivals: bool,
     growth: bool,
     path: bool,
@@ -114,7 +113,7 @@ impl Parts {
         let only = arguments.iter().any(|argument| argument.starts_with("--only"));
         let named = |part: &str| arguments.iter().any(|argument| argument.contains(part));
         let (help, short) = (has("--help") || has("-h"), has("--short"));
-        // A short run measures few functions in its own parts; in the others it needs them all.
+        // A short run measures only a few functions, unless `--only` names parts, which need all.
         let functions = match (help, short && !only) {
             (true, _) => Functions::None,
             (_, true) => Functions::Short,
@@ -125,8 +124,8 @@ impl Parts {
     }
 }
 
-/// The same webhook in Node.js and in Python, with pinned dependencies. Returns the Python that
-/// has them.
+/// Installs the same webhook in Node.js and Python, with pinned dependencies. Returns the path of
+/// the Python that has them.
 fn rivals(folder: &Path) -> Result<PathBuf> {
     let source = workspace::root().join("tests/bench/rivals");
     let python = python::environment(&source.join("python/requirements.txt"))?;
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn rivals_model_and_hub_are_built_only_where_they_are_measured() {
+    fn optional_parts_are_built_only_if_they_are_measured() {
         let wants = |line: &str| {
             let parts = parts(line);
             (parts.rivals, parts.growth, parts.path)
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_run_builds_few_functions() {
+    fn a_short_run_builds_only_a_few_functions() {
         assert_eq!(parts("--short --check").functions, Functions::Short);
         assert_eq!(parts("--short --only start").functions, Functions::All);
         assert_eq!(parts("").functions, Functions::All);

@@ -1,5 +1,5 @@
-//! The workspace with all its tests, built by one command: each choice of packages has features
-//! of its own, and would build the libraries once more.
+//! The whole workspace with all tests, built by one cargo command. Separate commands for single
+//! packages would unify features differently and rebuild the libraries.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,58 +14,63 @@ use crate::{
     process, workspace,
 };
 
-/// Tests that need something beside them, which the gate starts.
-struct Needy {
+/// Tests that need a service, such as the local cloud or a hub, which the command starts.
+struct ServiceTests {
     package: &'static str,
     target: &'static str,
-    /// `cargo test --workspace` leaves them out: they are behind this feature.
+    /// Feature that enables them, so that `cargo test --workspace` skips them.
     feature: &'static str,
-    /// The modules whose tests need it; the program's other tests need nothing. None: all do.
+    /// Modules whose tests need the service. If empty, all tests of the program need it.
     modules: &'static [&'static str],
 }
 
-const NEEDY: [Needy; 5] = [
-    Needy { package: "store", target: "contract", feature: "emulator", modules: &["dynamo::"] },
-    Needy {
+const SERVICE_TESTS: [ServiceTests; 5] = [
+    ServiceTests {
+        package: "store",
+        target: "contract",
+        feature: "emulator",
+        modules: &["dynamo::"],
+    },
+    ServiceTests {
         package: "testkit",
         target: "conformance",
         feature: "emulator",
         modules: &["on_the_local_cloud::", "sequences::"],
     },
-    Needy { package: "tests", target: "e2e", feature: "e2e", modules: &[] },
-    Needy { package: "tests", target: "sdks", feature: "sdks", modules: &[] },
-    Needy { package: "tests", target: "specs", feature: "specs", modules: &[] },
+    ServiceTests { package: "tests", target: "e2e", feature: "e2e", modules: &[] },
+    ServiceTests { package: "tests", target: "sdks", feature: "sdks", modules: &[] },
+    ServiceTests { package: "tests", target: "specs", feature: "specs", modules: &[] },
 ];
 
-/// What is said of the tests `target` of `package`.
-fn needy(package: &str, target: &str) -> Option<&'static Needy> {
-    NEEDY.iter().find(|needy| (needy.package, needy.target) == (package, target))
+/// Returns the entry for the tests `target` of `package`, if they need a service.
+fn service_tests(package: &str, target: &str) -> Option<&'static ServiceTests> {
+    SERVICE_TESTS.iter().find(|tests| (tests.package, tests.target) == (package, target))
 }
 
-/// Tests that take longer are named, in seconds.
+/// Test programs that run longer than this are printed with their duration, in seconds.
 const SLOW: f32 = 5.0;
 
-/// A program of tests.
+/// A compiled test program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TestProgram {
-    /// The package.
+    /// Name of the package.
     package: String,
-    /// The target: the package's name for those beside the code.
+    /// Name of the target. Unit tests have the package's name.
     target: String,
-    /// Where it runs, as `cargo test` has it.
+    /// Working directory, as `cargo test` sets it.
     folder: PathBuf,
     program: PathBuf,
 }
 
 impl TestProgram {
-    /// What runs its tests that need nothing beside them, if there are any.
-    fn alone(&self) -> Option<Command> {
+    /// Command that runs the tests that need no service, if there are any.
+    fn standalone(&self) -> Option<Command> {
         let mut command = self.command();
-        if let Some(needy) = needy(&self.package, &self.target) {
-            if needy.modules.is_empty() {
+        if let Some(tests) = service_tests(&self.package, &self.target) {
+            if tests.modules.is_empty() {
                 return None;
             }
-            command.args(needy.modules.iter().flat_map(|module| ["--skip", *module]));
+            command.args(tests.modules.iter().flat_map(|module| ["--skip", *module]));
         }
         Some(command)
     }
@@ -77,19 +82,19 @@ impl TestProgram {
     }
 }
 
-/// Everything there is, built.
+/// The built workspace.
 #[derive(Debug)]
 pub(crate) struct Built {
     tests: Vec<TestProgram>,
 }
 
-/// The features that a build of everything has.
+/// The features for building the workspace with all tests.
 fn features() -> String {
-    let features = NEEDY.iter().map(|needy| format!("{}/{}", needy.package, needy.feature));
+    let features = SERVICE_TESTS.iter().map(|tests| format!("{}/{}", tests.package, tests.feature));
     features.collect::<Vec<_>>().join(",")
 }
 
-/// Builds everything: functions, tools and tests.
+/// Builds all functions, tools and tests.
 pub(crate) fn build() -> Result<Built> {
     let mut command = Command::new(workspace::cargo());
     command
@@ -104,12 +109,12 @@ pub(crate) fn build() -> Result<Built> {
     }
     let tests = test_programs(&String::from_utf8_lossy(&output.stdout));
     if tests.is_empty() {
-        return Err(Error::step("cargo build", "it named no test programs"));
+        return Err(Error::step("cargo build", "its output lists no test programs"));
     }
     Ok(Built { tests })
 }
 
-/// The test programs that cargo's messages name.
+/// Returns the test programs listed in cargo's JSON messages.
 fn test_programs(messages: &str) -> Vec<TestProgram> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut tests: Vec<TestProgram> =
@@ -123,8 +128,8 @@ fn test_program(message: &Value) -> Option<TestProgram> {
         return None;
     }
     let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?;
-    // `path+file:///checkout/shared/store#0.1.0`, or `...#name@0.1.0` where the folder has
-    // another name.
+    // `path+file:///checkout/shared/store#0.1.0`, or `...#name@0.1.0` if the folder's name
+    // differs from the package's.
     let id = message.get("package_id")?.as_str()?;
     let after = id.rsplit_once('#')?.1;
     let package = match after.split_once('@') {
@@ -140,10 +145,11 @@ fn test_program(message: &Value) -> Option<TestProgram> {
 }
 
 impl Built {
-    /// Runs all tests that need nothing beside them, whatever fails, and then the documentation's.
+    /// Runs all tests that need no service, also after a failure, and then the doc tests.
     pub(crate) fn test(&self) -> Result<()> {
         let mut failed = Vec::new();
-        for (test, mut command) in self.tests.iter().filter_map(|test| Some((test, test.alone()?)))
+        for (test, mut command) in
+            self.tests.iter().filter_map(|test| Some((test, test.standalone()?)))
         {
             let begun = Instant::now();
             let name = format!("{} {}", test.package, test.target);
@@ -157,7 +163,7 @@ impl Built {
             }
         }
         if !failed.is_empty() {
-            return Err(Error::step("the tests", format!("{}. See above", failed.join(", "))));
+            return Err(Error::step("tests", format!("{}. See above", failed.join(", "))));
         }
         let doc = ["test", "--doc", "--workspace", "--quiet", "--features", &features()];
         process::run(
@@ -166,7 +172,7 @@ impl Built {
         )
     }
 
-    /// The names of all tests, each with its package and target.
+    /// Returns the names of all tests, each with its package and target.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for test in &self.tests {
@@ -178,30 +184,30 @@ impl Built {
         Ok(names)
     }
 
-    /// What runs those of the tests `target` of `package` that need something beside them.
-    fn beside(&self, package: &str, target: &str) -> Result<Command> {
+    /// Returns the compiled program of the tests `target` of `package`.
+    fn program(&self, package: &str, target: &str) -> Result<Command> {
         let is_it = |test: &&TestProgram| (&*test.package, &*test.target) == (package, target);
         let found = self.tests.iter().find(is_it);
         found.map(TestProgram::command).ok_or_else(|| {
-            Error::step("cargo build", format!("it named no tests {target} of {package}"))
+            Error::step("cargo build", format!("its output lists no tests {target} of {package}"))
         })
     }
 }
 
-/// What runs those of the tests `target` of `package` that need something beside them: as they
-/// were built, or as cargo builds them now.
-pub(crate) fn beside(built: Option<&Built>, package: &str, target: &str) -> Result<Command> {
-    let needy = needy(package, target);
+/// Returns the command that runs the tests `target` of `package` that need a service. It runs the
+/// built program, or `cargo test` if nothing was built.
+pub(crate) fn service_test(built: Option<&Built>, package: &str, target: &str) -> Result<Command> {
+    let tests = service_tests(package, target);
     let mut command = if let Some(built) = built {
-        built.beside(package, target)?
+        built.program(package, target)?
     } else {
         let mut command = Command::new(workspace::cargo());
         command.args(["test", "--package", package, "--test", target]);
-        command.args(needy.iter().flat_map(|needy| ["--features", needy.feature]));
+        command.args(tests.iter().flat_map(|tests| ["--features", tests.feature]));
         command.arg("--").current_dir(workspace::root());
         command
     };
-    command.args(needy.map_or(&[][..], |needy| needy.modules)).arg("--quiet");
+    command.args(tests.map_or(&[][..], |tests| tests.modules)).arg("--quiet");
     Ok(command)
 }
 
@@ -210,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_programs_are_read_from_what_cargo_says() {
+    fn test_programs_are_read_from_cargo_messages() {
         let messages = r#"
             {"reason":"compiler-artifact","package_id":"path+file:///w/shared/store#0.1.0","manifest_path":"/w/shared/store/Cargo.toml","target":{"name":"contract","kind":["test"]},"profile":{"test":true},"executable":"/t/contract-1"}
             {"reason":"compiler-artifact","package_id":"path+file:///w/functions/senders/ghl#sender-ghl@0.1.0","manifest_path":"/w/functions/senders/ghl/Cargo.toml","target":{"name":"sender-ghl","kind":["bin"]},"profile":{"test":true},"executable":"/t/sender-2"}
@@ -222,7 +228,7 @@ mod tests {
             found.iter().map(|test| (test.package.as_str(), test.target.as_str())).collect();
         assert_eq!(names, [("sender-ghl", "sender-ghl"), ("store", "contract")]);
         let skipped: Vec<_> =
-            found.iter().map(|test| test.alone().map(|command| command.get_args().len())).collect();
+            found.iter().map(|test| test.standalone().map(|c| c.get_args().len())).collect();
         assert_eq!(skipped, [Some(0), Some(2)]);
         assert_eq!(found.last().map(|test| test.folder.clone()), Some("/w/shared/store".into()));
     }

@@ -1,4 +1,4 @@
-//! Every check that a change must pass, in the order in which a failure is cheapest.
+//! The `test` command: every check that a change must pass, cheapest first.
 
 use std::{
     process::Command,
@@ -13,29 +13,29 @@ use crate::{
     fuzz,
     hub::{Hub, Start},
     planted,
-    process::{self, Beside},
+    process::{self, Background},
     python, sdks, simulate, specs,
     steps::Steps,
     tail, tools, workspace,
 };
 
 const CARGO_DENY: &str = "0.20.2";
-/// Far from the ports that a hub for hand use takes.
+/// Keeps the ports away from those of a hub that a developer runs.
 const E2E_PORT_OFFSET: u16 = 1000;
 
-/// How many planted bugs every change must still find, drawn by its commit; the nightly run
-/// plants all.
+/// Number of planted bugs that the simulation must find in every change. The commit id selects
+/// them; the nightly run plants all.
 const PLANTED: usize = 2;
 
-/// Runs of the simulation that every change must pass.
+/// Simulation runs that every change must pass.
 const RUNS: usize = 5000;
-/// Drawn runs of a night.
+/// Random simulation runs of the nightly command.
 const NIGHTLY_RUNS: u64 = 1_000_000;
 
-/// Chaos that every change must pass.
+/// Arguments of the chaos run that every change must pass.
 const CHAOS: [&str; 7] = ["chaos", "--short", "--built", "--seed", "9", "--fault-rate", "0.06"];
 
-/// Runs them all. The first that fails ends it.
+/// Runs all checks and stops at the first failure.
 pub(crate) fn run(fast: bool) -> Result<()> {
     let mut steps = Steps::begin();
     let done = checks(&mut steps, fast);
@@ -72,35 +72,35 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
             return Ok(());
         }
         steps.step("end to end", || end_to_end(&built))?;
-        // It mostly waits, so that what computes may go on beside it.
-        let chaos = Beside::start("chaos", &CHAOS)?;
+        // Chaos mostly waits, so the CPU-bound steps run beside it.
+        let chaos = Background::start("chaos", &CHAOS)?;
         steps.step("simulation", || simulate::sample(RUNS))?;
         steps.step("planted bugs", || {
             simulate::planted(simulate::Profile::Plain, &planted::of_this_commit(PLANTED))
         })?;
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
-        steps.step("chaos, beside these", || chaos.end())?;
+        steps.step("chaos, in the background", || chaos.finish())?;
         steps.step("counted benchmark", || bench::counted(&words("--check")))
     })
 }
 
-/// What is too long for every change, whole. All of it is run, whatever fails.
+/// Runs the long checks in full. A failure does not skip the later checks.
 pub(crate) fn nightly() -> Result<()> {
     let mut steps = Steps::begin();
     #[expect(
         clippy::disallowed_methods,
-        reason = "a tool, not a function: it is on the real clock"
+        reason = "a tool, not a function: it runs on the real clock"
     )]
     let now = SystemTime::now();
     let days = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
-    // Other seeds each night.
+    // Each night uses new seeds.
     let from = (days * NIGHTLY_RUNS).to_string();
     let runs = ["--from", &from, "--seeds", &NIGHTLY_RUNS.to_string()].map(ToOwned::to_owned);
     let done = [
         steps.step("simulation", || simulate::run(&runs)),
         steps.step("planted bugs", || simulate::planted(simulate::Profile::Optimized, &[])),
-        steps.step("chaos", || chaos::run(&chaos::Options::whole())),
-        steps.step("fuzzing", || fuzz::run(&fuzz::Options::whole())),
+        steps.step("chaos", || chaos::run(&chaos::Options::full())),
+        steps.step("fuzzing", || fuzz::run(&fuzz::Options::full())),
         steps.step("benchmark", || bench::run(&[])),
     ];
     println!("\n{}", steps.table());
@@ -167,14 +167,14 @@ fn lint_template() -> Result<()> {
 fn end_to_end(built: &Built) -> Result<()> {
     let hub = Hub::named("local-e2e", E2E_PORT_OFFSET, false)?.already_built(true);
     if hub.is_running() {
-        println!("Ending the hub of an earlier run.");
+        println!("Stopping the hub of an earlier run.");
         hub.stop()?;
     }
     let running = hub.start(Start { detach: false, fresh: true })?;
     let against = |name: &str, package: &str, target: &str| {
         process::run(
             name,
-            built::beside(Some(built), package, target)?
+            built::service_test(Some(built), package, target)?
                 .envs(hub.environment()?)
                 .env("SWITCHBOARD_FOLDER", hub.folder())
                 .env("TABLE_NAME", hub.output("TableName")?)
@@ -182,16 +182,16 @@ fn end_to_end(built: &Built) -> Result<()> {
                 .env("AWS_SECRET_ACCESS_KEY", "test"),
         )
     };
-    let tested = against("the contract of the table", "store", "contract")
-        .and_then(|()| against("the conformance of the simulated cloud", "testkit", "conformance"))
-        .and_then(|()| against("end to end tests", "tests", "e2e"));
+    let tested = against("contract tests of the table", "store", "contract")
+        .and_then(|()| against("conformance of the simulated cloud", "testkit", "conformance"))
+        .and_then(|()| against("end-to-end tests", "tests", "e2e"));
     if let Some(running) = running {
         running.stop()?;
     }
     tested.map_err(|error| {
         let log = hub.functions_log();
-        println!("What the functions complained about last:");
-        for line in tail::last_troubles(&log, 40) {
+        println!("Last errors and warnings of the functions:");
+        for line in tail::last_problems(&log, 40) {
             println!("  {line}");
         }
         println!("All logs: {}", log.parent().unwrap_or(&log).display());

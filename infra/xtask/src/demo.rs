@@ -1,4 +1,5 @@
-//! Messages on their way, hop by hop, each with the time since the customer wrote.
+//! The `demo` command: sends messages through the hub and prints each step with its time since the
+//! customer wrote.
 
 use std::{
     fs::File,
@@ -16,64 +17,65 @@ use crate::{
 };
 
 const TENANT: &str = "demo";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the demo waits for a step.
+const STEP_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tells the story: a question and its answer on both channels, and two forgers who are turned away.
+/// Runs the demo: a question and its answer on both channels, and a forged webhook on each.
 pub(crate) fn run(hub: &Hub) -> Result<()> {
-    let stage = Stage::set_up(hub)?;
-    let demo = stage.whatsapp()?;
-    stage.telegram()?;
-    try_it(hub, &demo)
+    let setup = Setup::create(hub)?;
+    let demo = setup.whatsapp()?;
+    setup.telegram()?;
+    print_next_steps(hub, &demo)
 }
 
-/// What the demo leaves behind to play with.
+/// Resources that the demo creates and leaves in the hub.
 struct Demo {
-    /// The WhatsApp number's id.
+    /// Id of the WhatsApp number.
     number: String,
     /// The conversation with its customer.
     conversation: String,
 }
 
-/// What to do next, ready to paste.
-fn try_it(hub: &Hub, demo: &Demo) -> Result<()> {
+/// Prints commands to try next.
+fn print_next_steps(hub: &Hub, demo: &Demo) -> Result<()> {
     let Demo { number, conversation } = demo;
     let (url, key, simulator) = (hub.url(), hub.admin_key()?, hub.simulator_url());
-    title("Your turn");
+    title("Try it");
     println!("  base URL   {url}");
     println!("  admin key  {key}");
-    println!("\n  The customer writes again, and the automation answers:");
+    println!("\n  Have the customer write again; the automation replies:");
     println!(
         "    curl {simulator}/_sim/whatsapp/{number}/customer-writes -d '{{\"from\":\"16505551234\",\"text\":\"Thanks!\"}}'"
     );
-    println!("\n  Send them a message:");
+    println!("\n  Send the customer a message:");
     println!(
         "    curl '{url}/messages?tenant={TENANT}' -H 'Authorization: Bearer {key}' -d '{{\"conversation\":\"{conversation}\",\"text\":\"See you!\"}}'"
     );
-    println!("\n  See the conversations:");
+    println!("\n  List the conversations:");
     println!("    curl '{url}/conversations?tenant={TENANT}' -H 'Authorization: Bearer {key}'");
     println!();
     Ok(())
 }
 
-/// The hub, the simulated outsiders, and one tenant with an automation.
-struct Stage {
+/// The hub's API, the provider simulator, and a tenant with an automation.
+struct Setup {
     hub: Client,
     tenant: Client,
     simulator: Client,
     simulator_url: String,
-    /// Tells this run's accounts from those of earlier ones.
+    /// Random number that makes this run's account ids unique.
     run: u64,
 }
 
-impl Stage {
-    fn set_up(hub: &Hub) -> Result<Self> {
-        title("A tenant, its key, its automation");
+impl Setup {
+    fn create(hub: &Hub) -> Result<Self> {
+        title("Tenant, API key and automation");
         let admin = Client::new(hub.url(), Some(hub.admin_key()?));
         let simulator = Client::new(hub.simulator_url(), None);
         let (status, answer) =
             admin.send("POST", "/tenants", Some(&json!({"id": TENANT, "name": "Demo shop"})))?;
         if status != 201 && status != 409 {
-            return Err(Error::Story(format!("the hub did not take a tenant: {status} {answer}")));
+            return Err(Error::Story(format!("the hub rejected the tenant: {status} {answer}")));
         }
         say(None, &format!("tenant {TENANT}"));
 
@@ -104,7 +106,7 @@ impl Stage {
         })
     }
 
-    /// Returns the number's id.
+    /// Shows a conversation on WhatsApp.
     fn whatsapp(&self) -> Result<Demo> {
         title("WhatsApp");
         let number = format!("1{:014}", self.run % 100_000_000_000_000);
@@ -137,20 +139,20 @@ impl Stage {
         say(None, &format!("integration {} for the number {number}", text(&integration, "/id")?));
         self.hub
             .post(&format!("/integrations/{}/verify", text(&integration, "/id")?), &json!({}))?;
-        say(None, "the hub has checked its credentials with WhatsApp");
+        say(None, "the hub verified its credentials with WhatsApp");
         let handshake = self.simulator.post(&format!("{account}/handshake"), &json!({}))?;
         expect(handshake.pointer("/ok") == Some(&Value::Bool(true)), || {
-            format!("the handshake failed: {handshake}")
+            format!("webhook verification failed: {handshake}")
         })?;
-        say(None, "WhatsApp has checked the hub's webhook");
+        say(None, "WhatsApp verified the hub's webhook URL");
 
-        let mut story = self.begin()?;
+        let mut watcher = self.watch()?;
         self.simulator.post(
             &format!("{account}/customer-writes"),
             &json!({"from": "16505551234", "name": "Sheena Nelson", "text": "Are you open today?", "wait": false}),
         )?;
         let message =
-            story.follow("whatsapp", &number, |seen| seen.reply.is_some() && seen.has("read"))?;
+            watcher.follow("whatsapp", &number, |seen| seen.reply.is_some() && seen.has("read"))?;
         let conversation = self.conclude(&message, &["read"])?;
         self.forged(&account)?;
         Ok(Demo { number, conversation })
@@ -174,20 +176,20 @@ impl Stage {
         let id = text(&integration, "/id")?;
         say(None, &format!("integration {id} for the bot {bot}"));
         self.hub.post(&format!("/integrations/{id}/register"), &json!({}))?;
-        say(None, "the hub has set its webhook at Telegram");
+        say(None, "the hub registered its webhook with Telegram");
 
-        let mut story = self.begin()?;
+        let mut watcher = self.watch()?;
         self.simulator.post(
             &format!("{account}/customer-writes"),
             &json!({"chat_id": 1_111_111, "name": "Sheena", "text": "And tomorrow?", "wait": false}),
         )?;
         let message =
-            story.follow("telegram", &bot, |seen| seen.reply.is_some() && seen.accepted)?;
+            watcher.follow("telegram", &bot, |seen| seen.reply.is_some() && seen.accepted)?;
         let _conversation = self.conclude(&message, &["sent", "accepted"])?;
         self.forged(&account)
     }
 
-    /// A webhook whose signature or secret is wrong.
+    /// Sends a webhook with a wrong signature or secret.
     fn forged(&self, account: &str) -> Result<()> {
         let begun = Instant::now();
         let answer = self.simulator.post(
@@ -195,18 +197,20 @@ impl Stage {
             &json!({"kind": "wrong_secret", "text": "I am not who I say"}),
         )?;
         let status = answer.pointer("/webhook_status").and_then(Value::as_u64).unwrap_or_default();
-        expect((400..500).contains(&status), || format!("a forged webhook was answered {status}"))?;
-        say(Some(begun.elapsed()), &format!("a forged webhook is refused: {status}"));
+        expect((400..500).contains(&status), || {
+            format!("the hub returned {status} to a forged webhook")
+        })?;
+        say(Some(begun.elapsed()), &format!("a forged webhook is rejected: {status}"));
         Ok(())
     }
 
-    /// What the hub itself says about the answer, once it knows that it came to one of `statuses`.
-    /// Returns its conversation.
+    /// Waits until the hub's API shows one of `statuses` for the reply, and prints the reply's
+    /// status history. Returns its conversation id.
     fn conclude(&self, message: &str, statuses: &[&str]) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_DEADLINE;
         loop {
-            let told = self.tenant.get(&format!("/messages/{message}"))?;
-            let history: Vec<&str> = told
+            let shown = self.tenant.get(&format!("/messages/{message}"))?;
+            let history: Vec<&str> = shown
                 .pointer("/history")
                 .and_then(Value::as_array)
                 .into_iter()
@@ -214,54 +218,54 @@ impl Stage {
                 .filter_map(|entry| entry.pointer("/status").and_then(Value::as_str))
                 .collect();
             if history.iter().any(|status| statuses.contains(status)) {
-                say(None, &format!("the hub on {message}: {}", history.join(", ")));
-                return text(&told, "/conversation");
+                say(None, &format!("status history of {message}: {}", history.join(", ")));
+                return text(&shown, "/conversation");
             }
             expect(Instant::now() < deadline, || {
-                format!("the hub never knew that {message} was {}: {told}", statuses.join(" or "))
+                format!("{message} never became {}: {shown}", statuses.join(" or "))
             })?;
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// Begins to listen to what the simulator sees.
-    fn begin(&self) -> Result<Story<'_>> {
+    /// Starts to watch the simulator's log.
+    fn watch(&self) -> Result<Watcher<'_>> {
         let health = self.simulator.get("/_sim/health")?;
         let since = health.pointer("/last_seq").and_then(Value::as_u64).unwrap_or_default();
-        Ok(Story { simulator: &self.simulator, since, begun_at: None })
+        Ok(Watcher { simulator: &self.simulator, since, begun_at: None })
     }
 }
 
-/// What the simulator sees, told as it happens.
-struct Story<'a> {
+/// Reader of the simulator's log.
+struct Watcher<'a> {
     simulator: &'a Client,
     since: u64,
     /// When the customer wrote, by the simulator's clock.
     begun_at: Option<u64>,
 }
 
-/// What has happened so far.
+/// Events observed so far.
 #[derive(Default)]
 struct Seen {
-    /// The hub's id of the answer.
+    /// The hub's id of the reply.
     reply: Option<String>,
-    /// Whether the provider took the answer.
+    /// Whether the provider accepted the reply.
     accepted: bool,
-    /// The statuses that the hub has acknowledged.
+    /// Statuses that the hub has acknowledged to the provider.
     statuses: Vec<String>,
-    /// The statuses that the automation was told.
-    notices: Vec<String>,
+    /// Statuses that the automation was notified of.
+    notified: Vec<String>,
 }
 
 impl Seen {
-    /// Whether the status came in and went on to the automation.
+    /// Whether the hub received the status and notified the automation.
     fn has(&self, status: &str) -> bool {
-        [&self.statuses, &self.notices].iter().all(|seen| seen.iter().any(|seen| seen == status))
+        [&self.statuses, &self.notified].iter().all(|seen| seen.iter().any(|seen| seen == status))
     }
 }
 
-impl Story<'_> {
-    /// Tells every hop until `done`. Returns the hub's id of the answer.
+impl Watcher<'_> {
+    /// Prints every step until `done`. Returns the hub's id of the reply.
     fn follow(
         &mut self,
         provider: &str,
@@ -269,25 +273,25 @@ impl Story<'_> {
         done: impl Fn(&Seen) -> bool,
     ) -> Result<String> {
         let mut seen = Seen::default();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STEP_DEADLINE;
         while !done(&seen) {
             expect(Instant::now() < deadline, || {
                 format!(
-                    "after {} s nothing more happened. The functions' log says why",
-                    PATIENCE.as_secs()
+                    "the next step did not happen within {} s. See the functions' log",
+                    STEP_DEADLINE.as_secs()
                 )
             })?;
             let news =
                 self.simulator.get(&format!("/_sim/log?since={}&wait_ms=1000", self.since))?;
             self.since = news.pointer("/next").and_then(Value::as_u64).unwrap_or(self.since);
             for event in news.pointer("/events").and_then(Value::as_array).into_iter().flatten() {
-                self.tell(event, provider, account, &mut seen);
+                self.print(event, provider, account, &mut seen);
             }
         }
         seen.reply.ok_or_else(|| Error::Story("the automation did not reply".to_owned()))
     }
 
-    fn tell(&mut self, event: &Value, provider: &str, account: &str, seen: &mut Seen) {
+    fn print(&mut self, event: &Value, provider: &str, account: &str, seen: &mut Seen) {
         let field = |name: &str| match event.get(name) {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
@@ -307,10 +311,10 @@ impl Story<'_> {
         let (from, to, what) = match (source.as_str(), kind.as_str()) {
             ("automation", "delivery") => {
                 let verified =
-                    if field("verified") == "true" { "its signature is right" } else { "REFUSED" };
+                    if field("verified") == "true" { "signature verified" } else { "REJECTED" };
                 let status = match (field("type").as_str(), field("status")) {
                     ("message.status", status) => {
-                        seen.notices.push(status.clone());
+                        seen.notified.push(status.clone());
                         format!(" {status}")
                     }
                     _ => String::new(),
@@ -328,15 +332,16 @@ impl Story<'_> {
             (_, "customer.wrote") => ("customer", channel, format!("\"{}\"", field("text"))),
             (_, "webhook.answered") => {
                 let statuses = event.get("statuses").and_then(Value::as_array);
-                let told: Vec<String> = statuses
+                let names: Vec<String> = statuses
                     .into_iter()
                     .flatten()
                     .filter_map(Value::as_str)
                     .map(str::to_owned)
                     .collect();
-                let what = if told.is_empty() { "the message".to_owned() } else { told.join(", ") };
+                let what =
+                    if names.is_empty() { "the message".to_owned() } else { names.join(", ") };
                 if field("status") == "200" {
-                    seen.statuses.extend(told);
+                    seen.statuses.extend(names);
                 }
                 (channel, "hub", format!("{what}: {} within {took} ms", field("status")))
             }
@@ -347,7 +352,7 @@ impl Story<'_> {
             (_, "send.refused") => {
                 let reason =
                     format!("{} {}{}", field("status"), field("detail"), field("description"));
-                ("hub", channel, format!("REFUSED: {reason}"))
+                ("hub", channel, format!("REJECTED: {reason}"))
             }
             _ => return,
         };

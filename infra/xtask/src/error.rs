@@ -1,11 +1,11 @@
-//! Why a command ended. Each is one line that says what to do, where that is known.
+//! Errors of the commands. Each message is one line, with a remedy where one is known.
 
 use std::path::{Path, PathBuf};
 
-/// The result of a step.
+/// Result of a command or a step.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Why a command ended.
+/// Error that ends a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{program} was not found. {remedy}")]
@@ -13,18 +13,18 @@ pub(crate) enum Error {
     #[error("{step} failed: {detail}")]
     Step { step: String, detail: String },
     #[error(
-        "port {port} ({what}) is in use. End what listens there, or choose other ports: --port-offset 100"
+        "port {port} ({what}) is in use. Stop the program that listens there, or use other ports: --port-offset 100"
     )]
     PortInUse { port: u16, what: &'static str },
-    #[error("the hub does not run here ({}). `cargo xtask up` starts it", .0.display())]
+    #[error("the hub is not running ({}). Start it with `cargo xtask up`", .0.display())]
     NotRunning(PathBuf),
-    #[error("{what} ended by itself. Its log: {}", log.display())]
+    #[error("{what} exited unexpectedly. See its log: {}", log.display())]
     Ended { what: &'static str, log: PathBuf },
-    #[error("{what} did not answer within {seconds} s. Its log: {}", log.display())]
+    #[error("{what} did not respond within {seconds} s. See its log: {}", log.display())]
     Silent { what: &'static str, seconds: u64, log: PathBuf },
     #[error("{method} {url} failed: {detail}")]
     Http { method: &'static str, url: String, detail: String },
-    #[error("the demo stopped: {0}")]
+    #[error("the demo failed: {0}")]
     Story(String),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },

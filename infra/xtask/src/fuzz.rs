@@ -1,4 +1,4 @@
-//! Fuzzing: every webhook's parser and verifier is given whatever the fuzzer thinks of.
+//! The `fuzz` command: fuzzes the verifier and parser of every webhook.
 
 use std::{
     fs,
@@ -16,67 +16,68 @@ use crate::{
     process, tools, workspace,
 };
 
-/// cargo-fuzz, because it knows how to build for libFuzzer.
+/// Version of cargo-fuzz, which builds for libFuzzer.
 const CARGO_FUZZ: &str = "0.13.2";
-/// An input may take so long, memory and all, in seconds and MB.
+/// Longest time for one input, in seconds.
 const TIMEOUT: u32 = 5;
+/// Most memory of the process, in MB.
 const MEMORY: u32 = 512;
-/// The largest input: a batch of a provider's, not a file.
+/// Largest input, in bytes: a provider's batch of events, not a file.
 const LARGEST: u32 = 64 * 1024;
 
-/// How long each webhook is fuzzed if nothing is said, in seconds.
-const WHOLE_SECONDS: u32 = 60;
-/// How long it is with every change.
+/// Default time for each webhook, in seconds.
+const DEFAULT_SECONDS: u32 = 60;
+/// Time for each webhook in `cargo xtask test`, in seconds.
 const SHORT_SECONDS: u32 = 2;
 
-/// What to fuzz, and for how long.
+/// Options of `cargo xtask fuzz`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Only these webhooks, by the names of their functions without `webhook-`.
+    /// Webhooks to fuzz, by the names of their functions without `webhook-`. Default: all.
     webhooks: Vec<String>,
-    /// How long for each, in seconds.
-    #[arg(long, default_value_t = WHOLE_SECONDS)]
+    /// Time for each webhook, in seconds.
+    #[arg(long, default_value_t = DEFAULT_SECONDS)]
     seconds: u32,
-    /// How many at a time.
+    /// Number of webhooks to fuzz in parallel.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
 }
 
 impl Options {
-    /// A moment each, as every change is tested.
+    /// The options of `cargo xtask test`.
     pub(crate) fn short() -> Self {
         Self { webhooks: Vec::new(), seconds: SHORT_SECONDS, jobs: 2 }
     }
 
-    /// As if nothing were said.
-    pub(crate) fn whole() -> Self {
-        Self { seconds: WHOLE_SECONDS, ..Self::short() }
+    /// The default options.
+    pub(crate) fn full() -> Self {
+        Self { seconds: DEFAULT_SECONDS, ..Self::short() }
     }
 }
 
-/// Fuzzes. The first webhook that panics, believes a stranger or takes more memory than its
-/// function has ends it; what made it do so is kept.
+/// Fuzzes the webhooks. Stops at the first webhook that panics, accepts a forged request or
+/// exceeds its function's memory, and keeps the failing input.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let webhooks = chosen(&options.webhooks)?;
-    let (folder, kept) = (home(), workspace::root().join("target/fuzz"));
+    let (folder, output) = (home(), workspace::root().join("target/fuzz"));
     let cargo_fuzz = tools::cargo_program("cargo-fuzz", CARGO_FUZZ)?;
     println!("Building the fuzz target ...");
     let mut build = Command::new(cargo_fuzz);
-    build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(kept.join("build"));
-    // Sanitizers are for unsafe code, of which there is none, and need an unstable compiler.
+    build.args(["build", "--fuzz-dir"]).arg(&folder).arg("--target-dir").arg(output.join("build"));
+    // Sanitizers check unsafe code, of which there is none, and need an unstable compiler.
     build.args(["--sanitizer", "none"]).current_dir(workspace::root());
     process::run("cargo fuzz build", &mut build)?;
     for webhook in &webhooks {
-        seed(&kept.join("seeds").join(webhook), webhook)?;
+        seed(&output.join("seeds").join(webhook), webhook)?;
     }
-    let target = target(&kept)?;
+    let target = target(&output)?;
     for together in webhooks.chunks(options.jobs.max(1)) {
         let mut running = Vec::new();
         for webhook in together {
-            let corpus = kept.join("corpus").join(webhook);
+            let corpus = output.join("corpus").join(webhook);
             fs::create_dir_all(&corpus)
                 .map_err(|error| Error::step("corpus", error.to_string()))?;
-            let log = kept.join(format!("{webhook}.log"));
+            let log = output.join(format!("{webhook}.log"));
             let file =
                 fs::File::create(&log).map_err(|error| Error::step("log", error.to_string()))?;
             let mut fuzz = Command::new(&target);
@@ -85,11 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 .arg(format!("-timeout={TIMEOUT}"))
                 .arg(format!("-rss_limit_mb={MEMORY}"))
                 .arg(format!("-max_len={LARGEST}"))
-                .arg(format!("-artifact_prefix={}/{webhook}-", kept.display()))
+                .arg(format!("-artifact_prefix={}/{webhook}-", output.display()))
                 .arg("-print_final_stats=1")
                 .arg(&corpus)
-                .arg(kept.join("seeds").join(webhook))
-                .current_dir(&kept)
+                .arg(output.join("seeds").join(webhook))
+                .current_dir(&output)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(file);
@@ -102,15 +103,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let text = fs::read(&log).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             if !status.success() {
-                let said = text.lines().filter(|line| {
+                let reports = text.lines().filter(|line| {
                     line.contains("panicked")
                         || line.contains("ERROR")
                         || line.contains("Test unit written")
-                        || line.contains("believed")
+                        || line.contains("accepted")
                         || line.contains("allocated")
                 });
-                let said: Vec<&str> = said.take(8).collect();
-                let detail = format!("{}; all of it is in {}", said.join(" | "), log.display());
+                let reports: Vec<&str> = reports.take(8).collect();
+                let detail = format!("{}. Full log: {}", reports.join(" | "), log.display());
                 return Err(Error::step(format!("fuzzing {webhook}"), detail));
             }
             let runs =
@@ -123,8 +124,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Writes the examples of a webhook into `folder`, as inputs: a line with the method and the
-/// query, lines of headers, an empty line, and the body.
+/// Writes a webhook's examples into `folder` as fuzzing inputs: a line with the method and the
+/// query, the header lines, an empty line, and the body.
 fn seed(folder: &Path, webhook: &str) -> Result<()> {
     let seed = Seed::fixed("fuzz");
     for (provider, example) in example::all().filter(|(_, one)| one.webhook == webhook) {
@@ -153,12 +154,12 @@ fn home() -> PathBuf {
     workspace::root().join("tests/fuzz")
 }
 
-/// The webhooks of these names, or all there are.
+/// Returns the webhooks with these names, or all webhooks if there are no names.
 fn chosen(names: &[String]) -> Result<Vec<String>> {
     let mut known: Vec<&str> = providers::webhooks().map(WebhookProvider::name).collect();
     known.sort_unstable();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        let detail = format!("there is no webhook {unknown}; there are {}", known.join(", "));
+        let detail = format!("unknown webhook {unknown}. Choose one of: {}", known.join(", "));
         return Err(Error::step("fuzz", detail));
     }
     if names.is_empty() {
@@ -167,10 +168,10 @@ fn chosen(names: &[String]) -> Result<Vec<String>> {
     Ok(names.to_vec())
 }
 
-/// Where cargo-fuzz puts the program: below the platform's name.
-fn target(kept: &Path) -> Result<PathBuf> {
+/// Path of the program that cargo-fuzz builds, in a folder named after the host platform.
+fn target(output: &Path) -> Result<PathBuf> {
     let version = process::output("rustc", Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    let host = host.ok_or_else(|| Error::step("rustc -vV", "it names no host"))?;
-    Ok(kept.join("build").join(host).join("release/webhook"))
+    let host = host.ok_or_else(|| Error::step("rustc -vV", "its output has no host line"))?;
+    Ok(output.join("build").join(host).join("release/webhook"))
 }

@@ -1,4 +1,4 @@
-//! JSON over HTTP, to the hub and to the simulator.
+//! JSON over HTTP client for the hub and the simulator.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// A server that speaks JSON.
+/// HTTP client of a JSON API.
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
@@ -18,13 +18,13 @@ impl Client {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(40)))
-            // A proxy of the machine cannot reach this machine's own loopback.
+            // A configured HTTP proxy cannot reach this machine's loopback.
             .proxy(None)
             .build();
         Self { agent: config.into(), base: base.into(), key }
     }
 
-    /// Whether `path` answers 200.
+    /// Whether a GET of `path` returns 200.
     pub(crate) fn is_up(&self, path: &str) -> bool {
         self.agent
             .get(format!("{}{path}", self.base))
@@ -47,7 +47,7 @@ impl Client {
             .and_then(|(status, answer)| self.accepted("PUT", path, status, answer))
     }
 
-    /// Any answer, with its status.
+    /// Sends a request. Returns the status and body of any response.
     pub(crate) fn send(
         &self,
         method: &'static str,
@@ -57,7 +57,7 @@ impl Client {
         self.send_with(method, path, &[], body)
     }
 
-    /// The same, with more headers.
+    /// Sends a request with additional headers. Returns the status and body of any response.
     pub(crate) fn send_with(
         &self,
         method: &'static str,
@@ -85,7 +85,7 @@ impl Client {
         Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
-    /// A request as it is, to where it says; the answer as text.
+    /// Sends a webhook request unchanged to its own URL. Returns the response's status and text.
     pub(crate) fn deliver(
         &self,
         request: &domain::webhook::WebhookRequest,

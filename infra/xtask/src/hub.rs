@@ -1,4 +1,4 @@
-//! A hub on this machine: the local cloud with the deployed stack, and the simulated providers.
+//! The local hub: the local cloud with the deployed stack, and the provider simulator.
 
 use std::{
     fmt::Write as _,
@@ -28,51 +28,51 @@ const PROXY_PORT: u16 = 4567;
 const FRONT_PORT: u16 = 8787;
 const SIMULATOR_PORT: u16 = 8788;
 
-/// A hub, running or not.
+/// The hub of this checkout, running or stopped.
 pub(crate) struct Hub {
     folder: PathBuf,
     offset: u16,
     release: bool,
     /// Whether the functions reach AWS through a proxy.
     proxied: bool,
-    /// Whether its programs are there already.
+    /// Whether the binaries are already built.
     built: bool,
 }
 
-/// How to start.
+/// Options for starting a hub.
 #[derive(Clone, Copy)]
 pub(crate) struct Start {
-    /// Let the hub outlive this command.
+    /// Keep the hub running after this command ends.
     pub(crate) detach: bool,
-    /// Forget what earlier runs kept.
+    /// Delete the data of earlier runs first.
     pub(crate) fresh: bool,
 }
 
 impl Start {
-    /// The process that the hub ends with.
+    /// Id of the process whose end stops the hub.
     fn owner(self) -> Option<u32> {
         (!self.detach).then(std::process::id)
     }
 }
 
-/// A hub that this command started and that ends with it.
+/// A hub that this command started and stops at its end.
 pub(crate) struct Running<'a> {
     hub: &'a Hub,
 }
 
 impl Hub {
-    /// The hub of this checkout, or one beside it with `offset` added to every port.
+    /// The hub of this checkout, or a separate one with `offset` added to every port.
     pub(crate) fn at_offset(offset: u16, release: bool) -> Result<Self> {
         let name = if offset == 0 { "local".to_owned() } else { format!("local-{offset}") };
         Self::named(&name, offset, release)
     }
 
-    /// A hub that keeps its things in `target/<name>`.
+    /// A hub that stores its files in `target/<name>`.
     pub(crate) fn named(name: &str, offset: u16, release: bool) -> Result<Self> {
         if offset == 1 || SIMULATOR_PORT.checked_add(offset).is_none() {
             return Err(Error::step(
                 "--port-offset",
-                "choose 2 or more, and no more than fits a port number",
+                "must be 0 or at least 2, and every port must stay below 65536",
             ));
         }
         Ok(Self {
@@ -84,13 +84,13 @@ impl Hub {
         })
     }
 
-    /// The same hub, whose functions reach AWS through whatever listens on
-    /// [`Hub::proxy_port`]. That must listen before the hub starts.
+    /// The same hub, whose functions reach AWS through a proxy on [`Hub::proxy_port`]. The proxy
+    /// must listen before the hub starts.
     pub(crate) fn behind_proxy(self) -> Self {
         Self { proxied: true, ..self }
     }
 
-    /// The same hub, whose programs are there if `built` says so: starting it builds nothing.
+    /// The same hub; if `built`, starting it builds nothing.
     pub(crate) fn already_built(self, built: bool) -> Self {
         Self { built, ..self }
     }
@@ -105,42 +105,42 @@ impl Hub {
         CLOUD_PORT + self.offset
     }
 
-    /// Where the functions find AWS.
+    /// The AWS endpoint of the functions.
     pub(crate) fn functions_endpoint(&self) -> String {
         local_url(if self.proxied { self.proxy_port() } else { self.cloud_port() })
     }
 
-    /// Where it keeps its things.
+    /// The folder with the hub's files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The hub's address.
+    /// The base URL of the hub.
     pub(crate) fn url(&self) -> String {
         local_url(FRONT_PORT + self.offset)
     }
 
-    /// The address of the simulated providers.
+    /// The base URL of the provider simulator.
     pub(crate) fn simulator_url(&self) -> String {
         local_url(SIMULATOR_PORT + self.offset)
     }
 
-    /// The address of the local cloud itself.
+    /// The base URL of the local cloud, bypassing the proxy.
     pub(crate) fn cloud_url(&self) -> String {
         local_url(self.cloud_port())
     }
 
-    /// What the functions print.
+    /// The functions' log.
     pub(crate) fn functions_log(&self) -> PathBuf {
         self.folder.join("logs/functions.log")
     }
 
-    /// What the local cloud prints.
+    /// The local cloud's log.
     pub(crate) fn cloud_log(&self) -> PathBuf {
         self.cloud().log
     }
 
-    /// The key of the platform itself.
+    /// The platform's admin key.
     pub(crate) fn admin_key(&self) -> Result<String> {
         workspace::read(&self.admin_key_file()).map(|key| key.trim().to_owned())
     }
@@ -149,7 +149,7 @@ impl Hub {
         self.folder.join("admin-key")
     }
 
-    /// What a program needs to know to use this hub.
+    /// The environment variables for programs that use this hub.
     pub(crate) fn environment(&self) -> Result<[(&'static str, String); 5]> {
         Ok([
             ("SWITCHBOARD_URL", self.url()),
@@ -178,9 +178,10 @@ impl Hub {
         }
     }
 
-    /// Builds, starts what does not run, and deploys what has changed.
+    /// Builds the binaries, starts the programs that do not run, and deploys the changes.
     ///
-    /// Returns nothing when the hub ran before: then it is not this command's to end.
+    /// Returns `None` if the hub was already running or is detached: this command must not stop it
+    /// then.
     pub(crate) fn start(&self, how: Start) -> Result<Option<Running<'_>>> {
         let begun = Instant::now();
         self.cloud().settle()?;
@@ -189,20 +190,20 @@ impl Hub {
         if was_running && how.fresh {
             return Err(Error::step(
                 "--fresh",
-                "a hub is running. End it first: Ctrl-C, or cargo xtask down",
+                "a hub is running. Stop it first with Ctrl-C or `cargo xtask down`",
             ));
         }
         if !was_running {
             self.check_ports()?;
         }
         if how.fresh {
-            self.forget()?;
+            self.delete_data()?;
         }
         let python = python::environment(&local("requirements.txt"))?;
         if !self.built {
             self.build()?;
         }
-        // From here on a failure must leave nothing running that was not running before.
+        // If a later step fails, stop everything that this command started.
         let running = Running { hub: self };
         let started = self.start_all(&python, how, was_running);
         if let Err(error) = started {
@@ -217,7 +218,7 @@ impl Hub {
 
     fn start_all(&self, python: &Path, how: Start, was_running: bool) -> Result<()> {
         if was_running {
-            println!("The hub is running already.");
+            println!("The hub is already running.");
         } else {
             self.start_cloud(python, how)?;
         }
@@ -239,7 +240,7 @@ impl Hub {
         Ok(())
     }
 
-    fn forget(&self) -> Result<()> {
+    fn delete_data(&self) -> Result<()> {
         for name in
             ["state", "logs", "code", "admin-key", "api-id", "outputs.json", "env", "functions.env"]
         {
@@ -253,7 +254,7 @@ impl Hub {
             build_functions()?;
             return build(&["--release", "--package", "simulator"]);
         }
-        // At work on the code the hub is built in one go: libraries are shared, and it is quick.
+        // During development one build of the workspace shares the libraries and is fast.
         build(&[&["--workspace"][..], &without(&NOT_IN_A_HUB)].concat())
     }
 
@@ -305,7 +306,7 @@ impl Hub {
             if !is_newer(&binary, &simulator.pid_file) {
                 return Ok(());
             }
-            println!("The simulator has changed and starts anew.");
+            println!("The simulator has changed. Restarting it.");
             simulator.stop()?;
         }
         let mut command = self.guarded(python, how);
@@ -317,7 +318,7 @@ impl Hub {
         simulator.wait(10, || client.is_up("/_sim/health"))
     }
 
-    /// A program in its own session, which ends with this command unless it is to be left running.
+    /// A program in its own session that ends with this command, unless the hub is detached.
     fn guarded(&self, python: &Path, how: Start) -> Command {
         let mut command = Command::new(python);
         command.arg(local("guard.py")).current_dir(&self.folder);
@@ -365,8 +366,9 @@ impl Hub {
         self.write_functions_environment()
     }
 
-    /// What a function needs to run by itself against this hub, for `cargo lambda watch`. A
-    /// consumer's own queue is a stand-in: nothing that is invoked by hand came out of one.
+    /// Writes the environment of a function that runs against this hub outside it, for `cargo
+    /// lambda watch`. `QUEUE_URL`, a consumer's own queue, is a placeholder: a function invoked by
+    /// hand received no SQS record.
     fn write_functions_environment(&self) -> Result<()> {
         let mut lines = format!(
             "AWS_ENDPOINT_URL={}\nAWS_REGION=us-east-1\nAWS_ACCESS_KEY_ID=test\n\
@@ -401,7 +403,7 @@ impl Hub {
         workspace::write(&self.folder.join("functions.env"), &lines)
     }
 
-    /// An output of the deployed stack.
+    /// Returns an output of the deployed stack.
     pub(crate) fn output(&self, name: &str) -> Result<String> {
         let path = self.folder.join("outputs.json");
         let outputs = std::fs::read_to_string(&path).map_err(Error::file(&path))?;
@@ -411,7 +413,7 @@ impl Hub {
         found.ok_or_else(|| Error::step("outputs.json", format!("the stack has no output {name}")))
     }
 
-    /// Says where everything is.
+    /// Prints the hub's addresses and files.
     pub(crate) fn introduce(&self) {
         println!("  hub              {}", self.url());
         println!("  providers        {} (simulated)", self.simulator_url());
@@ -420,34 +422,34 @@ impl Hub {
         println!("  functions' log   {}", self.functions_log().display());
     }
 
-    /// Whether it runs, started by whichever command.
+    /// Whether the hub is running, no matter which command started it.
     pub(crate) fn is_running(&self) -> bool {
         self.cloud().pid().is_some() || self.simulator().pid().is_some()
     }
 
-    /// Ends a hub that was left running. Its data stays.
+    /// Stops a detached hub and keeps its data.
     pub(crate) fn stop(&self) -> Result<()> {
         if !self.is_running() {
             return Err(Error::NotRunning(self.folder.clone()));
         }
         Running { hub: self }.stop()?;
-        println!("Ended. Its data stays in {}.", self.folder.display());
+        println!("Stopped. The data is kept in {}.", self.folder.display());
         Ok(())
     }
 }
 
 impl Running<'_> {
-    /// Ends the hub. Its data stays.
+    /// Stops the hub and keeps its data.
     pub(crate) fn stop(self) -> Result<()> {
         self.hub.simulator().stop()?;
         self.hub.cloud().stop()
     }
 
-    /// Shows what goes wrong in the functions until somebody ends this command.
+    /// Prints the functions' errors and warnings until this command is interrupted.
     pub(crate) fn stay(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(self.watch());
-        println!("Ending ...");
+        println!("Stopping ...");
         self.stop()?;
         ended
     }
@@ -464,11 +466,11 @@ impl Running<'_> {
                 _ = hangup.recv() => return Ok(()),
                 () = tokio::time::sleep(Duration::from_millis(300)) => {}
             }
-            for line in tail.troubles() {
+            for line in tail.problems() {
                 println!("{line}");
             }
             for daemon in [self.hub.cloud(), self.hub.simulator()] {
-                // `down` in another terminal takes the pid file away.
+                // `down` in another terminal deletes the pid file.
                 if daemon.pid().is_none() {
                     return if daemon.pid_file.exists() {
                         Err(Error::Ended { what: daemon.what, log: daemon.log })
@@ -481,12 +483,12 @@ impl Running<'_> {
     }
 }
 
-/// Packages with binaries that a hub does not need.
+/// Packages whose binaries a hub does not need.
 const NOT_IN_A_HUB: [&str; 6] =
     ["xtask", "simulation", "messaging-simulation", "simulate", "bench", "tests"];
 
-/// Builds the functions as they are deployed, and nothing beside them: in one build with the
-/// simulator they would get the features that it asks of their libraries.
+/// Builds the functions with the deployed profile, and no other package: in one build with the
+/// simulator, feature unification would add the simulator's features to their libraries.
 pub(crate) fn build_functions() -> Result<()> {
     let what = ["--release", "--workspace", "--exclude", "simulator"];
     build(&[&what[..], &without(&NOT_IN_A_HUB)].concat())
@@ -506,7 +508,7 @@ fn local_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// A file of the local cloud's glue.
+/// Path of a file in `infra/local`.
 fn local(name: &str) -> PathBuf {
     workspace::root().join("infra/local").join(name)
 }

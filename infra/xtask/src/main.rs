@@ -1,8 +1,8 @@
-//! The commands of this repository. `cargo xtask --help` lists them.
+//! Command line tool of this repository. `cargo xtask --help` lists the commands.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line tool talks to whoever started it"
+    reason = "a command line tool prints to the terminal"
 )]
 
 mod bench;
@@ -36,7 +36,7 @@ use crate::{
     hub::{Hub, Start},
 };
 
-/// The commands of this repository.
+/// Run, test and measure the hub on this machine.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -46,119 +46,121 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the hub on this machine, with a local cloud and simulated providers.
+    /// Start the hub on this machine, with a local cloud and simulated providers.
     ///
-    /// Everything is kept in target/local. Ctrl-C ends it and keeps its data.
+    /// All data is stored in target/local. Ctrl-C stops the hub and keeps the data.
     Up {
-        /// Leave the hub running in the background. `cargo xtask down` ends it.
+        /// Leave the hub running in the background. `cargo xtask down` stops it.
         #[arg(long)]
         detach: bool,
-        /// Forget all data of earlier runs.
+        /// Delete the data of earlier runs first.
         #[arg(long)]
         fresh: bool,
         #[command(flatten)]
         hub: HubArguments,
     },
-    /// End a hub that was left running in the background.
+    /// Stop a hub that runs in the background.
     Down {
         #[command(flatten)]
         hub: HubArguments,
     },
-    /// Watch messages travel, on WhatsApp and on Telegram, with the time each hop takes.
+    /// Send messages through the hub on WhatsApp and Telegram, and show the time of each step.
     ///
-    /// Uses the running hub, or starts one, which stays up until Ctrl-C.
+    /// Uses the running hub, or starts one that runs until Ctrl-C.
     Demo {
         #[command(flatten)]
         hub: HubArguments,
     },
-    /// Send a provider's webhook, correctly signed, to the running hub.
+    /// Send a correctly signed provider webhook to the running hub.
     ///
-    /// `cargo xtask trigger --list` shows all there is. The tenant and the integration that the
-    /// webhook needs are made if they are not there.
+    /// `cargo xtask trigger --list` lists all webhooks. The tenant and the integration that the
+    /// webhook needs are created if they do not exist.
     Trigger {
         #[command(flatten)]
         options: trigger::Options,
         #[command(flatten)]
         hub: HubArguments,
     },
-    /// Send messages through the hub while everything around it fails, and account for each.
+    /// Send messages through the hub while faults are injected, and check every message.
     ///
-    /// Starts a hub of its own with the real functions. They reach AWS through a proxy that
-    /// refuses, delays and drops; they are killed at random moments; the simulated providers time
-    /// out, refuse and repeat themselves. At the end the faults stop, the queues run empty, and
-    /// every message is looked for: none lost, none twice, each in order, its fate as the
-    /// provider knows it.
+    /// Starts a separate hub with the real functions. They reach AWS through a proxy that
+    /// rejects, delays and drops requests; they are killed at random moments; the simulated
+    /// providers time out, reject messages and send webhooks twice. At the end the faults stop,
+    /// the queues drain, and every message is checked: none lost, none sent twice, each in order,
+    /// its status as the provider has it.
     Chaos {
         #[command(flatten)]
         options: chaos::Options,
     },
-    /// Measure what the functions cost: start, work, memory, requests, money.
+    /// Measure the functions: cold start, work, memory, requests and cost.
     ///
-    /// Builds them as they are deployed. `cargo xtask bench --help` lists its options.
+    /// Builds the functions with the deployed profile. `cargo xtask bench --help` lists the
+    /// options.
     #[command(disable_help_flag = true)]
     Bench {
-        /// What the benchmark is told.
+        /// Arguments of the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Play thousands of runs of the hub on a simulated cloud, and say what did not hold.
+    /// Run the hub thousands of times on a simulated cloud, and report violated invariants.
     ///
-    /// `cargo xtask simulate --help` lists the simulation's own options.
+    /// `cargo xtask simulate --help` lists the options of the simulation.
     #[command(disable_help_flag = true)]
     Simulate {
-        /// Plant known bugs, one after another, and see that the simulation finds each: these,
-        /// or all. Everything is kept in target/planted.
+        /// Plant known bugs one at a time, and check that the simulation finds each. Without a
+        /// name, all bugs are planted. Results are written to target/planted.
         #[arg(long, value_name = "BUG", num_args = 0..)]
         planted: Option<Vec<String>>,
-        /// What the simulation is told.
+        /// Arguments of the simulation.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Give every webhook whatever a fuzzer thinks of, and see that none panics, believes a
-    /// stranger, or takes more memory than its function has.
+    /// Fuzz every webhook: none may panic, accept a forged request, or exceed its function's
+    /// memory.
     Fuzz {
         #[command(flatten)]
         options: fuzz::Options,
     },
-    /// Send what the senders send to mocks of the providers' official descriptions, which refuse
-    /// whatever these do not allow.
+    /// Check the senders' requests against the providers' official OpenAPI descriptions.
     ///
-    /// Needs Node.js, and the descriptions: in shared/contracts/specs beside the checkout, or
-    /// where --folder says.
+    /// Sends the requests to mock servers that reject every request the description does not
+    /// allow. Needs Node.js, and the descriptions: in shared/contracts/specs beside the checkout,
+    /// or in the folder that --folder names.
     Specs {
         #[command(flatten)]
         options: specs::Options,
     },
-    /// Write down how the hub behaves, so that a change of names can be shown to change no more.
+    /// Record the hub's behavior, to prove that a refactoring changes nothing but names.
     ///
-    /// The records are in tests/records: a digest of what providers are asked and what the API
-    /// answers in a fixed set of simulated runs, the API's description, each function's routes,
-    /// rights and queues, and the names of tests and planted bugs.
+    /// The records are in tests/records: a digest of the requests to providers and of the API's
+    /// responses in a fixed set of simulated runs, the API's OpenAPI description, each function's
+    /// routes, permissions and queues, and the names of tests and planted bugs.
     Record {
         #[command(flatten)]
         options: record::Options,
     },
-    /// Run every check that a change must pass, and print what each took.
+    /// Run every check that a change must pass, and print the duration of each.
     ///
-    /// What is long is sampled here: the same simulation, planted bugs, chaos, fuzzing and
-    /// benchmark are run whole by `cargo xtask nightly`.
+    /// Long checks run on a sample: `cargo xtask nightly` runs the simulation, planted bugs,
+    /// chaos, fuzzing and the benchmark in full.
     Test {
-        /// Leave out the tests that need a running hub.
+        /// Skip the tests that need a running hub, and all long checks.
         #[arg(long)]
         fast: bool,
     },
-    /// Run what is too long for every change, whole: a million drawn runs, every planted bug, ten
-    /// thousand messages under kills and faults, a minute of fuzzing for each webhook, and every
-    /// figure of the benchmark.
+    /// Run the long checks in full.
+    ///
+    /// A million simulated runs, every planted bug, ten thousand messages under kills and faults,
+    /// a minute of fuzzing for each webhook, and every figure of the benchmark.
     Nightly,
 }
 
 #[derive(Args)]
 struct HubArguments {
-    /// Build and run the functions optimised, as they are deployed.
+    /// Build and run the functions optimized, as they are deployed.
     #[arg(long)]
     release: bool,
-    /// Run a separate hub beside another one: adds N to every port, keeps its data in target/local-N.
+    /// Run a separate hub beside another one: adds N to every port, stores data in target/local-N.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port_offset: u16,
 }
@@ -186,11 +188,11 @@ fn run(command: &Command) -> Result<()> {
             if *detach {
                 hub.start(Start { detach: true, fresh: *fresh })?;
                 hub.introduce();
-                println!("Left running. `cargo xtask down` ends it.");
+                println!("Running in the background. `cargo xtask down` stops it.");
                 Ok(())
             } else if let Some(running) = hub.start(Start { detach: false, fresh: *fresh })? {
                 hub.introduce();
-                println!("Ctrl-C ends it.");
+                println!("Press Ctrl-C to stop it.");
                 running.stay()
             } else {
                 hub.introduce();
@@ -201,17 +203,17 @@ fn run(command: &Command) -> Result<()> {
         Command::Demo { hub } => {
             let hub = hub.hub()?;
             let running = hub.start(Start { detach: false, fresh: false })?;
-            let told = demo::run(&hub);
+            let result = demo::run(&hub);
             match running {
-                Some(running) if told.is_ok() => {
-                    println!("Ctrl-C ends it.");
+                Some(running) if result.is_ok() => {
+                    println!("Press Ctrl-C to stop it.");
                     running.stay()
                 }
                 Some(running) => {
                     running.stop()?;
-                    told
+                    result
                 }
-                None => told,
+                None => result,
             }
         }
         Command::Trigger { options, hub } => trigger::run(&hub.hub()?, options),

@@ -1,6 +1,6 @@
-//! Which planted bugs are hunted: those that are named, or some drawn by the commit.
+//! Selection of planted bugs: those named on the command line, or some selected by the commit id.
 //!
-//! The bugs stand in the code they are of, as [`Failpoint`]s.
+//! Each bug is a [`Failpoint`] in the code that it breaks.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::{
     process, workspace,
 };
 
-/// The bugs of these names, or all of them if none is named.
+/// Returns the bugs with these names, or all bugs if there are no names.
 pub(crate) fn named(names: &[String]) -> Result<Vec<Failpoint>> {
     if names.is_empty() {
         return Ok(Failpoint::ALL.to_vec());
@@ -24,7 +24,7 @@ fn failed(detail: &str) -> Error {
     Error::step("--planted", detail)
 }
 
-/// The names of `n` bugs for the commit that is checked out, or for none where there is no git.
+/// Returns the names of `n` bugs selected by the current commit, or by an empty id without git.
 pub(crate) fn of_this_commit(n: usize) -> Vec<String> {
     let mut git = Command::new("git");
     git.args(["rev-parse", "HEAD"]).current_dir(workspace::root());
@@ -32,8 +32,8 @@ pub(crate) fn of_this_commit(n: usize) -> Vec<String> {
     drawn(&commit, n).into_iter().map(ToOwned::to_owned).collect()
 }
 
-/// The names of `n` bugs, or of all where there are fewer: the same for the same commit, and
-/// each as likely as another.
+/// Returns the names of `n` bugs, or of all if there are fewer. The same commit selects the same
+/// bugs, and every bug is equally likely.
 pub(crate) fn drawn(commit: &str, n: usize) -> Vec<&'static str> {
     let mut names: Vec<_> = Failpoint::ALL.iter().map(|bug| bug.name()).collect();
     names.sort_by_key(|name| (hash(&format!("{commit} {name}")), *name));
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bugs_are_found_by_their_names() {
+    fn bugs_are_found_by_name() {
         let found = named(&["file-forgotten".to_owned()]).unwrap();
         assert_eq!(found, [Failpoint::FileForgotten]);
         assert_eq!(named(&[]).unwrap(), Failpoint::ALL);
@@ -68,27 +68,31 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_always_draws_the_same_bugs_and_none_twice() {
+    fn a_commit_always_selects_the_same_bugs_without_repeats() {
         assert_eq!(drawn("1fda2bb", 2), drawn("1fda2bb", 2));
         for n in 0..=Failpoint::ALL.len() + 1 {
             let bugs: BTreeSet<_> = drawn("1fda2bb", n).into_iter().collect();
             assert_eq!(bugs.len(), n.min(Failpoint::ALL.len()));
         }
-        assert_eq!(drawn("1fda2bb", 5)[..2], drawn("1fda2bb", 2), "more of them begin the same");
+        assert_eq!(
+            drawn("1fda2bb", 5)[..2],
+            drawn("1fda2bb", 2),
+            "a larger selection starts with a smaller one"
+        );
     }
 
     #[test]
-    fn over_many_commits_every_bug_is_drawn_about_as_often() {
-        let mut often: BTreeMap<&str, usize> = BTreeMap::new();
+    fn over_many_commits_every_bug_is_selected_equally_often() {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for commit in 0..2700_u32 {
             for bug in drawn(&format!("{commit:040x}"), 2) {
-                *often.entry(bug).or_default() += 1;
+                *counts.entry(bug).or_default() += 1;
             }
         }
-        assert_eq!(often.len(), Failpoint::ALL.len());
+        assert_eq!(counts.len(), Failpoint::ALL.len());
         let fair = 2 * 2700 / Failpoint::ALL.len();
         let unfair: Vec<_> =
-            often.iter().filter(|(_, n)| **n < fair * 2 / 3 || **n > fair * 3 / 2).collect();
+            counts.iter().filter(|(_, n)| **n < fair * 2 / 3 || **n > fair * 3 / 2).collect();
         assert!(unfair.is_empty(), "not about {fair} times: {unfair:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Programs: run to their end, or kept running.
+//! Child processes: commands that are awaited, and daemons.
 
 use std::{
     fs,
@@ -15,17 +15,19 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(50);
-/// Saving the local cloud's data takes a second; a loaded machine takes its time.
+/// Time for a daemon to stop. Saving the local cloud's data takes about a second, and longer on a
+/// busy machine.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Runs a program to its end. Its output goes to the terminal.
+/// Runs a program and waits for it. Its output goes to the terminal.
 pub(crate) fn run(step: &str, command: &mut Command) -> Result<()> {
     let status =
         command.stdin(Stdio::null()).status().map_err(|error| cannot_start(command, &error))?;
     if status.success() { Ok(()) } else { Err(Error::step(step, status.to_string())) }
 }
 
-/// Runs a program to its end and returns what it printed. A failure carries its last line.
+/// Runs a program and returns its standard output. The error of a failed program contains the last
+/// line it printed.
 pub(crate) fn output(step: &str, command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| cannot_start(command, &error))?;
@@ -33,22 +35,22 @@ pub(crate) fn output(step: &str, command: &mut Command) -> Result<String> {
     if output.status.success() {
         return Ok(printed);
     }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let detail = last_line(&complaint)
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let detail = last_line(&errors)
         .or_else(|| last_line(&printed))
         .map_or_else(|| output.status.to_string(), str::to_owned);
     Err(Error::step(step, detail))
 }
 
-/// A command of this tool that is run beside others. What it prints is kept until it has ended.
-pub(crate) struct Beside {
+/// A command of this tool that runs in the background. Its output goes to a log file.
+pub(crate) struct Background {
     step: &'static str,
     log: PathBuf,
     child: Child,
 }
 
-impl Beside {
-    /// Starts it.
+impl Background {
+    /// Starts the command.
     pub(crate) fn start(step: &'static str, arguments: &[&str]) -> Result<Self> {
         let log = workspace::target().join(format!("{step}.log"));
         workspace::write(&log, "")?;
@@ -64,16 +66,16 @@ impl Beside {
         Ok(Self { step, log, child })
     }
 
-    /// Waits for its end and prints what it said.
-    pub(crate) fn end(mut self) -> Result<()> {
+    /// Waits for the command and prints its output.
+    pub(crate) fn finish(mut self) -> Result<()> {
         let status = self.child.wait()?;
         print!("{}", workspace::read(&self.log)?);
         if status.success() { Ok(()) } else { Err(Error::step(self.step, status.to_string())) }
     }
 }
 
-impl Drop for Beside {
-    /// Waits for it: ended from outside, it would leave what it started.
+impl Drop for Background {
+    /// Waits for the command. Killing it would leave its child processes running.
     fn drop(&mut self) {
         if let Err(error) = self.child.wait() {
             println!("{}: {error}", self.step);
@@ -81,7 +83,7 @@ impl Drop for Beside {
     }
 }
 
-/// The last line that says something.
+/// Returns the last line that is not blank.
 pub(crate) fn last_line(text: &str) -> Option<&str> {
     text.lines().map(str::trim).rfind(|line| !line.is_empty())
 }
@@ -89,39 +91,39 @@ pub(crate) fn last_line(text: &str) -> Option<&str> {
 fn cannot_start(command: &Command, error: &std::io::Error) -> Error {
     let program = command.get_program().to_string_lossy().into_owned();
     if error.kind() == ErrorKind::NotFound {
-        Error::Missing { program, remedy: "Install it, or put it on PATH." }
+        Error::Missing { program, remedy: "Install it, or add it to PATH." }
     } else {
         Error::step(program, error.to_string())
     }
 }
 
-/// A program in the background that a file remembers.
+/// A background program whose process id is stored in a file.
 pub(crate) struct Daemon {
-    /// What messages call it.
+    /// Name in messages.
     pub(crate) what: &'static str,
-    /// A part of its command line, so that a reused process id is not taken for it.
+    /// Part of its command line, to detect a reused process id.
     pub(crate) mark: &'static str,
     pub(crate) pid_file: PathBuf,
     pub(crate) log: PathBuf,
 }
 
 impl Daemon {
-    /// Its process id, if it runs.
+    /// Its process id, if it is running.
     pub(crate) fn pid(&self) -> Option<u32> {
-        let (pid, _) = self.remembered()?;
+        let (pid, _) = self.stored_pids()?;
         command_line(pid)?.contains(self.mark).then_some(pid)
     }
 
-    /// What the file says: its process id, and that of the command it ends with.
-    fn remembered(&self) -> Option<(u32, Option<u32>)> {
+    /// Reads the pid file: its process id, and the id of the process whose end stops it.
+    fn stored_pids(&self) -> Option<(u32, Option<u32>)> {
         let content = fs::read_to_string(&self.pid_file).ok()?;
         let mut ids = content.split_whitespace().map(str::parse);
         Some((ids.next()?.ok()?, ids.next().and_then(std::result::Result::ok)))
     }
 
-    /// Waits for its end if the command that it ends with is gone.
+    /// Waits for it to stop if its owner process has ended.
     pub(crate) fn settle(&self) -> Result<()> {
-        if let Some((_, Some(owner))) = self.remembered()
+        if let Some((_, Some(owner))) = self.stored_pids()
             && command_line(owner).is_none()
         {
             let deadline = Instant::now() + GRACE;
@@ -133,8 +135,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// Starts it. `command` is what [`Daemon::pid`] will find, and its output goes to the log.
-    /// With an `owner` it is expected to end when that process does.
+    /// Starts it, with its output in the log. `command` must contain [`Daemon::mark`]. With an
+    /// `owner`, the program is expected to stop when that process ends.
     pub(crate) fn start(&self, command: &mut Command, owner: Option<u32>) -> Result<()> {
         workspace::write(&self.log, "")?;
         let log = fs::File::create(&self.log).map_err(Error::file(&self.log))?;
@@ -149,7 +151,7 @@ impl Daemon {
         workspace::write(&self.pid_file, &format!("{}{owner}\n", child.id()))
     }
 
-    /// Waits until `ready` says so.
+    /// Waits until `ready` returns true.
     pub(crate) fn wait(&self, seconds: u64, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < deadline {
@@ -168,7 +170,8 @@ impl Daemon {
         Err(Error::Silent { what: self.what, seconds, log: self.log.clone() })
     }
 
-    /// Whether it has ended. A process that becomes another program has no command line for a moment.
+    /// Whether it has ended. Checks twice: during `exec` a process has no command line for a
+    /// moment.
     fn is_gone(&self) -> bool {
         self.pid().is_none() && {
             sleep(4 * POLL);
@@ -176,9 +179,9 @@ impl Daemon {
         }
     }
 
-    /// Ends it. It is given time to save its data.
+    /// Stops it. It gets time to save its data before it is killed.
     pub(crate) fn stop(&self) -> Result<()> {
-        if let Some(pid) = self.remembered().map(|(pid, _)| pid)
+        if let Some(pid) = self.stored_pids().map(|(pid, _)| pid)
             && !self.is_gone()
         {
             signal("TERM", pid)?;
@@ -195,9 +198,9 @@ impl Daemon {
     }
 }
 
-/// Sends a process a signal. One that is gone needs none.
+/// Sends a signal to a process. Succeeds if the process has already ended.
 pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
-    // The shell's own command: a small image has no program for it.
+    // The shell built-in: a minimal image has no `kill` program.
     let sent = output(
         "kill",
         Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]),
@@ -208,7 +211,7 @@ pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
     }
 }
 
-/// The command line of a process that runs and has not ended.
+/// Returns the command line of a running process.
 fn command_line(pid: u32) -> Option<String> {
     let proc = Path::new("/proc").join(pid.to_string());
     let line = match fs::read(proc.join("cmdline")) {
@@ -218,6 +221,6 @@ fn command_line(pid: u32) -> Option<String> {
             output("ps", Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()])).ok()?
         }
     };
-    // A process that has ended and was not waited for yet has no command line.
+    // A zombie process has no command line.
     (!line.trim().is_empty()).then_some(line)
 }

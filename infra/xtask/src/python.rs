@@ -1,4 +1,4 @@
-//! Python environments with pinned packages, made once and used until the pins change.
+//! Python virtual environments with pinned packages, created once and reused until the pins change.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use crate::{
 
 const REMEDY: &str = "The local cloud needs Python 3.10 or newer as python3 on PATH.";
 
-/// Makes sure that there is an environment with the packages named in `requirements`. Returns
+/// Creates the virtual environment for `requirements` if it does not exist. Returns the path of
 /// its Python.
 pub(crate) fn environment(requirements: &Path) -> Result<PathBuf> {
     let folder = tools::pinned_folder("python", &workspace::read(requirements)?);

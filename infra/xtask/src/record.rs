@@ -1,6 +1,7 @@
-//! Records of behavior: what a change of names and places must leave as it is.
+//! The `record` command: snapshots of the hub's behavior that a refactoring must not change.
 //!
-//! A record is text in `tests/records`. `cargo xtask record` writes them, `--check` compares.
+//! A record is a text file in `tests/records`. `cargo xtask record` writes the records, and
+//! `--check` compares them.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -16,31 +17,31 @@ use crate::{
     planted, process, python, simulate, workspace,
 };
 
-/// Differences that are printed for a record.
+/// Most differences that are printed for a record.
 const PRINTED: usize = 20;
 
-/// What to do with the records.
+/// Options of `cargo xtask record`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Compare with the records in the repository, and write none. A difference is an error.
+    /// Compare with the records in the repository without writing them. A difference is an error.
     #[arg(long)]
     check: bool,
-    /// Names that have changed, for `--check`: lines of `old new`. Each `new` in what the hub does
-    /// now is read as `old`. Longer names go first; a name within a longer word is left alone.
+    /// Renamed identifiers for `--check`, one `old new` pair on each line. Every `new` in the
+    /// current behavior is replaced by `old`, longest first, whole words only.
     #[arg(long, value_name = "FILE", requires = "check")]
     map: Option<PathBuf>,
 }
 
-/// A record: its file's name, and what it holds now.
+/// A record: the name of its file, and its current text.
 struct Record {
     file: &'static str,
     text: String,
 }
 
-/// Takes all records, and writes or compares them.
+/// Creates all records, and writes or compares them.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let map = options.map.as_deref().map_or_else(|| Ok(Map::default()), Map::read)?;
-    let records = take(&map)?;
+    let records = create(&map)?;
     let folder = workspace::root().join("tests/records");
     if !options.check {
         for Record { file, text } in &records {
@@ -54,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let before = workspace::read(&folder.join(file))?;
         let lines = differences(&before, text);
         if lines.is_empty() {
-            println!("{file}: as recorded, {} lines", text.lines().count());
+            println!("{file}: unchanged, {} lines", text.lines().count());
             continue;
         }
         println!("{file}: {} lines differ", lines.len());
@@ -67,13 +68,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let detail = format!(
-        "{} differ. If that is meant, run `cargo xtask record` and commit what it writes",
+        "{} differ. If the change is intended, run `cargo xtask record` and commit the result",
         different.join(", ")
     );
     Err(Error::step("the comparison with the records", detail))
 }
 
-fn take(map: &Map) -> Result<[Record; 5]> {
+fn create(map: &Map) -> Result<[Record; 5]> {
     let built = built::build()?;
     let tests = built.names()?;
     let bugs: Vec<String> = planted::named(&[])?
@@ -96,7 +97,8 @@ fn lines(mut lines: Vec<String>) -> String {
     lines.join("\n")
 }
 
-/// Each function's routes, rights, queues and settings, as SAM translates the template.
+/// Returns each function's routes, permissions, queues and settings, after SAM has translated the
+/// template.
 fn template() -> Result<String> {
     let root = workspace::root();
     let python = python::environment(&root.join("infra/local/requirements.txt"))?;
@@ -106,7 +108,7 @@ fn template() -> Result<String> {
     Ok(process::output("describe.py", &mut describe)? + "\n")
 }
 
-/// The lines that only one of two texts has, marked with `-` and `+`.
+/// Returns the lines that only one of the two texts contains, marked with `-` and `+`.
 fn differences(before: &str, now: &str) -> Vec<String> {
     let count = |text: &str| {
         let mut counts = std::collections::BTreeMap::<String, i64>::new();
@@ -127,10 +129,10 @@ fn differences(before: &str, now: &str) -> Vec<String> {
     found
 }
 
-/// Names that have changed.
+/// Renamed identifiers.
 #[derive(Debug, Default)]
 struct Map {
-    /// Old and new, the longest new name first.
+    /// Pairs of old and new names, the longest new name first.
     names: Vec<(String, String)>,
 }
 
@@ -146,7 +148,7 @@ impl Map {
                 continue;
             }
             let Some((old, new)) = line.split_once(' ') else {
-                let detail = format!("a line is `old new`; this one is `{line}`");
+                let detail = format!("a line must be `old new`; found `{line}`");
                 return Err(Error::step("--map", detail));
             };
             names.push((old.to_owned(), new.trim().to_owned()));
@@ -155,27 +157,28 @@ impl Map {
         Ok(Self { names })
     }
 
-    /// `text` in the old names.
+    /// Returns `text` with the old names.
     fn apply(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (old, new)| replace_word(&text, new, old))
     }
 
-    /// The digest of each run in the old names: a line that begins with `==` names a run, and
-    /// what follows is what it did.
+    /// Returns the digest of each run with the old names. A line that begins with `==` names a
+    /// run; its behavior follows.
     fn apply_digested(&self, runs: &str) -> String {
         let runs = self.apply(runs);
         let runs = runs.split("== ").filter(|run| !run.trim().is_empty());
         let digest = |run: &str| {
-            let (name, did) = run.split_once('\n').unwrap_or((run, ""));
+            let (name, behavior) = run.split_once('\n').unwrap_or((run, ""));
             let mut hasher = DefaultHasher::new();
-            did.trim_end().hash(&mut hasher);
-            format!("{name}: {} lines, {:016x}", did.trim_end().lines().count(), hasher.finish())
+            let behavior = behavior.trim_end();
+            behavior.hash(&mut hasher);
+            format!("{name}: {} lines, {:016x}", behavior.lines().count(), hasher.finish())
         };
         lines(runs.map(digest).collect())
     }
 }
 
-/// `text` with `to` in the place of `word`, where that is no part of a longer word.
+/// Replaces `word` by `to` in `text`, except inside longer words.
 fn replace_word(text: &str, word: &str, to: &str) -> String {
     let within = |c: char| c.is_alphanumeric() || c == '_';
     let mut replaced = String::with_capacity(text.len());
@@ -198,23 +201,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_is_the_same_has_no_differences() {
+    fn equal_records_have_no_differences() {
         assert_eq!(differences("a\nb\n", "a\nb\n"), [""; 0]);
         assert_eq!(differences("a\nb\n", "b\nc\n"), ["- a", "+ c"]);
-        // A new name may have another place.
+        // A renamed line may move, because the lines are sorted.
         assert_eq!(differences("a\nb\n", "b\na\n"), [""; 0]);
         assert_eq!(differences("a\n", "a\na\n"), ["+ a"]);
     }
 
     #[test]
-    fn new_names_are_read_as_the_old_ones_where_they_are_whole_words() {
+    fn new_names_are_replaced_by_the_old_ones_as_whole_words_only() {
         let map = Map::parse("# renamed\nevt ntf\nwalls tenant-isolation\n").unwrap();
         assert_eq!(map.apply("ntf and ntfs, tenant-isolation"), "evt and ntfs, walls");
         assert!(Map::parse("one").unwrap_err().to_string().contains("`old new`"));
     }
 
     #[test]
-    fn a_run_that_did_something_else_has_another_digest() {
+    fn a_run_with_different_behavior_has_a_different_digest() {
         let map = Map::parse("old new").unwrap();
         let digest = |text: &str| map.apply_digested(text);
         let before = digest("== seed 1\nPOST /old\n== seed 2\nPOST /b\n");

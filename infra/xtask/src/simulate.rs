@@ -1,4 +1,5 @@
-//! Builds the simulation and runs it: as it is, or with planted bugs that it must find.
+//! The `simulate` command: builds and runs the simulation, with or without planted bugs that it
+//! must find.
 
 use std::{
     collections::BTreeSet,
@@ -17,100 +18,105 @@ use crate::{
     planted, process, workspace,
 };
 
-/// Runs drawn from seeds until a bug counts as not found by them.
-const SEEDS: u64 = 6000;
-/// How long the drawn runs may take.
-const DRAWN_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long the lives may take, which are played if the drawn runs find nothing. Some bugs are
-/// found only late in them, so this is enough for all of them on a busy machine.
-const LIVES_TIMEOUT: Duration = Duration::from_mins(15);
-/// Runs whose behavior is recorded.
+/// Random runs for each planted bug before the canonical scenarios are tried.
+const RANDOM_RUNS: u64 = 6000;
+/// Time limit of the random runs.
+const RANDOM_RUNS_TIMEOUT: Duration = Duration::from_mins(2);
+/// Time limit of the canonical scenarios, which run if the random runs find nothing. Some bugs
+/// appear only late in them, so this is enough for all of them on a busy machine.
+const SCENARIOS_TIMEOUT: Duration = Duration::from_mins(15);
+/// Number of runs whose behavior is recorded.
 const RECORDED: &str = "200";
 const POLL: Duration = Duration::from_millis(100);
 
-/// Builds and runs; `arguments` are the simulation's own.
+/// Builds and runs the simulation with `arguments`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     process::run("cargo build", &mut build(Profile::Optimized, &[]))?;
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        println!("`cargo xtask simulate --planted [BUG]...` plants bugs that must be found.\n");
+        println!(
+            "`cargo xtask simulate --planted [BUG]...` plants bugs that the simulation must find.\n"
+        );
     }
     let mut simulate = Command::new(binary(Profile::Optimized));
     simulate.args(arguments).current_dir(workspace::root());
     process::run("simulate", &mut simulate)
 }
 
-/// How the simulation is built.
+/// Build profile of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// As everything else is: there in half a minute, beside what the gate has built.
+    /// The development profile. Builds in half a minute after `cargo xtask test` has built the
+    /// rest.
     Plain,
-    /// Four times as fast, after minutes of building: for many runs.
+    /// The optimized profile, for many runs: four times as fast, but takes minutes to build.
     Optimized,
 }
 
-/// Plays a sample of `runs` runs with the simulation that can make the planted bugs, and makes
-/// none of them: so it is built once for both.
+/// Runs a sample of `runs` runs without planted bugs. Uses the build with failpoints, so that one
+/// build serves this step and the planted bugs.
 pub(crate) fn sample(runs: usize) -> Result<()> {
-    let field = Field::build(Profile::Plain)?;
-    field.run(&["--no-lives", "--seeds", "60", "--twice"])?;
-    field.run(&["--sample", &runs.to_string()])
+    let simulation = Simulation::build(Profile::Plain)?;
+    simulation.run(&["--no-lives", "--seeds", "60", "--twice"])?;
+    simulation.run(&["--sample", &runs.to_string()])
 }
 
-/// What the hub lets the outside see in a fixed set of runs.
+/// Externally visible behavior of the hub in a fixed set of runs.
 pub(crate) struct Behavior {
-    /// Each run, after a line that begins with `==` and names it.
+    /// The runs, each after a line that begins with `==` and names it.
     pub(crate) runs: String,
-    /// The description of the API.
+    /// The `OpenAPI` description of the API.
     pub(crate) openapi: String,
 }
 
-/// Plays that set.
+/// Runs the fixed set and returns the behavior.
 pub(crate) fn record() -> Result<Behavior> {
-    let field = Field::build(Profile::Plain)?;
-    let file = field.folder.join("record.txt");
+    let simulation = Simulation::build(Profile::Plain)?;
+    let file = simulation.folder.join("record.txt");
     let path = file.display().to_string();
-    field.run(&["--sample", RECORDED, "--record", &path])?;
+    simulation.run(&["--sample", RECORDED, "--record", &path])?;
     let runs = workspace::read(&file)?;
-    let openapi = process::output("simulate", Command::new(&field.binary).arg("--openapi"))? + "\n";
+    let openapi =
+        process::output("simulate", Command::new(&simulation.binary).arg("--openapi"))? + "\n";
     Ok(Behavior { runs, openapi })
 }
 
-/// Plants the bugs of these names, or all. One that is not found is an error.
+/// Plants the bugs with these names, or all bugs. A bug that the simulation does not find is an
+/// error.
 pub(crate) fn planted(profile: Profile, names: &[String]) -> Result<()> {
     let bugs = planted::named(names)?;
     println!("Building the simulation with its failpoints ...");
-    let field = Field::build(profile)?;
+    let simulation = Simulation::build(profile)?;
     if let Some(Found { name, seed, what, .. }) =
-        field.play(None, &["--no-lives", "--seeds", "200"], LIVES_TIMEOUT)?.found
+        simulation.search(None, &["--no-lives", "--seeds", "200"], SCENARIOS_TIMEOUT)?.found
     {
-        let detail = format!("{name}, seed {seed}: {what}. Without a planted bug all must hold");
+        let detail = format!("{name}, seed {seed} fails without a planted bug: {what}");
         return Err(Error::step("the simulation", detail));
     }
-    println!("Without a bug, 200 drawn runs hold.");
+    println!("200 random runs pass without a planted bug.");
     let (mut rows, mut broken) = (Vec::new(), Vec::new());
     for (place, bug) in bugs.iter().copied().enumerate() {
         println!("{} of {}: {bug}: {}", place + 1, bugs.len(), bug.what());
-        let played = field.hunt(bug, &mut broken)?;
+        let played = simulation.hunt(bug, &mut broken)?;
         let row = Row { bug, played };
         println!("  {}", row.outcome());
         rows.push(row);
-        // What is known so far, should the next one end it.
-        field.keep(&rows)?;
+        // Keeps the results so far if the next bug aborts the command.
+        simulation.save(&rows)?;
     }
     println!("\n{}", table(&rows));
     for broken in &broken {
-        println!("Does not hold even without a bug: {broken}");
+        println!("Fails even without a planted bug: {broken}");
     }
     let missed: Vec<&str> =
         rows.iter().filter(|row| row.played.found.is_none()).map(|row| row.bug.name()).collect();
     if !missed.is_empty() {
-        let detail = format!("it did not find {}", missed.join(", "));
+        let detail = format!("it did not find these planted bugs: {}", missed.join(", "));
         return Err(Error::step("the simulation", detail));
     }
     if !broken.is_empty() {
         return Err(Error::step("the simulation", "it fails without a planted bug"));
     }
-    println!("All {} were found.", rows.len());
+    println!("All {} planted bugs were found.", rows.len());
     Ok(())
 }
 
@@ -132,20 +138,20 @@ fn binary(profile: Profile) -> PathBuf {
     workspace::target().join(folder).join("simulate")
 }
 
-/// Where bugs are hunted: the simulation that can make each of them, and what it found.
-struct Field {
+/// The simulation built with failpoints, and the folder of its results.
+struct Simulation {
     folder: PathBuf,
     binary: PathBuf,
 }
 
-/// How the simulation ended.
-struct Played {
+/// Result of the simulation.
+struct Search {
     runs: u64,
     took: Duration,
     found: Option<Found>,
 }
 
-/// The run that did not hold.
+/// A run that violated an invariant.
 struct Found {
     run: u64,
     name: String,
@@ -154,63 +160,63 @@ struct Found {
     what: String,
 }
 
-impl Field {
-    /// Builds the simulation with all failpoints, and keeps it in a folder: the next build
-    /// without them takes its place where cargo puts it.
+impl Simulation {
+    /// Builds the simulation with all failpoints and copies it to a folder, because the next build
+    /// without failpoints overwrites it in the target folder.
     fn build(profile: Profile) -> Result<Self> {
         let folder = workspace::target().join("planted");
         process::run("cargo build", &mut build(profile, &["--features", "failpoints"]))?;
-        let kept = folder.join("simulate");
+        let copy = folder.join("simulate");
         fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
-        // A new file, for the old one may be running.
-        workspace::remove(&kept)?;
-        fs::copy(binary(profile), &kept).map_err(Error::file(&kept))?;
-        Ok(Self { folder, binary: kept })
+        // Deleted first: a running program cannot be overwritten.
+        workspace::remove(&copy)?;
+        fs::copy(binary(profile), &copy).map_err(Error::file(&copy))?;
+        Ok(Self { folder, binary: copy })
     }
 
-    /// Runs it to its end, with its output on the terminal.
+    /// Runs the simulation with its output on the terminal.
     fn run(&self, arguments: &[&str]) -> Result<()> {
         let mut simulate = Command::new(&self.binary);
         process::run("simulate", simulate.args(arguments).current_dir(workspace::root()))
     }
 
-    /// Plays runs with a bug until one fails that holds without it: drawn ones, then the
-    /// lives. What fails without it too is not its doing, and is added to `broken`.
-    fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Played> {
+    /// Runs the simulation with a bug until a run fails that passes without it: random runs first,
+    /// then the canonical scenarios. A run that also fails without the bug is added to `broken`.
+    fn hunt(&self, bug: Failpoint, broken: &mut Vec<String>) -> Result<Search> {
         let (mut runs, mut took) = (0, Duration::ZERO);
         let mut from = 0;
-        while from < SEEDS && took < DRAWN_TIMEOUT {
-            let (first, seeds) = (from.to_string(), (SEEDS - from).to_string());
+        while from < RANDOM_RUNS && took < RANDOM_RUNS_TIMEOUT {
+            let (first, seeds) = (from.to_string(), (RANDOM_RUNS - from).to_string());
             let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
-            let played = self.play(Some(bug), &arguments, DRAWN_TIMEOUT)?;
+            let played = self.search(Some(bug), &arguments, RANDOM_RUNS_TIMEOUT)?;
             (runs, took) = (runs + played.runs, took + played.took);
             let Some(found) = played.found else { break };
             let seed = found.seed.to_string();
-            let control = self.play(None, &["--seed", &seed], DRAWN_TIMEOUT)?;
+            let control = self.search(None, &["--seed", &seed], RANDOM_RUNS_TIMEOUT)?;
             let Some(cause) = control.found else {
-                return Ok(Played { runs, took, found: Some(found) });
+                return Ok(Search { runs, took, found: Some(found) });
             };
             broken.push(format!("--seed {seed}: {}", cause.what));
             from = found.seed + 1;
         }
-        let mut played = self.play(Some(bug), &["--seeds", "0"], LIVES_TIMEOUT)?;
+        let mut played = self.search(Some(bug), &["--seeds", "0"], SCENARIOS_TIMEOUT)?;
         if let Some(found) = &played.found {
-            let control = self.play(None, &["--life", &found.name], LIVES_TIMEOUT)?;
+            let control = self.search(None, &["--life", &found.name], SCENARIOS_TIMEOUT)?;
             if let Some(cause) = control.found {
                 broken.push(format!("--life {}: {}", found.name, cause.what));
                 played.found = None;
             }
         }
-        Ok(Played { runs: runs + played.runs, took: took + played.took, found: played.found })
+        Ok(Search { runs: runs + played.runs, took: took + played.took, found: played.found })
     }
 
-    /// Plays until a run fails, all are played, or the time is over.
-    fn play(
+    /// Runs the simulation until a run fails, all have run, or the time limit is reached.
+    fn search(
         &self,
         bug: Option<Failpoint>,
         arguments: &[&str],
         timeout: Duration,
-    ) -> Result<Played> {
+    ) -> Result<Search> {
         let name = bug.map_or("unplanted", Failpoint::name);
         let result = self.folder.join("logs").join(format!("{name}.json"));
         workspace::remove(&result)?;
@@ -233,16 +239,16 @@ impl Field {
             if began.elapsed() > timeout {
                 simulate.kill()?;
                 simulate.wait()?;
-                return Ok(Played { runs: 0, took: began.elapsed(), found: None });
+                return Ok(Search { runs: 0, took: began.elapsed(), found: None });
             }
             sleep(POLL);
         };
         let read = fs::read_to_string(&result).ok();
         let Some(read) = read.and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
-            let detail = format!("{status}, without a result. Its log: {}", path.display());
-            return Err(Error::step(format!("playing with {name}"), detail));
+            let detail = format!("{status}, without a result. See its log: {}", path.display());
+            return Err(Error::step(format!("the simulation with {name}"), detail));
         };
-        Ok(Played {
+        Ok(Search {
             runs: read.get("runs").and_then(Value::as_u64).unwrap_or_default(),
             took: began.elapsed(),
             found: read.get("failed").and_then(found),
@@ -256,13 +262,13 @@ impl Field {
         Ok((path, file))
     }
 
-    fn keep(&self, rows: &[Row]) -> Result<()> {
+    fn save(&self, rows: &[Row]) -> Result<()> {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         workspace::write(&self.folder.join("planted.json"), &json!(rows).to_string())
     }
 }
 
-/// The run that the simulation's result says did not hold.
+/// Reads the failed run from the simulation's result.
 fn found(failed: &Value) -> Option<Found> {
     let violations = failed["violations"].as_array()?;
     let names = violations.iter().filter_map(|violation| violation["invariant"].as_str());
@@ -276,14 +282,14 @@ fn found(failed: &Value) -> Option<Found> {
     })
 }
 
-/// A bug, and how the simulation fared.
+/// A planted bug with the simulation's result.
 struct Row {
     bug: Failpoint,
-    played: Played,
+    played: Search,
 }
 
 impl Row {
-    /// By what it was found: what was expected first, what was not in brackets.
+    /// The violated invariants: first the expected ones, then the others in parentheses.
     fn caught_by(&self) -> String {
         let Some(found) = &self.played.found else { return "NOT FOUND".to_owned() };
         let is_expected = |name: &&String| self.bug.breaks().contains(&name.as_str());
@@ -293,7 +299,7 @@ impl Row {
         names.join(" ")
     }
 
-    fn place(&self) -> String {
+    fn failed_run(&self) -> String {
         let found = self.played.found.as_ref();
         found.map_or_else(String::new, |found| {
             format!("{}: {}, seed {}", found.run, found.name, found.seed)
@@ -321,7 +327,7 @@ impl Row {
     }
 }
 
-/// What was planted, and by what it was found.
+/// Formats a table of the planted bugs and the invariants that caught them.
 fn table(rows: &[Row]) -> String {
     let head = ["bug", "what it does", "caught by", "in run", "runs", "seconds"];
     let mut lines = vec![head.map(ToOwned::to_owned)];
@@ -330,7 +336,7 @@ fn table(rows: &[Row]) -> String {
             row.bug.name().to_owned(),
             row.bug.what().to_owned(),
             row.caught_by(),
-            row.place(),
+            row.failed_run(),
             row.played.runs.to_string(),
             format!("{:.1}", row.played.took.as_secs_f32()),
         ]
@@ -358,7 +364,7 @@ mod tests {
 
     fn example(failed: &Value) -> Row {
         let bug = Failpoint::LeaseIgnored;
-        let played = Played { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
+        let played = Search { runs: 12, took: Duration::from_millis(3400), found: found(failed) };
         Row { bug, played }
     }
 
@@ -366,21 +372,21 @@ mod tests {
         json!({
             "run": 11, "name": "crowd", "seed": 7,
             "violations": [
-                { "invariant": "told", "what": "nobody was told" },
-                { "invariant": "sent-once", "what": "taken 2 times" },
+                { "invariant": "told", "what": "no notification" },
+                { "invariant": "sent-once", "what": "accepted 2 times" },
                 { "invariant": "told", "what": "again" },
             ],
         })
     }
 
     #[test]
-    fn what_was_expected_is_told_first_and_the_rest_in_brackets() {
+    fn expected_invariants_come_first_and_the_others_in_parentheses() {
         assert_eq!(example(&failed()).caught_by(), "sent-once (told)");
         assert_eq!(example(&Value::Null).caught_by(), "NOT FOUND");
     }
 
     #[test]
-    fn the_table_has_a_line_a_bug_with_its_columns_in_place() {
+    fn the_table_has_one_aligned_line_for_each_bug() {
         let table = table(&[example(&failed()), example(&Value::Null)]);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3);
@@ -391,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn the_result_says_what_was_found_and_what_was_not() {
+    fn the_json_result_tells_found_bugs_from_missed_ones() {
         let caught = example(&failed()).json();
         assert_eq!(caught["caught"], true);
         assert_eq!(caught["found"]["invariants"], json!(["sent-once", "told"]));

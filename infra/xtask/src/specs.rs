@@ -1,5 +1,5 @@
-//! The providers' official descriptions of their APIs, as a mock that refuses what they do not
-//! allow: what the senders send must pass.
+//! The `specs` command: checks the senders' requests against the providers' official API
+//! descriptions, by mock servers that reject every request the description does not allow.
 
 use std::{
     fs,
@@ -19,41 +19,41 @@ use crate::{
     process, tools, workspace,
 };
 
-/// The providers whose descriptions are `OpenAPI`, and the files these are in.
+/// Providers with an `OpenAPI` description, and the names of the files.
 const DESCRIBED: [(&str, &str); 3] = [
     ("twilio", "twilio-api-v2010.json"),
     ("evolution", "evolution.json"),
     ("whatsapp", "meta-whatsapp.json"),
 ];
 
-/// How long a mock may take to read its description.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time for a mock server to read its description and start.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where the descriptions are.
+/// Options of `cargo xtask specs`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The folder with the descriptions, which are not part of this repository.
+    /// Folder with the descriptions, which are not part of this repository.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
 
 impl Options {
-    /// The folder beside the checkout, if it is there.
+    /// The default folder beside the checkout, if it exists.
     pub(crate) const fn beside() -> Self {
         Self { folder: None }
     }
 }
 
-/// Starts a mock for each description, and has what the senders send pass them. Does nothing
-/// where there are no descriptions.
+/// Starts a mock server for each description and sends the senders' requests to it. Does nothing
+/// if there are no descriptions.
 pub(crate) fn run(options: &Options, built: Option<&Built>) -> Result<()> {
     let beside = workspace::root().join("../shared/contracts/specs");
     let folder = options.folder.clone().unwrap_or(beside);
-    let there = |file: &str| Some(folder.join(file)).filter(|path| path.is_file());
+    let existing = |file: &str| Some(folder.join(file)).filter(|path| path.is_file());
     let described: Vec<_> =
-        DESCRIBED.iter().filter_map(|(name, file)| Some((*name, there(file)?))).collect();
+        DESCRIBED.iter().filter_map(|(name, file)| Some((*name, existing(file)?))).collect();
     if described.is_empty() {
-        println!("Nothing to compare with: no descriptions in {}.", folder.display());
+        println!("Skipped: no descriptions in {}.", folder.display());
         return Ok(());
     }
     let prism = install()?;
@@ -61,22 +61,22 @@ pub(crate) fn run(options: &Options, built: Option<&Built>) -> Result<()> {
         .iter()
         .map(|(name, description)| Mock::start(name, &prism, description))
         .collect::<Result<Vec<_>>>()?;
-    let mut test = built::beside(built, "tests", "specs")?;
+    let mut test = built::service_test(built, "tests", "specs")?;
     let urls: Vec<String> =
         mocks.iter().map(|mock| format!("{}=http://127.0.0.1:{}", mock.name, mock.port)).collect();
     for mock in &mocks {
         mock.wait()?;
     }
-    process::run("the tests specs", test.env("DESCRIBED_APIS", urls.join(" ")))
+    process::run("tests specs", test.env("DESCRIBED_APIS", urls.join(" ")))
 }
 
-/// Makes sure that the pinned mock is there. Returns its program.
+/// Installs the pinned mock server if needed. Returns the path of its program.
 fn install() -> Result<PathBuf> {
     let source = workspace::root().join("tests/specs");
     let lock = workspace::read(&source.join("package-lock.json"))?;
     let folder = tools::pinned_folder("prism", &lock);
     tools::install_once(&folder, || {
-        println!("Installing the mock into {} ...", folder.display());
+        println!("Installing the mock server into {} ...", folder.display());
         let package = workspace::read(&source.join("package.json"))?;
         workspace::write(&folder.join("package.json"), &package)?;
         workspace::write(&folder.join("package-lock.json"), &lock)?;
@@ -87,11 +87,11 @@ fn install() -> Result<PathBuf> {
     Ok(folder.join("node_modules/.bin/prism"))
 }
 
-/// The description, with what `OpenAPI` says of lists in forms where nothing is said: each
-/// value is a field of its own, and a plus is a space. The mock does not know that by itself.
+/// Adds the `OpenAPI` defaults for lists in form bodies to a description: each value is a separate
+/// field, and a plus is a space. The mock server does not apply these defaults.
 ///
 /// <https://spec.openapis.org/oas/v3.0.3#encoding-object>
-fn explicit(name: &str, description: &str) -> Result<String> {
+fn with_explicit_lists(name: &str, description: &str) -> Result<String> {
     let mut description: Value = serde_json::from_str(description)
         .map_err(|error| Error::step(format!("the description of {name}"), error.to_string()))?;
     let paths = description.get_mut("paths").and_then(Value::as_object_mut);
@@ -103,16 +103,16 @@ fn explicit(name: &str, description: &str) -> Result<String> {
         let lists = properties.and_then(Value::as_object).into_iter().flatten();
         let lists =
             lists.filter(|(_, property)| property.get("type").is_some_and(|kind| kind == "array"));
-        let own = lists.map(|(name, _)| {
+        let encodings = lists.map(|(name, _)| {
             (name.clone(), json!({"style": "form", "explode": true, "allowReserved": true}))
         });
-        let own: Map<String, Value> = own.collect();
-        form.entry("encoding").or_insert(Value::Object(own));
+        let encodings: Map<String, Value> = encodings.collect();
+        form.entry("encoding").or_insert(Value::Object(encodings));
     }
     Ok(description.to_string())
 }
 
-/// A mock on loopback. It ends when this is dropped.
+/// A mock server on loopback. Dropping it stops the server.
 struct Mock {
     name: &'static str,
     port: u16,
@@ -126,7 +126,7 @@ impl Mock {
         let folder = workspace::target().join("specs");
         let log = folder.join(format!("{name}.log"));
         let read = folder.join(format!("{name}.json"));
-        workspace::write(&read, &explicit(name, &workspace::read(description)?)?)?;
+        workspace::write(&read, &with_explicit_lists(name, &workspace::read(description)?)?)?;
         let output = fs::File::create(&log).map_err(Error::file(&log))?;
         let child = Command::new(prism)
             .args(["mock", "--errors", "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -138,12 +138,12 @@ impl Mock {
         Ok(Self { name, port, child, log })
     }
 
-    /// Waits until it answers.
+    /// Waits until the server accepts connections.
     fn wait(&self) -> Result<()> {
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            if begun.elapsed() > PATIENCE {
-                let seconds = PATIENCE.as_secs();
+            if begun.elapsed() > START_TIMEOUT {
+                let seconds = START_TIMEOUT.as_secs();
                 return Err(Error::Silent { what: self.name, seconds, log: self.log.clone() });
             }
             sleep(Duration::from_millis(100));
@@ -155,7 +155,7 @@ impl Mock {
 impl Drop for Mock {
     fn drop(&mut self) {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
-            println!("The mock of {} did not end: {error}", self.name);
+            println!("The mock server of {} did not stop: {error}", self.name);
         }
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_in_a_form_is_said_to_be_one_and_what_is_said_already_stays() {
+    fn a_list_in_a_form_gets_an_explicit_encoding_unless_it_has_one() {
         let form = |encoding: Value| {
             let mut form = json!({"schema": {"properties": {
                 "To": {"type": "string"}, "MediaUrl": {"type": "array"},
@@ -177,13 +177,14 @@ mod tests {
             json!({"paths": {"/a": {"post": {"requestBody": {"content": content}}, "x": 1}}})
         };
         let read = |description: &Value| -> Value {
-            serde_json::from_str(&explicit("a", &description.to_string()).unwrap()).unwrap()
+            let read = with_explicit_lists("a", &description.to_string()).unwrap();
+            serde_json::from_str(&read).unwrap()
         };
         let explode = json!({"MediaUrl":
             {"style": "form", "explode": true, "allowReserved": true}});
         assert_eq!(read(&form(Value::Null)), form(explode));
-        let said = form(json!({"MediaUrl": {"explode": false}}));
-        assert_eq!(read(&said), said);
-        assert!(explicit("a", "no JSON").is_err());
+        let encoded = form(json!({"MediaUrl": {"explode": false}}));
+        assert_eq!(read(&encoded), encoded);
+        assert!(with_explicit_lists("a", "no JSON").is_err());
     }
 }

@@ -1,13 +1,13 @@
-//! Steps of a long command, and the table of their times.
+//! Steps of a long command, with a table of their durations.
 
 use std::{fs, time::Instant};
 
 use crate::error::Result;
 
-/// Ticks of a processor in a second, as Linux counts them for programs.
+/// Clock ticks per second in `/proc/stat` (`USER_HZ` on Linux).
 const TICKS: f64 = 100.0;
 
-/// The steps that were done.
+/// The finished steps of a command.
 pub(crate) struct Steps {
     begun: Instant,
     done: Vec<Step>,
@@ -16,7 +16,7 @@ pub(crate) struct Steps {
 struct Step {
     name: &'static str,
     seconds: f32,
-    /// How many cores were busy on average; `None` where the system does not say.
+    /// Average number of busy cores. `None` where `/proc/stat` does not exist.
     cores: Option<f64>,
 }
 
@@ -25,7 +25,7 @@ impl Steps {
         Self { begun: Instant::now(), done: Vec::new() }
     }
 
-    /// Does a step, and says so.
+    /// Runs a step and prints its result.
     pub(crate) fn step<T>(
         &mut self,
         name: &'static str,
@@ -43,7 +43,7 @@ impl Steps {
         done
     }
 
-    /// The steps with their times, and the sum.
+    /// Returns a table of the steps with their durations and the total.
     pub(crate) fn table(&self) -> String {
         let width = self.done.iter().map(|step| step.name.chars().count()).max().unwrap_or(0);
         let line = |name: &str, seconds: f32, cores: &str| {
@@ -59,12 +59,12 @@ impl Steps {
     }
 }
 
-/// How long the machine's processors have been busy since it started, in seconds.
+/// Busy time of all CPUs since boot, in seconds.
 fn busy_seconds() -> Option<f64> {
     busy_ticks(&fs::read_to_string("/proc/stat").ok()?).map(|ticks| ticks / TICKS)
 }
 
-/// The ticks in which a processor worked, from the first line of `/proc/stat`.
+/// Busy ticks of all CPUs, from the first line of `/proc/stat`.
 ///
 /// <https://man7.org/linux/man-pages/man5/proc_stat.5.html>
 fn busy_ticks(stat: &str) -> Option<f64> {
@@ -81,7 +81,7 @@ mod tests {
     use crate::error::Error;
 
     #[test]
-    fn the_table_names_each_step_also_the_one_that_failed() {
+    fn the_table_lists_each_step_including_a_failed_one() {
         let mut steps = Steps::begin();
         steps.step("format", || Ok(())).unwrap();
         let failed = steps.step("a longer step", || Err::<(), _>(Error::step("x", "no")));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_that_waits_is_not_busy() {
+    fn idle_and_iowait_ticks_are_not_busy() {
         assert_eq!(busy_ticks("cpu  10 1 20 400 50 2 3 0 0 0\ncpu0 1"), Some(36.0));
         assert_eq!(busy_ticks("intr 1"), None);
     }

@@ -1,4 +1,4 @@
-//! Follows what the functions print, and shows what went wrong.
+//! Follows a log of the functions and extracts errors and warnings.
 
 use std::{
     fs::File,
@@ -6,24 +6,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A log file that grows.
+/// Reader of a growing log file.
 pub(crate) struct Tail {
     path: PathBuf,
     position: u64,
-    /// The beginning of a line whose end is not written yet.
+    /// Incomplete last line.
     rest: String,
 }
 
 impl Tail {
-    /// Begins at the file's present end.
+    /// Starts at the current end of the file.
     pub(crate) fn new(path: &Path) -> Self {
         let position = std::fs::metadata(path).map_or(0, |found| found.len());
         Self { path: path.to_owned(), position, rest: String::new() }
     }
 
-    /// The lines since the last call that report an error or a warning.
-    pub(crate) fn troubles(&mut self) -> Vec<String> {
-        self.lines().into_iter().filter(|line| is_trouble(line)).collect()
+    /// Returns the errors and warnings logged since the last call.
+    pub(crate) fn problems(&mut self) -> Vec<String> {
+        self.lines().into_iter().filter(|line| is_problem(line)).collect()
     }
 
     fn lines(&mut self) -> Vec<String> {
@@ -44,36 +44,37 @@ impl Tail {
     }
 }
 
-/// The last lines of a log that report an error or a warning.
-pub(crate) fn last_troubles(path: &Path, count: usize) -> Vec<String> {
+/// Returns the last errors and warnings of a log.
+pub(crate) fn last_problems(path: &Path, count: usize) -> Vec<String> {
     let mut tail = Tail { path: path.to_owned(), position: 0, rest: String::new() };
-    let mut lines = tail.troubles();
+    let mut lines = tail.problems();
     lines.split_off(lines.len().saturating_sub(count))
 }
 
-/// A function logs JSON; what is not JSON is a panic, or the system speaking.
-fn is_trouble(line: &str) -> bool {
-    let said = line.split_once("] ").map_or(line, |(_, said)| said);
-    if said.trim().is_empty() {
+/// Whether a log line is an error or a warning. Functions log JSON; other lines are panics or come
+/// from the system.
+fn is_problem(line: &str) -> bool {
+    let text = line.split_once("] ").map_or(line, |(_, text)| text);
+    if text.trim().is_empty() {
         return false;
     }
-    serde_json::from_str::<serde_json::Value>(said).map_or(true, |entry| {
+    serde_json::from_str::<serde_json::Value>(text).map_or(true, |entry| {
         matches!(entry.get("level").and_then(|level| level.as_str()), Some("ERROR" | "WARN"))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_trouble;
+    use super::is_problem;
 
     #[test]
-    fn errors_warnings_and_panics_are_shown_and_the_rest_is_not() {
-        assert!(is_trouble(r#"[switchboard-api-messages] {"level":"ERROR","message":"no"}"#));
-        assert!(is_trouble(r#"[switchboard-api-messages] {"level":"WARN","message":"hm"}"#));
-        assert!(is_trouble(
+    fn only_errors_warnings_and_panics_are_shown() {
+        assert!(is_problem(r#"[switchboard-api-messages] {"level":"ERROR","message":"no"}"#));
+        assert!(is_problem(r#"[switchboard-api-messages] {"level":"WARN","message":"hm"}"#));
+        assert!(is_problem(
             "[switchboard-api-messages] thread 'main' panicked at src/main.rs:3:5:"
         ));
-        assert!(!is_trouble(r#"[switchboard-api-messages] {"level":"INFO","message":"queued"}"#));
-        assert!(!is_trouble("[switchboard-api-messages] "));
+        assert!(!is_problem(r#"[switchboard-api-messages] {"level":"INFO","message":"queued"}"#));
+        assert!(!is_problem("[switchboard-api-messages] "));
     }
 }

@@ -1,5 +1,5 @@
-//! Pinned programs of others: those on PATH, or our own in the user's cache folder, where they
-//! outlive `target` and serve every checkout.
+//! Pinned third-party programs: from `PATH`, or installed in the user's cache folder, where they
+//! survive `cargo clean` and are shared by all checkouts.
 
 use std::{
     env, fs,
@@ -13,31 +13,31 @@ use crate::{
     process, workspace,
 };
 
-/// Names another folder for the programs.
+/// Environment variable that overrides the folder of installed programs.
 const FOLDER_VARIABLE: &str = "SWITCHBOARD_TOOLS";
 
-/// Where programs of our own are kept.
+/// The folder of installed programs.
 pub(crate) fn folder() -> PathBuf {
-    let of = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty());
-    if let Some(folder) = of(FOLDER_VARIABLE) {
+    let value_of = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty());
+    if let Some(folder) = value_of(FOLDER_VARIABLE) {
         return folder.into();
     }
-    let cache = of("XDG_CACHE_HOME")
+    let cache = value_of("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .or_else(|| of("HOME").map(|home| Path::new(&home).join(".cache")));
+        .or_else(|| value_of("HOME").map(|home| Path::new(&home).join(".cache")));
     cache.map_or_else(|| workspace::target().join("tools"), |cache| cache.join("switchboard"))
 }
 
-/// A folder of its own for what `pins` describe: other pins have another folder, so that
-/// checkouts of different ages do not undo each other's work.
+/// The folder for the versions that `pins` lists. Different pins use different folders, so that
+/// old and new checkouts do not overwrite each other's programs.
 pub(crate) fn pinned_folder(name: &str, pins: &str) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     pins.hash(&mut hasher);
     folder().join(format!("{name}-{:016x}", hasher.finish()))
 }
 
-/// Runs `install` once for `folder`, which it fills. A folder that is complete is left as it is;
-/// one that was left half filled is emptied first. Other processes wait.
+/// Runs `install`, which fills `folder`, unless the folder is already complete. An incomplete
+/// folder is deleted first. Concurrent processes wait for a lock.
 pub(crate) fn install_once(folder: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let complete = folder.join(".complete");
     if complete.exists() {
@@ -55,7 +55,8 @@ pub(crate) fn install_once(folder: &Path, install: impl FnOnce() -> Result<()>) 
     workspace::write(&complete, "")
 }
 
-/// The program `name` of crates.io in exactly that version, installed if it is not there.
+/// Returns the path of the crates.io program `name` in exactly that version, and installs it if
+/// needed.
 pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
     let is_right = |program: &Path| {
         process::output(name, Command::new(program).arg("--version"))
@@ -70,7 +71,7 @@ pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
         process::run(
             &format!("cargo install {name}"),
             Command::new(workspace::cargo())
-                // Not optimised: they are built once and work for seconds.
+                // Not optimized: they are built once and run for seconds.
                 .args(["install", name, "--version", version, "--locked", "--force", "--debug"])
                 .arg("--root")
                 .arg(&folder)
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_filled_once_and_again_only_after_a_failure() {
+    fn an_installation_runs_once_and_again_only_after_a_failure() {
         let folder = workspace::target().join(format!("tools-test-{}", std::process::id()));
         let fills = Cell::new(0);
         let fill = || {
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pins_have_another_folder() {
+    fn different_pins_use_different_folders() {
         assert_eq!(pinned_folder("python", "a==1"), pinned_folder("python", "a==1"));
         assert_ne!(pinned_folder("python", "a==1"), pinned_folder("python", "a==2"));
     }

@@ -1,4 +1,4 @@
-//! Signed webhooks of every provider, sent to a running hub.
+//! The `trigger` command: sends signed provider webhooks to a running hub.
 
 use std::{
     fs::File,
@@ -35,82 +35,83 @@ use crate::{
     hub::Hub,
 };
 
-/// What to send, and to whom.
+/// Options of `cargo xtask trigger`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A provider, or one of its webhooks.
+    /// Provider, or one of its webhooks.
     #[arg(required_unless_present = "list")]
     provider: Option<String>,
-    /// One of its events: `--list` shows them.
+    /// Event of that provider. `--list` lists them.
     #[arg(required_unless_present = "list")]
     event: Option<String>,
-    /// Whose account it happens to: the tenant and the account are made if there are none.
+    /// Tenant whose account receives the event. The tenant and the account are created if they do
+    /// not exist.
     #[arg(long, default_value = "demo")]
     tenant: String,
-    /// An integration with the credentials of the examples. Without one, the tenant's own is
-    /// taken, or made.
+    /// Integration with the credentials of the examples. By default, an integration of the tenant
+    /// is used, or created.
     #[arg(long, value_name = "ID")]
     integration: Option<String>,
-    /// Change a field of the body before it is signed, such as data.object.amount=5.
+    /// Set a field of the body before it is signed, such as data.object.amount=5.
     #[arg(long, value_name = "PATH=VALUE", value_parser = change)]
     set: Vec<(String, String)>,
-    /// Send so many, each with ids of its own.
+    /// Number of webhooks to send, each with its own ids.
     #[arg(long, default_value_t = 1)]
     count: u32,
-    /// Show what there is to send.
+    /// List all events and exit.
     #[arg(long)]
     list: bool,
-    /// Show the request, and send nothing.
+    /// Print the request without sending it.
     #[arg(long)]
     print: bool,
 }
 
 fn change(text: &str) -> std::result::Result<(String, String), String> {
-    let (path, value) = text.split_once('=').ok_or("say PATH=VALUE")?;
+    let (path, value) = text.split_once('=').ok_or("must be PATH=VALUE")?;
     Ok((path.to_owned(), value.to_owned()))
 }
 
-/// Sends, shows or lists.
+/// Sends a webhook, prints its request, or lists all events.
 pub(crate) fn run(hub: &Hub, options: &Options) -> Result<()> {
     if options.list {
         list();
         return Ok(());
     }
-    let whose = options.provider.as_deref().unwrap_or_default();
-    let (provider, example) = find(whose, options.event.as_deref().unwrap_or_default())?;
+    let source = options.provider.as_deref().unwrap_or_default();
+    let (provider, example) = find(source, options.event.as_deref().unwrap_or_default())?;
     let tenant: TenantId = options.tenant.parse().map_err(|_| {
-        Error::step("trigger", format!("{:?} is no name of a tenant", options.tenant))
+        Error::step("trigger", format!("{:?} is not a valid tenant id", options.tenant))
     })?;
-    let stage = Stage { hub, provider, example, tenant, options };
+    let trigger = Trigger { hub, provider, example, tenant, options };
     if options.print && !hub.is_running() {
-        let url = format!("{}/webhooks/{}", hub.url(), stage.webhook().path());
+        let url = format!("{}/webhooks/{}", hub.url(), trigger.webhook().path());
         let integration = IntegrationId::derived(&["example", provider.as_str()]);
         let (url, account) = (format!("{url}/{integration}"), Account::of_the_examples(provider));
-        return print(&stage.request(&Target { url, integration, account })?);
+        return print(&trigger.request(&Target { url, integration, account })?);
     }
     if !hub.is_running() {
         return Err(Error::NotRunning(hub.folder().to_owned()));
     }
-    let target = stage.target()?;
+    let target = trigger.target()?;
     if options.print {
-        return print(&stage.request(&target)?);
+        return print(&trigger.request(&target)?);
     }
     for _ in 0..options.count {
-        stage.send(&target)?;
+        trigger.send(&target)?;
     }
     Ok(())
 }
 
-/// A table of all there is.
+/// Prints a table of all events.
 fn list() {
     let rows: Vec<[String; 3]> = example::all()
         .map(|(provider, example)| {
-            let whose = if provider.as_str() == example.webhook || alone(provider, example) {
+            let source = if provider.as_str() == example.webhook || is_unique(provider, example) {
                 provider.to_string()
             } else {
                 example.webhook.to_owned()
             };
-            [whose, example.name.to_owned(), example.what.to_owned()]
+            [source, example.name.to_owned(), example.what.to_owned()]
         })
         .collect();
     let width = |column: usize, least: usize| {
@@ -118,39 +119,41 @@ fn list() {
         cells.max().unwrap_or_default().max(least)
     };
     let (first, second) = (width(0, 8), width(1, 5));
-    println!("{:first$}  {:second$}  WHAT", "PROVIDER", "EVENT");
-    for [whose, name, what] in &rows {
-        println!("{whose:first$}  {name:second$}  {what}");
+    println!("{:first$}  {:second$}  DESCRIPTION", "PROVIDER", "EVENT");
+    for [source, name, what] in &rows {
+        println!("{source:first$}  {name:second$}  {what}");
     }
     println!("\n{} events. Send one: cargo xtask trigger PROVIDER EVENT", rows.len());
 }
 
-/// Whether the provider's name and the example's lead to it and to no other.
-fn alone(provider: Provider, example: &Example) -> bool {
+/// Whether the provider's name and the example's name identify exactly one example.
+fn is_unique(provider: Provider, example: &Example) -> bool {
     example::named(provider.as_str(), example.name).len() == 1
 }
 
-fn find(whose: &str, name: &str) -> Result<(Provider, &'static Example)> {
-    let found = example::named(whose, name);
+fn find(source: &str, name: &str) -> Result<(Provider, &'static Example)> {
+    let found = example::named(source, name);
     match found.as_slice() {
         [one] => Ok(*one),
         [] => {
-            let of_it = example::all().filter(|(provider, example)| {
-                provider.as_str() == whose || example.webhook == whose
+            let of_source = example::all().filter(|(provider, example)| {
+                provider.as_str() == source || example.webhook == source
             });
-            let names: Vec<_> = of_it.map(|(_, example)| example.name).collect();
+            let names: Vec<_> = of_source.map(|(_, example)| example.name).collect();
             let detail = if names.is_empty() {
                 let all = Provider::ALL.iter().map(|provider| provider.as_str());
-                format!("no provider {whose:?}; there are: {}", all.collect::<Vec<_>>().join(", "))
+                let all = all.collect::<Vec<_>>().join(", ");
+                format!("unknown provider {source:?}. Choose one of: {all}")
             } else {
-                format!("{whose} has no event {name:?}; it has: {}", names.join(", "))
+                format!("{source} has no event {name:?}. Choose one of: {}", names.join(", "))
             };
             Err(Error::step("trigger", detail))
         }
         several => {
             let webhooks: Vec<_> = several.iter().map(|(_, example)| example.webhook).collect();
             let detail = format!(
-                "several webhooks of {whose} have {name:?}: say one of {} in the place of {whose}",
+                "several webhooks of {source} have the event {name:?}. Use one of these in place \
+                 of {source}: {}",
                 webhooks.join(", ")
             );
             Err(Error::step("trigger", detail))
@@ -170,47 +173,47 @@ fn print(request: &WebhookRequest) -> Result<()> {
     Ok(())
 }
 
-/// Where a webhook is called, and whose account it is about.
+/// The webhook URL to call, and the integration and account it belongs to.
 struct Target {
     url: String,
     integration: IntegrationId,
     account: Account,
 }
 
-/// The account that an example happens to.
+/// The provider account that an example is about.
 #[derive(Clone, Debug)]
 struct Account {
     provider: Provider,
     settings: Map<String, Value>,
     credentials: Credentials,
-    /// What stands in the examples, and what stands in its place here.
+    /// Text in the examples, and the text that replaces it for this account.
     swaps: Vec<(String, String)>,
 }
 
 impl Account {
-    /// The one that is written in the examples. One tenant can hold it.
+    /// The account that the examples name. Only one tenant can hold it.
     fn of_the_examples(provider: Provider) -> Self {
         let examples = example::of(provider);
         let (settings, credentials) = ((examples.settings)(), (examples.credentials)());
         Self { provider, settings, credentials, swaps: Vec::new() }
     }
 
-    /// One like it that is `tenant`'s own.
+    /// A similar account that belongs to `tenant` only.
     fn of(provider: Provider, tenant: &TenantId) -> Result<Self> {
         let plain = Self::of_the_examples(provider);
         let id = IntegrationId::derived(&["example", provider.as_str()]);
         let held = plain.integration(id, tenant)?.account;
-        // A secret by which an integration is found is one integration's, too.
+        // A secret in the webhook's path identifies one integration, so it must differ, too.
         let in_path = providers::entry(provider).in_path;
         let in_path = in_path.and_then(|name| plain.credentials.first(name));
         let in_path = in_path.map(|secret| secret.expose_secret().to_owned());
         let own = |text: String| {
-            let new = like(&text, tenant);
+            let new = similar_name(&text, tenant);
             (text, new)
         };
         let swaps: Vec<_> = held.into_iter().chain(in_path).map(own).collect();
         let swap = |text: &str| swapped(text, &swaps);
-        let settings = read(&swap(&Value::Object(plain.settings).to_string()))?;
+        let settings = parse(&swap(&Value::Object(plain.settings).to_string()))?;
         let credentials = plain.credentials.iter().map(|(name, values)| {
             let values = values.iter().map(|value| swap(value.expose_secret()).into());
             (name.to_owned(), values.collect())
@@ -219,7 +222,7 @@ impl Account {
         Ok(Self { provider, settings, credentials, swaps })
     }
 
-    /// The integration that the hub makes of it.
+    /// The integration that the hub creates for this account.
     fn integration(&self, id: IntegrationId, tenant: &TenantId) -> Result<Integration> {
         let wrong = |flaw: Flaw| Error::step("trigger", flaw.to_string());
         let plain = example::integration(self.provider, id, tenant.clone()).map_err(wrong)?;
@@ -231,7 +234,7 @@ impl Account {
     }
 
     /// The body of `POST /integrations`.
-    fn asked(&self, tenant: &TenantId) -> Value {
+    fn request_body(&self, tenant: &TenantId) -> Value {
         let values = |values: &[SecretString]| -> Value {
             values.iter().map(ExposeSecret::expose_secret).collect()
         };
@@ -241,14 +244,14 @@ impl Account {
             "credentials": credentials.collect::<Map<_, _>>() })
     }
 
-    /// Whether an integration, as the hub shows it, is of this account and contradicts none of
-    /// its credentials.
-    fn fits(&self, shown: &Value) -> bool {
-        // As the hub keeps them: with the defaults of what is in them.
-        let kept = (providers::entry(self.provider).settings)(&self.settings);
-        let Ok(kept) = kept.map(|settings| json!(settings)) else { return false };
+    /// Whether an integration from the hub's API belongs to this account and has no credentials
+    /// that differ from this account's.
+    fn matches(&self, shown: &Value) -> bool {
+        // As the hub stores them, with defaults filled in.
+        let stored = (providers::entry(self.provider).settings)(&self.settings);
+        let Ok(stored) = stored.map(|settings| json!(settings)) else { return false };
         let has = |name: &String| {
-            shown.pointer("/settings").and_then(|all| all.get(name)) == kept.get(name)
+            shown.pointer("/settings").and_then(|all| all.get(name)) == stored.get(name)
         };
         let hints = self.credentials.hints();
         let agrees = |(name, hint): (&String, &Value)| {
@@ -260,13 +263,13 @@ impl Account {
             && self.settings.keys().all(has)
     }
 
-    /// The example as it happens to this account.
+    /// The example's request, with this account's values.
     fn draft(&self, example: &Example, seed: &Seed) -> Result<Draft> {
         let mut draft = (example.draft)(seed);
         let swap = |text: &str| swapped(text, &self.swaps);
         draft.body = match draft.body {
             Body::Empty => Body::Empty,
-            Body::Json(body) => Body::Json(read(&swap(&body.to_string()))?),
+            Body::Json(body) => Body::Json(parse(&swap(&body.to_string()))?),
             Body::Form(fields) => {
                 let fields = fields.into_iter();
                 Body::Form(fields.map(|(name, value)| (name, swap(&value))).collect())
@@ -288,14 +291,14 @@ impl Account {
         Ok(draft)
     }
 
-    /// The draft, signed with its credentials.
+    /// The draft, signed with this account's credentials.
     fn signed(&self, example: &Example, draft: &Draft, url: &str, at: Timestamp) -> WebhookRequest {
         (example::of(self.provider).sign)(example, draft, &self.credentials, url, at)
     }
 }
 
-/// JSON of ours that was changed.
-fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+/// Parses JSON of an example after the replacements.
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::step("trigger", error.to_string()))
 }
 
@@ -303,9 +306,10 @@ fn swapped(text: &str, swaps: &[(String, String)]) -> String {
     swaps.iter().fold(text.to_owned(), |text, (old, new)| text.replace(old, new))
 }
 
-/// A name like `text`, of the same form, that is `tenant`'s own: other digits at the end of its
-/// first part, or letters there if it has few digits.
-fn like(text: &str, tenant: &TenantId) -> String {
+/// An account name in the same format as `text`, unique to `tenant`: the last 8 digits before the
+/// first dot are replaced, or 8 digits are appended there if the name does not end in more than 8
+/// digits.
+fn similar_name(text: &str, tenant: &TenantId) -> String {
     // FNV-1a: the same in every build, so that an account is found again.
     let hash = tenant.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -321,46 +325,60 @@ fn like(text: &str, tenant: &TenantId) -> String {
     }
 }
 
-/// The hub's API, as much of it as is asked here.
+/// The part of the hub's API that this command uses.
 trait Api {
-    /// Any answer, with its status.
-    fn ask(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<(u16, Value)>;
+    /// Sends a request. Returns the status and body of any response.
+    fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value)>;
 }
 
 impl Api for Client {
-    fn ask(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+    fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value)> {
         self.send(method, path, body)
     }
 }
 
-/// The tenant's integration for the examples: one that is there, or a new one.
+/// Finds or creates the tenant's integration for the examples.
 ///
-/// The account in the examples has one holder. Where that is somebody else, the tenant gets one
-/// like it.
-fn integrated(api: &impl Api, provider: Provider, tenant: &TenantId) -> Result<(Value, Account)> {
+/// Only one tenant can hold the account in the examples. If another tenant holds it, this tenant
+/// gets a similar one.
+fn find_or_create_integration(
+    api: &impl Api,
+    provider: Provider,
+    tenant: &TenantId,
+) -> Result<(Value, Account)> {
     let accounts = [Account::of_the_examples(provider), Account::of(provider, tenant)?];
-    let (status, answer) = api.ask("GET", &format!("/integrations?tenant={tenant}"), None)?;
+    let (status, answer) = api.request("GET", &format!("/integrations?tenant={tenant}"), None)?;
     let shown = answer.get("integrations").and_then(Value::as_array);
     let shown = shown.filter(|_| status == 200).into_iter().flatten();
     for one in shown {
-        if let Some(account) = accounts.iter().find(|account| account.fits(one)) {
+        if let Some(account) = accounts.iter().find(|account| account.matches(one)) {
             return Ok((one.clone(), account.clone()));
         }
     }
     if !tenant.is_platform() {
         let made = json!({"id": tenant.as_str(), "name": tenant.as_str()});
-        let (status, answer) = api.ask("POST", "/tenants", Some(&made))?;
+        let (status, answer) = api.request("POST", "/tenants", Some(&made))?;
         if status != 201 && status != 409 {
-            let detail = format!("the hub did not take a tenant: {status} {answer}");
+            let detail = format!("the hub rejected the tenant: {status} {answer}");
             return Err(Error::step("trigger", detail));
         }
     }
     for account in accounts {
-        match api.ask("POST", "/integrations", Some(&account.asked(tenant)))? {
+        match api.request("POST", "/integrations", Some(&account.request_body(tenant)))? {
             (201, made) => return Ok((made, account)),
             (409, _) => {}
             (status, answer) => {
-                let detail = format!("the hub did not take an integration: {status} {answer}");
+                let detail = format!("the hub rejected the integration: {status} {answer}");
                 return Err(Error::step("trigger", detail));
             }
         }
@@ -368,13 +386,14 @@ fn integrated(api: &impl Api, provider: Provider, tenant: &TenantId) -> Result<(
     Err(Error::step(
         "trigger",
         format!(
-            "{tenant} has an integration at {provider} with other credentials than the examples \
-             are signed with. Remove it, or say another tenant: --tenant NAME"
+            "{tenant} has an integration at {provider} whose credentials differ from those that \
+             sign the examples. Delete it, or use another tenant: --tenant NAME"
         ),
     ))
 }
 
-struct Stage<'a> {
+/// One invocation of the command.
+struct Trigger<'a> {
     hub: &'a Hub,
     provider: Provider,
     example: &'static Example,
@@ -382,7 +401,7 @@ struct Stage<'a> {
     options: &'a Options,
 }
 
-impl Stage<'_> {
+impl Trigger<'_> {
     fn webhook(&self) -> &'static dyn WebhookProvider {
         example::webhook(self.provider, self.example)
     }
@@ -391,7 +410,7 @@ impl Stage<'_> {
         Ok(Client::new(self.hub.url(), Some(self.hub.admin_key()?)))
     }
 
-    /// The integration the webhook is for: the one that was named, the tenant's, or a new one.
+    /// The integration that receives the webhook: the one given, the tenant's, or a new one.
     fn target(&self) -> Result<Target> {
         let client = self.client()?;
         let (made, account) = match &self.options.integration {
@@ -399,10 +418,10 @@ impl Stage<'_> {
                 let shown = client.get(&format!("/integrations/{id}?tenant={}", self.tenant))?;
                 let own = Account::of(self.provider, &self.tenant)?;
                 let plain = Account::of_the_examples(self.provider);
-                let account = if own.fits(&shown) { own } else { plain };
+                let account = if own.matches(&shown) { own } else { plain };
                 (shown, account)
             }
-            None => integrated(&client, self.provider, &self.tenant)?,
+            None => find_or_create_integration(&client, self.provider, &self.tenant)?,
         };
         let name = self.webhook().name();
         let url = made.pointer(&format!("/webhook_urls/{name}")).and_then(Value::as_str);
@@ -413,7 +432,10 @@ impl Stage<'_> {
             }
             _ => Err(Error::step(
                 "trigger",
-                format!("that integration has no webhook {name}: is it {}'s?", self.provider),
+                format!(
+                    "the integration has no webhook {name}. Check that it is for {}",
+                    self.provider
+                ),
             )),
         }
     }
@@ -427,39 +449,43 @@ impl Stage<'_> {
         Ok(target.account.signed(self.example, &draft, &target.url, seed.at))
     }
 
-    /// Sends one, and says in a line what became of it.
+    /// Sends one webhook and prints the result in one line.
     fn send(&self, target: &Target) -> Result<()> {
         let request = self.request(target)?;
         let expected = self.expected(target, &request)?;
         let document = request.evidence.clone().unwrap_or_default();
-        let witness = expected.fetched.as_deref().map(|address| Witness::at(address, document));
-        let _witness = witness.transpose()?;
+        let server =
+            expected.fetched.as_deref().map(|address| EvidenceServer::at(address, document));
+        let _server = server.transpose()?;
         let begun = Instant::now();
         let (status, answer) = self.client()?.deliver(&request)?;
         let took = begun.elapsed().as_millis();
         if (200..300).contains(&status) {
-            println!("{status} within {took} ms: {}", expected.seen_at(&self.tenant, &answer));
+            println!("{status} within {took} ms: {}", expected.describe(&self.tenant, &answer));
             return Ok(());
         }
         let remedy = match status {
-            400 => format!("the webhook says what is wrong: {answer}"),
+            400 => format!("The webhook rejected the request: {answer}"),
             401 => format!(
-                "the hub does not believe it. Has {} the credentials of the examples? Without \
-                 --integration one is made that has",
+                "The hub rejected the signature. {} may not have the credentials of the examples. \
+                 Without --integration, one is created that has them",
                 target.integration
             ),
-            403 => "the account it names is another tenant's: see --tenant".to_owned(),
-            404 => "the hub has no such route. Is it of this checkout? `cargo xtask up` deploys it"
+            403 => {
+                "The account belongs to another tenant. Choose that tenant with --tenant".to_owned()
+            }
+            404 => "The hub has no such route. It may be deployed from another checkout; `cargo \
+                    xtask up` deploys this one"
                 .to_owned(),
-            _ => format!("the hub is in trouble. Its log: {}", self.hub.functions_log().display()),
+            _ => format!("The hub failed. See its log: {}", self.hub.functions_log().display()),
         };
         Err(Error::step("trigger", format!("{status} within {took} ms. {remedy}")))
     }
 
-    /// What the hub will make of it.
+    /// The expected result of the webhook in the hub.
     fn expected(&self, target: &Target, request: &WebhookRequest) -> Result<Expected> {
-        let whose = target.account.integration(target.integration, &self.tenant)?;
-        let source = self.webhook().source(&whose, &target.account.credentials);
+        let integration = target.account.integration(target.integration, &self.tenant)?;
+        let source = self.webhook().source(&integration, &target.account.credentials);
         let mut fetched = source.evidence(request).ok().flatten();
         let (mut events, mut conversations) = (Vec::new(), false);
         let received = receive(&*source, request, now());
@@ -468,11 +494,11 @@ impl Stage<'_> {
         }
         if let Ok(Delivery::Events(parsed)) = received {
             for (event, place) in parsed.into_iter().zip(0..) {
-                let talks = !self.provider.channels().is_empty();
-                if talks && !matches!(event.kind, EventKind::Other { .. }) {
+                let has_channels = !self.provider.channels().is_empty();
+                if has_channels && !matches!(event.kind, EventKind::Other { .. }) {
                     conversations = true;
                 } else {
-                    events.push(event_id(event, &whose, place));
+                    events.push(event_id(event, &integration, place));
                 }
             }
         }
@@ -480,29 +506,29 @@ impl Stage<'_> {
     }
 }
 
-fn event_id(event: domain::event::ParsedEvent, whose: &Integration, place: u64) -> String {
-    example::stamped(event, whose, now(), place).event_id().to_string()
+fn event_id(event: domain::event::ParsedEvent, integration: &Integration, place: u64) -> String {
+    example::stamped(event, integration, now(), place).event_id().to_string()
 }
 
-/// What becomes of a webhook that the hub takes.
+/// The expected result of a webhook that the hub accepts.
 struct Expected {
     provider: Provider,
-    /// Ids in the record of events.
+    /// Ids of the recorded events.
     events: Vec<String>,
-    /// Whether it is something in a conversation.
+    /// Whether the webhook holds a message or a status of a conversation.
     conversations: bool,
-    /// What the hub asks for before it believes it.
+    /// URL of the document that the hub fetches to verify the webhook.
     fetched: Option<String>,
 }
 
 impl Expected {
-    fn seen_at(&self, tenant: &TenantId, answer: &str) -> String {
+    fn describe(&self, tenant: &TenantId, answer: &str) -> String {
         match self.events.as_slice() {
             [] if self.conversations => {
                 format!("see GET /conversations?tenant={tenant}")
             }
-            [] if answer.is_empty() => "nothing to keep".to_owned(),
-            [] => format!("answered {answer}"),
+            [] if answer.is_empty() => "no event to record".to_owned(),
+            [] => format!("response {answer}"),
             [one] => format!("see GET /events/{one}?tenant={tenant}"),
             several => format!(
                 "{}; see GET /events?tenant={tenant}&provider={}",
@@ -513,18 +539,22 @@ impl Expected {
     }
 }
 
-/// Stands in for the place where a provider keeps what its webhooks are proved by, if that is on
-/// this machine.
-struct Witness {
+/// Fake server for the document that verifies a provider's webhooks, such as its signing
+/// certificate. It listens on loopback only.
+struct EvidenceServer {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Witness {
+impl EvidenceServer {
     fn at(address: &str, document: Bytes) -> Result<Self> {
         let host = address.strip_prefix("http://").and_then(|rest| rest.split('/').next());
         let host = host.filter(|host| host.starts_with("127.0.0.1:")).ok_or_else(|| {
-            Error::step("trigger", "the hub would ask the provider itself for a certificate")
+            Error::step(
+                "trigger",
+                "the hub would fetch the signing certificate from the real provider. Use an \
+                 integration whose certificate is on 127.0.0.1",
+            )
         })?;
         let listener = TcpListener::bind(host)
             .map_err(|error| Error::step("trigger", format!("{host}: {error}")))?;
@@ -534,8 +564,8 @@ impl Witness {
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    // A caller that hangs up has had what it wanted.
-                    Ok((caller, _)) => answer(caller, &document).unwrap_or_default(),
+                    // A client that disconnects early needs no response.
+                    Ok((client, _)) => respond(client, &document).unwrap_or_default(),
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
                 }
             }
@@ -544,31 +574,31 @@ impl Witness {
     }
 }
 
-impl Drop for Witness {
+impl Drop for EvidenceServer {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It has nothing to tell.
+            // The thread returns nothing.
             thread.join().unwrap_or_default();
         }
     }
 }
 
-fn answer(mut caller: TcpStream, document: &[u8]) -> std::io::Result<()> {
-    caller.set_nonblocking(false)?;
-    caller.set_read_timeout(Some(Duration::from_secs(2)))?;
+fn respond(mut client: TcpStream, document: &[u8]) -> std::io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut request = [0_u8; 4096];
-    let _read = caller.read(&mut request)?;
+    let _read = client.read(&mut request)?;
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         document.len()
     );
-    caller.write_all(head.as_bytes())?;
-    caller.write_all(document)
+    client.write_all(head.as_bytes())?;
+    client.write_all(document)
 }
 
-/// The time.
-#[expect(clippy::disallowed_methods, reason = "this is no function; the hub reads a real clock")]
+/// The current time.
+#[expect(clippy::disallowed_methods, reason = "a tool, not a function: it runs on the real clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -594,14 +624,14 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// A hub where an account, or a secret in a path, has one holder.
+    /// Fake hub in which one integration holds an account, or a secret in a path.
     #[derive(Default)]
     struct FakeHub {
         integrations: RefCell<Vec<(String, Integration, String)>>,
     }
 
     impl Api for FakeHub {
-        fn ask(
+        fn request(
             &self,
             method: &'static str,
             path: &str,
@@ -609,8 +639,8 @@ mod tests {
         ) -> Result<(u16, Value)> {
             let mut all = self.integrations.borrow_mut();
             if method == "GET" {
-                let whose = path.strip_prefix("/integrations?tenant=").unwrap();
-                let own = all.iter().filter(|(tenant, ..)| tenant == whose);
+                let tenant = path.strip_prefix("/integrations?tenant=").unwrap();
+                let own = all.iter().filter(|(holder, ..)| holder == tenant);
                 let view = |(_, one, _): &(String, Integration, String)| {
                     json!({ "id": one.id, "provider": one.provider, "credentials": one.hints,
                         "settings": one.settings })
@@ -621,7 +651,7 @@ mod tests {
                 return Ok((201, Value::Null));
             }
             let body = body.unwrap();
-            let whose = body["tenant"].as_str().unwrap();
+            let name = body["tenant"].as_str().unwrap();
             let provider: Provider = body["provider"].as_str().unwrap().parse().unwrap();
             let account = Account {
                 provider,
@@ -634,8 +664,8 @@ mod tests {
                 )),
                 swaps: Vec::new(),
             };
-            let id = IntegrationId::derived(&[whose, &all.len().to_string()]);
-            let made = account.integration(id, &tenant(whose)).unwrap();
+            let id = IntegrationId::derived(&[name, &all.len().to_string()]);
+            let made = account.integration(id, &tenant(name)).unwrap();
             let in_path = providers::entry(provider).in_path;
             let in_path = in_path.and_then(|name| account.credentials.first(name));
             let in_path = in_path.map_or("", |secret| secret.expose_secret()).to_owned();
@@ -647,50 +677,52 @@ mod tests {
             if taken {
                 return Ok((409, json!({ "code": "account_taken" })));
             }
-            all.push((whose.to_owned(), made.clone(), in_path));
+            all.push((name.to_owned(), made.clone(), in_path));
             Ok((201, json!({ "id": made.id })))
         }
     }
 
     #[test]
-    fn every_tenant_that_is_named_gets_an_integration_and_finds_it_again() {
+    fn each_tenant_gets_its_own_integration_and_reuses_it() {
         for provider in Provider::ALL {
             let hub = FakeHub::default();
             let mut made = Vec::new();
             for name in ["demo", "acme", "another-tenant"] {
-                let (first, _) = integrated(&hub, *provider, &tenant(name))
+                let (first, _) = find_or_create_integration(&hub, *provider, &tenant(name))
                     .unwrap_or_else(|error| panic!("{provider} of {name}: {error}"));
-                let (again, _) = integrated(&hub, *provider, &tenant(name)).unwrap();
+                let (again, _) =
+                    find_or_create_integration(&hub, *provider, &tenant(name)).unwrap();
                 assert_eq!(first["id"], again["id"], "{provider} of {name}");
                 made.push(first["id"].as_str().unwrap().to_owned());
             }
             made.dedup();
-            assert_eq!(made.len(), 3, "{provider}: each tenant's own");
+            assert_eq!(made.len(), 3, "{provider}: one integration for each tenant");
         }
     }
 
     #[test]
-    fn an_example_of_a_tenants_own_account_is_proved_and_names_that_account() {
+    fn an_example_for_a_tenants_own_account_is_verified_and_names_that_account() {
         for (provider, example) in example::all() {
             for account in [
                 Account::of_the_examples(provider),
                 Account::of(provider, &tenant("acme")).unwrap(),
             ] {
                 let id = IntegrationId::derived(&["acme"]);
-                let whose = account.integration(id, &tenant("acme")).unwrap();
+                let integration = account.integration(id, &tenant("acme")).unwrap();
                 let webhook = example::webhook(provider, example);
                 let url = format!("https://hub.example.com/webhooks/{}/{id}", webhook.path());
                 let seed = Seed { at: NOW, ..Seed::fixed(&example.full_name()) };
                 let draft = account.draft(example, &seed).unwrap();
                 let request = account.signed(example, &draft, &url, NOW);
-                let source = webhook.source(&whose, &account.credentials);
+                let source = webhook.source(&integration, &account.credentials);
                 let received = receive(&*source, &request, NOW);
                 let name = example.full_name();
                 if let Delivery::Events(events) =
                     received.unwrap_or_else(|refused| panic!("{name}: {refused:?}"))
                 {
                     for event in events {
-                        let own = whose.account.as_ref().is_none_or(|own| *own == event.account);
+                        let held = integration.account.as_ref();
+                        let own = held.is_none_or(|held| *held == event.account);
                         assert!(own || event.account.is_empty(), "{name}: {}", event.account);
                     }
                 }
@@ -699,23 +731,23 @@ mod tests {
     }
 
     #[test]
-    fn an_integration_with_fewer_credentials_is_taken_and_one_with_others_is_not() {
+    fn an_integration_matches_with_fewer_credentials_but_not_with_different_ones() {
         let account = Account::of_the_examples(Provider::Whatsapp);
         let id = IntegrationId::derived(&["acme"]);
-        let whole = account.integration(id, &tenant("acme")).unwrap();
-        let mut shown = json!({ "provider": "whatsapp", "settings": whole.settings,
-            "credentials": whole.hints });
-        assert!(account.fits(&shown));
+        let complete = account.integration(id, &tenant("acme")).unwrap();
+        let mut shown = json!({ "provider": "whatsapp", "settings": complete.settings,
+            "credentials": complete.hints });
+        assert!(account.matches(&shown));
         shown["credentials"].as_object_mut().unwrap().remove("WHATSAPP_ACCESS_TOKEN");
-        assert!(account.fits(&shown), "what proves the webhook is there");
+        assert!(account.matches(&shown), "the secret that verifies the webhook is present");
         shown["credentials"]["WHATSAPP_APP_SECRET"] = "...else".into();
-        assert!(!account.fits(&shown));
+        assert!(!account.matches(&shown));
     }
 
     #[test]
-    fn what_is_like_an_account_has_its_form_and_is_another_for_each_tenant() {
+    fn a_similar_account_name_keeps_the_format_and_differs_for_each_tenant() {
         for account in ["15550001111222", "700000001", "acme-main", "shop.myshopify.com"] {
-            let [one, two] = ["acme", "globex"].map(|name| like(account, &tenant(name)));
+            let [one, two] = ["acme", "globex"].map(|name| similar_name(account, &tenant(name)));
             assert!(one != two && one != account && two != account, "{account}: {one} {two}");
             let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
             assert_eq!(digits(&one), digits(account));

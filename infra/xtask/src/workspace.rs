@@ -1,4 +1,4 @@
-//! Where things are.
+//! Paths and files of the workspace.
 
 use std::{
     env, fs,
@@ -7,16 +7,16 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// The repository.
+/// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// Where cargo builds.
+/// Cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), |given| root().join(given))
+        .map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
 /// This program, as it was last built.
@@ -24,17 +24,17 @@ pub(crate) fn xtask() -> PathBuf {
     target().join("debug/xtask")
 }
 
-/// The cargo that runs this command.
+/// The cargo executable that runs this command.
 pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-/// Reads a file of the repository.
+/// Reads a text file.
 pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(Error::file(path))
 }
 
-/// Writes a file, and the folders it is in.
+/// Writes a file and creates its parent folders.
 pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
@@ -42,7 +42,7 @@ pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
     fs::write(path, content).map_err(Error::file(path))
 }
 
-/// Removes a file or a folder. It may be gone already.
+/// Removes a file or a folder, if it exists.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {

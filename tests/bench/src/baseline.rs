@@ -1,5 +1,5 @@
-//! What the counted figures were, and whether they have become worse. Counted, not timed: a
-//! busy machine changes none of them.
+//! Baseline of the counted figures. Only counts are compared, because timings depend on the
+//! machine's load.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -10,20 +10,20 @@ use crate::{
     figure::{Figure, Unit},
 };
 
-/// The counted figures of a run that was good.
+/// Counted figures of an accepted run.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Baseline {
-    /// What it was taken on.
+    /// The machine of the run.
     machine: String,
     /// Instructions by figure.
     instructions: BTreeMap<String, f64>,
-    /// How much more than the baseline each may be.
+    /// Tolerated increase of each figure, as a fraction.
     #[serde(skip)]
     tolerances: BTreeMap<String, f64>,
 }
 
 impl Baseline {
-    /// The counted of `figures`.
+    /// The baseline of the counted figures in `figures`.
     pub(crate) fn of(figures: &[Figure], machine: String) -> Self {
         let counted = || figures.iter().filter(|figure| figure.unit == Unit::Instructions);
         let instructions = counted().map(|figure| (figure.key(), figure.runs.median().round()));
@@ -31,13 +31,13 @@ impl Baseline {
         Self { machine, instructions: instructions.collect(), tolerances: tolerances.collect() }
     }
 
-    /// Reads one.
+    /// Reads a baseline.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(Error::file(path))?;
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Writes this one; what was not measured this time stays as it was in `path`.
+    /// Writes the baseline. Figures that were not measured keep their value from `path`.
     pub(crate) fn write(mut self, path: &Path) -> Result<()> {
         if path.exists() {
             let older = Self::read(path)?.instructions;
@@ -47,7 +47,7 @@ impl Baseline {
         fs::write(path, format!("{text}\n")).map_err(Error::file(path))
     }
 
-    /// What `now` needs more of than it should, one line each.
+    /// Describes the figures in `now` that exceed the tolerance, one per line.
     pub(crate) fn worse(&self, now: &Self) -> Vec<String> {
         let tolerance = |key: &String| now.tolerances.get(key).copied().unwrap_or_default();
         let worse = |(key, now): (&String, &f64)| {
@@ -62,7 +62,7 @@ impl Baseline {
         now.instructions.iter().filter_map(worse).collect()
     }
 
-    /// How many of the figures in `now` this one knows.
+    /// Number of figures in `now` that the baseline contains.
     pub(crate) fn knows(&self, now: &Self) -> usize {
         now.instructions.keys().filter(|key| self.instructions.contains_key(*key)).count()
     }
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_more_is_tolerated_and_more_is_not() {
+    fn an_increase_of_ten_percent_is_tolerated_and_more_is_not() {
         let before = baseline(1000.0);
         assert_eq!(before.worse(&baseline(1100.0)), Vec::<String>::new());
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_what_comes_first_may_grow_by_a_quarter() {
+    fn unsteady_figures_may_grow_by_a_quarter() {
         let batch = |value| {
             let runs = Runs::once(value);
             let figure = Figure::new("a", "batch", Unit::Instructions, runs).unsteady();
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn times_are_not_compared() {
+    fn timings_are_not_compared() {
         assert_eq!(baseline(1.0).instructions.len(), 1);
     }
 
     #[test]
-    fn what_is_new_is_not_worse() {
+    fn a_new_figure_is_not_worse() {
         let nothing = Baseline::default();
         let now = baseline(1000.0);
         assert_eq!((nothing.worse(&now).len(), nothing.knows(&now), now.knows(&now)), (0, 0, 1));

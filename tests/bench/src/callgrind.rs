@@ -1,8 +1,8 @@
-//! Instructions and allocations, counted by Valgrind: the same on a busy machine as on an idle one.
+//! Instructions and allocations, counted by Valgrind independently of the machine's load.
 //!
-//! A function is run with N and with 2 N invocations; the difference, divided by N, is what one
-//! costs, without the start. Valgrind knows no SHA instructions, so a processor that has them
-//! executes fewer.
+//! A function runs N and 2 N invocations; the difference divided by N is the cost of one, without
+//! the start. Valgrind does not emulate SHA instructions, so a processor that has them executes
+//! fewer.
 
 use std::{
     fs,
@@ -15,12 +15,12 @@ use crate::{
     world::Subject,
 };
 
-/// What a run executed.
+/// Work of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Work {
     /// Instructions.
     pub(crate) instructions: f64,
-    /// Calls that take memory from the heap or change how much.
+    /// Number of calls of heap allocators.
     pub(crate) allocations: f64,
 }
 
@@ -33,21 +33,21 @@ impl Work {
     }
 }
 
-/// What the start and one invocation execute.
+/// Work of the start and of one invocation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counted {
-    /// Process start, first invocation and end.
+    /// Process start, first invocation and shutdown.
     pub(crate) start: Work,
-    /// One invocation of a warm function.
+    /// One warm invocation.
     pub(crate) each: Work,
 }
 
-/// Counts a subject over `times` and over twice as many invocations.
+/// Counts the start, and an invocation over `times` and twice as many invocations.
 pub(crate) fn count(subject: &Subject<'_>, times: u32) -> Result<Counted> {
     Ok(Counted { start: one(subject, 1)?, each: each(subject, times)? })
 }
 
-/// The same without the start.
+/// Counts an invocation without the start.
 pub(crate) fn each(subject: &Subject<'_>, times: u32) -> Result<Work> {
     let (once, twice) = (one(subject, 1 + times)?, one(subject, 1 + 2 * times)?);
     Ok(once.between(twice, f64::from(times)))
@@ -73,11 +73,11 @@ fn under_valgrind(program: &Program, out: &Path) -> Program {
     Program { command, ..program.clone() }
 }
 
-/// The functions that give memory. Only they have names in a stripped binary: they are libc's.
+/// Allocator functions of libc, the only ones with names in a stripped binary.
 const ALLOCATORS: [&str; 7] =
     ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign", "valloc"];
 
-/// Reads the totals.
+/// Parses the totals of a Callgrind file.
 /// <https://valgrind.org/docs/manual/cl-format.html>
 fn parse(out: &str) -> Option<Work> {
     let mut allocators: Vec<&str> = Vec::new();
@@ -85,7 +85,7 @@ fn parse(out: &str) -> Option<Work> {
     let mut allocations = 0_u64;
     for line in out.lines() {
         if let Some(name) = line.strip_prefix("cfn=").or_else(|| line.strip_prefix("fn=")) {
-            // `(12) malloc` where it is named first, `(12)` from then on.
+            // `(12) malloc` at the first mention of a name, and `(12)` afterwards.
             let (id, name) = name.split_once(' ').unwrap_or((name, ""));
             if ALLOCATORS.contains(&name) {
                 allocators.push(id);
@@ -106,7 +106,7 @@ fn parse(out: &str) -> Option<Work> {
     Some(Work { instructions: float(instructions), allocations: float(allocations) })
 }
 
-/// Exact below 2^53; no run has as many.
+/// Converts a count. Exact below 2^53, which no run reaches.
 fn float(count: u64) -> f64 {
     let high = u32::try_from(count >> 32).unwrap_or(u32::MAX);
     let low = u32::try_from(count & u64::from(u32::MAX)).unwrap_or(u32::MAX);
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_of_allocators_are_summed_and_others_are_not() {
+    fn only_calls_of_allocators_are_summed() {
         let out = "events: Ir\nfn=(1) main\n16 400\ncfn=(2) malloc\ncalls=3 0\n16 400\n\
                    cfn=(3) free\ncalls=9 0\n16 50\ncfn=(2)\ncalls=4 +1\n16 1\nfn=(2)\n0 5\n\
                    cfn=(4) sysmalloc\ncalls=8 0\n1 1\n\ntotals: 6000000001\n";
@@ -127,12 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_totals_is_no_output() {
+    fn a_file_without_totals_is_rejected() {
         assert_eq!(parse("events: Ir\nfn=(1) main\n"), None);
     }
 
     #[test]
-    fn one_is_what_twice_as_many_cost_more() {
+    fn one_invocation_is_the_difference_of_two_runs() {
         let work = |instructions, allocations| Work { instructions, allocations };
         assert_eq!(work(100.0, 10.0).between(work(300.0, 50.0), 20.0), work(10.0, 2.0));
     }

@@ -1,4 +1,4 @@
-//! A root, an intermediate and a server's certificate, RSA 2048 as AWS has them, made for one run.
+//! Test certificates: a root, an intermediate and a server certificate. RSA 2048, as on AWS.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -13,16 +13,16 @@ use rustls::{
 
 use crate::error::{Error, Result};
 
-/// What a TLS server on loopback needs, and its clients.
+/// Configuration of the TLS server and its clients.
 pub(crate) struct Certificates {
-    /// The server's configuration.
+    /// Configuration of the server.
     pub(crate) server: Arc<ServerConfig>,
-    /// The root, as a file that clients are told of.
+    /// File with the root certificate, for clients.
     pub(crate) root: PathBuf,
 }
 
 impl Certificates {
-    /// Makes a chain and writes the root down as `root`.
+    /// Creates a certificate chain and writes the root to `root`.
     pub(crate) fn make(root: PathBuf) -> Result<Self> {
         let root_key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
         let root_parameters = authority("bench root")?;

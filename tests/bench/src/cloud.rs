@@ -1,4 +1,4 @@
-//! What the functions call: AWS, the providers and an automation, on one loopback address.
+//! Fake AWS services, providers and automation on one loopback address.
 
 use std::{
     collections::BTreeMap,
@@ -14,21 +14,21 @@ use crate::{
     table::{Item, Table, Units},
 };
 
-/// What was asked of the cloud.
+/// Requests to the cloud, with their cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Meter {
     /// Requests by service and operation, such as `sqs.SendMessageBatch`.
     pub(crate) requests: BTreeMap<String, u64>,
     pub(crate) units: Units,
-    /// What the table itself took, in microseconds: known of the model alone.
+    /// Time spent in the table, in microseconds. Known for the model only.
     pub(crate) microseconds: f64,
 }
 
 impl Meter {
-    /// How many requests went to operations that begin so.
+    /// Number of requests whose operation starts with `prefix`.
     pub(crate) fn of(&self, prefix: &str) -> u64 {
-        let ours = self.requests.iter().filter(|(name, _)| name.starts_with(prefix));
-        ours.map(|(_, count)| count).sum()
+        let matching = self.requests.iter().filter(|(name, _)| name.starts_with(prefix));
+        matching.map(|(_, count)| count).sum()
     }
 }
 
@@ -36,14 +36,14 @@ impl Meter {
 struct State {
     seed: Table,
     table: Table,
-    /// What stands in for the table, if anything does.
+    /// The table model, used instead of `table` if present.
     model: Option<Model>,
     secrets: BTreeMap<String, String>,
     meter: Meter,
     unknown: Vec<String>,
 }
 
-/// The cloud.
+/// The fake cloud.
 #[derive(Default)]
 pub(crate) struct Cloud(Mutex<State>);
 
@@ -52,17 +52,17 @@ impl Cloud {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cloud whose table is the model, which keeps what it is told.
+    /// Creates a cloud whose table is the model. Unlike [`Table`], it is not reset.
     pub(crate) fn over(model: Model) -> Self {
         Self(Mutex::new(State { model: Some(model), ..State::default() }))
     }
 
-    /// Does something with the model; nothing if there is none.
+    /// Calls `what` with the model, if there is one.
     pub(crate) fn model<T>(&self, what: impl FnOnce(&mut Model) -> Result<T>) -> Option<Result<T>> {
         self.state().model.as_mut().map(what)
     }
 
-    /// Puts an item into the table it begins each invocation with.
+    /// Adds an item to the initial state of the table.
     pub(crate) fn seed(&self, item: Item) -> Result<()> {
         let mut state = self.state();
         if let Some(model) = &mut state.model {
@@ -73,24 +73,24 @@ impl Cloud {
         Ok(())
     }
 
-    /// Sets a secret.
+    /// Stores a secret.
     pub(crate) fn secret(&self, name: String, text: String) {
         self.state().secrets.insert(name, text);
     }
 
-    /// The table as it was seeded.
+    /// Resets the table to its initial state.
     pub(crate) fn reset(&self) {
         let mut state = self.state();
         state.table = state.seed.clone();
     }
 
-    /// What was asked since the last time, and what was asked that nobody here knows.
+    /// Takes the requests since the last call, and the unsupported ones among them.
     pub(crate) fn take(&self) -> (Meter, Vec<String>) {
         let mut state = self.state();
         (std::mem::take(&mut state.meter), std::mem::take(&mut state.unknown))
     }
 
-    /// Answers one request.
+    /// Processes a request.
     pub(crate) fn answer(&self, request: &Request) -> Response {
         let mut state = self.state();
         let target = request.header("x-amz-target").unwrap_or_default();
@@ -119,9 +119,9 @@ impl Cloud {
 impl State {
     fn table_request(&mut self, operation: &str, body: &Value) -> Option<Response> {
         let (response, units) = if let Some(model) = &mut self.model {
-            let told = model.call(operation, body).ok()?;
-            self.meter.microseconds += told.microseconds;
-            (Response { status: told.status, ..amz_json(&told.body) }, told.units)
+            let reply = model.call(operation, body).ok()?;
+            self.meter.microseconds += reply.microseconds;
+            (Response { status: reply.status, ..amz_json(&reply.body) }, reply.units)
         } else {
             let (answer, units) = self.table.answer(operation, body)?;
             (amz_json(&answer), units)
@@ -165,38 +165,38 @@ fn sqs(operation: &str, request: &Value) -> Option<Response> {
     Some(amz_json(&answer))
 }
 
-/// What is not called by a header: S3, the providers, an automation.
+/// Processes a request without an AWS target header: to S3, a provider or an automation.
 fn other(request: &Request) -> (String, Option<Response>) {
     let path = request.path.split('?').next().unwrap_or_default();
     let known = match request.method.as_str() {
         "POST" if path.ends_with("/messages") => {
-            let taken = json!({ "messaging_product": "whatsapp",
+            let accepted = json!({ "messaging_product": "whatsapp",
                 "contacts": [{ "input": "4915550009999", "wa_id": "4915550009999" }],
                 "messages": [{ "id": "wamid.HBgNNDkxNTU1MDAwOTk5ORUCABEYEjA" }] });
-            ("provider.send", Response::json(200, &taken))
+            ("provider.send", Response::json(200, &accepted))
         }
         "POST" if path.starts_with("/bot") => {
-            let taken = json!({ "ok": true, "result": { "message_id": 77, "date": 1_795_176_000,
+            let accepted = json!({ "ok": true, "result": { "message_id": 77, "date": 1_795_176_000,
                 "chat": { "id": 5_550_009_999_i64, "type": "private" } } });
-            ("provider.send", Response::json(200, &taken))
+            ("provider.send", Response::json(200, &accepted))
         }
         "POST" if path.ends_with("/Messages.json") => {
-            let taken = json!({ "sid": "SM0123456789abcdef0123456789abcdef", "status": "queued",
+            let accepted = json!({ "sid": "SM0123456789abcdef0123456789abcdef", "status": "queued",
                 "error_code": null });
-            ("provider.send", Response::json(201, &taken))
+            ("provider.send", Response::json(201, &accepted))
         }
         "POST" if path.starts_with("/whatsapp/1/message") => {
-            let taken = json!({ "to": "4915550009999", "messageCount": 1,
+            let accepted = json!({ "to": "4915550009999", "messageCount": 1,
                 "messageId": "2250be2d-4219-4af1-8856-3346cba1185d",
                 "status": { "groupId": 1, "groupName": "PENDING", "id": 7,
                     "name": "PENDING_ENROUTE", "description": "Message sent to next instance" } });
-            ("provider.send", Response::json(200, &taken))
+            ("provider.send", Response::json(200, &accepted))
         }
         "POST" if path.starts_with("/message/send") => {
-            let taken = json!({ "status": "PENDING", "messageTimestamp": 1_795_176_000,
+            let accepted = json!({ "status": "PENDING", "messageTimestamp": 1_795_176_000,
                 "key": { "remoteJid": "4915550009999@s.whatsapp.net", "fromMe": true,
                     "id": "3EB0C767D26A1D8E8B" } });
-            ("provider.send", Response::json(201, &taken))
+            ("provider.send", Response::json(201, &accepted))
         }
         "POST" if path == "/automation" => ("automation.tell", Response::empty(200)),
         "PUT" => ("s3.PutObject", Response::empty(200)),

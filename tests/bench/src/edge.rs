@@ -1,5 +1,5 @@
-//! The providers' webhooks, told by the examples: an integration each, its secret, and a request
-//! that was signed a moment ago, for most signatures hold for minutes.
+//! Provider webhooks from the examples: for each an integration, its secret, and a request that is
+//! signed now, because most signatures expire within minutes.
 
 use std::sync::Arc;
 
@@ -22,21 +22,21 @@ use crate::{
     http::{Request, Response, Server},
 };
 
-/// Where providers reach the hub.
+/// Public base URL of the hub.
 pub(crate) const BASE_URL: &str = "https://hub.example.com";
 
-/// The providers whose webhooks are told by examples: the others have items and events by hand.
+/// Providers whose webhooks come from the examples. The others have items and events in files.
 pub(crate) fn providers() -> impl Iterator<Item = Provider> {
-    let by_hand = [Provider::Whatsapp, Provider::Telegram];
-    Provider::ALL.iter().copied().filter(move |provider| !by_hand.contains(provider))
+    let from_files = [Provider::Whatsapp, Provider::Telegram];
+    Provider::ALL.iter().copied().filter(move |provider| !from_files.contains(provider))
 }
 
-/// Their webhooks.
+/// The webhooks of these providers.
 pub(crate) fn webhooks() -> impl Iterator<Item = &'static dyn WebhookProvider> {
     providers().flat_map(|provider| providers::entry(provider).webhooks.iter().copied())
 }
 
-/// The tenant's integration of a provider.
+/// The tenant's integration with a provider.
 pub(crate) fn integration(provider: Provider) -> Result<Integration> {
     let wrong = |detail: &dyn ToString| Error::step(provider.as_str(), detail.to_string());
     let id = IntegrationId::derived(&["example", provider.as_str()]);
@@ -44,17 +44,17 @@ pub(crate) fn integration(provider: Provider) -> Result<Integration> {
     example::integration(provider, id, tenant).map_err(|flaw| wrong(&flaw))
 }
 
-/// Credentials that a function needs for its event, and that no example of a webhook has.
-const BESIDES: [(Provider, &str, &str); 2] = [
+/// Credentials for sending, which the webhook examples do not have.
+const SENDING_CREDENTIALS: [(Provider, &str, &str); 2] = [
     (Provider::Twilio, "TWILIO_API_KEY", "SK0123456789abcdef0123456789abcdef"),
     (Provider::Twilio, "TWILIO_API_SECRET", "example-api-secret"),
 ];
 
-/// The credentials of a provider's integration, as its secret has them.
+/// The credentials of a provider's integration in the format of its secret.
 pub(crate) fn secret(provider: Provider) -> Result<Value> {
-    let besides = BESIDES.iter().filter(|(whose, ..)| *whose == provider);
-    let besides = besides.map(|(_, name, value)| ((*name).to_owned(), vec![(*value).into()]));
-    let credentials = (example::of(provider).credentials)().merged(Credentials::new(besides));
+    let sending = SENDING_CREDENTIALS.iter().filter(|(owner, ..)| *owner == provider);
+    let sending = sending.map(|(_, name, value)| ((*name).to_owned(), vec![(*value).into()]));
+    let credentials = (example::of(provider).credentials)().merged(Credentials::new(sending));
     let credentials = credentials.iter().map(|(name, values)| {
         let values: Value = values.iter().map(ExposeSecret::expose_secret).collect();
         (name.to_owned(), values)
@@ -63,21 +63,22 @@ pub(crate) fn secret(provider: Provider) -> Result<Value> {
     Ok(json!({ (integration(provider)?.id.to_string()): credentials }))
 }
 
-/// What tells that `webhook` took a request.
+/// Text in the response of an accepted request to `webhook`.
 pub(crate) fn answer(webhook: &dyn WebhookProvider) -> Result<String> {
     let status = webhook.accepted_by(&integration(webhook.provider())?).status;
     Ok(format!("\"statusCode\":{}", status.as_u16()))
 }
 
-/// A request to `webhook` that was signed now, as API Gateway hands it over.
+/// An API Gateway event with a request to `webhook` that is signed now.
 pub(crate) fn event(webhook: &dyn WebhookProvider) -> Result<Value> {
-    #[expect(clippy::disallowed_methods, reason = "the functions are on the real clock")]
+    #[expect(clippy::disallowed_methods, reason = "the functions run on the real clock")]
     let now = Timestamp::now();
     let integration = integration(webhook.provider())?;
-    Ok(handed_over(webhook, &integration, &request(webhook, &integration, now)?))
+    Ok(api_gateway_event(webhook, &integration, &request(webhook, &integration, now)?))
 }
 
-/// The first of its examples that brings an event: a handshake goes no further than the edge.
+/// The request of the webhook's first example with an event. A handshake would end in the webhook
+/// function.
 fn request(
     webhook: &dyn WebhookProvider,
     integration: &Integration,
@@ -93,21 +94,21 @@ fn request(
         let posted = draft.method == Method::POST;
         posted.then(|| example::signed(provider, example, &draft, &url, now))
     });
-    let brings = |request: &WebhookRequest| {
+    let has_event = |request: &WebhookRequest| {
         let delivery = receive(source.as_ref(), request, now);
         matches!(delivery, Ok(Delivery::Events(events)) if !events.is_empty())
     };
-    let found = requests.find(brings);
-    found.ok_or_else(|| Error::step(webhook.name(), "none of its examples brings an event"))
+    let found = requests.find(has_event);
+    found.ok_or_else(|| Error::step(webhook.name(), "none of its examples has an event"))
 }
 
 fn path(webhook: &dyn WebhookProvider, integration: &Integration) -> String {
     format!("/webhooks/{}/{}", webhook.path(), integration.id)
 }
 
-/// Payload version 2.0.
+/// Creates an API Gateway event, payload version 2.0.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
-fn handed_over(
+fn api_gateway_event(
     webhook: &dyn WebhookProvider,
     integration: &Integration,
     request: &WebhookRequest,
@@ -145,8 +146,8 @@ fn handed_over(
     })
 }
 
-/// What a provider has to serve while its webhook is called: SES's messages name the
-/// certificate that proves them, and the examples say where it is.
+/// Starts the server that a provider's webhook needs: SES messages name their signing certificate,
+/// and the examples define its URL.
 pub(crate) fn served_by(provider: Provider) -> Result<Option<Server>> {
     if provider != Provider::Ses {
         return Ok(None);
@@ -172,7 +173,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::constant(1_795_176_123, 456_000_000);
 
     #[test]
-    fn every_webhook_has_a_request_that_brings_an_event_of_the_tenants_account() {
+    fn every_webhook_has_a_request_with_an_event_of_the_tenants_account() {
         for webhook in webhooks() {
             let integration = integration(webhook.provider()).unwrap();
             let request = request(webhook, &integration, NOW).unwrap();
@@ -188,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_handed_over_as_it_was_signed() {
+    fn an_api_gateway_event_contains_the_signed_request() {
         let webhook = providers::webhook(Provider::Stripe);
         let integration = integration(Provider::Stripe).unwrap();
         let request = request(webhook, &integration, NOW).unwrap();
-        let event = handed_over(webhook, &integration, &request);
+        let event = api_gateway_event(webhook, &integration, &request);
         assert_eq!(event["rawPath"], format!("/webhooks/stripe/{}", integration.id));
         assert_eq!(event["requestContext"]["http"]["method"], "POST");
         assert_eq!(STANDARD.decode(event["body"].as_str().unwrap()).unwrap(), request.body);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_found_by_the_integration() {
+    fn a_secret_is_keyed_by_the_integration() {
         let id = integration(Provider::Stripe).unwrap().id.to_string();
         let secret = secret(Provider::Stripe).unwrap();
         let values = secret[&id].as_object().unwrap().values();

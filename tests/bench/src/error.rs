@@ -1,28 +1,28 @@
-//! Why the benchmark ended.
+//! Errors of the benchmark.
 
 use std::path::{Path, PathBuf};
 
-/// The result of a step.
+/// Result of the benchmark or a step.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Why the benchmark ended.
+/// Error that ends the benchmark.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("{step}: {detail}")]
     Step { step: String, detail: String },
-    #[error("{what} did not {expected}. It printed:\n{printed}")]
+    #[error("{what} did not {expected}. Its output:\n{printed}")]
     Silent { what: String, expected: &'static str, printed: String },
-    #[error("{what} answered {answer}")]
+    #[error("{what} returned an unexpected response: {answer}")]
     Answer { what: String, answer: String },
     #[error("{0}")]
     System(#[from] std::io::Error),
     #[error("{0}")]
     Json(#[from] serde_json::Error),
-    #[error("the certificates could not be made: {0}")]
+    #[error("cannot create the certificates: {0}")]
     Certificates(#[from] rcgen::Error),
-    #[error("the TLS server could not be made: {0}")]
+    #[error("cannot create the TLS server: {0}")]
     Tls(#[from] rustls::Error),
 }
 

@@ -1,17 +1,17 @@
-//! One figure, and what it should be.
+//! A figure and its goal.
 
 use serde_json::{Value, json};
 
 use crate::stats::Runs;
 
-/// What a figure is measured in.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Milliseconds of a clock on the wall.
+    /// Milliseconds of wall-clock time.
     Milliseconds,
-    /// Milliseconds of a processor.
+    /// Milliseconds of CPU time.
     CpuMilliseconds,
-    /// Microseconds of a processor.
+    /// Microseconds of CPU time.
     CpuMicroseconds,
     /// Million bytes.
     Megabytes,
@@ -19,26 +19,26 @@ pub(crate) enum Unit {
     Bytes,
     /// Instructions, counted.
     Instructions,
-    /// Calls of an allocator, counted.
+    /// Calls of heap allocators, counted.
     Allocations,
-    /// Request units of the table, counted.
+    /// Capacity units of the table, counted.
     Units,
     /// Requests, counted.
     Requests,
-    /// One figure as a multiple of another.
+    /// Ratio of two figures.
     Times,
-    /// Dollars a million.
+    /// Dollars per million.
     Dollars,
-    /// Dollars a month of 730 hours.
+    /// Dollars per month of 730 hours.
     DollarsAMonth,
-    /// How many a second.
+    /// Number per second.
     EachSecond,
-    /// Microseconds of a clock on the wall.
+    /// Microseconds of wall-clock time.
     Microseconds,
 }
 
 impl Unit {
-    /// How it is printed.
+    /// Name in the report.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Milliseconds => "ms",
@@ -58,7 +58,7 @@ impl Unit {
         }
     }
 
-    /// Digits behind the point that mean something.
+    /// Number of decimal places in the report.
     pub(crate) const fn digits(self) -> usize {
         match self {
             Self::Bytes | Self::Instructions => 0,
@@ -72,38 +72,37 @@ impl Unit {
     }
 }
 
-/// What a figure should be.
+/// Goal of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
-    /// No more than this.
+    /// Upper limit.
     AtMost(f64),
-    /// No less than this.
+    /// Lower limit.
     AtLeast(f64),
 }
 
-/// One figure.
+/// A measured figure.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
-    /// What was measured: a function, a rival, a message.
+    /// Subject: a function, another implementation or a message.
     pub(crate) subject: String,
-    /// What of it.
+    /// Name of the figure.
     pub(crate) name: String,
     pub(crate) unit: Unit,
     pub(crate) runs: Runs,
     pub(crate) goal: Option<Goal>,
-    /// How much more than the baseline is too much, as a part of it.
+    /// Tolerated increase over the baseline, as a fraction.
     pub(crate) tolerance: f64,
 }
 
-/// What a count that is the same in every run may grow by.
+/// Tolerance of counts that are equal in every run.
 const STEADY: f64 = 0.10;
-/// What a count may grow by that depends on what happens first: a start, of which connection is
-/// there when the first request comes, and a batch, of how many it opens. Runs of one build were
-/// seen to differ by 17 %.
+/// Tolerance of counts that depend on the order of events: a start depends on which connection is
+/// open at the first request, and a batch on how many it opens. Runs of one build differed by 17 %.
 const UNSTEADY: f64 = 0.25;
 
 impl Figure {
-    /// A figure without a goal.
+    /// Creates a figure without a goal.
     pub(crate) fn new(
         subject: impl Into<String>,
         name: impl Into<String>,
@@ -120,17 +119,17 @@ impl Figure {
         }
     }
 
-    /// The same figure, with a goal.
+    /// Sets the goal.
     pub(crate) fn with(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
     }
 
-    /// The same figure, of something whose order is not the same in every run.
+    /// Marks the figure as dependent on the order of events.
     pub(crate) fn unsteady(self) -> Self {
         Self { tolerance: UNSTEADY, ..self }
     }
 
-    /// Whether the median is what it should be; `None` without a goal.
+    /// Whether the median meets the goal; `None` without a goal.
     pub(crate) fn passes(&self) -> Option<bool> {
         let median = self.runs.median();
         Some(match self.goal? {
@@ -139,12 +138,12 @@ impl Figure {
         })
     }
 
-    /// Its name among all figures.
+    /// Unique name among all figures.
     pub(crate) fn key(&self) -> String {
         format!("{}: {}", self.subject, self.name)
     }
 
-    /// The figure for programs.
+    /// The figure as JSON.
     pub(crate) fn json(&self) -> Value {
         let (goal, direction) = match self.goal {
             Some(Goal::AtMost(most)) => (Some(most), Some("at_most")),
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_is_met_at_its_limit() {
+    fn a_goal_includes_its_limit() {
         assert_eq!(figure(4.0).with(Goal::AtMost(4.0)).passes(), Some(true));
         assert_eq!(figure(4.1).with(Goal::AtMost(4.0)).passes(), Some(false));
         assert_eq!(figure(30.0).with(Goal::AtLeast(30.0)).passes(), Some(true));
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_was_not_measured_passes_nothing() {
+    fn a_figure_without_runs_misses_its_goal() {
         let nothing = Figure::new("a", "b", Unit::Times, Runs::default());
         assert_eq!(nothing.with(Goal::AtMost(1.0)).passes(), Some(false));
     }

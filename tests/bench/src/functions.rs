@@ -1,4 +1,4 @@
-//! The functions, an event for each, and the world in which it goes well.
+//! The functions, an event for each, and the initial state of the cloud for the events.
 
 use std::{
     fs,
@@ -19,28 +19,28 @@ use crate::{
     table::Item,
 };
 
-/// One function.
+/// A function to measure.
 #[derive(Clone)]
 pub(crate) struct Function {
-    /// Its binary's name.
+    /// Name of its binary.
     pub(crate) name: String,
     event: Event,
-    /// What its answer has to contain: one that fails fast would look fast.
+    /// Text that its response must contain, because a fast failure would look fast.
     answer: String,
 }
 
-/// Where a function's event is from.
+/// Source of a function's event.
 #[derive(Clone, Copy)]
 enum Event {
     /// A file under `events/`.
     File(&'static str),
-    /// Made and signed when it is asked for.
+    /// Created and signed on demand.
     Signed(&'static dyn WebhookProvider),
 }
 
-/// A name, an event under `events/` and what the answer has to contain, of every function but
-/// the webhooks that examples tell of.
-const BY_HAND: [(&str, &str, &str); 28] = [
+/// Name, file under `events/` and expected response text of every function but the webhooks from
+/// the examples.
+const FROM_FILES: [(&str, &str, &str); 28] = [
     ("webhook-whatsapp", "whatsapp/text", "\"statusCode\":200"),
     ("webhook-telegram", "telegram/text", "\"statusCode\":200"),
     ("webhook-inbound", "inbound/message", "\"statusCode\":202"),
@@ -71,39 +71,40 @@ const BY_HAND: [(&str, &str, &str); 28] = [
     ("schedule-jobs", "schedule-jobs/tick", ""),
 ];
 
-/// All of them, webhooks first.
+/// All functions, webhooks first.
 pub(crate) fn all() -> Result<Vec<Function>> {
     let webhooks = edge::webhooks().map(|webhook| {
         let (name, answer) = (format!("webhook-{}", webhook.name()), edge::answer(webhook)?);
         Ok(Function { name, event: Event::Signed(webhook), answer })
     });
-    let by_hand = BY_HAND.map(|(name, event, answer)| {
+    let from_files = FROM_FILES.map(|(name, event, answer)| {
         let (name, event) = (name.to_owned(), Event::File(event));
         Ok(Function { name, event, answer: answer.to_owned() })
     });
-    let mut all = by_hand.into_iter().chain(webhooks).collect::<Result<Vec<_>>>()?;
+    let mut all = from_files.into_iter().chain(webhooks).collect::<Result<Vec<_>>>()?;
     all.sort_by_key(|function| !function.name.starts_with("webhook-"));
     Ok(all)
 }
 
-/// The function of that name.
+/// Returns the function with this name.
 pub(crate) fn named(name: &str) -> Result<Function> {
     let found = all()?.into_iter().find(|function| function.name == name);
-    found.ok_or_else(|| Error::step(name, "there is no such function"))
+    found.ok_or_else(|| Error::step(name, "unknown function"))
 }
 
-/// Where things are.
+/// Folders of the benchmark.
 pub(crate) struct Places {
-    /// The repository.
+    /// Root of the repository.
     pub(crate) root: PathBuf,
-    /// The functions' binaries.
+    /// Folder with the functions' binaries.
     pub(crate) binaries: PathBuf,
-    /// Logs and whatever else a run leaves.
+    /// Folder for logs and results.
     pub(crate) output: PathBuf,
 }
 
 impl Function {
-    /// The function as it is run: AWS is at `endpoint`, whose certificate comes from `root`.
+    /// The program of the function: AWS is at `endpoint`, and `root` is the root of its
+    /// certificate.
     pub(crate) fn program(&self, places: &Places, endpoint: &str, root: Option<&Path>) -> Program {
         let mut environment = environment(endpoint);
         if let Some(root) = root {
@@ -117,7 +118,7 @@ impl Function {
         }
     }
 
-    /// Its event.
+    /// The function's event.
     pub(crate) fn event(&self, places: &Places) -> Result<Arc<Vec<u8>>> {
         match self.event {
             Event::File(name) => {
@@ -128,7 +129,7 @@ impl Function {
         }
     }
 
-    /// What its provider serves, for as long as it is kept.
+    /// Starts the server that its provider needs, if any. Dropping it stops the server.
     pub(crate) fn provider(&self) -> Result<Option<Server>> {
         match self.event {
             Event::File(_) => Ok(None),
@@ -136,17 +137,18 @@ impl Function {
         }
     }
 
-    /// The same with another event.
+    /// The same function with another event.
     pub(crate) fn on(self, event: &'static str, answer: &str) -> Self {
         Self { event: Event::File(event), answer: answer.to_owned(), ..self }
     }
 
-    /// The same with what a rival answers, which prints its JSON its own way.
+    /// The same function with the response of another implementation, which formats JSON
+    /// differently.
     pub(crate) fn of_a_rival(self) -> Self {
         Self { answer: "200".to_owned(), ..self }
     }
 
-    /// Whether it did its work.
+    /// Checks that a response contains the expected text.
     pub(crate) fn check(&self, answer: &[u8]) -> Result<()> {
         let text = String::from_utf8_lossy(answer);
         if text.contains(&self.answer) {
@@ -156,7 +158,7 @@ impl Function {
     }
 }
 
-/// What the template gives, and what Lambda adds.
+/// Environment variables from the template and from Lambda.
 pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
     let queue = |name: &str| format!("{endpoint}/123456789012/{name}");
     [
@@ -197,10 +199,10 @@ const PLATFORM: &str = "int_00000000000000000000000001";
 const CONVERSATION: &str = "conv_7VNAAAAYX793N1P7CA1K29R4BV";
 const EVENT: &str = "event_7VNAAAAYX793N1P7CA1K29R4BV";
 const REPLAY: &str = "replay_7VNAAAAYX793N1P7CA1K29R4BV";
-/// The conversation with the person of the examples.
-const LIVELY: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
+/// The conversation with the customer of the examples.
+const ACTIVE_CONVERSATION: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
 
-/// What has to be there for the events to go well.
+/// Creates the initial state that the events need.
 pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
     let mut items = items(provider);
     items.extend(recorded()?);
@@ -209,7 +211,7 @@ pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
     }
     for item in items {
         let Value::Object(item) = item else {
-            return Err(Error::step("furnish", "an item is no object"));
+            return Err(Error::step("furnish", "an item is not an object"));
         };
         cloud.seed(item)?;
     }
@@ -270,14 +272,14 @@ fn items(provider: &str) -> Vec<Value> {
         message("msg_01M7WD7TG0JM49D36GNJEZ5BJZ", "inbound", "received"),
         message("msg_7VNAAAAYX793N1P7CA1K29R4BV", "inbound", "received"),
         conversation(CONVERSATION),
-        conversation(LIVELY),
+        conversation(ACTIVE_CONVERSATION),
     ]
     .into_iter()
     .chain((0..10).chain(100..110).flat_map(|number| known(number, "accepted")))
     .collect()
 }
 
-/// The tenant's integration of a provider, which is reached at `url`, and what finds it.
+/// Items of the tenant's integration with a provider, whose API is at `url`.
 fn integrated(provider: Provider, url: &str) -> Result<[Value; 2]> {
     let mut integration = edge::integration(provider)?;
     if let (Settings::Own(settings), [_, ..]) = (&mut integration.settings, provider.channels()) {
@@ -295,7 +297,7 @@ fn integrated(provider: Provider, url: &str) -> Result<[Value; 2]> {
     ])
 }
 
-/// An event, and a replay of what Stripe sent, which is that one.
+/// Items of a Stripe event, and of a replay that matches it.
 fn recorded() -> Result<[Value; 2]> {
     let at = "2026-11-20T12:00:00Z";
     let event = json!({ "id": EVENT, "tenant": "acme", "provider": "stripe",
@@ -326,13 +328,13 @@ fn recorded() -> Result<[Value; 2]> {
     ])
 }
 
-/// The messages that the receipts and the senders' records of a batch are about.
+/// The messages that the receipts and the senders' records in a batch refer to.
 pub(crate) fn known(number: u32, status: &str) -> [Value; 2] {
     ["msg_01M7WD7TG02AT5KWJJMQWT", "msg_01M7WD7TG0F6NR4WC2MX7X"]
         .map(|id| message(&format!("{id}{number:04}"), "outbound", status))
 }
 
-/// A message a minute or a month old: what receipts and requests for it find.
+/// A message for receipts and requests.
 pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
     let at = "2026-11-20T12:00:00Z";
     let step = json!({ "status": status, "at": at });
@@ -358,8 +360,8 @@ pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
     )
 }
 
-/// A conversation and a message in it, with `{c}` and `{m}` where their numbers go: six digits
-/// and seven.
+/// Templates of a conversation and of a message in it. `{c}` and `{m}` stand for their numbers,
+/// with six and seven digits.
 pub(crate) fn templates() -> (Value, Value) {
     const NUMBERED: &str = "conv_7VNAAAAYX793N1P7CA1K{c}";
     let message = message("msg_01M7WD7TG02AT5KWJJM{m}", "inbound", "received");
@@ -389,7 +391,7 @@ fn conversation(id: &str) -> Value {
 
 /// Milliseconds since the Unix epoch.
 fn now() -> u128 {
-    #[expect(clippy::disallowed_methods, reason = "the functions are on the real clock")]
+    #[expect(clippy::disallowed_methods, reason = "the functions run on the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_millis()
 }
@@ -441,8 +443,8 @@ mod tests {
         }
     }
 
-    /// What the function answers to its event, made from its own parts in this process, with
-    /// what it asked for that the cloud of the benchmark does not know.
+    /// Invokes a function in-process with its event. Returns its response and its requests, and
+    /// those that the fake cloud does not support.
     async fn answered(world: &World, function: &Function) -> (Vec<u8>, Meter, Vec<String>) {
         let (root, binaries, output) = (root(), PathBuf::new(), PathBuf::new());
         let places = Places { root, binaries, output };
@@ -455,7 +457,7 @@ mod tests {
         let _provider = function.provider().unwrap();
         let answer = match instance.invoke(event).await {
             Ok(Output::Http(response)) => {
-                // As the runtime hands it over, as far as it is looked at.
+                // In the format of the runtime, as far as it is checked.
                 let status = response.status().as_u16();
                 let body = String::from_utf8_lossy(response.body());
                 format!("{{\"statusCode\":{status}}} {body}")
@@ -468,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_function_of_the_template_does_its_work_with_its_event() {
+    async fn every_function_of_the_template_succeeds_with_its_event() {
         let world = World::plain().unwrap();
         let mut failed = Vec::new();
         for function in all().unwrap() {
@@ -476,13 +478,15 @@ mod tests {
             if let Err(error) = function.check(&answer) {
                 failed.push(error.to_string());
             }
-            failed.extend(unknown.iter().map(|what| format!("{} asked for {what}", function.name)));
+            failed.extend(
+                unknown.iter().map(|what| format!("{}: unexpected request {what}", function.name)),
+            );
         }
         assert!(failed.is_empty(), "{failed:#?}");
     }
 
     #[tokio::test]
-    async fn schedules_with_nothing_to_do_ask_for_what_their_cost_assumes() {
+    async fn idle_schedules_use_the_assumed_capacity_units() {
         let world = World::plain().unwrap();
         let (mut reads, mut writes) = (0.0, 0.0);
         for name in ["schedule-deliveries", "schedule-jobs"] {

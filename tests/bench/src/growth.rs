@@ -1,4 +1,4 @@
-//! What a message costs when there are few others, and when there are a million.
+//! Cost of a message in a small table and in one with a million messages.
 
 use std::{path::Path, sync::Arc};
 
@@ -16,34 +16,34 @@ use crate::{
     world::{World, megabytes},
 };
 
-/// What a new hub has in its table: enough for a full page of everything.
+/// Table of a new hub: enough for a full page of every list.
 const FEW: Size = Size { conversations: 100, messages: 1_000 };
-/// What a busy hub has.
+/// Table of a busy hub.
 const MANY: Size = Size { conversations: 100_000, messages: 1_000_000 };
-/// Invocations that are measured, each of another message.
+/// Measured invocations, each with a different message.
 const ROUNDS: u32 = 90;
 
-/// How full a table is.
+/// Size of a table.
 #[derive(Clone, Copy)]
 struct Size {
     conversations: u32,
     messages: u32,
 }
 
-/// Something the hub does for a message.
-struct Way {
+/// An operation of the hub for a message.
+struct Operation {
     subject: &'static str,
     what: &'static str,
     function: &'static str,
     event: &'static str,
     answer: &'static str,
-    /// What it must have asked for each time: one that found nothing to do would look cheap.
+    /// Request that each invocation must make: one without work would look cheap.
     asks: &'static str,
 }
 
-/// In this order: a receipt is for what has been sent.
-const WAYS: [Way; 6] = [
-    Way {
+/// The operations in order: a receipt needs a sent message.
+const OPERATIONS: [Operation; 6] = [
+    Operation {
         subject: "a message in",
         what: "its record",
         function: "consumer-inbound",
@@ -51,7 +51,7 @@ const WAYS: [Way; 6] = [
         answer: DONE,
         asks: "sqs.",
     },
-    Way {
+    Operation {
         subject: "a message out",
         what: "its request",
         function: "api-messages",
@@ -59,7 +59,7 @@ const WAYS: [Way; 6] = [
         answer: "\"statusCode\":202",
         asks: "sqs.",
     },
-    Way {
+    Operation {
         subject: "a message out",
         what: "its record",
         function: "sender-whatsapp",
@@ -67,7 +67,7 @@ const WAYS: [Way; 6] = [
         answer: DONE,
         asks: "provider.send",
     },
-    Way {
+    Operation {
         subject: "a receipt",
         what: "its record",
         function: "consumer-receipts",
@@ -75,7 +75,7 @@ const WAYS: [Way; 6] = [
         answer: DONE,
         asks: "sqs.",
     },
-    Way {
+    Operation {
         subject: "conversations",
         what: "a page of them",
         function: "api-conversations",
@@ -83,7 +83,7 @@ const WAYS: [Way; 6] = [
         answer: "\"statusCode\":200",
         asks: "dynamodb.Query",
     },
-    Way {
+    Operation {
         subject: "messages",
         what: "a page of them",
         function: "api-conversations",
@@ -93,41 +93,42 @@ const WAYS: [Way; 6] = [
     },
 ];
 
-/// What a consumer or a sender answers.
+/// Response of a consumer or a sender.
 const DONE: &str = "\"batchItemFailures\":[]";
 
-/// What one way cost.
+/// Cost of an operation.
 #[derive(Default)]
 struct Cost {
     writes: Runs,
     reads: Runs,
-    /// Of the whole function, in ms.
+    /// Time of the function, in ms.
     took: Runs,
-    /// Of the table alone, in microseconds.
+    /// Time of the table alone, in microseconds.
     table: Runs,
 }
 
-/// Every way, with a small table and with a full one.
+/// Measures every operation with a small and with a full table.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let program = bench.table.clone().ok_or_else(|| {
-        Error::step("growth", "the model of the table is missing: start `cargo xtask bench`")
+        Error::step("growth", "the table model is missing. Run `cargo xtask bench`")
     })?;
     let (small, _) = sized(bench, &program, FEW)?;
     let (full, memory) = sized(bench, &program, MANY)?;
     bench.note(&format!(
-        "Growth is measured with the model of the table, which the functions reach over HTTP: \
-         with {} messages in {} conversations of one tenant, and with {} in {}, for which the \
-         model takes {memory:.0} MB. Its times say how the work grows, not how fast DynamoDB is.",
+        "Growth is measured with the table model, which the functions reach over HTTP: with {} \
+         messages in {} conversations of one tenant, and with {} in {}, for which the model uses \
+         {memory:.0} MB. Its times show how the work grows, not how fast DynamoDB is.",
         FEW.messages, FEW.conversations, MANY.messages, MANY.conversations
     ));
     let mut figures = Vec::new();
-    for ((way, small), full) in WAYS.iter().zip(small).zip(full) {
-        figures.extend(compared(way.subject, way.what, small, full));
+    for ((operation, small), full) in OPERATIONS.iter().zip(small).zip(full) {
+        figures.extend(compared(operation.subject, operation.what, small, full));
     }
     Ok(figures)
 }
 
-/// The figures of one way: no request unit more may be needed when the table is full.
+/// Figures of an operation. The goal of a full table is to need no more capacity units than a small
+/// one.
 fn compared(subject: &str, what: &str, small: Cost, full: Cost) -> Vec<Figure> {
     let figure = |name: &str, of: &str, unit, runs| {
         Figure::new(subject, format!("{what}, {name}, {of}"), unit, runs)
@@ -147,10 +148,10 @@ fn compared(subject: &str, what: &str, small: Cost, full: Cost) -> Vec<Figure> {
     figures
 }
 
-/// What every way costs in a table of this size, and the megabytes the model takes.
+/// Measures every operation with a table of this size, and the model's memory in megabytes.
 fn sized(bench: &Bench, program: &Path, size: Size) -> Result<(Vec<Cost>, f64)> {
     let world = World::over(Model::start(program)?)?;
-    // The messages that the rounds are about.
+    // The messages that the rounds use.
     for item in (0..=ROUNDS).flat_map(|round| known(100 * round, "queued")) {
         if let Value::Object(item) = item {
             world.cloud.seed(item)?;
@@ -161,18 +162,18 @@ fn sized(bench: &Bench, program: &Path, size: Size) -> Result<(Vec<Cost>, f64)> 
     };
     let items = model(&|model| model.fill(size.conversations, size.messages))?;
     if items < u64::from(size.conversations + size.messages) {
-        return Err(Error::step("growth", format!("the table holds {items} items only")));
+        return Err(Error::step("growth", format!("the table has only {items} items")));
     }
     let costs = costs(bench, &world)?;
     Ok((costs, megabytes(model(&|model| model.memory())?)))
 }
 
 fn costs(bench: &Bench, world: &World) -> Result<Vec<Cost>> {
-    WAYS.iter().map(|way| cost(bench, world, way)).collect()
+    OPERATIONS.iter().map(|operation| cost(bench, world, operation)).collect()
 }
 
-fn cost(bench: &Bench, world: &World, way: &Way) -> Result<Cost> {
-    let function = named(way.function)?.on(way.event, way.answer);
+fn cost(bench: &Bench, world: &World, operation: &Operation) -> Result<Cost> {
+    let function = named(operation.function)?.on(operation.event, operation.answer);
     let event = function.event(&bench.places)?;
     let mut sandbox = Sandbox::start(&world.program(&function, &bench.places))?;
     sandbox.ready()?;
@@ -180,19 +181,22 @@ fn cost(bench: &Bench, world: &World, way: &Way) -> Result<Cost> {
     for round in 0..=ROUNDS {
         let event = match batch(&event, 1, round) {
             Ok(next) => Arc::new(next),
-            // A request is no batch.
+            // A request is not a batch.
             Err(_) => Arc::clone(&event),
         };
         let invocation = sandbox.invoke(&event)?;
         function.check(&invocation.answer)?;
         let (meter, unknown) = world.cloud.take();
         if let Some(unknown) = unknown.first() {
-            return Err(Error::step(&function.name, format!("asked for {unknown}")));
+            return Err(Error::step(&function.name, format!("unexpected request: {unknown}")));
         }
-        if meter.of(way.asks) == 0 {
-            return Err(Error::step(&function.name, format!("did not ask for {}", way.asks)));
+        if meter.of(operation.asks) == 0 {
+            return Err(Error::step(
+                &function.name,
+                format!("missing request: {}", operation.asks),
+            ));
         }
-        // The first invocation reads what the others remember.
+        // The first invocation reads what later ones cache.
         if round > 0 {
             writes.push(meter.units.write);
             reads.push(meter.units.read);
@@ -209,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_more_in_a_full_table_misses_the_goal() {
+    fn an_additional_unit_in_a_full_table_misses_the_goal() {
         let cost = |writes| Cost {
             writes: Runs::once(writes),
             reads: Runs::once(1.0),

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server on loopback: one thread a connection, plain or over TLS.
+//! A small HTTP/1.1 server on loopback, with one thread per connection, with or without TLS.
 
 use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
@@ -14,10 +14,10 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::error::Result;
 
-/// The largest body that is read.
+/// Largest accepted body, in bytes.
 const LARGEST: usize = 64 * 1024 * 1024;
 
-/// A request, whole.
+/// A complete request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -28,14 +28,14 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The first header of that name, in lower case.
+    /// The first header with this lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -44,34 +44,34 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// An answer with a JSON body.
+    /// A response with a JSON body.
     pub(crate) fn json(status: u16, body: &serde_json::Value) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
         Self { status, headers, body: body.to_string().into_bytes() }
     }
 
-    /// An answer without a body.
+    /// A response without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 }
 
-/// Answers requests; called from many threads at once.
+/// Request handler, called from many threads concurrently.
 pub(crate) type Handler = dyn Fn(Request) -> Response + Send + Sync;
 
-/// A server that ends when it is dropped.
+/// A server that stops when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Serves on a free port of loopback; over TLS if there is a configuration for it.
+    /// Starts a server on a free loopback port, with TLS if there is a configuration.
     pub(crate) fn start(handler: Arc<Handler>, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         Self::at("localhost:0", handler, tls)
     }
 
-    /// The same at an address of the caller's.
+    /// Starts a server at this address.
     pub(crate) fn at(
         address: &str,
         handler: Arc<Handler>,
@@ -80,21 +80,21 @@ impl Server {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&ended);
+        let stopped = Arc::clone(&ended);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(io::Result::ok) {
-                if told.load(Ordering::Relaxed) {
+                if stopped.load(Ordering::Relaxed) {
                     return;
                 }
                 let (handler, tls) = (Arc::clone(&handler), tls.clone());
-                // A client that is gone is nobody to complain to.
+                // An error means that the client has disconnected.
                 thread::spawn(move || drop(connection(stream, tls, handler.as_ref())));
             }
         });
         Ok(Self { address, ended })
     }
 
-    /// Where it listens.
+    /// The server's port.
     pub(crate) const fn port(&self) -> u16 {
         self.address.port()
     }
@@ -132,7 +132,7 @@ fn serve<S: Read + Write>(stream: S, handler: &Handler) -> io::Result<()> {
     Ok(())
 }
 
-/// The next request; `None` once the client has ended the connection.
+/// Reads the next request, or returns `None` if the client has closed the connection.
 fn read<S: Read>(stream: &mut BufReader<S>) -> io::Result<Option<Request>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {
@@ -198,7 +198,7 @@ fn read_chunks<S: Read>(stream: &mut BufReader<S>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// One write, so that no answer waits for the acknowledgement of its own head.
+/// Writes a response in one write, so that no part waits for a delayed acknowledgement.
 fn write<S: Write>(stream: &mut S, response: &Response) -> io::Result<()> {
     let mut bytes = format!("HTTP/1.1 {} -\r\n", response.status).into_bytes();
     for (name, value) in &response.headers {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together() {
+    fn chunks_are_concatenated() {
         let request = parse(
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
         );
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_connection_is_no_request() {
+    fn a_closed_connection_has_no_request() {
         assert!(parse("").is_none());
     }
 }

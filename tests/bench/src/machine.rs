@@ -1,4 +1,4 @@
-//! What the figures were taken on.
+//! Description of the machine that runs the benchmark.
 
 use std::{fs, thread};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::process;
 
-/// The machine.
+/// Hardware and software versions.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     processor: String,
@@ -19,30 +19,30 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine.
+    /// Describes this machine.
     pub(crate) fn here() -> Self {
-        let says = |program: &str| {
-            process::says(program, &["--version"]).unwrap_or_else(|| "none".to_owned())
+        let version = |program: &str| {
+            process::output_of(program, &["--version"]).unwrap_or_else(|| "none".to_owned())
         };
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             processor: processor(&info),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            kernel: process::says("uname", &["-srm"]).unwrap_or_default(),
-            rustc: says("rustc"),
-            node: says("node"),
-            python: says("python3"),
-            valgrind: says("valgrind"),
+            kernel: process::output_of("uname", &["-srm"]).unwrap_or_default(),
+            rustc: version("rustc"),
+            node: version("node"),
+            python: version("python3"),
+            valgrind: version("valgrind"),
         }
     }
 
-    /// One line for people.
+    /// The description in one line.
     pub(crate) fn line(&self) -> String {
         let Self { processor, cores, kernel, rustc, node, python, valgrind } = self;
         format!("{processor}, {cores} cores; {kernel}; {rustc}; Node {node}; {python}; {valgrind}")
     }
 
-    /// The same for programs.
+    /// The description as JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
             "processor": self.processor, "cores": self.cores, "kernel": self.kernel,
@@ -58,7 +58,7 @@ fn processor(info: &str) -> String {
         line.split_once(':').map(|(_, value)| value.trim().to_owned())
     };
     let name = field("model name").or_else(|| field("CPU part"));
-    let Some(name) = name else { return "an unknown processor".to_owned() };
+    let Some(name) = name else { return "unknown processor".to_owned() };
     match field("model\t").or_else(|| field("model  ")) {
         Some(model) => format!("{name} (model {model})"),
         None => name,
@@ -73,6 +73,6 @@ mod tests {
     fn a_processor_is_named_with_its_model() {
         let info = "processor\t: 0\nmodel\t\t: 207\nmodel name\t: Intel(R) Xeon(R) Processor\n";
         assert_eq!(processor(info), "Intel(R) Xeon(R) Processor (model 207)");
-        assert_eq!(processor(""), "an unknown processor");
+        assert_eq!(processor(""), "unknown processor");
     }
 }

@@ -1,8 +1,8 @@
-//! What the functions cost. `cargo xtask bench` builds them and starts this.
+//! Benchmark of the functions. `cargo xtask bench` builds them and runs this program.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line tool talks to whoever started it"
+    reason = "a command line tool prints to the terminal"
 )]
 
 mod baseline;
@@ -47,62 +47,62 @@ use crate::{
     world::{Subject, World},
 };
 
-/// What the functions cost.
+/// Measure the functions: cold start, work, memory, requests and cost.
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// The repository.
+    /// Root of the repository.
     #[arg(long, default_value = ".")]
     root: PathBuf,
-    /// The functions' binaries.
+    /// Folder with the functions' binaries.
     #[arg(long, default_value = "target/release")]
     binaries: PathBuf,
-    /// The bare Rust webhook.
+    /// Binary of the minimal Rust webhook.
     #[arg(long, default_value = "target/release/floor")]
     floor: PathBuf,
-    /// Where logs and results go.
+    /// Folder for logs and results.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
-    /// The counted figures that others are compared with, from the repository's root.
+    /// Baseline of the counted figures, relative to the repository's root.
     #[arg(long, default_value = "tests/bench/baseline.json")]
     baseline: PathBuf,
-    /// The Python that has the rivals' packages.
+    /// Python with the packages of the Python webhook.
     #[arg(long)]
     python: Option<PathBuf>,
-    /// The model of the table.
+    /// Binary of the table model.
     #[arg(long)]
     table: Option<PathBuf>,
-    /// What starts a hub.
+    /// The xtask binary, which starts a hub.
     #[arg(long)]
     xtask: Option<PathBuf>,
     #[command(flatten)]
     choice: Choice,
 }
 
-/// What is to be measured.
+/// Which figures to measure.
 #[derive(clap::Args)]
 struct Choice {
-    /// Only these parts.
+    /// Measure only these parts.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Starts of each process.
+    /// Number of starts of each process.
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
-    /// Few runs: what is counted, and one function's start.
+    /// Short run: counted figures, and the start of one function.
     #[arg(long)]
     short: bool,
-    /// Fail if a function needs over a tenth more instructions than the stored baseline says; a
-    /// start or a batch, whose order differs from run to run, over a quarter.
+    /// Fail if a function needs over 10 % more instructions than the stored baseline; 25 % for
+    /// starts and batches, which vary from run to run.
     #[arg(long)]
     check: bool,
     #[command(flatten)]
     keep: Keep,
 }
 
-/// What is kept in the repository.
+/// Which results to store in the repository.
 #[derive(clap::Args)]
 struct Keep {
-    /// Store this run's instructions as the baseline.
+    /// Store the counted instructions of this run as the baseline.
     #[arg(long, conflicts_with = "check")]
     save_baseline: bool,
     /// Write the figures to tests/bench/FIGURES.md.
@@ -110,29 +110,29 @@ struct Keep {
     save_figures: bool,
 }
 
-/// A part of the benchmark.
+/// Parts of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// From nothing to the first answer, for every function.
+    /// From the process start to the first response, for every function.
     Start,
-    /// A warm webhook.
+    /// Warm requests of the webhooks.
     Webhook,
-    /// Consumers and senders, a record at a time and ten.
+    /// Consumers and senders, with one record and with ten.
     Records,
-    /// What a message asks of AWS on its whole way.
+    /// AWS requests of a message in all functions.
     Messages,
-    /// The same webhook in Node.js, in Python, and as bare as Rust can be.
+    /// The same webhook in Node.js, in Python, and in minimal Rust.
     Rivals,
-    /// Dollars.
+    /// Cost in dollars.
     Money,
-    /// What a message costs in an empty table and beside a million others.
+    /// Cost of a message in a small table and in one with a million messages.
     Growth,
-    /// A message's whole way through the hub on the local cloud.
+    /// Latency of a message through the hub on the local cloud.
     Path,
 }
 
 impl Part {
-    /// Its heading.
+    /// Heading in the report.
     const fn title(self) -> &'static str {
         match self {
             Self::Start => "Start",
@@ -147,7 +147,7 @@ impl Part {
     }
 }
 
-/// What every part needs.
+/// State shared by all parts.
 pub(crate) struct Bench {
     places: Places,
     floor: PathBuf,
@@ -231,7 +231,7 @@ fn run(arguments: Arguments) -> Result<()> {
 fn check(before: &Baseline, now: &Baseline) -> Result<()> {
     let worse = before.worse(now);
     if worse.is_empty() {
-        println!("{} counted figures are no worse than the baseline.", before.knows(now));
+        println!("{} counted figures are within the baseline.", before.knows(now));
         return Ok(());
     }
     Err(Error::step("worse than the baseline", worse.join("\n")))
@@ -268,13 +268,14 @@ impl Bench {
         if !bench.trusts()? {
             bench.tls = None;
             bench.note(
-                "The functions do not trust a root of the benchmark's: everything is over HTTP.",
+                "The functions do not trust the benchmark's root certificate, so all calls are over \
+                 HTTP.",
             );
         }
         Ok(bench)
     }
 
-    /// Whether the functions take the benchmark's root.
+    /// Whether the functions accept the benchmark's root certificate.
     fn trusts(&self) -> Result<bool> {
         let Some(tls) = &self.tls else { return Ok(false) };
         let function = functions::named("webhook-whatsapp")?;
@@ -285,7 +286,7 @@ impl Bench {
         self.notes.push(note.to_owned());
     }
 
-    /// Each world, and how its figures' names end.
+    /// Each world with the suffix of its figures' names.
     fn worlds(&self) -> impl Iterator<Item = (&World, &'static str)> {
         [(&self.plain, "")].into_iter().chain(self.tls.as_ref().map(|tls| (tls, ", over TLS")))
     }
@@ -300,17 +301,17 @@ impl Bench {
     }
 }
 
-/// The day, as `2026-01-31`.
+/// The current date, as `2026-01-31`.
 fn today() -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a tool, not a function: it is on the real clock"
+        reason = "a tool, not a function: it runs on the real clock"
     )]
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%d").to_string()
 }
 
-/// Where programs are found.
+/// The `PATH` variable.
 fn path() -> String {
     #[expect(clippy::disallowed_methods, reason = "a tool, not a function: it has no `runtime`")]
     let path = std::env::var("PATH");

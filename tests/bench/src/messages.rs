@@ -1,4 +1,4 @@
-//! What a message asks of AWS on its whole way: counted, at a batch of ten.
+//! AWS requests of a message in all functions, counted with batches of ten.
 
 use std::sync::Arc;
 
@@ -9,27 +9,27 @@ use crate::{
     error::{Error, Result},
     figure::{Figure, Goal, Unit},
     functions::{Function, named},
-    records::{Asked, asked, batch},
+    records::{Usage, batch, measure_usage},
     stats::Runs,
     world::Subject,
 };
 
-/// As many records as a queue gives at once.
+/// Largest batch of an SQS event source.
 pub(crate) const FULL: u32 = 10;
 
-/// What one of something asks for.
+/// Resource use per record.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Needs {
     pub(crate) invocations: f64,
     pub(crate) writes: f64,
     pub(crate) reads: f64,
-    /// Requests to queues that keep an order, fetching and deleting included.
+    /// Requests to FIFO queues, including the receive and the delete.
     pub(crate) fifo: f64,
-    /// Requests to other queues.
+    /// Requests to standard queues.
     pub(crate) standard: f64,
-    /// Objects written.
+    /// S3 objects written.
     pub(crate) objects: f64,
-    /// Bytes of log.
+    /// Bytes of log output.
     pub(crate) log: f64,
 }
 
@@ -51,27 +51,27 @@ impl Needs {
     }
 }
 
-/// A message in, one out, a receipt, and what the automation is told.
+/// Resource use of an inbound message, an outbound message, a receipt, and the notifications.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ways {
+pub(crate) struct Flows {
     pub(crate) inbound: Needs,
     pub(crate) outbound: Needs,
     pub(crate) receipt: Needs,
-    /// A notice of a message, with its conversation.
-    pub(crate) notice: Needs,
-    /// A notice of a receipt.
+    /// Notification of a message, with its conversation.
+    pub(crate) notification: Needs,
+    /// Notification of a receipt.
     pub(crate) status: Needs,
 }
 
-/// Whether a queue keeps an order.
+/// Type of a queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Queue {
     Fifo,
     Standard,
 }
 
-/// What each way asks for, with `size` records a batch.
-pub(crate) fn ways(bench: &Bench, size: u32) -> Result<Ways> {
+/// Measures each flow, with `size` records in a batch.
+pub(crate) fn flows(bench: &Bench, size: u32) -> Result<Flows> {
     let edge = |name: &str, event: &'static str, answer: &'static str, to: Queue| {
         let function = named(name)?.on(event, answer);
         let event = function.event(&bench.places)?;
@@ -82,11 +82,11 @@ pub(crate) fn ways(bench: &Bench, size: u32) -> Result<Ways> {
         let event = Arc::new(batch(&function.event(&bench.places)?, size, 0)?);
         needs(bench, &function, event, Some((size, from)), Queue::Standard)
     };
-    let taken = "\"statusCode\":200";
-    let notices = named("consumer-automation")?;
-    let status = Arc::new(batch(&of_a_status(&notices.event(&bench.places)?)?, size, 0)?);
-    Ok(Ways {
-        inbound: edge("webhook-whatsapp", "whatsapp/text", taken, Queue::Fifo)?
+    let accepted = "\"statusCode\":200";
+    let automation = named("consumer-automation")?;
+    let status = Arc::new(batch(&as_status(&automation.event(&bench.places)?)?, size, 0)?);
+    Ok(Flows {
+        inbound: edge("webhook-whatsapp", "whatsapp/text", accepted, Queue::Fifo)?
             .plus(worker("consumer-inbound", Queue::Fifo)?),
         outbound: edge(
             "api-messages",
@@ -95,17 +95,17 @@ pub(crate) fn ways(bench: &Bench, size: u32) -> Result<Ways> {
             Queue::Fifo,
         )?
         .plus(worker("sender-whatsapp", Queue::Fifo)?),
-        receipt: edge("webhook-whatsapp", "whatsapp/failed", taken, Queue::Standard)?
+        receipt: edge("webhook-whatsapp", "whatsapp/failed", accepted, Queue::Standard)?
             .plus(worker("consumer-receipts", Queue::Standard)?),
-        notice: worker("consumer-automation", Queue::Standard)?,
-        status: needs(bench, &notices, status, Some((size, Queue::Standard)), Queue::Standard)?,
+        notification: worker("consumer-automation", Queue::Standard)?,
+        status: needs(bench, &automation, status, Some((size, Queue::Standard)), Queue::Standard)?,
     })
 }
 
-/// A notice of a message as a notice of a receipt, which tells no conversation.
-fn of_a_status(event: &[u8]) -> Result<Vec<u8>> {
+/// Turns the notification of a message into one of a receipt, which has no conversation.
+fn as_status(event: &[u8]) -> Result<Vec<u8>> {
     let mut event: Value = serde_json::from_slice(event)?;
-    let wrong = || Error::step("notice", "the event is not in the expected shape");
+    let wrong = || Error::step("notification", "the event is not in the expected format");
     let body = event.pointer_mut("/Records/0/body").ok_or_else(wrong)?;
     let mut job: Value = serde_json::from_str(body.as_str().unwrap_or_default())?;
     let kind = job.pointer_mut("/notice/type").ok_or_else(wrong)?;
@@ -116,8 +116,8 @@ fn of_a_status(event: &[u8]) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&event)?)
 }
 
-/// What one record or request asks for: `from` is the queue it comes out of, `to` the kind of
-/// queue the function puts something into.
+/// Resource use per record or request. `from` is the queue and the batch size of the function's
+/// event source, and `to` is the type of the queue that the function sends to.
 fn needs(
     bench: &Bench,
     function: &Function,
@@ -126,48 +126,49 @@ fn needs(
     to: Queue,
 ) -> Result<Needs> {
     let subject = Subject { event, ..bench.subject(function, &bench.plain)? };
-    let asked = asked(&subject, from.map_or(1, |(size, _)| size))?;
-    Ok(shared(&asked, from, to))
+    let usage = measure_usage(&subject, from.map_or(1, |(size, _)| size))?;
+    Ok(per_record(&usage, from, to))
 }
 
-/// Each record's part of what its batch asked for.
-fn shared(asked: &Asked, from: Option<(u32, Queue)>, to: Queue) -> Needs {
+/// Divides the resource use of a batch by its records.
+fn per_record(usage: &Usage, from: Option<(u32, Queue)>, to: Queue) -> Needs {
     let records = f64::from(from.map_or(1, |(size, _)| size));
     let mut needs = Needs {
         invocations: 1.0 / records,
-        writes: asked.meter.units.write / records,
-        reads: asked.meter.units.read / records,
+        writes: usage.meter.units.write / records,
+        reads: usage.meter.units.read / records,
         fifo: 0.0,
         standard: 0.0,
-        objects: asked.of("s3.") / records,
-        log: asked.printed / records,
+        objects: usage.of("s3.") / records,
+        log: usage.printed / records,
     };
     let mut add = |queue: Queue, requests: f64| match queue {
         Queue::Fifo => needs.fifo += requests / records,
         Queue::Standard => needs.standard += requests / records,
     };
-    add(to, asked.queue(0));
+    add(to, usage.queue(0));
     if let Some((_, queue)) = from {
-        // Lambda fetches the batch and deletes it.
+        // Lambda receives the batch and deletes it.
         add(queue, 2.0);
     }
     needs
 }
 
-/// The figures of each way.
+/// Figures of each flow.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
-    let ways = ways(bench, FULL)?;
+    let flows = flows(bench, FULL)?;
     bench.note(
-        "Requests to queues include Lambda's own two a batch, to fetch and to delete it; units \
-         are by the items' sizes; a message comes from a person who wrote this hour already.",
+        "Queue requests include two by Lambda for each batch, to receive and to delete it. \
+         Capacity units follow from the sizes of the items. The customer has already written this \
+         hour.",
     );
     let mut figures = Vec::new();
     for (subject, needs, writes, reads) in [
-        ("a message in", ways.inbound, Some(4.0), Some(2.0)),
-        ("a message out", ways.outbound, None, None),
-        ("a receipt", ways.receipt, None, None),
-        ("a notice of a message", ways.notice, None, None),
-        ("a notice of a receipt", ways.status, None, None),
+        ("a message in", flows.inbound, Some(4.0), Some(2.0)),
+        ("a message out", flows.outbound, None, None),
+        ("a receipt", flows.receipt, None, None),
+        ("a notice of a message", flows.notification, None, None),
+        ("a notice of a receipt", flows.status, None, None),
     ] {
         let figure = |name: &str, unit, value| Figure::new(subject, name, unit, Runs::once(value));
         let goal = |figure: Figure, most: Option<f64>| match most {
@@ -190,12 +191,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_has_its_part_of_its_batch() {
-        let mut asked = Asked { printed: 5000.0, ..Asked::default() };
-        asked.meter.units.write = 40.0;
-        asked.meter.requests.insert("sqs.SendMessageBatch".to_owned(), 10);
-        asked.meter.requests.insert("s3.PutObject".to_owned(), 1);
-        let needs = shared(&asked, Some((10, Queue::Fifo)), Queue::Standard);
+    fn a_record_has_its_share_of_its_batch() {
+        let mut usage = Usage { printed: 5000.0, ..Usage::default() };
+        usage.meter.units.write = 40.0;
+        usage.meter.requests.insert("sqs.SendMessageBatch".to_owned(), 10);
+        usage.meter.requests.insert("s3.PutObject".to_owned(), 1);
+        let needs = per_record(&usage, Some((10, Queue::Fifo)), Queue::Standard);
         let expected = Needs {
             invocations: 0.1,
             writes: 4.0,

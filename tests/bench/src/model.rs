@@ -1,4 +1,4 @@
-//! The model of the table, in a process of its own: it takes a million messages.
+//! Client of the table model, which runs in a separate process because it holds a million messages.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -14,25 +14,25 @@ use crate::{
     table::{Item, Units},
 };
 
-/// The table, full or empty.
+/// The table model.
 pub(crate) struct Model {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
-/// What the table said to one request.
+/// Response of the table to a request.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Value,
     pub(crate) units: Units,
-    /// What the table itself took.
+    /// Time spent in the table.
     pub(crate) microseconds: f64,
 }
 
 impl Model {
-    /// An empty table.
+    /// Starts a model with an empty table.
     pub(crate) fn start(program: &Path) -> Result<Self> {
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
@@ -44,42 +44,42 @@ impl Model {
         Ok(Self { child, requests, answers: BufReader::new(answers) })
     }
 
-    /// Does one request.
-    pub(crate) fn call(&mut self, operation: &str, body: &Value) -> Result<Told> {
+    /// Sends a request.
+    pub(crate) fn call(&mut self, operation: &str, body: &Value) -> Result<Reply> {
         writeln!(self.requests, "{operation} {body}")?;
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
-            return Err(Error::step("table", format!("it ended at {operation}")));
+            return Err(Error::step("table", format!("the model exited at {operation}")));
         }
-        Ok(told(serde_json::from_str(&line)?))
+        Ok(reply(serde_json::from_str(&line)?))
     }
 
-    /// Puts an item there.
+    /// Stores an item.
     pub(crate) fn put(&mut self, item: &Item) -> Result<()> {
         let body = json!({ "TableName": "switchboard", "Item": item });
-        let told = self.call("PutItem", &body)?;
-        if told.status == 200 { Ok(()) } else { Err(Error::step("table", told.body.to_string())) }
+        let reply = self.call("PutItem", &body)?;
+        if reply.status == 200 { Ok(()) } else { Err(Error::step("table", reply.body.to_string())) }
     }
 
-    /// Puts so many conversations and messages there. Says how many items there are then.
+    /// Stores this many conversations and messages. Returns the number of items in the table.
     pub(crate) fn fill(&mut self, conversations: u32, messages: u32) -> Result<u64> {
         let (conversation, message) = functions::templates();
-        let told = self.call(
+        let reply = self.call(
             "Fill",
             &json!({ "conversations": conversations, "messages": messages,
                 "conversation": conversation, "message": message }),
         )?;
-        let items = told.body.get("items").and_then(Value::as_u64);
-        items.ok_or_else(|| Error::step("table", "it was not filled"))
+        let items = reply.body.get("items").and_then(Value::as_u64);
+        items.ok_or_else(|| Error::step("table", "the table was not filled"))
     }
 
-    /// The most memory it ever had, in bytes.
+    /// Peak memory of the model, in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
         process::peak_memory(self.child.id())
     }
 }
 
-fn told(mut line: Value) -> Told {
+fn reply(mut line: Value) -> Reply {
     let number = |name: &str| line.get(name).and_then(Value::as_f64).unwrap_or_default();
     let status = line.get("status").and_then(Value::as_u64).unwrap_or_default();
     let (status, units, microseconds) = (
@@ -88,12 +88,12 @@ fn told(mut line: Value) -> Told {
         number("nanoseconds") / 1e3,
     );
     let body = line.get_mut("body").map(Value::take).unwrap_or_default();
-    Told { status, body, units, microseconds }
+    Reply { status, body, units, microseconds }
 }
 
 impl Drop for Model {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -104,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_has_the_answer_its_units_and_its_time() {
-        let told = told(json!({ "status": 400, "body": { "__type": "X" }, "nanoseconds": 1500,
+    fn a_line_has_the_response_its_units_and_its_time() {
+        let reply = reply(json!({ "status": 400, "body": { "__type": "X" }, "nanoseconds": 1500,
             "read_halves": 3, "write": 2 }));
-        assert_eq!((told.status, &told.body), (400, &json!({ "__type": "X" })));
-        assert_eq!(told.units, Units { read: 1.5, write: 2.0 });
-        assert!((told.microseconds - 1.5).abs() < 1e-9);
+        assert_eq!((reply.status, &reply.body), (400, &json!({ "__type": "X" })));
+        assert_eq!(reply.units, Units { read: 1.5, write: 2.0 });
+        assert!((reply.microseconds - 1.5).abs() < 1e-9);
     }
 }

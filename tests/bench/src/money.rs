@@ -1,8 +1,8 @@
-//! Part 6: what a million exchanges and a month cost, from what was counted, from the templates
-//! and from `prices.json`.
+//! Part 6: cost of a million exchanges and of a month, from the counted figures, the templates and
+//! `prices.json`.
 //!
-//! An exchange: a person writes, the automation answers, the answer's receipts come. A month is
-//! that of a hub with nothing to do, and of a worker that waits for jobs.
+//! In an exchange, a customer writes, the automation replies, and the receipts of the reply arrive.
+//! The monthly cost is that of an idle hub and of a worker that waits for jobs.
 
 use std::{fs, path::Path};
 
@@ -12,11 +12,11 @@ use crate::{
     Bench,
     error::{Error, Result},
     figure::{Figure, Unit},
-    messages::{FULL, Needs, Ways, ways},
+    messages::{FULL, Flows, Needs, flows},
     stats::Runs,
 };
 
-/// What `prices.json` says.
+/// Contents of `prices.json`.
 #[derive(Debug, Deserialize)]
 struct Sheet {
     as_of: String,
@@ -72,21 +72,21 @@ struct Assumptions {
     worker: Worker,
 }
 
-/// The part of the invocations that is traced.
+/// Fraction of the invocations that are traced.
 #[derive(Debug, Deserialize)]
 struct Sampled {
     alone: f64,
     busy: f64,
 }
 
-/// How Lambda asks a queue that is empty.
+/// Lambda's polling of an empty queue.
 #[derive(Debug, Deserialize)]
 struct Polls {
     at_once: f64,
     seconds: f64,
 }
 
-/// What the schedules' functions ask for in a minute, together.
+/// Resource use of the scheduled functions in a minute, in total.
 #[derive(Debug, Deserialize)]
 struct Schedules {
     billed_ms: f64,
@@ -94,7 +94,7 @@ struct Schedules {
     writes: f64,
 }
 
-/// A worker that waits.
+/// A waiting worker.
 #[derive(Debug, Deserialize)]
 struct Worker {
     wait_seconds: f64,
@@ -118,16 +118,16 @@ struct Memory {
     others: f64,
 }
 
-/// A million exchanges, record by record and in full batches.
+/// Cost of a million exchanges, with single records and with full batches.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let sheet = read(&bench.places.root.join("tests/bench/prices.json"))?;
     let mut figures = Vec::new();
     for (size, subject) in
         [(1, "an exchange, each record alone"), (FULL, "an exchange, ten a batch")]
     {
-        let ways = ways(bench, size)?;
+        let flows = flows(bench, size)?;
         let mut total = 0.0;
-        for (name, dollars) in parts(&sheet, &ways, f64::from(size)) {
+        for (name, dollars) in parts(&sheet, &flows, f64::from(size)) {
             total += dollars;
             figures.push(dollars_a_million(subject, name, dollars));
         }
@@ -148,10 +148,10 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     }
     let Sheet { as_of, assumptions, .. } = &sheet;
     bench.note(&format!(
-        "An exchange is a message in, an answer, {} receipts and a notice of each but the \
-         answer. A hub with little to do works each record alone, and Lambda traces all its \
-         invocations. Prices of {as_of}; tests/bench/prices.json says them, what is assumed, and \
-         what is left out.",
+        "An exchange is an inbound message, a reply, {} receipts, and a notification of each but \
+         the reply. A hub with little traffic processes single records, and Lambda traces all its \
+         invocations. Prices of {as_of}; tests/bench/prices.json has the prices, the assumptions, \
+         and what is left out.",
         assumptions.receipts_an_answer
     ));
     Ok(figures)
@@ -166,21 +166,21 @@ fn dollars_a_million(subject: &str, name: &str, dollars: f64) -> Figure {
     Figure::new(subject, name, Unit::Dollars, Runs::once(dollars * 1e6))
 }
 
-/// Dollars an exchange, by part; `size` records a batch.
-fn parts(sheet: &Sheet, ways: &Ways, size: f64) -> [(&'static str, f64); 9] {
+/// Cost of an exchange in dollars, by part, with `size` records in a batch.
+fn parts(sheet: &Sheet, flows: &Flows, size: f64) -> [(&'static str, f64); 9] {
     let Sheet { prices, assumptions, .. } = sheet;
     let receipts = assumptions.receipts_an_answer;
-    let notices = 1.0 + receipts;
+    let notifications = 1.0 + receipts;
     let sum = |of: fn(&Needs) -> f64| {
-        let receipt = of(&ways.receipt) + of(&ways.status);
-        of(&ways.inbound) + of(&ways.notice) + of(&ways.outbound) + receipts * receipt
+        let receipt = of(&flows.receipt) + of(&flows.status);
+        of(&flows.inbound) + of(&flows.notification) + of(&flows.outbound) + receipts * receipt
     };
-    // The webhooks of the message and of its receipts, and the request to send.
+    // The webhooks of the message and of its receipts, and the request to send the reply.
     let requests = 2.0 + receipts;
     let invocations = sum(|needs| needs.invocations);
     let billed = &assumptions.billed_ms;
     let batched =
-        billed.inbound + billed.sender + receipts * billed.receipts + notices * billed.notice;
+        billed.inbound + billed.sender + receipts * billed.receipts + notifications * billed.notice;
     let small = (1.0 + receipts) * billed.webhook + batched / size;
     let seconds_gb = (small * assumptions.memory_mb.others
         + billed.send * assumptions.memory_mb.send)
@@ -211,21 +211,21 @@ fn parts(sheet: &Sheet, ways: &Ways, size: f64) -> [(&'static str, f64); 9] {
 }
 
 impl Sampled {
-    /// With `size` records a batch: a busy hub fills its batches.
+    /// The fraction with `size` records in a batch. A busy hub has full batches.
     fn of(&self, size: f64) -> f64 {
         if size > 1.0 { self.busy } else { self.alone }
     }
 }
 
-/// What of a deployment costs, whether it is used or not.
+/// Resources of a deployment that cost money even if they are not used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Deployed {
-    /// Queues that keep an order. Each is read by a function.
+    /// FIFO queues, each with a function as consumer.
     fifo: f64,
-    /// Other queues, each read by a function.
+    /// Standard queues, each with a function as consumer.
     standard: f64,
     alarms: f64,
-    /// Schedules, each once a minute.
+    /// Schedules, each with one run per minute.
     schedules: f64,
     secrets: f64,
 }
@@ -239,7 +239,7 @@ impl Deployed {
         Ok(Self::of(&text("template.yaml")?, &text("infra/queue.yaml")?))
     }
 
-    /// What the templates make: a block of one line a resource's type or a queue's kind.
+    /// Counts the resources of the templates by the lines of their type or kind.
     fn of(template: &str, queue: &str) -> Self {
         let count = |text: &str, line: &str| {
             let lines = text.lines().filter(|found| found.trim() == line).count();
@@ -258,7 +258,7 @@ impl Deployed {
     }
 }
 
-/// Dollars a month of a hub that nobody uses, by part.
+/// Monthly cost of an idle hub in dollars, by part.
 fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
     let Sheet { prices, assumptions, .. } = sheet;
     let seconds = assumptions.hours_a_month * 3600.0;
@@ -292,7 +292,7 @@ fn idle(sheet: &Sheet, deployed: &Deployed) -> [(&'static str, f64); 8] {
     ]
 }
 
-/// Dollars a month of one worker that waits for jobs day and night, by part.
+/// Monthly cost in dollars of a worker that waits for jobs all the time, by part.
 fn worker(sheet: &Sheet) -> [(&'static str, f64); 5] {
     let Sheet { prices, assumptions, .. } = sheet;
     let seconds = assumptions.hours_a_month * 3600.0;
@@ -314,7 +314,7 @@ fn worker(sheet: &Sheet) -> [(&'static str, f64); 5] {
     ]
 }
 
-/// Dollars a month of the metrics that exchanges over one provider make.
+/// Monthly cost in dollars of the metrics of exchanges through one provider.
 fn traffic(sheet: &Sheet) -> f64 {
     sheet.prices.metric_month.of(sheet.assumptions.metrics_an_exchange)
 }
@@ -328,16 +328,17 @@ mod tests {
     }
 
     #[test]
-    fn an_exchange_has_five_requests_and_four_notices() {
+    fn an_exchange_has_five_requests_and_four_notifications() {
         let one = Needs { invocations: 1.0, writes: 1.0, fifo: 1.0, ..Needs::default() };
-        let ways = Ways { inbound: one, outbound: one, receipt: one, notice: one, status: one };
-        let parts = parts(&sheet(), &ways, 1.0);
+        let flows =
+            Flows { inbound: one, outbound: one, receipt: one, notification: one, status: one };
+        let parts = parts(&sheet(), &flows, 1.0);
         let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1 * 1e6;
         let close = |name: &str, dollars: f64| {
             assert!((found(name) - dollars).abs() < 0.01, "{name}: {}", found(name));
         };
         close("HTTP API", 5.0);
-        // 1 in, 1 out, 3 receipts, 4 notices.
+        // 1 in, 1 out, 3 receipts, 4 notifications.
         close("Lambda, requests", 9.0 * 0.2);
         close("SQS", 9.0 * 0.5);
         close("DynamoDB", 9.0 * 0.625);
@@ -345,11 +346,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_with_little_to_do_traces_all_and_a_busy_one_a_twentieth() {
+    fn an_idle_hub_traces_all_invocations_and_a_busy_one_a_twentieth() {
         let one = Needs { invocations: 1.0, ..Needs::default() };
-        let ways = Ways { inbound: one, outbound: one, receipt: one, notice: one, status: one };
+        let flows =
+            Flows { inbound: one, outbound: one, receipt: one, notification: one, status: one };
         let traced = |size| {
-            let parts = parts(&sheet(), &ways, size);
+            let parts = parts(&sheet(), &flows, size);
             parts.iter().find(|part| part.0 == "X-Ray").unwrap().1 * 1e6
         };
         assert!((traced(1.0) - 9.0 * 5.0).abs() < 0.01);
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_without_traffic_costs_its_polls_its_alarms_and_its_schedules() {
+    fn a_month_without_traffic_costs_polls_alarms_and_schedules() {
         let deployed =
             Deployed { fifo: 8.0, standard: 5.0, alarms: 34.0, schedules: 2.0, secrets: 1.0 };
         let parts = idle(&sheet(), &deployed);
@@ -369,7 +371,7 @@ mod tests {
         let close = |name: &str, dollars: f64| {
             assert!((found(name) - dollars).abs() < 0.005, "{name}: {}", found(name));
         };
-        // 730 h of 5 polls of 20 s are 657,000 requests a queue.
+        // 730 h of 5 polls of 20 s are 657,000 requests for each queue.
         close("SQS, long polls", 0.657 * (8.0 * 0.50 + 5.0 * 0.40));
         close("alarms", 3.40);
         close("the platform's secret", 0.40);
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_waits_holds_a_function_all_month() {
+    fn a_waiting_worker_occupies_a_function_all_month() {
         let parts = worker(&sheet());
         let found = |name: &str| parts.iter().find(|part| part.0 == name).unwrap().1;
         let close = |name: &str, dollars: f64| {
@@ -396,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_are_counted_as_they_are() {
+    fn the_resources_of_the_templates_are_counted() {
         let deployed = Deployed::read(&root()).unwrap();
         assert!(deployed.fifo >= 8.0 && deployed.standard >= 5.0, "{deployed:?}");
         assert!(deployed.alarms >= 2.0 * (deployed.fifo + deployed.standard), "{deployed:?}");
@@ -425,8 +427,8 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_shared_by_the_records_of_a_batch() {
-        let time = |size| parts(&sheet(), &Ways::default(), size)[2].1;
+    fn waiting_time_is_shared_by_the_records_of_a_batch() {
+        let time = |size| parts(&sheet(), &Flows::default(), size)[2].1;
         assert!(time(10.0) < time(1.0) / 4.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Part 4: a message's whole way through the deployed hub on the local cloud, from the webhook
-//! to the call that sends the answer.
+//! Part 4: latency of a message through the deployed hub on the local cloud, from the webhook to
+//! the request that sends the reply.
 
 use std::{
     collections::BTreeMap,
@@ -21,32 +21,32 @@ use crate::{
     stats::Runs,
 };
 
-/// Conversations that are going on at once.
+/// Numbers of concurrent conversations.
 const CROWDS: [u32; 3] = [1, 10, 100];
-/// How long each crowd talks.
-const TALK: Duration = Duration::from_secs(12);
-/// How long the answers to the last messages may take.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How long items are put into the local cloud's table.
-const FILLING: Duration = Duration::from_mins(1);
-/// A batch of writes.
+/// Duration of each run.
+const DURATION: Duration = Duration::from_secs(12);
+/// Time limit for the replies to the last messages.
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long the local cloud's table is filled.
+const FILL_TIME: Duration = Duration::from_mins(1);
+/// Items in a `BatchWriteItem` request.
 const BATCH: u32 = 25;
-/// Messages of each conversation that is put there.
-const EACH: u32 = 10;
-/// Ports of its own, beside a hub that somebody uses.
+/// Messages in each conversation that fills the table.
+const MESSAGES_EACH: u32 = 10;
+/// Port offset, to avoid a hub that a developer runs.
 const PORTS: &str = "3000";
 const TENANT: &str = "bench";
 const NUMBER: &str = "106500000000009";
 const ECHO: &str = "You said: ";
 
-/// A hub that ends when this is dropped.
+/// A hub that stops when dropped.
 struct Hub {
     child: Child,
     environment: BTreeMap<String, String>,
 }
 
-/// A number that people write to.
-struct Stage {
+/// A WhatsApp number with its tenant and automation.
+struct Setup {
     agent: ureq::Agent,
     hub: String,
     simulator: String,
@@ -54,59 +54,59 @@ struct Stage {
     key: String,
 }
 
-/// What one crowd saw.
+/// Measurements of one run.
 #[derive(Debug, Default)]
-struct Talk {
-    /// From a webhook to the answer's call, in ms.
+struct Exchanges {
+    /// Times from a webhook to the request that sends the reply, in ms.
     took: Vec<f64>,
-    /// Until the last answer, in seconds.
+    /// Time until the last reply, in seconds.
     lasted: f64,
 }
 
-/// Every crowd with an empty table, and the middle one with a full one.
+/// Measures each number of conversations with an empty and with a filled table.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let xtask = bench.xtask.clone().ok_or_else(|| {
-        Error::step("path", "it starts a hub of its own: start `cargo xtask bench`")
+        Error::step("path", "the xtask binary is missing. Run `cargo xtask bench`")
     })?;
     let target = bench.places.output.join("..");
     let hub = Hub::start(&xtask, &target.join(format!("local-{PORTS}")))?;
-    let stage = Stage::set_up(&hub)?;
-    // Sandboxes start and connections are made.
-    stage.talk(4, Duration::from_secs(5), "warm")?;
+    let setup = Setup::create(&hub)?;
+    // Starts the sandboxes and opens the connections.
+    setup.run(4, Duration::from_secs(5), "warm")?;
     let mut figures = Vec::new();
     for crowd in CROWDS {
-        figures.extend(of(crowd, "", stage.talk(crowd, TALK, "empty")?));
+        figures.extend(of(crowd, "", setup.run(crowd, DURATION, "empty")?));
     }
-    let (conversations, messages) = stage.fill()?;
+    let (conversations, messages) = setup.fill()?;
     for crowd in CROWDS {
-        figures.extend(of(crowd, ", filled table", stage.talk(crowd, TALK, "full")?));
+        figures.extend(of(crowd, ", filled table", setup.run(crowd, DURATION, "full")?));
     }
     bench.note(&format!(
-        "The whole path is on the local cloud, written in Python, on this machine, with the \
-         simulated provider and automation beside it: its times are mostly the local cloud's. \
-         Each person writes when the last message was answered. Into the local cloud's table \
-         {messages} messages of {conversations} conversations went in {} s; a million are \
-         measured on the model.",
-        FILLING.as_secs()
+        "The whole path runs on the local cloud, which is written in Python, with the simulated \
+         provider and automation on the same machine: its times are mostly the local cloud's. Each \
+         customer writes after the reply to the previous message. In {} s, {messages} messages in \
+         {conversations} conversations were stored in the local cloud's table; a million are \
+         measured with the table model.",
+        FILL_TIME.as_secs()
     ));
     Ok(figures)
 }
 
-fn of(crowd: u32, table: &str, talk: Talk) -> Vec<Figure> {
+fn of(crowd: u32, table: &str, run: Exchanges) -> Vec<Figure> {
     let subject = if crowd == 1 {
         format!("one conversation{table}")
     } else {
         format!("{crowd} conversations at once{table}")
     };
-    let exchanges = u32::try_from(talk.took.len()).unwrap_or(u32::MAX);
-    let rate = 2.0 * f64::from(exchanges) / talk.lasted;
+    let exchanges = u32::try_from(run.took.len()).unwrap_or(u32::MAX);
+    let rate = 2.0 * f64::from(exchanges) / run.lasted;
     vec![
         Figure::new(&subject, "messages, in and out", Unit::EachSecond, Runs::once(rate)),
         Figure::new(
             &subject,
             "webhook to the answer's call",
             Unit::Milliseconds,
-            Runs::new(talk.took),
+            Runs::new(run.took),
         ),
     ]
 }
@@ -121,18 +121,18 @@ impl Hub {
             .map_err(Error::file(xtask))?;
         let printed = child.stdout.take();
         let mut hub = Self { child, environment: BTreeMap::new() };
-        let printed = printed.ok_or_else(|| Error::step("hub", "it has no output"))?;
+        let printed = printed.ok_or_else(|| Error::step("hub", "no output"))?;
         let mut lines = BufReader::new(printed).lines();
         let mut last = String::new();
         while let Some(line) = lines.next() {
             last = line?;
-            if last == "Ctrl-C ends it." {
+            if last == "Press Ctrl-C to stop it." {
                 let path = folder.join("env");
                 let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
                 let pairs = text.lines().filter_map(|line| line.split_once('='));
                 hub.environment =
                     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-                // It goes on talking, of what goes wrong in the functions.
+                // The hub goes on to print errors of the functions.
                 thread::spawn(move || {
                     for line in lines.map_while(std::result::Result::ok) {
                         eprintln!("hub: {line}");
@@ -152,29 +152,29 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // It takes what it has started with it.
+        // The hub stops its own processes.
         drop(process::terminate(self.child.id()));
         drop(self.child.wait());
     }
 }
 
-impl Stage {
-    fn set_up(hub: &Hub) -> Result<Self> {
+impl Setup {
+    fn create(hub: &Hub) -> Result<Self> {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(40)))
             .proxy(None)
             .build();
-        let stage = Self {
+        let setup = Self {
             agent: config.into(),
             hub: hub.variable("SWITCHBOARD_URL")?,
             simulator: hub.variable("SIMULATOR_URL")?,
             cloud: hub.variable("AWS_ENDPOINT_URL")?,
             key: format!("Bearer {}", hub.variable("SWITCHBOARD_ADMIN_KEY")?),
         };
-        stage.tenant()?;
-        stage.number()?;
-        Ok(stage)
+        setup.tenant()?;
+        setup.number()?;
+        Ok(setup)
     }
 
     fn tenant(&self) -> Result<()> {
@@ -214,8 +214,8 @@ impl Stage {
         .map(drop)
     }
 
-    /// Has so many people talk for so long.
-    fn talk(&self, crowd: u32, long: Duration, round: &str) -> Result<Talk> {
+    /// Runs `crowd` concurrent conversations for `duration`.
+    fn run(&self, crowd: u32, duration: Duration, round: &str) -> Result<Exchanges> {
         let health = self.outside("GET", "/_sim/health", &Value::Null)?;
         let mut since = health.pointer("/last_seq").and_then(Value::as_u64).unwrap_or_default();
         let mut written = BTreeMap::<String, i64>::new();
@@ -224,10 +224,10 @@ impl Stage {
         for person in 0..crowd {
             self.write(person, &format!("{round}-{crowd}-{person}-0"))?;
         }
-        let mut talk = Talk::default();
+        let mut exchanges = Exchanges::default();
         while waiting > 0 {
-            if begun.elapsed() > long + PATIENCE {
-                return Err(Error::step("path", format!("{waiting} messages were not answered")));
+            if begun.elapsed() > duration + REPLY_TIMEOUT {
+                return Err(Error::step("path", format!("{waiting} messages have no reply")));
             }
             let path = format!("/_sim/log?since={since}&wait_ms=1000");
             let news = self.outside("GET", &path, &Value::Null)?;
@@ -242,8 +242,8 @@ impl Stage {
                     "send.accepted" => {
                         let text = field("text").strip_prefix(ECHO).unwrap_or_default();
                         let Some(wrote) = written.remove(text) else { continue };
-                        talk.took.push(i32::try_from(at - wrote).map_or(f64::NAN, f64::from));
-                        if begun.elapsed() > long {
+                        exchanges.took.push(i32::try_from(at - wrote).map_or(f64::NAN, f64::from));
+                        if begun.elapsed() > duration {
                             waiting -= 1;
                             continue;
                         }
@@ -254,8 +254,8 @@ impl Stage {
                 }
             }
         }
-        talk.lasted = begun.elapsed().as_secs_f64();
-        Ok(talk)
+        exchanges.lasted = begun.elapsed().as_secs_f64();
+        Ok(exchanges)
     }
 
     fn write(&self, person: u32, text: &str) -> Result<()> {
@@ -265,21 +265,22 @@ impl Stage {
         self.outside("POST", &path, &body).map(drop)
     }
 
-    /// Puts conversations with ten messages each into the table for a minute. Says how many.
+    /// Fills the table with conversations of ten messages each. Returns the numbers of
+    /// conversations and messages.
     fn fill(&self) -> Result<(u32, u32)> {
         let tables = self.table("ListTables", &json!({}))?;
         let table = text(&tables, "/TableNames/0")?;
         let (conversation, message) = functions::templates();
-        let ours = |item: Value| item.to_string().replace("acme", TENANT);
-        let (conversation, message) = (ours(conversation), ours(message));
+        let with_tenant = |item: Value| item.to_string().replace("acme", TENANT);
+        let (conversation, message) = (with_tenant(conversation), with_tenant(message));
         let begun = Instant::now();
         let mut conversations = 0;
         let mut puts = Vec::new();
-        while begun.elapsed() < FILLING && conversations < 100_000 {
+        while begun.elapsed() < FILL_TIME && conversations < 100_000 {
             let owner = format!("{conversations:06}");
             puts.push(conversation.replace("{c}", &owner));
-            for place in 0..EACH {
-                let number = format!("{:07}", conversations * EACH + place);
+            for place in 0..MESSAGES_EACH {
+                let number = format!("{:07}", conversations * MESSAGES_EACH + place);
                 puts.push(message.replace("{c}", &owner).replace("{m}", &number));
             }
             conversations += 1;
@@ -292,7 +293,7 @@ impl Stage {
                 self.table("BatchWriteItem", &json!({ "RequestItems": { (&table): batch } }))?;
             }
         }
-        Ok((conversations, conversations * EACH))
+        Ok((conversations, conversations * MESSAGES_EACH))
     }
 
     fn table(&self, operation: &str, body: &Value) -> Result<Value> {
@@ -343,7 +344,7 @@ impl Stage {
     }
 }
 
-/// Who wrote this, and what they write next.
+/// Returns the customer of a text and their next text.
 fn following(text: &str) -> Result<(u32, String)> {
     let parts = || {
         let (before, number) = text.rsplit_once('-')?;
@@ -351,7 +352,7 @@ fn following(text: &str) -> Result<(u32, String)> {
         let number: u32 = number.parse().ok()?;
         Some((person.parse().ok()?, format!("{before}-{}", number + 1)))
     };
-    parts().ok_or_else(|| Error::step("path", format!("nobody wrote {text:?}")))
+    parts().ok_or_else(|| Error::step("path", format!("unexpected text {text:?}")))
 }
 
 fn text(value: &Value, pointer: &str) -> Result<String> {
@@ -364,15 +365,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_person_writes_the_next_message() {
+    fn the_same_customer_writes_the_next_message() {
         assert_eq!(following("full-100-42-9").unwrap(), (42, "full-100-42-10".to_owned()));
         assert!(following("hello").is_err());
     }
 
     #[test]
-    fn a_crowd_sends_two_messages_an_exchange() {
-        let talk = Talk { took: vec![5.0, 7.0, 6.0], lasted: 1.5 };
-        let figures = of(10, "", talk);
+    fn an_exchange_counts_as_two_messages() {
+        let run = Exchanges { took: vec![5.0, 7.0, 6.0], lasted: 1.5 };
+        let figures = of(10, "", run);
         let medians: Vec<_> = figures.iter().map(|figure| figure.runs.median()).collect();
         assert_eq!(medians, [4.0, 6.0]);
     }

@@ -1,4 +1,4 @@
-//! Part 3: what a record costs a consumer or a sender, and what a message asks of AWS.
+//! Part 3: cost of a record in consumers and senders, and their AWS requests.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     world::Subject,
 };
 
-/// The functions that work queues.
+/// The measured consumers and senders.
 const WORKERS: [&str; 5] = [
     "consumer-inbound",
     "consumer-receipts",
@@ -23,14 +23,14 @@ const WORKERS: [&str; 5] = [
     "sender-whatsapp",
     "sender-telegram",
 ];
-/// Those of a short run.
+/// The functions of a short run.
 const FEW: [&str; 2] = ["consumer-inbound", "sender-whatsapp"];
-/// The sizes of a batch: alone, and as many as a queue gives.
+/// Batch sizes: one record, and a full batch.
 const BATCHES: [u32; 2] = [1, 10];
-/// Batches that are counted at least.
+/// Fewest batches that are counted.
 const FEWEST: u32 = 4;
 
-/// Every worker; in a short run two.
+/// Measures every consumer and sender, or two in a short run.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let workers = if bench.short { &FEW[..] } else { &WORKERS };
@@ -68,32 +68,32 @@ fn of(bench: &Bench, function: &Function, size: u32) -> Result<Vec<Figure>> {
         if size == 1 { work } else { work.unsteady() },
         figure("heap", Unit::Allocations, Runs::once(counted.allocations / records)),
     ]);
-    let asked = asked(&subject, size)?;
+    let usage = measure_usage(&subject, size)?;
     figures.extend([
-        figure("writes", Unit::Units, Runs::once(asked.meter.units.write / records)),
-        figure("reads", Unit::Units, Runs::once(asked.meter.units.read / records)),
-        figure("queue", Unit::Requests, Runs::once(asked.queue(1) / records)),
-        figure("log", Unit::Bytes, Runs::once(asked.printed / records)),
+        figure("writes", Unit::Units, Runs::once(usage.meter.units.write / records)),
+        figure("reads", Unit::Units, Runs::once(usage.meter.units.read / records)),
+        figure("queue", Unit::Requests, Runs::once(usage.queue(1) / records)),
+        figure("log", Unit::Bytes, Runs::once(usage.printed / records)),
     ]);
     Ok(figures)
 }
 
-/// What one warm invocation asked for.
+/// Resource use of a warm invocation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct Usage {
     pub(crate) meter: Meter,
-    /// Bytes of log.
+    /// Bytes of log output.
     pub(crate) printed: f64,
 }
 
-impl Asked {
-    /// Requests to queues: the function's own, and for each of its batches the one that fetches
-    /// it and the one that deletes it, which Lambda makes.
+impl Usage {
+    /// Number of queue requests: the function's own, and two by Lambda for each batch, to receive
+    /// and to delete it.
     pub(crate) fn queue(&self, batches: u32) -> f64 {
         count(self.meter.of("sqs.")) + 2.0 * f64::from(batches)
     }
 
-    /// Requests to operations that begin so.
+    /// Number of requests whose operation starts with `prefix`.
     pub(crate) fn of(&self, prefix: &str) -> f64 {
         count(self.meter.of(prefix))
     }
@@ -103,14 +103,14 @@ fn count(requests: u64) -> f64 {
     f64::from(u32::try_from(requests).unwrap_or(u32::MAX))
 }
 
-/// Asks a warm function to work people's second messages, after their first ones.
-pub(crate) fn asked(subject: &Subject<'_>, size: u32) -> Result<Asked> {
+/// Measures a warm invocation that processes the customers' second messages.
+pub(crate) fn measure_usage(subject: &Subject<'_>, size: u32) -> Result<Usage> {
     let mut sandbox = Sandbox::start(&subject.program)?;
     sandbox.ready()?;
     subject.invoke(&mut sandbox)?;
     subject.world.cloud.take();
     let before = sandbox.printed()?;
-    // The next messages of the same people: their conversations are there.
+    // The next messages of the same customers, whose conversations exist.
     let next = if is_batch(&subject.event) {
         batch(&subject.event, size, 1)?
     } else {
@@ -120,30 +120,30 @@ pub(crate) fn asked(subject: &Subject<'_>, size: u32) -> Result<Asked> {
     subject.function.check(&answer)?;
     let (meter, unknown) = subject.world.cloud.take();
     if let Some(unknown) = unknown.first() {
-        return Err(Error::step(&subject.function.name, format!("asked for {unknown}")));
+        return Err(Error::step(&subject.function.name, format!("unexpected request: {unknown}")));
     }
     let printed = u32::try_from(sandbox.printed()? - before).unwrap_or(u32::MAX);
-    Ok(Asked { meter, printed: f64::from(printed) })
+    Ok(Usage { meter, printed: f64::from(printed) })
 }
 
 fn is_batch(event: &[u8]) -> bool {
     event.windows(9).any(|window| window == b"\"Records\"")
 }
 
-/// A batch of `size` records like the first of `event`, of as many people and messages. Each
-/// `round` has other messages of the same people.
+/// Creates a batch of `size` records from the first of `event`, with different customers and
+/// messages. Each `round` has different messages of the same customers.
 pub(crate) fn batch(event: &[u8], size: u32, round: u32) -> Result<Vec<u8>> {
     let mut event: Value = serde_json::from_slice(event)?;
     let records = event.get_mut("Records").and_then(Value::as_array_mut);
-    let records = records.ok_or_else(|| Error::step("batch", "the event is no batch"))?;
+    let records = records.ok_or_else(|| Error::step("batch", "the event is not a batch"))?;
     let first = records.first().ok_or_else(|| Error::step("batch", "the batch is empty"))?;
     let first = first.to_string();
-    *records = (0..size).map(|place| like(&first, place, round)).collect::<Result<_>>()?;
+    *records = (0..size).map(|place| copy(&first, place, round)).collect::<Result<_>>()?;
     Ok(serde_json::to_vec(&event)?)
 }
 
-/// The record with other ids, each as long as it was.
-fn like(record: &str, place: u32, round: u32) -> Result<Value> {
+/// Copies a record with different ids of the same length.
+fn copy(record: &str, place: u32, round: u32) -> Result<Value> {
     let message = place + 100 * round;
     let changed = record
         .replace(
@@ -160,9 +160,9 @@ fn like(record: &str, place: u32, round: u32) -> Result<Value> {
     Ok(serde_json::from_str(&renumbered(&changed, "evt_", message))?)
 }
 
-/// The text with a number at the end of each id of that kind.
+/// Replaces the end of each id with this prefix by a number.
 fn renumbered(text: &str, prefix: &str, number: u32) -> String {
-    /// Characters of an id behind its prefix.
+    /// Length of an id after its prefix.
     const LENGTH: usize = 26;
     let mut parts = text.split(prefix);
     let mut changed = parts.next().unwrap_or_default().to_owned();
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_has_different_people_and_a_round_different_messages() {
+    fn a_batch_has_different_customers_and_a_round_different_messages() {
         let event = br#"{"Records":[{"messageId":"00000000-0000-4000-8000-000000000000",
             "body":"{\"id\":\"wamid.TEXT\",\"from\":\"4915550009999\"}"}]}"#;
         let bodies = |round| {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_one_kind_end_in_a_number() {
+    fn ids_of_one_type_are_renumbered() {
         let text = "a msg_01M7WD7TG02AT5KWJJMQWTVVXM, conv_01M7WD7TG02AT5KWJJMQWTVVXM, msg_short";
         assert_eq!(
             renumbered(text, "msg_", 7),
@@ -211,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn fetching_and_deleting_a_batch_are_requests_too() {
-        let mut asked = Asked::default();
-        asked.meter.requests.insert("sqs.SendMessageBatch".to_owned(), 10);
-        asked.meter.requests.insert("s3.PutObject".to_owned(), 1);
-        assert!((asked.queue(1) - 12.0).abs() < 1e-9);
+    fn receiving_and_deleting_a_batch_are_counted() {
+        let mut usage = Usage::default();
+        usage.meter.requests.insert("sqs.SendMessageBatch".to_owned(), 10);
+        usage.meter.requests.insert("s3.PutObject".to_owned(), 1);
+        assert!((usage.queue(1) - 12.0).abs() < 1e-9);
     }
 }

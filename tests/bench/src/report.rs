@@ -1,4 +1,4 @@
-//! Figures as a table.
+//! Tables of the figures.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::figure::{Figure, Goal};
 
 const HEAD: [&str; 8] = ["", "", "runs", "median", "p99", "unit", "goal", ""];
 
-/// One table of all figures; the subject is named once.
+/// Formats all figures as one table. A repeated subject is shown once.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     let mut subject = "";
@@ -25,7 +25,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     for row in rows {
         let mut line = String::new();
         for (place, (cell, width)) in row.iter().zip(widths).enumerate() {
-            // Numbers stand under each other.
+            // Numbers are aligned to the right.
             let padding = " ".repeat(width - cell.chars().count());
             let (before, after) = if matches!(place, 2..=4) {
                 (padding.as_str(), "")
@@ -40,14 +40,14 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     table
 }
 
-/// How the figures were taken.
+/// Method of the measurements, for the page.
 const METHOD: &str = "\
-`cargo xtask bench --save-figures` wrote this page: the functions are built as they are deployed, \
-and run one at a time under a Lambda Runtime API on loopback, with an AWS on loopback behind them.
-CPU is what the kernel accounts to the process; instructions and allocations are counted by \
-Valgrind, units and requests by what reached the AWS on loopback. Times are of this machine, not of AWS.";
+`cargo xtask bench --save-figures` wrote this page. The functions are built with the deployed \
+profile and run one at a time with a Lambda Runtime API and a fake AWS on loopback.
+CPU is the kernel's accounting of the process. Instructions and allocations are counted by \
+Valgrind, capacity units and requests by the fake AWS. Times are of this machine, not of AWS.";
 
-/// All figures as a page.
+/// Formats all figures as a Markdown page.
 pub(crate) fn page(
     date: &str,
     machine: &str,
@@ -103,7 +103,7 @@ fn row(subject: &str, figure: &Figure) -> [String; 8] {
     ]
 }
 
-/// A number with its thousands apart.
+/// Formats a number with thousands separators.
 fn grouped(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_once('.').map_or((text.as_str(), None), |(w, r)| (w, Some(r)));
@@ -133,7 +133,7 @@ mod tests {
     use crate::{figure::Unit, stats::Runs};
 
     #[test]
-    fn columns_stand_under_each_other_and_a_subject_is_named_once() {
+    fn columns_are_aligned_and_a_subject_is_shown_once() {
         let figures = [
             Figure::new(
                 "webhook",
@@ -155,7 +155,7 @@ node     warm     1      11.00         x             at least 12.00  MISSED
     }
 
     #[test]
-    fn a_page_has_a_table_a_part_and_the_notes() {
+    fn a_page_has_a_table_for_each_part_and_the_notes() {
         let figure = Figure::new("webhook", "work", Unit::Instructions, Runs::once(1234.0));
         let page = page(
             "2026-01-31",
@@ -172,7 +172,7 @@ node     warm     1      11.00         x             at least 12.00  MISSED
     }
 
     #[test]
-    fn thousands_stand_apart() {
+    fn thousands_are_separated() {
         for (value, digits, text) in
             [(0.5, 2, "0.50"), (999.0, 0, "999"), (1000.0, 0, "1,000"), (-1234.5, 1, "-1,234.5")]
         {

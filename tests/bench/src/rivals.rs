@@ -1,4 +1,4 @@
-//! Part 5: the same webhook in Node.js, in Python, and as bare as Rust can be.
+//! Part 5: the same webhook in Node.js, in Python, and in minimal Rust.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
     world::{Start, Starts, Subject, World},
 };
 
-/// Who else could do the work.
+/// Implementations of the webhook.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rival {
     Ours,
@@ -23,7 +23,7 @@ enum Rival {
     Python,
 }
 
-/// What was measured of one.
+/// Measurements of an implementation.
 struct Measured {
     rival: Rival,
     starts: Starts,
@@ -42,7 +42,7 @@ impl Rival {
         }
     }
 
-    /// The program, if it has been built.
+    /// Command of the program, if it has been built.
     fn command(self, bench: &Bench) -> Option<Vec<String>> {
         let built = bench.places.output.join("rivals");
         let source = bench.places.root.join("tests/bench/rivals");
@@ -69,7 +69,7 @@ impl Rival {
         if let Some(root) = &world.root {
             environment.push(("NODE_EXTRA_CA_CERTS".to_owned(), root.display().to_string()));
         }
-        // Where `node` is found.
+        // To find `node`.
         environment.push(("PATH".to_owned(), bench.path.clone()));
         let log = bench.places.output.join(format!("{}.log", self.name()));
         subject.program = Program { name: self.name().to_owned(), command, environment, log };
@@ -78,22 +78,22 @@ impl Rival {
     }
 }
 
-/// One that takes part, over TLS for its start and without for its work.
+/// An implementation with its subjects: over TLS for the start, and without for warm requests.
 struct Entrant<'a> {
     rival: Rival,
     cold: Subject<'a>,
     warm: Subject<'a>,
 }
 
-/// All of them, in turns: what else the machine does hits each as much.
+/// Measures all implementations in turns, so that other load on the machine affects all equally.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let (all, missing) = in_turns(bench)?;
     for name in missing {
-        bench.note(&format!("{name} was not built and is not in the table."));
+        bench.note(&format!("{name} was not built and is missing in the table."));
     }
     bench.note(
-        "Node.js, Python and bare Rust do less: no look-up of integration, secret and tenant, one \
-         record a request; their runtime loops are the least there can be.",
+        "Node.js, Python and bare Rust do less: they do not read the integration, its secret and \
+         the tenant, and process one record per request. Their runtime loops are minimal.",
     );
     Ok(figures(&all, bench.tls.is_some()))
 }
@@ -127,7 +127,8 @@ fn in_turns(bench: &Bench) -> Result<(Vec<Measured>, Vec<&'static str>)> {
     for ((entrant, starts), rounds) in entrants.into_iter().zip(starts).zip(rounds) {
         let rival = entrant.rival;
         let throttled = throttled(&entrant.cold, bench.runs.div_ceil(2))?;
-        // Only what is compiled can be counted: a just-in-time compiler is at work for long.
+        // Only compiled programs are counted: a just-in-time compiler keeps working for a long
+        // time.
         let work = match rival {
             Rival::Ours | Rival::Floor => Some(callgrind::count(&entrant.warm, bench.counted)?),
             Rival::Node | Rival::Python => None,
@@ -218,7 +219,7 @@ fn figures(all: &[Measured], tls: bool) -> Vec<Figure> {
     figures
 }
 
-/// Of the medians.
+/// Ratio of the medians.
 fn ratio(of: &Runs, to: &Runs) -> Runs {
     Runs::once(of.median() / to.median())
 }
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rival_is_told_in_ours_and_ours_in_the_floor() {
+    fn ratios_compare_the_others_with_ours_and_ours_with_the_floor() {
         let all = [
             measured(Rival::Ours, 3.0, 100.0),
             measured(Rival::Floor, 2.0, 50.0),

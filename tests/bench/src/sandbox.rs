@@ -1,4 +1,4 @@
-//! One sandbox: a function's process under a Lambda Runtime API of our own.
+//! A sandbox: a function's process with a fake Lambda Runtime API.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
@@ -19,37 +19,37 @@ use crate::{
     process,
 };
 
-/// How long a function may take; under Valgrind everything takes fifty times as long.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// What a process needs to come to rest after its last request, before its time is read.
-const REST: Duration = Duration::from_millis(2);
-/// How often a silent process is looked at, whether it is still there.
-const GLANCE: Duration = Duration::from_secs(1);
+/// Timeout of a function. Under Valgrind everything takes fifty times as long.
+const TIMEOUT: Duration = Duration::from_mins(2);
+/// Time for a process to become idle after its last request, before its CPU time is read.
+const IDLE_TIME: Duration = Duration::from_millis(2);
+/// How often a silent process is checked for its exit.
+const EXIT_CHECK: Duration = Duration::from_secs(1);
 
-/// What is to be run.
+/// A program to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// What messages call it.
+    /// Name in messages.
     pub(crate) name: String,
     /// The program and its arguments.
     pub(crate) command: Vec<String>,
-    /// Its whole environment.
+    /// Complete environment.
     pub(crate) environment: Vec<(String, String)>,
-    /// Where its output goes.
+    /// File for its output.
     pub(crate) log: PathBuf,
 }
 
-/// What a function said.
+/// A call of the function to the Runtime API.
 enum Call {
-    /// It is ready for work.
+    /// Request for the next event.
     Next(Instant),
-    /// It has worked.
+    /// Response of an invocation.
     Answer(Instant, Vec<u8>),
-    /// It has failed.
+    /// Error of an invocation.
     Failure(String),
 }
 
-/// A function's process, and the Runtime API it talks to.
+/// A function's process with its Runtime API.
 pub(crate) struct Sandbox {
     child: Child,
     name: String,
@@ -60,22 +60,22 @@ pub(crate) struct Sandbox {
     _server: Server,
 }
 
-/// One invocation, as it was seen from outside.
+/// An invocation.
 pub(crate) struct Invocation {
-    /// From handing out the event to having the answer.
+    /// Time from the delivery of the event to the response.
     pub(crate) took: Duration,
-    /// What it answered.
+    /// The response.
     pub(crate) answer: Vec<u8>,
 }
 
 impl Sandbox {
     /// Starts the process.
     pub(crate) fn start(program: &Program) -> Result<Self> {
-        let (said, calls) = channel();
-        let (work, handed) = channel::<Arc<Vec<u8>>>();
-        let (said, handed) = (Mutex::new(said), Mutex::new(handed));
+        let (call_sender, calls) = channel();
+        let (work, events) = channel::<Arc<Vec<u8>>>();
+        let (call_sender, events) = (Mutex::new(call_sender), Mutex::new(events));
         let server = Server::start(
-            Arc::new(move |request: Request| runtime_api(request, &said, &handed)),
+            Arc::new(move |request: Request| runtime_api(request, &call_sender, &events)),
             None,
         )?;
         let log = File::create(&program.log).map_err(Error::file(&program.log))?;
@@ -101,34 +101,34 @@ impl Sandbox {
         Ok(Self { child, name, log, spawned, calls, work, _server: server })
     }
 
-    /// Waits until the function is ready; from the start of its process.
+    /// Waits until the function is ready. Returns the time since the start of its process.
     pub(crate) fn ready(&mut self) -> Result<Duration> {
-        match self.hear("ask for work")? {
+        match self.next_call("ask for an event")? {
             Call::Next(at) => Ok(at.duration_since(self.spawned)),
-            Call::Answer(_, answer) => Err(self.wrong(&answer)),
+            Call::Answer(_, answer) => Err(self.unexpected(&answer)),
             Call::Failure(detail) => Err(Error::step(&self.name, detail)),
         }
     }
 
-    /// Hands out one event and waits for its answer, and until the function is ready again.
+    /// Delivers an event, and waits for the response and until the function is ready again.
     pub(crate) fn invoke(&mut self, event: &Arc<Vec<u8>>) -> Result<Invocation> {
         let begun = Instant::now();
         if self.work.send(Arc::clone(event)).is_err() {
-            return Err(Error::step(&self.name, "its Runtime API is gone"));
+            return Err(Error::step(&self.name, "its Runtime API has stopped"));
         }
-        let invocation = match self.hear("answer")? {
+        let invocation = match self.next_call("respond")? {
             Call::Answer(at, answer) => Invocation { took: at.duration_since(begun), answer },
-            Call::Next(_) => return Err(Error::step(&self.name, "asked for work twice")),
+            Call::Next(_) => return Err(Error::step(&self.name, "asked for an event twice")),
             Call::Failure(detail) => return Err(Error::step(&self.name, detail)),
         };
         self.ready()?;
         Ok(invocation)
     }
 
-    fn hear(&mut self, expected: &'static str) -> Result<Call> {
-        let deadline = Instant::now() + PATIENCE;
+    fn next_call(&mut self, expected: &'static str) -> Result<Call> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            if let Ok(call) = self.calls.recv_timeout(GLANCE) {
+            if let Ok(call) = self.calls.recv_timeout(EXIT_CHECK) {
                 return Ok(call);
             }
             if Instant::now() > deadline || self.child.try_wait()?.is_some() {
@@ -138,41 +138,41 @@ impl Sandbox {
         }
     }
 
-    fn wrong(&self, answer: &[u8]) -> Error {
+    fn unexpected(&self, answer: &[u8]) -> Error {
         let answer = String::from_utf8_lossy(answer).into_owned();
         Error::Answer { what: self.name.clone(), answer }
     }
 
-    /// Its process.
+    /// Id of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Processor time since the start, of a process that has come to rest.
+    /// CPU time since the start, once the process is idle.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        sleep(REST);
+        sleep(IDLE_TIME);
         process::cpu(self.id())
     }
 
-    /// The most memory it ever had, in bytes.
+    /// Peak memory, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
         process::peak_memory(self.id())
     }
 
-    /// Bytes it has printed.
+    /// Size of the output so far, in bytes.
     pub(crate) fn printed(&self) -> Result<u64> {
         Ok(fs::metadata(&self.log).map_err(Error::file(&self.log))?.len())
     }
 
-    /// Asks it to end, so that a tool around it can write down what it saw.
+    /// Terminates the process gracefully, so that a tool around it can write its results.
     pub(crate) fn end(mut self) -> Result<()> {
         process::terminate(self.id())?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
-                return Err(Error::step(&self.name, "it does not end"));
+                return Err(Error::step(&self.name, "the process does not exit"));
             }
-            sleep(REST);
+            sleep(IDLE_TIME);
         }
         Ok(())
     }
@@ -180,28 +180,28 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// Says `call` to whoever holds the sandbox; nobody may.
-fn say(to: &Mutex<Sender<Call>>, call: Call) {
+/// Passes `call` to the sandbox, if it still exists.
+fn report(to: &Mutex<Sender<Call>>, call: Call) {
     drop(to.lock().unwrap_or_else(PoisonError::into_inner).send(call));
 }
 
 fn runtime_api(
     request: Request,
-    said: &Mutex<Sender<Call>>,
-    handed: &Mutex<Receiver<Arc<Vec<u8>>>>,
+    calls: &Mutex<Sender<Call>>,
+    events: &Mutex<Receiver<Arc<Vec<u8>>>>,
 ) -> Response {
     let now = Instant::now();
     if request.path.ends_with("/invocation/next") {
-        say(said, Call::Next(now));
-        return match handed.lock().unwrap_or_else(PoisonError::into_inner).recv() {
-            Ok(event) => handed_out(&event),
-            // The sandbox is being taken away.
+        report(calls, Call::Next(now));
+        return match events.lock().unwrap_or_else(PoisonError::into_inner).recv() {
+            Ok(event) => event_response(&event),
+            // The sandbox is being dropped.
             Err(_) => Response::empty(500),
         };
     }
@@ -211,14 +211,14 @@ fn runtime_api(
         let detail = String::from_utf8_lossy(&request.body);
         Call::Failure(format!("{}: {detail}", request.path))
     };
-    say(said, call);
+    report(calls, call);
     Response::empty(202)
 }
 
-fn handed_out(event: &[u8]) -> Response {
+fn event_response(event: &[u8]) -> Response {
     #[expect(clippy::disallowed_methods, reason = "a function's deadline is on the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let deadline = (now + PATIENCE).as_millis().to_string();
+    let deadline = (now + TIMEOUT).as_millis().to_string();
     let arn = "arn:aws:lambda:us-east-1:123456789012:function:bench";
     let trace = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=0";
     Response {

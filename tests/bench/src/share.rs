@@ -1,8 +1,8 @@
-//! The part of a processor that a small function has, as a control group.
+//! CPU share of a small function, as a control group.
 //!
-//! Lambda gives a whole processor at 1,769 MB and less in proportion:
-//! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>. An emulation, not
-//! AWS: its periods are not documented.
+//! Lambda gives one full vCPU at 1,769 MB and a proportional share below:
+//! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>. This is an emulation:
+//! Lambda's scheduling period is not documented.
 
 use std::{
     fs,
@@ -12,18 +12,18 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// How often the part is given, in microseconds.
+/// Scheduling period in microseconds.
 const PERIOD: u32 = 20_000;
 
-/// A control group, which goes when it is dropped. One for each process: what a process used
-/// too much of is taken from the next one in its group, and a sandbox has no predecessor.
+/// A control group, removed on drop. Each process needs its own: a process that exceeds its quota
+/// is charged to its group, and a sandbox starts without such a debt.
 pub(crate) struct Share {
     folder: PathBuf,
 }
 
 impl Share {
-    /// The part of a function with so many megabytes; `None` if this machine has no control
-    /// groups that can be written.
+    /// Creates the share of a function with this many megabytes, or returns `None` if this machine
+    /// has no writable control groups.
     pub(crate) fn of(megabytes: u32) -> Option<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +52,7 @@ impl Share {
         })
     }
 
-    /// Gives a process this part from now on.
+    /// Moves a process into the group.
     pub(crate) fn hold(&self, id: u32) -> Result<()> {
         let path = self.folder.join("cgroup.procs");
         fs::write(&path, id.to_string()).map_err(Error::file(&path))
@@ -61,7 +61,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // It cannot go while a process is in it; then it stays, empty of meaning.
+        // Removal fails while a process is in the group, which is then left behind.
         drop(fs::remove_dir(&self.folder));
     }
 }

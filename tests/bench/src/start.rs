@@ -1,4 +1,4 @@
-//! Part 1: from nothing to the first answer.
+//! Part 1: from the process start to the first response.
 
 use std::fs;
 
@@ -13,10 +13,10 @@ use crate::{
     world::{Subject, megabytes},
 };
 
-/// The memory of the smallest function, in MB.
+/// Memory of the smallest function, in MB.
 const SMALLEST: u32 = 128;
 
-/// Every function's start; in a short run one function's.
+/// Measures the start of every function, or of one in a short run.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let functions = if bench.short { vec![named("webhook-whatsapp")?] } else { functions::all()? };
     let mut figures = Vec::new();
@@ -25,14 +25,15 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     }
     figures.extend(under_a_share(bench)?);
     bench.note(
-        "One loopback address stands for all of AWS, so calls to several services share a \
-         connection: on AWS each service has its own, with a handshake and round trips.",
+        "One loopback address serves all AWS services, so calls to several services share a \
+         connection. On AWS, each service needs its own connection, with a TLS handshake and round \
+         trips.",
     );
     if !bench.short {
         bench.note(
-            "The webhooks of most providers are sent the first of their examples that brings an \
-             event, signed for the moment. webhook-ses fetches a certificate first, from loopback \
-             without TLS.",
+            "The webhooks of most providers receive the first of their examples that contains an \
+             event, signed at the time of the run. webhook-ses fetches a certificate first, from \
+             loopback without TLS.",
         );
     }
     Ok(figures)
@@ -60,8 +61,8 @@ fn of(bench: &Bench, function: &Function) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// The first webhook of a function that has a small part of a processor from the moment it is
-/// ready: its start has a whole one, as on Lambda.
+/// Measures the first webhook of a function whose CPU is limited once it is ready. As on Lambda,
+/// its start has a full CPU.
 fn under_a_share(bench: &mut Bench) -> Result<Vec<Figure>> {
     let function = named("webhook-whatsapp")?;
     let mut figures = Vec::new();
@@ -73,16 +74,17 @@ fn under_a_share(bench: &mut Bench) -> Result<Vec<Figure>> {
         figures.push(if world.root.is_some() { figure.with(Goal::AtMost(1.0)) } else { figure });
     }
     if figures.is_empty() {
-        bench.note("No control groups can be written here: nothing is said about a 128 MB share.");
+        bench.note("No writable control groups: the CPU share of 128 MB was not measured.");
     }
     Ok(figures)
 }
 
-/// First invocations under the smallest share, in ms; `None` if no shares can be given here.
+/// Measures first invocations with the smallest CPU share, in ms. Returns `None` if CPU shares are
+/// not available.
 pub(crate) fn throttled(subject: &Subject<'_>, runs: usize) -> Result<Option<Runs>> {
     let mut values = Vec::new();
     for _ in 0..runs {
-        // Goes after the process that is in it.
+        // Dropped after the process in it.
         let Some(share) = Share::of(SMALLEST) else { return Ok(None) };
         let mut sandbox = Sandbox::start(&subject.program)?;
         sandbox.ready()?;

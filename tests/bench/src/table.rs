@@ -1,16 +1,16 @@
-//! A table that does what it is told, and what that would cost.
+//! Fake table that executes requests and counts their capacity units.
 //!
-//! It knows no conditions: each invocation finds it as it was seeded, so a condition that holds
-//! once holds in every run.
+//! It does not check conditions: each invocation starts with the same items, so a condition that
+//! holds once holds in every run.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-/// One item, in the table's own JSON.
+/// An item in DynamoDB's JSON.
 pub(crate) type Item = Map<String, Value>;
 
-/// Request units, as the table bills them.
+/// Capacity units, as DynamoDB bills them.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Units {
@@ -23,12 +23,12 @@ pub(crate) struct Units {
 pub(crate) struct Table(HashMap<(String, String), Item>);
 
 impl Table {
-    /// Puts an item there, at no cost.
+    /// Adds an item without cost.
     pub(crate) fn seed(&mut self, item: Item) {
         self.0.insert(key(&item), item);
     }
 
-    /// Answers a request; `None` if it is not known here.
+    /// Executes a request, or returns `None` if its operation is not supported.
     pub(crate) fn answer(&mut self, operation: &str, request: &Value) -> Option<(Value, Units)> {
         match operation {
             "GetItem" => Some(self.get(request)),
@@ -78,8 +78,8 @@ impl Table {
         (answer, units)
     }
 
-    /// The whole partition, of the table or of its index: what is seeded fits whatever part of
-    /// it is asked for.
+    /// Returns the whole partition of the table or its index, because the initial items match every
+    /// sort key condition.
     fn query(&self, request: &Value) -> (Value, Units) {
         let values = object(request, "ExpressionAttributeValues");
         let partition = [":pk", ":parent"].into_iter().find_map(|name| string(values.get(name)));
@@ -87,7 +87,7 @@ impl Table {
         let attribute = if index { "gsi1pk" } else { "pk" };
         let ours =
             |item: &&Item| partition.is_some_and(|name| string(item.get(attribute)) == Some(name));
-        // Only keys are in the index.
+        // The index projects only keys.
         let kept = |name: &str| !index || ["pk", "sk", "gsi1pk", "gsi1sk"].contains(&name);
         let seen = |item: &Item| -> Item {
             let attributes = item.iter().filter(|(name, _)| kept(name));
@@ -99,7 +99,7 @@ impl Table {
         (json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() }), units)
     }
 
-    /// Each item is rounded up by itself.
+    /// Reads a batch. Each item is rounded up separately.
     fn get_all(&self, request: &Value) -> (Value, Units) {
         let (mut responses, mut read) = (Item::new(), 0.0);
         for (table, asked) in object(request, "RequestItems") {
@@ -112,7 +112,7 @@ impl Table {
         (answer, Units { read, write: 0.0 })
     }
 
-    /// A transaction of puts, which costs twice what they cost alone.
+    /// Executes a transaction of puts, which costs twice as much as single puts.
     fn put_all(&mut self, request: &Value) -> (Value, Units) {
         let writes = request.get("TransactItems").and_then(Value::as_array).into_iter().flatten();
         let puts = writes.filter_map(|write| write.get("Put"));
@@ -150,7 +150,7 @@ fn object<'a>(value: &'a Value, name: &str) -> &'a Item {
     value.get(name).and_then(Value::as_object).unwrap_or(&NONE)
 }
 
-/// An update expression at work on one item.
+/// An update expression for one item.
 struct Update<'a> {
     old: &'a Item,
     names: &'a Item,
@@ -226,7 +226,7 @@ fn number(value: Option<&Value>) -> i64 {
     number.and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-/// `SET a = :a REMOVE b` as its clauses.
+/// Splits an expression such as `SET a = :a REMOVE b` into its clauses.
 fn clauses(expression: &str) -> Vec<(&'static str, String)> {
     let mut clauses: Vec<(&'static str, String)> = Vec::new();
     for word in expression.split_whitespace() {
@@ -243,7 +243,7 @@ fn clauses(expression: &str) -> Vec<(&'static str, String)> {
     clauses
 }
 
-/// Splits where no parenthesis is open.
+/// Splits outside parentheses.
 fn split(text: &str, at: char) -> Vec<String> {
     let mut depth = 0_usize;
     let mut parts = vec![String::new()];
@@ -262,7 +262,7 @@ fn split(text: &str, at: char) -> Vec<String> {
     parts
 }
 
-/// Units for `bytes` in steps of `step`, never less than one.
+/// Units for `bytes` in steps of `step`, at least one.
 fn units(bytes: usize, step: usize) -> f64 {
     let units = bytes.div_ceil(step).max(1);
     u32::try_from(units).map_or(f64::INFINITY, f64::from)
@@ -273,8 +273,8 @@ fn reads(bytes: usize, request: &Value) -> f64 {
     units(bytes, 4096) * if consistent { 1.0 } else { 0.5 }
 }
 
-/// What a write costs, the index included: one unit where an entry is new or goes, two where it
-/// moves, none where it stays.
+/// Cost of a write including the index: one unit if an index entry is added or removed, two if it
+/// moves, none if it stays.
 fn writes(old: Option<&Item>, new: &Item) -> f64 {
     let place = |item: &Item| {
         Some((string(item.get("gsi1pk"))?.to_owned(), string(item.get("gsi1sk"))?.to_owned()))
@@ -287,7 +287,7 @@ fn writes(old: Option<&Item>, new: &Item) -> f64 {
     units(old.map_or(0, size).max(size(new)), 1024) + index
 }
 
-/// The size of an item, as the table counts it.
+/// Size of an item, as DynamoDB counts it.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
 fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + size_of_value(value)).sum()
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_sets_counts_appends_and_removes() {
+    fn an_update_sets_adds_appends_and_removes() {
         let mut table = Table::default();
         table.seed(item(&json!({ "pk": {"S": "p"}, "sk": {"S": "s"}, "n": {"N": "1"},
             "old": {"S": "x"}, "list": {"L": [{"S": "a"}]} })));
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn add_makes_what_is_not_there() {
+    fn add_creates_a_missing_item() {
         let mut table = Table::default();
         let request = json!({
             "Key": { "pk": {"S": "p"}, "sk": {"S": "s"} },
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_costs_by_the_larger_item_and_the_index_by_what_moves() {
+    fn a_write_costs_the_larger_item_and_the_index_costs_moved_entries() {
         let put = |table: &mut Table, place: &str, text: usize| {
             let item = json!({ "pk": {"S": "p"}, "sk": {"S": "s"}, "gsi1pk": {"S": "g"},
                 "gsi1sk": {"S": place}, "doc": {"S": "x".repeat(text)} });
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_lists_keys_and_a_batch_reads_the_items() {
+    fn the_index_returns_keys_and_a_batch_returns_items() {
         let mut table = Table::default();
         table.seed(item(&json!({ "pk": {"S": "p"}, "sk": {"S": "s"}, "gsi1pk": {"S": "g"},
             "gsi1sk": {"S": "1"}, "doc": {"S": "x"} })));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_costs_twice_what_its_writes_cost() {
+    fn a_transaction_costs_twice_as_much_as_its_writes() {
         let mut table = Table::default();
         let put = |sk: &str| json!({ "Put": { "Item": { "pk": {"S": "p"}, "sk": {"S": sk} } } });
         let request = json!({ "TransactItems": [put("1"), put("2")] });

@@ -1,4 +1,4 @@
-//! Part 2: what a warm webhook costs, from the request to the queue and back.
+//! Part 2: cost of a warm webhook request, from the request to the queue and back.
 
 use crate::{
     Bench, callgrind,
@@ -8,7 +8,7 @@ use crate::{
     stats::Runs,
 };
 
-/// Both providers' webhooks.
+/// Measures the webhooks of WhatsApp and Telegram.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for name in ["webhook-whatsapp", "webhook-telegram"] {

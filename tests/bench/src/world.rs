@@ -1,4 +1,4 @@
-//! The cloud at an address, and the sandboxes in it.
+//! The fake cloud on loopback, and measurements of sandboxes that use it.
 
 use std::{path::PathBuf, sync::Arc, thread};
 
@@ -14,27 +14,27 @@ use crate::{
     stats::Runs,
 };
 
-/// The cloud at an address.
+/// A fake cloud that listens on loopback.
 pub(crate) struct World {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) endpoint: String,
-    /// The root its certificate comes from.
+    /// Root of its TLS certificate.
     pub(crate) root: Option<PathBuf>,
     _server: Server,
 }
 
 impl World {
-    /// A cloud that is reached over HTTP.
+    /// Starts a cloud over HTTP.
     pub(crate) fn plain() -> Result<Self> {
         Self::at("http", None, Cloud::default())
     }
 
-    /// The same with the model as its table.
+    /// Starts a cloud over HTTP with the table model.
     pub(crate) fn over(model: Model) -> Result<Self> {
         Self::at("http", None, Cloud::over(model))
     }
 
-    /// A cloud that is reached over TLS.
+    /// Starts a cloud over TLS.
     pub(crate) fn tls(certificates: Certificates) -> Result<Self> {
         Self::at("https", Some(certificates), Cloud::default())
     }
@@ -42,36 +42,36 @@ impl World {
     fn at(scheme: &str, certificates: Option<Certificates>, cloud: Cloud) -> Result<Self> {
         let cloud = Arc::new(cloud);
         let (server, root) = certificates.map_or((None, None), |c| (Some(c.server), Some(c.root)));
-        let asked = Arc::clone(&cloud);
-        let handler = Arc::new(move |request: Request| asked.answer(&request));
+        let served = Arc::clone(&cloud);
+        let handler = Arc::new(move |request: Request| served.answer(&request));
         let server = Server::start(handler, server)?;
         let endpoint = format!("{scheme}://localhost:{}", server.port());
         functions::furnish(&cloud, &endpoint)?;
         Ok(Self { cloud, endpoint, root, _server: server })
     }
 
-    /// A function in this world.
+    /// The program of a function that uses this cloud.
     pub(crate) fn program(&self, function: &Function, places: &Places) -> Program {
         function.program(places, &self.endpoint, self.root.as_deref())
     }
 }
 
-/// What starts took.
+/// Measurements of several starts.
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
-    /// From the start of the process until it is ready, in ms.
+    /// From the process start until ready, in ms.
     pub(crate) ready: Runs,
-    /// The first invocation, in ms.
+    /// First invocation, in ms.
     pub(crate) first: Runs,
-    /// Processor time until it is ready, in ms.
+    /// CPU time until ready, in ms.
     pub(crate) cpu_ready: Runs,
-    /// Processor time until it is ready again after its first invocation, in ms.
+    /// CPU time until ready again after the first invocation, in ms.
     pub(crate) cpu_first: Runs,
-    /// The most memory, in MB.
+    /// Peak memory, in MB.
     pub(crate) memory: Runs,
 }
 
-/// What one start took.
+/// Measurements of one start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     ready: f64,
@@ -82,7 +82,7 @@ pub(crate) struct Start {
 }
 
 impl Starts {
-    /// What these took.
+    /// Collects the measurements of several starts.
     pub(crate) fn of(starts: &[Start]) -> Self {
         let each = |of: fn(&Start) -> f64| Runs::new(starts.iter().map(of).collect());
         Self {
@@ -95,7 +95,7 @@ impl Starts {
     }
 }
 
-/// What is to be measured: a program, an event, and how to know that it worked.
+/// Subject of a measurement: a program, its event, and the check of its response.
 pub(crate) struct Subject<'a> {
     pub(crate) program: Program,
     pub(crate) event: Arc<Vec<u8>>,
@@ -104,7 +104,7 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// One invocation of a world as it was made.
+    /// Invokes the function once with a reset cloud. Returns the time in seconds.
     pub(crate) fn invoke(&self, sandbox: &mut Sandbox) -> Result<f64> {
         self.world.cloud.reset();
         let invocation = sandbox.invoke(&self.event)?;
@@ -112,7 +112,7 @@ impl Subject<'_> {
         Ok(invocation.took.as_secs_f64())
     }
 
-    /// Starts the program so many times and invokes it once each time.
+    /// Starts the program `runs` times, with one invocation each.
     pub(crate) fn starts(&self, runs: usize) -> Result<Starts> {
         let starts = (0..runs).map(|_| self.start()).collect::<Result<Vec<_>>>()?;
         Ok(Starts::of(&starts))
@@ -129,7 +129,8 @@ impl Subject<'_> {
         Ok(Start { ready, first, cpu_ready, cpu_first, memory })
     }
 
-    /// Processor time of a warm invocation in microseconds: `rounds` of so many, on one core.
+    /// CPU time of a warm invocation in microseconds: `rounds` averages of `invocations`
+    /// invocations, on one core.
     pub(crate) fn warm(&self, rounds: usize, invocations: u32) -> Result<Runs> {
         let mut sandbox = Sandbox::start(&self.program)?;
         sandbox.ready()?;
@@ -151,8 +152,8 @@ impl Subject<'_> {
     }
 }
 
-/// This process and another on one core, until it is dropped: the cost of waking a sleeping
-/// core is not the function's.
+/// Pins this process and another one to one core until dropped, to exclude the cost of waking an
+/// idle core.
 struct Pinned;
 
 impl Pinned {
@@ -167,18 +168,18 @@ impl Pinned {
 impl Drop for Pinned {
     fn drop(&mut self) {
         let all = format!("0-{}", cores() - 1);
-        // It was allowed a moment ago.
+        // The same call succeeded a moment ago.
         drop(process::pin(std::process::id(), &all));
     }
 }
 
 fn cores() -> usize {
-    // Counted once: a process that is pinned sees one.
+    // Counted once, because a pinned process sees one core.
     static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Millions of bytes.
+/// Converts bytes to millions of bytes.
 pub(crate) fn megabytes(bytes: u64) -> f64 {
     let kilobytes = u32::try_from(bytes / 1000).unwrap_or(u32::MAX);
     f64::from(kilobytes) / 1e3

@@ -1,8 +1,7 @@
-//! What the fuzz target does: one webhook, whose name the environment variable `WEBHOOK` holds,
-//! and any request.
+//! Fuzz target for the webhook that the environment variable `WEBHOOK` names.
 //!
-//! An input is a request as text: a line with the method and the query, lines of headers, an
-//! empty line, and the body. `cargo xtask fuzz` makes the corpus from the providers' examples.
+//! An input is a request as text: a line with the method and the query, the header lines, an empty
+//! line, and the body. `cargo xtask fuzz` creates the corpus from the providers' examples.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -20,17 +19,17 @@ use providers::example::Examples;
 
 pub use libfuzzer_sys;
 
-/// When everything happens: 2026-11-20 12:00:00 UTC.
+/// The current time of every input: 2026-11-20 12:00:00 UTC.
 const NOW: i64 = 1_795_176_000;
 
-/// What a request may allocate at its highest, in bytes. A webhook's function has 128 MB, of which
-/// it uses 30 by itself, and what Lambda hands over is there three times before it is a request.
-const ROOM: usize = 64 * 1024 * 1024;
-/// One input in so many is also given as large as a request can be: that takes a while.
-const GROWN: usize = 64;
+/// Most bytes that a request may allocate at a time. A webhook function has 128 MB, uses 30 MB
+/// itself, and holds Lambda's event three times before it becomes a request.
+const MEMORY_LIMIT: usize = 64 * 1024 * 1024;
+/// One input in this many is also tested at the largest size of a request, which is slow.
+const LARGE_INPUT_INTERVAL: usize = 64;
 
-/// Counts what this thread has allocated, and the most it had since that was last set.
-struct Counting;
+/// Allocator that counts the bytes this thread has allocated and their peak.
+struct CountingAllocator;
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
@@ -38,13 +37,13 @@ thread_local! {
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-#[expect(unsafe_code, reason = "an allocator is; it only counts and passes on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
+#[expect(unsafe_code, reason = "`GlobalAlloc` is an unsafe trait")]
+// SAFETY: every call is forwarded unchanged to the system allocator.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
+        // The counters of an ending thread are already destroyed.
         let _gone = ALLOCATED.try_with(|all| {
             all.set(all.get().saturating_add(layout.size()));
             HIGHEST.try_with(|highest| highest.set(highest.get().max(all.get())))
@@ -53,16 +52,16 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // What another thread allocated was not counted here.
+        // Memory from another thread was not counted in this thread.
         let _gone = ALLOCATED.try_with(|all| all.set(all.get().saturating_sub(layout.size())));
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// Believes everybody, so that the parser is reached.
-struct Trusting(Box<dyn WebhookSource>);
+/// Webhook source that skips verification, so that every input reaches the parser.
+struct UnverifiedSource(Box<dyn WebhookSource>);
 
-impl WebhookSource for Trusting {
+impl WebhookSource for UnverifiedSource {
     fn verify(&self, _: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         Ok(())
     }
@@ -72,18 +71,18 @@ impl WebhookSource for Trusting {
     }
 }
 
-/// The webhook that is fuzzed.
+/// The fuzzed webhook.
 static WEBHOOK: LazyLock<&dyn WebhookProvider> = LazyLock::new(|| {
-    let name = std::env::var("WEBHOOK").unwrap_or_else(|_| panic!("WEBHOOK names no webhook"));
+    let name = std::env::var("WEBHOOK").unwrap_or_else(|_| panic!("WEBHOOK is not set"));
     let found = providers::webhooks().find(|webhook| webhook.name() == name);
-    found.unwrap_or_else(|| panic!("there is no webhook {name}"))
+    found.unwrap_or_else(|| panic!("WEBHOOK is unknown: {name}"))
 });
 
-/// Hands one input to the webhook: as it is to the verifier and the parser, and now and
-/// then as large as a request can be to the verifier, which a stranger reaches.
+/// Gives one input to the webhook's verifier and parser. Some inputs are also given to the
+/// verifier, which unauthenticated requests reach, at the largest size of a request.
 ///
 /// # Panics
-/// If it is believed, or takes more memory than the function has: that is what is looked for.
+/// If the webhook accepts the forged request or exceeds its function's memory.
 pub fn drive(data: &[u8]) {
     let webhook = *WEBHOOK;
     let Some(request) = request(data) else { return };
@@ -91,21 +90,22 @@ pub fn drive(data: &[u8]) {
     let integration = integration(webhook);
     let source = || webhook.source(&integration, &credentials(webhook));
 
-    assert!(!fits(|| believed(&*source(), &request, now)), "it was believed without a secret");
-    fits(|| receive(&Trusting(source()), &request, now).is_ok());
+    assert!(!within_memory(|| accepted(&*source(), &request, now)), "accepted without the secret");
+    within_memory(|| receive(&UnverifiedSource(source()), &request, now).is_ok());
     let sum = data.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
-    if sum % GROWN == 0 && !request.body.is_empty() {
+    if sum % LARGE_INPUT_INTERVAL == 0 && !request.body.is_empty() {
         let times = LARGEST_BODY / request.body.len();
         let request = WebhookRequest { body: request.body.repeat(times).into(), ..request };
-        assert!(!fits(|| believed(&*source(), &request, now)), "it was believed when it had grown");
+        let forged = within_memory(|| accepted(&*source(), &request, now));
+        assert!(!forged, "accepted at the largest size without the secret");
     }
 }
 
-/// Whether a webhook takes a request for its provider's.
-fn believed(source: &dyn WebhookSource, request: &WebhookRequest, now: Timestamp) -> bool {
-    let _asked = source.evidence(request);
+/// Whether a webhook accepts a request as authentic.
+fn accepted(source: &dyn WebhookSource, request: &WebhookRequest, now: Timestamp) -> bool {
+    let _evidence = source.evidence(request);
     match receive(source, request, now) {
-        // Whoever asks for a proof that it is us gets one, or hears what the question lacks.
+        // A verification handshake by GET needs no signature: it gets a response or an error.
         Ok(Delivery::Handshake(_)) | Err(Rejection::Invalid(_)) => request.method != Method::GET,
         Ok(_) | Err(Rejection::Unreadable(_)) => true,
         Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_) | Rejection::TooLarge(_)) => {
@@ -114,13 +114,16 @@ fn believed(source: &dyn WebhookSource, request: &WebhookRequest, now: Timestamp
     }
 }
 
-/// What `work` gives, if it fits into the function's memory.
-fn fits<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` and panics if it exceeds the function's memory.
+fn within_memory<T>(work: impl FnOnce() -> T) -> T {
     let before = ALLOCATED.get();
     HIGHEST.set(before);
     let done = work();
     let allocated = HIGHEST.get().saturating_sub(before);
-    assert!(allocated <= ROOM, "{allocated} bytes allocated at once; the function has {ROOM}");
+    assert!(
+        allocated <= MEMORY_LIMIT,
+        "{allocated} bytes allocated at once; the function has {MEMORY_LIMIT}"
+    );
     done
 }
 
@@ -132,7 +135,7 @@ fn examples(webhook: &dyn WebhookProvider) -> &'static Examples {
 fn integration(webhook: &dyn WebhookProvider) -> Integration {
     let provider = webhook.provider();
     let mut settings = (examples(webhook).settings)();
-    // The keys the corpus is signed with: without them the provider's own hold.
+    // Without the keys that sign the corpus, the provider's own public keys apply.
     settings.remove("public_keys");
     let settings = (providers::entry(provider).settings)(&settings);
     Integration {
@@ -150,7 +153,7 @@ fn integration(webhook: &dyn WebhookProvider) -> Integration {
     }
 }
 
-/// Secrets that no input has.
+/// Secrets that no input contains.
 fn credentials(webhook: &dyn WebhookProvider) -> Credentials {
     let names = providers::entry(webhook.provider()).credentials.iter();
     let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";

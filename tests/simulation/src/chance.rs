@@ -1,19 +1,19 @@
-//! Chance, from one seed.
+//! Randomness from one seed.
 //!
-//! Most of it is asked for by name: what one place draws does not depend on how much was drawn
-//! elsewhere, so taking one trouble out of a run leaves the rest of it as it was.
+//! Most values are derived from a name: a value does not depend on how many others were drawn, so
+//! removing one fault from a run does not change the rest.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ports::Dice;
 
-/// A seed.
+/// The seed of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 
 impl Seed {
-    /// 64 bits for `name`. The hasher's keys are fixed.
+    /// 64 random bits for `name`. The hasher's keys are fixed.
     #[must_use]
     pub fn bits(self, name: impl Hash) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -22,26 +22,26 @@ impl Seed {
         mix(hasher.finish())
     }
 
-    /// A number in `0..below` for `name`; 0 if there is none.
+    /// A number in `0..below` for `name`, or 0 if the range is empty.
     #[must_use]
     pub fn below(self, name: impl Hash, below: u64) -> u64 {
         self.bits(name).checked_rem(below).unwrap_or(0)
     }
 
-    /// Whether something that happens `per_mille` times in a thousand happens to `name`.
+    /// Whether an event with a probability of `per_mille` in a thousand occurs for `name`.
     #[must_use]
     pub fn happens(self, name: impl Hash, per_mille: u64) -> bool {
         self.below(name, 1000) < per_mille
     }
 
-    /// A sequence of its own for `name`.
+    /// A random number generator for `name`.
     #[must_use]
     pub fn sequence(self, name: impl Hash) -> Sequence {
         Sequence(Arc::new(Mutex::new(self.bits(name))))
     }
 }
 
-/// `SplitMix64`'s finisher: <https://prng.di.unimi.it/splitmix64.c>.
+/// Finalizer of `SplitMix64`: <https://prng.di.unimi.it/splitmix64.c>.
 fn mix(bits: u64) -> u64 {
     let z = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -49,7 +49,7 @@ fn mix(bits: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A sequence of bits. Copies draw from one.
+/// Random number generator. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Sequence(Arc<Mutex<u64>>);
 
@@ -62,13 +62,13 @@ impl Sequence {
         mix(*state)
     }
 
-    /// A number in `0..below`; 0 if there is none.
+    /// A number in `0..below`, or 0 if the range is empty.
     #[must_use]
     pub fn below(&self, below: u64) -> u64 {
         self.next().checked_rem(below).unwrap_or(0)
     }
 
-    /// One of `items`.
+    /// A random element of `items`.
     #[must_use]
     pub fn pick<'a, T>(&self, items: &'a [T]) -> Option<&'a T> {
         let place = usize::try_from(self.below(items.len() as u64)).unwrap_or(0);

@@ -1,9 +1,9 @@
-//! The command line: plays runs of the simulated hub, and says what did not hold.
+//! Command line of the simulation: runs scenarios and reports violated invariants.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line tool talks to whoever started it"
+    reason = "a command line tool prints to the terminal"
 )]
 
 use std::collections::BTreeMap;
@@ -25,61 +25,62 @@ use crate::stage::Stage;
 use crate::trouble::{Place, Source, Trouble};
 use crate::watch::Invariant;
 
-/// Plays runs of the hub on a simulated cloud, and says what did not hold.
+/// Run the hub on a simulated cloud and report violated invariants.
 ///
-/// First the life of one message with trouble at every place it comes through, then runs drawn
-/// from seeds. A run that fails is made small and told as a story.
+/// Runs the canonical scenarios with every fault at every injection point, then random scenarios
+/// from seeds. A failing run is shrunk, and its history is printed.
 #[derive(Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
 struct Options {
-    /// How many drawn runs.
+    /// Number of random runs.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
-    /// The first seed.
+    /// First seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Only this seed's run.
+    /// Run only this seed.
     #[arg(long, conflicts_with_all = ["life", "from", "seeds"])]
     seed: Option<u64>,
-    /// Only this life, or a list of their names if there is none of that name.
+    /// Run only this canonical scenario. An unknown name lists all names.
     #[arg(long)]
     life: Option<String>,
-    /// In that life, only this trouble: sender-whatsapp#1.3=dies-after. May be given again.
+    /// With --life, inject only this fault, such as sender-whatsapp#1.3=dies-after. Can be
+    /// repeated.
     #[arg(long, requires = "life", value_name = "PLACE=TROUBLE")]
     trouble: Vec<String>,
-    /// Limit each partition key of the table as DynamoDB does: 1,000 write units and 3,000 read
-    /// units a second.
+    /// Limit each partition key of the table to 1,000 write units and 3,000 read units per second,
+    /// like DynamoDB.
     #[arg(long)]
     limits: bool,
-    /// Leave out the lives.
+    /// Skip the canonical scenarios.
     #[arg(long, conflicts_with = "sample")]
     no_lives: bool,
-    /// So many runs in all, in the place of `--seeds`: every life once without trouble, of their
-    /// troubles a part drawn by `--from`, and as many drawn runs.
+    /// Run a sample of this size instead of all scenarios and --seeds: every canonical scenario
+    /// once without faults, a selection of their faults drawn by --from, and as many random runs.
     #[arg(long, value_name = "RUNS", conflicts_with_all = ["seed", "life", "seeds"])]
     sample: Option<usize>,
-    /// Write down what the outside sees of these runs, one by one: what providers and automations
-    /// are asked, and what the front door answers.
+    /// Record the exchanges of the runs in this file, one run after another: requests to providers
+    /// and automations, and responses of the hub.
     #[arg(long, value_name = "FILE")]
     record: Option<std::path::PathBuf>,
-    /// Tell the story of the run, or of the last one, even if all is well.
+    /// Print the history of the run, or of the last run, even if it passed.
     #[arg(long)]
     story: bool,
-    /// Stop at the first failure without making it small: for those who only want to know.
+    /// Stop at the first failure without shrinking it.
     #[arg(long)]
     quick: bool,
-    /// Runs side by side. As many as the machine has cores, if not given.
+    /// Number of parallel runs. Defaults to the number of cores.
     #[arg(long)]
     threads: Option<usize>,
-    /// Play each run twice, and compare the histories.
+    /// Run each scenario twice and compare the histories.
     #[arg(long)]
     twice: bool,
-    /// Activate this failpoint: a deliberate bug, which should be found.
+    /// Activate this failpoint, a deliberate bug that a run must find.
     #[cfg(feature = "failpoints")]
     #[arg(long, value_name = "NAME")]
     failpoint: Option<domain::failpoint::Failpoint>,
-    /// Print the description of the API, and play nothing.
+    /// Print the OpenAPI document and exit.
     #[arg(long)]
     openapi: bool,
     /// Write the result as JSON to this file.
@@ -87,7 +88,7 @@ struct Options {
     json: Option<std::path::PathBuf>,
 }
 
-/// Does what the command line of the process asks, with the features of `registry`.
+/// Runs the command line of the process with the features of `registry`.
 #[must_use]
 pub fn run(registry: Registry) -> ExitCode {
     let options = Options::parse();
@@ -95,7 +96,7 @@ pub fn run(registry: Registry) -> ExitCode {
         println!("{:#}", runtime::api::openapi::document());
         return ExitCode::SUCCESS;
     }
-    match play_as_asked(&options, registry) {
+    match run_selected(&options, registry) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -105,7 +106,7 @@ pub fn run(registry: Registry) -> ExitCode {
     }
 }
 
-/// What was found by all threads.
+/// Results of all threads.
 #[derive(Default)]
 struct Findings {
     looks: Mutex<BTreeMap<&'static str, u64>>,
@@ -117,16 +118,16 @@ struct Findings {
     stopped: AtomicBool,
 }
 
-fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> {
+fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     let began = Instant::now();
     let stage = Stage::set(registry)?;
-    // After the stage is set: that is no run, and what the bug did there would be in all.
+    // Activated after the setup, which is not a run: a bug there would affect all runs.
     #[cfg(feature = "failpoints")]
     if let Some(failpoint) = options.failpoint {
         domain::failpoint::activate(failpoint)?;
     }
     let findings = Findings::default();
-    let mut work = work(options, &stage)?;
+    let mut work = select_scenarios(options, &stage)?;
     for scenario in &mut work {
         scenario.limits = options.limits.then_some(PartitionLimits::AWS);
     }
@@ -137,11 +138,11 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
     let threads =
         options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into));
     let threads = threads.unwrap_or(1).clamp(1, total.max(1));
-    println!("{total} runs, {threads} side by side.");
+    println!("{total} runs, {threads} in parallel.");
     let next = AtomicU64::new(0);
     let outcome = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| play_all(options, &stage, &work, &next, &findings)))
+            .map(|_| scope.spawn(|| run_worker(options, &stage, &work, &next, &findings)))
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(100));
@@ -166,23 +167,23 @@ fn play_as_asked(options: &Options, registry: Registry) -> Result<bool, String> 
             let last = findings.last.lock().unwrap_or_else(PoisonError::into_inner).take();
             println!("{}", last.map(|ending| ending.history.story()).unwrap_or_default());
         }
-        println!("All held.");
+        println!("All invariants held.");
         return Ok(true);
     };
     println!();
     println!("Run {number} failed: {}, seed {}.", scenario.name, scenario.seed.0);
     if options.quick {
-        tell_violations(&ending);
+        print_violations(&ending);
         return Ok(false);
     }
-    println!("Making it small ...");
+    println!("Shrinking the run ...");
     let (scenario, ending) = shrink(&stage, &scenario, &ending)?;
-    tell(&scenario, &ending);
+    print_run(&scenario, &ending);
     Ok(false)
 }
 
-/// Everything there is to play.
-fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
+/// Returns the scenarios to run.
+fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     if let Some(seed) = options.seed {
         return Ok(stage.registry.drawn(seed).into_iter().collect());
     }
@@ -191,13 +192,17 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
         let all = stage.registry.scenarios();
         let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
             let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
-            return Err(format!("there is no life {name}; there are {}", names.join(", ")));
+            return Err(format!(
+                "unknown canonical scenario {name}. Choose one of: {}",
+                names.join(", ")
+            ));
         };
         if options.trouble.is_empty() {
-            work.extend(life(stage, scenario)?);
+            work.extend(with_every_fault(stage, scenario)?);
         } else {
             let troubles = options.trouble.iter().map(|text| {
-                let (place, trouble) = text.split_once('=').ok_or("a trouble is PLACE=TROUBLE")?;
+                let (place, trouble) =
+                    text.split_once('=').ok_or("--trouble must be PLACE=TROUBLE")?;
                 Ok::<_, String>((place.parse()?, trouble.parse()?))
             });
             let troubles = troubles.collect::<Result<BTreeMap<Place, Trouble>, String>>()?;
@@ -207,7 +212,7 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     }
     if !options.no_lives {
         for scenario in stage.registry.scenarios() {
-            work.extend(life(stage, &scenario)?);
+            work.extend(with_every_fault(stage, &scenario)?);
         }
     }
     if let Some(runs) = options.sample {
@@ -221,22 +226,22 @@ fn work(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
     Ok(work)
 }
 
-/// The lives without trouble, and of those with trouble as many as make `most` together.
-fn sample(lives: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
-    let (mut sampled, mut troubled): (Vec<_>, Vec<_>) =
-        lives.into_iter().partition(|scenario| match &scenario.source {
+/// Returns the scenarios without faults, and random ones with faults until there are `most`.
+fn sample(canonical: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
+    let (mut sampled, mut faulty): (Vec<_>, Vec<_>) =
+        canonical.into_iter().partition(|scenario| match &scenario.source {
             Source::Given(troubles) => troubles.is_empty(),
             Source::Drawn { .. } => false,
         });
     let chance = Seed(from).sequence("sample");
-    while sampled.len() < most && !troubled.is_empty() {
-        let place = chance.below(troubled.len() as u64);
-        sampled.push(troubled.swap_remove(usize::try_from(place).unwrap_or(0)));
+    while sampled.len() < most && !faulty.is_empty() {
+        let place = chance.below(faulty.len() as u64);
+        sampled.push(faulty.swap_remove(usize::try_from(place).unwrap_or(0)));
     }
     sampled
 }
 
-/// Plays runs one by one, and writes down what the outside sees of each.
+/// Runs scenarios one by one, and records their exchanges.
 fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bool, String> {
     let mut lines = Vec::new();
     for scenario in work {
@@ -249,8 +254,8 @@ fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bo
     Ok(true)
 }
 
-/// A life without trouble, and with every trouble at every place it comes through.
-fn life(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
+/// Returns a canonical scenario without faults, and with every fault at every injection point.
+fn with_every_fault(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
     let calm = scenario.with(BTreeMap::new());
     let places = play(stage, &calm)?.places;
     let mut work = vec![calm];
@@ -263,7 +268,7 @@ fn life(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
     Ok(work)
 }
 
-fn play_all(
+fn run_worker(
     options: &Options,
     stage: &Stage,
     work: &[Scenario],
@@ -280,7 +285,7 @@ fn play_all(
         let ending = play(stage, scenario)?;
         if options.twice && play(stage, scenario)?.history != ending.history {
             return Err(format!(
-                "{}, seed {}: the same seed gave another history",
+                "{}, seed {}: a second run with the same seed had a different history",
                 scenario.name, scenario.seed.0
             ));
         }
@@ -302,7 +307,7 @@ fn play_all(
         if !ending.violations.is_empty() {
             findings.stopped.store(true, Ordering::Relaxed);
             let mut failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            // The first of those that failed at once.
+            // Of parallel failures, keep the first.
             if failed.as_ref().is_none_or(|(other, _, _)| number < *other) {
                 *failed = Some((number, scenario.clone(), ending));
             }
@@ -320,28 +325,28 @@ fn report_progress(findings: &Findings, total: usize, began: Instant) {
     }
     LAST.store(seconds, Ordering::Relaxed);
     let played = findings.played.load(Ordering::Relaxed);
-    println!("{played} of {total} runs, {:.0} a second", rate(played, began.elapsed()));
+    println!("{played} of {total} runs, {:.0} per second", rate(played, began.elapsed()));
 }
 
 fn rate(played: u64, took: Duration) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    #[expect(clippy::cast_precision_loss, reason = "a displayed figure")]
     let played = played as f64;
     played / took.as_secs_f64().max(0.001)
 }
 
 fn report(invariants: &[Invariant], findings: &Findings, played: u64, took: Duration) {
     println!();
-    println!("{played} runs in {:.1} s, {:.0} a second.", took.as_secs_f64(), rate(played, took));
+    println!("{played} runs in {:.1} s, {:.0} per second.", took.as_secs_f64(), rate(played, took));
     let troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
     let met: Vec<_> =
         troubles.iter().map(|(trouble, count)| format!("{count} {trouble}")).collect();
-    println!("Trouble met: {}.", if met.is_empty() { "none".to_owned() } else { met.join(", ") });
+    println!("Faults: {}.", if met.is_empty() { "none".to_owned() } else { met.join(", ") });
     let throttled = findings.throttled.lock().unwrap_or_else(PoisonError::into_inner);
     for (of, count) in throttled.iter() {
         println!("Throttled {count} times: {of}");
     }
     println!();
-    println!("{:<18} {:>12}  what holds", "invariant", "looked at");
+    println!("{:<18} {:>12}  property", "invariant", "checks");
     let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
     for Invariant { name, says } in invariants {
         println!("{name:<18} {:>12}  {says}", looks.get(name).copied().unwrap_or(0));
@@ -372,18 +377,18 @@ fn as_json(
     })
 }
 
-fn tell_violations(ending: &Ending) {
+fn print_violations(ending: &Ending) {
     for violation in &ending.violations {
         println!("  {}: {}", violation.invariant, violation.what);
     }
 }
 
-fn tell(scenario: &Scenario, ending: &Ending) {
+fn print_run(scenario: &Scenario, ending: &Ending) {
     println!();
-    println!("What did not hold:");
-    tell_violations(ending);
+    println!("Violations:");
+    print_violations(ending);
     println!();
-    println!("What was done:");
+    println!("Steps:");
     for step in &scenario.steps {
         println!("  {step}");
     }
@@ -399,11 +404,11 @@ fn tell(scenario: &Scenario, ending: &Ending) {
     }
     println!(
         "  queues {}, latencies {}",
-        if scenario.wild { "do all they may" } else { "are calm" },
-        if scenario.even { "are even" } else { "differ" }
+        if scenario.wild { "have all nondeterminism of SQS" } else { "are deterministic" },
+        if scenario.even { "are equal" } else { "differ" }
     );
     println!();
-    println!("The story:");
+    println!("History:");
     println!("{}", ending.history.story());
     if scenario.seed.0 == 1 && scenario.even {
         let troubles: Vec<String> = troubles
@@ -411,8 +416,8 @@ fn tell(scenario: &Scenario, ending: &Ending) {
             .map(|(place, trouble)| format!(" --trouble '{place}={trouble}'"))
             .collect();
         let troubles = troubles.concat();
-        println!("Again: cargo xtask simulate --life {}{troubles} --story", scenario.name);
+        println!("To repeat: cargo xtask simulate --life {}{troubles} --story", scenario.name);
     } else {
-        println!("Again, in full: cargo xtask simulate --seed {} --story", scenario.seed.0);
+        println!("To repeat in full: cargo xtask simulate --seed {} --story", scenario.seed.0);
     }
 }

@@ -1,69 +1,71 @@
-//! What is deployed, read from the templates: functions, queues, routes and their settings.
+//! The deployment, read from the templates: functions, queues, routes and their settings.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::BTreeMap;
 
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-/// The table's name in a simulation.
+/// Name of the table in the simulation.
 pub const TABLE: &str = "Table";
-/// The bucket's name in a simulation.
+/// Name of the bucket in the simulation.
 pub const BUCKET: &str = "bucket";
-/// Where providers and callers reach the hub.
+/// Base URL of the hub for providers and API clients.
 pub const HUB: &str = "https://hub.test";
 
-/// What is deployed.
+/// The deployment.
 #[derive(Clone, Debug)]
 pub struct Deployment {
-    /// By the name of the binary.
+    /// Functions by the name of their binary.
     pub functions: BTreeMap<String, Function>,
-    /// By logical name.
+    /// Queues by logical id.
     pub queues: BTreeMap<String, Queue>,
 }
 
 /// A function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// The name of its binary.
+    /// Name of its binary.
     pub name: String,
-    /// Its environment, with the names of this simulation.
+    /// Environment variables, with the resource names of the simulation.
     pub environment: BTreeMap<String, String>,
-    /// Its timeout in seconds.
+    /// Timeout in seconds.
     pub timeout_s: u64,
-    /// The queue it reads, by logical name, and how many records at once.
+    /// Logical id of the queue it reads, and its batch size.
     pub reads: Option<(String, u64)>,
-    /// Its routes: method and path.
+    /// Routes: method and path.
     pub routes: Vec<(String, String)>,
 }
 
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// Its URL.
+    /// URL.
     pub url: String,
-    /// Its dead-letter queue's URL, unless it has none.
+    /// URL of its dead-letter queue, if any.
     pub dead_letters: Option<String>,
-    /// Whether its groups have an order.
+    /// Whether it is a FIFO queue.
     pub fifo: bool,
-    /// How long a received record is hidden, in seconds.
+    /// Visibility timeout in seconds.
     pub visibility_s: i64,
-    /// After how many receives a record is dead.
+    /// Receives until a record moves to the dead-letter queue.
     pub max_receives: u64,
 }
 
 impl Deployment {
-    /// Reads the repository's templates, which this crate was built beside.
+    /// Reads the repository's templates, as of the build of this crate.
     ///
     /// # Errors
-    /// What in them is not understood: then the simulation would not be of what is deployed.
+    /// If the templates contain something that the simulation does not support.
     pub fn read() -> Result<Self, String> {
         let template = json(include_str!("../../../template.yaml"))?;
         let queue = json(include_str!("../../../infra/queue.yaml"))?;
         let scope = &queue["Resources"]["Queue"]["Properties"]["DeduplicationScope"];
         if !scope.to_string().contains("messageGroup") {
-            return Err("the simulation knows FIFO queues that de-duplicate in a group".to_owned());
+            return Err(
+                "the simulation requires FIFO queues that deduplicate per message group".to_owned()
+            );
         }
         let resources = template["Resources"].as_object().ok_or("the template has no resources")?;
         let mut queues = BTreeMap::new();
@@ -113,19 +115,19 @@ impl Deployment {
         Ok(Self { functions, queues })
     }
 
-    /// The function that serves a route, and what the path's `{names}` stand for.
+    /// Returns the function of a route, and the values of the path's parameters.
     #[must_use]
     pub fn route(&self, method: &str, path: &str) -> Option<(&Function, Vec<(String, String)>)> {
         self.functions.values().find_map(|function| {
-            let fits = |(own, pattern): &(String, String)| {
+            let matching = |(own, pattern): &(String, String)| {
                 (own == method).then(|| parameters(pattern, path)).flatten()
             };
-            function.routes.iter().find_map(fits).map(|parameters| (function, parameters))
+            function.routes.iter().find_map(matching).map(|parameters| (function, parameters))
         })
     }
 }
 
-/// What the names of `pattern` stand for in `path`, if it fits.
+/// Returns the values of the parameters of `pattern` in `path`, if it matches.
 fn parameters(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
     let mut found = Vec::new();
     let mut given = path.split('/');
@@ -147,12 +149,14 @@ fn function(
 ) -> Result<Function, String> {
     let full = properties["FunctionName"]["!Sub"].as_str().unwrap_or_default();
     let name = full.strip_prefix("${AWS::StackName}-");
-    let name = name.ok_or_else(|| format!("{logical}: its name does not begin as the stack's"))?;
+    let name =
+        name.ok_or_else(|| format!("{logical}: its name must start with the stack's name"))?;
     let mut environment = BTreeMap::new();
     let variables = properties["Environment"]["Variables"].as_object();
     for (variable, value) in variables.into_iter().flatten() {
         let value = resolve(value, queues);
-        let value = value.ok_or_else(|| format!("{logical}: {variable} is not understood"))?;
+        let value =
+            value.ok_or_else(|| format!("{logical}: the value of {variable} is not supported"))?;
         environment.insert(variable.clone(), value);
     }
     let mut reads = None;
@@ -175,7 +179,7 @@ fn function(
     Ok(Function { name: name.to_owned(), environment, timeout_s, reads, routes })
 }
 
-/// The value of a variable, with the names of this simulation.
+/// Returns the value of a variable, with the resource names of the simulation.
 fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
     if let Some(text) = value.as_str() {
         return Some(text.to_owned());
@@ -193,7 +197,7 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
     }
     if let Some((name, what)) = value["!GetAtt"].as_str().and_then(|text| text.split_once('.')) {
         let Some(queue) = queues.get(name) else {
-            // No queue: nothing of it is used here but its name.
+            // Only the name of other resources is used.
             return Some(format!("{name}.{what}"));
         };
         return match what {
@@ -202,11 +206,11 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
             _ => None,
         };
     }
-    // A condition: what it is without the production's.
+    // A condition has the value for stages other than production.
     value["!If"].as_array().map(|_| String::new())
 }
 
-/// A template as JSON; `!Ref X` is `{"!Ref": "X"}`.
+/// Parses a template to JSON. `!Ref X` becomes `{"!Ref": "X"}`.
 fn json(text: &str) -> Result<Value, String> {
     let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
     node(documents.first().ok_or("the template is empty")?)
@@ -230,7 +234,7 @@ fn node(yaml: &Yaml<'_>) -> Result<Value, String> {
             Map::from_iter([(format!("!{}", tag.suffix), node(inner)?)]).into()
         }
         other => {
-            return Err(format!("the template has something that is not understood: {other:?}"));
+            return Err(format!("the template has an unsupported YAML node: {other:?}"));
         }
     })
 }
@@ -240,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_understood() {
+    fn the_templates_are_parsed() {
         let deployment = Deployment::read().unwrap();
         let inbound = &deployment.functions["consumer-inbound"];
         assert_eq!(inbound.reads, Some(("InboundQueue".to_owned(), 10)));

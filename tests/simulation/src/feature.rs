@@ -1,8 +1,8 @@
-//! What a feature brings to the simulation, and the registry of all that take part.
+//! The interface of a feature, and the registry of features.
 //!
-//! The engine knows no feature. A feature's own crate implements [`Feature`] and is registered by
-//! value; one part of it lives as long as the stage ([`Fixtures`]), one as long as a run
-//! ([`Part`]). Every method that a feature may leave out does nothing.
+//! The engine knows no feature. A feature's crate implements [`Feature`] and is registered by
+//! value. Its [`Fixtures`] last as long as the stage, and its [`Part`] as long as a run. Optional
+//! methods do nothing by default.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -25,50 +25,50 @@ use crate::scenario::{Canonical, Scenario, Step};
 use crate::stage::Setup;
 use crate::watch::{INVARIANTS, Invariant, Watch};
 
-/// Work of a feature's, later.
+/// Future of a feature.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// A feature, as the simulation knows it.
+/// A feature in the simulation.
 pub trait Feature: Send + Sync + Debug {
-    /// Its name.
+    /// Name.
     fn name(&self) -> &'static str;
 
-    /// The invariants that it watches. The names must be its own.
+    /// The feature's invariants. Their names must be unique.
     fn invariants(&self) -> Vec<Invariant> {
         Vec::new()
     }
 
-    /// What no request to a table, a queue or a bucket may contain: the secrets in its fixtures.
+    /// Secrets in its fixtures, which no request to a table, a queue or a bucket may contain.
     fn secrets(&self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    /// Makes the deployed function `name` from `kit`; `None` if it is not the feature's.
+    /// Creates the deployed function `name` from `kit`, or returns `None` if the feature has no
+    /// such function.
     fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
         let _ = (name, kit);
         None
     }
 
-    /// Its schedules.
+    /// The feature's schedules.
     fn schedules(&self) -> Vec<Schedule> {
         Vec::new()
     }
 
-    /// A path of a request without the secrets in it, as the history shows it.
+    /// Removes secrets from a request path for the history.
     fn shown<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
         path
     }
 
-    /// Makes its fixtures through the hub's API, once, before anything else happens.
+    /// Creates its fixtures through the hub's API, once, before all runs.
     fn set_up<'a>(&'a self, setup: &'a mut Setup) -> Work<'a, Result<Box<dyn Fixtures>, String>>;
 
-    /// Its canonical scenarios: each is played with every trouble at every place.
+    /// Its canonical scenarios. Each runs with every fault at every injection point.
     fn scenarios(&self) -> Vec<Canonical> {
         Vec::new()
     }
 
-    /// The scenario that a seed stands for. Without one of its own it is a canonical scenario
-    /// with much trouble.
+    /// The random scenario of a seed. By default, a canonical scenario with many faults.
     fn drawn(&self, seed: u64) -> Option<Scenario> {
         let chance = Seed(seed).sequence("scenario");
         let scenario = chance.pick(&self.scenarios()).cloned()?;
@@ -76,36 +76,36 @@ pub trait Feature: Send + Sync + Debug {
     }
 }
 
-/// What a feature has on the stage, from which each run begins.
+/// Fixtures of a feature, the initial state of each run.
 pub trait Fixtures: Send + Sync + Debug {
-    /// Lets happen, once, what must have happened before the first run. Queues and schedules
-    /// work by now; it must end before [`crate::time::START`].
+    /// Runs once what must have happened before the first run. Queues and schedules are active.
+    /// Must end before [`crate::time::START`].
     ///
     /// # Errors
-    /// What did not go as it should.
+    /// If the warm-up fails.
     fn warm_up<'a>(&'a mut self, setup: &'a Setup) -> Work<'a, Result<(), String>> {
         let _ = setup;
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// The feature's part in one run.
+    /// Creates the feature's part in a run.
     fn begin(&self) -> Arc<dyn Part>;
 }
 
-/// A feature's part in one run: what it has done, what it watches, and what it judges.
+/// A feature's state in one run, with its observations and checks.
 pub trait Part: Any + Send + Sync {
-    /// Watches a request to the table, right before it is done.
+    /// Observes a request to the table, right before it is executed.
     fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
         let _ = (call, cloud, watch);
     }
 
-    /// Watches it right after; no other request comes in between.
+    /// Observes it right after; no other request is executed in between.
     fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
         let _ = (call, cloud, watch);
     }
 
-    /// Watches a request of the invocation `who` to a provider or an automation, right before
-    /// it arrives.
+    /// Observes a request of the invocation `who` to a provider or an automation, right before it
+    /// arrives.
     fn outside_call_begins(
         &self,
         who: &str,
@@ -116,30 +116,30 @@ pub trait Part: Any + Send + Sync {
         let _ = (who, request, cloud, watch);
     }
 
-    /// Prepares the run, before queues and schedules work.
+    /// Prepares the run, before queues and schedules are active.
     fn prepare<'a>(&'a self, run: &'a Run<'_>, steps: &'a [Step]) -> Work<'a, ()> {
         let _ = (run, steps);
         Box::pin(std::future::ready(()))
     }
 
-    /// Begins what goes on beside the steps, such as callers with work of their own.
+    /// Starts background tasks of the run, such as workers.
     fn begin(&self, run: &Run<'_>, steps: &[Step], begin: Instant) {
         let _ = (run, steps, begin);
     }
 
-    /// Ends the trouble that it has made, when all trouble ends.
+    /// Ends the feature's own faults, when all faults end.
     fn calm_down<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
         let _ = run;
         Box::pin(std::future::ready(()))
     }
 
-    /// Whether nothing of it goes on.
+    /// Whether the feature has no work in progress.
     fn is_quiet<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, bool> {
         let _ = run;
         Box::pin(std::future::ready(true))
     }
 
-    /// Judges its invariants, when everything has come to rest.
+    /// Checks its invariants, after all work has ended.
     fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
         let _ = run;
         Box::pin(std::future::ready(()))
@@ -149,63 +149,63 @@ pub trait Part: Any + Send + Sync {
 /// A request to the table.
 #[derive(Clone, Copy, Debug)]
 pub struct TableCall<'a> {
-    /// The invocation that it comes from.
+    /// The invocation that sends it.
     pub origin: &'a Origin,
-    /// The operation, such as `GetItem`.
+    /// Operation, such as `GetItem`.
     pub operation: &'a str,
-    /// Its JSON.
+    /// Request body.
     pub body: &'a Value,
 }
 
-/// A function that is started once a minute.
+/// A function that runs once a minute.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
-    /// The function.
+    /// Name of the function.
     pub function: &'static str,
-    /// When it has something to do next, in milliseconds since 1970. It is not started in the
-    /// minutes before; while it has something to do, a run is not over.
+    /// When it is next due, in milliseconds since 1970. The function is skipped while it is not
+    /// due, and a run does not end while it is.
     pub next_due_ms: fn(&Cloud) -> Option<i64>,
 }
 
-/// The features that take part.
+/// The registered features.
 #[derive(Debug, Default)]
 pub struct Registry {
     features: Vec<Box<dyn Feature>>,
 }
 
 impl Registry {
-    /// No feature.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With one more feature. It is set up after those that are there, and may use theirs.
+    /// Adds a feature. It is set up after those before it, and may use their fixtures.
     #[must_use]
     pub fn with(mut self, feature: impl Feature + 'static) -> Self {
         self.features.push(Box::new(feature));
         self
     }
 
-    /// The features, in the order in which they were registered.
+    /// The features in the order of registration.
     pub fn features(&self) -> impl Iterator<Item = &dyn Feature> {
         self.features.iter().map(AsRef::as_ref)
     }
 
-    /// Every invariant: the engine's own, then those of the features.
+    /// All invariants: the engine's, then those of the features.
     #[must_use]
     pub fn invariants(&self) -> Vec<Invariant> {
         let own = INVARIANTS.iter().copied();
         own.chain(self.features().flat_map(Feature::invariants)).collect()
     }
 
-    /// Every canonical scenario.
+    /// All canonical scenarios.
     #[must_use]
     pub fn scenarios(&self) -> Vec<Canonical> {
         self.features().flat_map(Feature::scenarios).collect()
     }
 
-    /// The scenario that a seed stands for: that of one of the features that have any.
+    /// The random scenario of a seed, from one of the features that have one.
     #[must_use]
     pub fn drawn(&self, seed: u64) -> Option<Scenario> {
         let drawn: Vec<_> = self.features().filter_map(|feature| feature.drawn(seed)).collect();
@@ -213,40 +213,46 @@ impl Registry {
         drawn.into_iter().nth(usize::try_from(place).unwrap_or(0))
     }
 
-    /// Every schedule.
+    /// All schedules.
     pub(crate) fn schedules(&self) -> Vec<Schedule> {
         self.features().flat_map(Feature::schedules).collect()
     }
 
-    /// Every secret of the fixtures.
+    /// All secrets in the fixtures.
     pub(crate) fn secrets(&self) -> Vec<&'static str> {
         self.features().flat_map(Feature::secrets).collect()
     }
 
-    /// A path without the secrets in it.
+    /// Removes secrets from a path.
     pub(crate) fn shown<'a>(&self, path: &'a str) -> Cow<'a, str> {
         self.features().fold(Cow::Borrowed(path), |path, feature| feature.shown(path))
     }
 
-    /// Makes a deployed function.
+    /// Creates a deployed function.
     pub(crate) fn function(&self, name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
         let made = self.features().find_map(|feature| feature.function(name, kit));
         made.unwrap_or_else(|| Err(format!("{name} is not part of the simulation")))
     }
 
-    /// Refuses names that stand for two things.
+    /// Rejects duplicate names.
     pub(crate) fn check(&self) -> Result<(), String> {
-        fn twice(what: &str, names: impl Iterator<Item = &'static str>) -> Result<(), String> {
+        fn check_unique(
+            what: &str,
+            names: impl Iterator<Item = &'static str>,
+        ) -> Result<(), String> {
             let mut seen = BTreeSet::new();
             for name in names {
                 if !seen.insert(name) {
-                    return Err(format!("two {what} are called {name}; rename one"));
+                    return Err(format!("two {what} are called {name}. Rename one"));
                 }
             }
             Ok(())
         }
-        twice("features", self.features().map(Feature::name))?;
-        twice("invariants", self.invariants().into_iter().map(|invariant| invariant.name))?;
-        twice("canonical scenarios", self.scenarios().into_iter().map(|scenario| scenario.name))
+        check_unique("features", self.features().map(Feature::name))?;
+        check_unique("invariants", self.invariants().into_iter().map(|invariant| invariant.name))?;
+        check_unique(
+            "canonical scenarios",
+            self.scenarios().into_iter().map(|scenario| scenario.name),
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Functions in one process, made from the parts that are deployed.
+//! In-process functions, built from the deployed parts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,31 +20,31 @@ use crate::chance::Sequence;
 use crate::net::Net;
 use crate::time::VirtualClock;
 
-/// A kit of the simulation's.
+/// The kit of the simulation.
 pub type OwnKit = Kit<Net, VirtualClock, Sequence>;
 
-/// What an invocation gives.
+/// Result of an invocation.
 #[derive(Debug)]
 pub enum Output {
-    /// To API Gateway.
+    /// A response to API Gateway.
     Http(Response<Bytes>),
-    /// To the queue service or the scheduler.
+    /// A result for the queue service or the scheduler.
     Json(Value),
 }
 
-/// What an invocation gives, later.
+/// Future of an invocation's result.
 pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Output, String>> + Send + 'a>>;
 
-/// A function in its sandbox.
+/// A function in a sandbox.
 pub trait Instance: Send + Sync {
-    /// Works one event, as Lambda hands it over.
+    /// Processes one Lambda event.
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
 
-/// The webhook of a provider.
+/// Creates the webhook function of a provider.
 ///
 /// # Errors
-/// What the environment lacks.
+/// If an environment variable is missing or invalid.
 pub fn webhook<N: Network, C: Clock + Clone + 'static, R>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn WebhookProvider,
@@ -53,10 +53,10 @@ pub fn webhook<N: Network, C: Clock + Clone + 'static, R>(
     Ok(Box::new(Webhook::<N, C> { edge, provider, clock: kit.clock.clone() }))
 }
 
-/// A resource of the API.
+/// Creates an API function.
 ///
 /// # Errors
-/// What the environment lacks.
+/// If an environment variable is missing or invalid.
 pub fn api<N, C, R, A: Resource + 'static>(
     kit: &Kit<N, C, R>,
     resource: Result<A, runtime::Error>,
@@ -68,10 +68,10 @@ pub fn api<N, C, R, A: Resource + 'static>(
     Ok(Box::new(Api { resource: made(resource)?, base_url }))
 }
 
-/// The consumer of a queue.
+/// Creates the consumer of a queue.
 ///
 /// # Errors
-/// What the environment lacks.
+/// If an environment variable is missing or invalid.
 pub fn consumer<W, C, R>(
     consumer: Result<Consumer<W, C, R>, runtime::Error>,
 ) -> Result<Box<dyn Instance>, String>
@@ -83,10 +83,10 @@ where
     Ok(Box::new(made(consumer)?))
 }
 
-/// What a schedule starts: `task` is handed its parts and the time.
+/// Creates a scheduled function: `task` receives its parts and the clock.
 ///
 /// # Errors
-/// What the environment lacks.
+/// If an environment variable is missing or invalid.
 pub fn schedule<P, C, F>(
     parts: Result<P, runtime::Error>,
     clock: &C,
@@ -100,17 +100,17 @@ where
     Ok(Box::new(Task { parts: made(parts)?, clock: clock.clone(), run: task }))
 }
 
-/// The authorizer of the API.
+/// Creates the authorizer of the API.
 ///
 /// # Errors
-/// What the environment lacks.
+/// If an environment variable is missing or invalid.
 pub fn authorizer<C: Clock + 'static>(
     authorizer: Result<Authorizer<C>, runtime::Error>,
 ) -> Result<Box<dyn Instance>, String> {
     Ok(Box::new(made(authorizer)?))
 }
 
-/// The description of the API.
+/// Creates the function that serves the `OpenAPI` document.
 #[must_use]
 pub fn openapi() -> Box<dyn Instance> {
     Box::new(Document)

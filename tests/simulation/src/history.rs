@@ -1,35 +1,35 @@
-//! What happened in a run, in order.
+//! History of a run.
 
 use std::fmt::Write as _;
 
 use crate::time;
 
-/// One thing that happened.
+/// An entry of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When, in microseconds since the beginning of time.
+    /// Virtual time in microseconds.
     pub at_us: u64,
-    /// Who did it, or to whom it happened.
+    /// The actor, such as an invocation.
     pub who: String,
-    /// What.
+    /// Description of the event.
     pub what: String,
 }
 
-/// A run's history.
+/// The history of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// What happened, oldest first.
+    /// Entries, oldest first.
     pub lines: Vec<Line>,
 }
 
 impl History {
-    /// Writes down what happens now.
+    /// Appends an entry at the current time.
     pub fn push(&mut self, who: impl Into<String>, what: impl Into<String>) {
         let at_us = u64::try_from(time::elapsed().as_micros()).unwrap_or(u64::MAX);
         self.lines.push(Line { at_us, who: who.into(), what: what.into() });
     }
 
-    /// As text for people, one line a thing.
+    /// Formats the history for people, one line for each entry.
     #[must_use]
     pub fn story(&self) -> String {
         let mut story = String::new();

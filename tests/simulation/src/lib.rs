@@ -1,12 +1,12 @@
-//! The engine of a deterministic simulation of the whole hub.
+//! Engine of a deterministic simulation of the hub.
 //!
-//! The handlers are the ones that are deployed, made from the same parts, down to the requests
-//! that their AWS clients write. Everything outside is simulated: time, chance, the cloud
-//! ([`testkit::cloud`]), the providers (the crate `simulator`), and a Lambda service that kills,
-//! freezes and repeats ([`machine`]). One thread, one seed, one history: the same seed gives the
-//! same history to the byte. The engine knows no feature: whoever owns one registers its
-//! functions, fixtures, scenarios and invariants ([`feature`]). `tests/README.md` has the method
-//! and what it cannot see.
+//! The handlers are the deployed ones, built from the same parts, down to the requests of their AWS
+//! clients. Everything else is simulated: time, randomness, the cloud ([`testkit::cloud`]), the
+//! providers (crate `simulator`), and a Lambda service that kills, freezes and repeats invocations
+//! ([`machine`]). A run has one thread, one seed and one history: the same seed gives the same
+//! history to the byte. The engine knows no feature: each feature registers its functions,
+//! fixtures, scenarios and invariants ([`feature`]). `tests/README.md` describes the method and its
+//! limits.
 
 pub mod chance;
 pub mod cli;

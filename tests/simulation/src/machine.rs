@@ -1,7 +1,7 @@
-//! The machine under the hub: a Lambda service, a queue service that hands out records, an API
-//! gateway and a scheduler, all of which may fail as the real ones do.
+//! Simulated AWS services around the hub: Lambda, SQS event source mappings, API Gateway and a
+//! scheduler. All of them fail in the ways of the real ones.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -43,20 +43,20 @@ use crate::time::{self, VirtualClock};
 use crate::trouble::{Place, Plan, Trouble};
 use crate::watch::{Watch, partitions};
 
-/// Invocations of one function at once. The deployed limits are higher; two are enough to be in
-/// each other's way, and four leave room for what is frozen.
-const SIDE_BY_SIDE: usize = 4;
-/// How late the queue service deletes, when it is late: after the longest visibility timeout.
-const LATE: Duration = Duration::from_secs(500);
+/// Concurrent invocations of a function. The deployed limits are higher. Two are enough for
+/// conflicts, and four leave room for frozen invocations.
+const MAX_CONCURRENCY: usize = 4;
+/// Delay of a late deletion, longer than every visibility timeout.
+const LATE_DELETION: Duration = Duration::from_secs(500);
 
-/// An event that lasts: a service is out.
+/// An outage of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// Which.
+    /// The service.
     pub service: Service,
-    /// From when, in virtual time.
+    /// Virtual time of the start.
     pub from: Duration,
-    /// Until when.
+    /// Virtual time of the end.
     pub until: Duration,
 }
 
@@ -64,27 +64,27 @@ impl std::fmt::Display for Outage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let since = |at: Duration| at.saturating_sub(time::START).as_secs_f64();
         let (from, until) = (since(self.from), since(self.until));
-        write!(f, "{} is out from {from:.1} s to {until:.1} s", self.service.name())
+        write!(f, "outage of {} from {from:.1} s to {until:.1} s", self.service.name())
     }
 }
 
-/// The machine.
+/// The simulated services of a run.
 pub struct Machine {
-    /// All chance comes from it.
+    /// Seed of all randomness.
     pub seed: Seed,
-    /// What goes wrong.
+    /// Faults of the run.
     pub plan: Plan,
-    /// What is deployed.
+    /// The deployment.
     pub deployment: Arc<Deployment>,
-    /// The features that take part.
+    /// The registered features.
     pub registry: Arc<Registry>,
     /// Their parts in this run.
     pub parts: Vec<Arc<dyn Part>>,
-    /// Whether the queues do all that SQS leaves open, such as handing out a record twice.
+    /// Whether the queues show all behavior that SQS allows, such as duplicate delivery.
     pub wild: bool,
-    /// Whether every latency is the same.
+    /// Whether all latencies are equal.
     pub even: bool,
-    /// What the table lets one partition key do, if that is limited.
+    /// Limits of each partition key of the table, if any.
     pub limits: Option<PartitionLimits>,
     secrets: Vec<&'static str>,
     schedules: Vec<Schedule>,
@@ -103,31 +103,31 @@ pub struct Machine {
     receives: Mutex<u64>,
 }
 
-/// An API key: whose it is, and what it is good for.
+/// An API key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Its tenant.
+    /// Tenant of the key.
     pub tenant: String,
-    /// Its scopes, with commas.
+    /// Scopes, separated by commas.
     pub scopes: String,
 }
 
-/// What the hub let the outside see.
+/// An exchange with a client or a provider.
 #[derive(Clone, Debug)]
 pub enum Exchange {
-    /// A call to a provider or an automation, as it was made.
+    /// A request to a provider or an automation.
     Call(Request<Bytes>),
-    /// The answer to a request at the front door.
+    /// A response of the hub.
     Answer {
-        /// The request's method and path.
+        /// Method and path of the request.
         to: String,
-        /// The answer.
+        /// The response.
         answer: Response<Bytes>,
     },
 }
 
 impl fmt::Display for Exchange {
-    /// As it goes over the wire, with the headers in alphabetical order.
+    /// Formats the HTTP message with its headers in alphabetical order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (headers, body) = match self {
             Self::Call(request) => {
@@ -151,7 +151,7 @@ impl fmt::Display for Exchange {
     }
 }
 
-/// A function as the Lambda service keeps it.
+/// State of a function in the Lambda service.
 #[derive(Default)]
 struct Lambda {
     idle: Vec<(Arc<Sandbox>, Arc<dyn Instance>)>,
@@ -160,7 +160,7 @@ struct Lambda {
     running: usize,
 }
 
-/// A sandbox: one process of a function.
+/// A sandbox: a process of a function.
 #[derive(Debug)]
 pub struct Sandbox {
     function: String,
@@ -168,12 +168,12 @@ pub struct Sandbox {
     died: Notify,
 }
 
-/// Where a request comes from.
+/// Origin of a request.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The invocation.
     pub who: String,
-    /// Whose data it may touch.
+    /// Tenants whose data it may access.
     pub tenants: BTreeSet<String>,
 }
 
@@ -186,14 +186,14 @@ struct SandboxState {
     frozen_until: Option<Instant>,
 }
 
-/// How an invocation ended without a result.
+/// Reasons why an invocation has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The process died.
     Died,
-    /// It took longer than it may.
+    /// The function exceeded its timeout.
     TimedOut,
-    /// The function said so.
+    /// The function returned an error.
     Failed(String),
 }
 
@@ -202,33 +202,34 @@ impl Sandbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of its next call.
+    /// Counts a call, and returns its injection point.
     pub(crate) fn next_call(&self) -> Place {
         let mut state = self.lock();
         state.calls += 1;
         Place { function: self.function.clone(), invocation: state.invocation, call: state.calls }
     }
 
-    /// Which invocation it works on.
+    /// Name of the current invocation.
     pub(crate) fn name(&self) -> String {
         format!("{}#{}", self.function, self.lock().invocation)
     }
 
-    /// Whose requests leave now. A request may arrive when its sandbox works on another event.
+    /// Origin of a request that is sent now. The request may arrive when the sandbox already
+    /// processes another event.
     pub(crate) fn origin(&self) -> Origin {
         let state = self.lock();
         let who = format!("{}#{}", self.function, state.invocation);
         Origin { who, tenants: state.tenants.clone() }
     }
 
-    /// Ends the process here and now.
+    /// Kills the process.
     pub(crate) async fn die(&self) -> Infallible {
         self.lock().dead = true;
         self.died.notify_one();
         std::future::pending().await
     }
 
-    /// Lets the process stand still.
+    /// Freezes the process for a while.
     pub(crate) fn freeze(&self, how_long: Duration) {
         self.lock().frozen_until = Some(Instant::now() + how_long);
     }
@@ -238,7 +239,7 @@ impl Sandbox {
     }
 }
 
-/// Work that stands still while its process does.
+/// Future that makes no progress while its process is frozen.
 struct Freezable<F> {
     sandbox: Arc<Sandbox>,
     thaw: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -261,7 +262,7 @@ impl<F: Future> Future for Freezable<F> {
     }
 }
 
-/// Something is going on as long as it lives.
+/// Guard of work in progress.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<AtomicUsize>);
 
@@ -277,25 +278,25 @@ impl std::fmt::Debug for Machine {
     }
 }
 
-/// What a machine is made of.
+/// The components of a machine.
 pub struct Parts {
-    /// The seed.
+    /// Seed of all randomness.
     pub seed: Seed,
-    /// What goes wrong at calls.
+    /// Faults of calls.
     pub plan: Plan,
-    /// What goes wrong for a while.
+    /// Outages of services.
     pub outages: Vec<Outage>,
-    /// What is deployed.
+    /// The deployment.
     pub deployment: Arc<Deployment>,
-    /// The features that take part.
+    /// The registered features.
     pub registry: Arc<Registry>,
-    /// Their parts in this run; none while the stage is set.
+    /// Their parts in this run; empty during the setup.
     pub parts: Vec<Arc<dyn Part>>,
-    /// The cloud as it is.
+    /// State of the cloud.
     pub cloud: Cloud,
-    /// The API keys there are.
+    /// API keys.
     pub keys: BTreeMap<String, Key>,
-    /// Whose each integration, webhook path and account is.
+    /// Tenant of each integration, webhook path and account.
     pub owners: BTreeMap<String, String>,
     /// See [`Machine::wild`].
     pub wild: bool,
@@ -306,7 +307,7 @@ pub struct Parts {
 }
 
 impl Machine {
-    /// A machine with its providers.
+    /// Creates a machine with its provider simulator.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
         let machine = Arc::new(Self {
@@ -334,41 +335,41 @@ impl Machine {
             news: Notify::new(),
             receives: Mutex::default(),
         });
-        let door = Door(Arc::downgrade(&machine));
-        let app = App::beside(simulator::clock::Clock::Given(time::now_ms), Arc::new(door));
-        // It was empty until now.
+        let hub = HubHandle(Arc::downgrade(&machine));
+        let app = App::beside(simulator::clock::Clock::Given(time::now_ms), Arc::new(hub));
+        // The cell is empty, so this always succeeds.
         drop(machine.providers.set(app));
         machine
     }
 
-    /// The providers and automations.
+    /// The provider simulator, including automations.
     #[must_use]
     pub fn providers(&self) -> &App {
-        // It is set before anybody has a machine.
+        // Always set by `new`.
         self.providers.get_or_init(|| App::new(simulator::clock::Clock::Given(time::now_ms)))
     }
 
-    /// The cloud, for a moment.
+    /// Locks the cloud.
     pub fn cloud(&self) -> MutexGuard<'_, Cloud> {
         self.cloud.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was seen on the way, for a moment.
+    /// Locks the observations.
     pub fn watch(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The API keys, for a moment.
+    /// Locks the API keys.
     pub fn keys(&self) -> MutexGuard<'_, BTreeMap<String, Key>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose each integration, webhook path and account is, for a moment.
+    /// Locks the tenants of integrations, webhook paths and accounts.
     pub fn owners(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every call that left for a provider or an automation.
+    /// All requests to providers and automations so far.
     #[must_use]
     pub fn outside_calls(&self) -> Vec<Request<Bytes>> {
         let calls = self.exchanges().into_iter().filter_map(|exchange| match exchange {
@@ -378,7 +379,7 @@ impl Machine {
         calls.collect()
     }
 
-    /// What the outside has seen so far.
+    /// All exchanges with clients and providers so far.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -392,30 +393,30 @@ impl Machine {
         self.lambdas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down what happens now.
+    /// Appends an entry to the history.
     pub fn tell(&self, who: impl Into<String>, what: impl Into<String>) {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).push(who, what);
     }
 
-    /// What happened.
+    /// The history so far.
     #[must_use]
     pub fn history(&self) -> History {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends all trouble.
+    /// Ends all faults.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
-        self.tell("world", "all trouble is over");
+        self.tell("world", "all faults have ended");
     }
 
-    /// Whether all trouble is over.
+    /// Whether all faults have ended.
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// Whether the service that is asked for `what` is out.
+    /// Whether the service that `what` names has an outage.
     pub(crate) fn is_out(&self, what: &str) -> bool {
         let now = time::elapsed();
         !self.is_calm()
@@ -424,44 +425,44 @@ impl Machine {
             })
     }
 
-    /// How long a request takes there and back.
+    /// Latency of a request and of its response.
     pub(crate) fn latency(&self, place: &Place) -> (Duration, Duration) {
         if self.even {
             return (Duration::from_millis(2), Duration::from_millis(2));
         }
         let bits = self.seed.bits(("latency", place));
-        // Mostly quick, sometimes so slow that others overtake.
+        // Mostly low, sometimes so high that later requests overtake.
         let slow = if bits.is_multiple_of(23) { 400 } else { 1 };
         let part = |bits: u64| Duration::from_millis(1 + (bits % 12) * slow);
         (part(bits >> 8), part(bits >> 24))
     }
 
-    /// A wait of the SDK's, up to `most_ms`.
+    /// Backoff jitter of the SDK, below `most_ms`.
     pub(crate) fn jitter(&self, sandbox: &Sandbox, most_ms: u64) -> u64 {
         let state = sandbox.lock();
         self.seed.below(("jitter", &sandbox.function, state.invocation, state.calls), most_ms)
     }
 
-    /// Something is going on until the guard is dropped.
+    /// Marks work in progress until the guard is dropped.
     pub(crate) fn busy(&self) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self.busy.clone())
     }
 
-    /// Says that there may be something in a queue.
+    /// Wakes the event source mappings, because a queue may have records.
     pub fn wake(&self) {
         self.news.notify_waiters();
     }
 
-    /// Whether nothing is going on.
+    /// Whether no work is in progress.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
     }
 
-    // ---- The cloud's side of a request ------------------------------------------------------
+    // ---- AWS services -----------------------------------------------------------------------
 
-    /// Does what a request asks, and answers.
+    /// Executes an AWS request and returns the response.
     pub(crate) fn serve(&self, origin: &Origin, request: &AwsRequest, half: bool) -> Wire {
         let who = &origin.who;
         if request.service != Service::SecretsManager {
@@ -474,10 +475,10 @@ impl Machine {
         };
         let wire = match &done {
             Ok(body) => Wire { status: 200, body: body.clone() },
-            Err(refusal) => refused(request.service, refusal),
+            Err(refusal) => error_response(request.service, refusal),
         };
-        let said = done.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "done");
-        self.tell(who.clone(), format!("{request} {}: {said}", subject(request)));
+        let result = done.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "done");
+        self.tell(who.clone(), format!("{request} {}: {result}", subject(request)));
         if let Err(refusal) = done {
             self.watch().refused(who, &request.to_string(), &refusal);
         }
@@ -505,10 +506,10 @@ impl Machine {
     ) -> Result<Value, Refusal> {
         let mut body: Value = serde_json::from_slice(&request.body)
             .map_err(|error| Refusal::new("SerializationException", error.to_string()))?;
-        let left = if half { cut_in_half(&mut body) } else { Value::Null };
+        let cut = if half { cut_in_half(&mut body) } else { Value::Null };
         let now_ms = time::now_ms();
         let mut cloud = self.cloud();
-        // What is left of a batch of one is nothing to ask for.
+        // Half of a batch of one is empty, which AWS would reject.
         let nothing = half && is_empty_batch(&body);
         let mut answer = match request.service {
             _ if nothing => json!({ "Successful": [] }),
@@ -529,7 +530,7 @@ impl Machine {
             Service::SecretsManager => cloud.secrets.call(&request.operation, &body, now_ms)?,
             Service::S3 => Value::Null,
         };
-        match &left {
+        match &cut {
             Value::Object(unprocessed) => answer["UnprocessedItems"] = unprocessed.clone().into(),
             Value::Array(entries) => {
                 let failed = entries.iter().map(|entry| {
@@ -542,7 +543,7 @@ impl Machine {
         Ok(answer)
     }
 
-    /// Carries a request to a provider or an automation.
+    /// Sends a request to a provider or an automation.
     pub(crate) async fn outside(
         &self,
         origin: Origin,
@@ -559,14 +560,14 @@ impl Machine {
         let answer =
             simulator::server::route(providers, &head.method, &head.uri, &head.headers, &body);
         let answer = net::answered(answer.await).await;
-        let said = answer.as_ref().map_or("no answer".to_owned(), |a| a.status().to_string());
-        self.tell(who, format!("{what}: {said}"));
+        let result = answer.as_ref().map_or("no response".to_owned(), |a| a.status().to_string());
+        self.tell(who, format!("{what}: {result}"));
         answer
     }
 
     // ---- Lambda -----------------------------------------------------------------------------
 
-    /// Invokes a function. `tenants` are those whose data it may touch.
+    /// Invokes a function. `tenants` are those whose data it may access.
     pub(crate) async fn invoke(
         self: &Arc<Self>,
         function: &Function,
@@ -613,8 +614,8 @@ impl Machine {
                 }
             },
             () = tokio::time::sleep(limit) => {
-                // What stands still is not reached by the service's signal: it goes on when it
-                // can, as if it had never been given up.
+                // A frozen process does not receive the service's signal. It continues after it
+                // thaws, as if the invocation had not timed out.
                 if !sandbox.is_frozen() {
                     task.abort();
                 }
@@ -632,15 +633,15 @@ impl Machine {
         match &ended {
             Ok(_) => {}
             Err(Ended::Died) => self.tell(name, "the process died"),
-            Err(Ended::TimedOut) => self.tell(name, "given up: it took too long"),
+            Err(Ended::TimedOut) => self.tell(name, "timed out"),
             Err(Ended::Failed(error)) => self.tell(name, format!("failed: {error}")),
         }
-        // What was in its hands may be had again.
+        // Its locks and concurrency are free again.
         self.news.notify_waiters();
         (number, ended)
     }
 
-    /// An idle sandbox of a function, or a new one.
+    /// Returns an idle sandbox of a function, or a new one.
     fn sandbox(
         self: &Arc<Self>,
         function: &Function,
@@ -668,7 +669,7 @@ impl Machine {
             .http_client(net.clone())
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .time_source(VirtualClock)
-            // The connection itself tries again, with jitter from the seed.
+            // The connector retries itself, with jitter from the seed.
             .retry_config(RetryConfig::disabled())
             .build();
         let environment = Environment::Given(function.environment.clone());
@@ -678,29 +679,29 @@ impl Machine {
         Ok((sandbox, instance))
     }
 
-    /// Makes a function and keeps it, as its first event would.
+    /// Creates a function and keeps it idle, like a cold start.
     ///
     /// # Errors
-    /// If no feature has it, or what its environment lacks.
+    /// If no feature has the function, or its environment is incomplete.
     pub fn make(self: &Arc<Self>, function: &Function) -> Result<(), String> {
         let made = self.sandbox(function)?;
         self.lambdas().entry(function.name.clone()).or_default().idle.push(made);
         Ok(())
     }
 
-    /// Forgets every sandbox: they and the machine hold each other.
+    /// Drops all sandboxes, which have a reference cycle with the machine.
     pub fn shut_down(&self) {
         self.lambdas().clear();
     }
 
     // ---- Queues -----------------------------------------------------------------------------
 
-    /// Begins handing out the records of every queue that a function reads.
+    /// Starts the event source mappings and schedules.
     pub fn begin(self: &Arc<Self>) {
         for function in self.deployment.functions.values() {
             if function.reads.is_some() {
                 let (machine, function) = (self.clone(), function.clone());
-                tokio::spawn(async move { machine.hand_out(&function).await });
+                tokio::spawn(async move { machine.poll_queue(&function).await });
             }
         }
         for schedule in self.schedules.clone() {
@@ -709,7 +710,7 @@ impl Machine {
         }
     }
 
-    async fn hand_out(self: Arc<Self>, function: &Function) {
+    async fn poll_queue(self: Arc<Self>, function: &Function) {
         let Some((queue, most)) = &function.reads else { return };
         let Some(url) = self.deployment.queues.get(queue).map(|queue| queue.url.clone()) else {
             return;
@@ -717,14 +718,14 @@ impl Machine {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
-            // From here on nothing is missed.
+            // Enabled before the receive, so that no wake-up is missed.
             news.as_mut().enable();
             let running = self.lambdas().get(&function.name).map_or(0, |lambda| lambda.running);
             let received =
-                if running < SIDE_BY_SIDE { self.receive(&url, *most) } else { Vec::new() };
+                if running < MAX_CONCURRENCY { self.receive(&url, *most) } else { Vec::new() };
             if received.is_empty() {
                 let next_ms = self.cloud().sqs.next_visible_ms(&url);
-                match next_ms.filter(|_| running < SIDE_BY_SIDE) {
+                match next_ms.filter(|_| running < MAX_CONCURRENCY) {
                     Some(next_ms) => {
                         let wait = u64::try_from(next_ms - time::now_ms()).unwrap_or(0).max(1);
                         tokio::select! {
@@ -740,10 +741,10 @@ impl Machine {
             let (machine, own, url) = (self.clone(), function.clone(), url.clone());
             let guard = self.busy();
             tokio::spawn(async move {
-                machine.work(&own, &url, received).await;
+                machine.process(&own, &url, received).await;
                 drop(guard);
             });
-            // So that records gather, and batches of many sizes come about.
+            // Lets records accumulate, for batches of different sizes.
             let wait =
                 if self.even { 5 } else { 1 + self.seed.below(("gather", time::now_us()), 30) };
             tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -751,7 +752,7 @@ impl Machine {
     }
 
     fn receive(&self, url: &str, most: u64) -> Vec<Value> {
-        let wish = json!({
+        let request = json!({
             "QueueUrl": url, "MaxNumberOfMessages": most,
             "MessageSystemAttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
@@ -761,9 +762,9 @@ impl Machine {
             let mut receives = self.receives.lock().unwrap_or_else(PoisonError::into_inner);
             *receives += 1;
             let mut whims = crate::run::Whims(self.seed.sequence(("whims", url, *receives)));
-            cloud.sqs.call("ReceiveMessage", &wish, now_ms, &mut whims)
+            cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut whims)
         } else {
-            cloud.sqs.call("ReceiveMessage", &wish, now_ms, &mut NoChaos)
+            cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut NoChaos)
         };
         match answer {
             Ok(answer) => answer["Messages"].as_array().cloned().unwrap_or_default(),
@@ -774,8 +775,8 @@ impl Machine {
         }
     }
 
-    /// Has records worked, and deletes those that were done.
-    async fn work(self: &Arc<Self>, function: &Function, url: &str, received: Vec<Value>) {
+    /// Invokes a function with records, and deletes those that were processed.
+    async fn process(self: &Arc<Self>, function: &Function, url: &str, received: Vec<Value>) {
         let mut tenants = BTreeSet::new();
         for message in &received {
             let body = message["Body"].as_str().unwrap_or_default();
@@ -791,28 +792,28 @@ impl Machine {
         let done: Vec<&Value> = received.iter().filter(|message| !has_failed(message)).collect();
         let place = Place { function: function.name.clone(), invocation, call: 0 };
         let who = format!("{}#{invocation}", function.name);
-        self.tell(who, format!("done: {} of {} records", done.len(), received.len()));
+        self.tell(who, format!("processed {} of {} records", done.len(), received.len()));
         let trouble = if self.is_calm() { None } else { self.plan.meet(&place, &Trouble::OF_ENDS) };
         if let Some(trouble) = trouble {
             self.tell(place.to_string(), trouble.name());
         }
         match trouble {
             Some(Trouble::AckLost) => return,
-            Some(Trouble::AckLate) => tokio::time::sleep(LATE).await,
+            Some(Trouble::AckLate) => tokio::time::sleep(LATE_DELETION).await,
             _ => {}
         }
         for (number, message) in done.into_iter().enumerate() {
             let entry =
                 json!({ "Id": number.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
-            let wish = json!({ "QueueUrl": url, "Entries": [entry] });
-            // A receipt that has run out is refused; then the record comes again.
+            let request = json!({ "QueueUrl": url, "Entries": [entry] });
+            // An expired receipt handle is rejected, and the record is received again.
             let now_ms = time::now_ms();
-            drop(self.cloud().sqs.call("DeleteMessageBatch", &wish, now_ms, &mut NoChaos));
+            drop(self.cloud().sqs.call("DeleteMessageBatch", &request, now_ms, &mut NoChaos));
         }
         self.news.notify_waiters();
     }
 
-    /// Whose records these are: every tenant that a body names.
+    /// Collects the tenants that a record's body names.
     fn tenants_of(&self, body: &str, tenants: &mut BTreeSet<String>) {
         fn collect(value: &Value, tenants: &mut BTreeSet<String>) {
             match value {
@@ -845,8 +846,8 @@ impl Machine {
         collect(&value, tenants);
     }
 
-    /// Starts a schedule once a minute. Minutes in which nothing is due are passed over: the
-    /// function would ask the table and find nothing.
+    /// Runs a schedule once a minute. Minutes in which nothing is due are skipped, because the
+    /// function would find nothing in the table.
     async fn tick(self: Arc<Self>, schedule: Schedule) {
         let Some(function) = self.deployment.functions.get(schedule.function).cloned() else {
             return;
@@ -866,16 +867,16 @@ impl Machine {
         }
     }
 
-    /// When the next schedule has something to do.
+    /// When the next schedule is due.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
         let cloud = self.cloud();
         self.schedules.iter().filter_map(|schedule| (schedule.next_due_ms)(&cloud)).min()
     }
 
-    // ---- The front door ---------------------------------------------------------------------
+    // ---- API Gateway ------------------------------------------------------------------------
 
-    /// Answers an HTTP request as the API gateway does; `None` if nobody hears the answer.
+    /// Processes an HTTP request like API Gateway. Returns `None` if no response can be sent.
     pub async fn request(self: &Arc<Self>, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
@@ -928,16 +929,16 @@ impl Machine {
         if let Some(answer) = answer.clone() {
             self.record(Exchange::Answer { to: format!("{} {path}", head.method), answer });
         }
-        let said = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+        let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
         self.tell(
             format!("{}#{invocation}", function.name),
-            format!("{} {}: {said}", head.method, self.registry.shown(&path)),
+            format!("{} {}: {status}", head.method, self.registry.shown(&path)),
         );
         answer
     }
 
-    /// Whose data a webhook may touch: of the integration its path names; of the accounts in
-    /// it, where the operator's app speaks.
+    /// Collects the tenants whose data a webhook may access: the owner of the integration in its
+    /// path, or, for the operator's app, the owners of the accounts in its body.
     fn tenants_of_webhook(
         &self,
         parameters: &[(String, String)],
@@ -960,8 +961,8 @@ fn simple(status: u16, body: &'static str) -> Option<Response<Bytes>> {
     Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).ok()
 }
 
-/// What a service's refusal is on the wire.
-fn refused(service: Service, refusal: &Refusal) -> Wire {
+/// Formats an AWS error response.
+fn error_response(service: Service, refusal: &Refusal) -> Wire {
     let body = if service == Service::S3 {
         let (code, message) = (&refusal.code, &refusal.message);
         format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
@@ -974,18 +975,18 @@ fn refused(service: Service, refusal: &Refusal) -> Wire {
     Wire { status: refusal.status, body: Bytes::from(body) }
 }
 
-/// Takes the second half of a batch out of it, and gives it.
+/// Removes the second half of a batch, and returns it.
 fn cut_in_half(body: &mut Value) -> Value {
     if let Some(entries) = body["Entries"].as_array_mut() {
         return entries.split_off(entries.len() / 2).into();
     }
-    let mut left = serde_json::Map::new();
+    let mut cut = serde_json::Map::new();
     for (table, writes) in body["RequestItems"].as_object_mut().into_iter().flatten() {
         if let Some(writes) = writes.as_array_mut() {
-            left.insert(table.clone(), writes.split_off(writes.len() / 2).into());
+            cut.insert(table.clone(), writes.split_off(writes.len() / 2).into());
         }
     }
-    left.into()
+    cut.into()
 }
 
 fn is_empty_batch(body: &Value) -> bool {
@@ -994,7 +995,7 @@ fn is_empty_batch(body: &Value) -> bool {
         || body["RequestItems"].as_object().is_some_and(|tables| tables.values().all(empty))
 }
 
-/// What a request is about, in a few words and without anybody's data.
+/// Describes what a request is about, without personal data.
 fn subject(request: &AwsRequest) -> String {
     if request.service == Service::S3 {
         return request.path.clone();
@@ -1013,7 +1014,7 @@ fn subject(request: &AwsRequest) -> String {
     keys.join(" ")
 }
 
-/// Records as Lambda hands them over.
+/// Formats records as a Lambda event.
 fn records(url: &str, received: &[Value]) -> Value {
     let queue = url.rsplit('/').next().unwrap_or_default();
     let record = |message: &Value| {
@@ -1032,18 +1033,18 @@ fn records(url: &str, received: &[Value]) -> Value {
     json!({ "Records": received.iter().map(record).collect::<Vec<_>>() })
 }
 
-/// Leads providers and automations to the hub.
-struct Door(Weak<Machine>);
+/// Connection from providers and automations to the hub.
+struct HubHandle(Weak<Machine>);
 
-impl Hub for Door {
+impl Hub for HubHandle {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
         let machine = self.0.clone();
         Box::pin(async move {
             let machine = machine.upgrade().ok_or("the machine is gone")?;
-            let heard = machine.watch().arrives(&request);
+            let number = machine.watch().arrives(&request);
             let answer = machine.request(request).await;
             let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-            machine.watch().was_answered(heard, status);
+            machine.watch().was_answered(number, status);
             answer.ok_or_else(|| "the connection broke".to_owned())
         })
     }

@@ -1,6 +1,6 @@
-//! Plays one scenario, and looks whether everything held.
+//! Runs a scenario and checks the invariants.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -22,36 +22,36 @@ use crate::time;
 use crate::trouble::{Place, Plan, Source, Trouble};
 use crate::watch::{Violation, Watch};
 
-/// How long trouble goes on after the last step.
+/// How long faults continue after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
-/// The same where something has late effects: what comes so late is to meet trouble too.
+/// The same for scenarios with late effects, so that these meet faults, too.
 const LONG_AFTERMATH: Duration = Duration::from_hours(3);
-/// How long everything may take to come to rest: an automation is told for three days.
-const PATIENCE: Duration = Duration::from_hours(5 * 24);
-/// How long nothing must happen until that is called rest.
-const REST: Duration = Duration::from_secs(30);
-/// How a run ended.
+/// Time limit for all work to end. Notifications are retried for three days.
+const DRAIN_TIMEOUT: Duration = Duration::from_hours(5 * 24);
+/// Idle time after which all work counts as ended.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+/// Result of a run.
 #[derive(Clone, Debug)]
 pub struct Ending {
-    /// What did not hold; empty if all is well.
+    /// Violations; empty if the run passed.
     pub violations: Vec<Violation>,
-    /// How often each invariant was looked at.
+    /// Number of checks of each invariant.
     pub looks: BTreeMap<&'static str, u64>,
-    /// What happened.
+    /// History of the run.
     pub history: History,
-    /// What went wrong at which place.
+    /// Injected faults by injection point.
     pub troubles: BTreeMap<Place, Trouble>,
-    /// What the table was asked for.
+    /// Capacity consumed by requests to the table.
     pub consumed: Consumed,
-    /// Partition keys that were throttled, and how often.
+    /// Throttled partition keys, with the number of throttled requests.
     pub throttled: BTreeMap<PartitionUse, u64>,
-    /// What the outside has seen, oldest first.
+    /// Exchanges with clients and providers, oldest first.
     pub exchanges: Vec<Exchange>,
-    /// Every place a call came through, and what might have gone wrong there.
+    /// Every injection point that was reached, with its possible faults.
     pub places: Vec<(Place, Vec<Trouble>)>,
 }
 
-/// What SQS leaves open, by chance.
+/// Random choices where SQS guarantees nothing.
 #[derive(Debug)]
 pub struct Whims(pub Sequence);
 
@@ -82,10 +82,10 @@ impl Chaos for Whims {
     }
 }
 
-/// Plays `scenario` on `stage`.
+/// Runs `scenario` from the initial state `stage`.
 ///
 /// # Errors
-/// If the machine it runs on has no means left.
+/// If the process runs out of resources.
 pub fn play(stage: &Stage, scenario: &Scenario) -> Result<Ending, String> {
     let runtime = stage::runtime()?;
     let ending = runtime.block_on(async {
@@ -111,27 +111,28 @@ pub fn play(stage: &Stage, scenario: &Scenario) -> Result<Ending, String> {
     Ok(ending)
 }
 
-/// A run, as features see it.
+/// A run, as features use it.
 #[derive(Debug)]
 pub struct Run<'a> {
-    /// The stage it began from.
+    /// The initial state.
     pub stage: &'a Stage,
-    /// The machine it runs on.
+    /// The machine of the run.
     pub machine: Arc<Machine>,
 }
 
 impl Run<'_> {
-    /// A feature's part in this run.
+    /// Returns a feature's part in this run.
     #[must_use]
     pub fn part<T: Part>(&self) -> Option<&T> {
         self.machine.parts.iter().find_map(|part| (part.as_ref() as &dyn Any).downcast_ref())
     }
 
-    /// Asks the providers' control API. What it refuses is noted as a violation of `rules`.
+    /// Calls the provider simulator's control API. A rejected call is recorded as a violation of
+    /// `rules`.
     pub async fn control(&self, method: Method, path: &str, body: Value) -> Value {
         let done = stage::control(self.machine.providers(), &method, path, &body).await;
         done.unwrap_or_else(|error| {
-            self.machine.watch().violated("rules", format!("the stage is broken: {error}"));
+            self.machine.watch().violated("rules", format!("the simulation is broken: {error}"));
             Value::Null
         })
     }
@@ -157,7 +158,7 @@ impl Run<'_> {
         let aftermath = match scenario.source {
             _ if steps.iter().any(|step| step.act.has_late_effects()) => LONG_AFTERMATH,
             Source::Given(_) if scenario.even => AFTERMATH,
-            // Long enough that what a dead holder left behind meets trouble again.
+            // Long enough that leases left by dead processes meet faults again.
             _ => AFTERMATH + Duration::from_secs(scenario.seed.below("aftermath", 250)),
         };
         tokio::time::sleep(aftermath).await;
@@ -165,29 +166,29 @@ impl Run<'_> {
         for part in &self.machine.parts {
             part.calm_down(self).await;
         }
-        let mut rests = self.rest().await;
+        let mut idle = self.wait_until_idle().await;
         for _ in 0..3 {
-            if !rests || !self.redrive() {
+            if !idle || !self.redrive() {
                 break;
             }
-            rests = self.rest().await;
+            idle = self.wait_until_idle().await;
         }
-        let what = || "it still goes on after five days".to_owned();
-        self.machine.watch().holds("comes-to-rest", rests, what);
+        let what = || "work continues after five days".to_owned();
+        self.machine.watch().holds("comes-to-rest", idle, what);
     }
 
-    /// Waits until nothing goes on; `false` if that takes too long.
-    async fn rest(&self) -> bool {
+    /// Waits until no work is in progress. Returns `false` after the time limit.
+    async fn wait_until_idle(&self) -> bool {
         let began = tokio::time::Instant::now();
         let mut quiet_since = None;
         loop {
             let waited = began.elapsed();
-            if waited > PATIENCE {
+            if waited > DRAIN_TIMEOUT {
                 return false;
             }
             if self.is_quiet().await {
                 let since = *quiet_since.get_or_insert_with(tokio::time::Instant::now);
-                if since.elapsed() >= REST {
+                if since.elapsed() >= IDLE_TIME {
                     return true;
                 }
             } else {
@@ -221,28 +222,29 @@ impl Run<'_> {
         true
     }
 
-    /// Puts dead letters back, as an operator does after a repair; `false` if there are none.
+    /// Redrives all dead letters, like an operator after a repair. Returns `false` if there are
+    /// none.
     fn redrive(&self) -> bool {
         let mut any = false;
         let queues: Vec<_> = self.machine.deployment.queues.values().cloned().collect();
         for queue in queues {
             let Some(dead) = &queue.dead_letters else { continue };
             let mut cloud = self.machine.cloud();
-            let letters: Vec<_> = cloud.sqs.messages(dead).cloned().collect();
-            for letter in letters {
+            let records: Vec<_> = cloud.sqs.messages(dead).cloned().collect();
+            for record in records {
                 any = true;
-                self.machine.tell("operator", "puts a dead letter back");
-                let source = letter.dead_letter_source.is_some();
-                let reason = letter.attributes.contains_key("reason");
+                self.machine.tell("operator", "redrives a dead letter");
+                let source = record.dead_letter_source.is_some();
+                let reason = record.attributes.contains_key("reason");
                 self.machine.watch().holds("nothing-left", source || reason, || {
                     format!("a dead letter of {} has no reason", queue.url)
                 });
-                let mut send = json!({ "QueueUrl": queue.url, "MessageBody": letter.body });
-                if let Some(group) = &letter.group {
+                let mut send = json!({ "QueueUrl": queue.url, "MessageBody": record.body });
+                if let Some(group) = &record.group {
                     send["MessageGroupId"] = group.clone().into();
                 }
                 if queue.fifo {
-                    let id = format!("redriven-{}", letter.message_id);
+                    let id = format!("redriven-{}", record.message_id);
                     send["MessageDeduplicationId"] = id.into();
                 }
                 let now_ms = time::now_ms();
@@ -251,20 +253,20 @@ impl Run<'_> {
                     self.machine.watch().violated("nothing-left", refusal.message);
                 }
             }
-            // They were all put back.
+            // Deletes the redriven records from the dead-letter queue.
             loop {
-                let wish = json!({ "QueueUrl": dead, "MaxNumberOfMessages": 10 });
+                let request = json!({ "QueueUrl": dead, "MaxNumberOfMessages": 10 });
                 let now_ms = time::now_ms();
-                let received = cloud.sqs.call("ReceiveMessage", &wish, now_ms, &mut NoChaos);
+                let received = cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut NoChaos);
                 let received = received.unwrap_or_default();
                 let received = received["Messages"].as_array().cloned().unwrap_or_default();
                 if received.is_empty() {
                     break;
                 }
                 for message in received {
-                    let wish =
+                    let request =
                         json!({ "QueueUrl": dead, "ReceiptHandle": message["ReceiptHandle"] });
-                    drop(cloud.sqs.call("DeleteMessage", &wish, now_ms, &mut NoChaos));
+                    drop(cloud.sqs.call("DeleteMessage", &request, now_ms, &mut NoChaos));
                 }
             }
         }
@@ -279,7 +281,7 @@ impl Run<'_> {
             part.judge(self).await;
         }
         let log = self.control(Method::GET, "/_sim/log?limit=100000", Value::Null).await;
-        let left = self.left();
+        let remaining = self.remaining_records();
         let mut watch = std::mem::take(&mut *self.machine.watch());
         watch.look("rules");
         let events = log["events"].as_array().into_iter().flatten();
@@ -287,8 +289,8 @@ impl Run<'_> {
             watch.violated("rules", broken.to_string());
         }
         watch.look("nothing-left");
-        for left in left {
-            watch.violated("nothing-left", left);
+        for record in remaining {
+            watch.violated("nothing-left", record);
         }
         let Watch { violations, looks, .. } = watch;
         let (consumed, throttled) = {
@@ -307,18 +309,18 @@ impl Run<'_> {
         }
     }
 
-    /// Records where none should be.
-    fn left(&self) -> Vec<String> {
+    /// Describes records that remain in queues.
+    fn remaining_records(&self) -> Vec<String> {
         let cloud = self.machine.cloud();
-        let mut left = Vec::new();
+        let mut remaining = Vec::new();
         for queue in self.machine.deployment.queues.values() {
             for url in std::iter::once(&queue.url).chain(&queue.dead_letters) {
                 let count = cloud.sqs.messages(url).count();
                 if count > 0 {
-                    left.push(format!("{count} records are left in {url}"));
+                    remaining.push(format!("{count} records remain in {url}"));
                 }
             }
         }
-        left
+        remaining
     }
 }

@@ -1,4 +1,4 @@
-//! What is played: who does what, when, and where trouble comes from.
+//! Scenarios: the steps of a run and its faults.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -14,40 +14,40 @@ use crate::machine::Outage;
 use crate::run::Run;
 use crate::trouble::{Place, Source, Trouble};
 
-/// Something that somebody does in a run, as a feature defines it. It is shown as a sentence
-/// without a full stop.
+/// An action of a customer, a tenant or a provider, as a feature defines it. Its `Display` is a
+/// sentence without a full stop.
 pub trait Act: Any + fmt::Debug + fmt::Display + Send + Sync {
-    /// Does it. `number` is the number of its step, from 0.
+    /// Performs the action. `number` is the number of its step, from 0.
     fn perform<'a>(&'a self, run: &'a Run<'_>, number: usize) -> Work<'a, ()>;
 
-    /// Whether the feature's part does it by itself, from [`crate::feature::Part::begin`] on.
+    /// Whether the feature performs it itself, from [`crate::feature::Part::begin`] on.
     fn is_of_its_part(&self) -> bool {
         false
     }
 
-    /// Whether what follows from it comes hours later. Then trouble goes on that long.
+    /// Whether it has effects hours later. If so, faults continue for hours.
     fn has_late_effects(&self) -> bool {
         false
     }
 }
 
-/// When somebody does what.
+/// An action at a time.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// When, after the run began.
+    /// Time after the start of the run.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub act: Arc<dyn Act>,
 }
 
 impl Step {
-    /// A step.
+    /// Creates a step.
     #[must_use]
     pub fn new(at: Duration, act: impl Act + 'static) -> Self {
         Self { at, act: Arc::new(act) }
     }
 
-    /// What is done, if it is an act of this type.
+    /// Returns the action if it has this type.
     #[must_use]
     pub fn act_as<T: Act>(&self) -> Option<&T> {
         (self.act.as_ref() as &dyn Any).downcast_ref()
@@ -60,17 +60,17 @@ impl fmt::Display for Step {
     }
 }
 
-/// A canonical scenario: a short one, to be played with every trouble at every place.
+/// A canonical scenario: a short scenario that runs with every fault at every injection point.
 #[derive(Clone, Debug)]
 pub struct Canonical {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// Its steps.
+    /// Steps.
     pub steps: Vec<Step>,
 }
 
 impl Canonical {
-    /// It with these troubles and no other.
+    /// The scenario with exactly these faults.
     #[must_use]
     pub fn with(&self, troubles: BTreeMap<Place, Trouble>) -> Scenario {
         Scenario {
@@ -85,7 +85,7 @@ impl Canonical {
         }
     }
 
-    /// It with much trouble, which `chance` draws.
+    /// The scenario with many random faults from `chance`.
     #[must_use]
     pub fn drawn(self, seed: u64, chance: &Sequence) -> Scenario {
         Scenario {
@@ -101,23 +101,23 @@ impl Canonical {
     }
 }
 
-/// What is played.
+/// A scenario with all parameters of its run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// For people.
+    /// Name, for people.
     pub name: String,
-    /// All chance comes from it.
+    /// Seed of all randomness.
     pub seed: Seed,
-    /// What is done.
+    /// Steps.
     pub steps: Vec<Step>,
-    /// Where trouble comes from.
+    /// Source of the faults.
     pub source: Source,
-    /// What lasts.
+    /// Outages of services.
     pub outages: Vec<Outage>,
-    /// Whether the queues do all that SQS leaves open.
+    /// Whether the queues show all behavior that SQS allows.
     pub wild: bool,
-    /// Whether every latency is the same.
+    /// Whether all latencies are equal.
     pub even: bool,
-    /// What the table lets one partition key do, if that is limited.
+    /// Limits of each partition key of the table, if any.
     pub limits: Option<PartitionLimits>,
 }

@@ -1,4 +1,4 @@
-//! Makes a failing run small: as few steps and as few troubles as still fail in the same way.
+//! Shrinks a failing run to as few steps and faults as still violate the same invariant.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::scenario::Scenario;
 use crate::stage::Stage;
 use crate::trouble::{Place, Source, Trouble};
 
-/// How many runs a search may take.
-const MOST: u32 = 600;
+/// Most runs of a search.
+const MAX_RUNS: u32 = 600;
 
-/// The smallest scenario found that violates what `ending` of `scenario` violates first, and
-/// how it ends.
+/// Finds a minimal scenario that violates the first invariant violated in `ending`, and returns it
+/// with its ending.
 ///
 /// # Errors
-/// If the machine it runs on has no means left.
+/// If the process runs out of resources.
 pub fn shrink(
     stage: &Stage,
     scenario: &Scenario,
@@ -23,10 +23,10 @@ pub fn shrink(
     let Some(violation) = ending.violations.first() else {
         return Ok((scenario.clone(), ending.clone()));
     };
-    let mut search = Search { stage, invariant: violation.invariant, left: MOST };
+    let mut search = Search { stage, invariant: violation.invariant, left: MAX_RUNS };
     let mut best = scenario.clone();
     let mut end = ending.clone();
-    // From here on what goes wrong is written down, and not drawn.
+    // From here on, faults are given explicitly instead of drawn.
     let given = Scenario { source: Source::Given(ending.troubles.clone()), ..best.clone() };
     match search.fails(&given)? {
         Some(ending) => (best, end) = (given, ending),
@@ -90,7 +90,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// How `scenario` ends, if it fails in the same way.
+    /// Returns the ending of `scenario` if it violates the same invariant.
     fn fails(&mut self, scenario: &Scenario) -> Result<Option<Ending>, String> {
         if self.left == 0 {
             return Ok(None);
@@ -102,8 +102,8 @@ impl Search<'_> {
     }
 }
 
-/// Takes parts of `all` away, large parts first, as long as what is left fails; `None` if
-/// nothing could be taken away.
+/// Removes parts of `all`, large parts first, while the rest still fails. Returns `None` if nothing
+/// could be removed.
 fn fewer<T: Clone>(
     mut all: Vec<T>,
     mut fails: impl FnMut(&[T]) -> Result<Option<Ending>, String>,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_needed_is_taken_away() {
+    fn elements_that_are_not_needed_are_removed() {
         let fails = |left: &[u32]| {
             let needed = left.contains(&3) && left.contains(&17);
             Ok(needed.then(ending))

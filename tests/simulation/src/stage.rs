@@ -1,7 +1,7 @@
-//! The stage: what the features need, set up once through the hub's own API and copied for each
-//! run.
+//! The initial state of all runs: fixtures of the features, created once through the hub's API and
+//! copied for each run.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,42 +22,42 @@ use crate::machine::{Key, Machine, Parts};
 use crate::time;
 use crate::trouble::{Plan, Source};
 
-/// The platform's own key.
+/// The platform's admin key.
 pub const ADMIN: &str = "the-platforms-own-key-for-simulations";
-/// The stage.
+/// The initial state of all runs.
 #[derive(Debug)]
 pub struct Stage {
-    /// The features that take part.
+    /// The registered features.
     pub registry: Arc<Registry>,
-    /// What is deployed.
+    /// The deployment.
     pub deployment: Arc<Deployment>,
-    /// The cloud as it is when a run begins.
+    /// State of the cloud at the start of a run.
     pub cloud: Cloud,
     /// The API keys.
     pub keys: BTreeMap<String, Key>,
-    /// Whose each integration, webhook path and account is.
+    /// Tenant of each integration, webhook path and account.
     pub owners: BTreeMap<String, String>,
-    /// What each feature has on it.
+    /// Fixtures of each feature.
     fixtures: Vec<Box<dyn Fixtures>>,
-    /// What the providers are told when a run begins.
+    /// Control calls to the provider simulator at the start of a run.
     props: Vec<(Method, String, Value)>,
-    /// What the hub told the providers when it was set up.
+    /// Requests of the hub to the providers during the setup, repeated in each run.
     registrations: Vec<Request<Bytes>>,
 }
 
-/// A stage while it is set.
+/// Context for creating fixtures.
 #[derive(Debug)]
 pub struct Setup {
-    /// The machine that it is set on.
+    /// The machine that runs the setup.
     pub machine: Arc<Machine>,
     props: Vec<(Method, String, Value)>,
 }
 
 impl Setup {
-    /// A call of the hub's API with the platform's key.
+    /// Calls the hub's API with the platform's key.
     ///
     /// # Errors
-    /// If it is not answered 2xx: what was answered, and the story so far.
+    /// If the response is not a success: the response and the history so far.
     pub async fn api(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         let request = Request::builder()
             .method(method)
@@ -75,10 +75,11 @@ impl Setup {
         Err(format!("{method} {path}: {} {body}\n{story}", answer.status()))
     }
 
-    /// Sets a number, a bot or an automation up at the providers: now, and in each run.
+    /// Configures an account or an automation at the provider simulator, now and at the start of
+    /// each run.
     ///
     /// # Errors
-    /// If the providers' control API refuses it.
+    /// If the simulator's control API rejects the call.
     pub async fn prop(&mut self, path: String, body: Value) -> Result<(), String> {
         control(self.machine.providers(), &Method::PUT, &path, &body).await?;
         self.props.push((Method::PUT, path, body));
@@ -87,10 +88,10 @@ impl Setup {
 }
 
 impl Stage {
-    /// Sets the stage for the features of `registry`.
+    /// Creates the initial state for the features of `registry`.
     ///
     /// # Errors
-    /// What did not go as it should.
+    /// If the setup fails.
     pub fn set(registry: Registry) -> Result<Self, String> {
         registry.check()?;
         let registry = Arc::new(registry);
@@ -128,7 +129,7 @@ impl Stage {
                 own.warm_up(&setup).await?;
             }
             if time::elapsed() > time::START {
-                return Err("the stage is not set before the first run begins".to_owned());
+                return Err("the setup did not end before the start of the first run".to_owned());
             }
             let Setup { machine, props } = setup;
             let stage = Self {
@@ -146,10 +147,10 @@ impl Stage {
         })
     }
 
-    /// Begins a run on this thread: the clock, and a machine on which all stands ready.
+    /// Starts a run on this thread: sets the clock and creates a machine from the initial state.
     pub async fn begin(&self, parts: impl FnOnce(Parts) -> Parts, seed: Seed) -> Arc<Machine> {
         time::begin(time::START);
-        // The AWS clients' own jitter.
+        // Jitter of the AWS clients.
         fastrand::seed(seed.0);
         let machine = Machine::new(parts(Parts {
             seed,
@@ -183,7 +184,7 @@ impl Stage {
         machine
     }
 
-    /// Changes one setting of a number, a bot or an automation in a run.
+    /// Changes one setting of an account or an automation during a run.
     pub async fn change(
         &self,
         machine: &Machine,
@@ -198,16 +199,16 @@ impl Stage {
             let mut body = body.clone();
             body[setting] = value.clone();
             if let Err(error) = control(machine.providers(), method, &path, &body).await {
-                machine.watch().violated("rules", format!("the stage is broken: {error}"));
+                machine.watch().violated("rules", format!("the simulation is broken: {error}"));
             }
         }
     }
 }
 
-/// A runtime with one thread and virtual time.
+/// Creates a single-threaded runtime with virtual time.
 ///
 /// # Errors
-/// If the machine has no means left.
+/// If the process runs out of resources.
 pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -216,17 +217,17 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Asks the providers' control API.
+/// Calls the provider simulator's control API.
 ///
 /// # Errors
-/// If it does not do what it is asked.
+/// If the call is not successful.
 pub async fn control(
     app: &App,
     method: &Method,
     path: &str,
     body: &Value,
 ) -> Result<Value, String> {
-    let uri: Uri = path.parse().map_err(|_| format!("{path} is no path"))?;
+    let uri: Uri = path.parse().map_err(|_| format!("{path} is not a path"))?;
     let mut headers = HeaderMap::new();
     headers.insert("host", http::HeaderValue::from_static("provider.test"));
     let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
@@ -237,7 +238,7 @@ pub async fn control(
     Err(format!("{method} {path}: {} {}", answer.status(), answer.body()))
 }
 
-/// The cloud as it is deployed: a table, queues, a bucket.
+/// Creates the deployed table, queues and bucket.
 fn empty(deployment: &Deployment) -> Result<Cloud, String> {
     let mut cloud = Cloud::default();
     cloud.dynamo.create_table(TableSchema::of_the_hub(TABLE));
@@ -245,8 +246,8 @@ fn empty(deployment: &Deployment) -> Result<Cloud, String> {
     let now_ms = time::now_ms();
     for queue in deployment.queues.values() {
         let name = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
-        let of_the_dead = queue.dead_letters.as_deref().map(name);
-        if let Some(dead) = &of_the_dead {
+        let dead_letter_queue = queue.dead_letters.as_deref().map(name);
+        if let Some(dead) = &dead_letter_queue {
             let settings = QueueSettings {
                 fifo: queue.fifo,
                 retention_s: 1_209_600,
@@ -259,17 +260,17 @@ fn empty(deployment: &Deployment) -> Result<Cloud, String> {
             fifo: queue.fifo,
             deduplication_scope_message_group: queue.fifo,
             visibility_timeout_s: queue.visibility_s,
-            max_receive_count: of_the_dead
+            max_receive_count: dead_letter_queue
                 .is_some()
                 .then(|| u32::try_from(queue.max_receives).unwrap_or(u32::MAX)),
-            dead_letter_queue: of_the_dead,
+            dead_letter_queue,
             retention_s: 1_209_600,
             delay_s: 0,
         };
         let made = cloud.sqs.create_queue(&name(&queue.url), settings, now_ms);
         let made = made.map_err(|refusal| refusal.message)?;
         if made != queue.url {
-            return Err(format!("the queue {} has the address {made}", queue.url));
+            return Err(format!("the queue {} has the URL {made}", queue.url));
         }
     }
     Ok(cloud)

@@ -1,4 +1,4 @@
-//! Virtual time: the runtime's own, which moves on when nobody has anything to do.
+//! Virtual time: the paused clock of the Tokio runtime, which advances when all tasks are idle.
 
 use std::cell::Cell;
 use std::time::{Duration, SystemTime};
@@ -8,34 +8,34 @@ use domain::ports::Clock;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// When every run begins, in virtual time: the stage is set before.
+/// Virtual time at which every run starts. Fixtures are set up before.
 pub const START: Duration = Duration::from_hours(1);
 
-/// The beginning of time: 2026-11-20 12:00:00 UTC, in microseconds since 1970.
+/// Real time at virtual time zero: 2026-11-20 12:00:00 UTC, in microseconds since 1970.
 const BEGINNING: i64 = 1_795_176_000_000_000;
 
 thread_local! {
     static BEGAN: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
 }
 
-/// Begins a run on this thread, `after` the beginning of time. To be called within its runtime.
+/// Starts the clock of this thread at virtual time `after`. Must be called within the runtime.
 pub fn begin(after: Duration) {
     BEGAN.set(Some((Instant::now(), after)));
 }
 
-/// How long the run has lasted.
+/// Current virtual time.
 #[must_use]
 pub fn elapsed() -> Duration {
     BEGAN.get().map_or(Duration::ZERO, |(began, after)| after + began.elapsed())
 }
 
-/// Microseconds since 1970.
+/// Current time in microseconds since 1970.
 #[must_use]
 pub fn now_us() -> i64 {
     BEGINNING + i64::try_from(elapsed().as_micros()).unwrap_or(i64::MAX / 2)
 }
 
-/// Milliseconds since 1970.
+/// Current time in milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> i64 {
     now_us() / 1000

@@ -1,4 +1,4 @@
-//! What may go wrong, and where.
+//! Faults of a run, and the points where they are injected.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::chance::Seed;
 
-/// A place in a run: the nth call of the nth invocation of a function. Call 0 is what the queue
-/// service does when the invocation has ended: it deletes what was done.
+/// An injection point: the nth call of the nth invocation of a function. Call 0 is the queue
+/// service's deletion of processed records after the invocation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The function.
+    /// Name of the function.
     pub function: String,
-    /// Which of its invocations, from 1.
+    /// Number of the invocation, from 1.
     pub invocation: u64,
-    /// Which of its calls, from 1.
+    /// Number of the call, from 1.
     pub call: u64,
 }
 
@@ -34,42 +34,42 @@ impl FromStr for Place {
             let (invocation, call) = (invocation.parse().ok()?, call.parse().ok()?);
             Some(Self { function: function.to_owned(), invocation, call })
         });
-        parts.ok_or_else(|| format!("{text} is no place: function#invocation.call"))
+        parts.ok_or_else(|| format!("{text} must be FUNCTION#INVOCATION.CALL"))
     }
 }
 
-/// What goes wrong at a place.
+/// A fault at an injection point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Trouble {
-    /// The service throttles or fails; nothing happened.
+    /// The service throttles or fails; the request has no effect.
     Refused,
-    /// The connection breaks before the request has left.
+    /// The connection breaks before the request is sent.
     Unreachable,
-    /// It took effect, and the connection breaks before the answer.
+    /// The request takes effect, and the connection breaks before the response.
     AnswerLost,
-    /// It took effect, and no answer comes.
+    /// The request takes effect, and no response arrives.
     Silence,
-    /// The process dies before the request leaves.
+    /// The process dies before the request is sent.
     DiesBefore,
-    /// The process dies while the request is on its way; the request arrives.
+    /// The process dies while the request is in transit; the request arrives.
     DiesUnderWay,
-    /// The process dies right after it took effect, before the answer.
+    /// The process dies after the request takes effect, before the response.
     DiesAfter,
-    /// The process stands still before the request leaves, longer than any lease or
-    /// visibility, and then goes on as if nothing had been.
+    /// The process freezes before the request is sent, longer than any lease or visibility timeout,
+    /// and then continues as if nothing had happened.
     FrozenBefore,
-    /// The same, after it took effect.
+    /// The process freezes after the request takes effect.
     FrozenAfter,
-    /// Only the first half of a batch is taken.
+    /// Only the first half of a batch is accepted.
     Half,
-    /// The queue service does not hear that the invocation succeeded.
+    /// The queue service does not receive the invocation's success.
     AckLost,
-    /// The queue service deletes late, after the records have come back.
+    /// The queue service deletes processed records late, after they are visible again.
     AckLate,
 }
 
 impl Trouble {
-    /// What may happen at a call.
+    /// Faults of a call.
     pub const OF_CALLS: [Self; 10] = [
         Self::Refused,
         Self::Unreachable,
@@ -83,10 +83,10 @@ impl Trouble {
         Self::Half,
     ];
 
-    /// What may happen after an invocation.
+    /// Faults at the end of an invocation.
     pub const OF_ENDS: [Self; 2] = [Self::AckLost, Self::AckLate];
 
-    /// As the command line writes it.
+    /// Name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -118,23 +118,27 @@ impl FromStr for Trouble {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Self::OF_CALLS.iter().chain(&Self::OF_ENDS);
         let found = all.find(|trouble| trouble.name() == text);
-        found.copied().ok_or_else(|| format!("{text} is no trouble"))
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> =
+                Self::OF_CALLS.iter().chain(&Self::OF_ENDS).map(|known| known.name()).collect();
+            format!("unknown fault {text}. Choose one of: {}", names.join(", "))
+        })
     }
 }
 
-/// Where the trouble of a run comes from.
+/// Source of a run's faults.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// These, and no other.
+    /// Exactly these faults.
     Given(BTreeMap<Place, Trouble>),
-    /// By chance, so many times in a thousand calls.
+    /// Random faults.
     Drawn {
-        /// In a thousand calls.
+        /// Probability of a fault for each call, in a thousand.
         per_mille: u64,
     },
 }
 
-/// The trouble of one run, and what of it came to pass.
+/// The faults of a run, and those that were injected.
 #[derive(Debug)]
 pub struct Plan {
     seed: Seed,
@@ -144,13 +148,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan of which nothing has come to pass.
+    /// Creates a plan without injected faults.
     #[must_use]
     pub fn new(seed: Seed, source: Source) -> Self {
         Self { seed, source, met: Mutex::default(), places: Mutex::default() }
     }
 
-    /// What happens at `place`, of `possible`. It is noted as met.
+    /// Returns the fault at `place`, if any, out of `possible`, and records it as injected.
     pub fn meet(&self, place: &Place, possible: &[Trouble]) -> Option<Trouble> {
         if matches!(self.source, Source::Given(_)) {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,13 +175,13 @@ impl Plan {
         Some(trouble)
     }
 
-    /// The places that were come through, in a run whose trouble was given.
+    /// The injection points that the run reached. Recorded only if its faults are given.
     #[must_use]
     pub fn places(&self) -> Vec<(Place, Vec<Trouble>)> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What came to pass.
+    /// The injected faults.
     #[must_use]
     pub fn met(&self) -> BTreeMap<Place, Trouble> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_and_troubles_are_read_as_they_are_written() {
+    fn injection_points_and_faults_round_trip_through_text() {
         let place = Place { function: "sender-whatsapp".into(), invocation: 3, call: 12 };
         assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
         for trouble in Trouble::OF_CALLS.into_iter().chain(Trouble::OF_ENDS) {
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_drawn_is_met_again_when_it_is_given() {
+    fn random_faults_can_be_reproduced_explicitly() {
         let place = |call| Place { function: "f".into(), invocation: 1, call };
         let drawn = Plan::new(Seed(7), Source::Drawn { per_mille: 300 });
         let first: Vec<_> = (1..100).map(|n| drawn.meet(&place(n), &Trouble::OF_CALLS)).collect();

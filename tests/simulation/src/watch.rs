@@ -1,6 +1,6 @@
-//! What must hold whatever the features are, and what was seen on the way.
+//! The engine's invariants, and the checks made during a run.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,78 +11,81 @@ use testkit::cloud::Refusal;
 
 use crate::time;
 
-/// Something that must hold.
+/// A property that must hold in every run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invariant {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// What holds, as a sentence without its full stop.
+    /// The property as a sentence without a full stop.
     pub says: &'static str,
 }
 
 impl Invariant {
-    /// An invariant.
+    /// Creates an invariant.
     #[must_use]
     pub const fn new(name: &'static str, says: &'static str) -> Self {
         Self { name, says }
     }
 }
 
-/// What the engine itself looks at.
+/// The invariants of the engine.
 pub const INVARIANTS: [Invariant; 6] = [
-    Invariant::new("walls", "nothing of one tenant was touched for another"),
-    Invariant::new("nothing-left", "no record is left behind, and every dead letter had a reason"),
-    Invariant::new("rules", "no provider's rule was broken that it would not report"),
-    Invariant::new("secrets", "no secret is anywhere but in Secrets Manager"),
-    Invariant::new("understood", "the cloud understood every request, and no handler panicked"),
-    Invariant::new("comes-to-rest", "once trouble is over, everything comes to rest"),
+    Invariant::new("walls", "no data of one tenant is accessed on behalf of another"),
+    Invariant::new("nothing-left", "no record remains, and every dead letter has a reason"),
+    Invariant::new("rules", "no provider rule is broken that the provider would not report"),
+    Invariant::new("secrets", "secrets are stored in Secrets Manager only"),
+    Invariant::new(
+        "understood",
+        "the cloud accepts the form of every request, and no handler panics",
+    ),
+    Invariant::new("comes-to-rest", "all work ends after the faults have stopped"),
 ];
 
-/// Something did not hold.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// The name of the invariant.
+    /// Name of the invariant.
     pub invariant: &'static str,
-    /// What was seen.
+    /// What was observed.
     pub what: String,
 }
 
-/// What was seen on the way.
+/// Observations of a run.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What did not hold.
+    /// Violations so far.
     pub violations: Vec<Violation>,
-    /// How often each was looked at.
+    /// Number of checks of each invariant.
     pub looks: BTreeMap<&'static str, u64>,
-    /// Webhooks that arrived at the front door.
+    /// Webhooks that reached the hub.
     pub arrivals: Vec<Arrival>,
 }
 
-/// A webhook that arrived.
+/// A webhook that reached the hub.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// When, in microseconds of virtual time.
+    /// Virtual time of arrival, in microseconds.
     pub at_us: i64,
-    /// When it was answered; `None` while it is not.
+    /// Virtual time of the response; `None` while there is none.
     pub answered_us: Option<i64>,
-    /// What was answered.
+    /// Status of the response.
     pub status: u16,
-    /// Its body.
+    /// Request body.
     pub body: Bytes,
 }
 
 impl Watch {
-    /// Something did not hold.
+    /// Records a violation.
     pub fn violated(&mut self, invariant: &'static str, what: String) {
         self.violations.push(Violation { invariant, what });
     }
 
-    /// Something was looked at.
+    /// Counts a check.
     pub fn look(&mut self, invariant: &'static str) {
         *self.looks.entry(invariant).or_default() += 1;
     }
 
-    /// Looks at something, and says so if it does not hold.
+    /// Checks a condition, and records a violation if it is false.
     pub fn holds(&mut self, invariant: &'static str, holds: bool, what: impl FnOnce() -> String) {
         self.look(invariant);
         if !holds {
@@ -91,7 +94,7 @@ impl Watch {
     }
 
     pub(crate) fn refused(&mut self, who: &str, request: &str, refusal: &Refusal) {
-        // What conditions and look-ups are for.
+        // Rejections that conditions and look-ups expect.
         let expected = [
             "ConditionalCheckFailedException",
             "TransactionCanceledException",
@@ -111,7 +114,7 @@ impl Watch {
         self.violated("understood", format!("{who}: {how}"));
     }
 
-    /// Whether a request keeps to the tenants it is made for.
+    /// Checks that a request accesses only data of the given tenants.
     pub(crate) fn walls(
         &mut self,
         who: &str,
@@ -119,7 +122,7 @@ impl Watch {
         operation: &str,
         body: &Value,
     ) {
-        // The platform's own key acts for all.
+        // The platform's key may access all tenants.
         if tenants.contains("platform") && tenants.len() == 1 {
             return;
         }
@@ -128,21 +131,21 @@ impl Watch {
                 continue;
             };
             self.holds("walls", tenants.contains(tenant), || {
-                format!("{who}, working for {tenants:?}, asks for {operation} {pk}")
+                format!("{who}, working for {tenants:?}, requests {operation} {pk}")
             });
         }
     }
 
-    /// Whether nothing of it is a secret.
+    /// Checks that a text contains no secret.
     pub(crate) fn hides_secrets(&mut self, who: &str, text: &str, secrets: &[&str]) {
         let shown = secrets.iter().find(|secret| text.contains(**secret));
         self.holds("secrets", shown.is_none(), || {
             let shown = shown.copied().unwrap_or_default();
-            format!("{who} puts what contains {shown} where it does not belong")
+            format!("{who} stores or sends the secret {shown} outside Secrets Manager")
         });
     }
 
-    /// A request arrives at the front door; gives its number if it is a webhook.
+    /// Records a request to the hub. Returns its number if it is a webhook.
     pub(crate) fn arrives(&mut self, request: &Request<Bytes>) -> Option<usize> {
         if !request.uri().path().starts_with("/webhooks/") {
             return None;
@@ -161,7 +164,7 @@ impl Watch {
     }
 }
 
-/// The partitions a request names.
+/// Returns the partition keys that a request names.
 #[must_use]
 pub fn partitions(body: &Value) -> Vec<String> {
     fn of_key(value: &Value, found: &mut Vec<String>) {

@@ -1,7 +1,7 @@
-//! A feature of nothing but this file joins the engine: its function, its scenario, its
-//! invariant. With a bug in it, the engine finds the violation and makes it small.
+//! Tests of the engine with a feature that is defined in this file: a function, a scenario and an
+//! invariant. With a bug, the engine finds the violation and shrinks the run.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,11 +24,11 @@ use simulation::trouble::{Source, Trouble};
 use simulation::watch::Invariant;
 use testkit::cloud::sqs::NoChaos;
 
-/// The deployed function and the queue that the toy uses.
+/// The deployed function and the queue that the feature uses.
 const FUNCTION: &str = "consumer-media";
 const QUEUE: &str = "MediaQueue";
 
-/// Orders come through a queue, and each is stored as one object.
+/// Feature that receives orders from a queue and stores each as one object.
 #[derive(Clone, Copy, Debug)]
 struct Toy {
     /// The bug: an order that is received twice is stored twice.
@@ -61,7 +61,7 @@ impl Feature for Toy {
     }
 }
 
-/// The function.
+/// The feature's function.
 struct Storing {
     bucket: Bucket,
     toy: Toy,
@@ -89,7 +89,7 @@ impl Instance for Storing {
     }
 }
 
-/// There is nothing to set up.
+/// Empty fixtures.
 #[derive(Debug)]
 struct Shop;
 
@@ -99,7 +99,7 @@ impl Fixtures for Shop {
     }
 }
 
-/// What was ordered in a run.
+/// The orders of a run.
 #[derive(Debug, Default)]
 struct Orders(Mutex<Vec<String>>);
 
@@ -117,13 +117,13 @@ impl Part for Orders {
     }
 }
 
-/// Somebody orders.
+/// Action that places an order.
 #[derive(Debug)]
 struct Order(u64);
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "somebody orders number {}", self.0)
+        write!(f, "a customer orders number {}", self.0)
     }
 }
 
@@ -155,7 +155,7 @@ fn stage(stores_each_receive: bool) -> Stage {
     Stage::set(Registry::new().with(Toy { stores_each_receive })).unwrap()
 }
 
-/// The canonical scenarios with every trouble at every place: each with how it ends.
+/// Runs the canonical scenarios with every fault at every injection point, and returns the endings.
 fn enumerated(stage: &Stage) -> Vec<(Scenario, Ending)> {
     let mut played = Vec::new();
     for canonical in stage.registry.scenarios() {
@@ -175,7 +175,7 @@ fn enumerated(stage: &Stage) -> Vec<(Scenario, Ending)> {
 }
 
 #[test]
-fn a_feature_that_the_engine_does_not_know_is_played_with_every_trouble_and_holds() {
+fn a_new_feature_passes_with_every_fault() {
     let stage = stage(false);
     let played = enumerated(&stage);
     assert!(played.len() > 20, "{} runs", played.len());
@@ -190,7 +190,7 @@ fn a_feature_that_the_engine_does_not_know_is_played_with_every_trouble_and_hold
 }
 
 #[test]
-fn its_bug_is_found_by_its_own_invariant_and_shrunk_to_one_step_and_one_trouble() {
+fn a_bug_violates_the_features_invariant_and_is_shrunk_to_one_step_and_one_fault() {
     let stage = stage(true);
     let scenarios = (0..100).filter_map(|seed| stage.registry.drawn(seed));
     let (scenario, ending) = scenarios
@@ -205,16 +205,16 @@ fn its_bug_is_found_by_its_own_invariant_and_shrunk_to_one_step_and_one_trouble(
     assert_eq!(ending.violations[0].invariant, "stored-once");
     assert_eq!(small.steps.len(), 1, "{small:?}");
     let Source::Given(troubles) = &small.source else {
-        panic!("its troubles are drawn: {small:?}")
+        panic!("the shrunk run has random faults: {small:?}")
     };
     assert_eq!(troubles.len(), 1, "{troubles:?}");
     let story = ending.history.story();
-    assert!(story.contains("somebody orders number"), "{story}");
+    assert!(story.contains("a customer orders number"), "{story}");
 
-    // The enumeration finds it, too: where the queue does not hear that all was done.
+    // Running every fault finds it, too: where the queue service misses the success.
     let found = enumerated(&stage).into_iter().find(|(_, ending)| !ending.violations.is_empty());
-    let (scenario, _) = found.expect("one trouble is enough");
-    let Source::Given(troubles) = scenario.source else { panic!("nothing was given") };
+    let (scenario, _) = found.expect("one fault is enough");
+    let Source::Given(troubles) = scenario.source else { panic!("the faults are random") };
     let breaking = [Trouble::AckLost, Trouble::AckLate, Trouble::AnswerLost];
     let dies =
         |trouble: &Trouble| trouble.name().starts_with("dies") || trouble.name().contains("frozen");
@@ -222,8 +222,8 @@ fn its_bug_is_found_by_its_own_invariant_and_shrunk_to_one_step_and_one_trouble(
 }
 
 #[test]
-fn two_things_of_one_name_are_refused_before_the_first_run() {
+fn duplicate_names_are_rejected_before_the_first_run() {
     let toy = Toy { stores_each_receive: false };
     let refused = Stage::set(Registry::new().with(toy).with(toy)).unwrap_err();
-    assert_eq!(refused, "two features are called toy; rename one");
+    assert_eq!(refused, "two features are called toy. Rename one");
 }

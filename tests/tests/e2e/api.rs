@@ -1,4 +1,4 @@
-//! The API: who may call it, and how lists are read.
+//! The API: authentication, scopes and pagination.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use crate::cast::{Tenant, person};
 use crate::hub::{Client, SOON, eventually};
 
 #[test]
-fn without_a_key_nothing_is_told_but_the_description_of_the_api() {
-    let nobody = Client::without_key();
+fn without_a_key_only_the_openapi_document_is_available() {
+    let anonymous = Client::without_key();
     for path in ["/tenants", "/integrations", "/messages/msg_1", "/conversations"] {
-        let answer = nobody.get(path);
+        let answer = anonymous.get(path);
         assert_eq!(answer.status, 401, "{answer}");
     }
     let wrong = Client::with_key("swb_01J9ZQ4J9T0000000000000000_0000");
     assert_eq!(wrong.get("/conversations").status, 403);
-    let document = nobody.get("/openapi.json").expect(200);
+    let document = anonymous.get("/openapi.json").expect(200);
     assert_eq!(document, runtime::api::openapi::document(), "another build is deployed");
 }
 
 #[test]
-fn a_key_that_was_ended_works_no_more() {
+fn a_revoked_key_is_rejected() {
     let tenant = Tenant::new("ended");
     let keys = format!("/tenants/{}/keys", tenant.id);
     let made = tenant.api.post(&keys, &json!({"scopes": ["read"]})).expect(201);
@@ -34,14 +34,14 @@ fn a_key_that_was_ended_works_no_more() {
     let path = format!("{keys}/{}", made["id"].as_str().unwrap());
     tenant.api.delete(&path).expect(204);
     tenant.api.delete(&path).problem(404, "not_found");
-    // It was never used, so no answer about it is remembered.
+    // The key was never used, so no authorizer result is cached.
     assert_eq!(Client::with_key(secret).get("/conversations").status, 403);
     let listed = tenant.api.get(&keys).expect(200);
     assert_eq!(listed["keys"].as_array().unwrap().len(), 1, "{listed}");
 }
 
 #[test]
-fn a_key_is_good_for_its_scopes_and_no_more() {
+fn a_key_is_limited_to_its_scopes() {
     let tenant = Tenant::new("scopes");
     let keys = format!("/tenants/{}/keys", tenant.id);
     let with = |scope: &str| {
@@ -49,18 +49,18 @@ fn a_key_is_good_for_its_scopes_and_no_more() {
         Client::with_key(made["key"].as_str().unwrap())
     };
     let (reader, sender, worker) = (with("read"), with("send"), with("worker"));
-    let program = with("ingest");
+    let ingest = with("ingest");
     let text = json!({"to": "16505551234", "channel": "whatsapp", "text": "hi"});
     let forbidden = |answer: crate::hub::Answer| {
         answer.problem(403, "missing_scope");
     };
     reader.get("/conversations").expect(200);
     forbidden(reader.post("/messages", &text));
-    // Even what is wrong with it is not told.
+    // Without the scope, the body is not validated.
     forbidden(reader.post("/messages", &json!({"no": "message"})));
     forbidden(sender.get("/conversations"));
     sender.post("/messages", &text).problem(422, "no_integration");
-    for key in [&reader, &sender, &worker, &program] {
+    for key in [&reader, &sender, &worker, &ingest] {
         forbidden(key.get("/integrations"));
         forbidden(key.post("/integrations", &json!({"provider": "telegram"})));
         forbidden(key.post(&keys, &json!({"scopes": ["admin"]})));
@@ -70,22 +70,22 @@ fn a_key_is_good_for_its_scopes_and_no_more() {
     }
     forbidden(worker.get("/conversations"));
     forbidden(worker.post("/messages", &text));
-    forbidden(program.get("/conversations"));
-    forbidden(program.post("/messages", &text));
-    let brought = json!({"from": "+16505551234", "to": "desk", "message": {"text": "hi"},
+    forbidden(ingest.get("/conversations"));
+    forbidden(ingest.post("/messages", &text));
+    let inbound = json!({"from": "+16505551234", "to": "desk", "message": {"text": "hi"},
         "message_id": "scopes-1", "timestamp": "2026-11-20T12:00:00Z"});
     for key in [&reader, &sender, &worker] {
-        forbidden(key.post("/webhook/inbound", &brought));
+        forbidden(key.post("/webhook/inbound", &inbound));
     }
-    program.post("/webhook/inbound", &brought).expect(202);
+    ingest.post("/webhook/inbound", &inbound).expect(202);
     let made = tenant.api.post("/tenants", &json!({"id": "mine", "name": "Mine"}));
     made.problem(403, "platform_only");
     tenant.api.get("/tenants").problem(403, "platform_only");
 }
 
 #[test]
-fn the_platforms_key_must_say_for_whom_it_acts() {
-    let tenant = Tenant::new("whose");
+fn the_platforms_key_must_name_a_tenant() {
+    let tenant = Tenant::new("named");
     let admin = Client::admin();
     let problem = admin.get("/conversations").problem(422, "invalid_field");
     assert_eq!(problem["field"], "tenant");
@@ -98,7 +98,7 @@ fn the_platforms_key_must_say_for_whom_it_acts() {
     }
 }
 
-/// Reads a list page by page and checks that it is whole and without repetitions.
+/// Reads a list page by page and checks that it is complete and without duplicates.
 fn read_in_pages(tenant: &Tenant, path: &str, name: &str) -> Vec<Value> {
     let pages = tenant.pages(&format!("{path}?limit=10"), name);
     let sizes: Vec<usize> = pages.iter().map(Vec::len).collect();
@@ -110,14 +110,14 @@ fn read_in_pages(tenant: &Tenant, path: &str, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn lists_are_read_page_by_page_without_loss_or_repetition() {
+fn pagination_returns_every_item_once() {
     let tenant = Tenant::new("pages");
     let number = tenant.whatsapp(&json!({}));
     let one = person();
     for each in 0..25 {
         number.writes(&json!({"from": one, "text": format!("{each}")}));
     }
-    // With the first person there are 25.
+    // Together with the first customer there are 25.
     let people: Vec<String> = (0..24).map(|_| person()).collect();
     for from in &people {
         number.writes(&json!({"from": from, "text": "hello"}));
@@ -127,13 +127,16 @@ fn lists_are_read_page_by_page_without_loss_or_repetition() {
         let all = tenant.pages("/conversations?limit=100", "conversations").concat();
         if all.len() == 25 { Ok(()) } else { Err(format!("{}", all.len())) }
     });
-    let talks = read_in_pages(&tenant, "/conversations", "conversations");
-    let talk = talks.iter().find(|talk| talk["contact"]["address"] == one).unwrap();
-    let path = format!("/conversations/{}/messages", talk["id"].as_str().unwrap());
+    let conversations = read_in_pages(&tenant, "/conversations", "conversations");
+    let conversation = conversations
+        .iter()
+        .find(|conversation| conversation["contact"]["address"] == one)
+        .unwrap();
+    let path = format!("/conversations/{}/messages", conversation["id"].as_str().unwrap());
     let messages = read_in_pages(&tenant, &path, "messages");
     let texts: Vec<_> = messages.iter().rev().map(|message| message["text"].clone()).collect();
-    let wanted: Vec<_> = (0..25).map(|each| json!(each.to_string())).collect();
-    assert_eq!(texts, wanted, "newest first");
+    let expected: Vec<_> = (0..25).map(|each| json!(each.to_string())).collect();
+    assert_eq!(texts, expected, "newest first");
     for (query, field) in [
         ("limit=0", "limit"),
         ("limit=101", "limit"),
@@ -146,7 +149,7 @@ fn lists_are_read_page_by_page_without_loss_or_repetition() {
 }
 
 #[test]
-fn credentials_are_never_shown_again() {
+fn credentials_are_write_only() {
     let tenant = Tenant::new("write-only");
     let number = tenant.whatsapp(&json!({}));
     let path = format!("/integrations/{}", number.integration);

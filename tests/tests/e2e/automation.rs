@@ -1,4 +1,4 @@
-//! Tenants' automations: told once, patiently, and never against their will.
+//! Notification of tenants' automations.
 
 use std::time::Duration;
 
@@ -8,15 +8,19 @@ use crate::cast::{Tenant, person};
 use crate::hub::{SOON, eventually};
 
 #[test]
-fn an_automation_that_stumbles_is_told_again_under_the_same_id() {
+fn a_failed_notification_is_retried_with_the_same_id() {
     let tenant = Tenant::new("stumbles");
     let automation = tenant.automation(&json!([{"status": 500}]));
     let number = tenant.whatsapp(&json!({}));
     let from = person();
     number.hello(&from);
-    let told = automation.until("message.received", 1);
-    assert_eq!((&told["total"], &told["unique"]), (&json!(2), &json!(1)), "{told}");
-    let (first, second) = (&told["deliveries"][0], &told["deliveries"][1]);
+    let notifications = automation.until("message.received", 1);
+    assert_eq!(
+        (&notifications["total"], &notifications["unique"]),
+        (&json!(2), &json!(1)),
+        "{notifications}"
+    );
+    let (first, second) = (&notifications["deliveries"][0], &notifications["deliveries"][1]);
     assert_eq!(first["webhook_id"], second["webhook_id"]);
     assert_eq!((&first["answer"], &second["answer"]), (&json!(500), &json!(200)));
     assert_eq!(first["body"], second["body"]);
@@ -26,7 +30,7 @@ fn an_automation_that_stumbles_is_told_again_under_the_same_id() {
 }
 
 #[test]
-fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
+fn an_automation_that_returns_410_is_disabled_until_it_is_set_again() {
     let tenant = Tenant::new("no-more");
     let automation = tenant.automation(&json!([{"status": 410}]));
     let number = tenant.whatsapp(&json!({}));
@@ -38,7 +42,7 @@ fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
         if view["disabled_at"].is_string() { Ok(view) } else { Err(view.to_string()) }
     });
     assert!(view.get("secret").is_none(), "{view}");
-    number.writes(&json!({"from": from, "text": "anybody?"}));
+    number.writes(&json!({"from": from, "text": "anyone?"}));
     tenant.until_messages(&from, 2);
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(automation.deliveries("message.received")["total"], 1);
@@ -46,13 +50,13 @@ fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
     automation.set(&tenant, &json!([]));
     assert!(tenant.api.get(&path).expect(200).get("disabled_at").is_none());
     number.writes(&json!({"from": from, "text": "and now?"}));
-    let told = automation.until("message.received", 1);
-    assert_eq!(told["total"], 2, "{told}");
-    assert_eq!(told["deliveries"][1]["body"]["data"]["message"]["text"], "and now?");
+    let notifications = automation.until("message.received", 1);
+    assert_eq!(notifications["total"], 2, "{notifications}");
+    assert_eq!(notifications["deliveries"][1]["body"]["data"]["message"]["text"], "and now?");
 }
 
 #[test]
-fn a_private_address_is_refused_when_it_is_set_unless_it_is_allowed() {
+fn a_private_address_is_rejected_unless_it_is_allowed() {
     let tenant = Tenant::new("private");
     let automation = tenant.automation(&json!([]));
     let path = format!("/tenants/{}/automation", tenant.id);
@@ -60,34 +64,34 @@ fn a_private_address_is_refused_when_it_is_set_unless_it_is_allowed() {
     let push = json!({"kind": "push", "url": before["url"], "allow_private_network": false});
     let problem = tenant.api.put(&path, &push).expect(422);
     assert_eq!((&problem["code"], &problem["field"]), (&json!("private_address"), &json!("url")));
-    assert_eq!(tenant.api.get(&path).expect(200), before, "nothing was set");
+    assert_eq!(tenant.api.get(&path).expect(200), before, "nothing changed");
     automation.set(&tenant, &json!([]));
 }
 
 #[test]
-fn a_new_signing_secret_holds_at_once_and_the_old_one_still() {
+fn notifications_are_signed_with_the_new_and_the_old_secret() {
     let tenant = Tenant::new("secrets");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
     let from = person();
     number.hello(&from);
     automation.until("message.received", 1);
-    // The simulator goes on with the old secret; notices are signed with both.
+    // The simulator keeps the old secret; notifications are signed with both.
     let url =
         tenant.api.get(&format!("/tenants/{}/automation", tenant.id)).expect(200)["url"].clone();
     let push = json!({"kind": "push", "url": url, "allow_private_network": true});
     tenant.api.put(&format!("/tenants/{}/automation", tenant.id), &push).expect(200);
     number.writes(&json!({"from": from, "text": "old secret"}));
-    let told = automation.until("message.received", 2);
-    assert_eq!(told["rejected"], 0, "{told}");
+    let notifications = automation.until("message.received", 2);
+    assert_eq!(notifications["rejected"], 0, "{notifications}");
     automation.set(&tenant, &json!([]));
     number.writes(&json!({"from": from, "text": "new secret"}));
-    let told = automation.until("message.received", 3);
-    assert_eq!(told["rejected"], 0, "{told}");
+    let notifications = automation.until("message.received", 3);
+    assert_eq!(notifications["rejected"], 0, "{notifications}");
 }
 
 #[test]
-fn an_automation_that_is_taken_off_is_told_nothing() {
+fn a_removed_automation_is_not_notified() {
     let tenant = Tenant::new("off");
     let automation = tenant.automation(&json!([]));
     let path = format!("/tenants/{}/automation", tenant.id);

@@ -1,4 +1,4 @@
-//! Who takes part: tenants, their accounts at the providers, their automations.
+//! Fixtures: tenants, their provider accounts and their automations.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use crate::hub::{Answer, Client, HUB, SOON, digits, eventually, random, request};
 
-/// Held by whoever sends over WhatsApp; held alone by whoever kills its sender.
+/// Lock on the WhatsApp sender: read-held while a test sends, write-held while a test kills the
+/// sender.
 pub(crate) static SENDER: RwLock<()> = RwLock::new(());
 
-/// A tenant, with a key for everything.
+/// A tenant with a client that has all scopes.
 pub(crate) struct Tenant {
     pub(crate) id: String,
     pub(crate) api: Client,
@@ -28,13 +29,13 @@ impl Tenant {
         Self { api: Client::with_key(made["key"].as_str().unwrap()), id }
     }
 
-    /// A message as the API shows it.
+    /// Returns a message from the API.
     #[track_caller]
     pub(crate) fn message(&self, id: &str) -> Value {
         self.api.get(&format!("/messages/{id}")).expect(200)
     }
 
-    /// Sends a message; gives its id.
+    /// Sends a message and returns its id.
     #[track_caller]
     pub(crate) fn send(&self, body: &Value) -> String {
         let message = self.api.post("/messages", body).expect(202);
@@ -42,22 +43,22 @@ impl Tenant {
         message["id"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until a message has a status; gives the message.
+    /// Waits until a message has a status and returns the message.
     #[track_caller]
     pub(crate) fn until(&self, id: &str, status: &str) -> Value {
         self.until_within(id, status, SOON)
     }
 
-    /// The same, with patience of one's own.
+    /// Waits until a message has a status, with a timeout.
     #[track_caller]
-    pub(crate) fn until_within(&self, id: &str, status: &str, patience: Duration) -> Value {
-        eventually(&format!("{id} is {status}"), patience, || {
+    pub(crate) fn until_within(&self, id: &str, status: &str, timeout: Duration) -> Value {
+        eventually(&format!("{id} is {status}"), timeout, || {
             let message = self.message(id);
             if message["status"] == status { Ok(message) } else { Err(message.to_string()) }
         })
     }
 
-    /// Waits until a message has been through a status; gives the message.
+    /// Waits until a message's history has a status and returns the message.
     #[track_caller]
     pub(crate) fn until_passed(&self, id: &str, status: &str) -> Value {
         eventually(&format!("{id} has been {status}"), SOON, || {
@@ -67,25 +68,27 @@ impl Tenant {
         })
     }
 
-    /// Waits for the conversation with a person.
+    /// Waits for the conversation with a customer.
     #[track_caller]
     pub(crate) fn conversation(&self, address: &str) -> Value {
         eventually(&format!("a conversation with {address}"), SOON, || {
             let page = self.api.get("/conversations?limit=100").expect(200);
             let conversations = page["conversations"].as_array().unwrap();
-            let found = conversations.iter().find(|talk| talk["contact"]["address"] == address);
+            let found = conversations
+                .iter()
+                .find(|conversation| conversation["contact"]["address"] == address);
             found.cloned().ok_or_else(|| page.to_string())
         })
     }
 
-    /// The messages of a conversation, newest first, of all pages.
+    /// Returns all messages of a conversation, newest first.
     #[track_caller]
     pub(crate) fn messages(&self, conversation: &str) -> Vec<Value> {
         let path = format!("/conversations/{conversation}/messages?limit=100");
         self.pages(&path, "messages").into_iter().flatten().collect()
     }
 
-    /// The pages of a list.
+    /// Returns the pages of a list.
     #[track_caller]
     pub(crate) fn pages(&self, path: &str, name: &str) -> Vec<Vec<Value>> {
         let mut pages = Vec::new();
@@ -100,13 +103,13 @@ impl Tenant {
         }
     }
 
-    /// Waits until the conversation with a person has as many messages.
+    /// Waits until the conversation with a customer has `count` messages.
     #[track_caller]
     pub(crate) fn until_messages(&self, address: &str, count: usize) -> Vec<Value> {
-        let talk = self.conversation(address);
-        let talk = talk["id"].as_str().unwrap();
+        let conversation = self.conversation(address);
+        let conversation = conversation["id"].as_str().unwrap();
         eventually(&format!("{count} messages with {address}"), SOON, || {
-            let messages = self.messages(talk);
+            let messages = self.messages(conversation);
             if messages.len() == count {
                 Ok(messages)
             } else {
@@ -120,29 +123,29 @@ impl Tenant {
         })
     }
 
-    /// A WhatsApp number of its own. `settings` go over the simulator's.
+    /// Creates a WhatsApp number. `settings` override the simulator's defaults.
     pub(crate) fn whatsapp(&self, settings: &Value) -> Whatsapp<'_> {
-        let calm = SENDER.read().unwrap_or_else(PoisonError::into_inner);
-        Whatsapp::new(self, settings, Some(calm))
+        let lock = SENDER.read().unwrap_or_else(PoisonError::into_inner);
+        Whatsapp::new(self, settings, Some(lock))
     }
 
-    /// The same, for whoever disturbs the others.
+    /// Creates a WhatsApp number for a test that holds [`SENDER`] itself.
     pub(crate) fn whatsapp_alone(&self, settings: &Value) -> Whatsapp<'_> {
         Whatsapp::new(self, settings, None)
     }
 
-    /// A Telegram bot of its own, with its webhook set.
+    /// Creates a Telegram bot with a registered webhook.
     pub(crate) fn telegram(&self) -> Telegram<'_> {
         Telegram::new(self)
     }
 
-    /// An automation of its own, which the tenant tells.
+    /// Sets up an automation that the hub notifies.
     pub(crate) fn automation(&self, script: &Value) -> Automation {
         Automation::new(self, script)
     }
 }
 
-/// What a message has been through.
+/// The statuses of a message's history.
 pub(crate) fn history(message: &Value) -> Vec<String> {
     let steps = message["history"].as_array().unwrap().iter();
     steps.map(|step| step["status"].as_str().unwrap().to_owned()).collect()
@@ -153,32 +156,32 @@ pub(crate) fn history(message: &Value) -> Vec<String> {
 pub(crate) fn step<'a>(message: &'a Value, status: &str) -> &'a Value {
     let steps = message["history"].as_array().unwrap();
     let found = steps.iter().find(|step| step["status"] == status);
-    found.unwrap_or_else(|| panic!("never {status}: {message}"))
+    found.unwrap_or_else(|| panic!("no step {status}: {message}"))
 }
 
-/// A person's number nobody else has.
+/// A random phone number of a customer.
 pub(crate) fn person() -> String {
     digits(11)
 }
 
-/// A WhatsApp number, at the hub and at the simulator.
+/// A WhatsApp number at the hub and at the simulator.
 pub(crate) struct Whatsapp<'a> {
     tenant: &'a Tenant,
     pub(crate) number: String,
     pub(crate) secret: String,
     pub(crate) integration: String,
     pub(crate) url: String,
-    /// What the simulator knows of it.
+    /// The simulator's settings of the number.
     account: Value,
     simulator: Client,
-    _calm: Option<RwLockReadGuard<'static, ()>>,
+    _lock: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl<'a> Whatsapp<'a> {
     fn new(
         tenant: &'a Tenant,
         settings: &Value,
-        calm: Option<RwLockReadGuard<'static, ()>>,
+        lock: Option<RwLockReadGuard<'static, ()>>,
     ) -> Self {
         let number = digits(15);
         let (token, secret) = (format!("EAAG-{number}"), format!("secret-{number}"));
@@ -213,17 +216,17 @@ impl<'a> Whatsapp<'a> {
             secret,
             url,
             simulator,
-            _calm: calm,
+            _lock: lock,
         }
     }
 
-    /// Asks the simulator about the number.
+    /// Calls the simulator's control API for the number.
     #[track_caller]
     pub(crate) fn control(&self, what: &str, body: &Value) -> Value {
         self.simulator.post(&format!("/_sim/whatsapp/{}/{what}", self.number), body).expect(200)
     }
 
-    /// Changes the number at the simulator.
+    /// Changes the number's settings at the simulator.
     #[track_caller]
     pub(crate) fn set(&self, settings: &Value) {
         let mut account = self.account.clone();
@@ -233,7 +236,7 @@ impl<'a> Whatsapp<'a> {
         self.simulator.put(&format!("/_sim/whatsapp/{}", self.number), &account).expect(200);
     }
 
-    /// A person writes; the hub takes it in.
+    /// Has a customer write a message, and checks that the hub accepts the webhook.
     #[track_caller]
     pub(crate) fn writes(&self, body: &Value) -> Value {
         let answer = self.control("customer-writes", body);
@@ -241,41 +244,41 @@ impl<'a> Whatsapp<'a> {
         answer
     }
 
-    /// A person says hello; gives the conversation.
+    /// Has a customer say hello, and returns the conversation.
     #[track_caller]
     pub(crate) fn hello(&self, from: &str) -> Value {
         self.writes(&json!({"from": from, "name": "Zoë", "text": "hello"}));
         self.tenant.conversation(from)
     }
 
-    /// Delivers a signed body, as Meta would.
+    /// Sends a signed webhook body.
     #[track_caller]
     pub(crate) fn deliver(&self, body: &Value) -> Answer {
         let body = example::escaped(body);
         deliver(&self.url, &body, &example::signature(&self.secret, &body))
     }
 
-    /// Delivers signed statuses.
+    /// Sends a signed webhook with statuses.
     #[track_caller]
     pub(crate) fn statuses(&self, statuses: &[Value]) {
         let body = example::envelope(&[example::statuses(&self.number, statuses)]);
         self.deliver(&body).expect(200);
     }
 
-    /// What the provider accepted for a person: what was really sent.
+    /// Returns the messages to a customer that the provider accepted.
     #[track_caller]
     pub(crate) fn accepted(&self, to: &str) -> Vec<Value> {
         let path = format!("/_sim/whatsapp/{}/accepted?to={to}", self.number);
         self.simulator.get(&path).expect(200)["accepted"].as_array().unwrap().clone()
     }
 
-    /// Arms faults.
+    /// Arms faults at the simulator.
     #[track_caller]
     pub(crate) fn faults(&self, faults: &Value) {
         self.control("faults", &json!({"faults": faults}));
     }
 
-    /// What the hub marked as read.
+    /// Returns the messages that the hub marked as read.
     #[track_caller]
     pub(crate) fn reads(&self) -> Value {
         self.simulator.get(&format!("/_sim/whatsapp/{}/reads", self.number)).expect(200)["reads"]
@@ -283,19 +286,19 @@ impl<'a> Whatsapp<'a> {
     }
 }
 
-/// Delivers a body under this signature.
+/// Sends a webhook body with this signature.
 #[track_caller]
 pub(crate) fn deliver(url: &str, body: &[u8], signature: &str) -> Answer {
     let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature)];
     request("POST", url, &headers, Some(body))
 }
 
-/// No receipts come by themselves.
+/// Simulator settings that disable receipts.
 pub(crate) fn no_receipts() -> Value {
     json!({"receipts": {"sent": null, "delivered": null, "read": null}})
 }
 
-/// A text from a person, as Meta writes it.
+/// A text message from a customer, as Meta formats it.
 pub(crate) fn text_from(from: &str, id: &str, text: &str) -> Value {
     json!({
         "from": from, "id": id, "timestamp": crate::hub::now().to_string(),
@@ -303,7 +306,7 @@ pub(crate) fn text_from(from: &str, id: &str, text: &str) -> Value {
     })
 }
 
-/// A Telegram bot, at the hub and at the simulator.
+/// A Telegram bot at the hub and at the simulator.
 pub(crate) struct Telegram<'a> {
     tenant: &'a Tenant,
     pub(crate) bot: String,
@@ -331,13 +334,13 @@ impl<'a> Telegram<'a> {
         Self { tenant, bot, integration, simulator }
     }
 
-    /// Asks the simulator about the bot.
+    /// Calls the simulator's control API for the bot.
     #[track_caller]
     pub(crate) fn control(&self, what: &str, body: &Value) -> Value {
         self.simulator.post(&format!("/_sim/telegram/{}/{what}", self.bot), body).expect(200)
     }
 
-    /// A person writes; the hub takes it in.
+    /// Has a customer write a message, and checks that the hub accepts the webhook.
     #[track_caller]
     pub(crate) fn writes(&self, body: &Value) -> Value {
         let answer = self.control("customer-writes", body);
@@ -345,21 +348,21 @@ impl<'a> Telegram<'a> {
         answer
     }
 
-    /// A person says hello; gives the conversation.
+    /// Has a customer say hello, and returns the conversation.
     #[track_caller]
     pub(crate) fn hello(&self, chat: i64) -> Value {
         self.writes(&json!({"chat_id": chat, "name": "Zoë", "text": "hello"}));
         self.tenant.conversation(&chat.to_string())
     }
 
-    /// What the provider accepted for a chat: what was really sent.
+    /// Returns the messages to a chat that the provider accepted.
     #[track_caller]
     pub(crate) fn accepted(&self, chat: i64) -> Vec<Value> {
         let path = format!("/_sim/telegram/{}/accepted?chat_id={chat}", self.bot);
         self.simulator.get(&path).expect(200)["accepted"].as_array().unwrap().clone()
     }
 
-    /// Rules of Telegram that the hub broke.
+    /// Returns the number of Telegram rules that the hub broke.
     #[track_caller]
     pub(crate) fn violations(&self) -> Value {
         let path = format!("/_sim/telegram/{}", self.bot);
@@ -380,7 +383,7 @@ impl Automation {
         automation
     }
 
-    /// Has the tenant tell it, and agrees on a secret.
+    /// Points the tenant's automation at the simulator and sets the signing secret.
     #[track_caller]
     pub(crate) fn set(&self, tenant: &Tenant, script: &Value) {
         let url = format!("{}/automation/{}", HUB.simulator, self.name);
@@ -391,21 +394,21 @@ impl Automation {
         self.simulator.put(&format!("/_sim/automation/{}", self.name), &settings).expect(200);
     }
 
-    /// What it was told, of one kind.
+    /// Returns the notifications of a type that it received.
     #[track_caller]
     pub(crate) fn deliveries(&self, kind: &str) -> Value {
         let path = format!("/_sim/automation/{}/deliveries?type={kind}", self.name);
         self.simulator.get(&path).expect(200)
     }
 
-    /// Waits until it has acknowledged as many different notices of a kind.
+    /// Waits until it has acknowledged `count` notifications of a type.
     #[track_caller]
     pub(crate) fn until(&self, kind: &str, count: u64) -> Value {
-        eventually(&format!("{count} notices {kind} at {}", self.name), SOON, || {
+        eventually(&format!("{count} notifications {kind} at {}", self.name), SOON, || {
             let seen = self.deliveries(kind);
-            let told = seen["deliveries"].as_array().unwrap().iter();
-            let taken = told.filter(|told| told["answer"] == 200).count() as u64;
-            if taken >= count { Ok(seen) } else { Err(seen.to_string()) }
+            let deliveries = seen["deliveries"].as_array().unwrap().iter();
+            let acknowledged = deliveries.filter(|one| one["answer"] == 200).count() as u64;
+            if acknowledged >= count { Ok(seen) } else { Err(seen.to_string()) }
         })
     }
 }

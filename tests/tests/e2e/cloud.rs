@@ -1,4 +1,4 @@
-//! The local cloud itself, where a test must reach behind the front door.
+//! Direct access to the local cloud, bypassing the hub's API.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::hub::{HUB, request};
 
-/// The stack's outputs.
+/// All outputs of the stack.
 fn outputs() -> Value {
     let path = HUB.folder.join("outputs.json");
     let text = fs::read_to_string(&path);
@@ -21,33 +21,33 @@ pub(crate) fn output(name: &str) -> String {
     outputs()[name].as_str().unwrap_or_else(|| panic!("no output {name}")).to_owned()
 }
 
-/// Who asks. The local cloud reads whose key it is, and does not check the signature.
+/// Authorization header. The local cloud reads the key id and does not check the signature.
 fn authorization(service: &str) -> String {
     let scope = format!("test/20260101/{}/{service}/aws4_request", HUB.region);
     format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0")
 }
 
-/// Asks SQS.
-fn sqs(operation: &str, asked: &Value) -> Value {
+/// Calls SQS.
+fn sqs(operation: &str, request_body: &Value) -> Value {
     let headers = [
         ("authorization", &*authorization("sqs")),
         ("x-amz-target", &*format!("AmazonSQS.{operation}")),
         ("content-type", "application/x-amz-json-1.0"),
     ];
-    request("POST", &HUB.cloud, &headers, Some(asked.to_string().as_bytes())).expect(200)
+    request("POST", &HUB.cloud, &headers, Some(request_body.to_string().as_bytes())).expect(200)
 }
 
-/// The dead-letter queue of a queue.
+/// Returns the URL of a queue's dead-letter queue.
 pub(crate) fn dead_letters_of(queue_url: &str) -> String {
-    let asked = json!({"QueueUrl": queue_url, "AttributeNames": ["RedrivePolicy"]});
-    let policy = sqs("GetQueueAttributes", &asked)["Attributes"]["RedrivePolicy"].take();
+    let request_body = json!({"QueueUrl": queue_url, "AttributeNames": ["RedrivePolicy"]});
+    let policy = sqs("GetQueueAttributes", &request_body)["Attributes"]["RedrivePolicy"].take();
     let policy: Value = serde_json::from_str(policy.as_str().unwrap()).unwrap();
     let arn = policy["deadLetterTargetArn"].as_str().unwrap();
     let name = arn.rsplit(':').next().unwrap();
     sqs("GetQueueUrl", &json!({"QueueName": name}))["QueueUrl"].as_str().unwrap().to_owned()
 }
 
-/// Puts a record into a FIFO queue.
+/// Sends a record to a FIFO queue.
 pub(crate) fn put_record(queue_url: &str, group: &str, body: &str) {
     let id = format!("test-{:016x}", crate::hub::random());
     sqs(
@@ -57,11 +57,11 @@ pub(crate) fn put_record(queue_url: &str, group: &str, body: &str) {
     );
 }
 
-/// Takes the records out of a queue that hold `text`; gives their reasons.
+/// Deletes the records of a queue that contain `text`, and returns their reasons.
 pub(crate) fn take_reasons(queue_url: &str, text: &str) -> Vec<String> {
-    let asked = json!({"QueueUrl": queue_url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 1,
-                       "MessageAttributeNames": ["All"]});
-    let answer = sqs("ReceiveMessage", &asked);
+    let request_body = json!({"QueueUrl": queue_url, "MaxNumberOfMessages": 10,
+                              "VisibilityTimeout": 1, "MessageAttributeNames": ["All"]});
+    let answer = sqs("ReceiveMessage", &request_body);
     let mut reasons = Vec::new();
     for record in answer["Messages"].as_array().into_iter().flatten() {
         if record["Body"].as_str().unwrap().contains(text) {
@@ -74,8 +74,8 @@ pub(crate) fn take_reasons(queue_url: &str, text: &str) -> Vec<String> {
     reasons
 }
 
-/// A copy of a deployed function, with other variables in its environment.
-pub(crate) struct Twin {
+/// A copy of a deployed function with changed environment variables.
+pub(crate) struct FunctionCopy {
     name: String,
 }
 
@@ -87,12 +87,12 @@ fn lambda(method: &str, path: &str, body: Option<&Value>) -> crate::hub::Answer 
     request(method, &url, &headers, body.as_ref().map(String::as_bytes))
 }
 
-impl Twin {
-    /// Makes one of `switchboard-<binary>`.
+impl FunctionCopy {
+    /// Copies `switchboard-<binary>`.
     pub(crate) fn of(binary: &str, suffix: &str, variables: &[(&str, &str)]) -> Self {
         let original = lambda("GET", &format!("/switchboard-{binary}"), None).expect(200);
         let code = original["Code"]["Location"].as_str().unwrap();
-        // It is named `localhost`, where nothing listens on every machine's IPv6.
+        // The URL's host is `localhost`, which may resolve to IPv6, where nothing listens.
         let code = code.replacen("//localhost:", "//127.0.0.1:", 1);
         let code = request("GET", &code, &[], None);
         assert_eq!(code.status, 200, "{code}");
@@ -121,13 +121,13 @@ impl Twin {
         Self { name }
     }
 
-    /// Invokes it and gives what it returned.
+    /// Invokes the function and returns its result.
     pub(crate) fn invoke(&self, event: &Value) -> Value {
         lambda("POST", &format!("/{}/invocations", self.name), Some(event)).expect(200)
     }
 }
 
-impl Drop for Twin {
+impl Drop for FunctionCopy {
     fn drop(&mut self) {
         lambda("DELETE", &format!("/{}", self.name), None);
     }

@@ -1,4 +1,4 @@
-//! The edge when the cloud fails it.
+//! Webhook functions while AWS services fail.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use providers::whatsapp::example;
 use serde_json::{Value, json};
 
 use crate::cast::{Tenant, person, text_from};
-use crate::cloud::{self, Twin, output};
+use crate::cloud::{self, FunctionCopy, output};
 use crate::hub::{SOON, eventually, random};
 
-/// A webhook as API Gateway hands it over.
+/// A webhook request as an API Gateway event.
 fn event(path: &str, integration: &str, body: &[u8], secret: &str) -> Value {
     let example =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/whatsapp/text.json");
@@ -23,7 +23,7 @@ fn event(path: &str, integration: &str, body: &[u8], secret: &str) -> Value {
 }
 
 #[test]
-fn a_webhook_that_the_queue_does_not_take_is_left_with_the_provider() {
+fn a_webhook_that_cannot_be_queued_returns_503_for_a_retry() {
     let tenant = Tenant::new("denied");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
@@ -33,10 +33,11 @@ fn a_webhook_that_the_queue_does_not_take_is_left_with_the_provider() {
     let path = format!("/webhooks/whatsapp/{}", number.integration);
     let event = event(&path, &number.integration, &body, &number.secret);
 
-    // The same function, whose role has no right to the queue it is told to use.
+    // A copy of the function whose role may not send to its queue.
     let suffix = format!("denied-{:08x}", random() >> 32);
-    let elsewhere = output("MediaQueueUrl");
-    let denied = Twin::of("webhook-whatsapp", &suffix, &[("INBOUND_QUEUE_URL", &elsewhere)]);
+    let forbidden_queue = output("MediaQueueUrl");
+    let variables = [("INBOUND_QUEUE_URL", forbidden_queue.as_str())];
+    let denied = FunctionCopy::of("webhook-whatsapp", &suffix, &variables);
     for _ in 0..2 {
         let answer = denied.invoke(&event);
         assert_eq!(answer["statusCode"], 503, "{answer}");
@@ -48,14 +49,14 @@ fn a_webhook_that_the_queue_does_not_take_is_left_with_the_provider() {
     assert_eq!(page["conversations"], json!([]), "{page}");
     assert_eq!(automation.deliveries("message.received")["total"], 0);
 
-    // The provider's next try meets the function as it is deployed.
+    // The provider's retry reaches the deployed function.
     number.deliver(&serde_json::from_slice(&body).unwrap()).expect(200);
     assert_eq!(tenant.until_messages(&from, 1)[0]["text"], "keep me");
     automation.until("message.received", 1);
 }
 
 #[test]
-fn a_webhook_whose_integration_cannot_be_looked_up_is_left_with_the_provider() {
+fn a_webhook_whose_integration_cannot_be_read_returns_503() {
     let tenant = Tenant::new("no-table");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
@@ -63,28 +64,29 @@ fn a_webhook_whose_integration_cannot_be_looked_up_is_left_with_the_provider() {
     let body = example::escaped(&example::envelope(&[change]));
     let path = format!("/webhooks/whatsapp/{}", number.integration);
     let event = event(&path, &number.integration, &body, &number.secret);
-    let suffix = format!("blind-{:08x}", random() >> 32);
+    let suffix = format!("no-table-{:08x}", random() >> 32);
     for variable in ["TABLE_NAME", "SECRETS_PREFIX"] {
-        let twin = Twin::of("webhook-whatsapp", &suffix, &[(variable, "switchboard-nowhere")]);
-        let answer = twin.invoke(&event);
+        let copy =
+            FunctionCopy::of("webhook-whatsapp", &suffix, &[(variable, "switchboard-nowhere")]);
+        let answer = copy.invoke(&event);
         assert_eq!(answer["statusCode"], 503, "{variable}: {answer}");
     }
 }
 
 #[test]
-fn a_poisoned_record_is_put_aside_with_the_reason_and_holds_nobody_up() {
+fn a_poison_record_is_dead_lettered_with_a_reason_and_does_not_block_others() {
     let tenant = Tenant::new("poison");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].as_str().unwrap().to_owned();
+    let conversation = number.hello(&from)["id"].as_str().unwrap().to_owned();
     let queue = output("InboundQueueUrl");
     let dead = cloud::dead_letters_of(&queue);
-    let poison = format!("{{\"poison\": \"{talk}\"");
-    cloud::put_record(&queue, &talk, &poison);
+    let poison = format!("{{\"poison\": \"{conversation}\"");
+    cloud::put_record(&queue, &conversation, &poison);
     number.writes(&json!({"from": from, "text": "after the poison"}));
     assert_eq!(tenant.until_messages(&from, 2)[0]["text"], "after the poison");
     let reasons = eventually("the dead letter", SOON, || {
-        let reasons = cloud::take_reasons(&dead, &talk);
+        let reasons = cloud::take_reasons(&dead, &conversation);
         if reasons.is_empty() { Err("none".to_owned()) } else { Ok(reasons) }
     });
     assert!(reasons.len() == 1 && reasons[0].contains("unreadable"), "{reasons:?}");

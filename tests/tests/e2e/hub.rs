@@ -1,4 +1,4 @@
-//! The running hub, and how to ask it.
+//! HTTP client for the running hub.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,23 +10,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Where the hub is.
+/// Addresses and credentials of the hub.
 pub(crate) struct Hub {
-    /// Its front door.
+    /// Base URL of the hub.
     pub(crate) url: String,
-    /// The platform's own key.
+    /// The platform's admin key.
     pub(crate) admin_key: String,
-    /// The simulated providers and automations.
+    /// Base URL of the provider simulator.
     pub(crate) simulator: String,
-    /// The local cloud.
+    /// Endpoint of the local cloud.
     pub(crate) cloud: String,
-    /// The cloud's region.
+    /// AWS region.
     pub(crate) region: String,
-    /// Its files.
+    /// Folder with the hub's files.
     pub(crate) folder: PathBuf,
 }
 
-/// The hub that the environment names.
+/// The hub named by the environment variables.
 pub(crate) static HUB: LazyLock<Hub> = LazyLock::new(|| Hub {
     url: variable("SWITCHBOARD_URL"),
     admin_key: variable("SWITCHBOARD_ADMIN_KEY"),
@@ -36,53 +36,53 @@ pub(crate) static HUB: LazyLock<Hub> = LazyLock::new(|| Hub {
     folder: variable("SWITCHBOARD_FOLDER").into(),
 });
 
-#[expect(clippy::disallowed_methods, reason = "this is no function, and has an environment")]
+#[expect(clippy::disallowed_methods, reason = "a test, not a function: it has an environment")]
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         let hint = "these tests need a running hub; `cargo xtask test` starts one";
         let line = format!("error: {name} is not set: {hint}\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
-        // Once, and not as the failure of each test.
+        // Exits once, instead of failing every test.
         std::process::exit(1)
     })
 }
 
-/// An answer over HTTP.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// Its status.
+    /// The status.
     pub(crate) status: u16,
-    /// Its headers, in lower case.
+    /// The headers, with lower-case names.
     pub(crate) headers: BTreeMap<String, String>,
-    /// Its body.
+    /// The body.
     pub(crate) bytes: Vec<u8>,
-    /// What was asked, for when it was not what was expected.
-    asked: String,
+    /// The request, for failure messages.
+    request: String,
 }
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = String::from_utf8_lossy(&self.bytes);
         let body: String = body.chars().take(2000).collect();
-        write!(f, "{}: {} {body}", self.asked, self.status)
+        write!(f, "{}: {} {body}", self.request, self.status)
     }
 }
 
 impl Answer {
-    /// The body as JSON; text if it is none.
+    /// The body as JSON, or as a JSON string if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes)
             .unwrap_or_else(|_| String::from_utf8_lossy(&self.bytes).into_owned().into())
     }
 
-    /// The body, if the status is `status`.
+    /// The body. Panics if the status is not `status`.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Value {
         assert!(self.status == status, "expected {status}\n{self}");
         self.json()
     }
 
-    /// The problem, if it has this status and code.
+    /// The problem. Panics if its status or code differs.
     #[track_caller]
     pub(crate) fn problem(self, status: u16, code: &str) -> Value {
         let kind = self.headers.get("content-type").map(String::as_str);
@@ -101,13 +101,13 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_global(Some(Duration::from_mins(1)))
-        // A proxy of the machine cannot reach this machine's own loopback.
+        // A configured HTTP proxy cannot reach this machine's loopback.
         .proxy(None)
         .build()
         .into()
 });
 
-/// Makes one request.
+/// Sends a request.
 #[track_caller]
 pub(crate) fn request(
     method: &str,
@@ -120,8 +120,8 @@ pub(crate) fn request(
         request = request.header(*name, *value);
     }
     let request = request.body(body.unwrap_or_default()).unwrap();
-    let asked = format!("{method} {url}");
-    let mut response = AGENT.run(request).unwrap_or_else(|error| panic!("{asked}: {error}"));
+    let name = format!("{method} {url}");
+    let mut response = AGENT.run(request).unwrap_or_else(|error| panic!("{name}: {error}"));
     let bytes = response.body_mut().with_config().limit(64 << 20).read_to_vec();
     let headers = response.headers().iter();
     Answer {
@@ -129,12 +129,12 @@ pub(crate) fn request(
         headers: headers
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned()))
             .collect(),
-        bytes: bytes.unwrap_or_else(|error| panic!("{asked}: {error}")),
-        asked,
+        bytes: bytes.unwrap_or_else(|error| panic!("{name}: {error}")),
+        request: name,
     }
 }
 
-/// A caller of the hub's API, or of the simulator's.
+/// A client of the hub's API or of the simulator's control API.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     base: String,
@@ -142,22 +142,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The platform itself.
+    /// A client with the platform's admin key.
     pub(crate) fn admin() -> Self {
         Self::with_key(&HUB.admin_key)
     }
 
-    /// Who has this key.
+    /// A client with this key.
     pub(crate) fn with_key(key: &str) -> Self {
         Self { base: HUB.url.clone(), key: Some(key.to_owned()) }
     }
 
-    /// Nobody.
+    /// A client without a key.
     pub(crate) fn without_key() -> Self {
         Self { base: HUB.url.clone(), key: None }
     }
 
-    /// The simulator's control.
+    /// A client of the simulator's control API.
     pub(crate) fn simulator() -> Self {
         Self { base: HUB.simulator.clone(), key: None }
     }
@@ -204,50 +204,50 @@ impl Client {
     }
 }
 
-/// Looks until it sees what it looks for; else fails with what it saw last.
+/// Polls until `poll` succeeds. Panics with its last error after the timeout.
 #[track_caller]
 pub(crate) fn eventually<T>(
     what: &str,
-    patience: Duration,
-    mut look: impl FnMut() -> Result<T, String>,
+    timeout: Duration,
+    mut poll: impl FnMut() -> Result<T, String>,
 ) -> T {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
-        match look() {
-            Ok(seen) => return seen,
-            Err(seen) if Instant::now() > deadline => {
-                panic!("not within {} s: {what}\nlast seen: {seen}", patience.as_secs())
+        match poll() {
+            Ok(found) => return found,
+            Err(last) if Instant::now() > deadline => {
+                panic!("not within {} s: {what}\nlast: {last}", timeout.as_secs())
             }
             Err(_) => std::thread::sleep(Duration::from_millis(250)),
         }
     }
 }
 
-/// Long enough for a message to get through while all other tests run.
+/// Enough time for a message while all other tests run.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// Seconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "webhooks say when; the hub reads a real clock")]
+#[expect(clippy::disallowed_methods, reason = "signed webhooks need the hub's real clock")]
 pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.unwrap().as_secs()
 }
 
-/// A number nobody has had before.
+/// A random number.
 pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     u64::from_le_bytes(bytes)
 }
 
-/// `count` random digits, at most 17, the first of them not zero.
+/// A number of `count` random digits, at most 17, without a leading zero.
 pub(crate) fn digits(count: usize) -> String {
     let all = format!("1{:020}", random());
     let (first, rest) = all.split_at(1);
     format!("{first}{}", &rest[rest.len() - (count - 1)..])
 }
 
-/// Does `work` for each of `0..count`, all at once.
+/// Runs `work` for each of `0..count` in parallel.
 pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let work = &work;
     std::thread::scope(|scope| {

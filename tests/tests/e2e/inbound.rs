@@ -1,4 +1,4 @@
-//! What people write: taken in once, whatever it is, and only from the provider.
+//! Inbound messages: accepted once, of every type, and only from the provider.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::cast::{Tenant, deliver, person, text_from};
 use crate::hub::{Client, SOON, at_once, eventually, request};
 
 #[test]
-fn a_webhook_that_comes_a_hundred_times_is_one_message_and_one_notice() {
+fn a_webhook_received_a_hundred_times_is_one_message_and_one_notification() {
     let tenant = Tenant::new("hundred");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
@@ -26,18 +26,22 @@ fn a_webhook_that_comes_a_hundred_times_is_one_message_and_one_notice() {
     }
     at_once(10, |_| (0..6).for_each(|_| once()));
 
-    // What comes after it in the same conversation is worked after it.
+    // A later message of the same conversation is processed after it.
     number.writes(&json!({"from": from, "text": "the end"}));
     let messages = tenant.until_messages(&from, 2);
     assert_eq!(messages[0]["text"], "the end");
     assert_eq!(messages[1]["text"], "just once");
     assert_eq!(messages[1]["provider_message_id"], "wamid.HUNDRED");
-    let told = automation.until("message.received", 2);
-    assert_eq!((&told["total"], &told["unique"]), (&json!(2), &json!(2)), "{told}");
+    let notifications = automation.until("message.received", 2);
+    assert_eq!(
+        (&notifications["total"], &notifications["unique"]),
+        (&json!(2), &json!(2)),
+        "{notifications}"
+    );
 }
 
 #[test]
-fn fifty_first_messages_at_once_make_one_conversation() {
+fn fifty_concurrent_first_messages_create_one_conversation() {
     let tenant = Tenant::new("fifty");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
@@ -47,14 +51,14 @@ fn fifty_first_messages_at_once_make_one_conversation() {
         number.deliver(&example::envelope(&[change])).expect(200);
     });
     let messages = tenant.until_messages(&from, 50);
-    let talks = tenant.pages("/conversations?limit=100", "conversations").concat();
-    assert_eq!(talks.len(), 1, "{talks:?}");
-    assert!(messages.iter().all(|message| message["conversation"] == talks[0]["id"]));
-    assert_eq!(talks[0]["contact"]["address"], from);
+    let conversations = tenant.pages("/conversations?limit=100", "conversations").concat();
+    assert_eq!(conversations.len(), 1, "{conversations:?}");
+    assert!(messages.iter().all(|message| message["conversation"] == conversations[0]["id"]));
+    assert_eq!(conversations[0]["contact"]["address"], from);
 }
 
 #[test]
-fn a_forged_webhook_is_refused_and_nothing_of_it_is_kept() {
+fn a_forged_webhook_is_rejected_and_leaves_no_trace() {
     let tenant = Tenant::new("forged");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
@@ -72,8 +76,8 @@ fn a_forged_webhook_is_refused_and_nothing_of_it_is_kept() {
         example::escaped(&example::envelope(&[example::messages(&number.number, &[message])]));
     let right = example::signature(&number.secret, &body);
     let mut changed = body.to_vec();
-    let place = changed.windows(7).position(|part| part == b"neither").unwrap();
-    changed[place] = b'N';
+    let position = changed.windows(7).position(|part| part == b"neither").unwrap();
+    changed[position] = b'N';
     for (what, body, signature) in [
         ("a byte changed", &changed[..], &*right),
         ("an empty signature", &body[..], ""),
@@ -85,25 +89,25 @@ fn a_forged_webhook_is_refused_and_nothing_of_it_is_kept() {
     ] {
         let answer = deliver(&number.url, body, signature);
         assert_eq!(answer.status, 401, "{what}: {answer}");
-        assert!(answer.bytes.is_empty(), "{what}: it says more than needed: {answer}");
+        assert!(answer.bytes.is_empty(), "{what}: the response must be empty: {answer}");
     }
     let elsewhere = number.url.replace(&number.integration, "int_01J9ZQ4J9T0000000000000000");
     assert_eq!(deliver(&elsewhere, &body, &right).status, 401, "no such integration");
-    // The right one twice is not the right one.
+    // Two signature headers are rejected, even if one is valid.
     let twice = [("x-hub-signature-256", &*right), ("x-hub-signature-256", "sha256=00")];
     assert_eq!(request("POST", &number.url, &twice, Some(&body)).status, 401, "two signatures");
 
-    // A real one comes through, and with it whatever came before would have.
+    // After an authentic message, an accepted forgery would be visible, too.
     number.writes(&json!({"from": from, "text": "I am Zoë"}));
-    let told = automation.until("message.received", 1);
-    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["text"], "I am Zoë");
+    let notifications = automation.until("message.received", 1);
+    assert_eq!(notifications["deliveries"][0]["body"]["data"]["message"]["text"], "I am Zoë");
     let messages = tenant.until_messages(&from, 1);
     assert_eq!(messages[0]["text"], "I am Zoë");
     assert_eq!(automation.deliveries("message.received")["total"], 1);
 }
 
 #[test]
-fn two_megabytes_of_messages_in_one_webhook_all_arrive_in_order() {
+fn two_megabytes_of_messages_in_one_webhook_arrive_in_order() {
     let tenant = Tenant::new("large");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
@@ -114,21 +118,21 @@ fn two_megabytes_of_messages_in_one_webhook_all_arrive_in_order() {
         })
         .collect();
     let change = example::messages(&number.number, &messages);
-    // As it is, not in Meta's escapes, which are three times as long.
+    // Not in Meta's escaped form, which is three times as long.
     let body = example::envelope(&[change]).to_string();
     assert!(body.len() > 2 * 1024 * 1024, "{}", body.len());
     let signature = example::signature(&number.secret, body.as_bytes());
     deliver(&number.url, body.as_bytes(), &signature).expect(200);
     let messages = tenant.until_messages(&from, 60);
-    for (place, message) in messages.iter().rev().enumerate() {
+    for (position, message) in messages.iter().rev().enumerate() {
         let text = message["text"].as_str().unwrap();
-        assert!(text.starts_with(&format!("{place:02} ")), "{place}: {}", &text[..8]);
+        assert!(text.starts_with(&format!("{position:02} ")), "{position}: {}", &text[..8]);
         assert_eq!(text.chars().count(), 18_003);
     }
 }
 
 #[test]
-fn one_message_too_large_for_the_queue_and_the_table_arrives_whole() {
+fn a_message_too_large_for_the_queue_and_the_table_arrives_complete() {
     let tenant = Tenant::new("huge");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
@@ -146,12 +150,12 @@ fn one_message_too_large_for_the_queue_and_the_table_arrives_whole() {
         }
     });
     assert_eq!(file["text"].as_str().unwrap().len(), text.len());
-    let told = automation.until("message.received", 1);
-    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["id"], message["id"]);
+    let notifications = automation.until("message.received", 1);
+    assert_eq!(notifications["deliveries"][0]["body"]["data"]["message"]["id"], message["id"]);
 }
 
-/// Kinds of message: what the simulator is asked for, the type it becomes, and a place in the
-/// message with what must stand there.
+/// Types of messages: the simulator's request, the resulting type, and a JSON pointer with its
+/// expected value.
 fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
     let file = |kind: &str, mime_type: &str, object: Value| {
         let content = STANDARD.encode(format!("the bytes of a {kind}"));
@@ -236,20 +240,20 @@ fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
 }
 
 #[test]
-fn every_kind_of_message_arrives_as_what_it_is_and_files_are_served() {
+fn every_message_type_is_parsed_and_its_file_can_be_downloaded() {
     let tenant = Tenant::new("kinds");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
     let kinds = kinds();
-    for (ask, ..) in &kinds {
-        let mut ask = ask.clone();
-        ask["from"] = from.as_str().into();
-        number.writes(&ask);
+    for (request_body, ..) in &kinds {
+        let mut request_body = request_body.clone();
+        request_body["from"] = from.as_str().into();
+        number.writes(&request_body);
     }
     let messages = tenant.until_messages(&from, kinds.len());
-    for ((_, kind, place, wanted), message) in kinds.iter().zip(messages.iter().rev()) {
+    for ((_, kind, pointer, expected), message) in kinds.iter().zip(messages.iter().rev()) {
         assert_eq!(message["type"], *kind, "{message}");
-        assert_eq!(message.pointer(place), Some(wanted), "{message}");
+        assert_eq!(message.pointer(pointer), Some(expected), "{message}");
         assert_eq!(message["status"], "received", "{message}");
         let id = message["id"].as_str().unwrap();
         let path = format!("/messages/{id}/media");
@@ -272,7 +276,7 @@ fn every_kind_of_message_arrives_as_what_it_is_and_files_are_served() {
 }
 
 #[test]
-fn a_file_the_provider_no_longer_has_is_said_to_be_gone() {
+fn a_file_the_provider_has_deleted_returns_410() {
     let tenant = Tenant::new("gone");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
@@ -290,7 +294,7 @@ fn a_file_the_provider_no_longer_has_is_said_to_be_gone() {
 }
 
 #[test]
-fn metas_handshake_is_answered_with_its_challenge_and_refused_without_the_token() {
+fn metas_handshake_returns_the_challenge_and_is_rejected_without_the_token() {
     let tenant = Tenant::new("handshake");
     let number = tenant.whatsapp(&json!({}));
     let right = number.control("handshake", &json!({}));
@@ -304,7 +308,7 @@ fn metas_handshake_is_answered_with_its_challenge_and_refused_without_the_token(
 }
 
 #[test]
-fn secrets_that_were_rotated_both_hold_while_both_are_stored() {
+fn both_secrets_are_valid_during_a_rotation() {
     let tenant = Tenant::new("rotated");
     let number = tenant.whatsapp(&json!({}));
     let path = format!("/integrations/{}", number.integration);
@@ -322,20 +326,20 @@ fn secrets_that_were_rotated_both_hold_while_both_are_stored() {
 }
 
 #[test]
-fn a_second_number_of_a_tenant_works_as_soon_as_it_is_made() {
+fn a_new_number_works_immediately() {
     let tenant = Tenant::new("second");
     for _ in 0..3 {
         let number = tenant.whatsapp(&json!({}));
         let from = person();
-        let talk = number.hello(&from)["id"].clone();
-        let id = tenant.send(&json!({"conversation": talk, "text": "hello"}));
+        let conversation = number.hello(&from)["id"].clone();
+        let id = tenant.send(&json!({"conversation": conversation, "text": "hello"}));
         tenant.until(&id, "read");
         assert_eq!(number.accepted(&from).len(), 1);
     }
 }
 
 #[test]
-fn telegrams_forgers_are_refused() {
+fn a_forged_telegram_webhook_is_rejected() {
     let tenant = Tenant::new("tg-forged");
     let bot = tenant.telegram();
     for kind in ["wrong_secret", "no_secret"] {
@@ -344,28 +348,29 @@ fn telegrams_forgers_are_refused() {
     }
     bot.hello(4_200_001);
     std::thread::sleep(Duration::from_secs(1));
-    let talks = tenant.pages("/conversations?limit=100", "conversations").concat();
-    assert_eq!(talks.len(), 1, "{talks:?}");
-    let nobody = Client::without_key().post("/webhooks/telegram/guessed", &json!({"update_id": 1}));
-    assert_eq!(nobody.status, 401, "{nobody}");
+    let conversations = tenant.pages("/conversations?limit=100", "conversations").concat();
+    assert_eq!(conversations.len(), 1, "{conversations:?}");
+    let anonymous =
+        Client::without_key().post("/webhooks/telegram/guessed", &json!({"update_id": 1}));
+    assert_eq!(anonymous.status, 401, "{anonymous}");
 }
 
 #[test]
-fn a_program_writes_in_a_customers_name_only_where_the_operator_trusts_it() {
+fn ingest_for_a_held_account_requires_the_operators_trust() {
     let tenant = Tenant::new("ingest");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let bring = |id: &str| {
+    let ingest = |id: &str| {
         let body = json!({"from": format!("+{from}"), "to": number.number, "message_id": id,
             "message": {"text": id}, "timestamp": "2099-01-01T00:00:00Z"});
         tenant.api.post("/webhook/inbound", &body)
     };
-    assert_eq!(bring("refused").problem(409, "account_held")["field"], "to");
+    assert_eq!(ingest("refused").problem(409, "account_held")["field"], "to");
     let path = format!("/integrations/{}", number.integration);
     let trusted = Client::admin().put(&path, &json!({"trusted_ingest": true})).expect(200);
     assert_eq!(trusted["trusted_ingest"], true);
-    bring("taken").expect(202);
-    let talk = tenant.conversation(&from);
-    assert!(talk["last_inbound_at"].as_str().unwrap() < "2099", "{talk}");
-    tenant.send(&json!({"conversation": talk["id"], "text": "Yes, until six."}));
+    ingest("taken").expect(202);
+    let conversation = tenant.conversation(&from);
+    assert!(conversation["last_inbound_at"].as_str().unwrap() < "2099", "{conversation}");
+    tenant.send(&json!({"conversation": conversation["id"], "text": "Yes, until six."}));
 }

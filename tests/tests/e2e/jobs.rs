@@ -1,4 +1,4 @@
-//! Jobs: pulled by a tenant's own workers, each once, in the order of its conversation.
+//! Jobs that a tenant's workers pull: each once, in the order of its conversation.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cast::{Tenant, person};
 use crate::hub::{Client, HUB, SOON, at_once, eventually, now};
 
-/// A tenant whose workers pull, and a key for a worker that answers.
+/// A tenant with a pull automation, and a key for its workers.
 fn pulling(name: &str) -> (Tenant, String) {
     let tenant = Tenant::new(name);
     let path = format!("/tenants/{}/automation", tenant.id);
@@ -23,7 +23,7 @@ fn pulling(name: &str) -> (Tenant, String) {
 }
 
 #[test]
-fn a_worker_of_curl_and_a_shell_answers_everybody_once() {
+fn a_shell_worker_with_curl_replies_to_each_customer_once() {
     let (tenant, key) = pulling("shell-worker");
     let number = tenant.whatsapp(&json!({}));
     let people = [person(), person()];
@@ -45,8 +45,8 @@ fn a_worker_of_curl_and_a_shell_answers_everybody_once() {
     for from in &people {
         let messages = tenant.until_messages(from, 2);
         assert_eq!(messages[0]["text"], "Thank you!", "{messages:?}");
-        let asked = messages[1]["id"].as_str().unwrap().replace("msg_", "job_");
-        let job = tenant.api.get(&format!("/queue/job/{asked}")).expect(200);
+        let job_id = messages[1]["id"].as_str().unwrap().replace("msg_", "job_");
+        let job = tenant.api.get(&format!("/queue/job/{job_id}")).expect(200);
         assert_eq!((&job["status"], &job["attempt"]), (&json!("completed"), &json!(1)), "{job}");
         assert_eq!(job["result"], json!({"answered": true}), "{job}");
     }
@@ -55,33 +55,33 @@ fn a_worker_of_curl_and_a_shell_answers_everybody_once() {
 }
 
 #[test]
-fn workers_at_once_get_each_job_once_and_each_conversation_in_order() {
+fn concurrent_workers_get_each_job_once_and_each_conversation_in_order() {
     let (tenant, key) = pulling("many-workers");
     let (people, each) = (8, 4);
-    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for number in 0..each {
         for person in 0..people {
             let text = format!("{person}-{number}");
             let body = json!({"from": format!("+{person}"), "to": "desk", "message": {"text": text},
                 "timestamp": now(), "message_id": text});
-            let taken = tenant.api.post("/webhook/inbound", &body).expect(202);
-            assert_eq!(taken["status"], "accepted", "{taken}");
-            assert!(taken["queue_position"].as_u64().unwrap() > 0, "{taken}");
-            wanted
+            let accepted = tenant.api.post("/webhook/inbound", &body).expect(202);
+            assert_eq!(accepted["status"], "accepted", "{accepted}");
+            assert!(accepted["queue_position"].as_u64().unwrap() > 0, "{accepted}");
+            expected
                 .entry(person.to_string())
                 .or_default()
-                .push(taken["job_id"].as_str().unwrap().to_owned());
+                .push(accepted["job_id"].as_str().unwrap().to_owned());
         }
     }
     let done_in_order: Mutex<BTreeMap<String, Vec<String>>> = Mutex::default();
-    let left = || {
+    let remaining = || {
         let done: usize = done_in_order.lock().unwrap().values().map(Vec::len).sum();
         people * each - done
     };
     at_once(10, |_| {
         let worker = Client::with_key(&key);
         let mut idle = 0;
-        while left() > 0 && idle < 30 {
+        while remaining() > 0 && idle < 30 {
             let job = worker.get("/queue/next-job?wait=2").expect(200);
             let Some(id) = job["job_id"].as_str() else {
                 idle += 1;
@@ -94,11 +94,11 @@ fn workers_at_once_get_each_job_once_and_each_conversation_in_order() {
             assert_eq!(done["status"], "completed", "{done}");
         }
     });
-    assert_eq!(done_in_order.into_inner().unwrap(), wanted);
+    assert_eq!(done_in_order.into_inner().unwrap(), expected);
 }
 
 #[test]
-fn a_lapsed_lease_is_refused_over_http() {
+fn a_request_with_an_expired_lease_is_rejected() {
     let (tenant, _) = pulling("lapsed");
     let body = json!({"from": "+1", "to": "desk", "message": {"text": "hi"}, "timestamp": now(),
         "message_id": "only"});
@@ -109,14 +109,14 @@ fn a_lapsed_lease_is_refused_over_http() {
             if job["status"] == "processing" { Ok(job) } else { Err(job.to_string()) }
         })
     };
-    let say = |job: &Value, word: &str| {
+    let call = |job: &Value, action: &str| {
         tenant
             .api
-            .post(&format!("/queue/job/{}/{word}", job["job_id"].as_str().unwrap()), &json!({}))
+            .post(&format!("/queue/job/{}/{action}", job["job_id"].as_str().unwrap()), &json!({}))
     };
     let first = take();
     std::thread::sleep(Duration::from_millis(1200));
-    say(&first, "complete").problem(409, "lease_lapsed");
+    call(&first, "complete").problem(409, "lease_lapsed");
     let second = take();
     assert_eq!(second["job_id"], format!("{}.2", first["job_id"].as_str().unwrap()));
     tenant
@@ -127,17 +127,17 @@ fn a_lapsed_lease_is_refused_over_http() {
         )
         .expect(200);
     std::thread::sleep(Duration::from_millis(1200));
-    say(&first, "complete").problem(409, "lease_lapsed");
-    assert_eq!(say(&second, "complete").expect(200)["status"], "completed");
+    call(&first, "complete").problem(409, "lease_lapsed");
+    assert_eq!(call(&second, "complete").expect(200)["status"], "completed");
 }
 
 #[test]
-fn anybody_may_ask_how_the_hub_is() {
+fn the_health_check_needs_no_key() {
     let status = Client::without_key().get("/").expect(200);
     assert_eq!(status["service"], "switchboard", "{status}");
     assert!(["ok", "starting", "degraded"].iter().any(|known| status["status"] == **known));
     for field in ["queue_size", "uptime"] {
         assert!(status[field].is_u64(), "{status}");
     }
-    assert_eq!(status.as_object().unwrap().len(), 5, "no more than that: {status}");
+    assert_eq!(status.as_object().unwrap().len(), 5, "no further fields: {status}");
 }

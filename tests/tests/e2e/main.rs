@@ -1,14 +1,14 @@
-//! The whole hub, through its front door, on the real functions: each promise has a test that
-//! tries to break it.
+//! End-to-end tests of the deployed functions through the hub's HTTP API. Each guarantee has a test
+//! that tries to break it.
 //!
-//! The environment names the hub; `cargo xtask test` starts one and sets it. Each test has its
-//! own tenant and its own accounts at the providers, so all run side by side.
+//! Environment variables name the hub; `cargo xtask test` starts one and sets them. Each test has
+//! its own tenant and accounts, so all tests run in parallel.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a failed test panics"
 )]
 
 mod abrupt_end;

@@ -1,4 +1,4 @@
-//! What tenants send: once, in order, or a plain reason why not.
+//! Outbound messages: sent once and in order, or failed with a clear reason.
 
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ fn messages_of_one_conversation_reach_the_provider_in_order() {
     let tenant = Tenant::new("order");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     let sent: Vec<String> = (0..20)
-        .map(|each| tenant.send(&json!({"conversation": talk, "text": format!("line {each}")})))
+        .map(|each| {
+            tenant.send(&json!({"conversation": conversation, "text": format!("line {each}")}))
+        })
         .collect();
     let accepted = eventually("20 messages at the provider", SOON, || {
         let accepted = number.accepted(&from);
@@ -29,12 +31,12 @@ fn messages_of_one_conversation_reach_the_provider_in_order() {
 }
 
 #[test]
-fn the_same_key_and_body_at_once_is_one_message_sent_once() {
+fn concurrent_requests_with_one_idempotency_key_create_one_message() {
     let tenant = Tenant::new("idempotent");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
-    let body = json!({"conversation": talk, "text": "once"});
+    let conversation = number.hello(&from)["id"].clone();
+    let body = json!({"conversation": conversation, "text": "once"});
     let key = [("idempotency-key", "order-4711")];
     let answers =
         at_once(20, |_| tenant.api.send("POST", "/messages", &key, Some(&body)).expect(202));
@@ -47,44 +49,44 @@ fn the_same_key_and_body_at_once_is_one_message_sent_once() {
     assert_eq!(again["id"], id);
     assert_eq!(number.accepted(&from).len(), 1, "{:?}", number.accepted(&from));
 
-    let other = json!({"conversation": talk, "text": "something else"});
+    let other = json!({"conversation": conversation, "text": "something else"});
     let problem = tenant.api.send("POST", "/messages", &key, Some(&other));
     let problem = problem.problem(422, "idempotency_key_reused");
     assert_eq!(problem["field"], "Idempotency-Key");
-    // Another tenant's key of the same name is another key.
-    let neighbour = Tenant::new("neighbour");
-    let foreign = neighbour.api.send("POST", "/messages", &key, Some(&body));
+    // Another tenant's key with the same name is a different key.
+    let other_tenant = Tenant::new("other");
+    let foreign = other_tenant.api.send("POST", "/messages", &key, Some(&body));
     foreign.problem(422, "invalid_field");
 }
 
-/// What a message lacks or has too much of, and the field that is named for it.
+/// An invalid message: its flaw, the body, and the field in the problem.
 type Shape = (&'static str, Value, &'static str);
 
 const NO_MESSAGE: &str = "msg_01J9ZQ4J9T0000000000000000";
 
-fn plain_shapes(talk: &Value, from: &str) -> Vec<Shape> {
+fn plain_shapes(conversation: &Value, from: &str) -> Vec<Shape> {
     let long = "x".repeat(4097);
-    let unknown_talk = "conv_01J9ZQ4J9T0000000000000000";
+    let unknown_conversation = "conv_01J9ZQ4J9T0000000000000000";
     vec![
         ("no recipient", json!({"channel": "whatsapp", "text": "hi"}), "to"),
-        ("two recipients", json!({"to": from, "conversation": talk, "text": "hi"}), "to"),
-        ("no number", json!({"to": "Zoë", "channel": "whatsapp", "text": "hi"}), "to"),
+        ("two recipients", json!({"to": from, "conversation": conversation, "text": "hi"}), "to"),
+        ("not a phone number", json!({"to": "Zoë", "channel": "whatsapp", "text": "hi"}), "to"),
         ("no channel", json!({"to": from, "text": "hi"}), "channel"),
         ("an unknown channel", json!({"to": from, "channel": "fax", "text": "hi"}), "channel"),
-        ("no content", json!({"conversation": talk}), "text"),
+        ("no content", json!({"conversation": conversation}), "text"),
         (
             "two contents",
-            json!({"conversation": talk, "text": "hi",
+            json!({"conversation": conversation, "text": "hi",
                    "location": {"latitude": 1.0, "longitude": 1.0}}),
             "location",
         ),
-        ("an unknown field", json!({"conversation": talk, "txt": "hi"}), "txt"),
-        ("no text", json!({"conversation": talk, "text": 42}), "text"),
-        ("empty text", json!({"conversation": talk, "text": " "}), "text"),
-        ("a long text", json!({"conversation": talk, "text": long}), "text"),
+        ("an unknown field", json!({"conversation": conversation, "txt": "hi"}), "txt"),
+        ("text that is a number", json!({"conversation": conversation, "text": 42}), "text"),
+        ("empty text", json!({"conversation": conversation, "text": " "}), "text"),
+        ("a long text", json!({"conversation": conversation, "text": long}), "text"),
         (
             "an unknown conversation",
-            json!({"conversation": unknown_talk, "text": "hi"}),
+            json!({"conversation": unknown_conversation, "text": "hi"}),
             "conversation",
         ),
         (
@@ -96,9 +98,9 @@ fn plain_shapes(talk: &Value, from: &str) -> Vec<Shape> {
     ]
 }
 
-fn rich_shapes(talk: &Value) -> Vec<Shape> {
+fn rich_shapes(conversation: &Value) -> Vec<Shape> {
     let buttons = |buttons: Value| {
-        json!({"conversation": talk,
+        json!({"conversation": conversation,
                "interactive": {"type": "button", "body": "Which?", "buttons": buttons}})
     };
     let rows: Vec<Value> =
@@ -118,66 +120,71 @@ fn rich_shapes(talk: &Value) -> Vec<Shape> {
             "interactive.buttons",
         ),
         ("no buttons", buttons(json!([])), "interactive.buttons"),
-        ("eleven rows", json!({"conversation": talk, "interactive": list}), "interactive.sections"),
         (
-            "a file that is nowhere",
-            json!({"conversation": talk, "media": {"type": "image", "url": "/etc/passwd"}}),
+            "eleven rows",
+            json!({"conversation": conversation, "interactive": list}),
+            "interactive.sections",
+        ),
+        (
+            "a file with an invalid URL",
+            json!({"conversation": conversation, "media": {"type": "image", "url": "/etc/passwd"}}),
             "media.url",
         ),
         (
             "a file without a type",
-            json!({"conversation": talk, "media": {"url": "https://a/b"}}),
+            json!({"conversation": conversation, "media": {"url": "https://a/b"}}),
             "media.type",
         ),
         (
             "a caption where none is shown",
-            json!({"conversation": talk,
+            json!({"conversation": conversation,
                    "media": {"type": "audio", "url": "https://a/b", "caption": "hear"}}),
             "media.caption",
         ),
         (
-            "a place off the earth",
-            json!({"conversation": talk, "location": nowhere}),
+            "coordinates off the earth",
+            json!({"conversation": conversation, "location": nowhere}),
             "location.latitude",
         ),
         (
-            "an answer to nothing",
-            json!({"conversation": talk, "text": "hi", "reply_to": NO_MESSAGE}),
+            "a reply to an unknown message",
+            json!({"conversation": conversation, "text": "hi", "reply_to": NO_MESSAGE}),
             "reply_to",
         ),
         (
-            "a reaction to nothing",
-            json!({"conversation": talk, "reaction": {"message_id": NO_MESSAGE, "emoji": "👍"}}),
+            "a reaction to an unknown message",
+            json!({"conversation": conversation,
+                   "reaction": {"message_id": NO_MESSAGE, "emoji": "👍"}}),
             "reaction.message_id",
         ),
-        ("no conversation's id", json!({"conversation": "4711", "text": "hi"}), "conversation"),
+        ("not a conversation id", json!({"conversation": "4711", "text": "hi"}), "conversation"),
         (
             "a template without a language",
-            json!({"conversation": talk, "template": {"name": "hello_world"}}),
+            json!({"conversation": conversation, "template": {"name": "hello_world"}}),
             "template.language",
         ),
     ]
 }
 
 #[test]
-fn a_message_in_a_bad_shape_is_refused_with_the_field_named() {
+fn an_invalid_message_is_rejected_with_the_field_name() {
     let tenant = Tenant::new("shapes");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
-    let mut cases = plain_shapes(&talk, &from);
-    cases.extend(rich_shapes(&talk));
+    let conversation = number.hello(&from)["id"].clone();
+    let mut cases = plain_shapes(&conversation, &from);
+    cases.extend(rich_shapes(&conversation));
     let mut wrong = Vec::new();
     for (what, body, field) in &cases {
         let answer = tenant.api.post("/messages", body);
         let problem = answer.json();
         if answer.status != 422 || problem["field"] != *field {
-            wrong.push(format!("{what}: wanted 422 for {field}, got {answer}"));
+            wrong.push(format!("{what}: expected 422 for {field}, got {answer}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     let key = [("idempotency-key", &*"k".repeat(256))];
-    let body = json!({"conversation": talk, "text": "hi"});
+    let body = json!({"conversation": conversation, "text": "hi"});
     let problem = tenant.api.send("POST", "/messages", &key, Some(&body));
     assert_eq!(problem.problem(422, "invalid_field")["field"], "Idempotency-Key");
     let answer = tenant.api.send("POST", "/messages", &[], Some(&json!("text")));
@@ -188,7 +195,7 @@ fn a_message_in_a_bad_shape_is_refused_with_the_field_named() {
 }
 
 #[test]
-fn outside_the_service_window_only_a_template_is_taken() {
+fn outside_the_service_window_only_templates_are_accepted() {
     let tenant = Tenant::new("window");
     let number = tenant.whatsapp(&json!({}));
     let to = person();
@@ -200,12 +207,12 @@ fn outside_the_service_window_only_a_template_is_taken() {
     let template = json!({"to": to, "channel": "whatsapp", "template": template});
     let id = tenant.send(&template);
     tenant.until(&id, "read");
-    // A template does not open it.
+    // A template does not open the window.
     tenant.api.post("/messages", &text).problem(422, "outside_service_window");
-    let talk = tenant.conversation(&to);
-    let read = format!("/conversations/{}/read", talk["id"].as_str().unwrap());
+    let conversation = tenant.conversation(&to);
+    let read = format!("/conversations/{}/read", conversation["id"].as_str().unwrap());
     tenant.api.post(&read, &json!({})).problem(422, "nothing_to_read");
-    // The person's answer does.
+    // The customer's message does.
     number.hello(&to);
     eventually("the window is open", SOON, || {
         let answer = tenant.api.post("/messages", &text);
@@ -213,29 +220,30 @@ fn outside_the_service_window_only_a_template_is_taken() {
     });
 }
 
-/// Sends one message into these faults; gives it once it was read, and the provider's log.
+/// Sends one message with these faults armed. Returns the message once it is read, and the
+/// provider's log.
 fn sent_through(tenant: &Tenant, settings: &Value, faults: &Value) -> (Value, Vec<Value>) {
     let number = tenant.whatsapp(settings);
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     number.faults(faults);
-    let id = tenant.send(&json!({"conversation": talk, "text": "no hurry"}));
+    let id = tenant.send(&json!({"conversation": conversation, "text": "no hurry"}));
     (tenant.until(&id, "read"), number.accepted(&from))
 }
 
 #[test]
-fn a_provider_that_asks_for_a_pause_gets_it_and_the_message_once() {
+fn a_providers_retry_after_is_respected_and_the_message_is_sent_once() {
     let tenant = Tenant::new("pause");
     let faults = json!([{"kind": "rate_limited", "retry_after_s": 2, "times": 2}]);
     let (message, accepted) = sent_through(&tenant, &json!({}), &faults);
     assert_eq!(accepted.len(), 1, "{accepted:?}");
     assert!(!history(&message).contains(&"failed".to_owned()), "{message}");
-    // A wait is no attempt.
+    // A rate limit does not count as an attempt.
     assert_eq!(step(&message, "accepted")["attempt"], 1, "{message}");
 }
 
 #[test]
-fn the_numbers_and_the_persons_limit_are_waited_for() {
+fn rate_limits_of_the_number_and_the_recipient_are_respected() {
     for code in [130_429, 131_056] {
         let tenant = Tenant::new("limit");
         let faults = json!([{"kind": "error", "code": code}]);
@@ -247,8 +255,8 @@ fn the_numbers_and_the_persons_limit_are_waited_for() {
 }
 
 #[test]
-fn trouble_at_the_provider_that_sent_nothing_is_tried_again() {
-    let tenant = Tenant::new("trouble");
+fn a_provider_error_that_sent_nothing_is_retried() {
+    let tenant = Tenant::new("provider-error");
     let faults = json!([{"kind": "error", "code": 131_016}]);
     let (message, accepted) = sent_through(&tenant, &json!({}), &faults);
     assert_eq!(accepted.len(), 1, "{accepted:?}");
@@ -257,82 +265,82 @@ fn trouble_at_the_provider_that_sent_nothing_is_tried_again() {
 }
 
 #[test]
-fn a_refusal_for_good_is_failed_with_the_code_and_what_to_do() {
+fn a_permanent_error_fails_with_the_code_and_a_remedy() {
     let tenant = Tenant::new("refused");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     let cases = [(190, "token"), (131_008, "missing or invalid"), (131_031, "locked")];
     for (code, remedy) in cases {
         number.faults(&json!([{"kind": "error", "code": code}]));
-        let id = tenant.send(&json!({"conversation": talk, "text": format!("{code}")}));
+        let id = tenant.send(&json!({"conversation": conversation, "text": format!("{code}")}));
         let message = tenant.until(&id, "failed");
         let failed = step(&message, "failed");
         assert_eq!(failed["code"], code.to_string(), "{failed}");
         assert!(failed["detail"].as_str().unwrap().contains(remedy), "{failed}");
         assert_eq!(history(&message), ["queued", "sending", "failed"]);
     }
-    let told = automation.until("message.status", 3);
-    assert_eq!(told["total"], 3, "{told}");
-    let told = told["deliveries"].as_array().unwrap().iter();
-    assert!(told.clone().all(|told| told["body"]["data"]["message"]["status"] == "failed"));
+    let notifications = automation.until("message.status", 3);
+    assert_eq!(notifications["total"], 3, "{notifications}");
+    let mut deliveries = notifications["deliveries"].as_array().unwrap().iter();
+    assert!(deliveries.all(|one| one["body"]["data"]["message"]["status"] == "failed"));
     assert!(number.accepted(&from).is_empty());
-    // The next one goes through: one refusal holds nobody up.
-    let id = tenant.send(&json!({"conversation": talk, "text": "now?"}));
+    // The next message is sent: a rejected one does not block others.
+    let id = tenant.send(&json!({"conversation": conversation, "text": "now?"}));
     tenant.until(&id, "read");
 }
 
 #[test]
-fn a_token_that_was_revoked_is_said_to_be() {
+fn a_revoked_token_is_reported() {
     let tenant = Tenant::new("token");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     let path = format!("/integrations/{}", number.integration);
     let wrong = json!({"credentials": {"WHATSAPP_ACCESS_TOKEN": "EAAG-revoked"}});
     tenant.api.put(&path, &wrong).expect(200);
     let verify = tenant.api.post(&format!("{path}/verify"), &json!({}));
     let problem = verify.problem(502, "provider_refused");
     assert!(problem["detail"].as_str().unwrap().contains("190"), "{problem}");
-    // The sender has not read this secret yet, or reads it anew for a new integration.
-    let id = tenant.send(&json!({"conversation": talk, "text": "hello"}));
+    // The sender has not cached this secret yet, or reads it again for a new integration.
+    let id = tenant.send(&json!({"conversation": conversation, "text": "hello"}));
     let message = tenant.until(&id, "failed");
     assert_eq!(step(&message, "failed")["code"], "190", "{message}");
 }
 
 #[test]
-fn a_token_that_was_changed_is_used_for_the_next_message() {
+fn a_changed_token_is_used_for_the_next_message() {
     let tenant = Tenant::new("rotated-token");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
-    // What is read sooner after a change is not remembered.
+    let conversation = number.hello(&from)["id"].clone();
+    // Credentials are not cached until some seconds after a change.
     std::thread::sleep(Duration::from_secs(11));
-    let id = tenant.send(&json!({"conversation": talk, "text": "with the old token"}));
+    let id = tenant.send(&json!({"conversation": conversation, "text": "with the old token"}));
     tenant.until(&id, "read");
     number.set(&json!({"token": "EAAG-the-new-token"}));
     let path = format!("/integrations/{}", number.integration);
     let new = json!({"credentials": {"WHATSAPP_ACCESS_TOKEN": "EAAG-the-new-token"}});
     tenant.api.put(&path, &new).expect(200);
-    let id = tenant.send(&json!({"conversation": talk, "text": "with the new token"}));
+    let id = tenant.send(&json!({"conversation": conversation, "text": "with the new token"}));
     tenant.until(&id, "read");
     assert_eq!(number.accepted(&from).len(), 2);
 }
 
 #[test]
-fn every_content_reaches_the_provider_in_its_own_form() {
+fn every_content_type_reaches_the_provider() {
     let tenant = Tenant::new("contents");
     let mut settings = no_receipts();
     settings["limits"] = json!({"pair_interval_ms": 0});
     let number = tenant.whatsapp(&settings);
     let from = person();
-    let talk = number.hello(&from);
-    let theirs = tenant.messages(talk["id"].as_str().unwrap())[0]["id"].clone();
+    let conversation = number.hello(&from);
+    let received = tenant.messages(conversation["id"].as_str().unwrap())[0]["id"].clone();
     let choices = json!([{"id": "y", "title": "Yes"}, {"id": "n", "title": "No"}]);
     let sections = json!([{"title": "All", "rows": [{"id": "1", "title": "One"}]}]);
     let cases = [
-        (json!({"text": "plain", "reply_to": theirs}), "text", "/text/body", json!("plain")),
+        (json!({"text": "plain", "reply_to": received}), "text", "/text/body", json!("plain")),
         (
             json!({"media": {"type": "image", "url": "https://example.com/a.png", "caption": "a"}}),
             "image",
@@ -364,7 +372,7 @@ fn every_content_reaches_the_provider_in_its_own_form() {
             json!("Berlin"),
         ),
         (
-            json!({"reaction": {"message_id": theirs, "emoji": "👍"}}),
+            json!({"reaction": {"message_id": received, "emoji": "👍"}}),
             "reaction",
             "/reaction/emoji",
             json!("👍"),
@@ -378,27 +386,27 @@ fn every_content_reaches_the_provider_in_its_own_form() {
     ];
     for (content, ..) in &cases {
         let mut body = content.clone();
-        body["conversation"] = talk["id"].clone();
+        body["conversation"] = conversation["id"].clone();
         let id = tenant.send(&body);
         tenant.until(&id, "accepted");
     }
     let accepted = number.accepted(&from);
     assert_eq!(accepted.len(), cases.len());
-    for ((_, kind, place, wanted), send) in cases.iter().zip(&accepted) {
+    for ((_, kind, pointer, expected), send) in cases.iter().zip(&accepted) {
         assert_eq!(send["type"], *kind, "{send}");
-        assert_eq!(send["body"].pointer(place), Some(wanted), "{send}");
+        assert_eq!(send["body"].pointer(pointer), Some(expected), "{send}");
     }
     let context = accepted[0]["body"].pointer("/context/message_id");
-    assert_eq!(context, Some(&talk["last_inbound_message"]), "{}", accepted[0]);
+    assert_eq!(context, Some(&conversation["last_inbound_message"]), "{}", accepted[0]);
 }
 
 #[test]
-fn a_person_sees_that_their_message_was_read() {
+fn a_received_message_can_be_marked_as_read() {
     let tenant = Tenant::new("seen");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from);
-    let path = format!("/conversations/{}/read", talk["id"].as_str().unwrap());
+    let conversation = number.hello(&from);
+    let path = format!("/conversations/{}/read", conversation["id"].as_str().unwrap());
     let answer = tenant.api.post(&path, &json!({})).expect(202);
     assert_eq!(answer["status"], "queued");
     eventually("the message is marked as read", SOON, || {
@@ -407,7 +415,7 @@ fn a_person_sees_that_their_message_was_read() {
             .as_array()
             .unwrap()
             .iter()
-            .any(|read| read["message_id"] == talk["last_inbound_message"]);
+            .any(|read| read["message_id"] == conversation["last_inbound_message"]);
         if marked { Ok(()) } else { Err(reads.to_string()) }
     });
 }

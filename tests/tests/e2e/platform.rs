@@ -1,4 +1,4 @@
-//! The operator's own app at a provider, which speaks for every tenant.
+//! The operator's own app at a provider, which receives webhooks for every tenant.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::cast::{Tenant, deliver, person, text_from};
 use crate::hub::{Client, HUB, SOON, eventually};
 
-/// There can be one such app a hub, so it is the same in every run on one hub.
+/// A hub can have one such app, so all runs on one hub share it.
 const SECRET: &str = "the-platforms-app-secret";
 
-/// Held by whoever counts what is parked.
+/// Held while a test counts parked events.
 static PARKED: Mutex<()> = Mutex::new(());
 
 fn platform_url() -> String {
@@ -37,11 +37,11 @@ fn platform_url() -> String {
 }
 
 #[test]
-fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
+fn the_platforms_app_routes_each_number_to_the_tenant_that_claimed_it() {
     let url = platform_url();
     let (tenant, other) = (Tenant::new("claims"), Tenant::new("bystander"));
-    let (number, others) = (tenant.whatsapp(&json!({})), other.whatsapp(&json!({})));
-    let (from, nobodys) = (person(), "199999999999999");
+    let (number, other_number) = (tenant.whatsapp(&json!({})), other.whatsapp(&json!({})));
+    let (from, unclaimed) = (person(), "199999999999999");
     let body = |account: &str, id: &str| {
         let change = example::messages(account, &[text_from(&from, id, "whose am I?")]);
         example::escaped(&example::envelope(&[change]))
@@ -50,31 +50,32 @@ fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
     let own = body(&number.number, "wamid.PLATFORM.1");
     deliver(&url, &own, &example::signature(SECRET, &own)).expect(200);
     assert_eq!(tenant.until_messages(&from, 1)[0]["text"], "whose am I?");
-    // The same, by the tenant's own app: the same message.
+    // The same message through the tenant's own app is a duplicate.
     deliver(&number.url, &own, &example::signature(&number.secret, &own)).expect(200);
-    // A tenant's secret does not open the platform's door.
+    // A tenant's secret is not valid for the platform's webhook.
     let forged = deliver(&url, &own, &example::signature(&number.secret, &own));
     assert_eq!(forged.status, 401, "{forged}");
 
-    // A number nobody claimed is parked, with the operator: a retry would bring the same.
+    // A message for an unclaimed number is parked for the operator, because a retry would not help.
     let counted = PARKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let operators = Client::admin();
+    let operator = Client::admin();
     let parked = "/events?tenant=platform&state=parked&provider=whatsapp&limit=100";
-    let before = parked_at(&operators, parked).len();
-    let lost = body(nobodys, "wamid.PLATFORM.2");
+    let before = parked_at(&operator, parked).len();
+    let lost = body(unclaimed, "wamid.PLATFORM.2");
     deliver(&url, &lost, &example::signature(SECRET, &lost)).expect(200);
     eventually("it is parked", SOON, || {
-        let now = parked_at(&operators, parked).len();
+        let now = parked_at(&operator, parked).len();
         if now == before + 1 { Ok(()) } else { Err(format!("{now} events after {before}")) }
     });
     drop(counted);
 
-    // Another tenant's number on one's own address.
+    // A message for another tenant's number on the tenant's own webhook.
     let stolen = body(&number.number, "wamid.PLATFORM.3");
-    let answer = deliver(&others.url, &stolen, &example::signature(&others.secret, &stolen));
+    let answer =
+        deliver(&other_number.url, &stolen, &example::signature(&other_number.secret, &stolen));
     assert_eq!(answer.status, 403, "{answer}");
 
-    // A second claim.
+    // A second claim of the number.
     let settings = json!({"phone_number_id": number.number});
     let claim = json!({"provider": "whatsapp", "settings": settings,
                        "credentials": {"WHATSAPP_APP_SECRET": "mine"}});
@@ -84,14 +85,14 @@ fn the_platforms_app_brings_each_number_to_the_tenant_that_claimed_it() {
     assert_eq!(tenant.until_messages(&from, 1).len(), 1);
     let page = other.api.get("/conversations").expect(200);
     assert_eq!(page["conversations"], json!([]), "{page}");
-    // Its verify token is for Meta's handshake.
+    // The verify token is valid for Meta's handshake.
     let query = "hub.mode=subscribe&hub.challenge=4711&hub.verify_token=the-platforms-verify-token";
     let answer = crate::hub::request("GET", &format!("{url}?{query}"), &[], None);
     assert_eq!((answer.status, answer.bytes.as_slice()), (200, b"4711".as_slice()));
 }
 
 #[test]
-fn what_is_authentic_and_unreadable_is_parked() {
+fn a_verified_webhook_that_cannot_be_parsed_is_parked() {
     let tenant = Tenant::new("unreadable");
     let number = tenant.whatsapp(&json!({}));
     for body in [&b"not json"[..], b"{}", br#"{"object":"page","entry":[]}"#, b""] {
@@ -108,7 +109,7 @@ fn what_is_authentic_and_unreadable_is_parked() {
     }
 }
 
-/// What is parked, newest first.
+/// Returns the parked events, newest first.
 fn parked_at(client: &Client, path: &str) -> Vec<Value> {
     client.get(path).expect(200)["events"].as_array().unwrap().clone()
 }

@@ -1,4 +1,4 @@
-//! What becomes of messages, told in any order.
+//! Receipts of sent messages, in any order.
 
 use providers::whatsapp::example;
 use serde_json::{Value, json};
@@ -11,9 +11,9 @@ fn permutations(items: &[&'static str]) -> Vec<Vec<&'static str>> {
         return vec![items.to_vec()];
     }
     let mut all = Vec::new();
-    for (place, first) in items.iter().enumerate() {
+    for (position, first) in items.iter().enumerate() {
         let mut rest = items.to_vec();
-        rest.remove(place);
+        rest.remove(position);
         for mut order in permutations(&rest) {
             order.insert(0, first);
             all.push(order);
@@ -23,31 +23,31 @@ fn permutations(items: &[&'static str]) -> Vec<Vec<&'static str>> {
 }
 
 fn receipt(message: &Value, status: &str) -> Value {
-    let theirs = message["provider_message_id"].as_str().unwrap();
-    let ours = message["id"].as_str();
+    let provider_message_id = message["provider_message_id"].as_str().unwrap();
+    let message_id = message["id"].as_str();
     if status == "failed" {
-        example::failed(theirs, 131_026, "Message undeliverable", ours)
+        example::failed(provider_message_id, 131_026, "Message undeliverable", message_id)
     } else {
-        example::status(theirs, status, ours)
+        example::status(provider_message_id, status, message_id)
     }
 }
 
 #[test]
-fn every_order_of_receipts_ends_in_the_same_state_and_history() {
+fn receipts_in_any_order_end_in_the_same_status_and_history() {
     let tenant = Tenant::new("orders");
     let mut settings = no_receipts();
     settings["limits"] = json!({"pair_interval_ms": 0});
     let number = tenant.whatsapp(&settings);
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     let orders = permutations(&["sent", "delivered", "read", "failed"]);
     let sent: Vec<String> = orders
         .iter()
-        .map(|order| tenant.send(&json!({"conversation": talk, "text": order.join(" ")})))
+        .map(|order| tenant.send(&json!({"conversation": conversation, "text": order.join(" ")})))
         .collect();
     let messages: Vec<Value> = sent.iter().map(|id| tenant.until(id, "accepted")).collect();
 
-    // One webhook a round; the next round waits until the one before has had its effect.
+    // One webhook in each round. The next round waits for the effect of the previous one.
     for round in 0..4 {
         let each = messages.iter().zip(&orders);
         let statuses: Vec<Value> =
@@ -70,35 +70,36 @@ fn every_order_of_receipts_ends_in_the_same_state_and_history() {
 }
 
 #[test]
-fn a_failure_that_is_told_later_is_final_and_says_what_to_do() {
+fn a_failure_reported_later_is_final_and_has_a_remedy() {
     let tenant = Tenant::new("later");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
+    let conversation = number.hello(&from)["id"].clone();
     number.faults(&json!([{"kind": "fail_later", "code": 131_026}]));
-    let id = tenant.send(&json!({"conversation": talk, "text": "are you there?"}));
+    let id = tenant.send(&json!({"conversation": conversation, "text": "are you there?"}));
     let message = tenant.until(&id, "failed");
     let failed = step(&message, "failed");
     assert_eq!(failed["code"], "131026");
     assert!(failed["detail"].as_str().unwrap().contains("not on WhatsApp"), "{failed}");
-    eventually("the automation knows", SOON, || {
-        let told = automation.deliveries("message.status");
-        let about = told["deliveries"].as_array().unwrap().iter();
-        let mut about = about.map(|told| &told["body"]["data"]["message"]);
-        let found = about.any(|told| told["id"] == id && told["status"] == "failed");
-        if found { Ok(()) } else { Err(told.to_string()) }
+    eventually("the automation is notified", SOON, || {
+        let notifications = automation.deliveries("message.status");
+        let about = notifications["deliveries"].as_array().unwrap().iter();
+        let mut about = about.map(|notification| &notification["body"]["data"]["message"]);
+        let found = about
+            .any(|notification| notification["id"] == id && notification["status"] == "failed");
+        if found { Ok(()) } else { Err(notifications.to_string()) }
     });
 }
 
 #[test]
-fn a_receipt_that_comes_twice_or_is_nobodys_changes_nothing() {
+fn a_duplicate_or_unknown_receipt_has_no_effect() {
     let tenant = Tenant::new("nobodys");
     let automation = tenant.automation(&json!([]));
     let number = tenant.whatsapp(&no_receipts());
     let from = person();
-    let talk = number.hello(&from)["id"].clone();
-    let id = tenant.send(&json!({"conversation": talk, "text": "hello"}));
+    let conversation = number.hello(&from)["id"].clone();
+    let id = tenant.send(&json!({"conversation": conversation, "text": "hello"}));
     let message = tenant.until(&id, "accepted");
     let delivered = receipt(&message, "delivered");
     let foreign = example::status("wamid.SENT.ELSEWHERE", "read", None);
@@ -106,11 +107,11 @@ fn a_receipt_that_comes_twice_or_is_nobodys_changes_nothing() {
         number.statuses(&[delivered.clone(), foreign.clone(), delivered.clone()]);
     }
     tenant.until(&id, "delivered");
-    // Without our reference it is found by the provider's id.
-    let theirs = message["provider_message_id"].as_str().unwrap();
-    number.statuses(&[example::status(theirs, "read", None)]);
+    // Without the hub's reference, the message is found by its provider message id.
+    let provider_message_id = message["provider_message_id"].as_str().unwrap();
+    number.statuses(&[example::status(provider_message_id, "read", None)]);
     let message = tenant.until(&id, "read");
     assert_eq!(history(&message), ["queued", "sending", "accepted", "delivered", "read"]);
-    let told = automation.until("message.status", 2);
-    assert_eq!(told["unique"], told["total"], "{told}");
+    let notifications = automation.until("message.status", 2);
+    assert_eq!(notifications["unique"], notifications["total"], "{notifications}");
 }

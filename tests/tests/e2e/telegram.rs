@@ -1,4 +1,4 @@
-//! Telegram, both ways.
+//! Telegram, inbound and outbound.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use crate::cast::{Telegram, Tenant, history, step};
 use crate::hub::{SOON, eventually, request};
 
 #[test]
-fn a_text_comes_in_and_its_answer_goes_out() {
+fn a_text_is_received_and_a_reply_is_sent() {
     let tenant = Tenant::new("tg-text");
     let automation = tenant.automation(&json!([]));
     let bot = tenant.telegram();
@@ -16,11 +16,12 @@ fn a_text_comes_in_and_its_answer_goes_out() {
         tenant.api.post(&format!("/integrations/{}/verify", bot.integration), &json!({}));
     assert_eq!(verified.expect(200)["ok"], true);
     let chat = 5_550_001;
-    let talk = bot.hello(chat);
-    assert_eq!(talk["contact"]["name"], "Zoë");
-    let theirs = tenant.messages(talk["id"].as_str().unwrap()).remove(0);
-    assert_eq!((&theirs["type"], &theirs["text"]), (&json!("text"), &json!("hello")));
-    let answer = json!({"conversation": talk["id"], "text": "hi", "reply_to": theirs["id"]});
+    let conversation = bot.hello(chat);
+    assert_eq!(conversation["contact"]["name"], "Zoë");
+    let received = tenant.messages(conversation["id"].as_str().unwrap()).remove(0);
+    assert_eq!((&received["type"], &received["text"]), (&json!("text"), &json!("hello")));
+    let answer =
+        json!({"conversation": conversation["id"], "text": "hi", "reply_to": received["id"]});
     let id = tenant.send(&answer);
     let message = tenant.until(&id, "accepted");
     assert_eq!(history(&message), ["queued", "sending", "accepted"]);
@@ -28,58 +29,61 @@ fn a_text_comes_in_and_its_answer_goes_out() {
     assert_eq!(accepted.len(), 1, "{accepted:?}");
     assert_eq!(accepted[0]["body"]["text"], "hi");
     let answered = accepted[0]["body"].pointer("/reply_parameters/message_id");
-    let number = theirs["provider_message_id"].as_str().unwrap().split(':').nth(1).unwrap();
+    let number = received["provider_message_id"].as_str().unwrap().split(':').nth(1).unwrap();
     assert_eq!(answered.unwrap().to_string(), number);
-    let told = automation.until("message.received", 1);
-    assert_eq!(told["deliveries"][0]["body"]["data"]["conversation"]["id"], talk["id"]);
-    let read = format!("/conversations/{}/read", talk["id"].as_str().unwrap());
+    let notifications = automation.until("message.received", 1);
+    assert_eq!(
+        notifications["deliveries"][0]["body"]["data"]["conversation"]["id"],
+        conversation["id"]
+    );
+    let read = format!("/conversations/{}/read", conversation["id"].as_str().unwrap());
     tenant.api.post(&read, &json!({})).problem(422, "unsupported_by_channel");
     assert_eq!(bot.violations(), 0);
 }
 
 #[test]
-fn a_group_that_became_a_supergroup_is_written_to_there() {
+fn a_message_to_a_migrated_group_is_sent_to_the_supergroup() {
     let tenant = Tenant::new("tg-moved");
     let bot = tenant.telegram();
     let (old, new) = (-5_001, -1_005_001);
     let from = json!({"chat_id": old, "chat_type": "group", "from_id": 7_001, "text": "hi all"});
     bot.writes(&from);
-    let talk = tenant.conversation(&old.to_string());
+    let conversation = tenant.conversation(&old.to_string());
     bot.control("chats", &json!({"chat_id": new, "type": "supergroup"}));
     bot.control("chats", &json!({"chat_id": old, "type": "group", "migrate_to": new}));
-    let id = tenant.send(&json!({"conversation": talk["id"], "text": "hello all"}));
+    let id = tenant.send(&json!({"conversation": conversation["id"], "text": "hello all"}));
     tenant.until(&id, "accepted");
     assert_eq!(bot.accepted(new).len(), 1);
     assert!(bot.accepted(old).is_empty());
 }
 
 #[test]
-fn a_person_who_blocked_the_bot_is_not_written_to_again_and_again() {
+fn a_message_to_a_user_who_blocked_the_bot_fails_without_retries() {
     let tenant = Tenant::new("tg-blocked");
     let automation = tenant.automation(&json!([]));
     let bot = tenant.telegram();
     let chat = 5_550_002;
-    let talk = bot.hello(chat);
+    let conversation = bot.hello(chat);
     bot.control("chats", &json!({"chat_id": chat, "type": "private", "blocked": true}));
-    let id = tenant.send(&json!({"conversation": talk["id"], "text": "still there?"}));
+    let id = tenant.send(&json!({"conversation": conversation["id"], "text": "still there?"}));
     let message = tenant.until(&id, "failed");
     let failed = step(&message, "failed");
     assert_eq!(failed["code"], "blocked", "{failed}");
     assert!(failed["detail"].as_str().unwrap().contains("blocked the bot"), "{failed}");
-    let told = automation.until("message.status", 1);
-    assert_eq!(told["deliveries"][0]["body"]["data"]["message"]["id"], id.as_str());
+    let notifications = automation.until("message.status", 1);
+    assert_eq!(notifications["deliveries"][0]["body"]["data"]["message"]["id"], id.as_str());
     assert!(bot.accepted(chat).is_empty());
 }
 
 #[test]
-fn a_pause_that_telegram_asks_for_is_kept() {
+fn telegrams_retry_after_is_respected() {
     let tenant = Tenant::new("tg-pause");
     let bot = tenant.telegram();
     let chat = 5_550_003;
-    let talk = bot.hello(chat);
+    let conversation = bot.hello(chat);
     let fault = json!({"kind": "rate_limited", "retry_after_s": 2});
     bot.control("faults", &json!({"faults": [fault]}));
-    let id = tenant.send(&json!({"conversation": talk["id"], "text": "no hurry"}));
+    let id = tenant.send(&json!({"conversation": conversation["id"], "text": "no hurry"}));
     let message = tenant.until(&id, "accepted");
     assert_eq!(history(&message), ["queued", "sending", "accepted"]);
     assert_eq!(step(&message, "accepted")["attempt"], 1, "{message}");
@@ -87,13 +91,15 @@ fn a_pause_that_telegram_asks_for_is_kept() {
 }
 
 #[test]
-fn a_chat_is_written_to_no_faster_than_telegram_allows() {
+fn messages_to_a_chat_respect_telegrams_rate_limit() {
     let tenant = Tenant::new("tg-pace");
     let bot = tenant.telegram();
     let chat = 5_550_004;
-    let talk = bot.hello(chat);
+    let conversation = bot.hello(chat);
     let sent: Vec<String> = (0..5)
-        .map(|each| tenant.send(&json!({"conversation": talk["id"], "text": format!("{each}")})))
+        .map(|each| {
+            tenant.send(&json!({"conversation": conversation["id"], "text": format!("{each}")}))
+        })
         .collect();
     for id in &sent {
         let message = tenant.until(id, "accepted");
@@ -105,7 +111,7 @@ fn a_chat_is_written_to_no_faster_than_telegram_allows() {
 }
 
 #[test]
-fn a_photo_comes_in_and_is_served() {
+fn a_received_photo_can_be_downloaded() {
     let tenant = Tenant::new("tg-photo");
     let bot = tenant.telegram();
     let chat = 5_550_005_i64;
@@ -125,7 +131,7 @@ fn a_photo_comes_in_and_is_served() {
 }
 
 #[test]
-fn buttons_locations_and_reactions_come_in_and_what_else_happens_is_kept() {
+fn buttons_locations_and_reactions_become_messages_and_edits_do_not() {
     let tenant = Tenant::new("tg-kinds");
     let bot = tenant.telegram();
     let chat = 5_550_006_i64;
@@ -135,7 +141,7 @@ fn buttons_locations_and_reactions_come_in_and_what_else_happens_is_kept() {
     bot.writes(&json!({"chat_id": chat, "type": "callback_query", "object": {"data": "yes"}}));
     bot.writes(&json!({"chat_id": chat, "type": "message_reaction",
                        "object": {"message_id": 42, "emoji": "👍"}}));
-    // No message of its own.
+    // Creates no message.
     bot.writes(
         &json!({"chat_id": chat, "type": "edited_message", "text": "Hallo", "message_id": 42}),
     );
@@ -149,25 +155,25 @@ fn buttons_locations_and_reactions_come_in_and_what_else_happens_is_kept() {
 }
 
 #[test]
-fn a_refusal_for_good_names_the_token() {
+fn a_permanent_error_names_the_token() {
     let tenant = Tenant::new("tg-token");
     let bot = tenant.telegram();
-    let talk = bot.hello(5_550_007);
+    let conversation = bot.hello(5_550_007);
     bot.control("faults", &json!({"faults": [{"kind": "error", "code": 401}]}));
-    let id = tenant.send(&json!({"conversation": talk["id"], "text": "hello"}));
+    let id = tenant.send(&json!({"conversation": conversation["id"], "text": "hello"}));
     let message = tenant.until(&id, "failed");
     assert_eq!(step(&message, "failed")["code"], "401", "{message}");
     assert!(step(&message, "failed")["detail"].as_str().unwrap().contains("BotFather"));
 }
 
 #[test]
-fn bots_that_are_made_at_once_keep_each_its_token() {
+fn bots_created_concurrently_keep_their_tokens() {
     let tenant = Tenant::new("many");
     let bots: Vec<Telegram<'_>> = std::thread::scope(|scope| {
         let made: Vec<_> = (0..5).map(|_| scope.spawn(|| tenant.telegram())).collect();
         made.into_iter().map(|made| made.join().unwrap()).collect()
     });
-    // They share one secret: a write that was lost would leave one without its token.
+    // All tokens are in one secret: a lost update would leave a bot without its token.
     for bot in &bots {
         let verify = format!("/integrations/{}/verify", bot.integration);
         tenant.api.post(&verify, &json!({})).expect(200);

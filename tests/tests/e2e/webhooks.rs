@@ -1,4 +1,4 @@
-//! Every event of every provider's examples, through the front door and into the record.
+//! Webhooks of every provider: each event of the examples is sent to the hub and recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use crate::cast::Tenant;
 use crate::hub::{Answer, Client, SOON, at_once, eventually, random, request};
 
-/// The accounts of the examples can be held once a hub, so their tenant is the same in every
-/// run on one hub.
+/// Tenant of the examples. Their accounts can be claimed once per hub, so all runs on one hub share
+/// it.
 const TENANT: &str = "every-provider";
 
-/// A key of that tenant.
-static TENANTS_OWN: LazyLock<Client> = LazyLock::new(|| {
+/// Client with a key of that tenant.
+static TENANT_API: LazyLock<Client> = LazyLock::new(|| {
     let admin = Client::admin();
     let made = admin.post("/tenants", &json!({"id": TENANT, "name": "Every provider"}));
     assert!(matches!(made.status, 201 | 409), "{made}");
@@ -32,34 +32,35 @@ static TENANTS_OWN: LazyLock<Client> = LazyLock::new(|| {
     Client::with_key(key["key"].as_str().unwrap())
 });
 
-/// Integrations that were made: one a provider.
+/// Integrations by provider.
 static MADE: Mutex<BTreeMap<Provider, Value>> = Mutex::new(BTreeMap::new());
 
 fn tenant() -> TenantId {
     TENANT.parse().unwrap()
 }
 
-/// The integration that takes the examples of `provider`, as the API shows it.
+/// Returns the integration for the examples of `provider`, as the API shows it. Creates it if
+/// needed.
 fn made(provider: Provider) -> Value {
-    LazyLock::force(&TENANTS_OWN);
+    LazyLock::force(&TENANT_API);
     let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
-        // By the operator, who is believed whose an account is.
+        // Created by the operator, whose claim to an account is trusted.
         let answer = Client::admin().post("/integrations", &example::asked(provider, &tenant()));
         if answer.status != 409 {
             return answer.expect(201);
         }
-        // By an earlier run on this hub.
-        let there = TENANTS_OWN.get("/integrations").expect(200)["integrations"].take();
-        let mut there = there.as_array().unwrap().iter();
-        let own = there.find(|one| one["provider"] == provider.as_str());
+        // Created by an earlier run on this hub.
+        let listed = TENANT_API.get("/integrations").expect(200)["integrations"].take();
+        let mut listed = listed.as_array().unwrap().iter();
+        let own = listed.find(|one| one["provider"] == provider.as_str());
         own.unwrap_or_else(|| panic!("{answer}")).clone()
     };
     all.entry(provider).or_insert_with(make).clone()
 }
 
-/// The same, as the hub keeps it.
-fn kept(provider: Provider) -> Integration {
+/// Returns the same integration as the hub's type.
+fn integration(provider: Provider) -> Integration {
     let id = made(provider)["id"].as_str().unwrap().parse::<IntegrationId>().unwrap();
     example::integration(provider, id, tenant()).unwrap()
 }
@@ -70,12 +71,12 @@ fn url(provider: Provider, example: &Example) -> String {
     url.as_str().unwrap_or_else(|| panic!("no {}: {integration}", example.webhook)).to_owned()
 }
 
-#[expect(clippy::disallowed_methods, reason = "webhooks say when; the hub reads a real clock")]
+#[expect(clippy::disallowed_methods, reason = "signed webhooks need the hub's real clock")]
 fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// An example as the provider would send it now.
+/// An example, signed by the provider at the current time.
 fn signed(provider: Provider, example: &Example) -> WebhookRequest {
     let seed = Seed { at: now(), nonce: format!("{:016x}{:08x}", random(), random() >> 32) };
     let draft = (example.draft)(&seed);
@@ -95,51 +96,51 @@ fn to(url: &str, request: &WebhookRequest) -> Answer {
     self::request(request.method.as_str(), url, &headers, Some(&request.body))
 }
 
-/// What the hub is to make of a request.
+/// The expected result of a request.
 enum Expected {
     Events(Vec<InboundEvent>),
     Reply(WebhookReply),
 }
 
-/// Reads `request` as the edge does; and stands in for the provider where the edge asks it for
-/// a certificate.
+/// Parses `request` like the webhook function. Also returns the URL of the document, such as a
+/// certificate, that the function fetches to verify it.
 fn expected(
     provider: Provider,
     example: &Example,
     request: &WebhookRequest,
 ) -> (Expected, Option<String>) {
     let webhook = example::webhook(provider, example);
-    let (whose, credentials) = (kept(provider), (example::of(provider).credentials)());
-    let source = webhook.source(&whose, &credentials);
-    let mut asked = source.evidence(request).unwrap();
+    let (integration, credentials) = (integration(provider), (example::of(provider).credentials)());
+    let source = webhook.source(&integration, &credentials);
+    let mut evidence_url = source.evidence(request).unwrap();
     let name = example.full_name();
     let received = receive(&*source, request, now());
     let expected = match received.unwrap_or_else(|rejection| panic!("{name}: {rejection}")) {
         Delivery::Handshake(reply) => Expected::Reply(reply),
         Delivery::Confirm(address) => {
-            asked = asked.or(Some(address));
+            evidence_url = evidence_url.or(Some(address));
             Expected::Reply(webhook.accepted())
         }
         Delivery::Events(events) => {
             let stamped = events.into_iter().zip(0..);
             let stamped =
-                stamped.map(|(event, place)| example::stamped(event, &whose, now(), place));
+                stamped.map(|(event, place)| example::stamped(event, &integration, now(), place));
             Expected::Events(stamped.collect())
         }
     };
-    (expected, asked)
+    (expected, evidence_url)
 }
 
-/// Held by whoever stands in for a provider's server.
-static WITNESS: Mutex<()> = Mutex::new(());
+/// Held while a test serves a provider's document.
+static EVIDENCE_SERVER: Mutex<()> = Mutex::new(());
 
-/// Does `work` while `document` can be had at `address`, if that is on this machine.
-fn witnessed<T>(address: Option<&str>, document: &[u8], work: impl FnOnce() -> T) -> T {
+/// Runs `work` while `document` is served at `address`, which must be on loopback.
+fn with_evidence<T>(address: Option<&str>, document: &[u8], work: impl FnOnce() -> T) -> T {
     let Some(address) = address else { return work() };
     let host = address.strip_prefix("http://").and_then(|rest| rest.split('/').next());
     let host = host.filter(|host| host.starts_with("127.0.0.1:"));
-    let host = host.unwrap_or_else(|| panic!("the hub would ask {address}"));
-    let _one = WITNESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = host.unwrap_or_else(|| panic!("the hub would fetch {address}"));
+    let _one = EVIDENCE_SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     let listener = TcpListener::bind(host).unwrap();
     listener.set_nonblocking(true).unwrap();
     let over = std::sync::atomic::AtomicBool::new(false);
@@ -147,50 +148,50 @@ fn witnessed<T>(address: Option<&str>, document: &[u8], work: impl FnOnce() -> T
         scope.spawn(|| {
             while !over.load(std::sync::atomic::Ordering::Relaxed) {
                 match listener.accept() {
-                    // A caller that hangs up has had what it wanted.
-                    Ok((caller, _)) => give(caller, document).unwrap_or_default(),
+                    // A client that disconnects early needs no response.
+                    Ok((client, _)) => respond(client, document).unwrap_or_default(),
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
                 }
             }
         });
-        // The listener must end, however the work does.
+        // Stop the server even if `work` panics.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn give(mut caller: TcpStream, document: &[u8]) -> std::io::Result<()> {
-    caller.set_nonblocking(false)?;
-    caller.set_read_timeout(Some(Duration::from_secs(2)))?;
+fn respond(mut client: TcpStream, document: &[u8]) -> std::io::Result<()> {
+    client.set_nonblocking(false)?;
+    client.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut request = [0; 4096];
-    let _read = caller.read(&mut request)?;
+    let _read = client.read(&mut request)?;
     let length = document.len();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-    caller.write_all(head.as_bytes())?;
-    caller.write_all(document)
+    client.write_all(head.as_bytes())?;
+    client.write_all(document)
 }
 
 #[track_caller]
-fn answers(answer: &Answer, reply: &WebhookReply, name: &str) {
+fn assert_reply(answer: &Answer, reply: &WebhookReply, name: &str) {
     assert_eq!(answer.status, reply.status.as_u16(), "{name}: {answer}");
     assert_eq!(String::from_utf8_lossy(&answer.bytes), reply.body, "{name}");
     let kind = answer.headers.get("content-type").map(String::as_str);
     assert_eq!(kind, Some(reply.content_type), "{name}");
 }
 
-/// Whether the record of events has it: what people write on channels of the hub's own, and
-/// what became of answers, stands in conversations.
+/// Whether an event is in the event log. Messages and statuses of the hub's own channels are in
+/// conversations instead.
 fn is_recorded(event: &InboundEvent) -> bool {
     event.provider.channels().is_empty() || matches!(event.kind, EventKind::Other { .. })
 }
 
-/// The ids of the events of a provider in the record, of all pages.
+/// Returns the ids of all recorded events of a provider.
 fn listed(provider: Provider) -> Vec<String> {
     let path = format!("/events?provider={provider}&limit=100");
     let (mut ids, mut next) = (Vec::new(), path.clone());
     loop {
-        let page = TENANTS_OWN.get(&next).expect(200);
+        let page = TENANT_API.get(&next).expect(200);
         let events = page["events"].as_array().unwrap().iter();
         ids.extend(events.map(|event| event["id"].as_str().unwrap().to_owned()));
         match page["next"].as_str() {
@@ -200,20 +201,20 @@ fn listed(provider: Provider) -> Vec<String> {
     }
 }
 
-/// Every example of a provider is accepted and recorded once, though it comes twice.
+/// Sends every example of a provider twice, and checks that each event is recorded once.
 fn every_event_is_recorded_once(provider: Provider) {
     let mut sent = Vec::new();
     for example in example::of(provider).events {
         let request = signed(provider, example);
-        let (expected, asked) = expected(provider, example, &request);
+        let (expected, evidence_url) = expected(provider, example, &request);
         let document = request.evidence.clone().unwrap_or_default();
         let accepted = example::webhook(provider, example).accepted();
         let name = example.full_name();
-        witnessed(asked.as_deref(), &document, || match expected {
-            Expected::Reply(reply) => answers(&post(&request), &reply, &name),
+        with_evidence(evidence_url.as_deref(), &document, || match expected {
+            Expected::Reply(reply) => assert_reply(&post(&request), &reply, &name),
             Expected::Events(events) => {
                 for _twice in 0..2 {
-                    answers(&post(&request), &accepted, &name);
+                    assert_reply(&post(&request), &accepted, &name);
                 }
                 sent.extend(events.into_iter().filter(is_recorded));
             }
@@ -222,7 +223,7 @@ fn every_event_is_recorded_once(provider: Provider) {
     for event in &sent {
         let id = event.event_id().to_string();
         let shown = eventually(&format!("{provider}'s {} is recorded", event.id), SOON, || {
-            let answer = TENANTS_OWN.get(&format!("/events/{id}"));
+            let answer = TENANT_API.get(&format!("/events/{id}"));
             if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
         });
         assert_eq!(shown["tenant"], TENANT, "{shown}");
@@ -236,51 +237,51 @@ fn every_event_is_recorded_once(provider: Provider) {
         let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
         assert_eq!(shown["raw"], raw, "{provider}: {id}");
     }
-    let listed = listed(provider);
-    let once: BTreeSet<&String> = listed.iter().collect();
-    assert_eq!(once.len(), listed.len(), "{provider}: listed twice");
+    let ids = listed(provider);
+    let unique: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "{provider}: listed twice");
     for event in &sent {
-        assert!(once.contains(&event.event_id().to_string()), "{provider}: {}", event.id);
+        assert!(unique.contains(&event.event_id().to_string()), "{provider}: {}", event.id);
     }
 }
 
-/// A place in a body that is not proved byte for byte, but of which this is.
-const PROVED: &[(&str, &str)] = &[("ses", "\"MessageId\":\"")];
+/// Text before a signed field, for webhooks whose signature does not cover the whole body.
+const SIGNED_FIELD: &[(&str, &str)] = &[("ses", "\"MessageId\":\"")];
 
-/// One changed byte in the body, where the body is proved; else one in what proves it.
+/// Changes one byte of the signed part of the body, or removes the signature, and expects 401.
 fn a_forgery_is_refused(provider: Provider) {
     for example in example::of(provider).events {
         let good = signed(provider, example);
         let name = example.full_name();
         let document = good.evidence.clone().unwrap_or_default();
-        let (_, asked) = expected(provider, example, &good);
-        let proved = PROVED.iter().find(|(webhook, _)| *webhook == example.webhook);
-        let place = if good.body.is_empty() {
+        let (_, evidence_url) = expected(provider, example, &good);
+        let signed_field = SIGNED_FIELD.iter().find(|(webhook, _)| *webhook == example.webhook);
+        let position = if good.body.is_empty() {
             None
-        } else if let Some((_, mark)) = proved {
+        } else if let Some((_, mark)) = signed_field {
             let body = String::from_utf8_lossy(&good.body);
             body.find(mark).map(|at| at + mark.len())
         } else {
             example::covers_the_body(example.webhook).then_some(good.body.len() / 2)
         };
-        if let Some(place) = place {
+        if let Some(position) = position {
             let mut body = good.body.to_vec();
-            body[place] ^= 1;
+            body[position] ^= 1;
             let forged = WebhookRequest { body: body.into(), ..good.clone() };
-            witnessed(asked.as_deref(), &document, || {
+            with_evidence(evidence_url.as_deref(), &document, || {
                 let answer = post(&forged);
                 assert_eq!(answer.status, 401, "{name}, a byte changed: {answer}");
             });
         }
-        // Nothing that proves anything.
+        // Without the headers that carry the signature.
         if !good.body.is_empty() && !matches!(example.webhook, "mailgun" | "ses") {
             let kind = good.headers.get("content-type").map(|kind| ("content-type", kind));
             let kind: Vec<_> =
                 kind.into_iter().map(|(name, v)| (name, v.to_str().unwrap())).collect();
             let answer = self::request("POST", &good.url, &kind, Some(&good.body));
-            assert_eq!(answer.status, 401, "{name}, without a proof: {answer}");
+            assert_eq!(answer.status, 401, "{name}, without a signature: {answer}");
         }
-        // Another's integration, or nobody's.
+        // An integration that does not exist.
         let (path, query) = good.url.split_once('?').unwrap_or((&good.url, ""));
         let base = path.strip_suffix(made(provider)["id"].as_str().unwrap());
         let base = base.unwrap_or(path).trim_end_matches('/');
@@ -313,22 +314,22 @@ macro_rules! tests_of {
 domain::for_each_provider!(tests_of);
 
 #[test]
-fn there_are_sixty_events_and_more() {
+fn there_are_at_least_sixty_events() {
     let count = example::all().count();
     assert!(count >= 60, "{count}");
 }
 
 #[test]
-fn another_tenant_sees_nothing_of_it() {
+fn another_tenant_cannot_read_or_replay_an_event() {
     let (provider, example) = (Provider::Stripe, &example::of(Provider::Stripe).events[0]);
     let request = signed(provider, example);
-    answers(&post(&request), &example::webhook(provider, example).accepted(), "stripe");
+    assert_reply(&post(&request), &example::webhook(provider, example).accepted(), "stripe");
     let (Expected::Events(events), _) = expected(provider, example, &request) else {
         panic!("{} brings no event", example.full_name())
     };
     let path = format!("/events/{}", events[0].event_id());
     eventually("it is recorded", SOON, || {
-        let answer = TENANTS_OWN.get(&path);
+        let answer = TENANT_API.get(&path);
         if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
     });
     let other = Tenant::new("onlooker");
@@ -339,7 +340,7 @@ fn another_tenant_sees_nothing_of_it() {
 }
 
 #[test]
-fn an_event_that_comes_fifty_times_at_once_is_one() {
+fn an_event_received_fifty_times_concurrently_is_recorded_once() {
     let (provider, example) = (Provider::Stripe, &example::of(Provider::Stripe).events[0]);
     let request = signed(provider, example);
     let statuses = at_once(10, |_| (0..5).map(|_| post(&request).status).collect::<Vec<_>>());
@@ -355,59 +356,59 @@ fn an_event_that_comes_fifty_times_at_once_is_one() {
 }
 
 #[test]
-fn an_event_is_worked_again_when_that_is_asked() {
+fn an_event_can_be_replayed_alone_and_in_bulk() {
     let (provider, example) = (Provider::Shopify, &example::of(Provider::Shopify).events[0]);
     let from = now();
     let request = signed(provider, example);
     let (Expected::Events(events), _) = expected(provider, example, &request) else {
         panic!("{} brings no event", example.full_name())
     };
-    answers(&post(&request), &example::webhook(provider, example).accepted(), "shopify");
+    assert_reply(&post(&request), &example::webhook(provider, example).accepted(), "shopify");
     let path = format!("/events/{}", events[0].event_id());
     let replays = |wanted: u64| {
         eventually(&format!("{wanted} replays"), SOON, || {
-            let answer = TENANTS_OWN.get(&path);
+            let answer = TENANT_API.get(&path);
             let count = answer.json()["replays"].as_u64();
             if count == Some(wanted) { Ok(()) } else { Err(answer.to_string()) }
         });
     };
     replays(0);
-    let asked = TENANTS_OWN.post(&format!("{path}/replay"), &json!({})).expect(202);
-    assert_eq!(asked["status"], "queued", "{asked}");
+    let replay = TENANT_API.post(&format!("{path}/replay"), &json!({})).expect(202);
+    assert_eq!(replay["status"], "queued", "{replay}");
     replays(1);
 
-    // All of them since then, first counted and then worked.
+    // A bulk replay of the time range: first a dry run, then for real.
     let to = now();
     let span = |dry_run: bool| {
         json!({"provider": "shopify", "from": from.to_string(), "to": to.to_string(),
                "dry_run": dry_run})
     };
-    let counted = TENANTS_OWN.post("/events/replay", &span(true)).expect(202);
+    let counted = TENANT_API.post("/events/replay", &span(true)).expect(202);
     let matched = counted["matched"].as_u64().unwrap();
     assert!(matched >= 1, "{counted}");
-    let begun = TENANTS_OWN.post("/events/replay", &span(false)).expect(202);
+    let begun = TENANT_API.post("/events/replay", &span(false)).expect(202);
     let progress = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
     eventually("the replay is done", SOON, || {
-        let answer = TENANTS_OWN.get(&progress);
+        let answer = TENANT_API.get(&progress);
         let done = answer.json();
         let all = done["published"].as_u64() == Some(matched);
         if done["status"] == "done" && all { Ok(()) } else { Err(answer.to_string()) }
     });
     replays(2);
-    assert_eq!(TENANTS_OWN.get(&path).expect(200)["last_replay"]["replay"], begun["replay"]);
+    assert_eq!(TENANT_API.get(&path).expect(200)["last_replay"]["replay"], begun["replay"]);
 }
 
 #[test]
-fn a_program_of_the_tenants_own_brings_a_message() {
+fn a_message_can_be_ingested_through_the_api() {
     let id = format!("message-{:016x}", random());
     let message = json!({"from": "+4915550009999", "to": "reception", "message_id": id,
         "message": {"text": "Hello! Are you open today?"}, "timestamp": now().to_string()});
-    let taken = TENANTS_OWN.post("/webhook/inbound", &message).expect(202);
-    let again = TENANTS_OWN.post("/webhook/inbound", &message).expect(202);
-    assert_eq!(taken, again);
-    let path = format!("/events/{}", taken["event_id"].as_str().unwrap());
+    let accepted = TENANT_API.post("/webhook/inbound", &message).expect(202);
+    let again = TENANT_API.post("/webhook/inbound", &message).expect(202);
+    assert_eq!(accepted, again);
+    let path = format!("/events/{}", accepted["event_id"].as_str().unwrap());
     let shown = eventually("it is recorded", SOON, || {
-        let answer = TENANTS_OWN.get(&path);
+        let answer = TENANT_API.get(&path);
         if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
     });
     assert_eq!((&shown["provider"], &shown["kind"]), (&json!("custom"), &json!("message")));
@@ -415,18 +416,18 @@ fn a_program_of_the_tenants_own_brings_a_message() {
 
     let mut foreign = message.clone();
     foreign["tenant_id"] = "demo".into();
-    assert_eq!(TENANTS_OWN.post("/webhook/inbound", &foreign).status, 403);
-    let mut nobodys = message.clone();
-    nobodys["tenant_id"] = "nobody-at-all".into();
-    Client::admin().post("/webhook/inbound", &nobodys).problem(404, "not_found");
+    assert_eq!(TENANT_API.post("/webhook/inbound", &foreign).status, 403);
+    let mut unknown = message.clone();
+    unknown["tenant_id"] = "unknown-tenant".into();
+    Client::admin().post("/webhook/inbound", &unknown).problem(404, "not_found");
     let mut empty = message;
     empty["message"] = json!({});
-    assert_eq!(TENANTS_OWN.post("/webhook/inbound", &empty).status, 422);
+    assert_eq!(TENANT_API.post("/webhook/inbound", &empty).status, 422);
     assert_eq!(Client::without_key().post("/webhook/inbound", &empty).status, 401);
 }
 
-/// What proves a body to a custom webhook: a header and its value.
-type Proof = fn(&str, &[u8]) -> Vec<(&'static str, String)>;
+/// Returns the headers that sign a body for a custom webhook.
+type Sign = fn(&str, &[u8]) -> Vec<(&'static str, String)>;
 
 fn hmac(secret: &str, body: &[u8]) -> Vec<(&'static str, String)> {
     let tag = providers::signature::hmac_sha256(secret.as_bytes(), &[body]);
@@ -456,30 +457,30 @@ fn standard(secret: &str, body: &[u8]) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_custom_scheme_takes_what_it_proves_and_nothing_else() {
+fn every_custom_scheme_accepts_only_its_own_signature() {
     let tenant = Tenant::new("schemes");
     let signed = json!({"type": "hmac", "header": "X-Hub-Proof", "encoding": "base64",
                         "prefix": "v0="});
     let (key, other) = (STANDARD.encode([7; 32]), STANDARD.encode([8; 32]));
     let (key, other) = (format!("whsec_{key}"), format!("whsec_{other}"));
-    let schemes: [(&Value, &str, &str, Proof); 5] = [
+    let schemes: [(&Value, &str, &str, Sign); 5] = [
         (&signed, "a-secret-of-tests", "another-secret", hmac),
         (&json!({"type": "bearer"}), "a-token-of-tests", "another-token", bearer),
         (&json!({"type": "header", "name": "X-Secret"}), "a-secret-of-tests", "another", header),
         (&json!({"type": "basic"}), "hub:a-password", "hub:another-password", basic),
         (&json!({"type": "standard_webhooks"}), &key, &other, standard),
     ];
-    for (place, (scheme, secret, wrong, proof)) in schemes.into_iter().enumerate() {
+    for (place, (scheme, secret, wrong, sign)) in schemes.into_iter().enumerate() {
         let settings = json!({"scheme": scheme, "event": {"id": "/id", "name": "/what"}});
-        let asked = json!({"provider": "custom", "settings": settings,
+        let request_body = json!({"provider": "custom", "settings": settings,
                            "credentials": {"CUSTOM_WEBHOOK_SECRET": secret}});
-        let made = tenant.api.post("/integrations", &asked).expect(201);
+        let made = tenant.api.post("/integrations", &request_body).expect(201);
         let url = made["webhook_url"].as_str().unwrap();
         let id = format!("of-scheme-{place}");
         let body = json!({"id": id, "what": "tested"}).to_string();
         let call = |secret: &str| {
-            let proof = proof(secret, body.as_bytes());
-            let headers = proof.iter().map(|(name, value)| (*name, value.as_str()));
+            let signed = sign(secret, body.as_bytes());
+            let headers = signed.iter().map(|(name, value)| (*name, value.as_str()));
             let json = [("content-type", "application/json")];
             let headers: Vec<_> = headers.chain(json).collect();
             request("POST", url, &headers, Some(body.as_bytes()))
@@ -490,7 +491,7 @@ fn every_custom_scheme_takes_what_it_proves_and_nothing_else() {
         let bare = request("POST", url, &[], Some(body.as_bytes()));
         assert_eq!(bare.status, 401, "{scheme}");
     }
-    let all = eventually("one event a scheme", SOON, || {
+    let all = eventually("one event for each scheme", SOON, || {
         let page = tenant.api.get("/events?provider=custom&name=tested").expect(200);
         let events = page["events"].as_array().unwrap().clone();
         if events.len() == 5 { Ok(events) } else { Err(page.to_string()) }
@@ -499,7 +500,7 @@ fn every_custom_scheme_takes_what_it_proves_and_nothing_else() {
     assert_eq!(ids.len(), 5, "{all:?}");
 }
 
-/// The bodies of the vectors that providers published, where they are accepted.
+/// Returns the bodies of the providers' published test vectors that are accepted.
 fn published(provider: Provider) -> Vec<(String, example::Draft)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/providers");
     let file = match provider {
@@ -518,7 +519,7 @@ fn published(provider: Provider) -> Vec<(String, example::Draft)> {
         let body = vector.get("body").or_else(|| file.get("body")).and_then(Value::as_str);
         let Some(body) = body.filter(|body| !body.is_empty()) else { continue };
         let body = match serde_json::from_str(body) {
-            // Whose proof stands in the body, or in an address made from it.
+            // The signature is in the body, or in a URL built from it.
             Ok(json) if matches!(provider, Provider::Mailgun | Provider::Twilio) => {
                 example::Body::Json(json)
             }
@@ -535,8 +536,8 @@ fn published(provider: Provider) -> Vec<(String, example::Draft)> {
             Err(_) if body.starts_with("--") => continue,
             Err(_) => {
                 let mut fields = providers::form::decode(body.as_bytes());
-                let proof = ["timestamp", "token", "signature"];
-                fields.retain(|(name, _)| !proof.contains(&name.as_str()));
+                let signature = ["timestamp", "token", "signature"];
+                fields.retain(|(name, _)| !signature.contains(&name.as_str()));
                 example::Body::Form(fields)
             }
         };
@@ -548,8 +549,8 @@ fn published(provider: Provider) -> Vec<(String, example::Draft)> {
 }
 
 #[test]
-fn every_published_body_is_taken_when_it_is_signed_anew() {
-    let mut taken = BTreeMap::new();
+fn every_published_body_is_accepted_when_it_is_signed_again() {
+    let mut accepted = BTreeMap::new();
     let of = |provider: &&Provider| **provider != Provider::Custom;
     for provider in Provider::ALL.iter().copied().filter(|provider| of(&provider)) {
         let events = example::of(provider).events.iter();
@@ -557,33 +558,34 @@ fn every_published_body_is_taken_when_it_is_signed_anew() {
             *events.clone().find(|one| (one.draft)(&Seed::fixed("like")).method == "POST").unwrap();
         for (name, draft) in published(provider) {
             let mut draft = draft;
-            // Some say in headers what it is about.
+            // Some providers name the event type in a header.
             draft.headers = (like.draft)(&Seed::fixed(&name)).headers;
             if matches!(draft.body, example::Body::Form(_)) {
                 draft.headers.remove("content-type");
             }
             let request = example::signed(provider, &like, &draft, &url(provider, &like), now());
             let webhook = example::webhook(provider, &like);
-            let source = webhook.source(&kept(provider), &(example::of(provider).credentials)());
-            let asked = source.evidence(&request).unwrap();
-            let (status, asked) = match receive(&*source, &request, now()) {
-                // Parked, if it is nobody's or not to be read.
+            let credentials = (example::of(provider).credentials)();
+            let source = webhook.source(&integration(provider), &credentials);
+            let evidence_url = source.evidence(&request).unwrap();
+            let (status, evidence_url) = match receive(&*source, &request, now()) {
+                // Parked if it matches no account or cannot be parsed.
                 Ok(Delivery::Events(_)) | Err(Rejection::Unreadable(_)) => {
-                    (webhook.accepted().status, asked)
+                    (webhook.accepted().status, evidence_url)
                 }
                 Ok(Delivery::Confirm(address)) => {
-                    (webhook.accepted().status, asked.or(Some(address)))
+                    (webhook.accepted().status, evidence_url.or(Some(address)))
                 }
-                Ok(Delivery::Handshake(reply)) => (reply.status, asked),
-                // Authentic, and says nothing of ours: who is asked to mend it hears so.
-                Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, asked),
+                Ok(Delivery::Handshake(reply)) => (reply.status, evidence_url),
+                // Verified, but invalid: the sender gets the reason.
+                Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, evidence_url),
                 Err(rejection) => panic!("{name}: {rejection}"),
             };
             let document = request.evidence.clone().unwrap_or_default();
-            let answer = witnessed(asked.as_deref(), &document, || post(&request));
+            let answer = with_evidence(evidence_url.as_deref(), &document, || post(&request));
             assert_eq!(answer.status, status.as_u16(), "{name}: {answer}");
-            *taken.entry(provider).or_insert(0) += 1;
+            *accepted.entry(provider).or_insert(0) += 1;
         }
     }
-    assert!(taken.len() >= 14 && taken.values().sum::<i32>() >= 80, "{taken:?}");
+    assert!(accepted.len() >= 14 && accepted.values().sum::<i32>() >= 80, "{accepted:?}");
 }

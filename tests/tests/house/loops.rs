@@ -1,12 +1,12 @@
-//! Functions that lead back to themselves through queues, which AWS takes for runaways unless it
-//! is told otherwise. <https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>
+//! Functions that invoke themselves through queues, which Lambda stops as recursive loops unless
+//! they are allowed. <https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Template, referred, text};
 
-/// Which function leads to which: it may send to the queue that the other reads.
-fn leads_to(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
+/// Returns for each function the functions that read a queue it may send to.
+fn successors(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
     let functions = template.of_type("AWS::Serverless::Function");
     let mut readers = BTreeMap::new();
     for (name, function) in &functions {
@@ -16,66 +16,66 @@ fn leads_to(template: &Template) -> BTreeMap<String, BTreeSet<String>> {
             }
         }
     }
-    let mut leads: BTreeMap<String, BTreeSet<String>> =
+    let mut successors: BTreeMap<String, BTreeSet<String>> =
         functions.keys().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
-    for (role, actions, resource) in template.rights() {
+    for (role, actions, resource) in template.permissions() {
         let Some(queue) = resource.get("!GetAtt").and_then(serde_json::Value::as_str) else {
             continue;
         };
         if let Some(reader) = readers.get(queue)
             && actions.iter().any(|action| action == "sqs:SendMessage")
-            && let Some(own) = role.strip_suffix("Role").and_then(|name| leads.get_mut(name))
+            && let Some(own) = role.strip_suffix("Role").and_then(|name| successors.get_mut(name))
         {
             own.insert((*reader).to_owned());
         }
     }
-    leads
+    successors
 }
 
-/// The functions that lead back to themselves, over however many others.
+/// Returns the functions that can reach themselves through any number of others.
 fn loops(template: &Template) -> BTreeSet<String> {
-    let leads = leads_to(template);
-    let comes_back = |start: &String| {
-        let (mut seen, mut left) = (BTreeSet::new(), vec![start]);
-        while let Some(name) = left.pop() {
-            for next in &leads[name] {
+    let successors = successors(template);
+    let reaches_itself = |start: &String| {
+        let (mut seen, mut pending) = (BTreeSet::new(), vec![start]);
+        while let Some(name) = pending.pop() {
+            for next in &successors[name] {
                 if next == start {
                     return true;
                 }
                 if seen.insert(next) {
-                    left.push(next);
+                    pending.push(next);
                 }
             }
         }
         false
     };
-    leads.keys().filter(|name| comes_back(name)).cloned().collect()
+    successors.keys().filter(|name| reaches_itself(name)).cloned().collect()
 }
 
 #[test]
-fn a_loop_is_allowed_where_one_is_meant_and_nowhere_else() {
+fn a_recursive_loop_is_allowed_only_where_one_is_intended() {
     let template = Template::read();
     let loops = loops(&template);
     for known in ["ConsumerReplay", "ConsumerAutomation", "SenderWhatsapp", "SenderCustom"] {
-        assert!(loops.contains(known), "{known} is no loop: {loops:?}");
+        assert!(loops.contains(known), "{known} is not in a loop: {loops:?}");
     }
     assert!(!loops.contains("ConsumerInbound"));
     for (name, function) in template.of_type("AWS::Serverless::Function") {
         let reason = template.resources[name]["Metadata"]["Loop"].as_str();
         if loops.contains(name) {
-            assert_eq!(function["RecursiveLoop"], "Allow", "{name} leads back to itself");
-            let reason =
-                reason.unwrap_or_else(|| panic!("{name}: Metadata.Loop says what ends it"));
+            assert_eq!(function["RecursiveLoop"], "Allow", "{name} can invoke itself");
+            let reason = reason
+                .unwrap_or_else(|| panic!("{name}: Metadata.Loop must say what ends the loop"));
             assert!(reason.len() > 20, "{name}: {reason}");
         } else {
-            assert!(function["RecursiveLoop"].is_null(), "{name} leads nowhere back");
+            assert!(function["RecursiveLoop"].is_null(), "{name} is in no loop");
             assert_eq!(reason, None, "{name}");
         }
     }
 }
 
 #[test]
-fn a_loop_that_aws_cuts_short_rings_an_alarm() {
+fn a_recursive_loop_stopped_by_lambda_raises_an_alarm() {
     let template = Template::read();
     let mut watched = BTreeSet::new();
     for (name, alarm) in template.of_type("AWS::CloudWatch::Alarm") {

@@ -1,12 +1,11 @@
-//! The rules of the house, checked: each folder, each block of the template and each route has
-//! its counterparts.
+//! Repository rules: each folder, function of the template and route has its counterparts.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a failed test panics"
 )]
 
 mod loops;
@@ -22,7 +21,7 @@ use domain::webhook::WebhookProvider;
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-/// The folder of the workspace.
+/// The root of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -36,7 +35,7 @@ fn names_in(path: &str) -> BTreeSet<String> {
     folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// A template as JSON; `!Ref X` is `{"!Ref": "X"}`.
+/// Parses a template to JSON. `!Ref X` becomes `{"!Ref": "X"}`.
 fn yaml(path: &str) -> Value {
     let text = read(path);
     let documents = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -59,7 +58,7 @@ fn json(node: &Yaml<'_>) -> Value {
         Yaml::Tagged(tag, inner) => {
             Map::from_iter([(format!("!{}", tag.suffix), json(inner))]).into()
         }
-        other => panic!("not to be read: {other:?}"),
+        other => panic!("unsupported YAML: {other:?}"),
     }
 }
 
@@ -67,7 +66,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not text: {value}"))
 }
 
-/// The value of `${name}`, `!Ref name` or `!GetAtt name.x`: the name.
+/// The name in `${name}`, `!Ref name` or `!GetAtt name.x`.
 fn referred(value: &Value) -> Option<&str> {
     let name = value.get("!Ref").or_else(|| value.get("!GetAtt")).or_else(|| value.get("!Sub"))?;
     let name = name.as_str()?;
@@ -75,7 +74,7 @@ fn referred(value: &Value) -> Option<&str> {
     name.split(['.', '}']).next()
 }
 
-/// One value, or each of a list.
+/// The elements of a list, or a single value.
 fn each(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(items) => items.iter().collect(),
@@ -96,11 +95,11 @@ impl Template {
     }
 
     fn of_type(&self, kind: &str) -> BTreeMap<&str, &Value> {
-        let fits = self.resources.iter().filter(|(_, resource)| resource["Type"] == kind);
-        fits.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+        let matching = self.resources.iter().filter(|(_, resource)| resource["Type"] == kind);
+        matching.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
     }
 
-    /// Functions by the name of their binary: logical name and properties.
+    /// Returns the logical id and properties of each function, by the name of its binary.
     fn functions(&self) -> BTreeMap<String, (&str, &Value)> {
         let functions = self.of_type("AWS::Serverless::Function").into_iter();
         functions
@@ -112,15 +111,15 @@ impl Template {
             .collect()
     }
 
-    /// The queues with a dead-letter queue.
+    /// Returns the queues from `infra/queue.yaml`, which have a dead-letter queue.
     fn queues(&self) -> BTreeMap<&str, &Value> {
         let stacks = self.of_type("AWS::CloudFormation::Stack").into_iter();
         stacks.filter(|(_, stack)| stack["TemplateURL"] == "infra/queue.yaml").collect()
     }
 
-    /// Every right: the role, its actions and its resource.
-    fn rights(&self) -> Vec<(String, Vec<String>, &Value)> {
-        let mut rights = Vec::new();
+    /// Returns all permissions: the role, its actions and the resource.
+    fn permissions(&self) -> Vec<(String, Vec<String>, &Value)> {
+        let mut permissions = Vec::new();
         let roles = self.of_type("AWS::IAM::Role").into_iter();
         let policies = roles
             .flat_map(|(name, role)| {
@@ -138,15 +137,15 @@ impl Template {
                 let actions: Vec<String> =
                     each(&statement["Action"]).into_iter().map(|a| text(a).to_owned()).collect();
                 for resource in each(&statement["Resource"]) {
-                    rights.push((name.to_owned(), actions.clone(), resource));
+                    permissions.push((name.to_owned(), actions.clone(), resource));
                 }
             }
         }
-        rights
+        permissions
     }
 }
 
-/// The folders of functions, as `role/name`, by the name of the binary.
+/// Returns the folder of each function by the name of its binary.
 fn function_folders() -> BTreeMap<String, String> {
     let mut folders = BTreeMap::new();
     for role in names_in("functions") {
@@ -158,7 +157,7 @@ fn function_folders() -> BTreeMap<String, String> {
     folders
 }
 
-/// `webhook-whatsapp` is `WebhookWhatsapp` in the template.
+/// Logical id of a function: `webhook-whatsapp` is `WebhookWhatsapp`.
 fn logical_name(binary: &str) -> String {
     let capital = |word: &str| {
         let (first, rest) = word.split_at(1);
@@ -177,7 +176,8 @@ fn sources() -> Vec<PathBuf> {
                     walk(&path, found);
                 }
             } else if path.extension().is_some_and(|kind| {
-                ["rs", "toml", "yaml", "yml", "py", "md", "sh"].iter().any(|wanted| kind == *wanted)
+                let kinds = ["rs", "toml", "yaml", "yml", "py", "md", "sh"];
+                kinds.iter().any(|known| kind == *known)
             }) {
                 found.push(path);
             }
@@ -188,15 +188,15 @@ fn sources() -> Vec<PathBuf> {
     found
 }
 
-/// Every webhook, with what its function is called.
+/// Returns every webhook with the name of its function.
 fn webhooks() -> impl Iterator<Item = (&'static dyn WebhookProvider, String)> {
     providers::webhooks().map(|webhook| (webhook, format!("webhook-{}", webhook.name())))
 }
 
-/// Another address of a webhook's, which it once had or by which people look for it.
+/// Additional paths of webhooks: former paths, or paths that users expect.
 const OTHER_PATHS: &[(&str, &str)] = &[("sendgrid", "email")];
 
-/// The routes of a function: method and path.
+/// Returns the routes of a function as method and path.
 fn routes(function: &Value) -> BTreeSet<(String, String)> {
     let events = function["Events"].as_object().into_iter().flat_map(Map::values);
     let routes = events.filter(|event| event["Type"] == "HttpApi").map(|event| {
@@ -263,7 +263,7 @@ fn every_webhook_is_complete() {
         let methods: BTreeSet<String> =
             examples.iter().map(|example| (example.draft)(&seed).method.to_string()).collect();
         let parameter = if entry.in_path.is_some() { "secret" } else { "integration" };
-        let others = OTHER_PATHS.iter().filter(|(whose, _)| *whose == name).map(|(_, path)| *path);
+        let others = OTHER_PATHS.iter().filter(|(known, _)| *known == name).map(|(_, path)| *path);
         for path in others.chain([webhook.path()]) {
             let (plain, own) =
                 (format!("/webhooks/{path}"), format!("/webhooks/{path}/{{{parameter}}}"));
@@ -278,8 +278,8 @@ fn every_webhook_is_complete() {
         }
 
         let names = function["Environment"]["Variables"].as_object().expect("variables");
-        for wanted in ["TABLE_NAME", "BUCKET_NAME", "EVENTS_QUEUE_URL", "PARKED_QUEUE_URL"] {
-            assert!(names.contains_key(wanted), "{binary} is not told {wanted}");
+        for variable in ["TABLE_NAME", "BUCKET_NAME", "EVENTS_QUEUE_URL", "PARKED_QUEUE_URL"] {
+            assert!(names.contains_key(variable), "{binary} has no variable {variable}");
         }
         for queue in ["INBOUND_QUEUE_URL", "RECEIPTS_QUEUE_URL"] {
             assert_eq!(
@@ -292,14 +292,14 @@ fn every_webhook_is_complete() {
 }
 
 #[test]
-fn every_event_of_the_examples_has_a_name_of_its_own() {
+fn every_example_has_a_unique_name() {
     for provider in Provider::ALL {
         let mut seen = BTreeSet::new();
         for example in providers::example::of(*provider).events {
             let known = providers::entry(*provider).webhooks.iter();
             let known: Vec<_> = known.map(|webhook| webhook.name()).collect();
             assert!(known.contains(&example.webhook), "{provider} has no {}", example.webhook);
-            assert!(seen.insert(example.full_name()), "two examples {}", example.full_name());
+            assert!(seen.insert(example.full_name()), "duplicate example {}", example.full_name());
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             assert!(example.name.chars().all(plain), "{provider}: {}", example.name);
         }
@@ -307,11 +307,11 @@ fn every_event_of_the_examples_has_a_name_of_its_own() {
 }
 
 #[test]
-fn no_folder_is_for_a_provider_that_does_not_exist() {
+fn every_provider_folder_belongs_to_a_provider() {
     let known: BTreeSet<String> = Provider::ALL.iter().map(ToString::to_string).collect();
     let senders: BTreeSet<String> = Provider::senders().map(|name| name.to_string()).collect();
     let webhooks = providers::webhooks().map(|webhook| webhook.name().to_owned());
-    // A tenant's own programs call it, and no provider.
+    // Called by tenants' own programs, so it belongs to no provider.
     let webhooks: BTreeSet<String> = webhooks.chain(["inbound".to_owned()]).collect();
     assert_eq!(names_in("functions/webhooks"), webhooks, "functions/webhooks");
     assert_eq!(names_in("functions/senders"), senders, "functions/senders");
@@ -343,7 +343,7 @@ fn the_readme_names_every_credential_and_every_webhook() {
 }
 
 #[test]
-fn every_function_has_a_folder_and_a_block_in_the_template() {
+fn every_function_has_a_folder_and_a_template_resource() {
     let template = Template::read();
     let (blocks, folders) = (template.functions(), function_folders());
     let names = |left: &BTreeSet<String>, right: &BTreeSet<String>| -> Vec<String> {
@@ -366,16 +366,16 @@ fn every_function_has_a_folder_and_a_block_in_the_template() {
 }
 
 #[test]
-fn every_main_only_wires() {
+fn every_main_file_is_short() {
     for folder in function_folders().values() {
         assert_eq!(names_in(&format!("{folder}/src")), BTreeSet::from(["main.rs".to_owned()]));
         let lines = read(&format!("{folder}/src/main.rs")).lines().count();
-        assert!(lines <= 15, "{folder}/src/main.rs has {lines} lines; a main only wires");
+        assert!(lines <= 15, "{folder}/src/main.rs has {lines} lines; main must only wire");
     }
 }
 
 #[test]
-fn every_function_has_events_to_try_it_with() {
+fn every_function_has_example_events() {
     let wanted: BTreeSet<String> = function_folders()
         .into_keys()
         .map(|binary| binary.strip_prefix("webhook-").unwrap_or(&binary).to_owned())
@@ -387,28 +387,28 @@ fn every_function_has_events_to_try_it_with() {
     }
 }
 
-/// Queues whose records come back sooner than AWS advises, each with what makes that safe.
-const HIDDEN_BRIEFLY: &[(&str, &str)] = &[(
+/// Queues with a visibility timeout below AWS's advice, each with the reason why that is safe.
+const SHORT_VISIBILITY: &[(&str, &str)] = &[(
     "AutomationQueue",
-    "a lease in the table keeps a second consumer out, and attempts are counted there",
+    "a lease in the table excludes a second consumer, and attempts are counted there",
 )];
 
 #[test]
-fn a_notification_whose_consumer_dies_is_worked_again_within_forty_seconds() {
+fn a_notification_is_retried_within_forty_seconds_after_a_crash() {
     let template = Template::read();
     let queue = &template.queues()["AutomationQueue"]["Parameters"];
     let number = |name: &str| text(&queue[name]).parse::<u64>().unwrap();
     let (_, function) = &template.functions()["consumer-automation"];
     let timeout = function["Timeout"].as_u64().unwrap();
-    let hidden = number("VisibilityTimeout");
-    assert!(hidden <= 35, "{hidden} s, and five for the queue and a cold start");
-    assert!(hidden >= timeout + 5, "a lease lies between: {timeout} s, {hidden} s");
-    // A throttled function is a receive each time.
-    assert!(number("MaxReceiveCount") * hidden >= 8 * 3600, "a bad day makes dead letters");
+    let visibility = number("VisibilityTimeout");
+    assert!(visibility <= 35, "{visibility} s, plus five for the queue and a cold start");
+    assert!(visibility >= timeout + 5, "too short for a lease: {timeout} s, {visibility} s");
+    // Each throttled invocation counts as a receive.
+    assert!(number("MaxReceiveCount") * visibility >= 8 * 3600, "an outage dead-letters records");
 }
 
 #[test]
-fn a_record_is_hidden_six_times_as_long_as_its_function_may_run() {
+fn a_visibility_timeout_is_at_least_six_times_the_function_timeout() {
     let template = Template::read();
     let queues = template.queues();
     let mut read = BTreeSet::new();
@@ -419,19 +419,19 @@ fn a_record_is_hidden_six_times_as_long_as_its_function_may_run() {
             }
             let queue = referred(&event["Properties"]["Queue"]).expect("a queue");
             assert!(read.insert(queue.to_owned()), "{queue} is read by two functions");
-            let hidden = text(&queues[queue]["Parameters"]["VisibilityTimeout"]);
-            let hidden: u64 = hidden.parse().unwrap();
+            let visibility = text(&queues[queue]["Parameters"]["VisibilityTimeout"]);
+            let visibility: u64 = visibility.parse().unwrap();
             let timeout = function["Timeout"].as_u64().unwrap();
-            let brief = HIDDEN_BRIEFLY.iter().any(|(brief, _)| *brief == queue);
-            let least = if brief { timeout } else { 6 * timeout };
-            assert!(hidden >= least, "{queue}: {hidden} s; {name} may run {timeout} s");
-            // A record's own fate, not that of its batch.
+            let is_short = SHORT_VISIBILITY.iter().any(|(short, _)| *short == queue);
+            let least = if is_short { timeout } else { 6 * timeout };
+            assert!(visibility >= least, "{queue}: {visibility} s; {name} may run {timeout} s");
+            // Records are retried individually, not as a batch.
             let partial = &event["Properties"]["FunctionResponseTypes"];
             assert_eq!(partial, &serde_json::json!(["ReportBatchItemFailures"]), "{name}");
         }
     }
     let all: BTreeSet<String> = queues.keys().map(|name| (*name).to_owned()).collect();
-    assert_eq!(read, all, "each queue is read by one function");
+    assert_eq!(read, all, "each queue must be read by one function");
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn every_queue_has_a_dead_letter_queue_and_alarms() {
         assert_eq!(referred(&stack["Parameters"]["AlarmTopic"]), Some("AlarmTopic"), "{name}");
     }
     let others = template.of_type("AWS::SQS::Queue");
-    assert!(others.is_empty(), "not made by infra/queue.yaml: {:?}", others.keys());
+    assert!(others.is_empty(), "not created by infra/queue.yaml: {:?}", others.keys());
 }
 
 #[test]
@@ -470,16 +470,16 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
                 (text(&event["Properties"]["Method"]), text(&event["Properties"]["Path"]));
             let open = event["Properties"]["Auth"]["Authorizer"] == "NONE";
             if let Some(path) = path.strip_prefix("/webhooks/") {
-                assert!(open, "{name}: providers have no key of ours");
-                let whose = webhooks().find(|(_, binary)| logical_name(binary) == name);
-                let (webhook, _) = whose.unwrap_or_else(|| panic!("{name} is no webhook"));
+                assert!(open, "{name}: providers have no API key of the hub");
+                let found = webhooks().find(|(_, binary)| logical_name(binary) == name);
+                let (webhook, _) = found.unwrap_or_else(|| panic!("{name} is not a webhook"));
                 let (path, _) = path.split_once("/{").unwrap_or((path, ""));
                 let other = OTHER_PATHS.contains(&(webhook.name(), path));
                 assert!(path == webhook.path() || other, "{name}: {path}");
             } else {
                 assert!(
                     deployed.insert((method.to_ascii_lowercase(), path.to_owned(), open)),
-                    "{method} {path} twice"
+                    "duplicate route {method} {path}"
                 );
             }
         }
@@ -499,79 +499,79 @@ fn the_template_and_the_openapi_document_have_the_same_routes() {
 }
 
 #[test]
-fn no_route_has_metrics_that_are_billed_by_themselves() {
+fn no_route_has_separately_billed_metrics() {
     let template = Template::read();
     for (name, api) in template.of_type("AWS::Serverless::HttpApi") {
         let detailed = &api["DefaultRouteSettings"]["DetailedMetricsEnabled"];
-        assert_eq!(detailed, false, "{name}: each route would have six, at $0.30 a month");
+        assert_eq!(detailed, false, "{name}: each route would have six metrics at $0.30 a month");
     }
 }
 
 #[test]
-fn what_a_pointer_leads_to_outlives_every_life_of_the_pointer() {
+fn a_claim_check_body_outlives_every_retention_of_its_record() {
     let queue = yaml("infra/queue.yaml");
-    let kept = |name: &str| {
+    let retention_days = |name: &str| {
         let properties = &queue["Resources"][name]["Properties"];
         properties["MessageRetentionPeriod"].as_u64().expect("a time") / 86_400
     };
-    // Its queue, the dead letters, and the queue once more after it was redriven.
-    let longest = kept("Queue") + kept("DeadLetters") + kept("Queue");
+    // In the queue, in the dead-letter queue, and in the queue again after a redrive.
+    let longest = retention_days("Queue") + retention_days("DeadLetters") + retention_days("Queue");
     let template = Template::read();
     let rules = &template.of_type("AWS::S3::Bucket")["Bucket"]["LifecycleConfiguration"]["Rules"];
     let days = |prefix: &str| -> u64 {
         let rule = each(rules).into_iter().find(|rule| rule["Prefix"] == prefix);
         rule.expect("a rule")["ExpirationInDays"].as_u64().expect("days")
     };
-    assert!(days("bodies/") > longest, "{} days; a pointer lives {longest}", days("bodies/"));
+    assert!(days("bodies/") > longest, "{} days; a record may live {longest}", days("bodies/"));
 }
 
 #[test]
-fn a_first_deployment_is_not_rolled_back_for_a_warning() {
+fn a_warning_does_not_roll_back_the_first_deployment() {
     for (name, api) in Template::read().of_type("AWS::Serverless::HttpApi") {
-        // SAM's own description of the API names a security scheme that it does not define.
+        // SAM's generated API description names a security scheme that it does not define.
         assert!(api["FailOnWarnings"].is_null(), "{name}: FailOnWarnings");
     }
 }
 
 #[test]
-fn every_provider_page_says_what_becomes_of_what_is_too_large() {
-    // As the pages write it.
+fn every_provider_page_documents_the_largest_body() {
+    // In the notation of the pages.
     let tenths = domain::webhook::LARGEST_BODY / 100_000;
     let largest = format!("{}.{} MB", tenths / 10, tenths % 10);
     for provider in Provider::ALL {
         let path = format!("shared/providers/src/{provider}/README.md");
         let page = read(&path);
-        let said = page.split("\n- ").find(|said| said.contains("413"));
-        let said = said.unwrap_or_else(|| panic!("{path} does not say what happens after a 413"));
-        assert!(said.contains(&largest), "{path}: {said}");
+        let sentence = page.split("\n- ").find(|part| part.contains("413"));
+        let sentence = sentence.unwrap_or_else(|| panic!("{path} does not describe a 413"));
+        assert!(sentence.contains(&largest), "{path}: {sentence}");
     }
 }
 
-/// Resources that end in a wildcard, each with what it cannot do without.
+/// Resources with a wildcard, each with its reason.
 const WILDCARDS: &[(&str, &str)] = &[
-    ("*", "X-Ray knows no narrower resource"),
-    ("${Bucket.Arn}/bodies/*", "one object a large body"),
-    ("${Bucket.Arn}/archive/*", "one object a batch of raw events, or a large event"),
-    ("${Bucket.Arn}/media/*", "one object a file"),
+    ("*", "X-Ray supports no narrower resource"),
+    ("${Bucket.Arn}/bodies/*", "one object for each large body"),
+    ("${Bucket.Arn}/archive/*", "one object for each batch of raw events, or large event"),
+    ("${Bucket.Arn}/media/*", "one object for each file"),
 ];
 
-/// The secrets of every tenant at a provider, or of their automations: one a tenant, made at
-/// run time, with random characters at its end.
+/// Resource pattern of all tenants' secrets for a provider or for automations. Each tenant's secret
+/// is created at run time, and its ARN ends in random characters.
 fn secrets_of(what: &str) -> String {
     const SECRETS: &str = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:switchboard/${AWS::StackName}";
     format!("{SECRETS}/*/{what}*")
 }
 
 #[test]
-fn no_right_is_wider_than_its_reason() {
+fn no_permission_has_a_wildcard_without_a_reason() {
     let template = Template::read();
     let providers = Provider::ALL.iter().map(|provider| provider.as_str());
     let secrets: BTreeSet<String> = providers.chain(["automation"]).map(secrets_of).collect();
     let mut used = BTreeSet::new();
-    for (role, actions, resource) in template.rights() {
+    for (role, actions, resource) in template.permissions() {
         for action in &actions {
             assert!(!action.contains('*'), "{role}: {action}");
-            assert_ne!(action, "dynamodb:Scan", "{role}: nothing is found by scanning");
+            assert_ne!(action, "dynamodb:Scan", "{role}: scans are not allowed");
         }
         let name = match resource {
             Value::String(name) => Some(name.as_str()),
@@ -580,7 +580,7 @@ fn no_right_is_wider_than_its_reason() {
         let Some(name) = name.filter(|name| name.contains('*')) else { continue };
         let known = WILDCARDS.iter().any(|(pattern, _)| *pattern == name);
         let secret = secrets.contains(name);
-        assert!(known || secret, "{role}: {actions:?} on {name}, for which there is no reason");
+        assert!(known || secret, "{role}: {actions:?} on {name}: wildcard without a reason");
         if secret {
             let all = actions.iter().all(|action| action.starts_with("secretsmanager:"));
             assert!(all, "{role}: {actions:?} on {name}");
@@ -591,19 +591,19 @@ fn no_right_is_wider_than_its_reason() {
         used.insert(name.to_owned());
     }
     for (pattern, reason) in WILDCARDS {
-        assert!(used.contains(*pattern), "nobody needs {pattern} any more: {reason}");
+        assert!(used.contains(*pattern), "no role needs {pattern} any more: {reason}");
     }
     let unused: Vec<_> = secrets.difference(&used).collect();
-    assert!(unused.is_empty(), "nobody needs {unused:?}");
+    assert!(unused.is_empty(), "no role needs {unused:?}");
 }
 
 #[test]
-fn a_webhook_reads_its_own_providers_secrets_and_writes_nothing_but_queues() {
-    let rights = Template::read();
-    let rights = rights.rights();
+fn a_webhook_may_only_read_its_providers_secrets_and_write_to_queues() {
+    let template = Template::read();
+    let permissions = template.permissions();
     for (webhook, binary) in webhooks() {
         let role = format!("{}Role", logical_name(&binary));
-        let own = rights.iter().filter(|(name, ..)| *name == role);
+        let own = permissions.iter().filter(|(name, ..)| *name == role);
         let mut reads_secrets = false;
         for (_, actions, resource) in own {
             for action in actions {
@@ -621,12 +621,12 @@ fn a_webhook_reads_its_own_providers_secrets_and_writes_nothing_but_queues() {
                 }
             }
         }
-        assert!(reads_secrets, "{role} proves nothing without a secret");
+        assert!(reads_secrets, "{role} cannot verify signatures without a secret");
     }
 }
 
 #[test]
-fn every_role_is_one_functions_own() {
+fn every_role_belongs_to_one_function() {
     let template = Template::read();
     let roles: BTreeSet<String> =
         template.of_type("AWS::IAM::Role").keys().map(|name| (*name).to_owned()).collect();
@@ -639,18 +639,18 @@ fn every_role_is_one_functions_own() {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
-    // In two parts, or this file would be the first.
+fn no_source_contains_reminders() {
+    // Each word in two parts, so that this file does not match.
     let words = [concat!("TO", "DO"), concat!("FIX", "ME")];
-    let mut left = Vec::new();
+    let mut found = Vec::new();
     for path in sources() {
         for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
             if words.iter().any(|word| line.contains(word)) {
-                left.push(format!("{}:{}", path.display(), number + 1));
+                found.push(format!("{}:{}", path.display(), number + 1));
             }
         }
     }
-    assert!(left.is_empty(), "{left:#?}");
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
@@ -664,12 +664,12 @@ fn every_failpoint_is_used_in_the_product() {
         .collect();
     for failpoint in Failpoint::ALL {
         let used = format!("failpoint::is_active(Failpoint::{failpoint:?})");
-        assert!(code.contains(&used), "{failpoint} is used nowhere: {used}");
+        assert!(code.contains(&used), "{failpoint} is not used: {used}");
     }
 }
 
-/// The manifests that may name the feature `failpoints`, and how: `domain` declares it, and only
-/// the simulation can enable it.
+/// Manifest lines that may mention the feature `failpoints`: `domain` declares it, and only the
+/// simulation can enable it.
 const FAILPOINTS: [(&str, &str); 3] = [
     ("shared/domain/Cargo.toml", "failpoints = []"),
     ("tests/simulation/Cargo.toml", r#"failpoints = ["domain/failpoints"]"#),
@@ -677,7 +677,7 @@ const FAILPOINTS: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn nothing_that_is_deployed_contains_a_failpoint() {
+fn no_deployed_function_contains_a_failpoint() {
     let manifests = sources().into_iter().filter(|path| path.ends_with("Cargo.toml"));
     let mut found = BTreeSet::new();
     for manifest in manifests {
@@ -690,7 +690,7 @@ fn nothing_that_is_deployed_contains_a_failpoint() {
     }
     let allowed = FAILPOINTS.map(|(path, line)| (path.to_owned(), line.to_owned()));
     assert_eq!(found, BTreeSet::from(allowed));
-    // So it is off: no function depends on the simulation, and none is built with all features.
+    // The feature is off: no function depends on the simulation or is built with all features.
     for folder in function_folders().values() {
         let manifest = read(&format!("{folder}/Cargo.toml"));
         assert!(!manifest.contains("simulation"), "{folder}/Cargo.toml");

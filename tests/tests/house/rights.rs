@@ -1,8 +1,9 @@
-//! What each role may do, held against what its function does.
+//! Compares each role's permissions with what its function does.
 //!
-//! What a function does is read from its sources: its `main.rs` names a module of `runtime`, the
-//! module names its ports and calls them, and `store` says which requests a port makes. Queues
-//! are read from the environment, with the module's word on whether large bodies go along.
+//! The needed permissions are derived from the sources: a function's `main.rs` names a module of
+//! `runtime`, the module names its ports and calls their methods, and `store` shows which requests
+//! a port makes. Queues are read from environment variables, and the module says whether large
+//! bodies go to the bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +15,16 @@ use serde_json::Value;
 
 use crate::{Template, function_folders, logical_name, names_in, read, secrets_of, text};
 
-/// A right: an action and the resource it is for, as the template writes it.
-type Right = (String, String);
+/// A permission: an action and its resource, in the template's notation.
+type Permission = (String, String);
 
-/// What ports ask of the bucket: trait, method, action and resource. What they ask of the table is
-/// read from `store`.
+/// Permissions of ports on the bucket: trait, method, action and resource. Permissions on the table
+/// are derived from `store`.
 const OF_THE_BUCKET: &[[&str; 4]] = &[
     ["Archive", "keep", "s3:PutObject", "${Bucket.Arn}/archive/*"],
     ["EventBodies", "put_body", "s3:PutObject", "${Bucket.Arn}/archive/*"],
     ["EventBodyReader", "body", "s3:GetObject", "${Bucket.Arn}/archive/*"],
-    // Without the list S3 says of an object that is gone that it is forbidden.
+    // Without this permission, S3 returns 403 instead of 404 for a missing object.
     ["EventBodyReader", "body", "s3:ListBucket", "Bucket.Arn"],
     ["MediaShelf", "put", "s3:PutObject", "${Bucket.Arn}/media/*"],
     ["MediaShelf", "link", "s3:GetObject", "${Bucket.Arn}/media/*"],
@@ -36,7 +37,7 @@ const WRITES: &[&str] = &[
     "secretsmanager:PutSecretValue",
 ];
 
-/// What its methods ask of the secrets, and whether those are an automation's.
+/// Permissions of ports on secrets: trait, method, actions, and whether they are an automation's.
 const OF_THE_VAULT: &[(&str, &str, &[&str], bool)] = &[
     ("Vault", "credentials", READS, false),
     ("Vault", "signing_secrets", READS, true),
@@ -44,7 +45,7 @@ const OF_THE_VAULT: &[(&str, &str, &[&str], bool)] = &[
     ("Safe", "add_signing_secret", WRITES, true),
 ];
 
-/// Requests to the table: the client's method or the part of a transaction, and the action.
+/// Requests to the table: the client's method or the transaction item, and the action.
 const OF_THE_TABLE: &[(&str, &str)] = &[
     ("get_item", "dynamodb:GetItem"),
     ("put_item", "dynamodb:PutItem"),
@@ -58,7 +59,7 @@ const OF_THE_TABLE: &[(&str, &str)] = &[
     ("ConditionCheck", "dynamodb:ConditionCheckItem"),
 ];
 
-/// A call in a source: what stands before the name, and the name.
+/// A call in a source: its receiver or path, and its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Call<'a> {
     /// `x.name(`, with `x`.
@@ -72,12 +73,12 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The word at the end of a text, and what stands before it.
+/// Splits off the last word of a text.
 fn last_word(text: &str) -> (&str, &str) {
     text.split_at(text.trim_end_matches(is_word).len())
 }
 
-/// Every call in a source, and every definition of a function as a call of its name.
+/// Returns every call in a source. A function definition counts as a call of its name.
 fn calls(source: &str) -> Vec<Call<'_>> {
     let mut calls = Vec::new();
     for (at, _) in source.match_indices('(') {
@@ -103,7 +104,7 @@ fn calls(source: &str) -> Vec<Call<'_>> {
     calls
 }
 
-/// The block that begins with the first `{` of a text.
+/// Returns the block that starts at the first `{` of a text.
 fn block(text: &str) -> &str {
     let start = text.find('{').expect("a block");
     let mut depth = 0_usize;
@@ -115,10 +116,10 @@ fn block(text: &str) -> &str {
             _ => {}
         }
     }
-    panic!("a block without an end: {}", &text[..60.min(text.len())]);
+    panic!("a block without a closing brace: {}", &text[..60.min(text.len())]);
 }
 
-/// A source without its tests.
+/// Reads a source without its tests.
 fn source(path: &str) -> String {
     let text = read(path);
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
@@ -126,37 +127,37 @@ fn source(path: &str) -> String {
 
 /// A function in a source.
 struct Function<'a> {
-    /// Of which trait it is, empty if of none; `None` if it stands alone.
+    /// The trait it implements; empty in an inherent `impl`; `None` for a free function.
     of: Option<String>,
     name: String,
     body: &'a str,
-    /// Whether other modules call it.
+    /// Whether other modules may call it.
     is_shared: bool,
 }
 
-/// The functions of a source.
+/// Returns the functions of a source.
 fn functions_of(source: &str) -> Vec<Function<'_>> {
-    let mut homes = Vec::new();
+    let mut impls = Vec::new();
     for (at, _) in source.match_indices("\nimpl") {
         let head = source[at..].split('{').next().unwrap_or_default();
-        let home = block(&source[at..]);
+        let body = block(&source[at..]);
         let of = head.split_once(" for ").map_or("", |(before, _)| last_word(before).1);
         let start = at + head.len();
-        homes.push((start..start + home.len(), of.to_owned()));
+        impls.push((start..start + body.len(), of.to_owned()));
     }
     let mut found = Vec::new();
     for (at, _) in source.match_indices("fn ") {
         let name = source[at + 3..].split(['(', '<']).next().unwrap_or_default();
         let rest = &source[at..];
-        // A trait's own method may have no body.
+        // A method declaration in a trait has no body.
         let ends = rest.find(';').unwrap_or(usize::MAX);
         if !name.chars().all(is_word) || rest.find('{').is_none_or(|begins| begins > ends) {
             continue;
         }
-        let home = homes.iter().find(|(range, _)| range.contains(&at));
+        let owner = impls.iter().find(|(range, _)| range.contains(&at));
         let before = source[..at].rsplit('\n').next().unwrap_or_default();
         found.push(Function {
-            of: home.map(|(_, of)| of.clone()),
+            of: owner.map(|(_, of)| of.clone()),
             name: name.to_owned(),
             body: block(rest),
             is_shared: before.starts_with("pub(crate)"),
@@ -165,10 +166,10 @@ fn functions_of(source: &str) -> Vec<Function<'_>> {
     found
 }
 
-/// Whose, and which.
+/// Trait and name of a function.
 type Name = (Option<String>, String);
 
-/// What the functions of `store` ask of the table.
+/// The functions of `store`, to derive their requests to the table.
 struct Store(BTreeMap<Name, String>);
 
 impl Store {
@@ -183,11 +184,11 @@ impl Store {
         Self(all)
     }
 
-    /// Every right that a method of a port needs.
-    fn rights(&self, port: &str, method: &str) -> BTreeSet<Right> {
-        let (mut rights, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        let mut left = vec![(Some(port.to_owned()), method.to_owned())];
-        while let Some(name) = left.pop() {
+    /// Returns the permissions that a method of a port needs.
+    fn permissions(&self, port: &str, method: &str) -> BTreeSet<Permission> {
+        let (mut permissions, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut pending = vec![(Some(port.to_owned()), method.to_owned())];
+        while let Some(name) = pending.pop() {
             let Some(body) = self.0.get(&name) else { continue };
             if !seen.insert(name) {
                 continue;
@@ -196,26 +197,28 @@ impl Store {
                 match call {
                     Call::Method("self" | "store", "query") => {
                         let index = body.contains(".index_name(");
-                        let place =
+                        let resource =
                             if index { "${Table.Arn}/index/by_parent" } else { "Table.Arn" };
-                        rights.insert(("dynamodb:Query".to_owned(), place.to_owned()));
+                        permissions.insert(("dynamodb:Query".to_owned(), resource.to_owned()));
                     }
                     Call::Method(on, called) => {
-                        rights.extend(of_the_table(called));
+                        permissions.extend(of_the_table(called));
                         if matches!(on, "self" | "store") {
-                            left.extend(self.named(called));
+                            pending.extend(self.named(called));
                         }
                     }
-                    Call::Path(request, "builder") => rights.extend(of_the_table(request)),
-                    Call::Path(of, called) => left.push((Some(of.to_owned()), called.to_owned())),
-                    Call::Free(called) => left.push((None, called.to_owned())),
+                    Call::Path(request, "builder") => permissions.extend(of_the_table(request)),
+                    Call::Path(of, called) => {
+                        pending.push((Some(of.to_owned()), called.to_owned()));
+                    }
+                    Call::Free(called) => pending.push((None, called.to_owned())),
                 }
             }
         }
-        rights
+        permissions
     }
 
-    /// The functions that `self.name()` may mean: the store's own before a port's.
+    /// Returns the functions that `self.name()` may call: the store's own method, or a port's.
     fn named(&self, name: &str) -> Vec<Name> {
         let own = (Some(String::new()), name.to_owned());
         if self.0.contains_key(&own) {
@@ -225,12 +228,12 @@ impl Store {
     }
 }
 
-fn of_the_table(call: &str) -> Option<Right> {
+fn of_the_table(call: &str) -> Option<Permission> {
     let (_, action) = OF_THE_TABLE.iter().find(|(known, _)| *known == call)?;
     Some(((*action).to_owned(), "Table.Arn".to_owned()))
 }
 
-/// The ports and their methods.
+/// Returns the ports and their methods.
 fn ports() -> BTreeMap<String, Vec<String>> {
     let source = read("shared/domain/src/ports.rs");
     let traits = source.match_indices("pub trait ").map(|(at, start)| {
@@ -243,7 +246,7 @@ fn ports() -> BTreeMap<String, Vec<String>> {
     traits.collect()
 }
 
-/// The source of a module of `runtime`, if there is such a one.
+/// Returns the source of a module of `runtime`, if it exists.
 fn module(path: &str) -> Option<String> {
     let path = path.replace("::", "/");
     let files = [format!("{path}.rs"), format!("{path}/mod.rs")];
@@ -251,19 +254,19 @@ fn module(path: &str) -> Option<String> {
     files.iter().find(|file| crate::root().join(file).exists()).map(|file| source(file))
 }
 
-/// The module that a function runs.
+/// Returns the module that a function runs.
 fn module_of(folder: &str) -> String {
     let main = read(&format!("{folder}/src/main.rs"));
     let (_, path) = main.rsplit_once("    runtime::").expect("a module");
     path.split("::run(").next().expect("a module").to_owned()
 }
 
-/// Whether a module is a function's own, and no helper of several.
+/// Whether a module is a function's entry point and not a helper.
 fn is_function(module: &str) -> bool {
     module.contains("\npub fn run(")
 }
 
-/// What a source names of `runtime`: a module, and what of it.
+/// Returns the modules of `runtime` that a source names, each with the named item.
 fn named_in(source: &str, home: &str) -> Vec<(String, Option<String>)> {
     let mut named = Vec::new();
     for start in ["crate::", "super::"] {
@@ -284,20 +287,20 @@ fn named_in(source: &str, home: &str) -> Vec<(String, Option<String>)> {
     named
 }
 
-/// What a function runs: of its module the methods and what they call, of other functions'
-/// modules what is called, and of helpers everything.
+/// Returns the code that a function runs: the methods and called functions of its own module, the
+/// called functions of other entry modules, and all of the helper modules.
 fn with_helpers(path: &str) -> Vec<String> {
     let own = module(path).unwrap_or_else(|| panic!("there is no module {path}"));
     let uses = own.lines().filter(|line| line.starts_with("use ")).collect::<Vec<_>>().join("\n");
-    let mut left = vec![(path.to_owned(), uses)];
+    let mut pending = vec![(path.to_owned(), uses)];
     for function in functions_of(&own) {
-        // What is there for other functions is theirs, unless it is called.
+        // Functions for other modules count only if they are called.
         if function.of.is_some() || !function.is_shared {
-            left.push((path.to_owned(), function.body.to_owned()));
+            pending.push((path.to_owned(), function.body.to_owned()));
         }
     }
     let (mut seen, mut all) = (BTreeSet::from([path.to_owned()]), Vec::new());
-    while let Some((home, source)) = left.pop() {
+    while let Some((home, source)) = pending.pop() {
         let own = calls(&source).into_iter().filter_map(|call| match call {
             Call::Free(name) => Some((home.clone(), Some(name.to_owned()))),
             Call::Method(..) | Call::Path(..) => None,
@@ -306,13 +309,13 @@ fn with_helpers(path: &str) -> Vec<String> {
             let Some(text) = module(&name) else { continue };
             if !is_function(&text) {
                 if seen.insert(name.clone()) {
-                    left.push((name, text));
+                    pending.push((name, text));
                 }
             } else if let Some(what) = what {
                 let called = functions_of(&text).into_iter();
                 for one in called.filter(|one| one.of.is_none() && one.name == what) {
                     if seen.insert(format!("{name}::{what}")) {
-                        left.push((name.clone(), one.body.to_owned()));
+                        pending.push((name.clone(), one.body.to_owned()));
                     }
                 }
             }
@@ -322,12 +325,12 @@ fn with_helpers(path: &str) -> Vec<String> {
     all
 }
 
-/// Whether what is too large for the queue in `variable` goes to the bucket; `None` if the module
-/// puts nothing into it.
+/// Whether bodies too large for the queue in `variable` go to the bucket. `None` if the module does
+/// not send to it.
 fn checks_in(module: &str, variable: &str) -> Option<bool> {
     let argument = |after: &str| {
         let after = after.trim_start_matches([',', ' ', '\n']);
-        // Where the module names several in one place it says it there.
+        // A module that opens several queues in one call passes the bucket at its end.
         if after.starts_with(')') {
             module.contains("Some(&bucket)")
         } else {
@@ -342,7 +345,7 @@ fn checks_in(module: &str, variable: &str) -> Option<bool> {
     variable.starts_with("OUTBOUND_").then(|| argument(after))
 }
 
-/// A function as it is deployed, and what it is made of.
+/// A deployed function with the code that it runs.
 struct Deployed<'a> {
     binary: &'a str,
     logical: &'a str,
@@ -357,8 +360,8 @@ impl Deployed<'_> {
         variables.into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect()
     }
 
-    /// The queues it puts records into, with whether large bodies go to the bucket. Not its
-    /// dead letters.
+    /// Returns the queues it sends to, without its dead-letter queue, and whether large bodies go
+    /// to the bucket.
     fn sends_to(&self) -> Vec<(String, bool)> {
         let own = module(&self.module).expect("a module");
         let mut queues = Vec::new();
@@ -368,14 +371,14 @@ impl Deployed<'_> {
             }
             match checks_in(&own, name) {
                 Some(large) => queues.push((queue_of(value), large)),
-                // Its own queue is there to postpone what came from it.
-                None => assert_eq!(name, "QUEUE_URL", "{}: nobody reads {name}", self.binary),
+                // Its own queue is used to change the visibility of records.
+                None => assert_eq!(name, "QUEUE_URL", "{}: {name} is not used", self.binary),
             }
         }
         queues
     }
 
-    /// The queue it reads.
+    /// Returns the queue it reads.
     fn reads(&self) -> Option<String> {
         let events = self.properties["Events"].as_object().into_iter().flatten();
         let mut queues = events.filter(|(_, event)| event["Type"] == "SQS");
@@ -384,7 +387,7 @@ impl Deployed<'_> {
         Some(arn.strip_suffix(".Outputs.Arn").expect("a queue").to_owned())
     }
 
-    /// Whose secrets it works with.
+    /// Returns the providers whose secrets it reads.
     fn providers(&self) -> Vec<Provider> {
         let webhooks = providers::webhooks().map(|webhook| (webhook.name(), webhook.provider()));
         match self.binary.split_once('-') {
@@ -395,9 +398,9 @@ impl Deployed<'_> {
                 Provider::ALL.iter().copied().filter(|provider| provider.as_str() == name).collect()
             }
             Some(("consumer", "media")) => {
-                Provider::ALL.iter().copied().filter(|provider| gives_files(*provider)).collect()
+                Provider::ALL.iter().copied().filter(|provider| has_media(*provider)).collect()
             }
-            // A module that is for some providers names them.
+            // A module for certain providers names them.
             _ => {
                 let named: Vec<_> = Provider::ALL
                     .iter()
@@ -412,8 +415,8 @@ impl Deployed<'_> {
         }
     }
 
-    /// Everything it needs.
-    fn needs(&self, store: &Store, large: &BTreeSet<String>) -> BTreeSet<Right> {
+    /// Returns all permissions it needs.
+    fn needs(&self, store: &Store, large: &BTreeSet<String>) -> BTreeSet<Permission> {
         let mut needs = BTreeSet::new();
         let mut may = |action: &str, resource: &str| {
             needs.insert((action.to_owned(), resource.to_owned()));
@@ -422,7 +425,7 @@ impl Deployed<'_> {
             may(action, &format!("{}Logs.Arn", self.logical));
         }
         for (port, method) in self.calls() {
-            for (action, resource) in store.rights(&port, &method) {
+            for (action, resource) in store.permissions(&port, &method) {
                 may(&action, &resource);
             }
             for [of, called, action, resource] in OF_THE_BUCKET {
@@ -434,13 +437,13 @@ impl Deployed<'_> {
                 .iter()
                 .filter(|(p, m, ..)| (*p, *m) == (port.as_str(), method.as_str()));
             for (_, _, actions, automation) in vault {
-                let whose: Vec<String> = if *automation {
+                let secrets: Vec<String> = if *automation {
                     vec![secrets_of("automation")]
                 } else {
                     self.providers().into_iter().map(|p| secrets_of(p.as_str())).collect()
                 };
                 for (action, secret) in
-                    whose.iter().flat_map(|s| actions.iter().map(move |a| (a, s)))
+                    secrets.iter().flat_map(|s| actions.iter().map(move |a| (a, s)))
                 {
                     may(action, secret);
                 }
@@ -469,14 +472,14 @@ impl Deployed<'_> {
         needs
     }
 
-    /// The methods of ports that it calls.
+    /// Returns the methods of ports that it calls.
     fn calls(&self) -> Vec<(String, String)> {
         let called: BTreeSet<&str> = self
             .sources
             .iter()
             .flat_map(|source| calls(source))
             .filter_map(|call| match call {
-                // The kit makes the parts, and what is called in a chain is no port.
+                // The kit creates the adapters, and a method in a call chain is not a port's.
                 Call::Method("kit" | "", _) | Call::Path(..) | Call::Free(_) => None,
                 Call::Method(_, name) => Some(name),
             })
@@ -499,17 +502,17 @@ impl Deployed<'_> {
 
 fn queue_of(url: &Value) -> String {
     let url = text(&url["!GetAtt"]);
-    url.strip_suffix(".Outputs.Url").unwrap_or_else(|| panic!("no queue: {url}")).to_owned()
+    url.strip_suffix(".Outputs.Url").unwrap_or_else(|| panic!("not a queue: {url}")).to_owned()
 }
 
-/// The ids of files in the provider's examples.
+/// Returns the media ids in the provider's examples.
 fn file_ids(provider: Provider) -> Vec<String> {
     let credentials = (example::of(provider).credentials)();
     let id = IntegrationId::derived(&["house"]);
     let integration = example::integration(provider, id, "acme".parse().expect("a tenant"));
     let integration = integration.expect("an integration");
     let mut ids = Vec::new();
-    for (_, one) in example::all().filter(|(whose, _)| *whose == provider) {
+    for (_, one) in example::all().filter(|(owner, _)| *owner == provider) {
         let draft = (one.draft)(&Seed::fixed(&one.full_name()));
         let url = "https://hub.example.com/webhooks";
         let request = example::signed(provider, one, &draft, url, Seed::FIXED);
@@ -526,8 +529,8 @@ fn file_ids(provider: Provider) -> Vec<String> {
     ids
 }
 
-/// Whether the hub fetches files of this provider's messages: one of its examples has one.
-fn gives_files(provider: Provider) -> bool {
+/// Whether the hub downloads media from this provider, which means that an example has media.
+fn has_media(provider: Provider) -> bool {
     let ids = file_ids(provider);
     let Some(sending) = providers::entry(provider).sending.as_ref().filter(|_| !ids.is_empty())
     else {
@@ -539,19 +542,19 @@ fn gives_files(provider: Provider) -> bool {
     let id = IntegrationId::derived(&["house"]);
     let tenant = "acme".parse().expect("a tenant");
     let mut integration = example::integration(provider, id, tenant).expect("an integration");
-    // What takes webhooks alone may need less than what sends.
+    // An integration that only receives webhooks may need fewer settings than one that sends.
     let mut settings = (example::of(provider).settings)();
     settings.insert("base_url".to_owned(), "https://provider.example.com".into());
     if let Ok(settings) = (providers::entry(provider).settings)(&settings) {
         integration.settings = settings;
     }
     let sender = sending.provider.sender(&integration, &credentials);
-    let sender = sender.unwrap_or_else(|error| panic!("{provider} cannot be asked: {error}"));
+    let sender = sender.unwrap_or_else(|error| panic!("{provider} has no sender: {error}"));
     ids.iter().any(|id| sender.locate_media(id).is_ok())
 }
 
 #[test]
-fn no_function_lacks_a_right_or_has_one_that_it_does_not_need() {
+fn every_function_has_exactly_the_permissions_it_needs() {
     let template = Template::read();
     let (functions, folders, store) = (template.functions(), function_folders(), Store::read());
     let deployed: Vec<_> = functions
@@ -565,8 +568,8 @@ fn no_function_lacks_a_right_or_has_one_that_it_does_not_need() {
     let large = deployed.iter().flat_map(Deployed::sends_to).filter(|(_, large)| *large);
     let large: BTreeSet<String> = large.map(|(queue, _)| queue).collect();
 
-    let mut granted = BTreeMap::<String, BTreeSet<Right>>::new();
-    for (role, actions, resource) in template.rights() {
+    let mut granted = BTreeMap::<String, BTreeSet<Permission>>::new();
+    for (role, actions, resource) in template.permissions() {
         let resource = resource.get("!GetAtt").or_else(|| resource.get("!Sub"));
         let Some(resource) = resource else { continue };
         let own = granted.entry(role).or_default();
@@ -577,12 +580,12 @@ fn no_function_lacks_a_right_or_has_one_that_it_does_not_need() {
         let needs = function.needs(&store, &large);
         let has = granted.remove(&format!("{}Role", logical_name(function.binary)));
         let has = has.unwrap_or_default();
-        let line = |what, (action, resource): &Right| {
+        let line = |what, (action, resource): &Permission| {
             format!("{} {what} {action} on {resource}", function.binary)
         };
-        wrong.extend(needs.difference(&has).map(|right| line("lacks", right)));
-        wrong.extend(has.difference(&needs).map(|right| line("does not need", right)));
-        // What a function is not told of it cannot reach.
+        wrong.extend(needs.difference(&has).map(|permission| line("lacks", permission)));
+        wrong.extend(has.difference(&needs).map(|permission| line("does not need", permission)));
+        // A function needs the variable to reach the resource.
         for (variable, part) in [
             ("TABLE_NAME", "${Table.Arn}"),
             ("BUCKET_NAME", "${Bucket.Arn}"),
@@ -590,9 +593,9 @@ fn no_function_lacks_a_right_or_has_one_that_it_does_not_need() {
         ] {
             let bare = part.trim_start_matches("${").trim_end_matches('}');
             let used = needs.iter().any(|(_, on)| on.contains(part) || on == bare);
-            let told = function.variables().contains_key(variable);
-            if used && !told {
-                wrong.push(format!("{} is not told {variable}", function.binary));
+            let has_variable = function.variables().contains_key(variable);
+            if used && !has_variable {
+                wrong.push(format!("{} has no variable {variable}", function.binary));
             }
         }
     }
@@ -600,7 +603,7 @@ fn no_function_lacks_a_right_or_has_one_that_it_does_not_need() {
 }
 
 #[test]
-fn what_is_read_from_the_sources_is_what_they_say() {
+fn calls_and_permissions_are_derived_from_the_sources() {
     let source = "fn a() { self.store\n    .claim(x).await; Put::builder(); own::<T>(b) }";
     let found = calls(source);
     for call in [Call::Method("store", "claim"), Call::Path("Put", "builder"), Call::Free("own")] {
@@ -608,20 +611,23 @@ fn what_is_read_from_the_sources_is_what_they_say() {
     }
     let store = Store::read();
     let actions = |port, method| -> Vec<String> {
-        store.rights(port, method).into_iter().map(|(action, _)| action).collect()
+        store.permissions(port, method).into_iter().map(|(action, _)| action).collect()
     };
     assert_eq!(actions("Inbox", "record"), ["dynamodb:PutItem"]);
     assert_eq!(actions("Directory", "integration"), ["dynamodb:GetItem"]);
     assert_eq!(actions("JobFigures", "figures"), ["dynamodb:Query"]);
-    // Every method of a port of the table's asks something of it.
+    // Every method of a port that `store` implements makes a request.
     for (port, methods) in ports() {
         let known: Vec<_> = methods
             .iter()
             .filter(|method| store.0.contains_key(&(Some(port.clone()), (*method).clone())))
             .collect();
         for method in known {
-            assert!(!store.rights(&port, method).is_empty(), "{port}::{method} asks nothing");
+            assert!(
+                !store.permissions(&port, method).is_empty(),
+                "{port}::{method} makes no request"
+            );
         }
     }
-    assert!(gives_files(Provider::Evolution) && !gives_files(Provider::Custom));
+    assert!(has_media(Provider::Evolution) && !has_media(Provider::Custom));
 }

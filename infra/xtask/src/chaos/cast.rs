@@ -1,4 +1,4 @@
-//! Who takes part: tenants with their accounts and automations, at the hub and at the simulator.
+//! Tenants, accounts and automations of the run, set up at the hub and at the simulator.
 
 use serde_json::{Value, json};
 
@@ -15,39 +15,40 @@ use crate::{
 /// A tenant.
 pub(crate) struct Tenant {
     pub(crate) id: String,
-    /// The hub's API, with the tenant's key.
+    /// Client for the hub's API with the tenant's key.
     pub(crate) api: Client,
-    /// What the simulator is told of the tenant's automation.
+    /// The simulator's settings for the tenant's automation.
     pub(crate) automation: Value,
 }
 
 /// A tenant's account at a provider.
 pub(crate) struct Account {
-    /// Whose: a place in [`Cast::tenants`].
+    /// Index of the tenant in [`Cast::tenants`].
     pub(crate) tenant: usize,
     pub(crate) provider: Provider,
-    /// The provider's id of it.
+    /// The provider's id of the account.
     pub(crate) id: String,
-    /// The hub's.
+    /// The hub's id of the integration.
     pub(crate) integration: String,
 }
 
 impl Account {
-    /// Where the simulator is told about it.
+    /// Path of the account in the simulator's control API.
     pub(crate) fn control(&self, what: &str) -> String {
         format!("/_sim/{}/{}{what}", self.provider.name(), self.id)
     }
 }
 
-/// Everybody.
+/// All tenants and accounts.
 pub(crate) struct Cast {
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) simulator: Client,
 }
 
-/// Receipts twice and in another order; without the last, all at once; late. In the `short` form
-/// once only: who tells of the second one may wait a minute for who tells of the first.
+/// Receipt settings by tenant: duplicated and shuffled; without `read` and all in one webhook; late
+/// and shuffled. The `short` form has no duplicates, because a duplicate may wait a minute for the
+/// first notification's lease.
 fn receipts(tenant: usize, short: bool) -> Value {
     match tenant % 3 {
         0 => json!({"sent": 20, "delivered": 60, "read": 200,
@@ -57,7 +58,7 @@ fn receipts(tenant: usize, short: bool) -> Value {
     }
 }
 
-/// Providers try again for as long as a run may last.
+/// Redelivery settings: providers retry for as long as a run may last.
 fn redelivery() -> Value {
     json!({"first_ms": 300, "factor": 2, "max_ms": 3000, "give_up_ms": 3_600_000,
            "timeout_ms": 10_000})
@@ -69,7 +70,7 @@ fn text(value: &Value, pointer: &str) -> Result<String> {
 }
 
 impl Cast {
-    /// Sets everybody up.
+    /// Creates all tenants and accounts.
     pub(crate) fn set_up(hub: &Hub, short: bool) -> Result<Self> {
         let mut cast = Self {
             tenants: Vec::new(),
@@ -162,7 +163,7 @@ impl Cast {
         Ok(())
     }
 
-    /// The providers of the accounts, in order.
+    /// Returns the providers of the accounts, in order.
     pub(crate) fn providers(&self) -> Vec<Provider> {
         self.accounts.iter().map(|account| account.provider).collect()
     }

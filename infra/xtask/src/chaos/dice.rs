@@ -1,11 +1,11 @@
-//! Dice that fall the same way for the same seed.
+//! Seeded random number generator.
 
-/// A small generator: <https://prng.di.unimi.it/splitmix64.c>.
+/// `SplitMix64` generator: <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {
-    /// Dice that fall as `seed` says. `stream` tells those of one run apart.
+    /// A generator with this seed. `stream` separates the generators of one run.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         Self(seed ^ stream.wrapping_mul(0xa076_1d64_78bd_642f))
     }
@@ -18,29 +18,29 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// From 0 up to 1, without 1.
+    /// Returns a number from 0 (inclusive) to 1 (exclusive).
     pub(crate) fn fraction(&mut self) -> f64 {
         let bits = u32::try_from(self.next() >> 32).unwrap_or_default();
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 
-    /// Whether something happens that has this chance, from 0 to 1.
+    /// Returns true with this probability, from 0 to 1.
     pub(crate) fn chance(&mut self, chance: f64) -> bool {
         self.fraction() < chance
     }
 
-    /// From `least` to `most`, both included.
+    /// Returns a number from `least` to `most`, both inclusive.
     pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.next() % (most.saturating_sub(least) + 1)
     }
 
-    /// One of these.
+    /// Returns a random element.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         let last = u64::try_from(from.len()).ok()?.checked_sub(1)?;
         from.get(usize::try_from(self.between(0, last)).ok()?)
     }
 
-    /// One of these, each as likely as its weight says.
+    /// Returns a random element, with probability proportional to its weight.
     pub(crate) fn weighted<T: Copy>(&mut self, from: &[(u64, T)]) -> Option<T> {
         let all: u64 = from.iter().map(|(weight, _)| weight).sum();
         let mut at = self.between(1, all.max(1));
@@ -59,25 +59,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_falls_the_same_way_and_another_stream_does_not() {
-        let throw = |seed, stream| {
+    fn the_same_seed_gives_the_same_numbers_and_another_stream_does_not() {
+        let draw = |seed, stream| {
             let mut dice = Dice::new(seed, stream);
             [dice.next(), dice.next(), dice.next()]
         };
-        assert_eq!(throw(1, 1), throw(1, 1));
-        assert_ne!(throw(1, 1), throw(1, 2));
-        assert_ne!(throw(1, 1), throw(2, 1));
+        assert_eq!(draw(1, 1), draw(1, 1));
+        assert_ne!(draw(1, 1), draw(1, 2));
+        assert_ne!(draw(1, 1), draw(2, 1));
     }
 
     #[test]
-    fn weights_decide_how_often_each_comes() {
+    fn weights_set_the_frequency_of_each_element() {
         let mut dice = Dice::new(7, 0);
-        let mut often = 0;
+        let mut count = 0;
         for _ in 0..1000 {
             let one = dice.weighted(&[(9, true), (1, false)]).unwrap();
-            often += u32::from(one);
+            count += u32::from(one);
         }
-        assert!((850..950).contains(&often), "{often}");
+        assert!((850..950).contains(&count), "{count}");
         assert_eq!(dice.weighted::<bool>(&[]), None);
         assert_eq!(dice.pick::<bool>(&[]), None);
         assert!((3..=5).contains(&dice.between(3, 5)));

@@ -1,44 +1,44 @@
-//! What there is to judge by: what was put in, what the hub shows, what the providers know.
+//! Evidence for the checks: what was sent to the hub, what the hub's API shows, and the providers'
+//! logs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{
-    load::{Asked, Written},
-    seen::Told,
+    load::{CustomerMessage, SendRequest},
+    seen::Notified,
 };
 
-/// All of it.
+/// All evidence of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// What customers wrote, in order.
-    pub(crate) written: Vec<Written>,
-    /// What tenants and their automations asked the hub to send.
-    pub(crate) asked: Vec<Asked>,
-    /// The conversations that the hub lists.
-    pub(crate) talks: Vec<Listed>,
-    /// The messages to send, as the hub shows each by itself. Nothing: it knows no such message.
+    /// Messages that customers wrote, in order.
+    pub(crate) written: Vec<CustomerMessage>,
+    /// Messages that tenants and their automations asked the hub to send.
+    pub(crate) requested: Vec<SendRequest>,
+    /// Conversations from the hub's API.
+    pub(crate) conversations: Vec<ListedConversation>,
+    /// Outbound messages from the hub's API, by id. `None` if the hub returned 404.
     pub(crate) shown: BTreeMap<String, Option<Message>>,
-    /// What the providers took, in order.
-    pub(crate) carried: Vec<Carried>,
-    /// What the automations know, by message.
-    pub(crate) told: BTreeMap<String, Told>,
-    /// Messages whose status was seen to go down.
-    pub(crate) fallen: Vec<String>,
-    /// What one tenant's key showed of another's.
-    pub(crate) trespasses: Vec<String>,
-    /// Rules of the providers that the hub broke, talks that got stuck, records that were lost
-    /// on the way.
-    pub(crate) complaints: Vec<String>,
-    /// Talks some of whose records were redriven, and so may be out of order.
+    /// Messages that the providers accepted, in order.
+    pub(crate) sent: Vec<SentMessage>,
+    /// Notifications that the automations received, by message id.
+    pub(crate) notified: BTreeMap<String, Notified>,
+    /// Status changes that moved backward.
+    pub(crate) regressions: Vec<String>,
+    /// Data that one tenant's key showed of another tenant.
+    pub(crate) foreign_reads: Vec<String>,
+    /// Provider rules that the hub broke, stuck conversations, and records left in queues.
+    pub(crate) violations: Vec<String>,
+    /// Addresses of conversations with redriven records, which may be out of order.
     pub(crate) redriven: BTreeSet<String>,
 }
 
-/// A conversation as a tenant's key shows it.
+/// A conversation as the hub's API shows it to a tenant.
 #[derive(Debug, Default)]
-pub(crate) struct Listed {
-    /// Whose key.
+pub(crate) struct ListedConversation {
+    /// The tenant whose key was used.
     pub(crate) tenant: String,
     pub(crate) id: String,
     pub(crate) address: String,
@@ -46,7 +46,7 @@ pub(crate) struct Listed {
     pub(crate) messages: Vec<Message>,
 }
 
-/// A message as the hub shows it.
+/// A message as the hub's API shows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     pub(crate) id: String,
@@ -58,7 +58,7 @@ pub(crate) struct Message {
     pub(crate) history: Vec<Step>,
 }
 
-/// A state it has been in.
+/// A step of the status history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) status: String,
@@ -67,20 +67,20 @@ pub(crate) struct Step {
     pub(crate) code: Option<String>,
 }
 
-/// A message that a provider took.
+/// A message that a provider accepted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Carried {
-    /// Whose account.
+pub(crate) struct SentMessage {
+    /// The tenant that owns the account.
     pub(crate) tenant: String,
     pub(crate) address: String,
     pub(crate) text: String,
-    /// The provider's id, as the hub would write it.
+    /// The provider message id, as the hub stores it.
     pub(crate) id: String,
-    /// The provider's place for it.
+    /// The message's position in the provider's log.
     pub(crate) seq: u64,
-    /// Whether the provider said later that it failed.
+    /// Whether the provider later reported that the message failed.
     pub(crate) failed: bool,
-    /// The receipts that the hub has taken. Telegram sends none.
+    /// Receipts that the hub has acknowledged. Telegram sends none.
     pub(crate) receipts: BTreeSet<String>,
 }
 
@@ -89,7 +89,7 @@ fn text(value: &Value, name: &str) -> Option<String> {
 }
 
 impl Message {
-    /// Reads what the hub's API shows.
+    /// Parses a message from the hub's API.
     pub(crate) fn read(shown: &Value) -> Self {
         let steps = shown.get("history").and_then(Value::as_array).into_iter().flatten();
         let text = |name| text(shown, name);
@@ -116,15 +116,15 @@ impl Step {
     }
 }
 
-impl Carried {
-    /// Reads an entry of WhatsApp's own log.
+impl SentMessage {
+    /// Parses an entry of the simulated WhatsApp's log.
     pub(crate) fn whatsapp(tenant: &str, entry: &Value) -> Self {
         let receipts = entry.get("statuses").and_then(Value::as_array).into_iter().flatten();
-        let said = entry.pointer("/body/text/body").and_then(Value::as_str);
+        let text_body = entry.pointer("/body/text/body").and_then(Value::as_str);
         Self {
             tenant: tenant.to_owned(),
             address: text(entry, "to").unwrap_or_default(),
-            text: said.unwrap_or_default().to_owned(),
+            text: text_body.unwrap_or_default().to_owned(),
             id: text(entry, "wamid").unwrap_or_default(),
             seq: entry.get("seq").and_then(Value::as_u64).unwrap_or_default(),
             failed: entry.get("failed_code").is_some_and(|code| !code.is_null()),
@@ -132,15 +132,15 @@ impl Carried {
         }
     }
 
-    /// Reads an entry of Telegram's.
+    /// Parses an entry of the simulated Telegram's log.
     pub(crate) fn telegram(tenant: &str, entry: &Value) -> Self {
         let number = |name: &str| entry.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (chat, message) = (number("chat_id"), number("message_id"));
-        let said = entry.pointer("/body/text").and_then(Value::as_str);
+        let text_body = entry.pointer("/body/text").and_then(Value::as_str);
         Self {
             tenant: tenant.to_owned(),
             address: chat.to_string(),
-            text: said.unwrap_or_default().to_owned(),
+            text: text_body.unwrap_or_default().to_owned(),
             id: format!("{chat}:{message}"),
             seq: number("seq"),
             ..Self::default()
@@ -148,7 +148,7 @@ impl Carried {
     }
 }
 
-/// How far a status is, as the hub promises to order them.
+/// Rank of a status in the order that the hub guarantees.
 pub(crate) fn rank(status: &str) -> Option<usize> {
     const ORDER: [&str; 10] = [
         "received",
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_read_as_the_hub_shows_it() {
+    fn a_message_from_the_hubs_api_is_parsed() {
         let message = Message::read(&json!({
             "id": "msg_1", "tenant": "alder", "direction": "outbound", "type": "text",
             "text": "out 1 0", "status": "sent", "provider_message_id": "wamid.1",
@@ -185,17 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn both_providers_logs_are_read() {
+    fn the_logs_of_both_providers_are_parsed() {
         let whatsapp = json!({"seq": 9, "wamid": "wamid.1", "to": "16501", "failed_code": null,
             "body": {"text": {"body": "out 1 0"}}, "statuses": ["sent"]});
-        let carried = Carried::whatsapp("alder", &whatsapp);
-        assert!(carried.text == "out 1 0" && !carried.failed && carried.receipts.contains("sent"));
+        let sent = SentMessage::whatsapp("alder", &whatsapp);
+        assert!(sent.text == "out 1 0" && !sent.failed && sent.receipts.contains("sent"));
         let telegram = json!({"seq": 9, "chat_id": 7, "message_id": 3, "body": {"text": "hi"}});
-        assert_eq!(Carried::telegram("alder", &telegram).id, "7:3");
+        assert_eq!(SentMessage::telegram("alder", &telegram).id, "7:3");
     }
 
     #[test]
-    fn the_order_of_statuses_is_the_hubs() {
+    fn statuses_are_ranked_in_the_hubs_order() {
         let ranks = ["queued", "sending", "unknown", "accepted", "sent", "failed", "delivered"];
         assert!(ranks.windows(2).all(|pair| rank(pair[0]) < rank(pair[1])));
         assert_eq!(rank("lost"), None);

@@ -1,4 +1,4 @@
-//! Ends functions in the middle of their work, and has providers misbehave.
+//! Kills functions while they run, and injects provider faults.
 
 use std::{
     collections::BTreeMap,
@@ -17,49 +17,49 @@ use super::{cast::Cast, dice::Dice, plan::Provider, seen::Seen};
 use crate::{error::Result, process};
 
 const STEP: Duration = Duration::from_millis(100);
-/// How often a process must be at work to be killed.
-const AT_WORK: f64 = 0.7;
-/// How long a process is looked at to see whether it is.
-const GLANCE: Duration = Duration::from_millis(20);
-/// How often the providers get new faults.
+/// Share of the kills that pick only processes that use the CPU.
+const KILL_BUSY_SHARE: f64 = 0.7;
+/// Time over which the CPU use of a process is measured.
+const BUSY_SAMPLE: Duration = Duration::from_millis(20);
+/// Interval at which provider faults are armed.
 const ARM_EVERY: Duration = Duration::from_millis(500);
 
-/// How many processes of each function were killed.
+/// Number of killed processes of each function.
 pub(crate) type Kills = BTreeMap<String, u64>;
 
-/// Sleeps, but not past the end.
-fn rest(time: Duration, on: &AtomicBool) {
+/// Sleeps for `time`, but only while `on`.
+fn sleep_while(time: Duration, on: &AtomicBool) {
     let until = Instant::now() + time;
     while on.load(Ordering::Relaxed) && Instant::now() < until {
         sleep(STEP.min(until.saturating_duration_since(Instant::now())));
     }
 }
 
-/// Kills functions.
+/// Kills random function processes.
 pub(crate) struct Killer<'a> {
-    /// Where the hub's functions find AWS.
+    /// The AWS endpoint of the hub's functions, which identifies their processes.
     pub(crate) endpoint: &'a str,
-    /// About how often.
+    /// Average interval between kills.
     pub(crate) every: Duration,
-    /// A function that is left alone.
-    pub(crate) spare: Option<&'a str>,
-    /// When it ends.
+    /// A function that is never killed.
+    pub(crate) excluded: Option<&'a str>,
+    /// When the kills stop.
     pub(crate) until: Instant,
 }
 
 impl Killer<'_> {
-    /// Kills a random process of a random function again and again while `on`; mostly one that
-    /// is at work, as there is little to learn from the death of one that is not.
+    /// Kills a random process of a random function repeatedly while `on`. Prefers processes that
+    /// use the CPU, because killing an idle one tests little.
     pub(crate) fn run(&self, mut dice: Dice, on: &AtomicBool, kills: &Mutex<Kills>) {
         loop {
-            rest(self.every.mul_f64(0.5 + dice.fraction()), on);
+            sleep_while(self.every.mul_f64(0.5 + dice.fraction()), on);
             if !on.load(Ordering::Relaxed) || Instant::now() > self.until {
                 return;
             }
             let mut found = functions(self.endpoint);
-            found.retain(|name, _| self.spare.is_none_or(|spare| !name.ends_with(spare)));
-            if dice.chance(AT_WORK) {
-                found = at_work(found);
+            found.retain(|name, _| self.excluded.is_none_or(|excluded| !name.ends_with(excluded)));
+            if dice.chance(KILL_BUSY_SHARE) {
+                found = busy(found);
             }
             let names: Vec<&String> = found.keys().collect();
             let Some(name) = dice.pick(&names) else { continue };
@@ -72,12 +72,12 @@ impl Killer<'_> {
     }
 }
 
-/// Of these the processes that use the processor just now; all, if none does.
-fn at_work(found: BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Vec<u32>> {
+/// Returns the processes that are using the CPU, or all if none is.
+fn busy(found: BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Vec<u32>> {
     let used = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/schedstat")).ok();
     let before: BTreeMap<u32, String> =
         found.values().flatten().filter_map(|pid| Some((*pid, used(pid)?))).collect();
-    sleep(GLANCE);
+    sleep(BUSY_SAMPLE);
     let mut busy = found.clone();
     for pids in busy.values_mut() {
         pids.retain(|pid| used(pid).is_some_and(|now| before.get(pid) != Some(&now)));
@@ -86,7 +86,7 @@ fn at_work(found: BTreeMap<String, Vec<u32>>) -> BTreeMap<String, Vec<u32>> {
     if busy.is_empty() { found } else { busy }
 }
 
-/// The processes of the hub whose functions find AWS at `endpoint`, by function.
+/// Returns the processes of functions with this AWS endpoint, by function name.
 fn functions(endpoint: &str) -> BTreeMap<String, Vec<u32>> {
     let mut found = BTreeMap::<String, Vec<u32>>::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -100,7 +100,7 @@ fn functions(endpoint: &str) -> BTreeMap<String, Vec<u32>> {
     found
 }
 
-/// The function that a process with this environment is, if it is one of this hub's.
+/// Returns the function's name if a process environment belongs to a function of this hub.
 fn function(environment: &[u8], endpoint: &str) -> Option<String> {
     let variable = |name: &str| {
         environment
@@ -112,20 +112,21 @@ fn function(environment: &[u8], endpoint: &str) -> Option<String> {
     variable("AWS_LAMBDA_FUNCTION_NAME").filter(|_| ours).map(str::to_owned)
 }
 
-/// Arms faults at the providers, so that about `rate` of all messages meet one, while `on`.
-/// At the end none is left.
-pub(crate) fn disturb(
+/// Arms provider faults while `on`, so that about `rate` of all messages meet one. Clears all
+/// faults at the end.
+pub(crate) fn inject_provider_faults(
     cast: &Cast,
     seen: &Mutex<Seen>,
     rate: f64,
     mut dice: Dice,
     on: &AtomicBool,
 ) -> Result<()> {
-    let taken = || seen.lock().unwrap_or_else(PoisonError::into_inner).taken;
-    let mut before = taken();
+    let provider_accepted =
+        || seen.lock().unwrap_or_else(PoisonError::into_inner).provider_accepted;
+    let mut before = provider_accepted();
     while on.load(Ordering::Relaxed) {
-        rest(ARM_EVERY, on);
-        let now = taken();
+        sleep_while(ARM_EVERY, on);
+        let now = provider_accepted();
         for _ in before..now.max(before + 1) {
             if dice.chance(rate)
                 && let Some(account) = dice.pick(&cast.accounts)
@@ -142,10 +143,10 @@ pub(crate) fn disturb(
     Ok(())
 }
 
-/// Makes a fault for a provider.
+/// Creates a fault for a provider.
 type Make = fn(Provider, &mut Dice) -> Value;
 
-/// One thing that a provider does wrong.
+/// Returns a random provider fault.
 fn fault(provider: Provider, dice: &mut Dice) -> Value {
     let all: &[(u64, Make)] = &[
         (2, |_, _| json!({"kind": "accept_then_time_out", "hold_ms": 12_000})),
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_works_is_told_from_one_that_sleeps() {
+    fn a_process_that_uses_the_cpu_is_told_from_a_sleeping_one() {
         let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut worker =
             std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
@@ -192,9 +193,9 @@ mod tests {
             ("asleep".to_owned(), vec![sleeper.id()]),
             ("awake".to_owned(), vec![worker.id()]),
         ]);
-        // A busy machine may not get round to the worker in one glance.
-        let chosen: Vec<_> = (0..20).map(|_| at_work(both.clone())).collect();
-        let fallback = at_work(asleep.clone());
+        // On a busy machine the worker may not run within one sample.
+        let chosen: Vec<_> = (0..20).map(|_| busy(both.clone())).collect();
+        let fallback = busy(asleep.clone());
         sleeper.kill().unwrap();
         worker.kill().unwrap();
         sleeper.wait().unwrap();
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn providers_know_all_their_faults() {
+    fn every_kind_of_provider_fault_is_generated() {
         let mut dice = Dice::new(1, 0);
         let mut kinds = std::collections::BTreeSet::new();
         for _ in 0..500 {

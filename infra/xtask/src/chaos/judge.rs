@@ -1,4 +1,4 @@
-//! Whether the hub kept its promises, to the message. Evidence goes in, findings come out.
+//! Checks of the hub's guarantees for every message: evidence in, findings out.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,67 +6,67 @@ use std::{
 };
 
 use super::{
-    evidence::{Carried, Evidence, Listed, Message, Step, rank},
-    load::Asked,
-    plan::{ECHO, place},
+    evidence::{Evidence, ListedConversation, Message, SentMessage, Step, rank},
+    load::SendRequest,
+    plan::{ECHO, position},
 };
 
-/// The promises.
+/// The guarantees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// What was taken in is there.
+    /// Every accepted message exists.
     Lost,
-    /// It is there once, and was sent once.
+    /// Every message exists once and was sent once.
     Doubled,
-    /// A conversation is in order.
+    /// The messages of a conversation are in order.
     Order,
-    /// What became of a message is known, and is what the provider says.
-    Fate,
-    /// A status never goes down.
+    /// Every message has a final status, and it matches the provider's.
+    Status,
+    /// A status never moves backward.
     History,
-    /// The automation knows.
-    Told,
-    /// Tenants are walls.
-    Walls,
-    /// Everything else that somebody complained about.
-    Complaint,
+    /// The automation is notified.
+    Notified,
+    /// A tenant sees only its own data.
+    TenantIsolation,
+    /// Other violations.
+    Other,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Lost => "lost",
-            Self::Doubled => "doubled",
+            Self::Doubled => "duplicated",
             Self::Order => "wrong order",
-            Self::Fate => "wrong fate",
+            Self::Status => "wrong status",
             Self::History => "wrong history",
-            Self::Told => "not told",
-            Self::Walls => "another tenant's",
-            Self::Complaint => "complaints",
+            Self::Notified => "not notified",
+            Self::TenantIsolation => "tenant isolation",
+            Self::Other => "other violations",
         })
     }
 }
 
-/// A promise that was not kept.
+/// A broken guarantee.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) rule: Rule,
     pub(crate) what: String,
 }
 
-/// What was found.
+/// Result of the checks.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) inbound: usize,
     pub(crate) outbound: usize,
-    /// How many messages to send ended in each status.
+    /// Number of outbound messages by final status.
     pub(crate) statuses: BTreeMap<String, usize>,
-    /// Of those that ended as `unknown`: how many the provider took.
-    pub(crate) unknown_taken: usize,
-    /// Messages that a provider refused with an error of its own, and that were tried again.
+    /// Messages with status `unknown` that the provider accepted.
+    pub(crate) unknown_accepted: usize,
+    /// Messages that were retried after a provider rejected an attempt with its own error code.
     pub(crate) refused: usize,
-    /// Of those: how many the provider took later.
-    pub(crate) refused_taken: usize,
+    /// Of the rejected messages, those that the provider accepted later.
+    pub(crate) refused_accepted: usize,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -75,268 +75,287 @@ impl Verdict {
         self.findings.push(Finding { rule, what });
     }
 
-    /// How often a promise was not kept.
+    /// Number of findings for a guarantee.
     pub(crate) fn count(&self, rule: Rule) -> usize {
         self.findings.iter().filter(|finding| finding.rule == rule).count()
     }
 }
 
-/// A person of a tenant's, and what is said.
-type Place<'a> = (&'a str, &'a str, &'a str);
+/// Tenant, address of the customer, and text.
+type Key<'a> = (&'a str, &'a str, &'a str);
 
-/// Judges.
+/// Checks all guarantees.
 pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::default();
     inbound(evidence, &mut verdict);
-    walls(evidence, &mut verdict);
+    tenant_isolation(evidence, &mut verdict);
     outbound(evidence, &mut verdict);
-    for fallen in &evidence.fallen {
-        verdict.find(Rule::History, fallen.clone());
+    for regression in &evidence.regressions {
+        verdict.find(Rule::History, regression.clone());
     }
-    for complaint in &evidence.complaints {
-        verdict.find(Rule::Complaint, complaint.clone());
+    for violation in &evidence.violations {
+        verdict.find(Rule::Other, violation.clone());
     }
     verdict
 }
 
-/// What customers wrote is there, once, in order, and the automation knows of it.
+/// Checks that every customer message exists once, in order, and that the automation was notified.
 fn inbound(evidence: &Evidence, verdict: &mut Verdict) {
     verdict.inbound = evidence.written.len();
-    let mut listed = BTreeMap::<Place<'_>, Vec<&Message>>::new();
-    let mut homes = BTreeMap::<(&str, &str), &Listed>::new();
-    for talk in &evidence.talks {
-        let (tenant, address) = (talk.tenant.as_str(), talk.address.as_str());
-        if let Some(other) = homes.insert((tenant, address), talk) {
-            let what = format!("{address} has two conversations: {} and {}", other.id, talk.id);
+    let mut listed = BTreeMap::<Key<'_>, Vec<&Message>>::new();
+    let mut homes = BTreeMap::<(&str, &str), &ListedConversation>::new();
+    for conversation in &evidence.conversations {
+        let (tenant, address) = (conversation.tenant.as_str(), conversation.address.as_str());
+        if let Some(other) = homes.insert((tenant, address), conversation) {
+            let what =
+                format!("{address} has two conversations: {} and {}", other.id, conversation.id);
             verdict.find(Rule::Doubled, what);
         }
-        for message in talk.messages.iter().filter(|message| message.inbound) {
+        for message in conversation.messages.iter().filter(|message| message.inbound) {
             listed.entry((tenant, address, &message.text)).or_default().push(message);
         }
-        in_order(talk, verdict);
+        in_order(conversation, verdict);
     }
     for written in &evidence.written {
-        let place = (written.tenant.as_str(), written.address.as_str(), written.text.as_str());
-        match listed.remove(&place).as_deref() {
-            None | Some([]) => verdict.find(Rule::Lost, format!("{place:?} is in no conversation")),
-            Some([message]) => told_of(evidence, message, verdict),
+        let key = (written.tenant.as_str(), written.address.as_str(), written.text.as_str());
+        match listed.remove(&key).as_deref() {
+            None | Some([]) => verdict.find(Rule::Lost, format!("{key:?} is in no conversation")),
+            Some([message]) => check_notification(evidence, message, verdict),
             Some(several) => {
                 let ids: Vec<_> = several.iter().map(|message| &message.id).collect();
-                verdict.find(Rule::Doubled, format!("{place:?} is there as {ids:?}"));
+                verdict.find(Rule::Doubled, format!("{key:?} exists as {ids:?}"));
             }
         }
     }
-    for (place, messages) in listed {
-        let what = format!("nobody wrote {place:?}: {}", describe(messages.first().copied()));
-        verdict.find(Rule::Walls, what);
+    for (key, messages) in listed {
+        let what = format!("no customer wrote {key:?}: {}", describe(messages.first().copied()));
+        verdict.find(Rule::TenantIsolation, what);
     }
 }
 
-fn in_order(talk: &Listed, verdict: &mut Verdict) {
-    let texts = talk.messages.iter().filter(|message| message.inbound).map(|message| &message.text);
-    let places: Vec<Option<usize>> = texts.map(|text| place(text)).collect();
-    if !places.is_sorted() {
-        let what = format!("{} with {}: {places:?}", talk.id, talk.address);
+fn in_order(conversation: &ListedConversation, verdict: &mut Verdict) {
+    let texts =
+        conversation.messages.iter().filter(|message| message.inbound).map(|message| &message.text);
+    let positions: Vec<Option<usize>> = texts.map(|text| position(text)).collect();
+    if !positions.is_sorted() {
+        let what = format!("{} with {}: {positions:?}", conversation.id, conversation.address);
         verdict.find(Rule::Order, what);
     }
 }
 
-fn told_of(evidence: &Evidence, message: &Message, verdict: &mut Verdict) {
-    let ids = evidence.told.get(&message.id).map(|told| &told.received);
+fn check_notification(evidence: &Evidence, message: &Message, verdict: &mut Verdict) {
+    let ids = evidence.notified.get(&message.id).map(|notified| &notified.received);
     match ids.map_or(0, BTreeSet::len) {
         1 => {}
         0 => {
-            let what = format!("no notice that {:?} came in: {}", message.text, message.id);
-            verdict.find(Rule::Told, what);
+            let what = format!("no notification of {:?}: {}", message.text, message.id);
+            verdict.find(Rule::Notified, what);
         }
         _ => {
-            let what = format!("{:?} was told under several ids: {ids:?}", message.text);
+            let what = format!("{:?} has notifications with several ids: {ids:?}", message.text);
             verdict.find(Rule::Doubled, what);
         }
     }
 }
 
-/// A key shows only what is its tenant's.
-fn walls(evidence: &Evidence, verdict: &mut Verdict) {
-    let people: BTreeSet<(&str, &str)> = evidence
+/// Checks that an API key shows only its tenant's data.
+fn tenant_isolation(evidence: &Evidence, verdict: &mut Verdict) {
+    let customers: BTreeSet<(&str, &str)> = evidence
         .written
         .iter()
         .map(|written| (written.tenant.as_str(), written.address.as_str()))
         .collect();
-    for talk in &evidence.talks {
-        if !people.contains(&(talk.tenant.as_str(), talk.address.as_str())) {
-            let what = format!("{} sees {} with {}", talk.tenant, talk.id, talk.address);
-            verdict.find(Rule::Walls, what);
+    for conversation in &evidence.conversations {
+        if !customers.contains(&(conversation.tenant.as_str(), conversation.address.as_str())) {
+            let what = format!(
+                "{} sees {} with {}",
+                conversation.tenant, conversation.id, conversation.address
+            );
+            verdict.find(Rule::TenantIsolation, what);
         }
-        for message in talk.messages.iter().filter(|message| message.tenant != talk.tenant) {
-            let what = format!("{} sees {}'s {}", talk.tenant, message.tenant, message.id);
-            verdict.find(Rule::Walls, what);
+        for message in
+            conversation.messages.iter().filter(|message| message.tenant != conversation.tenant)
+        {
+            let what = format!("{} sees {}'s {}", conversation.tenant, message.tenant, message.id);
+            verdict.find(Rule::TenantIsolation, what);
         }
     }
-    for trespass in &evidence.trespasses {
-        verdict.find(Rule::Walls, trespass.clone());
+    for foreign_read in &evidence.foreign_reads {
+        verdict.find(Rule::TenantIsolation, foreign_read.clone());
     }
 }
 
-/// What was asked to be sent has a fate, and the provider agrees.
+/// Checks that every message to send has a status that matches the provider's log.
 fn outbound(evidence: &Evidence, verdict: &mut Verdict) {
-    let mut carried = BTreeMap::<Place<'_>, Vec<&Carried>>::new();
-    for message in &evidence.carried {
-        let place = (message.tenant.as_str(), message.address.as_str(), message.text.as_str());
-        carried.entry(place).or_default().push(message);
+    let mut sent = BTreeMap::<Key<'_>, Vec<&SentMessage>>::new();
+    for message in &evidence.sent {
+        let key = (message.tenant.as_str(), message.address.as_str(), message.text.as_str());
+        sent.entry(key).or_default().push(message);
     }
-    let mut listed = BTreeMap::<Place<'_>, Vec<&Message>>::new();
-    for talk in &evidence.talks {
-        for message in talk.messages.iter().filter(|message| !message.inbound) {
-            let place = (talk.tenant.as_str(), talk.address.as_str(), message.text.as_str());
-            listed.entry(place).or_default().push(message);
+    let mut listed = BTreeMap::<Key<'_>, Vec<&Message>>::new();
+    for conversation in &evidence.conversations {
+        for message in conversation.messages.iter().filter(|message| !message.inbound) {
+            let key = (
+                conversation.tenant.as_str(),
+                conversation.address.as_str(),
+                message.text.as_str(),
+            );
+            listed.entry(key).or_default().push(message);
         }
     }
-    for asked in &evidence.asked {
-        let place = (asked.tenant.as_str(), asked.address.as_str(), asked.text.as_str());
-        let theirs = carried.remove(&place).unwrap_or_default();
-        let in_talk = listed.remove(&place).unwrap_or_default();
-        one(evidence, asked, &in_talk, &theirs, verdict);
+    for requested in &evidence.requested {
+        let key = (requested.tenant.as_str(), requested.address.as_str(), requested.text.as_str());
+        let copies = sent.remove(&key).unwrap_or_default();
+        let in_conversation = listed.remove(&key).unwrap_or_default();
+        outbound_message(evidence, requested, &in_conversation, &copies, verdict);
     }
-    for (place, theirs) in carried {
-        let ids: Vec<_> = theirs.iter().map(|carried| &carried.id).collect();
-        verdict.find(Rule::Doubled, format!("nobody asked to send {place:?}: {ids:?}"));
+    for (key, copies) in sent {
+        let ids: Vec<_> = copies.iter().map(|sent| &sent.id).collect();
+        verdict.find(Rule::Doubled, format!("no tenant asked to send {key:?}: {ids:?}"));
     }
-    for (place, messages) in listed {
+    for (key, messages) in listed {
         let what =
-            format!("nobody asked to send {place:?}: {}", describe(messages.first().copied()));
+            format!("no tenant asked to send {key:?}: {}", describe(messages.first().copied()));
         verdict.find(Rule::Doubled, what);
     }
     posts_in_order(evidence, verdict);
 }
 
-/// One message that a tenant asked to be sent.
-fn one(
+/// Checks one message that a tenant asked to send.
+fn outbound_message(
     evidence: &Evidence,
-    asked: &Asked,
-    in_talk: &[&Message],
-    theirs: &[&Carried],
+    requested: &SendRequest,
+    in_conversation: &[&Message],
+    copies: &[&SentMessage],
     verdict: &mut Verdict,
 ) {
-    let place = (&asked.tenant, &asked.address, &asked.text);
-    if theirs.len() > 1 {
-        let ids: Vec<_> = theirs.iter().map(|carried| &carried.id).collect();
-        let what = format!("{place:?} was sent as {ids:?}: {}", describe(in_talk.first().copied()));
+    let key = (&requested.tenant, &requested.address, &requested.text);
+    if copies.len() > 1 {
+        let ids: Vec<_> = copies.iter().map(|sent| &sent.id).collect();
+        let what =
+            format!("{key:?} was sent as {ids:?}: {}", describe(in_conversation.first().copied()));
         verdict.find(Rule::Doubled, what);
     }
-    if asked.ids.len() > 1 || in_talk.len() > 1 {
-        let there: Vec<_> = in_talk.iter().map(|message| &message.id).collect();
+    if requested.ids.len() > 1 || in_conversation.len() > 1 {
+        let there: Vec<_> = in_conversation.iter().map(|message| &message.id).collect();
         verdict.find(
             Rule::Doubled,
-            format!("{place:?} is several messages: answered {:?}, listed {there:?}", asked.ids),
+            format!("{key:?} is several messages: ids {:?}, listed {there:?}", requested.ids),
         );
     }
-    // Of several, the one the hub knows of is not the one too many.
+    // If there are several, prefer the one that the hub knows.
     let known = |message: &Message| {
-        let same = theirs.iter().find(|carried| Some(&carried.id) == message.provider_id.as_ref());
-        same.or(theirs.first()).copied()
+        let same = copies.iter().find(|sent| Some(&sent.id) == message.provider_id.as_ref());
+        same.or(copies.first()).copied()
     };
-    let Some(id) = asked.ids.first() else {
-        // The hub never said that it has it. If it has it all the same, it has to be right.
-        match in_talk.first() {
-            Some(message) => fate(evidence, message, known(message), verdict),
-            None if theirs.is_empty() => {
-                let what = format!("{place:?} was never accepted: {:?}", asked.refusal);
-                verdict.find(Rule::Complaint, what);
+    let Some(id) = requested.ids.first() else {
+        // The hub never confirmed the message. If it has it anyway, its status must be right.
+        match in_conversation.first() {
+            Some(message) => check_status(evidence, message, known(message), verdict),
+            None if copies.is_empty() => {
+                let what = format!("{key:?} was never accepted: {:?}", requested.refusal);
+                verdict.find(Rule::Other, what);
             }
-            None => verdict.find(Rule::Lost, format!("{place:?} was sent, and is nowhere")),
+            None => verdict.find(Rule::Lost, format!("{key:?} was sent but does not exist")),
         }
         return;
     };
     let Some(Some(message)) = evidence.shown.get(id) else {
-        verdict.find(Rule::Lost, format!("{place:?} was accepted as {id}, and is unknown now"));
+        verdict.find(Rule::Lost, format!("{key:?} was accepted as {id}, which does not exist"));
         return;
     };
-    if in_talk.is_empty() {
-        verdict.find(Rule::Lost, format!("{place:?}, {id}, is in no conversation"));
+    if in_conversation.is_empty() {
+        verdict.find(Rule::Lost, format!("{key:?}, {id}, is in no conversation"));
     }
-    fate(evidence, message, known(message), verdict);
+    check_status(evidence, message, known(message), verdict);
 }
 
-/// Whether a message's status is what the provider says.
-fn fate(evidence: &Evidence, message: &Message, theirs: Option<&Carried>, verdict: &mut Verdict) {
+/// Checks that a message's status matches the provider's log.
+fn check_status(
+    evidence: &Evidence,
+    message: &Message,
+    copy: Option<&SentMessage>,
+    verdict: &mut Verdict,
+) {
     verdict.outbound += 1;
     *verdict.statuses.entry(message.status.clone()).or_default() += 1;
-    if let Some(wrong) = contradiction(message, theirs) {
-        let what = format!("{wrong}: {}; the provider: {theirs:?}", describe(Some(message)));
-        verdict.find(Rule::Fate, what);
+    if let Some(wrong) = contradiction(message, copy) {
+        let what = format!("{wrong}: {}; the provider: {copy:?}", describe(Some(message)));
+        verdict.find(Rule::Status, what);
     }
-    if message.status == "unknown" && theirs.is_some() {
-        verdict.unknown_taken += 1;
+    if message.status == "unknown" && copy.is_some() {
+        verdict.unknown_accepted += 1;
     }
     if was_refused(message) {
         verdict.refused += 1;
-        verdict.refused_taken += usize::from(theirs.is_some());
+        verdict.refused_accepted += usize::from(copy.is_some());
     }
-    if let Some(wrong) = falls(message) {
+    if let Some(wrong) = invalid_history(message) {
         verdict.find(Rule::History, format!("{wrong}: {}", describe(Some(message))));
     }
-    // That it left is no news; everything after that is.
-    let known =
-        evidence.told.get(&message.id).is_some_and(|told| told.statuses.contains(&message.status));
+    // `queued`, `sending` and `accepted` cause no notification; every later status does.
+    let known = evidence
+        .notified
+        .get(&message.id)
+        .is_some_and(|notified| notified.statuses.contains(&message.status));
     if !known && !matches!(message.status.as_str(), "queued" | "sending" | "accepted") {
-        let what = format!("no notice of the last status: {}", describe(Some(message)));
-        verdict.find(Rule::Told, what);
+        let what = format!("no notification of the last status: {}", describe(Some(message)));
+        verdict.find(Rule::Notified, what);
     }
 }
 
-/// Whether the provider refused an attempt by a code of its own, after which another was made.
-/// The hub's own codes are words.
+/// Whether the provider rejected an attempt with its own error code and the message was retried.
+/// Provider codes are numbers; the hub's codes are words.
 fn was_refused(message: &Message) -> bool {
     let own = |code: &String| code.bytes().all(|c| c.is_ascii_digit());
     let refused = |step: &Step| step.status == "queued" && step.code.as_ref().is_some_and(own);
     message.history.iter().any(refused)
 }
 
-/// What is wrong between what the hub says and what the provider says.
-fn contradiction(message: &Message, theirs: Option<&Carried>) -> Option<String> {
+/// Returns the contradiction between the hub's and the provider's view of a message.
+fn contradiction(message: &Message, copy: Option<&SentMessage>) -> Option<String> {
     let status = message.status.as_str();
-    let Some(carried) = theirs else {
+    let Some(sent) = copy else {
         return match status {
             "failed" | "unknown" => None,
-            _ => Some(format!("{status}, and the provider never took it")),
+            _ => Some(format!("{status}, but the provider never accepted it")),
         };
     };
     if let Some(id) = &message.provider_id
-        && *id != carried.id
+        && *id != sent.id
     {
-        return Some("it has another message's id".to_owned());
+        return Some("it has the id of another message".to_owned());
     }
-    if carried.failed {
-        // A receipt says so where receipts are.
-        return (status != "failed").then(|| format!("{status}, and it failed"));
+    if sent.failed {
+        // A provider with receipts reports the failure in one.
+        return (status != "failed").then(|| format!("{status}, but it failed"));
     }
-    let last = carried.receipts.iter().filter_map(|receipt| rank(receipt)).max();
+    let last = sent.receipts.iter().filter_map(|receipt| rank(receipt)).max();
     match (status, last) {
-        // No receipt came that could have told.
+        // No receipt arrived that could resolve the outcome.
         ("unknown", None) => None,
         ("accepted", None) if message.provider_id.is_some() => None,
         ("accepted", None) => Some("accepted, without the provider's id".to_owned()),
         (_, last) if last.is_some() && last == rank(status) => None,
-        _ => Some(format!("{status}, and the provider took it")),
+        _ => Some(format!("{status}, but the provider accepted it")),
     }
 }
 
-/// What is wrong in a message's history.
-fn falls(message: &Message) -> Option<String> {
+/// Returns what is wrong with a message's status history.
+fn invalid_history(message: &Message) -> Option<String> {
     let ranks = message.history.iter().map(|step| rank(&step.status));
     let Some(ranks) = ranks.collect::<Option<Vec<usize>>>() else {
-        return Some("an unknown status".to_owned());
+        return Some("a status that does not exist".to_owned());
     };
     let now = rank(&message.status);
     if ranks.iter().max().copied() != now {
-        return Some("the status is not the highest it has had".to_owned());
+        return Some("the status is not the highest in the history".to_owned());
     }
-    // Steps of attempts are written down when the attempt ends: a receipt may be faster.
+    // Steps of an attempt are recorded when the attempt ends, so a receipt may come first.
     let receipts = message.history.iter().filter(|step| step.attempt.is_none());
     let receipts: Vec<_> = receipts.map(|step| rank(&step.status)).collect();
     if !receipts.is_sorted_by(|one, next| one < next) {
-        return Some("a receipt moved it down".to_owned());
+        return Some("a receipt moved the status backward".to_owned());
     }
     let attempts: Vec<u64> = message.history.iter().filter_map(|step| step.attempt).collect();
     if !attempts.is_sorted() {
@@ -345,24 +364,24 @@ fn falls(message: &Message) -> Option<String> {
     None
 }
 
-/// A tenant's own messages leave in the order in which the hub accepted them.
+/// Checks that a tenant's own messages are sent in the order in which the hub accepted them.
 fn posts_in_order(evidence: &Evidence, verdict: &mut Verdict) {
-    let mut talks = BTreeMap::<(&str, &str), Vec<(u64, Option<usize>)>>::new();
-    for carried in evidence.carried.iter().filter(|carried| !carried.text.starts_with(ECHO)) {
-        let talk = (carried.tenant.as_str(), carried.address.as_str());
-        talks.entry(talk).or_default().push((carried.seq, place(&carried.text)));
+    let mut conversations = BTreeMap::<(&str, &str), Vec<(u64, Option<usize>)>>::new();
+    for sent in evidence.sent.iter().filter(|sent| !sent.text.starts_with(ECHO)) {
+        let conversation = (sent.tenant.as_str(), sent.address.as_str());
+        conversations.entry(conversation).or_default().push((sent.seq, position(&sent.text)));
     }
-    for ((tenant, address), mut sent) in talks {
+    for ((tenant, address), mut sent) in conversations {
         sent.sort_unstable();
-        let places: Vec<_> = sent.iter().map(|(_, place)| place).collect();
-        if !places.is_sorted() && !evidence.redriven.contains(address) {
-            let what = format!("{tenant} sent to {address}: {places:?}");
+        let positions: Vec<_> = sent.iter().map(|(_, position)| position).collect();
+        if !positions.is_sorted() && !evidence.redriven.contains(address) {
+            let what = format!("{tenant} sent to {address}: {positions:?}");
             verdict.find(Rule::Order, what);
         }
     }
 }
 
-/// A message with its history, for whoever reads a finding.
+/// Formats a message with its status history for a finding.
 fn describe(message: Option<&Message>) -> String {
     let Some(message) = message else { return "no message".to_owned() };
     let history: Vec<String> = message
@@ -375,8 +394,11 @@ fn describe(message: Option<&Message>) -> String {
         })
         .collect();
     let (id, text, status) = (&message.id, &message.text, &message.status);
-    let theirs = message.provider_id.as_deref().unwrap_or("none");
-    format!("{id} {text:?} is {status}, provider's id {theirs}, [{}]", history.join(", "))
+    let provider_id = message.provider_id.as_deref().unwrap_or("none");
+    format!(
+        "{id} {text:?} is {status}, provider message id {provider_id}, [{}]",
+        history.join(", ")
+    )
 }
 
 #[cfg(test)]

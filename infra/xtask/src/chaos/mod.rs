@@ -1,5 +1,5 @@
-//! Faults on the real thing: functions are killed, AWS and the providers misbehave, and at the
-//! end every message is accounted for.
+//! The `chaos` command: runs the real functions while they are killed and AWS and the providers
+//! fail, then checks every message.
 
 mod cast;
 mod dice;
@@ -37,8 +37,8 @@ use self::{
     cast::Cast,
     dice::Dice,
     harm::Kills,
-    load::{Input, Load, Manner},
-    plan::Talk,
+    load::{Input, Load, LoadOptions},
+    plan::Conversation,
     proxy::Proxy,
     queues::Queues,
     report::Run,
@@ -52,68 +52,69 @@ use crate::{
     workspace,
 };
 
-/// Far from the ports of a hub for hand use and of the end-to-end tests'.
+/// Keeps the ports away from those of a developer's hub and of the end-to-end tests.
 const PORT_OFFSET: u16 = 2000;
-const SAY_EVERY: Duration = Duration::from_secs(5);
-/// How long things go wrong after the last customer has written.
+/// Interval of the progress output.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How long faults continue after the last customer message.
 const LINGER: Duration = Duration::from_secs(10);
-/// How long things go wrong in the short form, and how long it kills.
+/// How long faults and kills last in the short form.
 const SHORT_HARM: Duration = Duration::from_secs(45);
 const SHORT_KILLS: Duration = Duration::from_secs(20);
 const SHORT_KILL_EVERY: Duration = Duration::from_secs(2);
-/// How far customers write ahead of what the automation knows.
+/// How many messages a customer may write beyond those the automation was notified of.
 const AHEAD: usize = 2;
-/// How many more messages than AWS calls meet a fault.
+/// Provider faults per message, as a multiple of the AWS fault rate.
 const PROVIDER_FACTOR: f64 = 3.0;
-/// Findings that are printed; all are in the report.
+/// Most findings that are printed. The report has all.
 const PRINTED: usize = 40;
 
-/// What a run has if nothing is said: messages, and the share of AWS calls that go wrong.
-const WHOLE_MESSAGES: usize = 10_000;
-const WHOLE_FAULT_RATE: f64 = 0.03;
+/// Defaults: number of messages, and share of AWS calls that fail.
+const DEFAULT_MESSAGES: usize = 10_000;
+const DEFAULT_FAULT_RATE: f64 = 0.03;
 
-/// How a run goes.
+/// Options of `cargo xtask chaos`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Messages in all, in and out.
-    #[arg(long, value_name = "N", default_value_t = WHOLE_MESSAGES)]
+    /// Total number of messages, inbound and outbound.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MESSAGES)]
     messages: usize,
-    /// What the dice fall by: the same seed throws the same faults, though not at the same
-    /// messages.
+    /// Seed of the random number generator. The same seed produces the same faults, but not at the
+    /// same messages.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Kill a function about every so many seconds; 0 kills none.
+    /// Average seconds between kills of a function; 0 disables kills.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, allow_negative_numbers = true)]
     kill_every: f64,
-    /// Share of the calls to AWS that go wrong, from 0 to 1. Now and then a storm makes one
-    /// service twenty times worse. Three times as many messages meet a fault of a provider's.
-    #[arg(long, value_name = "SHARE", default_value_t = WHOLE_FAULT_RATE)]
+    /// Share of AWS calls that fail, from 0 to 1. From time to time a fault storm raises the share
+    /// of one service twentyfold. Provider faults hit three times as many messages.
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_FAULT_RATE)]
     fault_rate: f64,
-    /// Conversations at once. More only makes the local cloud slower.
+    /// Number of concurrent conversations. A higher number only slows down the local cloud.
     #[arg(long, value_name = "N", default_value_t = 40)]
     at_once: usize,
-    /// About 300 messages, for CI, with a kill every other second. What would only take long is
-    /// left out: kills and faults near the end, kills of the consumer whose queue hides a record
-    /// for three minutes, doubled receipts.
+    /// Short run for CI: about 300 messages and a kill every two seconds. Skips what takes long:
+    /// kills and faults near the end, kills of the consumer whose queue hides a record for three
+    /// minutes, and duplicate receipts.
     #[arg(long, conflicts_with = "messages")]
     short: bool,
-    /// Add N to every port. The data is kept in target/local-chaos, or with another N than the
-    /// default in target/local-chaos-N.
+    /// Number to add to every port. Data is stored in target/local-chaos, or in
+    /// target/local-chaos-N if N is not the default.
     #[arg(long, value_name = "N", default_value_t = PORT_OFFSET)]
     port_offset: u16,
-    /// Take the functions and tools as they are already built.
+    /// Use the functions and tools that are already built.
     #[arg(long)]
     built: bool,
 }
 
 impl Options {
-    /// As if nothing were said.
-    pub(crate) fn whole() -> Self {
+    /// The default options.
+    pub(crate) fn full() -> Self {
         Self {
-            messages: WHOLE_MESSAGES,
+            messages: DEFAULT_MESSAGES,
             seed: 1,
             kill_every: 5.0,
-            fault_rate: WHOLE_FAULT_RATE,
+            fault_rate: DEFAULT_FAULT_RATE,
             at_once: 40,
             short: false,
             port_offset: PORT_OFFSET,
@@ -128,23 +129,23 @@ impl Options {
     fn check(&self) -> Result<()> {
         let shares = 0.0..=1.0;
         if !shares.contains(&self.fault_rate) {
-            return Err(Error::step("--fault-rate", "give a share from 0 to 1"));
+            return Err(Error::step("--fault-rate", "must be a share from 0 to 1"));
         }
         if !(0.0..=3600.0).contains(&self.kill_every) {
-            return Err(Error::step("--kill-every", "give seconds, at most 3600"));
+            return Err(Error::step("--kill-every", "must be 0 to 3600 seconds"));
         }
         if self.kill_every > 0.0 && !Path::new("/proc/self/environ").exists() {
-            let detail = "functions are found in /proc, which is not here. Give 0";
+            let detail = "functions are found through /proc, which does not exist here. Use 0";
             return Err(Error::step("--kill-every", detail));
         }
         if self.at_once == 0 || self.messages() == 0 {
-            return Err(Error::step("--messages", "nothing would happen"));
+            return Err(Error::step("--messages", "--messages and --at-once must be at least 1"));
         }
         Ok(())
     }
 }
 
-/// Runs it. A promise that was not kept is an error.
+/// Runs the command. A broken guarantee is an error.
 pub(crate) fn run(options: &Options) -> Result<()> {
     options.check()?;
     let name = if options.port_offset == PORT_OFFSET {
@@ -155,13 +156,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let hub =
         Hub::named(&name, options.port_offset, false)?.behind_proxy().already_built(options.built);
     if hub.is_running() {
-        println!("Ending the hub of an earlier run.");
+        println!("Stopping the hub of an earlier run.");
         hub.stop()?;
     }
     let weather = Weather::new(options.fault_rate, Dice::new(options.seed, 1));
     let proxy = Proxy::listen(hub.proxy_port(), hub.cloud_port(), weather)?;
     let running = hub.start(Start { detach: false, fresh: true })?;
-    let done = on(&hub, &proxy, options);
+    let done = run_with_hub(&hub, &proxy, options);
     if let Some(running) = running {
         running.stop()?;
     }
@@ -172,14 +173,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     conclude(&hub, &run, &report)
 }
 
-/// Says what was wrong, and where to look.
+/// Prints the findings and the locations of the report and the logs.
 fn conclude(hub: &Hub, run: &Run, report: &Path) -> Result<()> {
-    let mut letters = BTreeMap::<(&str, &str), usize>::new();
-    for letter in &run.redriven {
-        *letters.entry((&letter.queue, &letter.reason)).or_default() += 1;
+    let mut dead_letters = BTreeMap::<(&str, &str), usize>::new();
+    for record in &run.redriven {
+        *dead_letters.entry((&record.queue, &record.reason)).or_default() += 1;
     }
-    for ((queue, reason), count) in letters {
-        println!("  given up and redriven: {count} in {queue}: {reason}");
+    for ((queue, reason), count) in dead_letters {
+        println!("  dead-lettered and redriven: {count} in {queue}: {reason}");
     }
     let findings = &run.verdict.findings;
     for finding in findings.iter().take(PRINTED) {
@@ -187,24 +188,24 @@ fn conclude(hub: &Hub, run: &Run, report: &Path) -> Result<()> {
     }
     println!("Report: {}", report.display());
     if findings.is_empty() {
-        println!("Every promise was kept.");
+        println!("All guarantees were kept.");
         return Ok(());
     }
     let log = hub.functions_log();
     println!("Logs: {}", log.parent().unwrap_or(&log).display());
-    Err(Error::step("chaos", format!("{} disagreements. See above", findings.len())))
+    Err(Error::step("chaos", format!("{} findings. See above", findings.len())))
 }
 
-/// What goes on at once, and is looked at from outside.
+/// State shared by the threads of a run.
 #[derive(Default)]
-struct Stage {
+struct State {
     seen: Mutex<Seen>,
     kills: Mutex<Kills>,
-    /// Whether things go wrong.
+    /// Whether faults are injected.
     harm: AtomicBool,
-    /// Whether anybody still writes.
+    /// Whether customers and tenants still send.
     load: AtomicBool,
-    /// Whether anybody listens to the simulator.
+    /// Whether the simulator's log is read.
     listen: AtomicBool,
 }
 
@@ -212,64 +213,64 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything between the start of the hub and its end.
-fn on(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
+/// Runs everything between the start and the stop of the hub.
+fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     let begun = Instant::now();
     let cast = Cast::set_up(hub, options.short)?;
     let queues = Queues::new(hub.cloud_url());
-    let talks = Talk::all(options.messages(), &cast.providers());
+    let conversations = Conversation::all(options.messages(), &cast.providers());
     println!(
         "{} messages in {} conversations of {} tenants; seed {}.",
         options.messages(),
-        talks.len(),
+        conversations.len(),
         cast.tenants.len(),
         options.seed
     );
-    let stage = Stage::default();
-    stage.harm.store(true, Ordering::Relaxed);
-    stage.load.store(true, Ordering::Relaxed);
-    stage.listen.store(true, Ordering::Relaxed);
-    let manner = Manner {
-        chance: options.seed,
+    let state = State::default();
+    state.harm.store(true, Ordering::Relaxed);
+    state.load.store(true, Ordering::Relaxed);
+    state.listen.store(true, Ordering::Relaxed);
+    let load_options = LoadOptions {
+        seed: options.seed,
         at_once: options.at_once,
         ahead: if options.short { usize::MAX } else { AHEAD },
     };
-    let load = Load::new(&cast, &talks, &stage.seen, manner);
-    let (mut run, fallen) = thread::scope(|scope| {
+    let load = Load::new(&cast, &conversations, &state.seen, load_options);
+    let (mut run, regressions) = thread::scope(|scope| {
         let dice = Dice::new(options.seed, 4);
-        let watching = scope.spawn(|| watch::watch(&cast, &stage.seen, dice, &stage.listen));
-        let listening = scope.spawn(|| listen(&hub.simulator_url(), &stage));
+        let watching = scope.spawn(|| watch::watch(&cast, &state.seen, dice, &state.listen));
+        let listening = scope.spawn(|| listen(&hub.simulator_url(), &state));
         let done = (|| {
-            let load_s = under_load(hub, proxy, options, &stage, &load)?;
-            println!("Nothing goes wrong from now on.");
+            let load_s = under_load(hub, proxy, options, &state, &load)?;
+            println!("Faults have stopped.");
             let drained = Instant::now();
-            let (mut redriven, complaint) = drain(&cast, &queues, &stage, begun)?;
+            let (mut redriven, violation) = drain(&cast, &queues, &state, begun)?;
             let drain_s = drained.elapsed().as_secs_f32();
-            println!("The providers are down for a moment, then an automation.");
+            println!("Simulating an outage of the providers, then of an automation.");
             let outages = outage::run(&load)?;
-            let (later, another) = drain(&cast, &queues, &stage, begun)?;
+            let (later, another) = drain(&cast, &queues, &state, begun)?;
             redriven.extend(later);
-            let complaints: Vec<String> = complaint.into_iter().chain(another).collect();
-            Ok::<_, Error>((load_s, drain_s, redriven, complaints, outages))
+            let violations: Vec<String> = violation.into_iter().chain(another).collect();
+            Ok::<_, Error>((load_s, drain_s, redriven, violations, outages))
         })();
-        // The last events may still be on their way.
+        // The last events may still be in transit.
         sleep(Duration::from_secs(2));
-        stage.listen.store(false, Ordering::Relaxed);
+        state.listen.store(false, Ordering::Relaxed);
         let listened = listening.join().map_err(|_| Error::step("chaos", "listening panicked"))?;
         let watched = watching.join().map_err(|_| Error::step("chaos", "watching panicked"))?;
-        let (load_s, drain_s, redriven, complaints, outages) = done?;
+        let (load_s, drain_s, redriven, violations, outages) = done?;
         listened?;
-        println!("Gathering what there is to judge by.");
+        println!("Collecting the evidence.");
         let Input { failures, .. } = &*lock(&load.input);
         let refusals = failures.iter().map(|(status, count)| (*status, *count)).collect();
-        let mut seen = lock(&stage.seen);
-        seen.complaints.extend(complaints);
+        let mut seen = lock(&state.seen);
+        seen.violations.extend(violations);
         let run = Run {
             seed: options.seed,
             load_s,
             drain_s,
             total_s: 0.0,
-            kills: lock(&stage.kills).clone(),
+            kills: lock(&state.kills).clone(),
             cut_off: cut_off(hub),
             aws_calls: proxy.calls(),
             aws_faults: proxy.counts(),
@@ -283,21 +284,21 @@ fn on(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
         Ok::<_, Error>((run, watched.1))
     })?;
     let input = std::mem::take(&mut *lock(&load.input));
-    let seen = lock(&stage.seen);
+    let seen = lock(&state.seen);
     let mut evidence = gather::gather(&cast, input, &seen, &run.redriven)?;
-    evidence.fallen = fallen;
-    evidence.complaints.extend(parked(&queues)?);
+    evidence.regressions = regressions;
+    evidence.violations.extend(nonempty_queues(&queues)?);
     run.verdict = judge::judge(&evidence);
     run.total_s = begun.elapsed().as_secs_f32();
     Ok(run)
 }
 
-/// The load with everything that goes wrong. Gives the seconds it took.
+/// Runs the load with kills and faults. Returns its duration in seconds.
 fn under_load(
     hub: &Hub,
     proxy: &Proxy,
     options: &Options,
-    stage: &Stage,
+    state: &State,
     load: &Load<'_>,
 ) -> Result<f32> {
     let begun = Instant::now();
@@ -308,38 +309,38 @@ fn under_load(
             let every = Duration::from_secs_f64(options.kill_every);
             let every = if options.short { every.min(SHORT_KILL_EVERY) } else { every };
             let dice = Dice::new(options.seed, 2);
-            let (spare, until) = if options.short {
+            let (excluded, until) = if options.short {
                 (Some("consumer-automation"), begun + SHORT_KILLS)
             } else {
                 (None, begun + Duration::from_hours(24))
             };
-            let killer = harm::Killer { endpoint: &endpoint, every, spare, until };
-            scope.spawn(move || killer.run(dice, &stage.harm, &stage.kills));
+            let killer = harm::Killer { endpoint: &endpoint, every, excluded, until };
+            scope.spawn(move || killer.run(dice, &state.harm, &state.kills));
         }
         let dice = Dice::new(options.seed, 3);
-        let disturbing = scope.spawn(move || {
+        let injecting = scope.spawn(move || {
             let rate = (PROVIDER_FACTOR * options.fault_rate).min(1.0);
-            harm::disturb(load.cast, &stage.seen, rate, dice, &stage.harm)
+            harm::inject_provider_faults(load.cast, &state.seen, rate, dice, &state.harm)
         });
         scope.spawn(|| {
-            while stage.load.load(Ordering::Relaxed) {
-                progress(stage, proxy, load, begun);
-                sleep_while(&stage.load, SAY_EVERY);
+            while state.load.load(Ordering::Relaxed) {
+                progress(state, proxy, load, begun);
+                sleep_while(&state.load, PROGRESS_INTERVAL);
             }
         });
         if options.short {
             scope.spawn(|| {
-                sleep_while(&stage.load, SHORT_HARM);
-                stage.harm.store(false, Ordering::Relaxed);
+                sleep_while(&state.load, SHORT_HARM);
+                state.harm.store(false, Ordering::Relaxed);
                 proxy.set(false);
             });
         }
         let loaded = load.run();
         sleep(LINGER);
-        stage.load.store(false, Ordering::Relaxed);
-        stage.harm.store(false, Ordering::Relaxed);
-        let disturbed = disturbing.join();
-        loaded.and(disturbed.map_err(|_| Error::step("chaos", "the disturber panicked"))?)
+        state.load.store(false, Ordering::Relaxed);
+        state.harm.store(false, Ordering::Relaxed);
+        let injected = injecting.join();
+        loaded.and(injected.map_err(|_| Error::step("chaos", "the fault injection panicked"))?)
     });
     proxy.set(false);
     loaded.map(|()| begun.elapsed().as_secs_f32())
@@ -352,18 +353,18 @@ fn sleep_while(on: &AtomicBool, time: Duration) {
     }
 }
 
-fn progress(stage: &Stage, proxy: &Proxy, load: &Load<'_>, begun: Instant) {
-    let kills: u64 = lock(&stage.kills).values().sum();
+fn progress(state: &State, proxy: &Proxy, load: &Load<'_>, begun: Instant) {
+    let kills: u64 = lock(&state.kills).values().sum();
     let faults: u64 = proxy.counts().values().sum();
-    let seen = lock(&stage.seen);
+    let seen = lock(&state.seen);
     println!(
-        "{:5.0} s  {} of {} talks over; in {}, told {}, out {}, {} to go; {kills} kills, {faults} of {} calls went wrong",
+        "{:5.0} s  {} of {} conversations finished; {} received, {} notified, {} sent, {} to send; {kills} kills, {faults} of {} calls failed",
         begun.elapsed().as_secs_f32(),
         load.done.load(Ordering::Relaxed),
-        load.talks.len(),
+        load.conversations.len(),
         seen.written,
-        seen.told_texts(),
-        seen.taken,
+        seen.notified_texts(),
+        seen.provider_accepted,
         seen.open_sends(),
         proxy.calls(),
     );
@@ -372,30 +373,30 @@ fn progress(stage: &Stage, proxy: &Proxy, load: &Load<'_>, begun: Instant) {
 fn drain(
     cast: &Cast,
     queues: &Queues,
-    stage: &Stage,
+    state: &State,
     begun: Instant,
 ) -> Result<(Vec<queues::DeadLetter>, Option<String>)> {
-    let mut said = None::<Instant>;
-    gather::drain(cast, queues, &stage.seen, |left| {
-        if said.is_none_or(|at| at.elapsed() > SAY_EVERY) {
-            println!("{:5.0} s  {}", begun.elapsed().as_secs_f32(), left.describe());
-            said = Some(Instant::now());
+    let mut printed = None::<Instant>;
+    gather::drain(cast, queues, &state.seen, |pending| {
+        if printed.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
+            println!("{:5.0} s  {}", begun.elapsed().as_secs_f32(), pending.describe());
+            printed = Some(Instant::now());
         }
     })
 }
 
-/// Listens to the simulator until nobody wants to know.
-fn listen(url: &str, stage: &Stage) -> Result<()> {
+/// Reads the simulator's log until the run ends.
+fn listen(url: &str, state: &State) -> Result<()> {
     let simulator = Client::new(url, None);
     let mut since = 0;
     loop {
-        let last = !stage.listen.load(Ordering::Relaxed);
+        let last = !state.listen.load(Ordering::Relaxed);
         let wait = if last { 0 } else { 1000 };
         let path = format!("/_sim/log?since={since}&limit=2000&wait_ms={wait}");
         let news = simulator.get(&path)?;
         let events = news.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
         since = news.get("next").and_then(Value::as_u64).unwrap_or(since);
-        let mut seen = lock(&stage.seen);
+        let mut seen = lock(&state.seen);
         for event in &events {
             seen.note(event);
         }
@@ -405,14 +406,14 @@ fn listen(url: &str, stage: &Stage) -> Result<()> {
     }
 }
 
-/// How many invocations the local cloud saw end with their process.
+/// Number of invocations that the local cloud saw end with their process.
 fn cut_off(hub: &Hub) -> usize {
     let log = fs::read_to_string(hub.cloud_log()).unwrap_or_default();
     log.lines().filter(|line| line.contains(": Runtime exited before returning")).count()
 }
 
-/// A complaint for each queue that nobody reads and that is not empty.
-fn parked(queues: &Queues) -> Result<Vec<String>> {
+/// Returns a violation for each non-empty queue, including those without a consumer.
+fn nonempty_queues(queues: &Queues) -> Result<Vec<String>> {
     let full = queues.all()?.into_iter().filter(|queue| queue.records > 0);
     Ok(full.map(|queue| format!("{} records in {}", queue.records, queue.name())).collect())
 }
@@ -434,14 +435,14 @@ mod tests {
     }
 
     #[test]
-    fn the_short_form_has_300_messages_and_the_long_one_10_000() {
+    fn a_short_run_has_300_messages_and_a_full_one_10_000() {
         assert_eq!(options(&["--short"]).messages(), 300);
         assert_eq!(options(&[]).messages(), 10_000);
         assert_eq!(options(&["--messages", "10"]).messages(), 10);
     }
 
     #[test]
-    fn rates_that_make_no_sense_are_refused() {
+    fn values_out_of_range_are_rejected() {
         assert!(options(&[]).check().is_ok());
         assert!(options(&["--fault-rate", "1.5"]).check().is_err());
         assert!(options(&["--kill-every", "-1"]).check().is_err());

@@ -1,4 +1,4 @@
-//! Outages while nothing else goes wrong: how long people wait once all is well again.
+//! Outages without other faults: measures the delay after a provider or an automation recovers.
 
 use std::{
     collections::BTreeMap,
@@ -10,47 +10,48 @@ use serde_json::{Value, json};
 
 use super::{
     dice::Dice,
-    load::{Load, Written},
+    load::{CustomerMessage, Load},
     lock,
-    plan::{Provider, Talk},
+    plan::{Conversation, Provider},
 };
 use crate::{
     error::{Error, Result},
     trigger::now,
 };
 
-/// How long the providers are down.
+/// Length of the providers' outage.
 pub(crate) const PROVIDER_DOWN: Duration = Duration::from_secs(10);
-/// How long an automation is down.
+/// Length of the automation's outage.
 pub(crate) const AUTOMATION_DOWN: Duration = Duration::from_secs(12);
-/// How many people are written to, and how many write.
-const PEOPLE: usize = 24;
+/// Number of messages sent during the providers' outage.
+const RECIPIENTS: usize = 24;
+/// Number of customers who write during the automation's outage.
 const WRITERS: usize = 6;
-/// How long the hub may take to get over it.
-const PATIENCE: Duration = Duration::from_mins(10);
-const LOOK: Duration = Duration::from_millis(50);
-/// For more requests than there will be.
+/// Time for the hub to recover.
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(10);
+const POLL: Duration = Duration::from_millis(50);
+/// More requests than a run makes.
 const ALWAYS: u32 = 1_000_000;
 
-/// What the outages showed.
+/// Results of the outages.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
-    /// How long after the providers were well again each message left.
-    pub(crate) provider: Waits,
-    /// How long each person waited who wrote while the automation was down: from their message
-    /// until the automation had it.
-    pub(crate) automation: Waits,
+    /// For each message, the time from the providers' recovery until it was sent.
+    pub(crate) provider: Delays,
+    /// For each customer message written during the automation's outage, the time until the
+    /// automation was notified.
+    pub(crate) automation: Delays,
 }
 
-/// How long each waited, the shortest first. Milliseconds.
+/// Delays in milliseconds, in ascending order.
 #[derive(Debug, Default)]
-pub(crate) struct Waits(Vec<u64>);
+pub(crate) struct Delays(Vec<u64>);
 
-impl Waits {
-    pub(crate) fn of(waits: impl IntoIterator<Item = u64>) -> Self {
-        let mut waits: Vec<u64> = waits.into_iter().collect();
-        waits.sort_unstable();
-        Self(waits)
+impl Delays {
+    pub(crate) fn of(delays: impl IntoIterator<Item = u64>) -> Self {
+        let mut delays: Vec<u64> = delays.into_iter().collect();
+        delays.sort_unstable();
+        Self(delays)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -65,20 +66,20 @@ impl Waits {
         self.0.last().copied()
     }
 
-    /// For programs.
+    /// The statistics as JSON.
     pub(crate) fn json(&self, down: Duration) -> Value {
         json!({"down_s": down.as_secs(), "count": self.count(), "median_ms": self.median(),
                "longest_ms": self.longest()})
     }
 }
 
-/// Has both outages, one after the other.
+/// Runs both outages, one after the other.
 pub(crate) fn run(load: &Load<'_>) -> Result<Outages> {
     Ok(Outages { provider: of_providers(load)?, automation: of_an_automation(load)? })
 }
 
-/// Every account refuses, in the form that its provider documents, while tenants send.
-fn of_providers(load: &Load<'_>) -> Result<Waits> {
+/// All accounts return the error that the provider documents, while tenants send.
+fn of_providers(load: &Load<'_>) -> Result<Delays> {
     let (cast, simulator) = (load.cast, &load.cast.simulator);
     let down = json!({"faults": [{"kind": "status", "status": 503, "times": ALWAYS}]});
     let began = Instant::now();
@@ -86,35 +87,35 @@ fn of_providers(load: &Load<'_>) -> Result<Waits> {
         simulator.post(&account.control("/faults"), &down)?;
     }
     let mut posted = Vec::new();
-    // Whoever has written lately: on WhatsApp nobody else may be written to.
-    for talk in load.talks.iter().take(PEOPLE) {
-        let Some(account) = cast.accounts.get(talk.account) else { continue };
+    // Only recent conversations: WhatsApp allows messages only within the service window.
+    for conversation in load.conversations.iter().take(RECIPIENTS) {
+        let Some(account) = cast.accounts.get(conversation.account) else { continue };
         let Some(tenant) = cast.tenants.get(account.tenant) else { continue };
-        let mut dice = Dice::new(load.manner.chance, 5);
-        load.post(tenant, account, talk, talk.late_post(), &mut dice);
-        posted.push(talk);
+        let mut dice = Dice::new(load.options.seed, 5);
+        load.post(tenant, account, conversation, conversation.late_post(), &mut dice);
+        posted.push(conversation);
     }
     sleep(PROVIDER_DOWN.saturating_sub(began.elapsed()));
     for account in &cast.accounts {
         simulator.send("DELETE", &account.control("/faults"), None)?;
     }
     let ended = now().as_millisecond();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RECOVERY_TIMEOUT;
     loop {
-        let left = left(load)?;
-        let waits = posted.iter().map(|talk| left.get(&talk.late_post()).copied());
-        let waits: Vec<Option<i64>> = waits.collect();
-        if waits.iter().all(Option::is_some) || Instant::now() > deadline {
-            let after = waits.into_iter().flatten().map(|at| at.saturating_sub(ended).max(0));
-            return Ok(Waits::of(after.filter_map(|wait| u64::try_from(wait).ok())));
+        let sent = sent_times(load)?;
+        let delays = posted.iter().map(|conversation| sent.get(&conversation.late_post()).copied());
+        let delays: Vec<Option<i64>> = delays.collect();
+        if delays.iter().all(Option::is_some) || Instant::now() > deadline {
+            let after = delays.into_iter().flatten().map(|at| at.saturating_sub(ended).max(0));
+            return Ok(Delays::of(after.filter_map(|wait| u64::try_from(wait).ok())));
         }
-        sleep(LOOK);
+        sleep(POLL);
     }
 }
 
-/// When each text left, as the providers know it.
-fn left(load: &Load<'_>) -> Result<BTreeMap<String, i64>> {
-    let mut left = BTreeMap::new();
+/// Returns the time at which each text was sent, from the providers' logs.
+fn sent_times(load: &Load<'_>) -> Result<BTreeMap<String, i64>> {
+    let mut sent = BTreeMap::new();
     for account in &load.cast.accounts {
         let log = load.cast.simulator.get(&account.control("/accepted"))?;
         let text = match account.provider {
@@ -125,18 +126,18 @@ fn left(load: &Load<'_>) -> Result<BTreeMap<String, i64>> {
             let text = entry.pointer(text).and_then(Value::as_str);
             let at = entry.get("at_ms").and_then(Value::as_i64);
             if let (Some(text), Some(at)) = (text, at) {
-                left.insert(text.to_owned(), at);
+                sent.insert(text.to_owned(), at);
             }
         }
     }
-    Ok(left)
+    Ok(sent)
 }
 
-/// A tenant's automation refuses while people write.
-fn of_an_automation(load: &Load<'_>) -> Result<Waits> {
+/// A tenant's automation returns errors while customers write.
+fn of_an_automation(load: &Load<'_>) -> Result<Delays> {
     let (cast, simulator) = (load.cast, &load.cast.simulator);
-    let nobody = || Error::step("chaos", "there is no tenant");
-    let tenant = cast.tenants.first().ok_or_else(nobody)?;
+    let no_tenant = || Error::step("chaos", "there is no tenant");
+    let tenant = cast.tenants.first().ok_or_else(no_tenant)?;
     let path = format!("/_sim/automation/{}", tenant.id);
     let mut down = tenant.automation.clone();
     if let Some(settings) = down.as_object_mut() {
@@ -144,34 +145,37 @@ fn of_an_automation(load: &Load<'_>) -> Result<Waits> {
     }
     let began = Instant::now();
     simulator.put(&path, &down)?;
-    let is_theirs =
-        |talk: &&Talk| cast.accounts.get(talk.account).is_some_and(|account| account.tenant == 0);
+    let is_tenants = |conversation: &&Conversation| {
+        cast.accounts.get(conversation.account).is_some_and(|account| account.tenant == 0)
+    };
     let mut wrote = Vec::new();
-    for talk in load.talks.iter().filter(is_theirs).take(WRITERS) {
-        let Some(account) = cast.accounts.get(talk.account) else { continue };
-        let text = talk.late_write();
-        load.write(account, talk, &text)?;
-        let (tenant, address) = (tenant.id.clone(), talk.address.clone());
-        load.input(|input| input.written.push(Written { tenant, address, text: text.clone() }));
+    for conversation in load.conversations.iter().filter(is_tenants).take(WRITERS) {
+        let Some(account) = cast.accounts.get(conversation.account) else { continue };
+        let text = conversation.late_write();
+        load.write(account, conversation, &text)?;
+        let (tenant, address) = (tenant.id.clone(), conversation.address.clone());
+        load.input(|input| {
+            input.written.push(CustomerMessage { tenant, address, text: text.clone() });
+        });
         wrote.push((text, Instant::now()));
     }
     sleep(AUTOMATION_DOWN.saturating_sub(began.elapsed()));
     simulator.put(&path, &tenant.automation)?;
-    let (deadline, mut waits) = (Instant::now() + PATIENCE, Vec::new());
+    let (deadline, mut delays) = (Instant::now() + RECOVERY_TIMEOUT, Vec::new());
     while !wrote.is_empty() && Instant::now() < deadline {
         {
             let seen = lock(load.seen);
             wrote.retain(|(text, at)| {
-                let told = seen.is_told(text);
-                if told {
-                    waits.push(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+                let notified = seen.is_notified(text);
+                if notified {
+                    delays.push(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
                 }
-                !told
+                !notified
             });
         }
-        sleep(LOOK);
+        sleep(POLL);
     }
-    Ok(Waits::of(waits))
+    Ok(Delays::of(delays))
 }
 
 #[cfg(test)]
@@ -179,12 +183,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_have_a_median_and_a_longest() {
-        let waits = Waits::of([900, 100, 300]);
-        assert_eq!((waits.count(), waits.median(), waits.longest()), (3, Some(300), Some(900)));
-        let none = Waits::default();
+    fn delays_have_a_median_and_a_longest_value() {
+        let delays = Delays::of([900, 100, 300]);
+        assert_eq!((delays.count(), delays.median(), delays.longest()), (3, Some(300), Some(900)));
+        let none = Delays::default();
         assert_eq!((none.count(), none.median(), none.longest()), (0, None, None));
-        assert_eq!(waits.json(PROVIDER_DOWN)["longest_ms"], 900);
+        assert_eq!(delays.json(PROVIDER_DOWN)["longest_ms"], 900);
         assert_eq!(none.json(AUTOMATION_DOWN)["median_ms"], Value::Null);
     }
 }

@@ -1,13 +1,13 @@
-//! Who writes what. Everything follows from the number of messages.
+//! Plan of the load: which customers and tenants send which messages.
 
-/// Messages a customer writes; each is answered by the automation.
+/// Messages that each customer writes. The automation replies to each.
 const WRITES: usize = 6;
-/// Messages the tenant sends by themselves in between.
+/// Messages that the tenant sends on its own in each conversation.
 const POSTS: usize = 3;
-/// What the automation puts before what it repeats.
+/// Prefix of the automation's replies.
 pub(crate) const ECHO: &str = "Echo: ";
 
-/// The providers that carry messages.
+/// Providers used by the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Provider {
     Whatsapp,
@@ -23,21 +23,21 @@ impl Provider {
     }
 }
 
-/// One conversation: a customer and one of a tenant's accounts.
+/// A conversation between a customer and an account of a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Talk {
+pub(crate) struct Conversation {
     pub(crate) number: usize,
-    /// Which account it goes over.
+    /// Index of the account.
     pub(crate) account: usize,
     pub(crate) address: String,
 }
 
-impl Talk {
-    /// The talks that make so many messages, over accounts that take turns.
+impl Conversation {
+    /// Returns enough conversations for `messages`, assigned to the accounts in turn.
     pub(crate) fn all(messages: usize, providers: &[Provider]) -> Vec<Self> {
-        let talks = messages.div_ceil(2 * WRITES + POSTS);
+        let conversations = messages.div_ceil(2 * WRITES + POSTS);
         let accounts = providers.iter().enumerate().cycle();
-        (0..talks)
+        (0..conversations)
             .zip(accounts)
             .map(|(number, (account, provider))| Self {
                 number,
@@ -50,31 +50,31 @@ impl Talk {
             .collect()
     }
 
-    /// What the customer writes, in order.
+    /// The customer's messages, in order.
     pub(crate) fn writes(&self) -> impl Iterator<Item = String> + use<> {
         let number = self.number;
         (0..WRITES).map(move |nth| format!("in {number} {nth}"))
     }
 
-    /// What the customer writes after all that.
+    /// The customer's message during the automation's outage.
     pub(crate) fn late_write(&self) -> String {
         format!("in {} {WRITES}", self.number)
     }
 
-    /// What the tenant sends after all that.
+    /// The tenant's message during the providers' outage.
     pub(crate) fn late_post(&self) -> String {
         format!("out {} {POSTS}", self.number)
     }
 
-    /// What the tenant sends after the customer's message `nth`, if anything.
+    /// The tenant's message after the customer's message `nth`, if there is one.
     pub(crate) fn post_after(&self, nth: usize) -> Option<String> {
         let due = nth % 2 == 1 && nth / 2 < POSTS;
         due.then(|| format!("out {} {}", self.number, nth / 2))
     }
 }
 
-/// The place of a text in its talk: which of the customer's, or of the tenant's own.
-pub(crate) fn place(text: &str) -> Option<usize> {
+/// Position of a text among the customer's or the tenant's messages of its conversation.
+pub(crate) fn position(text: &str) -> Option<usize> {
     text.split(' ').nth(2)?.parse().ok()
 }
 
@@ -85,30 +85,33 @@ mod tests {
     const PROVIDERS: [Provider; 3] = [Provider::Whatsapp, Provider::Telegram, Provider::Telegram];
 
     #[test]
-    fn the_talks_make_at_least_as_many_messages_as_asked_for() {
-        let talks = Talk::all(300, &PROVIDERS);
-        let messages = |talk: &Talk| {
-            let posts = (0..WRITES).filter_map(|nth| talk.post_after(nth)).count();
-            2 * talk.writes().count() + posts
+    fn the_conversations_make_at_least_the_requested_messages() {
+        let conversations = Conversation::all(300, &PROVIDERS);
+        let messages = |conversation: &Conversation| {
+            let posts = (0..WRITES).filter_map(|nth| conversation.post_after(nth)).count();
+            2 * conversation.writes().count() + posts
         };
-        assert_eq!(talks.iter().map(messages).sum::<usize>(), 300);
-        assert_eq!(talks.iter().filter(|talk| talk.account == 2).count(), 6);
+        assert_eq!(conversations.iter().map(messages).sum::<usize>(), 300);
+        assert_eq!(
+            conversations.iter().filter(|conversation| conversation.account == 2).count(),
+            6
+        );
     }
 
     #[test]
-    fn no_two_talks_share_an_address_or_a_text() {
-        let talks = Talk::all(10_000, &PROVIDERS);
+    fn no_two_conversations_share_an_address_or_a_text() {
+        let conversations = Conversation::all(10_000, &PROVIDERS);
         let mut seen = std::collections::BTreeSet::new();
-        for talk in &talks {
-            assert!(seen.insert(talk.address.clone()));
-            for (nth, text) in talk.writes().enumerate() {
-                assert_eq!(place(&text), Some(nth));
+        for conversation in &conversations {
+            assert!(seen.insert(conversation.address.clone()));
+            for (nth, text) in conversation.writes().enumerate() {
+                assert_eq!(position(&text), Some(nth));
                 assert!(seen.insert(text));
             }
-            for text in [talk.late_write(), talk.late_post()] {
-                assert!(place(&text).is_some() && seen.insert(text));
+            for text in [conversation.late_write(), conversation.late_post()] {
+                assert!(position(&text).is_some() && seen.insert(text));
             }
         }
-        assert_eq!(place("out 7 2"), Some(2));
+        assert_eq!(position("out 7 2"), Some(2));
     }
 }

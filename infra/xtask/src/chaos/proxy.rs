@@ -1,4 +1,4 @@
-//! Stands between the functions and the local cloud, and makes calls go wrong.
+//! Proxy between the functions and the local cloud that injects AWS faults.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How many calls of each service went wrong in which way.
+/// Number of failed calls by service and kind of fault.
 pub(crate) type Counts = BTreeMap<(Service, Kind), u64>;
 
-/// A proxy that listens.
+/// A running proxy.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
@@ -36,7 +36,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Listens on `port` and passes on to `cloud_port`, both on loopback. All goes well until
+    /// Listens on `port` and forwards to `cloud_port`, both on loopback. Injects no faults until
     /// [`Proxy::set`].
     pub(crate) fn listen(port: u16, cloud_port: u16, weather: Weather) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -53,24 +53,24 @@ impl Proxy {
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let shared = Arc::clone(&serving);
-                // A connection that breaks is what this is for.
+                // A broken connection is an expected fault.
                 thread::spawn(move || serve(&shared, connection).unwrap_or_default());
             }
         });
         Ok(Self { shared })
     }
 
-    /// Whether calls go wrong from now on.
+    /// Turns fault injection on or off.
     pub(crate) fn set(&self, on: bool) {
         self.shared.on.store(on, Ordering::Relaxed);
     }
 
-    /// How many calls came.
+    /// Number of calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
     }
 
-    /// How many went wrong.
+    /// Number of injected faults so far.
     pub(crate) fn counts(&self) -> Counts {
         self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -91,22 +91,24 @@ impl Shared {
     }
 }
 
-/// Serves one connection until one side ends it, or a fault does.
-fn serve(shared: &Shared, caller: TcpStream) -> io::Result<()> {
-    caller.set_nodelay(true)?;
-    let mut to_caller = caller.try_clone()?;
-    let mut from_caller = BufReader::new(caller);
+/// Serves a connection until either side or a fault closes it.
+fn serve(shared: &Shared, client: TcpStream) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut to_client = client.try_clone()?;
+    let mut from_client = BufReader::new(client);
     let mut cloud: Option<(TcpStream, BufReader<TcpStream>)> = None;
     loop {
-        let leave = || to_caller.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-        let Some(request) = wire::read_request(&mut from_caller, leave)? else { return Ok(()) };
+        let send_continue = || to_client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
+        let Some(request) = wire::read_request(&mut from_client, send_continue)? else {
+            return Ok(());
+        };
         let service = Service::of(wire::header(&request.head, "x-amz-target"));
         let fault = shared.fault(service);
         match fault.map(|fault| fault.kind) {
             Some(Kind::Dropped) => return Ok(()),
             Some(kind @ (Kind::Throttled | Kind::ServerError)) => {
                 let wording = fault.map_or(0, |fault| fault.wording);
-                to_caller.write_all(&refused(service, kind, wording))?;
+                to_client.write_all(&refused(service, kind, wording))?;
                 if request.last {
                     return Ok(());
                 }
@@ -129,14 +131,14 @@ fn serve(shared: &Shared, caller: TcpStream) -> io::Result<()> {
             Some(fault) => thread::sleep(Duration::from_millis(fault.delay_ms)),
             None => {}
         }
-        pass_on(&mut to_caller, &answer)?;
+        pass_on(&mut to_client, &answer)?;
         if request.last || answer.last {
             return Ok(());
         }
     }
 }
 
-/// One write, so that no half of it waits for the other side's acknowledgement.
+/// Sends a message in one write, so that no part waits for a delayed acknowledgement.
 fn pass_on(to: &mut TcpStream, message: &Message) -> io::Result<()> {
     to.write_all(&[message.head.as_slice(), message.body.as_slice()].concat())
 }
@@ -159,12 +161,12 @@ mod tests {
 
     use super::{super::dice::Dice, *};
 
-    /// A cloud that answers every request with how many it has had, and a proxy before it.
-    fn behind(rate: f64) -> (Proxy, Arc<AtomicU64>, u16) {
+    /// Starts a fake cloud that counts requests and responds to each, with a proxy before it.
+    fn start(rate: f64) -> (Proxy, Arc<AtomicU64>, u16) {
         let cloud = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let cloud_port = cloud.local_addr().unwrap().port();
-        let had = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&had);
+        let received = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&received);
         thread::spawn(move || {
             for stream in cloud.incoming().flatten() {
                 let counted = Arc::clone(&counted);
@@ -182,11 +184,11 @@ mod tests {
         let port = free.local_addr().unwrap().port();
         drop(free);
         let weather = Weather::new(rate, Dice::new(5, 0));
-        (Proxy::listen(port, cloud_port, weather).unwrap(), had, port)
+        (Proxy::listen(port, cloud_port, weather).unwrap(), received, port)
     }
 
-    /// Asks once on a connection of its own; what came back, if anything.
-    fn ask(port: u16) -> String {
+    /// Sends one request on a new connection. Returns the response, or an empty string.
+    fn call(port: u16) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
         stream
             .write_all(
@@ -195,28 +197,28 @@ mod tests {
             )
             .unwrap();
         let mut answer = String::new();
-        // A connection that is cut has said all it says.
+        // A closed connection ends the response.
         stream.read_to_string(&mut answer).unwrap_or_default();
         answer
     }
 
     #[test]
-    fn nothing_goes_wrong_until_it_is_told_so() {
-        let (proxy, had, port) = behind(1.0);
-        assert!((0..20).all(|_| ask(port).ends_with("done")));
-        assert_eq!((proxy.calls(), had.load(Ordering::SeqCst)), (20, 20));
+    fn no_faults_are_injected_until_they_are_turned_on() {
+        let (proxy, received, port) = start(1.0);
+        assert!((0..20).all(|_| call(port).ends_with("done")));
+        assert_eq!((proxy.calls(), received.load(Ordering::SeqCst)), (20, 20));
         assert!(proxy.counts().is_empty());
     }
 
     #[test]
-    fn what_is_done_and_what_is_answered_fit_the_fault() {
-        let (proxy, had, port) = behind(1.0);
+    fn execution_and_response_match_the_kind_of_fault() {
+        let (proxy, received, port) = start(1.0);
         proxy.set(true);
         let mut before = BTreeMap::new();
         for _ in 0..16 {
-            let done = had.load(Ordering::SeqCst);
-            let answer = ask(port);
-            let done = had.load(Ordering::SeqCst) - done;
+            let done = received.load(Ordering::SeqCst);
+            let answer = call(port);
+            let done = received.load(Ordering::SeqCst) - done;
             let counts = proxy.counts();
             let ((_, kind), _) =
                 counts.iter().find(|(fault, count)| before.get(*fault) != Some(*count)).unwrap();

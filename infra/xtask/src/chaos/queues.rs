@@ -1,4 +1,4 @@
-//! The queues of the local cloud, read directly and not through the proxy.
+//! Client for the local cloud's SQS queues. Bypasses the fault proxy.
 
 use serde_json::{Value, json};
 
@@ -7,49 +7,49 @@ use crate::{
     http::Client,
 };
 
-/// The local cloud's owner. It looks at the name and not at the signature.
+/// Credentials for the local cloud, which checks the account and not the signature.
 const CREDENTIALS: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request, \
      SignedHeaders=host, Signature=0";
 
-/// A caller of SQS.
+/// SQS client.
 pub(crate) struct Queues(Client);
 
-/// How full a queue is.
+/// A queue and its depth.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
     pub(crate) url: String,
     arn: String,
-    /// The queue that its hopeless records go to.
+    /// ARN of its dlq-letter queue.
     dead_letters: Option<String>,
-    /// Records that wait, are being worked on, or are put off.
+    /// Records that are visible, in flight or delayed.
     pub(crate) records: u64,
 }
 
 impl Queue {
-    /// Its name.
+    /// The queue's name.
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether its hopeless records go to another queue: then somebody works on it.
+    /// Whether the queue has a dlq-letter queue, which means that a function consumes it.
     pub(crate) fn has_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
     }
 }
 
-/// A record that was given up.
+/// A record from a dlq-letter queue.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetter {
-    /// The queue it was found in.
+    /// The dlq-letter queue.
     pub(crate) queue: String,
-    /// Why, if a function said so.
+    /// The reason, if a function gave one.
     pub(crate) reason: String,
-    /// What it is.
+    /// The record's body.
     pub(crate) body: String,
 }
 
 impl Queues {
-    /// The queues of the local cloud at `url`.
+    /// A client for the local cloud at `url`.
     pub(crate) fn new(url: String) -> Self {
         Self(Client::new(url, None))
     }
@@ -64,7 +64,7 @@ impl Queues {
         if status == 200 { Ok(answer) } else { Err(Error::step(action, answer.to_string())) }
     }
 
-    /// All queues.
+    /// Returns all queues.
     pub(crate) fn all(&self) -> Result<Vec<Queue>> {
         let found = self.call("ListQueues", &json!({"MaxResults": 1000}))?;
         let urls = found.get("QueueUrls").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -72,8 +72,8 @@ impl Queues {
     }
 
     fn queue(&self, url: &str) -> Result<Queue> {
-        let asked = json!({"QueueUrl": url, "AttributeNames": ["All"]});
-        let answer = self.call("GetQueueAttributes", &asked)?;
+        let request = json!({"QueueUrl": url, "AttributeNames": ["All"]});
+        let answer = self.call("GetQueueAttributes", &request)?;
         let attribute = |name: &str| {
             answer.get("Attributes").and_then(|all| all.get(name)).and_then(Value::as_str)
         };
@@ -92,50 +92,50 @@ impl Queues {
         })
     }
 
-    /// Puts what was given up back into the queues it came from.
+    /// Moves all records from dlq-letter queues back to their source queues.
     pub(crate) fn redrive(&self, all: &[Queue]) -> Result<Vec<DeadLetter>> {
         let mut moved = Vec::new();
-        for home in all {
-            let dead = all.iter().find(|queue| home.dead_letters.as_ref() == Some(&queue.arn));
-            let Some(dead) = dead.filter(|queue| queue.records > 0) else { continue };
+        for source in all {
+            let dlq = all.iter().find(|queue| source.dead_letters.as_ref() == Some(&queue.arn));
+            let Some(dlq) = dlq.filter(|queue| queue.records > 0) else { continue };
             loop {
-                let asked = json!({"QueueUrl": dead.url, "MaxNumberOfMessages": 10,
+                let request = json!({"QueueUrl": dlq.url, "MaxNumberOfMessages": 10,
                     "AttributeNames": ["All"], "MessageAttributeNames": ["All"]});
-                let found = self.call("ReceiveMessage", &asked)?;
+                let found = self.call("ReceiveMessage", &request)?;
                 let records = found.get("Messages").and_then(Value::as_array).cloned();
                 let records = records.unwrap_or_default();
                 if records.is_empty() {
                     break;
                 }
                 for record in &records {
-                    moved.push(self.put_back(home, dead, record)?);
+                    moved.push(self.redrive_record(source, dlq, record)?);
                 }
             }
         }
         Ok(moved)
     }
 
-    fn put_back(&self, home: &Queue, dead: &Queue, record: &Value) -> Result<DeadLetter> {
+    fn redrive_record(&self, source: &Queue, dlq: &Queue, record: &Value) -> Result<DeadLetter> {
         let text = |path: &str| {
             record.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let body = text("/Body");
-        let mut back = json!({"QueueUrl": home.url, "MessageBody": body});
-        if let Some(fields) = back.as_object_mut() {
+        let mut message = json!({"QueueUrl": source.url, "MessageBody": body});
+        if let Some(fields) = message.as_object_mut() {
             let group = text("/Attributes/MessageGroupId");
             if !group.is_empty() {
                 fields.insert("MessageGroupId".to_owned(), group.into());
             }
-            if home.name().split_once(".fifo").is_some() {
+            if source.name().split_once(".fifo").is_some() {
                 let id = format!("redriven-{}", text("/MessageId"));
                 fields.insert("MessageDeduplicationId".to_owned(), id.into());
             }
         }
-        self.call("SendMessage", &back)?;
-        let done = json!({"QueueUrl": dead.url, "ReceiptHandle": text("/ReceiptHandle")});
-        self.call("DeleteMessage", &done)?;
+        self.call("SendMessage", &message)?;
+        let receipt = json!({"QueueUrl": dlq.url, "ReceiptHandle": text("/ReceiptHandle")});
+        self.call("DeleteMessage", &receipt)?;
         let reason = text("/MessageAttributes/reason/StringValue");
-        let reason = if reason.is_empty() { "received too often".to_owned() } else { reason };
-        Ok(DeadLetter { queue: dead.name().to_owned(), reason, body })
+        let reason = if reason.is_empty() { "too many receives".to_owned() } else { reason };
+        Ok(DeadLetter { queue: dlq.name().to_owned(), reason, body })
     }
 }

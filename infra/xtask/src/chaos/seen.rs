@@ -1,109 +1,109 @@
-//! What the simulator tells while the hub is at work, event by event.
+//! Observations from the simulator's event log during the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// How often the automation tries to send a reply.
+/// Most attempts of an automation to send a reply.
 pub(crate) const REPLY_ATTEMPTS: u64 = 60;
 
-/// What an automation was told about one message.
+/// Notifications about one message that an automation acknowledged.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    /// The ids under which its arrival was told and acknowledged.
+pub(crate) struct Notified {
+    /// Ids of the `message.received` notifications.
     pub(crate) received: BTreeSet<String>,
-    /// The statuses that were told and acknowledged.
+    /// Statuses in the `message.status` notifications.
     pub(crate) statuses: BTreeSet<String>,
 }
 
-/// How far the automation has come with a reply.
+/// A reply of an automation.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
-    /// Whose automation.
+    /// The automation's tenant.
     pub(crate) tenant: String,
     pub(crate) text: String,
-    /// The messages that the hub said it made of it.
+    /// Message ids that the hub returned.
     pub(crate) ids: BTreeSet<String>,
-    /// The hub's last answer.
+    /// Status of the hub's last response.
     pub(crate) status: u64,
     attempt: u64,
 }
 
 impl Reply {
-    /// Whether there will be no other attempt.
+    /// Whether there will be no further attempt.
     fn is_over(&self) -> bool {
         !matches!(self.status, 0 | 429 | 500..=599) || self.attempt >= REPLY_ATTEMPTS
     }
 }
 
-/// Everything the simulator has told.
+/// All observations so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Customers' messages whose webhook the hub has answered with success.
+    /// Customer messages whose webhook the hub has acknowledged.
     answered: BTreeSet<String>,
-    /// The texts that the automation has been told of.
+    /// Texts that the automations were notified of.
     texts: BTreeSet<String>,
-    /// What the automations know, by message.
-    pub(crate) told: BTreeMap<String, Told>,
-    /// Their replies, by the notice they answer.
+    /// Notifications by message id.
+    pub(crate) notified: BTreeMap<String, Notified>,
+    /// Replies by the id of the notification.
     pub(crate) replies: BTreeMap<String, Reply>,
-    /// Messages that the hub accepted, and from whom, in order.
+    /// Tenant and id of each message that the hub accepted, in order.
     pub(crate) accepted: Vec<(String, String)>,
-    /// Notices that will be replied to.
-    promised: BTreeSet<String>,
-    /// Rules that the hub broke, and webhooks that were given up.
-    pub(crate) complaints: Vec<String>,
-    /// Faults of the providers, by kind.
+    /// Ids of notifications that will get a reply.
+    awaiting_reply: BTreeSet<String>,
+    /// Provider rules that the hub broke, and webhooks that the simulator stopped retrying.
+    pub(crate) violations: Vec<String>,
+    /// Provider faults by provider and kind.
     pub(crate) faults: BTreeMap<(String, String), u64>,
-    /// How many messages customers wrote.
+    /// Number of messages from customers.
     pub(crate) written: u64,
-    /// How many messages the providers took.
-    pub(crate) taken: u64,
-    /// How many the hub has given up, or knows nothing of.
-    given_up: u64,
+    /// Number of messages that the providers accepted.
+    pub(crate) provider_accepted: u64,
+    /// Number of messages that ended as `failed` or `unknown`.
+    undelivered: u64,
 }
 
 impl Seen {
-    /// Whether the hub has taken a customer's message in: a wamid or a bot's update.
+    /// Whether the hub acknowledged a customer's message, given by its wamid or by [`update`].
     pub(crate) fn is_answered(&self, id: &str) -> bool {
         self.answered.contains(id)
     }
 
-    /// Whether an automation knows a customer's text.
-    pub(crate) fn is_told(&self, text: &str) -> bool {
+    /// Whether an automation was notified of a customer's text.
+    pub(crate) fn is_notified(&self, text: &str) -> bool {
         self.texts.contains(text)
     }
 
-    /// How many customers' messages the automations know.
-    pub(crate) fn told_texts(&self) -> usize {
+    /// Number of customer messages that the automations were notified of.
+    pub(crate) fn notified_texts(&self) -> usize {
         self.texts.len()
     }
 
-    /// How many replies are still on their way to the hub.
+    /// Number of replies that the hub has yet to accept.
     pub(crate) fn open_replies(&self) -> usize {
         let open = |id: &&String| self.replies.get(*id).is_none_or(|reply| !reply.is_over());
-        self.promised.iter().filter(open).count()
+        self.awaiting_reply.iter().filter(open).count()
     }
 
-    /// About how many messages are still to be sent.
+    /// Approximate number of messages that are still to be sent.
     pub(crate) fn open_sends(&self) -> u64 {
         let accepted = u64::try_from(self.accepted.len()).unwrap_or_default();
-        accepted.saturating_sub(self.taken + self.given_up)
+        accepted.saturating_sub(self.provider_accepted + self.undelivered)
     }
 
-    /// Takes an event in.
+    /// Records an event of the simulator's log.
     pub(crate) fn note(&mut self, event: &Value) {
         let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| event.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (source, name) = (text("source"), text("name"));
         match text("kind") {
             "customer.wrote" => self.written += 1,
-            "send.accepted" => self.taken += 1,
+            "send.accepted" => self.provider_accepted += 1,
             "fault" => {
                 let fault = (source.to_owned(), text("fault").to_owned());
                 *self.faults.entry(fault).or_default() += 1;
             }
-            "violation" | "webhook.given_up" => self.complaints.push(event.to_string()),
+            "violation" | "webhook.given_up" => self.violations.push(event.to_string()),
             "webhook.answered" if !(200..300).contains(&number("status")) => {}
             "webhook.answered" if source == "telegram" => {
                 self.answered.insert(update(name, number("update_id")));
@@ -122,7 +122,7 @@ impl Seen {
                         status: 0,
                         attempt: 0,
                     });
-                // A notice that came twice is answered twice: success is not taken back.
+                // A duplicate notification gets a second reply; keep the success of the first.
                 if reply.status != 202 {
                     reply.status = number("status");
                     reply.attempt = number("attempt");
@@ -140,29 +140,29 @@ impl Seen {
         let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
         let answer = event.get("answer").and_then(Value::as_u64).unwrap_or_default();
         if event.get("verified").and_then(Value::as_bool) != Some(true) {
-            self.complaints.push(event.to_string());
+            self.violations.push(event.to_string());
             return;
         }
         if !(200..300).contains(&answer) {
             return;
         }
-        let told = self.told.entry(text("message_id").to_owned()).or_default();
+        let notified = self.notified.entry(text("message_id").to_owned()).or_default();
         if text("type") == "message.received" {
             let id = text("webhook_id").to_owned();
-            told.received.insert(id.clone());
-            self.promised.insert(id);
+            notified.received.insert(id.clone());
+            self.awaiting_reply.insert(id);
             self.texts.insert(text("text").to_owned());
         } else {
             let status = text("status").to_owned();
             let lost = matches!(status.as_str(), "failed" | "unknown");
-            if told.statuses.insert(status) && lost {
-                self.given_up += 1;
+            if notified.statuses.insert(status) && lost {
+                self.undelivered += 1;
             }
         }
     }
 }
 
-/// A bot's update, as [`Seen::is_answered`] knows it.
+/// Key of a bot's update for [`Seen::is_answered`].
 pub(crate) fn update(bot: &str, id: u64) -> String {
     format!("{bot}/{id}")
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_answered_when_its_webhook_was() {
+    fn a_message_is_acknowledged_when_its_webhook_succeeds() {
         let seen = seen(&[
             json!({"source": "whatsapp", "kind": "webhook.answered", "what": "message",
                    "status": 503, "ids": ["w1"]}),
@@ -196,8 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_open_until_the_hub_has_it_or_it_is_given_up() {
-        let told = json!({"source": "automation", "name": "a", "kind": "delivery",
+    fn a_reply_is_open_until_the_hub_accepts_it_or_attempts_run_out() {
+        let notified = json!({"source": "automation", "name": "a", "kind": "delivery",
             "type": "message.received", "verified": true, "answer": 200, "webhook_id": "evt_1",
             "message_id": "msg_1", "text": "in 0 0"});
         let reply = |status: u64, attempt: u64| {
@@ -205,44 +205,44 @@ mod tests {
                    "text": "Echo: in 0 0", "status": status, "attempt": attempt,
                    "message_id": "msg_2"})
         };
-        assert_eq!(seen(std::slice::from_ref(&told)).open_replies(), 1);
-        assert_eq!(seen(&[told.clone(), reply(503, 1)]).open_replies(), 1);
-        let done = seen(&[told.clone(), reply(503, 1), reply(202, 2), reply(0, 1)]);
+        assert_eq!(seen(std::slice::from_ref(&notified)).open_replies(), 1);
+        assert_eq!(seen(&[notified.clone(), reply(503, 1)]).open_replies(), 1);
+        let done = seen(&[notified.clone(), reply(503, 1), reply(202, 2), reply(0, 1)]);
         assert_eq!(done.open_replies(), 0);
-        assert!(done.is_told("in 0 0") && done.replies["evt_1"].ids.contains("msg_2"));
-        assert_eq!(seen(&[told, reply(503, REPLY_ATTEMPTS)]).open_replies(), 0);
+        assert!(done.is_notified("in 0 0") && done.replies["evt_1"].ids.contains("msg_2"));
+        assert_eq!(seen(&[notified, reply(503, REPLY_ATTEMPTS)]).open_replies(), 0);
     }
 
     #[test]
-    fn a_send_is_open_until_a_provider_has_it_or_the_hub_has_given_it_up() {
-        let replied = |notice: &str, id: &str| {
-            json!({"source": "automation", "name": "a", "kind": "reply", "webhook_id": notice,
+    fn a_send_is_open_until_a_provider_accepts_it_or_it_fails() {
+        let replied = |notification: &str, id: &str| {
+            json!({"source": "automation", "name": "a", "kind": "reply", "webhook_id": notification,
                    "text": "t", "status": 202, "attempt": 1, "message_id": id})
         };
-        let told = json!({"source": "automation", "name": "a", "kind": "delivery",
+        let notified = json!({"source": "automation", "name": "a", "kind": "delivery",
             "type": "message.status", "verified": true, "answer": 200, "webhook_id": "evt_9",
             "message_id": "msg_1", "status": "failed"});
-        let taken = json!({"source": "whatsapp", "kind": "send.accepted"});
+        let provider_accepted = json!({"source": "whatsapp", "kind": "send.accepted"});
         let events = [
             replied("evt_1", "msg_1"),
             replied("evt_2", "msg_2"),
             replied("evt_3", "msg_3"),
-            told.clone(),
-            told,
-            taken,
+            notified.clone(),
+            notified,
+            provider_accepted,
         ];
         let open: Vec<u64> = (1..=events.len()).map(|n| seen(&events[..n]).open_sends()).collect();
         assert_eq!(open, [1, 2, 3, 2, 2, 1]);
     }
 
     #[test]
-    fn what_the_hub_does_wrong_is_kept() {
+    fn violations_of_the_hub_are_recorded() {
         let seen = seen(&[
             json!({"source": "telegram", "kind": "violation", "detail": "no"}),
             json!({"source": "automation", "kind": "delivery", "verified": false}),
             json!({"source": "whatsapp", "kind": "fault", "fault": "drop"}),
         ]);
-        assert_eq!(seen.complaints.len(), 2);
+        assert_eq!(seen.violations.len(), 2);
         assert_eq!(seen.faults[&("whatsapp".to_owned(), "drop".to_owned())], 1);
     }
 }

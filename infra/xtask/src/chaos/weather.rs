@@ -1,10 +1,10 @@
-//! Which calls to AWS go wrong, and how. Time and dice go in, faults come out.
+//! AWS fault model: decides from the time and random numbers which calls fail, and how.
 
 use std::fmt;
 
 use super::dice::Dice;
 
-/// The services that the functions call.
+/// AWS services that the functions call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     DynamoDb,
@@ -16,7 +16,7 @@ pub(crate) enum Service {
 impl Service {
     const ALL: [Self; 4] = [Self::DynamoDb, Self::Sqs, Self::S3, Self::Secrets];
 
-    /// The service that a request is for, by its `X-Amz-Target`. Only S3 has none.
+    /// Returns the service of a request by its `X-Amz-Target` header. Only S3 has none.
     pub(crate) fn of(target: Option<&str>) -> Self {
         match target.and_then(|target| target.split(['_', '.']).next()) {
             Some("DynamoDB") => Self::DynamoDb,
@@ -38,18 +38,18 @@ impl fmt::Display for Service {
     }
 }
 
-/// How a call goes wrong.
+/// Kinds of AWS faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Refused, as AWS refuses who asks too often.
+    /// Rejected with the service's throttling error.
     Throttled,
-    /// Refused, as AWS refuses when it has trouble of its own.
+    /// Rejected with the service's internal error.
     ServerError,
-    /// Done and answered, late.
+    /// Executed, with a late response.
     Slow,
-    /// The connection ends; nothing was done.
+    /// Connection closed before the call was executed.
     Dropped,
-    /// Done, and the answer is lost.
+    /// Executed, with the response lost.
     AnswerLost,
 }
 
@@ -65,17 +65,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What happens to one call.
+/// A fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
-    /// How late it is answered. Milliseconds; 0 unless it is slow.
+    /// Delay of the response in milliseconds; 0 unless the kind is slow.
     pub(crate) delay_ms: u64,
-    /// Which of the service's wordings a refusal has.
+    /// Selects one of the service's error codes.
     pub(crate) wording: u64,
 }
 
-/// How often each kind comes.
+/// Relative frequency of each kind.
 const WEIGHTS: [(u64, Kind); 5] = [
     (30, Kind::Throttled),
     (15, Kind::ServerError),
@@ -83,13 +83,13 @@ const WEIGHTS: [(u64, Kind); 5] = [
     (15, Kind::Dropped),
     (15, Kind::AnswerLost),
 ];
-/// An SDK hides single faults by trying again: only a storm gets through to the functions.
+/// The SDK hides single faults by retries; only a fault storm reaches the functions.
 const STORM_FACTOR: f64 = 20.0;
 const STORM_MOST: f64 = 0.8;
 const STORM_LASTS_MS: (u64, u64) = (1_000, 4_000);
 const STORM_EVERY_MS: (u64, u64) = (8_000, 20_000);
 
-/// The weather: some faults always, and now and then a storm over one service.
+/// Fault model: a constant rate of faults, and from time to time a storm on one service.
 #[derive(Debug)]
 pub(crate) struct Weather {
     dice: Dice,
@@ -100,24 +100,24 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    /// `rate` is the share of calls that go wrong on a calm day, from 0 to 1.
+    /// `rate` is the share of calls that fail outside storms, from 0 to 1.
     pub(crate) fn new(rate: f64, dice: Dice) -> Self {
         let mut weather = Self { dice, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
-        weather.forecast(0);
+        weather.schedule_storm(0);
         weather
     }
 
-    fn forecast(&mut self, now_ms: u64) {
+    fn schedule_storm(&mut self, now_ms: u64) {
         let (dice, all) = (&mut self.dice, &Service::ALL);
         self.storm = dice.pick(all).copied().unwrap_or(Service::Sqs);
         self.begins_ms = now_ms + dice.between(STORM_EVERY_MS.0, STORM_EVERY_MS.1);
         self.ends_ms = self.begins_ms + dice.between(STORM_LASTS_MS.0, STORM_LASTS_MS.1);
     }
 
-    /// What goes wrong with a call to `service` at `now_ms`; mostly nothing.
+    /// Returns the fault of a call to `service` at `now_ms`, if there is one.
     pub(crate) fn fault(&mut self, service: Service, now_ms: u64) -> Option<Fault> {
         if now_ms >= self.ends_ms {
-            self.forecast(now_ms);
+            self.schedule_storm(now_ms);
         }
         let stormy = self.storm == service && now_ms >= self.begins_ms;
         let rate = if stormy { (self.rate * STORM_FACTOR).min(STORM_MOST) } else { self.rate };
@@ -125,21 +125,21 @@ impl Weather {
             return None;
         }
         let kind = self.dice.weighted(&WEIGHTS)?;
-        // Mostly a little late, seldom very.
+        // Delays are mostly short and rarely long.
         let late = self.dice.between(0, 155);
         let delay_ms = if kind == Kind::Slow { 200 + late * late * late / 980 } else { 0 };
         Some(Fault { kind, delay_ms, wording: self.dice.next() })
     }
 }
 
-/// A refusal in AWS's words: the status line, the type of the content, and the content.
+/// An AWS error response: status line, content type and body.
 pub(crate) struct Refusal {
     pub(crate) status: &'static str,
     pub(crate) content_type: &'static str,
     pub(crate) body: String,
 }
 
-/// How `service` words it.
+/// Returns the error response of `service`.
 pub(crate) fn refusal(service: Service, kind: Kind, wording: u64) -> Refusal {
     let first = wording.is_multiple_of(2);
     let throttled = kind == Kind::Throttled;
@@ -164,15 +164,15 @@ pub(crate) fn refusal(service: Service, kind: Kind, wording: u64) -> Refusal {
         (Service::Secrets, true, _) => ("400 Bad Request", "ThrottlingException"),
         (Service::Secrets, false, _) => ("500 Internal Server Error", "InternalServiceError"),
     };
-    let said = "Made up by the fault proxy.";
+    let text = "Injected by the fault proxy.";
     if service == Service::S3 {
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <Error><Code>{code}</Code><Message>{said}</Message></Error>"
+             <Error><Code>{code}</Code><Message>{text}</Message></Error>"
         );
         return Refusal { status, content_type: "application/xml", body };
     }
-    let body = serde_json::json!({"__type": code, "message": said}).to_string();
+    let body = serde_json::json!({"__type": code, "message": text}).to_string();
     Refusal { status, content_type: "application/x-amz-json-1.0", body }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_known_by_its_target() {
+    fn the_service_is_read_from_the_target_header() {
         assert_eq!(Service::of(Some("DynamoDB_20120810.PutItem")), Service::DynamoDb);
         assert_eq!(Service::of(Some("AmazonSQS.SendMessageBatch")), Service::Sqs);
         assert_eq!(Service::of(Some("secretsmanager.GetSecretValue")), Service::Secrets);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nothing_goes_wrong() {
+    fn a_rate_of_zero_injects_no_faults() {
         let mut weather = Weather::new(0.0, Dice::new(1, 0));
         assert!((0..100_000).all(|now| weather.fault(Service::Sqs, now).is_none()));
     }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_comes_and_only_slow_ones_wait() {
+    fn every_kind_occurs_and_only_slow_calls_are_delayed() {
         let mut weather = Weather::new(1.0, Dice::new(3, 0));
         let faults: Vec<Fault> =
             (0..1000).filter_map(|now| weather.fault(Service::S3, now)).collect();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_worded_as_the_service_words_them() {
+    fn error_responses_have_the_format_of_their_service() {
         let table = refusal(Service::DynamoDb, Kind::Throttled, 0);
         assert!(table.status.starts_with("400"));
         assert!(table.body.contains("ProvisionedThroughputExceededException"));

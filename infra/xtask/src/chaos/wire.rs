@@ -1,36 +1,36 @@
-//! HTTP/1.1 messages as they stand on the wire: read whole, passed on unchanged.
+//! HTTP/1.1 messages on the wire, read completely and forwarded unchanged.
 
 use std::io::{self, BufRead, Read as _};
 
-/// No head of ours or of AWS's is larger.
+/// Largest head, in bytes. Heads of the hub and of AWS are smaller.
 const LARGEST_HEAD: usize = 64 * 1024;
 
-/// A request or an answer.
+/// A request or a response.
 #[derive(Debug, Default)]
 pub(crate) struct Message {
-    /// The head with its empty line.
+    /// The head, including the empty line.
     pub(crate) head: Vec<u8>,
-    /// The body, chunks with their frames.
+    /// The body, including the framing of chunks.
     pub(crate) body: Vec<u8>,
-    /// Whether the connection ends after it.
+    /// Whether the connection closes after this message.
     pub(crate) last: bool,
 }
 
-/// Reads a request; nothing if the other side has hung up. `go_on` is called if the caller
-/// waits for leave to send its body.
+/// Reads a request. Returns `None` if the client has disconnected. `send_continue` is called if the
+/// client expects `100 Continue` before it sends the body.
 pub(crate) fn read_request(
     from: &mut impl BufRead,
-    go_on: impl FnOnce() -> io::Result<()>,
+    send_continue: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<Option<Message>> {
     let Some(head) = read_head(from)? else { return Ok(None) };
     if header(&head, "expect").is_some() {
-        go_on()?;
+        send_continue()?;
     }
     let body = read_body(from, &head, false)?;
     Ok(Some(Message { last: ends(&head), head, body }))
 }
 
-/// Reads the answer to a request of this method.
+/// Reads the response to a request with this method.
 pub(crate) fn read_answer(from: &mut impl BufRead, method: &str) -> io::Result<Message> {
     loop {
         let head = read_head(from)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -47,7 +47,7 @@ pub(crate) fn read_answer(from: &mut impl BufRead, method: &str) -> io::Result<M
     }
 }
 
-/// The first word of a request.
+/// Returns the method of a request.
 pub(crate) fn method(head: &[u8]) -> &str {
     first_line(head).split(' ').next().unwrap_or_default()
 }
@@ -62,7 +62,7 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &str> {
         .map(str::trim_end)
 }
 
-/// A header's value.
+/// Returns the value of a header.
 pub(crate) fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
     lines(head).skip(1).find_map(|line| {
         let (found, value) = line.split_once(':')?;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_requests_on_one_connection_are_told_apart() {
+    fn two_requests_on_one_connection_are_separated() {
         let mut wire: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc\
             PUT /b HTTP/1.1\r\ntransfer-encoding: chunked\r\nConnection: close\r\n\r\n\
             2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n";
@@ -166,20 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_that_waits_for_leave_gets_it_before_its_body_is_read() {
+    fn a_client_that_expects_100_continue_gets_it_before_its_body_is_read() {
         let mut wire: &[u8] =
             b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\ncontent-length: 1\r\n\r\nx";
-        let mut asked = false;
+        let mut continued = false;
         let read = read_request(&mut wire, || {
-            asked = true;
+            continued = true;
             Ok(())
         });
         assert_eq!(read.unwrap().unwrap().body, b"x");
-        assert!(asked);
+        assert!(continued);
     }
 
     #[test]
-    fn an_answer_ends_where_its_head_says() {
+    fn a_response_ends_where_its_head_says() {
         let mut wire: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n\
             HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok\
             HTTP/1.1 204 No Content\r\n\r\n\
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_breaks_off_is_an_error() {
+    fn a_truncated_message_is_an_error() {
         for broken in [
             &b"POST / HTTP/1.1\r\nconte"[..],
             b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nabc",

@@ -1,18 +1,19 @@
-// The WhatsApp webhook, as one would write it for Node.js: prove the signature, enqueue, answer.
-// It does less than ours: no look-up of integration, tenant and secret, one record a request.
+// An idiomatic WhatsApp webhook in Node.js: verifies the signature, enqueues, responds. It does less
+// than the hub's: it does not read the integration, tenant and secret, and handles one message per
+// request.
 
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 
-// Without the check of the answer's MD5, which favours Node.js.
+// Without the MD5 check of responses, which favors Node.js.
 const sqs = new SQSClient({ md5: false });
 const secret = process.env.WHATSAPP_APP_SECRET;
 const queueUrl = process.env.INBOUND_QUEUE_URL;
 
 function isAuthentic(body, header) {
   const given = Buffer.from((header ?? "").replace(/^sha256=/, ""), "hex");
-  const ours = createHmac("sha256", secret).update(body).digest();
-  return given.length === ours.length && timingSafeEqual(given, ours);
+  const expected = createHmac("sha256", secret).update(body).digest();
+  return given.length === expected.length && timingSafeEqual(given, expected);
 }
 
 export async function handler(event) {

@@ -1,4 +1,4 @@
-// The least a runtime loop can be. Lambda's own does more, so this favours Node.js.
+// A minimal runtime loop. Lambda's own does more, so this favors Node.js.
 
 import http from "node:http";
 import { handler } from "./handler.mjs";

@@ -1,6 +1,7 @@
-"""The WhatsApp webhook, as one would write it for Python: prove the signature, enqueue, answer.
+"""An idiomatic WhatsApp webhook in Python: verifies the signature, enqueues, responds.
 
-It does less than ours: no look-up of integration, tenant and secret, one record a request.
+It does less than the hub's: it does not read the integration, tenant and secret, and handles one
+message per request.
 """
 
 import base64
@@ -17,8 +18,8 @@ queue_url = os.environ["INBOUND_QUEUE_URL"]
 
 
 def is_authentic(body, header):
-    ours = hmac.new(secret, body, hashlib.sha256).hexdigest()
-    return hmac.compare_digest(f"sha256={ours}", header)
+    expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(f"sha256={expected}", header)
 
 
 def handler(event):

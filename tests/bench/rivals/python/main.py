@@ -1,4 +1,4 @@
-"""The least a runtime loop can be. Lambda's own does more, so this favours Python."""
+"""A minimal runtime loop. Lambda's own does more, so this favors Python."""
 
 import http.client
 import json

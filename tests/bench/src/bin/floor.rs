@@ -1,6 +1,6 @@
-//! The least that the WhatsApp webhook can cost in Rust: no runtime, no SDK, no tracing. It
-//! proves the signature, puts one record into the queue and answers; ours also finds the
-//! integration, its secret and the tenant, splits batches, retries and measures.
+//! Minimal WhatsApp webhook in Rust, as a lower bound: no Lambda runtime, no SDK, no tracing. It
+//! verifies the signature, sends one record to the queue and responds. The hub's webhook also reads
+//! the integration, its secret and the tenant, splits batches, retries and records metrics.
 #![expect(clippy::print_stdout, reason = "a function's log is its standard output")]
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ async fn handle(
     Ok(json!({ "statusCode": 200, "body": "" }))
 }
 
-/// A queue, and what it takes to sign requests to it.
+/// An SQS queue with the credentials to sign requests.
 struct Queue {
     endpoint: Uri,
     url: String,
@@ -208,13 +208,13 @@ async fn call(
     let (head, body) = connection.send_request(request).await?.into_parts();
     let body = body.collect().await?.to_bytes();
     if !head.status.is_success() {
-        return Err(format!("answered {}", head.status).into());
+        return Err(format!("the response status is {}", head.status).into());
     }
     Ok((head.headers, body))
 }
 
 fn variable(name: &'static str) -> Result<String, Error> {
-    #[expect(clippy::disallowed_methods, reason = "the floor has no library of ours under it")]
+    #[expect(clippy::disallowed_methods, reason = "this program does not use the hub's libraries")]
     let value = std::env::var(name);
     value.map_err(|_| format!("the environment variable {name} is missing").into())
 }

@@ -1,8 +1,8 @@
-//! The model of the table as a process: a request a line in, an answer a line out.
+//! The table model as a process: reads one request per line and writes one response per line.
 //!
-//! A line in is an operation, a space, and its JSON. A line out is JSON: the status, the body,
-//! the units, and the time the table took, in nanoseconds. `Fill` is no operation of the table:
-//! it puts as many conversations and messages there as it says.
+//! An input line is an operation, a space, and a JSON body. An output line is JSON with the status,
+//! the body, the capacity units, and the time spent in the table in nanoseconds. The operation
+//! `Fill` is not DynamoDB's: it stores the requested numbers of conversations and messages.
 
 use std::{
     error::Error,
@@ -56,7 +56,7 @@ fn answer(dynamo: &mut Dynamo, operation: &str, body: &Value) -> Value {
         "read_halves": units.read_halves, "write": units.write })
 }
 
-/// Puts them there; says how many items there are now.
+/// Stores conversations and messages. Returns the number of items in the table.
 fn fill(dynamo: &mut Dynamo, request: &Value) -> Result<usize, Box<dyn Error>> {
     let number = |name: &str| request.get(name).and_then(Value::as_u64).unwrap_or_default();
     let (conversations, messages) = (number("conversations"), number("messages"));
@@ -86,7 +86,7 @@ fn put(dynamo: &mut Dynamo, item: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn now_ms() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "the functions are on the real clock")]
+    #[expect(clippy::disallowed_methods, reason = "the functions run on the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
-//! What must hold of messages, conversations, automations and events.
+//! Invariants of messages, conversations, automations and events, and their checks.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,40 +14,43 @@ use testkit::cloud::dynamo::{Attribute, Item};
 
 use crate::fixtures::{Account, SHOPS, Shop};
 
-/// Everything that must hold, by name, with what it says.
+/// The invariants of messaging.
 pub const INVARIANTS: [Invariant; 17] = [
-    Invariant::new("accepted-once", "what was answered 2xx took effect exactly once"),
-    Invariant::new("from-somebody", "no message came from nowhere, or to another tenant"),
+    Invariant::new("accepted-once", "every webhook with a 2xx response took effect exactly once"),
+    Invariant::new("from-somebody", "every message was sent, and belongs to the right tenant"),
     Invariant::new(
         "recorded",
         "every accepted event is in the table exactly once, under its tenant",
     ),
     Invariant::new("archived", "the raw event of every accepted webhook can be replayed"),
-    Invariant::new("sent-once", "at most once: the provider took no message twice"),
-    Invariant::new("sent-at-all", "at least once: what did not fail was taken"),
+    Invariant::new("sent-once", "at most once: the provider accepted no message twice"),
+    Invariant::new(
+        "sent-at-all",
+        "at least once: the provider accepted every message that did not fail",
+    ),
     Invariant::new(
         "fate-agrees",
-        "the recorded fate agrees with the provider's own log, or is unknown",
+        "the stored status agrees with the provider's log, or is unknown",
     ),
-    Invariant::new("fate-known", "every message that was promised has a fate"),
-    Invariant::new("never-down", "no status went down"),
-    Invariant::new("order-in", "a conversation lists what came in, in the order it was accepted"),
-    Invariant::new("order-out", "a conversation's messages leave in the order they were accepted"),
+    Invariant::new("fate-known", "every accepted message has a final status"),
+    Invariant::new("never-down", "no status moved backward"),
+    Invariant::new("order-in", "a conversation lists inbound messages in the order of acceptance"),
+    Invariant::new("order-out", "a conversation's messages are sent in the order of acceptance"),
     Invariant::new(
         "one-conversation",
-        "one conversation a contact and channel, and it is up to date",
+        "one conversation for each contact and channel, and it is up to date",
     ),
-    Invariant::new("idempotent", "one idempotency key, one message"),
+    Invariant::new("idempotent", "one message for each idempotency key"),
     Invariant::new(
         "told",
-        "every automation was told of what came in and of every bad end, by one id",
+        "every automation was notified of each inbound message and final status with one id",
     ),
-    Invariant::new("forged", "what no provider signed left no trace"),
-    Invariant::new("claim-first", "the claim was durable before the request left"),
-    Invariant::new("media", "every file was fetched, or says why not"),
+    Invariant::new("forged", "forged webhooks left no trace"),
+    Invariant::new("claim-first", "the claim was stored before the message was sent"),
+    Invariant::new("media", "every file was stored, or its failure is recorded"),
 ];
 
-/// A message's rank was one, and is now the other.
+/// Checks a change of a message's rank.
 pub(crate) fn moved(
     watch: &mut Watch,
     who: &str,
@@ -56,12 +59,12 @@ pub(crate) fn moved(
     after: Option<i64>,
 ) {
     let (Some(before), Some(after)) = (before, after) else { return };
-    // Until the request has left, a claim may be given back.
+    // A claim may be released until the message is sent.
     let fine = after >= before || before <= 10;
-    watch.holds("never-down", fine, || format!("{who}: {pk} went from {before} to {after}"));
+    watch.holds("never-down", fine, || format!("{who}: {pk} moved from {before} to {after}"));
 }
 
-/// A request leaves for somebody outside: is the claim durable?
+/// Checks that the claim of a message is stored when it is sent to a provider.
 pub(crate) fn asked_outside(watch: &mut Watch, who: &str, cloud: &Cloud, request: &Request<Bytes>) {
     if !who.starts_with("sender-") {
         return;
@@ -73,45 +76,45 @@ pub(crate) fn asked_outside(watch: &mut Watch, who: &str, cloud: &Cloud, request
     let mut ranks = messages(cloud).filter(|message| message.text() == Some(text));
     let claimed = ranks.any(|message| message.rank >= 10);
     watch.holds("claim-first", claimed, || {
-        format!("{who} sends {text:?}, whose claim is not in the table")
+        format!("{who} sends {text:?}, but its claim is not in the table")
     });
 }
 
-/// The messages a request names, by partition.
+/// Returns the partition keys of messages that a request names.
 pub(crate) fn messages_in(body: &Value) -> Vec<String> {
     let mut found = partitions(body);
     found.retain(|pk| pk.starts_with("T#") && pk.contains("#MSG#"));
     found
 }
 
-/// A message's rank, if there is such a message.
+/// Returns the rank of a message's status, if the message exists.
 pub(crate) fn rank(cloud: &Cloud, pk: &str) -> Option<i64> {
     cloud.dynamo.item(TABLE, pk, "MSG")?.get("rank")?.number()
 }
 
-/// A message as the table has it.
+/// A message in the table.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Whose it is.
+    /// Tenant.
     pub tenant: String,
-    /// Its id.
+    /// Message id.
     pub id: String,
-    /// Its state's name.
+    /// Name of its status.
     pub status: String,
-    /// Its state's rank.
+    /// Rank of its status.
     pub rank: i64,
-    /// Where it stands in its conversation's list.
+    /// Sort key in its conversation's list.
     pub place: String,
-    /// How its file stands.
+    /// Status of its media.
     pub media: Option<String>,
-    /// Whether nobody knew for a while if the provider has it.
+    /// Whether its history has the status `unknown`.
     pub was_unknown: bool,
-    /// What never changes.
+    /// Its immutable fields.
     pub doc: Value,
 }
 
 impl Stored {
-    /// Its text, if it is one.
+    /// Its text, if it has one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.doc["text"].as_str()
@@ -126,7 +129,7 @@ impl Stored {
     }
 }
 
-/// Every message in the table.
+/// Returns all messages in the table.
 pub fn messages(cloud: &Cloud) -> impl Iterator<Item = Stored> + '_ {
     cloud.dynamo.items(TABLE).filter_map(|item| {
         let pk = text(item, "pk")?;
@@ -149,7 +152,7 @@ pub fn messages(cloud: &Cloud) -> impl Iterator<Item = Stored> + '_ {
     })
 }
 
-/// An item, if it is an event: its tenant, itself and its record.
+/// Returns the tenant, the item and the record of an event, or `None` for other items.
 fn recorded(item: &Item) -> Option<(&str, &Item, Value)> {
     let tenant = text(item, "pk")?.strip_prefix("T#")?.split('#').next()?;
     let doc = text(item, "doc").filter(|_| text(item, "sk") == Some("EVENT"))?;
@@ -160,72 +163,72 @@ fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.text()
 }
 
-/// What a customer wrote.
+/// A message that a customer wrote.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// To which account.
+    /// Index of the account.
     pub account: usize,
-    /// From which address.
+    /// Address of the customer.
     pub from: String,
-    /// What: unique in a run.
+    /// Text, unique in a run.
     pub text: String,
     /// Whether it has a file instead of a text.
     pub file: bool,
 }
 
-/// What a caller of the API was promised.
+/// A message that an API client asked to send.
 #[derive(Clone, Debug)]
 pub struct Promised {
-    /// Over which account.
+    /// Index of the account.
     pub account: usize,
-    /// To which address.
+    /// Address of the recipient.
     pub to: String,
-    /// What: unique in a run.
+    /// Text, unique in a run.
     pub text: String,
-    /// The ids it was answered with.
+    /// Message ids in the responses.
     pub ids: BTreeSet<String>,
-    /// When the request that was answered first was made.
+    /// Number of the first accepted request, in the order of acceptance.
     pub accepted: Option<u64>,
 }
 
-/// An event that a shop told of.
+/// An event that the shop sent.
 #[derive(Clone, Debug)]
-pub struct Told {
-    /// The provider's id of it.
+pub struct SentEvent {
+    /// The provider's event id.
     pub id: String,
-    /// Whether the shop did not say so.
+    /// Whether it was forged.
     pub forged: bool,
 }
 
-/// What is looked at in the end.
+/// The final state of a run, for the checks.
 #[derive(Debug)]
 pub struct End<'a> {
     /// The accounts.
     pub accounts: &'a [Account],
-    /// Messages that were there before the run.
+    /// Ids of messages from before the run.
     pub before: &'a BTreeSet<String>,
     /// The cloud.
     pub cloud: &'a Cloud,
-    /// What customers wrote.
+    /// Messages that customers wrote.
     pub written: &'a [Written],
-    /// What callers were promised.
+    /// Messages that API clients asked to send.
     pub promised: &'a [Promised],
-    /// Texts in requests that nobody signed.
+    /// Texts in forged webhooks.
     pub forged: &'a [String],
     /// The shop.
     pub shop: &'a Shop,
-    /// What it told of.
-    pub events: &'a [Told],
-    /// What was written to a number that nobody has.
+    /// Events that the shop sent.
+    pub events: &'a [SentEvent],
+    /// Texts sent to an unclaimed number.
     pub strays: &'a [String],
-    /// What each account's provider accepted, as its own log has it.
+    /// The log of accepted messages of each account's provider.
     pub accepted: &'a [Vec<Value>],
-    /// What each tenant's automation was told.
+    /// The log of notifications of each tenant's automation.
     pub told: &'a BTreeMap<String, Vec<Value>>,
 }
 
 impl End<'_> {
-    /// Looks at everything.
+    /// Checks all invariants.
     pub fn check(&self, watch: &mut Watch) {
         let mut stored: Vec<Stored> = messages(self.cloud).collect();
         stored.retain(|message| !self.before.contains(&message.id));
@@ -239,7 +242,7 @@ impl End<'_> {
         self.parked(watch);
         for text in self.forged {
             let traces = stored.iter().any(|message| message.text() == Some(text));
-            watch.holds("forged", !traces, || format!("{text:?} was taken in"));
+            watch.holds("forged", !traces, || format!("{text:?} was accepted"));
         }
     }
 
@@ -247,9 +250,9 @@ impl End<'_> {
         self.accounts.get(number)
     }
 
-    /// Whether a message came in and says `text`: in the table, or in its file where it is too
-    /// large for the table.
-    fn says(&self, message: &Stored, text: &str) -> bool {
+    /// Whether an inbound message contains `text`: in the table, or in its file if it is too large
+    /// for the table.
+    fn contains_text(&self, message: &Stored, text: &str) -> bool {
         if !message.is_inbound() {
             return false;
         }
@@ -263,7 +266,7 @@ impl End<'_> {
         file.is_some_and(|file| file.windows(text.len()).any(|part| part == text.as_bytes()))
     }
 
-    /// What customers wrote, and what became of it.
+    /// Checks the messages that customers wrote.
     fn inbound(&self, watch: &mut Watch, stored: &[Stored]) {
         let archive: Vec<(&str, String)> = self
             .cloud
@@ -275,14 +278,14 @@ impl End<'_> {
         for written in self.written {
             let Some(account) = self.account(written.account) else { continue };
             let text = &written.text;
-            // A file's caption, and a long text's beginning, are how it is known again.
+            // A file is identified by its caption, and a long text by its beginning.
             let found: Vec<&Stored> =
-                stored.iter().filter(|message| self.says(message, text)).collect();
+                stored.iter().filter(|message| self.contains_text(message, text)).collect();
             watch.holds("accepted-once", found.len() == 1, || {
                 format!("{text:?} is in the table {} times", found.len())
             });
-            let theirs = found.iter().all(|message| message.tenant == account.tenant);
-            watch.holds("from-somebody", theirs, || format!("{text:?} is another tenant's"));
+            let same_tenant = found.iter().all(|message| message.tenant == account.tenant);
+            watch.holds("from-somebody", same_tenant, || format!("{text:?} is another tenant's"));
             let folder = format!("archive/{}/{}/", account.tenant, account.provider);
             let kept = archive
                 .iter()
@@ -296,14 +299,15 @@ impl End<'_> {
             }
         }
         for message in stored.iter().filter(|message| message.is_inbound()) {
-            let known = self.written.iter().any(|written| self.says(message, &written.text));
+            let known =
+                self.written.iter().any(|written| self.contains_text(message, &written.text));
             watch.holds("from-somebody", known, || {
-                format!("nobody wrote {} of {}", message.id, message.tenant)
+                format!("no customer wrote {} of {}", message.id, message.tenant)
             });
         }
     }
 
-    /// What nobody could be found for: kept by the operator, once and whole.
+    /// Checks that messages to unclaimed numbers are parked for the operator, once and complete.
     fn parked(&self, watch: &mut Watch) {
         let events = || self.cloud.dynamo.items(TABLE).filter_map(recorded);
         for stray in self.strays {
@@ -320,7 +324,7 @@ impl End<'_> {
         });
     }
 
-    /// What the shop told of, and what became of it.
+    /// Checks the events that the shop sent.
     fn events(&self, watch: &mut Watch) {
         let mut found: BTreeMap<String, Vec<(&str, &Item)>> = BTreeMap::new();
         for (tenant, item, doc) in self.cloud.dynamo.items(TABLE).filter_map(recorded) {
@@ -332,15 +336,15 @@ impl End<'_> {
         }
         let folder = format!("archive/{}/{SHOPS}/", self.shop.tenant);
         let list = format!("T#{}#EVENTS", self.shop.tenant);
-        for told in self.events.iter().filter(|told| !told.forged) {
-            let id = &told.id;
+        for sent in self.events.iter().filter(|sent| !sent.forged) {
+            let id = &sent.id;
             let records = found.get(id).map_or(&[][..], Vec::as_slice);
             watch.holds("recorded", records.len() == 1, || {
                 format!("the event {id} is in the table {} times", records.len())
             });
             for (tenant, item) in records {
-                let theirs = *tenant == self.shop.tenant && text(item, "gsi1pk") == Some(&list);
-                watch.holds("recorded", theirs, || format!("the event {id} is {tenant}'s"));
+                let right = *tenant == self.shop.tenant && text(item, "gsi1pk") == Some(&list);
+                watch.holds("recorded", right, || format!("the event {id} belongs to {tenant}"));
                 let object = |own: &str| self.cloud.s3.objects(BUCKET).any(|(key, _)| key == own);
                 let whole =
                     text(item, "body").is_some() || text(item, "object").is_some_and(object);
@@ -352,27 +356,27 @@ impl End<'_> {
             watch.holds("archived", kept, || format!("the event {id} is not in {folder}"));
         }
         for id in found.keys() {
-            let told = self.events.iter().find(|told| told.id == *id);
-            watch.holds("from-somebody", told.is_some(), || format!("nobody told of {id}"));
-            let forged = told.is_some_and(|told| told.forged);
-            watch.holds("forged", !forged, || format!("the event {id} was taken in"));
+            let sent = self.events.iter().find(|sent| sent.id == *id);
+            watch.holds("from-somebody", sent.is_some(), || format!("no shop sent {id}"));
+            let forged = sent.is_some_and(|sent| sent.forged);
+            watch.holds("forged", !forged, || format!("the event {id} was accepted"));
         }
     }
 
-    /// If one webhook was answered before another was sent, its message comes first.
+    /// Checks that a message comes first if its webhook was answered before the other was sent.
     fn order_in(&self, watch: &mut Watch, stored: &[Stored]) {
         let place = |text: &str| {
             let found = stored.iter().find(|message| message.text() == Some(text));
             found.map(|message| (message.conversation().to_owned(), message.place.clone()))
         };
-        // When a text was accepted first, and when it arrived first.
+        // The text, its first arrival, its first acceptance, and its position.
         let mut seen: Vec<(&str, i64, i64, (String, String))> = Vec::new();
         for written in self.written.iter().filter(|written| !written.file) {
             let needle = format!("\"{}\"", written.text);
-            let carries = |arrival: &&Arrival| {
+            let contains = |arrival: &&Arrival| {
                 arrival.body.windows(needle.len()).any(|part| part == needle.as_bytes())
             };
-            let arrivals: Vec<_> = watch.arrivals.iter().filter(carries).collect();
+            let arrivals: Vec<_> = watch.arrivals.iter().filter(contains).collect();
             let arrived = arrivals.iter().map(|arrival| arrival.at_us).min();
             let accepted = arrivals.iter().filter(|arrival| (200..300).contains(&arrival.status));
             let accepted = accepted.filter_map(|arrival| arrival.answered_us).min();
@@ -382,12 +386,12 @@ impl End<'_> {
                 seen.push((&written.text, arrived, accepted, place));
             }
         }
-        for (first, _, accepted, (talk, place)) in &seen {
-            for (second, arrived, _, (other_talk, other_place)) in &seen {
-                if talk == other_talk && accepted < arrived {
+        for (first, _, accepted, (conversation, place)) in &seen {
+            for (second, arrived, _, (other_conversation, other_place)) in &seen {
+                if conversation == other_conversation && accepted < arrived {
                     watch.holds("order-in", place < other_place, || {
                         format!(
-                            "{first:?} was accepted before {second:?} came, and stands after it"
+                            "{first:?} was accepted before {second:?} arrived, but listed after it"
                         )
                     });
                 }
@@ -395,8 +399,8 @@ impl End<'_> {
         }
     }
 
-    /// How often the account's provider took a text, and the entries.
-    fn taken(&self, account: usize, text: &str) -> Vec<&Value> {
+    /// Returns the entries of a text in the log of the account's provider.
+    fn accepted_entries(&self, account: usize, text: &str) -> Vec<&Value> {
         let entries = self.accepted.get(account).into_iter().flatten();
         entries
             .filter(|entry| {
@@ -407,7 +411,7 @@ impl End<'_> {
             .collect()
     }
 
-    /// What callers were promised, and what automations answered.
+    /// Checks the messages of API clients and automations.
     fn outbound(&self, watch: &mut Watch, stored: &[Stored]) {
         for promised in self.promised {
             let (text, ids) = (&promised.text, &promised.ids);
@@ -416,12 +420,12 @@ impl End<'_> {
             let found = found.count();
             let right = found == ids.len();
             watch.holds("fate-known", right, || {
-                format!("{text:?} was promised as {ids:?}, and is in the table {found} times")
+                format!("{text:?} was accepted as {ids:?}, and is in the table {found} times")
             });
         }
         for message in stored.iter().filter(|message| !message.is_inbound()) {
             let Some(text) = message.text() else { continue };
-            // What answers a file is not unique, so nothing can be told by it.
+            // Replies to files are not unique, so they cannot be matched.
             if text.starts_with("Echo: [") {
                 continue;
             }
@@ -434,67 +438,76 @@ impl End<'_> {
                 watch.violated("fate-agrees", format!("{text:?} has no account"));
                 continue;
             };
-            Self::fate(watch, message, text, account, &self.taken(number, text));
+            Self::check_status(watch, message, text, account, &self.accepted_entries(number, text));
         }
     }
 
-    fn fate(watch: &mut Watch, message: &Stored, text: &str, account: &Account, taken: &[&Value]) {
+    fn check_status(
+        watch: &mut Watch,
+        message: &Stored,
+        text: &str,
+        account: &Account,
+        entries: &[&Value],
+    ) {
         let status = message.status.as_str();
         let open = matches!(status, "queued" | "sending");
-        watch.holds("fate-known", !open, || format!("{text:?} is {status} in the end"));
-        let count = taken.len();
+        watch.holds("fate-known", !open, || format!("{text:?} is {status} at the end"));
+        let count = entries.len();
         if account.at_least_once {
             let fine = count >= 1 || matches!(status, "failed" | "expired");
-            watch.holds("sent-at-all", fine, || format!("{text:?} is {status}; nobody has it"));
+            watch.holds("sent-at-all", fine, || {
+                format!("{text:?} is {status}, but the provider never accepted it")
+            });
         } else {
-            watch.holds("sent-once", count <= 1, || format!("{text:?} was taken {count} times"));
+            watch.holds("sent-once", count <= 1, || format!("{text:?} was accepted {count} times"));
         }
-        let failed_later = taken.iter().any(|entry| !entry["failed_code"].is_null());
+        let failed_later = entries.iter().any(|entry| !entry["failed_code"].is_null());
         let agrees = match status {
             "accepted" | "sent" | "delivered" | "read" => count >= 1,
-            // Nothing of it is there, or the provider itself said later that it failed.
+            // It was not accepted, or the provider reported a failure later.
             "failed" | "expired" => count == 0 || failed_later || account.at_least_once,
             _ => true,
         };
         watch.holds("fate-agrees", agrees, || {
-            format!("{text:?} is {status}; the provider took it {count} times")
+            format!("{text:?} is {status}; the provider accepted it {count} times")
         });
-        // How far the provider said it came, and was heard.
-        for entry in taken {
-            for heard in entry["statuses"].as_array().into_iter().flatten() {
-                let heard = heard.as_str().unwrap_or_default();
-                let rank = rank_of(heard);
+        // Checks the receipts that the hub acknowledged.
+        for entry in entries {
+            for receipt in entry["statuses"].as_array().into_iter().flatten() {
+                let receipt = receipt.as_str().unwrap_or_default();
+                let rank = rank_of(receipt);
                 watch.holds("fate-agrees", message.rank >= rank, || {
-                    format!("{text:?} is {status}; the provider said {heard}, and was heard")
+                    format!("{text:?} is {status}; the hub acknowledged the receipt {receipt}")
                 });
             }
         }
     }
 
-    /// What one caller was promised for one person leaves in the order of the promises. When
-    /// something left of which that was not known for a while, nobody can say.
+    /// Checks that a client's messages to one recipient are sent in the order of acceptance.
+    /// Messages that were unknown for a while are skipped, because their time of sending is
+    /// unknown.
     fn order_out(&self, watch: &mut Watch, stored: &[Stored]) {
         let unknown: BTreeSet<&str> =
             stored.iter().filter(|message| message.was_unknown).filter_map(Stored::text).collect();
-        let mut talks: BTreeMap<(usize, &str), Vec<&Promised>> = BTreeMap::new();
+        let mut conversations: BTreeMap<(usize, &str), Vec<&Promised>> = BTreeMap::new();
         let known = |promised: &&Promised| {
             promised.accepted.is_some() && !unknown.contains(promised.text.as_str())
         };
         for promised in self.promised.iter().filter(known) {
-            talks.entry((promised.account, &promised.to)).or_default().push(promised);
+            conversations.entry((promised.account, &promised.to)).or_default().push(promised);
         }
-        for ((account, _), mut promised) in talks {
+        for ((account, _), mut promised) in conversations {
             promised.sort_by_key(|promised| promised.accepted);
-            let left = promised.iter().filter_map(|promised| {
-                let taken = self.taken(account, &promised.text);
-                let first = taken.iter().filter_map(|entry| entry["seq"].as_u64()).min()?;
+            let sent = promised.iter().filter_map(|promised| {
+                let entries = self.accepted_entries(account, &promised.text);
+                let first = entries.iter().filter_map(|entry| entry["seq"].as_u64()).min()?;
                 Some((first, promised.text.as_str()))
             });
-            let left: Vec<(u64, &str)> = left.collect();
-            for pair in left.windows(2) {
+            let sent: Vec<(u64, &str)> = sent.collect();
+            for pair in sent.windows(2) {
                 if let [(first, one), (second, other)] = pair {
                     watch.holds("order-out", first < second, || {
-                        format!("{one:?} was promised before {other:?} and left after it")
+                        format!("{one:?} was accepted before {other:?} and sent after it")
                     });
                 }
             }
@@ -502,7 +515,7 @@ impl End<'_> {
     }
 
     fn conversations(&self, watch: &mut Watch, stored: &[Stored]) {
-        let mut talks: BTreeMap<(String, String), Vec<&Item>> = BTreeMap::new();
+        let mut conversations: BTreeMap<(String, String), Vec<&Item>> = BTreeMap::new();
         for item in self.cloud.dynamo.items(TABLE) {
             let (Some(pk), Some("CONV")) = (text(item, "pk"), text(item, "sk")) else { continue };
             let doc: Value = text(item, "doc")
@@ -512,44 +525,47 @@ impl End<'_> {
             let account = doc["account"].as_str().unwrap_or_default();
             let address = doc["contact"]["address"].as_str().unwrap_or_default();
             let who = (tenant.unwrap_or_default().to_owned(), format!("{account}/{address}"));
-            talks.entry(who).or_default().push(item);
+            conversations.entry(who).or_default().push(item);
         }
-        for (who, items) in &talks {
+        for (who, items) in &conversations {
             watch.holds("one-conversation", items.len() == 1, || {
                 format!("{who:?} has {} conversations", items.len())
             });
         }
         for message in stored {
             let pk = format!("T#{}#C#{}", message.tenant, message.conversation());
-            let talk = self.cloud.dynamo.item(TABLE, &pk, "CONV");
-            watch.holds("one-conversation", talk.is_some(), || {
+            let conversation = self.cloud.dynamo.item(TABLE, &pk, "CONV");
+            watch.holds("one-conversation", conversation.is_some(), || {
                 format!("{} is in no conversation", message.id)
             });
-            let (Some(talk), true) = (talk, message.is_inbound()) else { continue };
-            let came: Option<jiff::Timestamp> =
+            let (Some(conversation), true) = (conversation, message.is_inbound()) else { continue };
+            let occurred: Option<jiff::Timestamp> =
                 message.doc["occurred_at"].as_str().and_then(|at| at.parse().ok());
-            let latest = talk.get("last_inbound_at").and_then(Attribute::number).unwrap_or(0);
-            let fresh = came.is_none_or(|came| came.as_millisecond() <= latest);
+            let latest =
+                conversation.get("last_inbound_at").and_then(Attribute::number).unwrap_or(0);
+            let fresh = occurred.is_none_or(|occurred| occurred.as_millisecond() <= latest);
             watch.holds("one-conversation", fresh, || {
-                format!("the conversation of {} does not know of it", message.id)
+                format!("the conversation of {} is older than the message", message.id)
             });
         }
     }
 
-    /// Every automation knows what came in, and every bad end.
+    /// Checks that the automations were notified of inbound messages and final statuses.
     fn automations(&self, watch: &mut Watch, stored: &[Stored]) {
         for message in stored {
-            let told = self.told.get(&message.tenant).map_or(&[][..], Vec::as_slice);
+            let log = self.told.get(&message.tenant).map_or(&[][..], Vec::as_slice);
             let about = |kind: &str, status: Option<&str>| -> BTreeSet<String> {
-                let fits = |notice: &&Value| {
-                    let body = &notice["body"];
+                let matching = |notification: &&Value| {
+                    let body = &notification["body"];
                     let about = &body["data"]["message"];
-                    notice["answer"].as_u64().is_some_and(|answer| (200..300).contains(&answer))
+                    notification["answer"]
+                        .as_u64()
+                        .is_some_and(|answer| (200..300).contains(&answer))
                         && body["type"] == kind
                         && about["id"] == message.id.as_str()
                         && status.is_none_or(|status| about["status"] == status)
                 };
-                let ids = told.iter().filter(fits).filter_map(|n| n["webhook_id"].as_str());
+                let ids = log.iter().filter(matching).filter_map(|n| n["webhook_id"].as_str());
                 ids.map(ToOwned::to_owned).collect()
             };
             let ids = if message.is_inbound() {
@@ -563,7 +579,10 @@ impl End<'_> {
                 continue;
             };
             watch.holds("told", ids.len() == 1, || {
-                format!("of {} ({}) the automation was told by {ids:?}", message.id, message.status)
+                format!(
+                    "{} ({}) has notifications with the ids {ids:?}",
+                    message.id, message.status
+                )
             });
         }
     }

@@ -1,7 +1,6 @@
-//! What messaging has on the stage: tenants, their accounts at the providers and their
-//! automations.
+//! Fixtures of messaging: tenants, their provider accounts and their automations.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,35 +17,35 @@ use simulation::stage::{Setup, control};
 use crate::check;
 use crate::part::MessagingPart;
 
-/// How many customers there are at each account.
+/// Number of customers at each account.
 pub const CUSTOMERS: u64 = 6;
 
-/// The app secret of the operator's app.
+/// App secret of the operator's app.
 const PLATFORM_SECRET: &str = "the-platforms-app-secret";
 
-/// An account of a tenant at a provider.
+/// A provider account of a tenant.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Whose it is.
+    /// Tenant.
     pub tenant: String,
-    /// Where: `whatsapp` or `telegram`.
+    /// Provider: `whatsapp` or `telegram`.
     pub provider: &'static str,
-    /// The number's or the bot's id.
+    /// Id of the phone number or bot.
     pub name: String,
-    /// The hub's id of it.
+    /// Id of the integration.
     pub integration: String,
-    /// Whether a message may arrive twice rather than never.
+    /// Whether its messages are sent at least once instead of at most once.
     pub at_least_once: bool,
     /// Whether its webhooks come through the operator's app.
     pub through_platform: bool,
-    /// The secret that its webhooks are signed with.
+    /// Secret that verifies its webhooks.
     pub secret: String,
-    /// The number that carries what this one cannot, if there is one.
+    /// Number that messages fail over to, if any.
     pub spare: Option<String>,
 }
 
 impl Account {
-    /// The address of a customer, by number.
+    /// Address of a customer, by number.
     #[must_use]
     pub fn address(&self, customer: u64) -> String {
         if self.provider == "whatsapp" {
@@ -57,32 +56,32 @@ impl Account {
     }
 }
 
-/// A shop of a tenant's, which only tells of events.
+/// A tenant's shop, which only sends events.
 #[derive(Clone, Debug, Default)]
 pub struct Shop {
-    /// Whose it is.
+    /// Tenant.
     pub tenant: String,
-    /// The hub's id of it.
+    /// Id of the integration.
     pub integration: String,
-    /// Where its webhooks go.
+    /// Webhook URL.
     pub address: String,
 }
 
-/// The provider of the shop.
+/// Provider of the shop.
 pub const SHOPS: Provider = Provider::Shopify;
 
-/// What every run begins with.
+/// State at the start of every run.
 #[derive(Clone, Debug)]
 pub struct World {
     /// The accounts.
     pub accounts: Vec<Account>,
     /// The shop.
     pub shop: Shop,
-    /// Messages that were there before: every customer has said hello.
+    /// Ids of messages from before the run: every customer has said hello.
     pub before: BTreeSet<String>,
 }
 
-/// Makes the world through the hub's API.
+/// Creates the fixtures through the hub's API.
 pub(crate) async fn set_up(setup: &mut Setup) -> Result<World, String> {
     let mut builder = Builder { setup, accounts: Vec::new(), shop: Shop::default() };
     builder.all().await?;
@@ -90,7 +89,7 @@ pub(crate) async fn set_up(setup: &mut Setup) -> Result<World, String> {
     Ok(World { accounts, shop, before: BTreeSet::new() })
 }
 
-/// The world, as the stage keeps it.
+/// The fixtures of the stage.
 #[derive(Debug)]
 pub(crate) struct Kept(pub(crate) Arc<World>);
 
@@ -110,10 +109,10 @@ impl Fixtures for Kept {
     }
 }
 
-/// Every customer says hello at every number, so that they may be written to.
+/// Has every customer say hello to every number, to open WhatsApp's service window.
 async fn greetings(machine: &Machine, accounts: &[Account]) -> Result<(), String> {
     for account in accounts.iter().filter(|account| account.provider == "whatsapp") {
-        // Who wrote to the spare number, too, may be written to over it.
+        // A customer must also write to the spare number before it may send to them.
         for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
             for customer in 1..=CUSTOMERS {
                 let body = json!({
@@ -127,10 +126,10 @@ async fn greetings(machine: &Machine, accounts: &[Account]) -> Result<(), String
     }
     tokio::time::sleep(Duration::from_mins(5)).await;
     let written = check::messages(&machine.cloud()).count() as u64;
-    // Each hello to the three numbers and the spare, and its echo.
+    // Each hello to the three numbers and the spare, and its reply.
     if written != 4 * 2 * CUSTOMERS {
         return Err(format!(
-            "the stage is not set: {written} messages\n{}",
+            "the warm-up failed: {written} messages\n{}",
             machine.history().story()
         ));
     }
@@ -159,12 +158,12 @@ impl Builder<'_> {
     }
 
     async fn shop(&mut self, tenant: &str) -> Result<(), String> {
-        let wish = json!({
+        let request = json!({
             "tenant": tenant, "provider": SHOPS,
             "settings": (example::of(SHOPS).settings)(),
             "credentials": { shopify::API_SECRET: shopify::example::API_SECRET },
         });
-        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let made = self.setup.api("POST", "/integrations", request).await?;
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         self.setup.machine.owners().insert(integration.clone(), tenant.to_owned());
         let address = format!("https://hub.test/webhooks/{SHOPS}/{integration}");
@@ -192,14 +191,14 @@ impl Builder<'_> {
     }
 
     async fn platform(&mut self) -> Result<(), String> {
-        let wish = json!({
+        let request = json!({
             "tenant": "platform", "provider": "whatsapp", "settings": {},
             "credentials": {
                 "WHATSAPP_APP_SECRET": PLATFORM_SECRET,
                 "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "the-platforms-verify-token",
             },
         });
-        self.setup.api("POST", "/integrations", wish).await.map(|_| ())
+        self.setup.api("POST", "/integrations", request).await.map(|_| ())
     }
 
     async fn whatsapp(
@@ -216,7 +215,7 @@ impl Builder<'_> {
             format!("app-secret-of-{number}")
         };
         let delivery = if at_least_once { "at_least_once" } else { "at_most_once" };
-        let wish = json!({
+        let request = json!({
             "tenant": tenant, "provider": "whatsapp",
             "settings": {
                 "phone_number_id": number, "base_url": "https://whatsapp.test",
@@ -227,7 +226,7 @@ impl Builder<'_> {
                 "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token",
             },
         });
-        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let made = self.setup.api("POST", "/integrations", request).await?;
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         let url = if through_platform {
             "https://hub.test/webhooks/whatsapp".to_owned()
@@ -256,14 +255,14 @@ impl Builder<'_> {
         self.setup.prop(format!("/_sim/whatsapp/{number}"), settings).await
     }
 
-    /// A number that carries what the first account's cannot. Once the stage is set nobody writes
-    /// to it, so it has no place among the accounts.
+    /// Adds a failover number for the first account. No customer writes to it in a run, so it is
+    /// not in the accounts.
     async fn spare(&mut self, number: &str) -> Result<(), String> {
         let (token, secret) = (format!("EAAG-{number}"), format!("app-secret-of-{number}"));
         let Some(first) = self.accounts.first_mut() else { return Ok(()) };
         first.spare = Some(number.to_owned());
         let (tenant, integration) = (first.tenant.clone(), first.integration.clone());
-        let wish = json!({
+        let request = json!({
             "tenant": tenant, "provider": "whatsapp",
             "settings": { "phone_number_id": number, "base_url": "https://whatsapp.test" },
             "credentials": {
@@ -271,7 +270,7 @@ impl Builder<'_> {
                 "WHATSAPP_WEBHOOK_VERIFY_TOKEN": "verify-token",
             },
         });
-        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let made = self.setup.api("POST", "/integrations", request).await?;
         let spare = made["id"].as_str().unwrap_or_default();
         {
             let mut owners = self.setup.machine.owners();
@@ -298,18 +297,19 @@ impl Builder<'_> {
             "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
         });
         self.setup.prop(format!("/_sim/telegram/{bot}"), settings).await?;
-        let wish = json!({
+        let request = json!({
             "tenant": tenant, "provider": "telegram",
             "settings": { "base_url": "https://telegram.test" },
             "credentials": { "TELEGRAM_BOT_TOKEN": token },
         });
-        let made = self.setup.api("POST", "/integrations", wish).await?;
+        let made = self.setup.api("POST", "/integrations", request).await?;
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         self.setup.api("POST", &format!("/integrations/{integration}/register"), json!({})).await?;
-        let told = self.setup.machine.outside_calls();
-        let told = told.last().map(|call| String::from_utf8_lossy(call.body()).into_owned());
-        let told: Value = serde_json::from_str(&told.unwrap_or_default()).unwrap_or_default();
-        let url = told["url"].as_str().unwrap_or_default();
+        let calls = self.setup.machine.outside_calls();
+        let register = calls.last().map(|call| String::from_utf8_lossy(call.body()).into_owned());
+        let register: Value =
+            serde_json::from_str(&register.unwrap_or_default()).unwrap_or_default();
+        let url = register["url"].as_str().unwrap_or_default();
         let secret = url.rsplit('/').next().unwrap_or_default().to_owned();
         {
             let mut owners = self.setup.machine.owners();

@@ -1,11 +1,11 @@
-//! The functions of the hub as it is today, made from the parts that are deployed.
+//! The deployed functions of the hub, built in-process.
 
 use domain::Provider;
 use domain::ports::{Clock, Dice};
 use runtime::{Kit, Network};
 use simulation::functions::{self, Instance, Outcome, Output};
 
-/// Makes the function `name` from `kit`; `None` if there is no such function.
+/// Creates the function `name` from `kit`, or returns `None` if there is no such function.
 pub fn function<N, C, R>(
     name: &str,
     kit: &Kit<N, C, R>,
@@ -65,7 +65,7 @@ fn deliver<'a, C: Clock>(
     clock: &'a C,
 ) -> Outcome<'a> {
     Box::pin(async move {
-        let taken = runtime::schedule::handle(store, queue, clock).await;
-        taken.map(|taken| Output::Json(taken.into())).map_err(|error| error.to_string())
+        let count = runtime::schedule::handle(store, queue, clock).await;
+        count.map(|count| Output::Json(count.into())).map_err(|error| error.to_string())
     })
 }

@@ -1,5 +1,5 @@
-//! What messaging, automations, jobs and events bring to the simulation: their functions,
-//! fixtures, scenarios and invariants.
+//! Messaging, automations, jobs and events in the simulation: functions, fixtures, scenarios and
+//! invariants.
 
 pub mod check;
 pub mod fixtures;
@@ -19,7 +19,7 @@ use simulation::watch::Invariant;
 use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::Attribute;
 
-/// Messaging, as the simulation knows it.
+/// The messaging feature of the simulation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Messaging;
 
@@ -52,7 +52,7 @@ impl Feature for Messaging {
         if !path.contains("/bot") {
             return path;
         }
-        // A bot's token stands in the path.
+        // The path of a request to Telegram contains the bot's token.
         let hidden =
             |part: &str| match part.strip_prefix("bot").and_then(|rest| rest.split_once(':')) {
                 Some((id, _)) => format!("bot{id}"),
@@ -77,7 +77,7 @@ impl Feature for Messaging {
     }
 }
 
-/// When the next retry in the table's schedule is due.
+/// When the next notification retry in the table is due.
 fn next_retry_ms(cloud: &Cloud) -> Option<i64> {
     let due = cloud.dynamo.items(TABLE).filter(|item| {
         item.get("pk").and_then(Attribute::text).is_some_and(|pk| pk.starts_with("DUE#"))

@@ -1,6 +1,6 @@
-//! Messaging's part in a run: what it does, what it watches, what it judges.
+//! Messaging's part in a run: its actions, observations and checks.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,33 +23,33 @@ use simulation::time::{self, VirtualClock};
 use simulation::watch::Watch;
 use testkit::cloud::Cloud;
 
-use crate::check::{self, End, Promised, Told, Written};
+use crate::check::{self, End, Promised, SentEvent, Written};
 use crate::fixtures::{Account, SHOPS, Shop, World};
 use crate::scenario::{Act, Writing};
 
-/// After this no queue knows a record by its id.
-const FORGOTTEN: Duration = Duration::from_secs(400);
-/// How often a caller of the API tries.
-const TRIES: u64 = 400;
+/// Longer than the deduplication interval of the queues.
+const DEDUPLICATION_EXPIRED: Duration = Duration::from_secs(400);
+/// Most attempts of an API client to send a message.
+const SEND_ATTEMPTS: u64 = 400;
 
-/// What was done in a run.
+/// Log of the actions of a run.
 #[derive(Debug, Default)]
 struct Deeds {
     written: Vec<Written>,
     promised: Vec<Promised>,
     forged: Vec<String>,
-    told: Vec<Told>,
+    told: Vec<SentEvent>,
     strays: Vec<String>,
     promises: u64,
     waiting: usize,
 }
 
-/// The part.
+/// Messaging's part in a run.
 #[derive(Debug)]
 pub(crate) struct MessagingPart {
     world: Arc<World>,
     deeds: Arc<Mutex<Deeds>>,
-    /// The messages that the request to the table names, with their ranks before it.
+    /// Messages that the current request to the table names, with their ranks before it.
     ranks: Mutex<Vec<(String, Option<i64>)>>,
 }
 
@@ -116,7 +116,7 @@ impl scenario::Act for Act {
             if let Some(part) = run.part::<MessagingPart>() {
                 Doing { run, part }.act(self, number).await;
             } else {
-                let what = "the stage is broken: messaging takes no part".to_owned();
+                let what = "the simulation is broken: messaging is not registered".to_owned();
                 run.machine.watch().violated("rules", what);
             }
         })
@@ -128,7 +128,7 @@ impl scenario::Act for Act {
 
     fn has_late_effects(&self) -> bool {
         match self {
-            // Later retries wait in the table.
+            // Later retries are scheduled in the table.
             Self::AutomationFault { .. } => true,
             Self::Tells { copies, .. } => *copies > 1,
             _ => false,
@@ -136,7 +136,7 @@ impl scenario::Act for Act {
     }
 }
 
-/// The part at work in a run.
+/// The part together with its run.
 #[derive(Clone, Copy)]
 struct Doing<'a> {
     run: &'a Run<'a>,
@@ -144,7 +144,7 @@ struct Doing<'a> {
 }
 
 impl Doing<'_> {
-    /// Customers who are written to have written before, so that WhatsApp's window is open.
+    /// Opens WhatsApp's service window for customers that messages are sent to.
     async fn open_windows(self, steps: &[Step]) {
         for step in steps {
             let Some(Act::Sends { account, customer }) = step.act_as() else { continue };
@@ -158,17 +158,17 @@ impl Doing<'_> {
         }
     }
 
-    /// One caller a conversation: it sends one message after the other.
+    /// Starts one API client for each conversation, which sends its messages one by one.
     fn begin_sending(self, steps: &[Step], begin: tokio::time::Instant) {
-        let mut talks: BTreeMap<(usize, u64), Vec<(Duration, u64)>> = BTreeMap::new();
+        let mut conversations: BTreeMap<(usize, u64), Vec<(Duration, u64)>> = BTreeMap::new();
         let mut number = 0;
         for step in steps {
             if let Some(Act::Sends { account, customer }) = step.act_as() {
                 number += 1;
-                talks.entry((*account, *customer)).or_default().push((step.at, number));
+                conversations.entry((*account, *customer)).or_default().push((step.at, number));
             }
         }
-        for ((account_number, customer), sends) in talks {
+        for ((account_number, customer), sends) in conversations {
             let Some(account) = self.part.world.accounts.get(account_number).cloned() else {
                 continue;
             };
@@ -178,7 +178,7 @@ impl Doing<'_> {
                 .keys()
                 .iter()
                 .find_map(|(key, known)| (known.tenant == account.tenant).then(|| key.clone()));
-            let caller = Caller {
+            let client = ApiClient {
                 machine: self.run.machine.clone(),
                 deeds: self.part.deeds.clone(),
                 number: account_number,
@@ -190,8 +190,8 @@ impl Doing<'_> {
             tokio::spawn(async move {
                 for (at, number) in sends {
                     tokio::time::sleep_until(begin + at).await;
-                    caller.send(number).await;
-                    lock(&caller.deeds).waiting -= 1;
+                    client.send(number).await;
+                    lock(&client.deeds).waiting -= 1;
                 }
             });
         }
@@ -239,14 +239,14 @@ impl Doing<'_> {
                     let answer = self.run.control(Method::POST, &path, body).await;
                     lock(&self.part.deeds).forged.push(text);
                     let status = answer["webhook_status"].as_u64().unwrap_or(0);
-                    // Trouble of our own answers 5xx; nothing answers 2xx.
+                    // A failure of the hub is 5xx; a 2xx would accept the forgery.
                     self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
-                        format!("a forged webhook ({kind}) was answered {status}")
+                        format!("a forged webhook ({kind}) got the response {status}")
                     });
                 }
             }
             Act::Tells { example, copies, forged } => {
-                self.tell(*example, *copies, *forged, number);
+                self.send_event(*example, *copies, *forged, number);
             }
             Act::Strays => self.stray(number),
             Act::Reaches { account, other } => {
@@ -308,7 +308,7 @@ impl Doing<'_> {
         }
     }
 
-    /// The provider says two things of the last message that a number sent.
+    /// Sends a `failed` and a `delivered` receipt for the last message of a number.
     async fn contradict(self, account: &Account) {
         let path = format!("/_sim/whatsapp/{}/accepted", account.name);
         let log = self.run.control(Method::GET, &path, Value::Null).await;
@@ -335,7 +335,7 @@ impl Doing<'_> {
                 "statuses": [status],
             });
             let path = format!("/_sim/whatsapp/{}/webhook", account.name);
-            // The answer may take as long as the hub's trouble lasts.
+            // The response may be delayed as long as faults continue.
             let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
             tokio::spawn(async move {
                 drop(stage::control(&app, &Method::POST, &path, &body).await);
@@ -343,7 +343,7 @@ impl Doing<'_> {
         }
     }
 
-    /// A tenant's own app signs for another tenant's number.
+    /// A tenant's app signs a webhook for another tenant's number.
     async fn reach(self, account: &Account, other: &Account, number: usize) {
         let text = format!("forged {number}");
         let value = json!({
@@ -362,11 +362,11 @@ impl Doing<'_> {
         lock(&self.part.deeds).forged.push(text);
         let status = answer["webhook_status"].as_u64().unwrap_or(0);
         self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
-            format!("a webhook for another tenant's number was answered {status}")
+            format!("a webhook for another tenant's number got the response {status}")
         });
     }
 
-    /// The operator's app is told of a number that nobody has, until it hears.
+    /// Sends a message for an unclaimed number to the operator's app until it is acknowledged.
     fn stray(self, number: usize) {
         let mut accounts = self.part.world.accounts.iter();
         let Some(account) = accounts.find(|account| account.through_platform) else { return };
@@ -383,15 +383,15 @@ impl Doing<'_> {
         });
         lock(&self.part.deeds).strays.push(text);
         let path = format!("/_sim/whatsapp/{}/webhook", account.name);
-        // The answer may take as long as the hub's trouble lasts.
+        // The response may be delayed as long as faults continue.
         let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
         tokio::spawn(async move {
             drop(stage::control(&app, &Method::POST, &path, &body).await);
         });
     }
 
-    /// The shop tells of something, and again until it is heard.
-    fn tell(self, example: usize, copies: u64, forged: bool, number: usize) {
+    /// Sends an event of the shop until it is acknowledged.
+    fn send_event(self, example: usize, copies: u64, forged: bool, number: usize) {
         let shown = example::of(SHOPS);
         let Some(example) = shown.events.get(example % shown.events.len().max(1)) else { return };
         let machine = &self.run.machine;
@@ -406,39 +406,39 @@ impl Doing<'_> {
         };
         let request =
             (shown.sign)(example, &draft, &credentials, &self.part.world.shop.address, now);
-        // What is expected is what the provider means by it, were it signed as it should be.
+        // The expected events are those of the correctly signed request.
         let right = (shown.sign)(example, &draft, &own, &self.part.world.shop.address, now);
-        let events = match meant(&self.part.world.shop, &own, &right, now) {
+        let events = match event_ids(&self.part.world.shop, &own, &right, now) {
             Ok(events) => events,
             Err(reason) => {
-                machine.watch().violated("rules", format!("the stage is broken: {reason}"));
+                machine.watch().violated("rules", format!("the simulation is broken: {reason}"));
                 return;
             }
         };
         {
             let mut deeds = lock(&self.part.deeds);
-            deeds.told.extend(events.into_iter().map(|id| Told { id, forged }));
+            deeds.told.extend(events.into_iter().map(|id| SentEvent { id, forged }));
             deeds.waiting += 1;
         }
         let (machine, deeds) = (machine.clone(), self.part.deeds.clone());
         tokio::spawn(async move {
             for copy in 0..copies {
                 if copy > 0 {
-                    tokio::time::sleep(FORGOTTEN).await;
+                    tokio::time::sleep(DEDUPLICATION_EXPIRED).await;
                 }
-                let answered = deliver(&machine, &request).await;
-                let heard = (200..300).contains(&answered);
+                let status = deliver(&machine, &request).await;
+                let accepted = (200..300).contains(&status);
                 let (invariant, right) =
-                    if forged { ("forged", !heard) } else { ("recorded", heard) };
+                    if forged { ("forged", !accepted) } else { ("recorded", accepted) };
                 machine.watch().holds(invariant, right, || {
-                    format!("an event ({number}) was answered {answered}")
+                    format!("an event ({number}) got the response {status}")
                 });
             }
             lock(&deeds).waiting -= 1;
         });
     }
 
-    /// Ends the trouble of providers and automations.
+    /// Ends the faults of providers and automations.
     async fn calm_down(self) {
         for account in &self.part.world.accounts {
             let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
@@ -467,17 +467,17 @@ impl Doing<'_> {
     async fn judge(self) {
         let mut accepted = Vec::new();
         for account in &self.part.world.accounts {
-            // What the spare number took, it took for this one.
-            let mut taken = Vec::new();
+            // Messages accepted from the spare number count for this account.
+            let mut entries = Vec::new();
             for name in [Some(&account.name), account.spare.as_ref()].into_iter().flatten() {
                 let path = format!("/_sim/{}/{name}/accepted", account.provider);
                 let mut log = self.run.control(Method::GET, &path, Value::Null).await;
-                taken.append(
+                entries.append(
                     &mut log["accepted"].as_array_mut().map(std::mem::take).unwrap_or_default(),
                 );
             }
-            taken.sort_by_key(|entry| entry["seq"].as_u64());
-            accepted.push(taken);
+            entries.sort_by_key(|entry: &Value| entry["seq"].as_u64());
+            accepted.push(entries);
         }
         let mut told = BTreeMap::new();
         for account in &self.part.world.accounts {
@@ -508,8 +508,8 @@ impl Doing<'_> {
     }
 }
 
-/// The ids of the events that `request` tells of.
-fn meant(
+/// Returns the ids of the events in `request`.
+fn event_ids(
     shop: &Shop,
     credentials: &Credentials,
     request: &WebhookRequest,
@@ -531,11 +531,11 @@ fn meant(
     let source = providers::webhook(SHOPS).source(&integration, credentials);
     match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
         Delivery::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
-        _ => Err("it is no event".to_owned()),
+        _ => Err("it is not an event".to_owned()),
     }
 }
 
-/// Posts a webhook until it is answered with something that ends it; gives that answer.
+/// Sends a webhook until the response is final, and returns its status.
 async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
     let mut wait = Duration::from_secs(2);
     loop {
@@ -553,8 +553,8 @@ async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
     }
 }
 
-/// A caller of the API.
-struct Caller {
+/// A client of the hub's API.
+struct ApiClient {
     machine: Arc<Machine>,
     deeds: Arc<Mutex<Deeds>>,
     number: usize,
@@ -563,8 +563,8 @@ struct Caller {
     key: String,
 }
 
-impl Caller {
-    /// Sends one message: the same request until it is promised.
+impl ApiClient {
+    /// Sends one message, and repeats the request until it is accepted.
     async fn send(&self, number: u64) {
         let text = format!("sent {number}");
         let body = json!({
@@ -582,7 +582,7 @@ impl Caller {
             });
             deeds.promised.len() - 1
         };
-        for attempt in 0..TRIES {
+        for attempt in 0..SEND_ATTEMPTS {
             let request = Request::post("https://hub.test/messages")
                 .header("authorization", format!("Bearer {}", self.key))
                 .header("content-type", "application/json")
@@ -603,7 +603,7 @@ impl Caller {
                     promised.ids.insert(id);
                 }
                 drop(deeds);
-                // Now and then a caller asks again although it was promised.
+                // Sometimes a client repeats an accepted request.
                 if attempt > 0 || self.machine.seed.happens(("again", number), 300) {
                     if self.machine.is_calm() {
                         return;

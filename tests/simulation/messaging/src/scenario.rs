@@ -1,6 +1,6 @@
-//! Who does what in the scenarios of messaging, automations and events.
+//! Scenarios of messaging, automations and events.
 
-#![expect(clippy::indexing_slicing, reason = "what is not in a JSON value is null")]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value returns null if absent")]
 
 use std::fmt;
 use std::time::Duration;
@@ -15,94 +15,96 @@ use simulation::trouble::Source;
 
 use crate::fixtures::CUSTOMERS;
 
-/// How many accounts the stage has: three WhatsApp numbers, then two Telegram bots.
+/// Number of accounts: three WhatsApp numbers, then two Telegram bots.
 const ACCOUNTS: u64 = 5;
+/// Number of WhatsApp numbers.
 const WHATSAPP: u64 = 3;
 
-/// Somebody does something.
+/// An action in a scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    /// A customer writes.
+    /// A customer writes a message.
     Writes {
-        /// To which account.
+        /// Index of the account.
         account: usize,
-        /// Which customer.
+        /// Number of the customer.
         customer: u64,
-        /// What.
+        /// Kind of message.
         what: Writing,
-        /// In how many copies the webhook comes.
+        /// Number of copies of the webhook.
         copies: u64,
     },
-    /// A caller of the API sends a message, and tries until it is promised.
+    /// An API client sends a message, and retries until it is accepted.
     Sends {
-        /// Over which account.
+        /// Index of the account.
         account: usize,
-        /// To which customer.
+        /// Number of the customer.
         customer: u64,
     },
-    /// A provider will misbehave.
+    /// Arms a fault of a provider.
     ProviderFault {
-        /// Which account's.
+        /// Index of the account.
         account: usize,
-        /// How, as the simulator's control API takes it.
+        /// The fault in the simulator's control API.
         fault: Value,
     },
-    /// A tenant's automation will misbehave.
+    /// Arms faults of a tenant's automation.
     AutomationFault {
-        /// Which account's tenant.
+        /// Index of an account of the tenant.
         account: usize,
-        /// How, as the simulator's control API takes it.
+        /// The faults in the simulator's control API.
         script: Value,
     },
-    /// No automation answers, and of each message on WhatsApp only its arrival is told.
+    /// Disables the automations' replies, and all WhatsApp receipts but `delivered`.
     Quiet,
-    /// A number's receipts will come otherwise.
+    /// Changes the receipts of a number.
     Receipts {
-        /// Which.
+        /// Index of the account.
         account: usize,
-        /// How.
+        /// The receipts in the simulator's control API.
         receipts: Value,
     },
-    /// A number's provider says of its last message that it failed and that it arrived.
+    /// A provider reports its last message both as failed and as delivered.
     Contradicts {
-        /// Which number's.
+        /// Index of the account.
         account: usize,
     },
-    /// Somebody who is not the provider calls the webhook.
+    /// An attacker sends a forged webhook.
     Forges {
-        /// Whose.
+        /// Index of the account.
         account: usize,
-        /// How.
+        /// Kind of forgery.
         kind: &'static str,
     },
-    /// A shop tells of something that is only kept.
+    /// The shop sends an event, which the hub only records.
     Tells {
-        /// Of what: one of the provider's examples.
+        /// Index of the example event.
         example: usize,
-        /// In how many copies the webhook comes: the second when no queue knows the first.
+        /// Number of copies of the webhook. The second is sent after the queues' deduplication
+        /// interval.
         copies: u64,
-        /// Whether it is somebody else who pretends to be the shop.
+        /// Whether the event is forged.
         forged: bool,
     },
-    /// The operator's app tells of a number that nobody has.
+    /// The operator's app sends a message for an unclaimed number.
     Strays,
-    /// A tenant signs, properly, for another tenant's number.
+    /// A tenant signs a webhook for another tenant's number.
     Reaches {
-        /// Who signs.
+        /// Index of the account that signs.
         account: usize,
-        /// For whose number.
+        /// Index of the account that is named.
         other: usize,
     },
 }
 
-/// What a customer writes.
+/// Kinds of messages that a customer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writing {
     /// A text.
     Text,
-    /// A picture.
+    /// An image.
     Picture,
-    /// A text too large for a queue.
+    /// A text too large for an SQS record.
     Long,
 }
 
@@ -124,30 +126,30 @@ impl fmt::Display for Act {
                 if *copies > 1 { write!(f, ", {copies} copies") } else { Ok(()) }
             }
             Act::Sends { account, customer } => {
-                write!(f, "a caller sends to customer {customer} over account {account}")
+                write!(f, "an API client sends to customer {customer} on account {account}")
             }
             Act::ProviderFault { account, fault } => {
-                write!(f, "the provider of account {account} will do {fault}")
+                write!(f, "arms a provider fault of account {account}: {fault}")
             }
             Act::AutomationFault { account, script } => {
-                write!(f, "the automation of account {account}'s tenant will do {script}")
+                write!(f, "arms automation faults for the tenant of account {account}: {script}")
             }
-            Act::Quiet => f.write_str("no automation answers"),
+            Act::Quiet => f.write_str("automations stop replying"),
             Act::Receipts { account, receipts } => {
-                write!(f, "receipts of account {account} will be {receipts}")
+                write!(f, "changes receipts of account {account} to {receipts}")
             }
             Act::Contradicts { account } => {
-                write!(f, "the provider of account {account} contradicts itself")
+                write!(f, "the provider of account {account} sends contradicting receipts")
             }
             Act::Forges { account, kind } => {
-                write!(f, "somebody forges a webhook of account {account}: {kind}")
+                write!(f, "an attacker forges a webhook of account {account}: {kind}")
             }
             Act::Tells { example, copies, forged } => {
-                let who = if *forged { "somebody in its place" } else { "the shop" };
-                write!(f, "{who} tells of example {example}")?;
+                let who = if *forged { "an attacker" } else { "the shop" };
+                write!(f, "{who} sends the example event {example}")?;
                 if *copies > 1 { write!(f, ", {copies} copies") } else { Ok(()) }
             }
-            Act::Strays => f.write_str("somebody writes to a number that nobody has"),
+            Act::Strays => f.write_str("a customer writes to an unclaimed number"),
             Act::Reaches { account, other } => {
                 write!(f, "account {account} signs for the number of account {other}")
             }
@@ -159,8 +161,8 @@ fn step(at_ms: u64, act: Act) -> Step {
     Step::new(Duration::from_millis(at_ms), act)
 }
 
-/// The lives of one message: each is played with trouble at every place it comes through. All
-/// but the first two are short: nobody answers, and one receipt comes.
+/// The canonical scenarios: each runs with every fault at every injection point. All but the first
+/// two are short: automations do not reply, and there is one receipt.
 #[must_use]
 pub fn lives() -> Vec<Canonical> {
     let writes = |account, what| Act::Writes { account, customer: 1, what, copies: 1 };
@@ -175,7 +177,7 @@ pub fn lives() -> Vec<Canonical> {
         steps
     };
     let out_after = |account, kind: Value| short(vec![fault(account, kind), sends(account)]);
-    // Two quick retries, and one that waits in the table.
+    // Two immediate retries, and one that is scheduled in the table.
     let script = json!([
         { "status": 500, "times": 2 }, { "status": 503, "times": 1, "retry_after_s": 1800 },
     ]);
@@ -223,7 +225,8 @@ pub fn lives() -> Vec<Canonical> {
     lives.into_iter().map(|(name, steps)| Canonical { name, steps }).collect()
 }
 
-/// What `seed` stands for: mostly the life of one message with much trouble, sometimes a crowd.
+/// The random scenario of `seed`: mostly a canonical scenario with many faults, sometimes many
+/// customers.
 #[must_use]
 pub fn drawn(seed: u64) -> Scenario {
     let chance = Seed(seed).sequence("scenario");

@@ -1,6 +1,6 @@
-//! Whole runs: what the simulation itself promises.
+//! Complete runs: properties of the simulation itself.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,29 +29,33 @@ fn the_same_seed_gives_the_same_history_to_the_byte() {
 }
 
 #[test]
-fn what_went_wrong_by_chance_goes_wrong_again_when_it_is_given() {
+fn random_faults_have_the_same_effect_when_given_explicitly() {
     let stage = stage();
     let drawn = Scenario { wild: false, ..drawn(4) };
     let first = play(&stage, &drawn).unwrap();
-    assert!(!first.troubles.is_empty(), "seed 4 meets no trouble: take another");
+    assert!(!first.troubles.is_empty(), "seed 4 meets no fault: choose another seed");
     let given = Scenario { source: Source::Given(first.troubles.clone()), ..drawn };
     assert_eq!(play(&stage, &given).unwrap().history, first.history);
 }
 
 #[test]
-fn every_life_holds_without_trouble() {
+fn every_canonical_scenario_passes_without_faults() {
     let stage = stage();
     for life in lives() {
         let (name, ending) = (life.name, play(&stage, &life.with(BTreeMap::new())).unwrap());
         if let Some(violation) = ending.violations.first() {
             panic!("{name}: {violation:?}\n{}", ending.history.story());
         }
-        assert!(ending.places.len() > 6, "{name} comes through {} places", ending.places.len());
+        assert!(
+            ending.places.len() > 6,
+            "{name} has only {} injection points",
+            ending.places.len()
+        );
     }
 }
 
 #[test]
-fn an_event_costs_the_table_one_small_write_and_so_does_its_repetition() {
+fn an_event_and_its_duplicate_each_cost_one_small_write() {
     let stage = stage();
     let consumed = |copies| {
         let event = Canonical { name: "event", steps: vec![event(Duration::ZERO, copies)] };
@@ -61,11 +65,11 @@ fn an_event_costs_the_table_one_small_write_and_so_does_its_repetition() {
     };
     let (once, twice) = (consumed(1), consumed(2));
     assert_eq!(once.keys().copied().collect::<Vec<_>>(), ["GetItem", "PutItem"]);
-    // The edge looks for the integration by its id, then by its tenant.
+    // The webhook function reads the integration by its id, then by its tenant.
     assert_eq!(once["GetItem"].calls, 2);
-    // A record with its body in a kilobyte, and its place in the index.
+    // An event of one kilobyte with its body, and its index entry.
     assert_eq!((once["PutItem"].calls, once["PutItem"].units.write), (1, 2));
-    // A write that is refused costs what is there, but not in the index.
+    // A rejected conditional write consumes capacity in the table but not in the index.
     assert_eq!((twice["PutItem"].calls, twice["PutItem"].units.write), (2, 3));
 }
 
@@ -74,9 +78,9 @@ fn event(at: Duration, copies: u64) -> Step {
 }
 
 #[test]
-fn events_of_one_tenant_are_throttled_by_the_index_key_of_their_list_and_all_arrive() {
+fn events_throttled_on_their_tenants_index_key_all_arrive() {
     let stage = stage();
-    // A twentieth of the writes that AWS allows, so that few events are enough.
+    // A twentieth of the write capacity of AWS, so that a few events are enough.
     let limits = PartitionLimits { write_units: 50, ..PartitionLimits::AWS };
     let steps = (0..150).map(|n| event(Duration::from_micros(n * 100), 1));
     let storm = Canonical { name: "storm", steps: steps.collect() }.with(BTreeMap::new());

@@ -1,4 +1,4 @@
-//! Plays runs of the simulated hub, and says what did not hold.
+//! Runs the simulated hub and reports violated invariants.
 
 use std::process::ExitCode;
 

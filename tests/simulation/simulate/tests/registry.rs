@@ -1,11 +1,11 @@
-//! What holds of all features together.
+//! Tests across all features.
 
 use domain::failpoint::Failpoint;
 use simulation::chance::Seed;
 use simulation::stage::{self, Stage};
 
 #[test]
-fn every_deployed_function_is_made_from_its_own_parts() {
+fn every_deployed_function_can_be_created() {
     let stage = Stage::set(simulate::registry()).unwrap();
     stage::runtime().unwrap().block_on(async {
         let machine = stage.begin(|parts| parts, Seed(1)).await;
@@ -18,12 +18,12 @@ fn every_deployed_function_is_made_from_its_own_parts() {
 }
 
 #[test]
-fn every_failpoint_breaks_something_that_is_looked_at() {
+fn every_failpoint_breaks_an_invariant_that_is_checked() {
     let invariants = simulate::registry().invariants();
     for failpoint in Failpoint::ALL {
         for name in failpoint.breaks() {
             let known = invariants.iter().any(|invariant| invariant.name == *name);
-            assert!(known, "{failpoint} breaks {name}, which is no invariant");
+            assert!(known, "{failpoint} breaks {name}, which is not an invariant");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Each promise, kept and broken.
+//! Tests of each guarantee, kept and broken.
 
 use super::{
-    super::{evidence::Step, load::Written, seen::Told},
+    super::{evidence::Step, load::CustomerMessage, seen::Notified},
     *,
 };
 
 const TENANT: &str = "alder";
-const PERSON: &str = "16501";
+const CUSTOMER: &str = "16501";
 
 fn step(status: &str, attempt: Option<u64>) -> Step {
     Step { status: status.to_owned(), attempt, ..Step::default() }
 }
 
-fn came_in(id: &str, text: &str) -> Message {
+fn inbound_message(id: &str, text: &str) -> Message {
     Message {
         id: id.to_owned(),
         tenant: TENANT.to_owned(),
@@ -24,7 +24,7 @@ fn came_in(id: &str, text: &str) -> Message {
     }
 }
 
-fn to_send(id: &str, text: &str, status: &str) -> Message {
+fn outbound(id: &str, text: &str, status: &str) -> Message {
     let attempt = (status != "delivered").then_some(1);
     Message {
         id: id.to_owned(),
@@ -37,63 +37,73 @@ fn to_send(id: &str, text: &str, status: &str) -> Message {
     }
 }
 
-fn taken(text: &str, id: &str, seq: u64) -> Carried {
-    Carried {
+fn provider_accepted(text: &str, id: &str, seq: u64) -> SentMessage {
+    SentMessage {
         tenant: TENANT.to_owned(),
-        address: PERSON.to_owned(),
+        address: CUSTOMER.to_owned(),
         text: text.to_owned(),
         id: id.to_owned(),
         seq,
-        ..Carried::default()
+        ..SentMessage::default()
     }
 }
 
-fn asked(text: &str, id: &str) -> Asked {
-    Asked {
+fn requested(text: &str, id: &str) -> SendRequest {
+    SendRequest {
         tenant: TENANT.to_owned(),
-        address: PERSON.to_owned(),
+        address: CUSTOMER.to_owned(),
         text: text.to_owned(),
         ids: [id.to_owned()].into(),
         refusal: None,
     }
 }
 
-fn one_told(id: &str) -> Told {
-    Told { received: [id.to_owned()].into(), statuses: BTreeSet::new() }
+fn notified_once(id: &str) -> Notified {
+    Notified { received: [id.to_owned()].into(), statuses: BTreeSet::new() }
 }
 
-/// Two messages in, two out, nothing wrong.
+/// Evidence of two inbound and two outbound messages without violations.
 fn good() -> Evidence {
-    let written = |text: &str| Written {
+    let written = |text: &str| CustomerMessage {
         tenant: TENANT.to_owned(),
-        address: PERSON.to_owned(),
+        address: CUSTOMER.to_owned(),
         text: text.to_owned(),
     };
-    let out = to_send("msg_3", "out 0 0", "accepted");
+    let out = outbound("msg_3", "out 0 0", "accepted");
     let echo = Message {
         provider_id: Some("wamid.2".to_owned()),
-        ..to_send("msg_4", "Echo: in 0 0", "accepted")
+        ..outbound("msg_4", "Echo: in 0 0", "accepted")
     };
-    let messages =
-        vec![came_in("msg_1", "in 0 0"), came_in("msg_2", "in 0 1"), out.clone(), echo.clone()];
+    let messages = vec![
+        inbound_message("msg_1", "in 0 0"),
+        inbound_message("msg_2", "in 0 1"),
+        out.clone(),
+        echo.clone(),
+    ];
     Evidence {
         written: vec![written("in 0 0"), written("in 0 1")],
-        asked: vec![asked("out 0 0", "msg_3"), asked("Echo: in 0 0", "msg_4")],
-        talks: vec![Listed {
+        requested: vec![requested("out 0 0", "msg_3"), requested("Echo: in 0 0", "msg_4")],
+        conversations: vec![ListedConversation {
             tenant: TENANT.to_owned(),
             id: "conv_1".to_owned(),
-            address: PERSON.to_owned(),
+            address: CUSTOMER.to_owned(),
             messages,
         }],
         shown: [("msg_3".to_owned(), Some(out)), ("msg_4".to_owned(), Some(echo))].into(),
-        carried: vec![taken("out 0 0", "wamid.1", 5), taken("Echo: in 0 0", "wamid.2", 4)],
-        told: [("msg_1".to_owned(), one_told("evt_1")), ("msg_2".to_owned(), one_told("evt_2"))]
-            .into(),
+        sent: vec![
+            provider_accepted("out 0 0", "wamid.1", 5),
+            provider_accepted("Echo: in 0 0", "wamid.2", 4),
+        ],
+        notified: [
+            ("msg_1".to_owned(), notified_once("evt_1")),
+            ("msg_2".to_owned(), notified_once("evt_2")),
+        ]
+        .into(),
         ..Evidence::default()
     }
 }
 
-/// The rules that are broken after `change`.
+/// Returns the guarantees that are broken after `change`.
 fn broken(change: impl FnOnce(&mut Evidence)) -> Vec<Rule> {
     let mut evidence = good();
     change(&mut evidence);
@@ -103,10 +113,10 @@ fn broken(change: impl FnOnce(&mut Evidence)) -> Vec<Rule> {
 }
 
 fn ends_as(evidence: &mut Evidence, status: &str) {
-    let message = to_send("msg_3", "out 0 0", status);
+    let message = outbound("msg_3", "out 0 0", status);
     evidence.shown.insert("msg_3".to_owned(), Some(message));
-    let told = evidence.told.entry("msg_3".to_owned()).or_default();
-    told.statuses.insert(status.to_owned());
+    let notified = evidence.notified.entry("msg_3".to_owned()).or_default();
+    notified.statuses.insert(status.to_owned());
 }
 
 #[test]
@@ -118,99 +128,101 @@ fn a_good_run_has_no_findings() {
 }
 
 #[test]
-fn a_message_that_came_in_and_is_nowhere_is_lost() {
-    assert_eq!(broken(|e| drop(e.talks[0].messages.remove(0))), [Rule::Lost]);
+fn an_inbound_message_in_no_conversation_is_lost() {
+    assert_eq!(broken(|e| drop(e.conversations[0].messages.remove(0))), [Rule::Lost]);
 }
 
 #[test]
-fn a_message_that_is_there_twice_is_doubled() {
-    let twice = |e: &mut Evidence| e.talks[0].messages.insert(1, came_in("msg_9", "in 0 0"));
-    assert_eq!(broken(twice), [Rule::Doubled]);
-    let told_twice = |e: &mut Evidence| {
-        e.told.get_mut("msg_1").unwrap().received.insert("evt_9".to_owned());
+fn a_message_that_exists_twice_is_a_duplicate() {
+    let twice = |e: &mut Evidence| {
+        e.conversations[0].messages.insert(1, inbound_message("msg_9", "in 0 0"));
     };
-    assert_eq!(broken(told_twice), [Rule::Doubled]);
-    assert_eq!(broken(|e| e.asked[0].ids.extend(["msg_9".to_owned()])), [Rule::Doubled]);
+    assert_eq!(broken(twice), [Rule::Doubled]);
+    let notified_twice = |e: &mut Evidence| {
+        e.notified.get_mut("msg_1").unwrap().received.insert("evt_9".to_owned());
+    };
+    assert_eq!(broken(notified_twice), [Rule::Doubled]);
+    assert_eq!(broken(|e| e.requested[0].ids.extend(["msg_9".to_owned()])), [Rule::Doubled]);
 }
 
 #[test]
-fn a_message_the_provider_took_twice_is_doubled() {
-    let again = |e: &mut Evidence| e.carried.push(taken("out 0 0", "wamid.9", 9));
+fn a_message_the_provider_accepted_twice_is_a_duplicate() {
+    let again = |e: &mut Evidence| e.sent.push(provider_accepted("out 0 0", "wamid.9", 9));
     assert_eq!(broken(again), [Rule::Doubled]);
-    let ghost = |e: &mut Evidence| e.carried.push(taken("out 0 1", "wamid.9", 9));
+    let ghost = |e: &mut Evidence| e.sent.push(provider_accepted("out 0 1", "wamid.9", 9));
     assert_eq!(broken(ghost), [Rule::Doubled]);
 }
 
 #[test]
-fn messages_in_another_order_are_found() {
-    assert_eq!(broken(|e| e.talks[0].messages.swap(0, 1)), [Rule::Order]);
+fn messages_out_of_order_are_found() {
+    assert_eq!(broken(|e| e.conversations[0].messages.swap(0, 1)), [Rule::Order]);
     let sent = |e: &mut Evidence| {
-        e.asked.push(asked("out 0 1", "msg_5"));
+        e.requested.push(requested("out 0 1", "msg_5"));
         let message = Message {
             provider_id: Some("wamid.0".to_owned()),
-            ..to_send("msg_5", "out 0 1", "accepted")
+            ..outbound("msg_5", "out 0 1", "accepted")
         };
-        e.talks[0].messages.push(message.clone());
+        e.conversations[0].messages.push(message.clone());
         e.shown.insert("msg_5".to_owned(), Some(message));
-        e.carried.push(taken("out 0 1", "wamid.0", 1));
+        e.sent.push(provider_accepted("out 0 1", "wamid.0", 1));
     };
     assert_eq!(broken(sent), [Rule::Order]);
     let redriven = |e: &mut Evidence| {
         sent(e);
-        e.redriven.insert(PERSON.to_owned());
+        e.redriven.insert(CUSTOMER.to_owned());
     };
     assert!(broken(redriven).is_empty());
 }
 
 #[test]
-fn an_accepted_message_that_nobody_knows_is_lost() {
+fn an_accepted_message_the_api_does_not_return_is_lost() {
     assert_eq!(broken(|e| drop(e.shown.insert("msg_3".to_owned(), None))), [Rule::Lost]);
-    assert_eq!(broken(|e| drop(e.talks[0].messages.remove(2))), [Rule::Lost]);
+    assert_eq!(broken(|e| drop(e.conversations[0].messages.remove(2))), [Rule::Lost]);
 }
 
 #[test]
-fn what_the_hub_says_must_be_what_the_provider_says() {
+fn the_hubs_status_must_match_the_providers() {
     for status in ["queued", "sending", "failed", "delivered"] {
-        assert!(broken(|e| ends_as(e, status)).contains(&Rule::Fate), "{status}");
+        assert!(broken(|e| ends_as(e, status)).contains(&Rule::Status), "{status}");
     }
     assert!(broken(|e| ends_as(e, "unknown")).is_empty());
     let refused = |e: &mut Evidence| {
         ends_as(e, "failed");
-        e.carried.remove(0);
+        e.sent.remove(0);
     };
     assert!(broken(refused).is_empty());
-    assert_eq!(broken(|e| drop(e.carried.remove(0))), [Rule::Fate]);
-    assert_eq!(broken(|e| e.carried[0].id = "wamid.7".to_owned()), [Rule::Fate]);
-    assert_eq!(broken(|e| e.carried[0].failed = true), [Rule::Fate]);
+    assert_eq!(broken(|e| drop(e.sent.remove(0))), [Rule::Status]);
+    assert_eq!(broken(|e| e.sent[0].id = "wamid.7".to_owned()), [Rule::Status]);
+    assert_eq!(broken(|e| e.sent[0].failed = true), [Rule::Status]);
 }
 
 #[test]
-fn receipts_that_were_taken_decide_the_status() {
+fn acknowledged_receipts_decide_the_status() {
     let delivered = |e: &mut Evidence| {
         ends_as(e, "delivered");
-        e.carried[0].receipts = ["sent".to_owned(), "delivered".to_owned()].into();
+        e.sent[0].receipts = ["sent".to_owned(), "delivered".to_owned()].into();
     };
     assert!(broken(delivered).is_empty());
     let read = |e: &mut Evidence| {
         delivered(e);
-        e.carried[0].receipts.insert("read".to_owned());
+        e.sent[0].receipts.insert("read".to_owned());
     };
-    assert_eq!(broken(read), [Rule::Fate]);
+    assert_eq!(broken(read), [Rule::Status]);
 }
 
 #[test]
-fn unknown_messages_are_counted_with_what_the_provider_took() {
+fn unknown_messages_that_the_provider_accepted_are_counted() {
     let mut evidence = good();
     ends_as(&mut evidence, "unknown");
-    assert_eq!(judge(&evidence).unknown_taken, 1);
-    evidence.carried.remove(0);
+    assert_eq!(judge(&evidence).unknown_accepted, 1);
+    evidence.sent.remove(0);
     let verdict = judge(&evidence);
-    assert_eq!((verdict.unknown_taken, verdict.statuses["unknown"]), (0, 1));
+    assert_eq!((verdict.unknown_accepted, verdict.statuses["unknown"]), (0, 1));
     assert!(verdict.findings.is_empty(), "{:?}", verdict.findings);
 }
 
 #[test]
-fn a_status_that_went_down_is_found() {
+fn a_history_that_moves_backward_is_found() {
     let lower = |e: &mut Evidence| {
         let message = e.shown.get_mut("msg_3").unwrap().as_mut().unwrap();
         message.history.push(step("sent", None));
@@ -224,38 +236,41 @@ fn a_status_that_went_down_is_found() {
 }
 
 #[test]
-fn a_status_that_was_seen_to_fall_is_found() {
-    assert_eq!(broken(|e| e.fallen.push("read, then sent".to_owned())), [Rule::History]);
+fn a_status_observed_to_move_backward_is_found() {
+    assert_eq!(broken(|e| e.regressions.push("read, then sent".to_owned())), [Rule::History]);
 }
 
 #[test]
-fn an_automation_that_was_not_told_is_found() {
-    assert_eq!(broken(|e| drop(e.told.remove("msg_1"))), [Rule::Told]);
+fn an_automation_that_was_not_notified_is_found() {
+    assert_eq!(broken(|e| drop(e.notified.remove("msg_1"))), [Rule::Notified]);
     let silent = |e: &mut Evidence| {
         ends_as(e, "unknown");
-        e.told.remove("msg_3");
+        e.notified.remove("msg_3");
     };
-    assert_eq!(broken(silent), [Rule::Told]);
+    assert_eq!(broken(silent), [Rule::Notified]);
 }
 
 #[test]
-fn what_is_another_tenants_is_found() {
-    let foreign = |e: &mut Evidence| e.talks[0].messages[0].tenant = "birch".to_owned();
-    assert_eq!(broken(foreign), [Rule::Walls]);
-    let talk = |e: &mut Evidence| {
-        e.talks.push(Listed { tenant: "birch".to_owned(), ..Listed::default() });
+fn data_of_another_tenant_is_found() {
+    let foreign = |e: &mut Evidence| e.conversations[0].messages[0].tenant = "birch".to_owned();
+    assert_eq!(broken(foreign), [Rule::TenantIsolation]);
+    let conversation = |e: &mut Evidence| {
+        e.conversations.push(ListedConversation {
+            tenant: "birch".to_owned(),
+            ..ListedConversation::default()
+        });
     };
-    assert_eq!(broken(talk), [Rule::Walls]);
-    assert_eq!(broken(|e| e.trespasses.push("seen".to_owned())), [Rule::Walls]);
+    assert_eq!(broken(conversation), [Rule::TenantIsolation]);
+    assert_eq!(broken(|e| e.foreign_reads.push("seen".to_owned())), [Rule::TenantIsolation]);
 }
 
 #[test]
-fn a_message_that_was_never_accepted_is_a_complaint_and_no_loss() {
+fn a_message_that_was_never_accepted_is_reported_but_not_lost() {
     let never = |e: &mut Evidence| {
-        e.asked[0].ids.clear();
+        e.requested[0].ids.clear();
         e.shown.remove("msg_3");
-        e.talks[0].messages.remove(2);
-        e.carried.remove(0);
+        e.conversations[0].messages.remove(2);
+        e.sent.remove(0);
     };
-    assert_eq!(broken(never), [Rule::Complaint]);
+    assert_eq!(broken(never), [Rule::Other]);
 }
