@@ -183,7 +183,7 @@ const TENANT: &[(&str, &str, &str)] =
 /// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
     send_route(Door::Messages, "/messages", "Send a message", schema::<SendMessage>),
-    sending(
+    send_route(
         Door::Engine,
         "/messages/send",
         "Send a message in the format of the WhatsApp engine API",
