@@ -1,4 +1,4 @@
-//! What drives a provider: the same for all.
+//! Driver of the providers: requests and control calls, the same for all.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// Answers a request to the provider's API. `None`: the path is none of its own.
+    /// Answers a request to the provider's API; `None` if the path belongs to another provider.
     #[must_use]
     pub fn answer(&self, app: &App, request: &Request<'_>) -> Option<Answer> {
         (self.answer)(app, request)

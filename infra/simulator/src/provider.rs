@@ -27,7 +27,7 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// An account at the provider.
     type Account: SimulatedAccount;
 
-    /// Answers a request to the provider's API. `None`: the path is none of its own.
+    /// Answers a request to the provider's API; `None` if the path belongs to another provider.
     fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>>;
 
     /// Checks the form of the name in a control call, before anything else.
@@ -143,11 +143,11 @@ pub trait SimulatedAccount: Debug + Send + 'static {
 /// What the next attempt of a delivery is.
 #[derive(Clone, Debug)]
 pub enum Next {
-    /// This goes to the hub.
+    /// A request to the hub.
     Send(OutgoingWebhook),
-    /// Nothing yet: the account has no address to send it to.
+    /// A pause: the account has no address to send to yet.
     NoAddress,
-    /// Nothing any more.
+    /// The end: nothing is left to send.
     Nothing,
 }
 

@@ -9,8 +9,8 @@ use crate::telegram::Telegram;
 use crate::twilio::Twilio;
 use crate::whatsapp::WhatsApp;
 
-/// Who is simulated, in the order in which they are asked whether a path is theirs. `WhatsApp`
-/// is the last: it answers what nobody else does, as the Graph API answers unknown paths.
+/// The simulated providers, in the order in which they are asked whether a path is theirs.
+/// `WhatsApp` is the last: it answers every other path, as the Graph API answers unknown paths.
 pub const PROVIDERS: &[Entry] = &[
     Entry::of::<Telegram>(),
     Entry::of::<Evolution>(),
