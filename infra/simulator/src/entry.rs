@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use http::Method;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -134,24 +135,25 @@ fn begin<P: SimulatedProvider>(
     name: &str,
     what: &str,
 ) -> Result<Step<P>, Refusal> {
+    let shared = P::Account::CALLS.contains(&what);
     let answer = match (call.method, what) {
-        (&http::Method::PUT, "") => Some(provider.put(scene, name, call)?),
-        (_, "faults") => {
+        (&Method::PUT, "") => Some(provider.put(scene, name, call)?),
+        (_, "faults") if shared => {
             let faults = provider.known(name)?.faults();
             let in_doubt = P::Account::IN_DOUBT;
             faults.map(|faults| change_faults(faults, call, in_doubt)).transpose()?
         }
-        (&http::Method::GET, _) => provider.known(name)?.show(what, call),
-        (&http::Method::POST, "window") => {
+        (&Method::POST, "window") if shared => {
             let order: WindowOrder = call.read()?;
             let windows = provider.known(name)?.service_windows();
             windows.map(|(windows, length_ms)| set_window(windows, length_ms, scene.now_ms, &order))
         }
-        (_, "") => None,
+        (_, "window") => None,
+        (&Method::GET, _) if shared => provider.known(name)?.show(what, call),
+        (_, "") => return Err(no_method()),
         _ => return provider.control(scene, name, what, call),
     };
-    let missing = if what.is_empty() { no_method } else { no_call };
-    answer.map(Step::Done).ok_or_else(missing)
+    answer.map(Step::Done).ok_or_else(no_call)
 }
 
 /// How first attempts ended: without a status where there was no answer in time.

@@ -86,12 +86,15 @@ pub trait SimulatedAccount: Debug + Send + 'static {
     /// A webhook on its way to the hub.
     type Delivery: Debug + Send + 'static;
 
+    /// The control calls that several providers have and this one has too: the empty name (the
+    /// account's figures), `accepted`, `reads`, `faults`, `window`.
+    const CALLS: &'static [&'static str];
+
     /// Statuses after which the provider may have accepted a message although it answers with
     /// an error of its own.
     const IN_DOUBT: &'static [u16] = &[];
 
-    /// What `GET /_sim/.../{what}` shows: the account's figures if `what` is empty, or for
-    /// example the messages that it has `accepted`. `None`: there is no such call.
+    /// What `GET /_sim/.../{what}` shows, for those of `CALLS` that show something.
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value>;
 
     /// The scripted faults, if the account can have some.

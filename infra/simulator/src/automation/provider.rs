@@ -79,6 +79,7 @@ impl SimulatedProvider for Automations {
 
 impl SimulatedAccount for Automation {
     type Delivery = ReplyJob;
+    const CALLS: &'static [&'static str] = &["deliveries"];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         (what == "deliveries").then(|| self.report(call.query.get("type")))

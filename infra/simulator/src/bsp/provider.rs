@@ -79,6 +79,7 @@ impl SimulatedProvider for Bsp {
 
 impl SimulatedAccount for Account {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "faults", "window"];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         match what {

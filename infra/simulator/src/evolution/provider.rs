@@ -92,6 +92,7 @@ impl SimulatedProvider for Evolution {
 
 impl SimulatedAccount for Instance {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "reads", "faults"];
     const IN_DOUBT: &'static [u16] = &[400];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {

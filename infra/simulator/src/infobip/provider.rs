@@ -158,6 +158,7 @@ impl Infobip {
 
 impl SimulatedAccount for Sender {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "reads", "faults", "window"];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         match what {

@@ -220,6 +220,7 @@ fn deliver(
 
 impl SimulatedAccount for Bot {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "faults"];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         match what {

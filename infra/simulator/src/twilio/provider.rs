@@ -173,6 +173,7 @@ fn shown(first: FirstAttempts, sid: Option<String>) -> Value {
 
 impl SimulatedAccount for Account {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "faults", "window"];
     /// <https://www.twilio.com/docs/api/errors/20500>
     const IN_DOUBT: &'static [u16] = &[500, 504];
 

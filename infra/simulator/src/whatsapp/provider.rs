@@ -199,6 +199,7 @@ impl WhatsApp {
 
 impl SimulatedAccount for Number {
     type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "reads", "faults", "window"];
 
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         match what {
