@@ -1,28 +1,36 @@
 //! WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation, with their rules.
 //!
 //! A fake that accepts anything proves nothing: this one refuses what the providers refuse,
-//! signs as they sign, and tries again as they do. The rules ([`whatsapp`], [`telegram`],
-//! [`evolution`], [`twilio`], [`infobip`], [`bsp`], [`automation`], [`faults`]) take state and
-//! time and do no I/O; [`server`] and [`deliver`]
-//! put them behind HTTP. `README.md` has the control API, and what is enforced and what not.
+//! signs as they sign, and tries again as they do. A provider is a folder with an
+//! implementation of [`provider::SimulatedProvider`] and a line in [`providers`]; it takes state
+//! and time and does no I/O. [`server`], [`entry`] and [`deliver`] put all of them behind HTTP.
+//! `README.md` has the control API, and what is enforced and what not.
 
 pub mod answer;
 pub mod automation;
 pub mod bsp;
-pub mod callback;
+pub mod calls;
 pub mod clock;
+mod connection;
 mod control;
 pub mod deliver;
+pub mod entry;
 pub mod evolution;
 pub mod faults;
 pub mod ids;
 pub mod infobip;
 pub mod limits;
 pub mod log;
+pub mod orders;
+pub mod provider;
+pub mod providers;
+pub mod receipts;
 pub mod redelivery;
+pub mod request;
 pub mod server;
 pub mod sign;
 pub mod telegram;
 pub mod twilio;
+pub mod webhook;
 pub mod whatsapp;
 pub mod world;

@@ -1,5 +1,6 @@
 //! How an attempt to deliver ends, and when the next one comes.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,6 +66,10 @@ pub struct Attempted {
     pub retry_after_s: Option<u64>,
     /// The body, if it is JSON.
     pub body: Option<Value>,
+    /// The body.
+    pub bytes: Bytes,
+    /// How the other copies ended that were sent side by side.
+    pub copies: Vec<Attempted>,
 }
 
 #[cfg(test)]

@@ -1,184 +1,74 @@
 //! Everything the simulator knows.
 
+use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
-use crate::automation::Automation;
-use crate::bsp;
-use crate::evolution::Instance;
 use crate::ids::Ids;
-use crate::infobip;
 use crate::log::{Log, Scene};
-use crate::telegram::Bot;
-use crate::twilio::Account as TwilioAccount;
-use crate::whatsapp::Number;
+use crate::provider::SimulatedProvider;
 
-/// The numbers, the bots, the automations and what happened to them.
+/// What is kept of a provider, whichever it is.
+trait State: Any + Debug + Send {
+    fn reset(&mut self);
+}
+
+impl<P: SimulatedProvider> State for P {
+    fn reset(&mut self) {
+        SimulatedProvider::reset(self);
+    }
+}
+
+/// The providers and what happened to them.
 #[derive(Debug)]
 pub struct World {
-    /// By phone number id.
-    pub numbers: BTreeMap<String, Number>,
-    /// By bot id.
-    pub bots: BTreeMap<i64, Bot>,
-    /// Twilio's, by account SID.
-    pub twilio_accounts: BTreeMap<String, TwilioAccount>,
-    /// Evolution's, by name.
-    pub instances: BTreeMap<String, Instance>,
-    /// By name.
-    pub automations: BTreeMap<String, Automation>,
-    /// Infobip's senders, by number.
-    pub infobip: BTreeMap<String, infobip::Sender>,
-    /// The BSP's accounts, by name.
-    pub bsp: BTreeMap<String, bsp::Account>,
+    providers: BTreeMap<TypeId, Box<dyn State>>,
     /// Makes ids.
     pub ids: Ids,
     /// What happened.
     pub log: Log,
     /// Counts the resets: what was planned before one is void.
     pub epoch: u64,
-    /// Above every number that a forgotten bot has used.
-    telegram_base: i64,
 }
 
 impl World {
     /// An empty world that begins at `now_ms`.
     #[must_use]
     pub fn new(now_ms: i64) -> Self {
-        let ids = Ids::new(now_ms);
-        Self {
-            numbers: BTreeMap::new(),
-            bots: BTreeMap::new(),
-            twilio_accounts: BTreeMap::new(),
-            instances: BTreeMap::new(),
-            automations: BTreeMap::new(),
-            infobip: BTreeMap::new(),
-            bsp: BTreeMap::new(),
-            telegram_base: ids.telegram_base(),
-            ids,
-            log: Log::default(),
-            epoch: 0,
-        }
+        Self { providers: BTreeMap::new(), ids: Ids::new(now_ms), log: Log::default(), epoch: 0 }
     }
 
     /// Forgets everything but which ids were used.
     pub fn reset(&mut self) {
-        self.telegram_base = self.new_bot_base();
-        self.numbers.clear();
-        self.bots.clear();
-        self.twilio_accounts.clear();
-        self.instances.clear();
-        self.automations.clear();
-        self.infobip.clear();
-        self.bsp.clear();
+        for provider in self.providers.values_mut() {
+            provider.reset();
+        }
         self.log.clear();
         self.epoch += 1;
     }
 
-    /// Where the numbers of a new bot begin.
-    #[must_use]
-    pub fn new_bot_base(&self) -> i64 {
-        let used = self.bots.values().map(Bot::highest_number).max();
-        used.unwrap_or(0).max(self.telegram_base)
-    }
-}
-
-/// Borrows a part of the world together with what its rules need.
-macro_rules! scene {
-    ($world:expr, $now_ms:expr) => {
-        Scene { now_ms: $now_ms, ids: &mut $world.ids, log: &mut $world.log }
-    };
-}
-
-impl World {
-    /// Runs `act` on a number, if there is one.
-    pub fn number<T>(
+    /// Runs `act` on a provider. There is always one, as its state is kept by its type.
+    pub fn provider<P: SimulatedProvider, T>(
         &mut self,
         now_ms: i64,
-        id: &str,
-        act: impl FnOnce(&mut Number, &mut Scene<'_>) -> T,
+        act: impl FnOnce(&mut P, &mut Scene<'_>) -> T,
     ) -> Option<T> {
-        let number = self.numbers.get_mut(id)?;
-        Some(act(number, &mut scene!(self, now_ms)))
+        let state = self.providers.entry(TypeId::of::<P>());
+        let state: &mut dyn Any = &mut **state.or_insert_with(|| Box::new(P::default()));
+        let provider = state.downcast_mut::<P>()?;
+        Some(act(provider, &mut Scene { now_ms, ids: &mut self.ids, log: &mut self.log }))
     }
 
-    /// Runs `act` on a bot, if there is one.
-    pub fn bot<T>(
-        &mut self,
-        now_ms: i64,
-        id: i64,
-        act: impl FnOnce(&mut Bot, &mut Scene<'_>) -> T,
-    ) -> Option<T> {
-        let bot = self.bots.get_mut(&id)?;
-        Some(act(bot, &mut scene!(self, now_ms)))
-    }
-
-    /// Runs `act` on one of Twilio's accounts, if there is one.
-    pub fn twilio_account<T>(
-        &mut self,
-        now_ms: i64,
-        sid: &str,
-        act: impl FnOnce(&mut TwilioAccount, &mut Scene<'_>) -> T,
-    ) -> Option<T> {
-        let account = self.twilio_accounts.get_mut(sid)?;
-        Some(act(account, &mut scene!(self, now_ms)))
-    }
-
-    /// Runs `act` on an Infobip sender, if there is one.
-    pub fn infobip<T>(
-        &mut self,
-        now_ms: i64,
-        number: &str,
-        act: impl FnOnce(&mut infobip::Sender, &mut Scene<'_>) -> T,
-    ) -> Option<T> {
-        let sender = self.infobip.get_mut(number)?;
-        Some(act(sender, &mut scene!(self, now_ms)))
-    }
-
-    /// Runs `act` on a BSP's account, if there is one.
-    pub fn bsp<T>(
+    /// Runs `act` on the account `name` of a provider, if it has been made.
+    pub fn account<P: SimulatedProvider, T>(
         &mut self,
         now_ms: i64,
         name: &str,
-        act: impl FnOnce(&mut bsp::Account, &mut Scene<'_>) -> T,
+        act: impl FnOnce(&mut P::Account, &mut Scene<'_>) -> T,
     ) -> Option<T> {
-        let account = self.bsp.get_mut(name)?;
-        Some(act(account, &mut scene!(self, now_ms)))
-    }
-
-    /// Runs `act` on an instance of Evolution, if there is one.
-    pub fn instance<T>(
-        &mut self,
-        now_ms: i64,
-        name: &str,
-        act: impl FnOnce(&mut Instance, &mut Scene<'_>) -> T,
-    ) -> Option<T> {
-        let instance = self.instances.get_mut(name)?;
-        Some(act(instance, &mut scene!(self, now_ms)))
-    }
-
-    /// Runs `act` on an automation, if there is one.
-    pub fn automation<T>(
-        &mut self,
-        now_ms: i64,
-        name: &str,
-        act: impl FnOnce(&mut Automation, &mut Scene<'_>) -> T,
-    ) -> Option<T> {
-        let automation = self.automations.get_mut(name)?;
-        Some(act(automation, &mut scene!(self, now_ms)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reset_forgets_all_but_the_used_numbers() {
-        let mut world = World::new(1_795_000_000_000);
-        let base = world.new_bot_base();
-        let settings = serde_json::from_value(serde_json::json!({"token": "1:abc"})).unwrap();
-        world.bots.insert(1, Bot::new(1, settings, base + 10));
-        world.reset();
-        assert!(world.bots.is_empty());
-        assert_eq!((world.epoch, world.new_bot_base()), (1, base + 10));
+        self.provider(now_ms, |provider: &mut P, scene| {
+            provider.account(name).map(|account| act(account, scene))
+        })
+        .flatten()
     }
 }

@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 use simulator::answer::{Answer, Body};
 use simulator::clock::Clock;
 use simulator::deliver::{App, BoxFuture, Hub};
+use simulator::evolution::{Evolution, Instance};
+use simulator::provider::SimulatedProvider as _;
 use simulator::server;
 
 const URL: &str = "https://hub.example.com/webhooks/evolution/int_1";
@@ -137,14 +139,20 @@ impl World {
         assert!(self.sender.answer(&response).is_ok());
     }
 
+    fn instance<T>(&self, act: impl FnOnce(&Instance) -> T) -> T {
+        let name = example::INSTANCE;
+        self.app.world().account::<Evolution, _>(0, name, |one, _| act(one)).unwrap()
+    }
+
     fn summary(&self) -> Value {
-        self.app.world().instances[example::INSTANCE].summary()
+        self.instance(Instance::summary)
     }
 
     fn accepted(&self) -> Vec<Value> {
-        let world = self.app.world();
-        let accepted = world.instances[example::INSTANCE].accepted();
-        accepted.iter().map(|one| serde_json::to_value(one).unwrap()).collect()
+        self.instance(|instance| {
+            let accepted = instance.accepted().iter();
+            accepted.map(|one| serde_json::to_value(one).unwrap()).collect()
+        })
     }
 
     /// What the hub reads in the webhooks that came, once all have come.
@@ -340,7 +348,7 @@ async fn a_wrong_key_or_instance_is_a_final_refusal_of_the_account() {
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("401", Fault::Permanent));
     assert!(error.is_of_account());
-    world.app.world().instances.clear();
+    world.app.world().provider(0, |evolution: &mut Evolution, _| evolution.reset()).unwrap();
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("404", Fault::Permanent));
     assert!(error.is_of_account());

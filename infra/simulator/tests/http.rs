@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use simulator::clock::Clock;
 use simulator::deliver::App;
+use simulator::provider::OutgoingWebhook;
 use simulator::{server, sign};
 use tokio::net::TcpListener;
 
@@ -72,7 +73,8 @@ impl Caller {
         ];
         let url = format!("{}{path}", self.base);
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let (how, _) = self.client.request(method, &url, &headers, body, 5000).await;
+        let request = OutgoingWebhook::post(url, headers, body, 5000);
+        let how = self.client.request(OutgoingWebhook { method, ..request }).await;
         (how.status, how.body.unwrap_or_default())
     }
 

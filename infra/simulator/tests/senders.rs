@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 use simulator::answer::{Answer, Body};
 use simulator::clock::Clock;
 use simulator::deliver::{App, BoxFuture, Hub};
+use simulator::infobip::Infobip;
+use simulator::provider::SimulatedProvider as _;
 use simulator::server;
 
 const SENDER: &str = "4915550001111";
@@ -364,7 +366,7 @@ async fn a_key_or_number_that_infobip_does_not_know_is_the_accounts_fault() {
     let expected = (Fault::Permanent, About::Account, "UNAUTHORIZED".to_owned());
     assert_eq!(world.refused(PERSON).await, expected);
     let world = infobip(json!({})).await;
-    world.app.world().infobip.remove(SENDER);
+    world.app.world().provider(0, |infobip: &mut Infobip, _| infobip.reset()).unwrap();
     let account = json!({ "api_key": "key", "webhook_secret": "a:b", "hub_url": "" });
     let other = World { sim: "/_sim/infobip/4915550002222", ..world };
     other.sim(Method::PUT, "", &account).await;
@@ -396,7 +398,10 @@ async fn infobip_marks_as_read_fetches_files_and_describes_the_account() {
     let reads = world.sim(Method::GET, "/reads", &Value::Null).await;
     assert_eq!(reads["reads"][0]["message_id"], id);
 
-    let media = world.app.world().infobip[SENDER].media_ids().next().unwrap().to_owned();
+    let media = world.app.world().account::<Infobip, _>(0, SENDER, |sender, _| {
+        sender.media_ids().next().unwrap().to_owned()
+    });
+    let media = media.unwrap();
     let url = format!("https://x1.api.infobip.com/whatsapp/1/senders/{SENDER}/media/{media}");
     let Locate::Fetch(request) = world.sender.locate_media(&url).unwrap() else { panic!() };
     assert_eq!(world.call(request).await.unwrap().body(), &Bytes::from_static(&[0, 0, 0]));

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 use simulator::clock::Clock;
 use simulator::deliver::App;
+use simulator::provider::OutgoingWebhook;
 use simulator::server;
 use simulator::twilio::proof::signature;
 use tokio::net::TcpListener;
@@ -60,7 +61,8 @@ impl Caller {
     async fn sim(&self, method: Method, path: &str, body: &Value) -> Value {
         let url = format!("{}/_sim/twilio/{ACCOUNT}{path}", self.base);
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let (how, _) = self.client.request(method, &url, &[], body, 5000).await;
+        let request = OutgoingWebhook::post::<String>(url, [], body, 5000);
+        let how = self.client.request(OutgoingWebhook { method, ..request }).await;
         assert_eq!(how.status, 200, "{:?}", how.body);
         how.body.unwrap_or_default()
     }
@@ -71,8 +73,9 @@ impl Caller {
             ("authorization", format!("Basic {}", STANDARD.encode(pair))),
         ];
         let body = form.to_owned().into();
-        let (how, answer) = self.client.request(method, url, &headers, body, 5000).await;
-        (how.status, answer)
+        let request = OutgoingWebhook::post(url.to_owned(), headers, body, 5000);
+        let how = self.client.request(OutgoingWebhook { method, ..request }).await;
+        (how.status, how.bytes)
     }
 
     fn url(&self, what: &str) -> String {

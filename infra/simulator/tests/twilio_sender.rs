@@ -18,7 +18,7 @@ use domain::provider::Channel;
 use domain::sender::{Accepted, Fetch, Locate, MessageSender, Outgoing, SendError};
 use domain::webhook::{Delivery as Brought, WebhookRequest, receive};
 use domain::{Fault, Integration, IntegrationId, MessageId, Provider, Status};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use providers::twilio::example::{ACCOUNT_SID, NUMBER, PERSON, TEMPLATE};
 use providers::{example, form};
 use serde_json::{Value, json};
@@ -27,9 +27,10 @@ use simulator::clock::Clock;
 use simulator::deliver::App;
 use simulator::faults::Fault as Scripted;
 use simulator::log::Scene;
+use simulator::provider::{OutgoingWebhook, SimulatedAccount as _, SimulatedProvider as _};
 use simulator::server;
 use simulator::twilio::request::Form;
-use simulator::twilio::{Account, Delivery};
+use simulator::twilio::{Account, Delivery, Twilio};
 
 /// 2026-11-20 12:00:00 UTC.
 fn now_ms() -> i64 {
@@ -51,8 +52,13 @@ impl World {
             "urls": {"sms": "https://hub.example.com/webhooks/sms"},
         });
         settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let account = Account::new(ACCOUNT_SID, serde_json::from_value(settings).unwrap());
-        app.world().twilio_accounts.insert(ACCOUNT_SID.to_owned(), account);
+        let (uri, headers) = (Uri::from_static("/_sim"), HeaderMap::new());
+        let body = Bytes::from(settings.to_string());
+        let put = simulator::request::Request::new(&Method::PUT, &uri, &[], &headers, &body);
+        let made = app
+            .world()
+            .provider(now_ms(), |twilio: &mut Twilio, scene| twilio.put(scene, ACCOUNT_SID, &put));
+        made.unwrap().unwrap();
         let id = IntegrationId::derived(&["twilio"]);
         let tenant = "acme".parse().unwrap();
         let integration = example::integration(Provider::Twilio, id, tenant).unwrap();
@@ -63,7 +69,7 @@ impl World {
     }
 
     fn act<T>(&self, act: impl FnOnce(&mut Account, &mut Scene<'_>) -> T) -> T {
-        self.app.world().twilio_account(now_ms(), ACCOUNT_SID, act).unwrap()
+        self.app.world().account::<Twilio, T>(now_ms(), ACCOUNT_SID, act).unwrap()
     }
 
     fn outgoing<'a>(&self, channel: Channel, content: &'a Content) -> Outgoing<'a> {
@@ -117,7 +123,8 @@ impl World {
 
     /// What the hub's webhook reads in a delivery.
     fn read(&self, delivery: &Delivery) -> Vec<EventKind> {
-        let (url, headers, _) = self.act(|account, _| account.call_of(delivery));
+        let OutgoingWebhook { url, headers, body, .. } =
+            self.act(|account, _| account.outgoing(delivery));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: HeaderName = name.parse().unwrap();
@@ -128,7 +135,7 @@ impl World {
             method: Method::POST,
             query: form::decode(query.as_bytes()),
             headers: map,
-            body: form::encode(&delivery.params).into(),
+            body,
             url,
             ..WebhookRequest::default()
         };
@@ -246,7 +253,7 @@ async fn each_refusal_is_judged_as_what_it_is() {
     let world = World::new(&json!({}));
     let broken = json!({"kind": "status", "status": 500, "accepted": true});
     let broken: Scripted = serde_json::from_value(broken).unwrap();
-    world.act(|account, _| account.faults().add(vec![broken]));
+    world.act(|account, _| account.faults().unwrap().add(vec![broken]));
     let error = world.send(Channel::Sms, &content).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Unknown);
     assert_eq!(world.act(|account, _| account.accepted().len()), 1);

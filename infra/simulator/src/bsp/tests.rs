@@ -1,7 +1,8 @@
 use super::*;
-use crate::callback::Account as _;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::{OutgoingWebhook, SimulatedAccount as _};
+use crate::redelivery::Attempted;
 
 const PERSON: &str = "4915550009999";
 
@@ -20,7 +21,7 @@ impl World {
         let now_ms = 1_795_000_000_000;
         let account = Account::new("acme", serde_json::from_value(settings).unwrap());
         let mut world = Self { now_ms, ids: Ids::new(now_ms), log: Log::default(), account };
-        world.account.set_window(PERSON, Some(now_ms));
+        world.account.people.set(PERSON, Some(now_ms));
         world
     }
 
@@ -116,7 +117,7 @@ fn the_key_the_sender_the_template_the_window_and_opting_out_are_watched() {
     assert_eq!(world.code("/recipient", json!("+4915550008888")).1, "window_closed");
     let template = |name: &str| json!({"kind": "template", "template": {"name": name, "language": "en", "values": ["x"]}});
     assert_eq!(world.code("/message", template("other")).1, "template_unknown");
-    world.account.set_window(PERSON, None);
+    world.account.people.set(PERSON, None);
     assert_eq!(world.code("/message", template("hello")).0, 202);
 }
 
@@ -157,13 +158,13 @@ fn webhooks_are_signed_over_the_time_and_any_2xx_ends_them() {
     let mut world = World::new(&json!({"redelivery": {"first_ms": 7}}));
     let order = serde_json::from_value(json!({"from": PERSON, "texts": ["a", "b"]})).unwrap();
     let (_, mut made) = world.act(|account, scene| account.customer_writes(scene, &order)).unwrap();
-    let letter = world.act(|account, scene| account.attempt(scene, &mut made[0], 1)).unwrap();
-    let body = made[0].body.clone().unwrap();
+    let next = world.act(|account, scene| account.attempt(scene, &mut made[0], 1));
+    let OutgoingWebhook { headers, body, .. } = next.webhook().unwrap();
     let events = serde_json::from_slice::<Value>(&body).unwrap();
     assert_eq!(events["events"].as_array().unwrap().len(), 2);
     let signed = [b"1795000000.", &body[..]].concat();
     let expected = format!("sha256={}", sign::hmac_hex("secret", &signed));
-    assert!(letter.headers.contains(&("x-bsp-signature", expected)));
+    assert!(headers.contains(&("x-bsp-signature".into(), expected)));
     let mut ended = |status| {
         let how = Attempted { status, ..Attempted::default() };
         world.act(|account, scene| account.attempted(scene, &made[0], 1, 0, &how))
@@ -178,7 +179,7 @@ fn faults_tell_whether_the_message_was_taken() {
     let faults = json!([{"kind": "drop"}, {"kind": "rate_limited"}, {"kind": "error"},
         {"kind": "status", "status": 503}, {"kind": "accept_then_drop"},
         {"kind": "page", "status": 500, "accepted": true}, {"kind": "fail_later"}]);
-    world.account.faults().add(serde_json::from_value(faults).unwrap());
+    world.account.faults.add(serde_json::from_value(faults).unwrap());
     let mut seen = Vec::new();
     for _ in 0..7 {
         seen.push((world.json(&text()).answer.status(), world.account.accepted().len()));

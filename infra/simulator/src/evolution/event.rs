@@ -12,8 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{File, Instance, State};
 use crate::clock::rfc3339;
 use crate::log::Scene;
-use crate::redelivery::Attempted;
-use crate::whatsapp::MediaUpload;
+use crate::orders::{self, MediaUpload};
 
 /// Answers after which Evolution never tries again.
 const FINAL: [u16; 5] = [400, 401, 403, 404, 422];
@@ -90,7 +89,7 @@ pub struct CustomerWrites {
     /// The person's number, or the address of a group.
     pub from: String,
     /// The person's name.
-    #[serde(default = "customer")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// A text.
     pub text: Option<String>,
@@ -110,21 +109,11 @@ pub struct CustomerWrites {
     /// Unix seconds in place of now.
     pub timestamp: Option<i64>,
     /// Copies of the webhook.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "yes")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
-}
-
-fn customer() -> String {
-    "Customer".into()
-}
-fn once() -> usize {
-    1
-}
-fn yes() -> bool {
-    true
 }
 
 /// What the business writes on its phone.
@@ -161,10 +150,10 @@ pub struct RawWebhook {
     /// Or the bytes.
     pub raw: Option<String>,
     /// Copies.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether a failure is tried again.
-    #[serde(default = "yes")]
+    #[serde(default = "orders::yes")]
     pub redeliver: bool,
 }
 
@@ -517,62 +506,4 @@ impl Instance {
             redeliver: false,
         })
     }
-
-    /// How long one attempt may take.
-    #[must_use]
-    pub fn timeout_ms(&self) -> u64 {
-        self.settings.redelivery.timeout_ms
-    }
-
-    /// Notes that an attempt begins.
-    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
-        let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                            "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
-        self.event(scene, "webhook.sent", fields);
-    }
-
-    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one.
-    /// Any 2xx is success.
-    pub fn attempted(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &Delivery,
-        attempt: u32,
-        how: &Attempted,
-    ) -> Option<u64> {
-        let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                            "status": how.status, "took_ms": how.took_ms, "error": how.error,
-                            "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
-        self.event(scene, "webhook.answered", fields);
-        if (200..300).contains(&how.status) {
-            for id in &delivery.ids {
-                let place = self.by_id.get(id).copied();
-                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place)) {
-                    for status in &delivery.statuses {
-                        if !message.statuses.contains(status) {
-                            message.statuses.push(status);
-                        }
-                    }
-                }
-            }
-            self.pending = self.pending.saturating_sub(1);
-            return None;
-        }
-        let wait = self.settings.redelivery.wait_ms(attempt, how.status);
-        let wait = wait.filter(|_| delivery.redeliver);
-        if wait.is_none() {
-            self.pending = self.pending.saturating_sub(1);
-            if delivery.redeliver {
-                self.given_up += 1;
-                let fields =
-                    json!({"delivery": delivery.id, "ids": delivery.ids, "attempts": attempt});
-                self.event(scene, "webhook.given_up", fields);
-            }
-        }
-        wait
-    }
-}
-
-fn shown(statuses: &[&'static str]) -> Option<Value> {
-    (!statuses.is_empty()).then(|| json!(statuses))
 }

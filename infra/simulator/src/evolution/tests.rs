@@ -2,6 +2,7 @@ use super::event::{Forgery, RawWebhook};
 use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::SimulatedAccount as _;
 use crate::redelivery::Attempted;
 
 const NAME: &str = "front-desk";
@@ -74,7 +75,7 @@ impl World {
 
     fn fault(&mut self, fault: Value) {
         let fault = serde_json::from_value(fault).unwrap();
-        self.act(|instance, _| instance.faults().add(vec![fault]));
+        self.act(|instance, _| instance.faults.add(vec![fault]));
     }
 
     fn accepted(&self) -> &[Accepted] {
@@ -484,7 +485,7 @@ fn a_webhook_comes_ten_times_and_never_again_after_a_final_answer() {
     world.listen();
     let (_, told) = world.write(json!({"from": TO, "text": "hi"}));
     let refused = Attempted { status: 422, ..Attempted::default() };
-    let wait = world.act(|instance, scene| instance.attempted(scene, &told[0], 1, &refused));
+    let wait = world.act(|instance, scene| instance.attempted(scene, &told[0], 1, 0, &refused));
     assert_eq!(wait, None);
     let summary = world.instances[NAME].summary();
     assert_eq!((&summary["given_up"], &summary["pending_webhooks"]), (&json!(1), &json!(0)));

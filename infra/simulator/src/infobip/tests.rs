@@ -1,7 +1,9 @@
 use super::*;
-use crate::callback::RawWebhook;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::{OutgoingWebhook, SimulatedAccount as _};
+use crate::redelivery::Attempted;
+use crate::webhook::RawWebhook;
 
 const PERSON: &str = "441134960001";
 const BASE: &str = "http://127.0.0.1:8788";
@@ -23,7 +25,7 @@ impl World {
         let settings = serde_json::from_value(settings).unwrap();
         let sender = Sender::new("441134960000", settings);
         let mut world = Self { now_ms, ids: Ids::new(now_ms), log: Log::default(), sender };
-        world.sender.set_window(PERSON, Some(now_ms));
+        world.sender.people.set(PERSON, Some(now_ms));
         world
     }
 
@@ -45,14 +47,13 @@ impl World {
     }
 
     fn fault(&mut self, fault: Value) {
-        self.sender.faults().add(vec![serde_json::from_value(fault).unwrap()]);
+        self.sender.faults.add(vec![serde_json::from_value(fault).unwrap()]);
     }
 
     /// What an attempt would carry: its body and headers.
-    fn attempt(&mut self, delivery: &mut Delivery) -> Option<(Value, Letter)> {
-        let letter = self.act(|sender, scene| sender.attempt(scene, delivery, 1))?;
-        let body = delivery.body.clone().unwrap_or_default();
-        Some((serde_json::from_slice(&body).unwrap_or_default(), letter))
+    fn attempt(&mut self, delivery: &mut Delivery) -> Option<(Value, OutgoingWebhook)> {
+        let webhook = self.act(|sender, scene| sender.attempt(scene, delivery, 1)).webhook()?;
+        Some((serde_json::from_slice(&webhook.body).unwrap_or_default(), webhook))
     }
 
     fn ended(&mut self, delivery: &Delivery, attempt: u32, status: u16) -> Option<u64> {
@@ -120,7 +121,7 @@ fn too_many_a_second_are_429_in_the_newer_shape() {
 #[test]
 fn outside_the_window_only_templates_pass_and_the_refusal_comes_as_a_report() {
     let mut world = World::new(&json!({"templates": [{"name": "hello", "language": "en"}]}));
-    world.sender.set_window(PERSON, Some(world.now_ms - 86_400_000));
+    world.sender.people.set(PERSON, Some(world.now_ms - 86_400_000));
     let mut outcome = world.text("a");
     assert_eq!(outcome.answer.body()["status"]["groupName"], "PENDING");
     assert_eq!(world.sender.accepted()[0].failed, Some(7010));
@@ -185,10 +186,10 @@ fn a_report_goes_to_the_messages_own_address_unproved() {
             "content": {"text": "hi"}, "notifyUrl": "https://hub.test/own"}),
         );
         world.now_ms += 1000;
-        let (_, letter) = world.attempt(&mut outcome.deliveries[0]).unwrap();
-        assert_eq!(letter.url, "https://hub.test/own");
-        let is_proof = |header: &(&str, String)| header.0 == "authorization";
-        assert_eq!(letter.headers.iter().any(is_proof), proved);
+        let (_, webhook) = world.attempt(&mut outcome.deliveries[0]).unwrap();
+        assert_eq!(webhook.url, "https://hub.test/own");
+        let is_proof = |header: &(String, String)| header.0 == "authorization";
+        assert_eq!(webhook.headers.iter().any(is_proof), proved);
     }
 }
 
@@ -197,14 +198,16 @@ fn webhooks_are_proved_as_the_profile_says() {
     let order: RawWebhook = serde_json::from_value(json!({"body": {"results": []}})).unwrap();
     let mut basic = World::new(&json!({}));
     let mut made = basic.act(|sender, scene| sender.webhook(scene, &order)).unwrap();
-    let (_, letter) = basic.attempt(&mut made[0]).unwrap();
-    assert!(letter.headers.contains(&("authorization", "Basic aHViOnNlY3JldA==".to_owned())));
+    let (_, webhook) = basic.attempt(&mut made[0]).unwrap();
+    assert!(
+        webhook.headers.contains(&("authorization".into(), "Basic aHViOnNlY3JldA==".to_owned()))
+    );
     let mut hmac = World::new(&json!({"security": "hmac", "webhook_secret": "s"}));
     let mut made = hmac.act(|sender, scene| sender.webhook(scene, &order)).unwrap();
-    let (_, letter) = hmac.attempt(&mut made[0]).unwrap();
+    let (_, webhook) = hmac.attempt(&mut made[0]).unwrap();
     let signed = format!("{}{}", hmac.now_ms, json!({"results": []}));
     let expected = sign::hmac_hex("s", signed.as_bytes());
-    assert!(letter.headers.contains(&("x-ib-exchange-req-signature", expected)));
+    assert!(webhook.headers.contains(&("x-ib-exchange-req-signature".into(), expected)));
 }
 
 #[test]
@@ -278,9 +281,9 @@ fn a_forgery_lacks_the_true_proof() {
     for kind in ["wrong_secret", "no_proof"] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
         let mut forged = world.act(|sender, scene| sender.forge(scene, &order));
-        let (_, letter) = world.attempt(&mut forged).unwrap();
-        let truth = ("authorization", "Basic aHViOnNlY3JldA==".to_owned());
-        assert!(!letter.headers.contains(&truth), "{kind}");
+        let (_, webhook) = world.attempt(&mut forged).unwrap();
+        let truth = ("authorization".to_owned(), "Basic aHViOnNlY3JldA==".to_owned());
+        assert!(!webhook.headers.contains(&truth), "{kind}");
         assert_eq!(world.ended(&forged, 1, 401), None);
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::SimulatedAccount as _;
 
 const CHAT: i64 = 1_111_111;
 const TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
@@ -48,7 +49,7 @@ impl World {
     }
 
     fn fault(&mut self, fault: Value) {
-        self.bot.faults().add(vec![serde_json::from_value(fault).unwrap()]);
+        self.bot.faults.add(vec![serde_json::from_value(fault).unwrap()]);
     }
 
     #[track_caller]
@@ -310,8 +311,9 @@ fn set(world: &mut World) {
     assert_eq!(world.call("setWebhook", webhook).status(), 200);
 }
 
-fn end(world: &mut World, update: i64, attempt: u32, how: Attempted) -> Option<u64> {
-    world.act(|bot, scene| bot.attempted(scene, CHAT, update, attempt, 0, &[how]))
+fn end(world: &mut World, update: i64, attempt: u32, how: &Attempted) -> Option<u64> {
+    let delivery = Delivery { chat: CHAT, update_id: update };
+    world.act(|bot, scene| bot.attempted(scene, &delivery, attempt, 0, how))
 }
 
 fn status(status: u16) -> Attempted {
@@ -325,20 +327,21 @@ fn updates_wait_for_a_webhook_and_go_one_after_the_other() {
     let second = world.write(json!({"chat_id": CHAT, "text": "2"}));
     assert!(world.bot.begin().is_empty());
     set(&mut world);
-    assert_eq!(world.bot.begin(), [CHAT]);
+    let begun = world.bot.begin();
+    assert_eq!(begun, [Delivery { chat: CHAT, update_id: first.update_id }]);
     assert!(world.bot.begin().is_empty());
-    let job = world.bot.next(CHAT).unwrap();
-    assert_eq!(job.update_id, first.update_id);
-    assert!(job.headers.contains(&("x-telegram-bot-api-secret-token", "s".into())));
-    assert_eq!(end(&mut world, first.update_id, 1, status(500)), Some(500));
-    assert_eq!(world.bot.next(CHAT).unwrap().update_id, first.update_id);
+    let request = world.bot.outgoing(&begun[0]).unwrap();
+    assert!(request.headers.contains(&("x-telegram-bot-api-secret-token".into(), "s".into())));
+    assert_eq!(end(&mut world, first.update_id, 1, &status(500)), Some(500));
+    assert_eq!(world.bot.next(CHAT), Some(begun[0]));
     assert!(world.bot.is_blocked(CHAT, second.update_id));
     let info = world.call("getWebhookInfo", json!({}));
     assert_eq!(
         info.body()["result"]["last_error_message"],
         "Wrong response from the webhook: 500 Internal Server Error"
     );
-    assert_eq!(end(&mut world, first.update_id, 2, status(204)), None);
+    assert_eq!(end(&mut world, first.update_id, 2, &status(204)), None);
+    assert!(world.bot.outgoing(&begun[0]).is_none());
     assert_eq!(world.bot.next(CHAT).unwrap().update_id, second.update_id);
 }
 
@@ -348,7 +351,7 @@ fn the_wait_honours_retry_after() {
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
     let busy = Attempted { retry_after_s: Some(9), ..status(503) };
-    assert_eq!(end(&mut world, update, 1, busy), Some(9000));
+    assert_eq!(end(&mut world, update, 1, &busy), Some(9000));
 }
 
 #[test]
@@ -370,7 +373,7 @@ fn an_answer_that_names_a_method_is_a_violation() {
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
     let body = Some(json!({"method": "sendMessage", "chat_id": 1, "text": "x"}));
-    end(&mut world, update, 1, Attempted { body, ..status(200) });
+    end(&mut world, update, 1, &Attempted { body, ..status(200) });
     assert_eq!(world.bot.summary()["violations"], 1);
 }
 
@@ -379,10 +382,10 @@ fn gone_for_too_long_removes_the_webhook() {
     let mut world = World::new(&json!({"redelivery": {"gone_after_ms": 5000}}));
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
-    end(&mut world, update, 1, status(410));
+    end(&mut world, update, 1, &status(410));
     assert!(world.bot.has_webhook());
     world.now_ms += 5000;
-    end(&mut world, update, 2, status(410));
+    end(&mut world, update, 2, &status(410));
     assert!(!world.bot.has_webhook());
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Bot, File, Waiting, method};
 use crate::log::Scene;
-use crate::whatsapp::MediaUpload;
+use crate::orders::{self, MediaUpload};
 
 /// What a user does.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,7 +20,7 @@ pub struct CustomerWrites {
     #[serde(default = "private")]
     pub chat_type: String,
     /// The user's name.
-    #[serde(default = "customer")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// The user; in a private chat the same as the chat.
     pub from_id: Option<i64>,
@@ -44,10 +44,10 @@ pub struct CustomerWrites {
     /// An id in place of a fresh one.
     pub update_id: Option<i64>,
     /// Copies of the update.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "yes")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
 }
 
@@ -58,21 +58,12 @@ pub struct RawUpdate {
     /// The update.
     pub update: Value,
     /// Copies.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
 }
 
 fn private() -> String {
     "private".into()
-}
-fn customer() -> String {
-    "Customer".into()
-}
-fn once() -> usize {
-    1
-}
-fn yes() -> bool {
-    true
 }
 
 /// What became of it.

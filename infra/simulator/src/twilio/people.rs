@@ -9,7 +9,7 @@ use super::proof::{self, Params};
 use super::request::{Channel, is_e164};
 use super::{API_VERSION, Account, CallEnd, Delivery, Media, Signed, fields};
 use crate::log::Scene;
-use crate::whatsapp::MediaUpload;
+use crate::orders::{self, MediaUpload};
 
 /// Words by which a person opts out of SMS.
 const STOP: [&str; 8] =
@@ -31,7 +31,7 @@ pub struct CustomerWrites {
     /// To which number; none: the first of the channel.
     pub to: Option<String>,
     /// The name that `WhatsApp` shows.
-    #[serde(default = "default_name")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// A text.
     #[serde(default)]
@@ -47,18 +47,11 @@ pub struct CustomerWrites {
     /// An id in place of a fresh one.
     pub id: Option<String>,
     /// Copies of the webhook.
-    #[serde(default = "default_repeat")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "super::default_true")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
-}
-
-fn default_name() -> String {
-    "Customer".into()
-}
-fn default_repeat() -> usize {
-    1
 }
 
 /// By which channel a person writes.
@@ -81,7 +74,7 @@ pub struct CustomerCalls {
     /// Which number; none: the first.
     pub to: Option<String>,
     /// Copies of the webhook.
-    #[serde(default = "default_repeat")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
 }
 
@@ -94,7 +87,7 @@ pub struct RawWebhook {
     /// The fields.
     pub params: std::collections::BTreeMap<String, String>,
     /// Copies.
-    #[serde(default = "default_repeat")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
 }
 

@@ -2,6 +2,8 @@ use super::people::{CustomerCalls, CustomerWrites, Forgery};
 use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::SimulatedAccount as _;
+use crate::redelivery::Attempted;
 
 const SID: &str = "AC0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
@@ -72,7 +74,7 @@ impl World {
     }
 
     fn fault(&mut self, fault: Value) {
-        self.account.faults().add(vec![serde_json::from_value(fault).unwrap()]);
+        self.account.faults.add(vec![serde_json::from_value(fault).unwrap()]);
     }
 
     fn violations(&self) -> u64 {
@@ -228,7 +230,7 @@ fn states_are_told_where_the_request_says_and_end_in_delivered_for_sms() {
     assert_eq!(get(delivery, "AccountSid"), Some(SID));
     assert_eq!(get(delivery, "MessageSid"), outcome.answer.body()["sid"].as_str());
     assert!(world.send(&[("StatusCallback", "")]).deliveries.is_empty());
-    world.account.set_window(PERSON, Some(world.now_ms));
+    world.account.customers.set(PERSON, Some(world.now_ms));
     let outcome = world.whatsapp(&[]);
     assert_eq!(told(&outcome), ["sent", "delivered", "read"]);
     assert_eq!(get(&outcome.deliveries[2], "ChannelPrefix"), Some("whatsapp"));
@@ -316,7 +318,7 @@ fn faults_accept_or_refuse_as_they_say() {
     assert_eq!(code(&world.send(&[])), (400, 30_001));
     let answers: Vec<_> = world.account.accepted().iter().map(|one| one.answer.as_str()).collect();
     assert_eq!(answers, ["held", "dropped", "status_500", "answered", "answered"]);
-    assert!(world.account.faults().remaining().is_empty());
+    assert!(world.account.faults.remaining().is_empty());
 }
 
 #[test]
@@ -379,11 +381,12 @@ fn what_people_write_is_signed_for_the_address_as_twilio_knows_it() {
     let webhook = world.writes(json!({"from": PERSON, "text": "Hi", "params": {"FromCity": ""}}));
     assert_eq!(get(&webhook, "From"), Some(PERSON));
     assert_eq!(get(&webhook, "SmsStatus"), Some("received"));
-    let (url, headers, _) = world.account.call_of(&webhook);
-    assert_eq!(url, "http://127.0.0.1:9/sms?x=1");
+    let request = world.account.outgoing(&webhook);
+    assert_eq!(request.url, "http://127.0.0.1:9/sms?x=1");
     let signed = proof::signature("token", "https://hub.example/sms?x=1", &webhook.params);
-    assert!(headers.contains(&("x-twilio-signature", signed)));
-    assert!(headers.iter().any(|(name, _)| *name == "i-twilio-idempotency-token"));
+    assert!(request.headers.contains(&("x-twilio-signature".into(), signed)));
+    let has_token = |(name, _): &(String, String)| name == "i-twilio-idempotency-token";
+    assert!(request.headers.iter().any(has_token));
 }
 
 #[test]
@@ -421,7 +424,7 @@ fn a_failed_webhook_comes_again_only_if_its_address_says_so() {
     let once = world.writes(json!({"from": PERSON, "text": "1"}));
     let again = |world: &mut World, delivery: &Delivery, attempt, status| {
         let how = ended(status);
-        world.act(|account, scene| account.attempted(scene, delivery, attempt, &how, b""))
+        world.act(|account, scene| account.attempted(scene, delivery, attempt, 0, &how))
     };
     assert_eq!(again(&mut world, &once, 1, 500), None);
     assert_eq!(world.account.summary()["given_up"], 1);
@@ -437,8 +440,8 @@ fn a_status_counts_once_the_hub_has_taken_it() {
     let mut world = World::new(&json!({}));
     let outcome = world.send(&[]);
     for (delivery, status) in outcome.deliveries.iter().zip([200, 500]) {
-        let how = ended(status);
-        world.act(|account, scene| account.attempted(scene, delivery, 1, &how, b"<Response/>"));
+        let how = Attempted { bytes: "<Response/>".into(), ..ended(status) };
+        world.act(|account, scene| account.attempted(scene, delivery, 1, 0, &how));
     }
     assert_eq!(world.account.accepted()[0].statuses, ["sent"]);
 }
@@ -450,9 +453,8 @@ fn an_answer_in_plain_text_would_be_sent_and_is_a_violation() {
         [("<Response/>", 0), ("", 0), ("thank you", 1), ("<Response><Reject></Response>", 2)]
     {
         let delivery = world.writes(json!({"from": PERSON, "text": "Hi"}));
-        world.act(|account, scene| {
-            account.attempted(scene, &delivery, 1, &ended(200), answer.as_bytes())
-        });
+        let how = Attempted { bytes: answer.into(), ..ended(200) };
+        world.act(|account, scene| account.attempted(scene, &delivery, 1, 0, &how));
         assert_eq!(world.violations(), expected, "{answer}");
     }
 }
@@ -476,8 +478,8 @@ fn forgeries_are_not_signed_right() {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
         let delivery = world.act(|account, scene| account.forge(scene, &order)).unwrap();
         let right = proof::signature("token", &delivery.url, &delivery.params);
-        let (_, headers, _) = world.account.call_of(&delivery);
-        let given = headers.into_iter().find(|(name, _)| *name == "x-twilio-signature");
+        let mut headers = world.account.outgoing(&delivery).headers.into_iter();
+        let given = headers.find(|(name, _)| name == "x-twilio-signature");
         assert_ne!(given.map(|(_, value)| value), Some(right), "{kind}");
     }
 }

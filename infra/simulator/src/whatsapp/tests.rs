@@ -1,6 +1,8 @@
 use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
+use crate::provider::SimulatedAccount as _;
+use crate::redelivery::Attempted;
 
 const CUSTOMER: &str = "16505551234";
 const DAY: i64 = 86_400_000;
@@ -26,7 +28,7 @@ impl World {
             log: Log::default(),
             number: Number::new("106540352242922", settings),
         };
-        world.number.set_window(CUSTOMER, Some(now_ms));
+        world.number.customers.set(CUSTOMER, Some(now_ms));
         world
     }
 
@@ -47,7 +49,7 @@ impl World {
     }
 
     fn fault(&mut self, fault: Value) {
-        self.number.faults().add(vec![serde_json::from_value(fault).unwrap()]);
+        self.number.faults.add(vec![serde_json::from_value(fault).unwrap()]);
     }
 
     fn code(outcome: &Outcome) -> (u16, i64) {
@@ -293,7 +295,7 @@ fn a_request_that_the_rules_refuse_uses_up_no_fault() {
     let mut world = World::new(&json!({}));
     world.fault(json!({"kind": "drop"}));
     assert_eq!(World::code(&world.post(&json!({}))), (400, 100));
-    assert_eq!(world.number.faults().remaining().len(), 1);
+    assert_eq!(world.number.faults.remaining().len(), 1);
 }
 
 #[test]

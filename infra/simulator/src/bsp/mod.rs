@@ -3,7 +3,7 @@
 //! It has an API in JSON and one of forms, and is strict about both. State and time go in,
 //! answers and webhooks come out; nothing here does I/O.
 
-pub mod http;
+mod provider;
 pub mod request;
 
 use std::collections::HashMap;
@@ -14,14 +14,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::callback::{self, Delivery, Letter, Outcome};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
-use crate::redelivery::{Attempted, Redelivery};
+use crate::orders::{self, Template};
+use crate::receipts::Receipts;
+use crate::redelivery::Redelivery;
 use crate::sign;
-use crate::whatsapp::Template;
-use crate::whatsapp::receipts::Receipts;
+use crate::webhook::{self, Delivery, Outcome};
+pub use provider::Bsp;
 use request::{Refused, Send};
 
 const SOURCE: &str = "bsp";
@@ -95,7 +96,7 @@ pub struct CustomerWrites {
     /// The person's number.
     pub from: String,
     /// The person's name.
-    #[serde(default = "customer")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// A text.
     pub text: Option<String>,
@@ -104,23 +105,11 @@ pub struct CustomerWrites {
     /// An id in place of a fresh one; of several, the first.
     pub id: Option<String>,
     /// Copies of the webhook.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "truly")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
-}
-
-fn customer() -> String {
-    "Customer".into()
-}
-
-const fn once() -> usize {
-    1
-}
-
-const fn truly() -> bool {
-    true
 }
 
 /// Which of the two APIs is spoken.
@@ -185,11 +174,6 @@ impl Account {
     /// Changes the settings, keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.settings = settings;
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
@@ -329,11 +313,6 @@ impl Account {
         self.people.is_open(now_ms, to, self.settings.window_ms)
     }
 
-    /// Sets when the person last wrote.
-    pub fn set_window(&mut self, person: &str, last_wrote_ms: Option<i64>) {
-        self.people.set(person, last_wrote_ms);
-    }
-
     /// A person writes: ids of the messages, webhooks.
     ///
     /// # Errors
@@ -371,7 +350,7 @@ impl Account {
             redeliver: true,
             ..Delivery::default()
         };
-        let deliveries = callback::copies(scene, &delivery, order.repeat);
+        let deliveries = webhook::copies(scene, &delivery, order.repeat);
         self.pending += deliveries.len() as u64;
         Ok((ids, deliveries))
     }
@@ -383,7 +362,7 @@ impl Account {
     pub fn webhook(
         &mut self,
         scene: &mut Scene<'_>,
-        order: &callback::RawWebhook,
+        order: &webhook::RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
         let deliveries = order.deliveries(scene)?;
         self.pending += deliveries.len() as u64;
@@ -404,57 +383,6 @@ impl Account {
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
-    }
-}
-
-impl callback::Account for Account {
-    fn attempt(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &mut Delivery,
-        attempt: u32,
-    ) -> Option<Letter> {
-        let url = self.settings.hub_url.clone();
-        let timeout_ms = self.settings.redelivery.timeout_ms;
-        let body = delivery.body.clone().unwrap_or_default();
-        if !url.is_empty() {
-            self.event(scene, "webhook.sent", delivery.shown(attempt));
-        }
-        let headers = proof(&self.settings.webhook_secret, scene.now_ms, &body);
-        Some(Letter { url, timeout_ms, headers })
-    }
-
-    fn attempted(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &Delivery,
-        attempt: u32,
-        passed_ms: u64,
-        how: &Attempted,
-    ) -> Option<u64> {
-        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
-        if (200..300).contains(&how.status) {
-            for (id, status) in &delivery.told {
-                let place = self.by_id.get(id).copied();
-                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
-                    && !message.statuses.contains(status)
-                {
-                    message.statuses.push(status);
-                }
-            }
-            self.pending = self.pending.saturating_sub(1);
-            return None;
-        }
-        let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, how.retry_after_s);
-        let wait = wait.filter(|_| delivery.redeliver);
-        if wait.is_none() {
-            self.pending = self.pending.saturating_sub(1);
-            if delivery.redeliver {
-                self.given_up += 1;
-                self.event(scene, "webhook.given_up", delivery.shown(attempt));
-            }
-        }
-        wait
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! State and time go in, answers and webhooks come out; nothing here does I/O.
 
-pub mod http;
+mod provider;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,14 +15,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
-use crate::callback::{self, Account, Delivery, Letter, Outcome};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{ServiceWindows, Window};
 use crate::log::Scene;
-use crate::redelivery::{Attempted, Redelivery};
+use crate::orders::{self, MediaUpload, Template};
+use crate::receipts::Receipts;
+use crate::redelivery::Redelivery;
 use crate::sign;
-use crate::whatsapp::receipts::Receipts;
-use crate::whatsapp::{MediaUpload, Template};
+use crate::webhook::{self, Delivery, Outcome};
+pub use provider::Infobip;
 use request::Send;
 
 const SOURCE: &str = "infobip";
@@ -155,7 +156,7 @@ pub struct CustomerWrites {
     /// The person's number.
     pub from: String,
     /// The person's name.
-    #[serde(default = "customer")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// A text.
     pub text: Option<String>,
@@ -170,23 +171,11 @@ pub struct CustomerWrites {
     /// An id in place of a fresh one; of several, the first.
     pub id: Option<String>,
     /// Copies of the webhook.
-    #[serde(default = "once")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "truly")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
-}
-
-fn customer() -> String {
-    "Customer".into()
-}
-
-const fn once() -> usize {
-    1
-}
-
-const fn truly() -> bool {
-    true
 }
 
 /// A webhook that the hub must refuse.
@@ -357,11 +346,6 @@ impl Sender {
     pub fn is_key(&self, authorization: Option<&str>) -> bool {
         let key = authorization.and_then(|value| value.strip_prefix("App "));
         key.is_some_and(|key| !key.is_empty() && key == self.settings.api_key)
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
@@ -589,11 +573,6 @@ impl Sender {
         self.people.is_open(now_ms, to, self.settings.limits.window_ms)
     }
 
-    /// Sets when the person last wrote.
-    pub fn set_window(&mut self, person: &str, last_wrote_ms: Option<i64>) {
-        self.people.set(person, last_wrote_ms);
-    }
-
     /// A person writes: ids of the messages, webhooks. `base` is where files are fetched.
     ///
     /// # Errors
@@ -650,7 +629,7 @@ impl Sender {
             redeliver: true,
             ..Delivery::default()
         };
-        let deliveries = callback::copies(scene, &delivery, order.repeat);
+        let deliveries = webhook::copies(scene, &delivery, order.repeat);
         self.pending += deliveries.len() as u64;
         Ok((ids, deliveries))
     }
@@ -662,7 +641,7 @@ impl Sender {
     pub fn webhook(
         &mut self,
         scene: &mut Scene<'_>,
-        order: &callback::RawWebhook,
+        order: &webhook::RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
         let deliveries = order.deliveries(scene)?;
         self.pending += deliveries.len() as u64;
@@ -767,79 +746,6 @@ impl Sender {
         let results: Vec<_> = due.iter().map(|one| &one.entry).collect();
         delivery.body = Some(json!({"results": results}).to_string().into());
         delivery.told = due.iter().map(|one| (one.message_id.clone(), one.status)).collect();
-    }
-}
-
-impl Account for Sender {
-    fn attempt(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &mut Delivery,
-        attempt: u32,
-    ) -> Option<Letter> {
-        let url = delivery.url.clone().unwrap_or_else(|| self.settings.hub_url.clone());
-        let timeout_ms = self.settings.redelivery.timeout_ms;
-        if url.is_empty() {
-            return Some(Letter { url, timeout_ms, headers: Vec::new() });
-        }
-        if delivery.body.is_none() {
-            self.gather(scene.now_ms, delivery);
-        }
-        let Some(body) = &delivery.body else {
-            // It went with another.
-            self.pending = self.pending.saturating_sub(1);
-            return None;
-        };
-        let mut headers = vec![("content-type", "application/json".to_owned())];
-        let proved = delivery.url.is_none() || self.settings.security_on_notify_url;
-        match &delivery.forged {
-            Some(forged) => headers.extend(forged.iter().cloned()),
-            None if proved => {
-                let secret = &self.settings.webhook_secret;
-                headers.extend(proof(self.settings.security, secret, scene.now_ms, body));
-            }
-            None => {}
-        }
-        self.event(scene, "webhook.sent", delivery.shown(attempt));
-        Some(Letter { url, timeout_ms, headers })
-    }
-
-    /// Only 200 is success. The waits are Infobip's in their proportions, and shorter: one
-    /// unit, and one more for each square of the retry's number.
-    fn attempted(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &Delivery,
-        attempt: u32,
-        passed_ms: u64,
-        how: &Attempted,
-    ) -> Option<u64> {
-        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
-        if how.status == 200 {
-            for (id, status) in &delivery.told {
-                let place = self.by_id.get(id).copied();
-                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
-                    && !message.statuses.contains(status)
-                {
-                    message.statuses.push(status);
-                }
-            }
-            self.pending = self.pending.saturating_sub(1);
-            return None;
-        }
-        let redelivery = &self.settings.redelivery;
-        let retry = u64::from(attempt - 1);
-        let wait_ms = redelivery.first_ms.saturating_mul(1 + retry * retry).min(redelivery.max_ms);
-        let again = delivery.redeliver && passed_ms < redelivery.give_up_ms;
-        if again {
-            return Some(wait_ms);
-        }
-        self.pending = self.pending.saturating_sub(1);
-        if delivery.redeliver {
-            self.given_up += 1;
-            self.event(scene, "webhook.given_up", delivery.shown(attempt));
-        }
-        None
     }
 }
 

@@ -1,14 +1,11 @@
 //! The rules of Twilio's messages and calls, for one account.
 //!
-//! State and time go in, answers and webhooks come out; nothing here does I/O but
-//! `carry`, which takes the webhooks to the hub.
+//! State and time go in, answers and webhooks come out; nothing here does I/O.
 
-mod carry;
-pub(crate) mod control;
 pub mod error;
-pub(crate) mod http;
 pub mod people;
 pub mod proof;
+mod provider;
 pub mod request;
 pub mod twiml;
 
@@ -25,10 +22,12 @@ use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
-use crate::redelivery::Attempted;
-use crate::whatsapp::receipts::{self, Receipts};
+use crate::orders;
+use crate::provider::OutgoingWebhook;
+use crate::receipts::{self, Receipts};
 use error::{ApiError, late_status};
 use proof::Params;
+pub use provider::Twilio;
 use request::{Call, Channel, Form, Message, Possessions};
 use twiml::Reading;
 
@@ -92,7 +91,7 @@ pub struct Settings {
     #[serde(default = "default_pause_ms")]
     pub pause_ms: u64,
     /// Decides the order of shuffled webhooks.
-    #[serde(default = "default_seed")]
+    #[serde(default = "orders::seed")]
     pub seed: u64,
 }
 
@@ -101,12 +100,6 @@ fn default_timeout_ms() -> u64 {
 }
 fn default_pause_ms() -> u64 {
     200
-}
-fn default_seed() -> u64 {
-    1
-}
-fn default_true() -> bool {
-    true
 }
 
 /// What is known of a person.
@@ -417,11 +410,6 @@ impl Account {
     pub fn change(&mut self, settings: Settings) {
         self.random = settings.seed;
         self.settings = settings;
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
@@ -771,9 +759,9 @@ impl Account {
         }
     }
 
-    /// Where a webhook is called, its headers, and how long an attempt may take.
+    /// The request that carries a webhook.
     #[must_use]
-    pub fn call_of(&self, delivery: &Delivery) -> (String, Vec<(&'static str, String)>, u64) {
+    pub fn outgoing(&self, delivery: &Delivery) -> OutgoingWebhook {
         let signature = match &delivery.signed {
             Signed::With(signature) => Some(signature.clone()),
             Signed::Not => None,
@@ -798,52 +786,8 @@ impl Account {
             }
             _ => url.to_owned(),
         };
-        (url, headers, self.settings.timeout_ms)
-    }
-
-    /// Notes that an attempt begins.
-    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
-        self.event(
-            scene,
-            "webhook.sent",
-            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                   "sid": delivery.sid, "state": delivery.status}),
-        );
-    }
-
-    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one:
-    /// only where the address asks for it.
-    pub fn attempted(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &Delivery,
-        attempt: u32,
-        how: &Attempted,
-        answer: &[u8],
-    ) -> Option<u64> {
-        self.event(
-            scene,
-            "webhook.answered",
-            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                   "status": how.status, "took_ms": how.took_ms, "error": how.error,
-                   "sid": delivery.sid, "state": delivery.status}),
-        );
-        let settled = (200..300).contains(&how.status);
-        if settled {
-            self.settle(scene, delivery, answer);
-        }
-        let timed_out = u64::try_from(how.took_ms).unwrap_or(0) >= self.settings.timeout_ms;
-        let forged = !matches!(delivery.signed, Signed::Rightly);
-        if !settled && !forged && proof::again(&delivery.url, attempt, how.status, timed_out) {
-            return Some(self.settings.pause_ms);
-        }
-        self.pending = self.pending.saturating_sub(1);
-        if !settled && !forged {
-            self.given_up += 1;
-            let fields = json!({"delivery": delivery.id, "sid": delivery.sid, "attempts": attempt});
-            self.event(scene, "webhook.given_up", fields);
-        }
-        None
+        let body = Bytes::from(proof::encode(&delivery.params));
+        OutgoingWebhook::post(url, headers, body, self.settings.timeout_ms)
     }
 
     fn settle(&mut self, scene: &mut Scene<'_>, delivery: &Delivery, answer: &[u8]) {
@@ -981,11 +925,6 @@ impl Account {
     #[must_use]
     pub fn window_open(&self, now_ms: i64, number: &str) -> bool {
         self.customers.is_open(now_ms, number, self.settings.limits.window_ms)
-    }
-
-    /// Sets when the person `number` last wrote on `WhatsApp`.
-    pub fn set_window(&mut self, number: &str, last_wrote_ms: Option<i64>) {
-        self.customers.set(number, last_wrote_ms);
     }
 
     /// The account's state in figures.

@@ -1,5 +1,7 @@
 //! A tenant's automation: checks the signature, remembers what came, answers as scripted.
 
+mod provider;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use crate::answer::Answer;
 use crate::log::Scene;
 use crate::redelivery::Attempted;
 use crate::sign;
+pub use provider::Automations;
 
 const SOURCE: &str = "automation";
 

@@ -3,7 +3,7 @@
 //! State and time go in, answers and webhooks come out; nothing here does I/O.
 
 pub mod error;
-pub mod receipts;
+mod provider;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,10 +18,12 @@ use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, ServiceWindows, Window};
 use crate::log::Scene;
-use crate::redelivery::{Attempted, Redelivery};
+use crate::orders::{self, MediaUpload, Template};
+use crate::receipts::{self, Receipts};
+use crate::redelivery::Redelivery;
 use crate::sign;
 use error::GraphError;
-use receipts::Receipts;
+pub use provider::WhatsApp;
 use request::{Request, Send};
 
 const SOURCE: &str = "whatsapp";
@@ -51,7 +53,7 @@ pub struct Settings {
     #[serde(default = "default_waba")]
     pub waba_id: String,
     /// Whether the number may send.
-    #[serde(default = "default_true")]
+    #[serde(default = "orders::yes")]
     pub registered: bool,
     /// The PIN that registration asks for; none: any.
     #[serde(default)]
@@ -72,7 +74,7 @@ pub struct Settings {
     #[serde(default)]
     pub redelivery: Redelivery,
     /// Decides the order of shuffled webhooks.
-    #[serde(default = "default_seed")]
+    #[serde(default = "orders::seed")]
     pub seed: u64,
 }
 
@@ -84,22 +86,6 @@ fn default_name() -> String {
 }
 fn default_waba() -> String {
     "102290129340398".into()
-}
-fn default_true() -> bool {
-    true
-}
-fn default_seed() -> u64 {
-    1
-}
-
-/// An approved template.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Template {
-    /// Its name.
-    pub name: String,
-    /// Its language code.
-    pub language: String,
 }
 
 /// The limits of a number.
@@ -204,7 +190,7 @@ pub struct CustomerWrites {
     /// The customer's number.
     pub from: String,
     /// The customer's name.
-    #[serde(default = "default_customer")]
+    #[serde(default = "orders::customer")]
     pub name: String,
     /// A text.
     pub text: Option<String>,
@@ -222,39 +208,11 @@ pub struct CustomerWrites {
     /// Unix seconds in place of now.
     pub timestamp: Option<i64>,
     /// Copies of the webhook.
-    #[serde(default = "default_repeat")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "default_true")]
+    #[serde(default = "orders::yes")]
     pub wait: bool,
-}
-
-fn default_customer() -> String {
-    "Customer".into()
-}
-fn default_repeat() -> usize {
-    1
-}
-
-/// A file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MediaUpload {
-    /// Its media type.
-    pub mime_type: String,
-    /// Its content in base64.
-    pub content_base64: String,
-}
-
-impl MediaUpload {
-    /// Its content.
-    ///
-    /// # Errors
-    /// If it is not base64.
-    pub fn bytes(&self) -> Result<Bytes, String> {
-        let bytes = STANDARD.decode(&self.content_base64);
-        bytes.map(Bytes::from).map_err(|error| format!("content_base64: {error}"))
-    }
 }
 
 /// What the control API wants signed and delivered.
@@ -268,13 +226,13 @@ pub struct RawWebhook {
     /// Or the bytes.
     pub raw: Option<String>,
     /// Copies.
-    #[serde(default = "default_repeat")]
+    #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether a failure is tried again.
-    #[serde(default = "default_true")]
+    #[serde(default = "orders::yes")]
     pub redeliver: bool,
     /// Whether JSON is escaped as Meta does.
-    #[serde(default = "default_true")]
+    #[serde(default = "orders::yes")]
     pub escape: bool,
 }
 
@@ -394,23 +352,6 @@ impl Number {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
-    }
-
-    /// Where the webhooks go, and how long one attempt may take.
-    #[must_use]
-    pub fn target(&self) -> (&str, u64) {
-        (&self.settings.hub_url, self.settings.redelivery.timeout_ms)
-    }
-
-    /// The token that the handshake shows.
-    #[must_use]
-    pub fn verify_token(&self) -> &str {
-        &self.settings.verify_token
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     fn owns(&self, id: &str) -> bool {
@@ -649,11 +590,6 @@ impl Number {
         self.customers.is_open(now_ms, wa_id, self.settings.limits.window_ms)
     }
 
-    /// Sets when the customer `wa_id` last wrote.
-    pub fn set_window(&mut self, wa_id: &str, last_wrote_ms: Option<i64>) {
-        self.customers.set(wa_id, last_wrote_ms);
-    }
-
     /// A customer writes: id of the message, id of its file, webhooks.
     ///
     /// # Errors
@@ -823,62 +759,6 @@ impl Number {
         }
     }
 
-    /// Notes that an attempt begins.
-    pub fn attempt(&self, scene: &mut Scene<'_>, delivery: &Delivery, attempt: u32) {
-        self.event(
-            scene,
-            "webhook.sent",
-            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                   "ids": delivery.ids, "statuses": shown(&delivery.statuses)}),
-        );
-    }
-
-    /// Notes how an attempt ended. Says how long to wait for the next one, if there is one.
-    /// Only 200 is success, as with Meta.
-    pub fn attempted(
-        &mut self,
-        scene: &mut Scene<'_>,
-        delivery: &Delivery,
-        attempt: u32,
-        passed_ms: u64,
-        how: &Attempted,
-    ) -> Option<u64> {
-        self.event(
-            scene,
-            "webhook.answered",
-            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
-                   "status": how.status, "took_ms": how.took_ms, "error": how.error,
-                   "ids": delivery.ids, "statuses": shown(&delivery.statuses)}),
-        );
-        if how.status == 200 {
-            for wamid in &delivery.ids {
-                let place = self.by_wamid.get(wamid).copied();
-                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place)) {
-                    for status in &delivery.statuses {
-                        if !message.statuses.contains(status) {
-                            message.statuses.push(status);
-                        }
-                    }
-                }
-            }
-            self.pending = self.pending.saturating_sub(1);
-            return None;
-        }
-        let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, None);
-        let wait = wait.filter(|_| delivery.redeliver);
-        if wait.is_none() {
-            self.pending = self.pending.saturating_sub(1);
-            if delivery.redeliver {
-                self.given_up += 1;
-                let fields = json!({
-                    "delivery": delivery.id, "ids": delivery.ids, "attempts": attempt
-                });
-                self.event(scene, "webhook.given_up", fields);
-            }
-        }
-        wait
-    }
-
     /// `GET /{phone-number-id}`.
     #[must_use]
     pub fn describe(&self) -> Answer {
@@ -1045,10 +925,6 @@ fn signature(secret: &str, body: &[u8]) -> Vec<(&'static str, String)> {
         ("x-hub-signature", format!("sha1={}", sign::hmac_sha1_hex(secret, body))),
         ("x-hub-signature-256", format!("sha256={}", sign::hmac_hex(secret, body))),
     ]
-}
-
-fn shown(statuses: &[&'static str]) -> Option<Value> {
-    (!statuses.is_empty()).then(|| json!(statuses))
 }
 
 fn messages_in(body: &Value) -> impl Iterator<Item = &Value> {

@@ -2,9 +2,8 @@
 //!
 //! State and time go in, answers and webhooks come out; nothing here does I/O.
 
-pub mod carry;
-pub(crate) mod control;
 pub mod event;
+mod provider;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,8 +18,10 @@ use serde_json::{Map, Value, json};
 use crate::answer::Answer;
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::log::Scene;
-use crate::whatsapp::receipts::{self, Receipts};
+use crate::orders;
+use crate::receipts::{self, Receipts};
 use event::{Delivery, Outcome, Redelivery};
+pub use provider::Evolution;
 use request::Send;
 
 const SOURCE: &str = "evolution";
@@ -78,7 +79,7 @@ pub struct Settings {
     #[serde(default)]
     pub not_on_whatsapp: Vec<String>,
     /// Whether messages are kept in Evolution's database: without that there are no receipts.
-    #[serde(default = "default_true")]
+    #[serde(default = "orders::yes")]
     pub save_messages: bool,
     /// Whether webhooks tell the instance's token.
     #[serde(default)]
@@ -93,18 +94,12 @@ pub struct Settings {
     #[serde(default)]
     pub redelivery: Redelivery,
     /// Decides the order of shuffled webhooks.
-    #[serde(default = "default_seed")]
+    #[serde(default = "orders::seed")]
     pub seed: u64,
 }
 
 fn default_number() -> String {
     "15550783881".into()
-}
-fn default_true() -> bool {
-    true
-}
-fn default_seed() -> u64 {
-    1
 }
 
 /// How an instance is connected to `WhatsApp`.
@@ -310,11 +305,6 @@ impl Instance {
         self.state = settings.state;
         self.random = settings.seed;
         self.settings = settings;
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {

@@ -3,6 +3,7 @@
 //! State and time go in, answers and updates come out; nothing here does I/O.
 
 pub mod method;
+mod provider;
 pub mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,7 +16,9 @@ use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, Window};
 use crate::log::Scene;
+use crate::provider::OutgoingWebhook;
 use crate::redelivery::{Attempted, Redelivery};
+pub use provider::Telegram;
 
 const SOURCE: &str = "telegram";
 
@@ -137,6 +140,12 @@ struct Queue {
     busy: bool,
 }
 
+impl Queue {
+    fn first(&self) -> Option<i64> {
+        self.updates.front().map(|update| update.update_id)
+    }
+}
+
 /// An update that waits for its 2xx.
 #[derive(Clone, Debug)]
 struct Waiting {
@@ -145,21 +154,13 @@ struct Waiting {
     copies: usize,
 }
 
-/// An update to deliver now.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// Its id.
+/// The next update of a chat, on its way to the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The chat.
+    pub chat: i64,
+    /// The update.
     pub update_id: i64,
-    /// Where to.
-    pub url: String,
-    /// The headers.
-    pub headers: Vec<(&'static str, String)>,
-    /// The bytes.
-    pub body: Bytes,
-    /// Copies side by side.
-    pub copies: usize,
-    /// How long an attempt may take.
-    pub timeout_ms: u64,
 }
 
 /// What the control API says about a chat.
@@ -289,11 +290,6 @@ impl Bot {
     #[must_use]
     pub fn has_token(&self, token: &str) -> bool {
         self.settings.token == token
-    }
-
-    /// The scripted faults.
-    pub fn faults(&mut self) -> &mut Faults {
-        &mut self.faults
     }
 
     /// Sets what is known about a chat.
@@ -644,28 +640,38 @@ impl Bot {
         }
     }
 
-    /// The chats whose next update can go out now. They count as busy from here on.
-    pub fn begin(&mut self) -> Vec<i64> {
+    /// The updates that can go out now: the next of each chat that is not served yet, as far as
+    /// there are connections. Their chats count as busy from here on.
+    pub fn begin(&mut self) -> Vec<Delivery> {
         let Some(webhook) = &self.webhook else { return Vec::new() };
         let busy = self.queues.values().filter(|queue| queue.busy).count();
         let free = webhook.max_connections.saturating_sub(busy);
         let idle = self.queues.iter_mut().filter(|(_, queue)| !queue.busy);
-        idle.filter(|(_, queue)| !queue.updates.is_empty())
+        let waiting = idle.filter_map(|(chat, queue)| Some((*chat, queue.first()?, queue)));
+        waiting
             .take(free)
-            .map(|(chat, queue)| {
+            .map(|(chat, update_id, queue)| {
                 queue.busy = true;
-                *chat
+                Delivery { chat, update_id }
             })
             .collect()
     }
 
-    /// The next update of `chat`; `None` ends its turn.
-    pub fn next(&mut self, chat: i64) -> Option<Job> {
+    /// Goes on with the next update of a chat; `None` ends the chat's turn.
+    pub fn next(&mut self, chat: i64) -> Option<Delivery> {
         let queue = self.queues.get_mut(&chat)?;
-        let (Some(webhook), Some(update)) = (&self.webhook, queue.updates.front()) else {
-            queue.busy = false;
-            return None;
-        };
+        let next = queue.first().filter(|_| self.webhook.is_some());
+        queue.busy = next.is_some();
+        next.map(|update_id| Delivery { chat, update_id })
+    }
+
+    /// The request that tells an update; `None` if it does not wait for its turn any more, or
+    /// there is no webhook.
+    #[must_use]
+    pub fn outgoing(&self, delivery: &Delivery) -> Option<OutgoingWebhook> {
+        let webhook = self.webhook.as_ref()?;
+        let first = self.queues.get(&delivery.chat)?.updates.front();
+        let update = first.filter(|first| first.update_id == delivery.update_id)?;
         let mut headers = vec![
             ("content-type", "application/json".to_owned()),
             ("accept-encoding", "gzip, deflate".to_owned()),
@@ -673,19 +679,19 @@ impl Bot {
         if let Some(secret) = &webhook.secret {
             headers.push(("x-telegram-bot-api-secret-token", secret.clone()));
         }
-        Some(Job {
-            update_id: update.update_id,
-            url: webhook.url.clone(),
-            headers,
-            body: update.body.clone(),
-            copies: update.copies,
-            timeout_ms: self.settings.redelivery.timeout_ms,
-        })
+        let (url, timeout_ms) = (webhook.url.clone(), self.settings.redelivery.timeout_ms);
+        let request = OutgoingWebhook::post(url, headers, update.body.clone(), timeout_ms);
+        Some(OutgoingWebhook { copies: update.copies, ..request })
     }
 
-    /// A webhook call that the hub must refuse: with a wrong secret or with none.
-    #[must_use]
-    pub fn forge(&mut self, scene: &Scene<'_>, with_secret: bool, text: &str) -> Option<Job> {
+    /// A webhook call that the hub must refuse, with a wrong secret or with none, and the number
+    /// of its update. `None` if no webhook is set.
+    pub fn forge(
+        &mut self,
+        scene: &Scene<'_>,
+        with_secret: bool,
+        text: &str,
+    ) -> Option<(i64, OutgoingWebhook)> {
         let webhook = self.webhook.as_ref()?;
         let mut headers = vec![("content-type", "application/json".to_owned())];
         if with_secret {
@@ -697,32 +703,22 @@ impl Bot {
             "message_id": 1, "date": scene.now_ms / 1000, "text": text, "from": user,
             "chat": {"id": 666, "type": "private", "first_name": "Mallory"},
         }});
-        Some(Job {
-            update_id: self.next_update,
-            url: webhook.url.clone(),
-            headers,
-            body: body.to_string().into_bytes().into(),
-            copies: 1,
-            timeout_ms: self.settings.redelivery.timeout_ms,
-        })
-    }
-
-    /// Notes that an attempt begins.
-    pub fn attempt(&self, scene: &mut Scene<'_>, update_id: i64, attempt: u32) {
-        self.event(scene, "webhook.sent", json!({"update_id": update_id, "attempt": attempt}));
+        let (url, timeout_ms) = (webhook.url.clone(), self.settings.redelivery.timeout_ms);
+        let body = body.to_string().into_bytes().into();
+        Some((self.next_update, OutgoingWebhook::post(url, headers, body, timeout_ms)))
     }
 
     /// Notes how an attempt (all its copies) ended. Says how long to wait for the next one,
     /// if there is one; else the update is off the queue. Any 2xx is success.
-    pub fn attempted(
+    fn all_attempted(
         &mut self,
         scene: &mut Scene<'_>,
-        chat: i64,
-        update_id: i64,
+        delivery: Delivery,
         attempt: u32,
         passed_ms: u64,
-        copies: &[Attempted],
+        copies: &[&Attempted],
     ) -> Option<u64> {
+        let Delivery { chat, update_id } = delivery;
         for how in copies {
             let fields = json!({"update_id": update_id, "attempt": attempt, "status": how.status,
                                 "took_ms": how.took_ms, "error": how.error});
@@ -767,7 +763,7 @@ impl Bot {
         self.event(scene, "violation", json!({"detail": detail}));
     }
 
-    fn note_failure(&mut self, scene: &mut Scene<'_>, copies: &[Attempted]) {
+    fn note_failure(&mut self, scene: &mut Scene<'_>, copies: &[&Attempted]) {
         let Some(how) = copies.first() else { return };
         let message = match how.status {
             0 => how.error.clone().unwrap_or_else(|| "Connection timed out".into()),

@@ -1,0 +1,251 @@
+//! Infobip as a simulated provider: its paths, its control calls, its webhooks.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    CustomerWrites, Forgery, SOURCE, Sender, Settings, Shape, answer, proof, refusal, request,
+    state, unauthorized,
+};
+use crate::answer::Answer;
+use crate::calls::{accepted, put};
+use crate::faults::Faults;
+use crate::limits::ServiceWindows;
+use crate::log::Scene;
+use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
+use crate::redelivery::Attempted;
+use crate::request::{Refusal, Request, no_call, wrong};
+use crate::webhook::{Delivery, Outcome, RawWebhook};
+
+/// The senders, by number.
+#[derive(Debug, Default)]
+pub struct Infobip(BTreeMap<String, Sender>);
+
+impl SimulatedProvider for Infobip {
+    const NAME: &'static str = SOURCE;
+    type Account = Sender;
+
+    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+        let ["whatsapp", "1", path @ ..] = request.path else { return None };
+        let authorization = request.authorization();
+        if !self.0.values().any(|sender| sender.is_key(authorization)) {
+            return Some(unauthorized().into());
+        }
+        Some(match (request.method, path) {
+            (&Method::POST, ["message", kind @ ..]) => {
+                self.send(scene, &kind.join("/"), authorization, request.body)
+            }
+            (&Method::POST, ["senders", number, "message", id @ .., "read"]) => {
+                self.authorized(scene, number, authorization, |sender, scene| {
+                    sender.read(scene, &id.join("/")).into()
+                })
+            }
+            (&Method::GET, ["senders", "quality"]) => {
+                let wanted = request.query.get("senders").unwrap_or_default();
+                let wanted: Vec<_> = wanted.split(',').collect();
+                let own = |sender: &&Sender| {
+                    sender.is_key(authorization) && wanted.contains(&sender.number())
+                };
+                let results = self.0.values().filter(own);
+                let results: Vec<_> = results.map(|sender| sender.quality(scene.now_ms)).collect();
+                Answer::json(200, json!({"results": results})).into()
+            }
+            (&Method::GET, ["senders", number, "media", id]) => {
+                self.authorized(scene, number, authorization, |sender, _| {
+                    sender.download(id).into()
+                })
+            }
+            _ => refusal(Shape::Mixed, 404, "NOT_FOUND", "Not found", None).into(),
+        })
+    }
+
+    fn account(&mut self, name: &str) -> Option<&mut Sender> {
+        self.0.get_mut(name)
+    }
+
+    fn put(
+        &mut self,
+        _scene: &mut Scene<'_>,
+        name: &str,
+        call: &Request<'_>,
+    ) -> Result<Value, Refusal> {
+        if name.is_empty() || !name.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(wrong("number: digits only".into()));
+        }
+        let settings: Settings = call.read()?;
+        put(&mut self.0, name, settings, Sender::new, Sender::change);
+        Ok(json!({"ok": true, "number": name}))
+    }
+
+    fn control(
+        &mut self,
+        scene: &mut Scene<'_>,
+        name: &str,
+        what: &str,
+        call: &Request<'_>,
+    ) -> Result<Step<Self>, Refusal> {
+        match (call.method, what) {
+            (&Method::POST, "customer-writes") => {
+                let order: CustomerWrites = call.read()?;
+                let written = self.known(name)?.customer_writes(scene, &order, &call.base);
+                let (ids, deliveries) = written.map_err(wrong)?;
+                Ok(Step::deliver(name, deliveries, order.wait, json!({"message_ids": ids})))
+            }
+            (&Method::POST, "webhook") => {
+                let order: RawWebhook = call.read()?;
+                let deliveries = self.known(name)?.webhook(scene, &order).map_err(wrong)?;
+                Ok(Step::deliver(name, deliveries, true, json!({})))
+            }
+            (&Method::POST, "forge") => {
+                let order: Forgery = call.read()?;
+                Ok(Step::forge(name, self.known(name)?.forge(scene, &order)))
+            }
+            _ => Err(no_call()),
+        }
+    }
+}
+
+impl Infobip {
+    fn send(
+        &mut self,
+        scene: &mut Scene<'_>,
+        kind: &str,
+        authorization: Option<&str>,
+        bytes: &[u8],
+    ) -> Reaction<Self> {
+        let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let from = body.pointer("/messages/0/from").or_else(|| body.get("from"));
+        let from = from.and_then(Value::as_str).unwrap_or_default();
+        let from = from.strip_prefix('+').unwrap_or(from);
+        if self.0.get(from).is_some_and(|sender| sender.is_key(authorization)) {
+            return self.authorized(scene, from, authorization, |sender, scene| {
+                sender.send(scene, kind, bytes)
+            });
+        }
+        // A number that is not the account's: what is wrong with the rest comes first.
+        let refused = match request::check(kind, &body) {
+            None => refusal(Shape::Mixed, 404, "NOT_FOUND", "Not found", None),
+            Some(Err(flaws)) => {
+                refusal(Shape::Mixed, 400, "BAD_REQUEST", "Bad request", Some(flaws.shown()))
+            }
+            Some(Ok(sends)) => {
+                let refused = sends.iter().map(|send| {
+                    let id = send.message_id.as_deref().unwrap_or("refused");
+                    state(&send.to, id, 11)
+                });
+                answer(refused.collect(), kind == "template")
+            }
+        };
+        refused.into()
+    }
+
+    /// Runs `act` on the sender `number`, if the key may use it.
+    fn authorized(
+        &mut self,
+        scene: &mut Scene<'_>,
+        number: &str,
+        authorization: Option<&str>,
+        act: impl FnOnce(&mut Sender, &mut Scene<'_>) -> Outcome,
+    ) -> Reaction<Self> {
+        match self.0.get_mut(number).filter(|sender| sender.is_key(authorization)) {
+            Some(sender) => Reaction::of(number, act(sender, scene)),
+            None => refusal(Shape::Mixed, 404, "NOT_FOUND", "Sender not found", None).into(),
+        }
+    }
+}
+
+impl SimulatedAccount for Sender {
+    type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "reads", "faults", "window"];
+
+    fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
+        match what {
+            "" => Some(self.summary()),
+            "accepted" => Some(accepted(self.accepted(), |one| {
+                call.wants("to", Some(&one.to)) && call.wants("message_id", Some(&one.message_id))
+            })),
+            "reads" => Some(json!({"reads": self.reads()})),
+            _ => None,
+        }
+    }
+
+    fn faults(&mut self) -> Option<&mut Faults> {
+        Some(&mut self.faults)
+    }
+
+    fn service_windows(&mut self) -> Option<(&mut ServiceWindows, i64)> {
+        Some((&mut self.people, self.settings.limits.window_ms))
+    }
+
+    fn delay_ms(delivery: &Delivery) -> Option<u64> {
+        Some(delivery.after_ms)
+    }
+
+    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+        let url = delivery.url.clone().unwrap_or_else(|| self.settings.hub_url.clone());
+        if url.is_empty() {
+            return Next::NoAddress;
+        }
+        if delivery.body.is_none() {
+            self.gather(scene.now_ms, delivery);
+        }
+        let Some(body) = delivery.body.clone() else {
+            // It went with another.
+            self.pending = self.pending.saturating_sub(1);
+            return Next::Nothing;
+        };
+        let mut headers = vec![("content-type", "application/json".to_owned())];
+        let proved = delivery.url.is_none() || self.settings.security_on_notify_url;
+        match &delivery.forged {
+            Some(forged) => headers.extend(forged.iter().cloned()),
+            None if proved => {
+                let secret = &self.settings.webhook_secret;
+                headers.extend(proof(self.settings.security, secret, scene.now_ms, &body));
+            }
+            None => {}
+        }
+        self.event(scene, "webhook.sent", delivery.shown(attempt));
+        let timeout_ms = self.settings.redelivery.timeout_ms;
+        Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
+    }
+
+    /// Only 200 is success. The waits are Infobip's in their proportions, and shorter: one
+    /// unit, and one more for each square of the retry's number.
+    fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        passed_ms: u64,
+        how: &Attempted,
+    ) -> Option<u64> {
+        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
+        if how.status == 200 {
+            for (id, status) in &delivery.told {
+                let place = self.by_id.get(id).copied();
+                if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
+                    && !message.statuses.contains(status)
+                {
+                    message.statuses.push(status);
+                }
+            }
+            self.pending = self.pending.saturating_sub(1);
+            return None;
+        }
+        let redelivery = &self.settings.redelivery;
+        let retry = u64::from(attempt - 1);
+        let wait_ms = redelivery.first_ms.saturating_mul(1 + retry * retry).min(redelivery.max_ms);
+        let again = delivery.redeliver && passed_ms < redelivery.give_up_ms;
+        if again {
+            return Some(wait_ms);
+        }
+        self.pending = self.pending.saturating_sub(1);
+        if delivery.redeliver {
+            self.given_up += 1;
+            self.event(scene, "webhook.given_up", delivery.shown(attempt));
+        }
+        None
+    }
+}

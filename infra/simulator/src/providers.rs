@@ -1,0 +1,22 @@
+//! The list of providers. Nothing else names them all.
+
+use crate::automation::Automations;
+use crate::bsp::Bsp;
+use crate::entry::Entry;
+use crate::evolution::Evolution;
+use crate::infobip::Infobip;
+use crate::telegram::Telegram;
+use crate::twilio::Twilio;
+use crate::whatsapp::WhatsApp;
+
+/// The simulated providers, in the order in which they are asked whether a path is theirs.
+/// `WhatsApp` is the last: it answers every other path, as the Graph API answers unknown paths.
+pub const PROVIDERS: &[Entry] = &[
+    Entry::of::<Telegram>(),
+    Entry::of::<Evolution>(),
+    Entry::of::<Twilio>(),
+    Entry::of::<Infobip>(),
+    Entry::of::<Bsp>(),
+    Entry::of::<Automations>(),
+    Entry::of::<WhatsApp>(),
+];

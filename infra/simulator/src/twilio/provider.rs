@@ -1,0 +1,245 @@
+//! Twilio as a simulated provider: its paths, its control calls, its webhooks.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::people::{CustomerCalls, CustomerWrites, Forgery, RawWebhook};
+use super::request::{Form, is_sid};
+use super::twiml::{self, Reading};
+use super::{API_VERSION, Account, CallEnd, Delivery, SOURCE, Settings, Signed, authorize, proof};
+use crate::answer::Answer;
+use crate::calls::{accepted, put};
+use crate::faults::Faults;
+use crate::limits::ServiceWindows;
+use crate::log::Scene;
+use crate::provider::{FirstAttempts, Next, Reaction, SimulatedAccount, SimulatedProvider, Step};
+use crate::redelivery::Attempted;
+use crate::request::{Refusal, Request, no_call, wrong};
+
+/// The accounts, by SID.
+#[derive(Debug, Default)]
+pub struct Twilio(BTreeMap<String, Account>);
+
+impl SimulatedProvider for Twilio {
+    const NAME: &'static str = SOURCE;
+    type Account = Account;
+
+    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+        match request.path {
+            [API_VERSION, "Accounts", path @ ..] => Some(self.api(scene, request, path)),
+            ["twilio-files", path @ ..] => Some(self.file(scene.now_ms, path).into()),
+            _ => None,
+        }
+    }
+
+    fn account(&mut self, name: &str) -> Option<&mut Account> {
+        self.0.get_mut(name)
+    }
+
+    fn put(
+        &mut self,
+        _scene: &mut Scene<'_>,
+        name: &str,
+        call: &Request<'_>,
+    ) -> Result<Value, Refusal> {
+        if !is_sid("AC", name) {
+            return Err(wrong("account_sid: AC and 32 hexadecimal digits".into()));
+        }
+        let settings: Settings = call.read()?;
+        put(&mut self.0, name, settings, Account::new, Account::change);
+        Ok(json!({"ok": true, "account_sid": name}))
+    }
+
+    fn control(
+        &mut self,
+        scene: &mut Scene<'_>,
+        name: &str,
+        what: &str,
+        call: &Request<'_>,
+    ) -> Result<Step<Self>, Refusal> {
+        match (call.method, what) {
+            (&Method::POST, "customer-writes") => {
+                let order: CustomerWrites = call.read()?;
+                let written = self.known(name)?.customer_writes(scene, &order, &call.base);
+                let (message, deliveries) = written.map_err(wrong)?;
+                Ok(deliver(name, deliveries, order.wait, Some(message)))
+            }
+            (&Method::POST, "customer-calls") => {
+                let order: CustomerCalls = call.read()?;
+                let called = self.known(name)?.customer_calls(scene, &order);
+                let (sid, deliveries) = called.map_err(wrong)?;
+                Ok(ring(name, deliveries, order, sid))
+            }
+            (&Method::POST, "webhook") => {
+                let order: RawWebhook = call.read()?;
+                Ok(deliver(name, self.known(name)?.webhook(scene, &order), true, None))
+            }
+            (&Method::POST, "forge") => {
+                let order: Forgery = call.read()?;
+                let delivery = self.known(name)?.forge(scene, &order).map_err(wrong)?;
+                Ok(deliver(name, vec![delivery], true, None))
+            }
+            _ => Err(no_call()),
+        }
+    }
+}
+
+impl Twilio {
+    /// A request below `/2010-04-01/Accounts/`.
+    fn api(
+        &mut self,
+        scene: &mut Scene<'_>,
+        request: &Request<'_>,
+        path: &[&str],
+    ) -> Reaction<Self> {
+        let (sid, rest) = match path {
+            [account] => (account.strip_suffix(".json").unwrap_or(account), &[] as &[&str]),
+            [account, rest @ ..] => (*account, rest),
+            [] => ("", &[] as &[&str]),
+        };
+        let (account, key) = match authorize(&mut self.0, sid, request.authorization()) {
+            Ok(found) => found,
+            Err(error) => {
+                let fields = json!({"status": error.status, "code": error.code});
+                scene.log.push(scene.now_ms, SOURCE, sid, "send.refused", fields);
+                return error.answer().into();
+            }
+        };
+        let kind = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
+        let form = || Form::read(kind, request.body);
+        let outcome = match (request.method, rest) {
+            (&Method::POST, ["Messages.json"]) => account.messages(scene, &form()),
+            (&Method::POST, ["Calls.json"]) => account.calls(scene, &form()),
+            (&Method::GET, []) => account.describe(key).into(),
+            (&Method::GET, ["IncomingPhoneNumbers.json"]) => account.numbers().into(),
+            (&Method::GET, ["Messages", message, "Media", id]) => {
+                account.media(scene.now_ms, message, id, &request.base).into()
+            }
+            _ => {
+                let path = format!("/{API_VERSION}/Accounts/{}", path.join("/"));
+                ApiError::numbered(20_404, &path).with_status(404).answer().into()
+            }
+        };
+        Reaction::of(sid, outcome)
+    }
+
+    /// A file, by the address that the API gave out for it.
+    fn file(&self, now_ms: i64, path: &[&str]) -> Answer {
+        let gone = || Answer::json(404, json!({"error": "NoSuchKey"}));
+        let [account, id, expires, hash] = path else { return gone() };
+        let account = self.0.get(*account);
+        account.map_or_else(gone, |account| account.file(now_ms, id, expires, hash))
+    }
+}
+
+/// Webhooks go out. The answer is how their first attempts ended.
+fn deliver(name: &str, deliveries: Vec<Delivery>, wait: bool, sid: Option<String>) -> Step<Twilio> {
+    Step::then(name, deliveries, wait, |_, _, first| Ok(Step::Done(shown(first, sid))))
+}
+
+/// A call comes in, and is over as the answer to its webhook says.
+fn ring(name: &str, deliveries: Vec<Delivery>, order: CustomerCalls, sid: String) -> Step<Twilio> {
+    let account = name.to_owned();
+    Step::then(name, deliveries, true, move |twilio: &mut Twilio, scene, first| {
+        let shown = shown(first, Some(sid.clone()));
+        let is_rejected = shown.pointer("/verbs/0").is_some_and(|verb| verb == "Reject");
+        let end = if is_rejected { CallEnd::Busy } else { CallEnd::Completed };
+        let over = twilio.known(&account)?.call_ended(scene, &order, &sid, end);
+        Ok(Step::then(&account, over, false, |_, _, _| Ok(Step::Done(shown))))
+    })
+}
+
+/// The statuses of the first attempts, and what the first answer said.
+fn shown(first: FirstAttempts, sid: Option<String>) -> Value {
+    let ended: Vec<Attempted> = first.into_iter().map(Option::unwrap_or_default).collect();
+    let statuses: Vec<u16> = ended.iter().map(|how| how.status).collect();
+    let answer = ended.first().map(|how| &how.bytes);
+    let twiml = answer.map(|answer| String::from_utf8_lossy(answer).into_owned());
+    let verbs = answer.map(|answer| match twiml::read(answer) {
+        Reading::Verbs(verbs) => json!(verbs),
+        Reading::Text | Reading::Broken => Value::Null,
+    });
+    let mut shown = json!({"webhook_status": statuses.first(), "webhook_statuses": statuses,
+                           "twiml": twiml, "verbs": verbs});
+    if let (Some(shown), Some(sid)) = (shown.as_object_mut(), sid) {
+        shown.insert("sid".into(), json!(sid));
+    }
+    shown
+}
+
+impl SimulatedAccount for Account {
+    type Delivery = Delivery;
+    const CALLS: &'static [&'static str] = &["", "accepted", "faults", "window"];
+    /// <https://www.twilio.com/docs/api/errors/20500>
+    const IN_DOUBT: &'static [u16] = &[500, 504];
+
+    fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
+        match what {
+            "" => Some(self.summary()),
+            "accepted" => Some(accepted(self.accepted(), |one| {
+                call.wants("to", Some(&one.to)) && call.wants("channel", Some(one.channel))
+            })),
+            _ => None,
+        }
+    }
+
+    fn faults(&mut self) -> Option<&mut Faults> {
+        Some(&mut self.faults)
+    }
+
+    fn service_windows(&mut self) -> Option<(&mut ServiceWindows, i64)> {
+        Some((&mut self.customers, self.settings.limits.window_ms))
+    }
+
+    fn delay_ms(delivery: &Delivery) -> Option<u64> {
+        Some(delivery.after_ms)
+    }
+
+    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+        self.event(
+            scene,
+            "webhook.sent",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "sid": delivery.sid, "state": delivery.status}),
+        );
+        Next::Send(self.outgoing(delivery))
+    }
+
+    /// There is another attempt only where the address asks for it.
+    fn attempted(
+        &mut self,
+        scene: &mut Scene<'_>,
+        delivery: &Delivery,
+        attempt: u32,
+        _passed_ms: u64,
+        how: &Attempted,
+    ) -> Option<u64> {
+        self.event(
+            scene,
+            "webhook.answered",
+            json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
+                   "status": how.status, "took_ms": how.took_ms, "error": how.error,
+                   "sid": delivery.sid, "state": delivery.status}),
+        );
+        let settled = (200..300).contains(&how.status);
+        if settled {
+            self.settle(scene, delivery, &how.bytes);
+        }
+        let timed_out = u64::try_from(how.took_ms).unwrap_or(0) >= self.settings.timeout_ms;
+        let forged = !matches!(delivery.signed, Signed::Rightly);
+        if !settled && !forged && proof::again(&delivery.url, attempt, how.status, timed_out) {
+            return Some(self.settings.pause_ms);
+        }
+        self.pending = self.pending.saturating_sub(1);
+        if !settled && !forged {
+            self.given_up += 1;
+            let fields = json!({"delivery": delivery.id, "sid": delivery.sid, "attempts": attempt});
+            self.event(scene, "webhook.given_up", fields);
+        }
+        None
+    }
+}
