@@ -53,7 +53,7 @@ pub struct Teller<S, V, P, M, C, R> {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     /// Attempt number, from 1.
-    attempt: u32,
+    number: u32,
     /// When the attempt started.
     started: Timestamp,
     /// Meaning of the response.
@@ -92,7 +92,7 @@ where
         let started = self.clock.now();
         let (answer, status) = self.attempt(tenant, id, push, &notice).await?;
         tracing::info!(%tenant, notice = %id, attempt, status, "notification attempted");
-        let completed = Attempt { attempt, started, answer, status };
+        let completed = Attempt { number: attempt, started, answer, status };
         self.settle(tenant, id, &notice, completed).await?;
         Ok(())
     }
@@ -171,7 +171,7 @@ where
         notice: &Notice,
         completed: Attempt,
     ) -> PortResult<()> {
-        let Attempt { attempt, started, answer, status } = completed;
+        let Attempt { number: attempt, started, answer, status } = completed;
         let now = self.clock.now();
         let settle =
             async |outcome| self.store.settle(tenant, id, outcome, notice, status, now).await;

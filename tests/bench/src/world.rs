@@ -42,8 +42,8 @@ impl World {
     fn at(scheme: &str, certificates: Option<Certificates>, cloud: Cloud) -> Result<Self> {
         let cloud = Arc::new(cloud);
         let (server, root) = certificates.map_or((None, None), |c| (Some(c.server), Some(c.root)));
-        let served = Arc::clone(&cloud);
-        let handler = Arc::new(move |request: Request| served.answer(&request));
+        let answering = Arc::clone(&cloud);
+        let handler = Arc::new(move |request: Request| answering.answer(&request));
         let server = Server::start(handler, server)?;
         let endpoint = format!("{scheme}://localhost:{}", server.port());
         functions::furnish(&cloud, &endpoint)?;

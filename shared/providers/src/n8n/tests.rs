@@ -344,7 +344,10 @@ fn an_invalid_field_is_rejected_by_name() {
             "text: must not",
         ),
         (response(json!({ "content": { "type": secret } })), "content: must have"),
-        (response(json!({ "content": { "type": "unsupported", "raw": {} } })), "content: must have"),
+        (
+            response(json!({ "content": { "type": "unsupported", "raw": {} } })),
+            "content: must have",
+        ),
         (response(json!({ "text": "x", "metadata": secret })), "metadata: must be"),
         (response(json!({ "text": "x", "reason": "x" })), "reason: is not a known field"),
         (

@@ -386,8 +386,7 @@ where
         providers::check(&target.integration, &outgoing).map_err(|e| Problem::of_provider(&e))?;
         let size = serde_json::to_vec(&content).map_err(|_| Problem::internal())?.len();
         if size > MAX_CONTENT_BYTES {
-            let detail = "the content must be at most 64 KiB of JSON".to_owned();
-            return Err(Problem::invalid(content_field(&content), detail));
+            return Err(content_too_large(&content));
         }
         self.check_trust(request, &target.integration, &content).await?;
         let conversation = conversation(&tenant, &target, now);
@@ -758,6 +757,11 @@ fn idempotency_key(key: &str) -> Result<String, Problem> {
     } else {
         Err(Problem::invalid("Idempotency-Key", "must be 1 to 255 bytes".to_owned()))
     }
+}
+
+fn content_too_large(content: &Content) -> Problem {
+    let detail = "the content must be at most 64 KiB of JSON".to_owned();
+    Problem::invalid(content_field(content), detail)
 }
 
 fn key_reused() -> Problem {
