@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::integration::Integration;
-use domain::webhook::{Delivery, Rejection, WebhookRequest, WebhookSource, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookRequest, WebhookSource, receive};
 use domain::{Credentials, IntegrationId, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
@@ -41,7 +41,7 @@ impl Sample {
             id: IntegrationId::derived(&[&self.name]),
             tenant: "acme".parse::<TenantId>().unwrap(),
             provider: webhook.provider(),
-            settings: (providers::entry(webhook.provider()).settings)(&self.settings).unwrap(),
+            settings: (providers::spec(webhook.provider()).settings)(&self.settings).unwrap(),
             account: None,
             hints: BTreeMap::new(),
             created_at: Timestamp::UNIX_EPOCH,
@@ -111,7 +111,7 @@ fn requests_signed_by_provider_libraries_are_accepted_and_rejected_with_one_char
         let delivery = receive(&*signed.source(), &request, now);
         let delivery = delivery.unwrap_or_else(|error| panic!("{}: {error}", signed.name));
         assert!(
-            matches!(&delivery, Delivery::Events(events) if !events.is_empty()),
+            matches!(&delivery, ParsedWebhook::Events(events) if !events.is_empty()),
             "{}: {delivery:?}",
             signed.name
         );

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use domain::integration::Settings;
-use domain::job::{OutboundJob, OutboundTask};
 use domain::sender::{MessageSender, Outgoing};
+use domain::task::{OutboundAction, OutboundTask};
 use domain::{IntegrationId, Provider};
 use http::{Request, Uri};
 use providers::example;
@@ -17,7 +17,7 @@ use runtime::transport::Transport;
 use serde_json::Value;
 
 /// Returns the jobs in `events/sender-<provider>/` with their file names.
-fn jobs(provider: Provider) -> Vec<(String, OutboundJob)> {
+fn jobs(provider: Provider) -> Vec<(String, OutboundTask)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/sender-{provider}"));
     let mut jobs = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
@@ -48,8 +48,8 @@ fn described(provider: Provider, body: Bytes) -> Bytes {
 
 /// Returns the sender's request for a job. Meta's description has no read receipts, so they are
 /// skipped.
-fn request(sender: &dyn MessageSender, job: &OutboundJob) -> Option<Request<Bytes>> {
-    let OutboundTask::Send(task) = &job.task else { return None };
+fn request(sender: &dyn MessageSender, job: &OutboundTask) -> Option<Request<Bytes>> {
+    let OutboundAction::Send(task) = &job.action else { return None };
     let message = Outgoing {
         id: task.message.id,
         channel: task.message.channel,

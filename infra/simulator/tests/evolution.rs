@@ -18,7 +18,7 @@ use domain::event::EventKind;
 use domain::fault::Classify;
 use domain::provider::Channel;
 use domain::sender::{Accepted, Fetch, Locate, MessageSender, Outgoing, SendError};
-use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive};
 use domain::{Fault, Integration, IntegrationId, MessageId, Provider, Status, TenantId};
 use http::{Method, Request, Response, Uri};
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ fn integration(settings: &Value) -> Integration {
         id: IntegrationId::derived(&["i"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Evolution,
-        settings: (providers::entry(Provider::Evolution).settings)(&given).unwrap(),
+        settings: (providers::spec(Provider::Evolution).settings)(&given).unwrap(),
         account: Some(example::INSTANCE.into()),
         hints: std::collections::BTreeMap::default(),
         credentials_at: Timestamp::UNIX_EPOCH,
@@ -174,7 +174,7 @@ impl World {
             let webhook = &providers::evolution::WEBHOOK;
             let source = webhook.source(&integration(&json!({})), &example::credentials());
             let now = Timestamp::from_millisecond(self.app.clock.now_ms()).unwrap();
-            let Delivery::Events(read) = receive(&*source, &request, now).unwrap() else {
+            let ParsedWebhook::Events(read) = receive(&*source, &request, now).unwrap() else {
                 panic!()
             };
             events.extend(read.into_iter().map(|event| event.kind));

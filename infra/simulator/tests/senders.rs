@@ -16,8 +16,8 @@ use domain::content::{
 };
 use domain::event::{EventKind, ParsedEvent};
 use domain::provider::Channel;
-use domain::sender::{About, Accepted, Locate, MessageSender, Outgoing, SendError};
-use domain::webhook::{Delivery, WebhookRequest, receive};
+use domain::sender::{Accepted, Locate, MessageSender, Outgoing, RefusalScope, SendError};
+use domain::webhook::{ParsedWebhook, WebhookRequest, receive};
 use domain::{
     Classify, Credentials, Fault, Integration, IntegrationId, MessageId, Provider, Status, TenantId,
 };
@@ -64,7 +64,7 @@ impl World {
     ) -> Self {
         let hub = Taking::default();
         let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
-        let settings = (providers::entry(provider).settings)(settings.as_object().unwrap());
+        let settings = (providers::spec(provider).settings)(settings.as_object().unwrap());
         let integration = Integration {
             id: IntegrationId::derived(&["i"]),
             tenant: TenantId::platform(),
@@ -133,11 +133,11 @@ impl World {
         self.sender.outcome(&message, &response)
     }
 
-    async fn refused(&self, to: &str) -> (Fault, About, String) {
+    async fn refused(&self, to: &str) -> (Fault, RefusalScope, String) {
         let error = self.send(&text("hi"), to).await.unwrap_err();
         let fault = error.fault();
-        let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
-        (fault, about, code)
+        let SendError::Refused { scope, code, .. } = error else { panic!("{error:?}") };
+        (fault, scope, code)
     }
 
     /// What the provider tells the hub once nothing is under way any more, as the provider's
@@ -161,7 +161,7 @@ impl World {
             };
             let now = Timestamp::from_millisecond(self.app.clock.now_ms()).unwrap();
             match receive(&*source, &request, now).unwrap() {
-                Delivery::Events(events) => told.extend(events),
+                ParsedWebhook::Events(events) => told.extend(events),
                 other => panic!("{other:?}"),
             }
         }
@@ -341,36 +341,37 @@ async fn infobips_refusals_are_understood_in_both_shapes() {
         let world =
             infobip(json!({ "errors": shape, "limits": { "messages_per_second": 1 } })).await;
         world.fault(json!({ "kind": "error", "status": 400, "description": "BAD_REQUEST" })).await;
-        let (fault, about, _) = world.refused(PERSON).await;
-        assert_eq!((fault, about), (Fault::Permanent, About::Message), "{shape}");
+        let (fault, scope, _) = world.refused(PERSON).await;
+        assert_eq!((fault, scope), (Fault::Permanent, RefusalScope::Message), "{shape}");
         world.fault(json!({ "kind": "error", "status": 403, "description": "FORBIDDEN" })).await;
-        let (fault, about, _) = world.refused(PERSON).await;
-        assert_eq!((fault, about), (Fault::Permanent, About::Account), "{shape}");
+        let (fault, scope, _) = world.refused(PERSON).await;
+        assert_eq!((fault, scope), (Fault::Permanent, RefusalScope::Account), "{shape}");
         world.fault(json!({ "kind": "status", "status": 502 })).await;
         assert_eq!(world.refused(PERSON).await.0, Fault::Retryable, "{shape}");
         world.fault(json!({ "kind": "page" })).await;
         assert_eq!(world.refused(PERSON).await.0, Fault::Unknown, "{shape}");
         world.fault(json!({ "kind": "error", "code": 12 })).await;
-        let expected = (Fault::Permanent, About::Account, "REJECTED_NOT_ENOUGH_CREDITS".to_owned());
+        let expected =
+            (Fault::Permanent, RefusalScope::Account, "REJECTED_NOT_ENOUGH_CREDITS".to_owned());
         assert_eq!(world.refused(PERSON).await, expected, "{shape}");
         world.send(&text("hi"), PERSON).await.unwrap();
-        let (fault, about, _) = world.refused(PERSON).await;
+        let (fault, scope, _) = world.refused(PERSON).await;
         assert!(matches!(fault, Fault::RateLimited { .. }), "{shape}: {fault:?}");
-        assert_eq!((about, world.accepted().await.len()), (About::Account, 1), "{shape}");
+        assert_eq!((scope, world.accepted().await.len()), (RefusalScope::Account, 1), "{shape}");
     }
 }
 
 #[tokio::test]
 async fn a_key_or_number_that_infobip_does_not_know_is_the_accounts_fault() {
     let world = infobip(json!({ "api_key": "another" })).await;
-    let expected = (Fault::Permanent, About::Account, "UNAUTHORIZED".to_owned());
+    let expected = (Fault::Permanent, RefusalScope::Account, "UNAUTHORIZED".to_owned());
     assert_eq!(world.refused(PERSON).await, expected);
     let world = infobip(json!({})).await;
     world.app.world().provider(0, |infobip: &mut Infobip, _| infobip.reset()).unwrap();
     let account = json!({ "api_key": "key", "webhook_secret": "a:b", "hub_url": "" });
     let other = World { sim: "/_sim/infobip/4915550002222", ..world };
     other.sim(Method::PUT, "", &account).await;
-    let expected = (Fault::Permanent, About::Account, "REJECTED_SOURCE".to_owned());
+    let expected = (Fault::Permanent, RefusalScope::Account, "REJECTED_SOURCE".to_owned());
     assert_eq!(other.refused(PERSON).await, expected);
 }
 
@@ -440,12 +441,12 @@ async fn a_bsp_takes_what_is_declared_for_it_and_nothing_else_is_sent() {
 #[tokio::test]
 async fn a_bsps_refusals_mean_what_the_integration_declares() {
     let world = bsp(declared()).await;
-    let permanent = |about, code: &str| (Fault::Permanent, about, code.to_owned());
+    let permanent = |scope, code: &str| (Fault::Permanent, scope, code.to_owned());
     let stranger = "4915550008888";
-    assert_eq!(world.refused(stranger).await, permanent(About::Message, "window_closed"));
-    assert_eq!(world.refused("4915550007777").await, permanent(About::Message, "opted_out"));
+    assert_eq!(world.refused(stranger).await, permanent(RefusalScope::Message, "window_closed"));
+    assert_eq!(world.refused("4915550007777").await, permanent(RefusalScope::Message, "opted_out"));
     world.fault(json!({ "kind": "error" })).await;
-    assert_eq!(world.refused(PERSON).await, permanent(About::Account, "account_blocked"));
+    assert_eq!(world.refused(PERSON).await, permanent(RefusalScope::Account, "account_blocked"));
     world.fault(json!({ "kind": "rate_limited", "retry_after_s": 7 })).await;
     let retry_after = std::time::Duration::from_secs(7);
     assert_eq!(world.refused(PERSON).await.0, Fault::RateLimited { retry_after });
@@ -477,9 +478,9 @@ async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
         world.send(content, PERSON).await.unwrap();
     }
     world.fault(json!({ "kind": "error", "status": 422 })).await;
-    let expected = (Fault::Permanent, About::Account, "1008".to_owned());
+    let expected = (Fault::Permanent, RefusalScope::Account, "1008".to_owned());
     assert_eq!(world.refused(PERSON).await, expected);
-    let expected = (Fault::Permanent, About::Message, "1006".to_owned());
+    let expected = (Fault::Permanent, RefusalScope::Message, "1006".to_owned());
     assert_eq!(world.refused("4915550008888").await, expected);
     assert_eq!(world.accepted().await.len(), 2);
 }

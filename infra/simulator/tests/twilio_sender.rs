@@ -16,7 +16,7 @@ use domain::fault::Classify as _;
 use domain::integration::Settings;
 use domain::provider::Channel;
 use domain::sender::{Accepted, Fetch, Locate, MessageSender, Outgoing, SendError};
-use domain::webhook::{Delivery as Brought, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook as Brought, WebhookRequest, receive};
 use domain::{Fault, Integration, IntegrationId, MessageId, Provider, Status};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use providers::twilio::example::{ACCOUNT_SID, NUMBER, PERSON, TEMPLATE};

@@ -56,7 +56,7 @@ pub(crate) enum Profile {
 /// build serves this step and the planted bugs.
 pub(crate) fn sample(runs: usize) -> Result<()> {
     let simulation = Simulation::build(Profile::Plain)?;
-    simulation.run(&["--no-lives", "--seeds", "60", "--twice"])?;
+    simulation.run(&["--no-scenarios", "--seeds", "60", "--twice"])?;
     simulation.run(&["--sample", &runs.to_string()])
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn planted(profile: Profile, names: &[String]) -> Result<()> {
     println!("Building the simulation with its failpoints ...");
     let simulation = Simulation::build(profile)?;
     if let Some(Found { name, seed, what, .. }) =
-        simulation.search(None, &["--no-lives", "--seeds", "200"], SCENARIOS_TIMEOUT)?.found
+        simulation.search(None, &["--no-scenarios", "--seeds", "200"], SCENARIOS_TIMEOUT)?.found
     {
         let detail = format!("{name}, seed {seed} fails without a planted bug: {what}");
         return Err(Error::step("the simulation", detail));
@@ -187,7 +187,7 @@ impl Simulation {
         let mut from = 0;
         while from < RANDOM_RUNS && took < RANDOM_RUNS_TIMEOUT {
             let (first, seeds) = (from.to_string(), (RANDOM_RUNS - from).to_string());
-            let arguments = ["--no-lives", "--from", &first, "--seeds", &seeds];
+            let arguments = ["--no-scenarios", "--from", &first, "--seeds", &seeds];
             let played = self.search(Some(bug), &arguments, RANDOM_RUNS_TIMEOUT)?;
             (runs, took) = (runs + played.runs, took + played.took);
             let Some(found) = played.found else { break };
@@ -201,9 +201,9 @@ impl Simulation {
         }
         let mut played = self.search(Some(bug), &["--seeds", "0"], SCENARIOS_TIMEOUT)?;
         if let Some(found) = &played.found {
-            let control = self.search(None, &["--life", &found.name], SCENARIOS_TIMEOUT)?;
+            let control = self.search(None, &["--scenario", &found.name], SCENARIOS_TIMEOUT)?;
             if let Some(cause) = control.found {
-                broken.push(format!("--life {}: {}", found.name, cause.what));
+                broken.push(format!("--scenario {}: {}", found.name, cause.what));
                 played.found = None;
             }
         }
@@ -372,9 +372,9 @@ mod tests {
         json!({
             "run": 11, "name": "crowd", "seed": 7,
             "violations": [
-                { "invariant": "told", "what": "no notification" },
+                { "invariant": "notified", "what": "no notification" },
                 { "invariant": "sent-once", "what": "accepted 2 times" },
-                { "invariant": "told", "what": "again" },
+                { "invariant": "notified", "what": "again" },
             ],
         })
     }
@@ -400,7 +400,7 @@ mod tests {
     fn the_json_result_tells_found_bugs_from_missed_ones() {
         let caught = example(&failed()).json();
         assert_eq!(caught["caught"], true);
-        assert_eq!(caught["found"]["invariants"], json!(["sent-once", "told"]));
+        assert_eq!(caught["found"]["invariants"], json!(["sent-once", "notified"]));
         assert_eq!(example(&Value::Null).json()["caught"], false);
     }
 }

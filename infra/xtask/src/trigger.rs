@@ -18,13 +18,13 @@ use clap::Args;
 use domain::{
     Credentials, Integration, IntegrationId, Provider, TenantId,
     event::EventKind,
-    integration::Flaw,
-    webhook::{Delivery, WebhookProvider, WebhookRequest, receive},
+    integration::FieldError,
+    webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive},
 };
 use jiff::Timestamp;
 use providers::{
-    entry::Maker,
     example::{self, Body, Draft, Example, Seed},
+    spec::RequestedBy,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -204,14 +204,14 @@ impl Account {
         let id = IntegrationId::derived(&["example", provider.as_str()]);
         let held = plain.integration(id, tenant)?.account;
         // A secret in the webhook's path identifies one integration, so it must differ, too.
-        let in_path = providers::entry(provider).in_path;
-        let in_path = in_path.and_then(|name| plain.credentials.first(name));
-        let in_path = in_path.map(|secret| secret.expose_secret().to_owned());
+        let path_secret = providers::spec(provider).path_secret;
+        let path_secret = path_secret.and_then(|name| plain.credentials.first(name));
+        let path_secret = path_secret.map(|secret| secret.expose_secret().to_owned());
         let own = |text: String| {
             let new = similar_name(&text, tenant);
             (text, new)
         };
-        let swaps: Vec<_> = held.into_iter().chain(in_path).map(own).collect();
+        let swaps: Vec<_> = held.into_iter().chain(path_secret).map(own).collect();
         let swap = |text: &str| swapped(text, &swaps);
         let settings = parse(&swap(&Value::Object(plain.settings).to_string()))?;
         let credentials = plain.credentials.iter().map(|(name, values)| {
@@ -224,12 +224,13 @@ impl Account {
 
     /// The integration that the hub creates for this account.
     fn integration(&self, id: IntegrationId, tenant: &TenantId) -> Result<Integration> {
-        let wrong = |flaw: Flaw| Error::step("trigger", flaw.to_string());
+        let wrong = |error: FieldError| Error::step("trigger", error.to_string());
         let plain = example::integration(self.provider, id, tenant.clone()).map_err(wrong)?;
-        let entry = providers::entry(self.provider);
+        let entry = providers::spec(self.provider);
         let settings = (entry.settings)(&self.settings).map_err(wrong)?;
-        let maker = if tenant.is_platform() { Maker::Hub } else { Maker::Operator };
-        let account = (entry.account)(maker, &settings, &self.credentials).map_err(wrong)?;
+        let requested_by =
+            if tenant.is_platform() { RequestedBy::Hub } else { RequestedBy::Operator };
+        let account = (entry.account)(requested_by, &settings, &self.credentials).map_err(wrong)?;
         Ok(Integration { account, settings, hints: self.credentials.hints(), ..plain })
     }
 
@@ -248,7 +249,7 @@ impl Account {
     /// that differ from this account's.
     fn matches(&self, shown: &Value) -> bool {
         // As the hub stores them, with defaults filled in.
-        let stored = (providers::entry(self.provider).settings)(&self.settings);
+        let stored = (providers::spec(self.provider).settings)(&self.settings);
         let Ok(stored) = stored.map(|settings| json!(settings)) else { return false };
         let has = |name: &String| {
             shown.pointer("/settings").and_then(|all| all.get(name)) == stored.get(name)
@@ -489,10 +490,10 @@ impl Trigger<'_> {
         let mut fetched = source.evidence(request).ok().flatten();
         let (mut events, mut conversations) = (Vec::new(), false);
         let received = receive(&*source, request, now());
-        if let Ok(Delivery::Confirm(address)) = &received {
+        if let Ok(ParsedWebhook::Confirm(address)) = &received {
             fetched.get_or_insert_with(|| address.clone());
         }
-        if let Ok(Delivery::Events(parsed)) = received {
+        if let Ok(ParsedWebhook::Events(parsed)) = received {
             for (event, place) in parsed.into_iter().zip(0..) {
                 let has_channels = !self.provider.channels().is_empty();
                 if has_channels && !matches!(event.kind, EventKind::Other { .. }) {
@@ -666,18 +667,18 @@ mod tests {
             };
             let id = IntegrationId::derived(&[name, &all.len().to_string()]);
             let made = account.integration(id, &tenant(name)).unwrap();
-            let in_path = providers::entry(provider).in_path;
-            let in_path = in_path.and_then(|name| account.credentials.first(name));
-            let in_path = in_path.map_or("", |secret| secret.expose_secret()).to_owned();
+            let path_secret = providers::spec(provider).path_secret;
+            let path_secret = path_secret.and_then(|name| account.credentials.first(name));
+            let path_secret = path_secret.map_or("", |secret| secret.expose_secret()).to_owned();
             let taken = all.iter().any(|(_, other, secret)| {
                 other.provider == provider
                     && ((other.account.is_some() && other.account == made.account)
-                        || (!in_path.is_empty() && *secret == in_path))
+                        || (!path_secret.is_empty() && *secret == path_secret))
             });
             if taken {
                 return Ok((409, json!({ "code": "account_taken" })));
             }
-            all.push((name.to_owned(), made.clone(), in_path));
+            all.push((name.to_owned(), made.clone(), path_secret));
             Ok((201, json!({ "id": made.id })))
         }
     }
@@ -717,7 +718,7 @@ mod tests {
                 let source = webhook.source(&integration, &account.credentials);
                 let received = receive(&*source, &request, NOW);
                 let name = example.full_name();
-                if let Delivery::Events(events) =
+                if let ParsedWebhook::Events(events) =
                     received.unwrap_or_else(|refused| panic!("{name}: {refused:?}"))
                 {
                     for event in events {

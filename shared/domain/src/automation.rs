@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conversation::Conversation;
 use crate::pull::JobStatus;
-use crate::{DeliveryId, JobId, Message, TenantId};
+use crate::{JobId, Message, NotificationId, TenantId};
 
 /// A tenant's automation: how it learns of new messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,19 +81,19 @@ pub struct Push {
 
 /// A notification to an automation.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Notice {
+pub struct Notification {
     /// The event type.
     #[serde(rename = "type")]
-    pub kind: NoticeKind,
+    pub kind: NotificationKind,
     /// When it happened.
     pub timestamp: Timestamp,
     /// The payload.
-    pub data: NoticeData,
+    pub data: NotificationData,
 }
 
 /// The event types of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum NoticeKind {
+pub enum NotificationKind {
     /// A message was received from a customer.
     #[serde(rename = "message.received")]
     MessageReceived,
@@ -110,7 +110,7 @@ pub enum NoticeKind {
 
 /// The payload of a notification.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct NoticeData {
+pub struct NotificationData {
     /// The tenant.
     pub tenant: TenantId,
     /// The message, as returned by `GET /messages/{id}`.
@@ -136,18 +136,18 @@ pub struct EndedJob {
     pub reason: String,
 }
 
-impl NoticeData {
+impl NotificationData {
     /// Returns the notification id: the same for every redelivery of the underlying event.
     #[must_use]
-    pub fn delivery_id(&self, kind: NoticeKind) -> DeliveryId {
+    pub fn notification_id(&self, kind: NotificationKind) -> NotificationId {
         let message = self.message.id.to_string();
         let status = match kind {
-            NoticeKind::MessageReceived => "received",
-            NoticeKind::MessageStatus => self.message.status.as_str(),
-            NoticeKind::JobFailed => "job.failed",
-            NoticeKind::JobExpired => "job.expired",
+            NotificationKind::MessageReceived => "received",
+            NotificationKind::MessageStatus => self.message.status.as_str(),
+            NotificationKind::JobFailed => "job.failed",
+            NotificationKind::JobExpired => "job.expired",
         };
-        DeliveryId::derived(&[self.tenant.as_str(), &message, status])
+        NotificationId::derived(&[self.tenant.as_str(), &message, status])
     }
 }
 

@@ -75,7 +75,7 @@ impl ParsedEvent {
             integration,
             provider,
             account: self.account,
-            line: None,
+            conversation_account: None,
             id: self.id,
             occurred_at: self.occurred_at.min(received_at),
             dated: Some(self.occurred_at).filter(|dated| *dated > received_at),
@@ -106,7 +106,7 @@ pub struct InboundEvent {
     /// The key of its conversations, where it is not the account: see
     /// [`Integration::line`](crate::Integration::line).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<String>,
+    pub conversation_account: Option<String>,
     /// The event id at the provider; the same for every redelivery.
     pub id: String,
     /// When it happened, by the provider's clock, but no later than `received_at`: a time in the
@@ -195,7 +195,7 @@ impl InboundEvent {
     /// The limit is applied here as well, because records written by an earlier version contain the
     /// provider's time unchanged.
     #[must_use]
-    pub fn told_at(&self) -> Option<Timestamp> {
+    pub fn provider_time(&self) -> Option<Timestamp> {
         let is_known = self.occurred_at != Timestamp::UNIX_EPOCH;
         is_known.then(|| self.occurred_at.min(self.received_at))
     }
@@ -246,7 +246,7 @@ impl InboundEvent {
     #[must_use]
     pub fn parties<'a>(&'a self, message: &'a InboundMessage) -> Option<Parties<'a>> {
         let channel = message.channel.or_else(|| self.provider.channels().first().copied())?;
-        let account = self.line.as_deref().unwrap_or(&self.account);
+        let account = self.conversation_account.as_deref().unwrap_or(&self.account);
         Some(Parties { tenant: &self.tenant, channel, account, counterpart: &message.from })
     }
 }

@@ -44,7 +44,7 @@ macro_rules! failpoints {
 
 failpoints! {
     ScheduleClearedFirst, "schedule-cleared-first",
-        "a retry is removed from the schedule before it is in its queue", ["told"];
+        "a retry is removed from the schedule before it is in its queue", ["notified"];
     LeaseIgnored, "lease-ignored",
         "a message is claimed while another sender holds it", ["sent-once"];
     SentAgainWhenUnknown, "sent-again-when-unknown",
@@ -58,17 +58,17 @@ failpoints! {
     FailedClaimGranted, "failed-claim-granted",
         "a failed claim counts as granted", ["claim-first", "sent-once", "fate-known"];
     EndNotTold, "end-not-told",
-        "a sender that finds a message settled does not notify the automation", ["told"];
+        "a sender that finds a message settled does not notify the automation", ["notified"];
     AddressInTheHistory, "address-in-the-history",
         "an error in the history contains the URL, and with it the bot token", ["secrets"];
     DoneBeforeTheWrite, "done-before-the-write",
         "an inbound message that could not be written counts as processed",
-        ["accepted-once", "told", "one-conversation"];
+        ["accepted-once", "notified", "one-conversation"];
     EventIdFromTheClock, "event-id-from-the-clock",
         "a redelivered event gets another id in the record", ["recorded"];
     EffectSkippedOnDuplicate, "effect-skipped-on-duplicate",
         "processing of a duplicate inbound message stops early",
-        ["told", "one-conversation", "media"];
+        ["notified", "one-conversation", "media"];
     IdFromTheClock, "id-from-the-clock",
         "a redelivered webhook creates another message", ["accepted-once"];
     PlaceByTheirClock, "place-by-their-clock",
@@ -91,11 +91,11 @@ failpoints! {
     SignatureNotChecked, "signature-not-checked",
         "a webhook with an invalid signature is accepted", ["forged"];
     TenantNotChecked, "tenant-not-checked",
-        "a tenant's app can send events for another tenant's account", ["forged", "from-somebody"];
+        "a tenant's app can send events for another tenant's account", ["forged", "no-phantom-messages"];
     AnsweredBeforeQueued, "answered-before-queued",
         "a webhook is answered although its events are not in a queue", ["accepted-once"];
     RetryForgotten, "retry-forgotten",
-        "the next delivery attempt of a notification is not queued", ["told"];
+        "the next delivery attempt of a notification is not queued", ["notified"];
     GroupPerMessage, "group-per-message",
         "each message of a conversation is in its own group", ["order-out"];
     KeyForgotten, "key-forgotten",

@@ -117,7 +117,7 @@ id!(
 );
 id!(
     /// The id of a notification; the same for every delivery attempt.
-    DeliveryId, "evt_"
+    NotificationId, "ntf_"
 );
 
 id!(

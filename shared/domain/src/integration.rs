@@ -56,7 +56,7 @@ impl Integration {
     /// Returns the key of its conversations: the account id, or the integration id if it has no
     /// account and receives every webhook that its own secret signs.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub fn conversation_account(&self) -> String {
         self.account.clone().unwrap_or_else(|| self.id.to_string())
     }
 }
@@ -77,14 +77,14 @@ pub enum Settings {
 /// A validation error in a request to create or update an integration.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
-pub struct Flaw {
+pub struct FieldError {
     /// The invalid field, as `POST /integrations` names it.
     pub field: String,
     /// What would be valid. Never quotes a value.
     pub reason: String,
 }
 
-impl Flaw {
+impl FieldError {
     /// Creates an error about `field`.
     #[must_use]
     pub fn new(field: &str, reason: impl Into<String>) -> Self {

@@ -12,7 +12,6 @@ pub mod failpoint;
 pub mod fault;
 pub mod id;
 pub mod integration;
-pub mod job;
 pub mod message;
 pub mod ports;
 pub mod provider;
@@ -20,13 +19,14 @@ pub mod pull;
 pub mod record;
 pub mod route;
 pub mod sender;
+pub mod task;
 pub mod tenant;
 pub mod webhook;
 
 pub use content::Content;
 pub use fault::{Classify, Fault};
 pub use id::{
-    ContactId, ConversationId, DeliveryId, EventId, IntegrationId, JobId, KeyId, MessageId,
+    ContactId, ConversationId, EventId, IntegrationId, JobId, KeyId, MessageId, NotificationId,
     ReplayId, TenantId,
 };
 pub use integration::{Credentials, Integration};

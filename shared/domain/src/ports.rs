@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::automation::{Automation, Notice};
+use crate::automation::{Automation, Notification};
 use crate::circuit::Circuit;
 use crate::conversation::Conversation;
 use crate::event::Receipt;
 use crate::fault::{Classify, Fault};
-use crate::job::{HandedOver, SendTask};
 use crate::message::{Message, Step};
 use crate::provider::Channel;
-use crate::pull::{Job, JobEnding, JobTicket, Pulse, QueueFigures};
-use crate::record::{Direction, EventFilter, EventRecord, Kept, Replay, ReplayPage, ReplayPlace};
+use crate::pull::{HealthSnapshot, Job, JobEnding, JobTicket, QueueFigures};
+use crate::record::{
+    Direction, EventFilter, EventRecord, Replay, ReplayPage, ReplayPlace, StoredEvent,
+};
 use crate::route::Route;
 use crate::sender::Pace;
+use crate::task::{HandedOver, SendTask};
 use crate::tenant::{ApiKey, Tenant};
 use crate::{
-    ConversationId, Credentials, DeliveryId, EventId, Integration, IntegrationId, JobId, KeyId,
-    MessageId, Provider, ReplayId, TenantId,
+    ConversationId, Credentials, EventId, Integration, IntegrationId, JobId, KeyId, MessageId,
+    NotificationId, Provider, ReplayId, TenantId,
 };
 
 /// Error returned by a port.
@@ -54,7 +56,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// Random number generator.
-pub trait Dice: Send + Sync {
+pub trait Rng: Send + Sync {
     /// Returns 128 random bits from a cryptographically secure source.
     fn bits(&self) -> u128;
 
@@ -127,7 +129,7 @@ pub enum Freshness {
 }
 
 /// Credential reads.
-pub trait Vault: Send + Sync {
+pub trait CredentialReader: Send + Sync {
     /// Returns the credentials of an integration; empty if none were stored.
     fn credentials(
         &self,
@@ -169,10 +171,10 @@ pub trait Publisher: Send + Sync {
 }
 
 /// Changes to the visibility timeout of received records.
-pub trait Postpone: Send + Sync {
+pub trait ChangeVisibility: Send + Sync {
     /// Sets the visibility timeout of each record, identified by its receipt handle, counted from
     /// now; at most 12 hours.
-    fn postpone(
+    fn change_visibility(
         &self,
         records: &[(String, Duration)],
     ) -> impl Future<Output = PortResult<()>> + Send;
@@ -210,24 +212,24 @@ pub enum Recorded {
 
 /// Outcome of recording an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entered {
+pub enum RecordOutcome {
     /// The event was written.
     New,
     /// The event existed already; nothing changed.
     Duplicate,
     /// A single-use token was used before by another event: nothing was written.
-    Forged,
+    ReusedToken,
 }
 
 /// Event record, write side.
 pub trait EventLog: Send + Sync {
     /// Records the event once. The event and its deduplication record are one item.
     /// `single_use` is a token that may authenticate this event only.
-    fn enter(
+    fn record_event(
         &self,
-        event: &Kept,
+        event: &StoredEvent,
         single_use: Option<&str>,
-    ) -> impl Future<Output = PortResult<Entered>> + Send;
+    ) -> impl Future<Output = PortResult<RecordOutcome>> + Send;
 
     /// Records once that `replay` replayed the event.
     fn note_replay(
@@ -246,7 +248,7 @@ pub trait EventReader: Send + Sync {
         &self,
         tenant: &TenantId,
         id: EventId,
-    ) -> impl Future<Output = PortResult<Option<Kept>>> + Send;
+    ) -> impl Future<Output = PortResult<Option<StoredEvent>>> + Send;
 
     /// Returns events of the tenant that match `filter`. A page may hold fewer than `limit`
     /// events, even none, although another page follows: each call reads a bounded part of the
@@ -258,7 +260,7 @@ pub trait EventReader: Send + Sync {
         direction: Direction,
         limit: u32,
         cursor: Option<&str>,
-    ) -> impl Future<Output = PortResult<Page<Kept>>> + Send;
+    ) -> impl Future<Output = PortResult<Page<StoredEvent>>> + Send;
 }
 
 /// Storage for event bodies that are too large for the table.
@@ -295,7 +297,7 @@ pub trait Replays: Send + Sync {
 pub trait ReplayProgress: Send + Sync {
     /// Adds the page's counts to the replay and moves its position past the page; returns
     /// `Duplicate` if the replay's position is not the start of the page.
-    fn turn_page(
+    fn advance_page(
         &self,
         tenant: &TenantId,
         id: ReplayId,
@@ -304,7 +306,7 @@ pub trait ReplayProgress: Send + Sync {
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 
     /// Records why the page that begins at `from` could not be processed.
-    fn stand_still(
+    fn record_failure(
         &self,
         tenant: &TenantId,
         id: ReplayId,
@@ -338,11 +340,11 @@ pub trait Inbox: Send + Sync {
 
 /// Outcome of applying a receipt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Advanced {
+pub enum StatusUpdate {
     /// The message's status changed; this is its current state.
     Moved(Box<Message>),
     /// The message had this status or a later one already.
-    Behind(Box<Message>),
+    Stale(Box<Message>),
     /// The message does not exist.
     Missing,
 }
@@ -364,7 +366,7 @@ pub trait Receipts: Send + Sync {
         message: MessageId,
         receipt: &Receipt,
         at: Timestamp,
-    ) -> impl Future<Output = PortResult<Advanced>> + Send;
+    ) -> impl Future<Output = PortResult<StatusUpdate>> + Send;
 }
 
 /// Outcome of claiming a message for sending.
@@ -475,9 +477,9 @@ pub trait Circuits: Send + Sync {
 }
 
 /// Conversation reads, for the service window.
-pub trait Talks: Send + Sync {
+pub trait ConversationReader: Send + Sync {
     /// Returns a conversation of the tenant.
-    fn talk(
+    fn read_conversation(
         &self,
         tenant: &TenantId,
         id: ConversationId,
@@ -496,13 +498,13 @@ pub trait Routes: Send + Sync {
 
 /// Outcome of claiming a notification for delivery.
 #[derive(Clone, Debug)]
-pub enum DeliveryClaim {
+pub enum NotificationClaim {
     /// The caller holds the lease; this is attempt number `attempt`.
     Granted {
         /// Counted from 1.
         attempt: u32,
         /// The notification to deliver.
-        notice: Box<Notice>,
+        notification: Box<Notification>,
     },
     /// Another consumer holds the lease.
     Held {
@@ -520,7 +522,7 @@ pub enum DeliveryClaim {
 
 /// Outcome of a delivery attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryOutcome {
+pub enum NotificationOutcome {
     /// The notification was delivered.
     Delivered,
     /// The next attempt is due at this time.
@@ -530,18 +532,18 @@ pub enum DeliveryOutcome {
 }
 
 /// Delivery record of notifications.
-pub trait Deliveries: Send + Sync {
-    /// Takes the lease on the delivery. `notice` is the notification; without it, the table must
+pub trait Notifications: Send + Sync {
+    /// Takes the lease on the delivery. `notification` is the notification; without it, the table must
     /// hold it from a failed attempt. An expired lease is taken over with the same notification,
     /// because receivers deduplicate by its id.
     fn claim(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        notice: Option<&Notice>,
+        id: NotificationId,
+        notification: Option<&Notification>,
         now: Timestamp,
         lease: Duration,
-    ) -> impl Future<Output = PortResult<DeliveryClaim>> + Send;
+    ) -> impl Future<Output = PortResult<NotificationClaim>> + Send;
 
     /// Records the outcome of the attempt and, with a retry, the notification itself: the record
     /// that brings it back has only its id. `status` is the receiver's HTTP status, if there was a
@@ -549,9 +551,9 @@ pub trait Deliveries: Send + Sync {
     fn settle(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        outcome: DeliveryOutcome,
-        notice: &Notice,
+        id: NotificationId,
+        outcome: NotificationOutcome,
+        notification: &Notification,
         status: Option<u16>,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;
@@ -560,7 +562,7 @@ pub trait Deliveries: Send + Sync {
     fn schedule(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
+        id: NotificationId,
         at: Timestamp,
     ) -> impl Future<Output = PortResult<()>> + Send;
 
@@ -578,7 +580,7 @@ pub struct Due {
     /// The tenant that owns the notification.
     pub tenant: TenantId,
     /// The notification.
-    pub id: DeliveryId,
+    pub id: NotificationId,
     /// The sort key of the schedule entry, used to remove it.
     pub place: String,
 }
@@ -672,26 +674,26 @@ pub trait Jobs: Send + Sync {
     ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
 
     /// Ends an attempt whose lease is running and makes the conversation's next job available;
-    /// `notice`, if any, is recorded in the same write. Idempotent.
+    /// `notification`, if any, is recorded in the same write. Idempotent.
     fn settle_job(
         &self,
         tenant: &TenantId,
         ticket: JobTicket,
         ending: &JobEnding,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<JobAnswer>> + Send;
 }
 
 /// Ending of overdue jobs.
 pub trait JobEnds: Send + Sync {
-    /// Ends the job as `overdue` says and makes the conversation's next job available; `notice`, if
+    /// Ends the job as `overdue` says and makes the conversation's next job available; `notification`, if
     /// any, is recorded in the same write. Returns `Duplicate` if the job is not where it was
     /// found.
     fn end(
         &self,
         overdue: &OverdueJob,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> impl Future<Output = PortResult<Recorded>> + Send;
 }
@@ -713,16 +715,19 @@ pub trait JobSweep: Send + Sync {
     ) -> impl Future<Output = PortResult<Vec<OverdueJob>>> + Send;
 
     /// Removes the tenant from the list, unless its automation pulls jobs.
-    fn retire(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
+    fn stop_tracking(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
 
     /// Records a heartbeat, unless a newer one is stored.
-    fn beat(&self, pulse: &Pulse) -> impl Future<Output = PortResult<()>> + Send;
+    fn record_heartbeat(
+        &self,
+        health: &HealthSnapshot,
+    ) -> impl Future<Output = PortResult<()>> + Send;
 }
 
 /// Heartbeat reads, for the health check.
-pub trait PulseReader: Send + Sync {
+pub trait HealthReader: Send + Sync {
     /// Returns the last heartbeat; `None` before the first.
-    fn pulse(&self) -> impl Future<Output = PortResult<Option<Pulse>>> + Send;
+    fn health(&self) -> impl Future<Output = PortResult<Option<HealthSnapshot>>> + Send;
 }
 
 /// Storage of inbound media files.
@@ -784,7 +789,7 @@ pub struct Page<T> {
 }
 
 /// Message and conversation reads for one tenant.
-pub trait Library: Send + Sync {
+pub trait MessageReader: Send + Sync {
     /// Returns a message of the tenant, and the state of its media.
     fn message(
         &self,
@@ -974,7 +979,7 @@ pub trait Registry: Send + Sync {
 }
 
 /// Credential writes; no method returns a credential.
-pub trait Safe: Send + Sync {
+pub trait CredentialWriter: Send + Sync {
     /// Replaces the integration's credentials with `credentials`; `None` removes them.
     fn store(
         &self,

@@ -95,7 +95,7 @@ for_each_provider!(provider);
 impl Provider {
     /// Whether messages on `channel` can be sent through it.
     #[must_use]
-    pub fn carries(self, channel: Channel) -> bool {
+    pub fn supports(self, channel: Channel) -> bool {
         self.channels().contains(&channel)
     }
 

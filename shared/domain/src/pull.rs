@@ -295,7 +295,7 @@ impl QueueFigures {
 
 /// Heartbeat of the hub, as the public health check shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pulse {
+pub struct HealthSnapshot {
     /// Number of queued jobs of all tenants.
     pub queued: u64,
     /// Number of jobs of all tenants in processing.
@@ -306,7 +306,7 @@ pub struct Pulse {
     pub up_since: Timestamp,
 }
 
-impl Pulse {
+impl HealthSnapshot {
     /// The longest interval between two heartbeats of a healthy hub; one is recorded every minute.
     pub const LONGEST_GAP: Duration = Duration::from_mins(3);
 
@@ -405,12 +405,12 @@ mod tests {
 
     #[test]
     fn a_gap_between_heartbeats_resets_the_uptime() {
-        let first = Pulse::following(None, 1, 2, at(0));
+        let first = HealthSnapshot::following(None, 1, 2, at(0));
         assert_eq!(first.up_since, at(0));
-        let second = Pulse::following(Some(first), 3, 4, at(60));
+        let second = HealthSnapshot::following(Some(first), 3, 4, at(60));
         assert_eq!((second.up_since, second.queued, second.beat_at), (at(0), 3, at(60)));
         assert!(!second.is_late(at(240)) && second.is_late(at(241)));
-        assert_eq!(Pulse::following(Some(second), 0, 0, at(241)).up_since, at(241));
+        assert_eq!(HealthSnapshot::following(Some(second), 0, 0, at(241)).up_since, at(241));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::event::{EventKind, InboundEvent};
-use crate::job::Parked;
+use crate::task::Parked;
 use crate::{EventId, IntegrationId, Provider, ReplayId, TenantId};
 
 /// How long an event record is kept, and with it the deduplication of redeliveries.
@@ -133,29 +133,29 @@ pub struct EventBody {
     /// See [`InboundEvent::single_use`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<String>,
-    /// See [`InboundEvent::line`].
+    /// See [`InboundEvent::conversation_account`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<String>,
+    pub conversation_account: Option<String>,
     /// The JSON that it was parsed from; of a parked event, `{"text"}` or `{"base64"}`.
     pub raw: Box<RawValue>,
 }
 
 /// Location of an event's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BodyPlace {
+pub enum BodyLocation {
     /// In the table: the JSON of an [`EventBody`].
-    Here(String),
+    Inline(String),
     /// In the bucket, under this key.
     Object(String),
 }
 
 /// An event record and the location of its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredEvent {
     /// The record.
     pub record: EventRecord,
     /// Location of the body.
-    pub body: BodyPlace,
+    pub body: BodyLocation,
 }
 
 impl EventRecord {
@@ -180,7 +180,7 @@ impl EventRecord {
             provider_event_id: event.id.clone(),
             kind,
             name,
-            occurred_at: event.told_at().unwrap_or(Timestamp::UNIX_EPOCH),
+            occurred_at: event.provider_time().unwrap_or(Timestamp::UNIX_EPOCH),
             received_at: event.received_at,
             state: State::Recorded,
             reason: None,
@@ -255,7 +255,7 @@ impl EventRecord {
             kind,
             ordering_key: body.ordering_key,
             single_use: body.single_use,
-            line: body.line,
+            conversation_account: body.conversation_account,
             replay: Some(replay),
             raw: body.raw,
         })
@@ -274,7 +274,7 @@ impl EventBody {
             kind,
             ordering_key: event.ordering_key.clone(),
             single_use: event.single_use.clone(),
-            line: event.line.clone(),
+            conversation_account: event.conversation_account.clone(),
             raw: event.raw.clone(),
         }
     }
@@ -417,8 +417,8 @@ mod tests {
             integration: IntegrationId::derived(&["i"]),
             provider: Provider::Stripe,
             account: "acct_1".to_owned(),
-            line: Some("int_1".to_owned()),
-            id: "evt_1".to_owned(),
+            conversation_account: Some("int_1".to_owned()),
+            id: "ntf_1".to_owned(),
             occurred_at: Timestamp::UNIX_EPOCH,
             dated: None,
             received_at: Timestamp::from_second(1_795_176_000).unwrap(),
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn the_same_parked_webhook_has_one_record_and_restores_no_event() {
         let parked = |second, body: &str| Parked {
-            v: crate::job::VERSION,
+            v: crate::task::VERSION,
             provider: Provider::Stripe,
             integration: None,
             tenant: None,
@@ -474,7 +474,13 @@ mod tests {
         assert_eq!(record.id, EventRecord::of_parked(&parked(2, "e30="), &tenant).id);
         assert_ne!(record.id, EventRecord::of_parked(&parked(1, "e31="), &tenant).id);
         let raw = RawValue::NULL.to_owned();
-        let body = EventBody { kind: None, ordering_key: None, single_use: None, line: None, raw };
+        let body = EventBody {
+            kind: None,
+            ordering_key: None,
+            single_use: None,
+            conversation_account: None,
+            raw,
+        };
         assert!(record.event(body, ReplayId::derived(&["r"])).is_none());
     }
 

@@ -7,13 +7,13 @@ use crate::IntegrationId;
 
 /// The default limit on waiting for a rate-limited integration before failover, in seconds after
 /// the message was accepted.
-pub const PATIENCE: u32 = 60;
+pub const DEFAULT_PATIENCE_SECONDS: u32 = 60;
 
 /// A route: the integrations that send a tenant's messages on a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The integrations, in order of preference.
-    pub carriers: Vec<Carrier>,
+    pub integrations: Vec<RoutedIntegration>,
     /// How the first integration is chosen.
     pub policy: Policy,
 }
@@ -21,7 +21,7 @@ pub struct Route {
 /// An integration in a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Carrier {
+pub struct RoutedIntegration {
     /// The integration.
     pub integration: IntegrationId,
     /// Its share of new conversations, with the policy `weighted`.
@@ -46,7 +46,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { choice: Choice::default(), patience_seconds: PATIENCE }
+        Self { choice: Choice::default(), patience_seconds: DEFAULT_PATIENCE_SECONDS }
     }
 }
 
@@ -67,19 +67,19 @@ impl Route {
     /// `0.0..1.0`) selects by weight; the rest follow in the order of the list.
     #[must_use]
     pub fn order(&self, first: Option<IntegrationId>, fraction: f64) -> Vec<IntegrationId> {
-        let known = |id: &IntegrationId| self.carriers.iter().any(|c| c.integration == *id);
+        let known = |id: &IntegrationId| self.integrations.iter().any(|c| c.integration == *id);
         let chosen = first.filter(known).or_else(|| match self.policy.choice {
             Choice::Ordered => None,
             Choice::Weighted => self.select_by_weight(fraction),
         });
-        let rest = self.carriers.iter().map(|carrier| carrier.integration);
+        let rest = self.integrations.iter().map(|carrier| carrier.integration);
         chosen.into_iter().chain(rest.filter(|id| Some(*id) != chosen)).collect()
     }
 
     fn select_by_weight(&self, fraction: f64) -> Option<IntegrationId> {
-        let total: f64 = self.carriers.iter().map(|carrier| f64::from(carrier.weight)).sum();
+        let total: f64 = self.integrations.iter().map(|carrier| f64::from(carrier.weight)).sum();
         let mut left = fraction.clamp(0.0, 1.0) * total;
-        let mut weighted = self.carriers.iter().filter(|carrier| carrier.weight > 0).peekable();
+        let mut weighted = self.integrations.iter().filter(|carrier| carrier.weight > 0).peekable();
         while let Some(carrier) = weighted.next() {
             left -= f64::from(carrier.weight);
             if left < 0.0 || weighted.peek().is_none() {
@@ -101,10 +101,12 @@ mod tests {
 
     fn route(choice: Choice, weights: &[u32]) -> Route {
         let carriers = weights.iter().zip('a'..);
-        let carriers = carriers
-            .map(|(weight, name)| Carrier { integration: id(&name.to_string()), weight: *weight });
+        let carriers = carriers.map(|(weight, name)| RoutedIntegration {
+            integration: id(&name.to_string()),
+            weight: *weight,
+        });
         let policy = Policy { choice, ..Policy::default() };
-        Route { carriers: carriers.collect(), policy }
+        Route { integrations: carriers.collect(), policy }
     }
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
             let choice = if weighted { Choice::Weighted } else { Choice::Ordered };
             let route = route(choice, &weights);
             let mut order = route.order(first.map(|name| id(&name)), fraction);
-            let mut all: Vec<_> = route.carriers.iter().map(|c| c.integration).collect();
+            let mut all: Vec<_> = route.integrations.iter().map(|c| c.integration).collect();
             order.sort_unstable_by_key(ToString::to_string);
             all.sort_unstable_by_key(ToString::to_string);
             prop_assert_eq!(order, all);

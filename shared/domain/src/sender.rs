@@ -171,18 +171,18 @@ pub trait SenderProvider: Send + Sync {
 
 /// The scope of a refusal: it decides whether another integration might send the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum RefusalScope {
     /// The message or the recipient: every other integration would be refused as well.
     Message,
     /// This message over this account: the service window is closed, the account lacks the template
     /// or may not send to the country. Another integration may succeed; the account is healthy.
-    Carrier,
+    Route,
     /// The account or the provider, whatever the message: credentials, account standing or an
     /// outage.
     Account,
 }
 
-impl About {
+impl RefusalScope {
     /// Returns the scope that an HTTP status implies where the provider's own code does not say
     /// more: authentication, permission, payment, rate limit and server errors concern the account.
     #[must_use]
@@ -217,7 +217,7 @@ pub enum SendError {
         /// Set by that code where it is known, else by [`Fault::of_answer`].
         fault: Fault,
         /// The scope of the refusal.
-        about: About,
+        scope: RefusalScope,
     },
     /// The provider returned success with a body in an unknown format.
     #[error("the provider's response could not be read; it may have accepted the message")]
@@ -265,16 +265,16 @@ impl SendError {
             }
             // A rate limit does not mean that the account is unhealthy.
             Self::Refused { fault: Fault::RateLimited { .. }, .. } => false,
-            Self::Refused { about, .. } => *about == About::Account,
+            Self::Refused { scope, .. } => *scope == RefusalScope::Account,
             Self::Unreadable | Self::Connect | Self::NoAnswer => true,
         }
     }
 
     /// Whether another integration might send the message, as far as this error shows.
     #[must_use]
-    pub fn may_go_elsewhere(&self) -> bool {
+    pub fn allows_failover(&self) -> bool {
         match self {
-            Self::Refused { fault: Fault::Permanent, about, .. } => *about != About::Message,
+            Self::Refused { fault: Fault::Permanent, scope, .. } => *scope != RefusalScope::Message,
             // Another provider may be able to express what this one cannot.
             _ => true,
         }
@@ -294,14 +294,14 @@ impl Classify for SendError {
 
 /// The next action after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextAction {
     /// Release the lease and retry after a backoff.
     Retry,
     /// Release the lease and retry after the wait; not counted as an attempt.
     Wait(Duration),
     /// Fail over to the next integration. This integration is tried again, after the others, only
     /// if `come_back`.
-    Elsewhere {
+    Failover {
         /// Whether a later attempt over this integration may succeed.
         come_back: bool,
     },
@@ -320,7 +320,7 @@ pub const ACCOUNT_PERSEVERANCE: Duration = Duration::from_hours(1);
 
 /// The state of a message after a failed attempt, from which the next action follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chances {
+pub struct AttemptContext {
     /// The number of the failed attempt, over all integrations, counted from 1.
     pub attempt: u32,
     /// The time since the message was accepted.
@@ -328,11 +328,11 @@ pub struct Chances {
     /// How long the provider deduplicates by our message id.
     pub window: Option<Duration>,
     /// The time since the provider may first have accepted the message, if it may have.
-    pub maybe_taken: Option<Duration>,
+    pub in_doubt_for: Option<Duration>,
     /// Whether the integration's delivery policy accepts duplicates.
-    pub again: bool,
+    pub allow_duplicates: bool,
     /// The number of other integrations that may send the message.
-    pub others: u32,
+    pub alternatives: u32,
     /// How long the message may still wait for a rate-limited integration before it fails over to
     /// another.
     pub patience: Duration,
@@ -345,32 +345,41 @@ pub struct Chances {
 /// number of attempts; one whose outcome is unknown is retried a limited number of times, because
 /// each retry may create a duplicate.
 #[must_use]
-pub fn after_failure(error: &SendError, chances: Chances) -> Next {
-    let Chances { attempt, age, window, maybe_taken, again, others, patience } = chances;
-    let is_remembered = window.is_some_and(|window| maybe_taken.unwrap_or_default() < window);
+pub fn after_failure(error: &SendError, attempt_context: AttemptContext) -> NextAction {
+    let AttemptContext {
+        attempt,
+        age,
+        window,
+        in_doubt_for,
+        allow_duplicates,
+        alternatives,
+        patience,
+    } = attempt_context;
+    let is_remembered = window.is_some_and(|window| in_doubt_for.unwrap_or_default() < window);
     let retried_for = if error.is_of_account() { ACCOUNT_PERSEVERANCE } else { PERSEVERANCE };
     let is_in_doubt = error.fault() == Fault::Unknown;
-    let may_retry = attempt < MAX_ATTEMPTS.saturating_mul(others.saturating_add(1))
+    let may_retry = attempt < MAX_ATTEMPTS.saturating_mul(alternatives.saturating_add(1))
         || (!is_in_doubt && age < retried_for);
-    let may_fail_over = others > 0 && may_retry && error.may_go_elsewhere();
+    let may_fail_over = alternatives > 0 && may_retry && error.allows_failover();
     match error.fault() {
-        Fault::Permanent if may_fail_over => Next::Elsewhere { come_back: false },
+        Fault::Permanent if may_fail_over => NextAction::Failover { come_back: false },
         Fault::RateLimited { retry_after } if may_fail_over && retry_after > patience => {
-            Next::Elsewhere { come_back: true }
+            NextAction::Failover { come_back: true }
         }
-        Fault::RateLimited { retry_after } => Next::Wait(retry_after),
-        Fault::Retryable if may_fail_over => Next::Elsewhere { come_back: true },
-        Fault::Retryable if may_retry => Next::Retry,
-        Fault::Permanent | Fault::Retryable => Next::Fail,
+        Fault::RateLimited { retry_after } => NextAction::Wait(retry_after),
+        Fault::Retryable if may_fail_over => NextAction::Failover { come_back: true },
+        Fault::Retryable if may_retry => NextAction::Retry,
+        Fault::Permanent | Fault::Retryable => NextAction::Fail,
         // A provider that deduplicates by our id can be asked again safely.
-        Fault::Unknown if may_retry && is_remembered => Next::Retry,
+        Fault::Unknown if may_retry && is_remembered => NextAction::Retry,
         Fault::Unknown
-            if may_fail_over && (again || failpoint::is_active(Failpoint::MovedWhenUnknown)) =>
+            if may_fail_over
+                && (allow_duplicates || failpoint::is_active(Failpoint::MovedWhenUnknown)) =>
         {
-            Next::Elsewhere { come_back: true }
+            NextAction::Failover { come_back: true }
         }
-        Fault::Unknown if may_retry && again => Next::Retry,
-        Fault::Unknown => Next::Unknown,
+        Fault::Unknown if may_retry && allow_duplicates => NextAction::Retry,
+        Fault::Unknown => NextAction::Unknown,
     }
 }
 
@@ -379,108 +388,120 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALONE: Chances = Chances {
+    const ALONE: AttemptContext = AttemptContext {
         attempt: 1,
         age: ACCOUNT_PERSEVERANCE,
         window: None,
-        maybe_taken: None,
-        again: false,
-        others: 0,
+        in_doubt_for: None,
+        allow_duplicates: false,
+        alternatives: 0,
         patience: Duration::from_mins(1),
     };
 
-    fn refused(fault: Fault, about: About) -> SendError {
+    fn refused(fault: Fault, scope: RefusalScope) -> SendError {
         let status = StatusCode::BAD_REQUEST;
-        SendError::Refused { status, code: "1".into(), remedy: String::new(), fault, about }
+        SendError::Refused { status, code: "1".into(), remedy: String::new(), fault, scope }
     }
 
     #[test]
     fn an_unknown_outcome_is_retried_only_if_duplicates_are_accepted_or_impossible() {
         let error = SendError::NoAnswer;
         let window = Some(Duration::from_hours(24));
-        assert_eq!(after_failure(&error, ALONE), Next::Unknown);
-        assert_eq!(after_failure(&error, Chances { again: true, ..ALONE }), Next::Retry);
-        assert_eq!(after_failure(&error, Chances { window, ..ALONE }), Next::Retry);
-        let maybe_taken = window;
-        let late = Chances { window, maybe_taken, ..ALONE };
-        assert_eq!(after_failure(&error, late), Next::Unknown, "the window is over");
-        let last = Chances { window, again: true, attempt: 8, ..ALONE };
-        assert_eq!(after_failure(&error, last), Next::Unknown);
+        assert_eq!(after_failure(&error, ALONE), NextAction::Unknown);
+        assert_eq!(
+            after_failure(&error, AttemptContext { allow_duplicates: true, ..ALONE }),
+            NextAction::Retry
+        );
+        assert_eq!(after_failure(&error, AttemptContext { window, ..ALONE }), NextAction::Retry);
+        let in_doubt_for = window;
+        let late = AttemptContext { window, in_doubt_for, ..ALONE };
+        assert_eq!(after_failure(&error, late), NextAction::Unknown, "the window is over");
+        let last = AttemptContext { window, allow_duplicates: true, attempt: 8, ..ALONE };
+        assert_eq!(after_failure(&error, last), NextAction::Unknown);
         // The message's age does not matter: each attempt may create a duplicate.
-        let young = Chances { age: Duration::ZERO, ..last };
-        assert_eq!(after_failure(&error, young), Next::Unknown);
+        let young = AttemptContext { age: Duration::ZERO, ..last };
+        assert_eq!(after_failure(&error, young), NextAction::Unknown);
     }
 
     #[test]
     fn retries_are_limited_and_rate_limit_waits_are_not() {
-        let error = refused(Fault::Retryable, About::Account);
-        assert_eq!(after_failure(&error, Chances { attempt: 7, ..ALONE }), Next::Retry);
-        assert_eq!(after_failure(&error, Chances { attempt: 8, ..ALONE }), Next::Fail);
+        let error = refused(Fault::Retryable, RefusalScope::Account);
+        assert_eq!(
+            after_failure(&error, AttemptContext { attempt: 7, ..ALONE }),
+            NextAction::Retry
+        );
+        assert_eq!(after_failure(&error, AttemptContext { attempt: 8, ..ALONE }), NextAction::Fail);
         let retry_after = Duration::from_secs(3);
-        let limited = refused(Fault::RateLimited { retry_after }, About::Account);
-        let late = Chances { attempt: 99, ..ALONE };
-        assert_eq!(after_failure(&limited, late), Next::Wait(retry_after));
-        for (about, retried_for) in
-            [(About::Account, ACCOUNT_PERSEVERANCE), (About::Message, PERSEVERANCE)]
+        let limited = refused(Fault::RateLimited { retry_after }, RefusalScope::Account);
+        let late = AttemptContext { attempt: 99, ..ALONE };
+        assert_eq!(after_failure(&limited, late), NextAction::Wait(retry_after));
+        for (scope, retried_for) in
+            [(RefusalScope::Account, ACCOUNT_PERSEVERANCE), (RefusalScope::Message, PERSEVERANCE)]
         {
-            let error = refused(Fault::Retryable, about);
+            let error = refused(Fault::Retryable, scope);
             let age = retried_for.saturating_sub(Duration::from_secs(1));
-            let young = Chances { attempt: 99, age, ..ALONE };
-            assert_eq!(after_failure(&error, young), Next::Retry, "{about:?}");
-            let old = Chances { age: retried_for, ..young };
-            assert_eq!(after_failure(&error, old), Next::Fail, "{about:?}");
+            let young = AttemptContext { attempt: 99, age, ..ALONE };
+            assert_eq!(after_failure(&error, young), NextAction::Retry, "{scope:?}");
+            let old = AttemptContext { age: retried_for, ..young };
+            assert_eq!(after_failure(&error, old), NextAction::Fail, "{scope:?}");
         }
-        let permanent = refused(Fault::Permanent, About::Account);
-        assert_eq!(after_failure(&permanent, Chances { again: true, ..ALONE }), Next::Fail);
+        let permanent = refused(Fault::Permanent, RefusalScope::Account);
+        assert_eq!(
+            after_failure(&permanent, AttemptContext { allow_duplicates: true, ..ALONE }),
+            NextAction::Fail
+        );
     }
 
     #[test]
     fn an_error_of_one_integration_fails_over_to_the_next() {
-        let two = Chances { others: 1, ..ALONE };
-        let down = refused(Fault::Retryable, About::Account);
-        assert_eq!(after_failure(&down, two), Next::Elsewhere { come_back: true });
-        assert_eq!(after_failure(&SendError::Connect, two), Next::Elsewhere { come_back: true });
-        let locked = refused(Fault::Permanent, About::Account);
-        assert_eq!(after_failure(&locked, two), Next::Elsewhere { come_back: false });
-        let no_window = refused(Fault::Permanent, About::Carrier);
-        assert_eq!(after_failure(&no_window, two), Next::Elsewhere { come_back: false });
+        let two = AttemptContext { alternatives: 1, ..ALONE };
+        let down = refused(Fault::Retryable, RefusalScope::Account);
+        assert_eq!(after_failure(&down, two), NextAction::Failover { come_back: true });
+        assert_eq!(
+            after_failure(&SendError::Connect, two),
+            NextAction::Failover { come_back: true }
+        );
+        let locked = refused(Fault::Permanent, RefusalScope::Account);
+        assert_eq!(after_failure(&locked, two), NextAction::Failover { come_back: false });
+        let no_window = refused(Fault::Permanent, RefusalScope::Route);
+        assert_eq!(after_failure(&no_window, two), NextAction::Failover { come_back: false });
         assert!(!no_window.is_of_account(), "the account is healthy");
-        let unknown_recipient = refused(Fault::Permanent, About::Message);
-        assert_eq!(after_failure(&unknown_recipient, two), Next::Fail);
+        let unknown_recipient = refused(Fault::Permanent, RefusalScope::Message);
+        assert_eq!(after_failure(&unknown_recipient, two), NextAction::Fail);
         let invalid = SendError::Invalid { field: "template", reason: String::new() };
-        assert_eq!(after_failure(&invalid, two), Next::Elsewhere { come_back: false });
+        assert_eq!(after_failure(&invalid, two), NextAction::Failover { come_back: false });
     }
 
     #[test]
     fn a_rate_limited_integration_is_waited_for_up_to_the_limit() {
         let limited = |seconds| {
             let retry_after = Duration::from_secs(seconds);
-            refused(Fault::RateLimited { retry_after }, About::Account)
+            refused(Fault::RateLimited { retry_after }, RefusalScope::Account)
         };
-        let two = Chances { others: 1, ..ALONE };
-        assert_eq!(after_failure(&limited(60), two), Next::Wait(Duration::from_mins(1)));
-        assert_eq!(after_failure(&limited(61), two), Next::Elsewhere { come_back: true });
+        let two = AttemptContext { alternatives: 1, ..ALONE };
+        assert_eq!(after_failure(&limited(60), two), NextAction::Wait(Duration::from_mins(1)));
+        assert_eq!(after_failure(&limited(61), two), NextAction::Failover { come_back: true });
     }
 
     proptest! {
         #[test]
         fn a_message_the_first_provider_may_have_accepted_does_not_fail_over(
-            attempt in 1_u32..40, others in 0_u32..5, unreadable: bool, windowed: bool,
+            attempt in 1_u32..40, alternatives in 0_u32..5, unreadable: bool, windowed: bool,
         ) {
             let error = if unreadable { SendError::Unreadable } else { SendError::NoAnswer };
             let window = windowed.then(|| Duration::from_hours(24));
-            let next = after_failure(&error, Chances { attempt, window, others, ..ALONE });
-            prop_assert!(matches!(next, Next::Unknown | Next::Retry));
-            prop_assert!(windowed || next == Next::Unknown);
+            let next = after_failure(&error, AttemptContext { attempt, window, alternatives, ..ALONE });
+            prop_assert!(matches!(next, NextAction::Unknown | NextAction::Retry));
+            prop_assert!(windowed || next == NextAction::Unknown);
         }
 
         #[test]
-        fn a_series_of_failures_ends(others in 0_u32..5, permanent: bool, again: bool) {
+        fn a_series_of_failures_ends(alternatives in 0_u32..5, permanent: bool, allow_duplicates: bool) {
             let fault = if permanent { Fault::Permanent } else { Fault::Retryable };
-            let error = refused(fault, About::Account);
-            let end = MAX_ATTEMPTS * (others + 1);
-            let next = after_failure(&error, Chances { attempt: end, others, again, ..ALONE });
-            prop_assert_eq!(next, Next::Fail);
+            let error = refused(fault, RefusalScope::Account);
+            let end = MAX_ATTEMPTS * (alternatives + 1);
+            let next = after_failure(&error, AttemptContext { attempt: end, alternatives, allow_duplicates, ..ALONE });
+            prop_assert_eq!(next, NextAction::Fail);
         }
     }
 }

@@ -75,14 +75,14 @@ pub struct ApiKey {
 
 /// The authenticated caller of an API request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct Principal {
     /// The tenant that owns the key; the operator's key may act for any tenant.
     pub tenant: TenantId,
     /// The key's scopes.
     pub scopes: Vec<Scope>,
 }
 
-impl Caller {
+impl Principal {
     /// Whether the key has `scope`; the scope `admin` includes every other.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {

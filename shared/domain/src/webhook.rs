@@ -68,7 +68,7 @@ impl std::ops::Deref for Verified<'_> {
 
 /// The content of a verified webhook.
 #[derive(Debug)]
-pub enum Delivery {
+pub enum ParsedWebhook {
     /// Events, in order. May be empty.
     Events(Vec<ParsedEvent>),
     /// A handshake, and the response to it.
@@ -176,7 +176,7 @@ pub trait WebhookSource: Send + Sync {
     ///
     /// # Errors
     /// [`Rejection::Unreadable`]
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection>;
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection>;
 }
 
 /// A webhook endpoint for a provider: most providers have one. Each is its own function.
@@ -227,7 +227,7 @@ pub fn receive(
     source: &dyn WebhookSource,
     request: &WebhookRequest,
     now: Timestamp,
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     source.verify(request, now)?;
     source.parse(&Verified(request))
 }

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use domain::automation::{Notice, NoticeData, NoticeKind};
+use domain::automation::{Notification, NotificationData, NotificationKind};
 use domain::content::{Call, Choice, Content, Interactive, Location, Media, Template};
 use domain::conversation::{Contact, Conversation};
 use domain::event::{EventKind, InboundEvent};
-use domain::job::{
-    DeliveryJob, MarkReadTask, MediaJob, OutboundJob, OutboundTask, SendTask, VERSION,
-};
 use domain::message::{Direction, Step};
 use domain::provider::Channel;
-use domain::webhook::{Delivery, WebhookProvider, WebhookRequest, receive};
+use domain::task::{
+    MarkReadTask, MediaTask, NotificationTask, OutboundAction, OutboundTask, SendTask, VERSION,
+};
+use domain::webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
@@ -171,9 +171,9 @@ fn set(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-fn set_all(object: &mut Value, others: &Value) {
-    if let (Value::Object(object), Value::Object(others)) = (object, others) {
-        object.extend(others.clone());
+fn set_all(object: &mut Value, remaining: &Value) {
+    if let (Value::Object(object), Value::Object(remaining)) = (object, remaining) {
+        object.extend(remaining.clone());
     }
 }
 
@@ -244,9 +244,9 @@ pub(crate) fn signed(
     provider: Provider,
     example: &Example,
 ) -> (WebhookRequest, Option<(&'static str, String)>) {
-    let entry = providers::entry(provider);
+    let entry = providers::spec(provider);
     // Where the provider has one URL for the operator's own app, it needs no integration id.
-    let suffix = match entry.in_path {
+    let suffix = match entry.path_secret {
         Some(name) => {
             let credentials = (example::of(provider).credentials)();
             let secret = credentials.first(name).map(|secret| secret.expose_secret().to_owned());
@@ -452,7 +452,7 @@ fn received_events(
 ) -> Result<Vec<InboundEvent>> {
     let integration = example::integration(provider, integration(provider), tenant()?)?;
     let source = webhook.source(&integration, &(example::of(provider).credentials)());
-    let Delivery::Events(parsed) = receive(&*source, request, at()?)? else {
+    let ParsedWebhook::Events(parsed) = receive(&*source, request, at()?)? else {
         return Ok(Vec::new());
     };
     let received_at = at()? + 1.second();
@@ -519,16 +519,16 @@ fn message(provider: Provider, direction: Direction, content: Content) -> Result
     })
 }
 
-fn send(provider: Provider, content: Content) -> Result<OutboundJob> {
-    let task = OutboundTask::Send(Box::new(SendTask {
-        relay: domain::job::Relay::default(),
+fn send(provider: Provider, content: Content) -> Result<OutboundTask> {
+    let task = OutboundAction::Send(Box::new(SendTask {
+        failover: domain::task::FailoverPlan::default(),
         message: message(provider, Direction::Outbound, content)?,
         to: conversation(provider)?.contact.address,
         reply_to: None,
         // Far in the future, so that the file does not expire.
         expires_at: at()? + (24 * 365 * 50).hours(),
     }));
-    Ok(OutboundJob { v: VERSION, task })
+    Ok(OutboundTask { v: VERSION, action: task })
 }
 
 fn text(text: &str) -> Content {
@@ -645,16 +645,17 @@ fn replay_batches() -> Result<Vec<(&'static str, Value)>> {
 }
 
 fn automation_batches() -> Result<Vec<(&'static str, Value)>> {
-    let data = NoticeData {
+    let data = NotificationData {
         tenant: tenant()?,
         message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
         conversation: Some(conversation(Provider::Whatsapp)?),
         job: None,
     };
-    let id = data.delivery_id(NoticeKind::MessageReceived);
-    let notice = Notice { kind: NoticeKind::MessageReceived, timestamp: at()?, data };
-    let retry = DeliveryJob { v: VERSION, id, tenant: tenant()?, notice: None };
-    let first = DeliveryJob { notice: Some(Box::new(notice)), ..retry.clone() };
+    let id = data.notification_id(NotificationKind::MessageReceived);
+    let notification =
+        Notification { kind: NotificationKind::MessageReceived, timestamp: at()?, data };
+    let retry = NotificationTask { v: VERSION, id, tenant: tenant()?, notification: None };
+    let first = NotificationTask { notification: Some(Box::new(notification)), ..retry.clone() };
     Ok(vec![
         ("consumer-automation/message_received", batch("automation", "acme", &[first])?),
         ("consumer-automation/retry", batch("automation", "acme", &[retry])?),
@@ -667,7 +668,7 @@ fn media_batches() -> Result<Vec<(&'static str, Value)>> {
         mime_type: Some("image/jpeg".to_owned()),
         ..Media::default()
     };
-    let job = MediaJob {
+    let job = MediaTask {
         v: VERSION,
         tenant: tenant()?,
         integration: integration(Provider::Whatsapp),
@@ -679,12 +680,12 @@ fn media_batches() -> Result<Vec<(&'static str, Value)>> {
 }
 
 fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
-    let read = OutboundTask::MarkRead(MarkReadTask {
+    let read = OutboundAction::MarkRead(MarkReadTask {
         tenant: tenant()?,
         integration: integration(Provider::Whatsapp),
         provider_message_id: "wamid.TEXT".to_owned(),
     });
-    let read = OutboundJob { v: VERSION, task: read };
+    let read = OutboundTask { v: VERSION, action: read };
     let template =
         Template { name: "hello_world".into(), language: "en_US".into(), components: Vec::new() };
     let media = Media { url: Some("https://example.com/picture.jpg".into()), ..Media::default() };
@@ -701,7 +702,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         buttons: vec![yes],
     };
     let choice = Content::Interactive { interactive };
-    let job = |name, job: OutboundJob, provider: Provider| {
+    let job = |name, job: OutboundTask, provider: Provider| {
         let queue = format!("outbound-{provider}.fifo");
         Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
     };
@@ -762,7 +763,7 @@ fn twilio_batches() -> Result<Vec<(&'static str, Value)>> {
     };
     let on = |name, channel: Channel, content: Content| {
         let mut job = send(Provider::Twilio, content)?;
-        if let OutboundTask::Send(task) = &mut job.task {
+        if let OutboundAction::Send(task) = &mut job.action {
             task.message.channel = channel;
         }
         let event = batch("outbound-twilio.fifo", &group(Provider::Twilio)?, &[job])?;

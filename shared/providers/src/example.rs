@@ -1,10 +1,10 @@
 //! Example webhooks of every provider, in the formats the providers document; signed when they are
 //! sent. For tests, event files and tools: no function links them.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use bytes::Bytes;
 use domain::event::{InboundEvent, ParsedEvent};
-use domain::integration::Flaw;
+use domain::integration::FieldError;
 use domain::webhook::{WebhookProvider, WebhookRequest};
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::{HeaderMap, Method};
@@ -345,7 +345,7 @@ pub fn all() -> impl Iterator<Item = (Provider, &'static Example)> {
 /// Every example has one; a test of this crate checks it.
 #[must_use]
 pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookProvider {
-    let mut all = crate::entry(provider).webhooks.iter();
+    let mut all = crate::spec(provider).webhooks.iter();
     let found = all.find(|webhook| webhook.name() == example.webhook);
     found.map_or_else(|| crate::webhook(provider), |webhook| *webhook)
 }
@@ -369,12 +369,12 @@ pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
 /// Returns the integration that the hub creates from [`asked`], with this `id`.
 ///
 /// # Errors
-/// [`Flaw`] if the examples' settings are not valid for their provider.
+/// [`FieldError`] if the examples' settings are not valid for their provider.
 pub fn integration(
     provider: Provider,
     id: IntegrationId,
     tenant: TenantId,
-) -> Result<Integration, Flaw> {
+) -> Result<Integration, FieldError> {
     made_of(provider, &(of(provider).settings)(), id, tenant)
 }
 
@@ -382,12 +382,12 @@ pub fn integration(
 /// not send through `provider`.
 ///
 /// # Errors
-/// [`Flaw`] if the settings are not valid for their provider.
+/// [`FieldError`] if the settings are not valid for their provider.
 pub fn sending(
     provider: Provider,
     id: IntegrationId,
     tenant: TenantId,
-) -> Result<Option<Integration>, Flaw> {
+) -> Result<Option<Integration>, FieldError> {
     let answers = of(provider).answers.as_ref();
     answers.map(|answers| made_of(provider, &(answers.settings)(), id, tenant)).transpose()
 }
@@ -397,14 +397,14 @@ fn made_of(
     settings: &Map<String, Value>,
     id: IntegrationId,
     tenant: TenantId,
-) -> Result<Integration, Flaw> {
-    let (entry, credentials) = (crate::entry(provider), (of(provider).credentials)());
+) -> Result<Integration, FieldError> {
+    let (entry, credentials) = (crate::spec(provider), (of(provider).credentials)());
     let settings = (entry.settings)(settings)?;
-    let maker = if tenant.is_platform() { Maker::Hub } else { Maker::Operator };
+    let requested_by = if tenant.is_platform() { RequestedBy::Hub } else { RequestedBy::Operator };
     Ok(Integration {
         circuit: domain::circuit::Breaker::default(),
         id,
-        account: (entry.account)(maker, &settings, &credentials)?,
+        account: (entry.account)(requested_by, &settings, &credentials)?,
         tenant,
         provider,
         settings,

@@ -5,7 +5,6 @@
 
 mod address;
 mod choices;
-pub mod entry;
 pub mod example;
 pub mod form;
 pub mod http;
@@ -13,6 +12,7 @@ mod jwt;
 mod meta;
 pub mod raw;
 pub mod signature;
+pub mod spec;
 pub mod standard_webhooks;
 
 pub mod custom;
@@ -34,7 +34,7 @@ pub mod twilio;
 pub mod twitter;
 pub mod whatsapp;
 
-pub use entry::Entry;
+pub use spec::ProviderSpec;
 
 use domain::provider::Channel;
 use domain::sender::{Outgoing, SendError, SenderProvider};
@@ -45,9 +45,9 @@ macro_rules! entries {
     ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         /// Returns the entry of `provider`.
         #[must_use]
-        pub const fn entry(provider: Provider) -> &'static Entry {
+        pub const fn spec(provider: Provider) -> &'static ProviderSpec {
             match provider {
-                $(Provider::$variant => &$name::ENTRY,)*
+                $(Provider::$variant => &$name::SPEC,)*
             }
         }
     };
@@ -60,19 +60,19 @@ domain::for_each_provider!(entries);
 /// Every provider has one; a test of this crate checks it.
 #[must_use]
 pub fn webhook(provider: Provider) -> &'static dyn WebhookProvider {
-    let [webhook, ..] = entry(provider).webhooks else { return &whatsapp::WEBHOOK };
+    let [webhook, ..] = spec(provider).webhooks else { return &whatsapp::WEBHOOK };
     *webhook
 }
 
 /// Returns every webhook of every provider.
 pub fn webhooks() -> impl Iterator<Item = &'static dyn WebhookProvider> {
-    Provider::ALL.iter().flat_map(|provider| entry(*provider).webhooks.iter().copied())
+    Provider::ALL.iter().flat_map(|provider| spec(*provider).webhooks.iter().copied())
 }
 
 /// Returns the sender of `provider`, if the hub sends through it.
 #[must_use]
 pub fn sender(provider: Provider) -> Option<&'static dyn SenderProvider> {
-    entry(provider).sending.as_ref().map(|sending| sending.provider)
+    spec(provider).sending.as_ref().map(|sending| sending.provider)
 }
 
 /// Returns a customer's address in the one format that `provider` uses in its webhooks, so that
@@ -81,7 +81,7 @@ pub fn sender(provider: Provider) -> Option<&'static dyn SenderProvider> {
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`, or if the hub does not send through it.
 pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
-    match &entry(provider).sending {
+    match &spec(provider).sending {
         Some(sending) => (sending.address)(to),
         None => Err(cannot_send()),
     }
@@ -97,7 +97,7 @@ pub fn number(text: &str) -> Option<String> {
 /// Whether messages on `channel` through `provider` are subject to the channel's service window.
 #[must_use]
 pub fn is_windowed(provider: Provider, channel: Channel) -> bool {
-    let sending = entry(provider).sending.as_ref();
+    let sending = spec(provider).sending.as_ref();
     sending.is_some_and(|sending| sending.windowed) && channel.service_window().is_some()
 }
 
@@ -107,8 +107,8 @@ pub fn is_windowed(provider: Provider, channel: Channel) -> bool {
 /// # Errors
 /// [`SendError::Invalid`], naming the field.
 pub fn check(integration: &Integration, message: &Outgoing<'_>) -> Result<(), SendError> {
-    let sending = entry(integration.provider).sending.as_ref().ok_or_else(cannot_send)?;
-    let placeholders = sending.stand_in.iter();
+    let sending = spec(integration.provider).sending.as_ref().ok_or_else(cannot_send)?;
+    let placeholders = sending.placeholder_credentials.iter();
     let credentials = Credentials::new(
         placeholders.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])),
     );
@@ -129,10 +129,10 @@ mod tests {
     #[test]
     fn every_provider_has_webhooks_and_a_sender_under_its_own_name() {
         for provider in Provider::ALL {
-            let entry = entry(*provider);
-            assert!(!entry.webhooks.is_empty(), "{provider}");
-            assert!(entry.webhooks.iter().all(|webhook| webhook.provider() == *provider));
-            assert_eq!(entry.sending.is_some(), !provider.channels().is_empty(), "{provider}");
+            let spec = spec(*provider);
+            assert!(!spec.webhooks.is_empty(), "{provider}");
+            assert!(spec.webhooks.iter().all(|webhook| webhook.provider() == *provider));
+            assert_eq!(spec.sending.is_some(), !provider.channels().is_empty(), "{provider}");
             if let Some(sender) = sender(*provider) {
                 assert_eq!(sender.provider(), *provider);
             }
@@ -149,23 +149,23 @@ mod tests {
     #[test]
     fn the_settings_and_credentials_that_an_entry_names_exist() {
         for provider in Provider::ALL {
-            let entry = entry(*provider);
+            let spec = spec(*provider);
             let mut given = (example::of(*provider).settings)();
             given.insert("no such setting".to_owned(), true.into());
-            let flaw = (entry.settings)(&given).unwrap_err();
-            let known = |name: &&str| flaw.reason.contains(&format!("`{name}`"));
-            let senders = entry.senders.iter().map(|(name, _)| name);
-            let own = entry.harmless.iter().filter(|name| !entry::HOW_TO_SEND.contains(name));
-            assert!(own.chain(senders).all(known), "{provider}: {}", flaw.reason);
-            assert!(entry.proving.iter().all(|name| entry.credentials.contains(name)));
-            assert!(entry.senders.iter().all(|(_, channel)| provider.carries(*channel)));
-            assert!(!entry.harmless.iter().any(|name| name.contains("url") || name == &"account"));
+            let error = (spec.settings)(&given).unwrap_err();
+            let known = |name: &&str| error.reason.contains(&format!("`{name}`"));
+            let senders = spec.senders.iter().map(|(name, _)| name);
+            let own = spec.harmless.iter().filter(|name| !spec::HOW_TO_SEND.contains(name));
+            assert!(own.chain(senders).all(known), "{provider}: {}", error.reason);
+            assert!(spec.proving.iter().all(|name| spec.credentials.contains(name)));
+            assert!(spec.senders.iter().all(|(_, channel)| provider.supports(*channel)));
+            assert!(!spec.harmless.iter().any(|name| name.contains("url") || name == &"account"));
         }
     }
 
     #[test]
     fn a_credential_belongs_to_one_provider() {
-        let all = Provider::ALL.iter().flat_map(|provider| entry(*provider).credentials);
+        let all = Provider::ALL.iter().flat_map(|provider| spec(*provider).credentials);
         let all: Vec<_> = all.collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
     }

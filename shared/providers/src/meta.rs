@@ -4,7 +4,7 @@
 //! <https://developers.facebook.com/docs/graph-api/webhooks/getting-started>
 
 use domain::failpoint::{self, Failpoint};
-use domain::webhook::{Delivery, Rejection, WebhookReply, WebhookRequest};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookReply, WebhookRequest};
 use http::{Method, StatusCode};
 use secrecy::SecretString;
 
@@ -53,8 +53,8 @@ impl Proof {
 }
 
 /// Returns the response to a verified handshake; `None` if `request` is not a handshake.
-pub(crate) fn handshake(request: &WebhookRequest) -> Option<Delivery> {
+pub(crate) fn handshake(request: &WebhookRequest) -> Option<ParsedWebhook> {
     let challenge = || request.query("hub.challenge").unwrap_or_default().to_owned();
     (request.method == Method::GET)
-        .then(|| Delivery::Handshake(WebhookReply::text(StatusCode::OK, challenge())))
+        .then(|| ParsedWebhook::Handshake(WebhookReply::text(StatusCode::OK, challenge())))
 }

@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn a_signed_request_verifies_with_each_of_the_secrets() {
         let (old, new) = (secret(&[1; 24]).unwrap(), secret(&[2; 32]).unwrap());
-        let signature = sign(&[new.clone(), old.clone()], "evt_1", at(), b"{}").unwrap();
+        let signature = sign(&[new.clone(), old.clone()], "ntf_1", at(), b"{}").unwrap();
         assert_eq!(signature.split(' ').count(), 2);
-        let headers = headers("evt_1", at(), &signature);
+        let headers = headers("ntf_1", at(), &signature);
         for secret in [old, new] {
             assert!(verify(&[secret], &headers, b"{}", at()).is_ok());
         }
@@ -202,13 +202,13 @@ mod tests {
     #[test]
     fn a_changed_body_id_time_or_secret_does_not_verify() {
         let secrets = [secret(&[1; 24]).unwrap()];
-        let signature = sign(&secrets, "evt_1", at(), b"{}").unwrap();
-        let good = headers("evt_1", at(), &signature);
+        let signature = sign(&secrets, "ntf_1", at(), b"{}").unwrap();
+        let good = headers("ntf_1", at(), &signature);
         assert!(verify(&secrets, &good, b"{}", at()).is_ok());
         assert!(verify(&secrets, &good, b"{ }", at()).is_err());
-        assert!(verify(&secrets, &headers("evt_2", at(), &signature), b"{}", at()).is_err());
+        assert!(verify(&secrets, &headers("ntf_2", at(), &signature), b"{}", at()).is_err());
         let later = Timestamp::from_second(at().as_second() + 1).unwrap();
-        assert!(verify(&secrets, &headers("evt_1", later, &signature), b"{}", at()).is_err());
+        assert!(verify(&secrets, &headers("ntf_1", later, &signature), b"{}", at()).is_err());
         assert!(verify(&[secret(&[3; 24]).unwrap()], &good, b"{}", at()).is_err());
         assert!(verify(&[], &good, b"{}", at()).is_err());
     }
@@ -216,20 +216,20 @@ mod tests {
     #[test]
     fn a_signature_of_another_version_is_ignored() {
         let secrets = [secret(&[1; 24]).unwrap()];
-        let signature = sign(&secrets, "evt_1", at(), b"{}").unwrap();
+        let signature = sign(&secrets, "ntf_1", at(), b"{}").unwrap();
         let other = signature.replace("v1,", "v2,");
-        assert!(verify(&secrets, &headers("evt_1", at(), &other), b"{}", at()).is_err());
+        assert!(verify(&secrets, &headers("ntf_1", at(), &other), b"{}", at()).is_err());
         let both = format!("{other} v1,AAAA {signature}");
-        assert!(verify(&secrets, &headers("evt_1", at(), &both), b"{}", at()).is_ok());
+        assert!(verify(&secrets, &headers("ntf_1", at(), &both), b"{}", at()).is_ok());
     }
 
     #[test]
     fn an_ed25519_signature_verifies_with_the_public_key() {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-        let signed = format!("evt_1.{}.{{}}", at().as_second());
+        let signed = format!("ntf_1.{}.{{}}", at().as_second());
         let signature = format!("v1a,{}", STANDARD.encode(pair.sign(signed.as_bytes())));
         let public = format!("whpk_{}", STANDARD.encode(pair.public_key().as_ref()));
-        let headers = headers("evt_1", at(), &signature);
+        let headers = headers("ntf_1", at(), &signature);
         assert!(verify(&[public.as_str().into()], &headers, b"{}", at()).is_ok());
         assert!(verify(&[public.into()], &headers, b"[]", at()).is_err());
     }
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn other_or_repeated_headers_do_not_verify() {
         let secrets = [secret(&[1; 24]).unwrap()];
-        let good = headers("evt_1", at(), &sign(&secrets, "evt_1", at(), b"{}").unwrap());
+        let good = headers("ntf_1", at(), &sign(&secrets, "ntf_1", at(), b"{}").unwrap());
         let mut svix = HeaderMap::new();
         for (name, value) in [
             (SVIX_NAMES.id, ID),
@@ -263,8 +263,8 @@ mod tests {
         assert!(secret(&[1; 23]).is_err());
         assert!(secret(&[1; 65]).is_err());
         for broken in ["whsec_short", "whsec_!!!", "", "whsec_"] {
-            assert!(sign(&[broken.into()], "evt_1", at(), b"{}").is_err(), "{broken}");
+            assert!(sign(&[broken.into()], "ntf_1", at(), b"{}").is_err(), "{broken}");
         }
-        assert!(matches!(sign(&[], "evt_1", at(), b"{}"), Err(InvalidSecret::Missing)));
+        assert!(matches!(sign(&[], "ntf_1", at(), b"{}"), Err(InvalidSecret::Missing)));
     }
 }

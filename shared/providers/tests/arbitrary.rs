@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Credentials, Integration, IntegrationId, Provider};
 use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn credentials(provider: Provider) -> Credentials {
 fn received(
     webhook: &dyn WebhookProvider,
     request: &WebhookRequest,
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     let provider = webhook.provider();
     let source = webhook.source(&integration(provider), &credentials(provider));
     receive(&*source, request, Seed::FIXED)
@@ -38,8 +38,8 @@ fn received(
 
 fn outcome(provider: Provider, request: &WebhookRequest) -> Result<usize, Rejection> {
     match received(providers::webhook(provider), request)? {
-        Delivery::Events(events) => Ok(events.len()),
-        Delivery::Handshake(_) | Delivery::Confirm(_) => Ok(0),
+        ParsedWebhook::Events(events) => Ok(events.len()),
+        ParsedWebhook::Handshake(_) | ParsedWebhook::Confirm(_) => Ok(0),
     }
 }
 
@@ -261,7 +261,7 @@ proptest! {
         for webhook in providers::webhooks() {
             match received(webhook, &request) {
                 // A handshake is answered for anyone.
-                Ok(Delivery::Handshake(_)) => prop_assert_eq!(&request.method, Method::GET),
+                Ok(ParsedWebhook::Handshake(_)) => prop_assert_eq!(&request.method, Method::GET),
                 Ok(other) => prop_assert!(false, "{}: {other:?}", webhook.name()),
                 Err(rejection) => {
                     let refused = is_unauthenticated(&request, &rejection);
@@ -305,7 +305,7 @@ proptest! {
         }
         let request = signed(provider, one, &draft);
         // The change may have affected a signature inside the body.
-        if let Ok(Delivery::Events(events)) = received(example::webhook(provider, one), &request) {
+        if let Ok(ParsedWebhook::Events(events)) = received(example::webhook(provider, one), &request) {
             for event in events {
                 prop_assert!(!event.id.is_empty(), "{}", one.full_name());
                 prop_assert!(serde_json::from_str::<Value>(event.raw.get()).is_ok());
@@ -344,11 +344,11 @@ fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
     for (provider, one) in examples() {
         let webhook = example::webhook(provider, one);
         let ids = || match received(webhook, &signed(provider, one, &drafted(one))) {
-            Ok(Delivery::Events(events)) => {
+            Ok(ParsedWebhook::Events(events)) => {
                 assert!(!events.is_empty(), "{} produces no event", one.full_name());
                 events.into_iter().map(|event| (event.account, event.id)).collect::<Vec<_>>()
             }
-            Ok(Delivery::Handshake(_) | Delivery::Confirm(_)) => Vec::new(),
+            Ok(ParsedWebhook::Handshake(_) | ParsedWebhook::Confirm(_)) => Vec::new(),
             Err(rejection) => panic!("{}: {rejection}", one.full_name()),
         };
         let once = ids();
@@ -358,7 +358,8 @@ fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
 
         let at = Seed::FIXED + Duration::from_secs(1);
         let draft = (one.draft)(&Seed { at, ..Seed::fixed("another") });
-        if let Ok(Delivery::Events(others)) = received(webhook, &signed(provider, one, &draft)) {
+        if let Ok(ParsedWebhook::Events(others)) = received(webhook, &signed(provider, one, &draft))
+        {
             let fresh = others
                 .iter()
                 .all(|event| !once.contains(&(event.account.clone(), event.id.clone())));
@@ -373,7 +374,7 @@ fn an_example_is_rejected_without_a_secret() {
         let request = signed(provider, one, &drafted(one));
         let mut integration_without_key = integration(provider);
         // The public key that verifies the examples is in their settings.
-        if let Ok(settings) = (providers::entry(provider).settings)(&serde_json::Map::new()) {
+        if let Ok(settings) = (providers::spec(provider).settings)(&serde_json::Map::new()) {
             integration_without_key.settings = settings;
         }
         let source = example::webhook(provider, one)
@@ -433,7 +434,7 @@ fn work_is_proportional_to_the_body() {
             lengthen(body, times);
         }
         let long = signed(provider, one, &draft);
-        if let Ok(Delivery::Events(events)) = received(webhook, &long) {
+        if let Ok(ParsedWebhook::Events(events)) = received(webhook, &long) {
             let stored: usize = events.iter().map(|event| event.raw.get().len()).sum();
             let most = 20 * long.body.len() + 1_000_000;
             assert!(stored < most, "{}: {stored} of {}", one.name, long.body.len());

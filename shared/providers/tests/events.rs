@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::event::{EventKind, InboundEvent};
-use domain::job::{DeliveryJob, MediaJob, OutboundJob, Parked};
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::task::{MediaTask, NotificationTask, OutboundTask, Parked};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Integration, IntegrationId, Provider, ReplayId, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use providers::example::{self, Seed};
@@ -109,9 +109,9 @@ fn result_words(webhook: &dyn WebhookProvider, request: &WebhookRequest) -> Stri
     let credentials = (example::of(provider).credentials)();
     let source = webhook.source(&integration(provider), &credentials);
     match receive(&*source, request, Seed::FIXED) {
-        Ok(Delivery::Handshake(reply)) => format!("{} {}", reply.status.as_u16(), reply.body),
-        Ok(Delivery::Confirm(_)) => "confirmed".to_owned(),
-        Ok(Delivery::Events(events)) => {
+        Ok(ParsedWebhook::Handshake(reply)) => format!("{} {}", reply.status.as_u16(), reply.body),
+        Ok(ParsedWebhook::Confirm(_)) => "confirmed".to_owned(),
+        Ok(ParsedWebhook::Events(events)) => {
             let words = events.iter().map(|event| match &event.kind {
                 EventKind::Message(message) => message.content.kind(),
                 EventKind::Receipt(receipt) => receipt.status.as_str(),
@@ -223,9 +223,9 @@ fn every_record_is_a_task_of_its_queue() {
                 "consumer-inbound" | "consumer-receipts" | "consumer-events" => {
                     serde_json::from_str::<InboundEvent>(body).is_ok()
                 }
-                "consumer-automation" => serde_json::from_str::<DeliveryJob>(body).is_ok(),
-                "consumer-media" => serde_json::from_str::<MediaJob>(body).is_ok(),
-                _ => serde_json::from_str::<OutboundJob>(body).is_ok(),
+                "consumer-automation" => serde_json::from_str::<NotificationTask>(body).is_ok(),
+                "consumer-media" => serde_json::from_str::<MediaTask>(body).is_ok(),
+                _ => serde_json::from_str::<OutboundTask>(body).is_ok(),
             };
             assert_eq!(fits, !name.ends_with("/poison"), "events/{name}.json");
             read += 1;

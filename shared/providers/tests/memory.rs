@@ -71,7 +71,7 @@ fn wrong_headers(webhook: &str) -> HeaderMap {
 
 /// Returns credentials that no example is signed with.
 fn unrelated_credentials(provider: Provider) -> Credentials {
-    let names = providers::entry(provider).credentials.iter();
+    let names = providers::spec(provider).credentials.iter();
     let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";
     Credentials::new(names.map(|name| ((*name).to_owned(), vec![secret.into()])))
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use domain::event::{EventKind, InboundEvent, ParsedEvent};
-use domain::webhook::{Delivery, receive};
+use domain::webhook::{ParsedWebhook, receive};
 use domain::{IntegrationId, Provider};
 use jiff::{Timestamp, ToSpan};
 use providers::example::{self, Example, Seed};
@@ -22,7 +22,7 @@ fn parsed(provider: Provider, example: &Example, at: Timestamp) -> Vec<ParsedEve
     let credentials = (example::of(provider).credentials)();
     let source = example::webhook(provider, example).source(&integration, &credentials);
     match receive(&*source, &request, Seed::FIXED) {
-        Ok(Delivery::Events(events)) => events,
+        Ok(ParsedWebhook::Events(events)) => events,
         _ => Vec::new(),
     }
 }
@@ -48,19 +48,19 @@ fn an_event_dated_in_the_future_occurred_when_it_was_received() {
             let now = Seed::FIXED;
             let event = stamped(provider, event, now);
             assert!(event.occurred_at <= now, "{what}");
-            assert!(event.told_at().is_none_or(|at| at <= now), "{what}");
+            assert!(event.provider_time().is_none_or(|at| at <= now), "{what}");
             assert_eq!(event.identity_time(), provider_time, "{what}: its id must not change");
             if provider_time > now {
                 clamped.insert(what.clone());
                 // Events queued by an earlier version have the unclamped time.
                 let queued_before =
                     InboundEvent { occurred_at: provider_time, dated: None, ..event.clone() };
-                assert_eq!(queued_before.told_at(), Some(now), "{what}");
+                assert_eq!(queued_before.provider_time(), Some(now), "{what}");
                 assert_eq!(queued_before.identity_time(), event.identity_time(), "{what}");
                 let text = serde_json::to_string(&event).unwrap();
                 let read: InboundEvent = serde_json::from_str(&text).unwrap();
                 assert_eq!(
-                    (read.told_at(), read.identity_time()),
+                    (read.provider_time(), read.identity_time()),
                     (Some(now), provider_time),
                     "{what}"
                 );
@@ -91,6 +91,6 @@ fn any_date_can_be_clamped() {
         let event = ParsedEvent::other("1", "id".to_owned(), "name", at, &raw);
         let event = stamped(Provider::Whatsapp, event, Seed::FIXED);
         assert!(event.occurred_at <= Seed::FIXED);
-        assert_eq!(event.told_at().is_none(), at == Timestamp::UNIX_EPOCH);
+        assert_eq!(event.provider_time().is_none(), at == Timestamp::UNIX_EPOCH);
     }
 }

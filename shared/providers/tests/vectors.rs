@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use domain::event::EventKind;
-use domain::webhook::{Delivery, Rejection, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookRequest, receive};
 use domain::{Credentials, IntegrationId, Provider, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -73,11 +73,11 @@ impl Vector {
     }
 }
 
-fn result_words(result: Result<Delivery, Rejection>) -> String {
+fn result_words(result: Result<ParsedWebhook, Rejection>) -> String {
     match result {
-        Ok(Delivery::Handshake(reply)) => reply.body,
-        Ok(Delivery::Confirm(_)) => "confirm".to_owned(),
-        Ok(Delivery::Events(events)) => {
+        Ok(ParsedWebhook::Handshake(reply)) => reply.body,
+        Ok(ParsedWebhook::Confirm(_)) => "confirm".to_owned(),
+        Ok(ParsedWebhook::Events(events)) => {
             let result_words = events.iter().map(|event| match &event.kind {
                 EventKind::Message(message) => message.content.kind(),
                 EventKind::Receipt(receipt) => receipt.status.as_str(),
@@ -120,7 +120,7 @@ fn the_hubs_own_vectors_of_meta_verify_as_recorded() {
 #[test]
 fn the_hubs_own_vectors_of_standard_webhooks_verify_as_recorded() {
     // Computed with Python's hmac, not with the code under test.
-    let headers = json!({ "webhook-id": "evt_1", "webhook-timestamp": "1795176000",
+    let headers = json!({ "webhook-id": "ntf_1", "webhook-timestamp": "1795176000",
         "webhook-signature": "v1,K7ZHgHOtPCvCFiHxnExojdVNDzy+Ma5uAiKqoS39/Qw=" });
     let secret = "whsec_c3dpdGNoYm9hcmQtdGVzdC1zZWNyZXQtMDE=";
     let verify = |body: &str, second: i64, accepted: bool| {

@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
 use domain::Fault;
-use domain::ports::{PortError, PortResult, Postpone, Publisher, Record};
+use domain::ports::{ChangeVisibility, PortError, PortResult, Publisher, Record};
 use futures::future::try_join_all;
 
 use crate::Bucket;
@@ -132,8 +132,8 @@ impl Publisher for SqsQueue {
     }
 }
 
-impl Postpone for SqsQueue {
-    async fn postpone(&self, records: &[(String, Duration)]) -> PortResult<()> {
+impl ChangeVisibility for SqsQueue {
+    async fn change_visibility(&self, records: &[(String, Duration)]) -> PortResult<()> {
         let operation = "change the visibility of records";
         for batch in records.chunks(MAX_ENTRIES) {
             let entries = batch.iter().enumerate().map(|(index, (receipt, wait))| {

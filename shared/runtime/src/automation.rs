@@ -4,23 +4,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::automation::{Answer, Notice, Push, next_attempt, read_answer};
+use domain::automation::{Answer, Notification, Push, next_attempt, read_answer};
 use domain::failpoint::{self, Failpoint};
-use domain::job::{DeliveryJob, VERSION};
 use domain::ports::{
-    Automations, Clock, Deliveries, DeliveryClaim, DeliveryOutcome, Dice, PortResult, Publisher,
-    Record, Vault,
+    Automations, Clock, CredentialReader, NotificationClaim, NotificationOutcome, Notifications,
+    PortResult, Publisher, Record, Rng,
 };
-use domain::{DeliveryId, TenantId};
+use domain::task::{NotificationTask, VERSION};
+use domain::{NotificationId, TenantId};
 use http::Request;
 use jiff::Timestamp;
 use queue::SqsQueue;
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
+use crate::credentials::SecretsManagerCredentials;
 use crate::telemetry::{self, Metric};
-use crate::transport::{Messenger, OutsideError};
-use crate::vault::SecretsVault;
+use crate::transport::{GuardedHttpError, WebhookClient};
 use crate::{Consumer, Error, Kit, Network};
 
 /// Lease of a delivery attempt: longer than the function may run, and shorter than the queue's
@@ -34,7 +34,7 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct Teller<S, V, P, M, C, R> {
+pub struct WebhookDispatcher<S, V, P, M, C, R> {
     /// DynamoDB table.
     pub store: S,
     /// Store of signing secrets.
@@ -42,11 +42,11 @@ pub struct Teller<S, V, P, M, C, R> {
     /// The consumer's own queue, for retries within 15 minutes.
     pub queue: P,
     /// Webhook client.
-    pub messenger: M,
+    pub client: M,
     /// Clock.
     pub clock: C,
     /// Random number generator, for jitter.
-    pub dice: R,
+    pub rng: R,
 }
 
 /// A completed delivery attempt.
@@ -62,57 +62,61 @@ struct Attempt {
     status: Option<u16>,
 }
 
-impl<S, V, P, M, C, R> Worker for Teller<S, V, P, M, C, R>
+impl<S, V, P, M, C, R> Worker for WebhookDispatcher<S, V, P, M, C, R>
 where
-    S: Deliveries + Automations,
-    V: Vault,
+    S: Notifications + Automations,
+    V: CredentialReader,
     P: Publisher,
-    M: Messenger,
+    M: WebhookClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
-    type Job = DeliveryJob;
+    type Task = NotificationTask;
 
-    async fn work(&self, job: &DeliveryJob, _context: Delivery<'_>) -> Result<(), Failure> {
-        let (tenant, id) = (&job.tenant, job.id);
+    async fn work(
+        &self,
+        task: &NotificationTask,
+        _context: ReceiveContext<'_>,
+    ) -> Result<(), Failure> {
+        let (tenant, id) = (&task.tenant, task.id);
         let automation = self.store.automation(tenant).await?;
         // The tenant may have removed the webhook.
         let Some(push) = automation.listener() else { return Ok(()) };
         let now = self.clock.now();
-        let claim = self.store.claim(tenant, id, job.notice.as_deref(), now, LEASE).await?;
-        let (attempt, notice) = match claim {
-            DeliveryClaim::Granted { attempt, notice } => (attempt, notice),
-            DeliveryClaim::Settled => return Ok(()),
-            DeliveryClaim::Held { until } => {
+        let claim = self.store.claim(tenant, id, task.notification.as_deref(), now, LEASE).await?;
+        let (attempt, notification) = match claim {
+            NotificationClaim::Granted { attempt, notification } => (attempt, notification),
+            NotificationClaim::Settled => return Ok(()),
+            NotificationClaim::Held { until } => {
                 let wait = until.duration_since(now).unsigned_abs() + Duration::from_secs(1);
                 return Err(Failure::wait("another attempt is in progress", wait));
             }
-            DeliveryClaim::Early { until } => return self.defer(tenant, id, now, until).await,
+            NotificationClaim::Early { until } => return self.defer(tenant, id, now, until).await,
         };
         let started = self.clock.now();
-        let (answer, status) = self.attempt(tenant, id, push, &notice).await?;
-        tracing::info!(%tenant, notice = %id, attempt, status, "notification attempted");
+        let (answer, status) = self.attempt(tenant, id, push, &notification).await?;
+        tracing::info!(%tenant, notification = %id, attempt, status, "notification attempted");
         let completed = Attempt { number: attempt, started, answer, status };
-        self.settle(tenant, id, &notice, completed).await?;
+        self.settle(tenant, id, &notification, completed).await?;
         Ok(())
     }
 }
 
-impl<S, V, P, M, C, R> Teller<S, V, P, M, C, R>
+impl<S, V, P, M, C, R> WebhookDispatcher<S, V, P, M, C, R>
 where
-    S: Deliveries + Automations,
-    V: Vault,
+    S: Notifications + Automations,
+    V: CredentialReader,
     P: Publisher,
-    M: Messenger,
+    M: WebhookClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     /// Defers a record that arrives before its attempt is due: a duplicate record, or one that the
     /// queue, which counts in whole seconds, delivered early.
     async fn defer(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
+        id: NotificationId,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<(), Failure> {
@@ -129,12 +133,12 @@ where
     async fn attempt(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
+        id: NotificationId,
         push: &Push,
-        notice: &Notice,
+        notification: &Notification,
     ) -> Result<(Answer, Option<u16>), Failure> {
         let secrets = self.vault.signing_secrets(tenant, push.secret_at).await?;
-        let body = serde_json::to_vec(notice)
+        let body = serde_json::to_vec(notification)
             .map_err(|_| Failure::retry("the notification cannot be written as JSON"))?;
         let id = id.to_string();
         let now = self.clock.now();
@@ -150,51 +154,51 @@ where
             .header("webhook-signature", signature)
             .body(Bytes::from(body));
         let Ok(request) = request else { return Ok((Answer::Gone, None)) };
-        match self.messenger.tell(request, push.allow_private_network).await {
+        match self.client.notify(request, push.allow_private_network).await {
             Ok(response) => {
                 let status = response.status().as_u16();
                 let retry_after = retry_after(response.headers(), self.clock.now());
                 Ok((read_answer(status, retry_after), Some(status)))
             }
-            Err(error @ (OutsideError::Private | OutsideError::Address)) => {
-                tracing::error!(%tenant, notice = %id, %error, "webhook not called");
+            Err(error @ (GuardedHttpError::Private | GuardedHttpError::Address)) => {
+                tracing::error!(%tenant, notification = %id, %error, "webhook not called");
                 Ok((Answer::Later(None), None))
             }
-            Err(OutsideError::NoAnswer) => Ok((Answer::Later(None), None)),
+            Err(GuardedHttpError::NoAnswer) => Ok((Answer::Later(None), None)),
         }
     }
 
     async fn settle(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        notice: &Notice,
+        id: NotificationId,
+        notification: &Notification,
         completed: Attempt,
     ) -> PortResult<()> {
         let Attempt { number: attempt, started, answer, status } = completed;
         let now = self.clock.now();
         let settle =
-            async |outcome| self.store.settle(tenant, id, outcome, notice, status, now).await;
+            async |outcome| self.store.settle(tenant, id, outcome, notification, status, now).await;
         match answer {
             Answer::Taken => {
                 telemetry::count(Metric::NoticeDelivered, "automation", 1);
-                settle(DeliveryOutcome::Delivered).await
+                settle(NotificationOutcome::Delivered).await
             }
             Answer::Gone => {
-                tracing::error!(%tenant, notice = %id, "webhook returned 410 Gone and is disabled");
+                tracing::error!(%tenant, notification = %id, "webhook returned 410 Gone and is disabled");
                 telemetry::count(Metric::NoticeGivenUp, "automation", 1);
                 self.store.disable(tenant, now).await?;
-                settle(DeliveryOutcome::GivenUp).await
+                settle(NotificationOutcome::GivenUp).await
             }
             Answer::Later(retry_after) => {
                 let took = now.duration_since(started).unsigned_abs();
-                let jitter = self.dice.fraction();
+                let jitter = self.rng.fraction();
                 let Some(wait) = next_attempt(attempt, took, jitter, retry_after) else {
-                    tracing::error!(%tenant, notice = %id, attempt, "notification abandoned after the last attempt");
+                    tracing::error!(%tenant, notification = %id, attempt, "notification abandoned after the last attempt");
                     telemetry::count(Metric::NoticeGivenUp, "automation", 1);
-                    return settle(DeliveryOutcome::GivenUp).await;
+                    return settle(NotificationOutcome::GivenUp).await;
                 };
-                settle(DeliveryOutcome::RetryAt(now + wait)).await?;
+                settle(NotificationOutcome::RetryAt(now + wait)).await?;
                 // After a crash here, SQS delivers this record again, which causes another attempt.
                 if wait > MAX_QUEUE_DELAY {
                     return self.store.schedule(tenant, id, now + wait).await;
@@ -221,37 +225,43 @@ fn retry_after(headers: &http::HeaderMap, now: jiff::Timestamp) -> Option<Durati
 /// Returns the queue record that retries a notification, whose content is in the table.
 pub(crate) fn retry(
     tenant: &TenantId,
-    id: DeliveryId,
+    id: NotificationId,
     delay: Option<Duration>,
 ) -> PortResult<Record> {
-    let job = DeliveryJob { v: VERSION, id, tenant: tenant.clone(), notice: None };
-    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let task = NotificationTask { v: VERSION, id, tenant: tenant.clone(), notification: None };
+    let body = serde_json::to_string(&task).map_err(|_| crate::unwritable())?;
     let deduplication_id = id.to_string();
     Ok(Record { body, group: tenant.to_string(), deduplication_id, delay, reason: None })
 }
 
 /// The worker with its production dependencies.
-pub type OwnTeller<N, C, R> =
-    Teller<DynamoStore, SecretsVault<C>, SqsQueue, <N as Network>::Messenger, C, R>;
+pub type OwnWebhookDispatcher<N, C, R> = WebhookDispatcher<
+    DynamoStore,
+    SecretsManagerCredentials<C>,
+    SqsQueue,
+    <N as Network>::WebhookClient,
+    C,
+    R,
+>;
 
 /// The consumer with its production dependencies.
-pub type OwnConsumer<N, C, R> = Consumer<OwnTeller<N, C, R>, C, R>;
+pub type OwnConsumer<N, C, R> = Consumer<OwnWebhookDispatcher<N, C, R>, C, R>;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnConsumer<N, C, R>, Error> {
-    let worker = Teller {
+    let worker = WebhookDispatcher {
         store: kit.store()?,
         vault: kit.vault()?,
         // A retry record is small: the notification is in the table.
         queue: kit.queue("QUEUE_URL", None)?,
-        messenger: kit.network.messenger()?,
+        client: kit.network.webhook_client()?,
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
     };
     // Attempts are counted in the table; most receives only wait.
     crate::consumer(kit, worker, 8, true)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::failpoint::{self, Failpoint};
 use domain::fault::{Classify, Fault, redelivery};
-use domain::ports::{ClaimCheck, Clock, Dice, PortError, Postpone, Publisher, Record};
+use domain::ports::{ChangeVisibility, ClaimCheck, Clock, PortError, Publisher, Record, Rng};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
 
@@ -22,7 +22,7 @@ const MAX_UNCOUNTED: u32 = 50;
 
 /// Dependencies of batch processing, apart from the worker.
 #[derive(Debug)]
-pub struct Desk<Q, D, B, C, R> {
+pub struct ConsumerContext<Q, D, B, C, R> {
     /// Source queue.
     pub queue: Q,
     /// Dead-letter queue.
@@ -32,7 +32,7 @@ pub struct Desk<Q, D, B, C, R> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for jitter.
-    pub dice: R,
+    pub rng: R,
     /// Time after the start of the batch after which no record is started, so that the function's
     /// timeout interrupts none.
     pub budget: Duration,
@@ -42,7 +42,7 @@ pub struct Desk<Q, D, B, C, R> {
 
 /// Context of a received SQS record.
 #[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
+pub struct ReceiveContext<'a> {
     /// Message id of the record, the same for each receive.
     pub record: &'a str,
     /// Number of receives, including this one.
@@ -51,7 +51,7 @@ pub struct Delivery<'a> {
     pub now: jiff::Timestamp,
 }
 
-impl Delivery<'_> {
+impl ReceiveContext<'_> {
     /// Returns whether a retryable failure would move the record to the dead-letter queue.
     #[must_use]
     pub const fn is_last(&self) -> bool {
@@ -94,30 +94,33 @@ impl From<PortError> for Failure {
 /// Worker that processes the records of a queue.
 pub trait Worker: Send + Sync {
     /// Body of a record.
-    type Job: DeserializeOwned + Send + Sync;
+    type Task: DeserializeOwned + Send + Sync;
 
     /// Processes the batch as a whole, concurrently with its records. If it fails, every record is
     /// retried.
-    fn whole(&self, jobs: &[&Self::Job]) -> impl Future<Output = Result<(), Failure>> + Send {
-        let _ = jobs;
+    fn process_batch(
+        &self,
+        tasks: &[&Self::Task],
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = tasks;
         async { Ok(()) }
     }
 
     /// Processes one record. A record may be processed more than once, also concurrently.
     fn work(
         &self,
-        job: &Self::Job,
-        context: Delivery<'_>,
+        task: &Self::Task,
+        context: ReceiveContext<'_>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// A record of the batch.
 struct BatchRecord<J> {
     /// Whether the record was sent to the dead-letter queue, and so must not be retried.
-    buried: AtomicBool,
+    dead_lettered: AtomicBool,
     message: SqsMessage,
     receives: u32,
-    job: Result<J, Failure>,
+    task: Result<J, Failure>,
 }
 
 /// Processes a batch and reports the records to retry.
@@ -126,28 +129,28 @@ struct BatchRecord<J> {
 /// If a record has no message id: reporting an empty one would silently retry the whole batch.
 pub async fn handle<W, Q, D, B, C, R>(
     event: SqsEvent,
-    desk: &Desk<Q, D, B, C, R>,
+    context: &ConsumerContext<Q, D, B, C, R>,
     worker: &W,
 ) -> Result<SqsBatchResponse, crate::Error>
 where
     W: Worker,
-    Q: Postpone,
+    Q: ChangeVisibility,
     D: Publisher,
     B: ClaimCheck,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     if event.records.iter().any(|record| record.message_id.as_deref().unwrap_or("").is_empty()) {
         return Err("a record has no message id".into());
     }
-    let started = desk.clock.now();
-    let records = join_all(event.records.into_iter().map(|message| open(&desk.bodies, message)));
+    let started = context.clock.now();
+    let records = join_all(event.records.into_iter().map(|message| open(&context.bodies, message)));
     let groups = grouped(records.await);
-    let jobs: Vec<&W::Job> =
-        groups.iter().flatten().filter_map(|record| record.job.as_ref().ok()).collect();
+    let tasks: Vec<&W::Task> =
+        groups.iter().flatten().filter_map(|record| record.task.as_ref().ok()).collect();
     let (batch_result, failed) = futures::join!(
-        worker.whole(&jobs),
-        join_all(groups.iter().map(|group| process_group(desk, worker, group, started))),
+        worker.process_batch(&tasks),
+        join_all(groups.iter().map(|group| process_group(context, worker, group, started))),
     );
     let mut response = SqsBatchResponse::default();
     let mut failed: Vec<&SqsMessage> = failed.into_iter().flatten().collect();
@@ -155,7 +158,9 @@ where
         tracing::warn!(reason = %failure.reason, "the batch will be retried");
         failed = Vec::new();
         for group in &groups {
-            failed.extend(give_back(desk, group, 0, redelivery(1, desk.dice.fraction())).await);
+            failed.extend(
+                return_to_queue(context, group, 0, redelivery(1, context.rng.fraction())).await,
+            );
         }
     }
     for message in failed {
@@ -171,7 +176,7 @@ async fn open<J: DeserializeOwned, B: ClaimCheck>(
     let receives = message.attributes.get("ApproximateReceiveCount");
     let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
     let body = bodies.redeem(message.body.as_deref().unwrap_or_default()).await;
-    let job = body.map_err(Failure::from).and_then(|body| {
+    let task = body.map_err(Failure::from).and_then(|body| {
         serde_json::from_str(&body).map_err(|error| Failure {
             fault: Fault::Permanent,
             // Only the position: the parser's message can quote the body.
@@ -179,7 +184,7 @@ async fn open<J: DeserializeOwned, B: ClaimCheck>(
             wait: None,
         })
     });
-    BatchRecord { buried: AtomicBool::new(false), message, receives, job }
+    BatchRecord { dead_lettered: AtomicBool::new(false), message, receives, task }
 }
 
 /// Returns the records by group, in order. In a standard queue each record is its own group.
@@ -205,39 +210,39 @@ fn grouped<J>(records: Vec<BatchRecord<J>>) -> Vec<Vec<BatchRecord<J>>> {
 
 /// Processes the records of a group until one fails; returns the records to retry.
 async fn process_group<'a, W, Q, D, B, C, R>(
-    desk: &Desk<Q, D, B, C, R>,
+    context: &ConsumerContext<Q, D, B, C, R>,
     worker: &W,
-    group: &'a [BatchRecord<W::Job>],
+    group: &'a [BatchRecord<W::Task>],
     started: jiff::Timestamp,
 ) -> Vec<&'a SqsMessage>
 where
     W: Worker,
-    Q: Postpone,
+    Q: ChangeVisibility,
     D: Publisher,
     B: ClaimCheck,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     for (position, record) in group.iter().enumerate() {
         let id = record.message.message_id.as_deref().unwrap_or_default();
-        let now = desk.clock.now();
-        let late = now.duration_since(started).unsigned_abs() > desk.budget;
+        let now = context.clock.now();
+        let late = now.duration_since(started).unsigned_abs() > context.budget;
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let context = Delivery { record: id, receives: record.receives, now };
-            let done = match &record.job {
-                Ok(job) => worker.work(job, context).await,
+            let context = ReceiveContext { record: id, receives: record.receives, now };
+            let done = match &record.task {
+                Ok(task) => worker.work(task, context).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
             };
             let Err(failure) = done else { continue };
             failure
         };
-        let Some(wait) = wait(desk, &failure, record.receives, position) else {
-            if bury(desk, record, &failure).await {
+        let Some(wait) = wait(context, &failure, record.receives, position) else {
+            if send_to_dlq(context, record, &failure).await {
                 continue;
             }
-            return give_back(desk, group, position, Duration::from_secs(30)).await;
+            return return_to_queue(context, group, position, Duration::from_secs(30)).await;
         };
         tracing::warn!(
             record = %id,
@@ -246,14 +251,14 @@ where
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             "record will be retried"
         );
-        return give_back(desk, group, position, wait).await;
+        return return_to_queue(context, group, position, wait).await;
     }
     Vec::new()
 }
 
 /// Returns how long to hide a failed record; `None` if it moves to the dead-letter queue.
-fn wait<Q, D, B, C, R: Dice>(
-    desk: &Desk<Q, D, B, C, R>,
+fn wait<Q, D, B, C, R: Rng>(
+    context: &ConsumerContext<Q, D, B, C, R>,
     failure: &Failure,
     receives: u32,
     position: usize,
@@ -262,18 +267,18 @@ fn wait<Q, D, B, C, R: Dice>(
         Fault::RateLimited { retry_after } => Some(retry_after),
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
-            let max = if desk.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
+            let max = if context.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
             // A record behind another one may have been received as often without being tried.
             let last = receives >= max && position == 0;
-            let wait = failure.wait.unwrap_or_else(|| redelivery(receives, desk.dice.fraction()));
+            let wait = failure.wait.unwrap_or_else(|| redelivery(receives, context.rng.fraction()));
             (!last).then_some(wait)
         }
     }
 }
 
 /// Sends a record to the dead-letter queue, with the reason. Returns `false` if that fails.
-async fn bury<J, Q, D: Publisher, B, C, R>(
-    desk: &Desk<Q, D, B, C, R>,
+async fn send_to_dlq<J, Q, D: Publisher, B, C, R>(
+    context: &ConsumerContext<Q, D, B, C, R>,
     record: &BatchRecord<J>,
     failure: &Failure,
 ) -> bool {
@@ -288,9 +293,9 @@ async fn bury<J, Q, D: Publisher, B, C, R>(
         delay: None,
         reason: Some(failure.reason.clone()),
     };
-    match desk.dead_letters.publish(vec![dead_letter]).await {
+    match context.dead_letters.publish(vec![dead_letter]).await {
         Ok(()) => {
-            record.buried.store(true, Ordering::Relaxed);
+            record.dead_lettered.store(true, Ordering::Relaxed);
             let queue = record.message.event_source_arn.as_deref().unwrap_or_default();
             let queue = queue.rsplit(':').next().unwrap_or_default();
             telemetry::count(Metric::DeadLetter, queue, 1);
@@ -305,19 +310,19 @@ async fn bury<J, Q, D: Publisher, B, C, R>(
 
 /// Hides a failed record and the rest of its group for the same time: a group waits for the
 /// record that is hidden longest.
-async fn give_back<'a, J, Q: Postpone, D, B, C, R>(
-    desk: &Desk<Q, D, B, C, R>,
+async fn return_to_queue<'a, J, Q: ChangeVisibility, D, B, C, R>(
+    context: &ConsumerContext<Q, D, B, C, R>,
     group: &'a [BatchRecord<J>],
     position: usize,
     wait: Duration,
 ) -> Vec<&'a SqsMessage> {
     let only_one = failpoint::is_active(Failpoint::RestOfTheGroupForgotten);
     let rest = group.iter().skip(position).take(if only_one { 1 } else { group.len() });
-    let rest = rest.filter(|record| !record.buried.load(Ordering::Relaxed));
+    let rest = rest.filter(|record| !record.dead_lettered.load(Ordering::Relaxed));
     let rest: Vec<&SqsMessage> = rest.map(|record| &record.message).collect();
     let receipts = rest.iter().filter_map(|message| message.receipt_handle.clone());
     let receipts: Vec<_> = receipts.map(|receipt| (receipt, wait)).collect();
-    if let Err(error) = desk.queue.postpone(&receipts).await {
+    if let Err(error) = context.queue.change_visibility(&receipts).await {
         // They become visible again after the queue's visibility timeout.
         tracing::warn!(%error, "visibility of records not changed");
     }

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use crate::telemetry::{self, Metric};
 
-/// Cache lifetime of a closed circuit, after which this sandbox notices that another sender opened
+/// Cache lifetime of a closed circuit, after which this sandbox notifications that another sender opened
 /// it.
 const CLOSED_LIFETIME: Duration = Duration::from_secs(5);
-/// Cache lifetime of a circuit that is not closed, after which this sandbox notices that it closed.
+/// Cache lifetime of a circuit that is not closed, after which this sandbox notifications that it closed.
 const OPEN_LIFETIME: Duration = Duration::from_secs(1);
 /// Time limit of a probe: as long as its function may run.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -5,13 +5,13 @@ use domain::ReplayId;
 use domain::event::InboundEvent;
 use domain::fault::Fault;
 use domain::ports::{
-    Archive, Clock, Dice, Entered, EventBodies, EventBodyReader, EventLog, PortResult, Record,
+    Archive, Clock, EventBodies, EventBodyReader, EventLog, PortResult, Record, RecordOutcome, Rng,
 };
-use domain::record::{BodyPlace, EventBody, EventRecord, Kept};
+use domain::record::{BodyLocation, EventBody, EventRecord, StoredEvent};
 use queue::Bucket;
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 64 * 1024;
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct EventBook<S, A, C> {
+pub struct RecordEvent<S, A, C> {
     /// DynamoDB table.
     pub store: S,
     /// Archive of raw events, and storage for bodies that are too large for the table.
@@ -32,29 +32,33 @@ pub struct EventBook<S, A, C> {
     pub clock: C,
 }
 
-impl<S, A, C> Worker for EventBook<S, A, C>
+impl<S, A, C> Worker for RecordEvent<S, A, C>
 where
     S: EventLog,
     A: Archive + EventBodies,
     C: Clock,
 {
-    type Job = InboundEvent;
+    type Task = InboundEvent;
 
-    async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
-        crate::inbound::archive(&self.bucket, jobs).await
+    async fn process_batch(&self, tasks: &[&InboundEvent]) -> Result<(), Failure> {
+        crate::inbound::archive(&self.bucket, tasks).await
     }
 
-    async fn work(&self, event: &InboundEvent, _context: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(
+        &self,
+        event: &InboundEvent,
+        _context: ReceiveContext<'_>,
+    ) -> Result<(), Failure> {
         let record = EventRecord::of(event);
         let (tenant, id, provider) = (&event.tenant, record.id, event.provider);
         let event_kind = record.kind.as_str();
         // Store the body first, so that a record is never without its body.
         let stored = store_body(&self.bucket, record, &EventBody::of(event)).await?;
-        let entered = self.store.enter(&stored, event.single_use.as_deref()).await?;
+        let entered = self.store.record_event(&stored, event.single_use.as_deref()).await?;
         match entered {
-            Entered::New => telemetry::count(Metric::EventRecorded, provider.as_str(), 1),
-            Entered::Duplicate => {}
-            Entered::Forged => {
+            RecordOutcome::New => telemetry::count(Metric::EventRecorded, provider.as_str(), 1),
+            RecordOutcome::Duplicate => {}
+            RecordOutcome::ReusedToken => {
                 tracing::error!(
                     %tenant, event_id = %id, %provider,
                     "event rejected: its single-use token belongs to another event"
@@ -68,7 +72,7 @@ where
         }
         tracing::info!(
             %tenant, event_id = %id, %provider, kind = event_kind,
-            new = entered == Entered::New, replayed = event.replay.is_some(), "event recorded"
+            new = entered == RecordOutcome::New, replayed = event.replay.is_some(), "event recorded"
         );
         Ok(())
     }
@@ -79,7 +83,7 @@ pub(crate) async fn store_body<A: EventBodies>(
     bucket: &A,
     record: EventRecord,
     body: &EventBody,
-) -> Result<Kept, Failure> {
+) -> Result<StoredEvent, Failure> {
     let names = record.account.len() + record.provider_event_id.len() + record.name.len();
     if names > MAX_NAME_BYTES {
         let reason = "the provider's names for the event are too long for the table".to_owned();
@@ -88,21 +92,21 @@ pub(crate) async fn store_body<A: EventBodies>(
     let body = serde_json::to_string(body)
         .map_err(|_| Failure::retry("the event cannot be written as JSON"))?;
     let body = if body.len() > MAX_INLINE_BYTES {
-        BodyPlace::Object(bucket.put_body(&record, body).await?)
+        BodyLocation::Object(bucket.put_body(&record, body).await?)
     } else {
-        BodyPlace::Here(body)
+        BodyLocation::Inline(body)
     };
-    Ok(Kept { record, body })
+    Ok(StoredEvent { record, body })
 }
 
 /// Returns the body of an event; `None` if it was deleted or has an unknown format.
 pub(crate) async fn body<B: EventBodyReader>(
     bucket: &B,
-    stored: &Kept,
+    stored: &StoredEvent,
 ) -> PortResult<Option<EventBody>> {
     Ok(match &stored.body {
-        BodyPlace::Here(body) => serde_json::from_str(body).ok(),
-        BodyPlace::Object(key) => {
+        BodyLocation::Inline(body) => serde_json::from_str(body).ok(),
+        BodyLocation::Object(key) => {
             bucket.body(key).await?.and_then(|body| serde_json::from_str(&body).ok())
         }
     })
@@ -112,7 +116,7 @@ pub(crate) async fn body<B: EventBodyReader>(
 /// read.
 pub(crate) async fn replay_record<B: EventBodyReader>(
     bucket: &B,
-    stored: &Kept,
+    stored: &StoredEvent,
     replay: ReplayId,
 ) -> PortResult<Option<Record>> {
     let event = body(bucket, stored).await?.and_then(|body| stored.record.event(body, replay));
@@ -127,18 +131,18 @@ pub(crate) fn queued(event: &InboundEvent) -> PortResult<Record> {
 }
 
 /// The worker with its production dependencies.
-pub type OwnEventBook<C> = EventBook<DynamoStore, Bucket, C>;
+pub type OwnRecordEvent<C> = RecordEvent<DynamoStore, Bucket, C>;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnEventBook<C>, C, R>, Error> {
+) -> Result<Consumer<OwnRecordEvent<C>, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
-    let worker = EventBook { store: kit.store()?, bucket, clock: kit.clock.clone() };
+    let worker = RecordEvent { store: kit.store()?, bucket, clock: kit.clock.clone() };
     crate::consumer(kit, worker, 12, false)
 }
 

@@ -12,7 +12,7 @@ use domain::sender::SendError;
 use http::Request;
 use jiff::Timestamp;
 
-use crate::sender::Caller;
+use crate::sender::HttpClient;
 
 /// Cache lifetime of a document.
 const LIFETIME: Duration = Duration::from_hours(24);
@@ -26,7 +26,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Downloads documents and caches them for a day.
 #[derive(Debug)]
 pub struct Evidence<F> {
-    caller: F,
+    http_client: F,
     cache: Mutex<Cache>,
 }
 
@@ -62,10 +62,10 @@ impl Cache {
     }
 }
 
-impl<F: Caller> Evidence<F> {
+impl<F: HttpClient> Evidence<F> {
     /// Creates a cache that downloads with `caller`.
-    pub fn new(caller: F) -> Self {
-        Self { caller, cache: Mutex::default() }
+    pub fn new(http_client: F) -> Self {
+        Self { http_client, cache: Mutex::default() }
     }
 
     /// Returns the document at `address`.
@@ -98,10 +98,8 @@ impl<F: Caller> Evidence<F> {
         };
         let request = Request::get(address).body(Bytes::new());
         let request = request.map_err(|_| failed("the URL is invalid"))?;
-        let response = self.caller.call(request).await.map_err(|error: SendError| PortError {
-            operation,
-            reason: error.code().to_owned(),
-            fault: error.fault(),
+        let response = self.http_client.call(request).await.map_err(|error: SendError| {
+            PortError { operation, reason: error.code().to_owned(), fault: error.fault() }
         })?;
         if response.status().is_success() {
             Ok(response.into_body())

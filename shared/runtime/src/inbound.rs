@@ -2,23 +2,23 @@
 //! the tenant or queues a job.
 
 use domain::MessageId;
-use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
+use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
 use domain::content::{Content, Media};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::event::{EventKind, InboundEvent, InboundMessage};
 use domain::failpoint::{self, Failpoint};
 use domain::fault::Fault;
-use domain::job::{DeliveryJob, MediaJob, VERSION};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Archive, Automations, Clock, Dice, Inbox, JobIntake, MediaLog, MediaShelf, MediaState,
-    PortResult, Publisher, Record, Recorded,
+    Archive, Automations, Clock, Inbox, JobIntake, MediaLog, MediaShelf, MediaState, PortResult,
+    Publisher, Record, Recorded, Rng,
 };
 use domain::pull::Job;
+use domain::task::{MediaTask, NotificationTask, VERSION};
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
@@ -45,14 +45,14 @@ where
     A: Archive + MediaShelf,
     P: Publisher,
 {
-    type Job = InboundEvent;
+    type Task = InboundEvent;
 
-    async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
-        let archived = archive(&self.bucket, jobs).await;
+    async fn process_batch(&self, tasks: &[&InboundEvent]) -> Result<(), Failure> {
+        let archived = archive(&self.bucket, tasks).await;
         if failpoint::is_active(Failpoint::ArchiveSkipped) { Ok(()) } else { archived }
     }
 
-    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: ReceiveContext<'_>) -> Result<(), Failure> {
         let EventKind::Message(inbound) = &event.kind else {
             let reason = "the queue accepts only messages".to_owned();
             return Err(Failure { fault: Fault::Permanent, reason, wait: None });
@@ -114,19 +114,19 @@ impl<S: JobIntake, A, P: Publisher> Inbound<S, A, P> {
         conversation: Conversation,
     ) -> PortResult<()> {
         if let Automation::Pull(pull) = automation {
-            let job = Job::new(message, pull.time_to_live());
-            let queued = self.store.queue_job(&job).await?;
+            let task = Job::new(message, pull.time_to_live());
+            let queued = self.store.queue_job(&task).await?;
             let new = queued == Recorded::New;
-            tracing::info!(tenant = %job.tenant, job_id = %job.id, new, "job queued");
+            tracing::info!(tenant = %task.tenant, job_id = %task.id, new, "job queued");
             return Ok(());
         }
-        let data = NoticeData {
+        let data = NotificationData {
             tenant: message.tenant.clone(),
             message: message.clone(),
             conversation: Some(conversation),
             job: None,
         };
-        tell(&self.automation, automation, NoticeKind::MessageReceived, data).await
+        notify(&self.automation, automation, NotificationKind::MessageReceived, data).await
     }
 }
 
@@ -199,7 +199,7 @@ fn message(
         } else {
             event.received_at
         },
-        occurred_at: event.told_at(),
+        occurred_at: event.provider_time(),
         history: vec![Step::plain(Status::Received, event.received_at)],
     };
     Ok((message, file))
@@ -219,8 +219,9 @@ fn with_media_url(mut content: Content, id: MessageId) -> Content {
 }
 
 /// Returns the message id, which is the same for each redelivery and so deduplicates messages.
-pub(crate) fn message_id(event: &InboundEvent, theirs: &str) -> MessageId {
-    let parts = [event.tenant.as_str(), event.provider.as_str(), &event.account, theirs];
+pub(crate) fn message_id(event: &InboundEvent, provider_message_id: &str) -> MessageId {
+    let parts =
+        [event.tenant.as_str(), event.provider.as_str(), &event.account, provider_message_id];
     if event.ingested || has_no_integration(event) {
         // A program may send another time when it retries.
         return MessageId::derived(&parts);
@@ -260,28 +261,28 @@ fn conversation(
         last_activity_at: event.received_at,
         // Some events have no time. An unverified message opens no service window, not even that
         // of an integration that gets the account later.
-        last_inbound_at: verified.then(|| event.told_at().unwrap_or(event.received_at)),
+        last_inbound_at: verified.then(|| event.provider_time().unwrap_or(event.received_at)),
         last_inbound_message: verified.then(|| inbound.provider_message_id.clone()),
     }
 }
 
 /// Queues a notification, if the tenant has a webhook endpoint.
-pub(crate) async fn tell<P: Publisher>(
+pub(crate) async fn notify<P: Publisher>(
     queue: &P,
     automation: &Automation,
-    kind: NoticeKind,
-    data: NoticeData,
+    kind: NotificationKind,
+    data: NotificationData,
 ) -> PortResult<()> {
     if automation.listener().is_none() {
         return Ok(());
     }
-    let id = data.delivery_id(kind);
+    let id = data.notification_id(kind);
     let timestamp = data.message.history.last().map_or(data.message.created_at, |step| step.at);
     let tenant = data.tenant.clone();
     let group = tenant.to_string();
-    let notice = Some(Box::new(Notice { kind, timestamp, data }));
-    let job = DeliveryJob { v: VERSION, id, tenant, notice };
-    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let notification = Some(Box::new(Notification { kind, timestamp, data }));
+    let task = NotificationTask { v: VERSION, id, tenant, notification };
+    let body = serde_json::to_string(&task).map_err(|_| crate::unwritable())?;
     let deduplication_id = id.to_string();
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
 }
@@ -294,7 +295,7 @@ async fn queue_media<P: Publisher>(
 ) -> PortResult<()> {
     let Some(media) = message.content.media() else { return Ok(()) };
     let Some(provider_media_id) = media.provider_media_id.clone() else { return Ok(()) };
-    let job = MediaJob {
+    let task = MediaTask {
         v: VERSION,
         tenant: event.tenant.clone(),
         message: message.id,
@@ -302,7 +303,7 @@ async fn queue_media<P: Publisher>(
         provider_media_id,
         mime_type: media.mime_type.clone(),
     };
-    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
+    let body = serde_json::to_string(&task).map_err(|_| crate::unwritable())?;
     let group = event.tenant.to_string();
     let deduplication_id = message.id.to_string();
     queue.publish(vec![Record { body, group, deduplication_id, ..Record::default() }]).await
@@ -315,7 +316,7 @@ pub type OwnInbound = Inbound<DynamoStore, Bucket, SqsQueue>;
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnInbound, C, R>, Error> {
     let bucket = kit.bucket()?;

@@ -2,12 +2,12 @@
 //! queue sizes for the health check.
 
 use domain::TenantId;
-use domain::automation::{Automation, EndedJob, Notice, NoticeData, NoticeKind};
+use domain::automation::{Automation, EndedJob, Notification, NotificationData, NotificationKind};
 use domain::ports::{
-    Automations, Clock, JobEnds, JobFigures, JobSweep, Library, OverdueJob, PortResult,
-    PulseReader, Recorded,
+    Automations, Clock, HealthReader, JobEnds, JobFigures, JobSweep, MessageReader, OverdueJob,
+    PortResult, Recorded,
 };
-use domain::pull::{Job, JobStatus, Pulse, QueueFigures};
+use domain::pull::{HealthSnapshot, Job, JobStatus, QueueFigures};
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -31,7 +31,7 @@ const BUDGET: jiff::SignedDuration = jiff::SignedDuration::from_secs(35);
 /// If the table fails. Ended jobs stay ended, and the next run finds the rest.
 pub async fn handle<S, C>(store: &S, clock: &C) -> PortResult<usize>
 where
-    S: JobSweep + JobEnds + JobFigures + PulseReader + Library + Automations,
+    S: JobSweep + JobEnds + JobFigures + HealthReader + MessageReader + Automations,
     C: Clock,
 {
     let started = clock.now();
@@ -49,7 +49,7 @@ where
             && figures.processing == 0
             && !matches!(store.automation(tenant).await?, Automation::Pull(_))
         {
-            store.retire(tenant).await?;
+            store.stop_tracking(tenant).await?;
         }
     }
     let (mut total, mut first_error) = (0, None);
@@ -70,8 +70,10 @@ where
         total += swept.iter().sum::<usize>();
         if round == 0 {
             // Record the heartbeat only now, because it reports that the jobs were processed.
-            let before = store.pulse().await?;
-            store.beat(&Pulse::following(before, queued, processing, started)).await?;
+            let before = store.health().await?;
+            store
+                .record_heartbeat(&HealthSnapshot::following(before, queued, processing, started))
+                .await?;
         }
         remaining =
             remaining.into_iter().zip(&swept).filter(|(_, n)| **n > 0).map(|(id, _)| id).collect();
@@ -98,7 +100,7 @@ async fn tenants<S: JobSweep>(store: &S) -> PortResult<Vec<TenantId>> {
 /// were already ended: where the index lags, there may be more.
 async fn sweep<S>(store: &S, tenant: &TenantId, now: Timestamp) -> PortResult<usize>
 where
-    S: JobSweep + JobEnds + Library + Automations,
+    S: JobSweep + JobEnds + MessageReader + Automations,
 {
     let overdue = store.overdue(tenant, now).await?;
     end_all(store, tenant, &overdue, now).await?;
@@ -113,7 +115,7 @@ pub(crate) async fn end_all<S>(
     now: Timestamp,
 ) -> PortResult<usize>
 where
-    S: JobEnds + Library + Automations,
+    S: JobEnds + MessageReader + Automations,
 {
     if overdue.is_empty() {
         return Ok(0);
@@ -135,10 +137,10 @@ async fn end<S>(
     now: Timestamp,
 ) -> PortResult<Recorded>
 where
-    S: JobEnds + Library,
+    S: JobEnds + MessageReader,
 {
-    let notice = notice(store, automation, &overdue.job, now).await?;
-    let recorded = store.end(overdue, notice.as_ref(), now).await?;
+    let notification = notification(store, automation, &overdue.job, now).await?;
+    let recorded = store.end(overdue, notification.as_ref(), now).await?;
     if recorded == Recorded::New {
         log_end(&overdue.job);
     }
@@ -146,15 +148,15 @@ where
 }
 
 /// Returns the notification about a failed or expired job, if the tenant has a webhook endpoint.
-pub(crate) async fn notice<S: Library>(
+pub(crate) async fn notification<S: MessageReader>(
     store: &S,
     automation: &Automation,
     job: &Job,
     now: Timestamp,
-) -> PortResult<Option<Notice>> {
+) -> PortResult<Option<Notification>> {
     let kind = match job.status {
-        JobStatus::Failed => NoticeKind::JobFailed,
-        JobStatus::Expired => NoticeKind::JobExpired,
+        JobStatus::Failed => NotificationKind::JobFailed,
+        JobStatus::Expired => NotificationKind::JobExpired,
         JobStatus::Queued | JobStatus::Processing | JobStatus::Completed => return Ok(None),
     };
     if automation.listener().is_none() {
@@ -172,8 +174,8 @@ pub(crate) async fn notice<S: Library>(
         reason: job.reason.clone().unwrap_or_default(),
     };
     let tenant = job.tenant.clone();
-    let data = NoticeData { tenant, message, conversation, job: Some(ended) };
-    Ok(Some(Notice { kind, timestamp: now, data }))
+    let data = NotificationData { tenant, message, conversation, job: Some(ended) };
+    Ok(Some(Notification { kind, timestamp: now, data }))
 }
 
 /// Counts and logs the end of a job. The reason is not logged, because the worker wrote it and

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use aws_types::SdkConfig;
 use domain::ports::Resolver;
 
-use crate::sender::Caller;
-use crate::transport::{Dns, Messenger, Outside, SdkClient, Transport};
-use crate::{Error, SystemClock, SystemDice, env, transport};
+use crate::sender::HttpClient;
+use crate::transport::{Dns, GuardedHttpClient, SdkClient, Transport, WebhookClient};
+use crate::{Error, SystemClock, SystemRng, env, transport};
 
 /// Environment variables of a function.
 #[derive(Clone, Debug)]
@@ -42,43 +42,43 @@ impl Environment {
 /// Network access other than AWS.
 pub trait Network: Clone + Send + Sync + 'static {
     /// HTTP client for providers.
-    type Caller: Caller + 'static;
+    type HttpClient: HttpClient + 'static;
     /// Webhook client.
-    type Messenger: Messenger + 'static;
+    type WebhookClient: WebhookClient + 'static;
     /// DNS resolver for the hosts of URLs that tenants set.
     type Resolver: Resolver + 'static;
 
     /// Returns the client for requests with small responses.
-    fn caller(&self) -> Self::Caller;
+    fn http_client(&self) -> Self::HttpClient;
 
     /// Returns the client for media downloads.
-    fn file_caller(&self) -> Self::Caller;
+    fn file_http_client(&self) -> Self::HttpClient;
 
     /// Returns the client for URLs that tenants set.
     ///
     /// # Errors
     /// If the TLS library rejects its own defaults.
-    fn messenger(&self) -> Result<Self::Messenger, Error>;
+    fn webhook_client(&self) -> Result<Self::WebhookClient, Error>;
 
     /// Returns the DNS resolver.
     fn resolver(&self) -> Self::Resolver;
 }
 
 impl Network for Transport {
-    type Caller = Self;
-    type Messenger = Outside;
+    type HttpClient = Self;
+    type WebhookClient = GuardedHttpClient;
     type Resolver = Dns;
 
-    fn caller(&self) -> Self {
+    fn http_client(&self) -> Self {
         self.clone()
     }
 
-    fn file_caller(&self) -> Self {
+    fn file_http_client(&self) -> Self {
         self.clone().for_files()
     }
 
-    fn messenger(&self) -> Result<Outside, Error> {
-        Outside::new()
+    fn webhook_client(&self) -> Result<GuardedHttpClient, Error> {
+        GuardedHttpClient::new()
     }
 
     fn resolver(&self) -> Dns {
@@ -88,7 +88,7 @@ impl Network for Transport {
 
 /// Dependencies of a function.
 #[derive(Clone, Debug)]
-pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
+pub struct Kit<N = Transport, C = SystemClock, R = SystemRng> {
     /// Configuration of the AWS clients.
     pub aws: SdkConfig,
     /// Environment variables, with the names of tables, queues and buckets.
@@ -98,7 +98,7 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemDice> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for jitter, ids and keys.
-    pub dice: R,
+    pub rng: R,
     // Created once.
     queues: OnceCell<queue::Queues>,
     bucket: OnceCell<queue::Bucket>,
@@ -115,15 +115,15 @@ impl Kit {
         let tls = transport::tls()?;
         let network = Transport::over(tls.clone())?;
         let aws = crate::aws::config(&environment, SdkClient::over(tls))?;
-        Ok(Self::new(aws, environment, network, SystemClock, SystemDice))
+        Ok(Self::new(aws, environment, network, SystemClock, SystemRng))
     }
 }
 
 impl<N, C, R> Kit<N, C, R> {
     /// Creates a kit.
-    pub fn new(aws: SdkConfig, environment: Environment, network: N, clock: C, dice: R) -> Self {
+    pub fn new(aws: SdkConfig, environment: Environment, network: N, clock: C, rng: R) -> Self {
         let (queues, bucket) = (OnceCell::new(), OnceCell::new());
-        Self { aws, environment, network, clock, dice, queues, bucket }
+        Self { aws, environment, network, clock, rng, queues, bucket }
     }
 
     /// Returns the variable `name`.
@@ -158,8 +158,12 @@ impl<N, C, R> Kit<N, C, R> {
 
 impl<N, C: domain::ports::Clock + Clone, R> Kit<N, C, R> {
     /// Returns the credential store.
-    pub(crate) fn vault(&self) -> Result<crate::vault::SecretsVault<C>, Error> {
+    pub(crate) fn vault(&self) -> Result<crate::credentials::SecretsManagerCredentials<C>, Error> {
         let prefix = self.var("SECRETS_PREFIX")?;
-        Ok(crate::vault::SecretsVault::new(&self.aws, prefix, self.clock.clone()))
+        Ok(crate::credentials::SecretsManagerCredentials::new(
+            &self.aws,
+            prefix,
+            self.clock.clone(),
+        ))
     }
 }

@@ -5,16 +5,16 @@
 
 pub mod address;
 mod aws;
+mod credentials;
 pub mod env;
 mod kit;
 mod system;
 mod telemetry;
 pub mod transport;
-mod vault;
 
+pub use credentials::SecretsManagerCredentials;
 pub use kit::{Environment, Kit, Network};
-pub use system::{SystemClock, SystemDice};
-pub use vault::SecretsVault;
+pub use system::{SystemClock, SystemRng};
 
 /// Error that stops a function at init.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use domain::Fault;
-use domain::ports::{Clock, Dice, PortError};
+use domain::ports::{Clock, PortError, Rng};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Bucket, SqsQueue};
 
@@ -83,44 +83,44 @@ where
 /// A queue consumer: worker and dependencies of batch processing.
 #[derive(Debug)]
 pub struct Consumer<W, C, R> {
-    desk: batch::Desk<SqsQueue, SqsQueue, Bucket, C, R>,
+    context: batch::ConsumerContext<SqsQueue, SqsQueue, Bucket, C, R>,
     worker: W,
 }
 
-impl<W: batch::Worker, C: Clock, R: Dice> Consumer<W, C, R> {
+impl<W: batch::Worker, C: Clock, R: Rng> Consumer<W, C, R> {
     /// Processes a batch and reports the records to retry.
     ///
     /// # Errors
     /// As [`batch::handle`].
     pub async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, Error> {
-        batch::handle(event, &self.desk, &self.worker).await
+        batch::handle(event, &self.context, &self.worker).await
     }
 }
 
 /// Builds a consumer for `worker`. `budget` is in seconds.
-fn consumer<W, N, C: Clock + Clone, R: Dice + Clone>(
+fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
     worker: W,
     budget: u64,
     counts_attempts: bool,
 ) -> Result<Consumer<W, C, R>, Error> {
     let bucket = kit.bucket()?;
-    let desk = batch::Desk {
+    let context = batch::ConsumerContext {
         queue: kit.queue("QUEUE_URL", None)?,
         // A record that was received from a queue fits into a queue.
         dead_letters: kit.queue("DEAD_LETTER_QUEUE_URL", None)?,
         bodies: bucket,
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
         budget: Duration::from_secs(budget),
         counts_attempts,
     };
-    Ok(Consumer { desk, worker })
+    Ok(Consumer { context, worker })
 }
 
 /// Serves a consumer until Lambda stops the process.
 async fn consume<W: batch::Worker>(
-    consumer: Consumer<W, SystemClock, SystemDice>,
+    consumer: Consumer<W, SystemClock, SystemRng>,
 ) -> Result<(), Error> {
     let consumer = &consumer;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {

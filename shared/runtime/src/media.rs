@@ -4,20 +4,21 @@
 use bytes::Bytes;
 use domain::fault::{Classify, Fault, Form};
 use domain::integration::Integration;
-use domain::job::MediaJob;
 use domain::ports::{
-    Clock, Dice, Directory, Freshness, Library, MediaLog, MediaShelf, MediaState, Vault,
+    Clock, CredentialReader, Directory, Freshness, MediaLog, MediaShelf, MediaState, MessageReader,
+    Rng,
 };
-use domain::sender::{About, Fetch, Locate, MessageSender, SendError};
+use domain::sender::{Fetch, Locate, MessageSender, RefusalScope, SendError};
+use domain::task::MediaTask;
 use http::StatusCode;
 use jiff::Timestamp;
 use queue::Bucket;
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
+use crate::credentials::SecretsManagerCredentials;
 use crate::directory::CachedDirectory;
-use crate::sender::Caller;
-use crate::vault::SecretsVault;
+use crate::sender::HttpClient;
 use crate::{Consumer, Error, Kit, Network};
 
 /// Maximum number of receives while a provider requests waits. It is one less than the queue's own
@@ -36,38 +37,38 @@ pub struct Fetcher<S, D, V, B, T> {
     /// Media storage.
     pub shelf: B,
     /// HTTP client for requests to the provider.
-    pub caller: T,
+    pub http_client: T,
 }
 
 impl<S, D, V, B, T> Worker for Fetcher<S, D, V, B, T>
 where
-    S: Library + MediaLog,
+    S: MessageReader + MediaLog,
     D: Directory,
-    V: Vault,
+    V: CredentialReader,
     B: MediaShelf,
-    T: Caller,
+    T: HttpClient,
 {
-    type Job = MediaJob;
+    type Task = MediaTask;
 
-    async fn work(&self, job: &MediaJob, context: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, task: &MediaTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
         let (message, integration) = futures::join!(
-            self.store.message(&job.tenant, job.message),
-            self.directory.integration(job.integration),
+            self.store.message(&task.tenant, task.message),
+            self.directory.integration(task.integration),
         );
         let Some((_, Some(MediaState::Pending))) = message? else { return Ok(()) };
         if context.receives > MAX_WAITS {
             // Every function that tried it crashed: record the download as failed.
             let state = MediaState::Failed { code: "not_fetched".to_owned() };
-            return Ok(self.store.set_media(&job.tenant, job.message, &state).await?);
+            return Ok(self.store.set_media(&task.tenant, task.message, &state).await?);
         }
         let state = match integration? {
             None => MediaState::Failed { code: "integration_missing".to_owned() },
-            Some(integration) => match self.fetch(job, &integration).await {
+            Some(integration) => match self.fetch(task, &integration).await {
                 Ok(state) => state,
                 Err(error) => {
                     let fault = error.fault();
                     let reason = error.to_string();
-                    tracing::warn!(tenant = %job.tenant, message_id = %job.message, %reason, "media not downloaded");
+                    tracing::warn!(tenant = %task.tenant, message_id = %task.message, %reason, "media not downloaded");
                     // A download has no side effects, so an unknown outcome is retried.
                     let last = match fault {
                         Fault::Permanent => true,
@@ -82,9 +83,9 @@ where
                 }
             },
         };
-        self.store.set_media(&job.tenant, job.message, &state).await?;
+        self.store.set_media(&task.tenant, task.message, &state).await?;
         tracing::info!(
-            tenant = %job.tenant, message_id = %job.message,
+            tenant = %task.tenant, message_id = %task.message,
             stored = matches!(state, MediaState::Stored { .. }), "media settled"
         );
         Ok(())
@@ -93,23 +94,23 @@ where
 
 impl<S, D, V, B, T> Fetcher<S, D, V, B, T>
 where
-    V: Vault,
+    V: CredentialReader,
     B: MediaShelf,
-    T: Caller,
+    T: HttpClient,
 {
     /// Downloads a file. If the provider rejects the credentials, tries once more with freshly read
     /// ones, because they may just have been changed.
     async fn fetch(
         &self,
-        job: &MediaJob,
+        task: &MediaTask,
         integration: &Integration,
     ) -> Result<MediaState, SendError> {
-        let fetched = self.fetch_with(job, integration, Freshness::Cached).await;
+        let fetched = self.fetch_with(task, integration, Freshness::Cached).await;
         match fetched {
             Err(SendError::Refused { status: StatusCode::UNAUTHORIZED, .. }) => {
                 // Later than any cached copy.
                 let changed = Integration { credentials_at: Timestamp::MAX, ..integration.clone() };
-                self.fetch_with(job, &changed, Freshness::Fresh).await
+                self.fetch_with(task, &changed, Freshness::Fresh).await
             }
             fetched => fetched,
         }
@@ -117,7 +118,7 @@ where
 
     async fn fetch_with(
         &self,
-        job: &MediaJob,
+        task: &MediaTask,
         integration: &Integration,
         freshness: Freshness,
     ) -> Result<MediaState, SendError> {
@@ -127,32 +128,32 @@ where
         let sender = providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
         let sender = sender.sender(integration, &credentials)?;
         let sender: &dyn MessageSender = sender.as_ref();
-        let request = match sender.locate_media(&job.provider_media_id)? {
+        let request = match sender.locate_media(&task.provider_media_id)? {
             Locate::Fetch(request) => request,
             Locate::Ask(request) => {
-                let located = self.caller.call(request).await?;
+                let located = self.http_client.call(request).await?;
                 match sender.fetch_media(&located)? {
                     Fetch::From(request) => request,
-                    Fetch::Here(file) => return self.keep(job, file).await,
+                    Fetch::Here(file) => return self.keep(task, file).await,
                 }
             }
         };
-        let file = self.caller.call(request).await?;
+        let file = self.http_client.call(request).await?;
         if !file.status().is_success() {
             return Err(SendError::Refused {
                 status: file.status(),
                 code: file.status().as_str().to_owned(),
                 remedy: "the provider did not return the file".to_owned(),
                 fault: Fault::of_answer(file.status(), Form::Other, None),
-                about: About::from_status(file.status()),
+                scope: RefusalScope::from_status(file.status()),
             });
         }
-        self.keep(job, file.into_body()).await
+        self.keep(task, file.into_body()).await
     }
 
-    async fn keep(&self, job: &MediaJob, file: Bytes) -> Result<MediaState, SendError> {
-        let key = self.shelf.key(&job.tenant, job.message);
-        let put = self.shelf.put(&key, job.mime_type.as_deref(), file).await;
+    async fn keep(&self, task: &MediaTask, file: Bytes) -> Result<MediaState, SendError> {
+        let key = self.shelf.key(&task.tenant, task.message);
+        let put = self.shelf.put(&key, task.mime_type.as_deref(), file).await;
         put.map_err(|_| SendError::Connect)?;
         Ok(MediaState::Stored { key })
     }
@@ -162,16 +163,16 @@ where
 pub type OwnFetcher<N, C> = Fetcher<
     DynamoStore,
     CachedDirectory<DynamoStore, C>,
-    SecretsVault<C>,
+    SecretsManagerCredentials<C>,
     Bucket,
-    <N as Network>::Caller,
+    <N as Network>::HttpClient,
 >;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnFetcher<N, C>, C, R>, Error> {
     let (store, bucket) = (kit.store()?, kit.bucket()?);
@@ -180,7 +181,7 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
         directory: CachedDirectory::new(store.clone(), kit.clock.clone()),
         vault: kit.vault()?,
         shelf: bucket,
-        caller: kit.network.file_caller(),
+        http_client: kit.network.file_http_client(),
         store,
     };
     crate::consumer(kit, worker, 30, false)

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::Provider;
 use domain::failpoint::{self, Failpoint};
-use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
 use domain::ports::{PortResult, Publisher, Record};
+use domain::task::{OutboundAction, OutboundTask, SendTask, VERSION};
 use queue::{Bucket, SqsQueue};
 
 use crate::{Error, Kit};
@@ -56,8 +56,9 @@ impl Outbound<SqsQueue> {
 /// Returns the queue record that sends a message. It is deduplicated by message id and failover
 /// generation.
 pub(crate) fn record(task: SendTask) -> PortResult<Record> {
-    let (group, id, hop) = (task.message.conversation, task.message.id, task.relay.hop);
-    let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+    let (group, id, generation) =
+        (task.message.conversation, task.message.id, task.failover.generation);
+    let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
     Ok(Record {
         body: serde_json::to_string(&job).map_err(|_| crate::unwritable())?,
         group: if failpoint::is_active(Failpoint::GroupPerMessage) {
@@ -65,7 +66,11 @@ pub(crate) fn record(task: SendTask) -> PortResult<Record> {
         } else {
             group.to_string()
         },
-        deduplication_id: if hop == 0 { id.to_string() } else { format!("{id}:{hop}") },
+        deduplication_id: if generation == 0 {
+            id.to_string()
+        } else {
+            format!("{id}:{generation}")
+        },
         ..Record::default()
     })
 }

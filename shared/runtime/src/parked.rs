@@ -5,57 +5,67 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::fault::Fault;
-use domain::job::Parked;
-use domain::ports::{Archive, Clock, Dice, Directory, Entered, EventBodies, EventLog, PortResult};
+use domain::ports::{
+    Archive, Clock, Directory, EventBodies, EventLog, PortResult, RecordOutcome, Rng,
+};
 use domain::record::{EventBody, EventRecord};
+use domain::task::Parked;
 use queue::Bucket;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct ParkingLot<S, A> {
+pub struct RecordParked<S, A> {
     /// DynamoDB table.
     pub store: S,
     /// Archive of raw events, and storage for bodies that are too large for the table.
     pub bucket: A,
 }
 
-impl<S, A> Worker for ParkingLot<S, A>
+impl<S, A> Worker for RecordParked<S, A>
 where
     S: EventLog + Directory,
     A: Archive + EventBodies,
 {
-    type Job = Parked;
+    type Task = Parked;
 
-    async fn work(&self, parked: &Parked, _context: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, parked: &Parked, _context: ReceiveContext<'_>) -> Result<(), Failure> {
         let tenant = self.tenant(parked).await?;
-        let line = serde_json::to_string(parked)
+        let conversation_account = serde_json::to_string(parked)
             .map_err(|_| Failure::retry("the parked webhook cannot be written as JSON"))?;
-        self.bucket.keep(&tenant, parked.provider, parked.received_at, &[line]).await?;
+        self.bucket
+            .keep(&tenant, parked.provider, parked.received_at, &[conversation_account])
+            .await?;
         let record = EventRecord::of_parked(parked, &tenant);
         let (id, provider) = (record.id, parked.provider);
         let raw = raw(&parked.body)?;
-        let body = EventBody { line: None, kind: None, ordering_key: None, single_use: None, raw };
+        let body = EventBody {
+            conversation_account: None,
+            kind: None,
+            ordering_key: None,
+            single_use: None,
+            raw,
+        };
         let stored = crate::events::store_body(&self.bucket, record, &body).await?;
-        let entered = self.store.enter(&stored, None).await?;
-        if entered == Entered::New {
+        let entered = self.store.record_event(&stored, None).await?;
+        if entered == RecordOutcome::New {
             telemetry::count(Metric::EventParked, "parked", 1);
         }
         tracing::error!(
             %tenant, event_id = %id, %provider, reason = %parked.reason,
-            new = entered == Entered::New, "event parked"
+            new = entered == RecordOutcome::New, "event parked"
         );
         Ok(())
     }
 }
 
-impl<S: Directory, A> ParkingLot<S, A> {
+impl<S: Directory, A> RecordParked<S, A> {
     /// Returns the tenant of a parked webhook: that of its integration, or the platform if the
     /// integration was deleted.
     async fn tenant(&self, parked: &Parked) -> PortResult<TenantId> {
@@ -83,18 +93,18 @@ fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
 }
 
 /// The worker with its production dependencies.
-pub type OwnParkingLot = ParkingLot<DynamoStore, Bucket>;
+pub type OwnRecordParked = RecordParked<DynamoStore, Bucket>;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnParkingLot, C, R>, Error> {
+) -> Result<Consumer<OwnRecordParked, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
-    let worker = ParkingLot { store: kit.store()?, bucket };
+    let worker = RecordParked { store: kit.store()?, bucket };
     crate::consumer(kit, worker, 12, false)
 }
 

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use domain::automation::{NoticeData, NoticeKind};
+use domain::automation::{NotificationData, NotificationKind};
 use domain::event::{EventKind, InboundEvent, Receipt};
 use domain::message::Message;
-use domain::ports::{Advanced, Archive, Automations, Clock, Dice, PortResult, Publisher, Receipts};
+use domain::ports::{
+    Archive, Automations, Clock, PortResult, Publisher, Receipts, Rng, StatusUpdate,
+};
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::telemetry::{self, Metric};
 use crate::{Consumer, Error, Kit};
 
@@ -19,7 +21,7 @@ const MAX_UNMATCHED_RECEIVES: u32 = 4;
 
 /// Consumer worker and its dependencies.
 #[derive(Debug)]
-pub struct ReceiptBook<S, A, P> {
+pub struct ApplyReceipt<S, A, P> {
     /// DynamoDB table.
     pub store: S,
     /// Archive of raw events.
@@ -28,19 +30,19 @@ pub struct ReceiptBook<S, A, P> {
     pub automation: P,
 }
 
-impl<S, A, P> Worker for ReceiptBook<S, A, P>
+impl<S, A, P> Worker for ApplyReceipt<S, A, P>
 where
     S: Receipts + Automations,
     A: Archive,
     P: Publisher,
 {
-    type Job = InboundEvent;
+    type Task = InboundEvent;
 
-    async fn whole(&self, jobs: &[&InboundEvent]) -> Result<(), Failure> {
-        crate::inbound::archive(&self.bucket, jobs).await
+    async fn process_batch(&self, tasks: &[&InboundEvent]) -> Result<(), Failure> {
+        crate::inbound::archive(&self.bucket, tasks).await
     }
 
-    async fn work(&self, event: &InboundEvent, context: Delivery<'_>) -> Result<(), Failure> {
+    async fn work(&self, event: &InboundEvent, context: ReceiveContext<'_>) -> Result<(), Failure> {
         let receipt = match &event.kind {
             EventKind::Receipt(receipt) => receipt,
             EventKind::Message(_) | EventKind::Other { .. } => {
@@ -50,15 +52,15 @@ where
             }
         };
         let message = match self.advance(event, receipt).await? {
-            Advanced::Moved(message) => message,
+            StatusUpdate::Moved(message) => message,
             // A duplicate: the first consumer may have crashed before it sent the notification.
-            Advanced::Behind(message) if message.status == receipt.status => message,
-            Advanced::Behind(_) => return Ok(()),
-            Advanced::Missing if context.receives < MAX_UNMATCHED_RECEIVES => {
+            StatusUpdate::Stale(message) if message.status == receipt.status => message,
+            StatusUpdate::Stale(_) => return Ok(()),
+            StatusUpdate::Missing if context.receives < MAX_UNMATCHED_RECEIVES => {
                 let wait = Duration::from_secs(2 * u64::from(context.receives));
                 return Err(Failure::wait("no message has this provider message id yet", wait));
             }
-            Advanced::Missing => {
+            StatusUpdate::Missing => {
                 tracing::warn!(
                     tenant = %event.tenant, provider = %event.provider,
                     "receipt for a message that was not sent by the hub"
@@ -71,49 +73,50 @@ where
             tenant = %event.tenant, message_id = %message.id, status = message.status.as_str(),
             "message status advanced"
         );
-        self.tell(event, *message).await?;
+        self.notify(event, *message).await?;
         Ok(())
     }
 }
 
-impl<S: Receipts + Automations, A, P: Publisher> ReceiptBook<S, A, P> {
-    async fn advance(&self, event: &InboundEvent, receipt: &Receipt) -> PortResult<Advanced> {
+impl<S: Receipts + Automations, A, P: Publisher> ApplyReceipt<S, A, P> {
+    async fn advance(&self, event: &InboundEvent, receipt: &Receipt) -> PortResult<StatusUpdate> {
         // Without a time from the provider, use the time of receipt.
-        let (tenant, at) = (&event.tenant, event.told_at().unwrap_or(event.received_at));
+        let (tenant, at) = (&event.tenant, event.provider_time().unwrap_or(event.received_at));
         if let Some(id) = receipt.reference {
             let advanced = self.store.advance(tenant, id, receipt, at).await?;
-            if advanced != Advanced::Missing {
+            if advanced != StatusUpdate::Missing {
                 return Ok(advanced);
             }
         }
-        let theirs = &receipt.provider_message_id;
-        match self.store.resolve(tenant, event.provider, theirs).await? {
+        let provider_message_id = &receipt.provider_message_id;
+        match self.store.resolve(tenant, event.provider, provider_message_id).await? {
             Some(id) => self.store.advance(tenant, id, receipt, at).await,
-            None => Ok(Advanced::Missing),
+            None => Ok(StatusUpdate::Missing),
         }
     }
 
-    async fn tell(&self, event: &InboundEvent, message: Message) -> PortResult<()> {
+    async fn notify(&self, event: &InboundEvent, message: Message) -> PortResult<()> {
         let automation = self.store.automation(&event.tenant).await?;
         let tenant = event.tenant.clone();
-        let data = NoticeData { tenant, message, conversation: None, job: None };
-        crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data).await
+        let data = NotificationData { tenant, message, conversation: None, job: None };
+        crate::inbound::notify(&self.automation, &automation, NotificationKind::MessageStatus, data)
+            .await
     }
 }
 
 /// The worker with its production dependencies.
-pub type OwnReceiptBook = ReceiptBook<DynamoStore, Bucket, SqsQueue>;
+pub type OwnApplyReceipt = ApplyReceipt<DynamoStore, Bucket, SqsQueue>;
 
 /// Builds the consumer from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnReceiptBook, C, R>, Error> {
+) -> Result<Consumer<OwnApplyReceipt, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
-    let worker = ReceiptBook {
+    let worker = ApplyReceipt {
         store: kit.store()?,
         automation: kit.queue("AUTOMATION_QUEUE_URL", Some(&bucket))?,
         bucket,

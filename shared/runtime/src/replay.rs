@@ -1,18 +1,18 @@
 //! Consumer that replays events: one page per record, and each page queues the next.
 
 use domain::Fault;
-use domain::job::{ReplayJob, VERSION};
 use domain::ports::{
-    Clock, Dice, EventBodyReader, EventReader, PortResult, Publisher, Record, Recorded,
-    ReplayProgress, Replays,
+    Clock, EventBodyReader, EventReader, PortResult, Publisher, Record, Recorded, ReplayProgress,
+    Replays, Rng,
 };
 use domain::record::{
-    Direction, EventFilter, KEEP_EVENTS, Kept, ReplayPage, ReplayPlace, ReplayStatus, State,
+    Direction, EventFilter, KEEP_EVENTS, ReplayPage, ReplayPlace, ReplayStatus, State, StoredEvent,
 };
+use domain::task::{ReplayTask, VERSION};
 use queue::{Bucket, SqsQueue};
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::{Consumer, Error, Kit};
 
 /// Page size in events.
@@ -42,15 +42,17 @@ where
     P: Publisher,
     C: Clock,
 {
-    type Job = ReplayJob;
+    type Task = ReplayTask;
 
-    async fn work(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
-        let result = self.page(job, context).await;
+    async fn work(&self, task: &ReplayTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
+        let result = self.page(task, context).await;
         if let Err(failure) = &result
             && (context.is_last() || failure.fault == Fault::Permanent)
         {
-            let (tenant, now) = (&job.tenant, self.clock.now());
-            self.store.stand_still(tenant, job.replay, &job.cursor, &failure.reason, now).await?;
+            let (tenant, now) = (&task.tenant, self.clock.now());
+            self.store
+                .record_failure(tenant, task.replay, &task.cursor, &failure.reason, now)
+                .await?;
         }
         result
     }
@@ -63,38 +65,38 @@ where
     P: Publisher,
     C: Clock,
 {
-    async fn page(&self, job: &ReplayJob, context: Delivery<'_>) -> Result<(), Failure> {
-        let Some(position) = self.store.replay(&job.tenant, job.replay).await? else {
-            tracing::warn!(tenant = %job.tenant, replay = %job.replay, "replay expired");
+    async fn page(&self, task: &ReplayTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
+        let Some(position) = self.store.replay(&task.tenant, task.replay).await? else {
+            tracing::warn!(tenant = %task.tenant, replay = %task.replay, "replay expired");
             return Ok(());
         };
         if position.replay.status == ReplayStatus::Done {
             return Ok(());
         }
-        if position.cursor != job.cursor {
+        if position.cursor != task.cursor {
             // The page was already counted. If this record did so, the consumer may have crashed
             // before it queued the next page.
-            let own = position.before.as_ref() == Some(&job.cursor) && context.receives > 1;
-            return if own { Ok(self.queue_page(job, position.cursor).await?) } else { Ok(()) };
+            let own = position.before.as_ref() == Some(&task.cursor) && context.receives > 1;
+            return if own { Ok(self.queue_page(task, position.cursor).await?) } else { Ok(()) };
         }
-        let page = self.publish(job, &position).await?;
+        let page = self.publish(task, &position).await?;
         let advanced =
-            self.store.turn_page(&job.tenant, job.replay, &page, self.clock.now()).await?;
+            self.store.advance_page(&task.tenant, task.replay, &page, self.clock.now()).await?;
         tracing::info!(
-            tenant = %job.tenant, replay = %job.replay, matched = page.matched,
+            tenant = %task.tenant, replay = %task.replay, matched = page.matched,
             published = page.published, new = advanced == Recorded::New, "page replayed"
         );
         match (advanced, page.next) {
             // Another record has replayed the same page meanwhile, and queues the next.
             (Recorded::Duplicate, _) | (_, None) => Ok(()),
-            (Recorded::New, Some(next)) => Ok(self.queue_page(job, next).await?),
+            (Recorded::New, Some(next)) => Ok(self.queue_page(task, next).await?),
         }
     }
 
     /// Publishes the page at the position of the replay.
     async fn publish(
         &self,
-        job: &ReplayJob,
+        task: &ReplayTask,
         position: &ReplayPlace,
     ) -> Result<ReplayPage, Failure> {
         let filter = &position.replay.filter;
@@ -106,31 +108,31 @@ where
             from: Some(filter.from.map_or(oldest, |from| from.max(oldest))),
             ..filter.clone()
         };
-        let cursor = Some(job.cursor.as_str()).filter(|cursor| !cursor.is_empty());
+        let cursor = Some(task.cursor.as_str()).filter(|cursor| !cursor.is_empty());
         let found =
-            self.store.events(&job.tenant, &filter, Direction::OldestFirst, PAGE, cursor).await?;
+            self.store.events(&task.tenant, &filter, Direction::OldestFirst, PAGE, cursor).await?;
         let mut published = 0;
         for events in found.items.chunks(CHUNK) {
-            let records = self.records(events, job).await?;
+            let records = self.records(events, task).await?;
             published += records.len() as u64;
             self.events.publish(records).await?;
         }
         Ok(ReplayPage {
-            from: job.cursor.clone(),
-            next: next_page(&job.cursor, found.next)?,
+            from: task.cursor.clone(),
+            next: next_page(&task.cursor, found.next)?,
             matched: found.items.len() as u64,
             published,
         })
     }
 
-    async fn records(&self, events: &[Kept], job: &ReplayJob) -> PortResult<Vec<Record>> {
+    async fn records(&self, events: &[StoredEvent], task: &ReplayTask) -> PortResult<Vec<Record>> {
         let records = events
             .iter()
-            .map(|event| crate::events::replay_record(&self.bucket, event, job.replay));
+            .map(|event| crate::events::replay_record(&self.bucket, event, task.replay));
         let records = futures::future::try_join_all(records).await?;
         if records.iter().any(Option::is_none) {
             tracing::warn!(
-                tenant = %job.tenant, replay = %job.replay,
+                tenant = %task.tenant, replay = %task.replay,
                 "events cannot be read and are skipped"
             );
         }
@@ -138,8 +140,8 @@ where
     }
 
     /// Queues the page that starts at `cursor`.
-    async fn queue_page(&self, job: &ReplayJob, cursor: String) -> PortResult<()> {
-        self.queue.publish(vec![page_record(&ReplayJob { cursor, ..job.clone() })?]).await
+    async fn queue_page(&self, task: &ReplayTask, cursor: String) -> PortResult<()> {
+        self.queue.publish(vec![page_record(&ReplayTask { cursor, ..task.clone() })?]).await
     }
 }
 
@@ -158,11 +160,11 @@ fn next_page(cursor: &str, next: Option<String>) -> Result<Option<String>, Failu
 }
 
 /// Returns a job as a record of the replay queue.
-pub(crate) fn page_record(job: &ReplayJob) -> PortResult<Record> {
-    let job = ReplayJob { v: VERSION, ..job.clone() };
-    let body = serde_json::to_string(&job).map_err(|_| crate::unwritable())?;
-    let group = job.tenant.to_string();
-    let deduplication_id = format!("{}:{}", job.replay, job.cursor);
+pub(crate) fn page_record(task: &ReplayTask) -> PortResult<Record> {
+    let task = ReplayTask { v: VERSION, ..task.clone() };
+    let body = serde_json::to_string(&task).map_err(|_| crate::unwritable())?;
+    let group = task.tenant.to_string();
+    let deduplication_id = format!("{}:{}", task.replay, task.cursor);
     Ok(Record { body, group, deduplication_id, ..Record::default() })
 }
 
@@ -173,7 +175,7 @@ pub type OwnReplayer<C> = Replayer<DynamoStore, Bucket, SqsQueue, C>;
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Consumer<OwnReplayer<C>, C, R>, Error> {
     let bucket = kit.bucket()?;

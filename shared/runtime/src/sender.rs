@@ -5,35 +5,35 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::IntegrationId;
-use domain::automation::{NoticeData, NoticeKind};
+use domain::automation::{NotificationData, NotificationKind};
 use domain::circuit::{Admission, PROBE_EVERY};
 use domain::content::Content;
 use domain::conversation::Parties;
 use domain::failpoint::{self, Failpoint};
 use domain::fault::{Classify, Fault, MAX_ATTEMPTS, backoff, rest, slow_backoff};
 use domain::integration::{Credentials, DeliveryPolicy, Integration};
-use domain::job::{HandedOver, MarkReadTask, OutboundJob, OutboundTask, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Automations, Circuits, Claim, Clock, Dice, Directory, Freshness, Outbox, PortResult, Publisher,
-    Talks, Vault,
+    Automations, Circuits, Claim, Clock, ConversationReader, CredentialReader, Directory,
+    Freshness, Outbox, PortResult, Publisher, Rng,
 };
 use domain::sender::{
-    About, Accepted, Chances, MessageSender, Next, Outgoing, SendError, SenderProvider,
-    after_failure,
+    Accepted, AttemptContext, MessageSender, NextAction, Outgoing, RefusalScope, SendError,
+    SenderProvider, after_failure,
 };
+use domain::task::{HandedOver, MarkReadTask, OutboundAction, OutboundTask, SendTask};
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use queue::SqsQueue;
 use store::DynamoStore;
 
-use crate::batch::{Delivery, Failure, Worker};
+use crate::batch::{Failure, ReceiveContext, Worker};
 use crate::circuit::Breakers;
+use crate::credentials::SecretsManagerCredentials;
 use crate::directory::CachedDirectory;
 use crate::outbound::{self, Outbound, OutboundQueues};
 use crate::telemetry::{self, Metric};
 use crate::transport::Transport;
-use crate::vault::SecretsVault;
 use crate::{Consumer, Error, Kit, Network};
 
 /// Lease of a claim: longer than the function may run, and shorter than the queue's visibility
@@ -53,7 +53,7 @@ const CIRCUIT_OPEN: &str = "the integration's circuit is open";
 const INLINE_FAILOVER_BUDGET: Duration = Duration::from_secs(2);
 
 /// HTTP client for requests to providers.
-pub trait Caller: Send + Sync {
+pub trait HttpClient: Send + Sync {
     /// Sends a request and returns the response.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ pub trait Caller: Send + Sync {
     ) -> impl Future<Output = Result<Response<Bytes>, SendError>> + Send;
 }
 
-impl Caller for Transport {
+impl HttpClient for Transport {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         self.send(request).await
     }
@@ -88,32 +88,32 @@ pub struct Sender<'p, S, D, V, P, Q, T, C, R> {
     /// Outbound queues, for failover to another provider.
     pub outbound: Q,
     /// HTTP client for requests to the provider.
-    pub caller: T,
+    pub http_client: T,
     /// Public base URL of the hub, if configured.
     pub hub_url: Option<String>,
     /// Clock.
     pub clock: C,
     /// Random number generator, for jitter.
-    pub dice: R,
+    pub rng: R,
 }
 
 impl<S, D, V, P, Q, T, C, R> Worker for Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations + Circuits + Talks,
+    S: Outbox + Automations + Circuits + ConversationReader,
     D: Directory,
-    V: Vault,
+    V: CredentialReader,
     P: Publisher,
     Q: OutboundQueues,
-    T: Caller,
+    T: HttpClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
-    type Job = OutboundJob;
+    type Task = OutboundTask;
 
-    async fn work(&self, job: &OutboundJob, context: Delivery<'_>) -> Result<(), Failure> {
-        match &job.task {
-            OutboundTask::Send(task) => self.send(task, context).await,
-            OutboundTask::MarkRead(task) => self.mark_read(task, context).await,
+    async fn work(&self, task: &OutboundTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
+        match &task.action {
+            OutboundAction::Send(task) => self.send(task, context).await,
+            OutboundAction::MarkRead(task) => self.mark_read(task, context).await,
         }
     }
 }
@@ -166,17 +166,22 @@ struct ActiveClaim<'a> {
 
 impl ActiveClaim<'_> {
     /// Returns the context that decides what follows a failed attempt.
-    fn chances(&self, window: Option<Duration>, again: bool, now: Timestamp) -> Chances {
-        let relay = &self.task.relay;
+    fn attempt_context(
+        &self,
+        window: Option<Duration>,
+        again: bool,
+        now: Timestamp,
+    ) -> AttemptContext {
+        let failover = &self.task.failover;
         let waited = now.duration_since(self.task.message.created_at).unsigned_abs();
-        Chances {
+        AttemptContext {
             attempt: self.attempt,
             age: waited,
             window,
-            maybe_taken: relay.maybe_taken_at.map(|at| time_until(at, now)),
-            again,
-            others: u32::try_from(relay.others.len()).unwrap_or(u32::MAX),
-            patience: Duration::from_secs(relay.patience.into()).saturating_sub(waited),
+            in_doubt_for: failover.in_doubt_since.map(|at| time_until(at, now)),
+            allow_duplicates: again,
+            alternatives: u32::try_from(failover.remaining.len()).unwrap_or(u32::MAX),
+            patience: Duration::from_secs(failover.patience.into()).saturating_sub(waited),
         }
     }
 }
@@ -200,20 +205,20 @@ fn time_until(now: Timestamp, at: Timestamp) -> Duration {
 
 impl<S, D, V, P, Q, T, C, R> Sender<'_, S, D, V, P, Q, T, C, R>
 where
-    S: Outbox + Automations + Circuits + Talks,
+    S: Outbox + Automations + Circuits + ConversationReader,
     D: Directory,
-    V: Vault,
+    V: CredentialReader,
     P: Publisher,
     Q: OutboundQueues,
-    T: Caller,
+    T: HttpClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
-    async fn send(&self, task: &SendTask, context: Delivery<'_>) -> Result<(), Failure> {
+    async fn send(&self, task: &SendTask, context: ReceiveContext<'_>) -> Result<(), Failure> {
         let message = &task.message;
         let now = self.clock.now();
         let in_time = now <= task.expires_at;
-        if let Some(at) = task.relay.not_before.filter(|at| in_time && now < *at) {
+        if let Some(at) = task.failover.not_before.filter(|at| in_time && now < *at) {
             return Err(Failure::wait("all integrations were tried", time_until(now, at)));
         }
         let sender = match self.directory.integration(message.integration).await? {
@@ -247,7 +252,7 @@ where
             // The sender that settled the message may have crashed before it sent the notification.
             // A duplicate has the same id.
             Claim::Settled(_) if failpoint::is_active(Failpoint::EndNotTold) => return Ok(()),
-            Claim::Settled(message) => return self.tell(*message).await,
+            Claim::Settled(message) => return self.notify(*message).await,
             // The sender that handed it over may have crashed before it queued the message.
             Claim::HandedOver(to) => return self.forward(task, *to, context).await,
             Claim::Held { until: at } => {
@@ -267,7 +272,7 @@ where
             };
             return self.settle(&held, outcome).await;
         }
-        if let Some(since) = task.relay.maybe_taken_at
+        if let Some(since) = task.failover.in_doubt_since
             && window.is_none_or(|window| time_until(since, claimed_at) >= window)
         {
             let detail = "the provider may have the message, and no longer recognizes its id";
@@ -292,7 +297,7 @@ where
         if may_send {
             return self.attempt(&held, sender, is_probe, context).await;
         }
-        if task.relay.others.is_empty() {
+        if task.failover.remaining.is_empty() {
             self.store.release(message, &token, &[]).await?;
             let at = self.clock.now() + PROBE_EVERY;
             return Err(self.until_probe("another message is the probe", at, context));
@@ -322,7 +327,7 @@ where
     }
 
     /// Returns a wait until the integration's next probe, which shows whether it has recovered.
-    fn until_probe(&self, reason: &str, at: Timestamp, context: Delivery<'_>) -> Failure {
+    fn until_probe(&self, reason: &str, at: Timestamp, context: ReceiveContext<'_>) -> Failure {
         let now = self.clock.now();
         let wait = if at > now { time_until(now, at) } else { Duration::ZERO };
         let min_wait = if context.receives > MANY_RECEIVES {
@@ -339,10 +344,10 @@ where
         &self,
         sender: &IntegrationSender,
         task: &SendTask,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<Admission, Failure> {
         match self.breakers.admit(&sender.integration, task.message.id).await? {
-            Admission::No { until: at } if task.relay.others.is_empty() => {
+            Admission::No { until: at } if task.failover.remaining.is_empty() => {
                 Err(self.until_probe(CIRCUIT_OPEN, at, context))
             }
             admission @ Admission::No { .. } => Ok(admission),
@@ -359,7 +364,7 @@ where
         held: &ActiveClaim<'_>,
         sender: IntegrationSender,
         is_probe: bool,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let (again, window) = (sender.again(), sender.sender.idempotency_window());
         let integration = sender.integration.clone();
@@ -391,13 +396,13 @@ where
         let refused = sent
             .as_ref()
             .is_err_and(|error| error.is_of_account() && error.fault() == Fault::Retryable);
-        let chances = held.chances(window, again, self.clock.now());
-        let concluded = self.conclude(held, sent, chances, is_probe, context);
+        let attempt_context = held.attempt_context(window, again, self.clock.now());
+        let concluded = self.conclude(held, sent, attempt_context, is_probe, context);
         let (concluded, ()) = futures::join!(concluded, record_result);
         match (concluded, self.breakers.probed_at(integration.id)) {
             // The circuit is open: the next probe is due before a backoff would end.
             (Err(Failure { fault: Fault::RateLimited { .. }, reason, .. }), Some(at))
-                if refused && held.task.relay.others.is_empty() =>
+                if refused && held.task.failover.remaining.is_empty() =>
             {
                 Err(self.until_probe(&reason, at, context))
             }
@@ -410,7 +415,7 @@ where
     async fn check_account(&self, sender: &dyn MessageSender) -> Result<(), SendError> {
         let Ok(request) = sender.describe_account() else { return Ok(()) };
         let started = self.clock.now();
-        let (status, code, fault) = match self.caller.call(request).await {
+        let (status, code, fault) = match self.http_client.call(request).await {
             Err(error) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 (status, error.code().to_owned(), Fault::Retryable)
@@ -429,7 +434,7 @@ where
             "The account status was checked before sending the message, and the account has \
              not recovered yet."
                 .to_owned();
-        Err(SendError::Refused { status, code, remedy, fault, about: About::Account })
+        Err(SendError::Refused { status, code, remedy, fault, scope: RefusalScope::Account })
     }
 
     /// Processes the outcome of an attempt.
@@ -437,9 +442,9 @@ where
         &self,
         held: &ActiveClaim<'_>,
         sent: Result<Accepted, SendError>,
-        chances: Chances,
+        attempt_context: AttemptContext,
         is_probe: bool,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
         let error = match sent {
@@ -455,27 +460,27 @@ where
             Err(error) => error,
         };
         let in_doubt = error.fault() == Fault::Unknown;
-        match after_failure(&error, chances) {
-            Next::Fail => self.settle(held, Outcome::of(Status::Failed, &error)).await,
-            Next::Unknown if failpoint::is_active(Failpoint::SentAgainWhenUnknown) => {
+        match after_failure(&error, attempt_context) {
+            NextAction::Fail => self.settle(held, Outcome::of(Status::Failed, &error)).await,
+            NextAction::Unknown if failpoint::is_active(Failpoint::SentAgainWhenUnknown) => {
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::retry(error.code()))
             }
-            Next::Unknown => self.settle(held, Outcome::of(Status::Unknown, &error)).await,
-            Next::Elsewhere { come_back } => {
+            NextAction::Unknown => self.settle(held, Outcome::of(Status::Unknown, &error)).await,
+            NextAction::Failover { come_back } => {
                 let current = come_back.then_some(message.integration);
                 let outcome = Outcome::of(Status::Failed, &error);
                 let refused = Handover { outcome, counted: true, current, in_doubt };
                 self.hand_over(held, refused, context).await
             }
-            Next::Wait(wait) => {
+            NextAction::Wait(wait) => {
                 self.store.release(message, held.token, &[]).await?;
                 Err(Failure::wait(error.code(), wait))
             }
-            Next::Retry if in_doubt && !chances.again => {
+            NextAction::Retry if in_doubt && !attempt_context.allow_duplicates => {
                 self.retry_same_id(held, error.code(), held.claimed_at).await
             }
-            Next::Retry => {
+            NextAction::Retry => {
                 let outcome = Outcome::of(Status::Queued, &error);
                 // A long outage must not fill the history of the message that is the probe.
                 let counted = in_doubt || !is_probe || held.attempt <= MAX_ATTEMPTS;
@@ -495,17 +500,17 @@ where
     ) -> Result<(), Failure> {
         let ActiveClaim { task, token, attempt, .. } = *held;
         let message = &task.message;
-        let wait = slow_backoff(attempt, self.dice.fraction());
-        let relay = domain::job::Relay {
-            hop: task.relay.hop + 1,
-            others: Vec::new(),
+        let wait = slow_backoff(attempt, self.rng.fraction());
+        let failover = domain::task::FailoverPlan {
+            generation: task.failover.generation + 1,
+            remaining: Vec::new(),
             asked: 0,
             not_before: Some(self.clock.now() + wait),
-            maybe_taken_at: task.relay.maybe_taken_at.or(Some(at)),
-            ..task.relay.clone()
+            in_doubt_since: task.failover.in_doubt_since.or(Some(at)),
+            ..task.failover.clone()
         };
         let (provider, integration) = (message.provider, message.integration);
-        let to = HandedOver { provider, integration, relay };
+        let to = HandedOver { provider, integration, failover };
         let detail =
             "no response; the message is sent again, and the provider deduplicates it by its id";
         let outcome = Outcome { status: Status::Queued, ..Outcome::failed(code, detail) };
@@ -526,7 +531,7 @@ where
         let steps = if counted { self.steps(held, &outcome) } else { Vec::new() };
         self.store.release(&held.task.message, held.token, &steps).await?;
         // The ledger counts the attempts. Receives do not count, because waits use them too.
-        let jitter = self.dice.fraction();
+        let jitter = self.rng.fraction();
         let wait = if in_doubt {
             slow_backoff(held.attempt, jitter)
         } else {
@@ -542,7 +547,7 @@ where
         held: &ActiveClaim<'_>,
         handover: Handover,
         recorded: bool,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let Handover { outcome, counted, in_doubt, .. } = handover;
         if counted {
@@ -564,7 +569,7 @@ where
         &self,
         sender: &IntegrationSender,
         task: &SendTask,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let tenant = &task.message.tenant;
         for pace in sender.sender.pace(&task.to).into_iter().rev() {
@@ -574,7 +579,7 @@ where
                 // once a second would use up its receives. It grows slowly, because a wait for
                 // a circuit uses receives, too.
                 let max_spread = f64::from((context.receives - 1).min(240)) / 4.0;
-                let spread = max_spread * self.dice.fraction();
+                let spread = max_spread * self.rng.fraction();
                 let wait = wait + Duration::from_secs_f64(spread);
                 return Err(Failure::wait("the account's rate limit", wait));
             }
@@ -587,18 +592,19 @@ where
         &self,
         held: &ActiveClaim<'_>,
         handover: Handover,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         let message = &held.task.message;
-        let mut relay = held.task.relay.clone();
-        let integrations = u32::try_from(relay.others.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let mut failover = held.task.failover.clone();
+        let integrations =
+            u32::try_from(failover.remaining.len()).unwrap_or(u32::MAX).saturating_add(1);
         // A long outage must not fill the history.
         let recorded = handover.counted
             && (handover.in_doubt
                 || handover.current.is_none()
                 || held.attempt <= MAX_ATTEMPTS.saturating_mul(integrations));
         let (to, was_tried) = loop {
-            let Some((next, was_tried, remaining)) = relay.next(handover.current) else {
+            let Some((next, was_tried, remaining)) = failover.next(handover.current) else {
                 // The others were deleted, or cannot reach the recipient.
                 return match handover.current {
                     Some(_) => self.keep_integration(held, handover, recorded, context).await,
@@ -620,15 +626,15 @@ where
                 // All integrations were tried: wait before the next round.
                 let not_before = was_tried.then(|| {
                     let wait = if handover.in_doubt { slow_backoff } else { rest };
-                    self.clock.now() + wait(remaining.hop, self.dice.fraction())
+                    self.clock.now() + wait(remaining.generation, self.rng.fraction())
                 });
-                let relay = domain::job::Relay { not_before, ..remaining };
+                let failover = domain::task::FailoverPlan { not_before, ..remaining };
                 let provider = integration.provider;
-                break (HandedOver { provider, integration: integration.id, relay }, was_tried);
+                break (HandedOver { provider, integration: integration.id, failover }, was_tried);
             }
             // Remove an integration that was deleted or cannot be used.
-            relay.asked -= u32::from(was_tried);
-            relay.others.remove(0);
+            failover.asked -= u32::from(was_tried);
+            failover.remaining.remove(0);
         };
         let Handover { outcome, .. } = handover;
         let why = outcome.detail.as_deref().unwrap_or("this account cannot send it now");
@@ -675,14 +681,14 @@ where
         let Ok(counterpart) = providers::address(integration.provider, &task.to) else {
             return Ok(None);
         };
-        let (account, channel) = (integration.line(), message.channel);
+        let (account, channel) = (integration.conversation_account(), message.channel);
         let (tenant, counterpart) = (&message.tenant, counterpart.as_str());
         let parties = Parties { tenant, channel, account: &account, counterpart };
         let id = parties.conversation();
         if id == message.conversation {
             return Ok(Some(integration));
         }
-        let conversation = self.store.talk(tenant, id).await?;
+        let conversation = self.store.read_conversation(tenant, id).await?;
         let now = self.clock.now();
         Ok(conversation.filter(|c| c.in_service_window(now)).map(|_| integration))
     }
@@ -692,7 +698,7 @@ where
         &self,
         task: &SendTask,
         to: HandedOver,
-        context: Delivery<'_>,
+        context: ReceiveContext<'_>,
     ) -> Result<(), Failure> {
         if to.provider == self.provider.provider() {
             // Send it now: queued again, it would come after later messages of the conversation.
@@ -765,14 +771,14 @@ where
             let request = sender.request(&outgoing)?;
             let address = failpoint::is_active(Failpoint::AddressInTheHistory)
                 .then(|| request.uri().to_string());
-            let response = self.caller.call(request).await;
+            let response = self.http_client.call(request).await;
             let response = response.map_err(|error| match address {
                 Some(address) => SendError::Refused {
                     status: StatusCode::BAD_GATEWAY,
                     code: error.code().to_owned(),
                     remedy: format!("{error} from {address}"),
                     fault: error.fault(),
-                    about: domain::sender::About::Account,
+                    scope: domain::sender::RefusalScope::Account,
                 },
                 None => error,
             })?;
@@ -804,7 +810,7 @@ where
 
     async fn settle(&self, held: &ActiveClaim<'_>, outcome: Outcome) -> Result<(), Failure> {
         let message = &held.task.message;
-        let outcome = match (outcome.status, held.task.relay.maybe_taken_at) {
+        let outcome = match (outcome.status, held.task.failover.in_doubt_since) {
             // If the provider may have the message, the outcome is unknown, not failed.
             (Status::Failed | Status::Expired, Some(_)) => {
                 Outcome { status: Status::Unknown, ..outcome }
@@ -812,8 +818,8 @@ where
             _ => outcome,
         };
         let steps = self.steps(held, &outcome);
-        let theirs = outcome.provider_message_id.as_deref();
-        let settled = self.store.settle(message, held.token, &steps, theirs).await?;
+        let provider_message_id = outcome.provider_message_id.as_deref();
+        let settled = self.store.settle(message, held.token, &steps, provider_message_id).await?;
         tracing::info!(
             tenant = %message.tenant, message_id = %message.id, attempt = held.attempt,
             status = outcome.status.as_str(), code = outcome.code.as_deref(), "message settled"
@@ -829,7 +835,7 @@ where
             1,
         );
         match settled {
-            Some(message) => self.tell(message).await,
+            Some(message) => self.notify(message).await,
             // The message was already settled, perhaps by this same request whose response was
             // lost: the next receive finds the outcome and sends the notification.
             None => Err(Failure::wait("the message was already settled", Duration::from_secs(1))),
@@ -838,19 +844,27 @@ where
 
     /// Notifies the tenant of a message that was not sent. Sent messages cause no notification
     /// here: their receipts do.
-    async fn tell(&self, message: Message) -> Result<(), Failure> {
+    async fn notify(&self, message: Message) -> Result<(), Failure> {
         if !matches!(message.status, Status::Unknown | Status::Expired | Status::Failed) {
             return Ok(());
         }
         let automation = self.store.automation(&message.tenant).await?;
         let tenant = message.tenant.clone();
-        let data = NoticeData { tenant, message, conversation: None, job: None };
-        let told =
-            crate::inbound::tell(&self.automation, &automation, NoticeKind::MessageStatus, data);
+        let data = NotificationData { tenant, message, conversation: None, job: None };
+        let told = crate::inbound::notify(
+            &self.automation,
+            &automation,
+            NotificationKind::MessageStatus,
+            data,
+        );
         Ok(told.await?)
     }
 
-    async fn mark_read(&self, task: &MarkReadTask, context: Delivery<'_>) -> Result<(), Failure> {
+    async fn mark_read(
+        &self,
+        task: &MarkReadTask,
+        context: ReceiveContext<'_>,
+    ) -> Result<(), Failure> {
         let Some(integration) = self.directory.integration(task.integration).await? else {
             return Ok(());
         };
@@ -859,7 +873,7 @@ where
         };
         let Some(request) = sender.mark_read(&task.provider_message_id) else { return Ok(()) };
         let marked = async {
-            let response = self.caller.call(request?).await?;
+            let response = self.http_client.call(request?).await?;
             sender.answer(&response)
         };
         let Err(error) = marked.await else { return Ok(()) };
@@ -879,10 +893,10 @@ pub type OwnSender<N, C, R> = Sender<
     'static,
     DynamoStore,
     CachedDirectory<DynamoStore, C>,
-    SecretsVault<C>,
+    SecretsManagerCredentials<C>,
     SqsQueue,
     Outbound<SqsQueue>,
-    <N as Network>::Caller,
+    <N as Network>::HttpClient,
     C,
     R,
 >;
@@ -894,7 +908,7 @@ pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn SenderProvider,
 ) -> Result<OwnConsumer<N, C, R>, Error> {
@@ -908,9 +922,9 @@ pub fn consumer<N: Network, C: Clock + Clone, R: Dice + Clone>(
         // Messages that are handed over are small and never need the bucket.
         outbound: Outbound::new(kit, None)?,
         hub_url: kit.environment.optional("PUBLIC_BASE_URL"),
-        caller: kit.network.caller(),
+        http_client: kit.network.http_client(),
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
         store,
     };
     // A message may take 10 s; the function has 20.

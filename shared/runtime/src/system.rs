@@ -1,6 +1,6 @@
 //! System clock and system random number generator.
 
-use domain::ports::{Clock, Dice};
+use domain::ports::{Clock, Rng};
 use jiff::Timestamp;
 
 /// System clock.
@@ -16,9 +16,9 @@ impl Clock for SystemClock {
 
 /// Random number generator of the crypto library.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemDice;
+pub struct SystemRng;
 
-impl Dice for SystemDice {
+impl Rng for SystemRng {
     fn bits(&self) -> u128 {
         let mut bytes = [0; 16];
         // It fails only if the kernel has no entropy; then the process must not continue.

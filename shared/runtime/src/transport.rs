@@ -59,7 +59,7 @@ pub struct Transport {
 
 /// HTTP client for webhooks, whose URLs tenants choose.
 #[derive(Clone, Debug)]
-pub struct Outside {
+pub struct GuardedHttpClient {
     public: reqwest::Client,
     any: reqwest::Client,
 }
@@ -166,7 +166,7 @@ async fn call(
 
 /// Error of a webhook request.
 #[derive(Debug, thiserror::Error)]
-pub enum OutsideError {
+pub enum GuardedHttpError {
     /// The URL is in a private network, which the tenant did not allow.
     #[error("the URL is in a private network: set allow_private_network to allow it")]
     Private,
@@ -179,22 +179,22 @@ pub enum OutsideError {
 }
 
 /// Webhook client.
-pub trait Messenger: Send + Sync {
+pub trait WebhookClient: Send + Sync {
     /// Sends one request.
     ///
     /// # Errors
-    /// [`OutsideError`]
-    fn tell(
+    /// [`GuardedHttpError`]
+    fn notify(
         &self,
         request: Request<Bytes>,
         allow_private_network: bool,
-    ) -> impl Future<Output = Result<Response<Bytes>, OutsideError>> + Send;
+    ) -> impl Future<Output = Result<Response<Bytes>, GuardedHttpError>> + Send;
 }
 
 /// Timeout of a webhook request: Standard Webhooks recommends 15 to 30 s.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl Outside {
+impl GuardedHttpClient {
     /// Creates the clients, once per process.
     ///
     /// # Errors
@@ -206,25 +206,25 @@ impl Outside {
     }
 }
 
-impl Messenger for Outside {
-    async fn tell(
+impl WebhookClient for GuardedHttpClient {
+    async fn notify(
         &self,
         request: Request<Bytes>,
         allow_private_network: bool,
-    ) -> Result<Response<Bytes>, OutsideError> {
+    ) -> Result<Response<Bytes>, GuardedHttpError> {
         if !matches!(request.uri().scheme_str(), Some("http" | "https")) {
-            return Err(OutsideError::Address);
+            return Err(GuardedHttpError::Address);
         }
         let client = if allow_private_network { &self.any } else { &self.public };
         // A host that does not resolve is not private; the request fails.
         if !allow_private_network {
             let url = Url::parse(&request.uri().to_string());
-            let url = url.map_err(|_| OutsideError::Address)?;
+            let url = url.map_err(|_| GuardedHttpError::Address)?;
             if address::reach(&Dns, &url).await == Reach::Private {
-                return Err(OutsideError::Private);
+                return Err(GuardedHttpError::Private);
             }
         }
-        call(client, request, WEBHOOK_TIMEOUT, 0).await.map_err(|_| OutsideError::NoAnswer)
+        call(client, request, WEBHOOK_TIMEOUT, 0).await.map_err(|_| GuardedHttpError::NoAnswer)
     }
 }
 
@@ -253,7 +253,7 @@ impl Resolve for PublicOnly {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
-                return Err(OutsideError::Private.into());
+                return Err(GuardedHttpError::Private.into());
             }
             let addresses: Addrs = Box::new(public.into_iter());
             Ok(addresses)
@@ -315,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_private_address_is_never_called_without_permission() {
-        let outside = Outside::new().unwrap();
+        let outside = GuardedHttpClient::new().unwrap();
         for url in [
             "http://127.0.0.1:9/",
             "http://10.0.0.5/",
@@ -326,8 +326,8 @@ mod tests {
             "http://metadata.google.internal/",
         ] {
             let request = Request::post(url).body(Bytes::new()).unwrap();
-            let result = outside.tell(request, false).await;
-            assert!(matches!(result, Err(OutsideError::Private)), "{url}: {result:?}");
+            let result = outside.notify(request, false).await;
+            assert!(matches!(result, Err(GuardedHttpError::Private)), "{url}: {result:?}");
         }
     }
 

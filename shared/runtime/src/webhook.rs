@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, InboundEvent, ParsedEvent};
 use domain::failpoint::{self, Failpoint};
 use domain::integration::Integration;
-use domain::job::Parked;
 use domain::ports::{
-    Clock, Directory, Freshness, Holder, PortError, PortResult, Publisher, Record, Vault,
+    Clock, CredentialReader, Directory, Freshness, Holder, PortError, PortResult, Publisher, Record,
 };
+use domain::task::Parked;
 use domain::webhook::{
-    Delivery, LARGEST_BODY, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+    LARGEST_BODY, ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
 use domain::{Fault, IntegrationId, Provider};
 use http::{Method, Response, StatusCode};
@@ -23,11 +23,11 @@ use queue::SqsQueue;
 use serde_json::json;
 use store::DynamoStore;
 
+use crate::credentials::SecretsManagerCredentials;
 use crate::directory::CachedDirectory;
 use crate::evidence::Evidence;
-use crate::sender::Caller;
+use crate::sender::HttpClient;
 use crate::telemetry::{self, Metric};
-use crate::vault::SecretsVault;
 use crate::{Error, Kit, Network, SystemClock};
 
 /// Time after which an edge responds 503. The function's timeout is 10 s.
@@ -77,9 +77,9 @@ pub async fn handle<D, V, P, F, C>(
 ) -> WebhookReply
 where
     D: Directory,
-    V: Vault,
+    V: CredentialReader,
     P: Publisher,
-    F: Caller,
+    F: HttpClient,
     C: Clock,
 {
     let name = provider.provider();
@@ -144,7 +144,7 @@ impl From<PortError> for Refusal {
     }
 }
 
-async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
+async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     now: Timestamp,
@@ -156,13 +156,13 @@ async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
         return Err(Refusal::NotVerified(Rejection::Unauthenticated("no such integration")));
     };
     let events = match verify(edge, provider, &integration, now, &mut request).await? {
-        Ok(Delivery::Handshake(reply)) => return Ok(Acceptance::Answered(reply)),
-        Ok(Delivery::Confirm(address)) => {
+        Ok(ParsedWebhook::Handshake(reply)) => return Ok(Acceptance::Answered(reply)),
+        Ok(ParsedWebhook::Confirm(address)) => {
             edge.evidence.confirm(&address).await?;
             tracing::info!(provider = %name, integration = %integration.id, "webhook confirmed");
             return Ok(Acceptance::Answered(provider.accepted_by(&integration)));
         }
-        Ok(Delivery::Events(events)) => events,
+        Ok(ParsedWebhook::Events(events)) => events,
         Err(Rejection::Unreadable(reason)) => {
             let record = park(provider, &request, &integration, now, reason);
             edge.parked.publish(record).await?;
@@ -183,10 +183,10 @@ async fn accept<D: Directory, V: Vault, P: Publisher, F: Caller>(
         queued_events += 1;
         // The conversations of an integration without an account belong to its own id.
         let is_own = holder.integration == integration.id && integration.account.is_none();
-        let line = is_own.then(|| integration.line());
+        let conversation_account = is_own.then(|| integration.conversation_account());
         let (tenant, integration) = (holder.tenant.clone(), holder.integration);
         let event = event.stamped(name, tenant, integration, now, position);
-        let event = InboundEvent { line, ..event };
+        let event = InboundEvent { conversation_account, ..event };
         let record = crate::events::queued(&event)?;
         let (queue, group) = match &event.kind {
             EventKind::Message(message) => match event.parties(message) {
@@ -258,13 +258,13 @@ pub(crate) fn path_hash(secret: &str) -> String {
 
 /// Verifies and parses a request. If verification fails, tries once more with freshly read
 /// credentials, because they may just have been rotated.
-async fn verify<D, V: Vault, P, F: Caller>(
+async fn verify<D, V: CredentialReader, P, F: HttpClient>(
     edge: &Edge<D, V, P, F>,
     provider: &dyn WebhookProvider,
     integration: &Integration,
     now: Timestamp,
     request: &mut WebhookRequest,
-) -> PortResult<Result<Delivery, Rejection>> {
+) -> PortResult<Result<ParsedWebhook, Rejection>> {
     // The response to a handshake depends on a secret, and a wrong one can disable the webhook.
     let mut freshness =
         if request.method == Method::GET { Freshness::Fresh } else { Freshness::Cached };
@@ -334,7 +334,7 @@ fn park(
     let provider = webhook.provider();
     tracing::error!(%provider, integration = %integration.id, %reason, "webhook parked");
     let parked = Parked {
-        v: domain::job::VERSION,
+        v: domain::task::VERSION,
         provider,
         integration: Some(integration.id),
         tenant: Some(integration.tenant.clone()),
@@ -348,8 +348,12 @@ fn park(
 }
 
 /// The edge with its production dependencies.
-pub type OwnEdge<N, C> =
-    Edge<CachedDirectory<DynamoStore, C>, SecretsVault<C>, SqsQueue, <N as Network>::Caller>;
+pub type OwnEdge<N, C> = Edge<
+    CachedDirectory<DynamoStore, C>,
+    SecretsManagerCredentials<C>,
+    SqsQueue,
+    <N as Network>::HttpClient,
+>;
 
 /// Builds the edge from the kit.
 ///
@@ -372,7 +376,7 @@ pub fn edge<N: Network, C: Clock + Clone, R>(
         receipts: channel_queue("RECEIPTS_QUEUE_URL")?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
-        evidence: Evidence::new(kit.network.caller()),
+        evidence: Evidence::new(kit.network.http_client()),
         base_url: kit.environment.optional("PUBLIC_BASE_URL"),
     })
 }
@@ -386,9 +390,9 @@ pub async fn answer<D, V, P, F, C>(
 ) -> Response<Body>
 where
     D: Directory,
-    V: Vault,
+    V: CredentialReader,
     P: Publisher,
-    F: Caller,
+    F: HttpClient,
     C: Clock,
 {
     let request = crate::gateway::webhook_request(request, edge.base_url.as_deref());
@@ -404,7 +408,10 @@ where
 
 /// Fills caches and opens connections at init, where the function has a full vCPU, so that the
 /// first request does not wait for them. Failures are ignored.
-async fn prepare<D: Directory, V: Vault, F>(edge: &Edge<D, V, SqsQueue, F>, provider: Provider) {
+async fn prepare<D: Directory, V: CredentialReader, F>(
+    edge: &Edge<D, V, SqsQueue, F>,
+    provider: Provider,
+) {
     let credentials = async {
         if let Ok(Some(integration)) = edge.directory.platform(provider).await {
             let _cached = edge.vault.credentials(&integration, Freshness::Cached).await;

@@ -5,25 +5,25 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{
     DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
-use domain::automation::Notice;
+use domain::automation::Notification;
 use domain::ports::{
-    Deliveries, DeliveryClaim, DeliveryOutcome, Due, PortError, PortResult, Schedule,
+    Due, NotificationClaim, NotificationOutcome, Notifications, PortError, PortResult, Schedule,
 };
-use domain::{DeliveryId, Fault, TenantId};
+use domain::{Fault, NotificationId, TenantId};
 use jiff::Timestamp;
 
 use crate::item::{corrupt, failed, item, json, ms, n, number, parse, refused, s, text, time, ttl};
 use crate::{DynamoStore, keys};
 
-impl Deliveries for DynamoStore {
+impl Notifications for DynamoStore {
     async fn claim(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        notice: Option<&Notice>,
+        id: NotificationId,
+        notification: Option<&Notification>,
         now: Timestamp,
         lease: Duration,
-    ) -> PortResult<DeliveryClaim> {
+    ) -> PortResult<NotificationClaim> {
         let operation = "claim a notification";
         let open = "(#state = :pending AND next_at <= :now) OR \
              (#state = :sending AND lease_until < :now";
@@ -38,7 +38,7 @@ impl Deliveries for DynamoStore {
             .expression_attribute_values(":zero", n(0))
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":v", n(crate::item::VERSION))
-            .expression_attribute_values(":ttl", ttl(now, keys::KEEP_DELIVERIES))
+            .expression_attribute_values(":ttl", ttl(now, keys::KEEP_NOTIFICATIONS))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut set = "SET #state = :sending, lease_until = :until, v = :v, #ttl = :ttl, \
@@ -47,15 +47,15 @@ impl Deliveries for DynamoStore {
         // The notification is not stored here: its queue record has it, and most are delivered on
         // the first attempt. Only its hash is stored, because every attempt must send the same
         // body, and another record may describe the same status with a longer history.
-        update = match notice {
-            Some(notice) => {
-                let text = serde_json::to_string(notice);
-                let text = text.map_err(|_| corrupt(operation, "notice"))?;
+        update = match notification {
+            Some(notification) => {
+                let text = serde_json::to_string(notification);
+                let text = text.map_err(|_| corrupt(operation, "notification"))?;
                 set.push_str(", body_hash = if_not_exists(body_hash, :hash)");
                 update
                     .expression_attribute_values(
                         ":hash",
-                        s(DeliveryId::derived(&[&text]).to_string()),
+                        s(NotificationId::derived(&[&text]).to_string()),
                     )
                     .condition_expression(format!(
                         "attribute_not_exists(pk) OR {open} AND \
@@ -68,12 +68,14 @@ impl Deliveries for DynamoStore {
             Ok(answer) => {
                 let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
                 let attempt = number(&item, "attempt").and_then(|attempt| attempt.try_into().ok());
-                return Ok(DeliveryClaim::Granted {
+                return Ok(NotificationClaim::Granted {
                     attempt: attempt.ok_or_else(|| corrupt(operation, "attempt"))?,
                     // Send the stored notification again, if there is one.
-                    notice: Box::new(match notice {
-                        Some(notice) if !item.contains_key("notice") => notice.clone(),
-                        _ => parse(operation, &item, "notice")?,
+                    notification: Box::new(match notification {
+                        Some(notification) if !item.contains_key("notification") => {
+                            notification.clone()
+                        }
+                        _ => parse(operation, &item, "notification")?,
                     }),
                 });
             }
@@ -83,12 +85,12 @@ impl Deliveries for DynamoStore {
             Some(item) if text(item, "state") == Some("sending") => {
                 let until = time(item, "lease_until").unwrap_or(now);
                 // Only the record that took the lease may take it over after it expires.
-                Ok(DeliveryClaim::Held { until: if until < now { now + lease } else { until } })
+                Ok(NotificationClaim::Held { until: if until < now { now + lease } else { until } })
             }
             Some(item) if text(item, "state") == Some("pending") => {
-                Ok(DeliveryClaim::Early { until: time(item, "next_at").unwrap_or(now) })
+                Ok(NotificationClaim::Early { until: time(item, "next_at").unwrap_or(now) })
             }
-            Some(_) => Ok(DeliveryClaim::Settled),
+            Some(_) => Ok(NotificationClaim::Settled),
             None => Err(failed(operation, &error)),
         }
     }
@@ -96,24 +98,24 @@ impl Deliveries for DynamoStore {
     async fn settle(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        outcome: DeliveryOutcome,
-        notice: &Notice,
+        id: NotificationId,
+        outcome: NotificationOutcome,
+        notification: &Notification,
         status: Option<u16>,
         now: Timestamp,
     ) -> PortResult<()> {
         let operation = "settle a notification";
         let (state, next) = match outcome {
-            DeliveryOutcome::Delivered => ("delivered", now),
-            DeliveryOutcome::RetryAt(at) => ("pending", at),
-            DeliveryOutcome::GivenUp => ("given_up", now),
+            NotificationOutcome::Delivered => ("delivered", now),
+            NotificationOutcome::RetryAt(at) => ("pending", at),
+            NotificationOutcome::GivenUp => ("given_up", now),
         };
         let mut set =
             "SET #state = :state, next_at = :next, settled_at = :now, answer = :answer".to_owned();
         let mut update = self.update(&keys::delivery(tenant, id));
         if state == "pending" {
             set.push_str(", notice = if_not_exists(notice, :notice)");
-            update = update.expression_attribute_values(":notice", json(operation, notice)?);
+            update = update.expression_attribute_values(":notice", json(operation, notification)?);
         }
         set.push_str(" REMOVE lease_until");
         let update = update
@@ -133,7 +135,12 @@ impl Deliveries for DynamoStore {
         }
     }
 
-    async fn schedule(&self, tenant: &TenantId, id: DeliveryId, at: Timestamp) -> PortResult<()> {
+    async fn schedule(
+        &self,
+        tenant: &TenantId,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> PortResult<()> {
         let operation = "schedule a retry";
         let key = keys::due(tenant, id, at);
         let item = item(&key, [("tenant", s(tenant.as_str())), ("delivery", s(id.to_string()))]);

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
-use domain::ports::{Entered, EventLog, EventReader, Page, PortResult, Recorded};
+use domain::ports::{EventLog, EventReader, Page, PortResult, RecordOutcome, Recorded};
 use domain::record::{
-    BodyPlace, Direction, EventFilter, EventRecord, KEEP_EVENTS, Kept, LastReplay, State,
+    BodyLocation, Direction, EventFilter, EventRecord, KEEP_EVENTS, LastReplay, State, StoredEvent,
 };
 use domain::{EventId, ReplayId, TenantId};
 use jiff::Timestamp;
@@ -25,15 +25,19 @@ const MAX_QUERIES: u32 = 5;
 const MAX_REPLAYS: i64 = 1000;
 
 impl EventLog for DynamoStore {
-    async fn enter(&self, event: &Kept, single_use: Option<&str>) -> PortResult<Entered> {
+    async fn record_event(
+        &self,
+        event: &StoredEvent,
+        single_use: Option<&str>,
+    ) -> PortResult<RecordOutcome> {
         let operation = "record an event";
         let record = &event.record;
         let entry = event_item(operation, event)?;
         if single_use.is_none() && record.state == State::Recorded {
             let put = self.put(entry).condition_expression("attribute_not_exists(pk)").send();
             return match put.await {
-                Ok(_) => Ok(Entered::New),
-                Err(error) if put_refused(&error).is_some() => Ok(Entered::Duplicate),
+                Ok(_) => Ok(RecordOutcome::New),
+                Err(error) if put_refused(&error).is_some() => Ok(RecordOutcome::Duplicate),
                 Err(error) => Err(failed(operation, &error)),
             };
         }
@@ -61,11 +65,13 @@ impl EventLog for DynamoStore {
             writes.push(self.write(operation, once, free, Some(record.id))?);
         }
         let request = self.client().transact_write_items().set_transact_items(Some(writes));
-        let Err(error) = request.send().await else { return Ok(Entered::New) };
+        let Err(error) = request.send().await else { return Ok(RecordOutcome::New) };
         let obstacles = obstacles(&error);
         match (obstacles.first(), obstacles.last()) {
-            (_, Some(Obstacle::Condition)) if single_use.is_some() => Ok(Entered::Forged),
-            (Some(Obstacle::Condition), _) => Ok(Entered::Duplicate),
+            (_, Some(Obstacle::Condition)) if single_use.is_some() => {
+                Ok(RecordOutcome::ReusedToken)
+            }
+            (Some(Obstacle::Condition), _) => Ok(RecordOutcome::Duplicate),
             _ => Err(failed(operation, &error)),
         }
     }
@@ -102,7 +108,7 @@ impl EventLog for DynamoStore {
 }
 
 impl EventReader for DynamoStore {
-    async fn event(&self, tenant: &TenantId, id: EventId) -> PortResult<Option<Kept>> {
+    async fn event(&self, tenant: &TenantId, id: EventId) -> PortResult<Option<StoredEvent>> {
         let operation = "read an event";
         let item = self.read(operation, &keys::event(tenant, id)).await?;
         item.map(|item| read_event(operation, &item)).transpose()
@@ -115,7 +121,7 @@ impl EventReader for DynamoStore {
         direction: Direction,
         limit: u32,
         cursor: Option<&str>,
-    ) -> PortResult<Page<Kept>> {
+    ) -> PortResult<Page<StoredEvent>> {
         let operation = "list events";
         let wanted = usize::try_from(limit).unwrap_or(100).min(100);
         let mut page = Page { items: Vec::new(), next: cursor.map(ToOwned::to_owned) };
@@ -241,11 +247,11 @@ fn primary(key: &Key) -> Item {
     HashMap::from([("pk".to_owned(), s(&key.pk)), ("sk".to_owned(), s(&key.sk))])
 }
 
-fn event_item(operation: &'static str, event: &Kept) -> PortResult<Item> {
+fn event_item(operation: &'static str, event: &StoredEvent) -> PortResult<Item> {
     let record = &event.record;
     let (name, body) = match &event.body {
-        BodyPlace::Here(body) => ("body", body),
-        BodyPlace::Object(key) => ("object", key),
+        BodyLocation::Inline(body) => ("body", body),
+        BodyLocation::Object(key) => ("object", key),
     };
     Ok(item(
         &keys::event(&record.tenant, record.id),
@@ -259,16 +265,16 @@ fn event_item(operation: &'static str, event: &Kept) -> PortResult<Item> {
     ))
 }
 
-fn read_event(operation: &'static str, item: &Item) -> PortResult<Kept> {
+fn read_event(operation: &'static str, item: &Item) -> PortResult<StoredEvent> {
     let mut record: EventRecord = parse(operation, item, "doc")?;
     record.replays = number(item, "replays").and_then(|n| n.try_into().ok()).unwrap_or_default();
     let replay = text(item, "last_replay").and_then(|id| id.parse().ok());
     record.last_replay =
         replay.zip(time(item, "last_replay_at")).map(|(replay, at)| LastReplay { replay, at });
     let body = match (text(item, "body"), text(item, "object")) {
-        (Some(body), _) => BodyPlace::Here(body.to_owned()),
-        (None, Some(key)) => BodyPlace::Object(key.to_owned()),
+        (Some(body), _) => BodyLocation::Inline(body.to_owned()),
+        (None, Some(key)) => BodyLocation::Object(key.to_owned()),
         (None, None) => return Err(corrupt(operation, "body")),
     };
-    Ok(Kept { record, body })
+    Ok(StoredEvent { record, body })
 }

@@ -14,13 +14,13 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, TransactWriteItem, Update,
 };
-use domain::automation::Notice;
+use domain::automation::Notification;
 use domain::ports::{
-    JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs, Offer, OverdueJob, Page,
-    PortError, PortResult, PulseReader, Recorded,
+    HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs, Offer,
+    OverdueJob, Page, PortError, PortResult, Recorded,
 };
 use domain::pull::{
-    Job, JobEnding, JobStatus, JobTicket, Pulse, QueueFigures, SHORTEST_TIME_TO_LIVE,
+    HealthSnapshot, Job, JobEnding, JobStatus, JobTicket, QueueFigures, SHORTEST_TIME_TO_LIVE,
 };
 use domain::{ConversationId, Fault, JobId, TenantId};
 use jiff::Timestamp;
@@ -29,7 +29,7 @@ use crate::item::{
     Item, Obstacle, corrupt, failed, item, json, ms, n, number, obstacles, put_refused, refused, s,
     text, time, ttl,
 };
-use crate::keys::{Hold, Key, LanePlace, read_lane_place};
+use crate::keys::{Key, Lease, QueuePosition, read_queue_position};
 use crate::{DynamoStore, keys};
 
 /// Number of conversation queues that are read from each list for a worker.
@@ -50,14 +50,18 @@ impl JobIntake for DynamoStore {
         let operation = "queue a job";
         let keep = ttl(job.expires_at, keys::KEEP_JOBS);
         for round in 0..WRITE_ATTEMPTS {
-            let lane = self.lane(operation, &job.tenant, job.conversation).await?;
-            let place = LanePlace {
+            let conversation_queue =
+                self.conversation_queue(operation, &job.tenant, job.conversation).await?;
+            let place = QueuePosition {
                 created_at: job.created_at,
                 expires_at: job.expires_at,
                 conversation: job.conversation,
-                place: lane.as_ref().map_or(0, |lane| lane.tail) + 1,
+                place: conversation_queue
+                    .as_ref()
+                    .map_or(0, |conversation_queue| conversation_queue.tail)
+                    + 1,
                 job: job.id,
-                hold: None,
+                lease: None,
             };
             let found = item(
                 &keys::job_found(&job.tenant, job.id),
@@ -71,7 +75,7 @@ impl JobIntake for DynamoStore {
                 // The deduplication record of the job.
                 self.put_new(operation, found)?,
                 self.put_always(operation, job_item(job, &place, keep.clone()))?,
-                self.append(operation, &job.tenant, lane.as_ref(), &place)?,
+                self.append(operation, &job.tenant, conversation_queue.as_ref(), &place)?,
                 self.count(operation, &job.tenant, job.id, round, (1, 0))?,
             ];
             let Err(error) = self.write_all(writes).await else { return Ok(Recorded::New) };
@@ -128,13 +132,15 @@ impl JobReader for DynamoStore {
         let Some((conversation, place)) = self.find_job(operation, tenant, id).await? else {
             return Ok(None);
         };
-        let (job, lane) = futures::try_join!(
+        let (job, conversation_queue) = futures::try_join!(
             self.read_job(operation, tenant, conversation, place),
-            self.lane(operation, tenant, conversation),
+            self.conversation_queue(operation, tenant, conversation),
         )?;
-        let front = lane.and_then(|lane| lane.front).map(|(_, front)| front);
-        let front = front.filter(|front| front.job == id);
-        Ok(Some(match front.and_then(|front| front.hold) {
+        let head = conversation_queue
+            .and_then(|conversation_queue| conversation_queue.head)
+            .map(|(_, head)| head);
+        let head = head.filter(|head| head.job == id);
+        Ok(Some(match head.and_then(|head| head.lease) {
             Some(lease) if lease.leased && lease.attempt == job.attempt => {
                 Job { lease_expires_at: Some(lease.until), ..job }
             }
@@ -153,11 +159,11 @@ impl Jobs for DynamoStore {
     ) -> PortResult<Offer> {
         let operation = "find a job";
         for _round in 0..WRITE_ATTEMPTS {
-            let (ready, held) = futures::try_join!(
+            let (ready, leased) = futures::try_join!(
                 self.places(operation, keys::ready_of(tenant), None, OFFER_LIMIT, 1),
                 self.places(operation, keys::held_of(tenant), Some(now), OFFER_LIMIT, 1),
             )?;
-            let mut candidates = [ready, held].concat();
+            let mut candidates = [ready, leased].concat();
             if candidates.is_empty() {
                 return Ok(Offer::Nothing);
             }
@@ -170,14 +176,14 @@ impl Jobs for DynamoStore {
             }
             // Try the oldest job first and, if another worker got it, a random one, so that
             // concurrent workers spread over the queue.
-            candidates.sort_by_key(|(_, front)| (front.created_at, front.job));
+            candidates.sort_by_key(|(_, head)| (head.created_at, head.job));
             let mut next = 0;
             for _try in 0..CLAIM_ATTEMPTS {
                 if candidates.is_empty() {
                     break;
                 }
-                let (seen, front) = candidates.swap_remove(next);
-                if let Some(job) = self.claim(operation, tenant, &seen, &front, now, lease).await? {
+                let (seen, head) = candidates.swap_remove(next);
+                if let Some(job) = self.claim(operation, tenant, &seen, &head, now, lease).await? {
                     return Ok(Offer::Job(Box::new(job)));
                 }
                 let remaining = u128::try_from(candidates.len()).unwrap_or(1).max(1);
@@ -201,20 +207,27 @@ impl Jobs for DynamoStore {
             return Ok(JobAnswer::Missing);
         };
         for _round in 0..WRITE_ATTEMPTS {
-            let lane = self.lane(operation, tenant, conversation).await?;
-            let Some((lane, seen, front, hold)) = lane.as_ref().and_then(|l| l.held(ticket, now))
+            let conversation_queue =
+                self.conversation_queue(operation, tenant, conversation).await?;
+            let Some((conversation_queue, seen, head, job_lease)) =
+                conversation_queue.as_ref().and_then(|l| l.held(ticket, now))
             else {
                 let job = self.read_job(operation, tenant, conversation, place).await?;
                 return Ok(JobAnswer::Refused(Box::new(job)));
             };
-            let until = hold.until.max(now + lease);
-            let longer = LanePlace { hold: Some(Hold { until, ..hold }), ..front.clone() };
-            let done = JobAnswer::Done(Box::new(processing_job(tenant, &longer, lane.started)));
-            if until == hold.until {
+            let until = job_lease.until.max(now + lease);
+            let longer =
+                QueuePosition { lease: Some(Lease { until, ..job_lease }), ..head.clone() };
+            let done = JobAnswer::Done(Box::new(processing_job(
+                tenant,
+                &longer,
+                conversation_queue.started,
+            )));
+            if until == job_lease.until {
                 return Ok(done);
             }
             let update = self
-                .update(&keys::lane(tenant, conversation))
+                .update(&keys::conversation_queue(tenant, conversation))
                 .update_expression("SET gsi1sk = :place")
                 .condition_expression("gsi1sk = :seen")
                 .expression_attribute_values(":place", s(longer.to_string()))
@@ -238,7 +251,7 @@ impl Jobs for DynamoStore {
         tenant: &TenantId,
         ticket: JobTicket,
         ending: &JobEnding,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> PortResult<JobAnswer> {
         let operation = "end an attempt at a job";
@@ -246,8 +259,10 @@ impl Jobs for DynamoStore {
             return Ok(JobAnswer::Missing);
         };
         for round in 0..WRITE_ATTEMPTS {
-            let lane = self.lane(operation, tenant, conversation).await?;
-            let Some((lane, seen, front, _)) = lane.as_ref().and_then(|l| l.held(ticket, now))
+            let conversation_queue =
+                self.conversation_queue(operation, tenant, conversation).await?;
+            let Some((conversation_queue, seen, head, _)) =
+                conversation_queue.as_ref().and_then(|l| l.held(ticket, now))
             else {
                 let job = self.read_job(operation, tenant, conversation, place).await?;
                 let is_repeated = ending.was(&job, ticket.attempt);
@@ -258,21 +273,39 @@ impl Jobs for DynamoStore {
                     JobAnswer::Refused(job)
                 });
             };
-            let before = processing_job(tenant, front, lane.started);
+            let before = processing_job(tenant, head, conversation_queue.started);
             let started = before.processing_started_at;
             let mut job = Job { status: ending.status(), lease_expires_at: None, ..before };
             let writes = match ending {
                 JobEnding::Retry { reason, at } => {
                     job.reason = Some(reason.clone());
-                    self.put_back(operation, tenant, seen, front, &job, *at, round)?
+                    self.requeue_head(operation, tenant, seen, head, &job, *at, round)?
                 }
                 JobEnding::Completed { result } => {
                     (job.finished_at, job.result) = (Some(now), result.clone());
-                    self.go_on(operation, lane, seen, front, &job, notice, round).await?
+                    self.complete_head(
+                        operation,
+                        conversation_queue,
+                        seen,
+                        head,
+                        &job,
+                        notification,
+                        round,
+                    )
+                    .await?
                 }
                 JobEnding::Failed { reason } => {
                     (job.finished_at, job.reason) = (Some(now), Some(reason.clone()));
-                    self.go_on(operation, lane, seen, front, &job, notice, round).await?
+                    self.complete_head(
+                        operation,
+                        conversation_queue,
+                        seen,
+                        head,
+                        &job,
+                        notification,
+                        round,
+                    )
+                    .await?
                 }
             };
             let Err(error) = self.write_all(writes).await else {
@@ -293,19 +326,25 @@ impl JobEnds for DynamoStore {
     async fn end(
         &self,
         overdue: &OverdueJob,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> PortResult<Recorded> {
         let operation = "end an overdue job";
         let job = Job { finished_at: Some(now), ..overdue.job.clone() };
         for round in 0..WRITE_ATTEMPTS {
-            let lane = self.lane(operation, &job.tenant, job.conversation).await?;
-            let front = lane.as_ref().and_then(|lane| Some((lane, lane.front.as_ref()?)));
-            let Some((lane, (seen, front))) = front.filter(|(_, (seen, _))| *seen == overdue.place)
+            let conversation_queue =
+                self.conversation_queue(operation, &job.tenant, job.conversation).await?;
+            let head = conversation_queue.as_ref().and_then(|conversation_queue| {
+                Some((conversation_queue, conversation_queue.head.as_ref()?))
+            });
+            let Some((conversation_queue, (seen, head))) =
+                head.filter(|(_, (seen, _))| *seen == overdue.place)
             else {
                 return Ok(Recorded::Duplicate);
             };
-            let writes = self.go_on(operation, lane, seen, front, &job, notice, round).await?;
+            let writes = self
+                .complete_head(operation, conversation_queue, seen, head, &job, notification, round)
+                .await?;
             match self.write_all(writes).await {
                 Ok(()) => return Ok(Recorded::New),
                 Err(error) if lost_race(&error) => {}
@@ -340,14 +379,14 @@ impl JobSweep for DynamoStore {
     async fn overdue(&self, tenant: &TenantId, now: Timestamp) -> PortResult<Vec<OverdueJob>> {
         let operation = "find overdue jobs";
         let oldest = now - SHORTEST_TIME_TO_LIVE;
-        let (ready, held) = futures::try_join!(
+        let (ready, leased) = futures::try_join!(
             self.places(operation, keys::ready_of(tenant), Some(oldest), SWEEP_LIMIT, SWEEP_PAGES),
             self.places(operation, keys::held_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES),
         )?;
-        Ok(self::overdue(tenant, &[ready, held].concat(), now))
+        Ok(self::overdue(tenant, &[ready, leased].concat(), now))
     }
 
-    async fn retire(&self, tenant: &TenantId) -> PortResult<()> {
+    async fn stop_tracking(&self, tenant: &TenantId) -> PortResult<()> {
         let operation = "remove a tenant from the list of tenants that pull jobs";
         let listed = keys::pulling(tenant.as_str());
         let delete = Delete::builder().table_name(self.table());
@@ -372,21 +411,21 @@ impl JobSweep for DynamoStore {
         }
     }
 
-    async fn beat(&self, pulse: &Pulse) -> PortResult<()> {
+    async fn record_heartbeat(&self, health: &HealthSnapshot) -> PortResult<()> {
         let operation = "write the health of the hub";
         let status = item(
             &keys::status(),
             [
-                ("queued", unsigned(pulse.queued)),
-                ("processing", unsigned(pulse.processing)),
-                ("beat_at", ms(pulse.beat_at)),
-                ("up_since", ms(pulse.up_since)),
+                ("queued", unsigned(health.queued)),
+                ("processing", unsigned(health.processing)),
+                ("beat_at", ms(health.beat_at)),
+                ("up_since", ms(health.up_since)),
             ],
         );
         let put = self
             .put(status)
             .condition_expression("attribute_not_exists(pk) OR beat_at <= :now")
-            .expression_attribute_values(":now", ms(pulse.beat_at));
+            .expression_attribute_values(":now", ms(health.beat_at));
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) if put_refused(&error).is_some() => Ok(()),
@@ -395,8 +434,8 @@ impl JobSweep for DynamoStore {
     }
 }
 
-impl PulseReader for DynamoStore {
-    async fn pulse(&self) -> PortResult<Option<Pulse>> {
+impl HealthReader for DynamoStore {
+    async fn health(&self) -> PortResult<Option<HealthSnapshot>> {
         let operation = "read the health of the hub";
         let Some(item) = self.read(operation, &keys::status()).await? else { return Ok(None) };
         let count = |name| {
@@ -404,7 +443,7 @@ impl PulseReader for DynamoStore {
             count.ok_or_else(|| corrupt(operation, name))
         };
         let at = |name| time(&item, name).ok_or_else(|| corrupt(operation, name));
-        Ok(Some(Pulse {
+        Ok(Some(HealthSnapshot {
             queued: count("queued")?,
             processing: count("processing")?,
             beat_at: at("beat_at")?,
@@ -415,47 +454,53 @@ impl PulseReader for DynamoStore {
 
 /// A conversation queue as it was read.
 #[derive(Debug)]
-struct Lane {
+struct ConversationQueue {
     /// Position of the last job, ended or not.
     tail: u64,
     /// When the current attempt at the head started.
     started: Option<Timestamp>,
     /// Index sort key and the head that it contains; `None` if the queue has no jobs.
-    front: Option<(String, LanePlace)>,
+    head: Option<(String, QueuePosition)>,
 }
 
-impl Lane {
+impl ConversationQueue {
     /// Returns the head and its lease, if the lease is that of the ticket's attempt and has not
     /// expired at `now`.
-    fn held(&self, ticket: JobTicket, now: Timestamp) -> Option<(&Self, &str, &LanePlace, Hold)> {
-        let (seen, front) = self.front.as_ref()?;
-        let hold = front.hold.filter(|hold| hold.leased)?;
+    fn held(
+        &self,
+        ticket: JobTicket,
+        now: Timestamp,
+    ) -> Option<(&Self, &str, &QueuePosition, Lease)> {
+        let (seen, head) = self.head.as_ref()?;
+        let job_lease = head.lease.filter(|job_lease| job_lease.leased)?;
         let is_holder =
-            front.job == ticket.id && hold.attempt == ticket.attempt && hold.until > now;
-        is_holder.then_some((self, seen.as_str(), front, hold))
+            head.job == ticket.id && job_lease.attempt == ticket.attempt && job_lease.until > now;
+        is_holder.then_some((self, seen.as_str(), head, job_lease))
     }
 }
 
 impl DynamoStore {
-    async fn lane(
+    async fn conversation_queue(
         &self,
         operation: &'static str,
         tenant: &TenantId,
         conversation: ConversationId,
-    ) -> PortResult<Option<Lane>> {
-        let Some(item) = self.read(operation, &keys::lane(tenant, conversation)).await? else {
+    ) -> PortResult<Option<ConversationQueue>> {
+        let Some(item) =
+            self.read(operation, &keys::conversation_queue(tenant, conversation)).await?
+        else {
             return Ok(None);
         };
         let tail = number(&item, "tail").and_then(|tail| tail.try_into().ok());
-        let front = match text(&item, "gsi1sk") {
+        let head = match text(&item, "gsi1sk") {
             None => None,
             Some(place) => {
-                let front = read_lane_place(place).ok_or_else(|| corrupt(operation, "place"))?;
-                Some((place.to_owned(), front))
+                let head = read_queue_position(place).ok_or_else(|| corrupt(operation, "place"))?;
+                Some((place.to_owned(), head))
             }
         };
         let tail = tail.ok_or_else(|| corrupt(operation, "tail"))?;
-        Ok(Some(Lane { tail, started: micros_time(&item, "started"), front }))
+        Ok(Some(ConversationQueue { tail, started: micros_time(&item, "started"), head }))
     }
 
     /// Returns the conversation and the position of a job.
@@ -493,7 +538,7 @@ impl DynamoStore {
         before: Option<Timestamp>,
         page: i32,
         pages: usize,
-    ) -> PortResult<Vec<(String, LanePlace)>> {
+    ) -> PortResult<Vec<(String, QueuePosition)>> {
         let mut query = self
             .query()
             .index_name("by_parent")
@@ -511,9 +556,9 @@ impl DynamoStore {
             let answer = query.clone().send().await.map_err(|error| failed(operation, &error))?;
             for item in answer.items() {
                 let place = text(item, "gsi1sk");
-                let read = place.and_then(read_lane_place).zip(place);
-                let (front, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
-                places.push((place.to_owned(), front));
+                let read = place.and_then(read_queue_position).zip(place);
+                let (head, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
+                places.push((place.to_owned(), head));
             }
             let Some(from) = answer.last_evaluated_key else { break };
             query = query.set_exclusive_start_key(Some(from));
@@ -528,31 +573,31 @@ impl DynamoStore {
         operation: &'static str,
         tenant: &TenantId,
         seen: &str,
-        front: &LanePlace,
+        head: &QueuePosition,
         now: Timestamp,
         lease: Duration,
     ) -> PortResult<Option<Job>> {
-        let attempt = front.hold.map_or(0, |hold| hold.attempt) + 1;
-        let hold = Some(Hold { until: now + lease, attempt, leased: true });
-        let place = LanePlace { hold, ..front.clone() };
+        let attempt = head.lease.map_or(0, |job_lease| job_lease.attempt) + 1;
+        let job_lease = Some(Lease { until: now + lease, attempt, leased: true });
+        let place = QueuePosition { lease: job_lease, ..head.clone() };
         for round in 0..WRITE_ATTEMPTS {
             let mut writes = vec![
                 self.change(
                     operation,
-                    &keys::lane(tenant, front.conversation),
+                    &keys::conversation_queue(tenant, head.conversation),
                     "SET gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl",
                     "gsi1sk = :seen",
                     vec![
                         (":list", s(keys::held_of(tenant))),
                         (":place", s(place.to_string())),
                         (":now", micros(now)),
-                        (":ttl", ttl(now, keys::KEEP_LANES)),
+                        (":ttl", ttl(now, keys::KEEP_CONVERSATION_QUEUES)),
                         (":seen", s(seen)),
                     ],
                 )?,
                 self.change(
                     operation,
-                    &keys::job(tenant, front.conversation, front.place),
+                    &keys::job(tenant, head.conversation, head.place),
                     "SET #status = :status, attempt = :attempt, started = :now",
                     "attribute_exists(pk)",
                     vec![
@@ -563,8 +608,8 @@ impl DynamoStore {
                 )?,
             ];
             // A job with an expired lease is already counted as processing.
-            if !front.hold.is_some_and(|hold| hold.leased) {
-                writes.push(self.count(operation, tenant, front.job, round, (-1, 1))?);
+            if !head.lease.is_some_and(|job_lease| job_lease.leased) {
+                writes.push(self.count(operation, tenant, head.job, round, (-1, 1))?);
             }
             let Err(error) = self.write_all(writes).await else {
                 return Ok(Some(processing_job(tenant, &place, Some(now))));
@@ -581,29 +626,29 @@ impl DynamoStore {
 
     /// Requeues the head of a conversation queue until `at`.
     #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
-    fn put_back(
+    fn requeue_head(
         &self,
         operation: &'static str,
         tenant: &TenantId,
         seen: &str,
-        front: &LanePlace,
+        head: &QueuePosition,
         job: &Job,
         at: Timestamp,
         round: u8,
     ) -> PortResult<Vec<TransactWriteItem>> {
-        let hold = Some(Hold { until: at, attempt: job.attempt, leased: false });
-        let place = LanePlace { hold, ..front.clone() };
+        let job_lease = Some(Lease { until: at, attempt: job.attempt, leased: false });
+        let place = QueuePosition { lease: job_lease, ..head.clone() };
         Ok(vec![
             self.change(
                 operation,
-                &keys::lane(tenant, front.conversation),
+                &keys::conversation_queue(tenant, head.conversation),
                 "SET gsi1sk = :place REMOVE started",
                 "gsi1sk = :seen",
                 vec![(":place", s(place.to_string())), (":seen", s(seen))],
             )?,
             self.change(
                 operation,
-                &keys::job(tenant, front.conversation, front.place),
+                &keys::job(tenant, head.conversation, head.place),
                 "SET #status = :status, reason = :reason",
                 "attribute_exists(pk)",
                 vec![
@@ -611,37 +656,37 @@ impl DynamoStore {
                     (":reason", s(job.reason.clone().unwrap_or_default())),
                 ],
             )?,
-            self.count(operation, tenant, front.job, round, (1, -1))?,
+            self.count(operation, tenant, head.job, round, (1, -1))?,
         ])
     }
 
     /// Ends the head of a conversation queue with the state in `job`, and makes the next job the
     /// head.
     #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
-    async fn go_on(
+    async fn complete_head(
         &self,
         operation: &'static str,
-        lane: &Lane,
+        conversation_queue: &ConversationQueue,
         seen: &str,
-        front: &LanePlace,
+        head: &QueuePosition,
         job: &Job,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         round: u8,
     ) -> PortResult<Vec<TransactWriteItem>> {
-        let (tenant, conversation) = (&job.tenant, front.conversation);
+        let (tenant, conversation) = (&job.tenant, head.conversation);
         let now = job.finished_at.unwrap_or(job.created_at);
-        let keep = (":ttl", ttl(now, keys::KEEP_LANES));
-        let lane_key = keys::lane(tenant, conversation);
+        let keep = (":ttl", ttl(now, keys::KEEP_CONVERSATION_QUEUES));
+        let queue_key = keys::conversation_queue(tenant, conversation);
         let seen = (":seen", s(seen));
-        let advanced = if front.place < lane.tail {
-            let next = self.read_job(operation, tenant, conversation, front.place + 1).await?;
-            let place = LanePlace {
+        let advanced = if head.place < conversation_queue.tail {
+            let next = self.read_job(operation, tenant, conversation, head.place + 1).await?;
+            let place = QueuePosition {
                 created_at: next.created_at,
                 expires_at: next.expires_at,
                 conversation,
-                place: front.place + 1,
+                place: head.place + 1,
                 job: next.id,
-                hold: None,
+                lease: None,
             };
             let values = vec![
                 (":list", s(keys::ready_of(tenant))),
@@ -650,11 +695,11 @@ impl DynamoStore {
                 seen,
             ];
             let set = "SET gsi1pk = :list, gsi1sk = :place, #ttl = :ttl REMOVE started";
-            self.change(operation, &lane_key, set, "gsi1sk = :seen", values)?
+            self.change(operation, &queue_key, set, "gsi1sk = :seen", values)?
         } else {
             let set = "SET #ttl = :ttl REMOVE gsi1pk, gsi1sk, started";
-            let values = vec![keep, seen, (":tail", unsigned(lane.tail))];
-            self.change(operation, &lane_key, set, "gsi1sk = :seen AND tail = :tail", values)?
+            let values = vec![keep, seen, (":tail", unsigned(conversation_queue.tail))];
+            self.change(operation, &queue_key, set, "gsi1sk = :seen AND tail = :tail", values)?
         };
         let mut set =
             "SET #status = :status, attempt = :attempt, finished = :now, #ttl = :ttl".to_owned();
@@ -672,25 +717,25 @@ impl DynamoStore {
             set.push_str(", reason = :reason");
             values.push((":reason", s(reason)));
         }
-        let job_key = keys::job(tenant, conversation, front.place);
+        let job_key = keys::job(tenant, conversation, head.place);
         // A job with an expired lease is still counted as processing.
-        let leased = front.hold.is_some_and(|hold| hold.leased);
+        let leased = head.lease.is_some_and(|job_lease| job_lease.leased);
         let mut writes = vec![
             advanced,
             self.change(operation, &job_key, &set, "attribute_exists(pk)", values)?,
             self.count(operation, tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) })?,
         ];
-        if let Some(notice) = notice {
+        if let Some(notification) = notification {
             // Add the notification to the schedule, like one whose first attempt failed, so that
             // the end of the job and its notification are one write (outbox).
-            let id = notice.data.delivery_id(notice.kind);
+            let id = notification.data.notification_id(notification.kind);
             let notification = item(
                 &keys::delivery(tenant, id),
                 [
                     ("state", s("pending")),
                     ("next_at", ms(now)),
-                    ("notice", json(operation, notice)?),
-                    ("ttl", ttl(now, keys::KEEP_DELIVERIES)),
+                    ("notification", json(operation, notification)?),
+                    ("ttl", ttl(now, keys::KEEP_NOTIFICATIONS)),
                 ],
             );
             let due = item(
@@ -724,13 +769,13 @@ impl DynamoStore {
         &self,
         operation: &'static str,
         tenant: &TenantId,
-        lane: Option<&Lane>,
-        place: &LanePlace,
+        conversation_queue: Option<&ConversationQueue>,
+        place: &QueuePosition,
     ) -> PortResult<TransactWriteItem> {
-        let key = keys::lane(tenant, place.conversation);
-        let keep = ttl(place.created_at, keys::KEEP_LANES);
-        let Some(lane) = lane else {
-            let lane = item(
+        let key = keys::conversation_queue(tenant, place.conversation);
+        let keep = ttl(place.created_at, keys::KEEP_CONVERSATION_QUEUES);
+        let Some(conversation_queue) = conversation_queue else {
+            let conversation_queue = item(
                 &key,
                 [
                     ("tail", unsigned(place.place)),
@@ -739,11 +784,14 @@ impl DynamoStore {
                     ("ttl", keep),
                 ],
             );
-            return self.put_new(operation, lane);
+            return self.put_new(operation, conversation_queue);
         };
-        let mut values =
-            vec![(":next", unsigned(place.place)), (":tail", unsigned(lane.tail)), (":ttl", keep)];
-        if lane.front.is_some() {
+        let mut values = vec![
+            (":next", unsigned(place.place)),
+            (":tail", unsigned(conversation_queue.tail)),
+            (":ttl", keep),
+        ];
+        if conversation_queue.head.is_some() {
             let set = "SET tail = :next, #ttl = :ttl";
             let unchanged = "tail = :tail AND attribute_exists(gsi1sk)";
             return self.change(operation, &key, set, unchanged, values);
@@ -869,9 +917,13 @@ fn unsigned(number: u64) -> AttributeValue {
 }
 
 /// Returns the overdue heads: jobs that no worker has and that no worker may get any more.
-fn overdue(tenant: &TenantId, places: &[(String, LanePlace)], now: Timestamp) -> Vec<OverdueJob> {
-    let overdue = places.iter().filter_map(|(place, front)| {
-        let job = queued_job(tenant, front);
+fn overdue(
+    tenant: &TenantId,
+    places: &[(String, QueuePosition)],
+    now: Timestamp,
+) -> Vec<OverdueJob> {
+    let overdue = places.iter().filter_map(|(place, head)| {
+        let job = queued_job(tenant, head);
         let (status, reason) = job.verdict(now)?;
         let job = Job { status, reason: Some(reason.to_owned()), ..job };
         Some(OverdueJob { job, place: place.clone() })
@@ -880,15 +932,15 @@ fn overdue(tenant: &TenantId, places: &[(String, LanePlace)], now: Timestamp) ->
 }
 
 /// Returns the head as a job that waits for a worker.
-fn queued_job(tenant: &TenantId, front: &LanePlace) -> Job {
+fn queued_job(tenant: &TenantId, head: &QueuePosition) -> Job {
     Job {
-        id: front.job,
+        id: head.job,
         tenant: tenant.clone(),
-        conversation: front.conversation,
+        conversation: head.conversation,
         status: JobStatus::Queued,
-        attempt: front.hold.map_or(0, |hold| hold.attempt),
-        created_at: front.created_at,
-        expires_at: front.expires_at,
+        attempt: head.lease.map_or(0, |job_lease| job_lease.attempt),
+        created_at: head.created_at,
+        expires_at: head.expires_at,
         processing_started_at: None,
         lease_expires_at: None,
         finished_at: None,
@@ -898,16 +950,16 @@ fn queued_job(tenant: &TenantId, front: &LanePlace) -> Job {
 }
 
 /// Returns the head as a job that a worker processes.
-fn processing_job(tenant: &TenantId, front: &LanePlace, started: Option<Timestamp>) -> Job {
+fn processing_job(tenant: &TenantId, head: &QueuePosition, started: Option<Timestamp>) -> Job {
     Job {
         status: JobStatus::Processing,
         processing_started_at: started,
-        lease_expires_at: front.hold.map(|hold| hold.until),
-        ..queued_job(tenant, front)
+        lease_expires_at: head.lease.map(|job_lease| job_lease.until),
+        ..queued_job(tenant, head)
     }
 }
 
-fn job_item(job: &Job, place: &LanePlace, keep: AttributeValue) -> Item {
+fn job_item(job: &Job, place: &QueuePosition, keep: AttributeValue) -> Item {
     item(
         &keys::job(&job.tenant, job.conversation, place.place),
         [

@@ -26,8 +26,8 @@
 //! | Parked event, list entry | `T#<tenant>#EVENT#<id>` | `PARKED` | consumer-parked |
 //! | Single-use token of an event | `T#<tenant>#ONCE#<provider>#<hash>` | `ONCE` | consumer-events |
 //! | Replay | `T#<tenant>#REPLAY#<id>` | `REPLAY` | api-events, consumer-replay |
-//! | Conversation queue | `T#<tenant>#LANE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
-//! | Job | `T#<tenant>#LANE#<conversation>` | `JOB#<position in the queue>` | consumer-inbound, api-queue, schedule-jobs |
+//! | Conversation queue | `T#<tenant>#QUEUE#<conversation>` | `LANE` | consumer-inbound, api-queue, schedule-jobs |
+//! | Job | `T#<tenant>#QUEUE#<conversation>` | `JOB#<position in the queue>` | consumer-inbound, api-queue, schedule-jobs |
 //! | Job by id | `T#<tenant>#JOB#<id>` | `JOB` | consumer-inbound |
 //! | Job counter | `T#<tenant>#QUEUE` | `COUNT#<shard>` | consumer-inbound, api-queue, schedule-jobs |
 //! | Completed jobs in an hour | `T#<tenant>#QUEUE` | `HOUR#<hour>` | api-queue |
@@ -54,7 +54,7 @@ use std::time::Duration;
 use domain::provider::Channel;
 use domain::record::Kind;
 use domain::{
-    ConversationId, DeliveryId, EventId, IntegrationId, JobId, KeyId, MessageId, Provider,
+    ConversationId, EventId, IntegrationId, JobId, KeyId, MessageId, NotificationId, Provider,
     ReplayId, TenantId,
 };
 use jiff::Timestamp;
@@ -62,7 +62,7 @@ use jiff::Timestamp;
 /// Retention of provider message ids.
 pub const KEEP_REFERENCES: Duration = Duration::from_hours(30 * 24);
 /// Retention of notifications, and so the period of their deduplication.
-pub const KEEP_DELIVERIES: Duration = Duration::from_hours(30 * 24);
+pub const KEEP_NOTIFICATIONS: Duration = Duration::from_hours(30 * 24);
 /// Retention of idempotency keys.
 pub const KEEP_IDEMPOTENCY: Duration = Duration::from_hours(24);
 /// Retention of rate limit counters.
@@ -73,7 +73,7 @@ pub const KEEP_REPLAYS: Duration = Duration::from_hours(30 * 24);
 pub const KEEP_JOBS: Duration = Duration::from_hours(30 * 24);
 /// Retention of a conversation queue after its last use: longer than that of its jobs, because it
 /// holds their last position.
-pub const KEEP_LANES: Duration = Duration::from_hours(60 * 24);
+pub const KEEP_CONVERSATION_QUEUES: Duration = Duration::from_hours(60 * 24);
 /// Retention of the figures of an hour.
 pub const KEEP_HOURS: Duration = Duration::from_hours(4);
 /// Number of shards of a tenant's job counter.
@@ -198,8 +198,8 @@ pub fn message(tenant: &TenantId, id: MessageId) -> Key {
 
 /// Key of the item that maps a provider message id to the message id.
 #[must_use]
-pub fn reference(tenant: &TenantId, provider: Provider, theirs: &str) -> Key {
-    key(format!("T#{tenant}#REF#{provider}#{theirs}"), "REF")
+pub fn reference(tenant: &TenantId, provider: Provider, provider_message_id: &str) -> Key {
+    key(format!("T#{tenant}#REF#{provider}#{provider_message_id}"), "REF")
 }
 
 /// Key of an idempotency key.
@@ -210,13 +210,13 @@ pub fn idempotency(tenant: &TenantId, hash: &str) -> Key {
 
 /// Key of a notification.
 #[must_use]
-pub fn delivery(tenant: &TenantId, id: DeliveryId) -> Key {
+pub fn delivery(tenant: &TenantId, id: NotificationId) -> Key {
     key(format!("T#{tenant}#DELIVERY#{id}"), "DELIVERY")
 }
 
 /// Key of a scheduled retry.
 #[must_use]
-pub fn due(tenant: &TenantId, id: DeliveryId, at: Timestamp) -> Key {
+pub fn due(tenant: &TenantId, id: NotificationId, at: Timestamp) -> Key {
     let id = id.to_string();
     // The last characters of ids are evenly distributed.
     let shard = id.bytes().last().unwrap_or_default() % DUE_SHARDS;
@@ -318,14 +318,14 @@ pub fn replay(tenant: &TenantId, id: ReplayId) -> Key {
 
 /// Key of a conversation queue, which holds the jobs of a conversation.
 #[must_use]
-pub fn lane(tenant: &TenantId, conversation: ConversationId) -> Key {
-    key(format!("T#{tenant}#LANE#{conversation}"), "LANE")
+pub fn conversation_queue(tenant: &TenantId, conversation: ConversationId) -> Key {
+    key(format!("T#{tenant}#QUEUE#{conversation}"), "LANE")
 }
 
 /// Key of a job, by its position in its conversation queue.
 #[must_use]
 pub fn job(tenant: &TenantId, conversation: ConversationId, place: u64) -> Key {
-    key(format!("T#{tenant}#LANE#{conversation}"), format!("JOB#{place:012}"))
+    key(format!("T#{tenant}#QUEUE#{conversation}"), format!("JOB#{place:012}"))
 }
 
 /// Key of the item that maps a job id to its conversation queue and position.
@@ -385,7 +385,7 @@ pub fn micros(at: Timestamp) -> String {
 /// Head of a conversation queue, which is the first job, and its state. The queue's index sort key
 /// contains all of it, so that listing the queues needs no further reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LanePlace {
+pub struct QueuePosition {
     /// When the job was created.
     pub created_at: Timestamp,
     /// When the job expires.
@@ -397,12 +397,12 @@ pub struct LanePlace {
     /// Job id.
     pub job: JobId,
     /// Lease or wait, if any.
-    pub hold: Option<Hold>,
+    pub lease: Option<Lease>,
 }
 
 /// Lease of the head, or its wait for the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct Lease {
     /// When the lease or the wait ends.
     pub until: Timestamp,
     /// Number of attempts started.
@@ -411,15 +411,15 @@ pub struct Hold {
     pub leased: bool,
 }
 
-impl std::fmt::Display for LanePlace {
+impl std::fmt::Display for QueuePosition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(hold) = &self.hold {
-            write!(f, "{}#", micros(hold.until))?;
+        if let Some(lease) = &self.lease {
+            write!(f, "{}#", micros(lease.until))?;
         }
         let (created, expires) = (micros(self.created_at), micros(self.expires_at));
         write!(f, "{created}#{expires}#{}#{:012}#{}", self.conversation, self.place, self.job)?;
-        if let Some(hold) = &self.hold {
-            write!(f, "#{:02}#{}", hold.attempt, if hold.leased { 'L' } else { 'W' })?;
+        if let Some(lease) = &self.lease {
+            write!(f, "#{:02}#{}", lease.attempt, if lease.leased { 'L' } else { 'W' })?;
         }
         Ok(())
     }
@@ -427,18 +427,18 @@ impl std::fmt::Display for LanePlace {
 
 /// Parses the index sort key of a conversation queue.
 #[must_use]
-pub fn read_lane_place(text: &str) -> Option<LanePlace> {
+pub fn read_queue_position(text: &str) -> Option<QueuePosition> {
     let time = |text: &str| Timestamp::from_microsecond(text.parse().ok()?).ok();
     let parts: Vec<&str> = text.split('#').collect();
-    let (first, hold) = match *parts.as_slice() {
+    let (first, lease) = match *parts.as_slice() {
         [until, .., attempt, kind] if parts.len() == 8 => {
             let leased = match kind {
                 "L" => true,
                 "W" => false,
                 _ => return None,
             };
-            let hold = Hold { until: time(until)?, attempt: attempt.parse().ok()?, leased };
-            (1, Some(hold))
+            let lease = Lease { until: time(until)?, attempt: attempt.parse().ok()?, leased };
+            (1, Some(lease))
         }
         _ if parts.len() == 5 => (0, None),
         _ => return None,
@@ -446,13 +446,13 @@ pub fn read_lane_place(text: &str) -> Option<LanePlace> {
     let [created, expires, conversation, place, job] = *parts.get(first..first + 5)? else {
         return None;
     };
-    Some(LanePlace {
+    Some(QueuePosition {
         created_at: time(created)?,
         expires_at: time(expires)?,
         conversation: conversation.parse().ok()?,
         place: place.parse().ok()?,
         job: job.parse().ok()?,
-        hold,
+        lease,
     })
 }
 
@@ -469,7 +469,7 @@ mod tests {
         let int: IntegrationId = format!("int_{zeros}").parse().unwrap();
         let conv: ConversationId = format!("conv_{zeros}").parse().unwrap();
         let msg: MessageId = format!("msg_{zeros}").parse().unwrap();
-        let evt: DeliveryId = format!("evt_{zeros}").parse().unwrap();
+        let evt: NotificationId = format!("ntf_{zeros}").parse().unwrap();
         let k: KeyId = format!("key_{zeros}").parse().unwrap();
         let event_id: EventId = format!("event_{zeros}").parse().unwrap();
         let replay_id: ReplayId = format!("replay_{zeros}").parse().unwrap();
@@ -493,15 +493,15 @@ mod tests {
             (message(&acme, msg), format!("T#acme#MSG#msg_{zeros} MSG")),
             (reference(&acme, p, "wamid.1"), "T#acme#REF#whatsapp#wamid.1 REF".to_owned()),
             (idempotency(&acme, "ab"), "T#acme#IDEM#ab IDEM".to_owned()),
-            (delivery(&acme, evt), format!("T#acme#DELIVERY#evt_{zeros} DELIVERY")),
-            (due(&acme, evt, at), format!("DUE#0 1700000000123#acme#evt_{zeros}")),
+            (delivery(&acme, evt), format!("T#acme#DELIVERY#ntf_{zeros} DELIVERY")),
+            (due(&acme, evt, at), format!("DUE#0 1700000000123#acme#ntf_{zeros}")),
             (pace(&acme, "number:1", 17), "T#acme#PACE#number:1#17 PACE".to_owned()),
             (event(&acme, event_id), format!("T#acme#EVENT#event_{zeros} EVENT")),
             (parked_listed(&acme, event_id), format!("T#acme#EVENT#event_{zeros} PARKED")),
             (once(&acme, p, "ab"), "T#acme#ONCE#whatsapp#ab ONCE".to_owned()),
             (replay(&acme, replay_id), format!("T#acme#REPLAY#replay_{zeros} REPLAY")),
-            (lane(&acme, conv), format!("T#acme#LANE#conv_{zeros} LANE")),
-            (job(&acme, conv, 17), format!("T#acme#LANE#conv_{zeros} JOB#000000000017")),
+            (conversation_queue(&acme, conv), format!("T#acme#QUEUE#conv_{zeros} LANE")),
+            (job(&acme, conv, 17), format!("T#acme#QUEUE#conv_{zeros} JOB#000000000017")),
             (job_found(&acme, job_id), format!("T#acme#JOB#job_{zeros} JOB")),
             (count(&acme, 7), "T#acme#QUEUE COUNT#07".to_owned()),
             (hour(&acme, at), "T#acme#QUEUE HOUR#0472222".to_owned()),
@@ -525,26 +525,26 @@ mod tests {
         assert_eq!(conversation_place(at, conv), format!("0472222#conv_{zeros}"));
         assert_eq!(ready_of(&acme), "T#acme#READY");
         assert_eq!(held_of(&acme), "T#acme#HELD");
-        let free = LanePlace {
+        let free = QueuePosition {
             created_at: at,
             expires_at: later,
             conversation: conv,
             place: 17,
             job: job_id,
-            hold: None,
+            lease: None,
         };
         let written =
             format!("1700000000123000#1700000000123001#conv_{zeros}#000000000017#job_{zeros}");
         assert_eq!(free.to_string(), written);
-        let held = |leased| LanePlace {
-            hold: Some(Hold { until: later, attempt: 3, leased }),
+        let held = |leased| QueuePosition {
+            lease: Some(Lease { until: later, attempt: 3, leased }),
             ..free.clone()
         };
         assert_eq!(held(true).to_string(), format!("1700000000123001#{written}#03#L"));
         assert_eq!(held(false).to_string(), format!("1700000000123001#{written}#03#W"));
         for place in [free.clone(), held(true), held(false)] {
-            assert_eq!(read_lane_place(&place.to_string()), Some(place));
+            assert_eq!(read_queue_position(&place.to_string()), Some(place));
         }
-        assert_eq!(read_lane_place(&format!("{written}#03")), None);
+        assert_eq!(read_queue_position(&format!("{written}#03")), None);
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use domain::conversation::Conversation;
 use domain::integration::Integration;
 use domain::message::Message;
-use domain::ports::{Library, MediaState, Page, PortError, PortResult};
+use domain::ports::{MediaState, MessageReader, Page, PortError, PortResult};
 use domain::{ConversationId, Fault, MessageId, TenantId};
 
 use crate::item::{Item, corrupt, failed, parse, read_media, read_message, s, text, time};
@@ -16,7 +16,7 @@ use crate::{DynamoStore, keys};
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-impl Library for DynamoStore {
+impl MessageReader for DynamoStore {
     async fn message(
         &self,
         tenant: &TenantId,

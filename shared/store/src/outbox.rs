@@ -5,10 +5,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::TenantId;
 use domain::failpoint::{self, Failpoint};
-use domain::job::{HandedOver, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{Claim, Outbox, PortResult};
 use domain::sender::Pace;
+use domain::task::{HandedOver, SendTask};
 use jiff::Timestamp;
 
 use crate::item::{
@@ -39,10 +39,10 @@ impl Outbox for DynamoStore {
             condition.push_str(" OR (#status = :sending AND lease_until < :now)");
         }
         // A record that is older than a handover must not claim the message.
-        let hop = task.relay.hop;
-        let condition = match hop {
-            0 => format!("({condition}) AND attribute_not_exists(hop)"),
-            _ => format!("({condition}) AND hop = :hop"),
+        let generation = task.failover.generation;
+        let condition = match generation {
+            0 => format!("({condition}) AND attribute_not_exists(generation)"),
+            _ => format!("({condition}) AND generation = :generation"),
         };
         let mut update = self
             .update(&keys::message(&message.tenant, message.id))
@@ -81,8 +81,8 @@ impl Outbox for DynamoStore {
         if retake {
             update = update.expression_attribute_values(":now", ms(now));
         }
-        if hop > 0 {
-            update = update.expression_attribute_values(":hop", n(hop));
+        if generation > 0 {
+            update = update.expression_attribute_values(":generation", n(generation));
         }
         let error = match update.send().await {
             Ok(answer) => {
@@ -93,7 +93,10 @@ impl Outbox for DynamoStore {
             Err(error) => error,
         };
         match refused(&error) {
-            Some(item) if is_open(item) && number(item, "hop").unwrap_or(0) > i64::from(hop) => {
+            Some(item)
+                if is_open(item)
+                    && number(item, "generation").unwrap_or(0) > i64::from(generation) =>
+            {
                 let to = handed_over(operation, item)?;
                 let to = to.ok_or_else(|| corrupt(operation, "handed_over"))?;
                 Ok(Claim::HandedOver(Box::new(to)))
@@ -120,7 +123,7 @@ impl Outbox for DynamoStore {
         let operation = "release a message";
         let counted = !walked.is_empty();
         // If the claim is no longer ours, there is nothing to release.
-        self.let_go(operation, message, token, walked, counted, None).await.map(|_| ())
+        self.release_claim(operation, message, token, walked, counted, None).await.map(|_| ())
     }
 
     async fn hand_over(
@@ -132,7 +135,7 @@ impl Outbox for DynamoStore {
         to: &HandedOver,
     ) -> PortResult<bool> {
         let operation = "hand a message over";
-        self.let_go(operation, message, token, walked, counted, Some(to)).await
+        self.release_claim(operation, message, token, walked, counted, Some(to)).await
     }
 
     async fn settle(
@@ -143,11 +146,11 @@ impl Outbox for DynamoStore {
         provider_message_id: Option<&str>,
     ) -> PortResult<Option<Message>> {
         let operation = "settle a message";
-        if let Some(theirs) = provider_message_id {
+        if let Some(provider_message_id) = provider_message_id {
             // Write the reference first: after the message is settled, nothing writes it.
             let now = walked.last().map_or(Timestamp::UNIX_EPOCH, |step| step.at);
             let reference = item(
-                &keys::reference(&message.tenant, message.provider, theirs),
+                &keys::reference(&message.tenant, message.provider, provider_message_id),
                 [("message", s(message.id.to_string())), ("ttl", ttl(now, keys::KEEP_REFERENCES))],
             );
             self.put(reference).send().await.map_err(|error| failed(operation, &error))?;
@@ -199,7 +202,7 @@ fn attempt(item: &crate::item::Item) -> Option<u32> {
 
 impl DynamoStore {
     /// Releases a claim, or hands the message over; returns `false` if the claim is no longer ours.
-    async fn let_go(
+    async fn release_claim(
         &self,
         operation: &'static str,
         message: &Message,
@@ -212,7 +215,7 @@ impl DynamoStore {
             "SET #status = :queued, #rank = :rank, history = list_append(history, :steps)"
                 .to_owned();
         if to.is_some() {
-            set.push_str(", hop = :hop, handed_over = :to");
+            set.push_str(", generation = :generation, handed_over = :to");
         }
         if !counted {
             set.push_str(", attempt = attempt - :one");
@@ -232,7 +235,7 @@ impl DynamoStore {
             .expression_attribute_values(":token", s(token));
         if let Some(to) = to {
             update = update
-                .expression_attribute_values(":hop", n(to.relay.hop))
+                .expression_attribute_values(":generation", n(to.failover.generation))
                 .expression_attribute_values(":to", json(operation, to)?);
         }
         if !counted {
@@ -312,19 +315,21 @@ impl DynamoStore {
             .expression_attribute_values(":steps", walked)
             .return_values(ReturnValue::AllNew);
         match provider_message_id {
-            Some(theirs) => update.expression_attribute_values(":theirs", s(theirs)),
+            Some(provider_message_id) => {
+                update.expression_attribute_values(":provider_message_id", s(provider_message_id))
+            }
             None => update,
         }
     }
 }
 
 fn settle_expression(state: &str, provider_message_id: Option<&str>) -> String {
-    let theirs = match provider_message_id {
-        Some(_) => "provider_message_id = :theirs, ",
+    let id_update = match provider_message_id {
+        Some(_) => "provider_message_id = :provider_message_id, ",
         None => "",
     };
     format!(
-        "SET {state}{theirs}history = list_append(history, :steps) \
+        "SET {state}{id_update}history = list_append(history, :steps) \
          REMOVE #token, lease_until, claimed_at"
     )
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::event::Receipt;
 use domain::failpoint::{self, Failpoint};
 use domain::message::Step;
-use domain::ports::{Advanced, PortResult, Receipts};
+use domain::ports::{PortResult, Receipts, StatusUpdate};
 use domain::{MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -31,7 +31,7 @@ impl Receipts for DynamoStore {
         message: MessageId,
         receipt: &Receipt,
         at: Timestamp,
-    ) -> PortResult<Advanced> {
+    ) -> PortResult<StatusUpdate> {
         let operation = "advance the status of a message";
         let key = keys::message(tenant, message);
         let step = json(
@@ -49,7 +49,7 @@ impl Receipts for DynamoStore {
             .update(&key)
             .update_expression(
                 "SET #status = :status, #rank = :rank, #receipt = :step, \
-                 provider_message_id = if_not_exists(provider_message_id, :theirs)",
+                 provider_message_id = if_not_exists(provider_message_id, :provider_message_id)",
             )
             .condition_expression(if failpoint::is_active(Failpoint::StatusOverwritten) {
                 "attribute_exists(pk)"
@@ -62,7 +62,7 @@ impl Receipts for DynamoStore {
             .expression_attribute_values(":status", s(receipt.status.as_str()))
             .expression_attribute_values(":rank", n(receipt.status.rank()))
             .expression_attribute_values(":step", step.clone())
-            .expression_attribute_values(":theirs", s(&receipt.provider_message_id))
+            .expression_attribute_values(":provider_message_id", s(&receipt.provider_message_id))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -70,34 +70,34 @@ impl Receipts for DynamoStore {
         let item = match advanced {
             Ok(answer) => {
                 let item = answer.attributes.ok_or_else(|| corrupt(operation, "attributes"))?;
-                return Ok(Advanced::Moved(Box::new(read_message(operation, &item)?)));
+                return Ok(StatusUpdate::Moved(Box::new(read_message(operation, &item)?)));
             }
             Err(error) => match refused(&error) {
                 None => return Err(failed(operation, &error)),
-                Some(item) if item.is_empty() => return Ok(Advanced::Missing),
+                Some(item) if item.is_empty() => return Ok(StatusUpdate::Missing),
                 Some(item) => item.clone(),
             },
         };
         let message = read_message(operation, &item)?;
         if item.contains_key(&attribute) {
-            return Ok(Advanced::Behind(Box::new(message)));
+            return Ok(StatusUpdate::Stale(Box::new(message)));
         }
         // The receipt is late: it does not change the status, but it belongs to the history.
         let updated = self
             .update(&key)
             .update_expression(
                 "SET #receipt = if_not_exists(#receipt, :step), \
-                 provider_message_id = if_not_exists(provider_message_id, :theirs)",
+                 provider_message_id = if_not_exists(provider_message_id, :provider_message_id)",
             )
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#receipt", &attribute)
             .expression_attribute_values(":step", step)
-            .expression_attribute_values(":theirs", s(&receipt.provider_message_id))
+            .expression_attribute_values(":provider_message_id", s(&receipt.provider_message_id))
             .send()
             .await;
         match updated {
             Err(error) if refused(&error).is_none() => Err(failed(operation, &error)),
-            _ => Ok(Advanced::Behind(Box::new(message))),
+            _ => Ok(StatusUpdate::Stale(Box::new(message))),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Replays for DynamoStore {
 }
 
 impl ReplayProgress for DynamoStore {
-    async fn turn_page(
+    async fn advance_page(
         &self,
         tenant: &TenantId,
         id: ReplayId,
@@ -78,7 +78,7 @@ impl ReplayProgress for DynamoStore {
         }
     }
 
-    async fn stand_still(
+    async fn record_failure(
         &self,
         tenant: &TenantId,
         id: ReplayId,

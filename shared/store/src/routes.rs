@@ -2,7 +2,7 @@
 
 use domain::circuit::Circuit;
 use domain::conversation::Conversation;
-use domain::ports::{Circuits, Library, PortResult, Recorded, Routes, Talks};
+use domain::ports::{Circuits, ConversationReader, MessageReader, PortResult, Recorded, Routes};
 use domain::provider::Channel;
 use domain::route::Route;
 use domain::{ConversationId, IntegrationId, TenantId};
@@ -58,8 +58,8 @@ impl Routes for DynamoStore {
     }
 }
 
-impl Talks for DynamoStore {
-    async fn talk(
+impl ConversationReader for DynamoStore {
+    async fn read_conversation(
         &self,
         tenant: &TenantId,
         id: ConversationId,

@@ -13,29 +13,29 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
+use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
 use domain::circuit::{Breaker, Circuit};
 use domain::event::Receipt;
 use domain::integration::Integration;
-use domain::job::{HandedOver, Relay, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Accounts, Advanced, Automations, Circuits, Claim, Claimed, Deliveries, DeliveryClaim,
-    DeliveryOutcome, Directory, Entered, EventLog, EventReader, Inbox, JobAnswer, JobEnds,
-    JobFigures, JobIntake, JobReader, JobSweep, Jobs, Keys, Library, MediaLog, MediaState, Offer,
-    Outbox, Outgoing, Page, PortResult, PulseReader, Receipts, Recorded, Registry, ReplayProgress,
-    Replays, Reservation, Routes, Schedule,
+    Accounts, Automations, Circuits, Claim, Claimed, Directory, EventLog, EventReader,
+    HealthReader, Inbox, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs,
+    Keys, MediaLog, MediaState, MessageReader, NotificationClaim, NotificationOutcome,
+    Notifications, Offer, Outbox, Outgoing, Page, PortResult, Receipts, RecordOutcome, Recorded,
+    Registry, ReplayProgress, Replays, Reservation, Routes, Schedule, StatusUpdate,
 };
 use domain::provider::Channel;
-use domain::pull::{Job, JobEnding, JobStatus, JobTicket, MAX_ATTEMPTS, Pulse};
+use domain::pull::{HealthSnapshot, Job, JobEnding, JobStatus, JobTicket, MAX_ATTEMPTS};
 use domain::record::{
-    BodyPlace, Direction, EventFilter, EventRecord, Kept, Kind, LastReplay, Replay, ReplayPage,
-    ReplayStatus, State,
+    BodyLocation, Direction, EventFilter, EventRecord, Kind, LastReplay, Replay, ReplayPage,
+    ReplayStatus, State, StoredEvent,
 };
-use domain::route::{Carrier, Policy, Route};
+use domain::route::{Policy, Route, RoutedIntegration};
 use domain::sender::Pace;
+use domain::task::{FailoverPlan, HandedOver, SendTask};
 use domain::tenant::{ApiKey, Scope, Tenant};
-use domain::{DeliveryId, EventId, KeyId, MessageId, Provider, ReplayId, TenantId};
+use domain::{EventId, KeyId, MessageId, NotificationId, Provider, ReplayId, TenantId};
 use futures::future::join_all;
 use jiff::Timestamp;
 use testkit::sample;
@@ -50,10 +50,10 @@ trait Store:
     + Automations
     + Receipts
     + Outbox
-    + Deliveries
+    + Notifications
     + Schedule
     + MediaLog
-    + Library
+    + MessageReader
     + Outgoing
     + EventLog
     + EventReader
@@ -67,7 +67,7 @@ trait Store:
     + Jobs
     + JobEnds
     + JobSweep
-    + PulseReader
+    + HealthReader
 {
 }
 
@@ -80,10 +80,10 @@ impl<S> Store for S where
         + Automations
         + Receipts
         + Outbox
-        + Deliveries
+        + Notifications
         + Schedule
         + MediaLog
-        + Library
+        + MessageReader
         + Outgoing
         + EventLog
         + EventReader
@@ -97,7 +97,7 @@ impl<S> Store for S where
         + Jobs
         + JobEnds
         + JobSweep
-        + PulseReader
+        + HealthReader
 {
 }
 
@@ -331,7 +331,12 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &
     let to = HandedOver {
         provider: second.provider,
         integration: second.id,
-        relay: Relay { hop: 1, others: vec![first.id], asked: 1, ..Relay::default() },
+        failover: FailoverPlan {
+            generation: 1,
+            remaining: vec![first.id],
+            asked: 1,
+            ..FailoverPlan::default()
+        },
     };
     let new = old.clone().handed_over(to.clone());
     let claim = async |task: &SendTask, token, second| {
@@ -355,7 +360,12 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &
     let back = HandedOver {
         provider: first.provider,
         integration: first.id,
-        relay: Relay { hop: 2, others: vec![second.id], asked: 1, ..Relay::default() },
+        failover: FailoverPlan {
+            generation: 2,
+            remaining: vec![second.id],
+            asked: 1,
+            ..FailoverPlan::default()
+        },
     };
     let plain = [Step::plain(Status::Queued, at(4))];
     assert!(s.hand_over(&new.message, "three", &plain, false, &back).await.unwrap());
@@ -377,9 +387,9 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &
 
 async fn who_has_no_right_to_a_message_hands_nothing_over<S: Store>(s: &S) {
     let message = sample::outbound(&integration(), "m", at(0));
-    let relay = Relay { hop: 1, ..Relay::default() };
+    let failover = FailoverPlan { generation: 1, ..FailoverPlan::default() };
     let (provider, integration) = (message.provider, message.integration);
-    let to = HandedOver { provider, integration, relay };
+    let to = HandedOver { provider, integration, failover };
     claim(s, &message, "one", 0).await;
     let before = read(s, &message).await;
     let steps = ending(Status::Queued, 1, 0);
@@ -415,8 +425,8 @@ async fn a_route_is_a_tenants_own_on_its_channel<S: Store>(s: &S) {
     let (own, other) = (&integration.tenant, tenant());
     assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), None);
     for weight in [1, 2] {
-        let carriers = vec![Carrier { integration: integration.id, weight }];
-        let route = Route { carriers, policy: Policy::default() };
+        let carriers = vec![RoutedIntegration { integration: integration.id, weight }];
+        let route = Route { integrations: carriers, policy: Policy::default() };
         s.set_route(own, Channel::Whatsapp, &route).await.unwrap();
         assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), Some(route));
     }
@@ -534,11 +544,11 @@ async fn a_receipt_twice_changes_nothing<S: Store>(s: &S) {
     s.enqueue(&message).await.unwrap();
     let sent = sample::receipt(Status::Sent, "w");
     let moved = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
-    let Advanced::Moved(moved) = moved else { panic!("it did not move") };
+    let StatusUpdate::Moved(moved) = moved else { panic!("it did not move") };
     assert_eq!(*moved, read(s, &message).await);
     assert_eq!(moved.provider_message_id.as_deref(), Some("w"));
     let again = s.advance(&message.tenant, message.id, &sent, at(6)).await.unwrap();
-    assert_eq!(again, Advanced::Behind(moved.clone()));
+    assert_eq!(again, StatusUpdate::Stale(moved.clone()));
     assert_eq!(*moved, read(s, &message).await);
 }
 
@@ -546,7 +556,7 @@ async fn a_receipt_for_no_message_is_missing<S: Store>(s: &S) {
     let message = sample::outbound(&integration(), "never", at(0));
     let sent = sample::receipt(Status::Sent, "w");
     let advanced = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
-    assert_eq!(advanced, Advanced::Missing);
+    assert_eq!(advanced, StatusUpdate::Missing);
     assert_eq!(s.message(&message.tenant, message.id).await.unwrap(), None);
 }
 
@@ -764,27 +774,31 @@ async fn a_file_stands_as_it_was_last_noted<S: Store>(s: &S) {
     assert_eq!(s.message(tenant, missing.id).await.unwrap(), None);
 }
 
-fn notice(integration: &Integration) -> (DeliveryId, Notice) {
+fn notification(integration: &Integration) -> (NotificationId, Notification) {
     let message = inbound(integration, "m", 0);
-    let data =
-        NoticeData { tenant: integration.tenant.clone(), message, conversation: None, job: None };
-    let kind = NoticeKind::MessageReceived;
-    (data.delivery_id(kind), Notice { kind, timestamp: at(0), data })
+    let data = NotificationData {
+        tenant: integration.tenant.clone(),
+        message,
+        conversation: None,
+        job: None,
+    };
+    let kind = NotificationKind::MessageReceived;
+    (data.notification_id(kind), Notification { kind, timestamp: at(0), data })
 }
 
 async fn claim_notice<S: Store>(
     s: &S,
     tenant: &TenantId,
-    id: DeliveryId,
-    notice: Option<&Notice>,
+    id: NotificationId,
+    notification: Option<&Notification>,
     second: i64,
-) -> DeliveryClaim {
-    Deliveries::claim(s, tenant, id, notice, at(second), LEASE).await.unwrap()
+) -> NotificationClaim {
+    Notifications::claim(s, tenant, id, notification, at(second), LEASE).await.unwrap()
 }
 
-fn attempt(claim: &DeliveryClaim) -> Option<u32> {
+fn attempt(claim: &NotificationClaim) -> Option<u32> {
     match claim {
-        DeliveryClaim::Granted { attempt, .. } => Some(*attempt),
+        NotificationClaim::Granted { attempt, .. } => Some(*attempt),
         _ => None,
     }
 }
@@ -792,58 +806,61 @@ fn attempt(claim: &DeliveryClaim) -> Option<u32> {
 async fn a_notice_is_told_by_one_and_settled_once<S: Store>(s: &S) {
     let integration = integration();
     let tenant = &integration.tenant;
-    let (id, notice) = notice(&integration);
+    let (id, notification) = notification(&integration);
     let unknown = claim_notice(s, tenant, id, None, 0).await;
-    assert!(matches!(unknown, DeliveryClaim::Settled), "there is nothing to tell");
-    let claims = (0..20).map(|_| claim_notice(s, tenant, id, Some(&notice), 0));
+    assert!(matches!(unknown, NotificationClaim::Settled), "there is nothing to tell");
+    let claims = (0..20).map(|_| claim_notice(s, tenant, id, Some(&notification), 0));
     let claims = join_all(claims).await;
     assert_eq!(claims.iter().filter_map(attempt).collect::<Vec<_>>(), [1]);
-    assert_eq!(claims.iter().filter(|c| matches!(c, DeliveryClaim::Held { .. })).count(), 19);
+    assert_eq!(claims.iter().filter(|c| matches!(c, NotificationClaim::Held { .. })).count(), 19);
     let held = claim_notice(s, tenant, id, None, 60).await;
-    assert!(matches!(held, DeliveryClaim::Held { until } if until == at(60)));
+    assert!(matches!(held, NotificationClaim::Held { until } if until == at(60)));
     // A lapsed lease is taken over by the record that comes back, and by no other that tells
     // of the same with other words.
-    let mut longer = notice.clone();
+    let mut longer = notification.clone();
     longer.data.message.history.push(Step::plain(Status::Read, at(1)));
     let other = claim_notice(s, tenant, id, Some(&longer), 61).await;
-    assert!(matches!(other, DeliveryClaim::Held { until } if until > at(61)));
-    assert_eq!(attempt(&claim_notice(s, tenant, id, Some(&notice), 61).await), Some(2));
+    assert!(matches!(other, NotificationClaim::Held { until } if until > at(61)));
+    assert_eq!(attempt(&claim_notice(s, tenant, id, Some(&notification), 61).await), Some(2));
     let settle = async |outcome| {
-        Deliveries::settle(s, tenant, id, outcome, &notice, Some(200), at(62)).await.unwrap();
+        Notifications::settle(s, tenant, id, outcome, &notification, Some(200), at(62))
+            .await
+            .unwrap();
     };
-    settle(DeliveryOutcome::Delivered).await;
-    settle(DeliveryOutcome::RetryAt(at(70))).await;
-    let settled = claim_notice(s, tenant, id, Some(&notice), 9999).await;
-    assert!(matches!(settled, DeliveryClaim::Settled), "what was told stays told");
+    settle(NotificationOutcome::Delivered).await;
+    settle(NotificationOutcome::RetryAt(at(70))).await;
+    let settled = claim_notice(s, tenant, id, Some(&notification), 9999).await;
+    assert!(matches!(settled, NotificationClaim::Settled), "what was told stays told");
 }
 
 async fn a_notice_waits_for_its_time<S: Store>(s: &S) {
     let integration = integration();
     let tenant = &integration.tenant;
-    let (id, notice) = notice(&integration);
-    claim_notice(s, tenant, id, Some(&notice), 0).await;
-    let later = DeliveryOutcome::RetryAt(at(300));
-    Deliveries::settle(s, tenant, id, later, &notice, None, at(1)).await.unwrap();
+    let (id, notification) = notification(&integration);
+    claim_notice(s, tenant, id, Some(&notification), 0).await;
+    let later = NotificationOutcome::RetryAt(at(300));
+    Notifications::settle(s, tenant, id, later, &notification, None, at(1)).await.unwrap();
     for second in [1, 299] {
-        let early = claim_notice(s, tenant, id, Some(&notice), second).await;
-        assert!(matches!(early, DeliveryClaim::Early { until } if until == at(300)));
+        let early = claim_notice(s, tenant, id, Some(&notification), second).await;
+        assert!(matches!(early, NotificationClaim::Early { until } if until == at(300)));
     }
     // The table has what to tell since it is told again.
-    let DeliveryClaim::Granted { attempt: 2, notice: kept } =
+    let NotificationClaim::Granted { attempt: 2, notification: kept } =
         claim_notice(s, tenant, id, None, 300).await
     else {
         panic!("its time has come")
     };
-    assert_eq!(kept.data.message, notice.data.message);
-    let given_up = DeliveryOutcome::GivenUp;
-    Deliveries::settle(s, tenant, id, given_up, &notice, None, at(301)).await.unwrap();
-    let settled = claim_notice(s, tenant, id, Some(&notice), 9999).await;
-    assert!(matches!(settled, DeliveryClaim::Settled));
+    assert_eq!(kept.data.message, notification.data.message);
+    let given_up = NotificationOutcome::GivenUp;
+    Notifications::settle(s, tenant, id, given_up, &notification, None, at(301)).await.unwrap();
+    let settled = claim_notice(s, tenant, id, Some(&notification), 9999).await;
+    assert!(matches!(settled, NotificationClaim::Settled));
 }
 
 async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done<S: Store>(s: &S) {
     let tenant = tenant();
-    let ids: Vec<DeliveryId> = (0..40).map(|n| DeliveryId::derived(&[&n.to_string()])).collect();
+    let ids: Vec<NotificationId> =
+        (0..40).map(|n| NotificationId::derived(&[&n.to_string()])).collect();
     // So far off that a running hub's own schedule does not take them.
     let time = |n: i64| Timestamp::from_second(4_000_000_000 + n).unwrap();
     for (n, id) in (0..).zip(&ids) {
@@ -1049,33 +1066,33 @@ async fn a_tenant_reads_nothing_of_anothers<S: Store>(s: &S) {
     settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
     let talk = s.touch(&sample::conversation(&theirs, sample::PERSON, at(0)), at(0)).await.unwrap();
     s.reserve(a, "key", "request", message.id, at(0)).await.unwrap();
-    let (id, notice) = notice(&theirs);
-    claim_notice(s, a, id, Some(&notice), 0).await;
+    let (id, notification) = notification(&theirs);
+    claim_notice(s, a, id, Some(&notification), 0).await;
 
     assert_eq!(s.message(b, message.id).await.unwrap(), None);
     assert_eq!(s.conversation(b, talk.id).await.unwrap(), None);
     assert!(s.messages(b, talk.id, 10, None).await.unwrap().items.is_empty());
     assert!(s.conversations(b, 10, None).await.unwrap().items.is_empty());
-    assert!(Library::integrations(s, b).await.unwrap().is_empty());
+    assert!(MessageReader::integrations(s, b).await.unwrap().is_empty());
     assert!(Registry::integrations(s, b).await.unwrap().is_empty());
     assert!(s.keys(b).await.unwrap().is_empty());
     assert_eq!(s.automation(b).await.unwrap(), Automation::None);
     assert_eq!(s.resolve(b, Provider::Whatsapp, "w").await.unwrap(), None);
     assert_eq!(s.reserved(b, "key", "request", at(1)).await.unwrap(), Reservation::New);
     let claim = claim_notice(s, b, id, None, 9999).await;
-    assert!(matches!(claim, DeliveryClaim::Settled));
+    assert!(matches!(claim, NotificationClaim::Settled));
     let read = sample::receipt(Status::Read, "w");
-    assert_eq!(s.advance(b, message.id, &read, at(9)).await.unwrap(), Advanced::Missing);
+    assert_eq!(s.advance(b, message.id, &read, at(9)).await.unwrap(), StatusUpdate::Missing);
     s.set_media(b, message.id, &MediaState::Pending).await.unwrap();
     s.disable(b, at(9)).await.unwrap();
 
     let (kept, media) = s.message(a, message.id).await.unwrap().unwrap();
     assert_eq!((kept.status, media), (Status::Accepted, None));
     assert_eq!(s.automation(a).await.unwrap(), sample::push());
-    assert_eq!(Library::integrations(s, a).await.unwrap().len(), 1);
+    assert_eq!(MessageReader::integrations(s, a).await.unwrap().len(), 1);
 }
 
-fn event_of(tenant: &TenantId, provider: Provider, name: &str, second: i64) -> Kept {
+fn event_of(tenant: &TenantId, provider: Provider, name: &str, second: i64) -> StoredEvent {
     let id = EventId::derived(&[tenant.as_str(), provider.as_str(), name]);
     let record = EventRecord {
         id,
@@ -1093,19 +1110,23 @@ fn event_of(tenant: &TenantId, provider: Provider, name: &str, second: i64) -> K
         replays: 0,
         last_replay: None,
     };
-    Kept { record, body: BodyPlace::Here(r#"{"raw":{"a":1.0}}"#.to_owned()) }
+    StoredEvent { record, body: BodyLocation::Inline(r#"{"raw":{"a":1.0}}"#.to_owned()) }
 }
 
-fn parked_of(tenant: &TenantId, name: &str, second: i64) -> Kept {
+fn parked_of(tenant: &TenantId, name: &str, second: i64) -> StoredEvent {
     let mut event = event_of(tenant, Provider::Stripe, name, second);
     event.record.state = State::Parked;
     event.record.reason = Some("line 1, column 1".to_owned());
-    event.body = BodyPlace::Object("archive/x".to_owned());
+    event.body = BodyLocation::Object("archive/x".to_owned());
     event
 }
 
-async fn enter<S: Store>(s: &S, event: &Kept, single_use: Option<&str>) -> Entered {
-    s.enter(event, single_use).await.unwrap()
+async fn record_event<S: Store>(
+    s: &S,
+    event: &StoredEvent,
+    single_use: Option<&str>,
+) -> RecordOutcome {
+    s.record_event(event, single_use).await.unwrap()
 }
 
 /// Every page of a list, and how many pages there were.
@@ -1131,56 +1152,56 @@ async fn all_events<S: Store>(
 
 async fn an_event_is_recorded_once_and_read_as_it_was_written<S: Store>(s: &S) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
+    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), None);
-    assert_eq!(enter(s, &event, None).await, Entered::New);
+    assert_eq!(record_event(s, &event, None).await, RecordOutcome::New);
     let mut later = event.clone();
     later.record.received_at = at(90);
-    assert_eq!(enter(s, &later, None).await, Entered::Duplicate);
+    assert_eq!(record_event(s, &later, None).await, RecordOutcome::Duplicate);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), Some(event));
-    let mut large = event_of(&tenant, Provider::Stripe, "evt_2", 0);
-    large.body = BodyPlace::Object("archive/t/stripe/events/x.json".to_owned());
-    assert_eq!(enter(s, &large, None).await, Entered::New);
+    let mut large = event_of(&tenant, Provider::Stripe, "ntf_2", 0);
+    large.body = BodyLocation::Object("archive/t/stripe/events/x.json".to_owned());
+    assert_eq!(record_event(s, &large, None).await, RecordOutcome::New);
     assert_eq!(s.event(&tenant, large.record.id).await.unwrap(), Some(large));
 }
 
 async fn fifty_records_of_one_event_are_one<S: Store>(s: &S) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
-    let entered = join_all((0..50).map(|_| enter(s, &event, None))).await;
-    assert_eq!(entered.iter().filter(|entered| **entered == Entered::New).count(), 1);
+    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
+    let entered = join_all((0..50).map(|_| record_event(s, &event, None))).await;
+    assert_eq!(entered.iter().filter(|entered| **entered == RecordOutcome::New).count(), 1);
     let all = EventFilter::default();
     let (names, _) = all_events(s, &tenant, &all, Direction::NewestFirst, 10).await;
-    assert_eq!(names, ["evt_1"]);
+    assert_eq!(names, ["ntf_1"]);
 }
 
 async fn what_may_prove_one_event_proves_no_other<S: Store>(s: &S) {
     let tenant = tenant();
     let one = event_of(&tenant, Provider::Mailgun, "one", 0);
     let other = event_of(&tenant, Provider::Mailgun, "other", 1);
-    assert_eq!(enter(s, &one, Some("token-1")).await, Entered::New);
-    assert_eq!(enter(s, &one, Some("token-1")).await, Entered::Duplicate);
-    assert_eq!(enter(s, &other, Some("token-1")).await, Entered::Forged);
+    assert_eq!(record_event(s, &one, Some("token-1")).await, RecordOutcome::New);
+    assert_eq!(record_event(s, &one, Some("token-1")).await, RecordOutcome::Duplicate);
+    assert_eq!(record_event(s, &other, Some("token-1")).await, RecordOutcome::ReusedToken);
     assert_eq!(s.event(&tenant, other.record.id).await.unwrap(), None, "nothing of it is kept");
-    assert_eq!(enter(s, &other, Some("token-2")).await, Entered::New);
+    assert_eq!(record_event(s, &other, Some("token-2")).await, RecordOutcome::New);
     // A redelivery may be proved anew.
-    assert_eq!(enter(s, &one, Some("token-3")).await, Entered::Duplicate);
-    assert_eq!(enter(s, &one, Some("token-2")).await, Entered::Forged);
+    assert_eq!(record_event(s, &one, Some("token-3")).await, RecordOutcome::Duplicate);
+    assert_eq!(record_event(s, &one, Some("token-2")).await, RecordOutcome::ReusedToken);
     // Another tenant's proofs are their own.
     let globex = self::tenant();
     let theirs = event_of(&globex, Provider::Mailgun, "theirs", 0);
-    assert_eq!(enter(s, &theirs, Some("token-1")).await, Entered::New);
+    assert_eq!(record_event(s, &theirs, Some("token-1")).await, RecordOutcome::New);
 }
 
 async fn a_replay_is_noted_once_at_its_event<S: Store>(s: &S) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
+    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
     let [one, two] = ["one", "two"].map(|name| ReplayId::derived(&[name]));
     let id = event.record.id;
     let note = async |replay, second| s.note_replay(&tenant, id, replay, at(second)).await.unwrap();
     assert_eq!(note(one, 1).await, Recorded::Duplicate, "there is no such event");
     assert_eq!(s.event(&tenant, id).await.unwrap(), None);
-    enter(s, &event, None).await;
+    record_event(s, &event, None).await;
     assert_eq!(note(one, 1).await, Recorded::New);
     assert_eq!(note(one, 2).await, Recorded::Duplicate);
     assert_eq!(note(two, 3).await, Recorded::New);
@@ -1188,7 +1209,7 @@ async fn a_replay_is_noted_once_at_its_event<S: Store>(s: &S) {
     let record = s.event(&tenant, id).await.unwrap().unwrap().record;
     assert_eq!(record.replays, 2);
     assert_eq!(record.last_replay, Some(LastReplay { replay: two, at: at(3) }));
-    assert_eq!(enter(s, &event, None).await, Entered::Duplicate);
+    assert_eq!(record_event(s, &event, None).await, RecordOutcome::Duplicate);
     assert_eq!(s.event(&tenant, id).await.unwrap().unwrap().record.replays, 2);
 }
 
@@ -1201,7 +1222,7 @@ async fn events_are_listed_in_pages_by_what_they_are<S: Store>(s: &S) {
         if second % 3 == 0 {
             (event.record.kind, event.record.name) = (Kind::Message, "message.text".to_owned());
         }
-        enter(s, &event, None).await;
+        record_event(s, &event, None).await;
     }
     let list = async |filter: EventFilter| {
         let (newest, oldest) = (Direction::NewestFirst, Direction::OldestFirst);
@@ -1240,10 +1261,10 @@ async fn events_are_listed_in_pages_by_what_they_are<S: Store>(s: &S) {
 
 async fn what_is_parked_is_in_both_lists<S: Store>(s: &S) {
     let tenant = tenant();
-    enter(s, &event_of(&tenant, Provider::Stripe, "read", 0), None).await;
+    record_event(s, &event_of(&tenant, Provider::Stripe, "read", 0), None).await;
     let parked = parked_of(&tenant, "parked", 1);
-    assert_eq!(enter(s, &parked, None).await, Entered::New);
-    assert_eq!(enter(s, &parked, None).await, Entered::Duplicate);
+    assert_eq!(record_event(s, &parked, None).await, RecordOutcome::New);
+    assert_eq!(record_event(s, &parked, None).await, RecordOutcome::Duplicate);
     assert_eq!(s.event(&tenant, parked.record.id).await.unwrap(), Some(parked));
     let list = async |state| {
         let filter = EventFilter { state, ..EventFilter::default() };
@@ -1256,7 +1277,7 @@ async fn what_is_parked_is_in_both_lists<S: Store>(s: &S) {
 
 async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
     let tenant = tenant();
-    let events: Vec<Kept> = (0..250)
+    let events: Vec<StoredEvent> = (0..250)
         .map(|second| {
             let rare = second % 100 == 3;
             let provider = if rare { Provider::Ses } else { Provider::Stripe };
@@ -1268,7 +1289,7 @@ async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
         })
         .collect();
     for some in events.chunks(50) {
-        join_all(some.iter().map(|event| enter(s, event, None))).await;
+        join_all(some.iter().map(|event| record_event(s, event, None))).await;
     }
     let provider = Some(Provider::Ses);
     let filter = EventFilter { provider, ..EventFilter::default() };
@@ -1282,8 +1303,8 @@ async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
 
 async fn an_event_is_its_tenants_alone<S: Store>(s: &S) {
     let (acme, globex) = (tenant(), tenant());
-    let event = event_of(&acme, Provider::Stripe, "evt_1", 0);
-    enter(s, &event, None).await;
+    let event = event_of(&acme, Provider::Stripe, "ntf_1", 0);
+    record_event(s, &event, None).await;
     assert_eq!(s.event(&globex, event.record.id).await.unwrap(), None);
     let all = EventFilter::default();
     assert!(all_events(s, &globex, &all, Direction::NewestFirst, 9).await.0.is_empty());
@@ -1317,8 +1338,9 @@ async fn a_replay_moves_on_from_where_it_is_and_ends<S: Store>(s: &S) {
     let begun = replay(&tenant);
     let id = begun.id;
     assert_eq!(s.replay(&tenant, id).await.unwrap(), None);
-    let advance =
-        async |page: ReplayPage, second| s.turn_page(&tenant, id, &page, at(second)).await.unwrap();
+    let advance = async |page: ReplayPage, second| {
+        s.advance_page(&tenant, id, &page, at(second)).await.unwrap()
+    };
     assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::Duplicate);
     assert_eq!(s.begin(&begun).await.unwrap(), Recorded::New);
     assert_eq!(s.begin(&begun).await.unwrap(), Recorded::Duplicate);
@@ -1333,7 +1355,7 @@ async fn a_replay_moves_on_from_where_it_is_and_ends<S: Store>(s: &S) {
     assert_eq!(advance(page("a", None, 2), 13).await, Recorded::New);
     assert_eq!(advance(page("a", None, 2), 14).await, Recorded::Duplicate);
     assert_eq!(advance(page("", Some("a"), 5), 15).await, Recorded::Duplicate, "it has ended");
-    s.stand_still(&tenant, id, "", "late", at(16)).await.unwrap();
+    s.record_failure(&tenant, id, "", "late", at(16)).await.unwrap();
     let ended = s.replay(&tenant, id).await.unwrap().unwrap().replay;
     let status = ReplayStatus::Done;
     let (matched, published, updated_at) = (7, 5, at(13));
@@ -1345,15 +1367,15 @@ async fn a_replay_that_stands_still_says_why_and_goes_on<S: Store>(s: &S) {
     let tenant = tenant();
     let begun = replay(&tenant);
     s.begin(&begun).await.unwrap();
-    s.stand_still(&tenant, begun.id, "elsewhere", "late", at(11)).await.unwrap();
+    s.record_failure(&tenant, begun.id, "elsewhere", "late", at(11)).await.unwrap();
     let read = async || s.replay(&tenant, begun.id).await.unwrap().unwrap().replay;
     assert_eq!(read().await.status, ReplayStatus::Running, "it is not there");
-    s.stand_still(&tenant, begun.id, "", "the queue is away", at(12)).await.unwrap();
+    s.record_failure(&tenant, begun.id, "", "the queue is away", at(12)).await.unwrap();
     let failed = read().await;
     assert_eq!(failed.status, ReplayStatus::Failed);
     assert_eq!(failed.reason.as_deref(), Some("the queue is away"));
     let page = page("", Some("a"), 5);
-    assert_eq!(s.turn_page(&tenant, begun.id, &page, at(13)).await.unwrap(), Recorded::New);
+    assert_eq!(s.advance_page(&tenant, begun.id, &page, at(13)).await.unwrap(), Recorded::New);
     let moved = read().await;
     assert_eq!((moved.status, moved.reason), (ReplayStatus::Running, None));
 }
@@ -1497,12 +1519,12 @@ async fn a_heartbeat_makes_a_lease_longer_and_never_shorter<S: Store>(s: &S) {
     let own = integration();
     queued(s, &own, "1", &["a"], 0).await;
     let job = pull(s, &own.tenant, 0).await.unwrap();
-    let beat = async |second, lease| {
+    let record_heartbeat = async |second, lease| {
         let answer = s.extend(&own.tenant, job.ticket(), at(second), lease).await;
         expect_done(&answer).lease_expires_at.unwrap()
     };
-    assert_eq!(beat(30, LEASE).await, at(90));
-    assert_eq!(beat(31, SECOND).await, at(90), "what was promised stays");
+    assert_eq!(record_heartbeat(30, LEASE).await, at(90));
+    assert_eq!(record_heartbeat(31, SECOND).await, at(90), "what was promised stays");
     assert_eq!(job_of(s, &job).await.lease_expires_at, Some(at(90)));
     assert_eq!(pull(s, &own.tenant, 89).await, None);
     let ended = expect_done(&Ok(complete(s, &job, 89).await));
@@ -1537,8 +1559,8 @@ async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it<S: Store>(s:
     queued(s, &own, "1", &["a", "b"], 0).await;
     let first = pull(s, &own.tenant, 0).await.unwrap();
     let again = JobEnding::Retry { reason: "later".to_owned(), at: at(50) };
-    let put_back = s.settle_job(&own.tenant, first.ticket(), &again, None, at(1)).await;
-    assert_eq!(expect_done(&put_back).status, JobStatus::Queued);
+    let requeue_head = s.settle_job(&own.tenant, first.ticket(), &again, None, at(1)).await;
+    assert_eq!(expect_done(&requeue_head).status, JobStatus::Queued);
     let stands = job_of(s, &first).await;
     assert_eq!((stands.status, stands.attempt), (JobStatus::Queued, 1));
     assert_eq!((stands.reason.as_deref(), stands.finished_at), (Some("later"), None));
@@ -1609,7 +1631,7 @@ async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
     const FAR: i64 = 2_000_000_000;
     let own = integration();
     let at = |second| at(FAR + second);
-    let notice = |job: &Job, status| {
+    let notification = |job: &Job, status| {
         let message = Message { id: job.id.message(), ..sample::outbound(&own, "m", at(0)) };
         let ended = domain::automation::EndedJob {
             job_id: job.id,
@@ -1618,12 +1640,12 @@ async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
             reason: "why".to_owned(),
         };
         let tenant = own.tenant.clone();
-        let data = NoticeData { tenant, message, conversation: None, job: Some(ended) };
-        Notice { kind: NoticeKind::JobFailed, timestamp: at(9), data }
+        let data = NotificationData { tenant, message, conversation: None, job: Some(ended) };
+        Notification { kind: NotificationKind::JobFailed, timestamp: at(9), data }
     };
     queued(s, &own, "1", &["a"], FAR).await;
     let job = pull(s, &own.tenant, FAR).await.unwrap();
-    let told = notice(&job, JobStatus::Failed);
+    let told = notification(&job, JobStatus::Failed);
     let ending = JobEnding::Failed { reason: "why".to_owned() };
     // Who is too late tells nobody.
     let late = s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(60)).await.unwrap();
@@ -1636,12 +1658,14 @@ async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
     let job = pull(s, &own.tenant, FAR + 60).await.unwrap();
     expect_done(&s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(61)).await);
     let due = ours(100).await;
-    let id = told.data.delivery_id(told.kind);
+    let id = told.data.notification_id(told.kind);
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [id]);
     s.done(&due).await.unwrap();
-    let claim = Deliveries::claim(s, &own.tenant, id, None, at(101), LEASE).await.unwrap();
-    let DeliveryClaim::Granted { attempt: 1, notice } = claim else { panic!("{claim:?}") };
-    assert_eq!(notice.data.job, told.data.job);
+    let claim = Notifications::claim(s, &own.tenant, id, None, at(101), LEASE).await.unwrap();
+    let NotificationClaim::Granted { attempt: 1, notification } = claim else {
+        panic!("{claim:?}")
+    };
+    assert_eq!(notification.data.job, told.data.job);
 }
 
 async fn figures_are_exact_after_everything<S: Store>(s: &S) {
@@ -1763,7 +1787,7 @@ async fn who_pulls_is_listed_until_it_does_not<S: Store>(s: &S) {
     assert!(!listed().await);
     s.set_automation(&tenant, &sample::pull(true)).await.unwrap();
     assert_eq!(s.automation(&tenant).await.unwrap(), sample::pull(true));
-    s.retire(&tenant).await.unwrap();
+    s.stop_tracking(&tenant).await.unwrap();
     assert!(listed().await, "it pulls");
     s.disable(&tenant, at(5)).await.unwrap();
     let disabled = s.automation(&tenant).await.unwrap();
@@ -1771,18 +1795,20 @@ async fn who_pulls_is_listed_until_it_does_not<S: Store>(s: &S) {
     assert!(matches!(disabled, Automation::Pull(_)), "workers go on");
     s.set_automation(&tenant, &Automation::None).await.unwrap();
     assert!(listed().await, "jobs may be left");
-    s.retire(&tenant).await.unwrap();
+    s.stop_tracking(&tenant).await.unwrap();
     assert!(!listed().await);
-    s.retire(&tenant).await.unwrap();
+    s.stop_tracking(&tenant).await.unwrap();
 }
 
 async fn a_beat_stands_until_a_later_one<S: Store>(s: &S) {
     // There is one for all tenants, so it may be another's.
-    let before = s.pulse().await.unwrap();
-    let first = before.map_or(at(0), |pulse| pulse.beat_at) + LEASE;
-    let pulse = Pulse { queued: 7, processing: 3, beat_at: first, up_since: first };
-    s.beat(&pulse).await.unwrap();
-    assert_eq!(s.pulse().await.unwrap(), Some(pulse));
-    s.beat(&Pulse { queued: 9, beat_at: first - SECOND, ..pulse }).await.unwrap();
-    assert_eq!(s.pulse().await.unwrap(), Some(pulse));
+    let before = s.health().await.unwrap();
+    let first = before.map_or(at(0), |health| health.beat_at) + LEASE;
+    let health = HealthSnapshot { queued: 7, processing: 3, beat_at: first, up_since: first };
+    s.record_heartbeat(&health).await.unwrap();
+    assert_eq!(s.health().await.unwrap(), Some(health));
+    s.record_heartbeat(&HealthSnapshot { queued: 9, beat_at: first - SECOND, ..health })
+        .await
+        .unwrap();
+    assert_eq!(s.health().await.unwrap(), Some(health));
 }

@@ -20,7 +20,7 @@ const POINTER: &str = r#"{"claim_check":"#;
 
 /// A bucket. Copies are one.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryBucket {
+pub struct FakeBucket {
     objects: Arc<Mutex<BTreeMap<String, Object>>>,
     faults: Faults,
 }
@@ -31,7 +31,7 @@ struct Object {
     bytes: Bytes,
 }
 
-impl MemoryBucket {
+impl FakeBucket {
     /// The same bucket with trouble from `faults`.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
@@ -88,7 +88,7 @@ impl MemoryBucket {
     }
 }
 
-impl Archive for MemoryBucket {
+impl Archive for FakeBucket {
     async fn keep(
         &self,
         tenant: &TenantId,
@@ -106,7 +106,7 @@ impl Archive for MemoryBucket {
     }
 }
 
-impl ClaimCheck for MemoryBucket {
+impl ClaimCheck for FakeBucket {
     async fn redeem<'a>(&self, body: &'a str) -> PortResult<Cow<'a, str>> {
         let Some(rest) = body.strip_prefix(POINTER) else { return Ok(Cow::Borrowed(body)) };
         let operation = "fetch a large body";
@@ -120,7 +120,7 @@ impl ClaimCheck for MemoryBucket {
     }
 }
 
-impl EventBodies for MemoryBucket {
+impl EventBodies for FakeBucket {
     async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
         let EventRecord { tenant, provider, id, .. } = record;
         // The same body has the same place, and another never takes it.
@@ -133,14 +133,14 @@ impl EventBodies for MemoryBucket {
     }
 }
 
-impl EventBodyReader for MemoryBucket {
+impl EventBodyReader for FakeBucket {
     async fn body(&self, key: &str) -> PortResult<Option<String>> {
         let found = self.faults.pass("fetch an event", || self.object(key)).await?;
         Ok(found.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
     }
 }
 
-impl MediaShelf for MemoryBucket {
+impl MediaShelf for FakeBucket {
     fn key(&self, tenant: &TenantId, message: MessageId) -> String {
         format!("media/{tenant}/{message}")
     }

@@ -10,9 +10,9 @@ use crate::lock;
 
 /// A clock that stands still until it is moved. Copies show the same time.
 #[derive(Clone, Debug)]
-pub struct TestClock(Arc<Mutex<Timestamp>>);
+pub struct FakeClock(Arc<Mutex<Timestamp>>);
 
-impl TestClock {
+impl FakeClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
@@ -31,14 +31,14 @@ impl TestClock {
     }
 }
 
-impl Default for TestClock {
+impl Default for FakeClock {
     /// The time of the providers' examples: 2026-11-20 12:00:00 UTC.
     fn default() -> Self {
         Self::at(Timestamp::from_second(1_795_176_000).unwrap_or(Timestamp::UNIX_EPOCH))
     }
 }
 
-impl Clock for TestClock {
+impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
         *lock(&self.0)
     }

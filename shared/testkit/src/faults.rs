@@ -90,7 +90,7 @@ impl Faults {
     ///
     /// # Errors
     /// If it is to fail before it has an effect; `Ok(false)` if after.
-    pub fn enter(&self, operation: &'static str) -> PortResult<bool> {
+    pub fn record_event(&self, operation: &'static str) -> PortResult<bool> {
         let mut plan = lock(&self.0);
         plan.calls += 1;
         plan.log.push(operation);
@@ -115,7 +115,7 @@ impl Faults {
     ) -> PortResult<T> {
         // Others have their turn here, as they have at a real port.
         give_way().await;
-        let answered = self.enter(operation)?;
+        let answered = self.record_event(operation)?;
         let done = act();
         if answered { Ok(done) } else { Err(broken(operation)) }
     }

@@ -8,22 +8,22 @@
 mod bucket;
 mod clock;
 pub mod cloud;
-mod dice;
+mod credentials;
 mod faults;
 mod queue;
+mod rng;
 pub mod sample;
 mod store;
-mod vault;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use bucket::MemoryBucket;
-pub use clock::TestClock;
-pub use dice::SeededDice;
+pub use bucket::FakeBucket;
+pub use clock::FakeClock;
+pub use credentials::FakeCredentials;
 pub use faults::{Faults, Side};
-pub use queue::{MemoryQueue, Received};
-pub use store::{MemoryStore, Notice, NoticeState};
-pub use vault::MemoryVault;
+pub use queue::{FakeQueue, Received};
+pub use rng::SeededRng;
+pub use store::{MemoryStore, NoticeState, Notification};
 
 /// Locks, whatever another test's thread did.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

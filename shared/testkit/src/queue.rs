@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use domain::ports::{Clock, PortResult, Postpone, Publisher, Record};
+use domain::ports::{ChangeVisibility, Clock, PortResult, Publisher, Record};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
-use crate::{Faults, TestClock, lock};
+use crate::{FakeClock, Faults, lock};
 
 /// How long a FIFO queue knows a record's id.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
@@ -18,9 +18,9 @@ const VISIBILITY: Duration = Duration::from_mins(2);
 /// A queue with the rules of SQS: order and exclusion in a group, de-duplication for five
 /// minutes, delays, visibility. Copies are one.
 #[derive(Clone, Debug)]
-pub struct MemoryQueue {
+pub struct FakeQueue {
     state: Arc<Mutex<State>>,
-    clock: TestClock,
+    clock: FakeClock,
     faults: Faults,
     fifo: bool,
     visibility: Duration,
@@ -60,10 +60,10 @@ pub struct Received {
     pub sequence: Option<String>,
 }
 
-impl MemoryQueue {
+impl FakeQueue {
     /// A queue without order.
     #[must_use]
-    pub fn standard(clock: &TestClock) -> Self {
+    pub fn standard(clock: &FakeClock) -> Self {
         let clock = clock.clone();
         Self {
             state: Arc::default(),
@@ -76,7 +76,7 @@ impl MemoryQueue {
 
     /// A queue with order in each group.
     #[must_use]
-    pub fn fifo(clock: &TestClock) -> Self {
+    pub fn fifo(clock: &FakeClock) -> Self {
         Self { fifo: true, ..Self::standard(clock) }
     }
 
@@ -179,7 +179,7 @@ impl MemoryQueue {
     }
 }
 
-impl Publisher for MemoryQueue {
+impl Publisher for FakeQueue {
     async fn publish(&self, records: Vec<Record>) -> PortResult<()> {
         let now = self.clock.now();
         self.faults
@@ -207,8 +207,8 @@ impl Publisher for MemoryQueue {
     }
 }
 
-impl Postpone for MemoryQueue {
-    async fn postpone(&self, records: &[(String, Duration)]) -> PortResult<()> {
+impl ChangeVisibility for FakeQueue {
+    async fn change_visibility(&self, records: &[(String, Duration)]) -> PortResult<()> {
         let now = self.clock.now();
         self.faults
             .pass("postpone", || {

@@ -9,10 +9,10 @@ use domain::event::{EventKind, InboundEvent, InboundMessage, Receipt};
 use domain::integration::{
     DeliveryPolicy, Integration, Settings, TelegramSettings, WhatsappSettings,
 };
-use domain::job::{OutboundJob, OutboundTask, SendTask, VERSION};
 use domain::message::{Direction, Message, Status, Step};
 use domain::provider::Channel;
 use domain::pull::Job;
+use domain::task::{OutboundAction, OutboundTask, SendTask, VERSION};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -179,7 +179,7 @@ pub fn outbound(integration: &Integration, name: &str, at: Timestamp) -> Message
 #[must_use]
 pub fn task(message: &Message) -> SendTask {
     SendTask {
-        relay: domain::job::Relay::default(),
+        failover: domain::task::FailoverPlan::default(),
         message: message.clone(),
         to: PERSON.to_owned(),
         reply_to: None,
@@ -189,15 +189,15 @@ pub fn task(message: &Message) -> SendTask {
 
 /// The record's body that asks for `message` to be sent.
 #[must_use]
-pub fn job(message: &Message) -> OutboundJob {
-    OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task(message))) }
+pub fn job(message: &Message) -> OutboundTask {
+    OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task(message))) }
 }
 
-/// A receipt of `status` for the message the provider calls `theirs`.
+/// A receipt of `status` for the message the provider calls `provider_message_id`.
 #[must_use]
-pub fn receipt(status: Status, theirs: &str) -> Receipt {
+pub fn receipt(status: Status, provider_message_id: &str) -> Receipt {
     Receipt {
-        provider_message_id: theirs.to_owned(),
+        provider_message_id: provider_message_id.to_owned(),
         reference: None,
         status,
         code: None,
@@ -268,7 +268,7 @@ pub fn other_event(integration: &Integration, id: &str, name: &str, at: Timestam
 fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) -> InboundEvent {
     let raw = serde_json::value::to_raw_value(&serde_json::json!({ "id": id })).unwrap_or_default();
     InboundEvent {
-        line: None,
+        conversation_account: None,
         v: InboundEvent::VERSION,
         tenant: integration.tenant.clone(),
         integration: integration.id,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use domain::{
     Credentials, Integration, IntegrationId, Provider,
-    webhook::{Delivery, WebhookProvider, WebhookRequest, receive},
+    webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive},
 };
 use http::Method;
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ pub(crate) fn providers() -> impl Iterator<Item = Provider> {
 
 /// The webhooks of these providers.
 pub(crate) fn webhooks() -> impl Iterator<Item = &'static dyn WebhookProvider> {
-    providers().flat_map(|provider| providers::entry(provider).webhooks.iter().copied())
+    providers().flat_map(|provider| providers::spec(provider).webhooks.iter().copied())
 }
 
 /// The tenant's integration with a provider.
@@ -41,7 +41,7 @@ pub(crate) fn integration(provider: Provider) -> Result<Integration> {
     let wrong = |detail: &dyn ToString| Error::step(provider.as_str(), detail.to_string());
     let id = IntegrationId::derived(&["example", provider.as_str()]);
     let tenant = "acme".parse().map_err(|error| wrong(&error))?;
-    example::integration(provider, id, tenant).map_err(|flaw| wrong(&flaw))
+    example::integration(provider, id, tenant).map_err(|error| wrong(&error))
 }
 
 /// Credentials for sending, which the webhook examples do not have.
@@ -96,7 +96,7 @@ fn request(
     });
     let has_event = |request: &WebhookRequest| {
         let delivery = receive(source.as_ref(), request, now);
-        matches!(delivery, Ok(Delivery::Events(events)) if !events.is_empty())
+        matches!(delivery, Ok(ParsedWebhook::Events(events)) if !events.is_empty())
     };
     let found = requests.find(has_event);
     found.ok_or_else(|| Error::step(webhook.name(), "none of its examples has an event"))
@@ -180,7 +180,7 @@ mod tests {
             let credentials = (example::of(webhook.provider()).credentials)();
             let source = webhook.source(&integration, &credentials);
             let delivery = receive(source.as_ref(), &request, NOW).unwrap();
-            let Delivery::Events(events) = delivery else { panic!("{}", webhook.name()) };
+            let ParsedWebhook::Events(events) = delivery else { panic!("{}", webhook.name()) };
             for event in events {
                 let own = integration.account.as_ref().is_none_or(|own| *own == event.account);
                 assert!(own || event.account.is_empty(), "{}", webhook.name());

@@ -302,9 +302,9 @@ fn recorded() -> Result<[Value; 2]> {
     let at = "2026-11-20T12:00:00Z";
     let event = json!({ "id": EVENT, "tenant": "acme", "provider": "stripe",
         "integration": edge::integration(Provider::Stripe)?.id, "account": "",
-        "provider_event_id": "evt_1", "kind": "other", "name": "invoice.paid",
+        "provider_event_id": "ntf_1", "kind": "other", "name": "invoice.paid",
         "occurred_at": at, "received_at": at, "state": "recorded" });
-    let body = json!({ "ordering_key": "sub_1", "raw": { "id": "evt_1", "type": "invoice.paid" } });
+    let body = json!({ "ordering_key": "sub_1", "raw": { "id": "ntf_1", "type": "invoice.paid" } });
     let replay = json!({ "id": REPLAY, "tenant": "acme", "filter": { "provider": "stripe" },
         "status": "running", "matched": 0, "published": 0, "created_at": at, "updated_at": at });
     Ok([

@@ -109,7 +109,7 @@ struct Billed {
     send: f64,
     sender: f64,
     receipts: f64,
-    notice: f64,
+    notification: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -179,8 +179,10 @@ fn parts(sheet: &Sheet, flows: &Flows, size: f64) -> [(&'static str, f64); 9] {
     let requests = 2.0 + receipts;
     let invocations = sum(|needs| needs.invocations);
     let billed = &assumptions.billed_ms;
-    let batched =
-        billed.inbound + billed.sender + receipts * billed.receipts + notifications * billed.notice;
+    let batched = billed.inbound
+        + billed.sender
+        + receipts * billed.receipts
+        + notifications * billed.notification;
     let small = (1.0 + receipts) * billed.webhook + batched / size;
     let seconds_gb = (small * assumptions.memory_mb.others
         + billed.send * assumptions.memory_mb.send)

@@ -157,7 +157,7 @@ fn copy(record: &str, place: u32, round: u32) -> Result<Value> {
         .replace("wamid.OUT", &format!("wamid.OUT{message:04}"));
     let changed = renumbered(&changed, "conv_", place);
     let changed = renumbered(&changed, "msg_", message);
-    Ok(serde_json::from_str(&renumbered(&changed, "evt_", message))?)
+    Ok(serde_json::from_str(&renumbered(&changed, "ntf_", message))?)
 }
 
 /// Replaces the end of each id with this prefix by a number.

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use domain::integration::Integration;
 use domain::webhook::{
-    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
     receive,
 };
 use domain::{Credentials, IntegrationId, TenantId};
@@ -66,7 +66,7 @@ impl WebhookSource for UnverifiedSource {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         self.0.parse(request)
     }
 }
@@ -106,7 +106,7 @@ fn accepted(source: &dyn WebhookSource, request: &WebhookRequest, now: Timestamp
     let _evidence = source.evidence(request);
     match receive(source, request, now) {
         // A verification handshake by GET needs no signature: it gets a response or an error.
-        Ok(Delivery::Handshake(_)) | Err(Rejection::Invalid(_)) => request.method != Method::GET,
+        Ok(ParsedWebhook::Handshake(_)) | Err(Rejection::Invalid(_)) => request.method != Method::GET,
         Ok(_) | Err(Rejection::Unreadable(_)) => true,
         Err(Rejection::Unauthenticated(_) | Rejection::Forbidden(_) | Rejection::TooLarge(_)) => {
             false
@@ -137,13 +137,13 @@ fn integration(webhook: &dyn WebhookProvider) -> Integration {
     let mut settings = (examples(webhook).settings)();
     // Without the keys that sign the corpus, the provider's own public keys apply.
     settings.remove("public_keys");
-    let settings = (providers::entry(provider).settings)(&settings);
+    let settings = (providers::spec(provider).settings)(&settings);
     Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["fuzz"]),
         tenant: TenantId::platform(),
         provider,
-        settings: settings.unwrap_or_else(|flaw| panic!("the example's settings: {flaw}")),
+        settings: settings.unwrap_or_else(|error| panic!("the example's settings: {error}")),
         account: None,
         hints: std::collections::BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
@@ -155,7 +155,7 @@ fn integration(webhook: &dyn WebhookProvider) -> Integration {
 
 /// Secrets that no input contains.
 fn credentials(webhook: &dyn WebhookProvider) -> Credentials {
-    let names = providers::entry(webhook.provider()).credentials.iter();
+    let names = providers::spec(webhook.provider()).credentials.iter();
     let secret = "d3b07384d113edec49eaa6238ad5ff00-c157a79031e1c40f85931829bc5fc552";
     Credentials::new(names.map(|name| ((*name).to_owned(), vec![secret.into()])))
 }

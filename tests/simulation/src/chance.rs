@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::ports::Dice;
+use domain::ports::Rng;
 
 /// The seed of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Sequence {
     }
 }
 
-impl Dice for Sequence {
+impl Rng for Sequence {
     fn bits(&self) -> u128 {
         (u128::from(self.next()) << 64) | u128::from(self.next())
     }

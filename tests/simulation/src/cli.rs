@@ -22,7 +22,7 @@ use crate::run::{Ending, play};
 use crate::scenario::{Canonical, Scenario};
 use crate::shrink::shrink;
 use crate::stage::Stage;
-use crate::trouble::{Place, Source, Trouble};
+use crate::trouble::{Fault, Place, Source};
 use crate::watch::Invariant;
 
 /// Run the hub on a simulated cloud and report violated invariants.
@@ -40,14 +40,14 @@ struct Options {
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Run only this seed.
-    #[arg(long, conflicts_with_all = ["life", "from", "seeds"])]
+    #[arg(long, conflicts_with_all = ["scenario", "from", "seeds"])]
     seed: Option<u64>,
     /// Run only this canonical scenario. An unknown name lists all names.
     #[arg(long)]
-    life: Option<String>,
-    /// With --life, inject only this fault, such as sender-whatsapp#1.3=dies-after. Can be
+    scenario: Option<String>,
+    /// With --scenario, inject only this fault, such as sender-whatsapp#1.3=dies-after. Can be
     /// repeated.
-    #[arg(long, requires = "life", value_name = "PLACE=TROUBLE")]
+    #[arg(long, requires = "scenario", value_name = "PLACE=TROUBLE")]
     trouble: Vec<String>,
     /// Limit each partition key of the table to 1,000 write units and 3,000 read units per second,
     /// like DynamoDB.
@@ -55,10 +55,10 @@ struct Options {
     limits: bool,
     /// Skip the canonical scenarios.
     #[arg(long, conflicts_with = "sample")]
-    no_lives: bool,
+    no_scenarios: bool,
     /// Run a sample of this size instead of all scenarios and --seeds: every canonical scenario
     /// once without faults, a selection of their faults drawn by --from, and as many random runs.
-    #[arg(long, value_name = "RUNS", conflicts_with_all = ["seed", "life", "seeds"])]
+    #[arg(long, value_name = "RUNS", conflicts_with_all = ["seed", "scenario", "seeds"])]
     sample: Option<usize>,
     /// Record the exchanges of the runs in this file, one run after another: requests to providers
     /// and automations, and responses of the hub.
@@ -111,7 +111,7 @@ pub fn run(registry: Registry) -> ExitCode {
 struct Findings {
     looks: Mutex<BTreeMap<&'static str, u64>>,
     throttled: Mutex<BTreeMap<PartitionUse, u64>>,
-    troubles: Mutex<BTreeMap<Trouble, u64>>,
+    troubles: Mutex<BTreeMap<Fault, u64>>,
     failed: Mutex<Option<(u64, Scenario, Ending)>>,
     last: Mutex<Option<Ending>>,
     played: AtomicU64,
@@ -188,7 +188,7 @@ fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, S
         return Ok(stage.registry.drawn(seed).into_iter().collect());
     }
     let mut work = Vec::new();
-    if let Some(name) = &options.life {
+    if let Some(name) = &options.scenario {
         let all = stage.registry.scenarios();
         let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
             let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
@@ -205,12 +205,12 @@ fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, S
                     text.split_once('=').ok_or("--trouble must be PLACE=TROUBLE")?;
                 Ok::<_, String>((place.parse()?, trouble.parse()?))
             });
-            let troubles = troubles.collect::<Result<BTreeMap<Place, Trouble>, String>>()?;
+            let troubles = troubles.collect::<Result<BTreeMap<Place, Fault>, String>>()?;
             work.push(scenario.with(troubles));
         }
         return Ok(work);
     }
-    if !options.no_lives {
+    if !options.no_scenarios {
         for scenario in stage.registry.scenarios() {
             work.extend(with_every_fault(stage, &scenario)?);
         }
@@ -416,7 +416,7 @@ fn print_run(scenario: &Scenario, ending: &Ending) {
             .map(|(place, trouble)| format!(" --trouble '{place}={trouble}'"))
             .collect();
         let troubles = troubles.concat();
-        println!("To repeat: cargo xtask simulate --life {}{troubles} --story", scenario.name);
+        println!("To repeat: cargo xtask simulate --scenario {}{troubles} --story", scenario.name);
     } else {
         println!("To repeat in full: cargo xtask simulate --seed {} --story", scenario.seed.0);
     }

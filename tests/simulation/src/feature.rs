@@ -23,7 +23,7 @@ use crate::machine::Origin;
 use crate::run::Run;
 use crate::scenario::{Canonical, Scenario, Step};
 use crate::stage::Setup;
-use crate::watch::{INVARIANTS, Invariant, Watch};
+use crate::watch::{INVARIANTS, Invariant, Monitor};
 
 /// Future of a feature.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -95,12 +95,12 @@ pub trait Fixtures: Send + Sync + Debug {
 /// A feature's state in one run, with its observations and checks.
 pub trait Part: Any + Send + Sync {
     /// Observes a request to the table, right before it is executed.
-    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
+    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
         let _ = (call, cloud, watch);
     }
 
     /// Observes it right after; no other request is executed in between.
-    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
+    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
         let _ = (call, cloud, watch);
     }
 
@@ -111,7 +111,7 @@ pub trait Part: Any + Send + Sync {
         who: &str,
         request: &Request<Bytes>,
         cloud: &Cloud,
-        watch: &mut Watch,
+        watch: &mut Monitor,
     ) {
         let _ = (who, request, cloud, watch);
     }

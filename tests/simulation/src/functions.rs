@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::ports::{Clock, Dice};
+use domain::ports::{Clock, Rng};
 use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
@@ -78,7 +78,7 @@ pub fn consumer<W, C, R>(
 where
     W: Worker + 'static,
     C: Clock + 'static,
-    R: Dice + 'static,
+    R: Rng + 'static,
 {
     Ok(Box::new(made(consumer)?))
 }
@@ -151,7 +151,7 @@ impl<R: Resource> Instance for Api<R> {
     }
 }
 
-impl<W: Worker, C: Clock, R: Dice> Instance for Consumer<W, C, R> {
+impl<W: Worker, C: Clock, R: Rng> Instance for Consumer<W, C, R> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let event: SqsEvent =

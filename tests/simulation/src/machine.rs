@@ -40,8 +40,8 @@ use crate::functions::{Instance, Output};
 use crate::history::History;
 use crate::net::{self, AwsRequest, Net, Service, Wire};
 use crate::time::{self, VirtualClock};
-use crate::trouble::{Place, Plan, Trouble};
-use crate::watch::{Watch, partitions};
+use crate::trouble::{Fault, Place, Plan};
+use crate::watch::{Monitor, partitions};
 
 /// Concurrent invocations of a function. The deployed limits are higher. Two are enough for
 /// conflicts, and four leave room for frozen invocations.
@@ -92,7 +92,7 @@ pub struct Machine {
     calm: AtomicBool,
     cloud: Mutex<Cloud>,
     history: Mutex<History>,
-    watch: Mutex<Watch>,
+    watch: Mutex<Monitor>,
     providers: OnceLock<App>,
     keys: Mutex<BTreeMap<String, Key>>,
     owners: Mutex<BTreeMap<String, String>>,
@@ -355,7 +355,7 @@ impl Machine {
     }
 
     /// Locks the observations.
-    pub fn watch(&self) -> MutexGuard<'_, Watch> {
+    pub fn watch(&self) -> MutexGuard<'_, Monitor> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -673,8 +673,8 @@ impl Machine {
             .retry_config(RetryConfig::disabled())
             .build();
         let environment = Environment::Given(function.environment.clone());
-        let dice = self.seed.sequence(("dice", &function.name, number));
-        let kit = Kit::new(aws, environment, net, VirtualClock, dice);
+        let rng = self.seed.sequence(("rng", &function.name, number));
+        let kit = Kit::new(aws, environment, net, VirtualClock, rng);
         let instance: Arc<dyn Instance> = self.registry.function(&function.name, &kit)?.into();
         Ok((sandbox, instance))
     }
@@ -761,8 +761,12 @@ impl Machine {
         let answer = if self.wild {
             let mut receives = self.receives.lock().unwrap_or_else(PoisonError::into_inner);
             *receives += 1;
-            let mut whims = crate::run::Whims(self.seed.sequence(("whims", url, *receives)));
-            cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut whims)
+            let mut nondeterminism = crate::run::SqsNondeterminism(self.seed.sequence((
+                "nondeterminism",
+                url,
+                *receives,
+            )));
+            cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut nondeterminism)
         } else {
             cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut NoChaos)
         };
@@ -793,13 +797,13 @@ impl Machine {
         let place = Place { function: function.name.clone(), invocation, call: 0 };
         let who = format!("{}#{invocation}", function.name);
         self.tell(who, format!("processed {} of {} records", done.len(), received.len()));
-        let trouble = if self.is_calm() { None } else { self.plan.meet(&place, &Trouble::OF_ENDS) };
+        let trouble = if self.is_calm() { None } else { self.plan.meet(&place, &Fault::OF_ENDS) };
         if let Some(trouble) = trouble {
             self.tell(place.to_string(), trouble.name());
         }
         match trouble {
-            Some(Trouble::AckLost) => return,
-            Some(Trouble::AckLate) => tokio::time::sleep(LATE_DELETION).await,
+            Some(Fault::AckLost) => return,
+            Some(Fault::AckLate) => tokio::time::sleep(LATE_DELETION).await,
             _ => {}
         }
         for (number, message) in done.into_iter().enumerate() {

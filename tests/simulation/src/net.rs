@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient as AwsHttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -17,12 +18,12 @@ use domain::ports::Resolver;
 use domain::sender::SendError;
 use http::{Request, Response};
 use runtime::Network;
-use runtime::sender::Caller;
-use runtime::transport::{Messenger, OutsideError, TIMEOUT};
+use runtime::sender::HttpClient;
+use runtime::transport::{GuardedHttpError, TIMEOUT, WebhookClient};
 use simulator::answer::{Answer, Body};
 
 use crate::machine::{Machine, Sandbox};
-use crate::trouble::Trouble;
+use crate::trouble::Fault;
 
 /// How often the AWS SDK tries, in its standard mode.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
@@ -72,7 +73,7 @@ impl Net {
     async fn cross<T: Send + 'static, F>(
         &self,
         what: &str,
-        possible: &[Trouble],
+        possible: &[Fault],
         refused: impl FnOnce() -> T,
         act: impl FnOnce(bool) -> F,
     ) -> Result<T, Broken>
@@ -94,18 +95,18 @@ impl Net {
                 tokio::time::sleep(up + down).await;
                 return Ok(refused());
             }
-            Some(Trouble::Refused) => {
+            Some(Fault::Refused) => {
                 tokio::time::sleep(up + down).await;
                 return Ok(refused());
             }
-            Some(Trouble::Unreachable) => {
+            Some(Fault::Unreachable) => {
                 tokio::time::sleep(up).await;
                 return Err(Broken::Unreachable);
             }
-            Some(Trouble::DiesBefore) => {
+            Some(Fault::DiesBefore) => {
                 sandbox.die().await;
             }
-            Some(Trouble::FrozenBefore) => {
+            Some(Fault::FrozenBefore) => {
                 sandbox.freeze(FROZEN);
                 // What is frozen does not go on after an await.
                 tokio::task::yield_now().await;
@@ -115,7 +116,7 @@ impl Net {
         // What has left arrives, whatever becomes of who sent it.
         let (answer, answered) = tokio::sync::oneshot::channel();
         let guard = machine.busy();
-        let act = act(trouble == Some(Trouble::Half));
+        let act = act(trouble == Some(Fault::Half));
         tokio::spawn(async move {
             tokio::time::sleep(up).await;
             let done = act.await;
@@ -123,23 +124,23 @@ impl Net {
             drop(answer.send(done));
             drop(guard);
         });
-        if trouble == Some(Trouble::DiesUnderWay) {
+        if trouble == Some(Fault::DiesUnderWay) {
             sandbox.die().await;
         }
         let Ok(done) = answered.await else { return Err(Broken::NoAnswer) };
         match trouble {
-            Some(Trouble::DiesAfter) => {
+            Some(Fault::DiesAfter) => {
                 sandbox.die().await;
             }
-            Some(Trouble::FrozenAfter) => {
+            Some(Fault::FrozenAfter) => {
                 sandbox.freeze(FROZEN);
                 tokio::task::yield_now().await;
             }
-            Some(Trouble::AnswerLost) => {
+            Some(Fault::AnswerLost) => {
                 tokio::time::sleep(down).await;
                 return Err(Broken::NoAnswer);
             }
-            Some(Trouble::Silence) => std::future::pending().await,
+            Some(Fault::Silence) => std::future::pending().await,
             _ => {}
         }
         tokio::time::sleep(down).await;
@@ -174,21 +175,21 @@ impl Net {
 }
 
 /// What may go wrong with a request to AWS.
-fn possible(request: &AwsRequest) -> &'static [Trouble] {
-    let (all, all_but_half) = (&Trouble::OF_CALLS, Trouble::OF_CALLS.split_last());
+fn possible(request: &AwsRequest) -> &'static [Fault] {
+    let (all, all_but_half) = (&Fault::OF_CALLS, Fault::OF_CALLS.split_last());
     if request.is_batch() { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
 }
 
 /// What may go wrong with a request to a provider: what it refuses is its own affair.
-const OUTSIDE: [Trouble; 8] = [
-    Trouble::Unreachable,
-    Trouble::AnswerLost,
-    Trouble::Silence,
-    Trouble::DiesBefore,
-    Trouble::DiesUnderWay,
-    Trouble::DiesAfter,
-    Trouble::FrozenBefore,
-    Trouble::FrozenAfter,
+const OUTSIDE: [Fault; 8] = [
+    Fault::Unreachable,
+    Fault::AnswerLost,
+    Fault::Silence,
+    Fault::DiesBefore,
+    Fault::DiesUnderWay,
+    Fault::DiesAfter,
+    Fault::FrozenBefore,
+    Fault::FrozenAfter,
 ];
 
 /// A request to AWS, as its client wrote it.
@@ -316,7 +317,7 @@ impl HttpConnector for Net {
     }
 }
 
-impl HttpClient for Net {
+impl AwsHttpClient for Net {
     fn http_connector(
         &self,
         _settings: &HttpConnectorSettings,
@@ -328,12 +329,12 @@ impl HttpClient for Net {
 
 /// Calls whoever is outside, as `runtime`'s own client would.
 #[derive(Clone, Debug)]
-pub struct Outside {
+pub struct SimulatedNetwork {
     net: Net,
     patience: Duration,
 }
 
-impl Outside {
+impl SimulatedNetwork {
     async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let machine = self.net.machine.clone();
         let path = machine.registry.shown(request.uri().path());
@@ -376,19 +377,19 @@ pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
     }
 }
 
-impl Caller for Outside {
+impl HttpClient for SimulatedNetwork {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         self.ask(request).await
     }
 }
 
-impl Messenger for Outside {
-    async fn tell(
+impl WebhookClient for SimulatedNetwork {
+    async fn notify(
         &self,
         request: Request<Bytes>,
         _allow_private_network: bool,
-    ) -> Result<Response<Bytes>, OutsideError> {
-        self.ask(request).await.map_err(|_| OutsideError::NoAnswer)
+    ) -> Result<Response<Bytes>, GuardedHttpError> {
+        self.ask(request).await.map_err(|_| GuardedHttpError::NoAnswer)
     }
 }
 
@@ -403,20 +404,20 @@ impl Resolver for NoNames {
 }
 
 impl Network for Net {
-    type Caller = Outside;
-    type Messenger = Outside;
+    type HttpClient = SimulatedNetwork;
+    type WebhookClient = SimulatedNetwork;
     type Resolver = NoNames;
 
-    fn caller(&self) -> Outside {
-        Outside { net: self.clone(), patience: TIMEOUT }
+    fn http_client(&self) -> SimulatedNetwork {
+        SimulatedNetwork { net: self.clone(), patience: TIMEOUT }
     }
 
-    fn file_caller(&self) -> Outside {
-        Outside { net: self.clone(), patience: FILE }
+    fn file_http_client(&self) -> SimulatedNetwork {
+        SimulatedNetwork { net: self.clone(), patience: FILE }
     }
 
-    fn messenger(&self) -> Result<Outside, runtime::Error> {
-        Ok(Outside { net: self.clone(), patience: AUTOMATION })
+    fn webhook_client(&self) -> Result<SimulatedNetwork, runtime::Error> {
+        Ok(SimulatedNetwork { net: self.clone(), patience: AUTOMATION })
     }
 
     fn resolver(&self) -> NoNames {

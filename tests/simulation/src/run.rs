@@ -19,8 +19,8 @@ use crate::machine::{Exchange, Machine, Parts};
 use crate::scenario::Scenario;
 use crate::stage::{self, Stage};
 use crate::time;
-use crate::trouble::{Place, Plan, Source, Trouble};
-use crate::watch::{Violation, Watch};
+use crate::trouble::{Fault, Place, Plan, Source};
+use crate::watch::{Monitor, Violation};
 
 /// How long faults continue after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub struct Ending {
     /// History of the run.
     pub history: History,
     /// Injected faults by injection point.
-    pub troubles: BTreeMap<Place, Trouble>,
+    pub troubles: BTreeMap<Place, Fault>,
     /// Capacity consumed by requests to the table.
     pub consumed: Consumed,
     /// Throttled partition keys, with the number of throttled requests.
@@ -48,14 +48,14 @@ pub struct Ending {
     /// Exchanges with clients and providers, oldest first.
     pub exchanges: Vec<Exchange>,
     /// Every injection point that was reached, with its possible faults.
-    pub places: Vec<(Place, Vec<Trouble>)>,
+    pub places: Vec<(Place, Vec<Fault>)>,
 }
 
 /// Random choices where SQS guarantees nothing.
 #[derive(Debug)]
-pub struct Whims(pub Sequence);
+pub struct SqsNondeterminism(pub Sequence);
 
-impl Chaos for Whims {
+impl Chaos for SqsNondeterminism {
     fn returned(&mut self, available: usize) -> usize {
         if self.0.below(3) > 0 {
             return available;
@@ -236,7 +236,7 @@ impl Run<'_> {
                 self.machine.tell("operator", "redrives a dead letter");
                 let source = record.dead_letter_source.is_some();
                 let reason = record.attributes.contains_key("reason");
-                self.machine.watch().holds("nothing-left", source || reason, || {
+                self.machine.watch().holds("queues-drained", source || reason, || {
                     format!("a dead letter of {} has no reason", queue.url)
                 });
                 let mut send = json!({ "QueueUrl": queue.url, "MessageBody": record.body });
@@ -250,7 +250,7 @@ impl Run<'_> {
                 let now_ms = time::now_ms();
                 let back = cloud.sqs.call("SendMessage", &send, now_ms, &mut NoChaos);
                 if let Err(refusal) = back {
-                    self.machine.watch().violated("nothing-left", refusal.message);
+                    self.machine.watch().violated("queues-drained", refusal.message);
                 }
             }
             // Deletes the redriven records from the dead-letter queue.
@@ -288,11 +288,11 @@ impl Run<'_> {
         for broken in events.filter(|event| event["kind"] == "violation") {
             watch.violated("rules", broken.to_string());
         }
-        watch.look("nothing-left");
+        watch.look("queues-drained");
         for record in remaining {
-            watch.violated("nothing-left", record);
+            watch.violated("queues-drained", record);
         }
-        let Watch { violations, looks, .. } = watch;
+        let Monitor { violations, looks, .. } = watch;
         let (consumed, throttled) = {
             let cloud = self.machine.cloud();
             (cloud.dynamo.consumed().clone(), cloud.dynamo.throttled().clone())

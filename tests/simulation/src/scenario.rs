@@ -12,7 +12,7 @@ use crate::chance::{Seed, Sequence};
 use crate::feature::Work;
 use crate::machine::Outage;
 use crate::run::Run;
-use crate::trouble::{Place, Source, Trouble};
+use crate::trouble::{Fault, Place, Source};
 
 /// An action of a customer, a tenant or a provider, as a feature defines it. Its `Display` is a
 /// sentence without a full stop.
@@ -72,7 +72,7 @@ pub struct Canonical {
 impl Canonical {
     /// The scenario with exactly these faults.
     #[must_use]
-    pub fn with(&self, troubles: BTreeMap<Place, Trouble>) -> Scenario {
+    pub fn with(&self, troubles: BTreeMap<Place, Fault>) -> Scenario {
         Scenario {
             name: self.name.to_owned(),
             seed: Seed(1),

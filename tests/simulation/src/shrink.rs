@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::run::{Ending, play};
 use crate::scenario::Scenario;
 use crate::stage::Stage;
-use crate::trouble::{Place, Source, Trouble};
+use crate::trouble::{Fault, Place, Source};
 
 /// Most runs of a search.
 const MAX_RUNS: u32 = 600;
@@ -57,12 +57,12 @@ pub fn shrink(
             best.steps = steps;
             end = ending;
         }
-        let troubles: Vec<(Place, Trouble)> = match &best.source {
+        let troubles: Vec<(Place, Fault)> = match &best.source {
             Source::Given(troubles) => troubles.clone().into_iter().collect(),
             Source::Drawn { .. } => Vec::new(),
         };
         let kept = fewer(troubles, |troubles| {
-            let troubles: BTreeMap<Place, Trouble> = troubles.iter().cloned().collect();
+            let troubles: BTreeMap<Place, Fault> = troubles.iter().cloned().collect();
             search.fails(&Scenario { source: Source::Given(troubles), ..best.clone() })
         })?;
         if let Some((troubles, ending)) = kept {

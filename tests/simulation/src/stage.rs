@@ -40,7 +40,7 @@ pub struct Stage {
     /// Fixtures of each feature.
     fixtures: Vec<Box<dyn Fixtures>>,
     /// Control calls to the provider simulator at the start of a run.
-    props: Vec<(Method, String, Value)>,
+    setup_calls: Vec<(Method, String, Value)>,
     /// Requests of the hub to the providers during the setup, repeated in each run.
     registrations: Vec<Request<Bytes>>,
 }
@@ -50,7 +50,7 @@ pub struct Stage {
 pub struct Setup {
     /// The machine that runs the setup.
     pub machine: Arc<Machine>,
-    props: Vec<(Method, String, Value)>,
+    setup_calls: Vec<(Method, String, Value)>,
 }
 
 impl Setup {
@@ -82,7 +82,7 @@ impl Setup {
     /// If the simulator's control API rejects the call.
     pub async fn prop(&mut self, path: String, body: Value) -> Result<(), String> {
         control(self.machine.providers(), &Method::PUT, &path, &body).await?;
-        self.props.push((Method::PUT, path, body));
+        self.setup_calls.push((Method::PUT, path, body));
         Ok(())
     }
 }
@@ -118,7 +118,7 @@ impl Stage {
                 even: true,
                 limits: None,
             });
-            let mut setup = Setup { machine, props: Vec::new() };
+            let mut setup = Setup { machine, setup_calls: Vec::new() };
             let mut fixtures = Vec::new();
             for feature in registry.features() {
                 fixtures.push(feature.set_up(&mut setup).await?);
@@ -131,7 +131,7 @@ impl Stage {
             if time::elapsed() > time::START {
                 return Err("the setup did not end before the start of the first run".to_owned());
             }
-            let Setup { machine, props } = setup;
+            let Setup { machine, setup_calls } = setup;
             let stage = Self {
                 registry: registry.clone(),
                 deployment: deployment.clone(),
@@ -139,7 +139,7 @@ impl Stage {
                 owners: machine.owners().clone(),
                 cloud: machine.cloud().clone(),
                 fixtures,
-                props,
+                setup_calls,
                 registrations,
             };
             machine.shut_down();
@@ -173,7 +173,7 @@ impl Stage {
             let lag = Lag { index_ms: behind("index"), read_ms: behind("read") };
             machine.cloud().dynamo.set_lag(lag);
         }
-        for (method, path, body) in &self.props {
+        for (method, path, body) in &self.setup_calls {
             drop(control(machine.providers(), method, path, body).await);
         }
         for request in &self.registrations {
@@ -194,7 +194,7 @@ impl Stage {
         value: &Value,
     ) {
         let path = format!("/_sim/{kind}/{name}");
-        let prop = self.props.iter().find(|(_, own, _)| *own == path);
+        let prop = self.setup_calls.iter().find(|(_, own, _)| *own == path);
         if let Some((method, _, body)) = prop {
             let mut body = body.clone();
             body[setting] = value.clone();

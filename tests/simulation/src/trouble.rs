@@ -40,7 +40,7 @@ impl FromStr for Place {
 
 /// A fault at an injection point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Trouble {
+pub enum Fault {
     /// The service throttles or fails; the request has no effect.
     Refused,
     /// The connection breaks before the request is sent.
@@ -68,7 +68,7 @@ pub enum Trouble {
     AckLate,
 }
 
-impl Trouble {
+impl Fault {
     /// Faults of a call.
     pub const OF_CALLS: [Self; 10] = [
         Self::Refused,
@@ -106,13 +106,13 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Trouble {
+impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -130,7 +130,7 @@ impl FromStr for Trouble {
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Exactly these faults.
-    Given(BTreeMap<Place, Trouble>),
+    Given(BTreeMap<Place, Fault>),
     /// Random faults.
     Drawn {
         /// Probability of a fault for each call, in a thousand.
@@ -143,8 +143,8 @@ pub enum Source {
 pub struct Plan {
     seed: Seed,
     source: Source,
-    met: Mutex<BTreeMap<Place, Trouble>>,
-    places: Mutex<Vec<(Place, Vec<Trouble>)>>,
+    met: Mutex<BTreeMap<Place, Fault>>,
+    places: Mutex<Vec<(Place, Vec<Fault>)>>,
 }
 
 impl Plan {
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     /// Returns the fault at `place`, if any, out of `possible`, and records it as injected.
-    pub fn meet(&self, place: &Place, possible: &[Trouble]) -> Option<Trouble> {
+    pub fn meet(&self, place: &Place, possible: &[Fault]) -> Option<Fault> {
         if matches!(self.source, Source::Given(_)) {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             places.push((place.clone(), possible.to_vec()));
@@ -177,13 +177,13 @@ impl Plan {
 
     /// The injection points that the run reached. Recorded only if its faults are given.
     #[must_use]
-    pub fn places(&self) -> Vec<(Place, Vec<Trouble>)> {
+    pub fn places(&self) -> Vec<(Place, Vec<Fault>)> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The injected faults.
     #[must_use]
-    pub fn met(&self) -> BTreeMap<Place, Trouble> {
+    pub fn met(&self) -> BTreeMap<Place, Fault> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -196,21 +196,21 @@ mod tests {
     fn injection_points_and_faults_round_trip_through_text() {
         let place = Place { function: "sender-whatsapp".into(), invocation: 3, call: 12 };
         assert_eq!(place.to_string().parse::<Place>().unwrap(), place);
-        for trouble in Trouble::OF_CALLS.into_iter().chain(Trouble::OF_ENDS) {
-            assert_eq!(trouble.to_string().parse::<Trouble>().unwrap(), trouble);
+        for trouble in Fault::OF_CALLS.into_iter().chain(Fault::OF_ENDS) {
+            assert_eq!(trouble.to_string().parse::<Fault>().unwrap(), trouble);
         }
         assert!("sender".parse::<Place>().is_err());
-        assert!("rain".parse::<Trouble>().is_err());
+        assert!("rain".parse::<Fault>().is_err());
     }
 
     #[test]
     fn random_faults_can_be_reproduced_explicitly() {
         let place = |call| Place { function: "f".into(), invocation: 1, call };
         let drawn = Plan::new(Seed(7), Source::Drawn { per_mille: 300 });
-        let first: Vec<_> = (1..100).map(|n| drawn.meet(&place(n), &Trouble::OF_CALLS)).collect();
+        let first: Vec<_> = (1..100).map(|n| drawn.meet(&place(n), &Fault::OF_CALLS)).collect();
         assert!(first.iter().any(Option::is_some) && first.iter().any(Option::is_none));
         let given = Plan::new(Seed(8), Source::Given(drawn.met()));
-        let again: Vec<_> = (1..100).map(|n| given.meet(&place(n), &Trouble::OF_CALLS)).collect();
+        let again: Vec<_> = (1..100).map(|n| given.meet(&place(n), &Fault::OF_CALLS)).collect();
         assert_eq!(first, again);
     }
 }

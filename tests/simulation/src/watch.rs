@@ -30,8 +30,8 @@ impl Invariant {
 
 /// The invariants of the engine.
 pub const INVARIANTS: [Invariant; 6] = [
-    Invariant::new("walls", "no data of one tenant is accessed on behalf of another"),
-    Invariant::new("nothing-left", "no record remains, and every dead letter has a reason"),
+    Invariant::new("tenant-isolation", "no data of one tenant is accessed on behalf of another"),
+    Invariant::new("queues-drained", "no record remains, and every dead letter has a reason"),
     Invariant::new("rules", "no provider rule is broken that the provider would not report"),
     Invariant::new("secrets", "secrets are stored in Secrets Manager only"),
     Invariant::new(
@@ -52,7 +52,7 @@ pub struct Violation {
 
 /// Observations of a run.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct Monitor {
     /// Violations so far.
     pub violations: Vec<Violation>,
     /// Number of checks of each invariant.
@@ -74,7 +74,7 @@ pub struct Arrival {
     pub body: Bytes,
 }
 
-impl Watch {
+impl Monitor {
     /// Records a violation.
     pub fn violated(&mut self, invariant: &'static str, what: String) {
         self.violations.push(Violation { invariant, what });
@@ -130,7 +130,7 @@ impl Watch {
             let Some(tenant) = pk.strip_prefix("T#").and_then(|rest| rest.split('#').next()) else {
                 continue;
             };
-            self.holds("walls", tenants.contains(tenant), || {
+            self.holds("tenant-isolation", tenants.contains(tenant), || {
                 format!("{who}, working for {tenants:?}, requests {operation} {pk}")
             });
         }

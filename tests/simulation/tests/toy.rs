@@ -20,7 +20,7 @@ use simulation::scenario::{Act, Canonical, Scenario, Step};
 use simulation::shrink::shrink;
 use simulation::stage::{Setup, Stage};
 use simulation::time;
-use simulation::trouble::{Source, Trouble};
+use simulation::trouble::{Fault, Source};
 use simulation::watch::Invariant;
 use testkit::cloud::sqs::NoChaos;
 
@@ -215,9 +215,9 @@ fn a_bug_violates_the_features_invariant_and_is_shrunk_to_one_step_and_one_fault
     let found = enumerated(&stage).into_iter().find(|(_, ending)| !ending.violations.is_empty());
     let (scenario, _) = found.expect("one fault is enough");
     let Source::Given(troubles) = scenario.source else { panic!("the faults are random") };
-    let breaking = [Trouble::AckLost, Trouble::AckLate, Trouble::AnswerLost];
+    let breaking = [Fault::AckLost, Fault::AckLate, Fault::AnswerLost];
     let dies =
-        |trouble: &Trouble| trouble.name().starts_with("dies") || trouble.name().contains("frozen");
+        |trouble: &Fault| trouble.name().starts_with("dies") || trouble.name().contains("frozen");
     assert!(troubles.values().all(|trouble| breaking.contains(trouble) || dies(trouble)));
 }
 

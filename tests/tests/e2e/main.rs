@@ -14,10 +14,10 @@
 mod abrupt_end;
 mod api;
 mod automation;
-mod carriers;
 mod cast;
 mod cloud;
 mod edge;
+mod failover;
 mod hub;
 mod inbound;
 mod jobs;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, InboundEvent};
-use domain::webhook::{Delivery, Rejection, WebhookReply, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookReply, WebhookRequest, receive};
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use jiff::Timestamp;
 use providers::example::{self, Example, Seed};
@@ -116,12 +116,12 @@ fn expected(
     let name = example.full_name();
     let received = receive(&*source, request, now());
     let expected = match received.unwrap_or_else(|rejection| panic!("{name}: {rejection}")) {
-        Delivery::Handshake(reply) => Expected::Reply(reply),
-        Delivery::Confirm(address) => {
+        ParsedWebhook::Handshake(reply) => Expected::Reply(reply),
+        ParsedWebhook::Confirm(address) => {
             evidence_url = evidence_url.or(Some(address));
             Expected::Reply(webhook.accepted())
         }
-        Delivery::Events(events) => {
+        ParsedWebhook::Events(events) => {
             let stamped = events.into_iter().zip(0..);
             let stamped =
                 stamped.map(|(event, place)| example::stamped(event, &integration, now(), place));
@@ -570,13 +570,13 @@ fn every_published_body_is_accepted_when_it_is_signed_again() {
             let evidence_url = source.evidence(&request).unwrap();
             let (status, evidence_url) = match receive(&*source, &request, now()) {
                 // Parked if it matches no account or cannot be parsed.
-                Ok(Delivery::Events(_)) | Err(Rejection::Unreadable(_)) => {
+                Ok(ParsedWebhook::Events(_)) | Err(Rejection::Unreadable(_)) => {
                     (webhook.accepted().status, evidence_url)
                 }
-                Ok(Delivery::Confirm(address)) => {
+                Ok(ParsedWebhook::Confirm(address)) => {
                     (webhook.accepted().status, evidence_url.or(Some(address)))
                 }
-                Ok(Delivery::Handshake(reply)) => (reply.status, evidence_url),
+                Ok(ParsedWebhook::Handshake(reply)) => (reply.status, evidence_url),
                 // Verified, but invalid: the sender gets the reason.
                 Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, evidence_url),
                 Err(rejection) => panic!("{name}: {rejection}"),

@@ -222,10 +222,10 @@ fn every_provider_is_complete() {
         let examples = providers::example::of(*provider);
         assert!(examples.events.len() >= 3, "{folder}/example.rs has too few events");
         let readme = read(&format!("{folder}/README.md"));
-        for credential in providers::entry(*provider).credentials {
+        for credential in providers::spec(*provider).credentials {
             assert!(readme.contains(credential), "{folder}/README.md does not name {credential}");
         }
-        for webhook in providers::entry(*provider).webhooks {
+        for webhook in providers::spec(*provider).webhooks {
             let path = format!("/webhooks/{}", webhook.path());
             assert!(readme.contains(&path), "{folder}/README.md does not name {path}");
         }
@@ -255,14 +255,14 @@ fn every_webhook_is_complete() {
         };
         let routes = routes(function);
 
-        let entry = providers::entry(provider);
+        let entry = providers::spec(provider);
         let examples = providers::example::of(provider).events.iter();
         let examples: Vec<_> = examples.filter(|example| example.webhook == name).collect();
         assert!(examples.len() >= 3, "the webhook {name} has {} examples", examples.len());
         let seed = providers::example::Seed::fixed(name);
         let methods: BTreeSet<String> =
             examples.iter().map(|example| (example.draft)(&seed).method.to_string()).collect();
-        let parameter = if entry.in_path.is_some() { "secret" } else { "integration" };
+        let parameter = if entry.path_secret.is_some() { "secret" } else { "integration" };
         let others = OTHER_PATHS.iter().filter(|(known, _)| *known == name).map(|(_, path)| *path);
         for path in others.chain([webhook.path()]) {
             let (plain, own) =
@@ -296,7 +296,7 @@ fn every_example_has_a_unique_name() {
     for provider in Provider::ALL {
         let mut seen = BTreeSet::new();
         for example in providers::example::of(*provider).events {
-            let known = providers::entry(*provider).webhooks.iter();
+            let known = providers::spec(*provider).webhooks.iter();
             let known: Vec<_> = known.map(|webhook| webhook.name()).collect();
             assert!(known.contains(&example.webhook), "{provider} has no {}", example.webhook);
             assert!(seen.insert(example.full_name()), "duplicate example {}", example.full_name());
@@ -332,10 +332,10 @@ fn the_readme_names_every_credential_and_every_webhook() {
     for provider in Provider::ALL {
         let page = format!("(src/{provider}/README.md)");
         assert!(readme.contains(&page), "{index} does not link to {page}");
-        for credential in providers::entry(*provider).credentials {
+        for credential in providers::spec(*provider).credentials {
             assert!(readme.contains(&format!("`{credential}`")), "{index}: {credential}");
         }
-        for webhook in providers::entry(*provider).webhooks {
+        for webhook in providers::spec(*provider).webhooks {
             let path = format!("/webhooks/{}", webhook.path());
             assert!(readme.contains(&path), "{index} does not name {path}");
         }

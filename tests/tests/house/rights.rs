@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::event::EventKind;
-use domain::webhook::{Delivery, receive};
+use domain::webhook::{ParsedWebhook, receive};
 use domain::{Credentials, IntegrationId, Provider};
 use providers::example::{self, Seed};
 use serde_json::Value;
@@ -517,7 +517,7 @@ fn file_ids(provider: Provider) -> Vec<String> {
         let url = "https://hub.example.com/webhooks";
         let request = example::signed(provider, one, &draft, url, Seed::FIXED);
         let source = example::webhook(provider, one).source(&integration, &credentials);
-        let Ok(Delivery::Events(events)) = receive(&*source, &request, Seed::FIXED) else {
+        let Ok(ParsedWebhook::Events(events)) = receive(&*source, &request, Seed::FIXED) else {
             continue;
         };
         let contents = events.iter().filter_map(|event| match &event.kind {
@@ -532,20 +532,21 @@ fn file_ids(provider: Provider) -> Vec<String> {
 /// Whether the hub downloads media from this provider, which means that an example has media.
 fn has_media(provider: Provider) -> bool {
     let ids = file_ids(provider);
-    let Some(sending) = providers::entry(provider).sending.as_ref().filter(|_| !ids.is_empty())
+    let Some(sending) = providers::spec(provider).sending.as_ref().filter(|_| !ids.is_empty())
     else {
         return false;
     };
-    let stand_in = sending.stand_in.iter();
-    let credentials =
-        Credentials::new(stand_in.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])));
+    let placeholder_credentials = sending.placeholder_credentials.iter();
+    let credentials = Credentials::new(
+        placeholder_credentials.map(|(name, value)| ((*name).to_owned(), vec![(*value).into()])),
+    );
     let id = IntegrationId::derived(&["house"]);
     let tenant = "acme".parse().expect("a tenant");
     let mut integration = example::integration(provider, id, tenant).expect("an integration");
     // An integration that only receives webhooks may need fewer settings than one that sends.
     let mut settings = (example::of(provider).settings)();
     settings.insert("base_url".to_owned(), "https://provider.example.com".into());
-    if let Ok(settings) = (providers::entry(provider).settings)(&settings) {
+    if let Ok(settings) = (providers::spec(provider).settings)(&settings) {
         integration.settings = settings;
     }
     let sender = sending.provider.sender(&integration, &credentials);

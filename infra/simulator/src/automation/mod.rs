@@ -436,7 +436,7 @@ mod tests {
     fn a_signed_delivery_is_acknowledged_and_a_second_one_counted() {
         let mut world = World::new(json!({"secret": SECRET}));
         for _ in 0..2 {
-            assert_eq!(world.deliver("evt_1", NOW_S, &message("a")).0.status(), 200);
+            assert_eq!(world.deliver("ntf_1", NOW_S, &message("a")).0.status(), 200);
         }
         let report = world.automation.report(None);
         assert_eq!(
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn a_stale_or_unsigned_delivery_is_refused() {
         let mut world = World::new(json!({"secret": SECRET}));
-        assert_eq!(world.deliver("evt_1", NOW_S - 301, &message("a")).0.status(), 401);
+        assert_eq!(world.deliver("ntf_1", NOW_S - 301, &message("a")).0.status(), 401);
         let mut scene = Scene { now_ms: NOW_S * 1000, ids: &mut world.ids, log: &mut world.log };
         let (answer, reply) = world.automation.receive(&mut scene, Headers::default(), b"{}");
         assert_eq!((answer.status(), reply.is_none()), (401, true));
@@ -463,7 +463,7 @@ mod tests {
         let mut world = World::new(json!({"secret": SECRET, "script": [
             {"status": 500, "times": 2}, {"status": 503, "retry_after_s": 2},
             {"status": 410}, {"drop": true}]}));
-        let mut answer = || world.deliver("evt_1", NOW_S, &message("a")).0;
+        let mut answer = || world.deliver("ntf_1", NOW_S, &message("a")).0;
         assert_eq!([answer().status(), answer().status()], [500, 500]);
         assert!(matches!(answer(), Answer::Reply(Reply { retry_after_s: Some(2), .. })));
         assert_eq!(answer().status(), 410);
@@ -477,16 +477,16 @@ mod tests {
         let reply = json!({"hub": "http://hub/", "key": "sk"});
         let mut world = World::new(json!({"secret": SECRET, "reply": reply,
                                           "script": [{"status": 500}]}));
-        assert!(world.deliver("evt_1", NOW_S, &message("a")).1.is_none());
-        let job = world.deliver("evt_1", NOW_S, &message("a")).1.unwrap();
-        assert_eq!((job.url.as_str(), job.webhook_id.as_str()), ("http://hub/messages", "evt_1"));
+        assert!(world.deliver("ntf_1", NOW_S, &message("a")).1.is_none());
+        let job = world.deliver("ntf_1", NOW_S, &message("a")).1.unwrap();
+        assert_eq!((job.url.as_str(), job.webhook_id.as_str()), ("http://hub/messages", "ntf_1"));
         assert_eq!(
             job.body,
             json!({"conversation": "conv_1", "text": "Echo: a", "reply_to": "msg_1"})
         );
-        assert!(world.deliver("evt_1", NOW_S, &message("a")).1.is_some());
+        assert!(world.deliver("ntf_1", NOW_S, &message("a")).1.is_some());
         let status = json!({"type": "message.status", "data": {}});
-        assert!(world.deliver("evt_2", NOW_S, &status).1.is_none());
+        assert!(world.deliver("ntf_2", NOW_S, &status).1.is_none());
     }
 
     #[test]
@@ -494,14 +494,14 @@ mod tests {
         let reply = json!({"hub": "http://hub", "key": "sk", "on": "always"});
         let mut world = World::new(json!({"secret": SECRET, "reply": reply,
                                           "script": [{"drop": true}]}));
-        assert!(world.deliver("evt_1", NOW_S, &message("a")).1.is_some());
+        assert!(world.deliver("ntf_1", NOW_S, &message("a")).1.is_some());
     }
 
     #[test]
     fn the_same_id_with_another_body_is_a_violation() {
         let mut world = World::new(json!({"secret": SECRET}));
-        world.deliver("evt_1", NOW_S, &message("a"));
-        world.deliver("evt_1", NOW_S, &message("b"));
+        world.deliver("ntf_1", NOW_S, &message("a"));
+        world.deliver("ntf_1", NOW_S, &message("b"));
         let (events, _) = world.log.since(0, 100);
         assert!(events.iter().any(|event| event["kind"] == "violation"));
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     load::{CustomerMessage, SendRequest},
-    seen::Notified,
+    observations::Notified,
 };
 
 /// All evidence of a run.

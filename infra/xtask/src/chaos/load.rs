@@ -13,10 +13,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    cast::{Account, Cast, Tenant},
-    dice::Dice,
+    fixtures::{Account, Fixtures, Tenant},
+    observations::{Observations, update},
     plan::{Conversation, Provider},
-    seen::{Seen, update},
+    rng::Rng,
 };
 use crate::error::{Error, Result};
 
@@ -73,9 +73,9 @@ pub(crate) struct LoadOptions {
 
 /// The load generator.
 pub(crate) struct Load<'a> {
-    pub(crate) cast: &'a Cast,
+    pub(crate) cast: &'a Fixtures,
     pub(crate) conversations: &'a [Conversation],
-    pub(crate) seen: &'a Mutex<Seen>,
+    pub(crate) seen: &'a Mutex<Observations>,
     pub(crate) options: LoadOptions,
     /// Everything that was sent so far.
     pub(crate) input: Mutex<Input>,
@@ -86,9 +86,9 @@ pub(crate) struct Load<'a> {
 
 impl<'a> Load<'a> {
     pub(crate) fn new(
-        cast: &'a Cast,
+        cast: &'a Fixtures,
         conversations: &'a [Conversation],
-        seen: &'a Mutex<Seen>,
+        seen: &'a Mutex<Observations>,
         options: LoadOptions,
     ) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl<'a> Load<'a> {
         change(&mut self.input.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn wait_until(&self, what: &str, condition: impl Fn(&Seen) -> bool) {
+    fn wait_until(&self, what: &str, condition: impl Fn(&Observations) -> bool) {
         let deadline = Instant::now() + STEP_TIMEOUT;
         while !condition(&self.seen.lock().unwrap_or_else(PoisonError::into_inner)) {
             if Instant::now() > deadline {
@@ -144,7 +144,7 @@ impl<'a> Load<'a> {
         let account = self.cast.accounts.get(conversation.account).ok_or_else(missing)?;
         let tenant = self.cast.tenants.get(account.tenant).ok_or_else(missing)?;
         let stream = u64::try_from(conversation.number).unwrap_or_default();
-        let mut dice = Dice::new(self.options.seed, 1_000 + stream);
+        let mut rng = Rng::new(self.options.seed, 1_000 + stream);
         let texts: Vec<String> = conversation.writes().collect();
         let room = MAX_WAITING * u64::try_from(self.options.at_once).unwrap_or(u64::MAX);
         for (nth, text) in texts.iter().enumerate() {
@@ -169,16 +169,16 @@ impl<'a> Load<'a> {
                 self.wait_until(&format!("a notification of {first:?}"), |seen| {
                     seen.is_notified(first)
                 });
-                self.post(tenant, account, conversation, post, &mut dice);
+                self.post(tenant, account, conversation, post, &mut rng);
             }
             // Telegram allows one message per second in a chat.
             let pause = if account.provider == Provider::Telegram { 1500 } else { 300 };
-            sleep(Duration::from_millis(dice.between(0, pause)));
+            sleep(Duration::from_millis(rng.between(0, pause)));
         }
         Ok(())
     }
 
-    /// Has a customer write. Returns the id for [`Seen::is_answered`].
+    /// Has a customer write. Returns the id for [`Observations::is_answered`].
     pub(crate) fn write(
         &self,
         account: &Account,
@@ -213,14 +213,14 @@ impl<'a> Load<'a> {
         account: &Account,
         conversation: &Conversation,
         text: String,
-        dice: &mut Dice,
+        rng: &mut Rng,
     ) {
         let body = json!({"to": conversation.address, "channel": account.provider.name(),
                           "integration": account.integration, "text": text});
         let headers = [("idempotency-key", text.as_str())];
         let mut ids = BTreeSet::new();
         let mut refusal = None;
-        let mut again = dice.chance(0.1);
+        let mut again = rng.chance(0.1);
         for attempt in 0..SEND_ATTEMPTS {
             let answer = tenant.api.send_with("POST", "/messages", &headers, Some(&body));
             let (status, answer) = answer.unwrap_or((0, Value::Null));
@@ -241,7 +241,7 @@ impl<'a> Load<'a> {
             if !matches!(status, 0 | 429 | 500..=599) {
                 break;
             }
-            sleep(Duration::from_millis(dice.between(200, 500 + 500 * u64::from(attempt.min(5)))));
+            sleep(Duration::from_millis(rng.between(200, 500 + 500 * u64::from(attempt.min(5)))));
         }
         let (tenant, address) = (tenant.id.clone(), conversation.address.clone());
         let requested = SendRequest { tenant, address, text, ids, refusal };

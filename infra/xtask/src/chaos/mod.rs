@@ -1,21 +1,21 @@
 //! The `chaos` command: runs the real functions while they are killed and AWS and the providers
 //! fail, then checks every message.
 
-mod cast;
-mod dice;
+mod aws_faults;
+mod collect;
 mod evidence;
-mod gather;
-mod harm;
+mod fixtures;
 mod judge;
 mod load;
+mod observations;
 mod outage;
 mod plan;
+mod process_faults;
 mod proxy;
 mod queues;
 mod report;
-mod seen;
+mod rng;
 mod watch;
-mod weather;
 mod wire;
 
 use std::{
@@ -34,16 +34,16 @@ use clap::Args;
 use serde_json::Value;
 
 use self::{
-    cast::Cast,
-    dice::Dice,
-    harm::Kills,
+    aws_faults::AwsFaults,
+    fixtures::Fixtures,
     load::{Input, Load, LoadOptions},
+    observations::Observations,
     plan::Conversation,
+    process_faults::Kills,
     proxy::Proxy,
     queues::Queues,
     report::Run,
-    seen::Seen,
-    weather::Weather,
+    rng::Rng,
 };
 use crate::{
     error::{Error, Result},
@@ -159,7 +159,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("Stopping the hub of an earlier run.");
         hub.stop()?;
     }
-    let weather = Weather::new(options.fault_rate, Dice::new(options.seed, 1));
+    let weather = AwsFaults::new(options.fault_rate, Rng::new(options.seed, 1));
     let proxy = Proxy::listen(hub.proxy_port(), hub.cloud_port(), weather)?;
     let running = hub.start(Start { detach: false, fresh: true })?;
     let done = run_with_hub(&hub, &proxy, options);
@@ -199,7 +199,7 @@ fn conclude(hub: &Hub, run: &Run, report: &Path) -> Result<()> {
 /// State shared by the threads of a run.
 #[derive(Default)]
 struct State {
-    seen: Mutex<Seen>,
+    seen: Mutex<Observations>,
     kills: Mutex<Kills>,
     /// Whether faults are injected.
     harm: AtomicBool,
@@ -216,7 +216,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs everything between the start and the stop of the hub.
 fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     let begun = Instant::now();
-    let cast = Cast::set_up(hub, options.short)?;
+    let cast = Fixtures::set_up(hub, options.short)?;
     let queues = Queues::new(hub.cloud_url());
     let conversations = Conversation::all(options.messages(), &cast.providers());
     println!(
@@ -237,8 +237,8 @@ fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     };
     let load = Load::new(&cast, &conversations, &state.seen, load_options);
     let (mut run, regressions) = thread::scope(|scope| {
-        let dice = Dice::new(options.seed, 4);
-        let watching = scope.spawn(|| watch::watch(&cast, &state.seen, dice, &state.listen));
+        let rng = Rng::new(options.seed, 4);
+        let watching = scope.spawn(|| watch::watch(&cast, &state.seen, rng, &state.listen));
         let listening = scope.spawn(|| listen(&hub.simulator_url(), &state));
         let done = (|| {
             let load_s = under_load(hub, proxy, options, &state, &load)?;
@@ -285,7 +285,7 @@ fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     })?;
     let input = std::mem::take(&mut *lock(&load.input));
     let seen = lock(&state.seen);
-    let mut evidence = gather::gather(&cast, input, &seen, &run.redriven)?;
+    let mut evidence = collect::gather(&cast, input, &seen, &run.redriven)?;
     evidence.regressions = regressions;
     evidence.violations.extend(nonempty_queues(&queues)?);
     run.verdict = judge::judge(&evidence);
@@ -308,19 +308,19 @@ fn under_load(
         if options.kill_every > 0.0 {
             let every = Duration::from_secs_f64(options.kill_every);
             let every = if options.short { every.min(SHORT_KILL_EVERY) } else { every };
-            let dice = Dice::new(options.seed, 2);
+            let rng = Rng::new(options.seed, 2);
             let (excluded, until) = if options.short {
                 (Some("consumer-automation"), begun + SHORT_KILLS)
             } else {
                 (None, begun + Duration::from_hours(24))
             };
-            let killer = harm::Killer { endpoint: &endpoint, every, excluded, until };
-            scope.spawn(move || killer.run(dice, &state.harm, &state.kills));
+            let killer = process_faults::Killer { endpoint: &endpoint, every, excluded, until };
+            scope.spawn(move || killer.run(rng, &state.harm, &state.kills));
         }
-        let dice = Dice::new(options.seed, 3);
+        let rng = Rng::new(options.seed, 3);
         let injecting = scope.spawn(move || {
             let rate = (PROVIDER_FACTOR * options.fault_rate).min(1.0);
-            harm::inject_provider_faults(load.cast, &state.seen, rate, dice, &state.harm)
+            process_faults::inject_provider_faults(load.cast, &state.seen, rate, rng, &state.harm)
         });
         scope.spawn(|| {
             while state.load.load(Ordering::Relaxed) {
@@ -371,13 +371,13 @@ fn progress(state: &State, proxy: &Proxy, load: &Load<'_>, begun: Instant) {
 }
 
 fn drain(
-    cast: &Cast,
+    cast: &Fixtures,
     queues: &Queues,
     state: &State,
     begun: Instant,
 ) -> Result<(Vec<queues::DeadLetter>, Option<String>)> {
     let mut printed = None::<Instant>;
-    gather::drain(cast, queues, &state.seen, |pending| {
+    collect::drain(cast, queues, &state.seen, |pending| {
         if printed.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
             println!("{:5.0} s  {}", begun.elapsed().as_secs_f32(), pending.describe());
             printed = Some(Instant::now());

@@ -9,10 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    dice::Dice,
     load::{CustomerMessage, Load},
     lock,
     plan::{Conversation, Provider},
+    rng::Rng,
 };
 use crate::{
     error::{Error, Result},
@@ -91,8 +91,8 @@ fn of_providers(load: &Load<'_>) -> Result<Delays> {
     for conversation in load.conversations.iter().take(RECIPIENTS) {
         let Some(account) = cast.accounts.get(conversation.account) else { continue };
         let Some(tenant) = cast.tenants.get(account.tenant) else { continue };
-        let mut dice = Dice::new(load.options.seed, 5);
-        load.post(tenant, account, conversation, conversation.late_post(), &mut dice);
+        let mut rng = Rng::new(load.options.seed, 5);
+        load.post(tenant, account, conversation, conversation.late_post(), &mut rng);
         posted.push(conversation);
     }
     sleep(PROVIDER_DOWN.saturating_sub(began.elapsed()));

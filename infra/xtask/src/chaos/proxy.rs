@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    weather::{Fault, Kind, Service, Weather, refusal},
+    aws_faults::{AwsFaults, Fault, Kind, Service, refusal},
     wire::{self, Message},
 };
 use crate::error::{Error, Result};
@@ -31,14 +31,14 @@ struct Shared {
     begun: Instant,
     on: AtomicBool,
     calls: AtomicU64,
-    weather: Mutex<Weather>,
+    weather: Mutex<AwsFaults>,
     counts: Mutex<Counts>,
 }
 
 impl Proxy {
     /// Listens on `port` and forwards to `cloud_port`, both on loopback. Injects no faults until
     /// [`Proxy::set`].
-    pub(crate) fn listen(port: u16, cloud_port: u16, weather: Weather) -> Result<Self> {
+    pub(crate) fn listen(port: u16, cloud_port: u16, weather: AwsFaults) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .map_err(|_| Error::PortInUse { port, what: "the fault proxy" })?;
         let shared = Arc::new(Shared {
@@ -159,7 +159,7 @@ fn refused(service: Service, kind: Kind, wording: u64) -> Vec<u8> {
 mod tests {
     use std::io::Read;
 
-    use super::{super::dice::Dice, *};
+    use super::{super::rng::Rng, *};
 
     /// Starts a fake cloud that counts requests and responds to each, with a proxy before it.
     fn start(rate: f64) -> (Proxy, Arc<AtomicU64>, u16) {
@@ -183,7 +183,7 @@ mod tests {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let weather = Weather::new(rate, Dice::new(5, 0));
+        let weather = AwsFaults::new(rate, Rng::new(5, 0));
         (Proxy::listen(port, cloud_port, weather).unwrap(), received, port)
     }
 

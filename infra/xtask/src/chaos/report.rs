@@ -5,12 +5,12 @@ use std::{fmt::Write as _, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    harm::Kills,
     judge::{Rule, Verdict},
+    observations::Observations,
     outage::{AUTOMATION_DOWN, Delays, Outages, PROVIDER_DOWN},
+    process_faults::Kills,
     proxy::Counts,
     queues::DeadLetter,
-    seen::Seen,
 };
 
 /// Results of a run.
@@ -35,7 +35,7 @@ pub(crate) struct Run {
 }
 
 /// Counts of the provider faults by name.
-pub(crate) fn provider_faults(seen: &Seen) -> Vec<(String, u64)> {
+pub(crate) fn provider_faults(seen: &Observations) -> Vec<(String, u64)> {
     seen.faults
         .iter()
         .map(|((provider, fault), count)| (format!("{provider} {fault}"), *count))
@@ -173,8 +173,8 @@ impl Run {
 mod tests {
     use super::{
         super::{
+            aws_faults::{Kind, Service},
             judge::Finding,
-            weather::{Kind, Service},
         },
         *,
     };

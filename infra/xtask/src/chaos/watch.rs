@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{cast::Cast, dice::Dice, evidence::rank, seen::Seen};
+use super::{evidence::rank, fixtures::Fixtures, observations::Observations, rng::Rng};
 
 const POLL: Duration = Duration::from_millis(150);
 /// Number of recently accepted messages to poll. Older ones no longer change.
@@ -27,9 +27,9 @@ fn may_follow(before: &str, now: &str) -> bool {
 /// Polls random messages while `on`. Returns the number of polls, and the status changes that moved
 /// backward.
 pub(crate) fn watch(
-    cast: &Cast,
-    seen: &Mutex<Seen>,
-    mut dice: Dice,
+    cast: &Fixtures,
+    seen: &Mutex<Observations>,
+    mut rng: Rng,
     on: &AtomicBool,
 ) -> (u64, Vec<String>) {
     let mut known = BTreeMap::<String, String>::new();
@@ -40,7 +40,7 @@ pub(crate) fn watch(
         let chosen = {
             let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             let recent = seen.accepted.iter().rev().take(RECENT).collect::<Vec<_>>();
-            dice.pick(&recent).map(|(tenant, id)| (tenant.clone(), id.clone()))
+            rng.pick(&recent).map(|(tenant, id)| (tenant.clone(), id.clone()))
         };
         let Some((tenant, id)) = chosen else { continue };
         let Some(tenant) = cast.tenants.iter().find(|one| one.id == tenant) else { continue };

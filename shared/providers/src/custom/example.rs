@@ -123,7 +123,7 @@ pub fn sending(base_url: &str) -> Map<String, Value> {
             "id": "/messages/0/id",
             "error": "/error/code",
             "errors": {
-                "131047": { "fault": "permanent", "about": "carrier",
+                "131047": { "fault": "permanent", "scope": "route",
                     "remedy": "More than 24 hours have passed since the recipient's last message." },
                 "130429": { "fault": "rate_limited", "retry_after_seconds": 5 },
             },

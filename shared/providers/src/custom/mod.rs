@@ -9,25 +9,25 @@ mod template;
 mod tests;
 mod webhook;
 
-use crate::Entry;
-use crate::entry::Sending;
+use crate::ProviderSpec;
+use crate::spec::Sending;
 
 pub use sender::Sender;
 pub use webhook::Webhook;
 
 /// Specification of a custom provider, whose protocol the integration's settings describe.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     one_address: false,
     sending: Some(Sending {
         provider: &SENDER,
         address: crate::address::telephone,
-        stand_in: &[(API_KEY, "-"), (API_SECRET, "-")],
+        placeholder_credentials: &[(API_KEY, "-"), (API_SECRET, "-")],
         windowed: true,
     }),
     settings: settings::read,
     check: settings::check_credential,
     proving: &[WEBHOOK_SECRET],
-    ..Entry::taking(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
 };
 
 /// Receives a custom provider's webhooks.

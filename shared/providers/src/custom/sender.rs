@@ -7,7 +7,7 @@ use domain::content::{Content, Interactive};
 use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderName, Request, Response, header};
@@ -18,9 +18,9 @@ use super::settings::Settings;
 use super::template::{MAX_MESSAGE_BYTES, Scope, SizeBudget, as_text, too_large};
 use super::webhook::scalar_text;
 use crate::address::telephone;
-use crate::entry::settings_of;
 use crate::form;
 use crate::http::{invalid, read, retry_after, secret_value};
+use crate::spec::settings_of;
 
 /// Sender for custom providers.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl SenderProvider for Sender {
             send,
             base_url: base_url.trim_end_matches('/').to_owned(),
             from: settings.from.or(settings.account),
-            identity: integration.line(),
+            identity: integration.conversation_account(),
             per_second: settings.messages_per_second.max(1),
             credentials: credentials.clone(),
         }))
@@ -159,9 +159,9 @@ impl MessageSender for DeclaredSender {
         let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
         // A response with an error code where the settings say so comes from the provider itself.
         let form = if code.is_some() { Form::Documented } else { Form::Other };
-        let (fault, about, remedy) = match meaning {
-            Some(meaning) => (meaning.fault(wait), meaning.about(status), meaning.remedy.clone()),
-            None => (Fault::of_answer(status, form, wait), About::from_status(status), None),
+        let (fault, scope, remedy) = match meaning {
+            Some(meaning) => (meaning.fault(wait), meaning.scope(status), meaning.remedy.clone()),
+            None => (Fault::of_answer(status, form, wait), RefusalScope::from_status(status), None),
         };
         let remedy = remedy.unwrap_or_else(|| {
             "The provider rejected the message. Look up the code in its documentation.".to_owned()
@@ -172,7 +172,7 @@ impl MessageSender for DeclaredSender {
             (1..=64).contains(&code.len()) && code.bytes().all(plain)
         };
         let code = code.filter(word).unwrap_or(by_status);
-        Err(SendError::Refused { status, code, remedy, fault, about })
+        Err(SendError::Refused { status, code, remedy, fault, scope })
     }
 
     fn locate_media(&self, _: &str) -> Result<Locate, SendError> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::Fault;
-use domain::integration::Flaw;
-use domain::sender::About;
+use domain::integration::FieldError;
+use domain::sender::RefusalScope;
 use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -165,7 +165,7 @@ pub(super) struct Meaning {
     pub(super) fault: DeclaredFault,
     /// Scope of the refusal; derived from the status if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) about: Option<DeclaredScope>,
+    pub(super) scope: Option<DeclaredScope>,
     /// Remedy, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) remedy: Option<String>,
@@ -211,43 +211,44 @@ impl Meaning {
         }
     }
 
-    pub(super) fn about(&self, status: StatusCode) -> About {
-        match self.about {
-            Some(DeclaredScope::Message) => About::Message,
-            Some(DeclaredScope::Account) => About::Account,
-            Some(DeclaredScope::Carrier) => About::Carrier,
-            None => About::from_status(status),
+    pub(super) fn scope(&self, status: StatusCode) -> RefusalScope {
+        match self.scope {
+            Some(DeclaredScope::Message) => RefusalScope::Message,
+            Some(DeclaredScope::Account) => RefusalScope::Account,
+            Some(DeclaredScope::Carrier) => RefusalScope::Route,
+            None => RefusalScope::from_status(status),
         }
     }
 }
 
 /// Validates the settings. Every error names its field.
-pub(super) fn check(send: &Send) -> Result<(), Flaw> {
-    let flaw = |field: &str, reason: String| Flaw::new(&format!("settings.send.{field}"), reason);
+pub(super) fn check(send: &Send) -> Result<(), FieldError> {
+    let error =
+        |field: &str, reason: String| FieldError::new(&format!("settings.send.{field}"), reason);
     check_path("path", &send.path, COMMON_FIELDS)?;
     if send.headers.len() > MAX_ENTRIES {
-        return Err(flaw("headers", format!("must have at most {MAX_ENTRIES} entries")));
+        return Err(error("headers", format!("must have at most {MAX_ENTRIES} entries")));
     }
     for (name, value) in &send.headers {
         let header = name.parse::<HeaderName>().ok();
         if header.is_none_or(|header| RESERVED_HEADERS.contains(&header.as_str())) {
-            return Err(flaw(
+            return Err(error(
                 "headers",
                 "must have valid header names, except those that the hub sets itself".into(),
             ));
         }
         if !value.bytes().all(|c| (b' '..=b'~').contains(&c)) {
-            return Err(flaw(
+            return Err(error(
                 &format!("headers.{name}"),
                 "must only have visible ASCII characters".into(),
             ));
         }
         let allowed = AllowedNames { fields: &["id"], credentials: super::SENDING_CREDENTIALS };
         template::check_text(value, allowed)
-            .map_err(|reason| flaw(&format!("headers.{name}"), reason))?;
+            .map_err(|reason| error(&format!("headers.{name}"), reason))?;
     }
     if send.messages.is_empty() {
-        return Err(flaw("messages", "must have at least one kind of content".into()));
+        return Err(error("messages", "must have at least one kind of content".into()));
     }
     for (kind, message) in &send.messages {
         let at = format!("messages.{}", kind.name());
@@ -256,16 +257,16 @@ pub(super) fn check(send: &Send) -> Result<(), Flaw> {
             check_path(&format!("{at}.path"), path, &fields)?;
         }
         if !message.body.is_object() {
-            return Err(flaw(&format!("{at}.body"), "must be an object".into()));
+            return Err(error(&format!("{at}.body"), "must be an object".into()));
         }
         let allowed = AllowedNames { fields: &fields, credentials: super::SENDING_CREDENTIALS };
         template::check(&message.body, allowed)
-            .map_err(|reason| flaw(&format!("{at}.body"), reason))?;
+            .map_err(|reason| error(&format!("{at}.body"), reason))?;
     }
     check_answer(&send.answer)?;
     if let Some(seconds) = send.remembers_id_seconds {
         if !(1..=MAX_WINDOW_SECONDS).contains(&seconds) {
-            return Err(flaw(
+            return Err(error(
                 "remembers_id_seconds",
                 format!("must be between 1 and {MAX_WINDOW_SECONDS}"),
             ));
@@ -274,17 +275,17 @@ pub(super) fn check(send: &Send) -> Result<(), Flaw> {
         let in_headers = send.headers.values().any(|value| template::text_names(value, "id"));
         if !in_headers && !send.messages.values().all(carries) {
             let reason = "needs {{id}} in a header or in every message".into();
-            return Err(flaw("remembers_id_seconds", reason));
+            return Err(error("remembers_id_seconds", reason));
         }
     }
     Ok(())
 }
 
-fn check_path(field: &str, path: &str, fields: &[&'static str]) -> Result<(), Flaw> {
+fn check_path(field: &str, path: &str, fields: &[&'static str]) -> Result<(), FieldError> {
     let field = format!("settings.send.{field}");
     // Credentials are not allowed: proxies log URLs.
     template::check_text(path, AllowedNames { fields, credentials: &[] })
-        .map_err(|reason| Flaw::new(&field, reason))?;
+        .map_err(|reason| FieldError::new(&field, reason))?;
     let plain = path.replace("{{", "").replace("}}", "");
     let shape = path.is_empty() || path.starts_with('/');
     let stays = !plain.split(['/', '?']).any(|part| matches!(part, "." | ".."));
@@ -293,34 +294,34 @@ fn check_path(field: &str, path: &str, fields: &[&'static str]) -> Result<(), Fl
     if shape && stays && sound && !path.starts_with("//") {
         return Ok(());
     }
-    Err(Flaw::new(&field, "must be a path such as /v1/messages, with an optional query"))
+    Err(FieldError::new(&field, "must be a path such as /v1/messages, with an optional query"))
 }
 
-fn check_answer(answer: &Answer) -> Result<(), Flaw> {
-    let flaw = |field: &str, reason: &str| {
-        Flaw::new(&format!("settings.send.answer.{field}"), reason.to_owned())
+fn check_answer(answer: &Answer) -> Result<(), FieldError> {
+    let error = |field: &str, reason: &str| {
+        FieldError::new(&format!("settings.send.answer.{field}"), reason.to_owned())
     };
     let yes = |status: &u16| (200..300).contains(status);
     if !answer.accepted.iter().all(yes) {
-        return Err(flaw("accepted", "must be statuses between 200 and 299"));
+        return Err(error("accepted", "must be statuses between 200 and 299"));
     }
     for (name, place) in [("id", &answer.id), ("error", &answer.error)] {
         if place.as_ref().is_some_and(|place| !super::settings::is_pointer(place)) {
-            return Err(flaw(name, "must be a JSON pointer such as /messages/0/id"));
+            return Err(error(name, "must be a JSON pointer such as /messages/0/id"));
         }
     }
     if !answer.success.is_empty() && answer.error.is_none() {
-        return Err(flaw("success", "needs the setting `error`"));
+        return Err(error("success", "needs the setting `error`"));
     }
     if answer.errors.len() > MAX_ENTRIES {
-        return Err(flaw("errors", "must have at most 100 entries"));
+        return Err(error("errors", "must have at most 100 entries"));
     }
     for meaning in answer.errors.values() {
         if meaning.retry_after_seconds.is_some_and(|wait| !(1..=MAX_WAIT_SECONDS).contains(&wait)) {
-            return Err(flaw("errors", "must have retry_after_seconds between 1 and 3600"));
+            return Err(error("errors", "must have retry_after_seconds between 1 and 3600"));
         }
         if meaning.remedy.as_ref().is_some_and(|remedy| remedy.len() > 500) {
-            return Err(flaw("errors", "must have remedies of at most 500 bytes"));
+            return Err(error("errors", "must have remedies of at most 500 bytes"));
         }
     }
     Ok(())

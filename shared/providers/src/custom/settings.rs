@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use domain::Status;
-use domain::integration::{DeliveryPolicy, Flaw, Settings as Kept};
+use domain::integration::{DeliveryPolicy, FieldError, Settings as StoredEvent};
 use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sending::{self, Send};
-use crate::entry::{explain, own};
+use crate::spec::{explain, own};
 use aws_lc_rs::hmac;
 
 /// Maximum length of a prefix or separator, in bytes.
@@ -282,15 +282,19 @@ impl Default for Answer {
 }
 
 /// Reads and validates the settings. Every error names its field.
-pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
+pub(super) fn read(given: &Map<String, Value>) -> Result<StoredEvent, FieldError> {
     if serde_json::to_string(given).map_or(usize::MAX, |text| text.len()) > MAX_SETTINGS_BYTES {
-        return Err(Flaw::new("settings", format!("must have at most {MAX_SETTINGS_BYTES} bytes")));
+        return Err(FieldError::new(
+            "settings",
+            format!("must have at most {MAX_SETTINGS_BYTES} bytes"),
+        ));
     }
     // A deserialization error in a tagged enum does not name its field, so the scheme is read by
     // its type first.
-    let scheme = given.get("scheme").ok_or_else(|| Flaw::new("settings.scheme", "is missing"))?;
+    let scheme =
+        given.get("scheme").ok_or_else(|| FieldError::new("settings.scheme", "is missing"))?;
     let Value::Object(scheme) = scheme else {
-        return Err(Flaw::new("settings.scheme", "must be an object"));
+        return Err(FieldError::new("settings.scheme", "must be an object"));
     };
     let mut rest = scheme.clone();
     let kind = rest.remove("type");
@@ -305,7 +309,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
         }
         _ => {
             let types = "must be hmac, bearer, header, basic or standard_webhooks";
-            return Err(Flaw::new("settings.scheme.type", types));
+            return Err(FieldError::new("settings.scheme.type", types));
         }
     }
     let settings: Settings = part("settings", given.clone())?;
@@ -330,11 +334,11 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
         check_pointers("receipt", &optional)?;
     }
     if settings.messages_per_second == 0 {
-        return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
+        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
     }
     if let Some(send) = &settings.send {
         if settings.base_url.is_none() {
-            return Err(Flaw::new(
+            return Err(FieldError::new(
                 "settings.base_url",
                 "is missing: give the URL of the provider's API",
             ));
@@ -345,37 +349,37 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Kept, Flaw> {
 }
 
 /// Reads a part of the settings.
-fn part<T: DeserializeOwned>(place: &str, given: Map<String, Value>) -> Result<T, Flaw> {
+fn part<T: DeserializeOwned>(place: &str, given: Map<String, Value>) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
-        let flaw = explain(&error);
+        let error = explain(&error);
         // "unknown variant `x`, expected ..." would quote the value.
-        let reason = match flaw.reason.split_once(", expected ") {
+        let reason = match error.reason.split_once(", expected ") {
             Some((start, rest)) if start.starts_with("unknown variant") => {
                 format!("expected {rest}")
             }
-            _ if flaw.reason.starts_with("invalid value") => "is out of range".to_owned(),
-            _ => flaw.reason,
+            _ if error.reason.starts_with("invalid value") => "is out of range".to_owned(),
+            _ => error.reason,
         };
-        Flaw { field: format!("{place}.{}", flaw.field), reason }
+        FieldError { field: format!("{place}.{}", error.field), reason }
     })
 }
 
-fn header(field: &str, name: &str) -> Result<(), Flaw> {
+fn header(field: &str, name: &str) -> Result<(), FieldError> {
     match name.parse::<HeaderName>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(Flaw::new(field, "must be the name of a header")),
+        Err(_) => Err(FieldError::new(field, "must be the name of a header")),
     }
 }
 
-fn check_ascii(field: &str, text: &str) -> Result<(), Flaw> {
+fn check_ascii(field: &str, text: &str) -> Result<(), FieldError> {
     if text.len() > MAX_PREFIX_BYTES || !text.bytes().all(|c| (b' '..=b'~').contains(&c)) {
         let reason = format!("must have at most {MAX_PREFIX_BYTES} visible ASCII characters");
-        return Err(Flaw::new(field, reason));
+        return Err(FieldError::new(field, reason));
     }
     Ok(())
 }
 
-fn check_hmac(hmac: &Hmac) -> Result<(), Flaw> {
+fn check_hmac(hmac: &Hmac) -> Result<(), FieldError> {
     header("settings.scheme.header", &hmac.header)?;
     check_ascii("settings.scheme.prefix", &hmac.prefix)?;
     let Some(stamp) = &hmac.timestamp else { return Ok(()) };
@@ -383,18 +387,18 @@ fn check_hmac(hmac: &Hmac) -> Result<(), Flaw> {
     check_ascii("settings.scheme.timestamp.separator", &stamp.separator)?;
     if !(1..=MAX_TOLERANCE_SECONDS).contains(&stamp.tolerance_seconds) {
         let reason = format!("must be between 1 and {MAX_TOLERANCE_SECONDS}");
-        return Err(Flaw::new("settings.scheme.timestamp.tolerance_seconds", reason));
+        return Err(FieldError::new("settings.scheme.timestamp.tolerance_seconds", reason));
     }
     Ok(())
 }
 
-fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(), Flaw> {
+fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(), FieldError> {
     if !at.is_empty() && !is_pointer(at) {
         let reason = "must be a JSON pointer such as /results/*, or empty for the whole body";
-        return Err(Flaw::new(&format!("settings.{of}.at"), reason));
+        return Err(FieldError::new(&format!("settings.{of}.at"), reason));
     }
     if !when.keys().all(|place| is_pointer(place)) {
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             &format!("settings.{of}.when"),
             "must map JSON pointers to the values they must have",
         ));
@@ -402,11 +406,11 @@ fn check_part(of: &str, at: &str, when: &BTreeMap<String, String>) -> Result<(),
     Ok(())
 }
 
-fn check_pointers(of: &str, places: &[(&str, Option<&str>)]) -> Result<(), Flaw> {
+fn check_pointers(of: &str, places: &[(&str, Option<&str>)]) -> Result<(), FieldError> {
     for (name, place) in places {
         if !place.is_none_or(is_pointer) {
             let reason = "must be a JSON pointer into the part, such as /id";
-            return Err(Flaw::new(&format!("settings.{of}.{name}"), reason));
+            return Err(FieldError::new(&format!("settings.{of}.{name}"), reason));
         }
     }
     Ok(())
@@ -419,45 +423,48 @@ pub(super) fn is_pointer(place: &str) -> bool {
 }
 
 /// Checks that a credential for sending can be part of a header.
-pub(super) fn check_credential(name: &str, value: &str) -> Result<(), Flaw> {
+pub(super) fn check_credential(name: &str, value: &str) -> Result<(), FieldError> {
     let travels = value.bytes().all(|c| (b' '..=b'~').contains(&c));
     if super::SENDING_CREDENTIALS.contains(&name) && (!travels || value.trim().is_empty()) {
         let field = format!("credentials.{name}");
-        return Err(Flaw::new(&field, "must only have visible ASCII characters"));
+        return Err(FieldError::new(&field, "must only have visible ASCII characters"));
     }
     Ok(())
 }
 
-fn check_place(field: &str, place: Option<&str>) -> Result<(), Flaw> {
+fn check_place(field: &str, place: Option<&str>) -> Result<(), FieldError> {
     match place {
         None => Ok(()),
         Some(pointer) if pointer.starts_with('/') => {
             if is_pointer(pointer) {
                 Ok(())
             } else {
-                Err(Flaw::new(field, "must be a JSON pointer such as /data/id"))
+                Err(FieldError::new(field, "must be a JSON pointer such as /data/id"))
             }
         }
         Some(name) if name.parse::<HeaderName>().is_ok() => Ok(()),
-        Some(_) => Err(Flaw::new(
+        Some(_) => Err(FieldError::new(
             field,
             "must be a JSON pointer such as /data/id, or the name of a header",
         )),
     }
 }
 
-fn check_answer(answer: &Answer) -> Result<(), Flaw> {
+fn check_answer(answer: &Answer) -> Result<(), FieldError> {
     if !StatusCode::from_u16(answer.status).is_ok_and(|status| status.is_success()) {
-        return Err(Flaw::new("settings.answer.status", "must be between 200 and 299"));
+        return Err(FieldError::new("settings.answer.status", "must be between 200 and 299"));
     }
     if answer.body.len() > MAX_ANSWER_BYTES {
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             "settings.answer.body",
             format!("must have at most {MAX_ANSWER_BYTES} bytes"),
         ));
     }
     if matches!(answer.status, 204 | 205) && !answer.body.is_empty() {
-        return Err(Flaw::new("settings.answer.body", "must be empty: this status has no body"));
+        return Err(FieldError::new(
+            "settings.answer.body",
+            "must be empty: this status has no body",
+        ));
     }
     Ok(())
 }

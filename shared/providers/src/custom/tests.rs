@@ -5,16 +5,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::event::{EventKind, ParsedEvent};
-use domain::integration::{Flaw, Settings};
+use domain::integration::{FieldError, Settings};
 use domain::webhook::{
-    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+    ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
 use domain::{Content, Credentials, Integration, IntegrationId, Provider, Status, TenantId};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{ENTRY, WEBHOOK, WEBHOOK_SECRET, example};
+use super::{SPEC, WEBHOOK, WEBHOOK_SECRET, example};
 use crate::example::Seed;
 use crate::standard_webhooks;
 
@@ -25,15 +25,16 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn flaw(settings: Value) -> Flaw {
-    (ENTRY.settings)(&object(settings)).unwrap_err()
+fn error(settings: Value) -> FieldError {
+    (SPEC.settings)(&object(settings)).unwrap_err()
 }
 
 /// Returns an integration with settings in the form of `POST /integrations`.
 fn integration(settings: Value) -> Integration {
-    let settings = (ENTRY.settings)(&object(settings)).unwrap();
+    let settings = (SPEC.settings)(&object(settings)).unwrap();
     let account =
-        (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default()).unwrap();
+        (SPEC.account)(crate::spec::RequestedBy::Tenant, &settings, &Credentials::default())
+            .unwrap();
     Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["custom"]),
@@ -62,7 +63,7 @@ fn receive_at(
     request: &WebhookRequest,
     secrets: &[&str],
     now: Timestamp,
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), values)]);
     receive(&*WEBHOOK.source(integration, &credentials), request, now)
@@ -72,18 +73,18 @@ fn receive_with(
     settings: Value,
     request: &WebhookRequest,
     secrets: &[&str],
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     receive_at(&integration(settings), request, secrets, now())
 }
 
-fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
+fn event(result: Result<ParsedWebhook, Rejection>) -> ParsedEvent {
     match result.unwrap() {
-        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(result: &Result<Delivery, Rejection>) -> bool {
+fn refused(result: &Result<ParsedWebhook, Rejection>) -> bool {
     matches!(result, Err(Rejection::Unauthenticated(_)))
 }
 
@@ -405,26 +406,27 @@ fn every_invalid_setting_is_rejected_with_its_field_and_without_its_value() {
         (with(json!({ "answer": { "status": 204, "body": "wrong!" } })), "settings.answer.body"),
         (with(json!({ "answer": { "body": "x".repeat(4_097) } })), "settings.answer.body"),
     ] {
-        let flaw = flaw(settings.clone());
-        assert_eq!(flaw.field, field, "{settings}");
-        let said = flaw.to_string();
+        let error = error(settings.clone());
+        assert_eq!(error.field, field, "{settings}");
+        let said = error.to_string();
         assert!(!said.contains("wrong!") && !said.contains("41975"), "{said}");
     }
-    let settings = (ENTRY.settings)(&object(with(json!({ "account": "" })))).unwrap();
-    let flaw = (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default())
-        .unwrap_err();
-    assert_eq!(flaw.field, "settings.account");
+    let settings = (SPEC.settings)(&object(with(json!({ "account": "" })))).unwrap();
+    let error =
+        (SPEC.account)(crate::spec::RequestedBy::Tenant, &settings, &Credentials::default())
+            .unwrap_err();
+    assert_eq!(error.field, "settings.account");
 }
 
 #[test]
 fn settings_are_stored_with_their_defaults_and_can_be_read_again() {
     let given = json!({ "scheme": { "type": "hmac", "header": "X-Sig" } });
-    let Settings::Own(kept) = (ENTRY.settings)(&object(given)).unwrap() else { panic!() };
+    let Settings::Own(kept) = (SPEC.settings)(&object(given)).unwrap() else { panic!() };
     assert_eq!(kept["scheme"]["algorithm"], "sha256");
     assert_eq!(kept["scheme"]["encoding"], "hex");
     assert_eq!(kept["answer"]["status"], 200);
-    assert_eq!((ENTRY.settings)(&kept).unwrap(), Settings::Own(kept));
-    assert!((ENTRY.settings)(&example::settings()).is_ok());
+    assert_eq!((SPEC.settings)(&kept).unwrap(), Settings::Own(kept));
+    assert!((SPEC.settings)(&example::settings()).is_ok());
 }
 
 #[test]
@@ -449,7 +451,7 @@ fn bsp_events(body: &Value) -> Vec<ParsedEvent> {
     let request = post(&[("x-timestamp", &at), ("x-signature", &signature)], &bytes);
     let source = WEBHOOK.source(&integration(settings), &example::credentials());
     match receive(&*source, &request, now()).unwrap() {
-        Delivery::Events(events) => events,
+        ParsedWebhook::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
@@ -537,7 +539,9 @@ fn only_parts_with_the_required_values_are_parsed() {
     let source = WEBHOOK.source(&integration(settings), &example::credentials());
     let bearer = format!("Bearer {}", example::WEBHOOK_SECRET);
     let request = post(&[("authorization", &bearer)], body.to_string().as_bytes());
-    let Delivery::Events(events) = receive(&*source, &request, now()).unwrap() else { panic!() };
+    let ParsedWebhook::Events(events) = receive(&*source, &request, now()).unwrap() else {
+        panic!()
+    };
     assert_eq!(events.iter().map(|event| &*event.id).collect::<Vec<_>>(), ["message:in"]);
 }
 
@@ -569,6 +573,6 @@ fn message_and_receipt_pointers_are_validated() {
         (receipt(json!({ "statuses": { "x": "lost" } })), "settings.receipt.statuses.x"),
         (with(json!({ "messages_per_second": 0 })), "settings.messages_per_second"),
     ] {
-        assert_eq!(flaw(settings.clone()).field, field, "{settings}");
+        assert_eq!(error(settings.clone()).field, field, "{settings}");
     }
 }

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
-    WebhookSource,
+    LARGEST_BODY, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply,
+    WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode, header};
@@ -22,7 +22,7 @@ use super::settings::{
     Encoding, Hmac, Messages, ReceiptStatus, Receipts, Scheme, Settings, SignedTimestamp,
 };
 use crate::address::telephone;
-use crate::entry::settings_of;
+use crate::spec::settings_of;
 use crate::{form, raw, signature, standard_webhooks};
 
 /// Webhooks in the scheme that the integration's settings describe.
@@ -170,7 +170,7 @@ impl WebhookSource for Source {
     }
 
     /// Any verified body is accepted, because the provider defines its own format.
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let body = fields(request);
         let whole = raw::whole(&request.body);
         let settings = self.settings.as_ref();
@@ -202,7 +202,7 @@ impl WebhookSource for Source {
             events.extend(parts.into_iter().filter_map(read));
         }
         if !events.is_empty() {
-            return Ok(Delivery::Events(events));
+            return Ok(ParsedWebhook::Events(events));
         }
 
         let name = find(&places.name).filter(short).unwrap_or_else(|| "webhook".to_owned());
@@ -216,7 +216,7 @@ impl WebhookSource for Source {
         let id = id.unwrap_or_else(hash);
         let event = ParsedEvent::other(&account, id, &name, at, &whole);
         let key = find(&places.ordering_key).filter(short);
-        Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
+        Ok(ParsedWebhook::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }
 }
 

@@ -8,28 +8,28 @@ mod settings;
 mod webhook;
 mod wire;
 
-use crate::Entry;
-use crate::entry::Sending;
+use crate::ProviderSpec;
+use crate::spec::Sending;
 
 pub use sender::Sender;
 pub use webhook::Webhook;
 
 /// Specification of Evolution.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: &[(API_KEY, "-")],
+        placeholder_credentials: &[(API_KEY, "-")],
         // An instance acts as WhatsApp Web, which has no service window.
         windowed: false,
     }),
-    made_up: Some(WEBHOOK_TOKEN),
+    generated_secret: Some(WEBHOOK_TOKEN),
     connects: true,
     settings: settings::read,
     check: settings::check,
     harmless: &["buttons", "delivery", "messages_per_second"],
     proving: &[WEBHOOK_TOKEN],
-    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
 };
 
 /// Receives Evolution's webhooks.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::content::{Choice, ContactCard, Content, Interactive, Media, Reaction};
 use domain::fault::{Fault, Form};
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -20,8 +20,8 @@ use serde::Serialize;
 use super::settings::{Buttons, InstanceSettings};
 use super::webhook::{self, PERSON};
 use super::wire::{self, SendBody};
-use crate::entry::settings_of;
 use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address};
+use crate::spec::settings_of;
 
 /// Events that an instance is subscribed to.
 const SUBSCRIBED_EVENTS: [&str; 7] = [
@@ -77,7 +77,7 @@ impl SenderProvider for Sender {
             name: segment(instance),
             key: key.clone(),
             webhook_token: credentials.first(super::WEBHOOK_TOKEN).cloned(),
-            line: integration.line(),
+            line: integration.conversation_account(),
             buttons: settings.buttons,
             per_second: settings.messages_per_second.max(1),
         }))
@@ -203,7 +203,7 @@ impl MessageSender for Instance {
                      Connect the number as a WhatsApp integration instead."
                         .to_owned(),
                 fault: Fault::Permanent,
-                about: About::Account,
+                scope: RefusalScope::Account,
             }),
             None => Err(SendError::Unreadable),
         }
@@ -622,7 +622,7 @@ enum Meaning {
     NotOnWhatsapp,
     NoFile,
     /// The outcome is unknown. The scope is a guess.
-    FailedInFlight(About),
+    FailedInFlight(RefusalScope),
     InvalidMessage,
     UnknownKey,
     UnknownInstance,
@@ -685,15 +685,15 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
 
 /// Returns the scope of the failure, if `words` are an error that Evolution caught rather than one
 /// of its own.
-fn caught_error_scope(words: &str) -> Option<About> {
+fn caught_error_scope(words: &str) -> Option<RefusalScope> {
     if words == "[object Object]" {
-        return Some(About::Message);
+        return Some(RefusalScope::Message);
     }
     let (name, reason) = words.split_once(": ")?;
     let is_error = name.ends_with("Error") && name.bytes().all(|c| c.is_ascii_alphanumeric());
     // `WhatsApp`'s own refusals, such as for a group without the sender, are plain errors.
     let refusal = name == "Error" && reason != "Timed Out";
-    is_error.then_some(if refusal { About::Message } else { About::Account })
+    is_error.then_some(if refusal { RefusalScope::Message } else { RefusalScope::Account })
 }
 
 fn disconnected(status: StatusCode) -> SendError {
@@ -701,86 +701,86 @@ fn disconnected(status: StatusCode) -> SendError {
 }
 
 fn refused_with(status: StatusCode, meaning: &Meaning) -> SendError {
-    let (code, fault, about, remedy) = match meaning {
+    let (code, fault, scope, remedy) = match meaning {
         Meaning::Disconnected => (
             Some("disconnected"),
             Fault::Retryable,
-            About::Account,
+            RefusalScope::Account,
             "The instance is not connected to WhatsApp. Scan its QR code again in the Evolution \
              Manager.",
         ),
         Meaning::NotOnWhatsapp => (
             Some("not_on_whatsapp"),
             Fault::Permanent,
-            About::Message,
+            RefusalScope::Message,
             "The number is not on WhatsApp. Correct it, or use another channel.",
         ),
         Meaning::NoFile => (
             Some("no_file"),
             Fault::Retryable,
-            About::Message,
+            RefusalScope::Message,
             "Evolution could not fetch or convert the file. Check its URL, type and size.",
         ),
-        Meaning::FailedInFlight(about) => (
+        Meaning::FailedInFlight(scope) => (
             None,
             Fault::Unknown,
-            *about,
+            *scope,
             "Evolution failed while sending. Check its log; a receipt may still report the \
              outcome.",
         ),
         Meaning::InvalidMessage => (
             None,
             Fault::Permanent,
-            About::Message,
+            RefusalScope::Message,
             "Evolution rejected the message as invalid. Correct it.",
         ),
         Meaning::UnknownKey => (
             None,
             Fault::Permanent,
-            About::Account,
+            RefusalScope::Account,
             "Evolution does not know the API key. Store the instance's token or the server's key.",
         ),
         Meaning::UnknownInstance => (
             None,
             Fault::Permanent,
-            About::Account,
+            RefusalScope::Account,
             "There is no such instance on the server. Correct the settings `instance` and \
              `base_url`.",
         ),
         Meaning::Forbidden => (
             None,
             Fault::Permanent,
-            About::Account,
+            RefusalScope::Account,
             "The server, or a proxy in front of it, forbids the hub to send. Allow the hub's \
              requests.",
         ),
         Meaning::Limited(retry_after) => (
             None,
             Fault::RateLimited { retry_after: *retry_after },
-            About::Account,
+            RefusalScope::Account,
             "The server, or a proxy in front of it, asks to retry later.",
         ),
         Meaning::Other(Fault::Unknown) => (
             None,
             Fault::Unknown,
-            About::Account,
+            RefusalScope::Account,
             "The server failed during the request. A receipt may still report the outcome.",
         ),
         Meaning::Other(Fault::Retryable) => (
             None,
             Fault::Retryable,
-            About::Account,
+            RefusalScope::Account,
             "Evolution failed before it sent the message. Check its log if the error persists.",
         ),
         Meaning::Other(fault) => (
             None,
             *fault,
-            About::from_status(status),
+            RefusalScope::from_status(status),
             "The server rejected the request and gave no readable reason.",
         ),
     };
     let code = code.map_or_else(|| status.as_str().to_owned(), ToOwned::to_owned);
-    SendError::Refused { status, code, remedy: remedy.to_owned(), fault, about }
+    SendError::Refused { status, code, remedy: remedy.to_owned(), fault, scope }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Settings of an Evolution instance.
 
-use domain::integration::{DeliveryPolicy, Flaw, Settings};
+use domain::integration::{DeliveryPolicy, FieldError, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -51,24 +51,24 @@ impl InstanceSettings {
 }
 
 /// Reads and validates the settings.
-pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
-    let settings = crate::entry::own::<InstanceSettings>(given)?;
-    let own: InstanceSettings = crate::entry::read(given)?;
+pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
+    let settings = crate::spec::own::<InstanceSettings>(given)?;
+    let own: InstanceSettings = crate::spec::read(given)?;
     if own.messages_per_second == 0 {
-        return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
+        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
     }
     // The name is a segment of a path, which `.` and `..` would change.
     if own.instance.as_deref().is_some_and(|name| matches!(name, "" | "." | "..")) {
-        return Err(Flaw::new("settings.instance", "must be the name of an instance"));
+        return Err(FieldError::new("settings.instance", "must be the name of an instance"));
     }
     Ok(settings)
 }
 
 /// Both credentials are sent in a header.
-pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
+pub(super) fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         let field = format!("credentials.{name}");
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             &field,
             "must only have ASCII letters, digits and symbols, without spaces",
         ));

@@ -47,7 +47,7 @@ fn source(credentials: &Credentials) -> Box<dyn WebhookSource> {
 
 fn receive_at(request: &WebhookRequest, now: Timestamp) -> Result<Vec<ParsedEvent>, Rejection> {
     match receive(&*source(&example::credentials()), request, now)? {
-        Delivery::Events(events) => Ok(events),
+        ParsedWebhook::Events(events) => Ok(events),
         other => panic!("{other:?}"),
     }
 }
@@ -130,7 +130,7 @@ fn every_vector_verifies_as_recorded() {
         let at = Timestamp::from_second(vector.now).unwrap();
         let result = receive(&*source(&tokens(&[&vector.token])), &request, at);
         assert_eq!(result.is_ok(), vector.accept, "{}", vector.id);
-        if let Ok(Delivery::Events(events)) = result {
+        if let Ok(ParsedWebhook::Events(events)) = result {
             assert_eq!(events[0].id, "messages.upsert:553198296801:BAE594145F4C59B4");
             assert_eq!((&*events[0].account, events[0].raw.get()), ("inst1", &*all.body));
             assert_eq!(events[0].occurred_at.as_second(), 1_717_689_097);
@@ -607,7 +607,7 @@ fn an_unparsable_verified_body_is_parked_and_unknown_data_is_recorded() {
 
 #[test]
 fn a_credential_that_is_invalid_in_a_header_is_rejected() {
-    let check = crate::evolution::ENTRY.check;
+    let check = crate::evolution::SPEC.check;
     assert!(check(crate::evolution::WEBHOOK_TOKEN, example::WEBHOOK_TOKEN).is_ok());
     for bad in ["", "a b", "a\n", "é"] {
         assert!(check(crate::evolution::WEBHOOK_TOKEN, bad).is_err());

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::{Method, header};
@@ -68,7 +68,7 @@ impl WebhookSource for Source {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         let whole = match redact::without_key(raw.get().as_bytes()) {
             Cow::Borrowed(_) => raw.to_owned(),
@@ -97,10 +97,10 @@ impl WebhookSource for Source {
             _ => Vec::new(),
         };
         if parts.is_empty() {
-            return Ok(Delivery::Events(vec![context.read(envelope.data, &whole, 0)]));
+            return Ok(ParsedWebhook::Events(vec![context.read(envelope.data, &whole, 0)]));
         }
         let read = |(place, part): (usize, &&RawValue)| context.read(Some(part), part, place);
-        Ok(Delivery::Events(parts.iter().enumerate().map(read).collect()))
+        Ok(ParsedWebhook::Events(parts.iter().enumerate().map(read).collect()))
     }
 }
 

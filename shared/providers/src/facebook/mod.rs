@@ -7,13 +7,15 @@ mod tests;
 mod webhook;
 mod wire;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of Facebook.
-pub static ENTRY: Entry =
-    Entry { account: settings::account, ..Entry::taking(&[&WEBHOOK], &[APP_SECRET, VERIFY_TOKEN]) };
+pub static SPEC: ProviderSpec = ProviderSpec {
+    account: settings::account,
+    ..ProviderSpec::taking(&[&WEBHOOK], &[APP_SECRET, VERIFY_TOKEN])
+};
 
 /// Receives Facebook's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

@@ -1,19 +1,19 @@
 //! Settings of a Page or an Instagram account.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use domain::Credentials;
-use domain::integration::{Flaw, Settings};
+use domain::integration::{FieldError, Settings};
 
 /// Returns the id of the Page or the Instagram account.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
-    let account = crate::entry::account_setting(maker, settings, credentials)?;
+) -> Result<Option<String>, FieldError> {
+    let account = crate::spec::account_setting(requested_by, settings, credentials)?;
     if account.as_ref().is_some_and(|id| !id.bytes().all(|c| c.is_ascii_digit())) {
         let reason = "must be the id of the Page or the Instagram account, in digits";
-        return Err(Flaw::new("settings.account", reason));
+        return Err(FieldError::new("settings.account", reason));
     }
     Ok(account)
 }

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::integration::Settings;
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Credentials, Integration, IntegrationId, Provider, Status, TenantId};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{APP_SECRET, ENTRY, VERIFY_TOKEN, WEBHOOK, example};
+use super::{APP_SECRET, SPEC, VERIFY_TOKEN, WEBHOOK, example};
 use crate::example::{Draft, Seed};
 use crate::whatsapp::example::{escaped, signature};
 
@@ -71,7 +71,7 @@ fn integration() -> Integration {
 fn receive_with(
     request: &WebhookRequest,
     credentials: &Credentials,
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     let source = WEBHOOK.source(&integration(), credentials);
     receive(&*source, request, Timestamp::UNIX_EPOCH)
 }
@@ -88,7 +88,7 @@ fn signed(draft: &Draft) -> WebhookRequest {
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
     match receive_with(request, &example::credentials()).unwrap() {
-        Delivery::Events(events) => events,
+        ParsedWebhook::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
@@ -133,7 +133,7 @@ fn every_vector_verifies_as_recorded() {
             names.map(|name| (name.to_owned(), vec![vector.secret.as_str().into()])),
         );
         match (receive_with(&vector.request(), &credentials), vector.reply) {
-            (Ok(Delivery::Handshake(given)), Some(wanted)) => {
+            (Ok(ParsedWebhook::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 assert_eq!(given.body, wanted.body, "{}", vector.what);
                 assert!(given.content_type.starts_with("text/plain"));
@@ -197,7 +197,7 @@ fn every_example_is_accepted_and_parsed_as_expected() {
         assert_eq!(again[0].id, event.id, "a redelivery is the same event");
     }
     let request = signed(&(handshake.draft)(&seed()));
-    let Delivery::Handshake(reply) = receive_with(&request, &example::credentials()).unwrap()
+    let ParsedWebhook::Handshake(reply) = receive_with(&request, &example::credentials()).unwrap()
     else {
         panic!("no handshake")
     };
@@ -485,9 +485,9 @@ fn the_stored_size_is_proportional_to_the_body() {
 fn an_account_is_an_id() {
     let account = |value: &str| {
         let given = Map::from_iter([("account".to_owned(), value.into())]);
-        (ENTRY.account)(
-            crate::entry::Maker::Tenant,
-            &(ENTRY.settings)(&given).unwrap(),
+        (SPEC.account)(
+            crate::spec::RequestedBy::Tenant,
+            &(SPEC.settings)(&given).unwrap(),
             &Credentials::default(),
         )
     };

@@ -3,7 +3,7 @@
 use domain::content::{Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ impl WebhookSource for Source {
         self.0.verify(request)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         if let Some(handshake) = meta::handshake(request) {
             return Ok(handshake);
         }
@@ -48,7 +48,7 @@ impl WebhookSource for Source {
         for raw in envelope.entry {
             read_entry(&envelope.object, raw, &mut events);
         }
-        Ok(Delivery::Events(events))
+        Ok(ParsedWebhook::Events(events))
     }
 }
 

@@ -10,15 +10,18 @@ pub use settings::{PublicKeys, Settings};
 pub use webhook::Webhook;
 pub use workflow::WorkflowAction;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 /// Specification of GoHighLevel.
-pub static ENTRY: Entry = Entry {
-    made_up: Some(WORKFLOW_TOKEN),
+pub static SPEC: ProviderSpec = ProviderSpec {
+    generated_secret: Some(WORKFLOW_TOKEN),
     settings: settings::read,
     account: settings::account,
     proving: &[WORKFLOW_TOKEN],
-    ..Entry::taking(&[&WEBHOOK, &WORKFLOW_ACTION], &[CLIENT_ID, CLIENT_SECRET, WORKFLOW_TOKEN])
+    ..ProviderSpec::taking(
+        &[&WEBHOOK, &WORKFLOW_ACTION],
+        &[CLIENT_ID, CLIENT_SECRET, WORKFLOW_TOKEN],
+    )
 };
 
 /// Receives the webhooks of apps and of conversation providers.

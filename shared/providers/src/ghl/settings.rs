@@ -1,17 +1,17 @@
 //! Settings of an integration, and the keys that GoHighLevel signs with.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use aws_lc_rs::signature::{ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::Credentials;
-use domain::integration::{Flaw, Settings as AnySettings};
+use domain::integration::{FieldError, Settings as AnySettings};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::entry;
+use crate::spec;
 
 /// Public key of `X-GHL-Signature`. Source: README, fact 1.
 const ED25519_KEY: &str = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg=";
@@ -109,40 +109,40 @@ fn decode_rsa(key: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads the settings, and checks that every key is usable.
-pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, Flaw> {
-    let settings: Settings = entry::read(given)?;
+pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, FieldError> {
+    let settings: Settings = spec::read(given)?;
     if let Some(PublicKeys { ed25519, rsa }) = &settings.public_keys {
         if ed25519.len() > MAX_KEYS || rsa.len() > MAX_KEYS {
-            return Err(Flaw::new(
+            return Err(FieldError::new(
                 "settings.public_keys",
                 format!("must have at most {MAX_KEYS} keys of each kind"),
             ));
         }
         if ed25519.iter().any(|key| decode_ed25519(key).is_none()) {
-            return Err(Flaw::new(
+            return Err(FieldError::new(
                 "settings.public_keys.ed25519",
                 "must be the base64 of a SubjectPublicKeyInfo",
             ));
         }
         if rsa.iter().any(|key| decode_rsa(key).is_none()) {
-            return Err(Flaw::new(
+            return Err(FieldError::new(
                 "settings.public_keys.rsa",
                 "must be the PEM of a key of at least 2048 bits",
             ));
         }
     }
-    entry::own::<Settings>(given)
+    spec::own::<Settings>(given)
 }
 
 /// Returns the setting `account`, which only the operator may leave out: GoHighLevel signs with one
 /// key for all its customers, so a signature does not identify the location.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &AnySettings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
-    match entry::account_setting(maker, settings, credentials)? {
-        None if maker != Maker::Hub => Err(Flaw::new(
+) -> Result<Option<String>, FieldError> {
+    match spec::account_setting(requested_by, settings, credentials)? {
+        None if requested_by != RequestedBy::Hub => Err(FieldError::new(
             "settings.account",
             "must be the id of your location, or of your company",
         )),
@@ -182,8 +182,8 @@ mod tests {
             (json!({ "ed25519": vec![ED25519_KEY; 5] }), "settings.public_keys"),
             (json!({ "dsa": [] }), "settings.public_keys.dsa"),
         ] {
-            let flaw = read(&object(json!({ "public_keys": keys }))).unwrap_err();
-            assert_eq!(flaw.field, field);
+            let error = read(&object(json!({ "public_keys": keys }))).unwrap_err();
+            assert_eq!(error.field, field);
         }
         let keys = json!({ "ed25519": [ED25519_KEY], "rsa": [RSA_KEY] });
         assert!(read(&object(json!({ "public_keys": keys }))).is_ok());
@@ -193,9 +193,12 @@ mod tests {
     fn only_the_operator_may_leave_out_the_account() {
         let none = Credentials::default();
         let without = read(&Map::new()).unwrap();
-        assert_eq!(account(Maker::Hub, &without, &none), Ok(None));
-        assert_eq!(account(Maker::Tenant, &without, &none).unwrap_err().field, "settings.account");
+        assert_eq!(account(RequestedBy::Hub, &without, &none), Ok(None));
+        assert_eq!(
+            account(RequestedBy::Tenant, &without, &none).unwrap_err().field,
+            "settings.account"
+        );
         let with = read(&object(json!({ "account": "loc" }))).unwrap();
-        assert_eq!(account(Maker::Tenant, &with, &none), Ok(Some("loc".to_owned())));
+        assert_eq!(account(RequestedBy::Tenant, &with, &none), Ok(Some("loc".to_owned())));
     }
 }

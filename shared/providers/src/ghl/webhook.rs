@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::Method;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::settings::{Keys, Settings};
 use super::wire;
 use crate::raw::unsupported;
-use crate::{entry, signature};
+use crate::{signature, spec};
 
 /// Header with the current signature.
 pub(super) const SIGNATURE: &str = "x-ghl-signature";
@@ -31,7 +31,7 @@ impl WebhookProvider for Webhook {
     }
 
     fn source(&self, integration: &Integration, _: &Credentials) -> Box<dyn WebhookSource> {
-        let settings = entry::settings_of::<Settings>(integration).unwrap_or_default();
+        let settings = spec::settings_of::<Settings>(integration).unwrap_or_default();
         Box::new(Source { keys: Keys::of(&settings) })
     }
 }
@@ -64,7 +64,7 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         // Serde would read a list as the fields in order.
         if !raw.get().starts_with('{') {
@@ -74,7 +74,7 @@ impl WebhookSource for Source {
         let id = body.id().unwrap_or_else(|| signature::fingerprint(&request.body));
         let kind = read_message(&body, &id, raw)
             .map_or_else(|| EventKind::Other { name: body.name() }, EventKind::Message);
-        Ok(Delivery::Events(vec![ParsedEvent {
+        Ok(ParsedWebhook::Events(vec![ParsedEvent {
             account: body.account(),
             occurred_at: body.occurred_at(),
             kind,
@@ -104,7 +104,7 @@ fn read_message(body: &wire::Event<'_>, id: &str, raw: &RawValue) -> Option<Inbo
 mod tests {
     use super::*;
     use crate::example::Seed;
-    use crate::ghl::{ENTRY, WEBHOOK, example};
+    use crate::ghl::{SPEC, WEBHOOK, example};
     use bytes::Bytes;
     use domain::content::Content;
     use domain::webhook::receive;
@@ -122,7 +122,7 @@ mod tests {
             id: IntegrationId::derived(&["ghl"]),
             tenant: TenantId::platform(),
             provider: Provider::Ghl,
-            settings: (ENTRY.settings)(settings).unwrap(),
+            settings: (SPEC.settings)(settings).unwrap(),
             account: None,
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,
@@ -135,18 +135,18 @@ mod tests {
     fn receive_with(
         settings: &Map<String, Value>,
         request: &WebhookRequest,
-    ) -> Result<Delivery, Rejection> {
+    ) -> Result<ParsedWebhook, Rejection> {
         let source = WEBHOOK.source(&integration(settings), &Credentials::default());
         receive(&*source, request, Timestamp::UNIX_EPOCH)
     }
 
-    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+    fn receive_request(request: &WebhookRequest) -> Result<ParsedWebhook, Rejection> {
         receive_with(&(example::EXAMPLES.settings)(), request)
     }
 
-    fn one(delivery: Delivery) -> ParsedEvent {
+    fn one(delivery: ParsedWebhook) -> ParsedEvent {
         match delivery {
-            Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+            ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
             other => panic!("{other:?}"),
         }
     }

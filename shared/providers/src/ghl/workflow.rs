@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode};
@@ -106,7 +107,7 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         // The workflow's author sees the response and can correct the body.
         let invalid = |_| Rejection::Invalid("the body must be a JSON object".to_owned());
         let raw: &RawValue = serde_json::from_slice(&request.body).map_err(invalid)?;
@@ -116,7 +117,7 @@ impl WebhookSource for Source {
         let at = call.0.first().and_then(|body| time(body.get("timestamp").copied()));
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
         let event = ParsedEvent::other(&call.account(), id, NAME, at, raw);
-        Ok(Delivery::Events(vec![match call.find(CONTACTS) {
+        Ok(ParsedWebhook::Events(vec![match call.find(CONTACTS) {
             Some((_, contact)) => event.ordered_by(format!("contact:{contact}")),
             None => event,
         }]))
@@ -136,7 +137,7 @@ mod tests {
     use http::HeaderMap;
     use serde_json::{Map, Value, json};
 
-    fn receive_with(tokens: &[&str], request: &WebhookRequest) -> Result<Delivery, Rejection> {
+    fn receive_with(tokens: &[&str], request: &WebhookRequest) -> Result<ParsedWebhook, Rejection> {
         let integration = Integration {
             circuit: domain::circuit::Breaker::default(),
             id: IntegrationId::derived(&["ghl"]),
@@ -166,9 +167,9 @@ mod tests {
         }
     }
 
-    fn one(delivery: Delivery) -> ParsedEvent {
+    fn one(delivery: ParsedWebhook) -> ParsedEvent {
         match delivery {
-            Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+            ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
             other => panic!("{other:?}"),
         }
     }

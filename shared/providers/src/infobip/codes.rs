@@ -1,6 +1,6 @@
 //! Meaning and remedy of Infobip's status and error codes. Source: README, facts 5 and 11.
 
-use domain::sender::About;
+use domain::sender::RefusalScope;
 
 /// Retry behavior of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Meaning {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorCode {
     pub(super) meaning: Meaning,
-    pub(super) about: About,
+    pub(super) scope: RefusalScope,
     pub(super) remedy: &'static str,
 }
 
@@ -27,9 +27,9 @@ pub(super) struct ErrorCode {
 /// of a status (`REJECTED_...`) or of an error in a report (`EC_...`).
 #[expect(clippy::too_many_lines, reason = "one table of codes")]
 pub(super) fn known(code: &str) -> Option<ErrorCode> {
-    use About::{Account, Carrier, Message};
     use Meaning::{Duplicate, Permanent, Retryable, Wait};
-    let (meaning, about, remedy) = match code {
+    use RefusalScope::{Account, Message, Route};
+    let (meaning, scope, remedy) = match code {
         "UNAUTHORIZED" | "E401" => {
             (Permanent, Account, "Infobip does not know the API key. Store a new one.")
         }
@@ -73,12 +73,12 @@ pub(super) fn known(code: &str) -> Option<ErrorCode> {
         }
         "REJECTED_ROUTE_NOT_AVAILABLE" | "REJECTED_NETWORK" | "EC_SERVICE_NOT_ACTIVATED" => (
             Permanent,
-            Carrier,
+            Route,
             "The account is not set up to send to this network. Ask Infobip to set it up.",
         ),
         "REJECTED_DESTINATION_NOT_REGISTERED" => (
             Permanent,
-            Carrier,
+            Route,
             "A trial account can only send to registered numbers. Register the recipient's number \
              at Infobip.",
         ),
@@ -155,13 +155,13 @@ pub(super) fn known(code: &str) -> Option<ErrorCode> {
         ),
         "EC_NO_SESSION" => (
             Permanent,
-            Carrier,
+            Route,
             "More than 24 hours have passed since the recipient's last message. Send a template \
              instead.",
         ),
         "EC_INVALID_TEMPLATE" | "EC_TEMPLATE_NOT_AVAILABLE" | "EC_TEMPLATE_NOT_SYNCED" => (
             Permanent,
-            Carrier,
+            Route,
             "No approved template has this name and language. Correct them, or wait for the \
              approval.",
         ),
@@ -184,5 +184,5 @@ pub(super) fn known(code: &str) -> Option<ErrorCode> {
         }
         _ => return None,
     };
-    Some(ErrorCode { meaning, about, remedy })
+    Some(ErrorCode { meaning, scope, remedy })
 }

@@ -7,19 +7,19 @@ mod settings;
 mod webhook;
 mod wire;
 
-use crate::Entry;
-use crate::entry::Sending;
+use crate::ProviderSpec;
+use crate::spec::Sending;
 
 pub use sender::Sender;
 pub use settings::{Reports, Security, Settings};
 pub use webhook::Webhook;
 
 /// Specification of Infobip.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     sending: Some(Sending {
         provider: &SENDER,
         address: crate::address::telephone,
-        stand_in: &[(API_KEY, "-")],
+        placeholder_credentials: &[(API_KEY, "-")],
         windowed: true,
     }),
     is_at: settings::is_infobips,
@@ -28,7 +28,7 @@ pub static ENTRY: Entry = Entry {
     check: settings::check,
     harmless: &["delivery", "messages_per_second", "reports"],
     proving: &[WEBHOOK_SECRET],
-    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Infobip's webhooks.

@@ -7,7 +7,7 @@ use domain::content::{ContactCard, Content, Interactive, Media, Template};
 use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response};
@@ -19,11 +19,11 @@ use super::codes::{self, Meaning};
 use super::settings::{Reports, Settings};
 use super::wire::{self, SendAction, SendContent};
 use crate::address::{is_number, telephone};
-use crate::entry::settings_of;
 use crate::http::{
     at_most, authorized, get, invalid, on_earth, path_part, post_json, read, retry_after,
     web_address, within,
 };
+use crate::spec::settings_of;
 
 /// Sender for Infobip.
 #[derive(Clone, Copy, Debug)]
@@ -135,19 +135,19 @@ impl MessageSender for Number {
             return Ok(Accepted { provider_message_id: message.id.to_string() });
         }
         // The status says that Infobip did not accept the message, so nothing was sent.
-        let (fault, about, remedy) = if let Some(known) = known {
-            (fault(known.meaning, None), known.about, known.remedy)
+        let (fault, scope, remedy) = if let Some(known) = known {
+            (fault(known.meaning, None), known.scope, known.remedy)
         } else {
             let remedy =
                 "Infobip rejected the message. Look up the code in Infobip's status codes.";
-            (Fault::Permanent, About::Message, remedy)
+            (Fault::Permanent, RefusalScope::Message, remedy)
         };
         Err(SendError::Refused {
             status: response.status(),
             code,
             remedy: remedy.into(),
             fault,
-            about,
+            scope,
         })
     }
 
@@ -402,8 +402,8 @@ fn refusal(response: &Response<Bytes>) -> SendError {
     let (code, fields, form) = match read(response) {
         Ok(wire::Failure::Older { request_error }) => {
             let exception = request_error.service_exception;
-            let flaws = exception.validation_errors.unwrap_or_default();
-            (exception.message_id, flaws.keys().cloned().collect(), Form::Documented)
+            let errors = exception.validation_errors.unwrap_or_default();
+            (exception.message_id, errors.keys().cloned().collect(), Form::Documented)
         }
         Ok(wire::Failure::Newer { error_code, violations }) => {
             let fields = violations.into_iter().filter_map(|violation| violation.property);
@@ -411,8 +411,8 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         }
         Err(_) => (status.as_u16().to_string(), Vec::new(), Form::Other),
     };
-    let (fault, about, remedy) = if let Some(known) = codes::known(&code) {
-        (fault(known.meaning, wait), known.about, known.remedy)
+    let (fault, scope, remedy) = if let Some(known) = codes::known(&code) {
+        (fault(known.meaning, wait), known.scope, known.remedy)
     } else {
         let fault = Fault::of_answer(status, form, wait);
         let remedy = match fault {
@@ -425,14 +425,14 @@ fn refusal(response: &Response<Bytes>) -> SendError {
             Fault::Retryable => "Infobip had an internal error and did not accept the message.",
             Fault::RateLimited { .. } => "Infobip asks to retry later.",
         };
-        (fault, About::from_status(status), remedy)
+        (fault, RefusalScope::from_status(status), remedy)
     };
     let mut remedy = remedy.to_owned();
     let named: Vec<_> = fields.into_iter().filter(|field| is_path(field)).take(5).collect();
     if !named.is_empty() {
         remedy = format!("{remedy} Infobip names: {}.", named.join(", "));
     }
-    SendError::Refused { status, code, remedy, fault, about }
+    SendError::Refused { status, code, remedy, fault, scope }
 }
 
 /// Whether `text` is the path of a field, not a quoted value.

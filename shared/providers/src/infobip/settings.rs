@@ -1,14 +1,14 @@
 //! Settings of an Infobip sender.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use domain::Credentials;
-use domain::integration::{self, DeliveryPolicy, Flaw};
+use domain::integration::{self, DeliveryPolicy, FieldError};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::address::is_number;
-use crate::entry;
+use crate::spec;
 
 /// Settings of an Infobip sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,10 +82,10 @@ pub enum Security {
 }
 
 /// Reads and validates the settings.
-pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, Flaw> {
-    let settings: Settings = entry::read(given)?;
+pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, FieldError> {
+    let settings: Settings = spec::read(given)?;
     let number = |name: &str, number: Option<&String>| match number {
-        Some(number) if !is_number(number) => Err(Flaw::new(
+        Some(number) if !is_number(number) => Err(FieldError::new(
             name,
             "must be the country code and number in digits, such as 4915550001111",
         )),
@@ -97,13 +97,16 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, 
         // any text.
         number("settings.account", settings.account.as_ref())?;
         if settings.from.is_none() && settings.account.is_none() {
-            return Err(Flaw::new("settings.from", "is missing: give the number to send from"));
+            return Err(FieldError::new(
+                "settings.from",
+                "is missing: give the number to send from",
+            ));
         }
     }
     if settings.messages_per_second == 0 {
-        return Err(Flaw::new("settings.messages_per_second", "must be at least 1"));
+        return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
     }
-    entry::own::<Settings>(given)
+    spec::own::<Settings>(given)
 }
 
 /// Whether a URL is one that Infobip gives its customers. Source: README, facts.
@@ -119,23 +122,23 @@ pub(super) fn is_infobips(address: &str) -> bool {
 
 /// Returns the account, and checks that the secret fits the setting `security`.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &integration::Settings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
+) -> Result<Option<String>, FieldError> {
     let security = match settings {
-        integration::Settings::Own(settings) => entry::read::<Settings>(settings)?.security,
+        integration::Settings::Own(settings) => spec::read::<Settings>(settings)?.security,
         _ => Security::default(),
     };
     let mut secrets = credentials.all(super::WEBHOOK_SECRET).iter();
     if security == Security::Basic && !secrets.all(|secret| has_password(secret.expose_secret())) {
         let field = format!("credentials.{}", super::WEBHOOK_SECRET);
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             &field,
             "must be user:password, because the setting `security` is basic",
         ));
     }
-    let account = entry::account_setting(maker, settings, credentials)?;
+    let account = spec::account_setting(requested_by, settings, credentials)?;
     // The number it sends from is the number that receives messages.
     let from = || match settings {
         integration::Settings::Own(settings) => settings.get("from")?.as_str().map(str::to_owned),
@@ -150,10 +153,10 @@ pub(super) fn has_password(secret: &str) -> bool {
 }
 
 /// Both credentials are sent in a header.
-pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
+pub(super) fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if value.trim().is_empty() || value.chars().any(char::is_control) {
         let field = format!("credentials.{name}");
-        return Err(Flaw::new(&field, "must not be blank and must not have line breaks"));
+        return Err(FieldError::new(&field, "must not be blank and must not have line breaks"));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::example::{Draft, Seed};
-use crate::infobip::{ENTRY, WEBHOOK, example};
+use crate::infobip::{SPEC, WEBHOOK, example};
 use bytes::Bytes;
-use domain::integration::Settings as Kept;
+use domain::integration::Settings as StoredEvent;
 use domain::webhook::receive;
 use domain::{IntegrationId, MessageId, TenantId};
 use http::{HeaderMap, HeaderName};
@@ -18,14 +18,18 @@ fn now() -> Timestamp {
 }
 
 fn integration(settings: &Map<String, Value>) -> Integration {
-    let settings = (ENTRY.settings)(settings).unwrap();
+    let settings = (SPEC.settings)(settings).unwrap();
     Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["infobip"]),
         tenant: "acme".parse::<TenantId>().unwrap(),
         provider: Provider::Infobip,
-        account: (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default())
-            .unwrap(),
+        account: (SPEC.account)(
+            crate::spec::RequestedBy::Tenant,
+            &settings,
+            &Credentials::default(),
+        )
+        .unwrap(),
         settings,
         hints: BTreeMap::new(),
         created_at: Timestamp::UNIX_EPOCH,
@@ -49,7 +53,7 @@ fn receive_it(request: &WebhookRequest) -> Result<Vec<ParsedEvent>, Rejection> {
     let integration = integration(&(example::EXAMPLES.settings)());
     let source = WEBHOOK.source(&integration, &example::credentials());
     match receive(&*source, request, now())? {
-        Delivery::Events(events) => Ok(events),
+        ParsedWebhook::Events(events) => Ok(events),
         other => panic!("{other:?}"),
     }
 }
@@ -118,7 +122,7 @@ fn every_vector_verifies_with_its_own_method_only() {
             let result = receive(&*source(security, &[&vector.secret]), &request, at);
             let good = vector.accept && security == vector.security;
             assert_eq!(result.is_ok(), good, "{} {security}", vector.id);
-            let Ok(Delivery::Events(events)) = result else { continue };
+            let Ok(ParsedWebhook::Events(events)) = result else { continue };
             assert_eq!((&*events[0].id, &*events[0].account), ("message:wamid.X", "41793026731"));
             assert_eq!(events[0].occurred_at.to_string(), "2025-01-01T10:10:00Z");
             assert_eq!(events[0].ordering_key.as_deref(), Some("385919998888"));
@@ -443,10 +447,10 @@ fn a_signature_covers_the_time_and_the_body() {
 
 #[test]
 fn settings_errors_name_the_field() {
-    let read = |settings: Value| (ENTRY.settings)(settings.as_object().unwrap());
+    let read = |settings: Value| (SPEC.settings)(settings.as_object().unwrap());
     assert_eq!(
         read(json!({})).unwrap(),
-        Kept::Own(
+        StoredEvent::Own(
             json!({ "security": "basic", "reports": "subscription", "delivery": "at_most_once",
                 "messages_per_second": 80 })
             .as_object()
@@ -457,14 +461,18 @@ fn settings_errors_name_the_field() {
     assert!(read(json!({ "security": "none" })).is_err());
     assert!(read(json!({ "secret": "x" })).is_err());
     let account = |settings: Value, secret: &str| {
-        (ENTRY.account)(crate::entry::Maker::Tenant, &read(settings).unwrap(), &secrets(&[secret]))
+        (SPEC.account)(
+            crate::spec::RequestedBy::Tenant,
+            &read(settings).unwrap(),
+            &secrets(&[secret]),
+        )
     };
     assert_eq!(account(json!({ "account": "49155" }), "a:b").unwrap().as_deref(), Some("49155"));
     assert_eq!(account(json!({ "security": "bearer" }), "ab").unwrap(), None);
     assert_eq!(account(json!({}), "ab").unwrap_err().field, "credentials.INFOBIP_WEBHOOK_SECRET");
     assert_eq!(account(json!({ "account": "" }), "a:b").unwrap_err().field, "settings.account");
-    assert!((ENTRY.check)("INFOBIP_API_KEY", "a\nb").is_err());
-    assert!((ENTRY.check)("INFOBIP_API_KEY", "ab").is_ok());
+    assert!((SPEC.check)("INFOBIP_API_KEY", "a\nb").is_err());
+    assert!((SPEC.check)("INFOBIP_API_KEY", "ab").is_ok());
 }
 
 #[test]

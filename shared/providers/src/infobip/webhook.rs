@@ -8,7 +8,7 @@ use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reacti
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::provider::Channel;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::{Method, header};
@@ -20,7 +20,7 @@ use super::codes::{self, Meaning};
 use super::settings::{Security, Settings, has_password};
 use super::wire;
 use crate::raw::{self, fit};
-use crate::{entry, signature};
+use crate::{signature, spec};
 
 /// Header with the time of the signature.
 pub(super) const SIGNED_AT: &str = "x-ib-exchange-req-timestamp";
@@ -42,7 +42,7 @@ impl WebhookProvider for Webhook {
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource> {
         Box::new(Source {
-            security: entry::settings_of::<Settings>(integration).unwrap_or_default().security,
+            security: spec::settings_of::<Settings>(integration).unwrap_or_default().security,
             secrets: credentials.all(super::WEBHOOK_SECRET).to_vec(),
             account: integration.account.clone().unwrap_or_default(),
         })
@@ -113,7 +113,7 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         if !is_object(raw) {
             return Err(Rejection::Unreadable("the body is not a JSON object".into()));
@@ -124,7 +124,7 @@ impl WebhookSource for Source {
             // A notification of another kind is a single object, not a list.
             None => vec![raw],
         };
-        Ok(Delivery::Events(entries.into_iter().map(|entry| self.read(entry)).collect()))
+        Ok(ParsedWebhook::Events(entries.into_iter().map(|entry| self.read(entry)).collect()))
     }
 }
 

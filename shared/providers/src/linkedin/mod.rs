@@ -7,14 +7,16 @@ mod tests;
 mod webhook;
 mod wire;
 
-use crate::Entry;
-use crate::entry::own;
+use crate::ProviderSpec;
+use crate::spec::own;
 
 pub use webhook::Webhook;
 
 /// Specification of LinkedIn.
-pub static ENTRY: Entry =
-    Entry { settings: own::<settings::Settings>, ..Entry::taking(&[&WEBHOOK], &[CLIENT_SECRET]) };
+pub static SPEC: ProviderSpec = ProviderSpec {
+    settings: own::<settings::Settings>,
+    ..ProviderSpec::taking(&[&WEBHOOK], &[CLIENT_SECRET])
+};
 
 /// Receives LinkedIn's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

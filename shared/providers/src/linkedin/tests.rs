@@ -3,14 +3,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use domain::event::{EventKind, ParsedEvent};
 use domain::integration::Settings;
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{CLIENT_SECRET, ENTRY, WEBHOOK, example};
+use super::{CLIENT_SECRET, SPEC, WEBHOOK, example};
 use crate::example::{Draft, Seed};
 
 #[derive(Deserialize)]
@@ -71,14 +71,14 @@ fn receive_for(
     settings: Value,
     request: &WebhookRequest,
     secrets: &[&str],
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(CLIENT_SECRET.to_owned(), values)]);
     let source = WEBHOOK.source(&integration(settings), &credentials);
     receive(&*source, request, Timestamp::UNIX_EPOCH)
 }
 
-fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<ParsedWebhook, Rejection> {
     receive_for(json!({}), request, secrets)
 }
 
@@ -94,7 +94,7 @@ fn signed(draft: &Draft) -> WebhookRequest {
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
     match receive_with(request, &[example::CLIENT_SECRET]).unwrap() {
-        Delivery::Events(events) => events,
+        ParsedWebhook::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
@@ -123,7 +123,7 @@ fn every_vector_verifies_as_recorded() {
             secret => (json!({}), secret.as_str().unwrap()),
         };
         match (receive_for(settings, &vector.request(), &[secret]), vector.reply) {
-            (Ok(Delivery::Handshake(given)), Some(wanted)) => {
+            (Ok(ParsedWebhook::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 let body: Value = serde_json::from_str(&given.body).unwrap();
                 assert_eq!(Some(body), wanted.json, "{}", vector.what);
@@ -131,7 +131,7 @@ fn every_vector_verifies_as_recorded() {
             }
             // The webhook edge answers with 400.
             (Err(Rejection::Invalid(_)), Some(wanted)) => assert_eq!(wanted.status, 400),
-            (Ok(Delivery::Events(events)), None) => {
+            (Ok(ParsedWebhook::Events(events)), None) => {
                 assert!(vector.accepted, "{}", vector.what);
                 assert_eq!(
                     (events[0].id.as_str(), events[0].account.as_str()),
@@ -176,7 +176,7 @@ fn every_example_is_accepted_and_parsed_as_expected() {
         }
     }
     let request = signed(&(challenge.draft)(&seed()));
-    assert!(matches!(receive_with(&request, &["s"]), Ok(Delivery::Handshake(_))));
+    assert!(matches!(receive_with(&request, &["s"]), Ok(ParsedWebhook::Handshake(_))));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn any_secret_verifies_the_newest_answers_challenges_and_an_empty_one_does_neith
     assert!(receive_with(&post, &["new", example::CLIENT_SECRET]).is_ok());
     assert!(receive_with(&post, &["new"]).is_err());
     let answer = |secrets: &[&str]| match receive_with(&challenge, secrets).unwrap() {
-        Delivery::Handshake(reply) => reply.body,
+        ParsedWebhook::Handshake(reply) => reply.body,
         other => panic!("{other:?}"),
     };
     assert_eq!(answer(&["new", "old"]), answer(&["new"]));
@@ -289,7 +289,7 @@ fn unknown_events_are_recorded_and_a_body_that_is_not_an_object_is_parked() {
 fn settings_are_an_account_and_an_application() {
     let read = |given: Value| {
         let Value::Object(given) = given else { panic!() };
-        (ENTRY.settings)(&given)
+        (SPEC.settings)(&given)
     };
     assert!(read(json!({ "account": "urn:li:organization:1", "application_id": "12" })).is_ok());
     assert_eq!(read(json!({})).unwrap(), Settings::Own(Map::new()));

@@ -2,7 +2,8 @@
 
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode};
@@ -13,9 +14,9 @@ use serde_json::value::RawValue;
 
 use super::settings::Settings;
 use super::wire;
-use crate::entry::settings_of;
 use crate::raw::fit;
 use crate::signature;
+use crate::spec::settings_of;
 
 /// LinkedIn's webhooks.
 #[derive(Clone, Copy, Debug)]
@@ -105,9 +106,9 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         if request.method == Method::GET {
-            return Ok(Delivery::Handshake(self.answer(request)));
+            return Ok(ParsedWebhook::Handshake(self.answer(request)));
         }
         let whole: &RawValue = serde_json::from_slice(&request.body)?;
         if !whole.get().starts_with('{') {
@@ -120,7 +121,7 @@ impl WebhookSource for Source {
             None if kind == "LEAD_ACTION" => vec![read_lead(whole)],
             None => vec![other("", &kind, Timestamp::UNIX_EPOCH, whole)],
         };
-        Ok(Delivery::Events(events))
+        Ok(ParsedWebhook::Events(events))
     }
 }
 

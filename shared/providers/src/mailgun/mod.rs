@@ -5,14 +5,14 @@ mod multipart;
 mod webhook;
 mod wire;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of Mailgun.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     proving: &[WEBHOOK_SIGNING_KEY],
-    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
 };
 
 /// Receives Mailgun's webhooks.

@@ -3,7 +3,8 @@
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    LARGEST_BODY, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::Method;
@@ -61,7 +62,7 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let posted = Posted::read(request);
         let posted =
             posted.ok_or_else(|| Rejection::Unreadable("the body is not an event".into()))?;
@@ -72,7 +73,7 @@ impl WebhookSource for Source {
             Posted::Json(_) => return Err(Rejection::Unreadable("event-data is missing".into())),
             Posted::Form(fields) => read_form(&proof, &fields, &raw::whole(&request.body)),
         };
-        Ok(Delivery::Events(vec![ParsedEvent { single_use: Some(proof.token), ..event }]))
+        Ok(ParsedWebhook::Events(vec![ParsedEvent { single_use: Some(proof.token), ..event }]))
     }
 }
 
@@ -318,7 +319,7 @@ mod tests {
         let credentials = Credentials::new([(WEBHOOK_SIGNING_KEY.to_owned(), keys)]);
         let source = WEBHOOK.source(&integration(), &credentials);
         match receive(&*source, request, now)? {
-            Delivery::Events(mut events) => {
+            ParsedWebhook::Events(mut events) => {
                 assert_eq!(events.len(), 1);
                 Ok(events.remove(0))
             }

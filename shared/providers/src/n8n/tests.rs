@@ -1,6 +1,6 @@
 use super::*;
 use crate::example::Seed;
-use crate::n8n::{AI_RESPONSE, ENTRY, HUMAN_TAKEOVER, example};
+use crate::n8n::{AI_RESPONSE, HUMAN_TAKEOVER, SPEC, example};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::TenantId;
@@ -69,7 +69,7 @@ fn good(body: impl Into<Bytes>) -> WebhookRequest {
 fn receive_by(webhook: Webhook, request: &WebhookRequest) -> Result<ParsedEvent, Rejection> {
     let source = webhook.source(&integration("a"), &example::credentials());
     match receive(&*source, request, now())? {
-        Delivery::Events(mut events) if events.len() == 1 => Ok(events.remove(0)),
+        ParsedWebhook::Events(mut events) if events.len() == 1 => Ok(events.remove(0)),
         other => panic!("{other:?}"),
     }
 }
@@ -160,7 +160,7 @@ fn a_key_of_another_integration_is_another_event() {
     let id = |name: &str| {
         let source = AI_RESPONSE.source(&integration(name), &example::credentials());
         match receive(&*source, &request, now()).unwrap() {
-            Delivery::Events(events) => events[0].id.clone(),
+            ParsedWebhook::Events(events) => events[0].id.clone(),
             other => panic!("{other:?}"),
         }
     };
@@ -409,9 +409,9 @@ fn the_response_is_json_and_an_unusable_secret_is_rejected() {
         ("n8n/ai-response", "n8n/human-takeover")
     );
     for good in ["plain-secret", "user:password", example::WEBHOOK_SECRET] {
-        assert!((ENTRY.check)(crate::n8n::WEBHOOK_SECRET, good).is_ok(), "{good}");
+        assert!((SPEC.check)(crate::n8n::WEBHOOK_SECRET, good).is_ok(), "{good}");
     }
     for bad in ["", "a b", "é", "a\n", "whsec_", "whsec_!!!", "whsec_c2hvcnQ="] {
-        assert!((ENTRY.check)(crate::n8n::WEBHOOK_SECRET, bad).is_err(), "{bad}");
+        assert!((SPEC.check)(crate::n8n::WEBHOOK_SECRET, bad).is_err(), "{bad}");
     }
 }

@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, IntegrationId, Provider};
 use http::{Method, StatusCode, header};
@@ -166,7 +167,7 @@ impl WebhookSource for Source {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let (name, known): (_, &[&str]) = match self.event {
             Event::AiResponse => (
                 "ai.response",
@@ -195,7 +196,7 @@ impl WebhookSource for Source {
         // The caller's time is not used: it would differ when the request is retried.
         let at = Timestamp::UNIX_EPOCH;
         let event = ParsedEvent::other(&self.account, id, name, at, raw);
-        Ok(Delivery::Events(vec![event.ordered_by(conversation.to_string())]))
+        Ok(ParsedWebhook::Events(vec![event.ordered_by(conversation.to_string())]))
     }
 }
 

@@ -4,17 +4,17 @@ pub mod example;
 mod webhook;
 mod wire;
 
-use domain::integration::Flaw;
+use domain::integration::FieldError;
 
-use crate::{Entry, standard_webhooks};
+use crate::{ProviderSpec, standard_webhooks};
 
 pub use webhook::Webhook;
 
 /// Specification of Resend.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     check,
     proving: &[WEBHOOK_SECRET],
-    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Resend's webhooks.
@@ -26,10 +26,10 @@ pub const API_KEY: &str = "RESEND_API_KEY";
 pub const WEBHOOK_SECRET: &str = "RESEND_WEBHOOK_SECRET";
 
 /// Rejects an unusable secret when it is set, rather than with each webhook.
-fn check(name: &str, value: &str) -> Result<(), Flaw> {
+fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if name == WEBHOOK_SECRET && !standard_webhooks::is_secret(&value.into()) {
         let reason = "must be the signing secret: whsec_ followed by base64";
-        return Err(Flaw::new(&format!("credentials.{name}"), reason));
+        return Err(FieldError::new(&format!("credentials.{name}"), reason));
     }
     Ok(())
 }

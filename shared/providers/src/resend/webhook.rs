@@ -3,7 +3,7 @@
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::Method;
@@ -43,12 +43,12 @@ impl WebhookSource for Source {
         standard_webhooks::verify_named(names(request), &self.secrets, headers, body, now)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         // The header is present, because it is signed.
         let id = request.header(names(request).id)?.to_owned();
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         let event: wire::Event<'_> = serde_json::from_str(raw.get())?;
-        Ok(Delivery::Events(vec![read(id, &event, raw)]))
+        Ok(ParsedWebhook::Events(vec![read(id, &event, raw)]))
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::example::Seed;
     use crate::resend::example::{self, EXAMPLES};
-    use crate::resend::{ENTRY, WEBHOOK, WEBHOOK_SECRET};
+    use crate::resend::{SPEC, WEBHOOK, WEBHOOK_SECRET};
 
     const URL: &str = "https://hub.example.com/webhooks/resend";
 
@@ -163,7 +163,7 @@ mod tests {
         let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), secrets)]);
         let source = WEBHOOK.source(&integration(), &credentials);
         match receive(&*source, request, now)? {
-            Delivery::Events(mut events) => {
+            ParsedWebhook::Events(mut events) => {
                 assert_eq!(events.len(), 1);
                 Ok(events.remove(0))
             }
@@ -383,9 +383,9 @@ mod tests {
 
     #[test]
     fn an_unusable_secret_is_rejected_when_it_is_set() {
-        assert!((ENTRY.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
-        assert!((ENTRY.check)("RESEND_API_KEY", "anything").is_ok());
-        let flaw = (ENTRY.check)(WEBHOOK_SECRET, "re_key").unwrap_err();
-        assert_eq!(flaw.field, "credentials.RESEND_WEBHOOK_SECRET");
+        assert!((SPEC.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
+        assert!((SPEC.check)("RESEND_API_KEY", "anything").is_ok());
+        let error = (SPEC.check)(WEBHOOK_SECRET, "re_key").unwrap_err();
+        assert_eq!(error.field, "credentials.RESEND_WEBHOOK_SECRET");
     }
 }

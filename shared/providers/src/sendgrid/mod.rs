@@ -4,17 +4,17 @@ pub mod example;
 mod webhook;
 mod wire;
 
-use domain::integration::Flaw;
+use domain::integration::FieldError;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of SendGrid.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     check,
     proving: &[WEBHOOK_PUBLIC_KEY],
-    ..Entry::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY])
 };
 
 /// Receives SendGrid's webhooks.
@@ -26,10 +26,10 @@ pub const API_KEY: &str = "SENDGRID_API_KEY";
 pub const WEBHOOK_PUBLIC_KEY: &str = "SENDGRID_WEBHOOK_PUBLIC_KEY";
 
 /// Rejects an unusable key when it is set, rather than with each webhook.
-fn check(name: &str, value: &str) -> Result<(), Flaw> {
+fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if name == WEBHOOK_PUBLIC_KEY && !webhook::is_key(value) {
         let reason = "must be the verification key, the base64 of a P-256 public key";
-        return Err(Flaw::new(&format!("credentials.{name}"), reason));
+        return Err(FieldError::new(&format!("credentials.{name}"), reason));
     }
     Ok(())
 }

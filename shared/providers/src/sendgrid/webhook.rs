@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use http::Method;
@@ -67,9 +67,9 @@ impl WebhookSource for Source {
         Err(Rejection::Unauthenticated("signature does not match"))
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let events: Vec<&RawValue> = serde_json::from_slice(&request.body)?;
-        Ok(Delivery::Events(events.into_iter().map(read).collect()))
+        Ok(ParsedWebhook::Events(events.into_iter().map(read).collect()))
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::example::Seed;
     use crate::sendgrid::example::{self, EXAMPLES};
-    use crate::sendgrid::{ENTRY, WEBHOOK, WEBHOOK_PUBLIC_KEY};
+    use crate::sendgrid::{SPEC, WEBHOOK, WEBHOOK_PUBLIC_KEY};
 
     const URL: &str = "https://hub.example.com/webhooks/sendgrid";
 
@@ -177,7 +177,7 @@ mod tests {
     fn received(request: &WebhookRequest, now: Timestamp) -> Result<Vec<ParsedEvent>, Rejection> {
         let source = WEBHOOK.source(&integration(), &example::credentials());
         match receive(&*source, request, now)? {
-            Delivery::Events(events) => Ok(events),
+            ParsedWebhook::Events(events) => Ok(events),
             other => panic!("{other:?}"),
         }
     }
@@ -206,7 +206,7 @@ mod tests {
             let source = with_keys(&[&vector.secret]);
             let delivery = receive(&*source, &request, now);
             assert_eq!(delivery.is_ok(), vector.accept, "{}", vector.id);
-            if let Ok(Delivery::Events(events)) = delivery {
+            if let Ok(ParsedWebhook::Events(events)) = delivery {
                 assert!(events.iter().all(|event| event.id.len() > 20), "{}", vector.id);
             }
         }
@@ -378,11 +378,11 @@ mod tests {
 
     #[test]
     fn an_unusable_key_is_rejected_when_it_is_set() {
-        assert!((ENTRY.check)(WEBHOOK_PUBLIC_KEY, example::PUBLIC_KEY).is_ok());
-        assert!((ENTRY.check)("SENDGRID_API_KEY", "anything").is_ok());
+        assert!((SPEC.check)(WEBHOOK_PUBLIC_KEY, example::PUBLIC_KEY).is_ok());
+        assert!((SPEC.check)("SENDGRID_API_KEY", "anything").is_ok());
         for broken in ["", "key", "AAAA", &example::PUBLIC_KEY[..100]] {
-            let flaw = (ENTRY.check)(WEBHOOK_PUBLIC_KEY, broken).unwrap_err();
-            assert_eq!(flaw.field, "credentials.SENDGRID_WEBHOOK_PUBLIC_KEY");
+            let error = (SPEC.check)(WEBHOOK_PUBLIC_KEY, broken).unwrap_err();
+            assert_eq!(error.field, "credentials.SENDGRID_WEBHOOK_PUBLIC_KEY");
         }
     }
 }

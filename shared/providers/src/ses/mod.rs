@@ -9,14 +9,14 @@ mod wire;
 pub use settings::Settings;
 pub use webhook::Webhook;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 /// Specification of Amazon SES.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    ..Entry::taking(&[&WEBHOOK], &[TOPIC_ARNS])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[TOPIC_ARNS])
 };
 
 /// Receives the events that Amazon SES publishes to SNS.

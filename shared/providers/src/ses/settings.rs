@@ -1,13 +1,13 @@
 //! Settings of an integration.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use domain::Credentials;
-use domain::integration::{Flaw, Settings as AnySettings};
+use domain::integration::{FieldError, Settings as AnySettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::entry;
+use crate::spec;
 
 /// Settings of an integration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,40 +23,40 @@ pub struct Settings {
 }
 
 /// Reads and validates the settings.
-pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, Flaw> {
-    let settings: Settings = entry::read(given)?;
+pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, FieldError> {
+    let settings: Settings = spec::read(given)?;
     let is_host = |host: &str| {
         let url = Url::parse(&format!("http://{host}/"));
         url.is_ok_and(|url| url.authority() == host && url.path() == "/" && !host.contains('@'))
     };
     match &settings.certificate_host {
-        Some(host) if !is_host(host) => Err(Flaw::new(
+        Some(host) if !is_host(host) => Err(FieldError::new(
             "settings.certificate_host",
             "must be a lower-case host name, with an optional port",
         )),
-        _ => entry::own::<Settings>(given),
+        _ => spec::own::<Settings>(given),
     }
 }
 
 /// Returns the setting `account`. Only the operator may choose which certificates are trusted.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &AnySettings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
+) -> Result<Option<String>, FieldError> {
     let AnySettings::Own(own) = settings else { return Ok(None) };
-    if maker == Maker::Tenant && own.contains_key("certificate_host") {
-        return Err(Flaw::new("settings.certificate_host", "only the operator can set this"));
+    if requested_by == RequestedBy::Tenant && own.contains_key("certificate_host") {
+        return Err(FieldError::new("settings.certificate_host", "only the operator can set this"));
     }
-    entry::account_setting(maker, settings, credentials)
+    spec::account_setting(requested_by, settings, credentials)
 }
 
 /// Checks that a topic is a full ARN.
-pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
+pub(super) fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if name == super::TOPIC_ARNS && !is_topic(value) {
         let field = format!("credentials.{name}");
         let right = "must be the ARN of a topic, such as arn:aws:sns:eu-west-1:123456789012:mail";
-        return Err(Flaw::new(&field, right));
+        return Err(FieldError::new(&field, right));
     }
     Ok(())
 }
@@ -84,12 +84,12 @@ mod tests {
     #[test]
     fn only_the_operator_chooses_which_certificates_are_trusted() {
         let own = read(&object(json!({ "certificate_host": "localhost:8788" }))).unwrap();
-        assert_eq!(account(Maker::Hub, &own, &Credentials::default()), Ok(None));
-        let flaw = account(Maker::Tenant, &own, &Credentials::default()).unwrap_err();
-        assert_eq!(flaw.field, "settings.certificate_host");
+        assert_eq!(account(RequestedBy::Hub, &own, &Credentials::default()), Ok(None));
+        let error = account(RequestedBy::Tenant, &own, &Credentials::default()).unwrap_err();
+        assert_eq!(error.field, "settings.certificate_host");
         let plain = read(&object(json!({ "account": "a" }))).unwrap();
         assert_eq!(
-            account(Maker::Tenant, &plain, &Credentials::default()),
+            account(RequestedBy::Tenant, &plain, &Credentials::default()),
             Ok(Some("a".to_owned()))
         );
     }
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn a_certificate_host_is_a_host_and_not_a_url() {
         for host in ["", "a/b", "a?b", "http://a", "u@a", "A.example", "a b", "a:80:1", "a\\b"] {
-            let flaw = read(&object(json!({ "certificate_host": host }))).unwrap_err();
-            assert_eq!(flaw.field, "settings.certificate_host", "{host}");
+            let error = read(&object(json!({ "certificate_host": host }))).unwrap_err();
+            assert_eq!(error.field, "settings.certificate_host", "{host}");
         }
         for host in ["localhost", "127.0.0.1:8788", "[::1]:8788", "sns.example"] {
             assert!(read(&object(json!({ "certificate_host": host }))).is_ok(), "{host}");
@@ -121,8 +121,8 @@ mod tests {
             "arn:aws:sns:eu-west-1:123456789012:*",
             "arn:aws:sns:eu-west-1:123456789012:mail:2bcfbf39-05c3-41de-beaa-fcfcc21c8f55",
         ] {
-            let flaw = check(super::super::TOPIC_ARNS, arn).unwrap_err();
-            assert_eq!(flaw.field, "credentials.SES_TOPIC_ARNS", "{arn}");
+            let error = check(super::super::TOPIC_ARNS, arn).unwrap_err();
+            assert_eq!(error.field, "credentials.SES_TOPIC_ARNS", "{arn}");
         }
     }
 }

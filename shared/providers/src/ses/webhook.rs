@@ -4,7 +4,7 @@ use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::message::Status;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::Method;
@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::sns::{Envelope, Kind};
 use super::wire::{Detail, Headers, Mail, Published, Recipient, text, time};
 use crate::raw::fit;
-use crate::{entry, raw, signature};
+use crate::{raw, signature, spec};
 
 /// Maximum size of a request, in bytes: SNS messages have up to 256 KB, each byte of which may be
 /// six as JSON. <https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html>
@@ -38,7 +38,7 @@ impl WebhookProvider for Webhook {
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource> {
         let topics = credentials.all(super::TOPIC_ARNS).iter();
-        let settings = entry::settings_of::<Settings>(integration).unwrap_or_default();
+        let settings = spec::settings_of::<Settings>(integration).unwrap_or_default();
         Box::new(Source {
             topics: topics.map(|topic| topic.expose_secret().to_owned()).collect(),
             certificate_host: settings.certificate_host,
@@ -89,23 +89,23 @@ impl WebhookSource for Source {
         envelope.verify(certificate, now)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let envelope = self.read(request)?;
         match envelope.kind {
             Kind::SubscriptionConfirmation => {
                 let address = envelope.subscribe_url(self.certificate_host.as_deref());
                 let refused =
                     Rejection::Unauthenticated("the subscription URL does not belong to AWS");
-                address.map(Delivery::Confirm).ok_or(refused)
+                address.map(ParsedWebhook::Confirm).ok_or(refused)
             }
             Kind::UnsubscribeConfirmation => {
-                Ok(Delivery::Events(vec![unparsed_event(&envelope, &request.body)]))
+                Ok(ParsedWebhook::Events(vec![unparsed_event(&envelope, &request.body)]))
             }
             Kind::Notification => {
                 let events = read_notification(&envelope);
                 let events =
                     events.unwrap_or_else(|| vec![unparsed_event(&envelope, &request.body)]);
-                Ok(Delivery::Events(events))
+                Ok(ParsedWebhook::Events(events))
             }
         }
     }
@@ -224,7 +224,7 @@ fn split_author(from: &str) -> (Option<String>, Option<String>) {
 mod tests {
     use super::*;
     use crate::example::Seed;
-    use crate::ses::{ENTRY, TOPIC_ARNS, WEBHOOK, example};
+    use crate::ses::{SPEC, TOPIC_ARNS, WEBHOOK, example};
     use bytes::Bytes;
     use domain::webhook::receive;
     use domain::{IntegrationId, TenantId};
@@ -240,7 +240,7 @@ mod tests {
             id: IntegrationId::derived(&["ses"]),
             tenant: TenantId::platform(),
             provider: Provider::Ses,
-            settings: (ENTRY.settings)(settings).unwrap(),
+            settings: (SPEC.settings)(settings).unwrap(),
             account: None,
             hints: BTreeMap::default(),
             created_at: Timestamp::UNIX_EPOCH,
@@ -257,12 +257,12 @@ mod tests {
         source: &dyn WebhookSource,
         request: &WebhookRequest,
         now: Timestamp,
-    ) -> Result<Delivery, Rejection> {
+    ) -> Result<ParsedWebhook, Rejection> {
         source.evidence(request)?;
         receive(source, request, now)
     }
 
-    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+    fn receive_request(request: &WebhookRequest) -> Result<ParsedWebhook, Rejection> {
         let source = source(&(example::EXAMPLES.settings)(), &[example::TOPIC]);
         fetch_and_receive(&*source, request, Timestamp::from_second(NOW).unwrap())
     }
@@ -296,7 +296,7 @@ mod tests {
 
     fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
         match receive_request(request) {
-            Ok(Delivery::Events(events)) => events,
+            Ok(ParsedWebhook::Events(events)) => events,
             other => panic!("{other:?}"),
         }
     }
@@ -439,12 +439,14 @@ mod tests {
         let request = vectors.request(case);
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let source = source(&Map::new(), &[&topic_of(&request)]);
-        let Ok(Delivery::Confirm(address)) = fetch_and_receive(&*source, &request, case.now) else {
+        let Ok(ParsedWebhook::Confirm(address)) = fetch_and_receive(&*source, &request, case.now)
+        else {
             panic!()
         };
         assert_eq!(address, body["SubscribeURL"]);
 
-        let Ok(Delivery::Confirm(address)) = receive_request(&the_example("subscription")) else {
+        let Ok(ParsedWebhook::Confirm(address)) = receive_request(&the_example("subscription"))
+        else {
             panic!()
         };
         assert!(address.starts_with("http://127.0.0.1:8789/?Action=ConfirmSubscription&"));
@@ -473,7 +475,7 @@ mod tests {
         let topic = topic_of(&request);
         let delivery =
             fetch_and_receive(&*source(&Map::new(), &[&topic]), &request, case.now).unwrap();
-        let Delivery::Events(events) = delivery else { panic!() };
+        let ParsedWebhook::Events(events) = delivery else { panic!() };
         assert_eq!(name_of(&events[0]), "UnsubscribeConfirmation");
         assert_eq!(events[0].id, "0b71e34e-42c3-486a-9e32-b1928ec994b5");
         assert_eq!(events[0].account, topic);

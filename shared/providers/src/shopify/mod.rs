@@ -8,13 +8,13 @@ mod tests;
 mod webhook;
 mod wire;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of Shopify.
-pub static ENTRY: Entry =
-    Entry { account: settings::account, ..Entry::taking(&[&WEBHOOK], &[API_SECRET]) };
+pub static SPEC: ProviderSpec =
+    ProviderSpec { account: settings::account, ..ProviderSpec::taking(&[&WEBHOOK], &[API_SECRET]) };
 
 /// Receives Shopify's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

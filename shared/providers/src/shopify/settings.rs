@@ -1,20 +1,20 @@
 //! Settings of a shop.
 
-use crate::entry::Maker;
+use crate::spec::RequestedBy;
 use domain::Credentials;
-use domain::integration::{Flaw, Settings};
+use domain::integration::{FieldError, Settings};
 
 /// Returns the shop's domain, as Shopify writes it.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
-    let account = crate::entry::account_setting(maker, settings, credentials)?;
+) -> Result<Option<String>, FieldError> {
+    let account = crate::spec::account_setting(requested_by, settings, credentials)?;
     let Some(domain) = account.map(|domain| domain.to_ascii_lowercase()) else { return Ok(None) };
     let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
     if !domain.contains('.') || !domain.bytes().all(fits) {
-        return Err(Flaw::new(
+        return Err(FieldError::new(
             "settings.account",
             "must be the shop's domain, such as name.myshopify.com",
         ));

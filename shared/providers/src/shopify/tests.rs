@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::event::{EventKind, ParsedEvent};
 use domain::integration::Settings;
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, json};
 
-use super::{API_SECRET, ENTRY, WEBHOOK, callback, example};
+use super::{API_SECRET, SPEC, WEBHOOK, callback, example};
 use crate::example::{Draft, Seed};
 use crate::signature;
 
@@ -67,16 +67,16 @@ fn integration() -> Integration {
     }
 }
 
-fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<ParsedWebhook, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(API_SECRET.to_owned(), values)]);
     let source = WEBHOOK.source(&integration(), &credentials);
     receive(&*source, request, Timestamp::UNIX_EPOCH)
 }
 
-fn event(result: Result<Delivery, Rejection>) -> ParsedEvent {
+fn event(result: Result<ParsedWebhook, Rejection>) -> ParsedEvent {
     match result.unwrap() {
-        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
         other => panic!("{other:?}"),
     }
 }
@@ -313,18 +313,18 @@ fn the_time_is_the_triggers_then_the_resources() {
 fn a_shop_is_identified_by_its_domain() {
     let account = |value: &str| {
         let given = Map::from_iter([("account".to_owned(), value.into())]);
-        let settings = (ENTRY.settings)(&given).unwrap();
-        (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &Credentials::default())
+        let settings = (SPEC.settings)(&given).unwrap();
+        (SPEC.account)(crate::spec::RequestedBy::Tenant, &settings, &Credentials::default())
     };
     assert_eq!(account("Name.myshopify.com").unwrap().as_deref(), Some("name.myshopify.com"));
     for wrong in ["", "name", "https://name.myshopify.com", "name.myshopify.com/admin"] {
         assert_eq!(account(wrong).unwrap_err().field, "settings.account", "{wrong}");
     }
-    let none = (ENTRY.settings)(&Map::new()).unwrap();
+    let none = (SPEC.settings)(&Map::new()).unwrap();
     assert_eq!(
-        (ENTRY.account)(crate::entry::Maker::Tenant, &none, &Credentials::default()).unwrap(),
+        (SPEC.account)(crate::spec::RequestedBy::Tenant, &none, &Credentials::default()).unwrap(),
         None
     );
     let other = Map::from_iter([("shop".to_owned(), "x".into())]);
-    assert_eq!((ENTRY.settings)(&other).unwrap_err().field, "settings.shop");
+    assert_eq!((SPEC.settings)(&other).unwrap_err().field, "settings.shop");
 }

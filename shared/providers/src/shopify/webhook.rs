@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::Method;
@@ -107,7 +107,7 @@ impl WebhookSource for Source {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let names = names(request);
         let topic = required_header(request, names.topic)?;
         let account = required_header(request, names.domain)?.to_ascii_lowercase();
@@ -128,7 +128,7 @@ impl WebhookSource for Source {
         let key = required_header(request, "shopify-resource-id").ok().map(ToOwned::to_owned);
         let key = key.or_else(|| ordering_key(topic, &resource));
         let event = ParsedEvent::other(&account, id, &name, at, &whole);
-        Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
+        Ok(ParsedWebhook::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }
 }
 

@@ -4,17 +4,17 @@ pub mod example;
 mod webhook;
 mod wire;
 
-use domain::integration::Flaw;
+use domain::integration::FieldError;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of Stripe.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     check,
     proving: &[WEBHOOK_SECRET],
-    ..Entry::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
+    ..ProviderSpec::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Stripe's webhooks.
@@ -26,11 +26,11 @@ pub const SECRET_KEY: &str = "STRIPE_SECRET_KEY";
 pub const WEBHOOK_SECRET: &str = "STRIPE_WEBHOOK_SECRET";
 
 /// Checks that the signing secret is not an API key, which would verify nothing.
-fn check(name: &str, value: &str) -> Result<(), Flaw> {
+fn check(name: &str, value: &str) -> Result<(), FieldError> {
     if name == WEBHOOK_SECRET && !value.starts_with("whsec_") {
         let reason =
             "must be the signing secret of the event destination, which starts with whsec_";
-        return Err(Flaw::new(&format!("credentials.{name}"), reason));
+        return Err(FieldError::new(&format!("credentials.{name}"), reason));
     }
     Ok(())
 }

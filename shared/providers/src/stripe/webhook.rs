@@ -3,7 +3,7 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::Method;
@@ -60,10 +60,10 @@ impl WebhookSource for Source {
         Err(Rejection::Unauthenticated("signature does not match"))
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         let event: wire::Event<'_> = serde_json::from_str(raw.get())?;
-        Ok(Delivery::Events(vec![read(&event, raw)]))
+        Ok(ParsedWebhook::Events(vec![read(&event, raw)]))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::example::Seed;
     use crate::stripe::example::{self, EXAMPLES};
-    use crate::stripe::{ENTRY, WEBHOOK, WEBHOOK_SECRET};
+    use crate::stripe::{SPEC, WEBHOOK, WEBHOOK_SECRET};
 
     const URL: &str = "https://hub.example.com/webhooks/stripe";
 
@@ -187,7 +187,7 @@ mod tests {
         let credentials = Credentials::new([(WEBHOOK_SECRET.to_owned(), secrets)]);
         let source = WEBHOOK.source(&integration(), &credentials);
         match receive(&*source, request, now)? {
-            Delivery::Events(mut events) => {
+            ParsedWebhook::Events(mut events) => {
                 assert_eq!(events.len(), 1);
                 Ok(events.remove(0))
             }
@@ -237,7 +237,7 @@ mod tests {
             match received_with(&[&vector.secret], &request, now) {
                 Ok(event) => {
                     assert!(vector.accept, "{}", vector.id);
-                    assert!(event.id.starts_with("evt_"), "{}", vector.id);
+                    assert!(event.id.starts_with("ntf_"), "{}", vector.id);
                 }
                 Err(Rejection::Unreadable(_)) => assert!(vector.unreadable, "{}", vector.id),
                 Err(Rejection::Unauthenticated(_)) => {
@@ -277,14 +277,14 @@ mod tests {
             let key = event.ordering_key.as_deref().unwrap();
             assert_eq!((example.name, name_of(&event), &*event.account, key), expected);
             assert_eq!(event.occurred_at, at());
-            assert_eq!((&*event.id, &*again.id), ("evt_abcdefgh01234567", &*event.id));
+            assert_eq!((&*event.id, &*again.id), ("ntf_abcdefgh01234567", &*event.id));
         }
     }
 
     #[test]
     fn an_event_is_ordered_by_its_subscription_customer_or_object() {
         let key = |object: Value| {
-            let body = json!({ "id": "evt_1", "data": { "object": object } });
+            let body = json!({ "id": "ntf_1", "data": { "object": object } });
             received(&signed(body.to_string())).unwrap().ordering_key
         };
         let parent = |subscription: Value| json!({ "subscription_details": { "subscription": subscription } });
@@ -405,9 +405,9 @@ mod tests {
 
     #[test]
     fn an_api_key_instead_of_the_signing_secret_is_rejected_when_it_is_set() {
-        assert!((ENTRY.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
-        assert!((ENTRY.check)("STRIPE_SECRET_KEY", "anything").is_ok());
-        let flaw = (ENTRY.check)(WEBHOOK_SECRET, "rk_key").unwrap_err();
-        assert_eq!(flaw.field, "credentials.STRIPE_WEBHOOK_SECRET");
+        assert!((SPEC.check)(WEBHOOK_SECRET, example::WEBHOOK_SECRET).is_ok());
+        assert!((SPEC.check)("STRIPE_SECRET_KEY", "anything").is_ok());
+        let error = (SPEC.check)(WEBHOOK_SECRET, "rk_key").unwrap_err();
+        assert_eq!(error.field, "credentials.STRIPE_WEBHOOK_SECRET");
     }
 }

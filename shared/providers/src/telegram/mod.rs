@@ -9,20 +9,20 @@ mod wire;
 pub use sender::{Sender, address, bot_id};
 pub use webhook::Webhook;
 
-use crate::entry::{Entry, HOW_TO_SEND, Sending};
+use crate::spec::{HOW_TO_SEND, ProviderSpec, Sending};
 
 /// Specification of Telegram.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     webhooks: &[&WEBHOOK],
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: &[(BOT_TOKEN, "0:-")],
+        placeholder_credentials: &[(BOT_TOKEN, "0:-")],
         windowed: true,
     }),
     credentials: &[BOT_TOKEN, WEBHOOK_SECRET],
-    made_up: Some(WEBHOOK_SECRET),
-    in_path: Some(WEBHOOK_SECRET),
+    generated_secret: Some(WEBHOOK_SECRET),
+    path_secret: Some(WEBHOOK_SECRET),
     one_address: false,
     proves_accounts: true,
     connects: false,

@@ -8,7 +8,7 @@ use domain::content::{Choice, Content, Interactive, Media};
 use domain::fault::{Fault, Form};
 use domain::integration::Settings;
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode};
@@ -448,12 +448,12 @@ fn limited(wait: Option<Duration>) -> Fault {
 }
 
 fn refused(status: StatusCode, code: String, remedy: &str, fault: Fault) -> SendError {
-    let about = match status {
+    let scope = match status {
         // The recipient blocked the bot, or never wrote to it.
-        StatusCode::FORBIDDEN => About::Message,
-        status => About::from_status(status),
+        StatusCode::FORBIDDEN => RefusalScope::Message,
+        status => RefusalScope::from_status(status),
     };
-    SendError::Refused { status, code, remedy: remedy.to_owned(), fault, about }
+    SendError::Refused { status, code, remedy: remedy.to_owned(), fault, scope }
 }
 
 fn forbidden(description: &str) -> &'static str {

@@ -3,7 +3,7 @@
 use domain::content::{ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, IntegrationId, Provider};
 use http::Method;
@@ -65,7 +65,7 @@ impl WebhookSource for Source {
         }
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let raw: &RawValue = serde_json::from_slice(&request.body)?;
         let update: wire::Update<'_> = serde_json::from_str(raw.get())?;
         let id = update.get("update_id").and_then(|id| id.get().parse::<i64>().ok());
@@ -78,7 +78,7 @@ impl WebhookSource for Source {
             "message_reaction" => read_reaction(part, id)?,
             _ => (time_of(part), EventKind::Other { name: name.to_owned() }),
         };
-        Ok(Delivery::Events(vec![ParsedEvent {
+        Ok(ParsedWebhook::Events(vec![ParsedEvent {
             account: self.account.clone(),
             id: id.to_string(),
             occurred_at,
@@ -254,14 +254,14 @@ mod tests {
         crate::example::integration(Provider::Telegram, id, tenant).unwrap()
     }
 
-    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+    fn receive_request(request: &WebhookRequest) -> Result<ParsedWebhook, Rejection> {
         let source = WEBHOOK.source(&integration(), &example::credentials());
         receive(&*source, request, Timestamp::UNIX_EPOCH)
     }
 
     fn parse(update: &Value) -> ParsedEvent {
         match receive_request(&example::request(update)).unwrap() {
-            Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+            ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
             other => panic!("{other:?}"),
         }
     }
@@ -293,7 +293,7 @@ mod tests {
     fn the_raw_update_is_kept_byte_for_byte() {
         let mut request = example::request(&Value::Null);
         request.body = Bytes::from_static(b" {\"update_id\" : 5, \"poll\":{\"id\":\"1\"}} \n");
-        let Delivery::Events(events) = receive_request(&request).unwrap() else { panic!() };
+        let ParsedWebhook::Events(events) = receive_request(&request).unwrap() else { panic!() };
         assert_eq!(events[0].raw.get(), "{\"update_id\" : 5, \"poll\":{\"id\":\"1\"}}");
     }
 

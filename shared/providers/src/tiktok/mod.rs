@@ -6,12 +6,12 @@ mod tests;
 mod webhook;
 mod wire;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of TikTok.
-pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[CLIENT_SECRET]);
+pub static SPEC: ProviderSpec = ProviderSpec::taking(&[&WEBHOOK], &[CLIENT_SECRET]);
 
 /// Receives TikTok's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::event::{EventKind, ParsedEvent};
 use domain::integration::Settings;
 use domain::webhook::{
-    Delivery, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+    ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
 };
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -44,7 +44,7 @@ fn receive_with(
     request: &WebhookRequest,
     secrets: &[&str],
     now: Timestamp,
-) -> Result<Delivery, Rejection> {
+) -> Result<ParsedWebhook, Rejection> {
     let integration = Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["tiktok"]),
@@ -79,7 +79,7 @@ fn signed(draft: &Draft) -> WebhookRequest {
 
 fn event(request: &WebhookRequest, now: Timestamp) -> ParsedEvent {
     match receive_with(request, &[example::CLIENT_SECRET], now).unwrap() {
-        Delivery::Events(mut events) if events.len() == 1 => events.remove(0),
+        ParsedWebhook::Events(mut events) if events.len() == 1 => events.remove(0),
         other => panic!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::event::ParsedEvent;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::Method;
@@ -67,7 +67,7 @@ impl WebhookSource for Source {
         signature::fresh(time, now)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let whole: &RawValue = serde_json::from_slice(&request.body)?;
         if !whole.get().starts_with('{') {
             return Err(Rejection::Unreadable("the body is not an object".to_owned()));
@@ -83,6 +83,6 @@ impl WebhookSource for Source {
         let key = (!user.is_empty()).then(|| user.clone());
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
         let event = ParsedEvent::other(&user, id, &notification.event, at, whole);
-        Ok(Delivery::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
+        Ok(ParsedWebhook::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }
 }

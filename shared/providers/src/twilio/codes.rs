@@ -3,33 +3,33 @@
 use std::time::Duration;
 
 use domain::fault::Fault;
-use domain::sender::About;
+use domain::sender::RefusalScope;
 
 /// Meaning of an error code.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorCode {
     pub(super) fault: Fault,
-    pub(super) about: About,
+    pub(super) scope: RefusalScope,
     /// Remedy: the action of the operator or tenant.
     pub(super) remedy: &'static str,
 }
 
 const fn message(remedy: &'static str) -> ErrorCode {
-    ErrorCode { fault: Fault::Permanent, about: About::Message, remedy }
+    ErrorCode { fault: Fault::Permanent, scope: RefusalScope::Message, remedy }
 }
 
 const fn account(remedy: &'static str) -> ErrorCode {
-    ErrorCode { fault: Fault::Permanent, about: About::Account, remedy }
+    ErrorCode { fault: Fault::Permanent, scope: RefusalScope::Account, remedy }
 }
 
 const fn route(remedy: &'static str) -> ErrorCode {
-    ErrorCode { fault: Fault::Permanent, about: About::Carrier, remedy }
+    ErrorCode { fault: Fault::Permanent, scope: RefusalScope::Route, remedy }
 }
 
 /// Twilio did not process the request; it can be sent again after `seconds`.
 const fn wait(seconds: u64, remedy: &'static str) -> ErrorCode {
     let fault = Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
-    ErrorCode { fault, about: About::Account, remedy }
+    ErrorCode { fault, scope: RefusalScope::Account, remedy }
 }
 
 /// Returns the meaning of `code`, if it is one of the codes returned for messages and calls.
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn common_error_codes_have_the_right_scope_and_fault() {
         for code in [20_003, 21_606, 21_701, 63_007, 30_002] {
-            assert_eq!(known(code).unwrap().about, About::Account, "{code}");
+            assert_eq!(known(code).unwrap().scope, RefusalScope::Account, "{code}");
             assert_eq!(known(code).unwrap().fault, Fault::Permanent, "{code}");
         }
         for code in [21_408, 21_608, 63_016] {
-            assert_eq!(known(code).unwrap().about, About::Carrier, "{code}");
+            assert_eq!(known(code).unwrap().scope, RefusalScope::Route, "{code}");
         }
         for code in [21_211, 21_610, 21_614, 21_617, 63_003, 30_003] {
-            assert_eq!(known(code).unwrap().about, About::Message, "{code}");
+            assert_eq!(known(code).unwrap().scope, RefusalScope::Message, "{code}");
             assert_eq!(known(code).unwrap().fault, Fault::Permanent, "{code}");
         }
         for code in [20_429, 21_611, 30_001, 10_004] {

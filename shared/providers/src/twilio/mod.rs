@@ -14,15 +14,15 @@ pub use sender::{Sender, address};
 pub use token::{VoiceGrant, access_token};
 pub use webhook::Webhook;
 
-use crate::entry::{Entry, Sending};
+use crate::spec::{ProviderSpec, Sending};
 use domain::provider::Channel;
 
 /// Specification of Twilio.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: &[(ACCOUNT_SID, "AC0"), (AUTH_TOKEN, "-")],
+        placeholder_credentials: &[(ACCOUNT_SID, "AC0"), (AUTH_TOKEN, "-")],
         windowed: true,
     }),
     settings: settings::read,
@@ -37,7 +37,7 @@ pub static ENTRY: Entry = Entry {
         ("whatsapp_from", Channel::Whatsapp),
         ("voice_from", Channel::Voice),
     ],
-    ..Entry::taking(
+    ..ProviderSpec::taking(
         &[&SMS, &SMS_STATUS, &VOICE, &VOICE_STATUS, &WHATSAPP],
         &[ACCOUNT_SID, AUTH_TOKEN, SHARED_KEY, API_KEY, API_SECRET],
     )

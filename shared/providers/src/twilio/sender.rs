@@ -9,7 +9,7 @@ use domain::content::{Call, Content, Location, Media, Template};
 use domain::fault::{Fault, Form};
 use domain::provider::Channel;
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -512,8 +512,8 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             (Fault::RateLimited { .. }, Some(retry_after)) => Fault::RateLimited { retry_after },
             (fault, _) => fault,
         };
-        let (about, remedy) = (known.about, known.remedy.to_owned());
-        return SendError::Refused { status, code: shown, remedy, fault, about };
+        let (scope, remedy) = (known.scope, known.remedy.to_owned());
+        return SendError::Refused { status, code: shown, remedy, fault, scope };
     }
     let (fault, remedy) = match status.as_u16() {
         // Twilio never processes a request it answers with 429. Source: README, facts 14.
@@ -534,8 +534,8 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             fault => (fault, "Twilio failed and did not accept the request. The hub retries it."),
         },
     };
-    let about = About::from_status(status);
-    SendError::Refused { status, code: shown, remedy: remedy.to_owned(), fault, about }
+    let scope = RefusalScope::from_status(status);
+    SendError::Refused { status, code: shown, remedy: remedy.to_owned(), fault, scope }
 }
 
 const FAILED_IN_FLIGHT: &str =

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::entry::Maker;
-use domain::integration::{DeliveryPolicy, Flaw, Settings};
+use crate::spec::RequestedBy;
+use domain::integration::{DeliveryPolicy, FieldError, Settings};
 use domain::{Credentials, Integration};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::proof::Address;
-use crate::entry;
+use crate::spec;
 
 /// Settings of a Twilio account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,13 +69,13 @@ impl Twilio {
 }
 
 /// Reads the settings.
-pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
-    let mut settings: Twilio = entry::read(given)?;
-    let flaw = |name: &str, reason| Err(Flaw::new(&format!("settings.{name}"), reason));
+pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
+    let mut settings: Twilio = spec::read(given)?;
+    let error = |name: &str, reason| Err(FieldError::new(&format!("settings.{name}"), reason));
     if settings.public_url.is_some() && settings.origin().is_none() {
         let reason = "must be a URL such as https://hub.example.com, without a user name and \
                       password";
-        return flaw("public_url", reason);
+        return error("public_url", reason);
     }
     for (name, number) in [
         ("from", &mut settings.from),
@@ -87,56 +87,56 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, Flaw> {
             Ok(address) => *given = address,
             // SMS also accept a name or a short code as the sender.
             Err(_) if name == "from" && is_sender(given) => {}
-            Err(_) => return flaw(name, "must be an E.164 phone number such as +15550001111"),
+            Err(_) => return error(name, "must be an E.164 phone number such as +15550001111"),
         }
     }
     if let Some(service) = &settings.messaging_service_sid {
         if !is_sid_of(service, "MG") {
-            return flaw("messaging_service_sid", "must be MG followed by 32 hexadecimal digits");
+            return error("messaging_service_sid", "must be MG followed by 32 hexadecimal digits");
         }
         if settings.from.is_some() {
-            return flaw(
+            return error(
                 "messaging_service_sid",
                 "cannot be combined with `from`: remove one of the two",
             );
         }
     }
     if !settings.templates.values().all(|sid| is_content_sid(sid)) {
-        return flaw(
+        return error(
             "templates",
             "must map each name to a content template's id: HX followed by 32 hexadecimal digits",
         );
     }
     if settings.voice_twiml.as_deref().is_some_and(|twiml| !is_twiml(twiml)) {
-        return flaw("voice_twiml", "must be TwiML: <Response>...</Response>");
+        return error("voice_twiml", "must be TwiML: <Response>...</Response>");
     }
     if settings.messages_per_second == 0 {
-        return flaw("messages_per_second", "must be at least 1");
+        return error("messages_per_second", "must be at least 1");
     }
     match serde_json::to_value(&settings) {
         Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
-        _ => Err(Flaw::new("settings", "cannot be written as JSON")),
+        _ => Err(FieldError::new("settings", "cannot be written as JSON")),
     }
 }
 
 /// Returns the settings of an integration; `None` if they belong to another provider.
 pub(super) fn of(integration: &Integration) -> Option<Twilio> {
-    entry::settings_of::<Twilio>(integration)
+    spec::settings_of::<Twilio>(integration)
 }
 
 /// Returns the account from the settings, or else from the credentials.
 pub(super) fn account(
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<Option<String>, Flaw> {
-    let given = entry::account_setting(maker, settings, credentials)?;
+) -> Result<Option<String>, FieldError> {
+    let given = spec::account_setting(requested_by, settings, credentials)?;
     let sid = credentials.first(super::ACCOUNT_SID).map(|sid| sid.expose_secret().to_owned());
     // A tenant cannot prove that the account is theirs. Without an account, the integration
     // receives whatever its own token signs.
-    let account = given.or(sid.filter(|_| maker != Maker::Tenant));
+    let account = given.or(sid.filter(|_| requested_by != RequestedBy::Tenant));
     match &account {
-        Some(account) if !is_sid(account, "AC") => Err(Flaw::new(
+        Some(account) if !is_sid(account, "AC") => Err(FieldError::new(
             "settings.account",
             "must be an account SID: AC followed by letters and digits",
         )),
@@ -145,16 +145,16 @@ pub(super) fn account(
 }
 
 /// Finds swapped or mistyped credentials when they are stored, before the first webhook fails.
-pub(super) fn check(name: &str, value: &str) -> Result<(), Flaw> {
-    let flaw = |reason| Err(Flaw::new(&format!("credentials.{name}"), reason));
+pub(super) fn check(name: &str, value: &str) -> Result<(), FieldError> {
+    let error = |reason| Err(FieldError::new(&format!("credentials.{name}"), reason));
     match name {
         super::ACCOUNT_SID if !is_sid(value, "AC") => {
-            flaw("must be an account SID: AC followed by letters and digits")
+            error("must be an account SID: AC followed by letters and digits")
         }
         super::API_KEY if !is_sid(value, "SK") => {
-            flaw("must be the SID of an API key: SK followed by letters and digits")
+            error("must be the SID of an API key: SK followed by letters and digits")
         }
-        _ if value.chars().any(char::is_whitespace) => flaw("must not contain white space"),
+        _ if value.chars().any(char::is_whitespace) => error("must not contain white space"),
         _ => Ok(()),
     }
 }
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn settings(value: &Value) -> Result<Settings, Flaw> {
+    fn settings(value: &Value) -> Result<Settings, FieldError> {
         read(value.as_object().unwrap())
     }
 
@@ -246,8 +246,8 @@ mod tests {
             "https://u:p@h.example",
             "https://h ex",
         ] {
-            let flaw = settings(&json!({ "public_url": bad })).unwrap_err();
-            assert_eq!(flaw.field, "settings.public_url", "{bad}");
+            let error = settings(&json!({ "public_url": bad })).unwrap_err();
+            assert_eq!(error.field, "settings.public_url", "{bad}");
         }
         assert_eq!(origin("https://H.example:81/a?b=c"), Some("https://H.example:81"));
     }
@@ -296,12 +296,13 @@ mod tests {
     fn account_comes_from_the_settings_then_the_credentials() {
         let own = settings(&json!({ "account": "AC2" })).unwrap();
         let none = settings(&json!({})).unwrap();
-        let of = |settings: &Settings, sid| account(Maker::Operator, settings, &credentials(sid));
+        let of =
+            |settings: &Settings, sid| account(RequestedBy::Operator, settings, &credentials(sid));
         assert_eq!(of(&own, "AC1"), Ok(Some("AC2".to_owned())));
         assert_eq!(of(&none, "AC1"), Ok(Some("AC1".to_owned())));
         assert_eq!(of(&none, ""), Ok(None));
         // A tenant could name another tenant's account.
-        assert_eq!(account(Maker::Tenant, &none, &credentials("AC1")), Ok(None));
+        assert_eq!(account(RequestedBy::Tenant, &none, &credentials("AC1")), Ok(None));
         for bad in ["", "SK1", "AC", "AC 1"] {
             assert!(of(&settings(&json!({ "account": bad })).unwrap(), "AC1").is_err(), "{bad}");
         }
@@ -317,8 +318,8 @@ mod tests {
             (super::super::API_KEY, "AC12ab"),
             (super::super::AUTH_TOKEN, "12345\n"),
         ] {
-            let flaw = check(name, value).unwrap_err();
-            assert!(!flaw.to_string().contains("12"), "{flaw}");
+            let error = check(name, value).unwrap_err();
+            assert!(!error.to_string().contains("12"), "{error}");
         }
     }
 }

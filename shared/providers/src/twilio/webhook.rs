@@ -9,7 +9,8 @@ use domain::content::{ButtonPress, Content, Location, Media, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::provider::Channel;
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, MessageId, Provider, Status};
 use http::StatusCode;
@@ -92,7 +93,7 @@ impl WebhookSource for Source {
         self.0.verify(request)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let events = match PayloadLocation::of(request) {
             Some(PayloadLocation::Hashed(_)) => read_stream(&request.body)?,
             Some(PayloadLocation::Query) => {
@@ -105,7 +106,7 @@ impl WebhookSource for Source {
                 read(&fields, &whole(&request.body), reference(request))?
             }
         };
-        Ok(Delivery::Events(events))
+        Ok(ParsedWebhook::Events(events))
     }
 }
 
@@ -441,7 +442,7 @@ mod tests {
     use crate::example::{Draft, Seed};
     use crate::twilio::example::{ACCOUNT_SID, EXAMPLES, NUMBER, PERSON, credentials};
     use crate::twilio::tests::integration;
-    use crate::twilio::{ENTRY, SMS, VOICE};
+    use crate::twilio::{SMS, SPEC, VOICE};
     use domain::webhook::receive;
     use serde_json::{Value, json};
 
@@ -460,7 +461,7 @@ mod tests {
     fn receive_request(request: &WebhookRequest) -> Result<Vec<ParsedEvent>, Rejection> {
         let source = SMS.source(&integration(&json!({})), &credentials());
         match receive(&*source, request, Timestamp::UNIX_EPOCH)? {
-            Delivery::Events(events) => Ok(events),
+            ParsedWebhook::Events(events) => Ok(events),
             other => panic!("{other:?}"),
         }
     }
@@ -543,14 +544,14 @@ mod tests {
         let all: Vec<_> = EXAMPLES.events.iter().map(|e| (e.webhook, e.name)).collect();
         assert_eq!(all, expected.map(|(webhook, name, ..)| (webhook, name)));
         for (example, (webhook, _, names, key, id)) in EXAMPLES.events.iter().zip(expected) {
-            let webhook = ENTRY.webhooks.iter().find(|w| w.name() == webhook).unwrap();
+            let webhook = SPEC.webhooks.iter().find(|w| w.name() == webhook).unwrap();
             let url = format!("https://hub.example.com/webhooks/{}", webhook.path());
             let draft = (example.draft)(&seed("0123456789abcdef"));
             let settings = Value::Object((EXAMPLES.settings)());
             let request = (EXAMPLES.sign)(example, &draft, &credentials(), &url, seed("").at);
             let source = webhook.source(&integration(&settings), &credentials());
             let now = Timestamp::UNIX_EPOCH;
-            let Delivery::Events(events) = receive(&*source, &request, now).unwrap() else {
+            let ParsedWebhook::Events(events) = receive(&*source, &request, now).unwrap() else {
                 panic!("{}", example.name)
             };
             let got: Vec<_> = events.iter().map(name).collect();
@@ -1002,7 +1003,7 @@ mod tests {
 
     #[test]
     fn messages_are_answered_with_empty_twiml_and_calls_are_rejected() {
-        for webhook in ENTRY.webhooks {
+        for webhook in SPEC.webhooks {
             let reply = webhook.accepted();
             assert_eq!(
                 (reply.status, reply.content_type),
@@ -1015,7 +1016,7 @@ mod tests {
 
     #[test]
     fn names_and_paths_match_the_functions() {
-        let all: Vec<_> = ENTRY.webhooks.iter().map(|w| (w.name(), w.path())).collect();
+        let all: Vec<_> = SPEC.webhooks.iter().map(|w| (w.name(), w.path())).collect();
         let expected = [
             ("sms", "sms"),
             ("sms-status", "sms/status"),

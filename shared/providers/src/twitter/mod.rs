@@ -6,12 +6,12 @@ mod tests;
 mod webhook;
 mod wire;
 
-use crate::Entry;
+use crate::ProviderSpec;
 
 pub use webhook::Webhook;
 
 /// Specification of X.
-pub static ENTRY: Entry = Entry::taking(&[&WEBHOOK], &[CONSUMER_SECRET]);
+pub static SPEC: ProviderSpec = ProviderSpec::taking(&[&WEBHOOK], &[CONSUMER_SECRET]);
 
 /// Receives X's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::content::Content;
 use domain::event::{EventKind, ParsedEvent};
 use domain::integration::Settings;
-use domain::webhook::{Delivery, Rejection, WebhookProvider, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, Rejection, WebhookProvider, WebhookRequest, receive};
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
@@ -66,7 +66,7 @@ fn integration() -> Integration {
     }
 }
 
-fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<Delivery, Rejection> {
+fn receive_with(request: &WebhookRequest, secrets: &[&str]) -> Result<ParsedWebhook, Rejection> {
     let values = secrets.iter().map(|secret| (*secret).into()).collect();
     let credentials = Credentials::new([(CONSUMER_SECRET.to_owned(), values)]);
     let source = WEBHOOK.source(&integration(), &credentials);
@@ -85,7 +85,7 @@ fn signed(draft: &Draft) -> WebhookRequest {
 
 fn events(request: &WebhookRequest) -> Vec<ParsedEvent> {
     match receive_with(request, &[example::CONSUMER_SECRET]).unwrap() {
-        Delivery::Events(events) => events,
+        ParsedWebhook::Events(events) => events,
         other => panic!("{other:?}"),
     }
 }
@@ -115,7 +115,7 @@ fn every_vector_verifies_as_recorded() {
     assert_eq!(vectors.len(), 7);
     for vector in vectors {
         match (receive_with(&vector.request(), &[&vector.secret]), vector.reply) {
-            (Ok(Delivery::Handshake(given)), Some(wanted)) => {
+            (Ok(ParsedWebhook::Handshake(given)), Some(wanted)) => {
                 assert_eq!(given.status.as_u16(), wanted.status, "{}", vector.what);
                 let body: Value = serde_json::from_str(&given.body).unwrap();
                 assert_eq!(Some(body), wanted.json, "{}", vector.what);
@@ -123,7 +123,7 @@ fn every_vector_verifies_as_recorded() {
             }
             // The webhook edge answers with 400.
             (Err(Rejection::Invalid(_)), Some(wanted)) => assert_eq!(wanted.status, 400),
-            (Ok(Delivery::Events(_)), None) => assert!(vector.accepted, "{}", vector.what),
+            (Ok(ParsedWebhook::Events(_)), None) => assert!(vector.accepted, "{}", vector.what),
             (Err(Rejection::Unauthenticated(_)), None) => {
                 assert!(!vector.accepted, "{}", vector.what);
             }
@@ -161,7 +161,8 @@ fn every_example_is_accepted_and_parsed_as_expected() {
         assert!(ids.insert(event.id.clone()), "{}", event.id);
     }
     let request = signed(&(challenge.draft)(&seed()));
-    let Delivery::Handshake(reply) = receive_with(&request, &[example::CONSUMER_SECRET]).unwrap()
+    let ParsedWebhook::Handshake(reply) =
+        receive_with(&request, &[example::CONSUMER_SECRET]).unwrap()
     else {
         panic!("no handshake")
     };
@@ -198,7 +199,7 @@ fn any_secret_verifies_the_newest_answers_challenges_and_an_empty_one_does_neith
     let post = signed(&(example::EXAMPLES.events[0].draft)(&seed()));
     let challenge = signed(&(example::EXAMPLES.events[7].draft)(&seed()));
     assert!(receive_with(&post, &["new", example::CONSUMER_SECRET]).is_ok());
-    let Delivery::Handshake(reply) = receive_with(&challenge, &["new", "old"]).unwrap() else {
+    let ParsedWebhook::Handshake(reply) = receive_with(&challenge, &["new", "old"]).unwrap() else {
         panic!()
     };
     assert!(reply.body.contains(&example::signature("new", seed().nonce.as_bytes())));

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::content::{Content, Media};
 use domain::event::{EventKind, InboundMessage, ParsedEvent};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
+    WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Method, StatusCode};
@@ -90,9 +91,9 @@ impl WebhookSource for Source {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         if request.method == Method::GET {
-            return Ok(Delivery::Handshake(self.answer(request)));
+            return Ok(ParsedWebhook::Handshake(self.answer(request)));
         }
         let whole: &RawValue = serde_json::from_slice(&request.body)?;
         let parts: wire::Parts<'_> = serde_json::from_str(whole.get())?;
@@ -121,7 +122,7 @@ impl WebhookSource for Source {
         if events.is_empty() && !parts.values().any(|raw| raw.get().starts_with('[')) {
             events.push(other(&account, "activity", Timestamp::UNIX_EPOCH, whole));
         }
-        Ok(Delivery::Events(events))
+        Ok(ParsedWebhook::Events(events))
     }
 }
 

@@ -9,20 +9,20 @@ mod wire;
 pub use sender::{Sender, address};
 pub use webhook::Webhook;
 
-use crate::entry::{Entry, Sending};
+use crate::spec::{ProviderSpec, Sending};
 
 /// Specification of WhatsApp.
-pub static ENTRY: Entry = Entry {
+pub static SPEC: ProviderSpec = ProviderSpec {
     webhooks: &[&WEBHOOK],
     sending: Some(Sending {
         provider: &SENDER,
         address: sender::address,
-        stand_in: &[(ACCESS_TOKEN, "-")],
+        placeholder_credentials: &[(ACCESS_TOKEN, "-")],
         windowed: true,
     }),
     credentials: &[ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN],
-    made_up: None,
-    in_path: None,
+    generated_secret: None,
+    path_secret: None,
     one_address: true,
     proves_accounts: true,
     connects: false,

@@ -7,7 +7,7 @@ use domain::content::{Choice, Content, Interactive, Media, Section};
 use domain::fault::{Fault, Form};
 use domain::integration::Settings;
 use domain::sender::{
-    About, Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, SendError, SenderProvider,
+    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode, Uri};
@@ -452,8 +452,8 @@ fn refusal(response: &Response<Bytes>) -> SendError {
             Fault::Retryable | Fault::RateLimited { .. } => "Meta's service asks to retry later.",
         };
         let code = status.as_u16().to_string();
-        let about = About::from_status(status);
-        return SendError::Refused { status, code, remedy: remedy.into(), fault, about };
+        let scope = RefusalScope::from_status(status);
+        return SendError::Refused { status, code, remedy: remedy.into(), fault, scope };
     };
     let retry = wait.map_or(Fault::Retryable, |retry_after| Fault::RateLimited { retry_after });
     let (fault, remedy) = match known(error.code) {
@@ -470,13 +470,13 @@ fn refusal(response: &Response<Bytes>) -> SendError {
             "Meta rejected the request. Look up the code in Meta's error codes.",
         ),
     };
-    let about = about(error.code, fault, status);
-    SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault, about }
+    let scope = scope(error.code, fault, status);
+    SendError::Refused { status, code: error.code.to_string(), remedy: remedy.into(), fault, scope }
 }
 
 /// Returns whether one of Meta's error codes is about the message, the route or the account.
 /// Source: README, facts 7.
-fn about(code: i64, fault: Fault, status: StatusCode) -> About {
+fn scope(code: i64, fault: Fault, status: StatusCode) -> RefusalScope {
     match code {
         0
         | 3
@@ -492,15 +492,15 @@ fn about(code: i64, fault: Fault, status: StatusCode) -> About {
         | 131_042
         | 131_045
         | 131_048
-        | 133_010 => About::Account,
+        | 133_010 => RefusalScope::Account,
         // A service window, recipient list or template that this number lacks, and another may
         // have.
-        131_030 | 131_047 | 132_001 | 132_015 | 132_016 => About::Carrier,
+        131_030 | 131_047 | 132_001 | 132_015 | 132_016 => RefusalScope::Route,
         // Too many messages to one recipient.
-        131_056 => About::Message,
-        _ if fault != Fault::Permanent => About::Account,
-        _ if known(code).is_some() => About::Message,
-        _ => About::from_status(status),
+        131_056 => RefusalScope::Message,
+        _ if fault != Fault::Permanent => RefusalScope::Account,
+        _ if known(code).is_some() => RefusalScope::Message,
+        _ => RefusalScope::from_status(status),
     }
 }
 

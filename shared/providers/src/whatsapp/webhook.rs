@@ -3,7 +3,7 @@
 use domain::content::{ButtonPress, ContactCard, Content, Location, Media, Reaction, Reply};
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    Delivery, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ impl WebhookSource for Source {
         self.0.verify(request)
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         if let Some(handshake) = meta::handshake(request) {
             return Ok(handshake);
         }
@@ -53,7 +53,7 @@ impl WebhookSource for Source {
                 read_change(change, entry.time, &mut events);
             }
         }
-        Ok(Delivery::Events(events))
+        Ok(ParsedWebhook::Events(events))
     }
 }
 
@@ -241,15 +241,15 @@ mod tests {
         crate::example::integration(Provider::Whatsapp, id, tenant).unwrap()
     }
 
-    fn receive_request(request: &WebhookRequest) -> Result<Delivery, Rejection> {
+    fn receive_request(request: &WebhookRequest) -> Result<ParsedWebhook, Rejection> {
         let source = WEBHOOK.source(&integration(), &example::credentials());
         receive(&*source, request, Timestamp::UNIX_EPOCH)
     }
 
     fn parse_bytes(body: Bytes) -> Vec<ParsedEvent> {
         match receive_request(&example::request(body)).unwrap() {
-            Delivery::Events(events) => events,
-            Delivery::Handshake(_) | Delivery::Confirm(_) => panic!("a handshake"),
+            ParsedWebhook::Events(events) => events,
+            ParsedWebhook::Handshake(_) | ParsedWebhook::Confirm(_) => panic!("a handshake"),
         }
     }
 
@@ -556,7 +556,7 @@ mod tests {
     #[test]
     fn a_handshake_returns_its_challenge_and_a_wrong_token_is_rejected_with_403() {
         let good = example::handshake(example::VERIFY_TOKEN, "1158201444");
-        let Delivery::Handshake(reply) = receive_request(&good).unwrap() else { panic!() };
+        let ParsedWebhook::Handshake(reply) = receive_request(&good).unwrap() else { panic!() };
         assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "1158201444"));
 
         for request in [example::handshake("wrong", "1"), example::handshake("", "1")] {

@@ -128,7 +128,7 @@ impl<C: Clock> Authorizer<C> {
         let key = if let Some((_, key)) = fresh {
             key
         } else {
-            let key = crate::vault::read_one(&self.aws, &self.admin_key_arn).await?;
+            let key = crate::credentials::read_one(&self.aws, &self.admin_key_arn).await?;
             let mut known = self.admin_key.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert((now, key)).1.clone()
         };

@@ -1,10 +1,10 @@
 //! Conversations of a tenant.
 
 use domain::conversation::Conversation;
-use domain::job::{MarkReadTask, OutboundJob, OutboundTask, VERSION};
 use domain::message::Message;
-use domain::ports::{Library, Publisher, Record};
+use domain::ports::{MessageReader, Publisher, Record};
 use domain::provider::Channel;
+use domain::task::{MarkReadTask, OutboundAction, OutboundTask, VERSION};
 use domain::tenant::Scope;
 use http::StatusCode;
 use queue::SqsQueue;
@@ -117,7 +117,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
     },
 ];
 
-impl<S: Library, Q: OutboundQueues> Resource for Conversations<S, Q> {
+impl<S: MessageReader, Q: OutboundQueues> Resource for Conversations<S, Q> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -154,7 +154,7 @@ impl<S: Library, Q: OutboundQueues> Resource for Conversations<S, Q> {
     }
 }
 
-impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
+impl<S: MessageReader, Q: OutboundQueues> Conversations<S, Q> {
     async fn find(
         &self,
         scope: Scope,
@@ -182,12 +182,12 @@ impl<S: Library, Q: OutboundQueues> Conversations<S, Q> {
             return Err(Problem::new(status, "nothing_to_read", "Nothing to read", detail));
         };
         let deduplication_id = hash(&format!("read:{}:{provider_message_id}", conversation.id));
-        let mark = OutboundTask::MarkRead(MarkReadTask {
+        let mark = OutboundAction::MarkRead(MarkReadTask {
             tenant: conversation.tenant.clone(),
             integration: conversation.integration,
             provider_message_id,
         });
-        let job = OutboundJob { v: VERSION, task: mark };
+        let job = OutboundTask { v: VERSION, action: mark };
         let body = serde_json::to_string(&job).map_err(|_| Problem::internal())?;
         let group = conversation.id.to_string();
         let record = Record { body, group, deduplication_id, ..Record::default() };

@@ -1,10 +1,10 @@
 //! Events of a tenant: list, get and replay.
 
-use domain::job::{ReplayJob, VERSION};
-use domain::ports::{Clock, Dice, EventBodyReader, EventReader, Publisher, Replays};
+use domain::ports::{Clock, EventBodyReader, EventReader, Publisher, Replays, Rng};
 use domain::record::{
-    Direction, EventFilter, EventRecord, Kept, Kind, Replay, ReplayStatus, State,
+    Direction, EventFilter, EventRecord, Kind, Replay, ReplayStatus, State, StoredEvent,
 };
+use domain::task::{ReplayTask, VERSION};
 use domain::tenant::Scope;
 use domain::{EventId, Provider, ReplayId, TenantId};
 use http::StatusCode;
@@ -37,7 +37,7 @@ pub struct Events<S, B, P, C, R> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for ids.
-    pub dice: R,
+    pub rng: R,
 }
 
 /// Operations of the resource.
@@ -202,7 +202,7 @@ where
     B: EventBodyReader,
     P: Publisher,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
@@ -233,7 +233,7 @@ where
     B: EventBodyReader,
     P: Publisher,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     async fn list(&self, request: &ApiRequest, filter: EventFilter) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Read, None)?;
@@ -244,7 +244,7 @@ where
         ApiReply::json(StatusCode::OK, &EventPage { events, next: cursor(page.next) })
     }
 
-    async fn find(&self, tenant: &TenantId, id: EventId) -> Result<Kept, Problem> {
+    async fn find(&self, tenant: &TenantId, id: EventId) -> Result<StoredEvent, Problem> {
         let event = self.store.event(tenant, id).await?;
         let event = event.filter(|event| !event.record.is_forgotten(self.clock.now()));
         event.ok_or_else(Problem::not_found)
@@ -254,7 +254,7 @@ where
         let tenant = request.tenant(Scope::Read, None)?;
         let event = self.find(&tenant, id).await?;
         // The payload may hold data that is not meant for everyone with read access.
-        let raw = if request.caller(Scope::Read)?.may(Scope::Admin) {
+        let raw = if request.principal(Scope::Read)?.may(Scope::Admin) {
             crate::events::body(&self.bucket, &event).await?.map(|body| body.raw)
         } else {
             None
@@ -265,7 +265,7 @@ where
     async fn replay_one(&self, request: &ApiRequest, id: EventId) -> Result<ApiReply, Problem> {
         let tenant = request.tenant(Scope::Admin, None)?;
         let event = self.find(&tenant, id).await?;
-        let replay = ReplayId::new(self.clock.now(), self.dice.bits());
+        let replay = ReplayId::new(self.clock.now(), self.rng.bits());
         let record = crate::events::replay_record(&self.bucket, &event, replay).await?;
         let record = record.ok_or_else(not_replayable)?;
         self.events.publish(vec![record]).await?;
@@ -277,7 +277,7 @@ where
     async fn replay_many(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         // Check the key before the body, so that a request without permission learns nothing about
         // the body.
-        request.caller(Scope::Admin)?;
+        request.principal(Scope::Admin)?;
         let input: ReplayMany = request.read()?;
         let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         let now = self.clock.now();
@@ -298,7 +298,7 @@ where
             return self.dry_run(&tenant, &filter).await;
         }
         let replay = Replay {
-            id: ReplayId::new(now, self.dice.bits()),
+            id: ReplayId::new(now, self.rng.bits()),
             tenant: tenant.clone(),
             filter,
             status: ReplayStatus::Running,
@@ -309,7 +309,7 @@ where
             reason: None,
         };
         self.store.begin(&replay).await?;
-        let job = ReplayJob {
+        let job = ReplayTask {
             v: VERSION,
             tenant: tenant.clone(),
             replay: replay.id,
@@ -404,7 +404,7 @@ pub fn resource<N, C: Clone, R: Clone>(kit: &Kit<N, C, R>) -> Result<OwnEvents<C
         replays: kit.queue("REPLAY_QUEUE_URL", None)?,
         bucket,
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
     })
 }
 

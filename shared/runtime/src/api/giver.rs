@@ -12,7 +12,7 @@ use super::Problem;
 /// Returns the first setting, by name, whose change would redirect the integration's requests or
 /// change its account.
 pub(super) fn redirected_setting(before: &Integration, settings: &Settings) -> Option<String> {
-    let entry = providers::entry(before.provider);
+    let entry = providers::spec(before.provider);
     let (old, new) = (before.settings.fields(), settings.fields());
     // Add the defaults of settings that were introduced after the integration was created.
     let old = (entry.settings)(&old).map_or(old, |settings| settings.fields());
@@ -36,7 +36,7 @@ fn credentials_to_replace(before: &Integration) -> Vec<&str> {
 /// Returns whether requests are sent with the credential `name`; such a credential belongs to one
 /// account. A credential that only verifies webhooks does not determine the account.
 pub(super) fn is_request_credential(provider: Provider, name: &str) -> bool {
-    !providers::entry(provider).proving.contains(&name)
+    !providers::spec(provider).proving.contains(&name)
 }
 
 /// Checks whether a tenant may change an integration. `redirected` is the setting that would

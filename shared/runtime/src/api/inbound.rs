@@ -159,7 +159,7 @@ where
     C: Clock,
 {
     async fn ingest(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
-        request.caller(Scope::Ingest)?;
+        request.principal(Scope::Ingest)?;
         let input: IngestMessage = request.read()?;
         let tenant = tenant(request, input.tenant_id.as_ref())?;
         for (field, value, max) in [
@@ -199,7 +199,9 @@ where
         };
         let raw = serde_json::from_slice::<Box<RawValue>>(&request.body);
         let (provider, integration, account) = match &destination.integration {
-            Some(integration) => (integration.provider, integration.id, integration.line()),
+            Some(integration) => {
+                (integration.provider, integration.id, integration.conversation_account())
+            }
             None => (Provider::Custom, ingest_integration(&tenant), input.to),
         };
         let event = ParsedEvent {
@@ -325,7 +327,7 @@ fn channel_of(integration: &Integration, to: &str) -> Option<Channel> {
     let first = || integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp);
     let is_account = integration.account.as_deref().is_some_and(|account| is_same(account, to))
         || is_same(&integration.id.to_string(), to);
-    let entry = providers::entry(integration.provider);
+    let entry = providers::spec(integration.provider);
     let settings = integration.settings.fields();
     let named = settings.iter().filter(|(name, value)| {
         entry.leads(name) && value.as_str().is_some_and(|value| is_same(value, to))
@@ -362,7 +364,7 @@ pub(crate) fn ingest_integration(tenant: &TenantId) -> IntegrationId {
 /// Returns the tenant to act for. If a tenant's key names another tenant, the error says so:
 /// programs send the tenant id to detect that they use the wrong key.
 fn tenant(request: &ApiRequest, named: Option<&TenantId>) -> Result<TenantId, Problem> {
-    let caller = request.caller(Scope::Ingest)?;
+    let caller = request.principal(Scope::Ingest)?;
     if !caller.tenant.is_platform() && named.is_some_and(|named| *named != caller.tenant) {
         let title = "The key has no permission";
         let detail = "the key belongs to another tenant than `tenant_id`".to_owned();

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::circuit::{self, Breaker};
-use domain::integration::{Flaw, Settings};
-use domain::ports::{Circuits, Claimed, Clock, Dice, Freshness, Registry, Routes, Safe, Vault};
+use domain::integration::{FieldError, Settings};
+use domain::ports::{
+    Circuits, Claimed, Clock, CredentialReader, CredentialWriter, Freshness, Registry, Rng, Routes,
+};
 use domain::sender::{MessageSender, SendError};
 use domain::tenant::Scope;
 use domain::{Credentials, Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
 use jiff::Timestamp;
-use providers::entry::Maker;
+use providers::spec::RequestedBy;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -21,8 +23,8 @@ use store::DynamoStore;
 use super::tenants::check_url;
 use super::whatsapp_settings::{SetWhatsapp, WhatsappView};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, giver, schema};
-use crate::sender::Caller;
-use crate::vault::SecretsVault;
+use crate::credentials::SecretsManagerCredentials;
+use crate::sender::HttpClient;
 use crate::webhook::path_hash;
 use crate::{Error, Kit, Network};
 
@@ -40,11 +42,11 @@ pub struct Integrations<S, V, T, C, R> {
     /// Credential store.
     pub vault: V,
     /// HTTP client for requests to providers.
-    pub caller: T,
+    pub http_client: T,
     /// Clock.
     pub clock: C,
     /// Random number generator, for ids and secrets.
-    pub dice: R,
+    pub rng: R,
     /// Whether tenants are trusted like the operator. Never set this for untrusted tenants.
     pub trust_tenants: bool,
 }
@@ -222,12 +224,12 @@ struct Health {
     circuit: Breaker,
     /// Account status from the provider, with `ask=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<Word>,
+    account: Option<AccountStatus>,
 }
 
 /// Account status that the provider reports.
 #[derive(Serialize, JsonSchema)]
-struct Word {
+struct AccountStatus {
     /// Whether the provider knows the account and the account can send.
     ok: bool,
     /// Account data in the provider's format.
@@ -368,10 +370,10 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
 impl<S, V, T, C, R> Resource for Integrations<S, V, T, C, R>
 where
     S: Registry + Circuits + Routes,
-    V: Vault + Safe,
-    T: Caller,
+    V: CredentialReader + CredentialWriter,
+    T: HttpClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
@@ -417,7 +419,7 @@ where
                 let integration = self.find(request, params, Scope::Admin).await?;
                 let input: Register =
                     if request.body.is_empty() { Register::default() } else { request.read()? };
-                if self.maker(request, &integration.tenant)? == Maker::Tenant {
+                if self.requested_by(request, &integration.tenant)? == RequestedBy::Tenant {
                     giver::check_use(&integration)?;
                 }
                 let url = webhook_url(request, &integration);
@@ -440,10 +442,10 @@ where
 impl<S, V, T, C, R> Integrations<S, V, T, C, R>
 where
     S: Registry + Circuits + Routes,
-    V: Vault + Safe,
-    T: Caller,
+    V: CredentialReader + CredentialWriter,
+    T: HttpClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     /// Returns the integration in the path, if the principal may access it.
     async fn find(
@@ -452,10 +454,10 @@ where
         params: &Params<'_>,
         scope: Scope,
     ) -> Result<Integration, Problem> {
-        let caller = request.caller(scope)?;
+        let http_client = request.principal(scope)?;
         let integration = self.store.integration(params.get("id")?).await?;
         let may_access = |integration: &Integration| {
-            caller.tenant.is_platform() || integration.tenant == caller.tenant
+            http_client.tenant.is_platform() || integration.tenant == http_client.tenant
         };
         integration.filter(may_access).ok_or_else(Problem::not_found)
     }
@@ -463,7 +465,7 @@ where
     async fn create(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
         // Check the key before the body, so that a key without permission learns nothing about
         // the body.
-        request.caller(Scope::Admin)?;
+        request.principal(Scope::Admin)?;
         let input: CreateIntegration = request.read()?;
         let tenant = request.tenant(Scope::Admin, input.tenant.as_ref())?;
         if !tenant.is_platform() && self.store.tenant(&tenant).await?.is_none() {
@@ -487,7 +489,7 @@ where
         integration: &Integration,
     ) -> Option<Connection> {
         // Without a base URL the provider cannot be reached.
-        if !providers::entry(integration.provider).connects
+        if !providers::spec(integration.provider).connects
             || integration.settings.base_url().is_none()
         {
             return None;
@@ -521,14 +523,14 @@ where
         tenant_credentials.extend(names(&generated_secret));
         let generated = shown_once(&generated_secret);
         let credentials = given.merged(generated_secret);
-        let maker = self.maker(request, &tenant)?;
+        let requested_by = self.requested_by(request, &tenant)?;
         if input.trusted_ingest {
-            check_trust(request, maker)?;
+            check_trust(request, requested_by)?;
         }
         let now = self.clock.now();
         let integration = Integration {
-            id: IntegrationId::new(now, self.dice.bits()),
-            account: account(input.provider, maker, &settings, &credentials)?,
+            id: IntegrationId::new(now, self.rng.bits()),
+            account: account(input.provider, requested_by, &settings, &credentials)?,
             provider: input.provider,
             hints: credentials.hints(),
             tenant,
@@ -558,9 +560,9 @@ where
 
     /// Generates the credential that the hub can generate, if it is absent.
     fn generated_secret(&self, provider: Provider, given: &Credentials) -> Credentials {
-        let name = providers::entry(provider).made_up;
+        let name = providers::spec(provider).generated_secret;
         Credentials::new(name.filter(|name| given.first(name).is_none()).map(|name| {
-            let bits = [self.dice.bits(), self.dice.bits()];
+            let bits = [self.rng.bits(), self.rng.bits()];
             let secret: SecretString = bits.map(|b| hex::encode(b.to_be_bytes())).concat().into();
             (name.to_owned(), vec![secret])
         }))
@@ -578,8 +580,10 @@ where
             }
             let status =
                 match self.call_provider(&integration, |sender| sender.describe_account()).await {
-                    Ok(account) => Word { ok: true, account: Some(account), detail: None },
-                    Err(problem) => Word { ok: false, account: None, detail: Some(problem.detail) },
+                    Ok(account) => AccountStatus { ok: true, account: Some(account), detail: None },
+                    Err(problem) => {
+                        AccountStatus { ok: false, account: None, detail: Some(problem.detail) }
+                    }
                 };
             Some(status)
         };
@@ -602,12 +606,20 @@ where
     }
 
     /// Returns on whose authority an integration of `tenant` is created or updated.
-    fn maker(&self, request: &ApiRequest, tenant: &TenantId) -> Result<Maker, Problem> {
+    fn requested_by(
+        &self,
+        request: &ApiRequest,
+        tenant: &TenantId,
+    ) -> Result<RequestedBy, Problem> {
         if tenant.is_platform() {
-            return Ok(Maker::Hub);
+            return Ok(RequestedBy::Hub);
         }
-        let is_operator = request.caller(Scope::Admin)?.tenant.is_platform();
-        Ok(if is_operator || self.trust_tenants { Maker::Operator } else { Maker::Tenant })
+        let is_operator = request.principal(Scope::Admin)?.tenant.is_platform();
+        Ok(if is_operator || self.trust_tenants {
+            RequestedBy::Operator
+        } else {
+            RequestedBy::Tenant
+        })
     }
 
     /// Checks that only the operator changes a provider's base URL: the hub sends tokens there and
@@ -621,7 +633,7 @@ where
         if self.trust_tenants {
             return Ok(());
         }
-        let is_at = providers::entry(integration.provider).is_at;
+        let is_at = providers::spec(integration.provider).is_at;
         let custom_url = integration.settings.other_base_url().filter(|address| !is_at(address));
         let unchanged = before.is_some_and(|b| b.settings.other_base_url() == custom_url);
         if custom_url.is_none() || unchanged {
@@ -642,11 +654,11 @@ where
         let nothing_to_prove = integration.account.is_none();
         if nothing_to_prove
             || self.trust_tenants
-            || request.caller(Scope::Admin)?.tenant.is_platform()
+            || request.principal(Scope::Admin)?.tenant.is_platform()
         {
             return Ok(());
         }
-        if !providers::entry(integration.provider).proves_accounts {
+        if !providers::spec(integration.provider).proves_accounts {
             let detail =
                 "the hub cannot verify who owns this account: ask the operator to set it, or \
                  leave it out to receive the webhooks signed with your own secret"
@@ -729,9 +741,9 @@ where
             Some(settings) => self::settings(provider, &settings)?,
             None => before.settings.clone(),
         };
-        let maker = self.maker(request, &before.tenant)?;
+        let requested_by = self.requested_by(request, &before.tenant)?;
         let redirected = giver::redirected_setting(&before, &settings);
-        if maker == Maker::Tenant {
+        if requested_by == RequestedBy::Tenant {
             giver::check_change(&before, redirected.as_deref(), &given)?;
         }
         let mut credentials = old.clone().merged(new);
@@ -741,12 +753,12 @@ where
             // Nothing that determines the account has changed.
             before.account.clone()
         } else {
-            account(provider, maker, &settings, &credentials)?
+            account(provider, requested_by, &settings, &credentials)?
         };
         let is_redirected = redirected.is_some() || account != before.account;
         let takes_over = before.operator_credentials().any(|name| given.iter().any(|g| g == name));
         let mut generated = None;
-        if maker == Maker::Tenant && is_redirected {
+        if requested_by == RequestedBy::Tenant && is_redirected {
             // Remove the operator's remaining credentials: they must not be used for a target that
             // the tenant chose.
             let remaining = before.operator_credentials();
@@ -760,10 +772,11 @@ where
         // Without an account in the settings, the credentials determine it.
         let may_be_other = account.is_none()
             && given.iter().any(|name| giver::is_request_credential(provider, name));
-        let is_kept = maker != Maker::Tenant || !(is_redirected || takes_over || may_be_other);
+        let is_kept =
+            requested_by != RequestedBy::Tenant || !(is_redirected || takes_over || may_be_other);
         let trusted_ingest = match input.trusted_ingest {
             Some(true) if !(before.trusted_ingest && is_kept) => {
-                check_trust(request, maker)?;
+                check_trust(request, requested_by)?;
                 true
             }
             Some(wanted) => wanted,
@@ -793,7 +806,7 @@ where
             (path_secrets(provider, &credentials), path_secrets(provider, &old));
         let replaced = Some((&before, old_paths.as_slice()));
         let put = self.store.put_integration(&integration, &paths, replaced);
-        if maker == Maker::Tenant {
+        if requested_by == RequestedBy::Tenant {
             // Write the credentials first: a crash in between then never leaves the operator's
             // credentials in use for the tenant's target. The tenant's credentials with the
             // operator's target do no harm.
@@ -836,7 +849,7 @@ where
                 providers::sender(integration.provider).ok_or_else(providers::cannot_send)?;
             let sender = sender.sender(integration, credentials)?;
             let request = builder(sender.as_ref())?;
-            let response = self.caller.call(request).await?;
+            let response = self.http_client.call(request).await?;
             sender.answer(&response)
         };
         response.await.map_err(|error| Problem::of_provider(&error))
@@ -867,7 +880,7 @@ fn account_taken(integration: &Integration) -> Problem {
 
 /// Parses the settings of a provider.
 fn settings(provider: Provider, given: &Map<String, Value>) -> Result<Settings, Problem> {
-    let settings = (providers::entry(provider).settings)(given).map_err(field_error)?;
+    let settings = (providers::spec(provider).settings)(given).map_err(field_error)?;
     if let Some(base_url) = settings.base_url() {
         check_url("settings.base_url", base_url)?;
     }
@@ -893,7 +906,7 @@ fn breaker(given: Breaker) -> Result<Breaker, Problem> {
     Ok(given)
 }
 
-fn field_error(error: Flaw) -> Problem {
+fn field_error(error: FieldError) -> Problem {
     Problem::invalid(&error.field, error.reason)
 }
 
@@ -909,7 +922,7 @@ fn credentials(
     provider: Provider,
     given: BTreeMap<String, OneOrMany>,
 ) -> Result<Credentials, Problem> {
-    let (known, check) = (providers::entry(provider).credentials, providers::entry(provider).check);
+    let (known, check) = (providers::spec(provider).credentials, providers::spec(provider).check);
     let mut fields = Vec::new();
     for (name, values) in given {
         let field = format!("credentials.{name}");
@@ -947,17 +960,17 @@ fn credentials(
 /// Returns the account as the provider names it in webhooks.
 fn account(
     provider: Provider,
-    maker: Maker,
+    requested_by: RequestedBy,
     settings: &Settings,
     credentials: &Credentials,
 ) -> Result<Option<String>, Problem> {
-    let entry = providers::entry(provider);
-    (entry.account)(maker, settings, credentials).map_err(field_error)
+    let entry = providers::spec(provider);
+    (entry.account)(requested_by, settings, credentials).map_err(field_error)
 }
 
 /// Returns the hashes of the secrets that can be part of a webhook's path.
 fn path_secrets(provider: Provider, credentials: &Credentials) -> Vec<String> {
-    let name = providers::entry(provider).in_path;
+    let name = providers::spec(provider).path_secret;
     let secrets = name.map_or(&[][..], |name| credentials.all(name)).iter();
     secrets.map(|secret| path_hash(secret.expose_secret())).collect()
 }
@@ -965,7 +978,7 @@ fn path_secrets(provider: Provider, credentials: &Credentials) -> Vec<String> {
 /// Returns the URL of the integration's webhook.
 fn address(base: &str, path: &str, integration: &Integration) -> String {
     // The operator's own app has one webhook URL for all tenants.
-    if integration.tenant.is_platform() && providers::entry(integration.provider).one_address {
+    if integration.tenant.is_platform() && providers::spec(integration.provider).one_address {
         format!("{base}/webhooks/{path}")
     } else {
         format!("{base}/webhooks/{path}/{}", integration.id)
@@ -988,7 +1001,7 @@ fn record_owner(
     tenants: &mut BTreeSet<String>,
     given: &[String],
 ) -> Result<(), Problem> {
-    if request.caller(Scope::Admin)?.tenant.is_platform() {
+    if request.principal(Scope::Admin)?.tenant.is_platform() {
         tenants.retain(|name| !given.contains(name));
     } else {
         tenants.extend(given.iter().cloned());
@@ -997,8 +1010,8 @@ fn record_owner(
 }
 
 /// Checks that only the operator sets `trusted_ingest`: such messages open service windows.
-fn check_trust(request: &ApiRequest, maker: Maker) -> Result<(), Problem> {
-    if maker == Maker::Tenant {
+fn check_trust(request: &ApiRequest, requested_by: RequestedBy) -> Result<(), Problem> {
+    if requested_by == RequestedBy::Tenant {
         request.platform().map_err(|problem| problem.at("trusted_ingest"))?;
     }
     Ok(())
@@ -1006,7 +1019,7 @@ fn check_trust(request: &ApiRequest, maker: Maker) -> Result<(), Problem> {
 
 fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
     let webhook_url = webhook_url(request, &integration);
-    let webhooks = providers::entry(integration.provider).webhooks.iter();
+    let webhooks = providers::spec(integration.provider).webhooks.iter();
     let webhook_urls = webhooks
         .map(|webhook| (webhook.name(), address(&request.base_url, webhook.path(), &integration)))
         .collect();
@@ -1030,21 +1043,21 @@ fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
 
 /// The resource with its production dependencies.
 pub type OwnIntegrations<N, C, R> =
-    Integrations<DynamoStore, SecretsVault<C>, <N as Network>::Caller, C, R>;
+    Integrations<DynamoStore, SecretsManagerCredentials<C>, <N as Network>::HttpClient, C, R>;
 
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnIntegrations<N, C, R>, Error> {
     Ok(Integrations {
         store: kit.store()?,
         vault: kit.vault()?,
-        caller: kit.network.caller(),
+        http_client: kit.network.http_client(),
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
         trust_tenants: super::trust_tenants(kit),
     })
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use domain::content::{Call, Content, Interactive, Location, Media, Reaction, Template};
 use domain::conversation::{Contact, Conversation, Parties};
 use domain::failpoint::{self, Failpoint};
-use domain::job::{Relay, SendTask};
 use domain::message::{Direction, Message, Status, Step};
 use domain::ports::{
-    Clock, Dice, Library, MediaShelf, MediaState, Outgoing, Publisher, Reservation, Resolver,
+    Clock, MediaShelf, MediaState, MessageReader, Outgoing, Publisher, Reservation, Resolver, Rng,
     Routes,
 };
 use domain::provider::Channel;
 use domain::sender::SendError;
+use domain::task::{FailoverPlan, SendTask};
 use domain::tenant::Scope;
 use domain::{ConversationId, Integration, IntegrationId, MessageId, TenantId, sender};
 use http::StatusCode;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use store::DynamoStore;
 
 use super::authorizer::hash;
-use super::doors::{self, CreateCall, Door, EngineMessage};
+use super::compat::{self, CompatMessage, CreateCall, SendEndpoint};
 use super::giver;
 use super::tenants::{check_reach, check_url};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, SchemaOf, schema};
@@ -49,7 +49,7 @@ pub struct Messages<S, Q, B, C, R, D> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for ids.
-    pub dice: R,
+    pub rng: R,
     /// DNS resolver for the hosts of media URLs.
     pub resolver: D,
     /// Whether tenants may send media from a private network.
@@ -60,7 +60,7 @@ pub struct Messages<S, Q, B, C, R, D> {
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     /// Send a message.
-    Send(Door),
+    Send(SendEndpoint),
     /// Get a message.
     Show,
     /// Get a presigned URL of a message's media.
@@ -160,13 +160,13 @@ const IDEMPOTENCY: &[(&str, &str, &str)] = &[(
 
 /// Returns a route that sends a message.
 const fn send_route(
-    door: Door,
+    endpoint: SendEndpoint,
     path: &'static str,
     summary: &'static str,
     request: SchemaOf,
 ) -> Route<Operation> {
     Route {
-        operation: Operation::Send(door),
+        operation: Operation::Send(endpoint),
         method: "POST",
         path,
         summary,
@@ -182,27 +182,27 @@ const TENANT: &[(&str, &str, &str)] =
 
 /// Routes of the resource.
 pub(crate) const ROUTES: &[Route<Operation>] = &[
-    send_route(Door::Messages, "/messages", "Send a message", schema::<SendMessage>),
+    send_route(SendEndpoint::Messages, "/messages", "Send a message", schema::<SendMessage>),
     send_route(
-        Door::Engine,
+        SendEndpoint::Engine,
         "/messages/send",
         "Send a message in the format of the WhatsApp engine API",
-        schema::<EngineMessage>,
+        schema::<CompatMessage>,
     ),
     send_route(
-        Door::Whatsapp,
+        SendEndpoint::Whatsapp,
         "/whatsapp/send",
         "Send a WhatsApp message",
-        schema::<EngineMessage>,
+        schema::<CompatMessage>,
     ),
     send_route(
-        Door::Telegram,
+        SendEndpoint::Telegram,
         "/telegram/send",
         "Send a Telegram message",
-        schema::<EngineMessage>,
+        schema::<CompatMessage>,
     ),
-    send_route(Door::Sms, "/sms/send", "Send an SMS message", schema::<EngineMessage>),
-    send_route(Door::Calls, "/calls", "Create a phone call", schema::<CreateCall>),
+    send_route(SendEndpoint::Sms, "/sms/send", "Send an SMS message", schema::<CompatMessage>),
+    send_route(SendEndpoint::Calls, "/calls", "Create a phone call", schema::<CreateCall>),
     Route {
         operation: Operation::Show,
         method: "GET",
@@ -227,11 +227,11 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
 
 impl<S, Q, B, C, R, D> Resource for Messages<S, Q, B, C, R, D>
 where
-    S: Library + Outgoing + Routes,
+    S: MessageReader + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
-    R: Dice,
+    R: Rng,
     D: Resolver,
 {
     type Operation = Operation;
@@ -244,7 +244,7 @@ where
         params: &Params<'_>,
     ) -> Result<ApiReply, Problem> {
         match operation {
-            Operation::Send(door) => self.send(request, door).await,
+            Operation::Send(endpoint) => self.send(request, endpoint).await,
             Operation::Show => {
                 let tenant = request.tenant(Scope::Read, None)?;
                 let found = self.store.message(&tenant, params.get("id")?).await?;
@@ -269,7 +269,7 @@ struct Target {
     /// The conversation, if it exists already.
     conversation: Option<Conversation>,
     /// Failover plan.
-    relay: Relay,
+    failover: FailoverPlan,
 }
 
 /// Returns the problem for a provider through which the hub cannot send.
@@ -293,11 +293,11 @@ impl Target {
 
 impl<S, Q, B, C, R, D> Messages<S, Q, B, C, R, D>
 where
-    S: Library + Outgoing + Routes,
+    S: MessageReader + Outgoing + Routes,
     Q: OutboundQueues,
     B: MediaShelf,
     C: Clock,
-    R: Dice,
+    R: Rng,
     D: Resolver,
 {
     async fn media(&self, state: Option<MediaState>) -> Result<ApiReply, Problem> {
@@ -324,14 +324,18 @@ where
         }
     }
 
-    async fn send(&self, request: &ApiRequest, door: Door) -> Result<ApiReply, Problem> {
-        request.caller(Scope::Send)?;
-        let input = doors::read(request, door)?;
+    async fn send(
+        &self,
+        request: &ApiRequest,
+        endpoint: SendEndpoint,
+    ) -> Result<ApiReply, Problem> {
+        request.principal(Scope::Send)?;
+        let input = compat::read(request, endpoint)?;
         let tenant = request.tenant(Scope::Send, input.tenant.as_ref())?;
         let now = self.clock.now();
         let body = String::from_utf8_lossy(&request.body);
-        let body = match door {
-            Door::Messages => hash(&body),
+        let body = match endpoint {
+            SendEndpoint::Messages => hash(&body),
             // The same body means something else at another endpoint.
             _ => hash(&format!("{} {body}", request.path)),
         };
@@ -373,7 +377,7 @@ where
                 Problem::invalid(field, detail.to_owned())
             })?;
         }
-        let mut id = MessageId::new(now, self.dice.bits());
+        let mut id = MessageId::new(now, self.rng.bits());
         let outgoing = sender::Outgoing {
             id,
             channel: target.channel,
@@ -426,10 +430,10 @@ where
             tenant,
         };
         let touched = is_known.then_some(conversation);
-        let (to, relay) = (target.to, target.relay);
+        let (to, failover) = (target.to, target.failover);
         let expires_at = message.created_at + MESSAGE_TTL;
         let reply_to = reply_to_provider_id;
-        self.accept(SendTask { message, to, reply_to, expires_at, relay }, touched).await
+        self.accept(SendTask { message, to, reply_to, expires_at, failover }, touched).await
     }
 
     /// Rejects media and call URLs in a private network, unless the operator sends them: a public
@@ -544,7 +548,7 @@ where
         let wanted = integration.unwrap_or(conversation.integration);
         let position = candidates.iter().position(|candidate| candidate.id == wanted);
         let own = position.map(|position| candidates.swap_remove(position));
-        if own.as_ref().is_some_and(|own| own.line() != conversation.account) {
+        if own.as_ref().is_some_and(|own| own.conversation_account() != conversation.account) {
             let detail = "the conversation belongs to another account: send with `to`".to_owned();
             return Err(Problem::invalid("integration", detail));
         }
@@ -553,29 +557,29 @@ where
             None => self.store.route(tenant, channel).await?,
             Some(_) => None,
         };
-        let mut others = route.as_ref().map_or_else(Vec::new, |r| r.order(Some(wanted), 0.0));
-        others.retain(|id| candidates.iter().any(|candidate| candidate.id == *id));
+        let mut remaining = route.as_ref().map_or_else(Vec::new, |r| r.order(Some(wanted), 0.0));
+        remaining.retain(|id| candidates.iter().any(|candidate| candidate.id == *id));
         let own = own.or_else(|| {
             // The conversation's integration cannot send. Use the route instead, or the only
             // integration that the tenant has for the channel.
-            let substitute = match (integration, others.first(), &candidates[..]) {
+            let substitute = match (integration, remaining.first(), &candidates[..]) {
                 (None, Some(first), _) => candidates.iter().find(|c| c.id == *first).cloned(),
                 (None, None, [one]) => Some(one.clone()),
                 // A named integration is not replaced.
                 _ => None,
             };
-            others.retain(|id| substitute.as_ref().is_none_or(|one| one.id != *id));
+            remaining.retain(|id| substitute.as_ref().is_none_or(|one| one.id != *id));
             substitute
         });
         let first = own.ok_or_else(|| no_integration(channel))?;
-        let relay = relay(others, route.as_ref());
+        let failover = failover(remaining, route.as_ref());
         Ok(Target {
             integration: first,
             channel,
             account: conversation.account.clone(),
             to: conversation.contact.address.clone(),
             conversation: Some(conversation),
-            relay,
+            failover,
         })
     }
 
@@ -586,26 +590,26 @@ where
         channel: Option<Channel>,
         integration: Option<IntegrationId>,
     ) -> Result<Target, Problem> {
-        let (integration, channel, relay) = match (integration, channel) {
+        let (integration, channel, failover) = match (integration, channel) {
             (None, None) => {
                 let detail = "missing: set it to whatsapp, telegram, sms or voice".to_owned();
                 return Err(Problem::invalid("channel", detail));
             }
             (Some(id), channel) => {
                 let (integration, channel) = self.named(tenant, id, channel).await?;
-                (integration, channel, Relay::default())
+                (integration, channel, FailoverPlan::default())
             }
             (None, Some(channel)) => {
-                let (integration, relay) = self.routed(tenant, to, channel).await?;
-                (integration, channel, relay)
+                let (integration, failover) = self.routed(tenant, to, channel).await?;
+                (integration, channel, failover)
             }
         };
         let to = providers::address(integration.provider, to)
             .map_err(|error| Problem::of_provider(&error))?;
-        let account = integration.line();
+        let account = integration.conversation_account();
         let parties = Parties { tenant, channel, account: &account, counterpart: &to };
         let conversation = self.store.conversation(tenant, parties.conversation()).await?;
-        Ok(Target { integration, channel, account, to, conversation, relay })
+        Ok(Target { integration, channel, account, to, conversation, failover })
     }
 
     /// Returns the integration that the request names.
@@ -635,7 +639,7 @@ where
         tenant: &TenantId,
         to: &str,
         channel: Channel,
-    ) -> Result<(Integration, Relay), Problem> {
+    ) -> Result<(Integration, FailoverPlan), Problem> {
         let (route, integrations) =
             futures::join!(self.store.route(tenant, channel), self.store.integrations(tenant));
         let (route, mut candidates) = (route?, integrations?);
@@ -647,13 +651,13 @@ where
             if let Some(first) = order.next()
                 && let Some(position) = candidates.iter().position(|c| c.id == first)
             {
-                let relay = relay(order.collect(), Some(route));
-                return Ok((candidates.swap_remove(position), relay));
+                let failover = failover(order.collect(), Some(route));
+                return Ok((candidates.swap_remove(position), failover));
             }
         }
         let mut candidates = candidates.into_iter();
         match (candidates.next(), candidates.next()) {
-            (Some(one), None) => Ok((one, Relay::default())),
+            (Some(one), None) => Ok((one, FailoverPlan::default())),
             (Some(_), Some(_)) => {
                 let detail =
                     "the tenant has several integrations for this channel: name one".to_owned();
@@ -676,7 +680,7 @@ where
             return Ok(());
         }
         let now = self.clock.now();
-        let account = target.integration.line();
+        let account = target.integration.conversation_account();
         let conversation = if account == target.account {
             target.conversation.clone()
         } else {
@@ -721,15 +725,15 @@ where
 
 /// Returns whether messages on `channel` can be sent through an integration.
 fn can_send(integration: &Integration, channel: Channel) -> bool {
-    sends(integration) && integration.provider.carries(channel)
+    sends(integration) && integration.provider.supports(channel)
 }
 
-fn relay(others: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> Relay {
+fn failover(remaining: Vec<IntegrationId>, route: Option<&domain::route::Route>) -> FailoverPlan {
     let patience = route.map_or(0, |route| route.policy.patience_seconds);
-    if others.is_empty() {
-        Relay::default()
+    if remaining.is_empty() {
+        FailoverPlan::default()
     } else {
-        Relay { others, patience, ..Relay::default() }
+        FailoverPlan { remaining, patience, ..FailoverPlan::default() }
     }
 }
 
@@ -777,7 +781,7 @@ fn no_integration(channel: Channel) -> Problem {
 fn conversation(tenant: &TenantId, target: &Target, now: jiff::Timestamp) -> Conversation {
     if let Some(known) = &target.conversation {
         // A substitute integration does not become the conversation's integration.
-        let is_own = target.integration.line() == known.account;
+        let is_own = target.integration.conversation_account() == known.account;
         let integration = if is_own { target.integration.id } else { known.integration };
         return Conversation { last_activity_at: now, integration, ..known.clone() };
     }
@@ -879,7 +883,7 @@ pub type OwnMessages<N, C, R> =
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnMessages<N, C, R>, Error> {
     let bucket = kit.bucket()?;
@@ -888,7 +892,7 @@ pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
         outbound: Outbound::new(kit, Some(&bucket))?,
         shelf: bucket,
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
         resolver: kit.network.resolver(),
         trust_tenants: super::trust_tenants(kit),
     })

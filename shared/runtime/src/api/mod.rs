@@ -4,8 +4,8 @@
 //! is generated from it, so every route is documented.
 
 pub mod authorizer;
+pub mod compat;
 pub mod conversations;
-pub mod doors;
 pub mod events;
 mod giver;
 pub mod inbound;
@@ -21,7 +21,7 @@ mod whatsapp_settings;
 
 use bytes::Bytes;
 use domain::TenantId;
-use domain::tenant::{Caller, Scope};
+use domain::tenant::{Principal, Scope};
 use domain::webhook::LARGEST_BODY;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
@@ -49,7 +49,7 @@ pub struct ApiRequest {
     /// Request body.
     pub body: Bytes,
     /// Principal authenticated by the API key. `None` on routes that need no key.
-    pub caller: Option<Caller>,
+    pub principal: Option<Principal>,
     /// Base URL of the API, without a trailing slash.
     pub base_url: String,
 }
@@ -190,9 +190,9 @@ impl ApiRequest {
     ///
     /// # Errors
     /// 401 without a key, 403 without the scope.
-    pub fn caller(&self, scope: Scope) -> Result<&Caller, Problem> {
-        let caller = self.caller.as_ref().ok_or_else(Problem::no_key)?;
-        if caller.may(scope) { Ok(caller) } else { Err(Problem::missing_scope(scope)) }
+    pub fn principal(&self, scope: Scope) -> Result<&Principal, Problem> {
+        let principal = self.principal.as_ref().ok_or_else(Problem::no_key)?;
+        if principal.may(scope) { Ok(principal) } else { Err(Problem::missing_scope(scope)) }
     }
 
     /// Returns the tenant to act for: the tenant of the key or, with the platform key, the tenant
@@ -202,7 +202,7 @@ impl ApiRequest {
     /// As [`Self::caller`]; 404 if a tenant's key names another tenant; 422 if a request with the
     /// platform key names no tenant.
     pub fn tenant(&self, scope: Scope, named: Option<&TenantId>) -> Result<TenantId, Problem> {
-        let caller = self.caller(scope)?;
+        let principal = self.principal(scope)?;
         let tenant = match (named, self.query("tenant")) {
             (Some(named), _) => Some(named.clone()),
             (None, Some(text)) => {
@@ -211,14 +211,16 @@ impl ApiRequest {
             (None, None) => None,
         };
         match tenant {
-            Some(tenant) if caller.tenant.is_platform() || tenant == caller.tenant => Ok(tenant),
+            Some(tenant) if principal.tenant.is_platform() || tenant == principal.tenant => {
+                Ok(tenant)
+            }
             // 404, so that a tenant's key cannot find out which other tenants exist.
             Some(_) => Err(Problem::not_found()),
-            None if caller.tenant.is_platform() => Err(Problem::invalid(
+            None if principal.tenant.is_platform() => Err(Problem::invalid(
                 "tenant",
                 "the platform key acts for any tenant: name the tenant with ?tenant=".to_owned(),
             )),
-            None => Ok(caller.tenant.clone()),
+            None => Ok(principal.tenant.clone()),
         }
     }
 
@@ -226,9 +228,9 @@ impl ApiRequest {
     ///
     /// # Errors
     /// 401 without a key, 403 with any other key.
-    pub fn platform(&self) -> Result<&Caller, Problem> {
-        let caller = self.caller(Scope::Admin)?;
-        if caller.tenant.is_platform() { Ok(caller) } else { Err(Problem::platform_only()) }
+    pub fn platform(&self) -> Result<&Principal, Problem> {
+        let principal = self.principal(Scope::Admin)?;
+        if principal.tenant.is_platform() { Ok(principal) } else { Err(Problem::platform_only()) }
     }
 
     /// Parses the body as `T`.
@@ -280,7 +282,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     let mut parser = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut parser).map_err(|error| {
-        let field_error = providers::entry::explain(&error);
+        let field_error = providers::spec::explain(&error);
         Problem::invalid(&field_error.field, field_error.reason)
     })
 }
@@ -321,7 +323,7 @@ pub async fn answer<R: Resource>(
 
 fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
     let origin = gateway::origin(&request);
-    let caller = origin.tenant.and_then(|tenant| tenant.parse().ok()).map(|tenant| Caller {
+    let principal = origin.tenant.and_then(|tenant| tenant.parse().ok()).map(|tenant| Principal {
         tenant,
         scopes: origin
             .scopes
@@ -346,7 +348,7 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
         query,
         idempotency_key: key,
         body: gateway::bytes(body),
-        caller,
+        principal,
         base_url,
     }
 }

@@ -8,7 +8,7 @@ use domain::TenantId;
 use domain::conversation::Conversation;
 use domain::message::Message;
 use domain::ports::{
-    Automations, Clock, Dice, JobAnswer, JobEnds, JobFigures, JobReader, Jobs, Library, Offer,
+    Automations, Clock, JobAnswer, JobEnds, JobFigures, JobReader, Jobs, MessageReader, Offer, Rng,
 };
 use domain::pull::{
     Job, JobEnding, JobStatus, JobTicket, LARGEST_RESULT, LEASE, LONGEST_LEASE, LONGEST_REASON,
@@ -42,7 +42,7 @@ pub struct Queue<S, C, R> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for jitter and to spread concurrent workers over the queue.
-    pub dice: R,
+    pub rng: R,
 }
 
 /// Operations of the resource.
@@ -215,9 +215,9 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
 
 impl<S, C, R> Resource for Queue<S, C, R>
 where
-    S: Jobs + JobReader + JobEnds + JobFigures + Library + Automations,
+    S: Jobs + JobReader + JobEnds + JobFigures + MessageReader + Automations,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
@@ -248,9 +248,9 @@ where
 
 impl<S, C, R> Queue<S, C, R>
 where
-    S: Jobs + JobReader + JobEnds + JobFigures + Library + Automations,
+    S: Jobs + JobReader + JobEnds + JobFigures + MessageReader + Automations,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     async fn next(&self, request: &ApiRequest, tenant: &TenantId) -> Result<ApiReply, Problem> {
         let lease = lease(request)?;
@@ -284,7 +284,7 @@ where
     ) -> Result<Option<(Job, Payload)>, Problem> {
         for _clearing in 0..MAX_CLEARINGS {
             let now = self.clock.now();
-            match self.store.offer(tenant, now, lease, self.dice.bits()).await? {
+            match self.store.offer(tenant, now, lease, self.rng.bits()).await? {
                 Offer::Nothing => return Ok(None),
                 Offer::Overdue(overdue) => {
                     crate::jobs::end_all(&self.store, tenant, &overdue, now).await?;
@@ -370,13 +370,14 @@ where
         }
         let now = self.clock.now();
         let (ending, notification) = if retry && ticket.attempt < MAX_ATTEMPTS {
-            let at = now + retry_wait(ticket.attempt, self.dice.fraction());
+            let at = now + retry_wait(ticket.attempt, self.rng.fraction());
             (JobEnding::Retry { reason, at }, None)
         } else {
             let job = self.store.job(tenant, ticket.id).await?.ok_or_else(Problem::not_found)?;
             let job = Job { status: JobStatus::Failed, reason: Some(reason.clone()), ..job };
             let automation = self.store.automation(tenant).await?;
-            let notification = crate::jobs::notice(&self.store, &automation, &job, now).await?;
+            let notification =
+                crate::jobs::notification(&self.store, &automation, &job, now).await?;
             (JobEnding::Failed { reason }, notification)
         };
         let notification = notification.as_ref();
@@ -453,7 +454,7 @@ fn seconds(
 pub fn resource<N, C: Clone, R: Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<Queue<DynamoStore, C, R>, Error> {
-    Ok(Queue { store: kit.store()?, clock: kit.clock.clone(), dice: kit.dice.clone() })
+    Ok(Queue { store: kit.store()?, clock: kit.clock.clone(), rng: kit.rng.clone() })
 }
 
 /// Serves the resource until Lambda stops the process.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use domain::ports::{Clock, PulseReader};
-use domain::pull::Pulse;
+use domain::ports::{Clock, HealthReader};
+use domain::pull::HealthSnapshot;
 use http::StatusCode;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -56,7 +56,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     answer: (200, Some(schema::<HubStatus>)),
 }];
 
-impl<S: PulseReader, C: Clock> Resource for Status<S, C> {
+impl<S: HealthReader, C: Clock> Resource for Status<S, C> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -68,26 +68,26 @@ impl<S: PulseReader, C: Clock> Resource for Status<S, C> {
     ) -> Result<ApiReply, Problem> {
         match operation {
             Operation::Show => {
-                let view = view(self.store.pulse().await?, self.clock.now());
+                let view = view(self.store.health().await?, self.clock.now());
                 ApiReply::json(StatusCode::OK, &view)
             }
         }
     }
 }
 
-fn view(pulse: Option<Pulse>, now: Timestamp) -> HubStatus {
-    let status = match &pulse {
+fn view(health: Option<HealthSnapshot>, now: Timestamp) -> HubStatus {
+    let status = match &health {
         None => "starting",
-        Some(pulse) if pulse.is_late(now) => "degraded",
+        Some(health) if health.is_late(now) => "degraded",
         Some(_) => "ok",
     };
     // A degraded hub reports an uptime of 0.
-    let up = pulse.filter(|pulse| !pulse.is_late(now));
-    let uptime = up.and_then(|pulse| Duration::try_from(now.duration_since(pulse.up_since)).ok());
+    let up = health.filter(|health| !health.is_late(now));
+    let uptime = up.and_then(|health| Duration::try_from(now.duration_since(health.up_since)).ok());
     HubStatus {
         status,
         service: "switchboard",
-        queue_size: pulse.map_or(0, |pulse| pulse.queued),
+        queue_size: health.map_or(0, |health| health.queued),
         uptime: uptime.unwrap_or_default().as_secs(),
         version: env!("CARGO_PKG_VERSION"),
     }

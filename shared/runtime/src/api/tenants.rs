@@ -1,7 +1,7 @@
 //! Tenants, their API keys and their automations.
 
 use domain::automation::{Automation, Pull, Push};
-use domain::ports::{Automations, Clock, Dice, Recorded, Registry, Resolver, Safe};
+use domain::ports::{Automations, Clock, CredentialWriter, Recorded, Registry, Resolver, Rng};
 use domain::pull::{LONGEST_TIME_TO_LIVE, SHORTEST_TIME_TO_LIVE, TIME_TO_LIVE};
 use domain::tenant::{ApiKey, Scope, Tenant};
 use domain::{KeyId, TenantId};
@@ -15,7 +15,7 @@ use store::DynamoStore;
 use super::authorizer::{hash, new_key};
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, cursor, schema};
 use crate::address::{self, Reach};
-use crate::vault::SecretsVault;
+use crate::credentials::SecretsManagerCredentials;
 use crate::{Error, Kit, Network};
 
 /// API resource and its dependencies.
@@ -28,7 +28,7 @@ pub struct Tenants<S, V, C, R, D> {
     /// Clock.
     pub clock: C,
     /// Random number generator, for keys and secrets.
-    pub dice: R,
+    pub rng: R,
     /// DNS resolver for the hosts of webhook URLs.
     pub resolver: D,
     /// Whether tenants may set webhook URLs in a private network.
@@ -278,9 +278,9 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[
 impl<S, V, C, R, D> Resource for Tenants<S, V, C, R, D>
 where
     S: Registry + Automations,
-    V: Safe,
+    V: CredentialWriter,
     C: Clock,
-    R: Dice,
+    R: Rng,
     D: Resolver,
 {
     type Operation = Operation;
@@ -323,9 +323,9 @@ where
 impl<S, V, C, R, D> Tenants<S, V, C, R, D>
 where
     S: Registry + Automations,
-    V: Safe,
+    V: CredentialWriter,
     C: Clock,
-    R: Dice,
+    R: Rng,
     D: Resolver,
 {
     async fn existing(&self, id: &TenantId) -> Result<Tenant, Problem> {
@@ -376,8 +376,8 @@ where
             self.existing(&tenant).await?;
         }
         let now = self.clock.now();
-        let id = KeyId::new(now, self.dice.bits());
-        let secret = new_key(id, [self.dice.bits(), self.dice.bits()]);
+        let id = KeyId::new(now, self.rng.bits());
+        let secret = new_key(id, [self.rng.bits(), self.rng.bits()]);
         let secret = secret.expose_secret();
         let hint = secret.get(secret.len().saturating_sub(4)..).unwrap_or_default();
         let key = ApiKey {
@@ -450,7 +450,7 @@ where
             check_reach(&self.resolver, "url", &url, remedy).await?
         };
         let random: Vec<u8> =
-            [self.dice.bits(), self.dice.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
+            [self.rng.bits(), self.rng.bits()].iter().flat_map(|b| b.to_be_bytes()).collect();
         let secret =
             providers::standard_webhooks::secret(&random).map_err(|_| Problem::internal())?;
         // Write the secret first: once the table has the new `secret_at`, every notification
@@ -526,20 +526,20 @@ pub(crate) async fn check_reach<D: Resolver>(
 
 /// The resource with its production dependencies.
 pub type OwnTenants<N, C, R> =
-    Tenants<DynamoStore, SecretsVault<C>, C, R, <N as Network>::Resolver>;
+    Tenants<DynamoStore, SecretsManagerCredentials<C>, C, R, <N as Network>::Resolver>;
 
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N: Network, C: Clock + Clone, R: Dice + Clone>(
+pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
 ) -> Result<OwnTenants<N, C, R>, Error> {
     Ok(Tenants {
         store: kit.store()?,
         safe: kit.vault()?,
         clock: kit.clock.clone(),
-        dice: kit.dice.clone(),
+        rng: kit.rng.clone(),
         resolver: kit.network.resolver(),
         trust_tenants: super::trust_tenants(kit),
     })

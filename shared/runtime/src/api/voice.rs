@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::ports::{Clock, Freshness, Library, Vault};
+use domain::ports::{Clock, CredentialReader, Freshness, MessageReader};
 use domain::tenant::Scope;
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::DynamoStore;
 
 use super::{ApiReply, ApiRequest, Params, Problem, Resource, Route, schema};
-use crate::vault::SecretsVault;
+use crate::credentials::SecretsManagerCredentials;
 use crate::{Error, Kit};
 
 /// Default lifetime of a token in seconds.
@@ -94,7 +94,7 @@ pub(crate) const ROUTES: &[Route<Operation>] = &[Route {
     answer: (201, Some(schema::<VoiceToken>)),
 }];
 
-impl<S: Library, V: Vault, C: Clock> Resource for Voice<S, V, C> {
+impl<S: MessageReader, V: CredentialReader, C: Clock> Resource for Voice<S, V, C> {
     type Operation = Operation;
     const ROUTES: &'static [Route<Operation>] = ROUTES;
 
@@ -110,9 +110,9 @@ impl<S: Library, V: Vault, C: Clock> Resource for Voice<S, V, C> {
     }
 }
 
-impl<S: Library, V: Vault, C: Clock> Voice<S, V, C> {
+impl<S: MessageReader, V: CredentialReader, C: Clock> Voice<S, V, C> {
     async fn token(&self, request: &ApiRequest) -> Result<ApiReply, Problem> {
-        request.caller(Scope::Send)?;
+        request.principal(Scope::Send)?;
         let input: CreateVoiceToken = request.read()?;
         let tenant = request.tenant(Scope::Send, input.tenant_id.as_ref())?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -170,7 +170,7 @@ impl<S: Library, V: Vault, C: Clock> Voice<S, V, C> {
 }
 
 /// The resource with its production dependencies.
-pub type OwnVoice<C> = Voice<DynamoStore, SecretsVault<C>, C>;
+pub type OwnVoice<C> = Voice<DynamoStore, SecretsManagerCredentials<C>, C>;
 
 /// Builds the resource from the kit.
 ///

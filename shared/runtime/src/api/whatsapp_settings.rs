@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::circuit::Breaker;
-use domain::ports::{Circuits, Clock, Dice, Registry, Routes, Safe, Vault};
+use domain::ports::{Circuits, Clock, CredentialReader, CredentialWriter, Registry, Rng, Routes};
 use domain::provider::Channel;
-use domain::route::{Carrier, Choice, Policy, Route};
+use domain::route::{Choice, Policy, Route, RoutedIntegration};
 use domain::tenant::Scope;
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use http::StatusCode;
@@ -17,7 +17,7 @@ use super::integrations::{
     ChangeIntegration, CreateIntegration, Generated, Integrations, OneOrMany, SavedIntegration,
 };
 use super::{ApiReply, ApiRequest, Params, Problem};
-use crate::sender::Caller;
+use crate::sender::HttpClient;
 
 /// Maximum number of integrations in a route.
 const MAX_ROUTE_INTEGRATIONS: usize = 8;
@@ -64,7 +64,7 @@ enum FailoverEntry {
     /// Integration with a weight.
     Weighted {
         /// Integration id, or a provider at which the tenant has one integration.
-        carrier: String,
+        integration: String,
         /// Weight for new conversations, with the policy `weighted`.
         weight: u32,
     },
@@ -111,7 +111,7 @@ pub(super) struct WhatsappView {
 #[derive(Serialize, JsonSchema)]
 struct FailoverEntryView {
     /// Integration id.
-    carrier: IntegrationId,
+    integration: IntegrationId,
     /// Provider of the integration.
     provider: Provider,
     /// Weight for new conversations, with the policy `weighted`.
@@ -120,16 +120,16 @@ struct FailoverEntryView {
 
 /// Returns whether an integration supports WhatsApp messages.
 fn supports_whatsapp(integration: &Integration) -> bool {
-    integration.provider.carries(Channel::Whatsapp)
+    integration.provider.supports(Channel::Whatsapp)
 }
 
 impl<S, V, T, C, R> Integrations<S, V, T, C, R>
 where
     S: Registry + Circuits + Routes,
-    V: Vault + Safe,
-    T: Caller,
+    V: CredentialReader + CredentialWriter,
+    T: HttpClient,
     C: Clock,
-    R: Dice,
+    R: Rng,
 {
     pub(super) async fn show_whatsapp(
         &self,
@@ -183,21 +183,21 @@ where
         for other in input.failover {
             let (name, weight) = match other {
                 FailoverEntry::Name(name) => (name, 1),
-                FailoverEntry::Weighted { carrier, weight } => (carrier, weight),
+                FailoverEntry::Weighted { integration, weight } => (integration, weight),
             };
             let integration = named(&name, &all, chosen.map(|chosen| chosen.id))?;
-            carriers.push(Carrier { integration, weight });
+            carriers.push(RoutedIntegration { integration, weight });
         }
         check(&carriers, chosen.map(|chosen| chosen.id))?;
         let first =
             self.configured(request, tenant.clone(), provider, chosen, input.provider_config);
         let SavedIntegration { integration: first, generated } = first.await?;
-        carriers.insert(0, Carrier { integration: first.id, weight: input.weight });
+        carriers.insert(0, RoutedIntegration { integration: first.id, weight: input.weight });
         all.retain(|integration| integration.id != first.id);
         all.push(first);
-        let route = Route { carriers, policy };
+        let route = Route { integrations: carriers, policy };
         self.store.set_route(&tenant, Channel::Whatsapp, &route).await?;
-        tracing::info!(%tenant, %provider, carriers = route.carriers.len(), "route set");
+        tracing::info!(%tenant, %provider, carriers = route.integrations.len(), "route set");
         let view = WhatsappView { generated_credentials: generated, ..view(&route, &all)? };
         ApiReply::json(StatusCode::OK, &view)
     }
@@ -211,7 +211,7 @@ where
         chosen: Option<&Integration>,
         config: Map<String, Value>,
     ) -> Result<SavedIntegration, Problem> {
-        let known = providers::entry(provider).credentials;
+        let known = providers::spec(provider).credentials;
         let (mut settings, mut credentials) = (Map::new(), BTreeMap::new());
         for (name, value) in config {
             if !known.contains(&name.as_str()) {
@@ -276,8 +276,8 @@ where
 fn provider(name: &str) -> Result<Provider, Problem> {
     let name = if name == "meta" { "whatsapp" } else { name };
     let provider = name.parse::<Provider>().ok();
-    provider.filter(|provider| provider.carries(Channel::Whatsapp)).ok_or_else(|| {
-        let providers = Provider::ALL.iter().filter(|p| p.carries(Channel::Whatsapp));
+    provider.filter(|provider| provider.supports(Channel::Whatsapp)).ok_or_else(|| {
+        let providers = Provider::ALL.iter().filter(|p| p.supports(Channel::Whatsapp));
         let names: Vec<_> = providers.map(|provider| provider.as_str()).collect();
         Problem::invalid("whatsapp_provider", format!("must be one of {}", names.join(", ")))
     })
@@ -301,7 +301,7 @@ fn chosen<'a>(
         });
     }
     let is_first = |integration: &&&Integration| {
-        let carriers = route.into_iter().flat_map(|route| &route.carriers);
+        let carriers = route.into_iter().flat_map(|route| &route.integrations);
         carriers.take(1).any(|carrier| carrier.integration == integration.id)
     };
     if let Some(first) = candidates.iter().find(is_first) {
@@ -344,12 +344,12 @@ fn named(
 }
 
 /// Checks the failover integrations that follow `first`.
-fn check(others: &[Carrier], first: Option<IntegrationId>) -> Result<(), Problem> {
+fn check(others: &[RoutedIntegration], first: Option<IntegrationId>) -> Result<(), Problem> {
     if others.len() >= MAX_ROUTE_INTEGRATIONS {
         let detail = format!("must have at most {} entries", MAX_ROUTE_INTEGRATIONS - 1);
         return Err(Problem::invalid("failover", detail));
     }
-    let is_repeated = |(at, carrier): (usize, &Carrier)| {
+    let is_repeated = |(at, carrier): (usize, &RoutedIntegration)| {
         first == Some(carrier.integration)
             || others.iter().take(at).any(|earlier| earlier.integration == carrier.integration)
     };
@@ -362,12 +362,15 @@ fn check(others: &[Carrier], first: Option<IntegrationId>) -> Result<(), Problem
 }
 
 fn single_route(integration: IntegrationId) -> Route {
-    Route { carriers: vec![Carrier { integration, weight: 1 }], policy: Policy::default() }
+    Route {
+        integrations: vec![RoutedIntegration { integration, weight: 1 }],
+        policy: Policy::default(),
+    }
 }
 
 fn view(route: &Route, all: &[Integration]) -> Result<WhatsappView, Problem> {
     let found = |id| all.iter().find(|integration| integration.id == id);
-    let mut carriers = route.carriers.iter().filter_map(|c| Some((c, found(c.integration)?)));
+    let mut carriers = route.integrations.iter().filter_map(|c| Some((c, found(c.integration)?)));
     let (carrier, first) = carriers.next().ok_or_else(Problem::not_found)?;
     let mut provider_config = first.settings.fields();
     let hints = first.hints.iter();
@@ -379,7 +382,7 @@ fn view(route: &Route, all: &[Integration]) -> Result<WhatsappView, Problem> {
         generated_credentials: None,
         failover: carriers
             .map(|(carrier, integration)| FailoverEntryView {
-                carrier: integration.id,
+                integration: integration.id,
                 provider: integration.provider,
                 weight: carrier.weight,
             })

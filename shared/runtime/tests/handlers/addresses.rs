@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use runtime::api::tenants::Tenants;
 use runtime::api::{Problem, handle};
 use serde_json::{Value, json};
-use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, sample};
 
 use crate::api::{Api, request};
 
@@ -66,22 +66,22 @@ impl Resolver for FakeResolver {
     }
 }
 
-type OwnTenants = Tenants<MemoryStore, MemoryVault, TestClock, SeededDice, FakeResolver>;
+type OwnTenants = Tenants<MemoryStore, FakeCredentials, FakeClock, SeededRng, FakeResolver>;
 
 pub(crate) fn tenants(api: &Api) -> OwnTenants {
     Tenants {
         store: api.store.clone(),
         safe: api.vault.clone(),
         clock: api.clock.clone(),
-        dice: SeededDice::new(1),
+        rng: SeededRng::new(1),
         resolver: FakeResolver,
         trust_tenants: false,
     }
 }
 
-async fn set(api: &Api, caller: &TenantId, body: &Value) -> Result<Value, Problem> {
+async fn set(api: &Api, http_client: &TenantId, body: &Value) -> Result<Value, Problem> {
     let path = "/tenants/acme/automation";
-    let reply = handle(&tenants(api), &request(Method::PUT, path, caller, body)).await?;
+    let reply = handle(&tenants(api), &request(Method::PUT, path, http_client, body)).await?;
     assert_eq!(reply.status, StatusCode::OK);
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
 }
@@ -89,14 +89,14 @@ async fn set(api: &Api, caller: &TenantId, body: &Value) -> Result<Value, Proble
 #[tokio::test]
 async fn an_automation_in_a_private_network_is_refused_when_it_is_set() {
     let api = Api::new().await;
-    for caller in [sample::tenant("acme"), TenantId::platform()] {
+    for http_client in [sample::tenant("acme"), TenantId::platform()] {
         for url in PRIVATE {
             for body in [
                 json!({ "kind": "push", "url": url }),
                 json!({ "kind": "push", "url": url, "allow_private_network": false }),
                 json!({ "kind": "pull", "url": url }),
             ] {
-                let problem = set(&api, &caller, &body).await.unwrap_err();
+                let problem = set(&api, &http_client, &body).await.unwrap_err();
                 assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
                 assert_eq!(problem.code, "private_address", "{body}: {problem:?}");
                 assert_eq!(problem.field.as_deref(), Some("url"), "{body}");

@@ -4,20 +4,20 @@ use bytes::Bytes;
 use domain::TenantId;
 use domain::ports::{Clock, Registry};
 use domain::sender::SendError;
-use domain::tenant::{Caller, Scope, Tenant};
+use domain::tenant::{Principal, Scope, Tenant};
 use http::{Method, Request, Response, StatusCode};
 use runtime::api::integrations::Integrations;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::sender;
 use serde_json::{Value, json};
-use testkit::{MemoryStore, MemoryVault, SeededDice, TestClock, sample};
+use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, sample};
 
 use crate::addresses::tenants;
 
 /// A provider that says whose account a token is.
 pub(crate) struct Owner(&'static str);
 
-impl sender::Caller for Owner {
+impl sender::HttpClient for Owner {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         assert_eq!(request.uri().host(), Some("graph.facebook.com"), "asked where it is at home");
         Ok(Response::new(Bytes::from(json!({ "id": self.0 }).to_string())))
@@ -25,22 +25,22 @@ impl sender::Caller for Owner {
 }
 
 pub(crate) struct Api {
-    pub(crate) clock: TestClock,
+    pub(crate) clock: FakeClock,
     pub(crate) store: MemoryStore,
-    pub(crate) vault: MemoryVault,
-    dice: SeededDice,
+    pub(crate) vault: FakeCredentials,
+    rng: SeededRng,
 }
 
 impl Api {
     pub(crate) async fn new() -> Self {
-        let clock = TestClock::default();
-        let (store, vault) = (MemoryStore::default(), MemoryVault::new(&clock));
+        let clock = FakeClock::default();
+        let (store, vault) = (MemoryStore::default(), FakeCredentials::new(&clock));
         for name in ["acme", "spy"] {
             let id = sample::tenant(name);
             let tenant = Tenant { id, name: name.to_owned(), created_at: clock.now() };
             store.create_tenant(&tenant).await.unwrap();
         }
-        Self { clock, store, vault, dice: SeededDice::new(1) }
+        Self { clock, store, vault, rng: SeededRng::new(1) }
     }
 
     /// `POST /integrations`, where the token is that of `owner`.
@@ -58,13 +58,13 @@ impl Api {
     pub(crate) fn integrations(
         &self,
         owner: &'static str,
-    ) -> Integrations<MemoryStore, MemoryVault, Owner, TestClock, SeededDice> {
+    ) -> Integrations<MemoryStore, FakeCredentials, Owner, FakeClock, SeededRng> {
         Integrations {
             store: self.store.clone(),
             vault: self.vault.clone(),
-            caller: Owner(owner),
+            http_client: Owner(owner),
             clock: self.clock.clone(),
-            dice: self.dice.clone(),
+            rng: self.rng.clone(),
             trust_tenants: false,
         }
     }
@@ -77,7 +77,7 @@ pub(crate) fn request(method: Method, path: &str, tenant: &TenantId, body: &Valu
         query: Vec::new(),
         idempotency_key: None,
         body: Bytes::from(body.to_string()),
-        caller: Some(Caller { tenant: tenant.clone(), scopes: vec![Scope::Admin] }),
+        principal: Some(Principal { tenant: tenant.clone(), scopes: vec![Scope::Admin] }),
         base_url: "https://hub.example.com".to_owned(),
     }
 }

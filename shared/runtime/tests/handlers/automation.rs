@@ -2,24 +2,30 @@
 
 use std::time::Duration;
 
-use domain::automation::{Automation, Notice, NoticeData, NoticeKind};
-use domain::job::{DeliveryJob, VERSION};
+use domain::automation::{Automation, Notification, NotificationData, NotificationKind};
 use domain::message::{Direction, Status};
 use domain::ports::{Automations, Clock};
+use domain::task::{NotificationTask, VERSION};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use testkit::{NoticeState, sample};
 
 use crate::common::{SIGNING, World, order, troubles};
 
-fn job(world: &World, name: &str) -> DeliveryJob {
+fn job(world: &World, name: &str) -> NotificationTask {
     let mut message = sample::outbound(&world.whatsapp, name, world.clock.now());
     (message.direction, message.status) = (Direction::Inbound, Status::Received);
-    let data = NoticeData { tenant: world.acme.clone(), message, conversation: None, job: None };
-    let kind = NoticeKind::MessageReceived;
-    let id = data.delivery_id(kind);
-    let notice = Notice { kind, timestamp: world.clock.now(), data };
-    DeliveryJob { v: VERSION, id, tenant: world.acme.clone(), notice: Some(Box::new(notice)) }
+    let data =
+        NotificationData { tenant: world.acme.clone(), message, conversation: None, job: None };
+    let kind = NotificationKind::MessageReceived;
+    let id = data.notification_id(kind);
+    let notification = Notification { kind, timestamp: world.clock.now(), data };
+    NotificationTask {
+        v: VERSION,
+        id,
+        tenant: world.acme.clone(),
+        notification: Some(Box::new(notification)),
+    }
 }
 
 async fn put(world: &World, name: &str) {
@@ -28,8 +34,8 @@ async fn put(world: &World, name: &str) {
 
 /// Works everything that can be worked now.
 async fn work(world: &World) {
-    let teller = world.teller(&world.own);
-    while world.batch(&teller, true).await > 0 {}
+    let dispatcher = world.dispatcher(&world.own);
+    while world.batch(&dispatcher, true).await > 0 {}
 }
 
 /// Lets time pass, minute for minute, as the schedule runs; gives when the automation was
@@ -63,11 +69,11 @@ async fn what_an_automation_is_told_verifies_with_its_secret() {
     providers::standard_webhooks::verify(&secrets, headers, body, now).unwrap();
     let forged = [body, &b" "[..]].concat();
     assert!(providers::standard_webhooks::verify(&secrets, headers, &forged, now).is_err());
-    let notice: Notice = serde_json::from_slice(body).unwrap();
-    assert_eq!(notice.data.message, job(&world, "hello").notice.unwrap().data.message);
-    let notices = world.store.all_notices();
-    assert_eq!((notices[0].state, notices[0].attempts), (NoticeState::Delivered, 1));
-    assert_eq!(headers["webhook-id"], notices[0].id.to_string());
+    let notification: Notification = serde_json::from_slice(body).unwrap();
+    assert_eq!(notification.data.message, job(&world, "hello").notification.unwrap().data.message);
+    let notifications = world.store.all_notifications();
+    assert_eq!((notifications[0].state, notifications[0].attempts), (NoticeState::Delivered, 1));
+    assert_eq!(headers["webhook-id"], notifications[0].id.to_string());
     assert!(world.own.is_empty());
 }
 
@@ -100,7 +106,7 @@ async fn a_receiver_that_is_down_is_told_fourteen_times_in_three_days_and_then_n
         // A tenth of jitter, a step of the test's clock, and the schedule's own minute.
         assert!((wanted..=wanted + wanted / 10 + 70).contains(wait), "{waits:?}");
     }
-    assert_eq!(world.store.all_notices()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.store.all_notifications()[0].state, NoticeState::GivenUp);
     assert_eq!(world.receiver.ids().len(), 1, "the id is the same each time");
     assert!(world.own.is_empty() && world.dead.is_empty());
     assert_eq!(world.store.scheduled(), 0);
@@ -136,8 +142,8 @@ async fn delay(world: &World, how: Outage, outage: Duration) -> Duration {
     put(world, "hello").await;
     for _second in 0..600 {
         work(world).await;
-        let notices = world.store.all_notices();
-        if notices.iter().any(|notice| notice.state == NoticeState::Delivered) {
+        let notifications = world.store.all_notifications();
+        if notifications.iter().any(|notification| notification.state == NoticeState::Delivered) {
             return world.clock.now().duration_since(began).unsigned_abs();
         }
         if world.clock.now().as_second() % 60 == 0 {
@@ -182,11 +188,11 @@ async fn a_consumer_that_dies_at_any_call_costs_at_most_forty_seconds() {
         put(&world, "hello").await;
         let began = world.clock.now();
         order(&world.faults, trouble);
-        world.batch(&world.teller(&world.own), true).await;
+        world.batch(&world.dispatcher(&world.own), true).await;
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         while world.receiver.told().is_empty()
-            || world.store.all_notices()[0].state != NoticeState::Delivered
+            || world.store.all_notifications()[0].state != NoticeState::Delivered
         {
             world.clock.advance(Duration::from_secs(1));
             work(&world).await;
@@ -216,7 +222,7 @@ async fn a_retry_that_is_far_off_waits_in_the_table_and_comes_back_from_there() 
     assert_eq!(world.store.scheduled(), 1);
     live(&world, 45).await;
     assert_eq!(world.receiver.told().len(), 8);
-    assert_eq!(world.store.all_notices()[0].state, NoticeState::Delivered);
+    assert_eq!(world.store.all_notifications()[0].state, NoticeState::Delivered);
     assert_eq!(world.store.scheduled(), 0);
 }
 
@@ -244,7 +250,7 @@ async fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
         panic!("it is still known")
     };
     assert!(push.disabled_at.is_some());
-    assert_eq!(world.store.all_notices()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.store.all_notifications()[0].state, NoticeState::GivenUp);
     assert!(world.own.is_empty());
     domain::ports::Registry::set_automation(&world.store, &world.acme, &sample::push())
         .await
@@ -281,7 +287,7 @@ async fn repetitions_of_a_notice_use_up_no_attempts_of_a_receiver_that_is_down()
     world.receiver.always(204);
     live(&world, 10).await;
     assert_eq!(world.receiver.told().len(), told.len() + 1);
-    assert_eq!(world.store.all_notices()[0].state, NoticeState::Delivered);
+    assert_eq!(world.store.all_notifications()[0].state, NoticeState::Delivered);
     live(&world, 10).await;
     assert!(world.own.is_empty() && world.dead.is_empty());
     assert_eq!((world.receiver.told().len(), world.store.scheduled()), (told.len() + 1, 0));
@@ -295,8 +301,11 @@ async fn one_automation_that_is_down_does_not_hold_another_up() {
     put(&world, "two").await;
     work(&world).await;
     assert_eq!(world.receiver.ids().len(), 2);
-    let delivered = world.store.all_notices();
-    let count = delivered.iter().filter(|notice| notice.state == NoticeState::Delivered).count();
+    let delivered = world.store.all_notifications();
+    let count = delivered
+        .iter()
+        .filter(|notification| notification.state == NoticeState::Delivered)
+        .count();
     assert_eq!(count, 1);
 }
 
@@ -312,13 +321,13 @@ async fn wherever_the_teller_breaks_off_the_automation_is_told_in_the_end() {
             world.receiver.script(answers.clone());
             put(&world, "hello").await;
             order(&world.faults, trouble);
-            world.batch(&world.teller(&world.own), true).await;
+            world.batch(&world.dispatcher(&world.own), true).await;
             assert!(world.faults.happened(), "{answers:?} {trouble:?}");
             world.faults.mend();
             live(&world, 90).await;
-            let notices = world.store.all_notices();
-            let why = format!("{answers:?} {trouble:?} {notices:?}");
-            assert_eq!(notices[0].state, NoticeState::Delivered, "{why}");
+            let notifications = world.store.all_notifications();
+            let why = format!("{answers:?} {trouble:?} {notifications:?}");
+            assert_eq!(notifications[0].state, NoticeState::Delivered, "{why}");
             assert_eq!(world.receiver.ids().len(), 1, "{why}");
             assert!(world.receiver.told().len() <= 3, "{why}");
             assert!(world.own.is_empty() && world.dead.is_empty(), "{why}");
@@ -344,8 +353,10 @@ async fn wherever_the_schedule_breaks_off_every_retry_goes_back_once_it_is_due()
         assert_eq!(handled.is_err(), world.faults.happened());
         world.faults.mend();
         live(&world, 5).await;
-        let notices = world.store.all_notices();
-        assert!(notices.iter().all(|notice| notice.state == NoticeState::Delivered));
+        let notifications = world.store.all_notifications();
+        assert!(
+            notifications.iter().all(|notification| notification.state == NoticeState::Delivered)
+        );
         assert_eq!(world.receiver.told().len(), 60, "{trouble:?}");
         assert_eq!(world.store.scheduled(), 0);
     }

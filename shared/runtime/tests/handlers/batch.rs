@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use domain::Fault;
 use domain::ports::Clock;
-use runtime::batch::{self, Delivery, Failure, Worker};
+use runtime::batch::{self, Failure, ReceiveContext, Worker};
 use serde::{Deserialize, Serialize};
-use testkit::TestClock;
+use testkit::FakeClock;
 
 use crate::common::{World, event};
 
@@ -22,7 +22,7 @@ struct Job {
 struct Clerk {
     done: Mutex<Vec<String>>,
     begun: Mutex<Vec<String>>,
-    slow: Option<TestClock>,
+    slow: Option<FakeClock>,
     archive_fails: Mutex<u32>,
 }
 
@@ -37,9 +37,9 @@ impl Clerk {
 }
 
 impl Worker for Clerk {
-    type Job = Job;
+    type Task = Job;
 
-    async fn whole(&self, _jobs: &[&Job]) -> Result<(), Failure> {
+    async fn process_batch(&self, _jobs: &[&Job]) -> Result<(), Failure> {
         let mut left = self.archive_fails.lock().unwrap();
         if *left == 0 {
             return Ok(());
@@ -48,13 +48,13 @@ impl Worker for Clerk {
         Err(Failure::retry("the archive is away"))
     }
 
-    async fn work(&self, job: &Job, delivery: Delivery<'_>) -> Result<(), Failure> {
-        self.begun.lock().unwrap().push(job.name.clone());
+    async fn work(&self, task: &Job, delivery: ReceiveContext<'_>) -> Result<(), Failure> {
+        self.begun.lock().unwrap().push(task.name.clone());
         tokio::task::yield_now().await;
         if let Some(clock) = &self.slow {
             clock.advance(Duration::from_secs(5));
         }
-        let failure = match job.act.as_str() {
+        let failure = match task.act.as_str() {
             "refuse" => Failure { fault: Fault::Permanent, ..Failure::retry("refused") },
             "fail" => Failure::retry("failed"),
             "fail twice" if delivery.receives <= 2 => Failure::retry("failed"),
@@ -65,7 +65,7 @@ impl Worker for Clerk {
                 Failure::wait("limited", Duration::from_secs(77))
             }
             _ => {
-                self.done.lock().unwrap().push(job.name.clone());
+                self.done.lock().unwrap().push(task.name.clone());
                 return Ok(());
             }
         };
@@ -254,6 +254,6 @@ async fn a_record_without_an_id_fails_the_batch_and_not_in_silence() {
     put(&world, "a", "1", "ok").await;
     let mut records = world.own.receive(10);
     records[0].message_id.clear();
-    let handled = batch::handle(event(&records), &world.desk(false), &Clerk::default()).await;
+    let handled = batch::handle(event(&records), &world.context(false), &Clerk::default()).await;
     assert!(handled.is_err());
 }

@@ -13,13 +13,13 @@ use domain::sender::SendError;
 use domain::{Provider, TenantId};
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
-use runtime::batch::{self, Desk, Worker};
-use runtime::sender::Caller;
-use runtime::transport::{Messenger, OutsideError};
+use runtime::batch::{self, ConsumerContext, Worker};
+use runtime::sender::HttpClient;
+use runtime::transport::{GuardedHttpError, WebhookClient};
 use serde_json::{Value, json};
 use testkit::{
-    Faults, MemoryBucket, MemoryQueue, MemoryStore, MemoryVault, Received, SeededDice, Side,
-    TestClock, sample,
+    FakeBucket, FakeClock, FakeCredentials, FakeQueue, Faults, MemoryStore, Received, SeededRng,
+    Side, sample,
 };
 
 /// The secret that signs what automations are told.
@@ -27,36 +27,36 @@ pub(crate) const SIGNING: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
 /// Everything a handler may need, with trouble from one place.
 pub(crate) struct World {
-    pub(crate) clock: TestClock,
+    pub(crate) clock: FakeClock,
     pub(crate) faults: Faults,
     pub(crate) store: MemoryStore,
-    pub(crate) vault: MemoryVault,
-    pub(crate) bucket: MemoryBucket,
+    pub(crate) vault: FakeCredentials,
+    pub(crate) bucket: FakeBucket,
     pub(crate) provider: FakeProvider,
     pub(crate) receiver: FakeReceiver,
     pub(crate) acme: TenantId,
     pub(crate) whatsapp: Integration,
     pub(crate) telegram: Integration,
     /// The queue of the handler under test.
-    pub(crate) own: MemoryQueue,
-    pub(crate) dead: MemoryQueue,
-    pub(crate) automation: MemoryQueue,
-    pub(crate) media: MemoryQueue,
+    pub(crate) own: FakeQueue,
+    pub(crate) dead: FakeQueue,
+    pub(crate) automation: FakeQueue,
+    pub(crate) media: FakeQueue,
 }
 
 impl World {
     /// A hub whose handler reads a FIFO queue.
     pub(crate) fn fifo() -> Self {
-        Self::new(MemoryQueue::fifo)
+        Self::new(FakeQueue::fifo)
     }
 
     /// A hub whose handler reads a standard queue.
     pub(crate) fn standard() -> Self {
-        Self::new(MemoryQueue::standard)
+        Self::new(FakeQueue::standard)
     }
 
-    fn new(own: impl Fn(&TestClock) -> MemoryQueue) -> Self {
-        let (clock, faults) = (TestClock::default(), Faults::default());
+    fn new(own: impl Fn(&FakeClock) -> FakeQueue) -> Self {
+        let (clock, faults) = (FakeClock::default(), Faults::default());
         let acme = sample::tenant("acme");
         let whatsapp = sample::whatsapp(&acme, Some("111"));
         let telegram = sample::telegram(&acme, Some("700000001"));
@@ -64,20 +64,20 @@ impl World {
         store.insert_integration(&whatsapp, &[]);
         store.insert_integration(&telegram, &[]);
         store.insert_automation(&acme, sample::push());
-        let vault = MemoryVault::new(&clock)
+        let vault = FakeCredentials::new(&clock)
             .with(&whatsapp, providers::whatsapp::example::credentials())
             .with(&telegram, providers::telegram::example::credentials());
         vault.sign_with(&acme, vec![SIGNING.into()]);
         Self {
             store: store.with_faults(&faults),
             vault: vault.with_faults(&faults),
-            bucket: MemoryBucket::default().with_faults(&faults),
+            bucket: FakeBucket::default().with_faults(&faults),
             provider: FakeProvider::new(&faults),
             receiver: FakeReceiver::new(&faults),
             own: own(&clock),
-            dead: MemoryQueue::fifo(&clock).with_faults(&faults),
-            automation: MemoryQueue::standard(&clock).with_faults(&faults),
-            media: MemoryQueue::standard(&clock).with_faults(&faults),
+            dead: FakeQueue::fifo(&clock).with_faults(&faults),
+            automation: FakeQueue::standard(&clock).with_faults(&faults),
+            media: FakeQueue::standard(&clock).with_faults(&faults),
             acme,
             whatsapp,
             telegram,
@@ -87,16 +87,16 @@ impl World {
     }
 
     /// The desk of a handler. `counts_attempts` as in its `run`.
-    pub(crate) fn desk(
+    pub(crate) fn context(
         &self,
         counts_attempts: bool,
-    ) -> Desk<MemoryQueue, MemoryQueue, MemoryBucket, TestClock, SeededDice> {
-        Desk {
+    ) -> ConsumerContext<FakeQueue, FakeQueue, FakeBucket, FakeClock, SeededRng> {
+        ConsumerContext {
             queue: self.own.clone().with_faults(&self.faults),
             dead_letters: self.dead.clone(),
             bodies: self.bucket.clone(),
             clock: self.clock.clone(),
-            dice: SeededDice::default(),
+            rng: SeededRng::default(),
             budget: Duration::from_secs(8),
             counts_attempts,
         }
@@ -115,8 +115,8 @@ impl World {
         if count == 0 {
             return 0;
         }
-        let desk = self.desk(counts_attempts);
-        let answer = batch::handle(event(&received), &desk, worker).await.unwrap();
+        let context = self.context(counts_attempts);
+        let answer = batch::handle(event(&received), &context, worker).await.unwrap();
         let failed: Vec<String> =
             answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
         if self.faults.is_dead() {
@@ -163,21 +163,21 @@ impl World {
         messages[0].clone()
     }
 
-    /// The ids and states of the notices in the automation's queue, each once.
-    pub(crate) fn notices(&self) -> Vec<(String, Status)> {
-        let jobs = self.automation.bodies::<domain::job::DeliveryJob>();
-        let mut notices: Vec<_> = jobs
+    /// The ids and states of the notifications in the automation's queue, each once.
+    pub(crate) fn notifications(&self) -> Vec<(String, Status)> {
+        let jobs = self.automation.bodies::<domain::task::NotificationTask>();
+        let mut notifications: Vec<_> = jobs
             .into_iter()
-            .filter_map(|job| Some((job.id.to_string(), job.notice?.data.message.status)))
+            .filter_map(|job| Some((job.id.to_string(), job.notification?.data.message.status)))
             .collect();
-        notices.sort();
-        notices.dedup();
-        notices
+        notifications.sort();
+        notifications.dedup();
+        notifications
     }
 }
 
 /// Puts a record into a queue.
-pub(crate) async fn put(queue: &MemoryQueue, group: &str, id: &str, body: &impl serde::Serialize) {
+pub(crate) async fn put(queue: &FakeQueue, group: &str, id: &str, body: &impl serde::Serialize) {
     let record = domain::ports::Record {
         body: serde_json::to_string(body).unwrap(),
         group: group.to_owned(),
@@ -347,10 +347,10 @@ impl ProviderState {
     }
 }
 
-impl Caller for FakeProvider {
+impl HttpClient for FakeProvider {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         tokio::task::yield_now().await;
-        let Ok(answered) = self.faults.enter("call the provider") else {
+        let Ok(answered) = self.faults.record_event("call the provider") else {
             return Err(SendError::Connect);
         };
         let path = request.uri().path().to_owned();
@@ -399,7 +399,7 @@ pub(crate) struct FakeReceiver {
     script: Arc<Mutex<VecDeque<Answer>>>,
     told: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
     always: Arc<Mutex<Option<u16>>>,
-    failing: Arc<Mutex<Option<(TestClock, Failing)>>>,
+    failing: Arc<Mutex<Option<(FakeClock, Failing)>>>,
     faults: Faults,
 }
 
@@ -427,7 +427,7 @@ impl FakeReceiver {
     /// While `failing` says so it fails each attempt after that time, which passes on `clock`.
     pub(crate) fn hang(
         &self,
-        clock: TestClock,
+        clock: FakeClock,
         failing: impl Fn(Timestamp, usize) -> Option<Duration> + Send + Sync + 'static,
     ) {
         *self.failing.lock().unwrap() = Some((clock, Box::new(failing)));
@@ -448,22 +448,24 @@ impl FakeReceiver {
     }
 }
 
-impl Messenger for FakeReceiver {
-    async fn tell(
+impl WebhookClient for FakeReceiver {
+    async fn notify(
         &self,
         request: Request<Bytes>,
         _allow_private_network: bool,
-    ) -> Result<Response<Bytes>, OutsideError> {
+    ) -> Result<Response<Bytes>, GuardedHttpError> {
         tokio::task::yield_now().await;
-        let answered =
-            self.faults.enter("tell the automation").map_err(|_| OutsideError::NoAnswer)?;
+        let answered = self
+            .faults
+            .record_event("tell the automation")
+            .map_err(|_| GuardedHttpError::NoAnswer)?;
         let (parts, body) = request.into_parts();
         self.told.lock().unwrap().push((parts.headers, body));
         if let Some((clock, failing)) = &*self.failing.lock().unwrap()
             && let Some(after) = failing(clock.now(), self.told.lock().unwrap().len())
         {
             clock.advance(after);
-            return Err(OutsideError::NoAnswer);
+            return Err(GuardedHttpError::NoAnswer);
         }
         let (status, wait) = self
             .script
@@ -471,37 +473,41 @@ impl Messenger for FakeReceiver {
             .unwrap()
             .pop_front()
             .unwrap_or_else(|| (self.always.lock().unwrap().unwrap_or(204), None));
-        if answered { Ok(answer(status, &json!({}), wait)) } else { Err(OutsideError::NoAnswer) }
+        if answered {
+            Ok(answer(status, &json!({}), wait))
+        } else {
+            Err(GuardedHttpError::NoAnswer)
+        }
     }
 }
 
 /// The worker that tells automations.
-pub(crate) type Teller = runtime::automation::Teller<
+pub(crate) type WebhookDispatcher = runtime::automation::WebhookDispatcher<
     MemoryStore,
-    MemoryVault,
-    MemoryQueue,
+    FakeCredentials,
+    FakeQueue,
     FakeReceiver,
-    TestClock,
-    SeededDice,
+    FakeClock,
+    SeededRng,
 >;
 
 impl World {
     /// The worker that tells automations, with `queue` for its retries.
-    pub(crate) fn teller(&self, queue: &MemoryQueue) -> Teller {
-        Teller {
+    pub(crate) fn dispatcher(&self, queue: &FakeQueue) -> WebhookDispatcher {
+        WebhookDispatcher {
             store: self.store.clone(),
             vault: self.vault.clone(),
             queue: queue.clone().with_faults(&self.faults),
-            messenger: self.receiver.clone(),
+            client: self.receiver.clone(),
             clock: self.clock.clone(),
-            dice: SeededDice::default(),
+            rng: SeededRng::default(),
         }
     }
 
     /// Tells the automation everything that is in its queue.
     pub(crate) async fn tell_all(&self) {
         let hub = Self { own: self.automation.clone(), ..self.copy() };
-        hub.run_dry(&self.teller(&self.automation), true).await;
+        hub.run_dry(&self.dispatcher(&self.automation), true).await;
     }
 
     /// The same hub.

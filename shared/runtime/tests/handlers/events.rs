@@ -2,39 +2,41 @@
 
 use bytes::Bytes;
 use domain::event::{InboundEvent, Receipt};
-use domain::job::{Parked, ReplayJob};
 use domain::message::Status;
 use domain::ports::{Clock, EventLog, Publisher};
-use domain::record::{BodyPlace, EventBody, EventRecord, Kept, Kind, ReplayStatus, State};
-use domain::tenant::{Caller, Scope};
+use domain::record::{
+    BodyLocation, EventBody, EventRecord, Kind, ReplayStatus, State, StoredEvent,
+};
+use domain::task::{Parked, ReplayTask};
+use domain::tenant::{Principal, Scope};
 use domain::webhook::LARGEST_BODY;
 use domain::{Integration, Provider, ReplayId, TenantId};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use runtime::api::events::Events;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
-use runtime::events::EventBook;
-use runtime::parked::ParkingLot;
+use runtime::events::RecordEvent;
+use runtime::parked::RecordParked;
 use runtime::replay::Replayer;
 use serde_json::{Value, json};
-use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
+use testkit::{FakeBucket, FakeClock, FakeQueue, MemoryStore, SeededRng, sample};
 
 use crate::common::{World, order, troubles};
 
-fn book(world: &World) -> EventBook<MemoryStore, MemoryBucket, TestClock> {
-    EventBook {
+fn book(world: &World) -> RecordEvent<MemoryStore, FakeBucket, FakeClock> {
+    RecordEvent {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
         clock: world.clock.clone(),
     }
 }
 
-fn lot(world: &World) -> ParkingLot<MemoryStore, MemoryBucket> {
-    ParkingLot { store: world.store.clone(), bucket: world.bucket.clone() }
+fn lot(world: &World) -> RecordParked<MemoryStore, FakeBucket> {
+    RecordParked { store: world.store.clone(), bucket: world.bucket.clone() }
 }
 
 /// The worker of replays; `world.media` is the events' queue.
-fn replayer(world: &World) -> Replayer<MemoryStore, MemoryBucket, MemoryQueue, TestClock> {
+fn replayer(world: &World) -> Replayer<MemoryStore, FakeBucket, FakeQueue, FakeClock> {
     Replayer {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -72,7 +74,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
     let receipt =
         Receipt { code: Some("30003".to_owned()), ..sample::receipt(Status::Failed, "SM2") };
     let events = [
-        paid(&world, "evt_1"),
+        paid(&world, "ntf_1"),
         sample::text_event(&twilio, "+1555", "SM1", now),
         sample::receipt_event(&twilio, receipt, now),
     ];
@@ -103,12 +105,12 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
 #[tokio::test]
 async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
     let world = World::fifo();
-    let first = paid(&world, "evt_1");
+    let first = paid(&world, "ntf_1");
     put(&world, &first).await;
     world.run_dry(&book(&world), false).await;
     world.clock.advance(std::time::Duration::from_mins(10));
-    put(&world, &paid(&world, "evt_1")).await;
-    put(&world, &paid(&world, "evt_2")).await;
+    put(&world, &paid(&world, "ntf_1")).await;
+    put(&world, &paid(&world, "ntf_2")).await;
     world.run_dry(&book(&world), false).await;
     let records = records(&world);
     assert_eq!(records.len(), 2);
@@ -128,11 +130,11 @@ async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
     for kept in world.store.all_events() {
         let is_large = kept.record.id == large.event_id();
         let body = match &kept.body {
-            BodyPlace::Here(body) => {
+            BodyLocation::Inline(body) => {
                 assert!(!is_large);
                 body.clone()
             }
-            BodyPlace::Object(key) => {
+            BodyLocation::Object(key) => {
                 assert!(is_large);
                 assert!(key.starts_with("archive/acme/stripe/events/event_"), "{key}");
                 String::from_utf8(world.bucket.object(key).unwrap().to_vec()).unwrap()
@@ -178,7 +180,7 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
 #[tokio::test]
 async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
     let world = World::fifo();
-    put(&world, &paid(&world, "evt_1")).await;
+    put(&world, &paid(&world, "ntf_1")).await;
     world.faults.go_down();
     world.batch(&book(&world), false).await;
     assert_eq!((world.own.len(), records(&world).len()), (1, 0));
@@ -205,7 +207,7 @@ async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() 
     }
     let events = world.store.all_events();
     assert_eq!(events.len(), 1);
-    let BodyPlace::Object(key) = &events[0].body else { panic!("it is large") };
+    let BodyLocation::Object(key) = &events[0].body else { panic!("it is large") };
     assert!(world.bucket.object(key).unwrap().windows(3).any(|part| part == b"xxx"));
     assert!(world.own.is_empty() && world.dead.is_empty());
 }
@@ -222,7 +224,7 @@ async fn what_cannot_be_an_event_is_a_dead_letter() {
 fn parked(tenant: Option<&TenantId>, integration: Option<&Integration>, body: &[u8]) -> Parked {
     use base64::Engine as _;
     Parked {
-        v: domain::job::VERSION,
+        v: domain::task::VERSION,
         provider: Provider::Stripe,
         integration: integration.map(|integration| integration.id),
         tenant: tenant.cloned(),
@@ -256,7 +258,7 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
         assert_eq!((record.tenant.as_str(), record.state), (tenant, State::Parked));
         assert_eq!(record.reason.as_deref(), Some("line 1, column 1"));
         assert_eq!(record.received_at, parked.received_at);
-        let BodyPlace::Here(body) = &events[0].body else { panic!("it is small") };
+        let BodyLocation::Inline(body) = &events[0].body else { panic!("it is small") };
         assert_eq!(serde_json::from_str::<Value>(body).unwrap()["raw"], raw);
         assert_eq!(world.bucket.archived().len(), 1, "the same object twice");
     }
@@ -300,30 +302,30 @@ impl Api {
             let at = self.world.clock.now() + std::time::Duration::from_secs(second);
             let name = if second % 2 == 0 { "invoice.paid" } else { "invoice.voided" };
             let event =
-                sample::other_event(&stripe(&self.world), &format!("evt_{second:03}"), name, at);
-            self.enter(&event).await;
+                sample::other_event(&stripe(&self.world), &format!("ntf_{second:03}"), name, at);
+            self.record_event(&event).await;
         }
         self.world.clock.advance(std::time::Duration::from_hours(1));
         self
     }
 
-    async fn enter(&self, event: &InboundEvent) {
+    async fn record_event(&self, event: &InboundEvent) {
         let body = serde_json::to_string(&EventBody::of(event)).unwrap();
-        let kept = Kept { record: EventRecord::of(event), body: BodyPlace::Here(body) };
-        self.world.store.enter(&kept, None).await.unwrap();
+        let kept = StoredEvent { record: EventRecord::of(event), body: BodyLocation::Inline(body) };
+        self.world.store.record_event(&kept, None).await.unwrap();
     }
 
     async fn ask(
         &self,
-        caller: (&str, &[Scope]),
+        http_client: (&str, &[Scope]),
         method: Method,
         address: &str,
         body: &Value,
     ) -> Result<ApiReply, Problem> {
-        handle(&self.resource(), &request(caller, method, address, body)).await
+        handle(&self.resource(), &request(http_client, method, address, body)).await
     }
 
-    fn resource(&self) -> Events<MemoryStore, MemoryBucket, MemoryQueue, TestClock, SeededDice> {
+    fn resource(&self) -> Events<MemoryStore, FakeBucket, FakeQueue, FakeClock, SeededRng> {
         let world = &self.world;
         Events {
             store: world.store.clone(),
@@ -331,23 +333,23 @@ impl Api {
             events: world.media.clone(),
             replays: world.automation.clone(),
             clock: world.clock.clone(),
-            dice: SeededDice::new(u64::try_from(world.clock.now().as_millisecond()).unwrap_or(1)),
+            rng: SeededRng::new(u64::try_from(world.clock.now().as_millisecond()).unwrap_or(1)),
         }
     }
 
-    async fn get(&self, caller: (&str, &[Scope]), address: &str) -> Result<Value, Problem> {
-        let reply = self.ask(caller, Method::GET, address, &Value::Null).await?;
+    async fn get(&self, http_client: (&str, &[Scope]), address: &str) -> Result<Value, Problem> {
+        let reply = self.ask(http_client, Method::GET, address, &Value::Null).await?;
         assert_eq!(reply.status, StatusCode::OK);
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
 
     async fn post(
         &self,
-        caller: (&str, &[Scope]),
+        http_client: (&str, &[Scope]),
         address: &str,
         body: Value,
     ) -> Result<Value, Problem> {
-        let reply = self.ask(caller, Method::POST, address, &body).await?;
+        let reply = self.ask(http_client, Method::POST, address, &body).await?;
         assert_eq!(reply.status, StatusCode::ACCEPTED);
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
@@ -380,7 +382,7 @@ fn request(
         query,
         idempotency_key: None,
         body: Bytes::from(body.to_string()),
-        caller: Some(Caller { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
         base_url: "https://hub.example.com".to_owned(),
     }
 }
@@ -388,19 +390,19 @@ fn request(
 #[tokio::test]
 async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
     let api = Api::new().with_events(5).await;
-    assert_eq!(api.ids("/events").await, "evt_004 evt_003 evt_002 evt_001 evt_000");
-    assert_eq!(api.ids("/events?name=invoice.voided").await, "evt_003 evt_001");
-    assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "evt_004 evt_003");
+    assert_eq!(api.ids("/events").await, "ntf_004 ntf_003 ntf_002 ntf_001 ntf_000");
+    assert_eq!(api.ids("/events?name=invoice.voided").await, "ntf_003 ntf_001");
+    assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "ntf_004 ntf_003");
     assert_eq!(api.ids("/events?provider=shopify").await, "");
     assert_eq!(api.ids("/events?kind=message").await, "");
     let page = api.get(READER, "/events?limit=2").await.unwrap();
     let next = page["next"].as_str().unwrap();
-    assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "evt_002 evt_001");
+    assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "ntf_002 ntf_001");
     let at = api.world.store.all_events();
-    let at = at.iter().find(|event| event.record.provider_event_id == "evt_002").unwrap();
+    let at = at.iter().find(|event| event.record.provider_event_id == "ntf_002").unwrap();
     let at = at.record.received_at;
-    assert_eq!(api.ids(&format!("/events?to={at}")).await, "evt_001 evt_000");
-    assert_eq!(api.ids(&format!("/events?from={at}")).await, "evt_004 evt_003 evt_002");
+    assert_eq!(api.ids(&format!("/events?to={at}")).await, "ntf_001 ntf_000");
+    assert_eq!(api.ids(&format!("/events?from={at}")).await, "ntf_004 ntf_003 ntf_002");
     for (query, field) in [
         ("provider=nobody", "provider"),
         ("kind=x", "kind"),
@@ -425,7 +427,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
     let by_state = api.get(READER, "/events?state=parked").await.unwrap();
     assert_eq!(by_state["events"].as_array().unwrap().len(), 1);
     assert_eq!(by_state["events"][0]["reason"], "line 1, column 1");
-    assert_eq!(api.ids("/events?state=recorded").await, "evt_001 evt_000");
+    assert_eq!(api.ids("/events?state=recorded").await, "ntf_001 ntf_000");
     let id = by_state["events"][0]["id"].as_str().unwrap();
     let problem = api.post(ADMIN, &format!("/events/{id}/replay"), json!({})).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "not_replayable"));
@@ -436,8 +438,8 @@ async fn what_is_parked_has_a_list_of_its_own() {
 #[tokio::test]
 async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin() {
     let api = Api::new();
-    let event = with_raw(paid(&api.world, "evt_1"), &json!({ "secret": 1 }));
-    api.enter(&event).await;
+    let event = with_raw(paid(&api.world, "ntf_1"), &json!({ "secret": 1 }));
+    api.record_event(&event).await;
     let address = format!("/events/{}", event.event_id());
     let shown = api.get(READER, &address).await.unwrap();
     assert_eq!((&shown["name"], &shown["state"]), (&json!("invoice.paid"), &json!("recorded")));
@@ -446,13 +448,13 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
     assert!(whole.body.unwrap().contains(r#""raw":{"secret":1}"#));
     let as_platform = format!("{address}?tenant=acme");
     assert_eq!(api.get(PLATFORM, &as_platform).await.unwrap()["raw"]["secret"], 1);
-    for (caller, address) in [
+    for (http_client, address) in [
         (SPY, address.clone()),
         (SPY, as_platform),
-        (READER, format!("/events/{}", paid(&api.world, "evt_2").event_id())),
+        (READER, format!("/events/{}", paid(&api.world, "ntf_2").event_id())),
         (READER, "/events/guess".to_owned()),
     ] {
-        let problem = api.get(caller, &address).await.unwrap_err();
+        let problem = api.get(http_client, &address).await.unwrap_err();
         assert_eq!(problem.status, StatusCode::NOT_FOUND, "{address}");
     }
     let problem = api.get(("acme", &[Scope::Send]), &address).await.unwrap_err();
@@ -463,11 +465,11 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
 #[tokio::test]
 async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
     let api = Api::new();
-    let event = paid(&api.world, "evt_1");
-    api.enter(&event).await;
+    let event = paid(&api.world, "ntf_1");
+    api.record_event(&event).await;
     let address = format!("/events/{}/replay", event.event_id());
-    for caller in [SPY, READER] {
-        assert!(api.post(caller, &address, json!({})).await.is_err());
+    for http_client in [SPY, READER] {
+        assert!(api.post(http_client, &address, json!({})).await.is_err());
     }
     assert!(api.world.media.is_empty());
     let answer = api.post(ADMIN, &address, json!({})).await.unwrap();
@@ -477,7 +479,7 @@ async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
     let record = &api.world.media.records()[0];
     assert_eq!(record.group, event.ordering_group());
     assert_ne!(record.deduplication_id, event.deduplication_id());
-    let hub = World { own: MemoryQueue::fifo(&api.world.clock), ..api.world.copy() };
+    let hub = World { own: FakeQueue::fifo(&api.world.clock), ..api.world.copy() };
     // Twice, as a queue may hand it out.
     for id in ["1", "2"] {
         hub.put(&again.ordering_group(), id, again).await;
@@ -526,8 +528,8 @@ async fn many_events_are_replayed_in_order_page_by_page_and_that_is_shown() {
     assert!(events.windows(2).all(|pair| pair[0].received_at < pair[1].received_at));
     let replay = events[0].replay.unwrap().to_string();
     assert_eq!(replay, begun["replay"].as_str().unwrap());
-    for caller in [SPY, READER] {
-        assert!(api.get(caller, &address).await.is_err());
+    for http_client in [SPY, READER] {
+        assert!(api.get(http_client, &address).await.is_err());
     }
 }
 
@@ -537,9 +539,10 @@ async fn a_replay_takes_only_what_was_asked_for() {
     let globex = sample::taking(&sample::tenant("globex"), Provider::Stripe, None);
     let world = &api.world;
     let ago = |hours| world.clock.now() - std::time::Duration::from_hours(hours);
-    api.enter(&sample::other_event(&globex, "theirs", "invoice.paid", ago(24))).await;
+    api.record_event(&sample::other_event(&globex, "theirs", "invoice.paid", ago(24))).await;
     // The table forgets late; the time decides.
-    api.enter(&sample::other_event(&globex, "forgotten", "invoice.paid", ago(31 * 24))).await;
+    api.record_event(&sample::other_event(&globex, "forgotten", "invoice.paid", ago(31 * 24)))
+        .await;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
     world.run_dry(&lot(world), false).await;
     let wish =
@@ -553,7 +556,7 @@ async fn a_replay_takes_only_what_was_asked_for() {
         };
         events.iter().map(id).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(ids(world), "evt_000 evt_002 evt_004");
+    assert_eq!(ids(world), "ntf_000 ntf_002 ntf_004");
     let wish = range(&api, &json!({ "tenant": "globex" }));
     assert_eq!(
         api.post(ADMIN, "/events/replay", wish.clone()).await.unwrap_err().status,
@@ -614,9 +617,9 @@ async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
     let api = Api::new().with_events(150).await;
     let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
     let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
-    let first: ReplayJob = hub.own.bodies::<ReplayJob>()[0].clone();
+    let first: ReplayTask = hub.own.bodies::<ReplayTask>()[0].clone();
     hub.batch(&replayer(&hub), false).await;
-    assert_eq!(hub.own.bodies::<ReplayJob>().len(), 1, "the next page is asked for");
+    assert_eq!(hub.own.bodies::<ReplayTask>().len(), 1, "the next page is asked for");
     // The first page's record once more.
     hub.put("g", "again", &first).await;
     hub.run_dry(&replayer(&hub), false).await;

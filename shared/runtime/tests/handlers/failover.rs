@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use domain::circuit::{Breaker, Circuit, State};
 use domain::integration::{DeliveryPolicy, Integration, Settings};
-use domain::job::{OutboundJob, OutboundTask, Relay, VERSION};
 use domain::message::{Message, Status};
 use domain::ports::{Circuits, Clock, Inbox};
+use domain::task::{FailoverPlan, OutboundAction, OutboundTask, VERSION};
 use domain::{IntegrationId, Provider};
 use serde_json::{Value, json};
 use testkit::sample;
@@ -34,7 +34,7 @@ async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
 async fn wrote_to(world: &World, carrier: &Integration) {
     let now = world.clock.now();
     let channel = domain::provider::Channel::Whatsapp;
-    let (tenant, account) = (&world.acme, carrier.line());
+    let (tenant, account) = (&world.acme, carrier.conversation_account());
     let counterpart = providers::address(carrier.provider, sample::PERSON).unwrap();
     let parties = domain::conversation::Parties {
         tenant,
@@ -55,12 +55,12 @@ async fn wrote_to(world: &World, carrier: &Integration) {
 
 /// Asks the first carrier to send a text, and the others if it cannot.
 async fn ask(world: &World, carriers: &[Integration], text: &str, patience: u32) -> Message {
-    let (first, others) = carriers.split_first().unwrap();
+    let (first, remaining) = carriers.split_first().unwrap();
     let message = sample::outbound(first, text, world.clock.now());
-    let others: Vec<IntegrationId> = others.iter().map(|carrier| carrier.id).collect();
-    let relay = Relay { others, patience, ..Relay::default() };
-    let task = domain::job::SendTask { relay, ..sample::task(&message) };
-    let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+    let remaining: Vec<IntegrationId> = remaining.iter().map(|carrier| carrier.id).collect();
+    let failover = FailoverPlan { remaining, patience, ..FailoverPlan::default() };
+    let task = domain::task::SendTask { failover, ..sample::task(&message) };
+    let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
     world.put(&message.conversation.to_string(), &message.id.to_string(), &job).await;
     message
 }
@@ -189,7 +189,7 @@ async fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
                 });
                 assert!(moved.count() >= reached.min(2), "{moods:?} {:?}", message.history);
                 let told = usize::from(message.status != Status::Accepted);
-                assert_eq!(world.notices().len(), told, "{moods:?}");
+                assert_eq!(world.notifications().len(), told, "{moods:?}");
             }
         }
     }
@@ -240,9 +240,10 @@ async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() 
             let template = domain::content::Template { name, language, components: Vec::new() };
             message.content = domain::Content::Template { template };
         }
-        let relay = Relay { others: vec![stranger.id], patience: 60, ..Relay::default() };
-        let task = domain::job::SendTask { relay, ..sample::task(&message) };
-        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        let failover =
+            FailoverPlan { remaining: vec![stranger.id], patience: 60, ..FailoverPlan::default() };
+        let task = domain::task::SendTask { failover, ..sample::task(&message) };
+        let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         world.put(&message.conversation.to_string(), "m", &job).await;
         world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
         assert_eq!(world.message().status, Status::Accepted);
@@ -370,7 +371,7 @@ async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
     carriers.push(world.telegram.clone());
     world.provider.mood("111", Act::Unreachable);
     let asked = ask(&world, &carriers, "hello", 60).await;
-    let other = testkit::MemoryQueue::fifo(&world.clock);
+    let other = testkit::FakeQueue::fifo(&world.clock);
     let queues = [(Provider::Whatsapp, world.own.clone()), (Provider::Telegram, other.clone())];
     let worker = runtime::sender::Sender {
         outbound: runtime::outbound::Outbound::of_all(queues),
@@ -453,7 +454,7 @@ impl Two {
         carriers.push(world.telegram.clone());
         world.provider.mood("111", Act::Unreachable);
         ask(&world, &carriers, "hello", 60).await;
-        let there = World { own: testkit::MemoryQueue::fifo(&world.clock), ..world.copy() };
+        let there = World { own: testkit::FakeQueue::fifo(&world.clock), ..world.copy() };
         Self { world, there }
     }
 
@@ -595,13 +596,17 @@ async fn one_message_probes_and_the_others_pass_over() {
     world.provider.mood("111", Act::Silence);
     let works = workers.iter().enumerate().map(|(n, worker)| {
         let message = sample::outbound(&carriers[0], &format!("m{n}"), world.clock.now());
-        let relay = Relay { others: vec![carriers[1].id], patience: 60, ..Relay::default() };
-        let task = domain::job::SendTask { relay, ..sample::task(&message) };
-        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        let failover = FailoverPlan {
+            remaining: vec![carriers[1].id],
+            patience: 60,
+            ..FailoverPlan::default()
+        };
+        let task = domain::task::SendTask { failover, ..sample::task(&message) };
+        let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         let (record, now) = (n.to_string(), world.clock.now());
         async move {
             use runtime::batch::Worker;
-            let delivery = runtime::batch::Delivery { record: &record, receives: 1, now };
+            let delivery = runtime::batch::ReceiveContext { record: &record, receives: 1, now };
             worker.work(&job, delivery).await
         }
     });
@@ -669,7 +674,7 @@ async fn what_may_have_been_taken_and_is_remembered_no_more_is_unknown_and_never
         assert!(!asked(&world).contains(&"222".to_owned()));
         assert_eq!(world.message().status, Status::Unknown, "{seconds}");
         assert_eq!(world.provider.taken().len(), 1);
-        assert_eq!(world.notices().len(), 1);
+        assert_eq!(world.notifications().len(), 1);
     }
 }
 

@@ -10,11 +10,11 @@ use runtime::api::handle;
 use runtime::api::integrations::Integrations;
 use runtime::directory::CachedDirectory;
 use runtime::evidence::Evidence;
-use runtime::sender::Caller;
+use runtime::sender::HttpClient;
 use runtime::webhook::{Edge, handle as receive};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use testkit::{MemoryQueue, MemoryStore, MemoryVault, SeededDice, TestClock};
+use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, SeededRng};
 
 use crate::addresses::tenants;
 use crate::api::{Api, request};
@@ -23,7 +23,7 @@ use crate::api::{Api, request};
 #[derive(Clone, Copy)]
 struct Agreeing;
 
-impl Caller for Agreeing {
+impl HttpClient for Agreeing {
     async fn call(&self, _request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         Ok(Response::new(Bytes::from_static(b"{}")))
     }
@@ -31,13 +31,13 @@ impl Caller for Agreeing {
 
 fn integrations(
     api: &Api,
-) -> Integrations<MemoryStore, MemoryVault, Agreeing, TestClock, SeededDice> {
+) -> Integrations<MemoryStore, FakeCredentials, Agreeing, FakeClock, SeededRng> {
     Integrations {
         store: api.store.clone(),
         vault: api.vault.clone(),
-        caller: Agreeing,
+        http_client: Agreeing,
         clock: api.clock.clone(),
-        dice: SeededDice::new(7),
+        rng: SeededRng::new(7),
         trust_tenants: false,
     }
 }
@@ -58,7 +58,7 @@ async fn call_as(api: &Api, tenant: &str, method: Method, path: &str, body: &Val
 /// The providers for which the hub can generate a secret, with its name.
 fn generated() -> impl Iterator<Item = (Provider, &'static str)> {
     let all = Provider::ALL.iter();
-    all.filter_map(|provider| Some((*provider, providers::entry(*provider).made_up?)))
+    all.filter_map(|provider| Some((*provider, providers::spec(*provider).generated_secret?)))
 }
 
 /// The body of `POST /integrations` for the provider's examples, without the secret `name`.
@@ -78,10 +78,10 @@ async fn answer(
     let edge = Edge {
         directory: CachedDirectory::new(api.store.clone(), api.clock.clone()),
         vault: api.vault.clone(),
-        inbound: Some(MemoryQueue::fifo(&api.clock)),
-        receipts: Some(MemoryQueue::standard(&api.clock)),
-        events: MemoryQueue::fifo(&api.clock),
-        parked: MemoryQueue::standard(&api.clock),
+        inbound: Some(FakeQueue::fifo(&api.clock)),
+        receipts: Some(FakeQueue::standard(&api.clock)),
+        events: FakeQueue::fifo(&api.clock),
+        parked: FakeQueue::standard(&api.clock),
         evidence: Evidence::new(Agreeing),
         base_url: None,
     };

@@ -6,16 +6,16 @@ use domain::Content;
 use domain::automation::Automation;
 use domain::conversation::Conversation;
 use domain::event::InboundEvent;
-use domain::job::MediaJob;
 use domain::message::Message;
-use domain::ports::{Clock, Library, MediaState};
-use runtime::batch::{Delivery, Worker};
+use domain::ports::{Clock, MediaState, MessageReader};
+use domain::task::MediaTask;
+use runtime::batch::{ReceiveContext, Worker};
 use runtime::inbound::Inbound;
-use testkit::{MemoryBucket, MemoryQueue, MemoryStore, sample};
+use testkit::{FakeBucket, FakeQueue, MemoryStore, sample};
 
 use crate::common::{World, order, troubles};
 
-fn worker(world: &World) -> Inbound<MemoryStore, MemoryBucket, MemoryQueue> {
+fn worker(world: &World) -> Inbound<MemoryStore, FakeBucket, FakeQueue> {
     Inbound {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -57,9 +57,10 @@ async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
     assert_eq!(archived, [serde_json::to_string(&event).unwrap()], "whole, to be replayed");
     world.tell_all().await;
     let told = world.receiver.told();
-    let notice: domain::automation::Notice = serde_json::from_slice(&told[0].1).unwrap();
-    assert_eq!(notice.data.message, message);
-    assert_eq!(notice.data.conversation.as_ref(), Some(talk));
+    let notification: domain::automation::Notification =
+        serde_json::from_slice(&told[0].1).unwrap();
+    assert_eq!(notification.data.message, message);
+    assert_eq!(notification.data.conversation.as_ref(), Some(talk));
     assert!(world.media.is_empty());
 }
 
@@ -82,7 +83,7 @@ async fn fifty_first_messages_at_once_make_one_conversation() {
     let worker = worker(&world);
     let events: Vec<_> = (0..50).map(|n| text(&world, &format!("wamid.{n}"))).collect();
     let works = events.iter().map(|event| {
-        worker.work(event, Delivery { record: "r", receives: 1, now: world.clock.now() })
+        worker.work(event, ReceiveContext { record: "r", receives: 1, now: world.clock.now() })
     });
     let results = futures::future::join_all(works).await;
     assert!(results.iter().all(Result::is_ok));
@@ -111,7 +112,7 @@ async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
     assert_eq!(world.store.all_conversations().len(), 4);
     let theirs = world.store.conversations(&globex, 10, None).await.unwrap();
     assert_eq!(theirs.items.len(), 1);
-    assert_eq!(world.notices().len(), 3, "the other tenant has no automation");
+    assert_eq!(world.notifications().len(), 3, "the other tenant has no automation");
 }
 
 #[tokio::test]
@@ -148,7 +149,7 @@ async fn a_file_is_asked_for_and_shown_as_pending() {
     let world = World::fifo();
     put(&world, "1", &image(&world, "wamid.1")).await;
     world.run_dry(&worker(&world), false).await;
-    let jobs = world.media.bodies::<MediaJob>();
+    let jobs = world.media.bodies::<MediaTask>();
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].provider_media_id, "media-of-wamid.1");
     let (message, state) =
@@ -168,7 +169,7 @@ async fn a_tenant_without_an_automation_or_with_a_disabled_one_is_not_told() {
     world.run_dry(&worker(&world), false).await;
     world.store.insert_automation(&world.acme, sample::push());
     let now = world.clock.now();
-    domain::ports::Deliveries::disable(&world.store, &world.acme, now).await.unwrap();
+    domain::ports::Notifications::disable(&world.store, &world.acme, now).await.unwrap();
     put(&world, "2", &text(&world, "wamid.2")).await;
     world.run_dry(&worker(&world), false).await;
     assert_eq!(world.store.all_messages().len(), 2);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use domain::conversation::{Conversation, Parties};
 use domain::event::{EventKind, InboundEvent};
 use domain::integration::Settings;
-use domain::ports::{Clock, Library, Registry};
+use domain::ports::{Clock, MessageReader, Registry};
 use domain::provider::Channel;
-use domain::tenant::{Caller, Scope, Tenant};
+use domain::tenant::{Principal, Scope, Tenant};
 use domain::{Integration, Provider, TenantId};
 use http::{Method, StatusCode};
 use runtime::api::inbound::InboundMessages;
@@ -42,19 +42,24 @@ fn request(
         query: Vec::new(),
         idempotency_key: None,
         body: body.to_string().into(),
-        caller: Some(Caller { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
         base_url: "https://hub.example.com".to_owned(),
     }
 }
 
-async fn take(world: &World, caller: (&str, &[Scope]), body: &Value) -> Result<Value, Problem> {
+async fn take(
+    world: &World,
+    http_client: (&str, &[Scope]),
+    body: &Value,
+) -> Result<Value, Problem> {
     let resource = InboundMessages {
         store: world.store.clone(),
         events: world.media.clone(),
         inbound: world.own.clone(),
         clock: world.clock.clone(),
     };
-    let reply = handle(&resource, &request(caller, Method::POST, "/webhook/inbound", body)).await?;
+    let reply =
+        handle(&resource, &request(http_client, Method::POST, "/webhook/inbound", body)).await?;
     assert_eq!(reply.status, StatusCode::ACCEPTED);
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
 }
@@ -348,7 +353,7 @@ async fn a_message_dated_in_the_future_came_when_it_came() {
         (body["to"], body["timestamp"]) = ("111".into(), timestamp.clone());
         take(&world, PROGRAM, &body).await.unwrap();
         worked(&world).await;
-        let account = number.line();
+        let account = number.conversation_account();
         let person = providers::address(Provider::Whatsapp, "+15550001").unwrap();
         let read = async || talk(&world, Channel::Whatsapp, &account, &person).await;
         let now = world.clock.now();

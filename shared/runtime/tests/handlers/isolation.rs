@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use domain::ports::{Freshness, Registry, Vault};
+use domain::ports::{CredentialReader, Freshness, Registry};
 use domain::sender::SendError;
 use domain::{Integration, IntegrationId, Provider, TenantId};
 use http::{Method, Request, Response};
 use providers::example;
 use runtime::api::integrations::Integrations;
 use runtime::api::{Problem, handle};
-use runtime::sender::Caller;
+use runtime::sender::HttpClient;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use testkit::{MemoryStore, MemoryVault, SeededDice, Side, TestClock, sample};
+use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, Side, sample};
 
 use crate::api::{Api, request};
 
@@ -23,7 +23,7 @@ use crate::api::{Api, request};
 #[derive(Clone, Default)]
 struct Believer(Arc<Mutex<Vec<String>>>);
 
-impl Caller for Believer {
+impl HttpClient for Believer {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let path = request.uri().path().to_owned();
         self.0.lock().unwrap().push(path.clone());
@@ -40,23 +40,25 @@ impl Caller for Believer {
 struct Hub {
     api: Api,
     provider: Believer,
-    dice: SeededDice,
+    rng: SeededRng,
     trust_tenants: bool,
 }
 
 impl Hub {
     async fn new() -> Self {
         let (api, provider) = (Api::new().await, Believer::default());
-        Self { api, provider, dice: SeededDice::new(3), trust_tenants: false }
+        Self { api, provider, rng: SeededRng::new(3), trust_tenants: false }
     }
 
-    fn resource(&self) -> Integrations<MemoryStore, MemoryVault, Believer, TestClock, SeededDice> {
+    fn resource(
+        &self,
+    ) -> Integrations<MemoryStore, FakeCredentials, Believer, FakeClock, SeededRng> {
         Integrations {
             store: self.api.store.clone(),
             vault: self.api.vault.clone(),
-            caller: self.provider.clone(),
+            http_client: self.provider.clone(),
             clock: self.api.clock.clone(),
-            dice: self.dice.clone(),
+            rng: self.rng.clone(),
             trust_tenants: self.trust_tenants,
         }
     }
@@ -65,10 +67,10 @@ impl Hub {
         &self,
         method: Method,
         path: &str,
-        caller: &TenantId,
+        http_client: &TenantId,
         body: &Value,
     ) -> Result<Value, Problem> {
-        let reply = handle(&self.resource(), &request(method, path, caller, body)).await?;
+        let reply = handle(&self.resource(), &request(method, path, http_client, body)).await?;
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
 
@@ -76,13 +78,13 @@ impl Hub {
     async fn made(
         &self,
         provider: Provider,
-        caller: &TenantId,
+        http_client: &TenantId,
         settings: &Map<String, Value>,
     ) -> Integration {
-        let names: Vec<_> = providers::entry(provider).credentials.to_vec();
+        let names: Vec<_> = providers::spec(provider).credentials.to_vec();
         let body = json!({ "tenant": "acme", "provider": provider, "settings": settings,
             "credentials": given(provider, &names) });
-        let made = self.call(Method::POST, "/integrations", caller, &body).await;
+        let made = self.call(Method::POST, "/integrations", http_client, &body).await;
         let made = made.unwrap_or_else(|problem| panic!("{provider}: {problem:?}"));
         self.stored(made["id"].as_str().unwrap().parse().unwrap()).await
     }
@@ -94,11 +96,11 @@ impl Hub {
     async fn change(
         &self,
         integration: &Integration,
-        caller: &TenantId,
+        http_client: &TenantId,
         body: &Value,
     ) -> Result<Value, Problem> {
         let path = format!("/integrations/{}", integration.id);
-        self.call(Method::PUT, &path, caller, body).await
+        self.call(Method::PUT, &path, http_client, body).await
     }
 
     /// What is kept of a credential, past every cache.
@@ -124,7 +126,7 @@ fn value(provider: Provider, name: &str) -> String {
     if let Some(value) = examples.first(name) {
         return value.expose_secret().to_owned();
     }
-    let fits = |value: &&str| (providers::entry(provider).check)(name, value).is_ok();
+    let fits = |value: &&str| (providers::spec(provider).check)(name, value).is_ok();
     let value = ["secret-1", "SK12ab", "AC12ab"].into_iter().find(fits);
     value.unwrap_or_else(|| panic!("say a value for {name}")).to_owned()
 }
@@ -138,16 +140,17 @@ fn base(provider: Provider) -> Map<String, Value> {
 }
 
 fn read(provider: Provider, settings: &Map<String, Value>) -> Option<Map<String, Value>> {
-    (providers::entry(provider).settings)(settings).ok().map(|settings| settings.fields())
+    (providers::spec(provider).settings)(settings).ok().map(|settings| settings.fields())
 }
 
 /// Every setting of a provider, as the provider itself lists them.
 fn settings(provider: Provider) -> Vec<String> {
     let mut unknown = base(provider);
     unknown.insert("no_such_setting".to_owned(), true.into());
-    let flaw = (providers::entry(provider).settings)(&unknown).unwrap_err();
-    let names: Vec<String> = flaw.reason.split('`').skip(3).step_by(2).map(str::to_owned).collect();
-    assert!(!names.is_empty(), "{provider}: {}", flaw.reason);
+    let error = (providers::spec(provider).settings)(&unknown).unwrap_err();
+    let names: Vec<String> =
+        error.reason.split('`').skip(3).step_by(2).map(str::to_owned).collect();
+    assert!(!names.is_empty(), "{provider}: {}", error.reason);
     names
 }
 
@@ -222,7 +225,7 @@ fn changes(provider: Provider) -> Vec<(String, Map<String, Value>)> {
 
 /// The credentials that a tenant must give, to make an integration theirs.
 fn needed(provider: Provider) -> BTreeSet<&'static str> {
-    let entry = providers::entry(provider);
+    let entry = providers::spec(provider);
     let all = || entry.credentials.iter().copied();
     let sending: BTreeSet<_> = all().filter(|name| !entry.proving.contains(name)).collect();
     if sending.is_empty() { all().collect() } else { sending }
@@ -243,7 +246,7 @@ async fn a_tenant_leads_the_operators_credentials_nowhere_else() {
             let before = hub.made(provider, &TenantId::platform(), &base(provider)).await;
             let body = json!({ "settings": settings });
             let changed = hub.change(&before, &acme(), &body).await;
-            if providers::entry(provider).leads(&name) {
+            if providers::spec(provider).leads(&name) {
                 let problem = changed.unwrap_err();
                 refused(&problem, &what);
                 assert!(problem.field.unwrap().starts_with("settings."), "{what}");
@@ -268,17 +271,17 @@ async fn a_tenant_leads_the_operators_credentials_nowhere_else() {
 
 /// Whether an account is connected as its integration is made.
 fn connects(provider: Provider, integration: &Integration) -> bool {
-    providers::entry(provider).connects && integration.settings.base_url().is_some()
+    providers::spec(provider).connects && integration.settings.base_url().is_some()
 }
 
 #[tokio::test]
 async fn the_settings_of_who_carries_whatsapp_are_no_way_around() {
     for &provider in Provider::ALL {
-        if !provider.carries(domain::provider::Channel::Whatsapp) {
+        if !provider.supports(domain::provider::Channel::Whatsapp) {
             continue;
         }
         for (name, settings) in changes(provider) {
-            if !providers::entry(provider).leads(&name) {
+            if !providers::spec(provider).leads(&name) {
                 continue;
             }
             let what = format!("provider_config.{name} of {provider}");
@@ -304,7 +307,7 @@ async fn the_settings_of_who_carries_whatsapp_are_no_way_around() {
 async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integration_a_tenants() {
     let mut taken_over = BTreeSet::new();
     for &provider in Provider::ALL {
-        let entry = providers::entry(provider);
+        let entry = providers::spec(provider);
         let leading = changes(provider).into_iter().filter(|(name, _)| entry.leads(name));
         let all: Vec<_> = leading.map(|(_, settings)| Some(settings)).chain([None]).collect();
         for (subset, settings) in (1_u32..1 << entry.credentials.len())
@@ -340,7 +343,7 @@ async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integrat
             let kept = hub.kept(&after).await;
             assert_eq!(kept, after.hints.keys().cloned().collect(), "{what}");
             let own = |name: &String| {
-                !elsewhere || names.contains(&name.as_str()) || entry.made_up == Some(name)
+                !elsewhere || names.contains(&name.as_str()) || entry.generated_secret == Some(name)
             };
             assert!(kept.iter().all(own), "{what}: {kept:?}");
             taken_over.insert((provider, settings.is_some()));
@@ -375,9 +378,9 @@ async fn a_tenant_does_not_connect_an_account_with_the_operators_credentials() {
         let problem = hub.call(Method::POST, &path, &acme(), &body).await.unwrap_err();
         refused(&problem, provider.as_str());
         assert_eq!(hub.provider.0.lock().unwrap().len(), asked, "{provider} is not asked");
-        for (caller, trusted) in [(TenantId::platform(), false), (acme(), true)] {
+        for (http_client, trusted) in [(TenantId::platform(), false), (acme(), true)] {
             hub.trust_tenants = trusted;
-            if let Err(problem) = hub.call(Method::POST, &path, &caller, &body).await {
+            if let Err(problem) = hub.call(Method::POST, &path, &http_client, &body).await {
                 assert_ne!(problem.code, "operator_credentials", "{provider}");
             }
         }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::automation::{Automation, NoticeKind};
+use domain::automation::{Automation, NotificationKind};
 use domain::event::InboundEvent;
-use domain::ports::{Clock, JobFigures, JobIntake, PulseReader, Registry};
+use domain::ports::{Clock, HealthReader, JobFigures, JobIntake, Registry};
 use domain::pull::{Job, JobStatus, MAX_ATTEMPTS};
-use domain::tenant::{Caller, Scope};
+use domain::tenant::{Principal, Scope};
 use http::{Method, StatusCode};
 use runtime::api::inbound::InboundMessages;
 use runtime::api::queue::Queue;
@@ -17,17 +17,17 @@ use runtime::api::status::Status;
 use runtime::api::{ApiRequest, Problem, Resource, handle};
 use runtime::inbound::Inbound;
 use serde_json::{Value, json};
-use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
+use testkit::{FakeBucket, FakeClock, FakeQueue, MemoryStore, SeededRng, sample};
 
 use crate::common::{World, order, troubles};
 
-type OwnQueue = Queue<MemoryStore, TestClock, SeededDice>;
+type OwnQueue = Queue<MemoryStore, FakeClock, SeededRng>;
 
 fn queue(world: &World) -> OwnQueue {
-    Queue { store: world.store.clone(), clock: world.clock.clone(), dice: SeededDice::default() }
+    Queue { store: world.store.clone(), clock: world.clock.clone(), rng: SeededRng::default() }
 }
 
-fn consumer(world: &World) -> Inbound<MemoryStore, MemoryBucket, MemoryQueue> {
+fn consumer(world: &World) -> Inbound<MemoryStore, FakeBucket, FakeQueue> {
     Inbound {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -67,7 +67,7 @@ async fn ask<R: Resource>(
         query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         idempotency_key: None,
         body: body.map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
-        caller: Some(Caller { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
+        principal: Some(Principal { tenant: sample::tenant(tenant), scopes: scopes.to_vec() }),
         base_url: "https://hub.example.com".to_owned(),
     };
     let reply = handle(resource, &request).await?;
@@ -168,9 +168,9 @@ async fn whose_lease_lapsed_is_told_so_even_if_it_knows_nothing_of_leases() {
         assert!(is_lapsed(&say(&world, &first, word, &body).await), "{word}");
     }
     assert_eq!(show(&world, &first).await["status"], "processing");
-    let beat = say(&world, &second, "heartbeat", &Value::Null).await.unwrap();
-    assert_eq!(beat["status"], "processing");
-    assert_eq!(beat["job_id"], second["job_id"]);
+    let record_heartbeat = say(&world, &second, "heartbeat", &Value::Null).await.unwrap();
+    assert_eq!(record_heartbeat["status"], "processing");
+    assert_eq!(record_heartbeat["job_id"], second["job_id"]);
     for _time in 0..2 {
         let done = say(&world, &second, "complete", &Value::Null).await.unwrap();
         assert_eq!((&done["status"], &done["job_id"]), (&json!("completed"), &second["job_id"]));
@@ -225,19 +225,22 @@ async fn a_failed_job_waits_and_its_conversation_with_it_and_in_the_end_its_tena
     world.tell_all().await;
     let told = told(&world);
     let reasons: Vec<_> = told.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
-    assert_eq!(reasons, [(NoticeKind::JobFailed, "no model"), (NoticeKind::JobFailed, "spam")]);
+    assert_eq!(
+        reasons,
+        [(NotificationKind::JobFailed, "no model"), (NotificationKind::JobFailed, "spam")]
+    );
 }
 
-/// The notices about jobs that the automation was told, by their reason.
-fn told(world: &World) -> Vec<(NoticeKind, String)> {
+/// The notifications about jobs that the automation was told, by their reason.
+fn told(world: &World) -> Vec<(NotificationKind, String)> {
     let told = world.receiver.told();
-    let mut notices: Vec<_> = told
+    let mut notifications: Vec<_> = told
         .iter()
-        .map(|(_, body)| serde_json::from_slice::<domain::automation::Notice>(body).unwrap())
-        .filter_map(|notice| Some((notice.kind, notice.data.job?.reason)))
+        .map(|(_, body)| serde_json::from_slice::<domain::automation::Notification>(body).unwrap())
+        .filter_map(|notification| Some((notification.kind, notification.data.job?.reason)))
         .collect();
-    notices.sort_by(|one, other| one.1.cmp(&other.1));
-    notices
+    notifications.sort_by(|one, other| one.1.cmp(&other.1));
+    notifications
 }
 
 #[tokio::test]
@@ -268,7 +271,7 @@ async fn jobs_that_nobody_did_end_by_the_schedule_or_before_the_next_worker() {
         world.tell_all().await;
         let told = told(&world);
         assert_eq!(told.len(), 20);
-        assert!(told.iter().all(|(kind, _)| *kind == NoticeKind::JobExpired));
+        assert!(told.iter().all(|(kind, _)| *kind == NotificationKind::JobExpired));
     }
 }
 
@@ -324,8 +327,8 @@ async fn jobs_are_for_their_tenants_workers_alone_and_what_is_wrong_is_named() {
     let world = pulling(false);
     wrote(&world, "1", "wamid.1").await;
     let resource = queue(&world);
-    let get = async |caller, address: &str| {
-        ask(&resource, caller, Method::GET, address, None).await.unwrap_err()
+    let get = async |http_client, address: &str| {
+        ask(&resource, http_client, Method::GET, address, None).await.unwrap_err()
     };
     let other_scopes: (&str, &[Scope]) = ("acme", &[Scope::Read, Scope::Send]);
     assert_eq!(get(other_scopes, "/queue/next-job").await.code, "missing_scope");
@@ -364,7 +367,7 @@ async fn jobs_are_for_their_tenants_workers_alone_and_what_is_wrong_is_named() {
     assert_eq!(show(&world, &job).await["status"], "processing");
 }
 
-fn program(world: &World) -> InboundMessages<MemoryStore, MemoryQueue, TestClock> {
+fn program(world: &World) -> InboundMessages<MemoryStore, FakeQueue, FakeClock> {
     InboundMessages {
         store: world.store.clone(),
         events: world.media.clone(),
@@ -436,7 +439,7 @@ async fn anybody_may_ask_how_the_hub_is() {
     // Whoever stops pulling is looked after until nothing is left.
     world.store.set_automation(&world.acme, &Automation::None).await.unwrap();
     minute(&world).await;
-    assert_eq!(world.store.pulse().await.unwrap().unwrap().queued, 3);
+    assert_eq!(world.store.health().await.unwrap().unwrap().queued, 3);
     world.clock.advance(Duration::from_hours(1));
     assert_eq!(minute(&world).await, 3);
     minute(&world).await;
@@ -453,7 +456,7 @@ struct Seen {
     idle: u64,
 }
 
-async fn live(resource: Arc<OwnQueue>, clock: TestClock, number: u64, seen: Arc<Mutex<Seen>>) {
+async fn live(resource: Arc<OwnQueue>, clock: FakeClock, number: u64, seen: Arc<Mutex<Seen>>) {
     loop {
         tokio::task::yield_now().await;
         let job = ask(&*resource, WORKER, Method::GET, "/queue/next-job", None).await.unwrap();
@@ -515,7 +518,7 @@ async fn fifty_workers_of_whom_many_die_do_five_thousand_jobs_once_and_in_order(
     let hire =
         |number| tokio::spawn(live(resource.clone(), world.clock.clone(), number, seen.clone()));
     let mut workers: Vec<_> = (0..WORKERS as u64).map(&hire).collect();
-    let dice = SeededDice::new(11);
+    let rng = SeededRng::new(11);
     let (mut killed, mut turn) = (0, WORKERS as u64);
     while seen.lock().unwrap().completed.values().map(Vec::len).sum::<usize>() < people * EACH {
         for _step in 0..10 {
@@ -523,7 +526,7 @@ async fn fifty_workers_of_whom_many_die_do_five_thousand_jobs_once_and_in_order(
         }
         turn += 1;
         assert!(turn < 1_000_000, "they do not come to an end");
-        let one = usize::try_from(domain::ports::Dice::bits(&dice) % WORKERS as u128).unwrap();
+        let one = usize::try_from(domain::ports::Rng::bits(&rng) % WORKERS as u128).unwrap();
         if workers[one].is_finished() {
             std::mem::replace(&mut workers[one], hire(turn)).await.unwrap();
         } else if killed < 300 {

@@ -2,24 +2,24 @@
 
 use domain::Provider;
 use domain::integration::Integration;
-use domain::job::{MediaJob, VERSION};
 use domain::message::{Direction, Message, Status};
-use domain::ports::{Clock, Inbox, Library, MediaLog, MediaState};
+use domain::ports::{Clock, Inbox, MediaLog, MediaState, MessageReader};
+use domain::task::{MediaTask, VERSION};
 use runtime::media::Fetcher;
 use serde_json::Value;
-use testkit::{MemoryBucket, MemoryStore, MemoryVault, sample};
+use testkit::{FakeBucket, FakeCredentials, MemoryStore, sample};
 
 use crate::common::{Act, FakeProvider, World, order, troubles};
 
 fn worker(
     world: &World,
-) -> Fetcher<MemoryStore, MemoryStore, MemoryVault, MemoryBucket, FakeProvider> {
+) -> Fetcher<MemoryStore, MemoryStore, FakeCredentials, FakeBucket, FakeProvider> {
     Fetcher {
         store: world.store.clone(),
         directory: world.store.clone(),
         vault: world.vault.clone(),
         shelf: world.bucket.clone(),
-        caller: world.provider.clone(),
+        http_client: world.provider.clone(),
     }
 }
 
@@ -37,7 +37,7 @@ async fn picture(world: &World, integration: &Integration) -> Message {
         ..sample::outbound(integration, "picture", world.clock.now())
     };
     world.store.record(&message).await.unwrap();
-    let job = MediaJob {
+    let job = MediaTask {
         v: VERSION,
         tenant: message.tenant.clone(),
         message: message.id,

@@ -3,24 +3,24 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use domain::job::{OutboundJob, OutboundTask, SendTask};
 use domain::ports::{Clock, Inbox, Registry};
 use domain::provider::Channel;
-use domain::route::{Carrier, Choice, Policy, Route};
-use domain::tenant::{Caller, Scope};
+use domain::route::{Choice, Policy, Route, RoutedIntegration};
+use domain::task::{OutboundAction, OutboundTask, SendTask};
+use domain::tenant::{Principal, Scope};
 use domain::{Content, Integration, Provider};
 use http::{Method, StatusCode};
 use runtime::api::messages::Messages;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::outbound::Outbound;
 use serde_json::{Value, json};
-use testkit::{MemoryBucket, MemoryQueue, MemoryStore, SeededDice, TestClock, sample};
+use testkit::{FakeBucket, FakeClock, FakeQueue, MemoryStore, SeededRng, sample};
 
 use crate::addresses::{FakeResolver, OUTSIDE, PRIVATE};
 use crate::common::World;
 
 type Resource =
-    Messages<MemoryStore, Outbound<MemoryQueue>, MemoryBucket, TestClock, SeededDice, FakeResolver>;
+    Messages<MemoryStore, Outbound<FakeQueue>, FakeBucket, FakeClock, SeededRng, FakeResolver>;
 
 fn resource(world: &World) -> Resource {
     let queues =
@@ -30,21 +30,21 @@ fn resource(world: &World) -> Resource {
         outbound: Outbound::of_all(queues),
         shelf: world.bucket.clone(),
         clock: world.clock.clone(),
-        dice: SeededDice::default(),
+        rng: SeededRng::default(),
         resolver: FakeResolver,
         trust_tenants: false,
     }
 }
 
 pub(crate) async fn post(world: &World, path: &str, body: &Value) -> Result<ApiReply, Problem> {
-    let caller = Caller { tenant: world.acme.clone(), scopes: vec![Scope::Send] };
+    let http_client = Principal { tenant: world.acme.clone(), scopes: vec![Scope::Send] };
     let request = ApiRequest {
         method: Method::POST,
         path: path.to_owned(),
         query: Vec::new(),
         idempotency_key: None,
         body: Bytes::from(body.to_string()),
-        caller: Some(caller),
+        principal: Some(http_client),
         base_url: "https://hub.test".to_owned(),
     };
     handle(&resource(world), &request).await
@@ -57,8 +57,8 @@ async fn queued(world: &World, path: &str, body: &Value) -> SendTask {
     let reply = post(world, path, body).await.unwrap_or_else(|problem| panic!("{problem:?}"));
     assert_eq!(reply.status, StatusCode::ACCEPTED);
     let record = world.own.records().pop().unwrap();
-    let job: OutboundJob = serde_json::from_str(&record.body).unwrap();
-    let OutboundTask::Send(task) = job.task else { panic!("{:?}", job.task) };
+    let job: OutboundTask = serde_json::from_str(&record.body).unwrap();
+    let OutboundAction::Send(task) = job.action else { panic!("{:?}", job.action) };
     *task
 }
 
@@ -83,9 +83,10 @@ fn text(task: &SendTask) -> &str {
 }
 
 async fn route(world: &World, carriers: &[&Integration], choice: Choice) {
-    let carriers = carriers.iter().map(|c| Carrier { integration: c.id, weight: 1 }).collect();
+    let carriers =
+        carriers.iter().map(|c| RoutedIntegration { integration: c.id, weight: 1 }).collect();
     let policy = Policy { choice, patience_seconds: 7 };
-    let route = Route { carriers, policy };
+    let route = Route { integrations: carriers, policy };
     world.store.set_route(&world.acme, Channel::Whatsapp, &route).await.unwrap();
 }
 
@@ -173,13 +174,13 @@ async fn the_route_says_who_carries_and_who_else_may() {
     route(&world, &[&numbers[1], &numbers[0], &numbers[2]], Choice::Ordered).await;
     let task = queued(&world, "/whatsapp/send", &body).await;
     assert_eq!(task.message.integration, numbers[1].id);
-    assert_eq!(task.relay.others, [numbers[0].id, numbers[2].id]);
-    assert_eq!((task.relay.hop, task.relay.patience), (0, 7));
+    assert_eq!(task.failover.remaining, [numbers[0].id, numbers[2].id]);
+    assert_eq!((task.failover.generation, task.failover.patience), (0, 7));
     // Who names an account wants that one.
     let body = json!({ "to": sample::PERSON, "text": "hi", "integration": numbers[2].id });
     let task = queued(&world, "/messages/send", &body).await;
     assert_eq!(task.message.integration, numbers[2].id);
-    assert!(task.relay.is_empty());
+    assert!(task.failover.is_empty());
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn an_answer_leaves_through_the_account_that_the_person_wrote_to() {
     let body = json!({ "conversation": conversation, "text": "hi" });
     let task = queued(&world, "/messages", &body).await;
     assert_eq!(task.message.integration, numbers[1].id);
-    assert_eq!(task.relay.others, [numbers[0].id]);
+    assert_eq!(task.failover.remaining, [numbers[0].id]);
     assert_eq!(task.message.conversation, conversation);
 }
 
@@ -266,7 +267,7 @@ async fn a_file_in_a_private_network_is_refused_at_once() {
 async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
     let world = World::fifo();
     let settings = json!({ "base_url": "https://api.twilio.com", "voice_from": "+15550001111" });
-    let settings = (providers::entry(Provider::Twilio).settings)(settings.as_object().unwrap());
+    let settings = (providers::spec(Provider::Twilio).settings)(settings.as_object().unwrap());
     let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"].map(ToOwned::to_owned);
     let mut twilio = Integration {
         provider: Provider::Twilio,

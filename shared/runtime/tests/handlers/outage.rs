@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use domain::circuit::State;
-use domain::job::{OutboundJob, OutboundTask, Relay, SendTask, VERSION};
 use domain::message::Status;
 use domain::ports::{Circuits, Clock};
+use domain::task::{FailoverPlan, OutboundAction, OutboundTask, SendTask, VERSION};
 use domain::{Integration, Provider};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ impl Outage {
             let message = sample::outbound(&self.account, &format!("m{n}"), self.began);
             let to = format!("4915550{n:06}");
             let task = SendTask { to, ..sample::task(&message) };
-            let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+            let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
             self.world.put(&format!("person-{n}"), &message.id.to_string(), &job).await;
         }
     }
@@ -208,10 +208,10 @@ async fn a_short_outage_of_every_carrier_is_over_within_seconds_too() {
         let (name, language) = ("hello_world".to_owned(), "en_US".to_owned());
         let template = domain::content::Template { name, language, components: Vec::new() };
         message.content = domain::Content::Template { template };
-        let others = vec![spare.id];
-        let relay = Relay { others, patience: 60, ..Relay::default() };
-        let task = SendTask { relay, ..sample::task(&message) };
-        let job = OutboundJob { v: VERSION, task: OutboundTask::Send(Box::new(task)) };
+        let remaining = vec![spare.id];
+        let failover = FailoverPlan { remaining, patience: 60, ..FailoverPlan::default() };
+        let task = SendTask { failover, ..sample::task(&message) };
+        let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         outage.world.put("person", &message.id.to_string(), &job).await;
         outage.work_until(outage.began + Duration::from_secs(10)).await;
         outage.world.provider.mood("222", Act::Take);

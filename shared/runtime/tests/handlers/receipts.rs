@@ -5,13 +5,13 @@ use std::time::Duration;
 use domain::event::Receipt;
 use domain::message::{Message, Status, Step};
 use domain::ports::{Clock, Outbox};
-use runtime::receipts::ReceiptBook;
-use testkit::{MemoryBucket, MemoryQueue, MemoryStore, sample};
+use runtime::receipts::ApplyReceipt;
+use testkit::{FakeBucket, FakeQueue, MemoryStore, sample};
 
 use crate::common::{World, order, orders, troubles};
 
-fn worker(world: &World) -> ReceiptBook<MemoryStore, MemoryBucket, MemoryQueue> {
-    ReceiptBook {
+fn worker(world: &World) -> ApplyReceipt<MemoryStore, FakeBucket, FakeQueue> {
+    ApplyReceipt {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
         automation: world.automation.clone(),
@@ -65,7 +65,7 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
             world.run_dry(&worker(&world), false).await;
         }
         assert!(world.dead.is_empty());
-        let told = world.notices();
+        let told = world.notifications();
         assert!(told.iter().any(|(_, status)| *status == Status::Read), "the last is always told");
         ends.push((world.message().status, world.message().history));
     }
@@ -82,7 +82,7 @@ async fn a_receipt_without_our_reference_is_found_by_the_providers_id() {
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
     world.run_dry(&worker(&world), false).await;
     assert_eq!(world.message().status, Status::Delivered);
-    assert_eq!(world.notices().len(), 1);
+    assert_eq!(world.notifications().len(), 1);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
         world.run_dry(&worker(&world), false).await;
         assert_eq!(world.message(), undisturbed, "{trouble:?}");
         assert!(world.dead.is_empty(), "{trouble:?}");
-        let told = world.notices();
+        let told = world.notifications();
         assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{trouble:?}");
     }
 }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use domain::integration::Integration;
-use domain::job::{MarkReadTask, OutboundJob, OutboundTask, VERSION};
 use domain::message::{Message, Status};
 use domain::ports::{Clock, Receipts};
+use domain::task::{MarkReadTask, OutboundAction, OutboundTask, VERSION};
 use domain::{Content, Provider};
-use runtime::batch::{Delivery, Worker};
+use runtime::batch::{ReceiveContext, Worker};
 use runtime::circuit::Breakers;
 use runtime::outbound::Outbound;
 use runtime::sender::Sender;
 use serde_json::{Value, json};
-use testkit::{MemoryQueue, MemoryStore, MemoryVault, SeededDice, Side, TestClock, sample};
+use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, SeededRng, Side, sample};
 
 use crate::common::{Act, FakeProvider, World, carrier, order, troubles};
 
@@ -20,12 +20,12 @@ pub(crate) type TestSender = Sender<
     'static,
     MemoryStore,
     MemoryStore,
-    MemoryVault,
-    MemoryQueue,
-    Outbound<MemoryQueue>,
+    FakeCredentials,
+    FakeQueue,
+    Outbound<FakeQueue>,
     FakeProvider,
-    TestClock,
-    SeededDice,
+    FakeClock,
+    SeededRng,
 >;
 
 pub(crate) fn sender(world: &World, provider: Provider) -> TestSender {
@@ -38,9 +38,9 @@ pub(crate) fn sender(world: &World, provider: Provider) -> TestSender {
         automation: world.automation.clone(),
         outbound: Outbound::of_all([(provider, world.own.clone())]),
         hub_url: Some("https://hub.test".to_owned()),
-        caller: world.provider.clone(),
+        http_client: world.provider.clone(),
         clock: world.clock.clone(),
-        dice: SeededDice::default(),
+        rng: SeededRng::default(),
     }
 }
 
@@ -105,8 +105,11 @@ async fn a_permanent_refusal_fails_at_once_with_code_and_remedy_and_is_told() {
     assert_eq!(last.code.as_deref(), Some("131026"));
     assert!(last.detail.as_deref().is_some_and(|detail| !detail.is_empty()));
     assert_eq!(world.provider.calls().len(), 1);
-    let notices = world.notices();
-    assert_eq!(notices.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Failed]);
+    let notifications = world.notifications();
+    assert_eq!(
+        notifications.iter().map(|(_, status)| *status).collect::<Vec<_>>(),
+        [Status::Failed]
+    );
 }
 
 #[tokio::test]
@@ -145,7 +148,7 @@ async fn after_eight_attempts_and_an_hour_a_retryable_failure_is_final() {
         assert!((hour..=hour + Duration::from_mins(16)).contains(&took), "{failures}: {took:?}");
         assert!(world.provider.calls().len() > 8, "{failures}");
         assert!(message.history.len() < 60, "{failures}: {}", message.history.len());
-        assert_eq!(world.notices().len(), 1, "{failures}");
+        assert_eq!(world.notifications().len(), 1, "{failures}");
     }
 }
 
@@ -173,7 +176,7 @@ async fn a_message_without_an_answer_stays_unknown_and_is_never_sent_again() {
         let world = sent([act]).await;
         assert_eq!(world.message().status, Status::Unknown);
         assert_eq!(world.provider.calls().len(), 1);
-        assert_eq!(world.notices()[0].1, Status::Unknown);
+        assert_eq!(world.notifications()[0].1, Status::Unknown);
     }
 }
 
@@ -206,7 +209,7 @@ async fn a_sender_that_dies_while_it_sends_leaves_an_unknown_message() {
         assert_eq!(message.status, Status::Unknown);
         assert_eq!(message.history.last().unwrap().code.as_deref(), Some("interrupted"));
         assert!(world.provider.calls().len() <= 1);
-        assert_eq!(world.notices()[0].1, Status::Unknown);
+        assert_eq!(world.notifications()[0].1, Status::Unknown);
         // A receipt may still tell.
         let delivered = sample::receipt(Status::Delivered, "wamid.1");
         let now = world.clock.now();
@@ -253,7 +256,7 @@ async fn what_could_not_be_sent_in_time_expires_and_is_told() {
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
     assert_eq!(world.message().status, Status::Expired);
     assert_eq!(world.provider.taken().len(), 0);
-    assert_eq!(world.notices()[0].1, Status::Expired);
+    assert_eq!(world.notifications()[0].1, Status::Expired);
 }
 
 #[tokio::test]
@@ -303,7 +306,7 @@ async fn a_message_over_a_deleted_integration_fails_and_is_told() {
     let message = world.message();
     assert_eq!(message.status, Status::Failed);
     assert_eq!(message.history.last().unwrap().code.as_deref(), Some("integration_missing"));
-    assert_eq!(world.notices().len(), 1);
+    assert_eq!(world.notifications().len(), 1);
     assert!(world.provider.calls().is_empty());
 }
 
@@ -338,7 +341,7 @@ async fn a_record_that_two_senders_have_at_once_is_sent_by_one() {
     let message = sample::outbound(&world.whatsapp, "hello", world.clock.now());
     let job = sample::job(&message);
     let works = (1..=20).map(|receives| {
-        worker.work(&job, Delivery { record: "r", receives, now: world.clock.now() })
+        worker.work(&job, ReceiveContext { record: "r", receives, now: world.clock.now() })
     });
     let results = futures::future::join_all(works).await;
     assert_eq!(world.provider.taken().len(), 1);
@@ -384,7 +387,7 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
                 Status::Unknown => {}
                 status => panic!("{status:?}: {why}"),
             }
-            let told = world.notices();
+            let told = world.notifications();
             let of_it = told.iter().filter(|(_, status)| *status == message.status).count();
             assert_eq!(of_it, usize::from(message.status != Status::Accepted), "{why}");
             assert_eq!(told.len(), of_it, "{why}");
@@ -416,7 +419,7 @@ async fn marked(world: &World) {
         integration: world.whatsapp.id,
         provider_message_id: "wamid.in".to_owned(),
     };
-    let job = OutboundJob { v: VERSION, task: OutboundTask::MarkRead(task) };
+    let job = OutboundTask { v: VERSION, action: OutboundAction::MarkRead(task) };
     world.put("conv", "read", &job).await;
     world.run_dry(&sender(world, Provider::Whatsapp), true).await;
 }

@@ -1,7 +1,7 @@
 //! Who carries a tenant's WhatsApp messages, and how the carriers fare.
 
 use domain::circuit::{Breaker, Circuit};
-use domain::ports::{Circuits, Clock, Freshness, Registry, Routes, Vault};
+use domain::ports::{Circuits, Clock, CredentialReader, Freshness, Registry, Routes};
 use domain::provider::Channel;
 use domain::route::Choice;
 use domain::{Integration, TenantId};
@@ -96,17 +96,17 @@ async fn a_change_goes_to_the_integration_that_carries_and_makes_no_second_one()
 async fn failover_names_integrations_or_providers_in_order_or_by_weight() {
     let (api, numbers) = two_numbers().await;
     let second = numbers[1].id.to_string();
-    for other in [json!(second), json!("meta"), json!({ "carrier": "whatsapp", "weight": 3 })] {
+    for other in [json!(second), json!("meta"), json!({ "integration": "whatsapp", "weight": 3 })] {
         let body = json!({ "whatsapp_provider": "meta", "failover": [other],
             "policy": { "choice": "weighted", "patience_seconds": 5 }, "weight": 1 });
         let shown = call(&api, Method::PUT, PATH, &body).await.unwrap();
-        assert_eq!(shown["failover"][0]["carrier"], second, "{other}");
+        assert_eq!(shown["failover"][0]["integration"], second, "{other}");
         let acme = sample::tenant("acme");
         let route = api.store.route(&acme, Channel::Whatsapp).await.unwrap().unwrap();
         assert_eq!(route.policy.choice, Choice::Weighted);
         assert_eq!(route.policy.patience_seconds, 5);
         assert_eq!(route.order(Some(numbers[0].id), 0.0), [numbers[0].id, numbers[1].id]);
-        assert_eq!(route.carriers[1].weight, if other.is_object() { 3 } else { 1 });
+        assert_eq!(route.integrations[1].weight, if other.is_object() { 3 } else { 1 });
     }
 }
 

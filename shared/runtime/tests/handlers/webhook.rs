@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::event::{EventKind, InboundEvent, InboundMessage, ParsedEvent};
 use domain::integration::{Credentials, Integration};
-use domain::job::Parked;
 use domain::message::Status;
 use domain::ports::Clock;
 use domain::sender::SendError;
+use domain::task::Parked;
 use domain::webhook::{
-    Delivery, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookReply, WebhookRequest,
-    WebhookSource,
+    LARGEST_BODY, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply,
+    WebhookRequest, WebhookSource,
 };
 use domain::{Content, IntegrationId, Provider, TenantId};
 use http::{Method, Request, Response, StatusCode};
@@ -20,16 +20,16 @@ use jiff::Timestamp;
 use providers::{telegram, whatsapp};
 use runtime::directory::CachedDirectory;
 use runtime::evidence::Evidence;
-use runtime::sender::Caller;
+use runtime::sender::HttpClient;
 use runtime::webhook::{Edge, handle};
 use serde_json::Value;
-use testkit::{MemoryQueue, MemoryStore, MemoryVault, TestClock, sample};
+use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, sample};
 
 use whatsapp::example::PHONE_NUMBER_ID;
 
 /// An edge on fakes.
 type OwnEdge =
-    Edge<CachedDirectory<MemoryStore, TestClock>, MemoryVault, MemoryQueue, FakeAddresses>;
+    Edge<CachedDirectory<MemoryStore, FakeClock>, FakeCredentials, FakeQueue, FakeAddresses>;
 
 /// Addresses outside: what they answer, and how often they were called. Copies are one.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ impl FakeAddresses {
     }
 }
 
-impl Caller for FakeAddresses {
+impl HttpClient for FakeAddresses {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         self.called.lock().unwrap().push(request.uri().to_string());
         let status = self.status.lock().unwrap().unwrap_or(StatusCode::OK);
@@ -65,8 +65,8 @@ struct House {
     edge: OwnEdge,
     addresses: FakeAddresses,
     store: MemoryStore,
-    vault: MemoryVault,
-    clock: TestClock,
+    vault: FakeCredentials,
+    clock: FakeClock,
     acme: TenantId,
     own: IntegrationId,
 }
@@ -74,7 +74,7 @@ struct House {
 impl House {
     /// Acme has a number and a bot; the operator has an app at WhatsApp that serves numbers.
     fn new() -> Self {
-        let clock = TestClock::default();
+        let clock = FakeClock::default();
         let acme = sample::tenant("acme");
         let store = MemoryStore::default();
         let number = sample::whatsapp(&acme, Some(PHONE_NUMBER_ID));
@@ -83,7 +83,7 @@ impl House {
         store.insert_integration(&number, &[]);
         store.insert_integration(&bot, &[path_hash(telegram::example::WEBHOOK_SECRET)]);
         store.insert_integration(&app, &[]);
-        let vault = MemoryVault::new(&clock)
+        let vault = FakeCredentials::new(&clock)
             .with(&number, whatsapp::example::credentials())
             .with(&bot, telegram::example::credentials())
             .with(&app, whatsapp::example::credentials());
@@ -91,10 +91,10 @@ impl House {
         let edge = Edge {
             directory: CachedDirectory::new(store.clone(), clock.clone()),
             vault: vault.clone(),
-            inbound: Some(MemoryQueue::fifo(&clock)),
-            receipts: Some(MemoryQueue::standard(&clock)),
-            events: MemoryQueue::fifo(&clock),
-            parked: MemoryQueue::standard(&clock),
+            inbound: Some(FakeQueue::fifo(&clock)),
+            receipts: Some(FakeQueue::standard(&clock)),
+            events: FakeQueue::fifo(&clock),
+            parked: FakeQueue::standard(&clock),
             evidence: Evidence::new(addresses.clone()),
             base_url: None,
         };
@@ -113,11 +113,11 @@ impl House {
         handle(&self.edge, webhook, &self.clock, request.clone()).await
     }
 
-    fn inbound(&self) -> &MemoryQueue {
+    fn inbound(&self) -> &FakeQueue {
         self.edge.inbound.as_ref().unwrap()
     }
 
-    fn receipts(&self) -> &MemoryQueue {
+    fn receipts(&self) -> &FakeQueue {
         self.edge.receipts.as_ref().unwrap()
     }
 
@@ -457,7 +457,7 @@ impl WebhookSource for TalkerSource {
         Ok(())
     }
 
-    fn parse(&self, request: &Verified<'_>) -> Result<Delivery, Rejection> {
+    fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
         let at = Timestamp::UNIX_EPOCH;
         let raw = serde_json::value::to_raw_value("raw")?;
         let event = |account: &str, id: &str, kind| {
@@ -475,14 +475,14 @@ impl WebhookSource for TalkerSource {
         let receipt = EventKind::Receipt(sample::receipt(Status::Sent, "2"));
         let other = EventKind::Other { name: "call.ended".to_owned() };
         match &request.body[..] {
-            b"all" => Ok(Delivery::Events(vec![
+            b"all" => Ok(ParsedWebhook::Events(vec![
                 event("AC1", "1", message),
                 event("AC1", "2", receipt),
                 event("AC1", "3", other),
             ])),
-            b"another account" => Ok(Delivery::Events(vec![event("AC2", "4", other)])),
-            b"no account" => Ok(Delivery::Events(vec![event("", "5", other)])),
-            b"confirm" => Ok(Delivery::Confirm("https://sns.test/confirm".to_owned())),
+            b"another account" => Ok(ParsedWebhook::Events(vec![event("AC2", "4", other)])),
+            b"no account" => Ok(ParsedWebhook::Events(vec![event("", "5", other)])),
+            b"confirm" => Ok(ParsedWebhook::Confirm("https://sns.test/confirm".to_owned())),
             b"invalid" => Err(Rejection::Invalid("event: is missing".to_owned())),
             _ => Err(Rejection::Unreadable("line 1, column 1".to_owned())),
         }
@@ -633,8 +633,8 @@ async fn a_source_sees_the_address_that_was_called() {
             Ok(())
         }
 
-        fn parse(&self, _: &Verified<'_>) -> Result<Delivery, Rejection> {
-            Ok(Delivery::Events(Vec::new()))
+        fn parse(&self, _: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
+            Ok(ParsedWebhook::Events(Vec::new()))
         }
     }
 
@@ -695,7 +695,7 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
     let event = &house.inbound().bodies::<InboundEvent>()[0];
     let EventKind::Message(message) = &event.kind else { panic!("{:?}", event.kind) };
     let parties = event.parties(message).unwrap();
-    assert_eq!(parties.account, twilio.line());
+    assert_eq!(parties.account, twilio.conversation_account());
     assert_eq!(parties.channel, domain::provider::Channel::Sms);
 }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use domain::ports::{
-    Deliveries, DeliveryClaim, DeliveryOutcome, Due, PortError, PortResult, Schedule,
+    Due, NotificationClaim, NotificationOutcome, Notifications, PortError, PortResult, Schedule,
 };
-use domain::{DeliveryId, TenantId};
+use domain::{NotificationId, TenantId};
 use jiff::Timestamp;
 
 use super::{MemoryStore, Tables, ms};
 
-/// How a notice stands.
+/// How a notification stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeState {
     /// It waits for its next attempt.
@@ -23,11 +23,11 @@ pub enum NoticeState {
     GivenUp,
 }
 
-/// A notice, as tests see it.
+/// A notification, as tests see it.
 #[derive(Clone, Debug)]
-pub struct Notice {
+pub struct Notification {
     /// Its id.
-    pub id: DeliveryId,
+    pub id: NotificationId,
     /// How it stands.
     pub state: NoticeState,
     /// Attempts begun.
@@ -35,15 +35,15 @@ pub struct Notice {
     /// When the next attempt is due, if it waits for one.
     pub next_at: Option<Timestamp>,
     /// What it tells.
-    pub notice: domain::automation::Notice,
+    pub notification: domain::automation::Notification,
 }
 
-/// A notice as it is kept.
+/// A notification as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     state: NoticeState,
-    notice: domain::automation::Notice,
-    /// Whether the table itself has the notice.
+    notification: domain::automation::Notification,
+    /// Whether the table itself has the notification.
     kept: bool,
     attempt: u32,
     lease_until: Option<Timestamp>,
@@ -51,25 +51,25 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn show(&self, id: DeliveryId) -> Notice {
+    pub(super) fn show(&self, id: NotificationId) -> Notification {
         let next_at = self.next_at.filter(|_| self.state == NoticeState::Pending);
-        let notice = self.notice.clone();
-        Notice { id, state: self.state, attempts: self.attempt, next_at, notice }
+        let notification = self.notification.clone();
+        Notification { id, state: self.state, attempts: self.attempt, next_at, notification }
     }
 }
 
 impl Tables {
-    /// Writes down that `notice` is to be told, by the schedule.
+    /// Writes down that `notification` is to be told, by the schedule.
     pub(super) fn owe(
         &mut self,
         tenant: &TenantId,
-        notice: &domain::automation::Notice,
+        notification: &domain::automation::Notification,
         now: Timestamp,
     ) {
-        let id = notice.data.delivery_id(notice.kind);
+        let id = notification.data.notification_id(notification.kind);
         let row = Row {
             state: NoticeState::Pending,
-            notice: notice.clone(),
+            notification: notification.clone(),
             kept: true,
             attempt: 0,
             lease_until: None,
@@ -80,22 +80,22 @@ impl Tables {
     }
 }
 
-impl Deliveries for MemoryStore {
+impl Notifications for MemoryStore {
     async fn claim(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        notice: Option<&domain::automation::Notice>,
+        id: NotificationId,
+        notification: Option<&domain::automation::Notification>,
         now: Timestamp,
         lease: Duration,
-    ) -> PortResult<DeliveryClaim> {
+    ) -> PortResult<NotificationClaim> {
         self.pass("claim a notice", |tables| {
             let key = (tenant.clone(), id);
             let now = ms(now);
-            if let (None, Some(notice)) = (tables.deliveries.get(&key), notice) {
+            if let (None, Some(notification)) = (tables.deliveries.get(&key), notification) {
                 let row = Row {
                     state: NoticeState::Pending,
-                    notice: notice.clone(),
+                    notification: notification.clone(),
                     kept: false,
                     attempt: 0,
                     lease_until: None,
@@ -104,39 +104,41 @@ impl Deliveries for MemoryStore {
                 tables.deliveries.insert(key.clone(), row);
             }
             let Some(row) = tables.deliveries.get_mut(&key) else {
-                return Ok(DeliveryClaim::Settled);
+                return Ok(NotificationClaim::Settled);
             };
             let until = row.lease_until.unwrap_or(now);
             match row.state {
                 NoticeState::Pending => {
                     if let Some(until) = row.next_at.filter(|next| *next > now) {
-                        return Ok(DeliveryClaim::Early { until });
+                        return Ok(NotificationClaim::Early { until });
                     }
                 }
                 NoticeState::Sending if until < now => {
-                    let same = |notice| {
-                        serde_json::to_string(notice).ok()
-                            == serde_json::to_string(&row.notice).ok()
+                    let same = |notification| {
+                        serde_json::to_string(notification).ok()
+                            == serde_json::to_string(&row.notification).ok()
                     };
-                    if !notice.is_none_or(same) {
-                        return Ok(DeliveryClaim::Held { until: ms(now + lease) });
+                    if !notification.is_none_or(same) {
+                        return Ok(NotificationClaim::Held { until: ms(now + lease) });
                     }
                 }
-                NoticeState::Sending => return Ok(DeliveryClaim::Held { until }),
-                NoticeState::Delivered | NoticeState::GivenUp => return Ok(DeliveryClaim::Settled),
+                NoticeState::Sending => return Ok(NotificationClaim::Held { until }),
+                NoticeState::Delivered | NoticeState::GivenUp => {
+                    return Ok(NotificationClaim::Settled);
+                }
             }
             row.state = NoticeState::Sending;
             row.attempt += 1;
             row.lease_until = Some(ms(now + lease));
-            if notice.is_none() && !row.kept {
+            if notification.is_none() && !row.kept {
                 return Err(PortError {
                     operation: "claim a notice",
                     reason: "there is no notice".to_owned(),
                     fault: domain::Fault::Retryable,
                 });
             }
-            let notice = Box::new(row.notice.clone());
-            Ok(DeliveryClaim::Granted { attempt: row.attempt, notice })
+            let notification = Box::new(row.notification.clone());
+            Ok(NotificationClaim::Granted { attempt: row.attempt, notification })
         })
         .await?
     }
@@ -144,9 +146,9 @@ impl Deliveries for MemoryStore {
     async fn settle(
         &self,
         tenant: &TenantId,
-        id: DeliveryId,
-        outcome: DeliveryOutcome,
-        _notice: &domain::automation::Notice,
+        id: NotificationId,
+        outcome: NotificationOutcome,
+        _notice: &domain::automation::Notification,
         _status: Option<u16>,
         now: Timestamp,
     ) -> PortResult<()> {
@@ -156,9 +158,9 @@ impl Deliveries for MemoryStore {
                 return;
             }
             let (state, next_at) = match outcome {
-                DeliveryOutcome::Delivered => (NoticeState::Delivered, now),
-                DeliveryOutcome::RetryAt(at) => (NoticeState::Pending, at),
-                DeliveryOutcome::GivenUp => (NoticeState::GivenUp, now),
+                NotificationOutcome::Delivered => (NoticeState::Delivered, now),
+                NotificationOutcome::RetryAt(at) => (NoticeState::Pending, at),
+                NotificationOutcome::GivenUp => (NoticeState::GivenUp, now),
             };
             row.kept |= state == NoticeState::Pending;
             row.state = state;
@@ -168,7 +170,12 @@ impl Deliveries for MemoryStore {
         .await
     }
 
-    async fn schedule(&self, tenant: &TenantId, id: DeliveryId, at: Timestamp) -> PortResult<()> {
+    async fn schedule(
+        &self,
+        tenant: &TenantId,
+        id: NotificationId,
+        at: Timestamp,
+    ) -> PortResult<()> {
         self.pass("schedule a retry", |tables| {
             tables.due.insert((at.as_millisecond(), tenant.clone(), id));
         })

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use domain::ports::{
-    Entered, EventLog, EventReader, Page, PortResult, Recorded, ReplayProgress, Replays,
+    EventLog, EventReader, Page, PortResult, RecordOutcome, Recorded, ReplayProgress, Replays,
 };
 use domain::record::{
-    Direction, EventFilter, EventRecord, Kept, LastReplay, Replay, ReplayPage, ReplayPlace,
-    ReplayStatus, State,
+    Direction, EventFilter, EventRecord, LastReplay, Replay, ReplayPage, ReplayPlace, ReplayStatus,
+    State, StoredEvent,
 };
 use domain::{EventId, ReplayId, TenantId};
 use jiff::Timestamp;
@@ -22,19 +22,19 @@ const MOST_REPLAYS: usize = 1000;
 /// An event as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    event: Kept,
+    event: StoredEvent,
     replayed_by: BTreeSet<ReplayId>,
     last: Option<LastReplay>,
 }
 
 impl Row {
-    pub(super) fn read(&self) -> Kept {
+    pub(super) fn read(&self) -> StoredEvent {
         let record = EventRecord {
             replays: u32::try_from(self.replayed_by.len()).unwrap_or(u32::MAX),
             last_replay: self.last,
             ..self.event.record.clone()
         };
-        Kept { record, body: self.event.body.clone() }
+        StoredEvent { record, body: self.event.body.clone() }
     }
 
     /// Its place in the tenant's lists.
@@ -49,7 +49,11 @@ fn time(at: Timestamp) -> String {
 }
 
 impl EventLog for MemoryStore {
-    async fn enter(&self, event: &Kept, single_use: Option<&str>) -> PortResult<Entered> {
+    async fn record_event(
+        &self,
+        event: &StoredEvent,
+        single_use: Option<&str>,
+    ) -> PortResult<RecordOutcome> {
         self.pass("record an event", |tables| {
             let record = &event.record;
             let proof =
@@ -57,18 +61,18 @@ impl EventLog for MemoryStore {
             if let Some(proof) = &proof
                 && tables.once.get(proof).is_some_and(|other| *other != record.id)
             {
-                return Entered::Forged;
+                return RecordOutcome::ReusedToken;
             }
             let key = (record.tenant.clone(), record.id);
             if tables.events.contains_key(&key) {
-                return Entered::Duplicate;
+                return RecordOutcome::Duplicate;
             }
             if let Some(proof) = proof {
                 tables.once.insert(proof, record.id);
             }
             let row = Row { event: event.clone(), replayed_by: BTreeSet::new(), last: None };
             tables.events.insert(key, row);
-            Entered::New
+            RecordOutcome::New
         })
         .await
     }
@@ -95,7 +99,7 @@ impl EventLog for MemoryStore {
 }
 
 impl EventReader for MemoryStore {
-    async fn event(&self, tenant: &TenantId, id: EventId) -> PortResult<Option<Kept>> {
+    async fn event(&self, tenant: &TenantId, id: EventId) -> PortResult<Option<StoredEvent>> {
         self.pass("read an event", |tables| tables.events.get(&(tenant.clone(), id)).map(Row::read))
             .await
     }
@@ -107,7 +111,7 @@ impl EventReader for MemoryStore {
         direction: Direction,
         limit: u32,
         cursor: Option<&str>,
-    ) -> PortResult<Page<Kept>> {
+    ) -> PortResult<Page<StoredEvent>> {
         self.pass("list events", |tables| {
             let own = tables.events.iter().filter(|((own, _), _)| own == tenant);
             let own = own.map(|(_, row)| (row.place(), row));
@@ -170,7 +174,7 @@ impl Replays for MemoryStore {
 }
 
 impl ReplayProgress for MemoryStore {
-    async fn turn_page(
+    async fn advance_page(
         &self,
         tenant: &TenantId,
         id: ReplayId,
@@ -198,7 +202,7 @@ impl ReplayProgress for MemoryStore {
         .await
     }
 
-    async fn stand_still(
+    async fn record_failure(
         &self,
         tenant: &TenantId,
         id: ReplayId,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use domain::automation::{Automation, Notice};
+use domain::automation::{Automation, Notification};
 use domain::ports::{
-    JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs, Offer, OverdueJob, Page,
-    PortResult, PulseReader, Recorded,
+    HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep, Jobs, Offer,
+    OverdueJob, Page, PortResult, Recorded,
 };
-use domain::pull::{Job, JobEnding, JobStatus, JobTicket, Pulse, QueueFigures};
+use domain::pull::{HealthSnapshot, Job, JobEnding, JobStatus, JobTicket, QueueFigures};
 use domain::{ConversationId, JobId, TenantId};
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ pub(super) struct Book {
     pulling: BTreeSet<TenantId>,
     /// When jobs were done, and how long each took.
     done: Vec<(TenantId, Timestamp, Duration)>,
-    pulse: Option<Pulse>,
+    health: Option<HealthSnapshot>,
 }
 
 /// A job as it is kept.
@@ -91,7 +91,7 @@ impl Tables {
     }
 
     /// Ends the first job of its lane.
-    fn go_on(&mut self, ended: &Job, notice: Option<&Notice>, now: Timestamp) {
+    fn complete_head(&mut self, ended: &Job, notification: Option<&Notification>, now: Timestamp) {
         let key = (ended.tenant.clone(), ended.id);
         let Some(row) = self.book.jobs.get_mut(&key) else { return };
         row.waits_until = None;
@@ -105,8 +105,8 @@ impl Tables {
         if let Some(lane) = self.book.lanes.get_mut(&(ended.tenant.clone(), ended.conversation)) {
             lane.pop_front();
         }
-        if let Some(notice) = notice {
-            self.owe(&ended.tenant, notice, now);
+        if let Some(notification) = notification {
+            self.owe(&ended.tenant, notification, now);
         }
     }
 
@@ -232,7 +232,7 @@ impl Jobs for MemoryStore {
         tenant: &TenantId,
         ticket: JobTicket,
         ending: &JobEnding,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> PortResult<JobAnswer> {
         self.pass("end an attempt at a job", |tables| {
@@ -254,7 +254,7 @@ impl Jobs for MemoryStore {
                 JobEnding::Failed { reason } => job.reason = Some(reason.clone()),
             }
             job.finished_at = Some(us(now));
-            tables.go_on(&job, notice, now);
+            tables.complete_head(&job, notification, now);
             if let (JobStatus::Completed, Some(started)) = (job.status, job.processing_started_at) {
                 let took = Duration::from_millis(
                     u64::try_from(now.duration_since(started).as_millis()).unwrap_or_default(),
@@ -271,7 +271,7 @@ impl JobEnds for MemoryStore {
     async fn end(
         &self,
         overdue: &OverdueJob,
-        notice: Option<&Notice>,
+        notification: Option<&Notification>,
         now: Timestamp,
     ) -> PortResult<Recorded> {
         self.pass("end a job that nobody did", |tables| {
@@ -280,7 +280,7 @@ impl JobEnds for MemoryStore {
             if row.is_none_or(|row| row.place() != overdue.place) {
                 return Recorded::Duplicate;
             }
-            tables.go_on(job, notice, now);
+            tables.complete_head(job, notification, now);
             Recorded::New
         })
         .await
@@ -300,7 +300,7 @@ impl JobSweep for MemoryStore {
         self.pass("find jobs that nobody did", |tables| tables.overdue(tenant, now, 1000)).await
     }
 
-    async fn retire(&self, tenant: &TenantId) -> PortResult<()> {
+    async fn stop_tracking(&self, tenant: &TenantId) -> PortResult<()> {
         self.pass("forget that a tenant's workers pulled", |tables| {
             let automation = tables.automations.get(tenant);
             if !automation.is_some_and(|(set, _)| matches!(set, Automation::Pull(_))) {
@@ -310,18 +310,18 @@ impl JobSweep for MemoryStore {
         .await
     }
 
-    async fn beat(&self, pulse: &Pulse) -> PortResult<()> {
+    async fn record_heartbeat(&self, health: &HealthSnapshot) -> PortResult<()> {
         self.pass("write down how the hub is", |tables| {
-            let newer = tables.book.pulse.filter(|stands| stands.beat_at > ms(pulse.beat_at));
-            let (beat_at, up_since) = (ms(pulse.beat_at), ms(pulse.up_since));
-            tables.book.pulse = newer.or(Some(Pulse { beat_at, up_since, ..*pulse }));
+            let newer = tables.book.health.filter(|stands| stands.beat_at > ms(health.beat_at));
+            let (beat_at, up_since) = (ms(health.beat_at), ms(health.up_since));
+            tables.book.health = newer.or(Some(HealthSnapshot { beat_at, up_since, ..*health }));
         })
         .await
     }
 }
 
-impl PulseReader for MemoryStore {
-    async fn pulse(&self) -> PortResult<Option<Pulse>> {
-        self.pass("read how the hub is", |tables| tables.book.pulse).await
+impl HealthReader for MemoryStore {
+    async fn health(&self) -> PortResult<Option<HealthSnapshot>> {
+        self.pass("read how the hub is", |tables| tables.book.health).await
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use domain::conversation::{CLOCK_SKEW, Conversation};
 use domain::event::Receipt;
 use domain::integration::Integration;
-use domain::job::{HandedOver, SendTask};
 use domain::message::{Message, Status, Step};
 use domain::ports::{
-    Advanced, Claim, Inbox, Library, MediaLog, MediaState, Outbox, Outgoing, Page, PortResult,
-    Receipts, Recorded, Reservation,
+    Claim, Inbox, MediaLog, MediaState, MessageReader, Outbox, Outgoing, Page, PortResult,
+    Receipts, Recorded, Reservation, StatusUpdate,
 };
 use domain::sender::Pace;
+use domain::task::{HandedOver, SendTask};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
@@ -57,8 +57,8 @@ impl Row {
     }
 
     /// How often it was handed over.
-    pub(super) fn hops(&self) -> u32 {
-        self.handed_over.as_ref().map_or(0, |to| to.relay.hop)
+    pub(super) fn generations(&self) -> u32 {
+        self.handed_over.as_ref().map_or(0, |to| to.failover.generation)
     }
 
     pub(super) fn read(&self) -> Message {
@@ -83,7 +83,7 @@ impl Row {
     }
 
     /// Gives the right to send back; `false` if it was not the holder's.
-    fn give_back(&mut self, token: &str, steps: &[Step], counted: bool) -> bool {
+    fn return_to_queue(&mut self, token: &str, steps: &[Step], counted: bool) -> bool {
         if self.status != Status::Sending || self.token.as_deref() != Some(token) {
             return false;
         }
@@ -92,11 +92,11 @@ impl Row {
         if !counted {
             self.attempt -= 1;
         }
-        self.let_go();
+        self.release_claim();
         true
     }
 
-    fn let_go(&mut self) {
+    fn release_claim(&mut self) {
         self.token = None;
         self.lease_until = None;
         self.claimed_at = None;
@@ -246,9 +246,9 @@ impl Receipts for MemoryStore {
         message: MessageId,
         receipt: &Receipt,
         at: Timestamp,
-    ) -> PortResult<Advanced> {
+    ) -> PortResult<StatusUpdate> {
         self.pass("move a message up", |tables| {
-            let Some(row) = tables.row(tenant, message) else { return Advanced::Missing };
+            let Some(row) = tables.row(tenant, message) else { return StatusUpdate::Missing };
             let (code, detail) = (receipt.code.clone(), receipt.detail.clone());
             let step = Step { code, detail, ..Step::plain(receipt.status, at) };
             if !row.status.may_become(receipt.status) {
@@ -258,12 +258,12 @@ impl Receipts for MemoryStore {
                     let theirs = || receipt.provider_message_id.clone();
                     row.provider_message_id.get_or_insert_with(theirs);
                 }
-                return Advanced::Behind(Box::new(behind));
+                return StatusUpdate::Stale(Box::new(behind));
             }
             row.status = receipt.status;
             row.receipts.insert(receipt.status.rank(), step);
             row.provider_message_id.get_or_insert_with(|| receipt.provider_message_id.clone());
-            Advanced::Moved(Box::new(row.read()))
+            StatusUpdate::Moved(Box::new(row.read()))
         })
         .await
     }
@@ -283,11 +283,11 @@ impl Outbox for MemoryStore {
             let key = (message.tenant.clone(), message.id);
             let now = ms(now);
             if let Some(row) = tables.messages.get(&key) {
-                let hop = row.hops();
+                let generation = row.generations();
                 let open = matches!(row.status, Status::Queued | Status::Sending);
                 if let Some(to) = &row.handed_over
                     && open
-                    && hop > task.relay.hop
+                    && generation > task.failover.generation
                 {
                     return Claim::HandedOver(Box::new(to.clone()));
                 }
@@ -318,7 +318,7 @@ impl Outbox for MemoryStore {
     async fn release(&self, message: &Message, token: &str, steps: &[Step]) -> PortResult<()> {
         self.pass("release a message", |tables| {
             if let Some(row) = tables.row(&message.tenant, message.id) {
-                row.give_back(token, steps, !steps.is_empty());
+                row.return_to_queue(token, steps, !steps.is_empty());
             }
         })
         .await
@@ -334,7 +334,7 @@ impl Outbox for MemoryStore {
     ) -> PortResult<bool> {
         self.pass("hand a message over", |tables| {
             let Some(row) = tables.row(&message.tenant, message.id) else { return false };
-            let was_theirs = row.give_back(token, steps, counted);
+            let was_theirs = row.return_to_queue(token, steps, counted);
             if was_theirs {
                 row.handed_over = Some(to.clone());
             }
@@ -367,7 +367,7 @@ impl Outbox for MemoryStore {
             if let Some(theirs) = provider_message_id {
                 row.provider_message_id = Some(theirs.to_owned());
             }
-            row.let_go();
+            row.release_claim();
             Some(row.read())
         })
         .await
@@ -453,7 +453,7 @@ impl Outgoing for MemoryStore {
     }
 }
 
-impl Library for MemoryStore {
+impl MessageReader for MemoryStore {
     async fn message(
         &self,
         tenant: &TenantId,

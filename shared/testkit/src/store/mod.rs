@@ -17,18 +17,18 @@ use domain::integration::Integration;
 use domain::message::Message;
 use domain::ports::{Holder, PortResult};
 use domain::provider::Channel;
-use domain::record::{Kept, ReplayPlace};
+use domain::record::{ReplayPlace, StoredEvent};
 use domain::route::Route;
 use domain::tenant::{ApiKey, Tenant};
 use domain::{
-    ConversationId, DeliveryId, EventId, IntegrationId, KeyId, MessageId, Provider, ReplayId,
+    ConversationId, EventId, IntegrationId, KeyId, MessageId, NotificationId, Provider, ReplayId,
     TenantId,
 };
 use jiff::Timestamp;
 
 use crate::{Faults, lock};
 
-pub use deliveries::{Notice, NoticeState};
+pub use deliveries::{NoticeState, Notification};
 
 /// The table, behind every port that is about records. Copies are one.
 ///
@@ -54,8 +54,8 @@ struct Tables {
     references: BTreeMap<(TenantId, Provider, String), MessageId>,
     idempotency: BTreeMap<(TenantId, String), messages::Reserved>,
     paces: BTreeMap<(TenantId, String, i64), u32>,
-    deliveries: BTreeMap<(TenantId, DeliveryId), deliveries::Row>,
-    due: BTreeSet<(i64, TenantId, DeliveryId)>,
+    deliveries: BTreeMap<(TenantId, NotificationId), deliveries::Row>,
+    due: BTreeSet<(i64, TenantId, NotificationId)>,
     routes: BTreeMap<(TenantId, Channel), Route>,
     circuits: BTreeMap<(TenantId, IntegrationId), (Circuit, u32)>,
     locks: BTreeMap<(TenantId, Provider), Timestamp>,
@@ -87,7 +87,7 @@ impl MemoryStore {
     /// How often the messages of every tenant were handed over, in all.
     #[must_use]
     pub fn hand_overs(&self) -> u32 {
-        lock(&self.tables).messages.values().map(messages::Row::hops).sum()
+        lock(&self.tables).messages.values().map(messages::Row::generations).sum()
     }
 
     /// Every conversation of every tenant.
@@ -96,15 +96,15 @@ impl MemoryStore {
         lock(&self.tables).conversations.values().map(messages::Talk::read).collect()
     }
 
-    /// Every notice to every tenant's automation.
+    /// Every notification to every tenant's automation.
     #[must_use]
-    pub fn all_notices(&self) -> Vec<Notice> {
+    pub fn all_notifications(&self) -> Vec<Notification> {
         lock(&self.tables).deliveries.iter().map(|((_, id), row)| row.show(*id)).collect()
     }
 
     /// Every event of every tenant.
     #[must_use]
-    pub fn all_events(&self) -> Vec<Kept> {
+    pub fn all_events(&self) -> Vec<StoredEvent> {
         lock(&self.tables).events.values().map(events::Row::read).collect()
     }
 

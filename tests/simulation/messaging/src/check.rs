@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 use simulation::deployment::{BUCKET, TABLE};
-use simulation::watch::{Arrival, Invariant, Watch, partitions};
+use simulation::watch::{Arrival, Invariant, Monitor, partitions};
 use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::{Attribute, Item};
 
@@ -17,7 +17,10 @@ use crate::fixtures::{Account, SHOPS, Shop};
 /// The invariants of messaging.
 pub const INVARIANTS: [Invariant; 17] = [
     Invariant::new("accepted-once", "every webhook with a 2xx response took effect exactly once"),
-    Invariant::new("from-somebody", "every message was sent, and belongs to the right tenant"),
+    Invariant::new(
+        "no-phantom-messages",
+        "every message was sent, and belongs to the right tenant",
+    ),
     Invariant::new(
         "recorded",
         "every accepted event is in the table exactly once, under its tenant",
@@ -42,7 +45,7 @@ pub const INVARIANTS: [Invariant; 17] = [
     ),
     Invariant::new("idempotent", "one message for each idempotency key"),
     Invariant::new(
-        "told",
+        "notified",
         "every automation was notified of each inbound message and final status with one id",
     ),
     Invariant::new("forged", "forged webhooks left no trace"),
@@ -52,7 +55,7 @@ pub const INVARIANTS: [Invariant; 17] = [
 
 /// Checks a change of a message's rank.
 pub(crate) fn moved(
-    watch: &mut Watch,
+    watch: &mut Monitor,
     who: &str,
     pk: &str,
     before: Option<i64>,
@@ -65,7 +68,12 @@ pub(crate) fn moved(
 }
 
 /// Checks that the claim of a message is stored when it is sent to a provider.
-pub(crate) fn asked_outside(watch: &mut Watch, who: &str, cloud: &Cloud, request: &Request<Bytes>) {
+pub(crate) fn asked_outside(
+    watch: &mut Monitor,
+    who: &str,
+    cloud: &Cloud,
+    request: &Request<Bytes>,
+) {
     if !who.starts_with("sender-") {
         return;
     }
@@ -229,7 +237,7 @@ pub struct End<'a> {
 
 impl End<'_> {
     /// Checks all invariants.
-    pub fn check(&self, watch: &mut Watch) {
+    pub fn check(&self, watch: &mut Monitor) {
         let mut stored: Vec<Stored> = messages(self.cloud).collect();
         stored.retain(|message| !self.before.contains(&message.id));
         self.inbound(watch, &stored);
@@ -267,7 +275,7 @@ impl End<'_> {
     }
 
     /// Checks the messages that customers wrote.
-    fn inbound(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn inbound(&self, watch: &mut Monitor, stored: &[Stored]) {
         let archive: Vec<(&str, String)> = self
             .cloud
             .s3
@@ -285,7 +293,9 @@ impl End<'_> {
                 format!("{text:?} is in the table {} times", found.len())
             });
             let same_tenant = found.iter().all(|message| message.tenant == account.tenant);
-            watch.holds("from-somebody", same_tenant, || format!("{text:?} is another tenant's"));
+            watch.holds("no-phantom-messages", same_tenant, || {
+                format!("{text:?} is another tenant's")
+            });
             let folder = format!("archive/{}/{}/", account.tenant, account.provider);
             let kept = archive
                 .iter()
@@ -301,14 +311,14 @@ impl End<'_> {
         for message in stored.iter().filter(|message| message.is_inbound()) {
             let known =
                 self.written.iter().any(|written| self.contains_text(message, &written.text));
-            watch.holds("from-somebody", known, || {
+            watch.holds("no-phantom-messages", known, || {
                 format!("no customer wrote {} of {}", message.id, message.tenant)
             });
         }
     }
 
     /// Checks that messages to unclaimed numbers are parked for the operator, once and complete.
-    fn parked(&self, watch: &mut Watch) {
+    fn parked(&self, watch: &mut Monitor) {
         let events = || self.cloud.dynamo.items(TABLE).filter_map(recorded);
         for stray in self.strays {
             let says = |item: &Item| text(item, "body").is_some_and(|body| body.contains(stray));
@@ -319,13 +329,13 @@ impl End<'_> {
             });
         }
         let parked = events().filter(|(_, _, doc)| doc["state"] == "parked").count();
-        watch.holds("from-somebody", parked == self.strays.len(), || {
+        watch.holds("no-phantom-messages", parked == self.strays.len(), || {
             format!("{parked} events are parked")
         });
     }
 
     /// Checks the events that the shop sent.
-    fn events(&self, watch: &mut Watch) {
+    fn events(&self, watch: &mut Monitor) {
         let mut found: BTreeMap<String, Vec<(&str, &Item)>> = BTreeMap::new();
         for (tenant, item, doc) in self.cloud.dynamo.items(TABLE).filter_map(recorded) {
             if doc["provider"] != SHOPS.as_str() {
@@ -357,14 +367,14 @@ impl End<'_> {
         }
         for id in found.keys() {
             let sent = self.events.iter().find(|sent| sent.id == *id);
-            watch.holds("from-somebody", sent.is_some(), || format!("no shop sent {id}"));
+            watch.holds("no-phantom-messages", sent.is_some(), || format!("no shop sent {id}"));
             let forged = sent.is_some_and(|sent| sent.forged);
             watch.holds("forged", !forged, || format!("the event {id} was accepted"));
         }
     }
 
     /// Checks that a message comes first if its webhook was answered before the other was sent.
-    fn order_in(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn order_in(&self, watch: &mut Monitor, stored: &[Stored]) {
         let place = |text: &str| {
             let found = stored.iter().find(|message| message.text() == Some(text));
             found.map(|message| (message.conversation().to_owned(), message.place.clone()))
@@ -412,7 +422,7 @@ impl End<'_> {
     }
 
     /// Checks the messages of API clients and automations.
-    fn outbound(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn outbound(&self, watch: &mut Monitor, stored: &[Stored]) {
         for promised in self.promised {
             let (text, ids) = (&promised.text, &promised.ids);
             watch.holds("idempotent", ids.len() <= 1, || format!("{text:?} has the ids {ids:?}"));
@@ -443,7 +453,7 @@ impl End<'_> {
     }
 
     fn check_status(
-        watch: &mut Watch,
+        watch: &mut Monitor,
         message: &Stored,
         text: &str,
         account: &Account,
@@ -486,7 +496,7 @@ impl End<'_> {
     /// Checks that a client's messages to one recipient are sent in the order of acceptance.
     /// Messages that were unknown for a while are skipped, because their time of sending is
     /// unknown.
-    fn order_out(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn order_out(&self, watch: &mut Monitor, stored: &[Stored]) {
         let unknown: BTreeSet<&str> =
             stored.iter().filter(|message| message.was_unknown).filter_map(Stored::text).collect();
         let mut conversations: BTreeMap<(usize, &str), Vec<&Promised>> = BTreeMap::new();
@@ -514,7 +524,7 @@ impl End<'_> {
         }
     }
 
-    fn conversations(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn conversations(&self, watch: &mut Monitor, stored: &[Stored]) {
         let mut conversations: BTreeMap<(String, String), Vec<&Item>> = BTreeMap::new();
         for item in self.cloud.dynamo.items(TABLE) {
             let (Some(pk), Some("CONV")) = (text(item, "pk"), text(item, "sk")) else { continue };
@@ -551,7 +561,7 @@ impl End<'_> {
     }
 
     /// Checks that the automations were notified of inbound messages and final statuses.
-    fn automations(&self, watch: &mut Watch, stored: &[Stored]) {
+    fn automations(&self, watch: &mut Monitor, stored: &[Stored]) {
         for message in stored {
             let log = self.told.get(&message.tenant).map_or(&[][..], Vec::as_slice);
             let about = |kind: &str, status: Option<&str>| -> BTreeSet<String> {
@@ -578,7 +588,7 @@ impl End<'_> {
             } else {
                 continue;
             };
-            watch.holds("told", ids.len() == 1, || {
+            watch.holds("notified", ids.len() == 1, || {
                 format!(
                     "{} ({}) has notifications with the ids {ids:?}",
                     message.id, message.status

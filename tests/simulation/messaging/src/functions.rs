@@ -1,7 +1,7 @@
 //! The deployed functions of the hub, built in-process.
 
 use domain::Provider;
-use domain::ports::{Clock, Dice};
+use domain::ports::{Clock, Rng};
 use runtime::{Kit, Network};
 use simulation::functions::{self, Instance, Outcome, Output};
 
@@ -13,7 +13,7 @@ pub fn function<N, C, R>(
 where
     N: Network,
     C: Clock + Clone + 'static,
-    R: Dice + Clone + 'static,
+    R: Rng + Clone + 'static,
 {
     let provider = |prefix: &str| -> Option<Provider> {
         let name = name.strip_prefix(prefix)?;

@@ -69,7 +69,7 @@ impl Feature for Messaging {
     }
 
     fn scenarios(&self) -> Vec<Canonical> {
-        scenario::lives()
+        scenario::canonical_scenarios()
     }
 
     fn drawn(&self, seed: u64) -> Option<Scenario> {

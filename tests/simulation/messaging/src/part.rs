@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::integration::{Credentials, Integration, Settings};
 use domain::ports::Clock;
-use domain::webhook::{Delivery, WebhookRequest, receive};
+use domain::webhook::{ParsedWebhook, WebhookRequest, receive};
 use http::{Method, Request};
 use providers::example::Seed;
 use providers::{example, shopify};
@@ -20,7 +20,7 @@ use simulation::run::Run;
 use simulation::scenario::{self, Step};
 use simulation::stage;
 use simulation::time::{self, VirtualClock};
-use simulation::watch::Watch;
+use simulation::watch::Monitor;
 use testkit::cloud::Cloud;
 
 use crate::check::{self, End, Promised, SentEvent, Written};
@@ -34,7 +34,7 @@ const SEND_ATTEMPTS: u64 = 400;
 
 /// Log of the actions of a run.
 #[derive(Debug, Default)]
-struct Deeds {
+struct RunLog {
     written: Vec<Written>,
     promised: Vec<Promised>,
     forged: Vec<String>,
@@ -48,7 +48,7 @@ struct Deeds {
 #[derive(Debug)]
 pub(crate) struct MessagingPart {
     world: Arc<World>,
-    deeds: Arc<Mutex<Deeds>>,
+    log: Arc<Mutex<RunLog>>,
     /// Messages that the current request to the table names, with their ranks before it.
     ranks: Mutex<Vec<(String, Option<i64>)>>,
 }
@@ -59,12 +59,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl MessagingPart {
     pub(crate) fn new(world: Arc<World>) -> Self {
-        Self { world, deeds: Arc::default(), ranks: Mutex::default() }
+        Self { world, log: Arc::default(), ranks: Mutex::default() }
     }
 }
 
 impl Part for MessagingPart {
-    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, _watch: &mut Watch) {
+    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, _watch: &mut Monitor) {
         let places = check::messages_in(call.body).into_iter();
         let ranks = places.map(|pk| {
             let rank = check::rank(cloud, &pk);
@@ -73,7 +73,7 @@ impl Part for MessagingPart {
         *lock(&self.ranks) = ranks.collect();
     }
 
-    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Watch) {
+    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
         for (pk, before) in lock(&self.ranks).drain(..) {
             check::moved(watch, &call.origin.who, &pk, before, check::rank(cloud, &pk));
         }
@@ -84,7 +84,7 @@ impl Part for MessagingPart {
         who: &str,
         request: &Request<Bytes>,
         cloud: &Cloud,
-        watch: &mut Watch,
+        watch: &mut Monitor,
     ) {
         check::asked_outside(watch, who, cloud, request);
     }
@@ -180,18 +180,18 @@ impl Doing<'_> {
                 .find_map(|(key, known)| (known.tenant == account.tenant).then(|| key.clone()));
             let client = ApiClient {
                 machine: self.run.machine.clone(),
-                deeds: self.part.deeds.clone(),
+                log: self.part.log.clone(),
                 number: account_number,
                 to: account.address(customer),
                 account,
                 key: key.unwrap_or_default(),
             };
-            lock(&self.part.deeds).waiting += sends.len();
+            lock(&self.part.log).waiting += sends.len();
             tokio::spawn(async move {
                 for (at, number) in sends {
                     tokio::time::sleep_until(begin + at).await;
                     client.send(number).await;
-                    lock(&client.deeds).waiting -= 1;
+                    lock(&client.log).waiting -= 1;
                 }
             });
         }
@@ -237,7 +237,7 @@ impl Doing<'_> {
                     let path = format!("/_sim/whatsapp/{}/forge", account.name);
                     let body = json!({ "kind": kind, "from": "49155500009999", "text": text });
                     let answer = self.run.control(Method::POST, &path, body).await;
-                    lock(&self.part.deeds).forged.push(text);
+                    lock(&self.part.log).forged.push(text);
                     let status = answer["webhook_status"].as_u64().unwrap_or(0);
                     // A failure of the hub is 5xx; a 2xx would accept the forgery.
                     self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
@@ -286,7 +286,7 @@ impl Doing<'_> {
             }
         }
         let file = what != Writing::Text;
-        lock(&self.part.deeds).written.push(Written { account: number, from, text: mark, file });
+        lock(&self.part.log).written.push(Written { account: number, from, text: mark, file });
         let path = format!("/_sim/{}/{}/customer-writes", account.provider, account.name);
         self.run.control(Method::POST, &path, body).await;
     }
@@ -359,7 +359,7 @@ impl Doing<'_> {
         let path = format!("/_sim/whatsapp/{}/webhook", account.name);
         let body = json!({ "value": value, "redeliver": false });
         let answer = self.run.control(Method::POST, &path, body).await;
-        lock(&self.part.deeds).forged.push(text);
+        lock(&self.part.log).forged.push(text);
         let status = answer["webhook_status"].as_u64().unwrap_or(0);
         self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
             format!("a webhook for another tenant's number got the response {status}")
@@ -381,7 +381,7 @@ impl Doing<'_> {
                 "type": "text", "text": { "body": text },
             }],
         });
-        lock(&self.part.deeds).strays.push(text);
+        lock(&self.part.log).strays.push(text);
         let path = format!("/_sim/whatsapp/{}/webhook", account.name);
         // The response may be delayed as long as faults continue.
         let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
@@ -416,11 +416,11 @@ impl Doing<'_> {
             }
         };
         {
-            let mut deeds = lock(&self.part.deeds);
-            deeds.told.extend(events.into_iter().map(|id| SentEvent { id, forged }));
-            deeds.waiting += 1;
+            let mut log = lock(&self.part.log);
+            log.told.extend(events.into_iter().map(|id| SentEvent { id, forged }));
+            log.waiting += 1;
         }
-        let (machine, deeds) = (machine.clone(), self.part.deeds.clone());
+        let (machine, log) = (machine.clone(), self.part.log.clone());
         tokio::spawn(async move {
             for copy in 0..copies {
                 if copy > 0 {
@@ -434,7 +434,7 @@ impl Doing<'_> {
                     format!("an event ({number}) got the response {status}")
                 });
             }
-            lock(&deeds).waiting -= 1;
+            lock(&log).waiting -= 1;
         });
     }
 
@@ -451,7 +451,7 @@ impl Doing<'_> {
     }
 
     async fn is_quiet(self) -> bool {
-        if lock(&self.part.deeds).waiting > 0 {
+        if lock(&self.part.log).waiting > 0 {
             return false;
         }
         for account in &self.part.world.accounts {
@@ -489,18 +489,18 @@ impl Doing<'_> {
             let log = log["deliveries"].as_array_mut().map(std::mem::take).unwrap_or_default();
             told.insert(account.tenant.clone(), log);
         }
-        let deeds = lock(&self.part.deeds);
+        let log = lock(&self.part.log);
         let cloud = self.run.machine.cloud();
         let end = End {
             accounts: &self.part.world.accounts,
             before: &self.part.world.before,
             cloud: &cloud,
-            written: &deeds.written,
-            promised: &deeds.promised,
-            forged: &deeds.forged,
+            written: &log.written,
+            promised: &log.promised,
+            forged: &log.forged,
             shop: &self.part.world.shop,
-            events: &deeds.told,
-            strays: &deeds.strays,
+            events: &log.told,
+            strays: &log.strays,
             accepted: &accepted,
             told: &told,
         };
@@ -530,7 +530,7 @@ fn event_ids(
     };
     let source = providers::webhook(SHOPS).source(&integration, credentials);
     match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
-        Delivery::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
+        ParsedWebhook::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
         _ => Err("it is not an event".to_owned()),
     }
 }
@@ -556,7 +556,7 @@ async fn deliver(machine: &Arc<Machine>, webhook: &WebhookRequest) -> u16 {
 /// A client of the hub's API.
 struct ApiClient {
     machine: Arc<Machine>,
-    deeds: Arc<Mutex<Deeds>>,
+    log: Arc<Mutex<RunLog>>,
     number: usize,
     account: Account,
     to: String,
@@ -572,15 +572,15 @@ impl ApiClient {
             "integration": self.account.integration, "text": text,
         });
         let place = {
-            let mut deeds = lock(&self.deeds);
-            deeds.promised.push(Promised {
+            let mut log = lock(&self.log);
+            log.promised.push(Promised {
                 account: self.number,
                 to: self.to.clone(),
                 text: text.clone(),
                 ids: std::collections::BTreeSet::new(),
                 accepted: None,
             });
-            deeds.promised.len() - 1
+            log.promised.len() - 1
         };
         for attempt in 0..SEND_ATTEMPTS {
             let request = Request::post("https://hub.test/messages")
@@ -595,14 +595,14 @@ impl ApiClient {
                 let body = answer.map(http::Response::into_body).unwrap_or_default();
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let id = body["id"].as_str().unwrap_or_default().to_owned();
-                let mut deeds = lock(&self.deeds);
-                deeds.promises += 1;
-                let order = deeds.promises;
-                if let Some(promised) = deeds.promised.get_mut(place) {
+                let mut log = lock(&self.log);
+                log.promises += 1;
+                let order = log.promises;
+                if let Some(promised) = log.promised.get_mut(place) {
                     promised.accepted.get_or_insert(order);
                     promised.ids.insert(id);
                 }
-                drop(deeds);
+                drop(log);
                 // Sometimes a client repeats an accepted request.
                 if attempt > 0 || self.machine.seed.happens(("again", number), 300) {
                     if self.machine.is_calm() {

@@ -164,7 +164,7 @@ fn step(at_ms: u64, act: Act) -> Step {
 /// The canonical scenarios: each runs with every fault at every injection point. All but the first
 /// two are short: automations do not reply, and there is one receipt.
 #[must_use]
-pub fn lives() -> Vec<Canonical> {
+pub fn canonical_scenarios() -> Vec<Canonical> {
     let writes = |account, what| Act::Writes { account, customer: 1, what, copies: 1 };
     let sends = |account| Act::Sends { account, customer: 1 };
     let tells = Act::Tells { example: 0, copies: 2, forged: false };
@@ -231,7 +231,7 @@ pub fn lives() -> Vec<Canonical> {
 pub fn drawn(seed: u64) -> Scenario {
     let chance = Seed(seed).sequence("scenario");
     if chance.below(6) < 5
-        && let Some(life) = chance.pick(&lives()).cloned()
+        && let Some(life) = chance.pick(&canonical_scenarios()).cloned()
     {
         return life.drawn(seed, &chance);
     }

@@ -26,15 +26,17 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use domain::automation::{Automation, EndedJob, Notice, NoticeData, NoticeKind, Pull};
+use domain::automation::{
+    Automation, EndedJob, Notification, NotificationData, NotificationKind, Pull,
+};
 use domain::content::Content;
 use domain::message::{Direction, Message, Status};
 use domain::ports::{
-    Automations, Deliveries, DeliveryClaim, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader,
-    JobSweep, Jobs, Offer, PulseReader, Recorded, Registry, Schedule,
+    Automations, HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep,
+    Jobs, NotificationClaim, Notifications, Offer, Recorded, Registry, Schedule,
 };
 use domain::provider::Channel;
-use domain::pull::{Job, JobEnding, JobStatus, MAX_ATTEMPTS, Pulse};
+use domain::pull::{HealthSnapshot, Job, JobEnding, JobStatus, MAX_ATTEMPTS};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use http::Response;
 use jiff::Timestamp;
@@ -214,13 +216,13 @@ fn message(person: u64, number: u64) -> Message {
 /// would take an hour.
 fn seed(cloud: &mut Cloud, person: u64) {
     let job = job(person, 0);
-    let place = keys::LanePlace {
+    let place = keys::QueuePosition {
         created_at: job.created_at,
         expires_at: job.expires_at,
         conversation: job.conversation,
         place: 1,
         job: job.id,
-        hold: None,
+        lease: None,
     };
     let put = |key: keys::Key, mut more: Value| {
         more["pk"] = json!({ "S": key.pk });
@@ -228,7 +230,7 @@ fn seed(cloud: &mut Cloud, person: u64) {
         json!({ "TableName": TABLE, "Item": more })
     };
     let lane = put(
-        keys::lane(&job.tenant, job.conversation),
+        keys::conversation_queue(&job.tenant, job.conversation),
         json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
             "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": place.to_string() } }),
     );
@@ -271,16 +273,20 @@ async fn a_job_costs_the_same_however_many_wait() {
 }
 
 /// What a tenant is told of the end of a job.
-fn notice(job: &Job) -> Notice {
+fn notification(job: &Job) -> Notification {
     let ended = EndedJob {
         job_id: job.id,
         status: JobStatus::Failed,
         attempt: job.attempt,
         reason: "why".to_owned(),
     };
-    let data =
-        NoticeData { tenant: acme(), message: message(0, 0), conversation: None, job: Some(ended) };
-    Notice { kind: NoticeKind::JobFailed, timestamp: at(0), data }
+    let data = NotificationData {
+        tenant: acme(),
+        message: message(0, 0),
+        conversation: None,
+        job: Some(ended),
+    };
+    Notification { kind: NotificationKind::JobFailed, timestamp: at(0), data }
 }
 
 /// The job that is given at `second`.
@@ -312,16 +318,16 @@ async fn the_table_takes_every_turn_that_a_job_may_take() {
     assert_eq!((again.id, again.attempt), (first.id, 2));
     // Failed for good, and told in the same write.
     let failed = JobEnding::Failed { reason: "why".to_owned() };
-    let told = notice(&again);
+    let told = notification(&again);
     for _time in 0..2 {
         let ended = store.settle_job(&acme(), again.ticket(), &failed, Some(&told), at(121)).await;
         let JobAnswer::Done(ended) = ended.unwrap() else { panic!("it was its own") };
         assert_eq!((ended.status, ended.reason.as_deref()), (JobStatus::Failed, Some("why")));
     }
     assert_eq!(store.due(at(122), 10).await.unwrap().len(), 1);
-    let id = told.data.delivery_id(told.kind);
-    let claim = Deliveries::claim(store, &acme(), id, None, at(122), LEASE).await.unwrap();
-    assert!(matches!(claim, DeliveryClaim::Granted { attempt: 1, .. }), "{claim:?}");
+    let id = told.data.notification_id(told.kind);
+    let claim = Notifications::claim(store, &acme(), id, None, at(122), LEASE).await.unwrap();
+    assert!(matches!(claim, NotificationClaim::Granted { attempt: 1, .. }), "{claim:?}");
     // Lapsed until the end, while the third waits behind it.
     let mut second = 200;
     for attempt in 1..=MAX_ATTEMPTS {
@@ -359,17 +365,17 @@ async fn the_table_knows_who_pulls_and_how_the_hub_is() {
     let store = &wire.store();
     let pull = Automation::Pull(Pull { job_ttl: 60, push: None });
     store.set_automation(&acme(), &pull).await.unwrap();
-    store.retire(&acme()).await.unwrap();
+    store.stop_tracking(&acme()).await.unwrap();
     assert_eq!(store.pulling(10, None).await.unwrap().items, [acme()]);
     assert_eq!(store.automation(&acme()).await.unwrap(), pull);
     store.set_automation(&acme(), &Automation::None).await.unwrap();
-    store.retire(&acme()).await.unwrap();
+    store.stop_tracking(&acme()).await.unwrap();
     assert!(store.pulling(10, None).await.unwrap().items.is_empty());
-    assert_eq!(store.pulse().await.unwrap(), None);
-    let pulse = Pulse { queued: 3, processing: 1, beat_at: at(60), up_since: at(0) };
-    store.beat(&pulse).await.unwrap();
-    store.beat(&Pulse { beat_at: at(59), ..pulse }).await.unwrap();
-    assert_eq!(store.pulse().await.unwrap(), Some(pulse));
+    assert_eq!(store.health().await.unwrap(), None);
+    let health = HealthSnapshot { queued: 3, processing: 1, beat_at: at(60), up_since: at(0) };
+    store.record_heartbeat(&health).await.unwrap();
+    store.record_heartbeat(&HealthSnapshot { beat_at: at(59), ..health }).await.unwrap();
+    assert_eq!(store.health().await.unwrap(), Some(health));
 }
 
 const WORKERS: u64 = 50;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use messaging_simulation::Messaging;
-use messaging_simulation::scenario::{Act, drawn, lives};
+use messaging_simulation::scenario::{Act, canonical_scenarios, drawn};
 use simulation::feature::Registry;
 use simulation::run::play;
 use simulation::scenario::{Canonical, Scenario, Step};
@@ -41,7 +41,7 @@ fn random_faults_have_the_same_effect_when_given_explicitly() {
 #[test]
 fn every_canonical_scenario_passes_without_faults() {
     let stage = stage();
-    for life in lives() {
+    for life in canonical_scenarios() {
         let (name, ending) = (life.name, play(&stage, &life.with(BTreeMap::new())).unwrap());
         if let Some(violation) = ending.violations.first() {
             panic!("{name}: {violation:?}\n{}", ending.history.story());

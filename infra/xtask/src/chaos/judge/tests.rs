@@ -1,7 +1,7 @@
 //! Tests of each guarantee, kept and broken.
 
 use super::{
-    super::{evidence::Step, load::CustomerMessage, seen::Notified},
+    super::{evidence::Step, load::CustomerMessage, observations::Notified},
     *,
 };
 
@@ -95,8 +95,8 @@ fn good() -> Evidence {
             provider_accepted("Echo: in 0 0", "wamid.2", 4),
         ],
         notified: [
-            ("msg_1".to_owned(), notified_once("evt_1")),
-            ("msg_2".to_owned(), notified_once("evt_2")),
+            ("msg_1".to_owned(), notified_once("ntf_1")),
+            ("msg_2".to_owned(), notified_once("ntf_2")),
         ]
         .into(),
         ..Evidence::default()
@@ -139,7 +139,7 @@ fn a_message_that_exists_twice_is_a_duplicate() {
     };
     assert_eq!(broken(twice), [Rule::Doubled]);
     let notified_twice = |e: &mut Evidence| {
-        e.notified.get_mut("msg_1").unwrap().received.insert("evt_9".to_owned());
+        e.notified.get_mut("msg_1").unwrap().received.insert("ntf_9".to_owned());
     };
     assert_eq!(broken(notified_twice), [Rule::Doubled]);
     assert_eq!(broken(|e| e.requested[0].ids.extend(["msg_9".to_owned()])), [Rule::Doubled]);

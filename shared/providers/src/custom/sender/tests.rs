@@ -1,13 +1,13 @@
 use super::*;
-use crate::custom::{API_KEY, API_SECRET, ENTRY, SENDER, example};
+use crate::custom::{API_KEY, API_SECRET, SENDER, SPEC, example};
 use domain::content::{Choice, ContactCard, Location, Media, Reaction, Template};
-use domain::integration::Flaw;
+use domain::integration::FieldError;
 use domain::{Classify, Fault, IntegrationId, MessageId, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
 
 fn integration(settings: &Value) -> Integration {
-    let settings = (ENTRY.settings)(settings.as_object().unwrap()).unwrap();
+    let settings = (SPEC.settings)(settings.as_object().unwrap()).unwrap();
     Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["i"]),
@@ -61,8 +61,8 @@ fn body(request: &Request<Bytes>) -> Value {
     serde_json::from_slice(request.body()).unwrap()
 }
 
-fn flaw(send: &Value) -> Flaw {
-    (ENTRY.settings)(settings(send).as_object().unwrap()).unwrap_err()
+fn error(send: &Value) -> FieldError {
+    (SPEC.settings)(settings(send).as_object().unwrap()).unwrap_err()
 }
 
 fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendError> {
@@ -71,11 +71,11 @@ fn outcome(answer: &Value, status: u16, body: &Value) -> Result<Accepted, SendEr
     sender(&send).outcome(&outgoing(&text("t")), &response)
 }
 
-fn refusal_of(answer: &Value, status: u16, body: &Value) -> (Fault, About, String) {
+fn refusal_of(answer: &Value, status: u16, body: &Value) -> (Fault, RefusalScope, String) {
     let error = outcome(answer, status, body).unwrap_err();
     let fault = error.fault();
-    let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
-    (fault, about, code)
+    let SendError::Refused { scope, code, .. } = error else { panic!("{error:?}") };
+    (fault, scope, code)
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn credentials_are_inserted_into_headers_and_bodies_without_line_breaks() {
         let error = sender.request(&outgoing(&content)).unwrap_err();
         assert!(error.is_of_account() && !format!("{error:?}").contains("X-More"), "{error:?}");
     }
-    assert!((ENTRY.check)(API_KEY, "a\nb").is_err() && (ENTRY.check)(API_KEY, "ab").is_ok());
+    assert!((SPEC.check)(API_KEY, "a\nb").is_err() && (SPEC.check)(API_KEY, "ab").is_ok());
 }
 
 #[test]
@@ -236,17 +236,20 @@ fn the_message_id_is_read_where_the_settings_say() {
 #[test]
 fn an_error_may_have_status_200_and_a_success_may_have_a_code() {
     let answer = json!({ "id": "/id", "error": "/code", "success": ["0"],
-        "errors": { "1003": { "fault": "permanent", "about": "account", "remedy": "Top it up." } } });
+        "errors": { "1003": { "fault": "permanent", "scope": "account", "remedy": "Top it up." } } });
     assert!(outcome(&answer, 200, &json!({ "code": 0, "id": "a" })).is_ok());
     assert!(outcome(&answer, 200, &json!({ "id": "a" })).is_ok());
     let refused = json!({ "code": 1003, "id": "a" });
     assert_eq!(
         refusal_of(&answer, 200, &refused),
-        (Fault::Permanent, About::Account, "1003".into())
+        (Fault::Permanent, RefusalScope::Account, "1003".into())
     );
     assert_eq!(outcome(&answer, 200, &refused).unwrap_err().detail(), "Top it up.");
     let unknown = json!({ "code": 9 });
-    assert_eq!(refusal_of(&answer, 200, &unknown), (Fault::Permanent, About::Message, "9".into()));
+    assert_eq!(
+        refusal_of(&answer, 200, &unknown),
+        (Fault::Permanent, RefusalScope::Message, "9".into())
+    );
     let sentence = json!({ "code": "Zoe, 49155, is not here" });
     assert_eq!(refusal_of(&answer, 200, &sentence).2, "200");
 }
@@ -256,28 +259,28 @@ fn a_refusal_is_classified_by_code_then_by_status() {
     let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
     let answer = json!({ "error": "/code", "errors": {
         "busy": { "fault": "rate_limited", "retry_after_seconds": 9 },
-        "gone": { "fault": "retryable", "about": "account" },
+        "gone": { "fault": "retryable", "scope": "account" },
         "lost": { "fault": "unknown" },
         "503": { "fault": "retryable" },
-        "409": { "fault": "permanent", "about": "account" } } });
-    for (status, code, fault, about) in [
-        (400, "busy", wait(9), About::Message),
-        (400, "gone", Fault::Retryable, About::Account),
-        (502, "lost", Fault::Unknown, About::Account),
-        (503, "other", Fault::Retryable, About::Account),
-        (409, "other", Fault::Permanent, About::Account),
-        (500, "other", Fault::Retryable, About::Account),
-        (429, "other", wait(5), About::Account),
-        (401, "other", Fault::Permanent, About::Account),
-        (302, "other", Fault::Permanent, About::Message),
-        (422, "other", Fault::Permanent, About::Message),
+        "409": { "fault": "permanent", "scope": "account" } } });
+    for (status, code, fault, scope) in [
+        (400, "busy", wait(9), RefusalScope::Message),
+        (400, "gone", Fault::Retryable, RefusalScope::Account),
+        (502, "lost", Fault::Unknown, RefusalScope::Account),
+        (503, "other", Fault::Retryable, RefusalScope::Account),
+        (409, "other", Fault::Permanent, RefusalScope::Account),
+        (500, "other", Fault::Retryable, RefusalScope::Account),
+        (429, "other", wait(5), RefusalScope::Account),
+        (401, "other", Fault::Permanent, RefusalScope::Account),
+        (302, "other", Fault::Permanent, RefusalScope::Message),
+        (422, "other", Fault::Permanent, RefusalScope::Message),
     ] {
         let body = json!({ "code": code });
-        assert_eq!(refusal_of(&answer, status, &body), (fault, about, code.into()), "{status}");
+        assert_eq!(refusal_of(&answer, status, &body), (fault, scope, code.into()), "{status}");
     }
     assert_eq!(refusal_of(&answer, 404, &Value::Null).2, "404");
     // No error code where the settings expect one: not the provider's own response.
-    let page = (Fault::Unknown, About::Account, "500".into());
+    let page = (Fault::Unknown, RefusalScope::Account, "500".into());
     assert_eq!(refusal_of(&answer, 500, &Value::Null), page);
     // Without an `error` setting, no response counts as the provider's own.
     assert_eq!(refusal_of(&json!({}), 500, &json!({ "code": 9 })), page);
@@ -328,12 +331,12 @@ fn invalid_send_settings_are_rejected_with_their_field() {
         (text(json!({ "method": "GET" })), "settings.send.method"),
         (text(json!({ "url": "x" })), "settings.send.url"),
     ] {
-        assert_eq!(flaw(&send).field, field, "{send}");
+        assert_eq!(error(&send).field, field, "{send}");
     }
     let mut nowhere = settings(&only_text(&json!({})));
     nowhere.as_object_mut().unwrap().remove("base_url");
-    let flaw = (ENTRY.settings)(nowhere.as_object().unwrap()).unwrap_err();
-    assert_eq!(flaw.field, "settings.base_url");
+    let error = (SPEC.settings)(nowhere.as_object().unwrap()).unwrap_err();
+    assert_eq!(error.field, "settings.base_url");
 }
 
 #[test]
@@ -362,7 +365,7 @@ fn the_readmes_examples_are_valid() {
     assert_eq!(blocks.len(), 3);
     for block in blocks {
         let given = if block.get("scheme").is_some() { block } else { settings(&block) };
-        (ENTRY.settings)(given.as_object().unwrap()).unwrap();
+        (SPEC.settings)(given.as_object().unwrap()).unwrap();
     }
 }
 

@@ -13,7 +13,7 @@ fn integration(settings: &Value) -> Integration {
     given.entry("base_url").or_insert_with(|| "https://evolution.example.com/".into());
     given.entry("account").or_insert_with(|| example::INSTANCE.into());
     given.retain(|_, value| !value.is_null());
-    let settings = (crate::evolution::ENTRY.settings)(&given).unwrap();
+    let settings = (crate::evolution::SPEC.settings)(&given).unwrap();
     Integration {
         circuit: Breaker::default(),
         id: IntegrationId::derived(&["i"]),
@@ -102,9 +102,9 @@ fn refused(status: u16, message: &Value) -> SendError {
     refused_as(&text("t"), status, message)
 }
 
-fn about(error: &SendError) -> About {
+fn scope(error: &SendError) -> RefusalScope {
     match error {
-        SendError::Refused { about, .. } => *about,
+        SendError::Refused { scope, .. } => *scope,
         other => panic!("{other:?}"),
     }
 }
@@ -134,8 +134,8 @@ fn the_instance_may_differ_from_the_account_and_is_one_path_segment() {
     assert_eq!(request.uri().path(), "/message/sendText/Loja%201%2F%C3%A7%C3%A3o");
     for name in ["", ".", ".."] {
         let given = json!({ "instance": name });
-        let flaw = (crate::evolution::ENTRY.settings)(given.as_object().unwrap()).unwrap_err();
-        assert_eq!(flaw.field, "settings.instance");
+        let error = (crate::evolution::SPEC.settings)(given.as_object().unwrap()).unwrap_err();
+        assert_eq!(error.field, "settings.instance");
     }
 }
 
@@ -158,7 +158,7 @@ fn sending_needs_a_server_an_instance_and_a_key() {
 
 #[test]
 fn settings_have_safe_defaults_and_unknown_settings_are_rejected() {
-    let read = |given: Value| (crate::evolution::ENTRY.settings)(given.as_object().unwrap());
+    let read = |given: Value| (crate::evolution::SPEC.settings)(given.as_object().unwrap());
     let Settings::Own(kept) = read(json!({})).unwrap() else { panic!() };
     let expected =
         json!({ "buttons": "text", "delivery": "at_most_once", "messages_per_second": 1 });
@@ -417,7 +417,7 @@ fn a_lost_connection_is_an_account_failure_and_sent_nothing() {
         refused(500, &json!(unloaded)),
     ] {
         assert_eq!((error.code(), error.fault()), ("disconnected", Fault::Retryable));
-        assert_eq!(about(&error), About::Account);
+        assert_eq!(scope(&error), RefusalScope::Account);
         assert!(error.detail().contains("QR code"));
     }
 }
@@ -425,14 +425,14 @@ fn a_lost_connection_is_an_account_failure_and_sent_nothing() {
 #[test]
 fn a_bad_request_may_hide_a_message_that_was_sent() {
     for (words, at_fault) in [
-        ("PrismaClientKnownRequestError: the database is gone", About::Account),
-        ("Error: Timed Out", About::Account),
-        ("TypeError: Cannot read properties of undefined (reading 'id')", About::Account),
-        ("Error: forbidden", About::Message),
-        ("[object Object]", About::Message),
+        ("PrismaClientKnownRequestError: the database is gone", RefusalScope::Account),
+        ("Error: Timed Out", RefusalScope::Account),
+        ("TypeError: Cannot read properties of undefined (reading 'id')", RefusalScope::Account),
+        ("Error: forbidden", RefusalScope::Message),
+        ("[object Object]", RefusalScope::Message),
     ] {
         let error = refused(400, &json!([words]));
-        assert_eq!((error.fault(), about(&error)), (Fault::Unknown, at_fault), "{words}");
+        assert_eq!((error.fault(), scope(&error)), (Fault::Unknown, at_fault), "{words}");
     }
 }
 
@@ -441,7 +441,7 @@ fn an_internal_error_of_evolution_happened_before_the_send() {
     for status in [500, 502, 503] {
         for words in [json!("Something"), json!(["Error: Timed Out"])] {
             let error = refused(status, &words);
-            assert_eq!((error.fault(), about(&error)), (Fault::Retryable, About::Account));
+            assert_eq!((error.fault(), scope(&error)), (Fault::Retryable, RefusalScope::Account));
         }
     }
 }
@@ -456,12 +456,12 @@ fn an_invalid_message_is_a_permanent_failure() {
     ] {
         let error = refused(400, &message);
         assert_eq!((error.code(), error.fault()), ("400", Fault::Permanent), "{message}");
-        assert_eq!(about(&error), About::Message);
+        assert_eq!(scope(&error), RefusalScope::Message);
     }
     let unknown = json!([{ "jid": "1@s.whatsapp.net", "exists": false, "number": "1" }]);
     let error = refused(400, &unknown);
     assert_eq!((error.code(), error.fault()), ("not_on_whatsapp", Fault::Permanent));
-    assert_eq!(about(&error), About::Message);
+    assert_eq!(scope(&error), RefusalScope::Message);
     assert!(!error.detail().contains("@s.whatsapp.net"));
 }
 
@@ -471,16 +471,16 @@ fn a_file_that_could_not_be_fetched_was_not_sent() {
     let words = json!(["AxiosError: Request failed with status code 404"]);
     let error = refused_as(&image, 500, &words);
     assert_eq!((error.code(), error.fault()), ("no_file", Fault::Retryable));
-    assert_eq!(about(&error), About::Message);
+    assert_eq!(scope(&error), RefusalScope::Message);
     // After a text, the same error is about the server.
-    assert_eq!(about(&refused(500, &words)), About::Account);
+    assert_eq!(scope(&refused(500, &words)), RefusalScope::Account);
 }
 
 #[test]
 fn an_unknown_key_or_instance_is_an_account_failure() {
     for (status, words) in [(401, "Store"), (404, "no such instance"), (403, "forbids")] {
         let error = refused(status, &json!("x"));
-        assert_eq!((error.fault(), about(&error)), (Fault::Permanent, About::Account));
+        assert_eq!((error.fault(), scope(&error)), (Fault::Permanent, RefusalScope::Account));
         assert!(error.detail().contains(words), "{}", error.detail());
     }
 }

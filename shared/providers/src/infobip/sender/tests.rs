@@ -1,19 +1,19 @@
 use super::*;
-use crate::infobip::{ENTRY, SENDER, example};
+use crate::infobip::{SENDER, SPEC, example};
 use domain::content::{Choice, Location, Reaction, Section};
 use domain::{Classify, IntegrationId, MessageId, TenantId};
 use jiff::Timestamp;
 use serde_json::json;
 
 fn integration(settings: &Value) -> Integration {
-    let settings = (ENTRY.settings)(settings.as_object().unwrap()).unwrap();
+    let settings = (SPEC.settings)(settings.as_object().unwrap()).unwrap();
     let credentials = example::credentials();
     Integration {
         circuit: domain::circuit::Breaker::default(),
         id: IntegrationId::derived(&["i"]),
         tenant: TenantId::platform(),
         provider: Provider::Infobip,
-        account: (ENTRY.account)(crate::entry::Maker::Tenant, &settings, &credentials).unwrap(),
+        account: (SPEC.account)(crate::spec::RequestedBy::Tenant, &settings, &credentials).unwrap(),
         settings,
         hints: std::collections::BTreeMap::default(),
         credentials_at: Timestamp::UNIX_EPOCH,
@@ -102,11 +102,11 @@ fn outcome(status: u16, wait: Option<&str>, body: &Value) -> Result<Accepted, Se
     sender().outcome(&outgoing(&text("t")), &response(status, wait, body))
 }
 
-fn refusal_of(status: u16, wait: Option<&str>, body: &Value) -> (Fault, About, String) {
+fn refusal_of(status: u16, wait: Option<&str>, body: &Value) -> (Fault, RefusalScope, String) {
     let error = outcome(status, wait, body).unwrap_err();
     let fault = error.fault();
-    let SendError::Refused { about, code, .. } = error else { panic!("{error:?}") };
-    (fault, about, code)
+    let SendError::Refused { scope, code, .. } = error else { panic!("{error:?}") };
+    (fault, scope, code)
 }
 
 fn state(group: &str, name: &str) -> Value {
@@ -273,15 +273,15 @@ fn a_duplicate_id_is_an_earlier_attempt_of_the_same_message() {
 #[test]
 fn a_response_with_status_200_may_be_a_refusal() {
     let of = |name: &str| refusal_of(200, None, &state("REJECTED", name));
-    let permanent = |about, code: &str| (Fault::Permanent, about, code.to_owned());
-    for (code, about) in [
-        ("REJECTED_NOT_ENOUGH_CREDITS", About::Account),
-        ("REJECTED_SOURCE", About::Account),
-        ("REJECTED_DESTINATION_BLOCKLISTED", About::Message),
-        ("REJECTED_PREFIX_MISSING", About::Message),
-        ("SOMETHING_NEW", About::Message),
+    let permanent = |scope, code: &str| (Fault::Permanent, scope, code.to_owned());
+    for (code, scope) in [
+        ("REJECTED_NOT_ENOUGH_CREDITS", RefusalScope::Account),
+        ("REJECTED_SOURCE", RefusalScope::Account),
+        ("REJECTED_DESTINATION_BLOCKLISTED", RefusalScope::Message),
+        ("REJECTED_PREFIX_MISSING", RefusalScope::Message),
+        ("SOMETHING_NEW", RefusalScope::Message),
     ] {
-        assert_eq!(of(code), permanent(about, code));
+        assert_eq!(of(code), permanent(scope, code));
     }
     assert_eq!(of("REJECTED_SYSTEM_ERROR").0, Fault::Retryable);
 }
@@ -289,24 +289,24 @@ fn a_response_with_status_200_may_be_a_refusal() {
 #[test]
 fn a_refusal_is_read_in_both_formats() {
     let newer = |code: &str| json!({ "errorCode": code, "description": "d", "violations": [] });
-    for (status, codes, fault, about) in [
-        (401, ["UNAUTHORIZED", "E401"], Fault::Permanent, About::Account),
-        (403, ["FORBIDDEN", "E403"], Fault::Permanent, About::Account),
-        (400, ["BAD_REQUEST", "E400"], Fault::Permanent, About::Message),
-        (429, ["TOO_MANY_REQUESTS", "E429"], seconds(5), About::Account),
-        (500, ["GENERAL_ERROR", "E500"], Fault::Retryable, About::Account),
-        (503, ["GENERAL_ERROR", "E503"], Fault::Retryable, About::Account),
+    for (status, codes, fault, scope) in [
+        (401, ["UNAUTHORIZED", "E401"], Fault::Permanent, RefusalScope::Account),
+        (403, ["FORBIDDEN", "E403"], Fault::Permanent, RefusalScope::Account),
+        (400, ["BAD_REQUEST", "E400"], Fault::Permanent, RefusalScope::Message),
+        (429, ["TOO_MANY_REQUESTS", "E429"], seconds(5), RefusalScope::Account),
+        (500, ["GENERAL_ERROR", "E500"], Fault::Retryable, RefusalScope::Account),
+        (503, ["GENERAL_ERROR", "E503"], Fault::Retryable, RefusalScope::Account),
     ] {
         let [old, new] = codes;
-        assert_eq!(refusal_of(status, None, &exception(old)), (fault, about, old.to_owned()));
-        assert_eq!(refusal_of(status, None, &newer(new)), (fault, about, new.to_owned()));
+        assert_eq!(refusal_of(status, None, &exception(old)), (fault, scope, old.to_owned()));
+        assert_eq!(refusal_of(status, None, &newer(new)), (fault, scope, new.to_owned()));
     }
     assert_eq!(refusal_of(429, Some("7"), &newer("E429")).0, seconds(7));
     assert_eq!(refusal_of(503, Some("7"), &Value::Null).0, seconds(7));
     assert_eq!(refusal_of(502, Some("7"), &Value::Null).0, Fault::Unknown);
     assert_eq!(
         refusal_of(418, None, &Value::Null),
-        (Fault::Permanent, About::Message, "418".into())
+        (Fault::Permanent, RefusalScope::Message, "418".into())
     );
 }
 
@@ -374,8 +374,7 @@ fn sending_needs_a_base_url_a_number_and_a_key() {
     let pace = sender_of(&by_account).pace("");
     assert_eq!((&*pace[0].identity, pace[0].messages), ("4915550002222", 80));
     assert_eq!(integration(&settings()).account.as_deref(), Some("4915550001111"));
-    let wrong =
-        |settings: Value| (ENTRY.settings)(settings.as_object().unwrap()).unwrap_err().field;
+    let wrong = |settings: Value| (SPEC.settings)(settings.as_object().unwrap()).unwrap_err().field;
     assert_eq!(wrong(json!({ "base_url": "https://x.test" })), "settings.from");
     assert_eq!(wrong(json!({ "from": "+49 1" })), "settings.from");
     assert_eq!(wrong(json!({ "messages_per_second": 0 })), "settings.messages_per_second");

@@ -395,11 +395,11 @@ fn an_accepted_message_returns_the_sid_of_its_statuses() {
 fn a_refusal_is_classified_by_code_then_by_status() {
     let seconds = |n| Fault::RateLimited { retry_after: Duration::from_secs(n) };
     let (permanent, unknown) = (Fault::Permanent, Fault::Unknown);
-    let (account, message) = (About::Account, About::Message);
-    for (status, code, fault, about) in [
+    let (account, message) = (RefusalScope::Account, RefusalScope::Message);
+    for (status, code, fault, scope) in [
         (401, 20_003, permanent, account),
         (400, 21_211, permanent, message),
-        (400, 21_408, permanent, About::Carrier),
+        (400, 21_408, permanent, RefusalScope::Route),
         (400, 21_606, permanent, account),
         (400, 21_610, permanent, message),
         (400, 21_614, permanent, message),
@@ -423,8 +423,8 @@ fn a_refusal_is_classified_by_code_then_by_status() {
         assert_eq!(error.fault(), fault, "{status} {code}");
         assert_eq!(error.code(), code.to_string());
         assert!(!format!("{error:?} {}", error.detail()).contains("4915550009999"));
-        let SendError::Refused { about: found, .. } = error else { panic!("{error}") };
-        assert_eq!(found, about, "{status} {code}");
+        let SendError::Refused { scope: found, .. } = error else { panic!("{error}") };
+        assert_eq!(found, scope, "{status} {code}");
     }
     let plain = outcome(502, &json!("Bad Gateway")).unwrap_err();
     assert_eq!((plain.code(), plain.fault()), ("502", unknown));
@@ -438,7 +438,7 @@ fn a_refusal_is_classified_by_code_then_by_status() {
 #[test]
 fn an_opt_out_never_fails_over() {
     let error = outcome(400, &json!({ "code": 21_610 })).unwrap_err();
-    assert!(!error.may_go_elsewhere());
+    assert!(!error.allows_failover());
     assert!(error.detail().contains("START"));
 }
 

@@ -80,13 +80,15 @@ impl Number {
         if other.digits == 0 {
             return Ok(self);
         }
-        let (Some(ours), Some(theirs)) = (at(self), at(other)) else { return Err(too_precise()) };
+        let (Some(ours), Some(other_digits)) = (at(self), at(other)) else {
+            return Err(too_precise());
+        };
         let (negative, digits) = if self.negative == other.negative {
-            (self.negative, ours.checked_add(theirs).ok_or_else(too_precise)?)
-        } else if ours >= theirs {
-            (self.negative, ours - theirs)
+            (self.negative, ours.checked_add(other_digits).ok_or_else(too_precise)?)
+        } else if ours >= other_digits {
+            (self.negative, ours - other_digits)
         } else {
-            (other.negative, theirs - ours)
+            (other.negative, other_digits - ours)
         };
         Self { negative, digits, exponent }.trimmed().checked()
     }

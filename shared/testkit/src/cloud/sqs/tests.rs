@@ -371,21 +371,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// Dice from a list, over and over.
+/// Rng from a list, over and over.
 #[derive(Debug)]
-struct Dice {
+struct Rng {
     throws: Vec<usize>,
     next: usize,
 }
 
-impl Dice {
+impl Rng {
     fn below(&mut self, number: usize) -> usize {
         self.next += 1;
         self.throws.get(self.next % self.throws.len()).map_or(0, |throw| throw % number)
     }
 }
 
-impl Chaos for Dice {
+impl Chaos for Rng {
     fn returned(&mut self, available: usize) -> usize {
         self.below(available + 1)
     }
@@ -403,8 +403,8 @@ impl Chaos for Dice {
     }
 }
 
-fn dice() -> impl Strategy<Value = Dice> {
-    prop::collection::vec(any::<usize>(), 1..50).prop_map(|throws| Dice { throws, next: 0 })
+fn rng() -> impl Strategy<Value = Rng> {
+    prop::collection::vec(any::<usize>(), 1..50).prop_map(|throws| Rng { throws, next: 0 })
 }
 
 /// What a receive gave, as far as these tests look.
@@ -415,7 +415,7 @@ struct Seen {
 }
 
 /// Runs a history on a FIFO queue and looks at each step.
-fn run_fifo(steps: &[Step], chaos: &mut Dice) {
+fn run_fifo(steps: &[Step], chaos: &mut Rng) {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", QueueSettings { retention_s: 1_209_600, ..fifo() });
     let mut seen: Vec<Seen> = Vec::new();
@@ -503,7 +503,7 @@ fn run_fifo(steps: &[Step], chaos: &mut Dice) {
 }
 
 /// Runs a history on a standard queue, and then until nothing is left.
-fn run_standard(steps: &[Step], chaos: &mut Dice) {
+fn run_standard(steps: &[Step], chaos: &mut Rng) {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings { retention_s: 1_209_600, ..Default::default() });
     let mut receipts: Vec<Value> = Vec::new();
@@ -572,12 +572,12 @@ fn run_standard(steps: &[Step], chaos: &mut Dice) {
 
 proptest! {
     #[test]
-    fn a_fifo_queue_keeps_order_and_excludes_whatever_happens(steps in steps(), mut chaos in dice()) {
+    fn a_fifo_queue_keeps_order_and_excludes_whatever_happens(steps in steps(), mut chaos in rng()) {
         run_fifo(&steps, &mut chaos);
     }
 
     #[test]
-    fn a_standard_queue_delivers_everything_at_least_once(steps in steps(), mut chaos in dice()) {
+    fn a_standard_queue_delivers_everything_at_least_once(steps in steps(), mut chaos in rng()) {
         run_standard(&steps, &mut chaos);
     }
 }

@@ -3,26 +3,26 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::automation::Notice;
-use crate::{DeliveryId, IntegrationId, Message, MessageId, Provider, ReplayId, TenantId};
+use crate::automation::Notification;
+use crate::{IntegrationId, Message, MessageId, NotificationId, Provider, ReplayId, TenantId};
 
 /// The version this build writes.
 pub const VERSION: u8 = 1;
 
 /// The body of a record in `outbound-<provider>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OutboundJob {
+pub struct OutboundTask {
     /// Version of the format.
     pub v: u8,
     /// The task.
     #[serde(flatten)]
-    pub task: OutboundTask,
+    pub action: OutboundAction,
 }
 
 /// A task for a sender.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "snake_case")]
-pub enum OutboundTask {
+pub enum OutboundAction {
     /// Send a message, at most once.
     Send(Box<SendTask>),
     /// Mark an inbound message as read. Idempotent.
@@ -43,18 +43,18 @@ pub struct SendTask {
     /// When the message expires: it is not sent after this.
     pub expires_at: Timestamp,
     /// The failover plan.
-    #[serde(default, skip_serializing_if = "Relay::is_empty")]
-    pub relay: Relay,
+    #[serde(default, skip_serializing_if = "FailoverPlan::is_empty")]
+    pub failover: FailoverPlan,
 }
 
 /// Failover plan: the other integrations that may send a message, and how often it failed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Relay {
+pub struct FailoverPlan {
     /// Number of failovers so far.
-    pub hop: u32,
+    pub generation: u32,
     /// The integrations to try next, in order.
-    pub others: Vec<IntegrationId>,
+    pub remaining: Vec<IntegrationId>,
     /// How many of these, at the end of the list, were tried before.
     pub asked: u32,
     /// When the next attempt is allowed.
@@ -66,32 +66,38 @@ pub struct Relay {
     /// When the current provider may have accepted the message, if that is in doubt: from then on
     /// the message does not fail over and is not settled as failed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub maybe_taken_at: Option<Timestamp>,
+    pub in_doubt_since: Option<Timestamp>,
 }
 
-impl Relay {
+impl FailoverPlan {
     /// Whether there is no other integration, and never was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hop == 0 && self.others.is_empty()
+        self.generation == 0 && self.remaining.is_empty()
     }
 
     /// Whether an integration is left that was not tried yet.
     #[must_use]
     pub fn has_fresh(&self) -> bool {
-        self.others.len() > self.asked as usize
+        self.remaining.len() > self.asked as usize
     }
 
     /// Returns the next integration, whether it was tried before, and the plan after the failover.
     /// `current` is appended to the plan if it is to be tried again.
     #[must_use]
     pub fn next(&self, current: Option<IntegrationId>) -> Option<(IntegrationId, bool, Self)> {
-        let (next, rest) = self.others.split_first()?;
+        let (next, rest) = self.remaining.split_first()?;
         let was_asked = !self.has_fresh();
-        let others: Vec<_> = rest.iter().copied().chain(current).collect();
+        let remaining: Vec<_> = rest.iter().copied().chain(current).collect();
         let asked = self.asked - u32::from(was_asked) + u32::from(current.is_some());
-        let relay = Self { hop: self.hop + 1, others, asked, not_before: None, ..self.clone() };
-        Some((*next, was_asked, relay))
+        let failover = Self {
+            generation: self.generation + 1,
+            remaining,
+            asked,
+            not_before: None,
+            ..self.clone()
+        };
+        Some((*next, was_asked, failover))
     }
 }
 
@@ -104,7 +110,7 @@ pub struct HandedOver {
     /// The integration that sends it now.
     pub integration: IntegrationId,
     /// The remaining failover plan.
-    pub relay: Relay,
+    pub failover: FailoverPlan,
 }
 
 impl SendTask {
@@ -115,7 +121,7 @@ impl SendTask {
         let reply_to = self.reply_to.filter(|_| to.integration == self.message.integration);
         self.message.provider = to.provider;
         self.message.integration = to.integration;
-        Self { reply_to, relay: to.relay, ..self }
+        Self { reply_to, failover: to.failover, ..self }
     }
 }
 
@@ -132,21 +138,21 @@ pub struct MarkReadTask {
 
 /// The body of a record in `automation`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DeliveryJob {
+pub struct NotificationTask {
     /// Version of the format.
     pub v: u8,
     /// The notification id; the same for every attempt.
-    pub id: DeliveryId,
+    pub id: NotificationId,
     /// The tenant that owns the notification.
     pub tenant: TenantId,
     /// The notification. Absent on a retry: the table has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notice: Option<Box<Notice>>,
+    pub notification: Option<Box<Notification>>,
 }
 
 /// The body of a record in `media`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MediaJob {
+pub struct MediaTask {
     /// Version of the format.
     pub v: u8,
     /// The tenant that owns the message.
@@ -184,7 +190,7 @@ pub struct Parked {
 
 /// The body of a record in `replay`: one page to process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplayJob {
+pub struct ReplayTask {
     /// Version of the format.
     pub v: u8,
     /// The tenant that owns the events.
@@ -205,28 +211,29 @@ mod tests {
 
     #[test]
     fn every_integration_is_tried_once_before_any_is_tried_again() {
-        let relay = Relay { others: vec![id("b"), id("c")], ..Relay::default() };
-        let (next, again, relay) = relay.next(Some(id("a"))).unwrap();
-        assert_eq!((next, again, relay.hop), (id("b"), false, 1));
-        let (next, again, relay) = relay.next(Some(id("b"))).unwrap();
+        let failover =
+            FailoverPlan { remaining: vec![id("b"), id("c")], ..FailoverPlan::default() };
+        let (next, again, failover) = failover.next(Some(id("a"))).unwrap();
+        assert_eq!((next, again, failover.generation), (id("b"), false, 1));
+        let (next, again, failover) = failover.next(Some(id("b"))).unwrap();
         assert_eq!((next, again), (id("c"), false));
-        assert!(!relay.has_fresh());
-        let (next, again, relay) = relay.next(Some(id("c"))).unwrap();
-        assert_eq!((next, again, relay.asked), (id("a"), true, 2));
-        assert_eq!(relay.others, [id("b"), id("c")]);
+        assert!(!failover.has_fresh());
+        let (next, again, failover) = failover.next(Some(id("c"))).unwrap();
+        assert_eq!((next, again, failover.asked), (id("a"), true, 2));
+        assert_eq!(failover.remaining, [id("b"), id("c")]);
     }
 
     #[test]
     fn an_integration_that_cannot_succeed_is_not_tried_again() {
-        let relay = Relay { others: vec![id("b")], ..Relay::default() };
-        let (next, again, relay) = relay.next(None).unwrap();
+        let failover = FailoverPlan { remaining: vec![id("b")], ..FailoverPlan::default() };
+        let (next, again, failover) = failover.next(None).unwrap();
         assert_eq!((next, again), (id("b"), false));
-        assert!(relay.next(None).is_none());
+        assert!(failover.next(None).is_none());
     }
 
     #[test]
     fn a_task_of_an_older_version_has_an_empty_failover_plan() {
-        let relay: Relay = serde_json::from_str("{}").unwrap();
-        assert!(relay.is_empty());
+        let failover: FailoverPlan = serde_json::from_str("{}").unwrap();
+        assert!(failover.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::dice::Dice;
+use super::rng::Rng;
 
 /// AWS services that the functions call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,27 +91,27 @@ const STORM_EVERY_MS: (u64, u64) = (8_000, 20_000);
 
 /// Fault model: a constant rate of faults, and from time to time a storm on one service.
 #[derive(Debug)]
-pub(crate) struct Weather {
-    dice: Dice,
+pub(crate) struct AwsFaults {
+    rng: Rng,
     rate: f64,
     storm: Service,
     begins_ms: u64,
     ends_ms: u64,
 }
 
-impl Weather {
+impl AwsFaults {
     /// `rate` is the share of calls that fail outside storms, from 0 to 1.
-    pub(crate) fn new(rate: f64, dice: Dice) -> Self {
-        let mut weather = Self { dice, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
+    pub(crate) fn new(rate: f64, rng: Rng) -> Self {
+        let mut weather = Self { rng, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
         weather.schedule_storm(0);
         weather
     }
 
     fn schedule_storm(&mut self, now_ms: u64) {
-        let (dice, all) = (&mut self.dice, &Service::ALL);
-        self.storm = dice.pick(all).copied().unwrap_or(Service::Sqs);
-        self.begins_ms = now_ms + dice.between(STORM_EVERY_MS.0, STORM_EVERY_MS.1);
-        self.ends_ms = self.begins_ms + dice.between(STORM_LASTS_MS.0, STORM_LASTS_MS.1);
+        let (rng, all) = (&mut self.rng, &Service::ALL);
+        self.storm = rng.pick(all).copied().unwrap_or(Service::Sqs);
+        self.begins_ms = now_ms + rng.between(STORM_EVERY_MS.0, STORM_EVERY_MS.1);
+        self.ends_ms = self.begins_ms + rng.between(STORM_LASTS_MS.0, STORM_LASTS_MS.1);
     }
 
     /// Returns the fault of a call to `service` at `now_ms`, if there is one.
@@ -121,14 +121,14 @@ impl Weather {
         }
         let stormy = self.storm == service && now_ms >= self.begins_ms;
         let rate = if stormy { (self.rate * STORM_FACTOR).min(STORM_MOST) } else { self.rate };
-        if !self.dice.chance(rate) {
+        if !self.rng.chance(rate) {
             return None;
         }
-        let kind = self.dice.weighted(&WEIGHTS)?;
+        let kind = self.rng.weighted(&WEIGHTS)?;
         // Delays are mostly short and rarely long.
-        let late = self.dice.between(0, 155);
+        let late = self.rng.between(0, 155);
         let delay_ms = if kind == Kind::Slow { 200 + late * late * late / 980 } else { 0 };
-        Some(Fault { kind, delay_ms, wording: self.dice.next() })
+        Some(Fault { kind, delay_ms, wording: self.rng.next() })
     }
 }
 
@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_injects_no_faults() {
-        let mut weather = Weather::new(0.0, Dice::new(1, 0));
+        let mut weather = AwsFaults::new(0.0, Rng::new(1, 0));
         assert!((0..100_000).all(|now| weather.fault(Service::Sqs, now).is_none()));
     }
 
     #[test]
     fn a_storm_hits_one_service_hard_and_passes() {
-        let mut weather = Weather::new(0.03, Dice::new(1, 0));
+        let mut weather = AwsFaults::new(0.03, Rng::new(1, 0));
         let mut stormy = 0;
         let mut calm = 0;
         for now in (0..600_000).step_by(1000) {
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn every_kind_occurs_and_only_slow_calls_are_delayed() {
-        let mut weather = Weather::new(1.0, Dice::new(3, 0));
+        let mut weather = AwsFaults::new(1.0, Rng::new(3, 0));
         let faults: Vec<Fault> =
             (0..1000).filter_map(|now| weather.fault(Service::S3, now)).collect();
         for (_, kind) in WEIGHTS {

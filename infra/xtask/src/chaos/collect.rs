@@ -13,12 +13,12 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    cast::Cast,
     evidence::{Evidence, ListedConversation, Message, SentMessage},
+    fixtures::Fixtures,
     load::{Input, SendRequest},
+    observations::Observations,
     plan::{ECHO, Provider},
     queues::{DeadLetter, Queue, Queues},
-    seen::Seen,
 };
 use crate::{
     error::{Error, Result},
@@ -70,7 +70,11 @@ impl Pending {
 }
 
 /// Returns the outstanding work.
-pub(crate) fn pending(cast: &Cast, queues: &Queues, seen: &Mutex<Seen>) -> Result<Pending> {
+pub(crate) fn pending(
+    cast: &Fixtures,
+    queues: &Queues,
+    seen: &Mutex<Observations>,
+) -> Result<Pending> {
     let all = queues.all()?;
     let mut pending = Pending::default();
     for queue in consumed(&all).into_iter().filter(|queue| queue.records > 0) {
@@ -103,9 +107,9 @@ fn consumed(all: &[Queue]) -> Vec<&Queue> {
 /// Waits until no work is outstanding, and redrives dead letters. Returns the redriven records, and
 /// a violation if the work did not end.
 pub(crate) fn drain(
-    cast: &Cast,
+    cast: &Fixtures,
     queues: &Queues,
-    seen: &Mutex<Seen>,
+    seen: &Mutex<Observations>,
     mut say: impl FnMut(&Pending),
 ) -> Result<(Vec<DeadLetter>, Option<String>)> {
     let mut last = Pending::default();
@@ -141,9 +145,9 @@ pub(crate) fn drain(
 
 /// Collects all evidence.
 pub(crate) fn gather(
-    cast: &Cast,
+    cast: &Fixtures,
     input: Input,
-    seen: &Seen,
+    seen: &Observations,
     redriven: &[DeadLetter],
 ) -> Result<Evidence> {
     let mut evidence = Evidence { notified: seen.notified.clone(), ..Evidence::default() };
@@ -179,7 +183,7 @@ pub(crate) fn gather(
     Ok(evidence)
 }
 
-fn sent(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
+fn sent(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
     for account in &cast.accounts {
         let tenant = cast.tenants.get(account.tenant).map_or("", |tenant| tenant.id.as_str());
         let log = cast.simulator.get(&account.control("/accepted"))?;
@@ -249,7 +253,7 @@ fn pages(api: &Client, path: &str, name: &str) -> Result<Vec<Value>> {
     }
 }
 
-fn listed(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
+fn listed(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
     for tenant in &cast.tenants {
         let conversations = pages(&tenant.api, "/conversations", "conversations")?;
         evidence.conversations.extend(each(&conversations, |conversation| {
@@ -270,7 +274,7 @@ fn listed(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
     Ok(())
 }
 
-fn shown(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
+fn shown(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
     for tenant in &cast.tenants {
         let requested = evidence.requested.iter().filter(|requested| requested.tenant == tenant.id);
         let ids: Vec<String> =
@@ -289,7 +293,7 @@ fn shown(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
 }
 
 /// Reads each tenant's messages and conversations with the previous tenant's key.
-fn read_foreign(cast: &Cast, evidence: &mut Evidence) -> Result<()> {
+fn read_foreign(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
     let next = cast.tenants.iter().cycle().skip(1);
     for (tenant, other) in cast.tenants.iter().zip(next) {
         let foreign =

@@ -329,7 +329,7 @@ fn failover_skips_two_failing_providers() {
     let settings = json!({"whatsapp_provider": "meta", "failover": ["twilio", "infobip"]});
     let path = format!("/tenants/{}/whatsapp-settings", tenant.id);
     let shown = tenant.api.put(&path, &settings).expect(200);
-    assert_eq!(shown["failover"][0]["carrier"], second.integration.as_str(), "{shown}");
+    assert_eq!(shown["failover"][0]["integration"], second.integration.as_str(), "{shown}");
     let id = tenant.send(&json!({"conversation": conversation["id"], "text": "anyone?"}));
     let message = tenant.until(&id, "read");
     let codes = message["history"].as_array().unwrap().iter();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
+    observations::REPLY_ATTEMPTS,
     plan::{ECHO, Provider},
-    seen::REPLY_ATTEMPTS,
 };
 use crate::{
     error::{Error, Result},
@@ -23,7 +23,7 @@ pub(crate) struct Tenant {
 
 /// A tenant's account at a provider.
 pub(crate) struct Account {
-    /// Index of the tenant in [`Cast::tenants`].
+    /// Index of the tenant in [`Fixtures::tenants`].
     pub(crate) tenant: usize,
     pub(crate) provider: Provider,
     /// The provider's id of the account.
@@ -40,7 +40,7 @@ impl Account {
 }
 
 /// All tenants and accounts.
-pub(crate) struct Cast {
+pub(crate) struct Fixtures {
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) accounts: Vec<Account>,
     pub(crate) simulator: Client,
@@ -69,7 +69,7 @@ fn text(value: &Value, pointer: &str) -> Result<String> {
     found.ok_or_else(|| Error::step("set-up", format!("{pointer} is missing in {value}")))
 }
 
-impl Cast {
+impl Fixtures {
     /// Creates all tenants and accounts.
     pub(crate) fn set_up(hub: &Hub, short: bool) -> Result<Self> {
         let mut cast = Self {

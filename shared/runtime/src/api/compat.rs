@@ -14,7 +14,7 @@ use super::{ApiRequest, Problem};
 
 /// An endpoint that sends messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum SendEndpoint {
     /// `POST /messages`.
     Messages,
     /// `POST /messages/send`.
@@ -33,7 +33,7 @@ pub enum Door {
 /// and exactly one content.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct EngineMessage {
+pub(super) struct CompatMessage {
     /// Tenant that sends. Default: the tenant of the key. Required with the platform key.
     #[serde(default, alias = "tenant")]
     tenant_id: Option<TenantId>,
@@ -123,16 +123,16 @@ pub(super) struct CreateCall {
 }
 
 /// Parses the body of an endpoint into the body of `POST /messages`.
-pub(super) fn read(request: &ApiRequest, door: Door) -> Result<SendMessage, Problem> {
-    let channel = match door {
-        Door::Messages => return request.read(),
-        Door::Calls => return call(request.read()?),
-        Door::Engine => None,
-        Door::Whatsapp => Some(Channel::Whatsapp),
-        Door::Telegram => Some(Channel::Telegram),
-        Door::Sms => Some(Channel::Sms),
+pub(super) fn read(request: &ApiRequest, endpoint: SendEndpoint) -> Result<SendMessage, Problem> {
+    let channel = match endpoint {
+        SendEndpoint::Messages => return request.read(),
+        SendEndpoint::Calls => return call(request.read()?),
+        SendEndpoint::Engine => None,
+        SendEndpoint::Whatsapp => Some(Channel::Whatsapp),
+        SendEndpoint::Telegram => Some(Channel::Telegram),
+        SendEndpoint::Sms => Some(Channel::Sms),
     };
-    let input: EngineMessage = request.read()?;
+    let input: CompatMessage = request.read()?;
     if channel.is_some() && input.channel.is_some_and(|named| Some(named) != channel) {
         let detail = "the path sets the channel: leave `channel` out".to_owned();
         return Err(Problem::invalid("channel", detail));

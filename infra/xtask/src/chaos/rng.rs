@@ -2,9 +2,9 @@
 
 /// `SplitMix64` generator: <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// A generator with this seed. `stream` separates the generators of one run.
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         Self(seed ^ stream.wrapping_mul(0xa076_1d64_78bd_642f))
@@ -61,8 +61,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers_and_another_stream_does_not() {
         let draw = |seed, stream| {
-            let mut dice = Dice::new(seed, stream);
-            [dice.next(), dice.next(), dice.next()]
+            let mut rng = Rng::new(seed, stream);
+            [rng.next(), rng.next(), rng.next()]
         };
         assert_eq!(draw(1, 1), draw(1, 1));
         assert_ne!(draw(1, 1), draw(1, 2));
@@ -71,16 +71,16 @@ mod tests {
 
     #[test]
     fn weights_set_the_frequency_of_each_element() {
-        let mut dice = Dice::new(7, 0);
+        let mut rng = Rng::new(7, 0);
         let mut count = 0;
         for _ in 0..1000 {
-            let one = dice.weighted(&[(9, true), (1, false)]).unwrap();
+            let one = rng.weighted(&[(9, true), (1, false)]).unwrap();
             count += u32::from(one);
         }
         assert!((850..950).contains(&count), "{count}");
-        assert_eq!(dice.weighted::<bool>(&[]), None);
-        assert_eq!(dice.pick::<bool>(&[]), None);
-        assert!((3..=5).contains(&dice.between(3, 5)));
-        assert!(dice.chance(1.0) && !dice.chance(0.0));
+        assert_eq!(rng.weighted::<bool>(&[]), None);
+        assert_eq!(rng.pick::<bool>(&[]), None);
+        assert!((3..=5).contains(&rng.between(3, 5)));
+        assert!(rng.chance(1.0) && !rng.chance(0.0));
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{cast::Cast, dice::Dice, plan::Provider, seen::Seen};
+use super::{fixtures::Fixtures, observations::Observations, plan::Provider, rng::Rng};
 use crate::{error::Result, process};
 
 const STEP: Duration = Duration::from_millis(100);
@@ -50,20 +50,20 @@ pub(crate) struct Killer<'a> {
 impl Killer<'_> {
     /// Kills a random process of a random function repeatedly while `on`. Prefers processes that
     /// use the CPU, because killing an idle one tests little.
-    pub(crate) fn run(&self, mut dice: Dice, on: &AtomicBool, kills: &Mutex<Kills>) {
+    pub(crate) fn run(&self, mut rng: Rng, on: &AtomicBool, kills: &Mutex<Kills>) {
         loop {
-            sleep_while(self.every.mul_f64(0.5 + dice.fraction()), on);
+            sleep_while(self.every.mul_f64(0.5 + rng.fraction()), on);
             if !on.load(Ordering::Relaxed) || Instant::now() > self.until {
                 return;
             }
             let mut found = functions(self.endpoint);
             found.retain(|name, _| self.excluded.is_none_or(|excluded| !name.ends_with(excluded)));
-            if dice.chance(KILL_BUSY_SHARE) {
+            if rng.chance(KILL_BUSY_SHARE) {
                 found = busy(found);
             }
             let names: Vec<&String> = found.keys().collect();
-            let Some(name) = dice.pick(&names) else { continue };
-            let Some(pid) = found.get(*name).and_then(|pids| dice.pick(pids)) else { continue };
+            let Some(name) = rng.pick(&names) else { continue };
+            let Some(pid) = found.get(*name).and_then(|pids| rng.pick(pids)) else { continue };
             if process::signal("KILL", *pid).is_ok() {
                 let mut kills = kills.lock().unwrap_or_else(PoisonError::into_inner);
                 *kills.entry((*name).clone()).or_default() += 1;
@@ -115,10 +115,10 @@ fn function(environment: &[u8], endpoint: &str) -> Option<String> {
 /// Arms provider faults while `on`, so that about `rate` of all messages meet one. Clears all
 /// faults at the end.
 pub(crate) fn inject_provider_faults(
-    cast: &Cast,
-    seen: &Mutex<Seen>,
+    cast: &Fixtures,
+    seen: &Mutex<Observations>,
     rate: f64,
-    mut dice: Dice,
+    mut rng: Rng,
     on: &AtomicBool,
 ) -> Result<()> {
     let provider_accepted =
@@ -128,10 +128,10 @@ pub(crate) fn inject_provider_faults(
         sleep_while(ARM_EVERY, on);
         let now = provider_accepted();
         for _ in before..now.max(before + 1) {
-            if dice.chance(rate)
-                && let Some(account) = dice.pick(&cast.accounts)
+            if rng.chance(rate)
+                && let Some(account) = rng.pick(&cast.accounts)
             {
-                let faults = json!({"faults": [fault(account.provider, &mut dice)]});
+                let faults = json!({"faults": [fault(account.provider, &mut rng)]});
                 cast.simulator.post(&account.control("/faults"), &faults)?;
             }
         }
@@ -144,20 +144,20 @@ pub(crate) fn inject_provider_faults(
 }
 
 /// Creates a fault for a provider.
-type Make = fn(Provider, &mut Dice) -> Value;
+type Make = fn(Provider, &mut Rng) -> Value;
 
 /// Returns a random provider fault.
-fn fault(provider: Provider, dice: &mut Dice) -> Value {
+fn fault(provider: Provider, rng: &mut Rng) -> Value {
     let all: &[(u64, Make)] = &[
         (2, |_, _| json!({"kind": "accept_then_time_out", "hold_ms": 12_000})),
         (6, |_, _| json!({"kind": "accept_then_drop"})),
         (6, |_, _| json!({"kind": "drop"})),
         (4, |_, _| json!({"kind": "page", "status": 502, "accepted": true})),
         (2, |_, _| json!({"kind": "page", "status": 503})),
-        (4, |_, dice| json!({"kind": "status", "status": 500 + 2 * dice.between(0, 1)})),
+        (4, |_, rng| json!({"kind": "status", "status": 500 + 2 * rng.between(0, 1)})),
         (4, |_, _| json!({"kind": "status", "status": 503})),
-        (8, |_, dice| json!({"kind": "rate_limited", "retry_after_s": dice.between(1, 3)})),
-        (6, |_, dice| json!({"kind": "delay", "delay_ms": dice.between(200, 3000)})),
+        (8, |_, rng| json!({"kind": "rate_limited", "retry_after_s": rng.between(1, 3)})),
+        (6, |_, rng| json!({"kind": "delay", "delay_ms": rng.between(200, 3000)})),
         (2, |provider, _| match provider {
             Provider::Whatsapp => json!({"kind": "error", "code": 131_026}),
             Provider::Telegram => json!({"kind": "error", "code": 400}),
@@ -167,7 +167,7 @@ fn fault(provider: Provider, dice: &mut Dice) -> Value {
             Provider::Telegram => json!({"kind": "rate_limited", "retry_after_s": 1}),
         }),
     ];
-    dice.weighted(all).map_or(Value::Null, |make| make(provider, dice))
+    rng.weighted(all).map_or(Value::Null, |make| make(provider, rng))
 }
 
 #[cfg(test)]
@@ -206,11 +206,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_provider_fault_is_generated() {
-        let mut dice = Dice::new(1, 0);
+        let mut rng = Rng::new(1, 0);
         let mut kinds = std::collections::BTreeSet::new();
         for _ in 0..500 {
             for provider in [Provider::Whatsapp, Provider::Telegram] {
-                kinds.insert(fault(provider, &mut dice)["kind"].as_str().unwrap().to_owned());
+                kinds.insert(fault(provider, &mut rng)["kind"].as_str().unwrap().to_owned());
             }
         }
         assert_eq!(kinds.len(), 9, "{kinds:?}");

@@ -38,7 +38,7 @@ impl Reply {
 
 /// All observations so far.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Observations {
     /// Customer messages whose webhook the hub has acknowledged.
     answered: BTreeSet<String>,
     /// Texts that the automations were notified of.
@@ -63,7 +63,7 @@ pub(crate) struct Seen {
     undelivered: u64,
 }
 
-impl Seen {
+impl Observations {
     /// Whether the hub acknowledged a customer's message, given by its wamid or by [`update`].
     pub(crate) fn is_answered(&self, id: &str) -> bool {
         self.answered.contains(id)
@@ -162,7 +162,7 @@ impl Seen {
     }
 }
 
-/// Key of a bot's update for [`Seen::is_answered`].
+/// Key of a bot's update for [`Observations::is_answered`].
 pub(crate) fn update(bot: &str, id: u64) -> String {
     format!("{bot}/{id}")
 }
@@ -173,8 +173,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(events: &[Value]) -> Seen {
-        let mut seen = Seen::default();
+    fn seen(events: &[Value]) -> Observations {
+        let mut seen = Observations::default();
         for event in events {
             seen.note(event);
         }
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn a_reply_is_open_until_the_hub_accepts_it_or_attempts_run_out() {
         let notified = json!({"source": "automation", "name": "a", "kind": "delivery",
-            "type": "message.received", "verified": true, "answer": 200, "webhook_id": "evt_1",
+            "type": "message.received", "verified": true, "answer": 200, "webhook_id": "ntf_1",
             "message_id": "msg_1", "text": "in 0 0"});
         let reply = |status: u64, attempt: u64| {
-            json!({"source": "automation", "name": "a", "kind": "reply", "webhook_id": "evt_1",
+            json!({"source": "automation", "name": "a", "kind": "reply", "webhook_id": "ntf_1",
                    "text": "Echo: in 0 0", "status": status, "attempt": attempt,
                    "message_id": "msg_2"})
         };
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(seen(&[notified.clone(), reply(503, 1)]).open_replies(), 1);
         let done = seen(&[notified.clone(), reply(503, 1), reply(202, 2), reply(0, 1)]);
         assert_eq!(done.open_replies(), 0);
-        assert!(done.is_notified("in 0 0") && done.replies["evt_1"].ids.contains("msg_2"));
+        assert!(done.is_notified("in 0 0") && done.replies["ntf_1"].ids.contains("msg_2"));
         assert_eq!(seen(&[notified, reply(503, REPLY_ATTEMPTS)]).open_replies(), 0);
     }
 
@@ -220,13 +220,13 @@ mod tests {
                    "text": "t", "status": 202, "attempt": 1, "message_id": id})
         };
         let notified = json!({"source": "automation", "name": "a", "kind": "delivery",
-            "type": "message.status", "verified": true, "answer": 200, "webhook_id": "evt_9",
+            "type": "message.status", "verified": true, "answer": 200, "webhook_id": "ntf_9",
             "message_id": "msg_1", "status": "failed"});
         let provider_accepted = json!({"source": "whatsapp", "kind": "send.accepted"});
         let events = [
-            replied("evt_1", "msg_1"),
-            replied("evt_2", "msg_2"),
-            replied("evt_3", "msg_3"),
+            replied("ntf_1", "msg_1"),
+            replied("ntf_2", "msg_2"),
+            replied("ntf_3", "msg_3"),
             notified.clone(),
             notified,
             provider_accepted,

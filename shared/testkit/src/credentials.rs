@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::integration::{Credentials, Integration};
-use domain::ports::{Clock, Freshness, PortResult, Safe, Vault};
+use domain::ports::{Clock, CredentialReader, CredentialWriter, Freshness, PortResult};
 use domain::{IntegrationId, TenantId};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::{Faults, TestClock, lock};
+use crate::{FakeClock, Faults, lock};
 
 /// How long a secret is used before it is read again.
 const LIFETIME: Duration = Duration::from_mins(5);
@@ -21,9 +21,9 @@ const SETTLING: Duration = Duration::from_secs(10);
 
 /// Credentials and signing secrets. Copies are one, with one cache.
 #[derive(Clone, Debug)]
-pub struct MemoryVault {
+pub struct FakeCredentials {
     state: Arc<Mutex<State>>,
-    clock: TestClock,
+    clock: FakeClock,
     faults: Faults,
 }
 
@@ -36,10 +36,10 @@ struct State {
     reads: u64,
 }
 
-impl MemoryVault {
+impl FakeCredentials {
     /// An empty vault.
     #[must_use]
-    pub fn new(clock: &TestClock) -> Self {
+    pub fn new(clock: &FakeClock) -> Self {
         Self { state: Arc::default(), clock: clock.clone(), faults: Faults::default() }
     }
 
@@ -85,7 +85,7 @@ impl MemoryVault {
     }
 }
 
-impl Vault for MemoryVault {
+impl CredentialReader for FakeCredentials {
     async fn credentials(
         &self,
         integration: &Integration,
@@ -138,7 +138,7 @@ impl Vault for MemoryVault {
     }
 }
 
-impl Safe for MemoryVault {
+impl CredentialWriter for FakeCredentials {
     async fn store(
         &self,
         integration: &Integration,

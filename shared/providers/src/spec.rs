@@ -1,7 +1,7 @@
 //! Provider entries: the properties of each provider in one form, so that other crates need not
 //! match on provider names.
 
-use domain::integration::{Flaw, Settings};
+use domain::integration::{FieldError, Settings};
 use domain::provider::Channel;
 use domain::sender::{SendError, SenderProvider};
 use domain::webhook::WebhookProvider;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 /// The properties of a provider.
 #[expect(missing_debug_implementations, reason = "it holds traits of functions and no data")]
-pub struct Entry {
+pub struct ProviderSpec {
     /// Its webhooks, each with its own function; the first is the one to register at the provider.
     pub webhooks: &'static [&'static dyn WebhookProvider],
     /// How the hub sends through it; `None` if it only receives.
@@ -21,9 +21,9 @@ pub struct Entry {
     pub credentials: &'static [&'static str],
     /// The credential that the hub generates if none is given: one that only the hub and the
     /// provider need to know. It is returned once, in the response that creates the integration.
-    pub made_up: Option<&'static str>,
+    pub generated_secret: Option<&'static str>,
     /// The credential that may be part of a webhook's path and identifies the integration.
-    pub in_path: Option<&'static str>,
+    pub path_secret: Option<&'static str>,
     /// Whether webhooks of the operator's own app use a URL without an integration id.
     pub one_address: bool,
     /// Whether the provider reports which account a credential belongs to: only then can a tenant
@@ -36,12 +36,12 @@ pub struct Entry {
     /// set a base URL that is not.
     pub is_at: fn(&str) -> bool,
     /// Parses the settings of a request and adds defaults.
-    pub settings: fn(&Map<String, Value>) -> Result<Settings, Flaw>,
+    pub settings: fn(&Map<String, Value>) -> Result<Settings, FieldError>,
     /// Returns the account id that the provider uses in webhooks; `None` if the integration
     /// receives every webhook that its own secret signs.
-    pub account: fn(Maker, &Settings, &Credentials) -> Result<Option<String>, Flaw>,
+    pub account: fn(RequestedBy, &Settings, &Credentials) -> Result<Option<String>, FieldError>,
     /// Validates the value of a credential with this name.
-    pub check: fn(&str, &str) -> Result<(), Flaw>,
+    pub check: fn(&str, &str) -> Result<(), FieldError>,
     /// The settings that only affect how the account is used. Every other setting selects an
     /// account, a number, a service, an instance or a host, or what is done there: a tenant cannot
     /// change it on an integration whose credentials the operator gave.
@@ -58,7 +58,7 @@ pub const HOW_TO_SEND: &[&str] = &["delivery", "messages_per_second"];
 
 /// The party that requests an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
+pub enum RequestedBy {
     /// The operator, for the operator's own integration.
     Hub,
     /// The operator for a tenant, or a tenant that is trusted like the operator.
@@ -75,13 +75,13 @@ pub struct Sending {
     /// Returns a customer's address in the one format that the provider uses in its webhooks.
     pub address: fn(&str) -> Result<String, SendError>,
     /// Its credentials for sending, with placeholder values for checks that send nothing.
-    pub stand_in: &'static [(&'static str, &'static str)],
+    pub placeholder_credentials: &'static [(&'static str, &'static str)],
     /// Whether messages are subject to the channel's service window. Unofficial APIs do not
     /// enforce it.
     pub windowed: bool,
 }
 
-impl Entry {
+impl ProviderSpec {
     /// Creates the entry of a provider from which the hub only receives webhooks. Its settings are
     /// those of [`Plain`].
     #[must_use]
@@ -93,8 +93,8 @@ impl Entry {
             webhooks,
             sending: None,
             credentials,
-            made_up: None,
-            in_path: None,
+            generated_secret: None,
+            path_secret: None,
             one_address: true,
             proves_accounts: false,
             connects: false,
@@ -128,23 +128,25 @@ pub struct Plain {
 /// Parses settings as `T` and keeps them with their defaults.
 ///
 /// # Errors
-/// [`Flaw`], naming the field.
-pub fn own<T: DeserializeOwned + Serialize>(given: &Map<String, Value>) -> Result<Settings, Flaw> {
+/// [`FieldError`], naming the field.
+pub fn own<T: DeserializeOwned + Serialize>(
+    given: &Map<String, Value>,
+) -> Result<Settings, FieldError> {
     let read: T = read(given)?;
     match serde_json::to_value(read) {
         Ok(Value::Object(settings)) => Ok(Settings::Own(settings)),
-        _ => Err(Flaw::new("settings", "cannot be stored as JSON")),
+        _ => Err(FieldError::new("settings", "cannot be stored as JSON")),
     }
 }
 
 /// Parses settings as `T`.
 ///
 /// # Errors
-/// [`Flaw`], naming the field.
-pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, Flaw> {
+/// [`FieldError`], naming the field.
+pub fn read<T: DeserializeOwned>(given: &Map<String, Value>) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(given).map_err(|error| {
-        let flaw = explain(&error);
-        Flaw { field: format!("settings.{}", flaw.field), ..flaw }
+        let error = explain(&error);
+        FieldError { field: format!("settings.{}", error.field), ..error }
     })
 }
 
@@ -161,22 +163,22 @@ pub fn settings_of<T: DeserializeOwned>(integration: &Integration) -> Option<T> 
 /// Returns the setting `account`.
 ///
 /// # Errors
-/// [`Flaw`] if it is present and empty.
+/// [`FieldError`] if it is present and empty.
 pub fn account_setting(
-    _: Maker,
+    _: RequestedBy,
     settings: &Settings,
     _: &Credentials,
-) -> Result<Option<String>, Flaw> {
+) -> Result<Option<String>, FieldError> {
     let Settings::Own(settings) = settings else { return Ok(None) };
     match settings.get("account").and_then(Value::as_str) {
-        Some("") => Err(Flaw::new("settings.account", "must not be empty; omit it instead")),
+        Some("") => Err(FieldError::new("settings.account", "must not be empty; omit it instead")),
         account => Ok(account.map(ToOwned::to_owned)),
     }
 }
 
 /// Explains which field is invalid and what would be valid, without its value.
 #[must_use]
-pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Flaw {
+pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldError {
     let path = error.path().to_string();
     let reason = error.inner().to_string();
     // "missing field `x`" and "unknown field `x`" name a field below the path.
@@ -195,5 +197,5 @@ pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> Flaw {
         }
         None => reason.to_owned(),
     };
-    Flaw { field, reason }
+    FieldError { field, reason }
 }

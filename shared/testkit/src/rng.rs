@@ -1,30 +1,30 @@
-//! Dice that fall the same way in every run.
+//! Rng that fall the same way in every run.
 
 use std::sync::{Arc, Mutex};
 
-use domain::ports::Dice;
+use domain::ports::Rng;
 
 use crate::lock;
 
-/// Dice with a seed. Copies throw from one sequence.
+/// Rng with a seed. Copies throw from one sequence.
 #[derive(Clone, Debug)]
-pub struct SeededDice(Arc<Mutex<u64>>);
+pub struct SeededRng(Arc<Mutex<u64>>);
 
-impl SeededDice {
-    /// Dice that fall as `seed` says.
+impl SeededRng {
+    /// Rng that fall as `seed` says.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(seed)))
     }
 }
 
-impl Default for SeededDice {
+impl Default for SeededRng {
     fn default() -> Self {
         Self::new(1)
     }
 }
 
-impl Dice for SeededDice {
+impl Rng for SeededRng {
     fn bits(&self) -> u128 {
         let mut state = lock(&self.0);
         // SplitMix64: <https://prng.di.unimi.it/splitmix64.c>

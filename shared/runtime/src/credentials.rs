@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use domain::integration::{Credentials, Integration};
-use domain::ports::{Clock, Freshness, PortError, PortResult, Safe, Vault};
+use domain::ports::{Clock, CredentialReader, CredentialWriter, Freshness, PortError, PortResult};
 use domain::{Fault, TenantId};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -30,7 +30,7 @@ type Fields = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// Credential store in Secrets Manager, with a cache that lives as long as the sandbox.
 #[derive(Debug)]
-pub struct SecretsVault<C> {
+pub struct SecretsManagerCredentials<C> {
     client: Client,
     prefix: String,
     clock: C,
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Cached {
     }
 }
 
-impl<C: Clock> SecretsVault<C> {
+impl<C: Clock> SecretsManagerCredentials<C> {
     /// Creates a store of the secrets under `prefix`.
     #[must_use]
     pub fn new(aws: &aws_types::SdkConfig, prefix: String, clock: C) -> Self {
@@ -116,7 +116,7 @@ impl<C: Clock> SecretsVault<C> {
     }
 }
 
-impl<C: Clock> Vault for SecretsVault<C> {
+impl<C: Clock> CredentialReader for SecretsManagerCredentials<C> {
     async fn credentials(
         &self,
         integration: &Integration,
@@ -151,7 +151,7 @@ impl<C: Clock> Vault for SecretsVault<C> {
     }
 }
 
-impl<C: Clock> Safe for SecretsVault<C> {
+impl<C: Clock> CredentialWriter for SecretsManagerCredentials<C> {
     async fn store(
         &self,
         integration: &Integration,
