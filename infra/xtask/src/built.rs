@@ -29,7 +29,7 @@ const SERVICE_TESTS: [ServiceTests; 5] = [
         package: "store",
         target: "contract",
         feature: "emulator",
-        modules: &["dynamo::"],
+        modules: &["on_the_local_cloud::"],
     },
     ServiceTests {
         package: "testkit",

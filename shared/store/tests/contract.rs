@@ -1,5 +1,5 @@
-//! What every table must do, whichever it is: the fake one always, the real one with the
-//! feature `emulator`, against the table `TABLE_NAME` that the environment's `AWS_*` lead to.
+//! What the repository promises, on the simulated table always, and with the feature `emulator` on
+//! the local cloud: the table `TABLE_NAME` that the environment's `AWS_*` lead to.
 //!
 //! Each test has tenants of its own, so that all can share one table.
 
@@ -38,82 +38,22 @@ use domain::tenant::{ApiKey, Scope, Tenant};
 use domain::{EventId, KeyId, MessageId, NotificationId, Provider, ReplayId, TenantId};
 use futures::future::join_all;
 use jiff::Timestamp;
-use testkit::sample;
-
-/// Everything a table is asked for.
-trait Store:
-    Directory
-    + Accounts
-    + Keys
-    + Registry
-    + Inbox
-    + Automations
-    + Receipts
-    + Outbox
-    + Notifications
-    + Schedule
-    + MediaLog
-    + MessageReader
-    + Outgoing
-    + EventLog
-    + EventReader
-    + Replays
-    + ReplayProgress
-    + Circuits
-    + Routes
-    + JobIntake
-    + JobFigures
-    + JobReader
-    + Jobs
-    + JobEnds
-    + JobSweep
-    + HealthReader
-{
-}
-
-impl<S> Store for S where
-    S: Directory
-        + Accounts
-        + Keys
-        + Registry
-        + Inbox
-        + Automations
-        + Receipts
-        + Outbox
-        + Notifications
-        + Schedule
-        + MediaLog
-        + MessageReader
-        + Outgoing
-        + EventLog
-        + EventReader
-        + Replays
-        + ReplayProgress
-        + Circuits
-        + Routes
-        + JobIntake
-        + JobFigures
-        + JobReader
-        + Jobs
-        + JobEnds
-        + JobSweep
-        + HealthReader
-{
-}
+use store::DynamoStore;
+use testkit::{FakeClock, SimulatedTable, sample};
 
 macro_rules! contract {
     ($($name:ident)*) => {
-        mod memory {
+        mod on_the_simulated_table {
             $(
                 #[tokio::test]
                 async fn $name() {
-                    super::$name(&testkit::MemoryStore::default()).await;
+                    super::$name(&super::simulated()).await;
                 }
             )*
         }
 
         #[cfg(feature = "emulator")]
-        mod dynamo {
+        mod on_the_local_cloud {
             $(
                 #[tokio::test]
                 async fn $name() {
@@ -188,10 +128,15 @@ contract! {
     a_beat_stands_until_a_later_one
 }
 
+fn simulated() -> DynamoStore {
+    let table = SimulatedTable::new(&FakeClock::default());
+    DynamoStore::new(&table.config(), SimulatedTable::NAME.to_owned())
+}
+
 #[cfg(feature = "emulator")]
-fn table() -> store::DynamoStore {
+fn table() -> DynamoStore {
     let (aws, table) = runtime::testing::table().unwrap();
-    store::DynamoStore::new(&aws, table)
+    DynamoStore::new(&aws, table)
 }
 
 /// A tenant nobody else has.
@@ -223,13 +168,13 @@ fn ending(status: Status, attempt: u32, second: i64) -> Vec<Step> {
     ]
 }
 
-async fn claim<S: Store>(s: &S, message: &Message, token: &str, second: i64) -> Claim {
+async fn claim(s: &DynamoStore, message: &Message, token: &str, second: i64) -> Claim {
     let task = sample::task(message);
     Outbox::claim(s, &task, token, at(second), LEASE, false).await.unwrap()
 }
 
-async fn settle<S: Store>(
-    s: &S,
+async fn settle(
+    s: &DynamoStore,
     message: &Message,
     token: &str,
     steps: &[Step],
@@ -238,7 +183,7 @@ async fn settle<S: Store>(
     Outbox::settle(s, message, token, steps, theirs).await.unwrap()
 }
 
-async fn read<S: Store>(s: &S, message: &Message) -> Message {
+async fn read(s: &DynamoStore, message: &Message) -> Message {
     s.message(&message.tenant, message.id).await.unwrap().unwrap().0
 }
 
@@ -246,7 +191,7 @@ fn walked(message: &Message) -> Vec<(Status, Option<u32>)> {
     message.history.iter().map(|step| (step.status, step.attempt)).collect()
 }
 
-async fn a_claim_is_exclusive_until_its_lease_lapses<S: Store>(s: &S) {
+async fn a_claim_is_exclusive_until_its_lease_lapses(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
     for second in [0, 30, 60] {
@@ -259,7 +204,7 @@ async fn a_claim_is_exclusive_until_its_lease_lapses<S: Store>(s: &S) {
     assert_eq!(walked(&shown), [(Status::Queued, None), (Status::Sending, Some(1))]);
 }
 
-async fn fifty_claims_at_once_grant_one<S: Store>(s: &S) {
+async fn fifty_claims_at_once_grant_one(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let tokens: Vec<String> = (0..50).map(|n| format!("token-{n}")).collect();
     let claims = join_all(tokens.iter().map(|token| claim(s, &message, token, 0))).await;
@@ -268,7 +213,7 @@ async fn fifty_claims_at_once_grant_one<S: Store>(s: &S) {
     assert_eq!((granted, held), (1, 49));
 }
 
-async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over<S: Store>(s: &S) {
+async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let task = sample::task(&message);
     claim(s, &message, "one", 0).await;
@@ -283,13 +228,13 @@ async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over<S: Store>(s:
     assert!(settle(s, &message, "two", &steps, Some("wamid.2")).await.is_some());
 }
 
-async fn a_claim_whose_answer_was_lost_is_granted_again<S: Store>(s: &S) {
+async fn a_claim_whose_answer_was_lost_is_granted_again(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
     assert_eq!(claim(s, &message, "one", 1).await, Claim::Granted { attempt: 1 });
 }
 
-async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back<S: Store>(s: &S) {
+async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
     s.release(&message, "one", &[]).await.unwrap();
@@ -308,7 +253,7 @@ async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back<
     assert_eq!(walked(&read(s, &message).await), steps);
 }
 
-async fn a_settled_message_is_never_claimed_again<S: Store>(s: &S) {
+async fn a_settled_message_is_never_claimed_again(s: &DynamoStore) {
     let integration = integration();
     for status in [Status::Unknown, Status::Accepted, Status::Expired, Status::Failed] {
         let message = sample::outbound(&integration, status.as_str(), at(0));
@@ -323,7 +268,7 @@ async fn a_settled_message_is_never_claimed_again<S: Store>(s: &S) {
     }
 }
 
-async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &S) {
+async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStore) {
     let first = integration();
     let message = sample::outbound(&first, "m", at(0));
     let old = sample::task(&message);
@@ -385,7 +330,7 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone<S: Store>(s: &
     }
 }
 
-async fn who_has_no_right_to_a_message_hands_nothing_over<S: Store>(s: &S) {
+async fn who_has_no_right_to_a_message_hands_nothing_over(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let failover = FailoverPlan { generation: 1, ..FailoverPlan::default() };
     let (provider, integration) = (message.provider, message.integration);
@@ -401,7 +346,7 @@ async fn who_has_no_right_to_a_message_hands_nothing_over<S: Store>(s: &S) {
     assert_eq!(read(s, &message).await, before);
 }
 
-async fn how_an_integration_fared_is_changed_by_the_fastest<S: Store>(s: &S) {
+async fn how_an_integration_fared_is_changed_by_the_fastest(s: &DynamoStore) {
     let integration = integration();
     let (tenant, id) = (&integration.tenant, integration.id);
     assert_eq!(s.circuit(tenant, id).await.unwrap(), (Circuit::default(), 0));
@@ -420,7 +365,7 @@ async fn how_an_integration_fared_is_changed_by_the_fastest<S: Store>(s: &S) {
     assert_eq!(s.circuit(tenant, other).await.unwrap().1, 0);
 }
 
-async fn a_route_is_a_tenants_own_on_its_channel<S: Store>(s: &S) {
+async fn a_route_is_a_tenants_own_on_its_channel(s: &DynamoStore) {
     let integration = integration();
     let (own, other) = (&integration.tenant, tenant());
     assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), None);
@@ -434,7 +379,7 @@ async fn a_route_is_a_tenants_own_on_its_channel<S: Store>(s: &S) {
     assert_eq!(s.route(&other, Channel::Whatsapp).await.unwrap(), None);
 }
 
-async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id<S: Store>(s: &S) {
+async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let tenant = &message.tenant;
     s.enqueue(&message).await.unwrap();
@@ -451,7 +396,7 @@ async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id<S: Sto
     assert_eq!(s.resolve(tenant, Provider::Telegram, "wamid.1").await.unwrap(), None);
 }
 
-async fn an_old_token_settles_and_releases_nothing<S: Store>(s: &S) {
+async fn an_old_token_settles_and_releases_nothing(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
     s.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
@@ -485,8 +430,8 @@ fn orders(length: usize) -> Vec<Vec<usize>> {
 
 /// Settles a message as `end` and takes `receipts` in, in every order; gives the one message
 /// that all orders must end in.
-async fn in_every_order<S: Store>(
-    s: &S,
+async fn in_every_order(
+    s: &DynamoStore,
     end: Status,
     theirs: Option<&str>,
     receipts: &[Status],
@@ -517,7 +462,7 @@ async fn in_every_order<S: Store>(
     first.clone()
 }
 
-async fn every_order_of_settling_and_receipts_ends_in_the_same_message<S: Store>(s: &S) {
+async fn every_order_of_settling_and_receipts_ends_in_the_same_message(s: &DynamoStore) {
     let receipts = [Status::Sent, Status::Failed, Status::Delivered, Status::Read];
     for count in 1..=receipts.len() {
         let receipts = &receipts[..count];
@@ -530,7 +475,7 @@ async fn every_order_of_settling_and_receipts_ends_in_the_same_message<S: Store>
     }
 }
 
-async fn every_order_of_a_failure_and_its_receipts_ends_in_the_same_message<S: Store>(s: &S) {
+async fn every_order_of_a_failure_and_its_receipts_ends_in_the_same_message(s: &DynamoStore) {
     for end in [Status::Unknown, Status::Failed, Status::Expired] {
         for receipts in [&[Status::Sent][..], &[Status::Sent, Status::Delivered]] {
             let message = in_every_order(s, end, None, receipts).await;
@@ -539,7 +484,7 @@ async fn every_order_of_a_failure_and_its_receipts_ends_in_the_same_message<S: S
     }
 }
 
-async fn a_receipt_twice_changes_nothing<S: Store>(s: &S) {
+async fn a_receipt_twice_changes_nothing(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     s.enqueue(&message).await.unwrap();
     let sent = sample::receipt(Status::Sent, "w");
@@ -552,7 +497,7 @@ async fn a_receipt_twice_changes_nothing<S: Store>(s: &S) {
     assert_eq!(*moved, read(s, &message).await);
 }
 
-async fn a_receipt_for_no_message_is_missing<S: Store>(s: &S) {
+async fn a_receipt_for_no_message_is_missing(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "never", at(0));
     let sent = sample::receipt(Status::Sent, "w");
     let advanced = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
@@ -569,7 +514,7 @@ fn inbound(integration: &Integration, name: &str, second: i64) -> Message {
     message
 }
 
-async fn an_inbound_message_is_recorded_once<S: Store>(s: &S) {
+async fn an_inbound_message_is_recorded_once(s: &DynamoStore) {
     let message = inbound(&integration(), "m", 0);
     let recorded = join_all((0..20).map(|_| s.record(&message))).await;
     let new = recorded.into_iter().filter(|r| *r.as_ref().unwrap() == Recorded::New).count();
@@ -580,7 +525,7 @@ async fn an_inbound_message_is_recorded_once<S: Store>(s: &S) {
     assert_eq!(read(s, &message).await, message);
 }
 
-async fn a_queued_message_is_written_once_and_never_over_a_later_state<S: Store>(s: &S) {
+async fn a_queued_message_is_written_once_and_never_over_a_later_state(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     s.enqueue(&message).await.unwrap();
     assert_eq!(read(s, &message).await, message);
@@ -594,7 +539,7 @@ async fn a_queued_message_is_written_once_and_never_over_a_later_state<S: Store>
     assert_eq!(read(s, &faster).await.status, Status::Sending);
 }
 
-async fn a_conversation_is_made_once_and_moves_with_newer_messages_only<S: Store>(s: &S) {
+async fn a_conversation_is_made_once_and_moves_with_newer_messages_only(s: &DynamoStore) {
     let integration = integration();
     let mut first = sample::conversation(&integration, "p", at(0));
     first.contact.name = Some("Zoë".to_owned());
@@ -618,7 +563,7 @@ async fn a_conversation_is_made_once_and_moves_with_newer_messages_only<S: Store
     assert_eq!(read, Some(touched));
 }
 
-async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window<S: Store>(s: &S) {
+async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window(s: &DynamoStore) {
     let hour = 3600;
     for (person, date) in [("far", Timestamp::MAX), ("near", at(10 * hour))] {
         let mut dated = sample::conversation(&integration(), person, at(0));
@@ -641,7 +586,7 @@ async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window<S:
     }
 }
 
-async fn a_date_of_any_age_is_kept<S: Store>(s: &S) {
+async fn a_date_of_any_age_is_kept(s: &DynamoStore) {
     let mut old = sample::conversation(&integration(), "old", at(0));
     old.last_inbound_at = Some(Timestamp::MIN);
     let touched = s.touch(&old, at(0)).await.unwrap();
@@ -651,7 +596,7 @@ async fn a_date_of_any_age_is_kept<S: Store>(s: &S) {
     assert_eq!(s.touch(&old, at(0)).await.unwrap().last_inbound_at, Some(at(0)));
 }
 
-async fn a_tenant_and_its_accounts_are_known<S: Store>(s: &S) {
+async fn a_tenant_and_its_accounts_are_known(s: &DynamoStore) {
     let own = integration();
     assert!(!s.is_tenant(&own.tenant).await.unwrap());
     let tenant = Tenant { id: own.tenant.clone(), name: "Own".to_owned(), created_at: at(0) };
@@ -664,7 +609,7 @@ async fn a_tenant_and_its_accounts_are_known<S: Store>(s: &S) {
     assert_eq!(s.accounts_of(&tenant.id).await.unwrap().len(), 1);
 }
 
-async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound<S: Store>(s: &S) {
+async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound(s: &DynamoStore) {
     let integration = integration();
     let mut leaving = sample::conversation(&integration, "p", at(0));
     (leaving.last_inbound_at, leaving.last_inbound_message) = (None, None);
@@ -679,7 +624,7 @@ async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound<S: Store>(
     assert_eq!((talk.last_activity_at, talk.last_inbound_at), (at(20), Some(at(10))));
 }
 
-async fn an_idempotency_key_stands_for_its_message_for_a_day<S: Store>(s: &S) {
+async fn an_idempotency_key_stands_for_its_message_for_a_day(s: &DynamoStore) {
     let tenant = tenant();
     let (one, two) = (MessageId::derived(&["1"]), MessageId::derived(&["2"]));
     let reserve = async |request, message, second| {
@@ -715,7 +660,7 @@ async fn all<T>(mut page: impl AsyncFnMut(Option<String>) -> Page<T>) -> Vec<T> 
     panic!("the pages do not end");
 }
 
-async fn messages_and_conversations_are_listed_in_pages<S: Store>(s: &S) {
+async fn messages_and_conversations_are_listed_in_pages(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let hour = 3600;
@@ -747,7 +692,7 @@ async fn messages_and_conversations_are_listed_in_pages<S: Store>(s: &S) {
     assert_eq!(none.unwrap(), Page { items: Vec::new(), next: None });
 }
 
-async fn a_file_stands_as_it_was_last_noted<S: Store>(s: &S) {
+async fn a_file_stands_as_it_was_last_noted(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let state = async |message: &Message| {
@@ -786,8 +731,8 @@ fn notification(integration: &Integration) -> (NotificationId, Notification) {
     (data.notification_id(kind), Notification { kind, timestamp: at(0), data })
 }
 
-async fn claim_notice<S: Store>(
-    s: &S,
+async fn claim_notice(
+    s: &DynamoStore,
     tenant: &TenantId,
     id: NotificationId,
     notification: Option<&Notification>,
@@ -803,7 +748,7 @@ fn attempt(claim: &NotificationClaim) -> Option<u32> {
     }
 }
 
-async fn a_notice_is_told_by_one_and_settled_once<S: Store>(s: &S) {
+async fn a_notice_is_told_by_one_and_settled_once(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let (id, notification) = notification(&integration);
@@ -833,7 +778,7 @@ async fn a_notice_is_told_by_one_and_settled_once<S: Store>(s: &S) {
     assert!(matches!(settled, NotificationClaim::Settled), "what was told stays told");
 }
 
-async fn a_notice_waits_for_its_time<S: Store>(s: &S) {
+async fn a_notice_waits_for_its_time(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let (id, notification) = notification(&integration);
@@ -857,7 +802,7 @@ async fn a_notice_waits_for_its_time<S: Store>(s: &S) {
     assert!(matches!(settled, NotificationClaim::Settled));
 }
 
-async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done<S: Store>(s: &S) {
+async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done(s: &DynamoStore) {
     let tenant = tenant();
     let ids: Vec<NotificationId> =
         (0..40).map(|n| NotificationId::derived(&[&n.to_string()])).collect();
@@ -888,7 +833,7 @@ async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done<S: Store>(s: &S) 
     assert_eq!(due(100).await.len(), 0);
 }
 
-async fn a_window_lets_as_many_through_as_the_pace_says<S: Store>(s: &S) {
+async fn a_window_lets_as_many_through_as_the_pace_says(s: &DynamoStore) {
     let tenant = tenant();
     let turn = async |identity: &str, per: u64, millis: u64| {
         let per = Duration::from_secs(per);
@@ -910,7 +855,7 @@ async fn a_window_lets_as_many_through_as_the_pace_says<S: Store>(s: &S) {
     assert_eq!(turn("slow", 10, 9_999).await, Some(Duration::from_millis(1)));
 }
 
-async fn super_tenant_turn<S: Store>(s: &S) -> Option<Duration> {
+async fn super_tenant_turn(s: &DynamoStore) -> Option<Duration> {
     let pace = Pace { identity: "number".to_owned(), messages: 3, per: Duration::from_secs(1) };
     s.take_turn(&tenant(), &pace, at(0)).await.unwrap()
 }
@@ -925,7 +870,7 @@ fn api_key(tenant: &TenantId, name: &str) -> ApiKey {
     }
 }
 
-async fn a_key_is_found_until_it_is_revoked_by_its_tenant<S: Store>(s: &S) {
+async fn a_key_is_found_until_it_is_revoked_by_its_tenant(s: &DynamoStore) {
     let (acme, other) = (tenant(), tenant());
     let (one, two) = (api_key(&acme, "one"), api_key(&acme, "two"));
     s.create_key(&one, "hash-1").await.unwrap();
@@ -940,7 +885,7 @@ async fn a_key_is_found_until_it_is_revoked_by_its_tenant<S: Store>(s: &S) {
     assert_eq!(s.keys(&acme).await.unwrap(), [two]);
 }
 
-async fn a_tenant_is_made_once_and_listed<S: Store>(s: &S) {
+async fn a_tenant_is_made_once_and_listed(s: &DynamoStore) {
     let ids = [tenant(), tenant(), tenant(), tenant()];
     for id in &ids {
         let made = Tenant { id: id.clone(), name: "Acme".to_owned(), created_at: at(0) };
@@ -955,7 +900,7 @@ async fn a_tenant_is_made_once_and_listed<S: Store>(s: &S) {
     assert_eq!(s.tenant(&tenant()).await.unwrap(), None);
 }
 
-async fn an_automation_is_set_disabled_and_set_anew<S: Store>(s: &S) {
+async fn an_automation_is_set_disabled_and_set_anew(s: &DynamoStore) {
     let tenant = tenant();
     let read = async || s.automation(&tenant).await.unwrap();
     assert_eq!(read().await, Automation::None);
@@ -973,18 +918,18 @@ async fn an_automation_is_set_disabled_and_set_anew<S: Store>(s: &S) {
     assert_eq!(read().await, Automation::None);
 }
 
-async fn find<S: Store>(s: &S, integration: &Integration) -> Option<Integration> {
+async fn find(s: &DynamoStore, integration: &Integration) -> Option<Integration> {
     let found = Directory::integration(s, integration.id).await.unwrap();
     assert_eq!(found, Registry::integration(s, integration.id).await.unwrap());
     found
 }
 
-async fn holder<S: Store>(s: &S, integration: &Integration) -> Option<TenantId> {
+async fn holder(s: &DynamoStore, integration: &Integration) -> Option<TenantId> {
     let account = integration.account.as_deref().unwrap();
     s.account(integration.provider, account).await.unwrap().map(|holder| holder.tenant)
 }
 
-async fn an_account_and_a_path_belong_to_one_integration<S: Store>(s: &S) {
+async fn an_account_and_a_path_belong_to_one_integration(s: &DynamoStore) {
     let ours = integration();
     let path = [format!("hash-of-{}", ours.tenant)];
     assert_eq!(s.put_integration(&ours, &path, None).await.unwrap(), Claimed::Ours);
@@ -1005,7 +950,7 @@ async fn an_account_and_a_path_belong_to_one_integration<S: Store>(s: &S) {
     assert_eq!((find(s, &other).await, holder(s, &other).await), (None, None));
 }
 
-async fn what_an_integration_gives_up_is_free_again<S: Store>(s: &S) {
+async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
     let before = integration();
     let tenant = &before.tenant;
     let old = [format!("old-{tenant}"), format!("kept-{tenant}")];
@@ -1039,7 +984,7 @@ async fn what_an_integration_gives_up_is_free_again<S: Store>(s: &S) {
     assert_eq!(holder(s, &heir).await.as_ref(), Some(&heir.tenant));
 }
 
-async fn the_operators_place_is_one_at_each_provider<S: Store>(s: &S) {
+async fn the_operators_place_is_one_at_each_provider(s: &DynamoStore) {
     let provider = Provider::Telegram;
     // In a shared table somebody may have it; then it stays theirs.
     if s.platform(provider).await.unwrap().is_some() {
@@ -1055,7 +1000,7 @@ async fn the_operators_place_is_one_at_each_provider<S: Store>(s: &S) {
     assert_eq!(s.platform(provider).await.unwrap(), None);
 }
 
-async fn a_tenant_reads_nothing_of_anothers<S: Store>(s: &S) {
+async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
     let theirs = integration();
     let (a, b) = (&theirs.tenant, &tenant());
     s.put_integration(&theirs, &[], None).await.unwrap();
@@ -1121,8 +1066,8 @@ fn parked_of(tenant: &TenantId, name: &str, second: i64) -> StoredEvent {
     event
 }
 
-async fn record_event<S: Store>(
-    s: &S,
+async fn record_event(
+    s: &DynamoStore,
     event: &StoredEvent,
     single_use: Option<&str>,
 ) -> RecordOutcome {
@@ -1130,8 +1075,8 @@ async fn record_event<S: Store>(
 }
 
 /// Every page of a list, and how many pages there were.
-async fn all_events<S: Store>(
-    s: &S,
+async fn all_events(
+    s: &DynamoStore,
     tenant: &TenantId,
     filter: &EventFilter,
     direction: Direction,
@@ -1150,7 +1095,7 @@ async fn all_events<S: Store>(
     }
 }
 
-async fn an_event_is_recorded_once_and_read_as_it_was_written<S: Store>(s: &S) {
+async fn an_event_is_recorded_once_and_read_as_it_was_written(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), None);
@@ -1165,7 +1110,7 @@ async fn an_event_is_recorded_once_and_read_as_it_was_written<S: Store>(s: &S) {
     assert_eq!(s.event(&tenant, large.record.id).await.unwrap(), Some(large));
 }
 
-async fn fifty_records_of_one_event_are_one<S: Store>(s: &S) {
+async fn fifty_records_of_one_event_are_one(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
     let entered = join_all((0..50).map(|_| record_event(s, &event, None))).await;
@@ -1175,7 +1120,7 @@ async fn fifty_records_of_one_event_are_one<S: Store>(s: &S) {
     assert_eq!(names, ["ntf_1"]);
 }
 
-async fn what_may_prove_one_event_proves_no_other<S: Store>(s: &S) {
+async fn what_may_prove_one_event_proves_no_other(s: &DynamoStore) {
     let tenant = tenant();
     let one = event_of(&tenant, Provider::Mailgun, "one", 0);
     let other = event_of(&tenant, Provider::Mailgun, "other", 1);
@@ -1193,7 +1138,7 @@ async fn what_may_prove_one_event_proves_no_other<S: Store>(s: &S) {
     assert_eq!(record_event(s, &theirs, Some("token-1")).await, RecordOutcome::New);
 }
 
-async fn a_replay_is_noted_once_at_its_event<S: Store>(s: &S) {
+async fn a_replay_is_noted_once_at_its_event(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
     let [one, two] = ["one", "two"].map(|name| ReplayId::derived(&[name]));
@@ -1213,7 +1158,7 @@ async fn a_replay_is_noted_once_at_its_event<S: Store>(s: &S) {
     assert_eq!(s.event(&tenant, id).await.unwrap().unwrap().record.replays, 2);
 }
 
-async fn events_are_listed_in_pages_by_what_they_are<S: Store>(s: &S) {
+async fn events_are_listed_in_pages_by_what_they_are(s: &DynamoStore) {
     let tenant = tenant();
     for second in 0..12 {
         let even = second % 2 == 0;
@@ -1259,7 +1204,7 @@ async fn events_are_listed_in_pages_by_what_they_are<S: Store>(s: &S) {
     assert_eq!(list(EventFilter { state, ..EventFilter::default() }).await, every);
 }
 
-async fn what_is_parked_is_in_both_lists<S: Store>(s: &S) {
+async fn what_is_parked_is_in_both_lists(s: &DynamoStore) {
     let tenant = tenant();
     record_event(s, &event_of(&tenant, Provider::Stripe, "read", 0), None).await;
     let parked = parked_of(&tenant, "parked", 1);
@@ -1275,7 +1220,7 @@ async fn what_is_parked_is_in_both_lists<S: Store>(s: &S) {
     assert_eq!(list(Some(State::Recorded)).await, ["read"]);
 }
 
-async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
+async fn a_list_in_which_little_fits_goes_on_to_its_end(s: &DynamoStore) {
     let tenant = tenant();
     let events: Vec<StoredEvent> = (0..250)
         .map(|second| {
@@ -1301,7 +1246,7 @@ async fn a_list_in_which_little_fits_goes_on_to_its_end<S: Store>(s: &S) {
     assert_eq!(names, ["187", "097", "007"]);
 }
 
-async fn an_event_is_its_tenants_alone<S: Store>(s: &S) {
+async fn an_event_is_its_tenants_alone(s: &DynamoStore) {
     let (acme, globex) = (tenant(), tenant());
     let event = event_of(&acme, Provider::Stripe, "ntf_1", 0);
     record_event(s, &event, None).await;
@@ -1333,7 +1278,7 @@ fn page(from: &str, next: Option<&str>, matched: u64) -> ReplayPage {
     ReplayPage { from, next, matched, published: matched - 1 }
 }
 
-async fn a_replay_moves_on_from_where_it_is_and_ends<S: Store>(s: &S) {
+async fn a_replay_moves_on_from_where_it_is_and_ends(s: &DynamoStore) {
     let tenant = tenant();
     let begun = replay(&tenant);
     let id = begun.id;
@@ -1363,7 +1308,7 @@ async fn a_replay_moves_on_from_where_it_is_and_ends<S: Store>(s: &S) {
     assert_eq!(s.replay(&self::tenant(), id).await.unwrap(), None, "it is another tenant's");
 }
 
-async fn a_replay_that_stands_still_says_why_and_goes_on<S: Store>(s: &S) {
+async fn a_replay_that_stands_still_says_why_and_goes_on(s: &DynamoStore) {
     let tenant = tenant();
     let begun = replay(&tenant);
     s.begin(&begun).await.unwrap();
@@ -1385,8 +1330,8 @@ async fn a_replay_that_stands_still_says_why_and_goes_on<S: Store>(s: &S) {
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Queues jobs of `person`, made one second after the other from `second` on.
-async fn queued<S: Store>(
-    s: &S,
+async fn queued(
+    s: &DynamoStore,
     integration: &Integration,
     person: &str,
     names: &[&str],
@@ -1402,7 +1347,7 @@ async fn queued<S: Store>(
 }
 
 /// The job a worker gets. The index may be behind the table for a moment.
-async fn pull<S: Store>(s: &S, tenant: &TenantId, second: i64) -> Option<Job> {
+async fn pull(s: &DynamoStore, tenant: &TenantId, second: i64) -> Option<Job> {
     match s.offer(tenant, at(second), LEASE, 7).await.unwrap() {
         Offer::Job(job) => Some(*job),
         Offer::Nothing => None,
@@ -1414,15 +1359,15 @@ fn done(result: &str) -> JobEnding {
     JobEnding::Completed { result: Some(result.to_owned()) }
 }
 
-async fn complete<S: Store>(s: &S, job: &Job, second: i64) -> JobAnswer {
+async fn complete(s: &DynamoStore, job: &Job, second: i64) -> JobAnswer {
     s.settle_job(&job.tenant, job.ticket(), &done("1"), None, at(second)).await.unwrap()
 }
 
-async fn job_of<S: Store>(s: &S, job: &Job) -> Job {
+async fn job_of(s: &DynamoStore, job: &Job) -> Job {
     s.job(&job.tenant, job.id).await.unwrap().unwrap()
 }
 
-async fn counted<S: Store>(s: &S, tenant: &TenantId, second: i64) -> (u64, u64) {
+async fn counted(s: &DynamoStore, tenant: &TenantId, second: i64) -> (u64, u64) {
     let figures = s.figures(tenant, at(second)).await.unwrap();
     (figures.queued, figures.processing)
 }
@@ -1438,7 +1383,7 @@ fn is_refused(answer: &JobAnswer) -> bool {
     matches!(answer, JobAnswer::Refused(_))
 }
 
-async fn a_conversation_is_worked_in_order_and_others_beside_it<S: Store>(s: &S) {
+async fn a_conversation_is_worked_in_order_and_others_beside_it(s: &DynamoStore) {
     let own = integration();
     let tenant = &own.tenant;
     let one = queued(s, &own, "1", &["a", "b", "c"], 0).await;
@@ -1470,7 +1415,7 @@ async fn a_conversation_is_worked_in_order_and_others_beside_it<S: Store>(s: &S)
     assert_eq!(pull(s, tenant, 21).await.unwrap().id, later[0].id);
 }
 
-async fn a_job_is_queued_once_however_often_it_comes<S: Store>(s: &S) {
+async fn a_job_is_queued_once_however_often_it_comes(s: &DynamoStore) {
     let own = integration();
     let job = sample::job_from(&own, "1", "a", at(0));
     let answers = join_all((0..10).map(|_| s.queue_job(&job))).await;
@@ -1485,7 +1430,7 @@ async fn a_job_is_queued_once_however_often_it_comes<S: Store>(s: &S) {
     assert_eq!(counted(s, &own.tenant, 3).await, (0, 0));
 }
 
-async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing<S: Store>(s: &S) {
+async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let first = pull(s, &own.tenant, 0).await.unwrap();
@@ -1515,7 +1460,7 @@ async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing
     assert_eq!(s.job(&own.tenant, nothing.id).await.unwrap(), None);
 }
 
-async fn a_heartbeat_makes_a_lease_longer_and_never_shorter<S: Store>(s: &S) {
+async fn a_heartbeat_makes_a_lease_longer_and_never_shorter(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a"], 0).await;
     let job = pull(s, &own.tenant, 0).await.unwrap();
@@ -1533,7 +1478,7 @@ async fn a_heartbeat_makes_a_lease_longer_and_never_shorter<S: Store>(s: &S) {
     assert!(is_refused(&late));
 }
 
-async fn an_ending_twice_is_one_and_another_is_refused<S: Store>(s: &S) {
+async fn an_ending_twice_is_one_and_another_is_refused(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let settle = async |job: &Job, ending: &JobEnding, second| {
@@ -1554,7 +1499,7 @@ async fn an_ending_twice_is_one_and_another_is_refused<S: Store>(s: &S) {
     assert_eq!(counted(s, &own.tenant, 9).await, (0, 0));
 }
 
-async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it<S: Store>(s: &S) {
+async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let first = pull(s, &own.tenant, 0).await.unwrap();
@@ -1577,7 +1522,7 @@ async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it<S: Store>(s:
 }
 
 /// The one job that stands in the way.
-async fn in_the_way<S: Store>(s: &S, tenant: &TenantId, second: i64) -> domain::ports::OverdueJob {
+async fn in_the_way(s: &DynamoStore, tenant: &TenantId, second: i64) -> domain::ports::OverdueJob {
     let Offer::Overdue(offered) = s.offer(tenant, at(second), LEASE, 7).await.unwrap() else {
         panic!("a job that is over is given to nobody")
     };
@@ -1587,7 +1532,7 @@ async fn in_the_way<S: Store>(s: &S, tenant: &TenantId, second: i64) -> domain::
     offered[0].clone()
 }
 
-async fn a_job_that_nobody_did_ends_and_its_tenant_is_told<S: Store>(s: &S) {
+async fn a_job_that_nobody_did_ends_and_its_tenant_is_told(s: &DynamoStore) {
     let own = integration();
     let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
     assert!(s.overdue(&own.tenant, at(3599)).await.unwrap().is_empty());
@@ -1607,7 +1552,7 @@ async fn a_job_that_nobody_did_ends_and_its_tenant_is_told<S: Store>(s: &S) {
     assert_eq!(counted(s, &own.tenant, 3650).await, (0, 0));
 }
 
-async fn a_jobs_last_lapse_is_its_end<S: Store>(s: &S) {
+async fn a_jobs_last_lapse_is_its_end(s: &DynamoStore) {
     let own = integration();
     let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
     for (attempt, second) in (1..=MAX_ATTEMPTS).zip((0..).step_by(60)) {
@@ -1626,7 +1571,7 @@ async fn a_jobs_last_lapse_is_its_end<S: Store>(s: &S) {
     assert_eq!(pull(s, &own.tenant, second).await.unwrap().id, jobs[1].id);
 }
 
-async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
+async fn what_is_told_of_a_job_is_written_with_its_end(s: &DynamoStore) {
     // So far off that a running hub's own schedule does not tell it.
     const FAR: i64 = 2_000_000_000;
     let own = integration();
@@ -1668,7 +1613,7 @@ async fn what_is_told_of_a_job_is_written_with_its_end<S: Store>(s: &S) {
     assert_eq!(notification.data.job, told.data.job);
 }
 
-async fn figures_are_exact_after_everything<S: Store>(s: &S) {
+async fn figures_are_exact_after_everything(s: &DynamoStore) {
     let own = integration();
     let tenant = &own.tenant;
     let people = ["1", "2", "3"];
@@ -1728,7 +1673,7 @@ async fn figures_are_exact_after_everything<S: Store>(s: &S) {
     assert_eq!(tomorrow.completed, 0, "and forgotten");
 }
 
-async fn many_workers_at_once_get_each_job_once_and_in_order<S: Store>(s: &S) {
+async fn many_workers_at_once_get_each_job_once_and_in_order(s: &DynamoStore) {
     let own = integration();
     let people: Vec<String> = (0..8).map(|person| person.to_string()).collect();
     let mut wanted = std::collections::BTreeMap::new();
@@ -1759,7 +1704,7 @@ async fn many_workers_at_once_get_each_job_once_and_in_order<S: Store>(s: &S) {
     assert_eq!(counted(s, &own.tenant, 102).await, (0, 0));
 }
 
-async fn a_tenants_jobs_are_its_own<S: Store>(s: &S) {
+async fn a_tenants_jobs_are_its_own(s: &DynamoStore) {
     let (own, other) = (integration(), integration());
     let jobs = queued(s, &own, "1", &["a"], 0).await;
     assert_eq!(pull(s, &other.tenant, 1).await, None);
@@ -1770,7 +1715,7 @@ async fn a_tenants_jobs_are_its_own<S: Store>(s: &S) {
     assert_eq!(stolen, JobAnswer::Missing);
 }
 
-async fn who_pulls_is_listed_until_it_does_not<S: Store>(s: &S) {
+async fn who_pulls_is_listed_until_it_does_not(s: &DynamoStore) {
     let tenant = tenant();
     let listed = async || {
         let (mut cursor, mut found) = (None, false);
@@ -1800,7 +1745,7 @@ async fn who_pulls_is_listed_until_it_does_not<S: Store>(s: &S) {
     s.stop_tracking(&tenant).await.unwrap();
 }
 
-async fn a_beat_stands_until_a_later_one<S: Store>(s: &S) {
+async fn a_beat_stands_until_a_later_one(s: &DynamoStore) {
     // There is one for all tenants, so it may be another's.
     let before = s.health().await.unwrap();
     let first = before.map_or(at(0), |health| health.beat_at) + LEASE;

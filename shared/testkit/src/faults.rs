@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use domain::Fault;
-use domain::ports::{PortError, PortResult};
+use domain::ports::{PortError, PortResult, Rng};
 
-use crate::lock;
+use crate::{SeededRng, lock};
 
 /// When a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,8 @@ struct Plan {
     lasting: bool,
     happened: bool,
     down: bool,
-    log: Vec<&'static str>,
+    rng: Option<SeededRng>,
+    log: Vec<String>,
 }
 
 impl Faults {
@@ -50,6 +51,12 @@ impl Faults {
         *plan = Plan { calls: plan.calls, fail_at, lasting, ..Plan::default() };
     }
 
+    /// Fails one call in a hundred before it has an effect and one after, as `dice` fall, until
+    /// [`Self::mend`].
+    pub fn fail_at_random(&self, rng: SeededRng) {
+        lock(&self.0).rng = Some(rng);
+    }
+
     /// Fails every call from now on.
     pub fn go_down(&self) {
         lock(&self.0).down = true;
@@ -60,6 +67,7 @@ impl Faults {
         let mut plan = lock(&self.0);
         plan.down = false;
         plan.fail_at = None;
+        plan.rng = None;
     }
 
     /// Whether the ordered call came.
@@ -80,10 +88,32 @@ impl Faults {
         lock(&self.0).calls
     }
 
-    /// What was asked since the last order, oldest first.
+    /// What was asked since the last order, oldest first: ports by their operation, requests to
+    /// the table by theirs and the keys of the items.
     #[must_use]
-    pub fn log(&self) -> Vec<&'static str> {
+    pub fn log(&self) -> Vec<String> {
         lock(&self.0).log.clone()
+    }
+
+    /// Counts a call and says on which side it fails, if it does.
+    pub(crate) fn next(&self, what: String) -> Option<Side> {
+        let mut plan = lock(&self.0);
+        plan.calls += 1;
+        plan.log.push(what);
+        let due = plan.fail_at.filter(|(number, _)| *number == plan.calls);
+        if let Some((_, side)) = due {
+            plan.happened = true;
+            plan.down = plan.lasting;
+            return Some(side);
+        }
+        if plan.down {
+            return Some(Side::Before);
+        }
+        match plan.rng.as_ref()?.bits() % 100 {
+            0 => Some(Side::After),
+            1 => Some(Side::Before),
+            _ => None,
+        }
     }
 
     /// Counts a call that goes past the ports, such as one to a provider.
@@ -91,18 +121,9 @@ impl Faults {
     /// # Errors
     /// If it is to fail before it has an effect; `Ok(false)` if after.
     pub fn record_event(&self, operation: &'static str) -> PortResult<bool> {
-        let mut plan = lock(&self.0);
-        plan.calls += 1;
-        plan.log.push(operation);
-        let due = plan.fail_at.filter(|(number, _)| *number == plan.calls);
-        if due.is_some() {
-            plan.happened = true;
-            plan.down = plan.lasting;
-        }
-        match due {
-            Some((_, Side::After)) => Ok(false),
-            Some((_, Side::Before)) => Err(broken(operation)),
-            None if plan.down => Err(broken(operation)),
+        match self.next(operation.to_owned()) {
+            Some(Side::Before) => Err(broken(operation)),
+            Some(Side::After) => Ok(false),
             None => Ok(true),
         }
     }
@@ -125,7 +146,8 @@ fn broken(operation: &'static str) -> PortError {
     PortError { operation, reason: "broken on order".to_owned(), fault: Fault::Retryable }
 }
 
-async fn give_way() {
+/// Lets every other task have a turn.
+pub(crate) async fn give_way() {
     let mut waited = false;
     poll_fn(|context| {
         if waited {

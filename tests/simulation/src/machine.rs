@@ -13,13 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
-use aws_smithy_types::retry::RetryConfig;
-use aws_types::SdkConfig;
-use aws_types::region::Region;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -27,6 +20,7 @@ use http::{Request, Response};
 use runtime::{Environment, Kit};
 use serde_json::{Value, json};
 use simulator::deliver::{App, BoxFuture, Hub};
+use testkit::cloud::client::{self, AwsRequest, AwsResponse, Service};
 use testkit::cloud::dynamo::PartitionLimits;
 use testkit::cloud::sqs::NoChaos;
 use testkit::cloud::{Cloud, Refusal};
@@ -38,7 +32,7 @@ use crate::deployment::{Deployment, Function};
 use crate::feature::{Part, Registry, Schedule, TableCall};
 use crate::functions::{Instance, Output};
 use crate::history::History;
-use crate::net::{self, AwsRequest, Net, Service, Wire};
+use crate::net::{self, Net};
 use crate::time::{self, VirtualClock};
 use crate::trouble::{Fault, Place, Plan};
 use crate::watch::{Monitor, partitions};
@@ -463,7 +457,7 @@ impl Machine {
     // ---- AWS services -----------------------------------------------------------------------
 
     /// Executes an AWS request and returns the response.
-    pub(crate) fn serve(&self, origin: &Origin, request: &AwsRequest, half: bool) -> Wire {
+    pub(crate) fn serve(&self, origin: &Origin, request: &AwsRequest, half: bool) -> AwsResponse {
         let who = &origin.who;
         if request.service != Service::SecretsManager {
             let body = String::from_utf8_lossy(&request.body);
@@ -473,8 +467,8 @@ impl Machine {
             Service::S3 => self.serve_object(request),
             _ => self.serve_json(origin, request, half).map(|answer| answer.to_string().into()),
         };
-        let wire = match &done {
-            Ok(body) => Wire { status: 200, body: body.clone() },
+        let response = match &done {
+            Ok(body) => AwsResponse { status: 200, body: body.clone() },
             Err(refusal) => error_response(request.service, refusal),
         };
         let result = done.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "done");
@@ -485,7 +479,7 @@ impl Machine {
         if request.service == Service::Sqs {
             self.news.notify_waiters();
         }
-        wire
+        response
     }
 
     fn serve_object(&self, request: &AwsRequest) -> Result<Bytes, Refusal> {
@@ -661,17 +655,8 @@ impl Machine {
             died: Notify::new(),
         });
         let net = Net::new(self.clone(), sandbox.clone());
-        let credentials = Credentials::new("AKIDSIMULATED", "secret", None, None, "simulation");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(net.clone())
-            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            .time_source(VirtualClock)
-            // The connector retries itself, with jitter from the seed.
-            .retry_config(RetryConfig::disabled())
-            .build();
+        // The connector retries itself, with jitter from the seed.
+        let aws = client::config(net.clone(), VirtualClock);
         let environment = Environment::Given(function.environment.clone());
         let rng = self.seed.sequence(("rng", &function.name, number));
         let kit = Kit::new(aws, environment, net, VirtualClock, rng);
@@ -966,17 +951,13 @@ fn simple(status: u16, body: &'static str) -> Option<Response<Bytes>> {
 }
 
 /// Formats an AWS error response.
-fn error_response(service: Service, refusal: &Refusal) -> Wire {
-    let body = if service == Service::S3 {
-        let (code, message) = (&refusal.code, &refusal.message);
-        format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>")
-    } else {
-        let mut fields = refusal.more.clone();
-        fields.insert("__type".to_owned(), format!("com.amazonaws#{}", refusal.code).into());
-        fields.insert("message".to_owned(), refusal.message.clone().into());
-        Value::Object(fields).to_string()
-    };
-    Wire { status: refusal.status, body: Bytes::from(body) }
+fn error_response(service: Service, refusal: &Refusal) -> AwsResponse {
+    if service != Service::S3 {
+        return AwsResponse::json(Err(refusal.clone()));
+    }
+    let (code, message) = (&refusal.code, &refusal.message);
+    let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    AwsResponse { status: refusal.status, body: Bytes::from(body) }
 }
 
 /// Removes the second half of a batch, and returns it.

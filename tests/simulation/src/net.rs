@@ -5,14 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient as AwsHttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use domain::ports::Resolver;
 use domain::sender::SendError;
@@ -21,6 +13,8 @@ use runtime::Network;
 use runtime::sender::HttpClient;
 use runtime::transport::{GuardedHttpError, TIMEOUT, WebhookClient};
 use simulator::answer::{Answer, Body};
+use testkit::cloud::Refusal;
+use testkit::cloud::client::{AwsEndpoint, AwsRequest, AwsResponse, ConnectorError, Service};
 
 use crate::machine::{Machine, Sandbox};
 use crate::trouble::Fault;
@@ -46,13 +40,6 @@ enum Broken {
     Unreachable,
     /// What left may have arrived.
     NoAnswer,
-}
-
-/// An AWS service's HTTP answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Wire {
-    pub(crate) status: u16,
-    pub(crate) body: Bytes,
 }
 
 /// The ways out of one sandbox.
@@ -148,19 +135,19 @@ impl Net {
     }
 
     /// One operation of an AWS service, tried as the SDK tries.
-    async fn operation(&self, request: &AwsRequest) -> Result<Wire, Broken> {
+    async fn operation(&self, request: &AwsRequest) -> Result<AwsResponse, Broken> {
         let mut last = Err(Broken::NoAnswer);
         for attempt in 1..=ATTEMPTS {
             let request = request.clone();
             let what = request.to_string();
             let (machine, origin) = (self.machine.clone(), self.sandbox.origin());
             let possible = possible(&request);
-            let refused = request.refusal();
+            let refused = refusal(request.service);
             let act = |half| async move { machine.serve(&origin, &request, half) };
             let crossed = self.cross(&what, possible, || refused, act);
             last = tokio::time::timeout(ATTEMPT, crossed).await.unwrap_or(Err(Broken::NoAnswer));
             let again = match &last {
-                Ok(wire) => wire.is_transient(),
+                Ok(response) => is_transient(response),
                 Err(_) => true,
             };
             if !again || attempt == ATTEMPTS {
@@ -177,7 +164,7 @@ impl Net {
 /// What may go wrong with a request to AWS.
 fn possible(request: &AwsRequest) -> &'static [Fault] {
     let (all, all_but_half) = (&Fault::OF_CALLS, Fault::OF_CALLS.split_last());
-    if request.is_batch() { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
+    if is_batch(request) { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
 }
 
 /// What may go wrong with a request to a provider: what it refuses is its own affair.
@@ -192,138 +179,41 @@ const OUTSIDE: [Fault; 8] = [
     Fault::FrozenAfter,
 ];
 
-/// A request to AWS, as its client wrote it.
-#[derive(Clone, Debug)]
-pub(crate) struct AwsRequest {
-    pub(crate) service: Service,
-    pub(crate) operation: String,
-    /// S3: bucket and key.
-    pub(crate) path: String,
-    pub(crate) content_type: String,
-    pub(crate) body: Bytes,
+fn is_batch(request: &AwsRequest) -> bool {
+    matches!(request.operation.as_str(), "SendMessageBatch" | "BatchWriteItem")
 }
 
-/// A service of AWS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Service {
-    /// The table.
-    DynamoDb,
-    /// The queues.
-    Sqs,
-    /// The bucket.
-    S3,
-    /// The secrets.
-    SecretsManager,
-}
-
-impl Service {
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DynamoDb => "DynamoDB",
-            Self::Sqs => "SQS",
-            Self::S3 => "S3",
-            Self::SecretsManager => "SecretsManager",
+/// What a service says when it has trouble of its own.
+fn refusal(service: Service) -> AwsResponse {
+    let (status, code) = match service {
+        Service::DynamoDb => (400, "ProvisionedThroughputExceededException"),
+        Service::Sqs => (403, "RequestThrottled"),
+        Service::SecretsManager => (500, "InternalServiceError"),
+        Service::S3 => {
+            let body =
+                "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
+            return AwsResponse { status: 503, body: Bytes::from_static(body.as_bytes()) };
         }
-    }
+    };
+    AwsResponse::json(Err(Refusal { status, ..Refusal::new(code, "not now") }))
 }
 
-impl std::fmt::Display for AwsRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.service.name(), self.operation)
+/// Whether the SDK tries again after this response.
+fn is_transient(response: &AwsResponse) -> bool {
+    if matches!(response.status, 500 | 502 | 503 | 504) {
+        return true;
     }
+    let throttles: [&[u8]; 3] =
+        [b"ThroughputExceeded", b"RequestThrottled", b"ThrottlingException"];
+    let says = |code: &[u8]| response.body.windows(code.len()).any(|part| part == code);
+    response.status >= 400 && throttles.into_iter().any(says)
 }
 
-impl AwsRequest {
-    fn read(request: &HttpRequest) -> Result<Self, String> {
-        let body = request.body().bytes().ok_or("a body that cannot be read twice")?;
-        let body = Bytes::copy_from_slice(body);
-        let uri: http::Uri = request.uri().parse().map_err(|_| "no address")?;
-        let host = uri.host().unwrap_or_default();
-        let content_type = request.headers().get("content-type").unwrap_or_default().to_owned();
-        if let Some(target) = request.headers().get("x-amz-target") {
-            let (_, operation) = target.rsplit_once('.').ok_or("no operation")?;
-            let service = match host.split('.').next().unwrap_or_default() {
-                "dynamodb" => Service::DynamoDb,
-                "sqs" => Service::Sqs,
-                "secretsmanager" => Service::SecretsManager,
-                other => return Err(format!("nobody serves {other}")),
-            };
-            let (operation, path) = (operation.to_owned(), String::new());
-            return Ok(Self { service, operation, path, content_type, body });
-        }
-        let bucket = host.strip_suffix(".s3.eu-central-1.amazonaws.com");
-        let bucket = bucket.ok_or_else(|| format!("nobody serves {host}"))?;
-        let operation = match request.method() {
-            "PUT" => "PutObject",
-            "GET" => "GetObject",
-            other => return Err(format!("S3 {other} is not simulated")),
-        };
-        let path = format!("{bucket}{}", uri.path());
-        let operation = operation.to_owned();
-        Ok(Self { service: Service::S3, operation, path, content_type, body })
-    }
-
-    fn is_batch(&self) -> bool {
-        matches!(self.operation.as_str(), "SendMessageBatch" | "BatchWriteItem")
-    }
-
-    /// What the service says when it has trouble of its own.
-    fn refusal(&self) -> Wire {
-        let (status, code) = match self.service {
-            Service::DynamoDb => (400, "ProvisionedThroughputExceededException"),
-            Service::Sqs => (403, "RequestThrottled"),
-            Service::SecretsManager => (500, "InternalServiceError"),
-            Service::S3 => {
-                let body = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
-                return Wire { status: 503, body: Bytes::from_static(body.as_bytes()) };
-            }
-        };
-        let body = serde_json::json!({ "__type": code, "message": "not now" });
-        Wire { status, body: Bytes::from(body.to_string()) }
-    }
-}
-
-impl Wire {
-    /// Whether the SDK tries again.
-    fn is_transient(&self) -> bool {
-        if matches!(self.status, 500 | 502 | 503 | 504) {
-            return true;
-        }
-        let throttles: [&[u8]; 3] =
-            [b"ThroughputExceeded", b"RequestThrottled", b"ThrottlingException"];
-        self.status >= 400
-            && throttles.iter().any(|code| self.body.windows(code.len()).any(|part| part == *code))
-    }
-}
-
-impl HttpConnector for Net {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let net = self.clone();
-        HttpConnectorFuture::new(async move {
-            let request =
-                AwsRequest::read(&request).map_err(|error| ConnectorError::user(error.into()))?;
-            let wire = tokio::time::timeout(OPERATION, net.operation(&request)).await;
-            let wire = wire.map_err(|error| ConnectorError::timeout(error.into()))?;
-            let wire = wire.map_err(|_| ConnectorError::io("the connection broke".into()))?;
-            let response = Response::builder()
-                .status(wire.status)
-                .header("content-type", "application/x-amz-json-1.0")
-                .body(SdkBody::from(wire.body));
-            let response = response.map_err(|e| ConnectorError::other(e.into(), None))?;
-            HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
-        })
-    }
-}
-
-impl AwsHttpClient for Net {
-    fn http_connector(
-        &self,
-        _settings: &HttpConnectorSettings,
-        _components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+impl AwsEndpoint for Net {
+    async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
+        let response = tokio::time::timeout(OPERATION, self.operation(&request)).await;
+        let response = response.map_err(|error| ConnectorError::timeout(error.into()))?;
+        response.map_err(|_| ConnectorError::io("the connection broke".into()))
     }
 }
 

@@ -8,7 +8,8 @@ use http::{Method, StatusCode};
 use runtime::api::tenants::Tenants;
 use runtime::api::{Problem, handle};
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, sample};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, SeededRng, sample};
 
 use crate::api::{Api, request};
 
@@ -66,7 +67,7 @@ impl Resolver for FakeResolver {
     }
 }
 
-type OwnTenants = Tenants<MemoryStore, FakeCredentials, FakeClock, SeededRng, FakeResolver>;
+type OwnTenants = Tenants<DynamoStore, FakeCredentials, FakeClock, SeededRng, FakeResolver>;
 
 pub(crate) fn tenants(api: &Api) -> OwnTenants {
     Tenants {

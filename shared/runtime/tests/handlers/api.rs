@@ -10,9 +10,11 @@ use runtime::api::integrations::Integrations;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::sender;
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, sample};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, Faults, SeededRng, sample};
 
 use crate::addresses::tenants;
+use crate::common::Table;
 
 /// A provider that says whose account a token is.
 pub(crate) struct Owner(&'static str);
@@ -26,7 +28,9 @@ impl sender::HttpClient for Owner {
 
 pub(crate) struct Api {
     pub(crate) clock: FakeClock,
-    pub(crate) store: MemoryStore,
+    pub(crate) table: Table,
+    pub(crate) table_faults: Faults,
+    pub(crate) store: DynamoStore,
     pub(crate) vault: FakeCredentials,
     rng: SeededRng,
 }
@@ -34,13 +38,14 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) async fn new() -> Self {
         let clock = FakeClock::default();
-        let (store, vault) = (MemoryStore::default(), FakeCredentials::new(&clock));
+        let (table, table_faults) = (Table::new(&clock), Faults::default());
+        let (store, vault) = (table.store(&table_faults), FakeCredentials::new(&clock));
         for name in ["acme", "spy"] {
             let id = sample::tenant(name);
             let tenant = Tenant { id, name: name.to_owned(), created_at: clock.now() };
             store.create_tenant(&tenant).await.unwrap();
         }
-        Self { clock, store, vault, rng: SeededRng::new(1) }
+        Self { clock, table, table_faults, store, vault, rng: SeededRng::new(1) }
     }
 
     /// `POST /integrations`, where the token is that of `owner`.
@@ -58,7 +63,7 @@ impl Api {
     pub(crate) fn integrations(
         &self,
         owner: &'static str,
-    ) -> Integrations<MemoryStore, FakeCredentials, Owner, FakeClock, SeededRng> {
+    ) -> Integrations<DynamoStore, FakeCredentials, Owner, FakeClock, SeededRng> {
         Integrations {
             store: self.store.clone(),
             vault: self.vault.clone(),

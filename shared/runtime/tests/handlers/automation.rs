@@ -8,9 +8,9 @@ use domain::ports::{Automations, Clock};
 use domain::task::{NotificationTask, VERSION};
 use jiff::Timestamp;
 use secrecy::SecretString;
-use testkit::{NoticeState, sample};
+use testkit::sample;
 
-use crate::common::{SIGNING, World, order, troubles};
+use crate::common::{NoticeState, SIGNING, World, order, troubles};
 
 fn job(world: &World, name: &str) -> NotificationTask {
     let mut message = sample::outbound(&world.whatsapp, name, world.clock.now());
@@ -38,8 +38,8 @@ async fn work(world: &World) {
     while world.batch(&dispatcher, true).await > 0 {}
 }
 
-/// Lets time pass, minute for minute, as the schedule runs; gives when the automation was
-/// told.
+/// Lets time pass, minute for minute, as the schedule runs and finds something; gives when the
+/// automation was told.
 async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
     let mut told = Vec::new();
     let ends = world.clock.now() + Duration::from_mins(minutes);
@@ -51,8 +51,14 @@ async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
         if now.as_second() % 60 == 0 {
             runtime::schedule::handle(&world.store, &world.own, &world.clock).await.unwrap();
         }
-        // Nothing can happen before the schedule runs, if nothing is in the queue.
-        let step = if world.own.is_empty() { 60 - now.as_second() % 60 } else { 5 };
+        // Nothing can happen before the schedule finds a retry, if nothing is in the queue.
+        let step = if world.own.is_empty() {
+            let due = world.table.next_due().unwrap_or(ends).min(ends);
+            let from = due.as_second().max(now.as_second() + 1);
+            from + (-from).rem_euclid(60) - now.as_second()
+        } else {
+            5
+        };
         world.clock.advance(Duration::from_secs(step.unsigned_abs()));
     }
     told
@@ -60,7 +66,7 @@ async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
 
 #[tokio::test]
 async fn what_an_automation_is_told_verifies_with_its_secret() {
-    let world = World::standard();
+    let world = World::standard().await;
     put(&world, "hello").await;
     work(&world).await;
     let told = world.receiver.told();
@@ -71,7 +77,7 @@ async fn what_an_automation_is_told_verifies_with_its_secret() {
     assert!(providers::standard_webhooks::verify(&secrets, headers, &forged, now).is_err());
     let notification: Notification = serde_json::from_slice(body).unwrap();
     assert_eq!(notification.data.message, job(&world, "hello").notification.unwrap().data.message);
-    let notifications = world.store.all_notifications();
+    let notifications = world.table.notifications();
     assert_eq!((notifications[0].state, notifications[0].attempts), (NoticeState::Delivered, 1));
     assert_eq!(headers["webhook-id"], notifications[0].id.to_string());
     assert!(world.own.is_empty());
@@ -79,7 +85,7 @@ async fn what_an_automation_is_told_verifies_with_its_secret() {
 
 #[tokio::test]
 async fn while_secrets_change_both_sign() {
-    let world = World::standard();
+    let world = World::standard().await;
     let newer = "whsec_BBECAwQFBgcICQoLDA0ODxAREhMUFRYX";
     world.vault.sign_with(&world.acme, vec![newer.into(), SIGNING.into()]);
     put(&world, "hello").await;
@@ -93,7 +99,7 @@ async fn while_secrets_change_both_sign() {
 
 #[tokio::test]
 async fn a_receiver_that_is_down_is_told_fourteen_times_in_three_days_and_then_no_more() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.always(500);
     put(&world, "hello").await;
     let told = live(&world, 90 * 60).await;
@@ -106,10 +112,10 @@ async fn a_receiver_that_is_down_is_told_fourteen_times_in_three_days_and_then_n
         // A tenth of jitter, a step of the test's clock, and the schedule's own minute.
         assert!((wanted..=wanted + wanted / 10 + 70).contains(wait), "{waits:?}");
     }
-    assert_eq!(world.store.all_notifications()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.table.notifications()[0].state, NoticeState::GivenUp);
     assert_eq!(world.receiver.ids().len(), 1, "the id is the same each time");
     assert!(world.own.is_empty() && world.dead.is_empty());
-    assert_eq!(world.store.scheduled(), 0);
+    assert_eq!(world.table.scheduled(), 0);
 }
 
 /// How a receiver that is out behaves.
@@ -142,7 +148,7 @@ async fn delay(world: &World, how: Outage, outage: Duration) -> Duration {
     put(world, "hello").await;
     for _second in 0..600 {
         work(world).await;
-        let notifications = world.store.all_notifications();
+        let notifications = world.table.notifications();
         if notifications.iter().any(|notification| notification.state == NoticeState::Delivered) {
             return world.clock.now().duration_since(began).unsigned_abs();
         }
@@ -160,7 +166,7 @@ async fn an_outage_of_fifteen_seconds_costs_at_most_forty_however_the_receiver_f
         [Outage::Refuses, Outage::Hangs, Outage::RefusesThenHangs, Outage::HangsThenRefuses];
     for how in kinds {
         for outage in (0..=15).map(Duration::from_secs) {
-            let took = delay(&World::standard(), how, outage).await;
+            let took = delay(&World::standard().await, how, outage).await;
             assert!(took <= Duration::from_secs(40), "{how:?} for {outage:?}: {took:?}");
         }
     }
@@ -169,7 +175,7 @@ async fn an_outage_of_fifteen_seconds_costs_at_most_forty_however_the_receiver_f
 #[tokio::test]
 async fn an_outage_of_up_to_two_minutes_costs_at_most_as_long_again() {
     for outage in (15..=120).map(Duration::from_secs) {
-        let took = delay(&World::standard(), Outage::Refuses, outage).await;
+        let took = delay(&World::standard().await, Outage::Refuses, outage).await;
         let wait = took.saturating_sub(outage);
         // A tenth of jitter, and a second of the queue's.
         assert!(wait <= Duration::from_secs(133), "{outage:?}: {took:?}");
@@ -178,12 +184,12 @@ async fn an_outage_of_up_to_two_minutes_costs_at_most_as_long_again() {
 
 #[tokio::test]
 async fn a_consumer_that_dies_at_any_call_costs_at_most_forty_seconds() {
-    let world = World::standard();
+    let world = World::standard().await;
     put(&world, "hello").await;
     work(&world).await;
     let dies = troubles(world.faults.calls()).into_iter().filter(|(.., dies)| *dies);
     for trouble in dies {
-        let mut world = World::standard();
+        let mut world = World::standard().await;
         world.own = world.own.with_visibility_timeout(visibility_timeout());
         put(&world, "hello").await;
         let began = world.clock.now();
@@ -192,7 +198,7 @@ async fn a_consumer_that_dies_at_any_call_costs_at_most_forty_seconds() {
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         while world.receiver.told().is_empty()
-            || world.store.all_notifications()[0].state != NoticeState::Delivered
+            || world.table.notifications()[0].state != NoticeState::Delivered
         {
             world.clock.advance(Duration::from_secs(1));
             work(&world).await;
@@ -213,22 +219,22 @@ fn visibility_timeout() -> Duration {
 
 #[tokio::test]
 async fn a_retry_that_is_far_off_waits_in_the_table_and_comes_back_from_there() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.script([(500, None); 7]);
     put(&world, "hello").await;
     live(&world, 15).await;
     assert_eq!(world.receiver.told().len(), 7);
     assert!(world.own.is_empty());
-    assert_eq!(world.store.scheduled(), 1);
+    assert_eq!(world.table.scheduled(), 1);
     live(&world, 45).await;
     assert_eq!(world.receiver.told().len(), 8);
-    assert_eq!(world.store.all_notifications()[0].state, NoticeState::Delivered);
-    assert_eq!(world.store.scheduled(), 0);
+    assert_eq!(world.table.notifications()[0].state, NoticeState::Delivered);
+    assert_eq!(world.table.scheduled(), 0);
 }
 
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.script([(503, Some(120)), (429, Some(3600))]);
     put(&world, "hello").await;
     let told = live(&world, 90).await;
@@ -239,7 +245,7 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 
 #[tokio::test]
 async fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.script([(410, None)]);
     put(&world, "one").await;
     work(&world).await;
@@ -250,7 +256,7 @@ async fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
         panic!("it is still known")
     };
     assert!(push.disabled_at.is_some());
-    assert_eq!(world.store.all_notifications()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.table.notifications()[0].state, NoticeState::GivenUp);
     assert!(world.own.is_empty());
     domain::ports::Registry::set_automation(&world.store, &world.acme, &sample::push())
         .await
@@ -262,7 +268,7 @@ async fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
 
 #[tokio::test]
 async fn a_notice_that_comes_twenty_times_at_once_is_told_once() {
-    let world = World::standard();
+    let world = World::standard().await;
     for n in 0..20 {
         world.put("acme", &n.to_string(), &job(&world, "hello")).await;
     }
@@ -273,7 +279,7 @@ async fn a_notice_that_comes_twenty_times_at_once_is_told_once() {
 
 #[tokio::test]
 async fn repetitions_of_a_notice_use_up_no_attempts_of_a_receiver_that_is_down() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.always(500);
     for n in 0..100 {
         world.put("acme", &n.to_string(), &job(&world, "hello")).await;
@@ -287,21 +293,21 @@ async fn repetitions_of_a_notice_use_up_no_attempts_of_a_receiver_that_is_down()
     world.receiver.always(204);
     live(&world, 10).await;
     assert_eq!(world.receiver.told().len(), told.len() + 1);
-    assert_eq!(world.store.all_notifications()[0].state, NoticeState::Delivered);
+    assert_eq!(world.table.notifications()[0].state, NoticeState::Delivered);
     live(&world, 10).await;
     assert!(world.own.is_empty() && world.dead.is_empty());
-    assert_eq!((world.receiver.told().len(), world.store.scheduled()), (told.len() + 1, 0));
+    assert_eq!((world.receiver.told().len(), world.table.scheduled()), (told.len() + 1, 0));
 }
 
 #[tokio::test]
 async fn one_automation_that_is_down_does_not_hold_another_up() {
-    let world = World::standard();
+    let world = World::standard().await;
     world.receiver.script([(500, None)]);
     put(&world, "one").await;
     put(&world, "two").await;
     work(&world).await;
     assert_eq!(world.receiver.ids().len(), 2);
-    let delivered = world.store.all_notifications();
+    let delivered = world.table.notifications();
     let count = delivered
         .iter()
         .filter(|notification| notification.state == NoticeState::Delivered)
@@ -312,12 +318,12 @@ async fn one_automation_that_is_down_does_not_hold_another_up() {
 #[tokio::test]
 async fn wherever_the_teller_breaks_off_the_automation_is_told_in_the_end() {
     for answers in [vec![], vec![(500, None)], vec![(503, Some(3600))]] {
-        let world = World::standard();
+        let world = World::standard().await;
         world.receiver.script(answers.clone());
         put(&world, "hello").await;
         work(&world).await;
         for trouble in troubles(world.faults.calls()) {
-            let world = World::standard();
+            let world = World::standard().await;
             world.receiver.script(answers.clone());
             put(&world, "hello").await;
             order(&world.faults, trouble);
@@ -325,39 +331,49 @@ async fn wherever_the_teller_breaks_off_the_automation_is_told_in_the_end() {
             assert!(world.faults.happened(), "{answers:?} {trouble:?}");
             world.faults.mend();
             live(&world, 90).await;
-            let notifications = world.store.all_notifications();
+            let notifications = world.table.notifications();
             let why = format!("{answers:?} {trouble:?} {notifications:?}");
             assert_eq!(notifications[0].state, NoticeState::Delivered, "{why}");
             assert_eq!(world.receiver.ids().len(), 1, "{why}");
             assert!(world.receiver.told().len() <= 3, "{why}");
             assert!(world.own.is_empty() && world.dead.is_empty(), "{why}");
-            assert_eq!(world.store.scheduled(), 0, "{why}");
+            assert_eq!(world.table.scheduled(), 0, "{why}");
         }
     }
 }
 
 #[tokio::test]
 async fn wherever_the_schedule_breaks_off_every_retry_goes_back_once_it_is_due() {
-    for trouble in troubles(6) {
-        let world = World::standard();
+    let begin = async || {
+        let world = World::standard().await;
         world.receiver.script(std::iter::repeat_n((503, Some(1800)), 30));
         for n in 0..30 {
             put(&world, &n.to_string()).await;
         }
         work(&world).await;
-        assert_eq!(world.store.scheduled(), 30);
+        assert_eq!(world.table.scheduled(), 30);
         world.clock.advance(Duration::from_mins(31));
-        order(&world.faults, trouble);
+        world
+    };
+    let schedule = async |world: &World| {
         let queue = world.own.clone().with_faults(&world.faults);
-        let handled = runtime::schedule::handle(&world.store, &queue, &world.clock).await;
-        assert_eq!(handled.is_err(), world.faults.happened());
+        runtime::schedule::handle(&world.store, &queue, &world.clock).await
+    };
+    let world = begin().await;
+    let before = world.faults.calls();
+    schedule(&world).await.unwrap();
+    for trouble in troubles(world.faults.calls() - before) {
+        let world = begin().await;
+        order(&world.faults, trouble);
+        let handled = schedule(&world).await;
+        assert!(handled.is_err() && world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         live(&world, 5).await;
-        let notifications = world.store.all_notifications();
+        let notifications = world.table.notifications();
         assert!(
             notifications.iter().all(|notification| notification.state == NoticeState::Delivered)
         );
         assert_eq!(world.receiver.told().len(), 60, "{trouble:?}");
-        assert_eq!(world.store.scheduled(), 0);
+        assert_eq!(world.table.scheduled(), 0);
     }
 }

@@ -83,7 +83,7 @@ fn reasons(world: &World) -> Vec<String> {
 
 #[tokio::test]
 async fn a_failed_record_holds_its_own_group_and_no_other() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     for (group, name, act) in [
         ("a", "a1", "ok"),
         ("b", "b1", "fail twice"),
@@ -106,7 +106,7 @@ async fn a_failed_record_holds_its_own_group_and_no_other() {
 
 #[tokio::test]
 async fn in_a_standard_queue_every_record_is_its_own_group() {
-    let (world, clerk) = (World::standard(), Clerk::default());
+    let (world, clerk) = (World::standard().await, Clerk::default());
     put(&world, "tenant", "one", "fail twice").await;
     put(&world, "tenant", "two", "ok").await;
     world.batch(&clerk, false).await;
@@ -117,7 +117,7 @@ async fn in_a_standard_queue_every_record_is_its_own_group() {
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_a_dead_letter_and_its_group_goes_on() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "a1", "ok").await;
     world.put("a", "poison", &serde_json::json!({ "secret": "do not quote me" })).await;
     put(&world, "a", "a2", "refuse").await;
@@ -135,7 +135,7 @@ async fn a_record_that_cannot_be_read_is_a_dead_letter_and_its_group_goes_on() {
 
 #[tokio::test]
 async fn after_five_receives_a_record_is_a_dead_letter_with_the_reason() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "fail").await;
     put(&world, "a", "good", "ok").await;
     world.run_dry(&clerk, false).await;
@@ -146,7 +146,7 @@ async fn after_five_receives_a_record_is_a_dead_letter_with_the_reason() {
 
 #[tokio::test]
 async fn where_the_worker_counts_attempts_no_number_of_receives_makes_a_dead_letter() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "fail").await;
     for _receive in 0..40 {
         world.batch(&clerk, true).await;
@@ -158,7 +158,7 @@ async fn where_the_worker_counts_attempts_no_number_of_receives_makes_a_dead_let
 
 #[tokio::test]
 async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_as_long_as_was_asked() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "a1", "wait nine times").await;
     put(&world, "a", "a2", "ok").await;
     put(&world, "b", "b1", "ok").await;
@@ -178,7 +178,7 @@ async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_as_long_as_was_as
 
 #[tokio::test]
 async fn a_failure_is_hidden_longer_each_time_so_that_it_outlasts_an_outage() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "fail").await;
     world.run_dry(&clerk, false).await;
     let waits: Vec<u64> = world.own.postponed().iter().map(|(_, wait)| wait.as_secs()).collect();
@@ -190,7 +190,7 @@ async fn a_failure_is_hidden_longer_each_time_so_that_it_outlasts_an_outage() {
 
 #[tokio::test]
 async fn no_record_is_begun_after_the_budget_and_none_is_lost_by_it() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let clerk = Clerk { slow: Some(world.clock.clone()), ..Clerk::default() };
     for name in ["1", "2", "3", "4", "5"] {
         put(&world, "a", name, "ok").await;
@@ -205,7 +205,7 @@ async fn no_record_is_begun_after_the_budget_and_none_is_lost_by_it() {
 
 #[tokio::test]
 async fn if_the_archive_fails_the_whole_batch_comes_back() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let clerk = Clerk { archive_fails: Mutex::new(1), ..Clerk::default() };
     put(&world, "a", "1", "ok").await;
     put(&world, "b", "2", "ok").await;
@@ -217,7 +217,7 @@ async fn if_the_archive_fails_the_whole_batch_comes_back() {
 
 #[tokio::test]
 async fn a_large_body_is_fetched_and_one_that_cannot_be_fetched_comes_back() {
-    let (world, clerk) = (World::standard(), Clerk::default());
+    let (world, clerk) = (World::standard().await, Clerk::default());
     let body = serde_json::to_string(&Job { name: "large".into(), act: "x".repeat(300_000) });
     let record = domain::ports::Record {
         body: world.bucket.check_in(&body.unwrap()),
@@ -234,7 +234,7 @@ async fn a_large_body_is_fetched_and_one_that_cannot_be_fetched_comes_back() {
 
 #[tokio::test]
 async fn a_dead_letter_queue_that_is_away_loses_nothing() {
-    let (world, clerk) = (World::fifo(), Clerk::default());
+    let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "refuse").await;
     put(&world, "a", "good", "ok").await;
     world.faults.go_down();
@@ -250,7 +250,7 @@ async fn a_dead_letter_queue_that_is_away_loses_nothing() {
 
 #[tokio::test]
 async fn a_record_without_an_id_fails_the_batch_and_not_in_silence() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     put(&world, "a", "1", "ok").await;
     let mut records = world.own.receive(10);
     records[0].message_id.clear();

@@ -1,25 +1,34 @@
-//! A small hub: fakes behind every port, and queues that are worked until they are empty.
+//! A small hub: the real repository on the simulated table, fakes behind every other port, and
+//! queues that are worked until they are empty.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
+use domain::automation::Automation;
+use domain::conversation::Conversation;
 use domain::integration::Integration;
 use domain::message::{Message, Status};
-use domain::ports::Clock;
+use domain::ports::{Claimed, Clock, EventReader, JobReader, MessageReader, Registry};
+use domain::pull::Job;
+use domain::record::StoredEvent;
 use domain::sender::SendError;
-use domain::{Provider, TenantId};
+use domain::task::HandedOver;
+use domain::{NotificationId, Provider, TenantId};
 use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use runtime::batch::{self, ConsumerContext, Worker};
 use runtime::sender::HttpClient;
 use runtime::transport::{GuardedHttpError, WebhookClient};
 use serde_json::{Value, json};
+use store::{DynamoStore, keys};
+use testkit::cloud::dynamo::Attribute;
 use testkit::{
-    FakeBucket, FakeClock, FakeCredentials, FakeQueue, Faults, MemoryStore, Received, SeededRng,
-    Side, sample,
+    FakeBucket, FakeClock, FakeCredentials, FakeQueue, Faults, Received, SeededRng, Side,
+    SimulatedTable, sample,
 };
 
 /// The secret that signs what automations are told.
@@ -29,7 +38,8 @@ pub(crate) const SIGNING: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 pub(crate) struct World {
     pub(crate) clock: FakeClock,
     pub(crate) faults: Faults,
-    pub(crate) store: MemoryStore,
+    pub(crate) table: Table,
+    pub(crate) store: DynamoStore,
     pub(crate) vault: FakeCredentials,
     pub(crate) bucket: FakeBucket,
     pub(crate) provider: FakeProvider,
@@ -46,30 +56,31 @@ pub(crate) struct World {
 
 impl World {
     /// A hub whose handler reads a FIFO queue.
-    pub(crate) fn fifo() -> Self {
-        Self::new(FakeQueue::fifo)
+    pub(crate) async fn fifo() -> Self {
+        Self::new(FakeQueue::fifo).await
     }
 
     /// A hub whose handler reads a standard queue.
-    pub(crate) fn standard() -> Self {
-        Self::new(FakeQueue::standard)
+    pub(crate) async fn standard() -> Self {
+        Self::new(FakeQueue::standard).await
     }
 
-    fn new(own: impl Fn(&FakeClock) -> FakeQueue) -> Self {
+    async fn new(own: fn(&FakeClock) -> FakeQueue) -> Self {
         let (clock, faults) = (FakeClock::default(), Faults::default());
         let acme = sample::tenant("acme");
         let whatsapp = sample::whatsapp(&acme, Some("111"));
         let telegram = sample::telegram(&acme, Some("700000001"));
-        let store = MemoryStore::default();
-        store.insert_integration(&whatsapp, &[]);
-        store.insert_integration(&telegram, &[]);
-        store.insert_automation(&acme, sample::push());
+        let table = Table::new(&clock);
+        table.insert_integration(&whatsapp, &[]).await;
+        table.insert_integration(&telegram, &[]).await;
+        table.insert_automation(&acme, &sample::push()).await;
         let vault = FakeCredentials::new(&clock)
             .with(&whatsapp, providers::whatsapp::example::credentials())
             .with(&telegram, providers::telegram::example::credentials());
         vault.sign_with(&acme, vec![SIGNING.into()]);
         Self {
-            store: store.with_faults(&faults),
+            store: table.store(&faults),
+            table,
             vault: vault.with_faults(&faults),
             bucket: FakeBucket::default().with_faults(&faults),
             provider: FakeProvider::new(&faults),
@@ -157,8 +168,8 @@ impl World {
     }
 
     /// The one message there is.
-    pub(crate) fn message(&self) -> Message {
-        let messages = self.store.all_messages();
+    pub(crate) async fn message(&self) -> Message {
+        let messages = self.table.messages().await;
         assert_eq!(messages.len(), 1);
         messages[0].clone()
     }
@@ -173,6 +184,160 @@ impl World {
         notifications.sort();
         notifications.dedup();
         notifications
+    }
+}
+
+/// How a notification to an automation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoticeState {
+    Pending,
+    Sending,
+    Delivered,
+    GivenUp,
+}
+
+/// A notification to an automation, as the table has it.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownNotice {
+    pub(crate) id: NotificationId,
+    pub(crate) state: NoticeState,
+    /// Attempts begun.
+    pub(crate) attempts: i64,
+}
+
+/// The hub's table, to look at and to set up: nothing here fails or counts as a call of a
+/// handler's. Copies are one table.
+#[derive(Clone)]
+pub(crate) struct Table {
+    simulated: SimulatedTable,
+    quiet: DynamoStore,
+}
+
+fn repository(table: &SimulatedTable) -> DynamoStore {
+    DynamoStore::new(&table.config(), SimulatedTable::NAME.to_owned())
+}
+
+impl Table {
+    pub(crate) fn new(clock: &FakeClock) -> Self {
+        let simulated = SimulatedTable::new(clock);
+        Self { quiet: repository(&simulated), simulated }
+    }
+
+    /// The repository for a handler, whose requests fail as `faults` says.
+    pub(crate) fn store(&self, faults: &Faults) -> DynamoStore {
+        repository(&self.simulated.clone().with_faults(faults))
+    }
+
+    /// The repository whose requests do not fail.
+    pub(crate) fn quiet(&self) -> &DynamoStore {
+        &self.quiet
+    }
+
+    /// Writes an integration, in the place of one that has its id.
+    pub(crate) async fn insert_integration(&self, integration: &Integration, paths: &[String]) {
+        let written = self.quiet.put_integration(integration, paths, None).await.unwrap();
+        assert_eq!(written, Claimed::Ours);
+    }
+
+    /// Sets how a tenant's automation is told.
+    pub(crate) async fn insert_automation(&self, tenant: &TenantId, automation: &Automation) {
+        self.quiet.set_automation(tenant, automation).await.unwrap();
+    }
+
+    /// The tenants and ids of every item under a key `T#<tenant>#<kind>#<id>` with this sort key.
+    fn ids<T: FromStr>(&self, kind: &str, sort: &str) -> Vec<(TenantId, T)> {
+        let id = |pk: &str| {
+            let mut parts = pk.strip_prefix("T#")?.splitn(3, '#');
+            let tenant = parts.next()?.parse().ok()?;
+            (parts.next()? == kind).then_some(())?;
+            Some((tenant, parts.next()?.parse().ok()?))
+        };
+        self.simulated.with(|dynamo| {
+            let keys = dynamo.keys(SimulatedTable::NAME).filter(|(_, sk)| *sk == sort);
+            keys.filter_map(|(pk, _)| id(pk)).collect()
+        })
+    }
+
+    /// Every message of every tenant.
+    pub(crate) async fn messages(&self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for (tenant, id) in self.ids("MSG", "MSG") {
+            messages.push(self.quiet.message(&tenant, id).await.unwrap().unwrap().0);
+        }
+        messages
+    }
+
+    /// Every conversation of every tenant.
+    pub(crate) async fn conversations(&self) -> Vec<Conversation> {
+        let mut conversations = Vec::new();
+        for (tenant, id) in self.ids("C", "CONV") {
+            conversations.push(self.quiet.conversation(&tenant, id).await.unwrap().unwrap());
+        }
+        conversations
+    }
+
+    /// Every event of every tenant.
+    pub(crate) async fn events(&self) -> Vec<StoredEvent> {
+        let mut events = Vec::new();
+        for (tenant, id) in self.ids("EVENT", "EVENT") {
+            events.push(self.quiet.event(&tenant, id).await.unwrap().unwrap());
+        }
+        events
+    }
+
+    /// Every job of every tenant.
+    pub(crate) async fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for (tenant, id) in self.ids("JOB", "JOB") {
+            jobs.push(self.quiet.job(&tenant, id).await.unwrap().unwrap());
+        }
+        jobs
+    }
+
+    /// Every notification to every tenant's automation.
+    pub(crate) fn notifications(&self) -> Vec<KnownNotice> {
+        let notification = |(tenant, id): (TenantId, NotificationId)| {
+            let key = keys::delivery(&tenant, id);
+            self.simulated.with(|dynamo| {
+                let item = dynamo.item(SimulatedTable::NAME, &key.pk, &key.sk).unwrap();
+                let state = match item["state"].text().unwrap() {
+                    "pending" => NoticeState::Pending,
+                    "sending" => NoticeState::Sending,
+                    "delivered" => NoticeState::Delivered,
+                    "given_up" => NoticeState::GivenUp,
+                    other => panic!("a notice is {other}"),
+                };
+                let attempts = item.get("attempt").and_then(Attribute::number).unwrap_or_default();
+                KnownNotice { id, state, attempts }
+            })
+        };
+        self.ids("DELIVERY", "DELIVERY").into_iter().map(notification).collect()
+    }
+
+    /// How many retries are in the schedule.
+    pub(crate) fn scheduled(&self) -> usize {
+        self.simulated.with(|dynamo| {
+            dynamo.keys(SimulatedTable::NAME).filter(|(pk, _)| pk.starts_with("DUE#")).count()
+        })
+    }
+
+    /// When the first retry in the schedule is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.simulated.with(|dynamo| {
+            let retries = dynamo.keys(SimulatedTable::NAME);
+            let retries = retries.filter(|(pk, _)| pk.starts_with("DUE#"));
+            let first = retries.filter_map(|(_, sk)| sk.split('#').next()?.parse().ok()).min();
+            first.map(|ms| Timestamp::from_millisecond(ms).unwrap())
+        })
+    }
+
+    /// How often the messages of every tenant were handed over, in all.
+    pub(crate) fn hand_overs(&self) -> u32 {
+        self.simulated.with(|dynamo| {
+            let items = dynamo.items(SimulatedTable::NAME);
+            let to = items.filter_map(|item| item.get("handed_over")?.text());
+            to.map(|to| serde_json::from_str::<HandedOver>(to).unwrap().failover.generation).sum()
+        })
     }
 }
 
@@ -483,7 +648,7 @@ impl WebhookClient for FakeReceiver {
 
 /// The worker that tells automations.
 pub(crate) type WebhookDispatcher = runtime::automation::WebhookDispatcher<
-    MemoryStore,
+    DynamoStore,
     FakeCredentials,
     FakeQueue,
     FakeReceiver,
@@ -515,6 +680,7 @@ impl World {
         Self {
             clock: self.clock.clone(),
             faults: self.faults.clone(),
+            table: self.table.clone(),
             store: self.store.clone(),
             vault: self.vault.clone(),
             bucket: self.bucket.clone(),

@@ -19,11 +19,12 @@ use runtime::events::RecordEvent;
 use runtime::parked::RecordParked;
 use runtime::replay::Replayer;
 use serde_json::{Value, json};
-use testkit::{FakeBucket, FakeClock, FakeQueue, MemoryStore, SeededRng, sample};
+use store::DynamoStore;
+use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
 use crate::common::{World, order, troubles};
 
-fn book(world: &World) -> RecordEvent<MemoryStore, FakeBucket, FakeClock> {
+fn book(world: &World) -> RecordEvent<DynamoStore, FakeBucket, FakeClock> {
     RecordEvent {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -31,12 +32,12 @@ fn book(world: &World) -> RecordEvent<MemoryStore, FakeBucket, FakeClock> {
     }
 }
 
-fn lot(world: &World) -> RecordParked<MemoryStore, FakeBucket> {
+fn lot(world: &World) -> RecordParked<DynamoStore, FakeBucket> {
     RecordParked { store: world.store.clone(), bucket: world.bucket.clone() }
 }
 
 /// The worker of replays; `world.media` is the events' queue.
-fn replayer(world: &World) -> Replayer<MemoryStore, FakeBucket, FakeQueue, FakeClock> {
+fn replayer(world: &World) -> Replayer<DynamoStore, FakeBucket, FakeQueue, FakeClock> {
     Replayer {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -58,8 +59,8 @@ async fn put(world: &World, event: &InboundEvent) {
     world.put(&event.ordering_group(), &event.deduplication_id(), event).await;
 }
 
-fn records(world: &World) -> Vec<EventRecord> {
-    world.store.all_events().into_iter().map(|event| event.record).collect()
+async fn records(world: &World) -> Vec<EventRecord> {
+    world.table.events().await.into_iter().map(|event| event.record).collect()
 }
 
 fn with_raw(event: InboundEvent, raw: &Value) -> InboundEvent {
@@ -68,7 +69,7 @@ fn with_raw(event: InboundEvent, raw: &Value) -> InboundEvent {
 
 #[tokio::test]
 async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let now = world.clock.now();
     let twilio = sample::taking(&world.acme, Provider::Twilio, Some("AC1"));
     let receipt =
@@ -83,6 +84,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
     }
     world.run_dry(&book(&world), false).await;
     let mut found: Vec<_> = records(&world)
+        .await
         .into_iter()
         .map(|record| {
             assert_eq!((&record.tenant, record.state), (&world.acme, State::Recorded));
@@ -104,7 +106,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
 
 #[tokio::test]
 async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let first = paid(&world, "ntf_1");
     put(&world, &first).await;
     world.run_dry(&book(&world), false).await;
@@ -112,7 +114,7 @@ async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
     put(&world, &paid(&world, "ntf_1")).await;
     put(&world, &paid(&world, "ntf_2")).await;
     world.run_dry(&book(&world), false).await;
-    let records = records(&world);
+    let records = records(&world).await;
     assert_eq!(records.len(), 2);
     let record = records.iter().find(|record| record.id == first.event_id()).unwrap();
     assert_eq!(record.received_at, first.received_at);
@@ -120,14 +122,14 @@ async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
 
 #[tokio::test]
 async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let small = with_raw(paid(&world, "small"), &json!({ "a": "x".repeat(3900) }));
     let large = with_raw(paid(&world, "large"), &json!({ "a": "x".repeat(5000) }));
     for event in [&small, &large] {
         put(&world, event).await;
     }
     world.run_dry(&book(&world), false).await;
-    for kept in world.store.all_events() {
+    for kept in world.table.events().await {
         let is_large = kept.record.id == large.event_id();
         let body = match &kept.body {
             BodyLocation::Inline(body) => {
@@ -149,7 +151,7 @@ async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
 #[tokio::test]
 async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
     let begin = async || {
-        let world = World::fifo();
+        let world = World::fifo().await;
         put(&world, &with_raw(paid(&world, "large"), &json!("x".repeat(5000)))).await;
         let replay = Some(ReplayId::derived(&["r"]));
         put(&world, &InboundEvent { replay, ..paid(&world, "replayed") }).await;
@@ -158,7 +160,7 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
     let world = begin().await;
     let before = world.faults.calls();
     world.run_dry(&book(&world), false).await;
-    let (calls, undisturbed) = (world.faults.calls() - before, world.store.all_events());
+    let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
     assert_eq!(undisturbed.len(), 2);
     for trouble in troubles(calls) {
         let world = begin().await;
@@ -167,7 +169,7 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         world.run_dry(&book(&world), false).await;
-        let events = world.store.all_events();
+        let events = world.table.events().await;
         assert_eq!(events.len(), 2, "{trouble:?}");
         for (event, undisturbed) in events.iter().zip(&undisturbed) {
             assert_eq!((event.record.id, &event.body), (undisturbed.record.id, &undisturbed.body));
@@ -179,19 +181,19 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
 
 #[tokio::test]
 async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     put(&world, &paid(&world, "ntf_1")).await;
     world.faults.go_down();
     world.batch(&book(&world), false).await;
-    assert_eq!((world.own.len(), records(&world).len()), (1, 0));
+    assert_eq!((world.own.len(), records(&world).await.len()), (1, 0));
     world.faults.mend();
     world.run_dry(&book(&world), false).await;
-    assert_eq!(records(&world).len(), 1);
+    assert_eq!(records(&world).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let proved = |id: &str| {
         let mailgun = sample::taking(&world.acme, Provider::Mailgun, None);
         let event = sample::other_event(&mailgun, id, "delivered", world.clock.now());
@@ -205,7 +207,7 @@ async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() 
         world.run_dry(&book(&world), false).await;
         world.clock.advance(std::time::Duration::from_mins(10));
     }
-    let events = world.store.all_events();
+    let events = world.table.events().await;
     assert_eq!(events.len(), 1);
     let BodyLocation::Object(key) = &events[0].body else { panic!("it is large") };
     assert!(world.bucket.object(key).unwrap().windows(3).any(|part| part == b"xxx"));
@@ -214,11 +216,11 @@ async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() 
 
 #[tokio::test]
 async fn what_cannot_be_an_event_is_a_dead_letter() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.put("g", "1", &json!({ "v": 1 })).await;
     put(&world, &paid(&world, &"x".repeat(100_000))).await;
     world.run_dry(&book(&world), false).await;
-    assert_eq!((world.dead.len(), records(&world).len()), (2, 0));
+    assert_eq!((world.dead.len(), records(&world).await.len()), (2, 0));
 }
 
 fn parked(tenant: Option<&TenantId>, integration: Option<&Integration>, body: &[u8]) -> Parked {
@@ -236,7 +238,7 @@ fn parked(tenant: Option<&TenantId>, integration: Option<&Integration>, body: &[
 
 #[tokio::test]
 async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte() {
-    let world = World::standard();
+    let world = World::standard().await;
     let number = &world.whatsapp;
     let cases: [(Parked, &str, Value); 4] = [
         (parked(Some(&world.acme), None, b"{ nonsense"), "acme", json!({ "text": "{ nonsense" })),
@@ -245,14 +247,14 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
         (parked(None, Some(&stripe(&world)), b""), "platform", json!({ "text": "" })),
     ];
     for (parked, tenant, raw) in cases {
-        let world = World::standard();
+        let world = World::standard().await;
         // Twice, as a standard queue may.
         for time in ["1", "2"] {
             world.put("g", time, &parked).await;
         }
         world.run_dry(&lot(&world), false).await;
         assert!(world.dead.is_empty());
-        let events = world.store.all_events();
+        let events = world.table.events().await;
         assert_eq!(events.len(), 1);
         let record = &events[0].record;
         assert_eq!((record.tenant.as_str(), record.state), (tenant, State::Parked));
@@ -267,21 +269,21 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
 #[tokio::test]
 async fn wherever_the_consumer_of_what_is_parked_breaks_off_it_is_recorded_once() {
     let begin = async || {
-        let world = World::standard();
+        let world = World::standard().await;
         world.put("g", "1", &parked(None, Some(&world.whatsapp), &[b'x'; 9000])).await;
         world
     };
     let world = begin().await;
     let before = world.faults.calls();
     world.run_dry(&lot(&world), false).await;
-    let (calls, undisturbed) = (world.faults.calls() - before, world.store.all_events());
+    let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
     for trouble in troubles(calls) {
         let world = begin().await;
         order(&world.faults, trouble);
         world.batch(&lot(&world), false).await;
         world.faults.mend();
         world.run_dry(&lot(&world), false).await;
-        assert_eq!(world.store.all_events(), undisturbed, "{trouble:?}");
+        assert_eq!(world.table.events().await, undisturbed, "{trouble:?}");
         assert!(world.dead.is_empty(), "{trouble:?}");
     }
 }
@@ -292,8 +294,8 @@ struct Api {
 }
 
 impl Api {
-    fn new() -> Self {
-        Self { world: World::standard() }
+    async fn new() -> Self {
+        Self { world: World::standard().await }
     }
 
     /// Writes events down, one a second from the clock's time.
@@ -325,7 +327,7 @@ impl Api {
         handle(&self.resource(), &request(http_client, method, address, body)).await
     }
 
-    fn resource(&self) -> Events<MemoryStore, FakeBucket, FakeQueue, FakeClock, SeededRng> {
+    fn resource(&self) -> Events<DynamoStore, FakeBucket, FakeQueue, FakeClock, SeededRng> {
         let world = &self.world;
         Events {
             store: world.store.clone(),
@@ -389,7 +391,7 @@ fn request(
 
 #[tokio::test]
 async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
-    let api = Api::new().with_events(5).await;
+    let api = Api::new().await.with_events(5).await;
     assert_eq!(api.ids("/events").await, "ntf_004 ntf_003 ntf_002 ntf_001 ntf_000");
     assert_eq!(api.ids("/events?name=invoice.voided").await, "ntf_003 ntf_001");
     assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "ntf_004 ntf_003");
@@ -398,7 +400,7 @@ async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
     let page = api.get(READER, "/events?limit=2").await.unwrap();
     let next = page["next"].as_str().unwrap();
     assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "ntf_002 ntf_001");
-    let at = api.world.store.all_events();
+    let at = api.world.table.events().await;
     let at = at.iter().find(|event| event.record.provider_event_id == "ntf_002").unwrap();
     let at = at.record.received_at;
     assert_eq!(api.ids(&format!("/events?to={at}")).await, "ntf_001 ntf_000");
@@ -420,7 +422,7 @@ async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
 
 #[tokio::test]
 async fn what_is_parked_has_a_list_of_its_own() {
-    let api = Api::new().with_events(2).await;
+    let api = Api::new().await.with_events(2).await;
     let world = &api.world;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
     world.run_dry(&lot(world), false).await;
@@ -437,7 +439,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
 
 #[tokio::test]
 async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin() {
-    let api = Api::new();
+    let api = Api::new().await;
     let event = with_raw(paid(&api.world, "ntf_1"), &json!({ "secret": 1 }));
     api.record_event(&event).await;
     let address = format!("/events/{}", event.event_id());
@@ -464,7 +466,7 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
 
 #[tokio::test]
 async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
-    let api = Api::new();
+    let api = Api::new().await;
     let event = paid(&api.world, "ntf_1");
     api.record_event(&event).await;
     let address = format!("/events/{}/replay", event.event_id());
@@ -490,7 +492,7 @@ async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
         (&shown["replays"], &shown["last_replay"]["replay"]),
         (&json!(1), &answer["replay"])
     );
-    assert_eq!(records(&hub).len(), 1);
+    assert_eq!(records(&hub).await.len(), 1);
 }
 
 fn range(api: &Api, more: &Value) -> Value {
@@ -509,7 +511,7 @@ async fn work_replays(world: &World) {
 
 #[tokio::test]
 async fn many_events_are_replayed_in_order_page_by_page_and_that_is_shown() {
-    let api = Api::new().with_events(250).await;
+    let api = Api::new().await.with_events(250).await;
     let dry = api.post(ADMIN, "/events/replay", range(&api, &json!({ "dry_run": true }))).await;
     let dry = dry.unwrap();
     assert_eq!((&dry["matched"], &dry["more"]), (&json!(250), &json!(false)));
@@ -535,7 +537,7 @@ async fn many_events_are_replayed_in_order_page_by_page_and_that_is_shown() {
 
 #[tokio::test]
 async fn a_replay_takes_only_what_was_asked_for() {
-    let api = Api::new().with_events(6).await;
+    let api = Api::new().await.with_events(6).await;
     let globex = sample::taking(&sample::tenant("globex"), Provider::Stripe, None);
     let world = &api.world;
     let ago = |hours| world.clock.now() - std::time::Duration::from_hours(hours);
@@ -582,7 +584,7 @@ async fn a_replay_takes_only_what_was_asked_for() {
 #[tokio::test]
 async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends() {
     let begin = async || {
-        let api = Api::new().with_events(120).await;
+        let api = Api::new().await.with_events(120).await;
         api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
         api.world
     };
@@ -614,7 +616,7 @@ async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends()
 
 #[tokio::test]
 async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
-    let api = Api::new().with_events(150).await;
+    let api = Api::new().await.with_events(150).await;
     let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
     let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
     let first: ReplayTask = hub.own.bodies::<ReplayTask>()[0].clone();
@@ -633,7 +635,7 @@ async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
 
 #[tokio::test]
 async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() {
-    let api = Api::new().with_events(3).await;
+    let api = Api::new().await.with_events(3).await;
     let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
     let faults = testkit::Faults::default();
     let broken = api.world.media.clone().with_faults(&faults);
@@ -655,7 +657,7 @@ async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() 
 
 #[tokio::test]
 async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_by_the_api() {
-    let api = Api::new();
+    let api = Api::new().await;
     let request = |bytes| {
         let mut request = request(ADMIN, Method::POST, "/events/replay", &Value::Null);
         request.body = vec![b' '; bytes].into();

@@ -16,11 +16,11 @@ use crate::sender::sender;
 
 /// A hub whose tenant has these numbers.
 async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
     let numbers: Vec<_> = numbers.collect();
     for number in &numbers {
-        world.store.insert_integration(number, &[]);
+        world.table.insert_integration(number, &[]).await;
         world.vault.rotate(number.id, providers::whatsapp::example::credentials());
     }
     for carrier in numbers.iter().chain([&world.telegram]) {
@@ -49,8 +49,7 @@ async fn wrote_to(world: &World, carrier: &Integration) {
         ..sample::conversation(carrier, sample::PERSON, now)
     };
     // It is no call of the handler's.
-    let store = world.store.clone().with_faults(&testkit::Faults::default());
-    store.touch(&talk, now).await.unwrap();
+    world.table.quiet().touch(&talk, now).await.unwrap();
 }
 
 /// Asks the first carrier to send a text, and the others if it cannot.
@@ -169,7 +168,7 @@ async fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
             for third in Mood::ALL {
                 let moods = [first, second, third];
                 let world = sent(&moods).await;
-                let message = world.message();
+                let message = world.message().await;
                 let taken = world.provider.taken().len();
                 let (ends, arrive) = expected(&moods);
                 assert!(ends.contains(&message.status), "{moods:?} {:?}", message.status);
@@ -198,7 +197,7 @@ async fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
 #[tokio::test]
 async fn the_history_says_why_it_moved_and_the_message_who_carried_it() {
     let world = sent(&[Mood::Locked, Mood::Well]).await;
-    let message = world.message();
+    let message = world.message().await;
     let second = sample::whatsapp(&world.acme, Some("222"));
     assert_eq!((message.integration, message.provider), (second.id, Provider::Whatsapp));
     let story: Vec<_> = message
@@ -222,7 +221,7 @@ async fn who_cannot_take_the_person_is_not_asked_to_be_replaced() {
     world.provider.mood("111", error(400, 131_026, None));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Failed);
+    assert_eq!(world.message().await.status, Status::Failed);
     assert_eq!(asked(&world), ["111"]);
 }
 
@@ -231,7 +230,7 @@ async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() 
     for is_template in [false, true] {
         let (world, carriers) = hub(&["111"]).await;
         let stranger = sample::whatsapp(&world.acme, Some("222"));
-        world.store.insert_integration(&stranger, &[]);
+        world.table.insert_integration(&stranger, &[]).await;
         world.vault.rotate(stranger.id, providers::whatsapp::example::credentials());
         world.provider.script([Act::Unreachable]);
         let mut message = sample::outbound(&carriers[0], "hello", world.clock.now());
@@ -246,7 +245,7 @@ async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() 
         let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         world.put(&message.conversation.to_string(), "m", &job).await;
         world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-        assert_eq!(world.message().status, Status::Accepted);
+        assert_eq!(world.message().await.status, Status::Accepted);
         // WhatsApp would refuse the text there; its own number is well a moment later.
         assert_eq!(asked(&world), ["111", if is_template { "222" } else { "111" }]);
     }
@@ -258,7 +257,7 @@ async fn a_window_that_is_shut_at_one_carrier_is_no_reason_to_fail() {
     world.provider.mood("111", error(400, 131_047, None));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222"]);
     assert_eq!(state(&world, &carriers[0]).await, State::Closed);
 }
@@ -268,7 +267,7 @@ async fn a_message_is_not_pinned_to_a_dead_carrier_while_its_own_is_well() {
     let (world, mut carriers) = hub(&["111", "222"]).await;
     for carrier in &mut carriers {
         carrier.circuit = BREAKER;
-        world.store.insert_integration(carrier, &[]);
+        world.table.insert_integration(carrier, &[]).await;
     }
     world.provider.mood("222", Act::Unreachable);
     // Both are shut: the second for ever, the first until its next probe.
@@ -285,7 +284,7 @@ async fn a_message_is_not_pinned_to_a_dead_carrier_while_its_own_is_well() {
     let began = world.clock.now();
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111"]);
     assert!(world.clock.now().duration_since(began).as_secs() <= 10);
 }
@@ -296,7 +295,7 @@ async fn a_short_wait_is_no_reason_to_move() {
     world.provider.script([error(429, 130_429, Some(20))]);
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "111"]);
 }
 
@@ -306,11 +305,11 @@ async fn an_unknown_outcome_moves_only_where_twice_is_accepted() {
     if let Settings::Whatsapp(settings) = &mut carriers[0].settings {
         settings.delivery = DeliveryPolicy::AtLeastOnce;
     }
-    world.store.insert_integration(&carriers[0], &[]);
+    world.table.insert_integration(&carriers[0], &[]).await;
     world.provider.mood("111", Act::TakeInSilence);
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222"]);
     assert_eq!(world.provider.taken().len(), 2, "which is what was chosen");
 }
@@ -321,7 +320,7 @@ async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() 
     world.provider.script(std::iter::repeat_n(Act::Unreachable, 3));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222", "111", "222"]);
 }
 
@@ -345,9 +344,9 @@ async fn a_message_that_everybody_passes_over_is_handed_over_some_hundred_times_
             world.clock.set(next.max(now + Duration::from_millis(1)));
         }
     }
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!((message.status, world.provider.calls().len()), (Status::Expired, 0));
-    let passes = world.store.hand_overs();
+    let passes = world.table.hand_overs();
     assert!(passes > 100 && passes <= 460, "{passes} passes");
     assert!(message.history.len() < 10, "{:?}", message.history);
 }
@@ -378,15 +377,15 @@ async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
         ..sender(&world, Provider::Whatsapp)
     };
     world.run_dry(&worker, true).await;
-    assert_eq!(world.message().status, Status::Queued);
+    assert_eq!(world.message().await.status, Status::Queued);
     let records = other.records();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].group, asked.conversation.to_string());
     assert_eq!(records[0].deduplication_id, format!("{}:1", asked.id));
     let there = World { own: other, ..world.copy() };
     there.run_dry(&sender(&there, Provider::Telegram), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
-    assert_eq!(world.message().provider, Provider::Telegram);
+    assert_eq!(world.message().await.status, Status::Accepted);
+    assert_eq!(world.message().await.provider, Provider::Telegram);
 }
 
 #[tokio::test]
@@ -396,7 +395,7 @@ async fn a_carrier_that_was_deleted_since_is_passed_over() {
     world.provider.mood("111", Act::Unreachable);
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "333"]);
 }
 
@@ -404,12 +403,12 @@ async fn a_carrier_that_was_deleted_since_is_passed_over() {
 async fn a_carrier_of_another_tenant_is_never_asked() {
     let (world, mut carriers) = hub(&["111"]).await;
     let foreign = sample::whatsapp(&sample::tenant("other"), Some("999"));
-    world.store.insert_integration(&foreign, &[]);
+    world.table.insert_integration(&foreign, &[]).await;
     carriers.push(foreign);
     world.provider.mood("111", error(401, 190, None));
     ask(&world, &carriers, "hello", 60).await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Failed);
+    assert_eq!(world.message().await.status, Status::Failed);
     assert_eq!(asked(&world), ["111"]);
 }
 
@@ -429,7 +428,7 @@ async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         world.run_dry(&worker, true).await;
-        let (message, taken) = (world.message(), world.provider.taken().len());
+        let (message, taken) = (world.message().await, world.provider.taken().len());
         let why = format!("{trouble:?} {:?} {:?}", message.history, world.faults.log());
         assert!(world.dead.is_empty(), "{why}");
         assert!(taken <= 1, "{why}");
@@ -498,12 +497,12 @@ impl Two {
 async fn wherever_senders_break_off_a_message_that_moves_between_them_is_taken_once() {
     let calm = Two::asked().await;
     calm.run_dry().await;
-    assert_eq!(calm.world.message().status, Status::Accepted);
+    assert_eq!(calm.world.message().await.status, Status::Accepted);
     for trouble in troubles(calm.world.faults.calls()) {
         let two = Two::asked().await;
         order(&two.world.faults, trouble);
         two.run_dry().await;
-        let (message, taken) = (two.world.message(), two.world.provider.taken().len());
+        let (message, taken) = (two.world.message().await, two.world.provider.taken().len());
         let why = format!("{trouble:?} {:?} {:?}", message.history, two.world.faults.log());
         assert!(two.world.faults.happened() && two.world.dead.is_empty(), "{why}");
         assert!(taken <= 1, "{why}");
@@ -535,14 +534,14 @@ async fn send_alone(world: &World, carriers: &[Integration], text: &str) -> Valu
 async fn a_carrier_that_fails_too_often_is_not_asked_until_a_probe_finds_it_well() {
     let (world, mut carriers) = hub(&["111", "222"]).await;
     carriers[0].circuit = BREAKER;
-    world.store.insert_integration(&carriers[0], &[]);
+    world.table.insert_integration(&carriers[0], &[]).await;
     world.provider.mood("111", Act::Unreachable);
     for text in ["one", "two", "three"] {
         assert_eq!(send_alone(&world, &carriers, text).await, json!(["111", "222"]));
     }
     assert_eq!(state(&world, &carriers[0]).await, State::Open);
     assert_eq!(send_alone(&world, &carriers, "four").await, json!(["222"]), "it is passed over");
-    let four = world.store.all_messages().into_iter().find(|message| {
+    let four = world.table.messages().await.into_iter().find(|message| {
         message.history.iter().any(|step| step.code.as_deref() == Some("circuit_open"))
     });
     let four = four.expect("the history says why");
@@ -571,13 +570,13 @@ async fn a_carrier_that_fails_too_often_is_not_asked_until_a_probe_finds_it_well
 async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once() {
     let (world, mut carriers) = hub(&["111"]).await;
     carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
-    world.store.insert_integration(&carriers[0], &[]);
+    world.table.insert_integration(&carriers[0], &[]).await;
     world.provider.script([Act::Unreachable]);
     for text in ["one", "two", "three"] {
         ask(&world, &carriers, text, 60).await;
     }
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    let messages = world.store.all_messages();
+    let messages = world.table.messages().await;
     assert!(messages.iter().all(|message| message.status == Status::Accepted));
     assert_eq!(asked(&world).len(), 4, "nothing was asked in vain while it was open");
 }
@@ -586,7 +585,7 @@ async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once
 async fn one_message_probes_and_the_others_pass_over() {
     let (world, mut carriers) = hub(&["111", "222"]).await;
     carriers[0].circuit = Breaker { failures: 1, ..BREAKER };
-    world.store.insert_integration(&carriers[0], &[]);
+    world.table.insert_integration(&carriers[0], &[]).await;
     world.provider.script([Act::Unreachable]);
     send_alone(&world, &carriers, "one").await;
     world.clock.advance(Duration::from_secs(31));
@@ -628,7 +627,7 @@ async fn asked_of_one_who_remembers(seconds: u64) -> World {
     custom.settings = Settings::Own(settings);
     let key = (providers::custom::API_KEY.to_owned(), vec!["key".into()]);
     world.vault.rotate(custom.id, domain::Credentials::new([key]));
-    world.store.insert_integration(&custom, &[]);
+    world.table.insert_integration(&custom, &[]).await;
     ask(&world, &[custom, numbers[0].clone()], "hello", 60).await;
     world
 }
@@ -656,7 +655,7 @@ async fn remembering(seconds: u64, acts: Vec<Act>) -> World {
 #[tokio::test]
 async fn what_may_have_been_taken_is_asked_again_under_its_id_and_of_nobody_else() {
     let world = remembering(3600, vec![Act::TakeInSilence, Act::Unreachable]).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(world.provider.calls().len(), 3);
     let taken = world.provider.taken();
@@ -672,7 +671,7 @@ async fn what_may_have_been_taken_and_is_remembered_no_more_is_unknown_and_never
         world.provider.mood("messages", Act::Unreachable);
         world.run_dry(&over_custom(&world), true).await;
         assert!(!asked(&world).contains(&"222".to_owned()));
-        assert_eq!(world.message().status, Status::Unknown, "{seconds}");
+        assert_eq!(world.message().await.status, Status::Unknown, "{seconds}");
         assert_eq!(world.provider.taken().len(), 1);
         assert_eq!(world.notifications().len(), 1);
     }
@@ -688,12 +687,12 @@ async fn a_sender_that_dies_while_it_asks_who_remembers_asks_again_and_nobody_el
         world.batch(&worker, true).await;
         world.faults.mend();
         world.run_dry(&worker, true).await;
-        let why = format!("{trouble:?} {:?}", world.message().history);
-        if tells(&world.message(), "could not connect") {
+        let why = format!("{trouble:?} {:?}", world.message().await.history);
+        if tells(&world.message().await, "could not connect") {
             // It certainly has it not, so another may be asked.
             continue;
         }
-        assert_eq!(world.message().status, Status::Accepted, "{why}");
+        assert_eq!(world.message().await.status, Status::Accepted, "{why}");
         assert!(!asked(&world).contains(&"222".to_owned()), "{why}");
     }
 }

@@ -14,7 +14,8 @@ use runtime::sender::HttpClient;
 use runtime::webhook::{Edge, handle as receive};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, SeededRng};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, FakeQueue, SeededRng};
 
 use crate::addresses::tenants;
 use crate::api::{Api, request};
@@ -31,7 +32,7 @@ impl HttpClient for Agreeing {
 
 fn integrations(
     api: &Api,
-) -> Integrations<MemoryStore, FakeCredentials, Agreeing, FakeClock, SeededRng> {
+) -> Integrations<DynamoStore, FakeCredentials, Agreeing, FakeClock, SeededRng> {
     Integrations {
         store: api.store.clone(),
         vault: api.vault.clone(),

@@ -11,11 +11,12 @@ use domain::ports::{Clock, MediaState, MessageReader};
 use domain::task::MediaTask;
 use runtime::batch::{ReceiveContext, Worker};
 use runtime::inbound::Inbound;
-use testkit::{FakeBucket, FakeQueue, MemoryStore, sample};
+use store::DynamoStore;
+use testkit::{FakeBucket, FakeQueue, sample};
 
 use crate::common::{World, order, troubles};
 
-fn worker(world: &World) -> Inbound<MemoryStore, FakeBucket, FakeQueue> {
+fn worker(world: &World) -> Inbound<DynamoStore, FakeBucket, FakeQueue> {
     Inbound {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -43,14 +44,14 @@ fn oversize(world: &World) -> InboundEvent {
 
 #[tokio::test]
 async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let event = text(&world, "wamid.1");
     put(&world, "1", &event).await;
     world.run_dry(&worker(&world), false).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.provider_message_id.as_deref(), Some("wamid.1"));
     assert_eq!(message.content, Content::Text { text: "text of wamid.1".to_owned() });
-    let talk = &world.store.all_conversations()[0];
+    let talk = &world.table.conversations().await[0];
     assert_eq!(talk.id, message.conversation);
     assert_eq!(talk.contact.name.as_deref(), Some("Zoë Müller"));
     let archived = world.bucket.archived();
@@ -66,20 +67,20 @@ async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
 
 #[tokio::test]
 async fn a_message_that_arrives_a_hundred_times_is_one_message_and_one_notice() {
-    let world = World::standard();
+    let world = World::standard().await;
     for n in 0..100 {
         put(&world, &n.to_string(), &text(&world, "wamid.1")).await;
     }
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.store.all_messages().len(), 1);
-    assert_eq!(world.store.all_conversations().len(), 1);
+    assert_eq!(world.table.messages().await.len(), 1);
+    assert_eq!(world.table.conversations().await.len(), 1);
     world.tell_all().await;
     assert_eq!(world.receiver.told().len(), 1);
 }
 
 #[tokio::test]
 async fn fifty_first_messages_at_once_make_one_conversation() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let worker = worker(&world);
     let events: Vec<_> = (0..50).map(|n| text(&world, &format!("wamid.{n}"))).collect();
     let works = events.iter().map(|event| {
@@ -87,15 +88,15 @@ async fn fifty_first_messages_at_once_make_one_conversation() {
     });
     let results = futures::future::join_all(works).await;
     assert!(results.iter().all(Result::is_ok));
-    assert_eq!(world.store.all_messages().len(), 50);
-    assert_eq!(world.store.all_conversations().len(), 1);
+    assert_eq!(world.table.messages().await.len(), 50);
+    assert_eq!(world.table.conversations().await.len(), 1);
     world.tell_all().await;
     assert_eq!(world.receiver.ids().len(), 50);
 }
 
 #[tokio::test]
 async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let (now, acme) = (world.clock.now(), &world.acme);
     let globex = sample::tenant("globex");
     for integration in [
@@ -108,8 +109,8 @@ async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
         put(&world, &integration.id.to_string(), &event).await;
     }
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.store.all_messages().len(), 4);
-    assert_eq!(world.store.all_conversations().len(), 4);
+    assert_eq!(world.table.messages().await.len(), 4);
+    assert_eq!(world.table.conversations().await.len(), 4);
     let theirs = world.store.conversations(&globex, 10, None).await.unwrap();
     assert_eq!(theirs.items.len(), 1);
     assert_eq!(world.notifications().len(), 3, "the other tenant has no automation");
@@ -117,24 +118,24 @@ async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
 
 #[tokio::test]
 async fn an_older_message_that_comes_late_does_not_move_the_conversation_back() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let older = text(&world, "wamid.older");
     world.clock.advance(std::time::Duration::from_mins(1));
     let newer = text(&world, "wamid.newer");
     put(&world, "1", &newer).await;
     put(&world, "2", &older).await;
     world.run_dry(&worker(&world), false).await;
-    let talk = &world.store.all_conversations()[0];
+    let talk = &world.table.conversations().await[0];
     assert_eq!(talk.last_inbound_message.as_deref(), Some("wamid.newer"));
-    assert_eq!(world.store.all_messages().len(), 2);
+    assert_eq!(world.table.messages().await.len(), 2);
 }
 
 #[tokio::test]
 async fn content_too_large_for_the_table_is_kept_as_a_file_of_the_message() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     put(&world, "1", &oversize(&world)).await;
     world.run_dry(&worker(&world), false).await;
-    let message = world.message();
+    let message = world.message().await;
     let Content::Document { media } = &message.content else { panic!("it is no document") };
     assert_eq!(media.url, Some(format!("/messages/{}/media", message.id)));
     let (_, state) = world.store.message(&world.acme, message.id).await.unwrap().unwrap();
@@ -146,7 +147,7 @@ async fn content_too_large_for_the_table_is_kept_as_a_file_of_the_message() {
 
 #[tokio::test]
 async fn a_file_is_asked_for_and_shown_as_pending() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     put(&world, "1", &image(&world, "wamid.1")).await;
     world.run_dry(&worker(&world), false).await;
     let jobs = world.media.bodies::<MediaTask>();
@@ -163,28 +164,28 @@ async fn a_file_is_asked_for_and_shown_as_pending() {
 
 #[tokio::test]
 async fn a_tenant_without_an_automation_or_with_a_disabled_one_is_not_told() {
-    let world = World::fifo();
-    world.store.insert_automation(&world.acme, Automation::None);
+    let world = World::fifo().await;
+    world.table.insert_automation(&world.acme, &Automation::None).await;
     put(&world, "1", &text(&world, "wamid.1")).await;
     world.run_dry(&worker(&world), false).await;
-    world.store.insert_automation(&world.acme, sample::push());
+    world.table.insert_automation(&world.acme, &sample::push()).await;
     let now = world.clock.now();
     domain::ports::Notifications::disable(&world.store, &world.acme, now).await.unwrap();
     put(&world, "2", &text(&world, "wamid.2")).await;
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.store.all_messages().len(), 2);
+    assert_eq!(world.table.messages().await.len(), 2);
     assert!(world.automation.is_empty());
 }
 
 #[tokio::test]
 async fn a_receipt_in_the_wrong_queue_is_a_dead_letter() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let receipt = sample::receipt(domain::Status::Read, "wamid.1");
     let event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
     put(&world, "1", &event).await;
     world.run_dry(&worker(&world), false).await;
     assert_eq!(world.dead.len(), 1);
-    assert!(world.store.all_messages().is_empty());
+    assert!(world.table.messages().await.is_empty());
 }
 
 /// Everything that must be the same in the end, however it came about.
@@ -202,8 +203,8 @@ async fn end(world: &World) -> End {
     assert!(world.dead.is_empty());
     world.tell_all().await;
     End {
-        messages: world.store.all_messages(),
-        conversations: world.store.all_conversations(),
+        messages: world.table.messages().await,
+        conversations: world.table.conversations().await,
         files: world.bucket.names().into_iter().filter(|name| name.starts_with("media/")).collect(),
         archived: world.bucket.archived().into_iter().collect(),
         media: world.media.records().into_iter().map(|record| record.body).collect(),
@@ -219,7 +220,7 @@ async fn three(world: &World) {
 
 #[tokio::test]
 async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     three(&world).await;
     world.run_dry(&worker(&world), false).await;
     let calls = world.faults.calls();
@@ -227,7 +228,7 @@ async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
     assert_eq!(undisturbed.messages.len(), 3);
     assert_eq!(undisturbed.told.len(), 3);
     for trouble in troubles(calls) {
-        let world = World::fifo();
+        let world = World::fifo().await;
         three(&world).await;
         order(&world.faults, trouble);
         world.batch(&worker(&world), false).await;
@@ -241,26 +242,26 @@ async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
 #[tokio::test]
 async fn a_time_that_cannot_be_moves_nothing_and_one_message_stays_one() {
     for date in [jiff::Timestamp::MAX, jiff::Timestamp::MIN] {
-        let world = World::fifo();
+        let world = World::fifo().await;
         // As an earlier version queued it.
         let mut event = text(&world, "wamid.1");
         event.occurred_at = date;
         put(&world, "1", &event).await;
         world.run_dry(&worker(&world), false).await;
-        let talk = || world.store.all_conversations()[0].clone();
-        assert!(talk().last_inbound_at.unwrap() <= event.received_at, "{date}");
-        assert!(world.message().occurred_at.unwrap() <= event.received_at, "{date}");
+        let talk = async || world.table.conversations().await[0].clone();
+        assert!(talk().await.last_inbound_at.unwrap() <= event.received_at, "{date}");
+        assert!(world.message().await.occurred_at.unwrap() <= event.received_at, "{date}");
         // The provider brings it again, later.
         world.clock.advance(std::time::Duration::from_mins(1));
         event.received_at = world.clock.now();
         put(&world, "2", &event).await;
         world.run_dry(&worker(&world), false).await;
-        assert_eq!(world.store.all_messages().len(), 1, "{date}");
+        assert_eq!(world.table.messages().await.len(), 1, "{date}");
         // They write again.
         world.clock.advance(std::time::Duration::from_mins(1));
         put(&world, "3", &text(&world, "wamid.2")).await;
         world.run_dry(&worker(&world), false).await;
-        assert_eq!(talk().last_inbound_message.as_deref(), Some("wamid.2"), "{date}");
-        assert!(talk().in_service_window(world.clock.now()), "{date}");
+        assert_eq!(talk().await.last_inbound_message.as_deref(), Some("wamid.2"), "{date}");
+        assert!(talk().await.in_service_window(world.clock.now()), "{date}");
     }
 }

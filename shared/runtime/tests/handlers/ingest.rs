@@ -21,7 +21,7 @@ use crate::common::World;
 
 /// A hub with the tenants `acme` and `globex`.
 async fn hub() -> World {
-    let world = World::fifo();
+    let world = World::fifo().await;
     for name in ["acme", "globex"] {
         let id = sample::tenant(name);
         let tenant = Tenant { id, name: name.to_owned(), created_at: world.clock.now() };
@@ -221,7 +221,7 @@ async fn an_account_that_an_integration_holds_is_nobody_elses_however_it_is_writ
     for &provider in Provider::ALL {
         let world = hub().await;
         let own = holder(&world.acme, provider);
-        world.store.insert_integration(&own, &[]);
+        world.table.insert_integration(&own, &[]).await;
         let id = own.id.to_string();
         let mut names = vec![ACCOUNT, "+15550007777", " +1 (555) 000-7777", id.as_str()];
         if matches!(own.settings, Settings::Own(_)) {
@@ -244,7 +244,7 @@ async fn an_account_of_another_tenant_is_nobodys_to_write_in_even_if_it_is_trust
             let world = hub().await;
             let theirs = holder(&sample::tenant("globex"), provider);
             let theirs = Integration { trusted_ingest, ..theirs };
-            world.store.insert_integration(&theirs, &[]);
+            world.table.insert_integration(&theirs, &[]).await;
             for to in [ACCOUNT, "+15550007777", &theirs.id.to_string()] {
                 let taken = taken_to(&world, to).await;
                 let problem = taken.as_ref().unwrap_err();
@@ -273,7 +273,8 @@ async fn talk(world: &World, channel: Channel, account: &str, person: &str) -> C
     let tenant = &world.acme;
     let parties = Parties { tenant, channel, account, counterpart: person };
     let found = world.store.conversation(tenant, parties.conversation()).await.unwrap();
-    found.unwrap_or_else(|| panic!("{account}: {:?}", world.store.all_conversations()))
+    let all = world.table.conversations().await;
+    found.unwrap_or_else(|| panic!("{account}: {all:?}"))
 }
 
 #[tokio::test]
@@ -286,14 +287,14 @@ async fn what_comes_to_a_trusted_account_is_its_own_and_opens_its_window() {
         for to in [ACCOUNT, "+15550007777", "id"] {
             let world = hub().await;
             let integration = trusted(&world);
-            world.store.insert_integration(&integration, &[]);
+            world.table.insert_integration(&integration, &[]).await;
             let id = integration.id.to_string();
             let to = if to == "id" { id.as_str() } else { to };
             let mut body = hello();
             (body["to"], body["from"]) = (to.into(), "15550001".into());
             take(&world, PROGRAM, &body).await.unwrap();
             worked(&world).await;
-            let message = world.message();
+            let message = world.message().await;
             assert_eq!((message.integration, message.provider), (integration.id, provider));
             let person = providers::address(provider, "15550001").unwrap();
             let channel = provider.channels()[0];
@@ -305,7 +306,7 @@ async fn what_comes_to_a_trusted_account_is_its_own_and_opens_its_window() {
             body["timestamp"] = json!(1_795_000_000);
             take(&world, PROGRAM, &body).await.unwrap();
             worked(&world).await;
-            assert_eq!(world.store.all_messages().len(), 1, "{provider}");
+            assert_eq!(world.table.messages().await.len(), 1, "{provider}");
         }
     }
 }
@@ -316,7 +317,7 @@ async fn a_number_of_a_trusted_integration_says_the_channel() {
         let world = hub().await;
         let twilio = holder(&world.acme, Provider::Twilio);
         let twilio = Integration { trusted_ingest: true, ..twilio };
-        world.store.insert_integration(&twilio, &[]);
+        world.table.insert_integration(&twilio, &[]).await;
         let mut body = hello();
         (body["to"], body["timestamp"]) = (to.into(), json!(world.clock.now().as_second()));
         take(&world, PROGRAM, &body).await.unwrap();
@@ -333,7 +334,7 @@ async fn who_several_trusted_integrations_are_must_be_said() {
     for provider in [Provider::Twilio, Provider::Infobip] {
         let integration = holder(&world.acme, provider);
         let integration = Integration { trusted_ingest: true, ..integration };
-        world.store.insert_integration(&integration, &[]);
+        world.table.insert_integration(&integration, &[]).await;
     }
     let problem = taken_to(&world, "15550008888").await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("to")));
@@ -348,7 +349,7 @@ async fn a_message_dated_in_the_future_came_when_it_came() {
     {
         let world = hub().await;
         let number = Integration { trusted_ingest: true, ..world.whatsapp.clone() };
-        world.store.insert_integration(&number, &[]);
+        world.table.insert_integration(&number, &[]).await;
         let mut body = hello();
         (body["to"], body["timestamp"]) = ("111".into(), timestamp.clone());
         take(&world, PROGRAM, &body).await.unwrap();
@@ -373,7 +374,7 @@ async fn a_message_dated_in_the_future_came_when_it_came() {
 #[tokio::test]
 async fn what_no_provider_proved_opens_no_window_now_or_later() {
     let world = hub().await;
-    world.store.insert_automation(&world.acme, sample::pull(false));
+    world.table.insert_automation(&world.acme, &sample::pull(false)).await;
     let person = "15550001555";
     let mut body = hello();
     (body["to"], body["from"]) = ("333".into(), person.into());
@@ -396,7 +397,7 @@ async fn what_no_provider_proved_opens_no_window_now_or_later() {
     sends(&answer).await.unwrap();
     // The account is an integration's from now on, and the window is shut.
     let number = sample::whatsapp(&world.acme, Some("333"));
-    world.store.insert_integration(&number, &[]);
+    world.table.insert_integration(&number, &[]).await;
     let over = json!({ "channel": "whatsapp", "to": person, "integration": number.id });
     assert_eq!(sends(&over).await.unwrap_err().code, "outside_service_window");
     is_held(taken_to(&world, "333").await, "333");

@@ -15,7 +15,8 @@ use runtime::api::{Problem, handle};
 use runtime::sender::HttpClient;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
-use testkit::{FakeClock, FakeCredentials, MemoryStore, SeededRng, Side, sample};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, SeededRng, Side, sample};
 
 use crate::api::{Api, request};
 
@@ -52,7 +53,7 @@ impl Hub {
 
     fn resource(
         &self,
-    ) -> Integrations<MemoryStore, FakeCredentials, Believer, FakeClock, SeededRng> {
+    ) -> Integrations<DynamoStore, FakeCredentials, Believer, FakeClock, SeededRng> {
         Integrations {
             store: self.api.store.clone(),
             vault: self.api.vault.clone(),
@@ -101,6 +102,11 @@ impl Hub {
     ) -> Result<Value, Problem> {
         let path = format!("/integrations/{}", integration.id);
         self.call(Method::PUT, &path, http_client, body).await
+    }
+
+    /// How often the vault was called so far, and how many requests the table got.
+    fn calls(&self) -> [u64; 2] {
+        [self.api.vault.faults().calls(), self.api.table_faults.calls()]
     }
 
     /// What is kept of a credential, past every cache.
@@ -412,7 +418,7 @@ async fn what_a_tenant_gave_is_the_tenants_and_what_the_operator_adds_is_not() {
     refused(&hub.change(&made, &acme(), &number("444")).await.unwrap_err(), "a number");
     // Nobody wrote down who gave it.
     let unmarked = Integration { tenant_credentials: BTreeSet::new(), ..made };
-    hub.api.store.insert_integration(&unmarked, &[]);
+    hub.api.table.insert_integration(&unmarked, &[]).await;
     refused(&hub.change(&unmarked, &acme(), &number("444")).await.unwrap_err(), "unmarked");
 }
 
@@ -496,55 +502,77 @@ async fn a_value_of_a_credential_that_no_provider_has_is_refused() {
     assert!(problem.detail.contains("8192 bytes"), "{}", problem.detail);
 }
 
+/// Every call at which a change may break off: whether it is one of the vault's or a request to
+/// the table, its number and its side. `before` and `after` are the calls of both so far.
+fn breaks(before: [u64; 2], after: [u64; 2]) -> Vec<(bool, u64, Side)> {
+    let mut breaks = Vec::new();
+    for (place, in_vault) in [true, false].into_iter().enumerate() {
+        let calls = after[place] - before[place];
+        assert!(calls > 0);
+        for side in [Side::Before, Side::After] {
+            breaks.extend((1..=calls).map(|call| (in_vault, call, side)));
+        }
+    }
+    breaks
+}
+
 #[tokio::test]
 async fn a_change_that_breaks_off_anywhere_leads_the_operators_credentials_nowhere() {
     let name = "EVOLUTION_API_KEY";
-    for side in [Side::Before, Side::After] {
-        for call in 1..=8 {
-            for in_vault in [true, false] {
-                let hub = Hub::new().await;
-                let made =
-                    hub.made(Provider::Evolution, &TenantId::platform(), &evolution("mine")).await;
-                let operators = hub.secret(&made, name);
-                let faults = if in_vault { hub.api.vault.faults() } else { hub.api.store.faults() };
-                faults.fail_call(call, side);
-                let body = json!({ "settings": evolution("victim"),
-                    "credentials": { name: "the-tenants-own" } });
-                let changed = hub.change(&made, &acme(), &body).await;
-                faults.mend();
-                let after = hub.stored(made.id).await;
-                let leads = after.settings.fields()["instance"] == "victim";
-                let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
-                assert!(!leads || hub.secret(&made, name) != operators, "{what}");
-                assert!(leads || changed.is_err(), "{what}");
-                // Asked again it is done.
-                hub.api.clock.advance(std::time::Duration::from_mins(2));
-                hub.change(&made, &acme(), &body).await.unwrap();
-            }
-        }
+    let body = json!({ "settings": evolution("victim"),
+        "credentials": { name: "the-tenants-own" } });
+    let begin = async || {
+        let hub = Hub::new().await;
+        let settings = evolution("mine");
+        let made = hub.made(Provider::Evolution, &TenantId::platform(), &settings).await;
+        (hub, made)
+    };
+    let (hub, made) = begin().await;
+    let before = hub.calls();
+    hub.change(&made, &acme(), &body).await.unwrap();
+    for (in_vault, call, side) in breaks(before, hub.calls()) {
+        let (hub, made) = begin().await;
+        let operators = hub.secret(&made, name);
+        let faults = if in_vault { hub.api.vault.faults() } else { &hub.api.table_faults };
+        faults.fail_call(call, side);
+        let changed = hub.change(&made, &acme(), &body).await;
+        let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
+        assert!(faults.happened(), "{what}");
+        faults.mend();
+        let after = hub.stored(made.id).await;
+        let leads = after.settings.fields()["instance"] == "victim";
+        assert!(!leads || hub.secret(&made, name) != operators, "{what}");
+        assert!(leads || changed.is_err(), "{what}");
+        // Asked again it is done.
+        hub.api.clock.advance(std::time::Duration::from_mins(2));
+        hub.change(&made, &acme(), &body).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn what_the_operator_gives_counts_as_the_operators_wherever_the_change_breaks_off() {
     let name = "EVOLUTION_API_KEY";
-    for side in [Side::Before, Side::After] {
-        for call in 1..=8 {
-            for in_vault in [true, false] {
-                let hub = Hub::new().await;
-                let made = hub.made(Provider::Evolution, &acme(), &evolution("mine")).await;
-                let faults = if in_vault { hub.api.vault.faults() } else { hub.api.store.faults() };
-                faults.fail_call(call, side);
-                let body = json!({ "credentials": { name: "the-operators-own" } });
-                let changed = hub.change(&made, &TenantId::platform(), &body).await;
-                faults.mend();
-                let after = hub.stored(made.id).await;
-                let marked = after.operator_credentials().any(|own| own == name);
-                let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
-                let is_operators = hub.secret(&made, name).as_deref() == Some("the-operators-own");
-                assert!(!is_operators || marked, "{what}");
-            }
-        }
+    let body = json!({ "credentials": { name: "the-operators-own" } });
+    let begin = async || {
+        let hub = Hub::new().await;
+        let made = hub.made(Provider::Evolution, &acme(), &evolution("mine")).await;
+        (hub, made)
+    };
+    let (hub, made) = begin().await;
+    let before = hub.calls();
+    hub.change(&made, &TenantId::platform(), &body).await.unwrap();
+    for (in_vault, call, side) in breaks(before, hub.calls()) {
+        let (hub, made) = begin().await;
+        let faults = if in_vault { hub.api.vault.faults() } else { &hub.api.table_faults };
+        faults.fail_call(call, side);
+        let changed = hub.change(&made, &TenantId::platform(), &body).await;
+        let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
+        assert!(faults.happened(), "{what}");
+        faults.mend();
+        let after = hub.stored(made.id).await;
+        let marked = after.operator_credentials().any(|own| own == name);
+        let is_operators = hub.secret(&made, name).as_deref() == Some("the-operators-own");
+        assert!(!is_operators || marked, "{what}");
     }
 }
 

@@ -1,10 +1,15 @@
-//! Every handler, on fakes that keep state and obey the rules of the real thing.
+//! Every handler, on the real repository over the simulated table, and on fakes that keep state
+//! and obey the rules of the real thing.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test fails by it"
+)]
+#![expect(
+    clippy::large_futures,
+    reason = "requests of the AWS SDK are large, and a test has one of them at a time"
 )]
 
 mod addresses;

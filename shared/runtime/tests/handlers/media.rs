@@ -7,13 +7,14 @@ use domain::ports::{Clock, Inbox, MediaLog, MediaState, MessageReader};
 use domain::task::{MediaTask, VERSION};
 use runtime::media::Fetcher;
 use serde_json::Value;
-use testkit::{FakeBucket, FakeCredentials, MemoryStore, sample};
+use store::DynamoStore;
+use testkit::{FakeBucket, FakeCredentials, sample};
 
 use crate::common::{Act, FakeProvider, World, order, troubles};
 
 fn worker(
     world: &World,
-) -> Fetcher<MemoryStore, MemoryStore, FakeCredentials, FakeBucket, FakeProvider> {
+) -> Fetcher<DynamoStore, DynamoStore, FakeCredentials, FakeBucket, FakeProvider> {
     Fetcher {
         store: world.store.clone(),
         directory: world.store.clone(),
@@ -60,7 +61,7 @@ fn stored(message: &Message) -> MediaState {
 #[tokio::test]
 async fn a_file_is_fetched_and_stored_from_either_provider() {
     for provider in Provider::senders() {
-        let world = World::standard();
+        let world = World::standard().await;
         let integration = match provider {
             Provider::Telegram => world.telegram.clone(),
             _ => world.whatsapp.clone(),
@@ -77,7 +78,7 @@ async fn a_file_is_fetched_and_stored_from_either_provider() {
 
 #[tokio::test]
 async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
-    let world = World::standard();
+    let world = World::standard().await;
     let gone = serde_json::json!({ "error": { "code": 100, "message": "gone" } });
     world.provider.script([Act::Refuse(400, gone, None)]);
     let message = picture(&world, &world.whatsapp).await;
@@ -89,14 +90,14 @@ async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
 
 #[tokio::test]
 async fn trouble_is_tried_again_and_at_last_noted_as_failed() {
-    let world = World::standard();
+    let world = World::standard().await;
     let broken = || Act::Refuse(500, Value::Null, None);
     world.provider.script([Act::Unreachable, broken(), Act::Take, broken()]);
     let message = picture(&world, &world.whatsapp).await;
     world.run_dry(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, stored(&message));
 
-    let world = World::standard();
+    let world = World::standard().await;
     world.provider.script(std::iter::repeat_n(Act::Silence, 50));
     let message = picture(&world, &world.whatsapp).await;
     world.run_dry(&worker(&world), false).await;
@@ -107,7 +108,7 @@ async fn trouble_is_tried_again_and_at_last_noted_as_failed() {
 
 #[tokio::test]
 async fn a_file_that_is_there_already_is_not_fetched_again() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = picture(&world, &world.whatsapp).await;
     world.store.set_media(&world.acme, message.id, &stored(&message)).await.unwrap();
     world.run_dry(&worker(&world), false).await;
@@ -116,7 +117,7 @@ async fn a_file_that_is_there_already_is_not_fetched_again() {
 
 #[tokio::test]
 async fn a_file_of_a_deleted_integration_is_failed() {
-    let world = World::standard();
+    let world = World::standard().await;
     let other = sample::whatsapp(&world.acme, Some("never-stored"));
     let message = picture(&world, &other).await;
     world.run_dry(&worker(&world), false).await;
@@ -126,12 +127,12 @@ async fn a_file_of_a_deleted_integration_is_failed() {
 
 #[tokio::test]
 async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
-    let world = World::standard();
+    let world = World::standard().await;
     picture(&world, &world.whatsapp).await;
     let before = world.faults.calls();
     world.run_dry(&worker(&world), false).await;
     for trouble in troubles(world.faults.calls() - before) {
-        let world = World::standard();
+        let world = World::standard().await;
         let message = picture(&world, &world.whatsapp).await;
         order(&world.faults, trouble);
         world.batch(&worker(&world), false).await;
@@ -145,7 +146,7 @@ async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
 
 #[tokio::test]
 async fn a_file_that_is_refused_for_its_credentials_is_asked_for_with_the_newest() {
-    let world = World::standard();
+    let world = World::standard().await;
     let telegram = world.telegram.clone();
     let message = picture(&world, &telegram).await;
     let worker = worker(&world);

@@ -14,13 +14,14 @@ use runtime::api::messages::Messages;
 use runtime::api::{ApiReply, ApiRequest, Problem, handle};
 use runtime::outbound::Outbound;
 use serde_json::{Value, json};
-use testkit::{FakeBucket, FakeClock, FakeQueue, MemoryStore, SeededRng, sample};
+use store::DynamoStore;
+use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
 use crate::addresses::{FakeResolver, OUTSIDE, PRIVATE};
 use crate::common::World;
 
 type Resource =
-    Messages<MemoryStore, Outbound<FakeQueue>, FakeBucket, FakeClock, SeededRng, FakeResolver>;
+    Messages<DynamoStore, Outbound<FakeQueue>, FakeBucket, FakeClock, SeededRng, FakeResolver>;
 
 fn resource(world: &World) -> Resource {
     let queues =
@@ -64,11 +65,11 @@ async fn queued(world: &World, path: &str, body: &Value) -> SendTask {
 
 /// A hub whose person has just written over WhatsApp to each of `accounts`, and over Telegram.
 async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
     let numbers: Vec<_> = numbers.collect();
     for integration in numbers.iter().chain([&world.telegram]) {
-        world.store.insert_integration(integration, &[]);
+        world.table.insert_integration(integration, &[]).await;
         let talk = sample::conversation(integration, sample::PERSON, world.clock.now());
         world.store.touch(&talk, world.clock.now()).await.unwrap();
     }
@@ -118,7 +119,7 @@ async fn every_door_says_the_same_in_its_own_words() {
         let (world, _) = hub(&["111"]).await;
         world.store.delete_integration(&world.whatsapp, &[]).await.unwrap();
         let number = sample::whatsapp(&world.acme, Some("111"));
-        world.store.insert_integration(&number, &[]);
+        world.table.insert_integration(&number, &[]).await;
         let task = queued(&world, path, &body).await;
         assert_eq!((text(&task), task.to.as_str()), ("hi", person), "{path} {body}");
         assert_eq!(task.message.channel.as_str(), channel, "{path} {body}");
@@ -205,7 +206,7 @@ async fn a_conversation_whose_account_is_gone_is_answered_by_the_route() {
     let task = queued(&world, "/messages", &body).await;
     assert_eq!(task.message.integration, numbers[0].id);
     let third = sample::whatsapp(&world.acme, Some("333"));
-    world.store.insert_integration(&third, &[]);
+    world.table.insert_integration(&third, &[]).await;
     let problem = post(&world, "/messages", &body).await.unwrap_err();
     assert_eq!(problem.code, "no_integration", "there are two, and neither is preferred");
     let gone = json!({ "conversation": conversation, "text": "hi", "integration": numbers[1].id });
@@ -265,7 +266,7 @@ async fn a_file_in_a_private_network_is_refused_at_once() {
 
 #[tokio::test]
 async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let settings = json!({ "base_url": "https://api.twilio.com", "voice_from": "+15550001111" });
     let settings = (providers::spec(Provider::Twilio).settings)(settings.as_object().unwrap());
     let names = ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"].map(ToOwned::to_owned);
@@ -288,7 +289,7 @@ async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
         (call(json!({ "twiml": dial })), "call.twiml"),
         (call(json!({ "url": "https://example.com/twiml" })), "call.url"),
     ];
-    world.store.insert_integration(&twilio, &[]);
+    world.table.insert_integration(&twilio, &[]).await;
     for (body, field) in &more {
         let problem = post(&world, "/calls", body).await.unwrap_err();
         let refusal = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
@@ -296,7 +297,7 @@ async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
     }
     queued(&world, "/calls", &say).await;
     twilio.tenant_credentials = names.into_iter().collect();
-    world.store.insert_integration(&twilio, &[]);
+    world.table.insert_integration(&twilio, &[]).await;
     for (body, _) in more {
         queued(&world, "/calls", &body).await;
     }

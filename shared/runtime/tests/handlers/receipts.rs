@@ -6,11 +6,12 @@ use domain::event::Receipt;
 use domain::message::{Message, Status, Step};
 use domain::ports::{Clock, Outbox};
 use runtime::receipts::ApplyReceipt;
-use testkit::{FakeBucket, FakeQueue, MemoryStore, sample};
+use store::DynamoStore;
+use testkit::{FakeBucket, FakeQueue, sample};
 
 use crate::common::{World, order, orders, troubles};
 
-fn worker(world: &World) -> ApplyReceipt<MemoryStore, FakeBucket, FakeQueue> {
+fn worker(world: &World) -> ApplyReceipt<DynamoStore, FakeBucket, FakeQueue> {
     ApplyReceipt {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -54,7 +55,7 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
     let mut ends = Vec::new();
     // `Accepted` stands for the sender's own note.
     for order in orders(&[&all[..], &[Status::Accepted]].concat()) {
-        let world = World::standard();
+        let world = World::standard().await;
         let message = claimed(&world).await;
         for status in order {
             if status == Status::Accepted {
@@ -67,7 +68,7 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
         assert!(world.dead.is_empty());
         let told = world.notifications();
         assert!(told.iter().any(|(_, status)| *status == Status::Read), "the last is always told");
-        ends.push((world.message().status, world.message().history));
+        ends.push((world.message().await.status, world.message().await.history));
     }
     assert_eq!(ends.len(), 120);
     assert_eq!(ends[0].0, Status::Read);
@@ -76,52 +77,52 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
 
 #[tokio::test]
 async fn a_receipt_without_our_reference_is_found_by_the_providers_id() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = claimed(&world).await;
     settle(&world, &message).await;
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.message().status, Status::Delivered);
+    assert_eq!(world.message().await.status, Status::Delivered);
     assert_eq!(world.notifications().len(), 1);
 }
 
 #[tokio::test]
 async fn a_receipt_without_a_time_happened_when_it_came() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = claimed(&world).await;
     let receipt = with_reference(Status::Delivered, &message);
     let mut event = sample::receipt_event(&world.whatsapp, receipt, jiff::Timestamp::UNIX_EPOCH);
     event.received_at = world.clock.now();
     world.put("acme", "r", &event).await;
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.message().history.last().unwrap().at, event.received_at);
+    assert_eq!(world.message().await.history.last().unwrap().at, event.received_at);
 }
 
 #[tokio::test]
 async fn a_receipt_that_overtakes_the_senders_note_is_looked_at_again() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = claimed(&world).await;
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
     world.batch(&worker(&world), false).await;
     assert_eq!(world.own.len(), 1);
     settle(&world, &message).await;
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.message().status, Status::Delivered);
+    assert_eq!(world.message().await.status, Status::Delivered);
 }
 
 #[tokio::test]
 async fn a_receipt_for_a_message_sent_elsewhere_is_let_go_and_archived() {
-    let world = World::standard();
+    let world = World::standard().await;
     put(&world, sample::receipt(Status::Read, "wamid.elsewhere")).await;
     world.run_dry(&worker(&world), false).await;
     assert!(world.dead.is_empty() && world.automation.is_empty());
-    assert!(world.store.all_messages().is_empty());
+    assert!(world.table.messages().await.is_empty());
     assert!(!world.bucket.archived().is_empty());
 }
 
 #[tokio::test]
 async fn a_receipt_of_another_tenants_account_moves_nothing() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = claimed(&world).await;
     settle(&world, &message).await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
@@ -129,19 +130,19 @@ async fn a_receipt_of_another_tenants_account_moves_nothing() {
     let event = sample::receipt_event(&globex, receipt, world.clock.now());
     world.put("globex", "1", &event).await;
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
 }
 
 #[tokio::test]
 async fn a_receipt_that_arrives_a_hundred_times_is_told_once() {
-    let world = World::standard();
+    let world = World::standard().await;
     let message = claimed(&world).await;
     settle(&world, &message).await;
     for _time in 0..100 {
         put(&world, with_reference(Status::Delivered, &message)).await;
     }
     world.run_dry(&worker(&world), false).await;
-    assert_eq!(world.message().history.len(), 4);
+    assert_eq!(world.message().await.history.len(), 4);
     world.tell_all().await;
     assert_eq!(world.receiver.told().len(), 1);
 }
@@ -149,7 +150,7 @@ async fn a_receipt_that_arrives_a_hundred_times_is_told_once() {
 #[tokio::test]
 async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
     let begin = async || {
-        let world = World::standard();
+        let world = World::standard().await;
         let message = claimed(&world).await;
         settle(&world, &message).await;
         put(&world, with_reference(Status::Sent, &message)).await;
@@ -159,7 +160,7 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
     let world = begin().await;
     let before = world.faults.calls();
     world.run_dry(&worker(&world), false).await;
-    let (calls, undisturbed) = (world.faults.calls() - before, world.message());
+    let (calls, undisturbed) = (world.faults.calls() - before, world.message().await);
     for trouble in troubles(calls) {
         let world = begin().await;
         order(&world.faults, trouble);
@@ -167,7 +168,7 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
         assert!(world.faults.happened(), "{trouble:?}");
         world.faults.mend();
         world.run_dry(&worker(&world), false).await;
-        assert_eq!(world.message(), undisturbed, "{trouble:?}");
+        assert_eq!(world.message().await, undisturbed, "{trouble:?}");
         assert!(world.dead.is_empty(), "{trouble:?}");
         let told = world.notifications();
         assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{trouble:?}");
@@ -177,7 +178,7 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
 #[tokio::test]
 async fn a_receipt_dated_in_the_future_came_when_it_was_received() {
     for date in [jiff::Timestamp::MAX, jiff::Timestamp::MIN] {
-        let world = World::standard();
+        let world = World::standard().await;
         let message = claimed(&world).await;
         settle(&world, &message).await;
         let receipt = with_reference(Status::Delivered, &message);
@@ -185,7 +186,7 @@ async fn a_receipt_dated_in_the_future_came_when_it_was_received() {
         event.occurred_at = date;
         world.put("acme", "1", &event).await;
         world.run_dry(&worker(&world), false).await;
-        let message = world.message();
+        let message = world.message().await;
         assert_eq!(message.status, Status::Delivered);
         let step = message.history.iter().find(|step| step.status == Status::Delivered).unwrap();
         assert!(step.at <= event.received_at, "{date}: {}", step.at);

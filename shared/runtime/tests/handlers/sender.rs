@@ -12,14 +12,15 @@ use runtime::circuit::Breakers;
 use runtime::outbound::Outbound;
 use runtime::sender::Sender;
 use serde_json::{Value, json};
-use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, SeededRng, Side, sample};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, FakeQueue, SeededRng, Side, sample};
 
 use crate::common::{Act, FakeProvider, World, carrier, order, troubles};
 
 pub(crate) type TestSender = Sender<
     'static,
-    MemoryStore,
-    MemoryStore,
+    DynamoStore,
+    DynamoStore,
     FakeCredentials,
     FakeQueue,
     Outbound<FakeQueue>,
@@ -54,7 +55,7 @@ async fn ask(world: &World, integration: &Integration, name: &str) -> Message {
 
 /// Sends one text over WhatsApp while the provider acts so; gives the hub afterwards.
 async fn sent(acts: impl IntoIterator<Item = Act>) -> World {
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script(acts);
     ask(&world, &world.whatsapp, "hello").await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
@@ -79,7 +80,7 @@ fn limited(seconds: u64) -> Act {
 #[tokio::test]
 async fn an_accepted_message_has_the_providers_id_and_is_no_news() {
     let world = sent([]).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(message.provider_message_id.as_deref(), Some("wamid.1"));
     let walked = [
@@ -99,7 +100,7 @@ async fn an_accepted_message_has_the_providers_id_and_is_no_news() {
 #[tokio::test]
 async fn a_permanent_refusal_fails_at_once_with_code_and_remedy_and_is_told() {
     let world = sent([refused(400, 131_026)]).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Failed);
     let last = message.history.last().unwrap();
     assert_eq!(last.code.as_deref(), Some("131026"));
@@ -115,7 +116,7 @@ async fn a_permanent_refusal_fails_at_once_with_code_and_remedy_and_is_told() {
 #[tokio::test]
 async fn what_did_not_leave_is_tried_again_and_every_attempt_is_told_in_the_history() {
     let world = sent([Act::Unreachable, Act::Unreachable]).await;
-    let message = world.message();
+    let message = world.message().await;
     let gone = Some("no_connection");
     let walked = [
         (Status::Queued, None, None),
@@ -133,15 +134,15 @@ async fn what_did_not_leave_is_tried_again_and_every_attempt_is_told_in_the_hist
 async fn after_eight_attempts_and_an_hour_a_retryable_failure_is_final() {
     // Whether its circuit opens or not.
     for failures in [5, 1000] {
-        let world = World::fifo();
+        let world = World::fifo().await;
         let circuit = domain::circuit::Breaker { failures, ..Default::default() };
         let integration = Integration { circuit, ..world.whatsapp.clone() };
-        world.store.insert_integration(&integration, &[]);
+        world.table.insert_integration(&integration, &[]).await;
         world.provider.mood("111", Act::Unreachable);
         let began = world.clock.now();
         ask(&world, &integration, "hello").await;
         world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-        let message = world.message();
+        let message = world.message().await;
         assert_eq!(message.status, Status::Failed, "{failures}");
         let took = world.clock.now().duration_since(began).unsigned_abs();
         let hour = Duration::from_hours(1);
@@ -154,12 +155,12 @@ async fn after_eight_attempts_and_an_hour_a_retryable_failure_is_final() {
 
 #[tokio::test]
 async fn a_wait_the_provider_asks_for_is_kept_and_is_no_attempt() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let began = world.clock.now();
     world.provider.script(std::iter::repeat_n(limited(30), 20));
     ask(&world, &world.whatsapp, "hello").await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(
         steps(&message)[1..],
@@ -174,7 +175,7 @@ async fn a_wait_the_provider_asks_for_is_kept_and_is_no_attempt() {
 async fn a_message_without_an_answer_stays_unknown_and_is_never_sent_again() {
     for act in [Act::TakeInSilence, Act::Silence, Act::Refuse(500, Value::Null, None)] {
         let world = sent([act]).await;
-        assert_eq!(world.message().status, Status::Unknown);
+        assert_eq!(world.message().await.status, Status::Unknown);
         assert_eq!(world.provider.calls().len(), 1);
         assert_eq!(world.notifications()[0].1, Status::Unknown);
     }
@@ -182,13 +183,13 @@ async fn a_message_without_an_answer_stays_unknown_and_is_never_sent_again() {
 
 #[tokio::test]
 async fn a_message_without_an_answer_is_sent_again_where_that_is_wanted() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let integration = sample::at_least_once(world.whatsapp.clone());
-    world.store.insert_integration(&integration, &[]);
+    world.table.insert_integration(&integration, &[]).await;
     world.provider.script([Act::TakeInSilence, Act::Silence]);
     ask(&world, &integration, "hello").await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(world.provider.taken().len(), 2);
     assert_eq!(message.history.last().unwrap().attempt, Some(3));
@@ -197,15 +198,15 @@ async fn a_message_without_an_answer_is_sent_again_where_that_is_wanted() {
 #[tokio::test]
 async fn a_sender_that_dies_while_it_sends_leaves_an_unknown_message() {
     for side in [Side::Before, Side::After] {
-        let world = World::fifo();
+        let world = World::fifo().await;
         let worker = sender(&world, Provider::Whatsapp);
         ask(&world, &world.whatsapp, "hello").await;
         world.faults.die_at_call(call_number("call the provider").await, side);
         world.batch(&worker, true).await;
-        assert_eq!(world.message().status, Status::Sending);
+        assert_eq!(world.message().await.status, Status::Sending);
         world.faults.mend();
         world.run_dry(&worker, true).await;
-        let message = world.message();
+        let message = world.message().await;
         assert_eq!(message.status, Status::Unknown);
         assert_eq!(message.history.last().unwrap().code.as_deref(), Some("interrupted"));
         assert!(world.provider.calls().len() <= 1);
@@ -214,7 +215,7 @@ async fn a_sender_that_dies_while_it_sends_leaves_an_unknown_message() {
         let delivered = sample::receipt(Status::Delivered, "wamid.1");
         let now = world.clock.now();
         world.store.advance(&world.acme, message.id, &delivered, now).await.unwrap();
-        assert_eq!(world.message().status, Status::Delivered);
+        assert_eq!(world.message().await.status, Status::Delivered);
     }
 }
 
@@ -227,7 +228,7 @@ async fn call_number(operation: &str) -> u64 {
 
 #[tokio::test]
 async fn a_group_that_became_a_supergroup_is_written_to_there() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let moved = json!({
         "ok": false, "error_code": 400, "description": "Bad Request: group chat was upgraded",
         "parameters": { "migrate_to_chat_id": -100_500 },
@@ -236,37 +237,37 @@ async fn a_group_that_became_a_supergroup_is_written_to_there() {
     ask(&world, &world.telegram, "hello").await;
     let worker = sender(&world, Provider::Telegram);
     world.run_dry(&worker, true).await;
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(world.provider.taken()[0]["chat_id"], -100_500);
-    assert_eq!(world.message().history.last().unwrap().attempt, Some(1));
+    assert_eq!(world.message().await.history.last().unwrap().attempt, Some(1));
     // It is followed once, not for ever.
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script(std::iter::repeat_n(Act::Refuse(400, moved, None), 9));
     ask(&world, &world.telegram, "hello").await;
     world.run_dry(&sender(&world, Provider::Telegram), true).await;
-    assert_eq!(world.message().status, Status::Failed);
+    assert_eq!(world.message().await.status, Status::Failed);
     assert_eq!(world.provider.calls().len(), 2);
 }
 
 #[tokio::test]
 async fn what_could_not_be_sent_in_time_expires_and_is_told() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script(std::iter::repeat_n(limited(3600), 1000));
     ask(&world, &world.whatsapp, "hello").await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    assert_eq!(world.message().status, Status::Expired);
+    assert_eq!(world.message().await.status, Status::Expired);
     assert_eq!(world.provider.taken().len(), 0);
     assert_eq!(world.notifications()[0].1, Status::Expired);
 }
 
 #[tokio::test]
 async fn a_number_keeps_its_own_pace() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let mut integration = world.whatsapp.clone();
     if let domain::integration::Settings::Whatsapp(settings) = &mut integration.settings {
         settings.messages_per_second = 3;
     }
-    world.store.insert_integration(&integration, &[]);
+    world.table.insert_integration(&integration, &[]).await;
     let began = world.clock.now();
     for n in 0..9 {
         let mut message = sample::outbound(&integration, &n.to_string(), began);
@@ -280,13 +281,13 @@ async fn a_number_keeps_its_own_pace() {
     world.run_dry(&worker, true).await;
     assert_eq!(world.provider.taken().len(), 9);
     assert_eq!(world.clock.now().duration_since(began).as_secs(), 2);
-    let messages = world.store.all_messages();
+    let messages = world.table.messages().await;
     assert!(messages.iter().all(|message| message.history.last().unwrap().attempt == Some(1)));
 }
 
 #[tokio::test]
 async fn a_conversation_is_sent_in_order_even_when_its_first_message_has_to_wait() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script([limited(60), Act::Unreachable]);
     for name in ["one", "two", "three"] {
         ask(&world, &world.whatsapp, name).await;
@@ -299,11 +300,11 @@ async fn a_conversation_is_sent_in_order_even_when_its_first_message_has_to_wait
 
 #[tokio::test]
 async fn a_message_over_a_deleted_integration_fails_and_is_told() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let other = sample::whatsapp(&world.acme, Some("never-stored"));
     ask(&world, &other, "hello").await;
     world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
-    let message = world.message();
+    let message = world.message().await;
     assert_eq!(message.status, Status::Failed);
     assert_eq!(message.history.last().unwrap().code.as_deref(), Some("integration_missing"));
     assert_eq!(world.notifications().len(), 1);
@@ -312,7 +313,7 @@ async fn a_message_over_a_deleted_integration_fails_and_is_told() {
 
 #[tokio::test]
 async fn a_token_that_was_changed_a_moment_ago_is_read_anew_and_used() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let worker = sender(&world, Provider::Whatsapp);
     ask(&world, &world.whatsapp, "one").await;
     world.run_dry(&worker, true).await;
@@ -324,7 +325,7 @@ async fn a_token_that_was_changed_a_moment_ago_is_read_anew_and_used() {
     world.provider.know_only("newer");
     ask(&world, &world.whatsapp, "two").await;
     world.run_dry(&worker, true).await;
-    let messages = world.store.all_messages();
+    let messages = world.table.messages().await;
     assert!(messages.iter().all(|message| message.status == Status::Accepted));
     // A token that is simply wrong is not asked with again.
     world.provider.know_only("unknown");
@@ -336,7 +337,7 @@ async fn a_token_that_was_changed_a_moment_ago_is_read_anew_and_used() {
 
 #[tokio::test]
 async fn a_record_that_two_senders_have_at_once_is_sent_by_one() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     let worker = sender(&world, Provider::Whatsapp);
     let message = sample::outbound(&world.whatsapp, "hello", world.clock.now());
     let job = sample::job(&message);
@@ -345,7 +346,7 @@ async fn a_record_that_two_senders_have_at_once_is_sent_by_one() {
     });
     let results = futures::future::join_all(works).await;
     assert_eq!(world.provider.taken().len(), 1);
-    assert_eq!(world.message().status, Status::Accepted);
+    assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(results.iter().filter(|result| result.is_err()).count(), 19);
 }
 
@@ -362,7 +363,7 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
     for acts in &acts {
         let calls = sent(acts.clone()).await.faults.calls();
         for trouble in troubles(calls) {
-            let world = World::fifo();
+            let world = World::fifo().await;
             world.provider.script(acts.clone());
             let asked = ask(&world, &world.whatsapp, "hello").await;
             let worker = sender(&world, Provider::Whatsapp);
@@ -373,7 +374,7 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
             world.run_dry(&worker, true).await;
 
             let why = format!("{acts:?} {trouble:?} {:?}", world.faults.log());
-            let message = world.message();
+            let message = world.message().await;
             let taken = world.provider.taken().len();
             assert_eq!(message.id, asked.id);
             assert!(taken <= 1, "{why}");
@@ -399,16 +400,16 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
 async fn wherever_a_sender_breaks_off_a_message_that_may_come_twice_arrives() {
     let calls = sent([]).await.faults.calls();
     for trouble in troubles(calls) {
-        let world = World::fifo();
+        let world = World::fifo().await;
         let integration = sample::at_least_once(world.whatsapp.clone());
-        world.store.insert_integration(&integration, &[]);
+        world.table.insert_integration(&integration, &[]).await;
         ask(&world, &integration, "hello").await;
         let worker = sender(&world, Provider::Whatsapp);
         order(&world.faults, trouble);
         world.batch(&worker, true).await;
         world.faults.mend();
         world.run_dry(&worker, true).await;
-        assert_eq!(world.message().status, Status::Accepted, "{trouble:?}");
+        assert_eq!(world.message().await.status, Status::Accepted, "{trouble:?}");
         assert!((1..=2).contains(&world.provider.taken().len()), "{trouble:?}");
     }
 }
@@ -426,16 +427,16 @@ async fn marked(world: &World) {
 
 #[tokio::test]
 async fn a_message_is_marked_as_read_and_a_refusal_of_that_is_no_dead_letter() {
-    let world = World::fifo();
+    let world = World::fifo().await;
     marked(&world).await;
     assert_eq!(world.provider.read(), ["wamid.in"]);
 
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script([Act::Unreachable, Act::Silence, limited(5)]);
     marked(&world).await;
     assert_eq!(world.provider.read(), ["wamid.in"]);
 
-    let world = World::fifo();
+    let world = World::fifo().await;
     world.provider.script([refused(400, 100)]);
     marked(&world).await;
     assert_eq!(world.provider.calls().len(), 1);

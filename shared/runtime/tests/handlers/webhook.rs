@@ -23,13 +23,16 @@ use runtime::evidence::Evidence;
 use runtime::sender::HttpClient;
 use runtime::webhook::{Edge, handle};
 use serde_json::Value;
-use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, sample};
+use store::DynamoStore;
+use testkit::{FakeClock, FakeCredentials, FakeQueue, Faults, sample};
 
 use whatsapp::example::PHONE_NUMBER_ID;
 
-/// An edge on fakes.
+use crate::common::Table;
+
+/// An edge on the simulated table, and on fakes.
 type OwnEdge =
-    Edge<CachedDirectory<MemoryStore, FakeClock>, FakeCredentials, FakeQueue, FakeAddresses>;
+    Edge<CachedDirectory<DynamoStore, FakeClock>, FakeCredentials, FakeQueue, FakeAddresses>;
 
 /// Addresses outside: what they answer, and how often they were called. Copies are one.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +67,8 @@ impl HttpClient for FakeAddresses {
 struct House {
     edge: OwnEdge,
     addresses: FakeAddresses,
-    store: MemoryStore,
+    table: Table,
+    table_faults: Faults,
     vault: FakeCredentials,
     clock: FakeClock,
     acme: TenantId,
@@ -73,23 +77,24 @@ struct House {
 
 impl House {
     /// Acme has a number and a bot; the operator has an app at WhatsApp that serves numbers.
-    fn new() -> Self {
+    async fn new() -> Self {
         let clock = FakeClock::default();
         let acme = sample::tenant("acme");
-        let store = MemoryStore::default();
+        let (table, table_faults) = (Table::new(&clock), Faults::default());
+        let store = table.store(&table_faults);
         let number = sample::whatsapp(&acme, Some(PHONE_NUMBER_ID));
         let bot = sample::telegram(&acme, Some(telegram::example::BOT_ID));
         let app = sample::whatsapp(&TenantId::platform(), None);
-        store.insert_integration(&number, &[]);
-        store.insert_integration(&bot, &[path_hash(telegram::example::WEBHOOK_SECRET)]);
-        store.insert_integration(&app, &[]);
+        table.insert_integration(&number, &[]).await;
+        table.insert_integration(&bot, &[path_hash(telegram::example::WEBHOOK_SECRET)]).await;
+        table.insert_integration(&app, &[]).await;
         let vault = FakeCredentials::new(&clock)
             .with(&number, whatsapp::example::credentials())
             .with(&bot, telegram::example::credentials())
             .with(&app, whatsapp::example::credentials());
         let addresses = FakeAddresses::default();
         let edge = Edge {
-            directory: CachedDirectory::new(store.clone(), clock.clone()),
+            directory: CachedDirectory::new(store, clock.clone()),
             vault: vault.clone(),
             inbound: Some(FakeQueue::fifo(&clock)),
             receipts: Some(FakeQueue::standard(&clock)),
@@ -98,7 +103,7 @@ impl House {
             evidence: Evidence::new(addresses.clone()),
             base_url: None,
         };
-        Self { edge, addresses, store, vault, clock, acme, own: number.id }
+        Self { edge, addresses, table, table_faults, vault, clock, acme, own: number.id }
     }
 
     async fn ask(&self, provider: Provider, request: &WebhookRequest) -> WebhookReply {
@@ -157,7 +162,7 @@ fn text_to(number: &str) -> WebhookRequest {
 
 #[tokio::test]
 async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
-    let house = House::new();
+    let house = House::new().await;
     assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 0]);
     let event = &house.inbound().bodies::<InboundEvent>()[0];
@@ -173,7 +178,7 @@ async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
 
 #[tokio::test]
 async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() {
-    let house = House::new();
+    let house = House::new().await;
     let mut reworded = one_text();
     reworded.body = [&reworded.body[..], b" "].concat().into();
     let mut unsigned = one_text();
@@ -198,7 +203,7 @@ async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() 
 
 #[tokio::test]
 async fn a_url_that_names_no_integration_or_another_providers_gets_401() {
-    let house = House::new();
+    let house = House::new().await;
     let nobody = IntegrationId::derived(&["nobody"]).to_string();
     for suffix in [&nobody, "..", "", "guess"] {
         let request = WebhookRequest { path_suffix: Some(suffix.to_owned()), ..one_text() };
@@ -218,7 +223,7 @@ async fn a_url_that_names_no_integration_or_another_providers_gets_401() {
 
 #[tokio::test]
 async fn an_integration_without_secrets_lets_nobody_in() {
-    let house = House::new();
+    let house = House::new().await;
     house.vault.rotate(house.own, Credentials::default());
     assert_eq!(house.at_own(one_text()).await, StatusCode::UNAUTHORIZED);
     let name = whatsapp::APP_SECRET.to_owned();
@@ -232,7 +237,7 @@ async fn an_integration_without_secrets_lets_nobody_in() {
 
 #[tokio::test]
 async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
-    let house = House::new();
+    let house = House::new().await;
     let bot = sample::telegram(&house.acme, Some(telegram::example::BOT_ID)).id.to_string();
     for (n, suffix) in [bot.as_str(), telegram::example::WEBHOOK_SECRET].into_iter().enumerate() {
         let update = telegram::example::text(i64::try_from(n).unwrap(), 1, "hello");
@@ -250,7 +255,7 @@ async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
 
 #[tokio::test]
 async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
-    let house = House::new();
+    let house = House::new().await;
     let good = whatsapp::example::handshake(whatsapp::example::VERIFY_TOKEN, "12345");
     let reply = house.ask(Provider::Whatsapp, &good).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "12345"));
@@ -261,13 +266,13 @@ async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
 
 #[tokio::test]
 async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_come_back() {
-    let broken: [fn(&House) -> testkit::Faults; 3] = [
+    let broken: [fn(&House) -> Faults; 3] = [
         |house| house.inbound().faults().clone(),
-        |house| house.store.faults().clone(),
+        |house| house.table_faults.clone(),
         |house| house.vault.faults().clone(),
     ];
     for faults in broken {
-        let house = House::new();
+        let house = House::new().await;
         let faults = faults(&house);
         faults.go_down();
         assert_eq!(house.at_own(one_text()).await, StatusCode::SERVICE_UNAVAILABLE);
@@ -280,7 +285,7 @@ async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_c
 
 #[tokio::test]
 async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothing_is_twice() {
-    let house = House::new();
+    let house = House::new().await;
     let text = whatsapp::example::text("wamid.1", "hello");
     let sent = whatsapp::example::status("wamid.2", "sent", None);
     let request = signed(&[
@@ -297,7 +302,7 @@ async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothi
 #[tokio::test]
 async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_200() {
     use base64::Engine as _;
-    let house = House::new();
+    let house = House::new().await;
     let body = bytes::Bytes::from_static(b"{\"object\": \xff nonsense");
     assert_eq!(house.at_own(whatsapp::example::request(body.clone())).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
@@ -314,10 +319,10 @@ async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_2
 async fn a_secret_in_what_cannot_be_read_is_not_parked() {
     use base64::Engine as _;
     use providers::evolution::example;
-    let mut house = House::new();
+    let mut house = House::new().await;
     let acme = sample::tenant("acme");
     let instance = sample::taking(&acme, Provider::Evolution, Some(example::INSTANCE));
-    house.store.insert_integration(&instance, &[]);
+    house.table.insert_integration(&instance, &[]).await;
     house.edge.vault = house.vault.clone().with(&instance, example::credentials());
     let first = &example::EXAMPLES.events[0];
     let draft = providers::example::Draft::json(Value::Null);
@@ -334,9 +339,9 @@ async fn a_secret_in_what_cannot_be_read_is_not_parked() {
 
 #[tokio::test]
 async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
-    let house = House::new();
+    let house = House::new().await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
-    house.store.insert_integration(&globex, &[]);
+    house.table.insert_integration(&globex, &[]).await;
     assert_eq!(house.at_own(text_to("999")).await, StatusCode::FORBIDDEN);
     // Not even what is its own goes through beside it.
     let texts = ["999", PHONE_NUMBER_ID].map(|number| {
@@ -348,7 +353,7 @@ async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
 
 #[tokio::test]
 async fn what_is_about_an_account_nobody_holds_is_parked_and_the_rest_goes_on() {
-    let house = House::new();
+    let house = House::new().await;
     assert_eq!(house.at_own(text_to("555")).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
     let texts = ["555", PHONE_NUMBER_ID].map(|number| {
@@ -360,9 +365,9 @@ async fn what_is_about_an_account_nobody_holds_is_parked_and_the_rest_goes_on() 
 
 #[tokio::test]
 async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
-    let house = House::new();
+    let house = House::new().await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
-    house.store.insert_integration(&globex, &[]);
+    house.table.insert_integration(&globex, &[]).await;
     let texts = [PHONE_NUMBER_ID, "999"].map(|number| {
         whatsapp::example::messages(number, &[whatsapp::example::text("wamid.1", "hello")])
     });
@@ -377,7 +382,7 @@ async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
 
 #[tokio::test]
 async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
-    let house = House::new();
+    let house = House::new().await;
     assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
     assert_eq!(house.vault.reads(), 1);
     // Rotated a moment after it was read.
@@ -402,7 +407,7 @@ async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
 
 #[tokio::test]
 async fn a_request_with_many_events_is_split_in_order() {
-    let house = House::new();
+    let house = House::new().await;
     let texts: Vec<Value> =
         (0..25).map(|n| whatsapp::example::text(&format!("wamid.{n}"), &n.to_string())).collect();
     let statuses: Vec<Value> = ["sent", "delivered", "read"]
@@ -490,10 +495,10 @@ impl WebhookSource for TalkerSource {
 }
 
 /// A house with an integration at [`Talker`]'s provider, of `tenant` and for `account`.
-fn talking(tenant: &TenantId, account: Option<&str>) -> (House, Integration) {
-    let mut house = House::new();
+async fn talking(tenant: &TenantId, account: Option<&str>) -> (House, Integration) {
+    let mut house = House::new().await;
     let integration = sample::taking(tenant, Provider::Ghl, account);
-    house.store.insert_integration(&integration, &[]);
+    house.table.insert_integration(&integration, &[]).await;
     let secret = ("SECRET".to_owned(), vec!["secret".into()]);
     let vault = house.vault.clone().with(&integration, Credentials::new([secret]));
     house.edge.vault = vault.clone();
@@ -510,7 +515,7 @@ async fn say(house: &House, integration: &Integration, body: &'static str) -> We
 #[tokio::test]
 async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_its_order() {
     let acme = sample::tenant("acme");
-    let (mut house, twilio) = talking(&acme, Some("AC1"));
+    let (mut house, twilio) = talking(&acme, Some("AC1")).await;
     // Such an edge is given no other queue.
     (house.edge.inbound, house.edge.receipts) = (None, None);
     assert_eq!(say(&house, &twilio, "all").await.status, StatusCode::OK);
@@ -529,7 +534,7 @@ async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_i
 
 #[tokio::test]
 async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
-    let house = House::new();
+    let house = House::new().await;
     let update = whatsapp::example::envelope(&[serde_json::json!({
         "field": "account_update",
         "value": { "event": "VERIFIED_ACCOUNT" },
@@ -542,7 +547,7 @@ async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
 
 #[tokio::test]
 async fn a_program_of_the_tenants_is_told_what_is_wrong_with_its_request() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
     let reply = say(&house, &twilio, "invalid").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     let body: Value = serde_json::from_str(&reply.body).unwrap();
@@ -552,7 +557,7 @@ async fn a_program_of_the_tenants_is_told_what_is_wrong_with_its_request() {
 
 #[tokio::test]
 async fn a_subscription_is_confirmed_by_calling_its_address() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
     assert_eq!(say(&house, &twilio, "confirm").await.status, StatusCode::OK);
     assert_eq!(house.addresses.called(), ["https://sns.test/confirm"]);
     house.addresses.answer(Some(StatusCode::FORBIDDEN));
@@ -563,7 +568,7 @@ async fn a_subscription_is_confirmed_by_calling_its_address() {
 
 #[tokio::test]
 async fn what_proves_a_request_is_fetched_once_a_day() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1"));
+    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
     let ask = async |address: &str| {
         let path_suffix = Some(twilio.id.to_string());
         let query = vec![("evidence".to_owned(), address.to_owned())];
@@ -589,7 +594,7 @@ async fn what_proves_a_request_is_fetched_once_a_day() {
 #[tokio::test]
 async fn an_integration_without_an_account_takes_what_its_own_secret_signs() {
     let acme = sample::tenant("acme");
-    let (house, own) = talking(&acme, None);
+    let (house, own) = talking(&acme, None).await;
     for body in ["all", "another account", "no account"] {
         assert_eq!(say(&house, &own, body).await.status, StatusCode::OK);
     }
@@ -598,9 +603,9 @@ async fn an_integration_without_an_account_takes_what_its_own_secret_signs() {
     assert!(events.iter().all(|event| event.tenant == acme && event.integration == own.id));
     assert!(house.edge.parked.is_empty());
     // The operator's takes what is about itself, and finds the holders of the rest.
-    let (house, app) = talking(&TenantId::platform(), None);
+    let (house, app) = talking(&TenantId::platform(), None).await;
     let number = sample::taking(&acme, Provider::Ghl, Some("AC1"));
-    house.store.insert_integration(&number, &[]);
+    house.table.insert_integration(&number, &[]).await;
     for body in ["all", "another account", "no account"] {
         assert_eq!(say(&house, &app, body).await.status, StatusCode::OK);
     }
@@ -639,7 +644,7 @@ async fn a_source_sees_the_address_that_was_called() {
     }
 
     let call = async |base_url: Option<&str>, path: &str, query: &str| {
-        let mut house = House::new();
+        let mut house = House::new().await;
         house.edge.base_url = base_url.map(ToOwned::to_owned);
         let event = serde_json::json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
@@ -677,9 +682,9 @@ async fn a_source_sees_the_address_that_was_called() {
 #[tokio::test]
 async fn conversations_of_an_integration_without_an_account_are_kept_under_its_own_id() {
     let acme = sample::tenant("acme");
-    let (house, _) = talking(&acme, None);
+    let (house, _) = talking(&acme, None).await;
     let twilio = sample::taking(&acme, Provider::Twilio, None);
-    house.store.insert_integration(&twilio, &[]);
+    house.table.insert_integration(&twilio, &[]).await;
     let (_, example) = providers::example::named("sms", "text")[0];
     let credentials = (providers::example::of(Provider::Twilio).credentials)();
     house.vault.rotate(twilio.id, credentials);
@@ -701,7 +706,7 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
 
 #[tokio::test]
 async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhook() {
-    let house = House::new();
+    let house = House::new().await;
     for webhook in providers::webhooks() {
         let name = webhook.name();
         let request = |bytes| WebhookRequest {
@@ -722,7 +727,7 @@ async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhoo
 
 #[tokio::test]
 async fn the_largest_batch_that_meta_sends_is_taken_in() {
-    let house = House::new();
+    let house = House::new().await;
     let text = whatsapp::example::text("wamid.1", &"x".repeat(3_000_000));
     let request = signed(&[whatsapp::example::messages(PHONE_NUMBER_ID, &[text])]);
     assert!(request.body.len() > 3_000_000);

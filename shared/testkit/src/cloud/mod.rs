@@ -5,6 +5,7 @@
 //! code relies on is modelled; anything else is refused with an error that says so, so that a
 //! run never passes because the model looked away.
 
+pub mod client;
 pub mod dynamo;
 pub mod s3;
 pub mod secrets;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use simulation::chance::{Seed, Sequence};
 use simulation::machine::Outage;
-use simulation::net::Service;
 use simulation::scenario::{Canonical, Scenario, Step};
 use simulation::time;
 use simulation::trouble::Source;
+use testkit::cloud::client::Service;
 
 use crate::fixtures::CUSTOMERS;
 

@@ -12,169 +12,55 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::retry::RetryConfig;
-use aws_types::SdkConfig;
-use aws_types::region::Region;
 use domain::automation::{
     Automation, EndedJob, Notification, NotificationData, NotificationKind, Pull,
 };
 use domain::content::Content;
 use domain::message::{Direction, Message, Status};
 use domain::ports::{
-    Automations, HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader, JobSweep,
-    Jobs, NotificationClaim, Notifications, Offer, Recorded, Registry, Schedule,
+    Automations, Clock, HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader,
+    JobSweep, Jobs, NotificationClaim, Notifications, Offer, Recorded, Registry, Rng, Schedule,
 };
 use domain::provider::Channel;
 use domain::pull::{HealthSnapshot, Job, JobEnding, JobStatus, MAX_ATTEMPTS};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
-use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::{DynamoStore, keys};
-use testkit::cloud::dynamo::{Dynamo, Lag, TableSchema, Units};
+use testkit::cloud::dynamo::{Dynamo, Lag, Units};
+use testkit::{FakeClock, SeededRng, SimulatedTable};
 
-const TABLE: &str = "hub";
+const TABLE: &str = SimulatedTable::NAME;
 const LEASE: Duration = Duration::from_mins(1);
 
-/// What of a request gets lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    Nothing,
-    Answer,
-    Request,
-}
-
-/// The way to the model.
+/// A table, and its clock.
 #[derive(Clone, Debug)]
-struct Wire {
-    cloud: Arc<Mutex<Cloud>>,
+struct Hub {
+    clock: FakeClock,
+    table: SimulatedTable,
 }
 
-#[derive(Debug)]
-struct Cloud {
-    dynamo: Dynamo,
-    now: Timestamp,
-    /// The state of the dice that say what gets lost, if something does.
-    chance: Option<u64>,
-}
-
-impl Cloud {
-    fn throw(&mut self) -> u64 {
-        let Some(state) = &mut self.chance else { return u64::MAX };
-        // SplitMix64: <https://prng.di.unimi.it/splitmix64.c>
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn lost(&mut self) -> Lost {
-        match self.throw() % 100 {
-            _ if self.chance.is_none() => Lost::Nothing,
-            0 => Lost::Answer,
-            1 => Lost::Request,
-            _ => Lost::Nothing,
-        }
-    }
-}
-
-impl Wire {
+impl Hub {
     fn new() -> Self {
-        let mut dynamo = Dynamo::new();
-        dynamo.create_table(TableSchema::of_the_hub(TABLE));
-        let cloud = Cloud { dynamo, now: at(0), chance: None };
-        Self { cloud: Arc::new(Mutex::new(cloud)) }
-    }
-
-    fn with<T>(&self, act: impl FnOnce(&mut Cloud) -> T) -> T {
-        act(&mut self.cloud.lock().unwrap())
+        let clock = FakeClock::at(at(0));
+        Self { table: SimulatedTable::new(&clock), clock }
     }
 
     fn now(&self) -> Timestamp {
-        self.with(|cloud| cloud.now)
+        self.clock.now()
     }
 
     /// What was consumed since the last time.
     fn consumed(&self) -> Units {
-        self.with(|cloud| {
-            let units = cloud.dynamo.consumed().total().units;
-            cloud.dynamo.reset_consumed();
+        self.table.with(|dynamo| {
+            let units = dynamo.consumed().total().units;
+            dynamo.reset_consumed();
             units
         })
     }
 
     fn store(&self) -> DynamoStore {
-        let credentials = Credentials::new("AKIDSIMULATED", "secret", None, None, "simulation");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(self.clone())
-            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            .retry_config(RetryConfig::disabled())
-            .build();
-        DynamoStore::new(&aws, TABLE.to_owned())
-    }
-}
-
-impl HttpConnector for Wire {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let wire = self.clone();
-        HttpConnectorFuture::new(async move {
-            let target = request.headers().get("x-amz-target").unwrap_or_default();
-            let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-            let body = request.body().bytes().unwrap_or_default();
-            let body: Value = serde_json::from_slice(body).unwrap();
-            // Others come in between each two calls.
-            tokio::task::yield_now().await;
-            let (lost, answer) = wire.with(|cloud| {
-                let (lost, now_ms) = (cloud.lost(), cloud.now.as_millisecond());
-                let answer =
-                    (lost != Lost::Request).then(|| cloud.dynamo.call(&operation, &body, now_ms));
-                (lost, answer)
-            });
-            tokio::task::yield_now().await;
-            let (status, body) = match answer {
-                Some(Ok(answer)) if lost == Lost::Nothing => (200, answer),
-                Some(Err(refusal)) if lost == Lost::Nothing => {
-                    assert_ne!(refusal.code, "NotModelled", "{}", refusal.message);
-                    assert_ne!(refusal.code, "ValidationException", "{}", refusal.message);
-                    let mut body = refusal.more;
-                    body.insert("__type".to_owned(), refusal.code.into());
-                    body.insert("message".to_owned(), refusal.message.into());
-                    (refusal.status, body.into())
-                }
-                _ => return Err(ConnectorError::io("the connection broke".into())),
-            };
-            let response = Response::builder()
-                .status(status)
-                .header("content-type", "application/x-amz-json-1.0")
-                .body(SdkBody::from(body.to_string()))
-                .unwrap();
-            HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
-        })
-    }
-}
-
-impl HttpClient for Wire {
-    fn http_connector(
-        &self,
-        _settings: &HttpConnectorSettings,
-        _components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+        DynamoStore::new(&self.table.config(), TABLE.to_owned())
     }
 }
 
@@ -214,7 +100,7 @@ fn message(person: u64, number: u64) -> Message {
 
 /// A lane with one job as the table has it, written past the store: a million of them through it
 /// would take an hour.
-fn seed(cloud: &mut Cloud, person: u64) {
+fn seed(dynamo: &mut Dynamo, person: u64) {
     let job = job(person, 0);
     let place = keys::QueuePosition {
         created_at: job.created_at,
@@ -234,27 +120,26 @@ fn seed(cloud: &mut Cloud, person: u64) {
         json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
             "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": place.to_string() } }),
     );
-    let now_ms = cloud.now.as_millisecond();
-    cloud.dynamo.call("PutItem", &lane, now_ms).unwrap();
+    dynamo.call("PutItem", &lane, at(0).as_millisecond()).unwrap();
 }
 
 /// What a job costs when so many wait: queued, pulled, completed.
 async fn costs(waiting: u64) -> [Units; 3] {
-    let wire = Wire::new();
-    let store = wire.store();
-    wire.with(|cloud| (1..=waiting).for_each(|person| seed(cloud, person)));
-    wire.consumed();
+    let hub = Hub::new();
+    let store = hub.store();
+    hub.table.with(|dynamo| (1..=waiting).for_each(|person| seed(dynamo, person)));
+    hub.consumed();
     assert_eq!(store.queue_job(&job(0, 0)).await.unwrap(), Recorded::New);
-    let queued = wire.consumed();
+    let queued = hub.consumed();
     let Offer::Job(pulled) = store.offer(&acme(), at(60), LEASE, 1).await.unwrap() else {
         panic!("{waiting} jobs wait")
     };
     assert_eq!(pulled.id, job(0, 0).id, "the oldest");
-    let claimed = wire.consumed();
+    let claimed = hub.consumed();
     let ending = JobEnding::Completed { result: None };
     let answer = store.settle_job(&acme(), pulled.ticket(), &ending, None, at(61)).await.unwrap();
     assert!(matches!(answer, JobAnswer::Done(_)));
-    [queued, claimed, wire.consumed()]
+    [queued, claimed, hub.consumed()]
 }
 
 #[tokio::test]
@@ -299,8 +184,8 @@ async fn pulled(store: &DynamoStore, second: i64) -> Job {
 
 #[tokio::test]
 async fn the_table_takes_every_turn_that_a_job_may_take() {
-    let wire = Wire::new();
-    let store = &wire.store();
+    let hub = Hub::new();
+    let store = &hub.store();
     for number in 0..3 {
         store.queue_job(&job(0, number)).await.unwrap();
     }
@@ -361,8 +246,8 @@ async fn the_table_takes_every_turn_that_a_job_may_take() {
 
 #[tokio::test]
 async fn the_table_knows_who_pulls_and_how_the_hub_is() {
-    let wire = Wire::new();
-    let store = &wire.store();
+    let hub = Hub::new();
+    let store = &hub.store();
     let pull = Automation::Pull(Pull { job_ttl: 60, push: None });
     store.set_automation(&acme(), &pull).await.unwrap();
     store.stop_tracking(&acme()).await.unwrap();
@@ -392,12 +277,12 @@ struct Seen {
 }
 
 /// A life as a worker, which ends when somebody ends it.
-async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: Arc<Mutex<Seen>>) {
-    let store = wire.store();
+async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Arc<Mutex<Seen>>) {
+    let store = hub.store();
     let mut chance = u128::from(number);
     loop {
         chance = chance.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
-        let offer = store.offer(&acme(), wire.now(), LEASE, chance).await;
+        let offer = store.offer(&acme(), hub.now(), LEASE, chance).await;
         let job = match offer {
             Ok(Offer::Job(job)) => job,
             Ok(Offer::Overdue(overdue)) => panic!("{overdue:?}"),
@@ -406,7 +291,7 @@ async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: 
                 seen.idle += 1;
                 if seen.idle > WORKERS {
                     seen.idle = 0;
-                    wire.with(|cloud| cloud.now += Duration::from_secs(5));
+                    hub.clock.advance(Duration::from_secs(5));
                 }
                 continue;
             }
@@ -423,8 +308,8 @@ async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: 
         let place = (0..1000).find(|place| self::job(*person, *place).id == job.id).unwrap();
         if place > 0 {
             let before = keys::job(&acme(), job.conversation, place);
-            let status = wire.with(|cloud| {
-                let item = cloud.dynamo.item(TABLE, &before.pk, &before.sk).unwrap();
+            let status = hub.table.with(|dynamo| {
+                let item = dynamo.item(TABLE, &before.pk, &before.sk).unwrap();
                 item.get("status").and_then(|status| status.text().map(str::to_owned))
             });
             assert_eq!(status.as_deref(), Some("completed"), "{} came too early", job.id);
@@ -434,7 +319,7 @@ async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: 
         }
         let ending = JobEnding::Completed { result: Some(job.attempt.to_string()) };
         loop {
-            let now = wire.now();
+            let now = hub.now();
             match store.settle_job(&acme(), job.ticket(), &ending, None, now).await {
                 Ok(JobAnswer::Done(_)) => {
                     let mut seen = seen.lock().unwrap();
@@ -455,8 +340,8 @@ async fn work(wire: Wire, number: u64, of: BTreeMap<ConversationId, u64>, seen: 
 #[tokio::test]
 async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
     let (people, each) = (30, 8);
-    let wire = Wire::new();
-    let store = wire.store();
+    let hub = Hub::new();
+    let store = hub.store();
     let mut of = BTreeMap::new();
     for person in 0..people {
         for number in 0..each {
@@ -465,21 +350,20 @@ async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
             of.insert(job.conversation, person);
         }
     }
-    wire.with(|cloud| {
-        cloud.dynamo.set_lag(Lag { index_ms: 30, read_ms: 30 });
-        cloud.chance = Some(7);
-        cloud.now = at(60);
-    });
+    hub.table.with(|dynamo| dynamo.set_lag(Lag { index_ms: 30, read_ms: 30 }));
+    hub.table.faults().fail_at_random(SeededRng::new(7));
+    hub.clock.set(at(60));
+    let rng = SeededRng::new(11);
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let hire = |number| tokio::spawn(work(wire.clone(), number, of.clone(), seen.clone()));
+    let hire = |number| tokio::spawn(work(hub.clone(), number, of.clone(), seen.clone()));
     let mut workers: Vec<_> = (0..WORKERS).map(&hire).collect();
     let mut killed = 0;
     for turn in 0_u64.. {
         for _step in 0..20 {
             tokio::task::yield_now().await;
         }
-        wire.with(|cloud| cloud.now += Duration::from_millis(100));
-        let one = usize::try_from(wire.with(Cloud::throw) % WORKERS).unwrap();
+        hub.clock.advance(Duration::from_millis(100));
+        let one = usize::try_from(rng.bits() % u128::from(WORKERS)).unwrap();
         if workers[one].is_finished() {
             let ended = std::mem::replace(&mut workers[one], hire(turn));
             ended.await.unwrap();
@@ -490,8 +374,8 @@ async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
         }
         if turn % 5 == 0 {
             // Without trouble and without a cost to anybody: as the table stands.
-            let done = wire.with(|cloud| {
-                let items = cloud.dynamo.items(TABLE);
+            let done = hub.table.with(|dynamo| {
+                let items = dynamo.items(TABLE);
                 items.filter(|item| item.get("finished").is_some()).count()
             });
             let left = people * each - u64::try_from(done).unwrap();
@@ -504,7 +388,7 @@ async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
     for worker in workers {
         worker.abort();
     }
-    wire.with(|cloud| cloud.chance = None);
+    hub.table.faults().mend();
     assert!(killed >= 20, "only {killed} workers died");
     for person in 0..people {
         for number in 0..each {
@@ -515,7 +399,7 @@ async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
             assert_eq!(job.result, Some(job.attempt.to_string()));
         }
     }
-    let figures = store.figures(&acme(), wire.now()).await.unwrap();
+    let figures = store.figures(&acme(), hub.now()).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));
     let given = seen.lock().unwrap().given.len();
     assert!(u64::try_from(given).unwrap() > people * each, "nobody left a job undone");
