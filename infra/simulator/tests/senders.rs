@@ -218,9 +218,9 @@ fn declared() -> Value {
         "answer": {
             "accepted": [202], "id": "/data/id", "error": "/error/code",
             "errors": {
-                "sender_unknown": { "fault": "permanent", "about": "account" },
-                "account_blocked": { "fault": "permanent", "about": "account" },
-                "window_closed": { "fault": "permanent", "about": "message" },
+                "sender_unknown": { "fault": "permanent", "scope": "account" },
+                "account_blocked": { "fault": "permanent", "scope": "account" },
+                "window_closed": { "fault": "permanent", "scope": "message" },
             },
         },
     })
@@ -471,7 +471,7 @@ async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
                     "originalUrl": "{{media.url}}", "caption": "{{media.caption}}" } } },
         },
         "answer": { "id": "/messageId", "error": "/code",
-            "errors": { "1008": { "fault": "permanent", "about": "account" } } },
+            "errors": { "1008": { "fault": "permanent", "scope": "account" } } },
     });
     let world = bsp(send).await;
     for content in &contents()[..2] {

@@ -35,7 +35,7 @@ pub fn whatsapp(tenant: &TenantId, account: Option<&str>) -> Integration {
         delivery: DeliveryPolicy::AtMostOnce,
         messages_per_second: 80,
     };
-    integration(tenant, Provider::Whatsapp, Settings::Whatsapp(settings), account)
+    integration(tenant, Provider::WhatsappCloud, Settings::WhatsappCloud(settings), account)
 }
 
 /// A Telegram integration of `tenant` for the bot `account`.
@@ -81,7 +81,7 @@ fn integration(
 #[must_use]
 pub fn at_least_once(mut integration: Integration) -> Integration {
     match &mut integration.settings {
-        Settings::Whatsapp(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
+        Settings::WhatsappCloud(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
         Settings::Telegram(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
         Settings::Own(_) => {}
     }

@@ -65,7 +65,7 @@ impl World {
         store.insert_integration(&telegram, &[]);
         store.insert_automation(&acme, sample::push());
         let vault = FakeCredentials::new(&clock)
-            .with(&whatsapp, providers::whatsapp::example::credentials())
+            .with(&whatsapp, providers::whatsapp_cloud::example::credentials())
             .with(&telegram, providers::telegram::example::credentials());
         vault.sign_with(&acme, vec![SIGNING.into()]);
         Self {

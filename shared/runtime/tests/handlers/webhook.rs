@@ -17,7 +17,7 @@ use domain::webhook::{
 use domain::{Content, IntegrationId, Provider, TenantId};
 use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
-use providers::{telegram, whatsapp};
+use providers::{telegram, whatsapp_cloud};
 use runtime::directory::CachedDirectory;
 use runtime::evidence::Evidence;
 use runtime::sender::HttpClient;
@@ -25,7 +25,7 @@ use runtime::webhook::{Edge, handle};
 use serde_json::Value;
 use testkit::{FakeClock, FakeCredentials, FakeQueue, MemoryStore, sample};
 
-use whatsapp::example::PHONE_NUMBER_ID;
+use whatsapp_cloud::example::PHONE_NUMBER_ID;
 
 /// An edge on fakes.
 type OwnEdge =
@@ -84,9 +84,9 @@ impl House {
         store.insert_integration(&bot, &[path_hash(telegram::example::WEBHOOK_SECRET)]);
         store.insert_integration(&app, &[]);
         let vault = FakeCredentials::new(&clock)
-            .with(&number, whatsapp::example::credentials())
+            .with(&number, whatsapp_cloud::example::credentials())
             .with(&bot, telegram::example::credentials())
-            .with(&app, whatsapp::example::credentials());
+            .with(&app, whatsapp_cloud::example::credentials());
         let addresses = FakeAddresses::default();
         let edge = Edge {
             directory: CachedDirectory::new(store.clone(), clock.clone()),
@@ -124,12 +124,12 @@ impl House {
     /// Asks at the URL of acme's own number.
     async fn at_own(&self, mut request: WebhookRequest) -> StatusCode {
         request.path_suffix = Some(self.own.to_string());
-        self.ask(Provider::Whatsapp, &request).await.status
+        self.ask(Provider::WhatsappCloud, &request).await.status
     }
 
     /// Asks at the URL of the operator's app.
     async fn at_app(&self, request: WebhookRequest) -> StatusCode {
-        self.ask(Provider::Whatsapp, &request).await.status
+        self.ask(Provider::WhatsappCloud, &request).await.status
     }
 
     fn published(&self) -> [usize; 3] {
@@ -143,7 +143,9 @@ fn path_hash(secret: &str) -> String {
 }
 
 fn signed(changes: &[Value]) -> WebhookRequest {
-    whatsapp::example::request(whatsapp::example::escaped(&whatsapp::example::envelope(changes)))
+    whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(
+        &whatsapp_cloud::example::envelope(changes),
+    ))
 }
 
 fn one_text() -> WebhookRequest {
@@ -151,8 +153,8 @@ fn one_text() -> WebhookRequest {
 }
 
 fn text_to(number: &str) -> WebhookRequest {
-    let text = whatsapp::example::text("wamid.1", "hello");
-    signed(&[whatsapp::example::messages(number, &[text])])
+    let text = whatsapp_cloud::example::text("wamid.1", "hello");
+    signed(&[whatsapp_cloud::example::messages(number, &[text])])
 }
 
 #[tokio::test]
@@ -165,7 +167,7 @@ async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
     assert_eq!(event.received_at, house.clock.now());
     let record = &house.inbound().records()[0];
     let EventKind::Message(message) = &event.kind else { panic!() };
-    assert_eq!(message.from, whatsapp::example::WA_ID);
+    assert_eq!(message.from, whatsapp_cloud::example::WA_ID);
     let talk = event.parties(message).unwrap().conversation();
     assert_eq!(record.group, talk.to_string());
     assert_eq!(record.deduplication_id, event.deduplication_id());
@@ -187,7 +189,7 @@ async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() 
     twice.headers.append("x-hub-signature-256", other);
     let secret = "another-secret";
     let mut foreign = one_text();
-    let signature = whatsapp::example::signature(secret, &foreign.body);
+    let signature = whatsapp_cloud::example::signature(secret, &foreign.body);
     foreign.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     for request in [reworded, unsigned, empty, empty_signature, twice, foreign] {
         assert_eq!(house.at_own(request.clone()).await, StatusCode::UNAUTHORIZED);
@@ -202,7 +204,7 @@ async fn a_url_that_names_no_integration_or_another_providers_gets_401() {
     let nobody = IntegrationId::derived(&["nobody"]).to_string();
     for suffix in [&nobody, "..", "", "guess"] {
         let request = WebhookRequest { path_suffix: Some(suffix.to_owned()), ..one_text() };
-        let status = house.ask(Provider::Whatsapp, &request).await.status;
+        let status = house.ask(Provider::WhatsappCloud, &request).await.status;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{suffix}");
     }
     let mut request = telegram::example::request(&telegram::example::text(1, 1, "hello"));
@@ -221,11 +223,11 @@ async fn an_integration_without_secrets_lets_nobody_in() {
     let house = House::new();
     house.vault.rotate(house.own, Credentials::default());
     assert_eq!(house.at_own(one_text()).await, StatusCode::UNAUTHORIZED);
-    let name = whatsapp::APP_SECRET.to_owned();
+    let name = whatsapp_cloud::APP_SECRET.to_owned();
     house.vault.rotate(house.own, Credentials::new([(name, vec!["".into()])]));
     house.clock.advance(Duration::from_mins(10));
     let mut request = one_text();
-    let signature = whatsapp::example::signature("", &request.body);
+    let signature = whatsapp_cloud::example::signature("", &request.body);
     request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     assert_eq!(house.at_own(request).await, StatusCode::UNAUTHORIZED);
 }
@@ -251,11 +253,11 @@ async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
 #[tokio::test]
 async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
     let house = House::new();
-    let good = whatsapp::example::handshake(whatsapp::example::VERIFY_TOKEN, "12345");
-    let reply = house.ask(Provider::Whatsapp, &good).await;
+    let good = whatsapp_cloud::example::handshake(whatsapp_cloud::example::VERIFY_TOKEN, "12345");
+    let reply = house.ask(Provider::WhatsappCloud, &good).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "12345"));
-    let bad = whatsapp::example::handshake("guess", "12345");
-    let reply = house.ask(Provider::Whatsapp, &bad).await;
+    let bad = whatsapp_cloud::example::handshake("guess", "12345");
+    let reply = house.ask(Provider::WhatsappCloud, &bad).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::FORBIDDEN, ""));
 }
 
@@ -281,11 +283,11 @@ async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_c
 #[tokio::test]
 async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothing_is_twice() {
     let house = House::new();
-    let text = whatsapp::example::text("wamid.1", "hello");
-    let sent = whatsapp::example::status("wamid.2", "sent", None);
+    let text = whatsapp_cloud::example::text("wamid.1", "hello");
+    let sent = whatsapp_cloud::example::status("wamid.2", "sent", None);
     let request = signed(&[
-        whatsapp::example::messages(PHONE_NUMBER_ID, &[text]),
-        whatsapp::example::statuses(PHONE_NUMBER_ID, &[sent]),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text]),
+        whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &[sent]),
     ]);
     house.receipts().faults().go_down();
     assert_eq!(house.at_own(request.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
@@ -299,14 +301,14 @@ async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_2
     use base64::Engine as _;
     let house = House::new();
     let body = bytes::Bytes::from_static(b"{\"object\": \xff nonsense");
-    assert_eq!(house.at_own(whatsapp::example::request(body.clone())).await, StatusCode::OK);
+    assert_eq!(house.at_own(whatsapp_cloud::example::request(body.clone())).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
     let parked = &house.edge.parked.bodies::<Parked>()[0];
     let bytes = base64::engine::general_purpose::STANDARD.decode(&parked.body).unwrap();
     assert_eq!(bytes, body);
     assert_eq!(parked.integration, Some(house.own));
     house.edge.parked.faults().go_down();
-    let status = house.at_own(whatsapp::example::request(body)).await;
+    let status = house.at_own(whatsapp_cloud::example::request(body)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "what cannot be parked is not taken");
 }
 
@@ -340,7 +342,7 @@ async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
     assert_eq!(house.at_own(text_to("999")).await, StatusCode::FORBIDDEN);
     // Not even what is its own goes through beside it.
     let texts = ["999", PHONE_NUMBER_ID].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text(number, "hello")])
+        whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
     assert_eq!(house.at_own(signed(&texts)).await, StatusCode::FORBIDDEN);
     assert_eq!(house.published(), [0, 0, 0]);
@@ -352,7 +354,7 @@ async fn what_is_about_an_account_nobody_holds_is_parked_and_the_rest_goes_on() 
     assert_eq!(house.at_own(text_to("555")).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
     let texts = ["555", PHONE_NUMBER_ID].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text(number, "hello")])
+        whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
     assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 2]);
@@ -364,7 +366,10 @@ async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
     house.store.insert_integration(&globex, &[]);
     let texts = [PHONE_NUMBER_ID, "999"].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text("wamid.1", "hello")])
+        whatsapp_cloud::example::messages(
+            number,
+            &[whatsapp_cloud::example::text("wamid.1", "hello")],
+        )
     });
     assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
     let events = house.inbound().bodies::<InboundEvent>();
@@ -382,10 +387,10 @@ async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
     assert_eq!(house.vault.reads(), 1);
     // Rotated a moment after it was read.
     house.clock.advance(Duration::from_secs(61));
-    let name = whatsapp::APP_SECRET.to_owned();
+    let name = whatsapp_cloud::APP_SECRET.to_owned();
     house.vault.rotate(house.own, Credentials::new([(name, vec!["newer".into()])]));
     let mut newer = text_to(PHONE_NUMBER_ID);
-    let signature = whatsapp::example::signature("newer", &newer.body);
+    let signature = whatsapp_cloud::example::signature("newer", &newer.body);
     newer.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     assert_eq!(house.at_own(newer.clone()).await, StatusCode::OK);
     assert_eq!(house.vault.reads(), 2);
@@ -403,15 +408,16 @@ async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
 #[tokio::test]
 async fn a_request_with_many_events_is_split_in_order() {
     let house = House::new();
-    let texts: Vec<Value> =
-        (0..25).map(|n| whatsapp::example::text(&format!("wamid.{n}"), &n.to_string())).collect();
+    let texts: Vec<Value> = (0..25)
+        .map(|n| whatsapp_cloud::example::text(&format!("wamid.{n}"), &n.to_string()))
+        .collect();
     let statuses: Vec<Value> = ["sent", "delivered", "read"]
-        .map(|status| whatsapp::example::status("wamid.out", status, None))
+        .map(|status| whatsapp_cloud::example::status("wamid.out", status, None))
         .to_vec();
     let request = signed(&[
-        whatsapp::example::messages(PHONE_NUMBER_ID, &texts[..10]),
-        whatsapp::example::statuses(PHONE_NUMBER_ID, &statuses),
-        whatsapp::example::messages(PHONE_NUMBER_ID, &texts[10..]),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &texts[..10]),
+        whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &statuses),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &texts[10..]),
     ]);
     assert_eq!(house.at_own(request.clone()).await, StatusCode::OK);
     assert_eq!(house.published(), [25, 3, 0]);
@@ -530,11 +536,11 @@ async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_i
 #[tokio::test]
 async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
     let house = House::new();
-    let update = whatsapp::example::envelope(&[serde_json::json!({
+    let update = whatsapp_cloud::example::envelope(&[serde_json::json!({
         "field": "account_update",
         "value": { "event": "VERIFIED_ACCOUNT" },
     })]);
-    let request = whatsapp::example::request(whatsapp::example::escaped(&update));
+    let request = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&update));
     assert_eq!(house.at_own(request).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 0]);
     assert_eq!(house.edge.events.len(), 1);
@@ -619,7 +625,7 @@ async fn a_source_sees_the_address_that_was_called() {
 
     impl WebhookProvider for Mirror {
         fn provider(&self) -> Provider {
-            Provider::Whatsapp
+            Provider::WhatsappCloud
         }
 
         fn source(&self, _: &Integration, _: &Credentials) -> Box<dyn WebhookSource> {
@@ -680,7 +686,7 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
     let (house, _) = talking(&acme, None);
     let twilio = sample::taking(&acme, Provider::Twilio, None);
     house.store.insert_integration(&twilio, &[]);
-    let (_, example) = providers::example::named("sms", "text")[0];
+    let (_, example) = providers::example::named("twilio-sms", "text")[0];
     let credentials = (providers::example::of(Provider::Twilio).credentials)();
     house.vault.rotate(twilio.id, credentials);
     let seed = providers::example::Seed { at: house.clock.now(), nonce: "x".repeat(24) };
@@ -723,8 +729,8 @@ async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhoo
 #[tokio::test]
 async fn the_largest_batch_that_meta_sends_is_taken_in() {
     let house = House::new();
-    let text = whatsapp::example::text("wamid.1", &"x".repeat(3_000_000));
-    let request = signed(&[whatsapp::example::messages(PHONE_NUMBER_ID, &[text])]);
+    let text = whatsapp_cloud::example::text("wamid.1", &"x".repeat(3_000_000));
+    let request = signed(&[whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text])]);
     assert!(request.body.len() > 3_000_000);
     assert_eq!(house.at_own(request).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 0]);
