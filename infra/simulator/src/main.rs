@@ -8,10 +8,10 @@ use simulator::deliver::App;
 use simulator::server;
 use tokio::net::TcpListener;
 
-/// WhatsApp, Telegram, Evolution and a tenant's automation, with their rules.
+/// Simulates WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation.
 #[derive(Parser)]
 struct Options {
-    /// Where to listen.
+    /// Address and port to listen on.
     #[arg(long, default_value = "127.0.0.1:8788")]
     listen: SocketAddr,
 }

@@ -28,7 +28,7 @@ impl SimulatedProvider for WhatsApp {
     const NAME: &'static str = SOURCE;
     type Account = Number;
 
-    /// Answers every path: one that is unknown is an error of the Graph API.
+    /// Answers every path: an unknown one with an error of the Graph API.
     fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
         Some(match request.path {
             ["whatsapp_business", "attachments"] => {
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_have_two_numbers() {
+    fn versions_consist_of_two_numbers() {
         assert!(is_version("v26.0") && is_version("v18.0"));
         for wrong in ["v26", "26.0", "v26.", "va.b", "_sim"] {
             assert!(!is_version(wrong), "{wrong}");
