@@ -52,8 +52,8 @@ pub enum Refusal {
     /// The timestamp is more than five minutes in the past or the future.
     #[error("webhook-timestamp is more than five minutes in the past or the future")]
     Stale,
-    /// The automation's secret is missing or not valid base64.
-    #[error("the automation has no valid secret; PUT one that begins with whsec_")]
+    /// The automation's secret is empty or not valid base64.
+    #[error("the automation's secret is empty or not valid base64")]
     NoSecret,
     /// No signature matches.
     #[error("no signature matches")]

@@ -238,8 +238,7 @@ fn statuses_are_sent_to_the_requested_address_and_end_with_delivered_for_sms() {
 }
 
 #[test]
-fn outside_the_service_window_a_whatsapp_message_is_accepted_and_then_fails_unless_it_is_a_template()
- {
+fn outside_the_window_a_whatsapp_message_fails_after_acceptance_unless_it_is_a_template() {
     let mut world = World::new(&json!({"people": {"+4915550000000": {"whatsapp": false}}}));
     let outcome = world.whatsapp(&[]);
     assert_eq!((outcome.answer.status(), reported_statuses(&outcome)), (201, vec!["undelivered"]));
