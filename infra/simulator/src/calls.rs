@@ -69,8 +69,8 @@ pub fn change_faults(
                 fault.kind == Kind::Status && fault.accepts() && !in_doubt.contains(&status)
             };
             if order.faults.iter().any(hides) {
-                let why = "an error in the provider's own form says that the message was not \
-                           accepted: script a `page`";
+                let why = "after this status, the provider documents that the message was not accepted; \
+                           to hide an accepted message, use the kind `page`";
                 return Err(wrong(why.to_owned()));
             }
             faults.add(order.faults);

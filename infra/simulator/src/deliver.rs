@@ -24,7 +24,7 @@ const NO_ADDRESS: Duration = Duration::from_millis(100);
 
 /// A hub in the same process, called without a network.
 pub trait Hub: Send + Sync {
-    /// Answers a request, or says why there is no answer.
+    /// Answers a request, or returns the reason why there is no answer.
     fn call(
         &self,
         request: http::Request<Bytes>,
@@ -157,7 +157,7 @@ impl App {
     /// Starts the deliveries of an account. Each returned channel reports how the first attempt of
     /// one delivery ended; it closes without a value if there is no attempt, for example because
     /// the account has no webhook address.
-    #[must_use = "drop it if nobody waits"]
+    #[must_use = "drop the channels if no caller waits"]
     pub fn deliver<P: SimulatedProvider>(
         &self,
         account: &str,

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
     let listener = TcpListener::bind(options.listen).await?;
-    tracing::info!(address = %listener.local_addr()?, "the simulator listens");
+    tracing::info!(address = %listener.local_addr()?, "simulator is listening");
     tokio::select! {
         ended = server::serve(listener, App::new(Clock::Machine)) => ended?,
         stopped = tokio::signal::ctrl_c() => stopped?,

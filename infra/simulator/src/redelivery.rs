@@ -60,7 +60,7 @@ pub struct Attempted {
     pub status: u16,
     /// Duration in milliseconds.
     pub took_ms: i64,
-    /// Why there was no answer.
+    /// The reason why there was no answer.
     pub error: Option<String>,
     /// `Retry-After` in seconds.
     pub retry_after_s: Option<u64>,

@@ -19,13 +19,13 @@ pub fn wrong(reason: String) -> Refusal {
 /// Refuses a path that does not exist.
 #[must_use]
 pub fn no_call() -> Refusal {
-    (404, "no such call".to_owned())
+    (404, "no such control call".to_owned())
 }
 
 /// Refuses a method.
 #[must_use]
 pub fn no_method() -> Refusal {
-    (405, "not with this method".to_owned())
+    (405, "this control call does not support the method".to_owned())
 }
 
 /// A query string.

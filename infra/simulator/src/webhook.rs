@@ -80,7 +80,7 @@ impl RawWebhook {
         let body: Bytes = match (&self.body, &self.raw) {
             (Some(body), None) => body.to_string().into(),
             (None, Some(raw)) => raw.clone().into(),
-            _ => return Err("give one of body, raw".into()),
+            _ => return Err("give exactly one of body, raw".into()),
         };
         let what = Delivery {
             what: "raw",

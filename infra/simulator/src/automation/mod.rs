@@ -40,7 +40,7 @@ pub struct ReplySettings {
     /// The prefix of the text.
     #[serde(default = "default_prefix")]
     pub prefix: String,
-    /// When it replies.
+    /// The condition for a reply.
     #[serde(default)]
     pub on: ReplyOn,
     /// Largest number of attempts.
@@ -55,7 +55,7 @@ fn default_attempts() -> u32 {
     5
 }
 
-/// When the automation replies.
+/// The condition for a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplyOn {
@@ -242,7 +242,7 @@ impl Automation {
         seen.body = body.clone();
         let (attempt, duplicate) = (seen.count, seen.acknowledged);
         if changed {
-            let detail = format!("the delivery {id} came again with another body");
+            let detail = format!("the delivery {id} was repeated with another body");
             self.event(scene, "violation", json!({"detail": detail}));
         }
         let (answer, delay_ms) = self.step();

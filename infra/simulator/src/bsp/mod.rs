@@ -104,7 +104,7 @@ pub struct CustomerWrites {
     pub texts: Option<Vec<String>>,
     /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -323,12 +323,12 @@ impl Account {
         order: &CustomerWrites,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
         if !request::is_number(&order.from) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let texts = match (&order.text, &order.texts) {
             (Some(one), None) => std::slice::from_ref(one),
             (None, Some(several)) => several,
-            _ => return Err("give one of text, texts".into()),
+            _ => return Err("give exactly one of text, texts".into()),
         };
         let (mut ids, mut events) = (Vec::new(), Vec::new());
         for text in texts {

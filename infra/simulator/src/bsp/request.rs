@@ -38,9 +38,9 @@ refusals! {
     /// The key is wrong.
     KEY: 401 "key_unknown" 1001 "the API key is not known",
     /// The request is malformed.
-    SHAPE: 400 "shape" 1002 "the request has another shape",
+    SHAPE: 400 "shape" 1002 "the request is malformed",
     /// The sender does not belong to the account.
-    SENDER: 403 "sender_unknown" 1003 "the sender is not of this account",
+    SENDER: 403 "sender_unknown" 1003 "the sender does not belong to this account",
     /// The recipient has opted out.
     OPTED_OUT: 422 "opted_out" 1004 "the recipient opted out",
     /// The template is not approved.
@@ -48,11 +48,11 @@ refusals! {
     /// The service window is closed.
     WINDOW: 422 "window_closed" 1006 "the recipient has not written within 24 hours",
     /// The rate limit is exceeded.
-    PACE: 429 "too_fast" 1007 "too many messages",
+    PACE: 429 "too_fast" 1007 "too many messages per second; retry later",
     /// The account is blocked.
     BLOCKED: 422 "account_blocked" 1008 "the account is blocked",
     /// An internal error of the BSP.
-    INTERNAL: 500 "internal" 1009 "something went wrong",
+    INTERNAL: 500 "internal" 1009 "internal error; try again later",
 }
 
 fn shape(reason: impl Into<String>) -> Refused {
@@ -145,7 +145,7 @@ pub fn is_number(text: &str) -> bool {
 
 fn within(name: &str, text: &str, most: usize) -> Result<(), Refused> {
     if text.trim().is_empty() || text.chars().count() > most {
-        return Err(shape(format!("{name}: 1 to {most} characters")));
+        return Err(shape(format!("{name}: must have 1 to {most} characters")));
     }
     Ok(())
 }
@@ -156,13 +156,15 @@ fn within(name: &str, text: &str, most: usize) -> Result<(), Refused> {
 /// If the request is invalid.
 pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
     if !kind.starts_with("application/json") {
-        return Err(shape("content-type: application/json only"));
+        return Err(shape("content-type: must be application/json"));
     }
     let body: Value = serde_json::from_slice(bytes).map_err(|_| shape("no JSON"))?;
     let order: Order =
         serde_json::from_value(body.clone()).map_err(|error| shape(error.to_string()))?;
     let to = order.recipient.strip_prefix('+');
-    let to = to.filter(|to| is_number(to)).ok_or_else(|| shape("recipient: + and digits"))?;
+    let to = to
+        .filter(|to| is_number(to))
+        .ok_or_else(|| shape("recipient: must be a plus sign and digits"))?;
     within("reference", &order.reference, 64)?;
     let (mut text, mut template) = (None, None);
     let kind = match &order.message {
@@ -180,7 +182,9 @@ pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         }
         Message::Place { place } => {
             if place.lat.abs() > 90.0 || place.lng.abs() > 180.0 {
-                return Err(shape("message.place: on Earth"));
+                return Err(shape(
+                    "message.place: lat must be between -90 and 90, lng between -180 and 180",
+                ));
             }
             within("message.place.label", place.label.as_deref().unwrap_or("-"), 1000)?;
             "place"
@@ -188,7 +192,7 @@ pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         Message::Choice { text: said, choices } => {
             within("message.text.body", &said.body, 1024)?;
             if !(1..=3).contains(&choices.len()) {
-                return Err(shape("message.choices: 1 to 3"));
+                return Err(shape("message.choices: must have 1 to 3 entries"));
             }
             for choice in choices {
                 within("message.choices.id", &choice.id, 256)?;
@@ -214,7 +218,7 @@ impl File {
     fn checked(&self, kind: &'static str) -> Result<&'static str, Refused> {
         let web = url::Url::parse(&self.link);
         if !web.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            return Err(shape("message.media.link: a web address"));
+            return Err(shape("message.media.link: must be an http or https URL"));
         }
         within("message.media.caption", self.caption.as_deref().unwrap_or("-"), 1024)?;
         Ok(kind)
@@ -240,19 +244,19 @@ pub fn form(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         },
     }
     if !kind.starts_with("application/x-www-form-urlencoded") {
-        return Err(shape("content-type: application/x-www-form-urlencoded only"));
+        return Err(shape("content-type: must be application/x-www-form-urlencoded"));
     }
     let mut fields = std::collections::BTreeMap::new();
     for (name, value) in url::form_urlencoded::parse(bytes).into_owned() {
         if fields.insert(name, value).is_some() {
-            return Err(shape("a field is there twice"));
+            return Err(shape("a field occurs more than once"));
         }
     }
     let mut take = |name: &str| {
         fields
             .remove(name)
             .filter(|value| !value.is_empty())
-            .ok_or_else(|| shape(format!("{name}: is missing")))
+            .ok_or_else(|| shape(format!("{name}: is required")))
     };
     let (channel, from, to, message) =
         (take("channel")?, take("source")?, take("destination")?, take("message")?);
@@ -261,10 +265,10 @@ pub fn form(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         return Err(shape(format!("{name}: is unknown")));
     }
     if channel != "whatsapp" {
-        return Err(shape("channel: whatsapp only"));
+        return Err(shape("channel: must be whatsapp"));
     }
     if !is_number(&to) {
-        return Err(shape("destination: digits only"));
+        return Err(shape("destination: must contain digits only"));
     }
     let said: Field = serde_json::from_str(&message).map_err(|error| shape(error.to_string()))?;
     let (kind, text) = match said {

@@ -108,7 +108,7 @@ pub struct CustomerWrites {
     pub id: Option<String>,
     /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -308,7 +308,7 @@ impl Instance {
             (None, Some(kind)) => {
                 (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
             }
-            _ => return Err("give text, or type and object".into()),
+            _ => return Err("give either text, or type and object".into()),
         };
         let id = order.id.clone().unwrap_or_else(|| scene.ids.whatsapp_key("3A"));
         let (content, base64) = self.attach(order, &id, kind, content)?;
@@ -432,7 +432,7 @@ impl Instance {
             }
             (None, Some(body), None) => body.to_string(),
             (None, None, Some(raw)) => raw.clone(),
-            _ => return Err("give one of event and data, body, raw".into()),
+            _ => return Err("give exactly one of event with data, body, raw".into()),
         };
         let delivery = Delivery {
             id: 0,

@@ -277,7 +277,7 @@ pub fn call(
 }
 
 impl Instance {
-    /// An instance that has not done anything yet.
+    /// Creates the instance without state.
     #[must_use]
     pub fn new(name: &str, settings: Settings) -> Self {
         Self {
@@ -367,7 +367,10 @@ impl Instance {
             Some(Ok(send)) => send,
         };
         for field in &send.unknown {
-            self.violation(scene, &format!("{method} knows no field {field}: it would be ignored"));
+            self.violation(
+                scene,
+                &format!("{method} does not have the field {field}: Evolution would ignore it"),
+            );
         }
         let jid = jid(&send.number);
         let to = event::number(&jid).to_owned();
@@ -656,13 +659,13 @@ impl Instance {
         })
     }
 
-    /// The messages that Evolution has taken.
+    /// The messages that Evolution has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Evolution has taken.
+    /// The read receipts that Evolution has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads

@@ -65,7 +65,7 @@ pub struct Settings {
     /// How long a report waits for others to be batched with it, in milliseconds.
     #[serde(default)]
     pub batch_ms: u64,
-    /// When webhooks are tried again.
+    /// The retry policy of webhooks.
     #[serde(default)]
     pub redelivery: Redelivery,
 }
@@ -112,7 +112,7 @@ impl Default for Limits {
     }
 }
 
-/// A message that Infobip has taken.
+/// A message that Infobip has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
     /// Its sequence number in the log.
@@ -149,7 +149,7 @@ pub struct ReadReceipt {
     pub message_id: String,
 }
 
-/// What a person writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
@@ -170,7 +170,7 @@ pub struct CustomerWrites {
     pub reply_to: Option<String>,
     /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -315,7 +315,7 @@ pub fn unauthorized() -> Answer {
 }
 
 impl Sender {
-    /// A sender that has not done anything yet.
+    /// Creates the sender without state.
     #[must_use]
     pub fn new(number: &str, settings: Settings) -> Self {
         Self {
@@ -593,14 +593,14 @@ impl Sender {
         base: &str,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
         if order.from.is_empty() || !order.from.bytes().all(|c| c.is_ascii_digit()) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let text = |text: &String| json!({"type": "TEXT", "text": text});
         let mut messages = match (&order.text, &order.texts, &order.message) {
             (Some(one), None, None) => vec![text(one)],
             (None, Some(several), None) => several.iter().map(text).collect(),
             (None, None, Some(message)) => vec![message.clone()],
-            _ => return Err("give one of text, texts, message".into()),
+            _ => return Err("give exactly one of text, texts, message".into()),
         };
         if let (Some(upload), Some(Value::Object(message))) = (&order.media, messages.first_mut()) {
             let id = scene.ids.media();
@@ -643,7 +643,7 @@ impl Sender {
         Ok((ids, deliveries))
     }
 
-    /// Proves and delivers what the control API says.
+    /// Authenticates and delivers the webhook that the control API asks for.
     ///
     /// # Errors
     /// If the order is wrong.
@@ -730,13 +730,13 @@ impl Sender {
         })
     }
 
-    /// The messages that Infobip has taken.
+    /// The messages that Infobip has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Infobip has taken.
+    /// The read receipts that Infobip has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads

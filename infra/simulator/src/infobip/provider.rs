@@ -72,7 +72,7 @@ impl SimulatedProvider for Infobip {
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("number: digits only".into()));
+            return Err(wrong("number: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Sender::new, Sender::change);

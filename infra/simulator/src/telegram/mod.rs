@@ -758,7 +758,7 @@ impl Bot {
         let Some(method) = method.filter(|_| (200..300).contains(&how.status)) else { return };
         self.violations += 1;
         let detail = format!(
-            "the answer to update {update_id} names the method {method}: Telegram would run it"
+            "the response to update {update_id} names the method {method}: Telegram would execute it"
         );
         self.event(scene, "violation", json!({"detail": detail}));
     }
@@ -780,7 +780,11 @@ impl Bot {
         let since = *self.gone_since_ms.get_or_insert(scene.now_ms);
         let gone_ms = u64::try_from(scene.now_ms - since).unwrap_or(0);
         if gone_ms >= self.settings.redelivery.gone_after_ms && self.webhook.take().is_some() {
-            self.event(scene, "webhook.deleted", json!({"detail": "410 for too long"}));
+            self.event(
+                scene,
+                "webhook.deleted",
+                json!({"detail": "the webhook answered 410 for too long"}),
+            );
         }
     }
 
@@ -818,7 +822,7 @@ impl Bot {
         })
     }
 
-    /// The messages that Telegram has taken.
+    /// The messages that Telegram has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted

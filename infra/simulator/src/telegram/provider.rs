@@ -55,7 +55,7 @@ impl SimulatedProvider for Telegram {
     }
 
     fn check_name(name: &str) -> Result<(), Refusal> {
-        name.parse::<i64>().map(drop).map_err(|_| wrong("bot_id: digits only".into()))
+        name.parse::<i64>().map(drop).map_err(|_| wrong("bot_id: must contain digits only".into()))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Bot> {

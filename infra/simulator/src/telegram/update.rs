@@ -43,7 +43,7 @@ pub struct CustomerWrites {
     pub message_id: Option<i64>,
     /// An id to use in place of a generated one.
     pub update_id: Option<i64>,
-    /// Copies of the update.
+    /// Number of copies of the update.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -92,7 +92,7 @@ impl Bot {
         let kind = match (&order.text, &order.kind) {
             (_, Some(kind)) => kind.as_str(),
             (Some(_), None) => "text",
-            (None, None) => return Err("give text, or type and object".into()),
+            (None, None) => return Err("give either text, or type and object".into()),
         };
         let chat = self.chats.entry(order.chat_id).or_default();
         chat.kind.clone_from(&order.chat_type);

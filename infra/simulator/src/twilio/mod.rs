@@ -384,7 +384,7 @@ impl Possessions for Account {
 }
 
 impl Account {
-    /// An account that has not done anything yet.
+    /// Creates the account without state.
     #[must_use]
     pub fn new(sid: &str, settings: Settings) -> Self {
         Self {
@@ -809,10 +809,13 @@ impl Account {
                 self.event(scene, "twiml", fields);
             }
             Reading::Text if delivery.what == "message" => {
-                self.violate(scene, "the answer is a plain text: Twilio would send it");
+                self.violate(
+                    scene,
+                    "the response is plain text: Twilio would send it to the customer",
+                );
             }
             Reading::Text | Reading::Broken => {
-                self.violate(scene, "the answer is no TwiML (12100)");
+                self.violate(scene, "the response is not valid TwiML (12100)");
             }
         }
     }
@@ -939,7 +942,7 @@ impl Account {
         })
     }
 
-    /// The messages and calls that Twilio has taken.
+    /// The messages and calls that Twilio has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted

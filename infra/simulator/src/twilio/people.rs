@@ -19,7 +19,7 @@ const START: [&str; 3] = ["START", "YES", "UNSTOP"];
 /// Keywords that ask for help.
 const HELP: [&str; 2] = ["HELP", "INFO"];
 
-/// What a person writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
@@ -46,7 +46,7 @@ pub struct CustomerWrites {
     pub reply_to: Option<String>,
     /// An id to use in place of a generated one.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -73,7 +73,7 @@ pub struct CustomerCalls {
     pub from: String,
     /// The called number; `None`: the first.
     pub to: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
 }
@@ -141,7 +141,7 @@ impl Account {
         base: &str,
     ) -> Result<Action, String> {
         if !is_e164(&order.from) {
-            return Err("from: a number with its country, like +15551234567".into());
+            return Err("from: must be an E.164 number such as +15551234567".into());
         }
         let whatsapp = order.channel == Written::Whatsapp;
         let (own, url) = if whatsapp {
@@ -150,9 +150,9 @@ impl Account {
             (&self.settings.numbers, &self.settings.urls.sms)
         };
         let to = own.iter().find(|number| order.to.as_ref().is_none_or(|to| to == *number));
-        let to = to.ok_or("to: the account has no such number")?.clone();
+        let to = to.ok_or("to: must be a number of the account")?.clone();
         if url.is_empty() {
-            return Err("urls: there is no address for this channel".into());
+            return Err("urls: no webhook address is set for this channel".into());
         }
         let url = url.clone();
         let fresh = scene.ids.sid(if order.media.is_empty() { "SM" } else { "MM" });
@@ -241,14 +241,14 @@ impl Account {
         order: &CustomerCalls,
     ) -> Result<Action, String> {
         if !is_e164(&order.from) {
-            return Err("from: a number with its country, like +15551234567".into());
+            return Err("from: must be an E.164 number such as +15551234567".into());
         }
         let mut own = self.settings.numbers.iter();
         let to = own.find(|number| order.to.as_ref().is_none_or(|to| to == *number));
-        let to = to.ok_or("to: the account has no such number")?.clone();
+        let to = to.ok_or("to: must be a number of the account")?.clone();
         let url = self.settings.urls.voice.clone();
         if url.is_empty() {
-            return Err("urls.voice: there is no address".into());
+            return Err("urls.voice: no webhook address is set".into());
         }
         let sid = scene.ids.sid("CA");
         let params = self.call_fields(&sid, &order.from, &to, "inbound", "ringing");
@@ -305,7 +305,7 @@ impl Account {
     pub fn forge(&mut self, scene: &mut Scene<'_>, order: &Forgery) -> Result<Delivery, String> {
         let urls = [&self.settings.urls.sms, &self.settings.urls.whatsapp];
         let url = urls.into_iter().find(|url| !url.is_empty());
-        let url = url.ok_or("urls: there is no address for messages")?.clone();
+        let url = url.ok_or("urls: no webhook address is set for messages")?.clone();
         let sid = scene.ids.sid("SM");
         let to = self.settings.numbers.first().cloned().unwrap_or_default();
         let mut params = fields(&[

@@ -171,7 +171,7 @@ pub trait Possessions {
 /// A valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// How it goes out.
+    /// The channel.
     pub channel: Channel,
     /// The recipient as it appears in the request.
     pub to: String,
@@ -403,7 +403,7 @@ fn call_violations(form: &Form) -> Vec<String> {
 
 fn unknown(form: &Form, known: &[&str]) -> Vec<String> {
     let strange = form.0.iter().filter(|(name, _)| !known.contains(&name.as_str()));
-    strange.map(|(name, _)| format!("there is no parameter {name}")).collect()
+    strange.map(|(name, _)| format!("the parameter {name} does not exist")).collect()
 }
 
 /// Whether `number` is in E.164 format: a plus and at most 15 digits.

@@ -207,7 +207,7 @@ pub struct CustomerWrites {
     pub id: Option<String>,
     /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -318,7 +318,7 @@ pub fn authorize<'a>(
 }
 
 impl Number {
-    /// A number that has not done anything yet.
+    /// Creates the number without state.
     #[must_use]
     pub fn new(id: &str, settings: Settings) -> Self {
         Self {
@@ -600,14 +600,14 @@ impl Number {
         order: &CustomerWrites,
     ) -> Result<(String, Option<String>, Vec<Delivery>), String> {
         if order.from.is_empty() || !order.from.chars().all(|c| c.is_ascii_digit()) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let (kind, mut object) = match (&order.text, &order.kind) {
             (Some(text), None) => ("text", json!({"body": text})),
             (None, Some(kind)) => {
                 (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
             }
-            _ => return Err("give text, or type and object".into()),
+            _ => return Err("give either text, or type and object".into()),
         };
         let media_id = match &order.media {
             Some(upload) => {
@@ -693,7 +693,7 @@ impl Number {
             }
             (None, Some(body), None) => write(body).into_bytes().into(),
             (None, None, Some(raw)) => raw.clone().into_bytes().into(),
-            _ => return Err("give one of value, body, raw".into()),
+            _ => return Err("give exactly one of value, body, raw".into()),
         };
         // If the webhook contains customer messages, they open the window and can be marked as
         // read.
@@ -861,13 +861,13 @@ impl Number {
         })
     }
 
-    /// The messages that Meta has taken.
+    /// The messages that Meta has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Meta has taken.
+    /// The read receipts that Meta has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads

@@ -54,7 +54,7 @@ impl SimulatedProvider for WhatsApp {
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("phone_number_id: digits only".into()));
+            return Err(wrong("phone_number_id: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Number::new, Number::change);
