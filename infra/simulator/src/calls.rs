@@ -69,8 +69,8 @@ pub fn change_faults(
                 fault.kind == Kind::Status && fault.accepts() && !in_doubt.contains(&status)
             };
             if order.faults.iter().any(hides) {
-                let why = "after this status, the provider documents that the message was not accepted; \
-                           to hide an accepted message, use the kind `page`";
+                let why = "with this status, the provider did not accept the message; use the kind \
+                           `page` to hide an accepted message";
                 return Err(wrong(why.to_owned()));
             }
             faults.add(order.faults);

@@ -393,7 +393,7 @@ impl Instance {
         self.event(scene, "violation", json!({"detail": detail}));
     }
 
-    /// Checks whether the message check_connection `WhatsApp`. The error of an instance without a connection
+    /// Checks whether the message can reach `WhatsApp`. The error of an instance without a connection
     /// depends on the step at which Evolution notices it.
     fn check_connection(&mut self, send: &Send, jid: &str) -> Result<(), Answer> {
         let closed = "Connection Closed";

@@ -758,7 +758,7 @@ impl Bot {
         let Some(method) = method.filter(|_| (200..300).contains(&how.status)) else { return };
         self.violations += 1;
         let detail = format!(
-            "the response to update {update_id} names the method {method}: Telegram would execute it"
+            "the response to update {update_id} names the method {method}: Telegram would run it"
         );
         self.event(scene, "violation", json!({"detail": detail}));
     }
