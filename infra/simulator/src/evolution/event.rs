@@ -487,7 +487,7 @@ impl Instance {
                 }
             }
             ForgeryKind::ExpiredJwt => {
-                // An expired JWT, signed with the genuine key.
+                // An expired JWT, signed with the value of the first configured header.
                 let key = webhook.headers.values().next().map_or("", String::as_str);
                 let bearer = format!("Bearer {}", jwt(key, now_s - 3600));
                 proof.push(("authorization".into(), bearer));

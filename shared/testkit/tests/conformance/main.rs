@@ -1,5 +1,5 @@
-//! One suite, held against the model of the cloud and, with the feature `emulator`, against
-//! the local cloud: what the simulated cloud does is what the emulator does.
+//! One suite of tests that runs against the model of AWS and, with the feature `emulator`, against
+//! the local cloud, to show that both behave the same.
 
 #![expect(
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! What the simulation believes of buckets.
+//! Conformance of buckets.
 
 use crate::endpoint::{Difference, Endpoint, cases};
 

@@ -1,4 +1,4 @@
-//! What the simulation believes of secrets.
+//! Conformance of secrets.
 
 use serde_json::{Value, json};
 use testkit::cloud::Refusal;
@@ -9,7 +9,7 @@ fn ask(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> Result<Value, Re
     cloud.call(Service::Secrets, operation, asked)
 }
 
-/// A new secret; its name and the answer.
+/// Creates a secret. Returns its name and the answer.
 #[track_caller]
 fn create(cloud: &dyn Endpoint, text: &str) -> (String, Value) {
     let name = format!("switchboard/acme/{}", cloud.fresh_name());
@@ -155,7 +155,7 @@ fn a_text_has_at_most_64_kibibytes(cloud: &dyn Endpoint) {
     assert_eq!(read(cloud, &name).len(), 65_536);
 }
 
-/// A page of the reference.
+/// A link to the API reference.
 macro_rules! reference {
     ($page:literal) => {
         concat!("https://docs.aws.amazon.com/secretsmanager/latest/apireference/", $page)
