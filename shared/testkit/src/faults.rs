@@ -101,8 +101,8 @@ impl Faults {
         }
         match due {
             Some((_, Side::After)) => Ok(false),
-            Some((_, Side::Before)) => Err(broken(operation)),
-            None if plan.down => Err(broken(operation)),
+            Some((_, Side::Before)) => Err(injected_error(operation)),
+            None if plan.down => Err(injected_error(operation)),
             None => Ok(true),
         }
     }
@@ -114,18 +114,18 @@ impl Faults {
         act: impl FnOnce() -> T + Send,
     ) -> PortResult<T> {
         // Other tasks can run here, as they can during a real call.
-        give_way().await;
+        yield_once().await;
         let answered = self.record_event(operation)?;
         let done = act();
-        if answered { Ok(done) } else { Err(broken(operation)) }
+        if answered { Ok(done) } else { Err(injected_error(operation)) }
     }
 }
 
-fn broken(operation: &'static str) -> PortError {
-    PortError { operation, reason: "broken on order".to_owned(), fault: Fault::Retryable }
+fn injected_error(operation: &'static str) -> PortError {
+    PortError { operation, reason: "injected fault".to_owned(), fault: Fault::Retryable }
 }
 
-async fn give_way() {
+async fn yield_once() {
     let mut waited = false;
     poll_fn(|context| {
         if waited {

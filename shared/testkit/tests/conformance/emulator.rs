@@ -28,7 +28,10 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
         .into()
 });
 
-#[expect(clippy::disallowed_methods, reason = "this is no function, and has an environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is not a Lambda function and may read its environment"
+)]
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         let hint = "these tests need the local cloud; `cargo xtask up` starts it";

@@ -178,13 +178,13 @@ macro_rules! cases {
                 let cases = [$(stringify!($case)),*];
                 for difference in super::KNOWN_DIFFERENCES {
                     let crate::endpoint::Difference { case, source, instead } = difference;
-                    assert!(cases.contains(case), "there is no case {case}");
+                    assert!(cases.contains(case), "the case {case} does not exist");
                     let of_aws = ["https://docs.aws.amazon.com/", "https://repost.aws/knowledge-center/"];
                     assert!(of_aws.iter().any(|start| source.starts_with(start)), "{case}: {source}");
                     // The model follows AWS.
                     let model = crate::endpoint::Model::new();
                     let run = std::panic::AssertUnwindSafe(|| instead(&model));
-                    assert!(std::panic::catch_unwind(run).is_err(), "{case} is no difference");
+                    assert!(std::panic::catch_unwind(run).is_err(), "{case}: the model behaves like the local cloud");
                 }
             }
         }

@@ -5,7 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a panic fails the test"
 )]
 
 mod dynamo;
