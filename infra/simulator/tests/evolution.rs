@@ -95,9 +95,9 @@ impl World {
 
     async fn simulate(&self, what: &str, body: Value) -> Value {
         let path = format!("/_sim/evolution/{}/{what}", example::INSTANCE);
-        let told = self.control(Method::POST, &path, &body).await;
-        assert!(told.get("error").is_none(), "{told}");
-        told
+        let answer = self.control(Method::POST, &path, &body).await;
+        assert!(answer.get("error").is_none(), "{answer}");
+        answer
     }
 
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {

@@ -104,11 +104,11 @@ pub fn push() -> Automation {
     })
 }
 
-/// An automation whose workers pull jobs; if `told`, it is also notified by webhook.
+/// An automation whose workers pull jobs; if `notified`, it is also notified by webhook.
 #[must_use]
-pub fn pull(told: bool) -> Automation {
+pub fn pull(notified: bool) -> Automation {
     let push = match push() {
-        Automation::Push(push) if told => Some(push),
+        Automation::Push(push) if notified => Some(push),
         _ => None,
     };
     Automation::Pull(Pull { job_ttl: 3600, push })

@@ -116,9 +116,9 @@ fn only_the_instances_token_and_the_servers_key_are_accepted() {
                            "response": {"message": "Unauthorized"}});
         assert_eq!((answer.status(), answer.body()), (401, &words));
     }
-    let answer = ask(&mut world, None, "nobody");
+    let answer = ask(&mut world, None, "unknown");
     let words = json!({"status": 404, "error": "Not Found",
-                       "response": {"message": ["The \"nobody\" instance does not exist"]}});
+                       "response": {"message": ["The \"unknown\" instance does not exist"]}});
     assert_eq!((answer.status(), answer.body()), (404, &words));
 }
 

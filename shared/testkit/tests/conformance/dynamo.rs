@@ -613,21 +613,21 @@ fn members_of_a_map_are_set_and_removed(cloud: &dyn Endpoint) {
 fn set_elements_are_added_and_deleted_and_an_empty_set_is_removed(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let set = |texts: &[&str]| json!({ ":s": { "SS": texts } });
-    let told = |table: &Table<'_>| {
-        let mut told: Vec<_> = match table.attribute("a", "s")["SS"].as_array() {
+    let elements = |table: &Table<'_>| {
+        let mut elements: Vec<_> = match table.attribute("a", "s")["SS"].as_array() {
             Some(texts) => texts.clone(),
             None => return None,
         };
-        told.sort_by_key(|text| text.as_str().map(str::to_owned));
-        Some(Value::Array(told))
+        elements.sort_by_key(|text| text.as_str().map(str::to_owned));
+        Some(Value::Array(elements))
     };
     table.update("a", "ADD s :s", set(&["x", "y"])).unwrap();
     table.update("a", "ADD s :s", set(&["y", "z"])).unwrap();
-    assert_eq!(told(&table), Some(json!(["x", "y", "z"])));
+    assert_eq!(elements(&table), Some(json!(["x", "y", "z"])));
     table.update("a", "DELETE s :s", set(&["y", "w"])).unwrap();
-    assert_eq!(told(&table), Some(json!(["x", "z"])));
+    assert_eq!(elements(&table), Some(json!(["x", "z"])));
     table.update("a", "DELETE s :s", set(&["x", "z"])).unwrap();
-    assert_eq!(told(&table), None);
+    assert_eq!(elements(&table), None);
     table.update("a", "DELETE s :s", set(&["x"])).unwrap();
     assert_eq!(table.get("a"), key("a"));
 }
@@ -1062,10 +1062,11 @@ fn malformed_updates(cloud: &dyn Endpoint) -> Vec<&'static str> {
 
 fn numbers_are_compared_by_value_and_returned_in_normal_form(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
-    for (put, told) in [("1.50", "1.5"), ("007", "7"), ("-0", "0"), ("1e2", "100"), ("100", "100")]
+    for (put, returned) in
+        [("1.50", "1.5"), ("007", "7"), ("-0", "0"), ("1e2", "100"), ("100", "100")]
     {
         table.put(item("a", json!({ "n": { "N": put } })));
-        assert_eq!(table.attribute("a", "n"), json!({ "N": told }));
+        assert_eq!(table.attribute("a", "n"), json!({ "N": returned }));
     }
     let answer = table.meets("a", "n < :v", &json!({ ":v": { "N": "1000.5" } }));
     assert_eq!(answer, Ok(true));
@@ -1521,12 +1522,12 @@ fn a_transaction_takes_effect_as_a_whole_or_not_at_all(cloud: &dyn Endpoint) {
 
 fn a_cancelled_transaction_returns_a_reason_for_each_action(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
-    let unless_there = |sk: &str, told: &str| {
+    let unless_there = |sk: &str, return_values: &str| {
         json!({ "Put": {
             "TableName": table.name,
             "Item": counted(sk, 9),
             "ConditionExpression": "attribute_not_exists(pk)",
-            "ReturnValuesOnConditionCheckFailure": told,
+            "ReturnValuesOnConditionCheckFailure": return_values,
         } })
     };
     let actions = json!([
@@ -1545,9 +1546,9 @@ fn a_cancelled_transaction_returns_a_reason_for_each_action(cloud: &dyn Endpoint
         "Code": "ConditionalCheckFailed",
         "Message": "The conditional request failed",
     });
-    let mut told = failed.clone();
-    told["Item"] = counted("a", 0);
-    let expected = json!([told, failed, { "Code": "None" }, failed]);
+    let mut with_item = failed.clone();
+    with_item["Item"] = counted("a", 0);
+    let expected = json!([with_item, failed, { "Code": "None" }, failed]);
     assert_eq!(refusal.more.get("CancellationReasons"), Some(&expected));
 }
 
@@ -1656,8 +1657,8 @@ fn a_table_must_exist(cloud: &dyn Endpoint) {
 /// The request units in an answer.
 #[track_caller]
 fn units(answer: &Answer) -> f64 {
-    let told = &answer.as_ref().unwrap()["ConsumedCapacity"];
-    told.get(0).unwrap_or(told)["CapacityUnits"].as_f64().unwrap()
+    let capacity = &answer.as_ref().unwrap()["ConsumedCapacity"];
+    capacity.get(0).unwrap_or(capacity)["CapacityUnits"].as_f64().unwrap()
 }
 
 /// Sends a request and returns its request units.
@@ -1741,9 +1742,9 @@ fn a_write_that_moves_an_index_entry_costs_more(cloud: &dyn Endpoint) {
     let leave = update("a", "REMOVE gsi1pk", json!({}));
     same(cost(&table, "UpdateItem", leave), 2.0);
     let body = json!({ "Item": child("b", "parent", "1"), "ReturnConsumedCapacity": "INDEXES" });
-    let told = table.ask("PutItem", body).unwrap()["ConsumedCapacity"].take();
-    same(told["Table"]["CapacityUnits"].as_f64().unwrap(), 1.0);
-    let of_index = &told["GlobalSecondaryIndexes"]["by_parent"]["CapacityUnits"];
+    let capacity = table.ask("PutItem", body).unwrap()["ConsumedCapacity"].take();
+    same(capacity["Table"]["CapacityUnits"].as_f64().unwrap(), 1.0);
+    let of_index = &capacity["GlobalSecondaryIndexes"]["by_parent"]["CapacityUnits"];
     same(of_index.as_f64().unwrap(), 1.0);
 }
 
@@ -1838,7 +1839,7 @@ mod sequences {
             any::<bool>(),
             select(&["NONE", "ALL_OLD", "ALL_NEW", "UPDATED_OLD", "UPDATED_NEW"][..]),
         );
-        parts.prop_map(|(operation, sk, condition, update, number, text, tells, returned)| {
+        parts.prop_map(|(operation, sk, condition, update, number, text, on_failure, returned)| {
             let mut body = match operation {
                 "PutItem" => {
                     let n = json!({ "N": number.to_string() });
@@ -1852,19 +1853,19 @@ mod sequences {
                 body["ConditionExpression"] = condition.into();
             }
             // An element of a list is not returned on its own.
-            let tells_all = matches!(returned, "NONE" | "ALL_OLD");
+            let returns_whole_item = matches!(returned, "NONE" | "ALL_OLD");
             if operation == "UpdateItem" {
                 expressions.push(update);
                 body["UpdateExpression"] = update.into();
             }
-            if tells_all || (operation == "UpdateItem" && !update.contains('[')) {
+            if returns_whole_item || (operation == "UpdateItem" && !update.contains('[')) {
                 body["ReturnValues"] = returned.into();
             }
             let values = values(&expressions, number, text);
             if values.as_object().is_some_and(|values| !values.is_empty()) {
                 body["ExpressionAttributeValues"] = values;
             }
-            if tells {
+            if on_failure {
                 body["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD".into();
             }
             (operation, body)

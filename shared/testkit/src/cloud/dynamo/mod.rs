@@ -439,24 +439,24 @@ fn capacity(
     }
     let own = units(charge.read_halves, charge.write);
     let of_index = units(charge.index_read_halves, charge.index_write);
-    let mut told = Map::new();
-    told.insert("TableName".to_owned(), table.schema.name.clone().into());
-    told.insert("CapacityUnits".to_owned(), (own + of_index).into());
+    let mut consumed = Map::new();
+    consumed.insert("TableName".to_owned(), table.schema.name.clone().into());
+    consumed.insert("CapacityUnits".to_owned(), (own + of_index).into());
     if is_transaction {
         let is_read = charge.read_halves > 0;
         let name = if is_read { "ReadCapacityUnits" } else { "WriteCapacityUnits" };
-        told.insert(name.to_owned(), (own + of_index).into());
+        consumed.insert(name.to_owned(), (own + of_index).into());
     }
     if detail == "INDEXES" {
-        told.insert("Table".to_owned(), json!({ "CapacityUnits": own }));
+        consumed.insert("Table".to_owned(), json!({ "CapacityUnits": own }));
         if let Some(index) = &table.schema.index
             && charge.index_read_halves + charge.index_write > 0
         {
             let of_index = json!({ index.name.as_str(): { "CapacityUnits": of_index } });
-            told.insert("GlobalSecondaryIndexes".to_owned(), of_index);
+            consumed.insert("GlobalSecondaryIndexes".to_owned(), of_index);
         }
     }
-    Ok(Some(Value::Object(told)))
+    Ok(Some(Value::Object(consumed)))
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {

@@ -78,8 +78,8 @@ impl Dynamo {
         self.charge(charge);
         let mut answer = Map::new();
         answer.extend(item.map(|item| ("Item".to_owned(), item)));
-        let told = capacity(body, super::table(&self.tables, name)?, charge, false)?;
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        let consumed = capacity(body, super::table(&self.tables, name)?, charge, false)?;
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         Ok(Value::Object(answer))
     }
 
@@ -169,7 +169,7 @@ impl Dynamo {
             ("Responses".to_owned(), responses.into()),
             ("UnprocessedKeys".to_owned(), rest.into()),
         ]);
-        self.tell_all(body, &mut answer, charges, false)?;
+        self.add_capacities(body, &mut answer, charges, false)?;
         Ok(answer.into())
     }
 
@@ -266,8 +266,8 @@ impl Dynamo {
         if let Some(last) = page.last.filter(|_| page.is_cut) {
             answer.insert("LastEvaluatedKey".to_owned(), source.key_of(&last.item));
         }
-        let told = capacity(body, table, charge, false)?;
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        let consumed = capacity(body, table, charge, false)?;
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         self.charge(charge);
         Ok(answer.into())
     }

@@ -104,7 +104,7 @@ impl Dynamo {
             *total = total.plus(Charge { read_halves, ..Charge::default() }.times(PARTS));
         }
         let mut answer = Map::new();
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         Ok(answer.into())
     }
 
@@ -146,7 +146,7 @@ impl Dynamo {
                         ("Code".to_owned(), "ConditionalCheckFailed".into()),
                         ("Message".to_owned(), "The conditional request failed".into()),
                     ]);
-                    let item = write.told(&before);
+                    let item = write.returned_item(&before);
                     reason.extend(item.map(|item| ("Item".to_owned(), item)));
                     (charge, reason.into())
                 }
@@ -160,7 +160,7 @@ impl Dynamo {
             reasons.push(reason);
         }
         let mut answer = Map::new();
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         if effects.len() < writes.len() {
             return Err(cancelled(reasons));
         }
@@ -213,7 +213,7 @@ impl Dynamo {
             return Err(cancelled(reasons.collect()));
         }
         let mut answer = Map::from_iter([("Responses".to_owned(), responses.into())]);
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         Ok(answer.into())
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Write<'a> {
     condition: Option<Arc<Expression<Condition>>>,
     scope: Scope<'a>,
     /// Whether a failed condition returns the item.
-    tells_item: bool,
+    returns_item: bool,
 }
 
 /// The effect of a write on an item.
@@ -113,9 +113,9 @@ impl<'a> Write<'a> {
             Sort::Delete => (table.key(required(body, "Key")?)?, Action::Delete),
             Sort::Check => (table.key(required(body, "Key")?)?, Action::Check),
         };
-        let tells = choice(body, "ReturnValuesOnConditionCheckFailure", &["ALL_OLD", "NONE"])?;
-        let tells_item = tells == "ALL_OLD";
-        Ok(Self { table: name, key, action, condition, scope, tells_item })
+        let returned = choice(body, "ReturnValuesOnConditionCheckFailure", &["ALL_OLD", "NONE"])?;
+        let returns_item = returned == "ALL_OLD";
+        Ok(Self { table: name, key, action, condition, scope, returns_item })
     }
 
     /// The effect of the write on the current item; nothing is written yet.
@@ -180,8 +180,8 @@ impl<'a> Write<'a> {
     }
 
     /// The item that a failed condition returns, if the request asks for it.
-    pub(super) fn told(&self, before: &State) -> Option<Value> {
-        let stored = before.as_ref().filter(|_| self.tells_item)?;
+    pub(super) fn returned_item(&self, before: &State) -> Option<Value> {
+        let stored = before.as_ref().filter(|_| self.returns_item)?;
         Some(write_item(&stored.item))
     }
 
@@ -274,18 +274,18 @@ impl Dynamo {
             Ok(effect) => effect,
             Err(Failure::Refused(refusal)) => return Err(refusal),
             Err(Failure::Condition { before, charge }) => {
-                let item = write.told(&before);
+                let item = write.returned_item(&before);
                 self.charge(charge);
                 return Err(condition_failed(item));
             }
         };
         let attributes = write.returned(returned, &effect)?;
-        let told = capacity(body, table, effect.charge, false)?;
+        let consumed = capacity(body, table, effect.charge, false)?;
         self.charge(effect.charge);
         self.commit(&write, effect.after, now_ms);
         let mut answer = Map::new();
         answer.extend(attributes.map(|attributes| ("Attributes".to_owned(), attributes)));
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         Ok(Value::Object(answer))
     }
 
@@ -363,26 +363,26 @@ impl Dynamo {
             return Err(partition::throttled(&exceeded));
         }
         let mut answer = Map::from_iter([("UnprocessedItems".to_owned(), rest.into())]);
-        self.tell_all(body, &mut answer, charges, false)?;
+        self.add_capacities(body, &mut answer, charges, false)?;
         Ok(answer.into())
     }
 
     /// Charges several tables, and adds `ConsumedCapacity` to an answer if the request asks for it.
-    pub(super) fn tell_all(
+    pub(super) fn add_capacities(
         &mut self,
         body: &Value,
         answer: &mut Map<String, Value>,
         charges: BTreeMap<&str, Charge>,
         is_transaction: bool,
     ) -> Result<(), Refusal> {
-        let mut told = Vec::new();
+        let mut consumed = Vec::new();
         for (name, charge) in charges {
             let table = super::table(&self.tables, name)?;
-            told.extend(capacity(body, table, charge, is_transaction)?);
+            consumed.extend(capacity(body, table, charge, is_transaction)?);
             self.charge(charge);
         }
-        if !told.is_empty() {
-            answer.insert("ConsumedCapacity".to_owned(), told.into());
+        if !consumed.is_empty() {
+            answer.insert("ConsumedCapacity".to_owned(), consumed.into());
         }
         Ok(())
     }
