@@ -1,4 +1,4 @@
-//! WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation, with their rules.
+//! Simulator of WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation.
 //!
 //! A fake that accepts anything proves nothing: this one refuses what the providers refuse, signs
 //! as they sign, and retries as they do. A provider is a folder with an implementation of

@@ -575,7 +575,7 @@ impl Sender {
         })
     }
 
-    /// Whether the business may write freely to `to`.
+    /// Whether the service window of `to` is open.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
         self.people.is_open(now_ms, to, self.settings.limits.window_ms)

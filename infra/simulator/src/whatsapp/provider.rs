@@ -240,7 +240,7 @@ impl SimulatedAccount for Number {
         Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
     }
 
-    /// Only 200 is success, as with Meta.
+    /// Only 200 is success, as at Meta.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,
