@@ -1,9 +1,9 @@
-//! Fakes with state and rules: they keep what they are given and obey the same conditions as
-//! the real table, queues, bucket and vault. None of them expects anything; tests look at
-//! what is there in the end.
+//! Fakes with state and rules: they store what they are given and enforce the same conditions as
+//! the real table, queues, bucket and credential store. They have no expectations; tests check the
+//! resulting state.
 //!
-//! Every port of a fake goes through its [`Faults`], so that a test can make any one call
-//! fail, before or after it took effect, or break everything off from there on.
+//! Every port of a fake goes through its [`Faults`], so that a test can make any call fail, before
+//! or after it takes effect, or make all calls fail from then on.
 
 mod bucket;
 mod clock;
@@ -25,7 +25,7 @@ pub use queue::{FakeQueue, Received};
 pub use rng::SeededRng;
 pub use store::{MemoryStore, NoticeState, Notification};
 
-/// Locks, whatever another test's thread did.
+/// Locks the mutex, even if a thread of another test panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
