@@ -392,7 +392,10 @@ fn telegram_webhooks() -> Vec<(&'static str, Value)> {
                 json!({ "text": "Yes", "reply_to_message": message(8, &json!({ "text": "Shall we?" })) }),
             ),
         ),
-        ("telegram/unsupported", inbound(1005, json!({ "dice": { "emoji": "🎲", "value": 3 } }))),
+        (
+            "telegram/unsupported",
+            inbound(1005, json!({ "game": { "title": "Chess", "photo": [] } })),
+        ),
         ("telegram/callback_query", to(&own, &request(&update(1006, "callback_query", &press)))),
         ("telegram/reaction", to(&own, &request(&update(1007, "message_reaction", &reaction)))),
         ("telegram/my_chat_member", to(&own, &request(&update(1008, "my_chat_member", &blocked)))),

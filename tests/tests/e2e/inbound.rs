@@ -200,7 +200,7 @@ fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
             json!({"name": "Ada", "phones": ["+1 650 555 0000"], "emails": []}),
         ),
         (
-            plain("reaction", json!({"message_id": "wamid.THEIRS", "emoji": "👍"})),
+            plain("reaction", json!({"message_id": "wamid.OTHER", "emoji": "👍"})),
             "reaction",
             "/reaction/emoji",
             json!("👍"),

@@ -10,6 +10,7 @@
 
 mod loops;
 mod rights;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
