@@ -34,7 +34,7 @@ fn jobs(provider: Provider) -> Vec<(String, OutboundTask)> {
 /// Fields that the provider documents but its description omits.
 const NOT_DESCRIBED: [(Provider, &str); 1] = [
     // <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages>
-    (Provider::Whatsapp, "biz_opaque_callback_data"),
+    (Provider::WhatsappCloud, "biz_opaque_callback_data"),
 ];
 
 /// Returns the body without the fields in [`NOT_DESCRIBED`].
@@ -110,7 +110,7 @@ async fn requests_match_the_official_api_descriptions() {
             sent += 1;
         }
         // Meta's description is partial and has no endpoint for the phone number.
-        if provider != Provider::Whatsapp {
+        if provider != Provider::WhatsappCloud {
             let request = sender.describe_account().unwrap();
             let (accepted, response) = send(&transport, url, request).await;
             assert!(accepted, "{name}: the account: {response}");

@@ -1,25 +1,25 @@
-//! What a provider does with a request: answer, now or later, or break the line.
+//! A provider's answer to a request: a response, a delayed response, or a closed connection.
 
 use serde_json::Value;
 
-/// The provider's reaction.
+/// What a provider answers to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// An HTTP answer.
+    /// An HTTP response.
     Reply(Reply),
-    /// 307: it is elsewhere.
+    /// A 307 redirect.
     Redirect {
-        /// Where.
+        /// The address it redirects to.
         to: String,
     },
-    /// The connection closes without one.
+    /// The connection closes without a response.
     HangUp {
-        /// How long the caller waits before that.
+        /// Delay in milliseconds before the connection closes.
         after_ms: u64,
     },
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// HTTP status.
@@ -28,11 +28,11 @@ pub struct Reply {
     pub retry_after_s: Option<u64>,
     /// The body.
     pub body: Body,
-    /// How long the caller waits for it.
+    /// Delay of the response in milliseconds.
     pub delay_ms: u64,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// JSON.
@@ -49,9 +49,9 @@ pub enum Body {
 /// An answer, and the webhooks that follow.
 #[derive(Debug)]
 pub struct Outcome<D> {
-    /// For the caller.
+    /// The answer to the caller.
     pub answer: Answer,
-    /// For the hub.
+    /// The webhooks to the hub.
     pub deliveries: Vec<D>,
 }
 
@@ -62,13 +62,13 @@ impl<D> From<Answer> for Outcome<D> {
 }
 
 impl Answer {
-    /// JSON at once.
+    /// A JSON answer without delay.
     #[must_use]
     pub fn json(status: u16, body: Value) -> Self {
         Self::Reply(Reply { status, retry_after_s: None, body: Body::Json(body), delay_ms: 0 })
     }
 
-    /// The same answer, `delay_ms` later.
+    /// Delays the answer by `delay_ms`.
     #[must_use]
     pub fn later(mut self, delay_ms: u64) -> Self {
         match &mut self {
@@ -79,7 +79,7 @@ impl Answer {
         self
     }
 
-    /// The same answer, asking for a pause.
+    /// Sets `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: Option<u64>) -> Self {
         if let Self::Reply(reply) = &mut self {
@@ -88,7 +88,7 @@ impl Answer {
         self
     }
 
-    /// The HTTP status; 0 if there is none.
+    /// The HTTP status; 0 if there is no response.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {

@@ -11,7 +11,7 @@ use crate::limits::ServiceWindows;
 use crate::orders::WindowOrder;
 use crate::request::{Refusal, Request, no_method, wrong};
 
-/// Makes the account `name`, or changes its settings.
+/// Creates the account `name`, or changes its settings.
 pub fn put<A, S>(
     accounts: &mut BTreeMap<String, A>,
     name: &str,
@@ -27,7 +27,7 @@ pub fn put<A, S>(
     }
 }
 
-/// Shows the messages that a provider has accepted, if they are `wanted`.
+/// Lists the messages that a provider has accepted and that `wanted` selects.
 pub fn accepted<T: Serialize>(all: &[T], wanted: impl Fn(&T) -> bool) -> Value {
     let accepted: Vec<&T> = all.iter().filter(|one| wanted(one)).collect();
     json!({"count": accepted.len(), "accepted": accepted})
@@ -44,11 +44,11 @@ pub fn set_window(
     json!({"ok": true, "open": windows.is_open(now_ms, &order.customer, length_ms)})
 }
 
-/// Shows, adds or clears the scripted faults. `in_doubt` are the statuses after which the
-/// provider may have accepted a message although it answers with an error of its own.
+/// Lists, adds or clears the scripted faults. `in_doubt` lists the statuses after which the
+/// provider may have accepted a message although it answers with its own error.
 ///
 /// # Errors
-/// A fault that the provider never has, or another method.
+/// If the provider never produces such a fault, or the method is another one.
 pub fn change_faults(
     faults: &mut Faults,
     call: &Request<'_>,
@@ -69,8 +69,8 @@ pub fn change_faults(
                 fault.kind == Kind::Status && fault.accepts() && !in_doubt.contains(&status)
             };
             if order.faults.iter().any(hides) {
-                let why = "an error in the provider's own form says that the message was not \
-                           accepted: script a `page`";
+                let why = "with this status, the provider did not accept the message; use the kind \
+                           `page` to hide an accepted message";
                 return Err(wrong(why.to_owned()));
             }
             faults.add(order.faults);

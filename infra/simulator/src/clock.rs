@@ -1,12 +1,12 @@
-//! The only place that reads the time.
+//! The clock: the only place that reads the time.
 
-/// The time of day. Rules never read it: they are told.
+/// A source of the current time. Provider rules never read it: they get the time as an argument.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Clock {
-    /// The machine's.
+    /// The system clock.
     #[default]
     Machine,
-    /// Somebody's who simulates time: milliseconds since 1970.
+    /// A simulated clock that returns milliseconds since 1970.
     Given(fn() -> i64),
 }
 

@@ -1,4 +1,4 @@
-//! Connections that close without an answer, on demand.
+//! Connections that close without a response, on demand.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// A listener whose connections can be closed without an answer.
+/// A listener whose connections can be closed without a response.
 pub(crate) struct KillableListener(pub(crate) TcpListener);
 
-/// Closes the connection of a request: the caller gets no answer.
+/// Closes the connection of a request; the caller gets no response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConnectionKiller(Arc<AtomicBool>);
 
@@ -28,14 +28,14 @@ impl ConnectionKiller {
     }
 }
 
-/// A connection that can be closed without an answer.
+/// A connection that can be closed without a response.
 pub(crate) struct Connection {
     stream: TcpStream,
     killer: ConnectionKiller,
 }
 
 impl Connection {
-    /// An error once the connection has been killed, so that the server closes it unanswered.
+    /// Fails once the connection has been killed, so that the server closes it without a response.
     fn check(&self) -> io::Result<()> {
         if self.killer.0.load(Ordering::Acquire) {
             return Err(io::ErrorKind::ConnectionAborted.into());

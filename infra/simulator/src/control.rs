@@ -11,7 +11,7 @@ use crate::deliver::App;
 use crate::providers::PROVIDERS;
 use crate::request::{Query, Refusal, Request, no_call};
 
-/// Answers a call; `path` is what stands below `/_sim/`.
+/// Answers a call; `path` is the part of the path below `/_sim/`.
 pub(crate) async fn answer(app: &App, call: &Request<'_>, path: &[&str]) -> Answer {
     match result(app, call, path).await {
         Ok(body) => Answer::json(200, body),

@@ -1,4 +1,4 @@
-//! Carries webhooks to the hub.
+//! Delivery of webhooks to the hub.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,61 +19,61 @@ use crate::provider::{Delivery, Next, OutgoingWebhook, SimulatedAccount, Simulat
 use crate::redelivery::Attempted;
 use crate::world::World;
 
-/// How long a webhook waits before it looks again whether it has an address.
+/// Interval between two checks of whether a webhook has an address.
 const NO_ADDRESS: Duration = Duration::from_millis(100);
 
-/// A hub that is reached without a network.
+/// A hub in the same process, called without a network.
 pub trait Hub: Send + Sync {
-    /// Answers a request, or says why there is no answer.
+    /// Answers a request, or returns the reason why there is no answer.
     fn call(
         &self,
         request: http::Request<Bytes>,
     ) -> BoxFuture<Result<http::Response<Bytes>, String>>;
 }
 
-/// What a call gives, later.
+/// A boxed future.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The way to the hub.
+/// How requests reach the hub: over HTTP or in the same process.
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Network(Client<HttpConnector, Full<Bytes>>),
-    Given(Arc<dyn Hub>),
+    SameProcess(Arc<dyn Hub>),
 }
 
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Network(_) => "Network",
-            Self::Given(_) => "Given",
+            Self::SameProcess(_) => "SameProcess",
         })
     }
 }
 
-impl Way {
+impl Transport {
     async fn call(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, String> {
         let client = match self {
-            Self::Given(hub) => return hub.call(request).await,
+            Self::SameProcess(hub) => return hub.call(request).await,
             Self::Network(client) => client,
         };
         let response = client.request(request.map(Full::new)).await;
-        let (parts, body) = response.map_err(|error| explain(&error))?.into_parts();
-        let body = body.collect().await.map_err(|error| explain(&error))?.to_bytes();
+        let (parts, body) = response.map_err(|error| with_causes(&error))?.into_parts();
+        let body = body.collect().await.map_err(|error| with_causes(&error))?.to_bytes();
         Ok(http::Response::from_parts(parts, body))
     }
 }
 
-/// The world and the way to the hub, shared by all tasks.
+/// The state of the simulator and the transport to the hub, shared by all tasks.
 #[derive(Clone, Debug)]
 pub struct App {
     world: Arc<Mutex<World>>,
-    way: Way,
-    /// The time.
+    transport: Transport,
+    /// The clock.
     pub clock: Clock,
 }
 
 impl App {
-    /// A new world.
+    /// Creates an empty simulator that reaches the hub over HTTP.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let mut connector = HttpConnector::new();
@@ -81,20 +81,20 @@ impl App {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(5))
             .build(connector);
-        Self::on(clock, Way::Network(client))
+        Self::with_transport(clock, Transport::Network(client))
     }
 
-    /// A new world whose hub is no network away.
+    /// Creates an empty simulator that calls the hub in the same process.
     #[must_use]
     pub fn beside(clock: Clock, hub: Arc<dyn Hub>) -> Self {
-        Self::on(clock, Way::Given(hub))
+        Self::with_transport(clock, Transport::SameProcess(hub))
     }
 
-    fn on(clock: Clock, way: Way) -> Self {
-        Self { world: Arc::new(Mutex::new(World::new(clock.now_ms()))), way, clock }
+    fn with_transport(clock: Clock, transport: Transport) -> Self {
+        Self { world: Arc::new(Mutex::new(World::new(clock.now_ms()))), transport, clock }
     }
 
-    /// The world, for a moment. Never held over an await.
+    /// The state of the simulator. The lock is never held over an await.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +109,7 @@ impl App {
                 request = request.header(name, value);
             }
             let request = request.body(body).map_err(|error| error.to_string())?;
-            self.way.call(request).await.map(http::Response::into_parts)
+            self.transport.call(request).await.map(http::Response::into_parts)
         };
         let ended = tokio::time::timeout(Duration::from_millis(timeout_ms), exchange).await;
         let took_ms = self.clock.now_ms() - began;
@@ -135,7 +135,7 @@ impl App {
         }
     }
 
-    /// Sends all copies of a webhook side by side.
+    /// Sends all copies of a webhook concurrently.
     async fn send(&self, webhook: OutgoingWebhook) -> Attempted {
         if webhook.copies <= 1 {
             return self.request(webhook).await;
@@ -154,9 +154,10 @@ impl App {
         Attempted { copies: ended, ..first }
     }
 
-    /// Starts the deliveries of an account. Each returned channel tells how a first attempt
-    /// ended; it closes if there is none, as without an address to deliver to.
-    #[must_use = "drop it if nobody waits"]
+    /// Starts the deliveries of an account. Each returned channel reports how the first attempt of
+    /// one delivery ended; it closes without a value if there is no attempt, for example because
+    /// the account has no webhook address.
+    #[must_use = "drop the channels if no caller waits"]
     pub fn deliver<P: SimulatedProvider>(
         &self,
         account: &str,
@@ -164,15 +165,17 @@ impl App {
     ) -> Vec<oneshot::Receiver<Attempted>> {
         let epoch = self.world().epoch;
         let begin = |delivery| {
-            let (first, told) = oneshot::channel();
+            let (first, report) = oneshot::channel();
             let (app, account) = (self.clone(), account.to_owned());
-            tokio::spawn(async move { app.carry::<P>(&account, delivery, epoch, first).await });
-            told
+            tokio::spawn(
+                async move { app.run_delivery::<P>(&account, delivery, epoch, first).await },
+            );
+            report
         };
         deliveries.into_iter().map(begin).collect()
     }
 
-    /// Runs `act` on an account; `None` if there is none, or the world has been reset.
+    /// Runs `act` on an account; `None` if there is none, or the simulator has been reset.
     fn account<P: SimulatedProvider, T>(
         &self,
         name: &str,
@@ -187,8 +190,9 @@ impl App {
         world.account::<P, T>(now_ms, name, act)
     }
 
-    /// Carries a delivery to its end, and starts those that could not begin before.
-    async fn carry<P: SimulatedProvider>(
+    /// Runs a delivery until it is accepted or given up, and starts the deliveries that waited for
+    /// it.
+    async fn run_delivery<P: SimulatedProvider>(
         &self,
         name: &str,
         mut delivery: Delivery<P>,
@@ -200,7 +204,7 @@ impl App {
         }
         let mut first = Some(first);
         loop {
-            self.try_until_over::<P>(name, &mut delivery, epoch, &mut first).await;
+            self.attempt_until_done::<P>(name, &mut delivery, epoch, &mut first).await;
             let advanced =
                 self.account::<P, _>(name, epoch, |account, _| account.advance(&mut delivery));
             if advanced != Some(true) {
@@ -211,8 +215,8 @@ impl App {
         drop(self.deliver::<P>(name, released.unwrap_or_default()));
     }
 
-    /// Tries one webhook until it is taken or given up.
-    async fn try_until_over<P: SimulatedProvider>(
+    /// Attempts one webhook until it is accepted or given up.
+    async fn attempt_until_done<P: SimulatedProvider>(
         &self,
         name: &str,
         delivery: &mut Delivery<P>,
@@ -228,7 +232,7 @@ impl App {
             let (webhook, now_ms) = match next {
                 None | Some((Next::Nothing, _)) => return,
                 Some((Next::NoAddress, _)) => {
-                    // Nobody to tell: the caller need not wait either.
+                    // There is no first attempt to report: dropping the sender releases the caller.
                     first.take();
                     sleep(NO_ADDRESS).await;
                     continue;
@@ -243,7 +247,7 @@ impl App {
             });
             let Some(wait) = wait else { return };
             if let Some(first) = first.take() {
-                // The caller may have gone.
+                // The caller may have stopped waiting.
                 first.send(how).unwrap_or_default();
             }
             let Some(wait_ms) = wait else { return };
@@ -253,8 +257,8 @@ impl App {
     }
 }
 
-/// An error with its causes.
-fn explain(error: &dyn std::error::Error) -> String {
+/// Formats an error with its causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -1,4 +1,4 @@
-//! Driver of the providers: requests and control calls, the same for all.
+//! Requests and control calls, handled the same way for every provider.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,22 +17,22 @@ use crate::provider::{FirstAttempts, SimulatedAccount, SimulatedProvider, Step};
 use crate::redelivery::Attempted;
 use crate::request::{Refusal, Request, no_call, no_method};
 
-/// How long a call waits for the first attempts that it reports.
+/// Timeout of a call that reports first attempts.
 const FIRST_ATTEMPT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long a call that polls waits before it looks again.
+/// Interval at which a polling call looks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What a control call gives, later.
-type Controlled<'a> = Pin<Box<dyn Future<Output = Result<Value, Refusal>> + Send + 'a>>;
+/// The future result of a control call.
+type ControlFuture<'a> = Pin<Box<dyn Future<Output = Result<Value, Refusal>> + Send + 'a>>;
 
-/// A provider, as the list of providers has it.
+/// An entry in the list of providers.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// Its name: its control calls are below `/_sim/{name}/`.
     pub name: &'static str,
     answer: fn(&App, &Request<'_>) -> Option<Answer>,
-    control: for<'a> fn(&'a App, &'a Request<'a>, &'a [&'a str]) -> Controlled<'a>,
+    control: for<'a> fn(&'a App, &'a Request<'a>, &'a [&'a str]) -> ControlFuture<'a>,
 }
 
 impl Entry {
@@ -52,10 +52,10 @@ impl Entry {
         (self.answer)(app, request)
     }
 
-    /// Answers a control call; `path` is what stands below `/_sim/{name}/`.
+    /// Answers a control call; `path` is the part of the path below `/_sim/{name}/`.
     ///
     /// # Errors
-    /// What is wrong with the call.
+    /// If the call is wrong.
     pub async fn control(
         &self,
         app: &App,
@@ -93,8 +93,8 @@ async fn control<P: SimulatedProvider>(
         step = match step {
             Step::Done(answer) => return Ok(answer),
             Step::Deliver { account, deliveries, wait, then } => {
-                let told = app.deliver::<P>(&account, deliveries);
-                let first = if wait { first_attempts(told).await } else { Vec::new() };
+                let reports = app.deliver::<P>(&account, deliveries);
+                let first = if wait { first_attempts(reports).await } else { Vec::new() };
                 act(app, |provider, scene| then(provider, scene, first))?
             }
             Step::Ask { request, then } => {
@@ -127,7 +127,7 @@ fn act<P: SimulatedProvider, T>(
     app.world().provider(now_ms, act).unwrap_or_else(|| Err(no_call()))
 }
 
-/// Begins a control call: those that all providers have are here, the others are the provider's.
+/// Begins a control call. Shared calls are handled here, all others by the provider.
 fn begin<P: SimulatedProvider>(
     provider: &mut P,
     scene: &mut Scene<'_>,
@@ -156,10 +156,10 @@ fn begin<P: SimulatedProvider>(
     answer.map(Step::Done).ok_or_else(no_call)
 }
 
-/// How first attempts ended: without a status where there was no answer in time.
-async fn first_attempts(told: Vec<oneshot::Receiver<Attempted>>) -> FirstAttempts {
+/// The results of first attempts. A result has no status if there was no answer in time.
+async fn first_attempts(reports: Vec<oneshot::Receiver<Attempted>>) -> FirstAttempts {
     let mut ended = Vec::new();
-    for first in told {
+    for first in reports {
         // The channel closes at once when there is no address to deliver to.
         let how = tokio::time::timeout(FIRST_ATTEMPT_DEADLINE, first).await;
         ended.push(how.map_or_else(|_| Some(Attempted::default()), Result::ok));

@@ -1,31 +1,31 @@
-//! Scripted faults: what goes wrong, in order, so many times.
+//! Scripted faults: an ordered list, each with a number of repetitions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Body, Reply};
 
-/// What goes wrong.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Accepted; the answer never comes.
+    /// Accepted; the response never comes.
     AcceptThenTimeOut,
-    /// Accepted; the connection closes without an answer.
+    /// Accepted; the connection closes without a response.
     AcceptThenDrop,
     /// The connection closes; nothing was accepted.
     Drop,
     /// An HTTP status with the provider's own error body; not accepted, unless the provider
     /// documents that it may have been.
     Status,
-    /// A gateway's page in place of the provider's answer; accepted or not.
+    /// A gateway's HTML page in place of the provider's answer; accepted or not.
     Page,
-    /// 429 with a wait.
+    /// 429 with `Retry-After`.
     RateLimited,
     /// The provider's own error code.
     Error,
     /// Accepted, then reported as failed.
     FailLater,
-    /// Accepted and answered, later.
+    /// Accepted and answered after a delay.
     Delay,
 }
 
@@ -33,33 +33,33 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind.
     pub kind: Kind,
-    /// For how many requests.
+    /// Number of requests that it applies to.
     #[serde(default = "one")]
     pub times: u32,
-    /// Only for this recipient.
+    /// The only recipient that it applies to; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// How long the caller waits before the connection closes.
+    /// Delay in milliseconds before the connection closes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u64>,
     /// HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Whether the message was accepted all the same.
+    /// Whether the message is accepted in spite of the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<bool>,
-    /// The wait that a 429 asks for.
+    /// `Retry-After` of a 429, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
     /// The provider's error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
-    /// The provider's words.
+    /// The provider's error text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// How much later the answer comes.
+    /// Delay of the response in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
 }
@@ -69,7 +69,7 @@ fn one() -> u32 {
 }
 
 impl Fault {
-    /// Whether the message counts as sent in spite of the fault.
+    /// Whether the message is accepted in spite of the fault.
     #[must_use]
     pub fn accepts(&self) -> bool {
         match self.kind {
@@ -79,7 +79,7 @@ impl Fault {
         }
     }
 
-    /// The kind as the control API writes it.
+    /// The name of the kind in the control API.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.kind {
@@ -96,7 +96,7 @@ impl Fault {
     }
 }
 
-/// What the log calls the answer to an accepted request: `answered`, `held`, `dropped`,
+/// The log's name for the answer to an accepted request: `answered`, `held`, `dropped`,
 /// `status_<n>` or `page_<n>`.
 #[must_use]
 pub fn accepted_as(fault: Option<&Fault>) -> String {
@@ -109,7 +109,7 @@ pub fn accepted_as(fault: Option<&Fault>) -> String {
     }
 }
 
-/// What a gateway before the provider answers on its own.
+/// The answer of a gateway in front of the provider.
 #[must_use]
 pub fn page(fault: &Fault) -> Answer {
     let html = "<html><head><title>Bad Gateway</title></head><body>Bad Gateway</body></html>";
@@ -121,8 +121,8 @@ pub fn page(fault: &Fault) -> Answer {
     })
 }
 
-/// What the caller of an accepted request gets in place of `ok`. `broken` is what the provider
-/// answers with a status after it has accepted a message; [`page`], if it never does.
+/// The answer to an accepted request, in place of `ok`. `broken` is the provider's own answer with
+/// an error status after it has accepted a message; [`page`] if it never gives one.
 #[must_use]
 pub fn accepted_answer(
     ok: Answer,
@@ -140,23 +140,23 @@ pub fn accepted_answer(
     }
 }
 
-/// The faults that wait for their turn.
+/// The faults that have not been used up.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Puts `faults` at the end of the line.
+    /// Appends `faults`.
     pub fn add(&mut self, faults: Vec<Fault>) {
         self.0.extend(faults.into_iter().filter(|fault| fault.times > 0));
     }
 
-    /// The fault that the next request to `to` meets. It is not used up yet.
+    /// The fault that applies to the next request to `to`. It is not used up yet.
     #[must_use]
     pub fn next(&self, to: &str) -> Option<Fault> {
         self.position(to).and_then(|at| self.0.get(at)).cloned()
     }
 
-    /// Uses the next fault for `to` up once.
+    /// Uses up one repetition of the next fault for `to`.
     pub fn spend(&mut self, to: &str) {
         let Some(at) = self.position(to) else { return };
         let spent = self.0.get_mut(at).is_some_and(|fault| {
@@ -178,7 +178,7 @@ impl Faults {
         &self.0
     }
 
-    /// Forgets them.
+    /// Removes all faults.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_in_order_and_so_many_times() {
+    fn faults_apply_in_order_and_the_given_number_of_times() {
         let mut faults = faults(serde_json::json!([
             {"kind": "drop", "times": 2}, {"kind": "page", "status": 502, "accepted": true}
         ]));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_for_one_recipient_lets_the_others_pass() {
+    fn a_fault_for_one_recipient_does_not_affect_others() {
         let mut faults = faults(serde_json::json!([
             {"kind": "drop", "to": "1"}, {"kind": "delay"}
         ]));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_fault_is_refused() {
+    fn a_fault_with_an_unknown_name_is_refused() {
         let wrong = serde_json::json!({"kind": "drop", "time": 2});
         assert!(serde_json::from_value::<Fault>(wrong).is_err());
     }

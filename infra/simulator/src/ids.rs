@@ -1,10 +1,10 @@
-//! Identifiers as the providers make them, never the same twice, even over a restart.
+//! Identifiers in the providers' formats. They never repeat, not even after a restart.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Makes identifiers. Two makers started at different milliseconds do not collide.
+/// Generator of identifiers. Two generators that started in different milliseconds do not collide.
 #[derive(Debug)]
 pub struct Ids {
     started_ms: i64,
@@ -12,7 +12,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// A maker of identifiers for a process that started at `started_ms`.
+    /// A generator for a process that started at `started_ms`.
     #[must_use]
     pub fn new(started_ms: i64) -> Self {
         Self { started_ms, next: 0 }
@@ -34,7 +34,7 @@ impl Ids {
         hex::encode_upper(self.bytes()).chars().take(length).collect()
     }
 
-    /// A number of this process, counting up from 1.
+    /// A number unique in this process, counting up from 1.
     pub fn serial(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -52,7 +52,7 @@ impl Ids {
         wamid(wa_id, 0x12, &format!("3A{tail}"))
     }
 
-    /// The id of a message on `WhatsApp` Web: `prefix` tells the kind of device that wrote it.
+    /// The id of a message on `WhatsApp` Web: `prefix` names the kind of device that wrote it.
     pub fn whatsapp_key(&mut self, prefix: &str) -> String {
         format!("{prefix}{}", self.hex(18))
     }
@@ -64,7 +64,7 @@ impl Ids {
         format!("{}", 1_000_000_000_000_000 + number % 9_000_000_000_000_000)
     }
 
-    /// What Meta calls a trace id.
+    /// A trace id in Meta's format (`fbtrace_id`).
     pub fn fbtrace(&mut self) -> String {
         format!("A{}", self.hex(22))
     }
@@ -74,20 +74,20 @@ impl Ids {
         format!("AgACAgIAAxkBAAI{}", self.hex(40))
     }
 
-    /// An id of Twilio's: two letters and 32 hexadecimal digits.
+    /// A Twilio SID: two letters and 32 hexadecimal digits.
     pub fn sid(&mut self, prefix: &str) -> String {
         format!("{prefix}{}", self.hex(32).to_ascii_lowercase())
     }
 
-    /// Where a bot's update and message numbers begin, above those of earlier processes
-    /// and inside 32 bits.
+    /// The first update and message number of a bot: above those of earlier processes, and within
+    /// 32 bits.
     #[must_use]
     pub fn telegram_base(&self) -> i64 {
         ((self.started_ms / 1000 - 1_700_000_000).max(0) * 16) % 2_000_000_000 + 1
     }
 }
 
-/// The layout of Meta's ids: the customer's number, a direction and a random tail.
+/// An id in Meta's format: the customer's number, a direction and a random tail.
 fn wamid(wa_id: &str, direction: u8, tail: &str) -> String {
     let mut raw = vec![0x1c, 0x18, u8::try_from(wa_id.len()).unwrap_or(u8::MAX)];
     raw.extend_from_slice(wa_id.as_bytes());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_comes_twice_not_even_after_a_restart() {
+    fn ids_do_not_repeat_even_after_a_restart() {
         let (mut first, mut second) = (Ids::new(1_795_000_000_000), Ids::new(1_795_000_000_001));
         let mut all = std::collections::BTreeSet::new();
         for _ in 0..1000 {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn update_ids_grow_over_restarts_and_fit_32_bits() {
+    fn update_ids_increase_across_restarts_and_fit_in_32_bits() {
         let (early, late) = (Ids::new(1_795_000_000_000), Ids::new(1_795_000_060_000));
         assert!(early.telegram_base() < late.telegram_base());
         assert!(late.telegram_base() < i64::from(i32::MAX));

@@ -1,10 +1,10 @@
-//! WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation, with their rules.
+//! Simulator of WhatsApp, Telegram, Evolution, Twilio, Infobip, a BSP and a tenant's automation.
 //!
-//! A fake that accepts anything proves nothing: this one refuses what the providers refuse,
-//! signs as they sign, and tries again as they do. A provider is a folder with an
-//! implementation of [`provider::SimulatedProvider`] and a line in [`providers`]; it takes state
-//! and time and does no I/O. [`server`], [`entry`] and [`deliver`] put all of them behind HTTP.
-//! `README.md` has the control API, and what is enforced and what not.
+//! A fake that accepts anything proves nothing: this one refuses what the providers refuse, signs
+//! as they sign, and retries as they do. A provider is a folder with an implementation of
+//! [`provider::SimulatedProvider`] and a line in [`providers`]; it gets requests and the time as
+//! arguments and does no I/O. [`server`], [`entry`] and [`deliver`] put all of them behind HTTP.
+//! `README.md` documents the control API, what is enforced and what is not.
 
 pub mod answer;
 pub mod automation;

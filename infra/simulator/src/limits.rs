@@ -1,15 +1,16 @@
-//! Rate limits and service windows as pure counters.
+//! Rate limits and service windows, without I/O.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// At most so many in any window of time.
+/// A sliding window limit.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     taken: VecDeque<i64>,
 }
 
 impl Window {
-    /// Milliseconds until one more fits; 0 if it fits now. A `limit` of 0 means no limit.
+    /// Milliseconds until the limit allows one more; 0 if it does now. A `limit` of 0 means no
+    /// limit.
     pub fn wait_ms(&mut self, now_ms: i64, limit: usize, window_ms: i64) -> i64 {
         while self.taken.front().is_some_and(|at| at + window_ms <= now_ms) {
             self.taken.pop_front();
@@ -21,13 +22,13 @@ impl Window {
         self.taken.get(oldest_that_must_go).map_or(0, |at| at + window_ms - now_ms)
     }
 
-    /// Counts one.
+    /// Records one use.
     pub fn take(&mut self, now_ms: i64) {
         self.taken.push_back(now_ms);
     }
 }
 
-/// A burst, refilled by one every interval.
+/// A token bucket that gains one token every interval.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
     /// When the bucket will be full again.
@@ -35,7 +36,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Milliseconds until one more fits; 0 if it fits now. An interval of 0 means no limit.
+    /// Milliseconds until a token is available; 0 if one is now. An interval of 0 means no limit.
     #[must_use]
     pub fn wait_ms(&self, now_ms: i64, burst: u32, interval_ms: i64) -> i64 {
         if interval_ms == 0 {
@@ -45,24 +46,24 @@ impl Bucket {
         (self.full_at_ms - now_ms - debt_allowed).max(0)
     }
 
-    /// Counts one.
+    /// Takes one token.
     pub fn take(&mut self, now_ms: i64, interval_ms: i64) {
         self.full_at_ms = self.full_at_ms.max(now_ms) + interval_ms;
     }
 }
 
-/// When each person last wrote, which opens a window in which the business may write freely.
+/// When each customer last wrote. That opens a window in which the business may write freely.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceWindows(BTreeMap<String, i64>);
 
 impl ServiceWindows {
-    /// Whether `person`'s window of `length_ms` is open.
+    /// Whether the window of `length_ms` of `person` is open.
     #[must_use]
     pub fn is_open(&self, now_ms: i64, person: &str, length_ms: i64) -> bool {
         self.0.get(person).is_some_and(|at| now_ms - at < length_ms)
     }
 
-    /// Sets when `person` last wrote; `None` is never.
+    /// Sets when `person` last wrote; `None` means never.
     pub fn set(&mut self, person: &str, last_wrote_ms: Option<i64>) {
         match last_wrote_ms {
             Some(at) => self.0.insert(person.to_owned(), at),
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_one_an_interval() {
+    fn a_bucket_allows_its_burst_and_then_one_per_interval() {
         let mut bucket = Bucket::default();
         for _ in 0..3 {
             assert_eq!(bucket.wait_ms(1000, 3, 100), 0);

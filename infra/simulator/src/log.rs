@@ -1,4 +1,4 @@
-//! What happened, in order.
+//! The ordered event log.
 
 use std::collections::VecDeque;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value, json};
 use crate::clock::rfc3339;
 use crate::ids::Ids;
 
-/// Older events are forgotten beyond this many.
-const KEPT: usize = 200_000;
+/// Largest number of events that the log keeps; older ones are dropped.
+const MAX_EVENTS: usize = 200_000;
 
-/// One thing that happened.
+/// A logged event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Its place in the order.
+    /// Its sequence number.
     pub seq: u64,
     /// The event as the control API shows it.
     pub shown: Value,
 }
 
-/// The ordered log of everything.
+/// The ordered log of all events.
 #[derive(Debug, Default)]
 pub struct Log {
     events: VecDeque<Event>,
@@ -27,7 +27,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Adds an event with `fields` (an object) and returns its place.
+    /// Adds an event with `fields` (an object) and returns its sequence number.
     pub fn push(
         &mut self,
         now_ms: i64,
@@ -47,20 +47,20 @@ impl Log {
         if let Value::Object(fields) = fields {
             shown.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
         }
-        if self.events.len() == KEPT {
+        if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
         self.events.push_back(Event { seq: self.last_seq, shown: Value::Object(shown) });
         self.last_seq
     }
 
-    /// The place of the newest event; 0 if there is none.
+    /// The sequence number of the newest event; 0 if there is none.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
-    /// At most `limit` events after `since`, and where to go on.
+    /// At most `limit` events after `since`, and the sequence number to continue from.
     #[must_use]
     pub fn since(&self, since: u64, limit: usize) -> (Vec<Value>, u64) {
         let start = self.events.partition_point(|event| event.seq <= since);
@@ -69,18 +69,18 @@ impl Log {
         (found.into_iter().map(|event| event.shown.clone()).collect(), next)
     }
 
-    /// Forgets all events; the numbers go on.
+    /// Removes all events; the sequence numbers continue.
     pub fn clear(&mut self) {
         self.events.clear();
     }
 }
 
-/// What the rules need from outside: the time, fresh ids and a place to say what happened.
+/// What the rules of a provider need from outside: the time, new ids and the log.
 #[derive(Debug)]
 pub struct Scene<'a> {
     /// Milliseconds since 1970.
     pub now_ms: i64,
-    /// Makes ids.
+    /// Generates identifiers.
     pub ids: &'a mut Ids,
     /// The log.
     pub log: &'a mut Log,
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_from_where_one_stopped() {
+    fn events_are_read_after_a_sequence_number() {
         let mut log = Log::default();
         for n in 0..5 {
             log.push(n, "whatsapp", "1", "read", json!({"n": n, "none": null}));

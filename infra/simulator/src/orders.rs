@@ -1,4 +1,4 @@
-//! Parts of settings and control calls that several providers have.
+//! Parts of settings and control calls that several providers share.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,35 +36,35 @@ impl MediaUpload {
     }
 }
 
-/// When a customer last wrote, as the control API sets it.
+/// The control call that sets when a customer last wrote.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WindowOrder {
     /// The customer's number.
     pub customer: String,
-    /// How long ago; none: never.
+    /// How many milliseconds ago; `None`: never.
     pub last_wrote_ms_ago: Option<i64>,
 }
 
-/// The default of counts of copies.
+/// Default of fields that count copies: 1.
 #[must_use]
 pub const fn once() -> usize {
     1
 }
 
-/// The default of what is so unless the call says otherwise.
+/// Default of fields that are true unless the call sets them.
 #[must_use]
 pub const fn yes() -> bool {
     true
 }
 
-/// The default of seeds.
+/// Default of seeds.
 #[must_use]
 pub const fn seed() -> u64 {
     1
 }
 
-/// The default of customers' names.
+/// Default of customers' names.
 #[must_use]
 pub fn customer() -> String {
     "Customer".into()

@@ -1,7 +1,7 @@
-//! What a simulated provider is.
+//! The traits of a simulated provider.
 //!
-//! A provider keeps state and rules. It does no I/O and reads no clock: requests and control
-//! calls go in, answers and webhooks come out, and `deliver` takes the webhooks to the hub.
+//! A provider keeps state and rules. It does no I/O and reads no clock: requests and control calls
+//! are its input, answers and webhooks its output, and `deliver` sends the webhooks to the hub.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -17,9 +17,9 @@ use crate::log::Scene;
 use crate::redelivery::Attempted;
 use crate::request::{Refusal, Request};
 
-/// A provider that the simulator plays: a folder, and a line in `providers::PROVIDERS`.
+/// A simulated provider: a folder, and a line in `providers::PROVIDERS`.
 ///
-/// The default is a provider whose accounts have yet to be made.
+/// `default` is a provider without accounts.
 pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// Its name: its control calls are below `/_sim/{NAME}/`.
     const NAME: &'static str;
@@ -30,21 +30,21 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// Answers a request to the provider's API; `None` if the path belongs to another provider.
     fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>>;
 
-    /// Checks the form of the name in a control call, before anything else.
+    /// Checks the format of the account name in a control call, before anything else.
     ///
     /// # Errors
-    /// If no account can have it.
+    /// If no account can have this name.
     fn check_name(_name: &str) -> Result<(), Refusal> {
         Ok(())
     }
 
-    /// The account `name`, if it has been made.
+    /// The account `name`, if it exists.
     fn account(&mut self, name: &str) -> Option<&mut Self::Account>;
 
-    /// `PUT /_sim/{NAME}/{name}`: makes the account or changes its settings, and keeps its state.
+    /// `PUT /_sim/{NAME}/{name}`: creates the account or changes its settings, and keeps its state.
     ///
     /// # Errors
-    /// What is wrong with the name or the settings.
+    /// If the name or the settings are wrong.
     fn put(
         &mut self,
         scene: &mut Scene<'_>,
@@ -52,10 +52,10 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
         call: &Request<'_>,
     ) -> Result<Value, Refusal>;
 
-    /// `/_sim/{NAME}/{name}/{what}`: a control call that is not the same for every provider.
+    /// `/_sim/{NAME}/{name}/{what}`: a control call that is specific to the provider.
     ///
     /// # Errors
-    /// What is wrong with the call.
+    /// If the call is wrong.
     fn control(
         &mut self,
         scene: &mut Scene<'_>,
@@ -64,7 +64,7 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
         call: &Request<'_>,
     ) -> Result<Step<Self>, Refusal>;
 
-    /// Forgets everything but which ids were used.
+    /// Removes everything except the record of used ids.
     fn reset(&mut self) {
         *self = Self::default();
     }
@@ -72,47 +72,46 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// The account `name`.
     ///
     /// # Errors
-    /// If it has not been made.
+    /// If it does not exist.
     fn known(&mut self, name: &str) -> Result<&mut Self::Account, Refusal> {
         self.account(name).ok_or_else(|| (404, format!("PUT /_sim/{}/{name} first", Self::NAME)))
     }
 }
 
-/// A webhook of one of the provider's accounts, on its way to the hub.
+/// A webhook of one of the provider's accounts to the hub.
 pub type Delivery<P> = <<P as SimulatedProvider>::Account as SimulatedAccount>::Delivery;
 
-/// An account at a provider: what it shows, its faults, its webhooks.
+/// An account at a provider: its summary, its faults and its webhooks.
 pub trait SimulatedAccount: Debug + Send + 'static {
-    /// A webhook on its way to the hub.
+    /// A webhook to the hub.
     type Delivery: Debug + Send + 'static;
 
-    /// The control calls that several providers have and this one has too: the empty name (the
-    /// account's figures), `accepted`, `reads`, `faults`, `window`.
+    /// The shared control calls that this account supports: the empty name (the account's summary),
+    /// `accepted`, `reads`, `faults`, `window`.
     const CALLS: &'static [&'static str];
 
-    /// Statuses after which the provider may have accepted a message although it answers with
-    /// an error of its own.
+    /// Statuses after which the provider may have accepted a message although it answers with its
+    /// own error.
     const IN_DOUBT: &'static [u16] = &[];
 
-    /// What `GET /_sim/.../{what}` shows, for those of `CALLS` that show something.
+    /// The answer to `GET /_sim/.../{what}`, for those of `CALLS` that return data.
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value>;
 
-    /// The scripted faults, if the account can have some.
+    /// The scripted faults, if the account supports them.
     fn faults(&mut self) -> Option<&mut Faults> {
         None
     }
 
-    /// When each customer last wrote, and how many milliseconds the business may write freely
-    /// after that; `None` where there is no such window.
+    /// When each customer last wrote, and how many milliseconds the business may write freely after
+    /// that; `None` if the provider has no such window.
     fn service_windows(&mut self) -> Option<(&mut ServiceWindows, i64)> {
         None
     }
 
-    /// How many milliseconds after it was planned the first attempt of a webhook begins.
-    /// `None`: at once.
+    /// Delay in milliseconds before the first attempt of a webhook. `None`: at once.
     fn delay_ms(delivery: &Self::Delivery) -> Option<u64>;
 
-    /// Prepares an attempt (from 1), and logs it.
+    /// Prepares an attempt (from 1) and logs it.
     fn attempt(
         &mut self,
         scene: &mut Scene<'_>,
@@ -120,8 +119,8 @@ pub trait SimulatedAccount: Debug + Send + 'static {
         attempt: u32,
     ) -> Next;
 
-    /// Notes how an attempt ended, `passed_ms` after the first one began. Returns how many
-    /// milliseconds later the next one is; `None` if there is none.
+    /// Records how an attempt ended, `passed_ms` after the first one began. Returns the delay in
+    /// milliseconds before the next one; `None` if there is none.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,
@@ -131,31 +130,31 @@ pub trait SimulatedAccount: Debug + Send + 'static {
         how: &Attempted,
     ) -> Option<u64>;
 
-    /// Whether the delivery goes on with another webhook, which waited in line for this one to
-    /// end. Its attempts are counted from 1 again.
+    /// Whether the delivery continues with another webhook, which was queued behind this one. Its
+    /// attempts are counted from 1 again.
     fn advance(&mut self, _delivery: &mut Self::Delivery) -> bool {
         false
     }
 
-    /// The deliveries that can begin now because one has ended.
+    /// The deliveries that can begin now because another one has ended.
     fn released(&mut self) -> Vec<Self::Delivery> {
         Vec::new()
     }
 }
 
-/// What the next attempt of a delivery is.
+/// The next attempt of a delivery.
 #[derive(Clone, Debug)]
 pub enum Next {
     /// A request to the hub.
     Send(OutgoingWebhook),
-    /// A pause: the account has no address to send to yet.
+    /// Wait: the account has no webhook address yet.
     NoAddress,
-    /// The end: nothing is left to send.
+    /// Stop: nothing is left to send.
     Nothing,
 }
 
 impl Next {
-    /// What goes to the hub, if anything does.
+    /// The request to the hub, if there is one.
     #[must_use]
     pub fn webhook(self) -> Option<OutgoingWebhook> {
         match self {
@@ -165,20 +164,20 @@ impl Next {
     }
 }
 
-/// One attempt of a webhook, ready to go.
+/// One attempt of a webhook, ready to be sent.
 #[derive(Clone, Debug)]
 pub struct OutgoingWebhook {
     /// The method.
     pub method: Method,
     /// The address.
     pub url: String,
-    /// How long the attempt may take.
+    /// Timeout of the attempt.
     pub timeout_ms: u64,
-    /// The headers, with the proof of who sends it.
+    /// The headers, with the signature or the credentials.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// Copies that go side by side.
+    /// Number of copies that are sent concurrently.
     pub copies: usize,
 }
 
@@ -195,19 +194,19 @@ impl OutgoingWebhook {
     }
 }
 
-/// What a provider does with a request: an answer, and the webhooks of an account that follow.
+/// A provider's reaction to a request: an answer, and the webhooks of an account that follow.
 #[derive(Debug)]
 pub struct Reaction<P: SimulatedProvider> {
-    /// For the caller.
+    /// The answer to the caller.
     pub answer: Answer,
     /// The account.
     pub account: String,
-    /// For the hub.
+    /// The webhooks to the hub.
     pub deliveries: Vec<Delivery<P>>,
 }
 
 impl<P: SimulatedProvider> Reaction<P> {
-    /// What an account does with a request.
+    /// The reaction of an account.
     #[must_use]
     pub fn of(account: &str, outcome: Outcome<Delivery<P>>) -> Self {
         let Outcome { answer, deliveries } = outcome;
@@ -221,48 +220,49 @@ impl<P: SimulatedProvider> From<Answer> for Reaction<P> {
     }
 }
 
-/// How the first attempts of webhooks ended; `None` where there was none.
+/// How the first attempts of webhooks ended; `None` if there was no attempt.
 pub type FirstAttempts = Vec<Option<Attempted>>;
 
-/// Goes on with a control call when `T` is known.
+/// Continues a control call when `T` is known.
 pub type Then<P, T> = Box<dyn FnOnce(&mut P, &mut Scene<'_>, T) -> Result<Step<P>, Refusal> + Send>;
 
-/// Looks whether the answer to a control call is there.
+/// Checks whether the answer to a control call is available.
 pub type Look<P> = Box<dyn FnMut(&mut P) -> Option<Value> + Send>;
 
-/// What a control call comes to.
+/// A step of a control call.
 pub enum Step<P: SimulatedProvider> {
-    /// The answer.
+    /// The call is answered.
     Done(Value),
-    /// Webhooks go out.
+    /// Deliver webhooks.
     Deliver {
-        /// The account whose they are.
+        /// The account that sends them.
         account: String,
         /// The webhooks.
         deliveries: Vec<Delivery<P>>,
         /// Whether the caller waits for their first attempts.
         wait: bool,
-        /// Goes on with how these ended; with none, if the caller does not wait.
+        /// Continues with the results of the first attempts; with none, if the caller does not
+        /// wait.
         then: Then<P, FirstAttempts>,
     },
-    /// One request goes out, outside of the webhooks.
+    /// Send one request that is not a webhook.
     Ask {
         /// The request.
         request: OutgoingWebhook,
-        /// Goes on with how it ended.
+        /// Continues with its result.
         then: Then<P, Attempted>,
     },
-    /// Looks again and again for the answer.
+    /// Poll for the answer.
     Poll {
-        /// Finds it.
+        /// Returns the answer once it is available.
         look: Look<P>,
-        /// The answer if it is not found in time.
+        /// The answer if there is none in time.
         otherwise: Value,
     },
 }
 
 impl<P: SimulatedProvider> Step<P> {
-    /// Webhooks go out. The answer is `fields`, with the status of the first webhook's first
+    /// Delivers webhooks. The answer is `fields`, with the status of the first webhook's first
     /// attempt as `webhook_status` and those of all as `webhook_statuses`.
     #[must_use]
     pub fn deliver(
@@ -282,7 +282,7 @@ impl<P: SimulatedProvider> Step<P> {
         })
     }
 
-    /// One webhook goes out that the hub must refuse. The answer is its `webhook_status`.
+    /// Delivers one webhook that the hub must refuse. The answer is its `webhook_status`.
     #[must_use]
     pub fn forge(account: &str, delivery: Delivery<P>) -> Self {
         Self::then(account, vec![delivery], true, |_, _, first| {
@@ -291,7 +291,7 @@ impl<P: SimulatedProvider> Step<P> {
         })
     }
 
-    /// Webhooks go out, and `then` goes on.
+    /// Delivers webhooks, and continues with `then`.
     pub fn then(
         account: &str,
         deliveries: Vec<Delivery<P>>,

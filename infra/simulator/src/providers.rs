@@ -1,4 +1,4 @@
-//! The list of providers. Nothing else names them all.
+//! The list of providers: the only place that names them all.
 
 use crate::automation::Automations;
 use crate::bsp::Bsp;
@@ -9,8 +9,8 @@ use crate::telegram::Telegram;
 use crate::twilio::Twilio;
 use crate::whatsapp::WhatsApp;
 
-/// The simulated providers, in the order in which they are asked whether a path is theirs.
-/// `WhatsApp` is the last: it answers every other path, as the Graph API answers unknown paths.
+/// The simulated providers, in the order in which they are offered a request. `WhatsApp` is the
+/// last: it answers every other path, as the Graph API answers unknown paths.
 pub const PROVIDERS: &[Entry] = &[
     Entry::of::<Telegram>(),
     Entry::of::<Evolution>(),

@@ -1,22 +1,22 @@
-//! Which status webhooks follow a message, and when.
+//! The status webhooks that follow a message, and their delays.
 
 use serde::{Deserialize, Serialize};
 
-/// Delays after acceptance in milliseconds; `None` is never.
+/// Delays after acceptance in milliseconds; `None` means never.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Receipts {
-    /// Meta has sent it.
+    /// Delay of the `sent` status.
     pub sent: Option<u64>,
-    /// It is on the customer's phone.
+    /// Delay of the `delivered` status.
     pub delivered: Option<u64>,
-    /// The customer has seen it.
+    /// Delay of the `read` status.
     pub read: Option<u64>,
     /// Extra copies of each webhook.
     pub duplicates: u32,
-    /// The webhooks come in another order; their timestamps stay true.
+    /// The webhooks arrive in another order; their timestamps stay true.
     pub shuffle: bool,
-    /// One webhook tells all.
+    /// One webhook reports all statuses.
     pub together: bool,
 }
 
@@ -33,17 +33,17 @@ impl Default for Receipts {
     }
 }
 
-/// A webhook to come.
+/// A planned webhook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// When, after acceptance.
+    /// Delay after acceptance.
     pub after_ms: u64,
-    /// What it tells: status, and when that happened after acceptance.
+    /// Its statuses, each with its time after acceptance.
     pub statuses: Vec<(&'static str, u64)>,
 }
 
 impl Receipts {
-    /// The webhooks for one message. `random` decides about the order.
+    /// The webhooks for one message. `random` selects the order if the receipts are shuffled.
     #[must_use]
     pub fn plan(&self, failed: bool, random: u64) -> Vec<Planned> {
         let mut plan: Vec<Planned> = if failed {
@@ -64,7 +64,7 @@ impl Receipts {
             plan = vec![Planned { after_ms, statuses }];
         } else if self.shuffle && plan.len() > 1 {
             let delays: Vec<u64> = plan.iter().map(|webhook| webhook.after_ms).collect();
-            // A rotation other than none: never the true order.
+            // A rotation by at least one: never the true order.
             let shift = 1 + usize::try_from(random % (delays.len() as u64 - 1)).unwrap_or(0);
             for (webhook, delay) in plan.iter_mut().zip(delays.iter().cycle().skip(shift)) {
                 webhook.after_ms = *delay;
@@ -75,7 +75,7 @@ impl Receipts {
     }
 }
 
-/// The next number of a small generator (`SplitMix64`): the same seed, the same order.
+/// Returns the next number of a `SplitMix64` generator: the same seed gives the same sequence.
 #[must_use]
 pub fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_follow_in_order() {
+    fn statuses_arrive_in_order() {
         let plan = Receipts::default().plan(false, 1);
         assert_eq!(order(&plan), ["sent", "delivered", "read"]);
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn shuffled_statuses_never_come_in_order_and_keep_their_times() {
+    fn shuffled_statuses_arrive_out_of_order_and_keep_their_times() {
         let receipts = Receipts { shuffle: true, ..Receipts::default() };
         for random in 0..10 {
             let plan = receipts.plan(false, random);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn together_is_one_webhook_and_failure_the_only_status() {
+    fn together_sends_one_webhook_and_a_failure_sends_one_status() {
         let receipts = Receipts { together: true, ..Receipts::default() };
         let plan = receipts.plan(false, 1);
         assert_eq!((plan.len(), plan[0].statuses.len()), (1, 3));

@@ -1,24 +1,24 @@
-//! How an attempt to deliver ends, and when the next one comes.
+//! The result of a delivery attempt, and the delay until the next one.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How often and how long a provider tries again. Far shorter than in the real world.
+/// The retry policy of a provider. Delays are far shorter than in the real world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redelivery {
-    /// The first wait.
+    /// The first delay.
     pub first_ms: u64,
-    /// What each wait is multiplied by.
+    /// The factor by which each delay grows.
     pub factor: u64,
-    /// The longest wait.
+    /// The longest delay.
     pub max_ms: u64,
-    /// Gives up when this much time has passed since the first attempt.
+    /// Time after the first attempt at which the delivery is given up.
     pub give_up_ms: u64,
-    /// How long one attempt may take.
+    /// Timeout of one attempt.
     pub timeout_ms: u64,
-    /// Telegram: 410 for this long removes the webhook.
+    /// Telegram: answering 410 for this long removes the webhook.
     pub gone_after_ms: u64,
 }
 
@@ -36,8 +36,8 @@ impl Default for Redelivery {
 }
 
 impl Redelivery {
-    /// The wait after the failed attempt `attempt` (from 1), `passed_ms` after the first one
-    /// began; `None` gives up. A wait that the receiver asked for counts if it is longer.
+    /// The delay after the failed attempt `attempt` (from 1), `passed_ms` after the first one
+    /// began; `None` gives up. A longer delay that the receiver asked for takes precedence.
     #[must_use]
     pub fn wait_ms(&self, attempt: u32, passed_ms: u64, asked_s: Option<u64>) -> Option<u64> {
         if passed_ms >= self.give_up_ms {
@@ -47,20 +47,20 @@ impl Redelivery {
         for _ in 1..attempt {
             pause_ms = pause_ms.saturating_mul(self.factor).min(self.max_ms);
         }
-        // Telegram never waits longer than an hour, whatever it is asked for.
+        // Telegram never waits longer than an hour, whatever `Retry-After` asks for.
         let longer_ms = asked_s.unwrap_or(0).min(3600) * 1000;
         Some(pause_ms.min(self.max_ms).max(longer_ms))
     }
 }
 
-/// How an attempt ended.
+/// The result of a delivery attempt.
 #[derive(Clone, Debug, Default)]
 pub struct Attempted {
-    /// HTTP status; 0: no answer.
+    /// HTTP status; 0 if there was no answer.
     pub status: u16,
-    /// How long it took.
+    /// Duration in milliseconds.
     pub took_ms: i64,
-    /// Why there was no answer.
+    /// The reason why there was no answer.
     pub error: Option<String>,
     /// `Retry-After` in seconds.
     pub retry_after_s: Option<u64>,
@@ -68,7 +68,7 @@ pub struct Attempted {
     pub body: Option<Value>,
     /// The body.
     pub bytes: Bytes,
-    /// How the other copies ended that were sent side by side.
+    /// The results of the other copies that were sent at the same time.
     pub copies: Vec<Attempted>,
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_grows_to_its_limit_and_ends() {
+    fn the_delay_grows_to_its_limit_and_then_retries_end() {
         let redelivery = Redelivery::default();
         let waits: Vec<_> = (1..=6).map(|n| redelivery.wait_ms(n, 0, None).unwrap()).collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000]);

@@ -1,4 +1,4 @@
-//! A request, as providers and the control API read it.
+//! A request to a provider or to the control API.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, Method, Uri};
 use serde::de::DeserializeOwned;
 
-/// A call that the control API refuses: status and reason.
+/// A refused control call: status and reason.
 pub type Refusal = (u16, String);
 
-/// Refuses a call because of what it says.
+/// Refuses a call with 400 and the reason.
 #[must_use]
 pub fn wrong(reason: String) -> Refusal {
     (400, reason)
@@ -19,13 +19,13 @@ pub fn wrong(reason: String) -> Refusal {
 /// Refuses a path that does not exist.
 #[must_use]
 pub fn no_call() -> Refusal {
-    (404, "no such call".to_owned())
+    (404, "no such control call".to_owned())
 }
 
 /// Refuses a method.
 #[must_use]
 pub fn no_method() -> Refusal {
-    (405, "not with this method".to_owned())
+    (405, "this control call does not support the method".to_owned())
 }
 
 /// A query string.
@@ -50,9 +50,9 @@ impl Query {
 pub struct Request<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The address as it came.
+    /// The address as received.
     pub uri: &'a Uri,
-    /// The parts of the path, decoded.
+    /// The segments of the path, decoded.
     pub path: &'a [&'a str],
     /// The query string.
     pub query: Query,
@@ -60,12 +60,12 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     /// The body.
     pub body: &'a Bytes,
-    /// Where the caller reaches the simulator: `http://127.0.0.1:8788`.
+    /// The address at which the caller reaches the simulator: `http://127.0.0.1:8788`.
     pub base: String,
 }
 
 impl<'a> Request<'a> {
-    /// A request; `path` is the decoded path of `uri`, split.
+    /// Builds a request; `path` is the decoded path of `uri`, split at the slashes.
     #[must_use]
     pub fn new(
         method: &'a Method,
@@ -94,13 +94,13 @@ impl<'a> Request<'a> {
     /// The body of a control call; an empty one is an empty object.
     ///
     /// # Errors
-    /// If it is not what the call asks for.
+    /// If it is not what the call expects.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let body: &[u8] = if self.body.is_empty() { b"{}" } else { self.body };
         serde_json::from_slice(body).map_err(|error| (400, error.to_string()))
     }
 
-    /// Whether the query asks for `value` under `name`, or does not mind.
+    /// Whether the query selects `value` under `name`, or does not filter by `name`.
     #[must_use]
     pub fn wants(&self, name: &str, value: Option<&str>) -> bool {
         self.query.get(name).is_none_or(|wanted| value == Some(wanted))
@@ -110,7 +110,7 @@ impl<'a> Request<'a> {
 /// The decoded path of an address.
 #[must_use]
 pub fn decoded_path(path: &str) -> String {
-    // The parser of query strings decodes a single value just as well; a plus stays a plus.
+    // The query string parser decodes a single value too; a plus must stay a plus.
     let escaped = path.replace('+', "%2B").replace('=', "%3D").replace('&', "%26");
     url::form_urlencoded::parse(escaped.as_bytes())
         .next()

@@ -1,4 +1,4 @@
-//! The HTTP side.
+//! The HTTP server.
 
 use std::io;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::providers::PROVIDERS;
 use crate::request::{Request, decoded_path};
 
 /// The largest request body.
-const MOST_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Serves the simulator.
 ///
@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// If the listener fails.
 pub async fn serve(listener: TcpListener, app: App) -> io::Result<()> {
     let router =
-        Router::new().fallback(handle).layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(app);
+        Router::new().fallback(handle).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(app);
     let service = router.into_make_service_with_connect_info::<ConnectionKiller>();
     axum::serve(KillableListener(listener), service).await
 }

@@ -1,4 +1,4 @@
-//! Signatures: Meta's, and the Standard Webhooks one.
+//! Signatures: Meta's and Standard Webhooks.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ pub fn hmac_hex(secret: &str, bytes: &[u8]) -> String {
     hex::encode(hmac::sign(&key, bytes).as_ref())
 }
 
-/// HMAC-SHA1, in lower-case hex: Meta's old header.
+/// HMAC-SHA1, in lower-case hex: Meta's deprecated header.
 #[must_use]
 pub fn hmac_sha1_hex(secret: &str, bytes: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
@@ -40,33 +40,33 @@ pub fn meta_escape(json: &str) -> String {
     out
 }
 
-/// Why a Standard Webhooks delivery was refused.
+/// The reason why a Standard Webhooks delivery was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// One of the three headers is missing.
     #[error("a webhook header is missing")]
     MissingHeader,
-    /// The timestamp is no number.
-    #[error("webhook-timestamp is no number of seconds")]
+    /// The timestamp is not a number.
+    #[error("webhook-timestamp is not a number of seconds")]
     BadTimestamp,
-    /// The timestamp is more than five minutes away.
-    #[error("webhook-timestamp is more than five minutes away")]
+    /// The timestamp is more than five minutes in the past or the future.
+    #[error("webhook-timestamp is more than five minutes in the past or the future")]
     Stale,
-    /// The secret of this automation cannot be read.
-    #[error("the automation has no readable secret")]
+    /// The automation's secret is empty or not valid base64.
+    #[error("the automation's secret is empty or not valid base64")]
     NoSecret,
     /// No signature matches.
     #[error("no signature matches")]
     WrongSignature,
 }
 
-/// Seconds that a timestamp may be away, in either direction.
+/// Tolerance of a timestamp in seconds, in either direction.
 const TOLERANCE_S: i64 = 300;
 
 /// Verifies a Standard Webhooks delivery at `now_s`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the delivery is not authentic.
 pub fn verify_standard(
     secret: &str,
     id: Option<&str>,
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(verify("1614265330", GOOD, BODY, 1_614_265_029), Err(Refusal::Stale));
     }
 
-    /// The published vectors, when the contracts folder stands beside the checkout.
+    /// The published vectors, if the `contracts` folder is beside the checkout.
     fn vectors(name: &str) -> Vec<serde_json::Value> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/contracts/vectors");
         let text = std::fs::read_to_string(format!("{folder}/{name}.json"));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn meta_vectors_are_signed_the_same() {
+    fn meta_signatures_match_the_published_vectors() {
         for vector in vectors("meta") {
             let Some(header) = vector["headers"]["X-Hub-Signature-256"].as_str() else { continue };
             let body = STANDARD.decode(vector["body_base64"].as_str().unwrap()).unwrap();
@@ -151,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn standard_webhooks_vectors_are_judged_the_same() {
+    fn standard_webhooks_verification_matches_the_published_vectors() {
         for vector in vectors("standardwebhooks") {
             let header = |name: &str| vector["headers"][name].as_str();
             let (Some(secret), Some(now)) = (vector["secret"].as_str(), vector["now"].as_i64())
             else {
                 continue;
             };
-            // The asymmetric scheme is not the hub's.
+            // The hub does not use the asymmetric scheme.
             if header("webhook-signature").is_some_and(|all| all.starts_with("v1a")) {
                 continue;
             }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_deliveries_are_refused() {
         let now = 1_614_265_330;
         let wrong = Err(Refusal::WrongSignature);
         assert_eq!(verify("1614265330", GOOD, b"{}", now), wrong);

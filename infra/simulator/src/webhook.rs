@@ -1,5 +1,4 @@
-//! Webhooks of the accounts whose deliveries need nothing of their own: Infobip's and a
-//! BSP's.
+//! Webhooks that need no delivery rules of their own: those of Infobip and the BSP.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -9,38 +8,38 @@ use crate::log::Scene;
 use crate::orders;
 use crate::redelivery::Attempted;
 
-/// A webhook on its way.
+/// A webhook to be delivered.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
     /// Its number, for the log.
     pub id: u64,
     /// `message`, `report`, `raw` or `forged`.
     pub what: &'static str,
-    /// When to begin.
+    /// Delay before the first attempt.
     pub after_ms: u64,
-    /// The bytes; none: what is due by then is gathered into one.
+    /// The body; `None`: one batch of all reports that are due at that time.
     pub body: Option<Bytes>,
-    /// Where it goes in place of the account's address.
+    /// The address to use in place of the account's.
     pub url: Option<String>,
-    /// The messages in it, with what it says of each.
-    pub told: Vec<(String, &'static str)>,
-    /// Whether a failure is tried again.
+    /// The messages in it, each with the status that it reports.
+    pub reported: Vec<(String, &'static str)>,
+    /// Whether a failed attempt is retried.
     pub redeliver: bool,
-    /// Headers in place of the true proof.
+    /// Headers in place of the genuine signature or credentials.
     pub forged: Option<Vec<(&'static str, String)>>,
 }
 
 impl Delivery {
-    /// As the log shows it.
+    /// The log fields of an attempt.
     #[must_use]
     pub fn shown(&self, attempt: u32) -> Value {
-        let ids: Vec<_> = self.told.iter().map(|(id, _)| id).collect();
-        let statuses: Vec<_> = self.told.iter().map(|(_, status)| status).collect();
+        let ids: Vec<_> = self.reported.iter().map(|(id, _)| id).collect();
+        let statuses: Vec<_> = self.reported.iter().map(|(_, status)| status).collect();
         json!({"delivery": self.id, "what": self.what, "attempt": attempt,
                "ids": ids, "statuses": statuses})
     }
 
-    /// As the log shows how an attempt ended.
+    /// The log fields of the result of an attempt.
     #[must_use]
     pub fn answered(&self, attempt: u32, how: &Attempted) -> Value {
         let mut shown = self.shown(attempt);
@@ -56,18 +55,18 @@ impl Delivery {
 /// An answer, and the webhooks that follow.
 pub type Outcome = crate::answer::Outcome<Delivery>;
 
-/// What the control API wants delivered with the true proof.
+/// A webhook that the control API asks to deliver, with a genuine signature.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawWebhook {
     /// The whole body.
     pub body: Option<Value>,
-    /// Or the bytes.
+    /// The exact bytes.
     pub raw: Option<String>,
-    /// Copies.
+    /// Number of copies.
     #[serde(default = "orders::once")]
     pub repeat: usize,
-    /// Whether a failure is tried again.
+    /// Whether a failed attempt is retried.
     #[serde(default = "orders::yes")]
     pub redeliver: bool,
 }
@@ -81,7 +80,7 @@ impl RawWebhook {
         let body: Bytes = match (&self.body, &self.raw) {
             (Some(body), None) => body.to_string().into(),
             (None, Some(raw)) => raw.clone().into(),
-            _ => return Err("give one of body, raw".into()),
+            _ => return Err("give exactly one of body, raw".into()),
         };
         let what = Delivery {
             what: "raw",
@@ -93,7 +92,7 @@ impl RawWebhook {
     }
 }
 
-/// Copies of a delivery, each with a number of its own.
+/// Copies of a delivery, each with its own number.
 pub fn copies(scene: &mut Scene<'_>, delivery: &Delivery, copies: usize) -> Vec<Delivery> {
     (0..copies).map(|_| Delivery { id: scene.ids.serial(), ..delivery.clone() }).collect()
 }

@@ -1,4 +1,4 @@
-//! Everything the simulator knows.
+//! The state of the simulator.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -8,37 +8,37 @@ use crate::ids::Ids;
 use crate::log::{Log, Scene};
 use crate::provider::SimulatedProvider;
 
-/// What is kept of a provider, whichever it is.
-trait State: Any + Debug + Send {
+/// The state of one provider, with its type erased.
+trait ErasedState: Any + Debug + Send {
     fn reset(&mut self);
 }
 
-impl<P: SimulatedProvider> State for P {
+impl<P: SimulatedProvider> ErasedState for P {
     fn reset(&mut self) {
         SimulatedProvider::reset(self);
     }
 }
 
-/// The providers and what happened to them.
+/// The providers, the identifiers and the log.
 #[derive(Debug)]
 pub struct World {
-    providers: BTreeMap<TypeId, Box<dyn State>>,
-    /// Makes ids.
+    providers: BTreeMap<TypeId, Box<dyn ErasedState>>,
+    /// Generates identifiers.
     pub ids: Ids,
-    /// What happened.
+    /// The events so far.
     pub log: Log,
-    /// Counts the resets: what was planned before one is void.
+    /// Number of resets. Deliveries that were planned before a reset are dropped.
     pub epoch: u64,
 }
 
 impl World {
-    /// An empty world that begins at `now_ms`.
+    /// Creates an empty state at `now_ms`.
     #[must_use]
     pub fn new(now_ms: i64) -> Self {
         Self { providers: BTreeMap::new(), ids: Ids::new(now_ms), log: Log::default(), epoch: 0 }
     }
 
-    /// Forgets everything but which ids were used.
+    /// Removes everything except the record of used ids.
     pub fn reset(&mut self) {
         for provider in self.providers.values_mut() {
             provider.reset();
@@ -47,7 +47,7 @@ impl World {
         self.epoch += 1;
     }
 
-    /// Runs `act` on a provider. There is always one, as its state is kept by its type.
+    /// Runs `act` on a provider. Every provider has a state, which is found by its type.
     pub fn provider<P: SimulatedProvider, T>(
         &mut self,
         now_ms: i64,
@@ -59,7 +59,7 @@ impl World {
         Some(act(provider, &mut Scene { now_ms, ids: &mut self.ids, log: &mut self.log }))
     }
 
-    /// Runs `act` on the account `name` of a provider, if it has been made.
+    /// Runs `act` on the account `name` of a provider, if the account exists.
     pub fn account<P: SimulatedProvider, T>(
         &mut self,
         now_ms: i64,

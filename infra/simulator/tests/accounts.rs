@@ -1,8 +1,8 @@
-//! Infobip and the BSP, from the request to the reports that follow, with the hub beside.
+//! Infobip and the BSP in one process with a hub: requests, and the reports that follow.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -18,36 +18,36 @@ use simulator::server;
 const SENDER: &str = "441134960000";
 const PERSON: &str = "441134960001";
 
-/// What the hub has got, and the statuses that it will answer.
+/// The webhooks that the hub has received, and the statuses that it answers next.
 #[derive(Clone, Default)]
-struct Told {
-    got: Arc<Mutex<Vec<Request<Bytes>>>>,
+struct FakeHub {
+    received: Arc<Mutex<Vec<Request<Bytes>>>>,
     answers: Arc<Mutex<Vec<u16>>>,
 }
 
-impl Hub for Told {
+impl Hub for FakeHub {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
-        self.got.lock().unwrap().push(request);
+        self.received.lock().unwrap().push(request);
         let status = self.answers.lock().unwrap().pop().unwrap_or(200);
         Box::pin(async move { Ok(Response::builder().status(status).body(Bytes::new()).unwrap()) })
     }
 }
 
-impl Told {
+impl FakeHub {
     fn bodies(&self) -> Vec<Value> {
-        let got = self.got.lock().unwrap();
-        got.iter().map(|request| serde_json::from_slice(request.body()).unwrap()).collect()
+        let received = self.received.lock().unwrap();
+        received.iter().map(|request| serde_json::from_slice(request.body()).unwrap()).collect()
     }
 }
 
 struct World {
     app: App,
-    hub: Told,
+    hub: FakeHub,
 }
 
 impl World {
     fn new() -> Self {
-        let hub = Told::default();
+        let hub = FakeHub::default();
         Self { app: App::beside(Clock::Machine, Arc::new(hub.clone())), hub }
     }
 
@@ -97,7 +97,7 @@ async fn text(world: &World, key: &str, from: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn infobip_wants_its_key_and_a_number_of_the_same_account() {
+async fn infobip_requires_the_api_key_and_a_sender_of_the_same_account() {
     let world = infobip().await;
     for key in ["", "App ", "App other", "Bearer key", "key"] {
         let (status, answer) = text(&world, key, SENDER).await;
@@ -111,7 +111,7 @@ async fn infobip_wants_its_key_and_a_number_of_the_same_account() {
 }
 
 #[tokio::test]
-async fn infobips_reports_come_in_batches_and_again_until_they_are_answered_200() {
+async fn infobips_reports_are_batched_and_retried_until_they_are_answered_200() {
     let world = infobip().await;
     let writes = json!({"from": PERSON, "text": "hello"});
     let path = format!("{SIM}/customer-writes");
@@ -125,7 +125,7 @@ async fn infobips_reports_come_in_batches_and_again_until_they_are_answered_200(
     let bodies = world.hub.bodies();
     let results = |body: &Value| body["results"].as_array().unwrap().len();
     let reports: usize = bodies[1..].iter().map(results).sum();
-    // Three delivered, three seen, and one batch a second time.
+    // Three delivered reports, three seen reports, and one batch delivered twice.
     assert!(reports > 6 && bodies.len() - 1 < reports, "{bodies:?}");
     let (_, accepted) =
         world.call(Method::GET, &format!("{SIM}/accepted"), &[], &Value::Null).await;
@@ -133,7 +133,7 @@ async fn infobips_reports_come_in_batches_and_again_until_they_are_answered_200(
 }
 
 #[tokio::test]
-async fn infobip_marks_as_read_describes_and_hands_out_files() {
+async fn infobip_marks_messages_as_read_describes_senders_and_serves_files() {
     let world = infobip().await;
     let key = [("authorization", "App key"), ("host", "sim.test")];
     let order = json!({"from": PERSON, "id": "wamid.a/b==", "message": {"type": "IMAGE"},
@@ -169,6 +169,6 @@ async fn a_bsps_message_is_followed_by_its_statuses() {
     world.settled("/_sim/bsp/acme").await;
     let (_, accepted) = world.call(Method::GET, "/_sim/bsp/acme/accepted", &[], &Value::Null).await;
     assert_eq!(accepted["accepted"][0]["statuses"].as_array().unwrap().len(), 3);
-    assert_eq!(world.hub.got.lock().unwrap().len(), 3);
+    assert_eq!(world.hub.received.lock().unwrap().len(), 3);
     assert_eq!(world.call(Method::POST, "/bsp/other/send", &[], &body).await.0, 404);
 }

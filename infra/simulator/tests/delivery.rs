@@ -1,8 +1,8 @@
-//! The loop that carries webhooks, where webhooks wait for one another: Telegram's updates.
+//! The delivery loop, with webhooks that wait for one another: Telegram's updates.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -18,20 +18,20 @@ use tokio::time::sleep;
 
 /// A hub that answers after 10 ms.
 #[derive(Clone, Debug, Default)]
-struct Slow(Arc<Mutex<Seen>>);
+struct SlowHub(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The texts that came, in order.
+    /// The texts received, in order.
     texts: Vec<String>,
     /// The texts to refuse once.
     refuse: Vec<String>,
-    now: usize,
-    /// The most requests at once.
-    most: usize,
+    concurrent: usize,
+    /// The largest number of concurrent requests.
+    max_concurrent: usize,
 }
 
-impl Hub for Slow {
+impl Hub for SlowHub {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
         let body: Value = serde_json::from_slice(request.body()).unwrap();
         let text = body["message"]["text"].as_str().unwrap().to_owned();
@@ -39,8 +39,8 @@ impl Hub for Slow {
         Box::pin(async move {
             let status = {
                 let mut seen = hub.0.lock().unwrap();
-                seen.now += 1;
-                seen.most = seen.most.max(seen.now);
+                seen.concurrent += 1;
+                seen.max_concurrent = seen.max_concurrent.max(seen.concurrent);
                 let refused = seen.refuse.iter().position(|refused| *refused == text);
                 seen.texts.push(text);
                 refused.map_or(200, |at| {
@@ -49,7 +49,7 @@ impl Hub for Slow {
                 })
             };
             sleep(Duration::from_millis(10)).await;
-            hub.0.lock().unwrap().now -= 1;
+            hub.0.lock().unwrap().concurrent -= 1;
             Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
         })
     }
@@ -64,9 +64,9 @@ async fn call(app: &App, method: Method, path: &str, body: &Value) -> Value {
     answer.body().clone()
 }
 
-/// A bot that may be called back on so many connections. Updates of the chats go out together:
-/// they wait for the webhook.
-async fn bot(hub: &Slow, max_connections: u32, updates: &[(i64, &str)]) -> App {
+/// A bot with this many webhook connections. The updates of the chats are delivered together once
+/// the webhook is set.
+async fn bot(hub: &SlowHub, max_connections: u32, updates: &[(i64, &str)]) -> App {
     let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
     let settings = json!({"token": "7:secret", "redelivery": {"first_ms": 50}});
     call(&app, Method::PUT, "/_sim/telegram/7", &settings).await;
@@ -83,16 +83,16 @@ async fn bot(hub: &Slow, max_connections: u32, updates: &[(i64, &str)]) -> App {
 }
 
 #[tokio::test]
-async fn a_chat_waits_for_a_free_connection_until_the_updates_of_another_are_over() {
-    let hub = Slow::default();
+async fn a_chat_waits_for_a_free_connection_until_the_updates_of_another_chat_are_delivered() {
+    let hub = SlowHub::default();
     bot(&hub, 1, &[(1, "a"), (2, "c"), (1, "b"), (2, "d")]).await;
     let seen = hub.0.lock().unwrap();
-    assert_eq!((seen.most, seen.texts.join("")), (1, "abcd".to_owned()));
+    assert_eq!((seen.max_concurrent, seen.texts.join("")), (1, "abcd".to_owned()));
 }
 
 #[tokio::test]
-async fn a_refused_update_holds_back_its_own_chat_and_its_attempts_are_its_own() {
-    let hub = Slow::default();
+async fn a_refused_update_blocks_its_own_chat_only_and_has_its_own_attempts() {
+    let hub = SlowHub::default();
     hub.0.lock().unwrap().refuse = vec!["a".into()];
     let app = bot(&hub, 40, &[(1, "a"), (2, "c"), (1, "b"), (2, "d")]).await;
     let seen = hub.0.lock().unwrap().texts.join("");

@@ -1,9 +1,9 @@
-//! The hub's sender and webhook for Evolution against the simulator's rules, in one process.
+//! The hub's Evolution sender and webhook against the simulated Evolution API, in one process.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -34,11 +34,11 @@ use simulator::server;
 const URL: &str = "https://hub.example.com/webhooks/evolution/int_1";
 const TO: &str = example::NUMBER;
 
-/// A hub that takes every webhook and keeps it.
+/// A hub that records every webhook and answers 200.
 #[derive(Default)]
-struct Ear(Mutex<Vec<Request<Bytes>>>);
+struct RecordingHub(Mutex<Vec<Request<Bytes>>>);
 
-impl Hub for Ear {
+impl Hub for RecordingHub {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
         self.0.lock().unwrap().push(request);
         Box::pin(async { Ok(Response::new(Bytes::new())) })
@@ -47,7 +47,7 @@ impl Hub for Ear {
 
 struct World {
     app: App,
-    ear: Arc<Ear>,
+    hub: Arc<RecordingHub>,
     sender: Box<dyn MessageSender>,
 }
 
@@ -72,11 +72,11 @@ fn integration(settings: &Value) -> Integration {
 
 impl World {
     async fn new(settings: &Value, instance: &Value) -> Self {
-        let ear = Arc::new(Ear::default());
-        let app = App::beside(Clock::Machine, Arc::clone(&ear) as Arc<dyn Hub>);
+        let hub = Arc::new(RecordingHub::default());
+        let app = App::beside(Clock::Machine, Arc::clone(&hub) as Arc<dyn Hub>);
         let sender = providers::sender(Provider::Evolution).unwrap();
         let sender = sender.sender(&integration(settings), &example::credentials()).unwrap();
-        let world = Self { app, ear, sender };
+        let world = Self { app, hub, sender };
         let mut plan = json!({ "token": "test-evolution-key",
             "receipts": { "sent": 1, "delivered": 2, "read": 3 } });
         plan.as_object_mut().unwrap().extend(instance.as_object().unwrap().clone());
@@ -93,11 +93,11 @@ impl World {
         server::route(&self.app, &method, &uri, &headers, &body).await.body().clone()
     }
 
-    async fn tell(&self, what: &str, body: Value) -> Value {
+    async fn simulate(&self, what: &str, body: Value) -> Value {
         let path = format!("/_sim/evolution/{}/{what}", example::INSTANCE);
-        let told = self.control(Method::POST, &path, &body).await;
-        assert!(told.get("error").is_none(), "{told}");
-        told
+        let answer = self.control(Method::POST, &path, &body).await;
+        assert!(answer.get("error").is_none(), "{answer}");
+        answer
     }
 
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
@@ -155,14 +155,14 @@ impl World {
         })
     }
 
-    /// What the hub reads in the webhooks that came, once all have come.
+    /// The events that the hub parses from the webhooks, once all have arrived.
     async fn events(&self) -> Vec<EventKind> {
         while self.summary()["pending_webhooks"] != 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let came = std::mem::take(&mut *self.ear.0.lock().unwrap());
+        let received = std::mem::take(&mut *self.hub.0.lock().unwrap());
         let mut events = Vec::new();
-        for request in came {
+        for request in received {
             let (head, body) = request.into_parts();
             let request = WebhookRequest {
                 method: head.method,
@@ -195,7 +195,7 @@ fn choice(id: &str, title: &str) -> Choice {
     Choice { id: id.into(), title: title.into(), description: Some("more".into()) }
 }
 
-/// A content of every kind that can be sent.
+/// One content of every kind that can be sent.
 fn every_kind() -> Vec<Content> {
     let location = Location { latitude: 1.5, longitude: 2.0, name: None, address: None };
     let card = |name: &str| ContactCard {
@@ -235,7 +235,7 @@ fn every_kind() -> Vec<Content> {
 }
 
 #[tokio::test]
-async fn every_kind_of_content_keeps_evolutions_rules() {
+async fn every_kind_of_content_follows_evolutions_rules() {
     for buttons in ["text", "native"] {
         let world = World::new(&json!({ "buttons": buttons }), &json!({})).await;
         for content in every_kind() {
@@ -245,13 +245,13 @@ async fn every_kind_of_content_keeps_evolutions_rules() {
                 assert_eq!(world.accepted().last().unwrap()["id"], sent.provider_message_id);
             }
         }
-        // Nothing that Evolution would pass over in silence.
+        // No field was one that Evolution silently ignores.
         assert_eq!(world.summary()["violations"], 0);
     }
 }
 
 #[tokio::test]
-async fn receipts_are_of_what_was_sent_and_echoes_are_no_messages() {
+async fn receipts_refer_to_sent_messages_and_echoes_are_not_messages() {
     let world = World::new(&json!({}), &json!({})).await;
     world.register().await;
     let sent = world.send(&text("Hello"), None).await.unwrap();
@@ -270,33 +270,33 @@ async fn receipts_are_of_what_was_sent_and_echoes_are_no_messages() {
     assert_eq!(statuses, [Status::Sent, Status::Delivered, Status::Read]);
     others.sort();
     assert_eq!(others, ["messages.upsert.from_me", "send.message"]);
-    // What the business writes on its phone is no message to it either.
-    world.tell("business-writes", json!({ "to": TO, "text": "From the phone" })).await;
+    // A message that the business writes on its phone is not a customer's message either.
+    world.simulate("business-writes", json!({ "to": TO, "text": "From the phone" })).await;
     let events = world.events().await;
     assert!(matches!(&events[..], [EventKind::Other { .. }]), "{events:?}");
 }
 
 #[tokio::test]
-async fn a_person_is_answered_reacted_to_and_seen_and_their_file_is_fetched() {
+async fn a_customers_message_is_replied_to_reacted_to_marked_read_and_its_file_downloaded() {
     let world = World::new(&json!({}), &json!({})).await;
     world.register().await;
     let file = json!({ "mime_type": "image/jpeg", "content_base64": "AAEC" });
     let order = json!({ "from": TO, "name": "Zoë", "type": "imageMessage", "object": {},
         "media": file });
-    world.tell("customer-writes", order).await;
+    world.simulate("customer-writes", order).await;
     let events = world.events().await;
     let [EventKind::Message(message)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((message.from.as_str(), message.name.as_deref()), (TO, Some("Zoë")));
-    let theirs = message.provider_message_id.as_str();
-    let id = theirs.rsplit(':').next().unwrap();
+    let provider_id = message.provider_message_id.as_str();
+    let id = provider_id.rsplit(':').next().unwrap();
 
-    world.send(&text("Thanks"), Some(theirs)).await.unwrap();
+    world.send(&text("Thanks"), Some(provider_id)).await.unwrap();
     assert_eq!(world.accepted()[0]["quoted"], id);
-    let reaction = Reaction { message_id: theirs.into(), emoji: "👍".into() };
+    let reaction = Reaction { message_id: provider_id.into(), emoji: "👍".into() };
     world.send(&Content::Reaction { reaction }, None).await.unwrap();
     let key = json!({ "remoteJid": example::JID, "fromMe": false, "id": id });
     assert_eq!(world.accepted()[1]["body"]["key"], key);
-    let seen = world.sender.mark_read(theirs).unwrap().unwrap();
+    let seen = world.sender.mark_read(provider_id).unwrap().unwrap();
     let response = world.call(seen).await.unwrap();
     assert!(world.sender.answer(&response).is_ok());
     assert_eq!(world.summary()["read_receipts"], 1);
@@ -309,7 +309,7 @@ async fn a_person_is_answered_reacted_to_and_seen_and_their_file_is_fetched() {
 }
 
 #[tokio::test]
-async fn an_instance_without_a_connection_takes_nothing_and_is_asked_again() {
+async fn an_instance_without_a_connection_accepts_no_message_and_the_send_is_retried() {
     let world = World::new(&json!({}), &json!({ "state": "close" })).await;
     let ask = world.sender.describe_account().unwrap();
     let described = world.sender.answer(&world.call(ask).await.unwrap());
@@ -322,20 +322,22 @@ async fn an_instance_without_a_connection_takes_nothing_and_is_asked_again() {
             assert!(error.is_of_account());
         }
         if round == 0 {
-            // From now on Evolution knows the number, and answers otherwise.
-            world.tell("customer-writes", json!({ "from": TO, "text": "hi", "wait": false })).await;
+            // Evolution now knows the number and answers with another error.
+            world
+                .simulate("customer-writes", json!({ "from": TO, "text": "hi", "wait": false }))
+                .await;
         }
     }
     assert_eq!(world.summary()["accepted"], 0);
-    world.tell("state", json!({ "state": "open" })).await;
+    world.simulate("state", json!({ "state": "open" })).await;
     assert!(world.send(&text("Hello"), None).await.is_ok());
-    world.tell("state", json!({ "state": "not_loaded" })).await;
+    world.simulate("state", json!({ "state": "not_loaded" })).await;
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("disconnected", Fault::Retryable));
 }
 
 #[tokio::test]
-async fn a_number_that_is_not_on_whatsapp_is_a_final_refusal() {
+async fn a_number_that_is_not_on_whatsapp_is_a_permanent_failure() {
     let world = World::new(&json!({}), &json!({ "not_on_whatsapp": [TO] })).await;
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("not_on_whatsapp", Fault::Permanent));
@@ -343,7 +345,7 @@ async fn a_number_that_is_not_on_whatsapp_is_a_final_refusal() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_or_instance_is_a_final_refusal_of_the_account() {
+async fn a_wrong_key_or_instance_is_a_permanent_failure_of_the_account() {
     let world = World::new(&json!({}), &json!({ "token": "another" })).await;
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("401", Fault::Permanent));
@@ -355,7 +357,7 @@ async fn a_wrong_key_or_instance_is_a_final_refusal_of_the_account() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_sent_is_unknown_and_what_was_not_is_tried_again() {
+async fn a_send_that_may_have_succeeded_is_unknown_and_any_other_failure_is_retryable() {
     let world = World::new(&json!({}), &json!({})).await;
     let database = "PrismaClientKnownRequestError: gone";
     let wait = Duration::from_secs(5);
@@ -382,7 +384,7 @@ async fn what_may_have_been_sent_is_unknown_and_what_was_not_is_tried_again() {
         ),
     ] {
         let before = world.accepted().len();
-        world.tell("faults", json!({ "faults": [fault] })).await;
+        world.simulate("faults", json!({ "faults": [fault] })).await;
         let error = world.send(&text("Hello"), None).await.unwrap_err();
         assert_eq!(error.fault(), expected, "{fault}");
         assert_eq!(world.accepted().len() - before, usize::from(taken), "{fault}");

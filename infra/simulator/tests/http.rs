@@ -1,8 +1,8 @@
-//! The simulator behind HTTP, against a hub that is a few lines long.
+//! The simulator over HTTP, against a minimal hub.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -23,16 +23,16 @@ use tokio::net::TcpListener;
 const NUMBER: &str = "106540352242922";
 const CUSTOMER: &str = "16505551234";
 
-/// What the hub has got, and the statuses that it will answer.
+/// The webhooks that the hub has received, and the statuses that it answers next.
 #[derive(Clone, Default)]
 struct Hub {
-    got: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    received: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     answers: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Hub {
     fn receive(&self, headers: HeaderMap, body: Bytes) -> StatusCode {
-        self.got.lock().unwrap().push((headers, body));
+        self.received.lock().unwrap().push((headers, body));
         let status = self.answers.lock().unwrap().pop().unwrap_or(200);
         StatusCode::from_u16(status).unwrap()
     }
@@ -49,13 +49,13 @@ impl Hub {
     }
 }
 
-/// A caller of the simulator.
-struct Caller {
+/// A client of the simulator.
+struct Client {
     client: App,
     base: String,
 }
 
-impl Caller {
+impl Client {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -96,7 +96,7 @@ impl Caller {
         self.post(&format!("/v26.0/{NUMBER}/messages"), &body).await
     }
 
-    /// The number's figures, once nothing is under way any more.
+    /// The number's summary once no webhook is pending.
     async fn settled(&self) -> Value {
         loop {
             let (_, summary) =
@@ -110,108 +110,109 @@ impl Caller {
 }
 
 #[tokio::test]
-async fn a_webhook_is_signed_and_comes_again_until_it_is_answered_200() {
-    let (hub, caller) = (Hub::default(), Caller::start().await);
+async fn a_webhook_is_signed_and_retried_until_it_is_answered_200() {
+    let (hub, client) = (Hub::default(), Client::start().await);
     *hub.answers.lock().unwrap() = vec![200, 202, 500];
-    caller.number(&hub.start().await).await;
+    client.number(&hub.start().await).await;
     let path = format!("/_sim/whatsapp/{NUMBER}/customer-writes");
-    let (status, answer) = caller.post(&path, &json!({"from": CUSTOMER, "text": "é"})).await;
+    let (status, answer) = client.post(&path, &json!({"from": CUSTOMER, "text": "é"})).await;
     assert_eq!((status, &answer["webhook_status"]), (200, &json!(500)));
-    assert_eq!(caller.settled().await["given_up"], 0);
-    let got = hub.got.lock().unwrap();
-    assert_eq!(got.len(), 3);
-    for (headers, body) in got.iter() {
+    assert_eq!(client.settled().await["given_up"], 0);
+    let received = hub.received.lock().unwrap();
+    assert_eq!(received.len(), 3);
+    for (headers, body) in received.iter() {
         let signature = format!("sha256={}", sign::hmac_hex("secret", body));
         assert_eq!(headers["x-hub-signature-256"], signature);
         assert_eq!(headers["user-agent"], "facebookexternalua");
-        assert_eq!(body, &got[0].1);
+        assert_eq!(body, &received[0].1);
     }
 }
 
 #[tokio::test]
-async fn a_dropped_connection_gives_no_answer_but_the_message_counts_if_it_was_accepted() {
-    let (hub, caller) = (Hub::default(), Caller::start().await);
-    caller.number(&hub.start().await).await;
+async fn a_message_counts_as_sent_if_it_was_accepted_before_the_connection_was_dropped() {
+    let (hub, client) = (Hub::default(), Client::start().await);
+    client.number(&hub.start().await).await;
     let window = json!({"customer": CUSTOMER, "last_wrote_ms_ago": 0});
-    caller.post(&format!("/_sim/whatsapp/{NUMBER}/window"), &window).await;
+    client.post(&format!("/_sim/whatsapp/{NUMBER}/window"), &window).await;
     let faults = json!({"faults": [{"kind": "drop"}, {"kind": "accept_then_drop"},
                                    {"kind": "accept_then_time_out", "hold_ms": 50}]});
-    caller.post(&format!("/_sim/whatsapp/{NUMBER}/faults"), &faults).await;
+    client.post(&format!("/_sim/whatsapp/{NUMBER}/faults"), &faults).await;
     for accepted in 0..3 {
-        assert_eq!(caller.send().await.0, 0);
-        let summary = caller.settled().await;
+        assert_eq!(client.send().await.0, 0);
+        let summary = client.settled().await;
         assert_eq!(summary["accepted"], accepted);
     }
-    assert_eq!(caller.send().await.0, 200);
-    caller.settled().await;
+    assert_eq!(client.send().await.0, 200);
+    client.settled().await;
     let path = format!("/_sim/whatsapp/{NUMBER}/accepted");
-    let (_, accepted) = caller.call(Method::GET, &path, &Value::Null).await;
+    let (_, accepted) = client.call(Method::GET, &path, &Value::Null).await;
     assert_eq!(accepted["count"], 3);
     assert_eq!(accepted["accepted"][0]["statuses"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]
-async fn updates_that_waited_come_once_the_webhook_is_set() {
-    let (hub, caller) = (Hub::default(), Caller::start().await);
+async fn waiting_updates_are_delivered_once_the_webhook_is_set() {
+    let (hub, client) = (Hub::default(), Client::start().await);
     let url = hub.start().await;
-    caller.call(Method::PUT, "/_sim/telegram/42", &json!({"token": "42:AAA-b"})).await;
+    client.call(Method::PUT, "/_sim/telegram/42", &json!({"token": "42:AAA-b"})).await;
     for text in ["one", "two"] {
         let order = json!({"chat_id": 7, "text": text});
-        let (_, answer) = caller.post("/_sim/telegram/42/customer-writes", &order).await;
+        let (_, answer) = client.post("/_sim/telegram/42/customer-writes", &order).await;
         assert_eq!(answer["webhook_status"], Value::Null);
     }
     let webhook = json!({"url": url, "secret_token": "s3"});
-    assert_eq!(caller.post("/bot42:AAA-b/setWebhook", &webhook).await.0, 200);
+    assert_eq!(client.post("/bot42:AAA-b/setWebhook", &webhook).await.0, 200);
     let order = json!({"chat_id": 7, "text": "three"});
-    let (_, answer) = caller.post("/_sim/telegram/42/customer-writes", &order).await;
+    let (_, answer) = client.post("/_sim/telegram/42/customer-writes", &order).await;
     assert_eq!(answer["webhook_status"], 200);
-    let got = hub.got.lock().unwrap();
-    let texts: Vec<Value> = got
+    let received = hub.received.lock().unwrap();
+    let texts: Vec<Value> = received
         .iter()
         .map(|(_, body)| serde_json::from_slice::<Value>(body).unwrap()["message"]["text"].clone())
         .collect();
     assert_eq!(texts, ["one", "two", "three"]);
-    assert_eq!(got[0].0["x-telegram-bot-api-secret-token"], "s3");
+    assert_eq!(received[0].0["x-telegram-bot-api-secret-token"], "s3");
 }
 
 #[tokio::test]
-async fn an_instance_tells_its_webhook_what_it_sends_and_gets() {
-    let (hub, caller) = (Hub::default(), Caller::start().await);
+async fn an_instance_reports_sent_and_received_messages_to_its_webhook() {
+    let (hub, client) = (Hub::default(), Client::start().await);
     let url = hub.start().await;
     let settings = json!({"token": "token", "redelivery": {"first_ms": 5},
                           "receipts": {"sent": 1, "delivered": null, "read": null}});
     let one = "/_sim/evolution/front-desk";
-    assert_eq!(caller.call(Method::PUT, one, &settings).await.0, 200);
+    assert_eq!(client.call(Method::PUT, one, &settings).await.0, 200);
     let webhook = json!({"webhook": {"enabled": true, "url": url, "events": [],
                                      "headers": {"x-webhook-token": "proof"}}});
-    assert_eq!(caller.post("/webhook/set/front-desk", &webhook).await.0, 201);
+    assert_eq!(client.post("/webhook/set/front-desk", &webhook).await.0, 201);
     let message = json!({"number": CUSTOMER, "text": "hi"});
-    let (status, sent) = caller.post("/message/sendText/front-desk", &message).await;
+    let (status, sent) = client.post("/message/sendText/front-desk", &message).await;
     assert_eq!((status, &sent["status"]), (201, &json!("PENDING")));
     *hub.answers.lock().unwrap() = vec![503];
     let order = json!({"from": CUSTOMER, "text": "hello"});
-    let (_, answer) = caller.post(&format!("{one}/customer-writes"), &order).await;
+    let (_, answer) = client.post(&format!("{one}/customer-writes"), &order).await;
     assert!(answer["id"].is_string());
-    while caller.call(Method::GET, one, &Value::Null).await.1["pending_webhooks"] != 0 {
+    while client.call(Method::GET, one, &Value::Null).await.1["pending_webhooks"] != 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let (_, accepted) = caller.call(Method::GET, &format!("{one}/accepted"), &Value::Null).await;
+    let (_, accepted) = client.call(Method::GET, &format!("{one}/accepted"), &Value::Null).await;
     assert_eq!(accepted["accepted"][0]["statuses"], json!(["sent"]));
-    // The echoes, the update, the person's message, and once more whatever got the 503.
-    let got = hub.got.lock().unwrap();
-    assert_eq!(got.len(), 5);
-    assert!(got.iter().all(|(headers, _)| headers["x-webhook-token"] == "proof"));
+    // The echoes, the update, the customer's message, and one retry of the webhook that was
+    // answered 503.
+    let received = hub.received.lock().unwrap();
+    assert_eq!(received.len(), 5);
+    assert!(received.iter().all(|(headers, _)| headers["x-webhook-token"] == "proof"));
 }
 
 #[tokio::test]
-async fn a_reset_forgets_and_cancels() {
-    let caller = Caller::start().await;
-    caller.number("").await;
+async fn a_reset_removes_all_state_and_cancels_deliveries() {
+    let client = Client::start().await;
+    client.number("").await;
     let path = format!("/_sim/whatsapp/{NUMBER}/customer-writes");
-    let (_, answer) = caller.post(&path, &json!({"from": CUSTOMER, "text": "a"})).await;
+    let (_, answer) = client.post(&path, &json!({"from": CUSTOMER, "text": "a"})).await;
     assert_eq!(answer["webhook_status"], Value::Null);
-    assert_eq!(caller.call(Method::DELETE, "/_sim", &Value::Null).await.0, 200);
-    assert_eq!(caller.post(&path, &json!({"from": CUSTOMER, "text": "a"})).await.0, 404);
-    let (_, log) = caller.call(Method::GET, "/_sim/log", &Value::Null).await;
+    assert_eq!(client.call(Method::DELETE, "/_sim", &Value::Null).await.0, 200);
+    assert_eq!(client.post(&path, &json!({"from": CUSTOMER, "text": "a"})).await.0, 404);
+    let (_, log) = client.call(Method::GET, "/_sim/log", &Value::Null).await;
     assert_eq!(log["events"], json!([]));
 }

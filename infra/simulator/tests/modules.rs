@@ -1,5 +1,5 @@
 //! The modules of the simulator import one another in one direction.
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which Clippy does not see as tests")]
+#![expect(clippy::unwrap_used, reason = "Clippy does not recognize test helpers as test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What each module directly below the crate imports of the others.
+/// The other modules that each top-level module imports.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -40,7 +40,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-/// The providers: each is a folder.
+/// The providers: each top-level folder is one.
 fn providers() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let entries = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap());
@@ -49,20 +49,20 @@ fn providers() -> BTreeSet<String> {
 }
 
 #[test]
-fn no_modules_import_each_other_in_a_circle() {
+fn modules_have_no_import_cycle() {
     let mut left = imports();
     while !left.is_empty() {
         let free = |(module, uses): (&String, &BTreeSet<String>)| {
             uses.iter().all(|used| !left.contains_key(used)).then(|| module.clone())
         };
         let free: Vec<String> = left.iter().filter_map(free).collect();
-        assert!(!free.is_empty(), "in a circle, or above one: {left:#?}");
+        assert!(!free.is_empty(), "in a cycle, or importing one: {left:#?}");
         left.retain(|module, _| !free.contains(module));
     }
 }
 
 #[test]
-fn only_the_list_of_providers_names_one() {
+fn only_the_list_of_providers_names_providers() {
     let providers = providers();
     assert!(providers.contains("whatsapp"), "{providers:?}");
     for (module, uses) in imports() {

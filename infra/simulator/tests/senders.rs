@@ -1,10 +1,10 @@
-//! What the hub's senders write, before the providers' own rules; and what the providers
-//! answer, before the senders.
+//! The hub's senders against the rules of the simulated providers, and the providers' responses as
+//! the senders interpret them.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::collections::BTreeMap;
@@ -34,11 +34,11 @@ use simulator::server;
 const SENDER: &str = "4915550001111";
 const PERSON: &str = "4915550009999";
 
-/// A hub that takes every webhook, and keeps it.
+/// A hub that records every webhook and answers 200.
 #[derive(Clone, Default)]
-struct Taking(Arc<Mutex<Vec<Request<Bytes>>>>);
+struct RecordingHub(Arc<Mutex<Vec<Request<Bytes>>>>);
 
-impl Hub for Taking {
+impl Hub for RecordingHub {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<Result<Response<Bytes>, String>> {
         self.0.lock().unwrap().push(request);
         Box::pin(async { Ok(Response::new(Bytes::new())) })
@@ -47,7 +47,7 @@ impl Hub for Taking {
 
 struct World {
     app: App,
-    hub: Taking,
+    hub: RecordingHub,
     integration: Integration,
     credentials: Credentials,
     sender: Box<dyn MessageSender>,
@@ -62,7 +62,7 @@ impl World {
         sim: &'static str,
         account: Value,
     ) -> Self {
-        let hub = Taking::default();
+        let hub = RecordingHub::default();
         let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
         let settings = (providers::spec(provider).settings)(settings.as_object().unwrap());
         let integration = Integration {
@@ -140,15 +140,14 @@ impl World {
         (fault, scope, code)
     }
 
-    /// What the provider tells the hub once nothing is under way any more, as the provider's
-    /// webhook proves and reads it.
-    async fn told(&self) -> Vec<ParsedEvent> {
+    /// The events that the hub parses from the provider's webhooks, verified, once none is pending.
+    async fn webhook_events(&self) -> Vec<ParsedEvent> {
         while self.sim(Method::GET, "", &Value::Null).await["pending_webhooks"] != 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         let webhook = providers::webhook(self.integration.provider);
         let source = webhook.source(&self.integration, &self.credentials);
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         for request in self.hub.0.lock().unwrap().iter() {
             let request = WebhookRequest {
                 method: request.method().clone(),
@@ -161,11 +160,11 @@ impl World {
             };
             let now = Timestamp::from_millisecond(self.app.clock.now_ms()).unwrap();
             match receive(&*source, &request, now).unwrap() {
-                ParsedWebhook::Events(events) => told.extend(events),
+                ParsedWebhook::Events(parsed) => events.extend(parsed),
                 other => panic!("{other:?}"),
             }
         }
-        told
+        events
     }
 
     async fn accepted(&self) -> Vec<Value> {
@@ -185,7 +184,7 @@ async fn infobip(extra: Value) -> World {
         .await
 }
 
-/// A declaration for the BSP that the simulator plays.
+/// A declaration for the simulated BSP.
 fn declared() -> Value {
     let message = |body: Value| {
         json!({ "body": { "sender": "{{from}}", "recipient": "+{{to}}", "reference": "{{id}}",
@@ -218,9 +217,9 @@ fn declared() -> Value {
         "answer": {
             "accepted": [202], "id": "/data/id", "error": "/error/code",
             "errors": {
-                "sender_unknown": { "fault": "permanent", "about": "account" },
-                "account_blocked": { "fault": "permanent", "about": "account" },
-                "window_closed": { "fault": "permanent", "about": "message" },
+                "sender_unknown": { "fault": "permanent", "scope": "account" },
+                "account_blocked": { "fault": "permanent", "scope": "account" },
+                "window_closed": { "fault": "permanent", "scope": "message" },
             },
         },
     })
@@ -261,7 +260,7 @@ fn choice(id: &str, description: Option<&str>) -> Choice {
     Choice { id: id.into(), title: format!("Choice {id}"), description }
 }
 
-/// One of each kind that WhatsApp's carriers send, at its fullest.
+/// One content of each kind that `WhatsApp` providers send, with all optional fields.
 fn contents() -> Vec<Content> {
     let media = Media {
         url: Some("https://example.com/f?a=b&c=d".into()),
@@ -310,7 +309,7 @@ fn contents() -> Vec<Content> {
 }
 
 #[tokio::test]
-async fn infobip_takes_every_kind_of_content_that_is_sent_to_it() {
+async fn infobip_accepts_every_kind_of_content_that_the_hub_sends() {
     let world = infobip(json!({})).await;
     let mut all = contents();
     all.push(template(vec![
@@ -336,7 +335,7 @@ async fn infobip_takes_every_kind_of_content_that_is_sent_to_it() {
 }
 
 #[tokio::test]
-async fn infobips_refusals_are_understood_in_both_shapes() {
+async fn infobips_errors_are_parsed_in_both_formats() {
     for shape in ["mixed", "exception", "code"] {
         let world =
             infobip(json!({ "errors": shape, "limits": { "messages_per_second": 1 } })).await;
@@ -362,7 +361,7 @@ async fn infobips_refusals_are_understood_in_both_shapes() {
 }
 
 #[tokio::test]
-async fn a_key_or_number_that_infobip_does_not_know_is_the_accounts_fault() {
+async fn an_unknown_key_or_sender_at_infobip_is_an_error_of_the_account() {
     let world = infobip(json!({ "api_key": "another" })).await;
     let expected = (Fault::Permanent, RefusalScope::Account, "UNAUTHORIZED".to_owned());
     assert_eq!(world.refused(PERSON).await, expected);
@@ -376,7 +375,7 @@ async fn a_key_or_number_that_infobip_does_not_know_is_the_accounts_fault() {
 }
 
 #[tokio::test]
-async fn a_second_attempt_at_infobip_finds_the_message_that_the_first_one_left() {
+async fn a_second_attempt_at_infobip_finds_the_message_of_the_first_attempt() {
     let world = infobip(json!({ "refuse_duplicate_ids": true })).await;
     world.fault(json!({ "kind": "accept_then_drop" })).await;
     let lost = world.send(&text("hi"), PERSON).await.unwrap_err();
@@ -388,7 +387,7 @@ async fn a_second_attempt_at_infobip_finds_the_message_that_the_first_one_left()
 }
 
 #[tokio::test]
-async fn infobip_marks_as_read_fetches_files_and_describes_the_account() {
+async fn infobip_supports_read_receipts_file_downloads_and_account_health() {
     let world = infobip(json!({})).await;
     let order = json!({ "from": PERSON, "message": { "type": "IMAGE" }, "wait": false,
         "media": { "mime_type": "image/png", "content_base64": "AAAA" } });
@@ -413,7 +412,7 @@ async fn infobip_marks_as_read_fetches_files_and_describes_the_account() {
 }
 
 #[tokio::test]
-async fn a_bsp_takes_what_is_declared_for_it_and_nothing_else_is_sent() {
+async fn a_bsp_accepts_the_declared_content_and_no_other_content_is_sent() {
     let world = bsp(declared()).await;
     let mut all = contents();
     all.push(template(vec![json!("Zoë"), json!("12:00")]));
@@ -439,7 +438,7 @@ async fn a_bsp_takes_what_is_declared_for_it_and_nothing_else_is_sent() {
 }
 
 #[tokio::test]
-async fn a_bsps_refusals_mean_what_the_integration_declares() {
+async fn a_bsps_errors_are_classified_as_the_integration_declares() {
     let world = bsp(declared()).await;
     let permanent = |scope, code: &str| (Fault::Permanent, scope, code.to_owned());
     let stranger = "4915550008888";
@@ -458,7 +457,7 @@ async fn a_bsps_refusals_mean_what_the_integration_declares() {
 }
 
 #[tokio::test]
-async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
+async fn a_bsps_form_error_with_status_200_is_a_refusal() {
     let send = json!({
         "path": "/bsp/acme/form", "encoding": "form",
         "headers": { "apikey": "{{credential:CUSTOM_API_KEY}}" },
@@ -471,7 +470,7 @@ async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
                     "originalUrl": "{{media.url}}", "caption": "{{media.caption}}" } } },
         },
         "answer": { "id": "/messageId", "error": "/code",
-            "errors": { "1008": { "fault": "permanent", "about": "account" } } },
+            "errors": { "1008": { "fault": "permanent", "scope": "account" } } },
     });
     let world = bsp(send).await;
     for content in &contents()[..2] {
@@ -485,10 +484,10 @@ async fn a_form_reaches_the_bsp_and_its_no_with_200_is_a_no() {
     assert_eq!(world.accepted().await.len(), 2);
 }
 
-/// How far the receipts say that the message with this id has come.
-fn reached(told: &[ParsedEvent], id: &str) -> Vec<Status> {
+/// The statuses that the receipts report for the message with this id.
+fn statuses_of(events: &[ParsedEvent], id: &str) -> Vec<Status> {
     let own = MessageId::derived(&["m"]);
-    let receipts = told.iter().filter_map(|event| match &event.kind {
+    let receipts = events.iter().filter_map(|event| match &event.kind {
         EventKind::Receipt(receipt) if receipt.provider_message_id == id => Some(receipt),
         _ => None,
     });
@@ -500,8 +499,9 @@ fn reached(told: &[ParsedEvent], id: &str) -> Vec<Status> {
         .collect()
 }
 
-fn said(told: &[ParsedEvent]) -> Vec<(&str, &Content)> {
-    told.iter()
+fn messages_in(events: &[ParsedEvent]) -> Vec<(&str, &Content)> {
+    events
+        .iter()
         .filter_map(|event| match &event.kind {
             EventKind::Message(message) => Some((&*message.from, &message.content)),
             _ => None,
@@ -510,7 +510,7 @@ fn said(told: &[ParsedEvent]) -> Vec<(&str, &Content)> {
 }
 
 #[tokio::test]
-async fn what_infobip_reports_is_proved_read_and_about_the_message_that_was_sent() {
+async fn infobips_reports_are_verified_and_parsed_and_refer_to_the_sent_message() {
     let world = infobip(json!({ "hub_url": "http://hub.test/hook",
         "security_on_notify_url": true, "batch_ms": 5,
         "receipts": { "sent": 1, "delivered": 2, "read": 3 } }))
@@ -518,34 +518,34 @@ async fn what_infobip_reports_is_proved_read_and_about_the_message_that_was_sent
     let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
     let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
     world.sim(Method::POST, "/customer-writes", &order).await;
-    let told = world.told().await;
-    let mut reached = reached(&told, &id);
-    reached.sort_unstable();
-    assert_eq!(reached, [Status::Delivered, Status::Read]);
-    assert_eq!(said(&told), [(PERSON, &text("one")), (PERSON, &text("two"))]);
+    let events = world.webhook_events().await;
+    let mut statuses = statuses_of(&events, &id);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [Status::Delivered, Status::Read]);
+    assert_eq!(messages_in(&events), [(PERSON, &text("one")), (PERSON, &text("two"))]);
 }
 
 #[tokio::test]
-async fn a_failure_that_infobip_reports_says_what_to_do() {
+async fn a_failure_reported_by_infobip_includes_a_remedy() {
     let world = infobip(json!({ "hub_url": "http://hub.test/hook",
         "security_on_notify_url": true, "receipts": { "sent": 1 } }))
     .await;
     world.send(&text("hi"), "4915550008888").await.unwrap();
-    let told = world.told().await;
-    let EventKind::Receipt(receipt) = &told[0].kind else { panic!("{told:?}") };
+    let events = world.webhook_events().await;
+    let EventKind::Receipt(receipt) = &events[0].kind else { panic!("{events:?}") };
     assert_eq!((receipt.status, receipt.code.as_deref()), (Status::Failed, Some("EC_NO_SESSION")));
     assert!(receipt.detail.as_deref().unwrap().contains("Send a template"));
 }
 
 #[tokio::test]
-async fn what_a_bsp_reports_is_proved_read_and_about_the_message_that_was_sent() {
+async fn a_bsps_reports_are_verified_and_parsed_and_refer_to_the_sent_message() {
     let world = bsp(declared()).await;
     let id = world.send(&text("hi"), PERSON).await.unwrap().provider_message_id;
     let order = json!({ "from": PERSON, "texts": ["one", "two"], "wait": false });
     world.sim(Method::POST, "/customer-writes", &order).await;
-    let told = world.told().await;
-    let mut reached = reached(&told, &id);
-    reached.sort_unstable();
-    assert_eq!(reached, [Status::Sent, Status::Delivered, Status::Read]);
-    assert_eq!(said(&told), [(PERSON, &text("one")), (PERSON, &text("two"))]);
+    let events = world.webhook_events().await;
+    let mut statuses = statuses_of(&events, &id);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [Status::Sent, Status::Delivered, Status::Read]);
+    assert_eq!(messages_in(&events), [(PERSON, &text("one")), (PERSON, &text("two"))]);
 }

@@ -1,8 +1,8 @@
-//! Twilio behind HTTP, against a hub that is a few lines long.
+//! Twilio over HTTP, against a minimal hub.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::sync::{Arc, Mutex};
@@ -27,28 +27,29 @@ const NUMBER: &str = "+15550001111";
 const PERSON: &str = "+4915550009999";
 const REJECT: &str = r#"<Response><Reject reason="busy"/></Response>"#;
 
-/// Path, headers and form of each webhook that the hub has got.
-type Got = Arc<Mutex<Vec<(String, HeaderMap, Vec<(String, String)>)>>>;
+/// Path, headers and form of each webhook that the hub has received.
+type Received = Arc<Mutex<Vec<(String, HeaderMap, Vec<(String, String)>)>>>;
 
-async fn hub(got: Got) -> String {
+async fn hub(received: Received) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let receive = async |State(got): State<Got>, uri: Uri, headers: HeaderMap, body: Bytes| {
-        let form = url::form_urlencoded::parse(&body).into_owned().collect();
-        got.lock().unwrap().push((uri.to_string(), headers, form));
-        if uri.path() == "/voice" { REJECT } else { "<Response/>" }
-    };
-    let router = Router::new().route("/{*path}", post(receive)).with_state(got);
+    let receive =
+        async |State(received): State<Received>, uri: Uri, headers: HeaderMap, body: Bytes| {
+            let form = url::form_urlencoded::parse(&body).into_owned().collect();
+            received.lock().unwrap().push((uri.to_string(), headers, form));
+            if uri.path() == "/voice" { REJECT } else { "<Response/>" }
+        };
+    let router = Router::new().route("/{*path}", post(receive)).with_state(received);
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     base
 }
 
-struct Caller {
+struct Client {
     client: App,
     base: String,
 }
 
-impl Caller {
+impl Client {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -98,50 +99,50 @@ impl Caller {
 }
 
 #[tokio::test]
-async fn a_message_is_sent_and_its_states_are_told_under_signature() {
-    let (got, caller) = (Got::default(), Caller::start().await);
-    let hub = hub(got.clone()).await;
-    caller.account(&hub).await;
+async fn a_message_is_sent_and_its_statuses_are_reported_in_signed_webhooks() {
+    let (received, client) = (Received::default(), Client::start().await);
+    let hub = hub(received.clone()).await;
+    client.account(&hub).await;
     let callback = format!("{hub}/sms/status/int_1?message=msg_1");
     let form = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("To", PERSON), ("From", NUMBER), ("Body", "Grüße")])
         .append_pair("StatusCallback", &callback)
         .finish();
-    let url = caller.url("/Messages.json");
-    let (status, answer) = caller.api(Method::POST, &url, "SK1:secret", &form).await;
+    let url = client.url("/Messages.json");
+    let (status, answer) = client.api(Method::POST, &url, "SK1:secret", &form).await;
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     assert_eq!((status, &answer["body"]), (201, &json!("Grüße")));
-    assert_eq!(caller.api(Method::POST, &url, "SK1:wrong", &form).await.0, 401);
-    caller.settled().await;
-    let accepted = caller.sim(Method::GET, "/accepted", &Value::Null).await;
+    assert_eq!(client.api(Method::POST, &url, "SK1:wrong", &form).await.0, 401);
+    client.settled().await;
+    let accepted = client.sim(Method::GET, "/accepted", &Value::Null).await;
     assert_eq!(accepted["accepted"][0]["statuses"], json!(["sent", "delivered"]));
-    for (path, headers, params) in got.lock().unwrap().iter() {
+    for (path, headers, params) in received.lock().unwrap().iter() {
         assert_eq!(path, "/sms/status/int_1?message=msg_1");
         assert_eq!(headers["x-twilio-signature"], signature("token", &callback, params));
     }
-    assert_eq!(got.lock().unwrap().len(), 2);
+    assert_eq!(received.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn a_call_is_answered_with_twiml_and_a_file_is_fetched_with_the_token() {
-    let (got, caller) = (Got::default(), Caller::start().await);
-    caller.account(&hub(got.clone()).await).await;
-    let call = caller.sim(Method::POST, "/customer-calls", &json!({"from": PERSON})).await;
+async fn a_call_is_answered_with_twiml_and_a_file_is_downloaded_with_the_token() {
+    let (received, client) = (Received::default(), Client::start().await);
+    client.account(&hub(received.clone()).await).await;
+    let call = client.sim(Method::POST, "/customer-calls", &json!({"from": PERSON})).await;
     assert_eq!((&call["twiml"], &call["verbs"]), (&json!(REJECT), &json!(["Reject"])));
-    caller.settled().await;
-    let (path, _, params) = got.lock().unwrap().last().unwrap().clone();
+    client.settled().await;
+    let (path, _, params) = received.lock().unwrap().last().unwrap().clone();
     assert_eq!(path, "/voice/status");
     assert!(params.contains(&("CallStatus".to_owned(), "busy".to_owned())));
 
     let file = json!({"mime_type": "image/png", "content_base64": STANDARD.encode("png")});
     let order = json!({"from": PERSON, "text": "Look", "media": [file]});
-    assert_eq!(caller.sim(Method::POST, "/customer-writes", &order).await["webhook_status"], 200);
-    let params = got.lock().unwrap().last().unwrap().2.clone();
+    assert_eq!(client.sim(Method::POST, "/customer-writes", &order).await["webhook_status"], 200);
+    let params = received.lock().unwrap().last().unwrap().2.clone();
     let media = params.iter().find(|(name, _)| name == "MediaUrl0").unwrap().1.clone();
     let pair = format!("{ACCOUNT}:token");
-    assert_eq!(caller.api(Method::GET, &media, "", "").await.0, 401);
-    assert_eq!(caller.api(Method::GET, &media, &pair, "").await.0, 307);
-    let (status, answer) = caller.api(Method::GET, &caller.url(".json"), &pair, "").await;
+    assert_eq!(client.api(Method::GET, &media, "", "").await.0, 401);
+    assert_eq!(client.api(Method::GET, &media, &pair, "").await.0, 307);
+    let (status, answer) = client.api(Method::GET, &client.url(".json"), &pair, "").await;
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     assert_eq!((status, &answer["status"]), (200, &json!("active")));
 }

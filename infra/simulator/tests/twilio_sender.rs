@@ -1,10 +1,10 @@
-//! What the hub sends through Twilio meets Twilio's rules, in process.
+//! The hub's Twilio sender against the simulated Twilio API, in one process.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests, which Clippy does not see as tests"
+    reason = "Clippy does not recognize test helpers as test code"
 )]
 
 use std::collections::BTreeMap;
@@ -84,13 +84,13 @@ impl World {
         }
     }
 
-    /// What the API answers, through its own HTTP side.
+    /// The API's response, through the simulator's HTTP routing.
     async fn ask(&self, request: Request<Bytes>) -> Response<Bytes> {
         let (parts, body) = request.into_parts();
         let answer =
             server::route(&self.app, &parts.method, &parts.uri, &parts.headers, &body).await;
         match answer {
-            Answer::HangUp { .. } => panic!("the line broke"),
+            Answer::HangUp { .. } => panic!("the connection was dropped"),
             Answer::Redirect { to } => {
                 Response::builder().status(307).header("location", to).body(Bytes::new()).unwrap()
             }
@@ -110,7 +110,7 @@ impl World {
         self.sender.outcome(&message, &response)
     }
 
-    /// The request and the webhooks that follow from it.
+    /// The webhooks that follow a request.
     fn followed(&self, channel: Channel, content: &Content) -> Vec<Delivery> {
         let request = self.sender.request(&self.outgoing(channel, content)).unwrap();
         let kind = request.headers()["content-type"].to_str().unwrap();
@@ -121,7 +121,7 @@ impl World {
         })
     }
 
-    /// What the hub's webhook reads in a delivery.
+    /// The events that the hub's webhook parses from a delivery.
     fn read(&self, delivery: &Delivery) -> Vec<EventKind> {
         let OutgoingWebhook { url, headers, body, .. } =
             self.act(|account, _| account.outgoing(delivery));
@@ -168,7 +168,7 @@ fn text(text: &str) -> Content {
     Content::Text { text: text.to_owned() }
 }
 
-/// Everything Twilio carries, on each channel that carries it.
+/// Every content that Twilio supports, on each channel.
 fn everything() -> Vec<(Channel, Content)> {
     let media = |caption: Option<&str>| Media {
         url: Some("https://example.com/a".to_owned()),
@@ -211,7 +211,7 @@ fn everything() -> Vec<(Channel, Content)> {
 }
 
 #[tokio::test]
-async fn whatever_the_sender_lets_pass_twilio_takes_as_it_is_meant() {
+async fn twilio_accepts_without_violations_everything_that_the_sender_sends() {
     let world = World::new(&json!({}));
     let all = everything();
     for (channel, content) in &all {
@@ -226,7 +226,7 @@ async fn whatever_the_sender_lets_pass_twilio_takes_as_it_is_meant() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_judged_as_what_it_is() {
+async fn each_error_is_classified() {
     let content = text("hi");
     let world = World::new(&json!({
         "regions": ["+1"], "limits": {"requests_per_second": 2}, "whatsapp": [], "templates": [],
@@ -260,7 +260,7 @@ async fn each_refusal_is_judged_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn states_lead_back_to_the_message_even_if_the_answer_was_lost() {
+async fn statuses_refer_to_the_message_even_if_the_response_was_lost() {
     let world = World::new(&json!({}));
     let deliveries = world.followed(Channel::Sms, &text("hi"));
     let receipts = world.receipts(&deliveries);
@@ -271,7 +271,7 @@ async fn states_lead_back_to_the_message_even_if_the_answer_was_lost() {
         assert_eq!(receipt.provider_message_id, sid);
         assert_eq!(receipt.reference, Some(MessageId::derived(&["m"])));
     }
-    // Nobody wrote on WhatsApp.
+    // No customer has written on WhatsApp.
     let deliveries = world.followed(Channel::Whatsapp, &text("hi"));
     let [receipt] = world.receipts(&deliveries).try_into().unwrap();
     assert_eq!((receipt.status, receipt.code.as_deref()), (Status::Failed, Some("63016")));
@@ -279,7 +279,7 @@ async fn states_lead_back_to_the_message_even_if_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn a_call_is_delivered_when_it_is_taken_and_failed_when_not() {
+async fn a_call_is_delivered_if_it_is_answered_and_failed_otherwise() {
     let (_, call) = everything().into_iter().find(|(c, _)| *c == Channel::Voice).unwrap();
     for (end, last, code) in [
         ("completed", Status::Delivered, None),
@@ -297,7 +297,7 @@ async fn a_call_is_delivered_when_it_is_taken_and_failed_when_not() {
 }
 
 #[tokio::test]
-async fn a_file_of_a_person_is_fetched_by_the_way_that_twilio_gives() {
+async fn a_customers_file_is_downloaded_through_twilios_redirect() {
     let mut world = World::new(&json!({}));
     let Settings::Own(settings) = &mut world.integration.settings else { panic!() };
     settings.insert("base_url".to_owned(), json!("http://sim"));
@@ -322,7 +322,7 @@ async fn a_file_of_a_person_is_fetched_by_the_way_that_twilio_gives() {
 }
 
 #[tokio::test]
-async fn the_account_is_described_and_its_token_is_not() {
+async fn the_hubs_account_description_does_not_contain_the_token() {
     let world = World::new(&json!({}));
     let response = world.ask(world.sender.describe_account().unwrap()).await;
     let shown = String::from_utf8_lossy(response.body()).into_owned();

@@ -392,7 +392,7 @@ impl Hub {
         ];
         let named = named.map(|(variable, output)| (variable.to_owned(), output.to_owned()));
         let outbound = Provider::senders().map(|provider| {
-            let name = provider.as_str();
+            let name = provider.resource_name();
             let (first, rest) = name.split_at(1);
             (provider.queue_variable(), format!("Outbound{}{rest}QueueUrl", first.to_uppercase()))
         });

@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn expected_invariants_come_first_and_the_others_in_parentheses() {
-        assert_eq!(example(&failed()).caught_by(), "sent-once (told)");
+        assert_eq!(example(&failed()).caught_by(), "sent-once (notified)");
         assert_eq!(example(&Value::Null).caught_by(), "NOT FOUND");
     }
 
@@ -391,7 +391,10 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         let column = lines[0].find("caught by").unwrap();
-        assert!(lines[1][column..].starts_with("sent-once (told)  11: crowd, seed 7"), "{table}");
+        assert!(
+            lines[1][column..].starts_with("sent-once (notified)  11: crowd, seed 7"),
+            "{table}"
+        );
         assert!(lines[2][column..].starts_with("NOT FOUND"), "{table}");
         assert!(lines.iter().skip(1).all(|line| line.ends_with("3.4")), "{table}");
     }
@@ -400,7 +403,7 @@ mod tests {
     fn the_json_result_tells_found_bugs_from_missed_ones() {
         let caught = example(&failed()).json();
         assert_eq!(caught["caught"], true);
-        assert_eq!(caught["found"]["invariants"], json!(["sent-once", "notified"]));
+        assert_eq!(caught["found"]["invariants"], json!(["notified", "sent-once"]));
         assert_eq!(example(&Value::Null).json()["caught"], false);
     }
 }

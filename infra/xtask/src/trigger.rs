@@ -137,7 +137,7 @@ fn find(source: &str, name: &str) -> Result<(Provider, &'static Example)> {
         [one] => Ok(*one),
         [] => {
             let of_source = example::all().filter(|(provider, example)| {
-                provider.as_str() == source || example.webhook == source
+                source.parse().ok() == Some(*provider) || example.webhook == source
             });
             let names: Vec<_> = of_source.map(|(_, example)| example.name).collect();
             let detail = if names.is_empty() {
@@ -733,10 +733,10 @@ mod tests {
 
     #[test]
     fn an_integration_matches_with_fewer_credentials_but_not_with_different_ones() {
-        let account = Account::of_the_examples(Provider::Whatsapp);
+        let account = Account::of_the_examples(Provider::WhatsappCloud);
         let id = IntegrationId::derived(&["acme"]);
         let complete = account.integration(id, &tenant("acme")).unwrap();
-        let mut shown = json!({ "provider": "whatsapp", "settings": complete.settings,
+        let mut shown = json!({ "provider": "whatsapp_cloud", "settings": complete.settings,
             "credentials": complete.hints });
         assert!(account.matches(&shown));
         shown["credentials"].as_object_mut().unwrap().remove("WHATSAPP_ACCESS_TOKEN");

@@ -127,7 +127,7 @@ mod tests {
             contact: Contact { id: parties.contact(), address: "2".into(), name: None },
             tenant: tenant.clone(),
             channel,
-            provider: Provider::Whatsapp,
+            provider: Provider::WhatsappCloud,
             integration: IntegrationId::derived(&["x"]),
             account: "1".into(),
             created_at: Timestamp::UNIX_EPOCH,

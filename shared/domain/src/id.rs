@@ -122,7 +122,7 @@ id!(
 
 id!(
     /// The id of an event; the same for every redelivery.
-    EventId, "event_"
+    EventId, "evt_"
 );
 id!(
     /// The id of a replay.

@@ -66,7 +66,7 @@ impl Integration {
 #[serde(tag = "provider", rename_all = "snake_case")]
 pub enum Settings {
     /// WhatsApp Cloud API.
-    Whatsapp(WhatsappSettings),
+    WhatsappCloud(WhatsappSettings),
     /// Telegram Bot API.
     Telegram(TelegramSettings),
     /// Settings of another provider, which validates them before they are stored.
@@ -164,7 +164,7 @@ impl Settings {
     #[must_use]
     pub fn fields(&self) -> serde_json::Map<String, serde_json::Value> {
         let fields = match self {
-            Self::Whatsapp(settings) => serde_json::to_value(settings),
+            Self::WhatsappCloud(settings) => serde_json::to_value(settings),
             Self::Telegram(settings) => serde_json::to_value(settings),
             Self::Own(settings) => return settings.clone(),
         };
@@ -179,7 +179,7 @@ impl Settings {
     #[must_use]
     pub fn base_url(&self) -> Option<&str> {
         match self {
-            Self::Whatsapp(settings) => Some(&settings.base_url),
+            Self::WhatsappCloud(settings) => Some(&settings.base_url),
             Self::Telegram(settings) => Some(&settings.base_url),
             Self::Own(settings) => settings.get("base_url")?.as_str(),
         }
@@ -189,7 +189,7 @@ impl Settings {
     #[must_use]
     pub fn other_base_url(&self) -> Option<&str> {
         let own = match self {
-            Self::Whatsapp(_) => graph_url(),
+            Self::WhatsappCloud(_) => graph_url(),
             Self::Telegram(_) => telegram_url(),
             Self::Own(_) => String::new(),
         };
@@ -200,7 +200,7 @@ impl Settings {
     #[must_use]
     pub fn messages_per_second(&self) -> Option<u32> {
         match self {
-            Self::Whatsapp(settings) => Some(settings.messages_per_second),
+            Self::WhatsappCloud(settings) => Some(settings.messages_per_second),
             Self::Telegram(settings) => Some(settings.messages_per_second),
             Self::Own(settings) => settings.get("messages_per_second")?.as_u64()?.try_into().ok(),
         }
@@ -210,7 +210,7 @@ impl Settings {
     #[must_use]
     pub fn delivery(&self) -> DeliveryPolicy {
         match self {
-            Self::Whatsapp(settings) => settings.delivery,
+            Self::WhatsappCloud(settings) => settings.delivery,
             Self::Telegram(settings) => settings.delivery,
             Self::Own(settings) => settings
                 .get("delivery")

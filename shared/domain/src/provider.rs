@@ -1,10 +1,11 @@
 //! Providers and channels.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Calls the macro `$then` with every provider, in the order of the documentation: a description,
 /// the variant, the name in URLs, folders, queues and keys, and the channels on which the hub sends
@@ -16,7 +17,7 @@ macro_rules! for_each_provider {
     ($then:ident) => {
         $then! {
             /// The WhatsApp Cloud API of Meta.
-            Whatsapp whatsapp [Channel::Whatsapp],
+            WhatsappCloud whatsapp_cloud [Channel::Whatsapp],
             /// The Telegram Bot API.
             Telegram telegram [Channel::Telegram],
             /// The Evolution API: WhatsApp.
@@ -44,7 +45,7 @@ macro_rules! for_each_provider {
             /// Facebook Pages and Instagram.
             Facebook facebook [],
             /// X, formerly Twitter.
-            Twitter twitter [],
+            X x [],
             /// LinkedIn.
             Linkedin linkedin [],
             /// TikTok.
@@ -59,8 +60,7 @@ macro_rules! provider {
     ($($(#[$doc:meta])* $variant:ident $name:ident $channels:expr,)*) => {
         /// A provider: a service that sends webhooks to the hub or through which the hub sends.
         #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-            JsonSchema,
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema,
         )]
         #[serde(rename_all = "snake_case")]
         pub enum Provider {
@@ -99,10 +99,20 @@ impl Provider {
         self.channels().contains(&channel)
     }
 
+    /// The name in functions, queues and their environment variables: that of the webhook's path,
+    /// because `whatsapp_cloud` has an underscore, which names of functions do not have.
+    #[must_use]
+    pub const fn resource_name(self) -> &'static str {
+        match self {
+            Self::WhatsappCloud => "whatsapp",
+            other => other.as_str(),
+        }
+    }
+
     /// Returns the name of the environment variable with the URL of its sender's queue.
     #[must_use]
     pub fn queue_variable(self) -> String {
-        format!("OUTBOUND_{}_QUEUE_URL", self.as_str().to_uppercase())
+        format!("OUTBOUND_{}_QUEUE_URL", self.resource_name().to_uppercase())
     }
 
     /// Returns the providers through which the hub sends.
@@ -125,8 +135,22 @@ pub struct UnknownProvider;
 impl FromStr for Provider {
     type Err = UnknownProvider;
 
+    /// Other names that a provider is known by are accepted, too.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let name = match name {
+            "whatsapp" | "meta" => "whatsapp_cloud",
+            "twitter" => "x",
+            name => name,
+        };
         Self::ALL.iter().copied().find(|p| p.as_str() == name).ok_or(UnknownProvider)
+    }
+}
+
+impl<'de> Deserialize<'de> for Provider {
+    /// As [`Provider::from_str`], so that other names are accepted in JSON, too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        name.parse().map_err(de::Error::custom)
     }
 }
 
@@ -190,5 +214,17 @@ mod tests {
             assert_eq!(serde_json::to_value(provider).unwrap(), provider.as_str());
             assert_eq!(provider.as_str().parse::<Provider>().unwrap(), *provider);
         }
+    }
+
+    #[test]
+    fn other_names_of_a_provider_are_accepted_as_text_and_in_json() {
+        let cloud = Provider::WhatsappCloud;
+        for (name, provider) in [("whatsapp", cloud), ("meta", cloud), ("twitter", Provider::X)] {
+            assert_eq!(name.parse::<Provider>().unwrap(), provider);
+            let json = serde_json::Value::from(name);
+            assert_eq!(serde_json::from_value::<Provider>(json).unwrap(), provider);
+        }
+        assert_eq!(serde_json::to_value(cloud).unwrap(), "whatsapp_cloud");
+        assert_eq!(cloud.queue_variable(), "OUTBOUND_WHATSAPP_QUEUE_URL");
     }
 }

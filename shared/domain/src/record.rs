@@ -418,7 +418,7 @@ mod tests {
             provider: Provider::Stripe,
             account: "acct_1".to_owned(),
             conversation_account: Some("int_1".to_owned()),
-            id: "ntf_1".to_owned(),
+            id: "evt_1".to_owned(),
             occurred_at: Timestamp::UNIX_EPOCH,
             dated: None,
             received_at: Timestamp::from_second(1_795_176_000).unwrap(),

@@ -186,7 +186,7 @@ pub trait WebhookProvider: Send + Sync {
 
     /// Returns the part of the function's name after `webhook-`.
     fn name(&self) -> &'static str {
-        self.provider().as_str()
+        self.provider().resource_name()
     }
 
     /// Returns the part of the URL path after `/webhooks/` and before the integration id.

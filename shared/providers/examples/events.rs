@@ -19,7 +19,7 @@ use domain::webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive};
 use domain::{IntegrationId, Message, MessageId, Provider, ReplayId, Status, TenantId};
 use jiff::{Timestamp, ToSpan as _};
 use providers::example::{self, Example, Seed};
-use providers::{evolution, infobip, telegram, twilio, whatsapp};
+use providers::{evolution, infobip, telegram, twilio, whatsapp_cloud};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ impl Http<'_> {
             "routeKey": route_key,
             "stage": "$default",
             "time": "20/Nov/2026:12:00:00 +0000",
-            "timeEpoch": whatsapp::example::AT * 1000,
+            "timeEpoch": whatsapp_cloud::example::AT * 1000,
         });
         let mut headers = json!({ "host": "hub.example.com", "user-agent": "example" });
         set_all(&mut headers, &self.headers);
@@ -280,11 +280,11 @@ fn integration(provider: Provider) -> IntegrationId {
 }
 
 fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
-    use whatsapp::example::{
+    use whatsapp_cloud::example::{
         PHONE_NUMBER_ID as NUMBER, VERIFY_TOKEN, envelope, escaped, failed, handshake, image,
         message, messages, request, status, statuses, text,
     };
-    let plain = |request: &WebhookRequest| webhook(Provider::Whatsapp, request, None, false);
+    let plain = |request: &WebhookRequest| webhook(Provider::WhatsappCloud, request, None, false);
     let one = |change: Value| plain(&request(escaped(&envelope(&[change]))));
     let inbound = |message: Value| one(messages(NUMBER, &[message]));
     let reference = MessageId::derived(&["example"]).to_string();
@@ -316,13 +316,17 @@ fn whatsapp_webhooks() -> Vec<(&'static str, Value)> {
     forged.body = Bytes::from([&body[..], b" "].concat());
     let mut unsigned = request(body.clone());
     unsigned.headers.clear();
-    let own = integration(Provider::Whatsapp).to_string();
-    let own =
-        webhook(Provider::Whatsapp, &request(body.clone()), Some(("integration", &own)), false);
+    let own = integration(Provider::WhatsappCloud).to_string();
+    let own = webhook(
+        Provider::WhatsappCloud,
+        &request(body.clone()),
+        Some(("integration", &own)),
+        false,
+    );
 
     vec![
         ("whatsapp/text", inbound(greeting)),
-        ("whatsapp/text_base64", webhook(Provider::Whatsapp, &request(body), None, true)),
+        ("whatsapp/text_base64", webhook(Provider::WhatsappCloud, &request(body), None, true)),
         ("whatsapp/text_own_app", own),
         ("whatsapp/image", inbound(image("wamid.IMAGE", "900000000000001", "Look"))),
         ("whatsapp/location", inbound(message("wamid.LOCATION", &location))),
@@ -388,7 +392,10 @@ fn telegram_webhooks() -> Vec<(&'static str, Value)> {
                 json!({ "text": "Yes", "reply_to_message": message(8, &json!({ "text": "Shall we?" })) }),
             ),
         ),
-        ("telegram/unsupported", inbound(1005, json!({ "dice": { "emoji": "🎲", "value": 3 } }))),
+        (
+            "telegram/unsupported",
+            inbound(1005, json!({ "game": { "title": "Chess", "photo": [] } })),
+        ),
         ("telegram/callback_query", to(&own, &request(&update(1006, "callback_query", &press)))),
         ("telegram/reaction", to(&own, &request(&update(1007, "message_reaction", &reaction)))),
         ("telegram/my_chat_member", to(&own, &request(&update(1008, "my_chat_member", &blocked)))),
@@ -405,7 +412,7 @@ fn telegram_webhooks() -> Vec<(&'static str, Value)> {
 fn batch(queue: &str, group: &str, bodies: &[impl Serialize]) -> Result<Value> {
     let mut records = Vec::new();
     for (index, body) in bodies.iter().enumerate() {
-        let sent = (whatsapp::example::AT * 1000).to_string();
+        let sent = (whatsapp_cloud::example::AT * 1000).to_string();
         let mut attributes = json!({
             "ApproximateReceiveCount": "1",
             "ApproximateFirstReceiveTimestamp": sent,
@@ -437,7 +444,7 @@ fn tenant() -> Result<TenantId> {
 }
 
 fn at() -> Result<Timestamp> {
-    Ok(Timestamp::from_second(whatsapp::example::AT)?)
+    Ok(Timestamp::from_second(whatsapp_cloud::example::AT)?)
 }
 
 /// Returns the events of a webhook, in the form in which its edge queues them.
@@ -475,7 +482,7 @@ fn conversation(provider: Provider) -> Result<Conversation> {
         }
         Provider::Infobip => (infobip::example::ACCOUNT, infobip::example::PERSON.to_owned()),
         Provider::Twilio => (twilio::example::ACCOUNT_SID, twilio::example::PERSON.to_owned()),
-        _ => (whatsapp::example::PHONE_NUMBER_ID, whatsapp::example::WA_ID.to_owned()),
+        _ => (whatsapp_cloud::example::PHONE_NUMBER_ID, whatsapp_cloud::example::WA_ID.to_owned()),
     };
     let channel = channel(provider)?;
     let parties =
@@ -488,7 +495,11 @@ fn conversation(provider: Provider) -> Result<Conversation> {
         provider,
         integration: integration(provider),
         account: account.to_owned(),
-        contact: Contact { id: contact, address, name: Some(whatsapp::example::NAME.to_owned()) },
+        contact: Contact {
+            id: contact,
+            address,
+            name: Some(whatsapp_cloud::example::NAME.to_owned()),
+        },
         created_at: at()?,
         last_activity_at: at()?,
         last_inbound_at: Some(at()?),
@@ -540,20 +551,29 @@ fn group(provider: Provider) -> Result<String> {
 }
 
 fn whatsapp_change(change: Value) -> Result<Vec<InboundEvent>> {
-    let body = whatsapp::example::envelope(&[change]);
-    inbound(Provider::Whatsapp, &whatsapp::example::request(whatsapp::example::escaped(&body)))
+    let body = whatsapp_cloud::example::envelope(&[change]);
+    inbound(
+        Provider::WhatsappCloud,
+        &whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&body)),
+    )
 }
 
 fn received_messages(messages: &[Value]) -> Result<Vec<InboundEvent>> {
-    whatsapp_change(whatsapp::example::messages(whatsapp::example::PHONE_NUMBER_ID, messages))
+    whatsapp_change(whatsapp_cloud::example::messages(
+        whatsapp_cloud::example::PHONE_NUMBER_ID,
+        messages,
+    ))
 }
 
 fn received_statuses(statuses: &[Value]) -> Result<Vec<InboundEvent>> {
-    whatsapp_change(whatsapp::example::statuses(whatsapp::example::PHONE_NUMBER_ID, statuses))
+    whatsapp_change(whatsapp_cloud::example::statuses(
+        whatsapp_cloud::example::PHONE_NUMBER_ID,
+        statuses,
+    ))
 }
 
 fn inbound_batches() -> Result<Vec<(&'static str, Value)>> {
-    use whatsapp::example;
+    use whatsapp_cloud::example;
     let picture = example::image("wamid.IMAGE", "900000000000001", "Look");
     let three = ["one", "two", "three"].map(|n| example::text(&format!("wamid.{n}"), n));
     let telegram = telegram::example::request(&telegram::example::text(1001, 11, "Grüße 👋"));
@@ -561,7 +581,7 @@ fn inbound_batches() -> Result<Vec<(&'static str, Value)>> {
     let whatsapp = |name, messages: &[Value]| {
         Ok::<_, Box<dyn std::error::Error>>((
             name,
-            batch("inbound.fifo", &group(Provider::Whatsapp)?, &received_messages(messages)?)?,
+            batch("inbound.fifo", &group(Provider::WhatsappCloud)?, &received_messages(messages)?)?,
         ))
     };
     Ok(vec![
@@ -577,8 +597,9 @@ fn inbound_batches() -> Result<Vec<(&'static str, Value)>> {
 }
 
 fn receipt_batches() -> Result<Vec<(&'static str, Value)>> {
-    use whatsapp::example::{failed, status};
-    let reference = message(Provider::Whatsapp, Direction::Outbound, text("Hello"))?.id.to_string();
+    use whatsapp_cloud::example::{failed, status};
+    let reference =
+        message(Provider::WhatsappCloud, Direction::Outbound, text("Hello"))?.id.to_string();
     let reference = Some(reference.as_str());
     let out_of_order =
         ["read", "delivered", "sent"].map(|name| status("wamid.OUT", name, reference));
@@ -610,7 +631,7 @@ fn recorded_batches() -> Result<Vec<Event>> {
                 &request,
             )?);
         }
-        if *provider == Provider::Whatsapp {
+        if *provider == Provider::WhatsappCloud {
             events.extend(whatsapp_change(other_field())?);
         }
         let is_conversational = !provider.channels().is_empty();
@@ -629,7 +650,7 @@ fn recorded_batches() -> Result<Vec<Event>> {
 fn parked_batches() -> Result<Vec<(&'static str, Value)>> {
     let body = STANDARD.encode("{\"object\":\"page\",\"entry\":[]}");
     let parked = json!({
-        "v": VERSION, "provider": "whatsapp", "integration": integration(Provider::Whatsapp),
+        "v": VERSION, "provider": "whatsapp", "integration": integration(Provider::WhatsappCloud),
         "tenant": tenant()?, "reason": "line 1, column 16", "received_at": at()?, "body": body,
     });
     Ok(vec![
@@ -647,8 +668,8 @@ fn replay_batches() -> Result<Vec<(&'static str, Value)>> {
 fn automation_batches() -> Result<Vec<(&'static str, Value)>> {
     let data = NotificationData {
         tenant: tenant()?,
-        message: message(Provider::Whatsapp, Direction::Inbound, text("Grüße / 👋"))?,
-        conversation: Some(conversation(Provider::Whatsapp)?),
+        message: message(Provider::WhatsappCloud, Direction::Inbound, text("Grüße / 👋"))?,
+        conversation: Some(conversation(Provider::WhatsappCloud)?),
         job: None,
     };
     let id = data.notification_id(NotificationKind::MessageReceived);
@@ -671,10 +692,10 @@ fn media_batches() -> Result<Vec<(&'static str, Value)>> {
     let job = MediaTask {
         v: VERSION,
         tenant: tenant()?,
-        integration: integration(Provider::Whatsapp),
+        integration: integration(Provider::WhatsappCloud),
         provider_media_id: media.provider_media_id.clone().unwrap_or_default(),
         mime_type: media.mime_type.clone(),
-        message: message(Provider::Whatsapp, Direction::Inbound, Content::Image { media })?.id,
+        message: message(Provider::WhatsappCloud, Direction::Inbound, Content::Image { media })?.id,
     };
     Ok(vec![("consumer-media/image", batch("media", "acme", &[job])?)])
 }
@@ -682,7 +703,7 @@ fn media_batches() -> Result<Vec<(&'static str, Value)>> {
 fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     let read = OutboundAction::MarkRead(MarkReadTask {
         tenant: tenant()?,
-        integration: integration(Provider::Whatsapp),
+        integration: integration(Provider::WhatsappCloud),
         provider_message_id: "wamid.TEXT".to_owned(),
     });
     let read = OutboundTask { v: VERSION, action: read };
@@ -703,11 +724,11 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
     };
     let choice = Content::Interactive { interactive };
     let job = |name, job: OutboundTask, provider: Provider| {
-        let queue = format!("outbound-{provider}.fifo");
+        let queue = format!("outbound-{}.fifo", provider.resource_name());
         Ok::<_, Box<dyn std::error::Error>>((name, batch(&queue, &group(provider)?, &[job])?))
     };
     let whatsapp =
-        |name, content| job(name, send(Provider::Whatsapp, content)?, Provider::Whatsapp);
+        |name, content| job(name, send(Provider::WhatsappCloud, content)?, Provider::WhatsappCloud);
     let telegram =
         |name, content| job(name, send(Provider::Telegram, content)?, Provider::Telegram);
     let infobip = |name, content| job(name, send(Provider::Infobip, content)?, Provider::Infobip);
@@ -721,7 +742,7 @@ fn sender_batches() -> Result<Vec<(&'static str, Value)>> {
         whatsapp("sender-whatsapp/text", text("Hello"))?,
         whatsapp("sender-whatsapp/template", Content::Template { template })?,
         whatsapp("sender-whatsapp/image", Content::Image { media: media.clone() })?,
-        job("sender-whatsapp/mark_read", read, Provider::Whatsapp)?,
+        job("sender-whatsapp/mark_read", read, Provider::WhatsappCloud)?,
         telegram("sender-telegram/text", text("Hello"))?,
         telegram("sender-telegram/buttons", choice.clone())?,
         evolution("sender-evolution/text", text("Hello"))?,
@@ -864,14 +885,14 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
     const REGISTER: &str = "/integrations/{id}/register";
     const HEALTH: &str = "/integrations/{id}/health";
     const SETTINGS: &str = "/tenants/{tenant}/whatsapp-settings";
-    let id = integration(Provider::Whatsapp).to_string();
+    let id = integration(Provider::WhatsappCloud).to_string();
     let id = [("id", id.as_str())];
     let whatsapp = json!({ "tenant": "acme", "provider": "whatsapp",
-        "settings": { "phone_number_id": whatsapp::example::PHONE_NUMBER_ID },
+        "settings": { "phone_number_id": whatsapp_cloud::example::PHONE_NUMBER_ID },
         "credentials": {
-            (whatsapp::ACCESS_TOKEN): whatsapp::example::ACCESS_TOKEN,
-            (whatsapp::APP_SECRET): whatsapp::example::APP_SECRET,
-            (whatsapp::VERIFY_TOKEN): whatsapp::example::VERIFY_TOKEN,
+            (whatsapp_cloud::ACCESS_TOKEN): whatsapp_cloud::example::ACCESS_TOKEN,
+            (whatsapp_cloud::APP_SECRET): whatsapp_cloud::example::APP_SECRET,
+            (whatsapp_cloud::VERIFY_TOKEN): whatsapp_cloud::example::VERIFY_TOKEN,
         } });
     let telegram = json!({ "tenant": "acme", "provider": "telegram", "settings": {},
         "credentials": {
@@ -900,7 +921,7 @@ fn message_requests() -> Vec<(&'static str, Value)> {
     let id = MessageId::derived(&["example"]).to_string();
     let id = [("id", id.as_str())];
     let post = |content: Value| {
-        let to = whatsapp::example::WA_ID;
+        let to = whatsapp_cloud::example::WA_ID;
         let mut body = json!({ "tenant": "acme", "channel": "whatsapp", "to": to });
         set_all(&mut body, &content);
         api("POST", "/messages", &[], "", Some(body))
@@ -988,7 +1009,7 @@ fn event_requests() -> Vec<(&'static str, Value)> {
         "timestamp": "2026-11-20T12:00:00Z", "contact_name": "Zoë Müller" });
     let token = json!({ "tenant_id": "acme", "identity": "anna", "ttl": 600 });
     let without_text = json!({ "tenant_id": "acme", "from": "+4915550009999", "to": "reception",
-        "message": {}, "message_id": "example-2", "timestamp": whatsapp::example::AT });
+        "message": {}, "message_id": "example-2", "timestamp": whatsapp_cloud::example::AT });
     vec![
         ("api-events/list", api("GET", ALL, &[], FOR_ACME, None)),
         ("api-events/list_of_stripe", api("GET", ALL, &[], &of_stripe, None)),

@@ -318,7 +318,7 @@ pub fn covers_the_body(webhook: &str) -> bool {
 #[must_use]
 pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
     let fits = |provider: &Provider, example: &Example| {
-        example.name == name && (provider.as_str() == whose || example.webhook == whose)
+        example.name == name && (whose.parse().ok() == Some(*provider) || example.webhook == whose)
     };
     let all = Provider::ALL.iter().flat_map(|provider| {
         let own = of(*provider).events.iter().filter(|example| fits(provider, example));

@@ -31,8 +31,8 @@ pub mod stripe;
 pub mod telegram;
 pub mod tiktok;
 pub mod twilio;
-pub mod twitter;
-pub mod whatsapp;
+pub mod whatsapp_cloud;
+pub mod x;
 
 pub use spec::ProviderSpec;
 
@@ -60,7 +60,7 @@ domain::for_each_provider!(entries);
 /// Every provider has one; a test of this crate checks it.
 #[must_use]
 pub fn webhook(provider: Provider) -> &'static dyn WebhookProvider {
-    let [webhook, ..] = spec(provider).webhooks else { return &whatsapp::WEBHOOK };
+    let [webhook, ..] = spec(provider).webhooks else { return &whatsapp_cloud::WEBHOOK };
     *webhook
 }
 

@@ -11,7 +11,7 @@ use domain::{Credentials, Integration, IntegrationId, Provider};
 use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use providers::example::{self, Body, Draft, Example, Seed};
-use providers::{form, telegram, whatsapp};
+use providers::{form, telegram, whatsapp_cloud};
 use serde_json::{Value, json};
 
 /// URL of the webhooks.
@@ -172,11 +172,11 @@ fn meta_batch() -> Value {
             "button_reply": { "id": "a", "title": "b" } } }),
     ];
     let messages: Vec<Value> =
-        parts.iter().map(|part| whatsapp::example::message("wamid.A", part)).collect();
-    let failed = whatsapp::example::failed("wamid.B", 1, "t", None);
-    whatsapp::example::envelope(&[
-        whatsapp::example::messages("1", &messages),
-        whatsapp::example::statuses("1", &[failed]),
+        parts.iter().map(|part| whatsapp_cloud::example::message("wamid.A", part)).collect();
+    let failed = whatsapp_cloud::example::failed("wamid.B", 1, "t", None);
+    whatsapp_cloud::example::envelope(&[
+        whatsapp_cloud::example::messages("1", &messages),
+        whatsapp_cloud::example::statuses("1", &[failed]),
     ])
 }
 
@@ -200,18 +200,18 @@ proptest! {
         place in any::<prop::sample::Index>(),
         other in any_json(),
     ) {
-        let body = whatsapp::example::escaped(&mutated(meta_batch(), place, other));
-        let request = whatsapp::example::request(body);
-        let result = outcome(Provider::Whatsapp, &request);
+        let body = whatsapp_cloud::example::escaped(&mutated(meta_batch(), place, other));
+        let request = whatsapp_cloud::example::request(body);
+        let result = outcome(Provider::WhatsappCloud, &request);
         prop_assert!(matches!(result, Ok(_) | Err(Rejection::Unreadable(_))), "{result:?}");
     }
 
     #[test]
     fn an_unknown_message_never_affects_the_others(other in any_json()) {
-        let messages = [whatsapp::example::text("wamid.A", "a"), other, whatsapp::example::text("wamid.C", "c")];
-        let body = whatsapp::example::envelope(&[whatsapp::example::messages("1", &messages)]);
-        let request = whatsapp::example::request(whatsapp::example::escaped(&body));
-        let result = outcome(Provider::Whatsapp, &request);
+        let messages = [whatsapp_cloud::example::text("wamid.A", "a"), other, whatsapp_cloud::example::text("wamid.C", "c")];
+        let body = whatsapp_cloud::example::envelope(&[whatsapp_cloud::example::messages("1", &messages)]);
+        let request = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&body));
+        let result = outcome(Provider::WhatsappCloud, &request);
         prop_assert_eq!(result.unwrap(), 3);
     }
 
@@ -228,8 +228,8 @@ proptest! {
 
     #[test]
     fn verified_bytes_of_any_kind_are_parked(body in any::<Vec<u8>>()) {
-        let request = whatsapp::example::request(Bytes::from(body.clone()));
-        let result = outcome(Provider::Whatsapp, &request);
+        let request = whatsapp_cloud::example::request(Bytes::from(body.clone()));
+        let result = outcome(Provider::WhatsappCloud, &request);
         prop_assert!(matches!(result, Err(Rejection::Unreadable(_))));
         let mut request = telegram::example::request(&Value::Null);
         request.body = Bytes::from(body);
@@ -239,20 +239,20 @@ proptest! {
 
     #[test]
     fn a_flipped_byte_never_verifies(at in any::<prop::sample::Index>(), flip in 1_u8..) {
-        let good = whatsapp::example::request(whatsapp::example::escaped(&meta_batch()));
+        let good = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&meta_batch()));
         let mut body = good.body.to_vec();
         let at = at.index(body.len());
         body[at] ^= flip;
         let request = WebhookRequest { body: body.into(), ..good };
-        let result = outcome(Provider::Whatsapp, &request);
+        let result = outcome(Provider::WhatsappCloud, &request);
         prop_assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
     }
 
     #[test]
     fn a_random_signature_never_verifies(signature in "(sha256=)?[0-9a-f]{0,70}") {
-        let mut request = whatsapp::example::request(whatsapp::example::escaped(&meta_batch()));
+        let mut request = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&meta_batch()));
         request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
-        let result = outcome(Provider::Whatsapp, &request);
+        let result = outcome(Provider::WhatsappCloud, &request);
         prop_assert!(matches!(result, Err(Rejection::Unauthenticated(_))));
     }
 

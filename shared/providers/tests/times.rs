@@ -89,7 +89,7 @@ fn any_date_can_be_clamped() {
     let raw = serde_json::value::to_raw_value(&1).unwrap();
     for at in [Timestamp::MIN, Timestamp::MAX, Timestamp::UNIX_EPOCH] {
         let event = ParsedEvent::other("1", "id".to_owned(), "name", at, &raw);
-        let event = stamped(Provider::Whatsapp, event, Seed::FIXED);
+        let event = stamped(Provider::WhatsappCloud, event, Seed::FIXED);
         assert!(event.occurred_at <= Seed::FIXED);
         assert_eq!(event.provider_time().is_none(), at == Timestamp::UNIX_EPOCH);
     }

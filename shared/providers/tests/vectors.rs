@@ -8,7 +8,7 @@ use domain::webhook::{ParsedWebhook, Rejection, WebhookRequest, receive};
 use domain::{Credentials, IntegrationId, Provider, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use providers::{example, form, standard_webhooks, telegram, whatsapp};
+use providers::{example, form, standard_webhooks, telegram, whatsapp_cloud};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl Vector {
     /// Returns whether the request is authentic, and its result.
     fn result(&self, provider: Provider) -> (bool, String) {
         let names: &[&str] = match provider {
-            Provider::Whatsapp => &[whatsapp::APP_SECRET, whatsapp::VERIFY_TOKEN],
+            Provider::WhatsappCloud => &[whatsapp_cloud::APP_SECRET, whatsapp_cloud::VERIFY_TOKEN],
             _ => &[telegram::WEBHOOK_SECRET],
         };
         let secret = || vec![self.secret.as_str().into()];
@@ -106,7 +106,7 @@ fn the_hubs_own_vectors_of_meta_verify_as_recorded() {
     let signed = json!({ "X-Hub-Signature-256": "sha256=348f948c8d177a9ec2fa1d3843d0ee6f6375a7ae7b206196a0b73586c0076cbc" });
     let post = |headers: &Value, body: &str, secret: &str, accepted: bool| {
         let vector = vector(headers, body, secret, accepted);
-        vector.check(vector.result(Provider::Whatsapp).0);
+        vector.check(vector.result(Provider::WhatsappCloud).0);
     };
     post(&signed, body, "test-app-secret", true);
     post(&signed, &body.replace("\\u00fc", "ü"), "test-app-secret", false);
@@ -120,7 +120,7 @@ fn the_hubs_own_vectors_of_meta_verify_as_recorded() {
 #[test]
 fn the_hubs_own_vectors_of_standard_webhooks_verify_as_recorded() {
     // Computed with Python's hmac, not with the code under test.
-    let headers = json!({ "webhook-id": "ntf_1", "webhook-timestamp": "1795176000",
+    let headers = json!({ "webhook-id": "evt_1", "webhook-timestamp": "1795176000",
         "webhook-signature": "v1,K7ZHgHOtPCvCFiHxnExojdVNDzy+Ma5uAiKqoS39/Qw=" });
     let secret = "whsec_c3dpdGNoYm9hcmQtdGVzdC1zZWNyZXQtMDE=";
     let verify = |body: &str, second: i64, accepted: bool| {
@@ -162,7 +162,7 @@ fn check_all(provider: Provider, file: &str) {
 
 #[test]
 fn every_published_vector_of_meta_verifies_as_recorded() {
-    check_all(Provider::Whatsapp, include_str!("vectors/meta.json"));
+    check_all(Provider::WhatsappCloud, include_str!("vectors/meta.json"));
 }
 
 #[test]

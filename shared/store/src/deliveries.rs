@@ -114,8 +114,9 @@ impl Notifications for DynamoStore {
             "SET #state = :state, next_at = :next, settled_at = :now, answer = :answer".to_owned();
         let mut update = self.update(&keys::delivery(tenant, id));
         if state == "pending" {
-            set.push_str(", notice = if_not_exists(notice, :notice)");
-            update = update.expression_attribute_values(":notice", json(operation, notification)?);
+            set.push_str(", notification = if_not_exists(notification, :notification)");
+            update =
+                update.expression_attribute_values(":notification", json(operation, notification)?);
         }
         set.push_str(" REMOVE lease_until");
         let update = update

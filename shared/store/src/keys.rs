@@ -469,12 +469,12 @@ mod tests {
         let int: IntegrationId = format!("int_{zeros}").parse().unwrap();
         let conv: ConversationId = format!("conv_{zeros}").parse().unwrap();
         let msg: MessageId = format!("msg_{zeros}").parse().unwrap();
-        let evt: NotificationId = format!("ntf_{zeros}").parse().unwrap();
+        let ntf: NotificationId = format!("ntf_{zeros}").parse().unwrap();
         let k: KeyId = format!("key_{zeros}").parse().unwrap();
-        let event_id: EventId = format!("event_{zeros}").parse().unwrap();
+        let event_id: EventId = format!("evt_{zeros}").parse().unwrap();
         let replay_id: ReplayId = format!("replay_{zeros}").parse().unwrap();
         let job_id: JobId = format!("job_{zeros}").parse().unwrap();
-        let p = Provider::Whatsapp;
+        let p = Provider::WhatsappCloud;
         let rows = [
             (tenant(&acme), "T#acme#TENANT TENANT".to_owned()),
             (automation(&acme), "T#acme#TENANT AUTOMATION".to_owned()),
@@ -485,20 +485,20 @@ mod tests {
             (api_key_listed(&acme, k), format!("T#acme#KEYS key_{zeros}")),
             (integration(&acme, int), format!("T#acme#INT int_{zeros}")),
             (integration_found(int), format!("INT#int_{zeros} INT")),
-            (credentials_lock(&acme, p), "T#acme#LOCK#whatsapp LOCK".to_owned()),
-            (account(p, "1"), "ACCOUNT#whatsapp#1 ACCOUNT".to_owned()),
-            (platform(p), "PLATFORM#whatsapp PLATFORM".to_owned()),
-            (path(p, "ab"), "PATH#whatsapp#ab PATH".to_owned()),
+            (credentials_lock(&acme, p), "T#acme#LOCK#whatsapp_cloud LOCK".to_owned()),
+            (account(p, "1"), "ACCOUNT#whatsapp_cloud#1 ACCOUNT".to_owned()),
+            (platform(p), "PLATFORM#whatsapp_cloud PLATFORM".to_owned()),
+            (path(p, "ab"), "PATH#whatsapp_cloud#ab PATH".to_owned()),
             (conversation(&acme, conv), format!("T#acme#C#conv_{zeros} CONV")),
             (message(&acme, msg), format!("T#acme#MSG#msg_{zeros} MSG")),
-            (reference(&acme, p, "wamid.1"), "T#acme#REF#whatsapp#wamid.1 REF".to_owned()),
+            (reference(&acme, p, "wamid.1"), "T#acme#REF#whatsapp_cloud#wamid.1 REF".to_owned()),
             (idempotency(&acme, "ab"), "T#acme#IDEM#ab IDEM".to_owned()),
-            (delivery(&acme, evt), format!("T#acme#DELIVERY#ntf_{zeros} DELIVERY")),
-            (due(&acme, evt, at), format!("DUE#0 1700000000123#acme#ntf_{zeros}")),
+            (delivery(&acme, ntf), format!("T#acme#DELIVERY#ntf_{zeros} DELIVERY")),
+            (due(&acme, ntf, at), format!("DUE#0 1700000000123#acme#ntf_{zeros}")),
             (pace(&acme, "number:1", 17), "T#acme#PACE#number:1#17 PACE".to_owned()),
-            (event(&acme, event_id), format!("T#acme#EVENT#event_{zeros} EVENT")),
-            (parked_listed(&acme, event_id), format!("T#acme#EVENT#event_{zeros} PARKED")),
-            (once(&acme, p, "ab"), "T#acme#ONCE#whatsapp#ab ONCE".to_owned()),
+            (event(&acme, event_id), format!("T#acme#EVENT#evt_{zeros} EVENT")),
+            (parked_listed(&acme, event_id), format!("T#acme#EVENT#evt_{zeros} PARKED")),
+            (once(&acme, p, "ab"), "T#acme#ONCE#whatsapp_cloud#ab ONCE".to_owned()),
             (replay(&acme, replay_id), format!("T#acme#REPLAY#replay_{zeros} REPLAY")),
             (conversation_queue(&acme, conv), format!("T#acme#QUEUE#conv_{zeros} LANE")),
             (job(&acme, conv, 17), format!("T#acme#QUEUE#conv_{zeros} JOB#000000000017")),
@@ -517,7 +517,7 @@ mod tests {
         assert_eq!(events_of(&acme), "T#acme#EVENTS");
         assert_eq!(parked_of(&acme), "T#acme#PARKED");
         let place = event_place(at, Provider::Stripe, Kind::Other, event_id);
-        assert_eq!(place, format!("1700000000123000#stripe#other#event_{zeros}"));
+        assert_eq!(place, format!("1700000000123000#stripe#other#evt_{zeros}"));
         assert_eq!(read_event_place(&place), Some(("stripe", "other", event_id)));
         assert!(place > event_time(at));
         let later = Timestamp::from_microsecond(at.as_microsecond() + 1).unwrap();

@@ -322,7 +322,7 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStor
     let steps = ending(Status::Accepted, 2, 5);
     let settled = settle(s, &newest.message, "five", &steps, Some("wamid.9")).await.unwrap();
     assert_eq!((settled.integration, settled.status), (first.id, Status::Accepted));
-    let found = s.resolve(&first.tenant, Provider::Whatsapp, "wamid.9").await.unwrap();
+    let found = s.resolve(&first.tenant, Provider::WhatsappCloud, "wamid.9").await.unwrap();
     assert_eq!(found, Some(message.id));
     for task in [&old, &new, &newest] {
         let stands = Claim::Settled(Box::new(settled.clone()));
@@ -383,7 +383,7 @@ async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id(s: &Dy
     let message = sample::outbound(&integration(), "m", at(0));
     let tenant = &message.tenant;
     s.enqueue(&message).await.unwrap();
-    assert_eq!(s.resolve(tenant, Provider::Whatsapp, "wamid.1").await.unwrap(), None);
+    assert_eq!(s.resolve(tenant, Provider::WhatsappCloud, "wamid.1").await.unwrap(), None);
     claim(s, &message, "one", 0).await;
     let steps = ending(Status::Accepted, 1, 0);
     let settled = settle(s, &message, "one", &steps, Some("wamid.1")).await.unwrap();
@@ -391,7 +391,7 @@ async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id(s: &Dy
     assert_eq!(settled.status, Status::Accepted);
     assert_eq!(settled.provider_message_id.as_deref(), Some("wamid.1"));
     assert_eq!(settled.history[1..], steps);
-    let resolved = s.resolve(tenant, Provider::Whatsapp, "wamid.1").await.unwrap();
+    let resolved = s.resolve(tenant, Provider::WhatsappCloud, "wamid.1").await.unwrap();
     assert_eq!(resolved, Some(message.id));
     assert_eq!(s.resolve(tenant, Provider::Telegram, "wamid.1").await.unwrap(), None);
 }
@@ -962,7 +962,7 @@ async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
     assert_eq!(claimed, Claimed::Ours);
     assert_eq!(holder(s, &before).await, None);
     assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
-    let by_path = async |hash| s.by_path_secret(Provider::Whatsapp, hash).await.unwrap();
+    let by_path = async |hash| s.by_path_secret(Provider::WhatsappCloud, hash).await.unwrap();
     assert_eq!(by_path(&old[0]).await, None);
     assert_eq!(by_path(&new[0]).await, Some(after.id));
     assert_eq!(by_path(&new[1]).await, Some(after.id));
@@ -1022,7 +1022,7 @@ async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
     assert!(Registry::integrations(s, b).await.unwrap().is_empty());
     assert!(s.keys(b).await.unwrap().is_empty());
     assert_eq!(s.automation(b).await.unwrap(), Automation::None);
-    assert_eq!(s.resolve(b, Provider::Whatsapp, "w").await.unwrap(), None);
+    assert_eq!(s.resolve(b, Provider::WhatsappCloud, "w").await.unwrap(), None);
     assert_eq!(s.reserved(b, "key", "request", at(1)).await.unwrap(), Reservation::New);
     let claim = claim_notice(s, b, id, None, 9999).await;
     assert!(matches!(claim, NotificationClaim::Settled));
@@ -1097,14 +1097,14 @@ async fn all_events(
 
 async fn an_event_is_recorded_once_and_read_as_it_was_written(s: &DynamoStore) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), None);
     assert_eq!(record_event(s, &event, None).await, RecordOutcome::New);
     let mut later = event.clone();
     later.record.received_at = at(90);
     assert_eq!(record_event(s, &later, None).await, RecordOutcome::Duplicate);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), Some(event));
-    let mut large = event_of(&tenant, Provider::Stripe, "ntf_2", 0);
+    let mut large = event_of(&tenant, Provider::Stripe, "evt_2", 0);
     large.body = BodyLocation::Object("archive/t/stripe/events/x.json".to_owned());
     assert_eq!(record_event(s, &large, None).await, RecordOutcome::New);
     assert_eq!(s.event(&tenant, large.record.id).await.unwrap(), Some(large));
@@ -1112,12 +1112,12 @@ async fn an_event_is_recorded_once_and_read_as_it_was_written(s: &DynamoStore) {
 
 async fn fifty_records_of_one_event_are_one(s: &DynamoStore) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
     let entered = join_all((0..50).map(|_| record_event(s, &event, None))).await;
     assert_eq!(entered.iter().filter(|entered| **entered == RecordOutcome::New).count(), 1);
     let all = EventFilter::default();
     let (names, _) = all_events(s, &tenant, &all, Direction::NewestFirst, 10).await;
-    assert_eq!(names, ["ntf_1"]);
+    assert_eq!(names, ["evt_1"]);
 }
 
 async fn what_may_prove_one_event_proves_no_other(s: &DynamoStore) {
@@ -1140,7 +1140,7 @@ async fn what_may_prove_one_event_proves_no_other(s: &DynamoStore) {
 
 async fn a_replay_is_noted_once_at_its_event(s: &DynamoStore) {
     let tenant = tenant();
-    let event = event_of(&tenant, Provider::Stripe, "ntf_1", 0);
+    let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
     let [one, two] = ["one", "two"].map(|name| ReplayId::derived(&[name]));
     let id = event.record.id;
     let note = async |replay, second| s.note_replay(&tenant, id, replay, at(second)).await.unwrap();
@@ -1248,7 +1248,7 @@ async fn a_list_in_which_little_fits_goes_on_to_its_end(s: &DynamoStore) {
 
 async fn an_event_is_its_tenants_alone(s: &DynamoStore) {
     let (acme, globex) = (tenant(), tenant());
-    let event = event_of(&acme, Provider::Stripe, "ntf_1", 0);
+    let event = event_of(&acme, Provider::Stripe, "evt_1", 0);
     record_event(s, &event, None).await;
     assert_eq!(s.event(&globex, event.record.id).await.unwrap(), None);
     let all = EventFilter::default();

@@ -1,4 +1,4 @@
-//! A bucket in memory.
+//! An in-memory bucket.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use jiff::Timestamp;
 
 use crate::{Faults, lock};
 
-/// What a pointer begins with, as in the real bucket.
+/// The first bytes of a claim check, as in the real bucket.
 const POINTER: &str = r#"{"claim_check":"#;
 
-/// A bucket. Copies are one.
+/// An in-memory bucket. Clones share the objects.
 #[derive(Clone, Debug, Default)]
 pub struct FakeBucket {
     objects: Arc<Mutex<BTreeMap<String, Object>>>,
@@ -32,31 +32,31 @@ struct Object {
 }
 
 impl FakeBucket {
-    /// The same bucket with trouble from `faults`.
+    /// The same bucket with the faults of `faults`.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
     }
 
-    /// Its trouble.
+    /// The injected faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// The names of its objects, in order.
+    /// The names of the objects, in order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         lock(&self.objects).keys().cloned().collect()
     }
 
-    /// An object's bytes.
+    /// The content of an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Option<Bytes> {
         lock(&self.objects).get(name).map(|object| object.bytes.clone())
     }
 
-    /// An object's MIME type.
+    /// The MIME type of an object.
     #[must_use]
     pub fn mime_type(&self, name: &str) -> Option<String> {
         lock(&self.objects).get(name)?.mime_type.clone()
@@ -74,7 +74,7 @@ impl FakeBucket {
         lines.collect()
     }
 
-    /// Stores a body that is too large for a queue, and gives the pointer to it.
+    /// Stores a body that is too large for a queue, and returns its claim check.
     #[must_use]
     pub fn check_in(&self, body: &str) -> String {
         let name = format!("bodies/{}", lock(&self.objects).len());
@@ -97,7 +97,7 @@ impl Archive for FakeBucket {
         lines: &[String],
     ) -> PortResult<()> {
         let text = lines.join("\n");
-        // The same lines have the same place.
+        // The name is derived from the content: the same lines get the same name.
         let place = MessageId::derived(&[&text]);
         let name = format!("archive/{tenant}/{provider}/{:016}-{place}", at.as_microsecond());
         self.faults
@@ -123,7 +123,8 @@ impl ClaimCheck for FakeBucket {
 impl EventBodies for FakeBucket {
     async fn put_body(&self, record: &EventRecord, body: String) -> PortResult<String> {
         let EventRecord { tenant, provider, id, .. } = record;
-        // The same body has the same place, and another never takes it.
+        // The name is derived from the body: the same body gets the same name, and another body
+        // never does.
         let place = MessageId::derived(&[&body]);
         let name = format!("archive/{tenant}/{provider}/events/{id}-{place}.json");
         self.faults

@@ -1,4 +1,4 @@
-//! A clock that a test owns.
+//! A clock that tests control.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,23 +8,23 @@ use jiff::Timestamp;
 
 use crate::lock;
 
-/// A clock that stands still until it is moved. Copies show the same time.
+/// A clock that shows the same time until it is moved. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct FakeClock(Arc<Mutex<Timestamp>>);
 
 impl FakeClock {
-    /// A clock that shows `now`.
+    /// Creates a clock that shows `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(now)))
     }
 
-    /// Moves it to `now`, forwards or back.
+    /// Sets the time to `now`, forwards or backwards.
     pub fn set(&self, now: Timestamp) {
         *lock(&self.0) = now;
     }
 
-    /// Moves it forwards.
+    /// Moves the time forwards.
     pub fn advance(&self, by: Duration) {
         let mut now = lock(&self.0);
         *now += by;

@@ -1,4 +1,4 @@
-//! A vault in memory, with the cache of the real one.
+//! An in-memory credential store, with the cache of the real one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use secrecy::SecretString;
 
 use crate::{FakeClock, Faults, lock};
 
-/// How long a secret is used before it is read again.
+/// How long a cached secret is used before it is read again.
 const LIFETIME: Duration = Duration::from_mins(5);
-/// How often a secret may be read again on demand.
+/// The shortest interval between two forced reads of a secret.
 const REFRESH: Duration = Duration::from_mins(1);
-/// For so long after a change a copy read since is still not trusted.
+/// Time after a change during which a copy read since then may still be stale.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// Credentials and signing secrets. Copies are one, with one cache.
+/// Credentials and signing secrets. Clones share them, and the cache.
 #[derive(Clone, Debug)]
 pub struct FakeCredentials {
     state: Arc<Mutex<State>>,
@@ -37,48 +37,48 @@ struct State {
 }
 
 impl FakeCredentials {
-    /// An empty vault.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(clock: &FakeClock) -> Self {
         Self { state: Arc::default(), clock: clock.clone(), faults: Faults::default() }
     }
 
-    /// The same vault with trouble from `faults`.
+    /// The same store with the faults of `faults`.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
     }
 
-    /// Its trouble.
+    /// The injected faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Stores credentials from outside this process: what is cached stays.
+    /// Stores credentials as another process would: the cache keeps the old ones.
     pub fn rotate(&self, integration: IntegrationId, credentials: Credentials) {
         lock(&self.state).credentials.insert(integration, credentials);
     }
 
-    /// The same, for use while the vault is set up.
+    /// Adds credentials while the store is set up.
     #[must_use]
     pub fn with(self, integration: &Integration, credentials: Credentials) -> Self {
         self.rotate(integration.id, credentials);
         self
     }
 
-    /// Stores signing secrets from outside this process.
+    /// Stores signing secrets as another process would.
     pub fn sign_with(&self, tenant: &TenantId, secrets: Vec<SecretString>) {
         lock(&self.state).signing.insert(tenant.clone(), secrets);
     }
 
-    /// How often a secret was read past the cache.
+    /// Number of reads that bypassed the cache.
     #[must_use]
     pub fn reads(&self) -> u64 {
         lock(&self.state).reads
     }
 
-    /// What is stored for an integration.
+    /// The stored credentials of an integration.
     #[must_use]
     pub fn stored(&self, integration: IntegrationId) -> Option<Credentials> {
         lock(&self.state).credentials.get(&integration).cloned()

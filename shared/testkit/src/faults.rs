@@ -1,4 +1,4 @@
-//! Trouble on order.
+//! Fault injection.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -12,13 +12,13 @@ use crate::{SeededRng, lock};
 /// When a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// It has no effect.
+    /// Before it takes effect.
     Before,
-    /// It took effect, and its answer is lost.
+    /// After it has taken effect; its response is lost.
     After,
 }
 
-/// What the fakes that share it do wrong. Copies are one.
+/// The faults of the fakes that share it. Clones are the same plan.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Arc<Mutex<Plan>>);
 
@@ -34,13 +34,13 @@ struct Plan {
 }
 
 impl Faults {
-    /// Fails call number `number` from now, counted from 1, and no other.
+    /// Makes only the call number `number` from now fail, counted from 1.
     pub fn fail_call(&self, number: u64, side: Side) {
         self.plan(number, side, false);
     }
 
-    /// Fails call number `number` from now, counted from 1, and all that follow until
-    /// [`Self::mend`]: what a process leaves behind that dies there.
+    /// Makes the call number `number` from now, counted from 1, and all later ones fail until
+    /// [`Self::mend`]: that leaves the state of a process that crashed there.
     pub fn die_at_call(&self, number: u64, side: Side) {
         self.plan(number, side, true);
     }
@@ -51,18 +51,18 @@ impl Faults {
         *plan = Plan { calls: plan.calls, fail_at, lasting, ..Plan::default() };
     }
 
-    /// Fails one call in a hundred before it has an effect and one after, as `dice` fall, until
+    /// Makes one call in a hundred fail before it takes effect and one after, as `rng` draws, until
     /// [`Self::mend`].
     pub fn fail_at_random(&self, rng: SeededRng) {
         lock(&self.0).rng = Some(rng);
     }
 
-    /// Fails every call from now on.
+    /// Makes every call fail from now on.
     pub fn go_down(&self) {
         lock(&self.0).down = true;
     }
 
-    /// Ends all trouble.
+    /// Ends all faults.
     pub fn mend(&self) {
         let mut plan = lock(&self.0);
         plan.down = false;
@@ -70,32 +70,32 @@ impl Faults {
         plan.rng = None;
     }
 
-    /// Whether the ordered call came.
+    /// Whether the call that was to fail has been made.
     #[must_use]
     pub fn happened(&self) -> bool {
         lock(&self.0).happened
     }
 
-    /// Whether the process is dead, or everything down, and not yet mended.
+    /// Whether all calls fail at present, after a crash or an outage.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         lock(&self.0).down
     }
 
-    /// How many calls there were.
+    /// Number of calls so far.
     #[must_use]
     pub fn calls(&self) -> u64 {
         lock(&self.0).calls
     }
 
-    /// What was asked since the last order, oldest first: ports by their operation, requests to
-    /// the table by theirs and the keys of the items.
+    /// The calls since the last fault was planned, oldest first: ports by their operation, requests
+    /// to the table by theirs and the keys of the items.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         lock(&self.0).log.clone()
     }
 
-    /// Counts a call and says on which side it fails, if it does.
+    /// Counts a call and returns the side on which it fails, if it does.
     pub(crate) fn next(&self, what: String) -> Option<Side> {
         let mut plan = lock(&self.0);
         plan.calls += 1;
@@ -116,38 +116,38 @@ impl Faults {
         }
     }
 
-    /// Counts a call that goes past the ports, such as one to a provider.
+    /// Counts a call that does not go through a port, such as one to a provider.
     ///
     /// # Errors
-    /// If it is to fail before it has an effect; `Ok(false)` if after.
+    /// If the call fails before it takes effect; `Ok(false)` if after.
     pub fn record_event(&self, operation: &'static str) -> PortResult<bool> {
         match self.next(operation.to_owned()) {
-            Some(Side::Before) => Err(broken(operation)),
+            Some(Side::Before) => Err(injected_error(operation)),
             Some(Side::After) => Ok(false),
             None => Ok(true),
         }
     }
 
-    /// Does `act` as one call of a port.
+    /// Runs `act` as one call of a port.
     pub(crate) async fn pass<T>(
         &self,
         operation: &'static str,
         act: impl FnOnce() -> T + Send,
     ) -> PortResult<T> {
-        // Others have their turn here, as they have at a real port.
-        give_way().await;
+        // Other tasks can run here, as they can during a real call.
+        yield_once().await;
         let answered = self.record_event(operation)?;
         let done = act();
-        if answered { Ok(done) } else { Err(broken(operation)) }
+        if answered { Ok(done) } else { Err(injected_error(operation)) }
     }
 }
 
-fn broken(operation: &'static str) -> PortError {
-    PortError { operation, reason: "broken on order".to_owned(), fault: Fault::Retryable }
+fn injected_error(operation: &'static str) -> PortError {
+    PortError { operation, reason: "injected fault".to_owned(), fault: Fault::Retryable }
 }
 
-/// Lets every other task have a turn.
-pub(crate) async fn give_way() {
+/// Yields once, so that every other task can run.
+pub(crate) async fn yield_once() {
     let mut waited = false;
     poll_fn(|context| {
         if waited {

@@ -1,13 +1,12 @@
-//! The simulated cloud, and fakes with state and rules: they keep what they are given and obey the
-//! same conditions as the real queues, bucket and vault. None of them expects anything; tests look
-//! at what is there in the end.
+//! The simulated cloud, and fakes with state and rules: they store what they are given and enforce
+//! the same conditions as the real queues, bucket and credential store. They have no expectations;
+//! tests check the resulting state.
 //!
-//! There is no second, hand-written store: [`SimulatedTable`] leads the real repository to the
+//! There is no second, hand-written table: [`SimulatedTable`] connects the real repository to the
 //! simulated `DynamoDB` in process.
 //!
 //! Every port of a fake and every request to the table goes through its [`Faults`], so that a test
-//! can make any one call fail, before or after it took effect, or break everything off from there
-//! on.
+//! can make any call fail, before or after it takes effect, or make all calls fail from then on.
 
 mod bucket;
 mod clock;
@@ -29,7 +28,7 @@ pub use queue::{FakeQueue, Received};
 pub use rng::SeededRng;
 pub use table::SimulatedTable;
 
-/// Locks, whatever another test's thread did.
+/// Locks the mutex, even if a thread of another test panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

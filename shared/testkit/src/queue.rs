@@ -1,4 +1,4 @@
-//! A queue in memory.
+//! An in-memory queue.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{FakeClock, Faults, lock};
 
-/// How long a FIFO queue knows a record's id.
+/// How long a FIFO queue remembers a deduplication id.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
-/// How long a received record is hidden, unless a test says otherwise.
+/// The default visibility timeout.
 const VISIBILITY: Duration = Duration::from_mins(2);
 
-/// A queue with the rules of SQS: order and exclusion in a group, de-duplication for five
-/// minutes, delays, visibility. Copies are one.
+/// A queue with the rules of SQS: order and exclusion within a group, deduplication for five
+/// minutes, delays, and a visibility timeout. Clones share the records.
 #[derive(Clone, Debug)]
 pub struct FakeQueue {
     state: Arc<Mutex<State>>,
@@ -46,22 +46,22 @@ struct Entry {
 /// A record as a consumer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The same at each receive.
+    /// The message id, which is the same at each receive.
     pub message_id: String,
-    /// Of this receive.
+    /// The receipt handle of this receive.
     pub receipt: String,
-    /// Its body.
+    /// The body.
     pub body: String,
-    /// Its group.
+    /// The message group.
     pub group: String,
-    /// How often it was received, this time included.
+    /// How many times it was received, this time included.
     pub receives: u32,
-    /// Its place; in FIFO queues only.
+    /// The sequence number; in FIFO queues only.
     pub sequence: Option<String>,
 }
 
 impl FakeQueue {
-    /// A queue without order.
+    /// Creates a standard queue.
     #[must_use]
     pub fn standard(clock: &FakeClock) -> Self {
         let clock = clock.clone();
@@ -74,13 +74,13 @@ impl FakeQueue {
         }
     }
 
-    /// A queue with order in each group.
+    /// Creates a FIFO queue.
     #[must_use]
     pub fn fifo(clock: &FakeClock) -> Self {
         Self { fifo: true, ..Self::standard(clock) }
     }
 
-    /// The same queue with trouble from `faults`.
+    /// The same queue with the faults of `faults`.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
@@ -92,44 +92,44 @@ impl FakeQueue {
         Self { visibility, ..self }
     }
 
-    /// Its trouble.
+    /// The injected faults.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Every record in it, hidden ones too, oldest first.
+    /// All records in the queue, hidden ones too, oldest first.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         lock(&self.state).entries.iter().map(|entry| entry.record.clone()).collect()
     }
 
-    /// The bodies of [`Self::records`] that can be read as `T`.
+    /// The bodies of [`Self::records`] that can be parsed as `T`.
     #[must_use]
     pub fn bodies<T: DeserializeOwned>(&self) -> Vec<T> {
         let records = self.records();
         records.iter().filter_map(|record| serde_json::from_str(&record.body).ok()).collect()
     }
 
-    /// How many records are in it.
+    /// Number of records in the queue.
     #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.state).entries.len()
     }
 
-    /// Whether nothing is in it.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes out every record.
+    /// Removes all records and returns them.
     #[must_use]
     pub fn drain(&self) -> Vec<Record> {
         lock(&self.state).entries.drain(..).map(|entry| entry.record).collect()
     }
 
-    /// Receives up to `most` records, and hides them.
+    /// Receives up to `most` records, and hides them for the visibility timeout.
     #[must_use]
     pub fn receive(&self, most: usize) -> Vec<Received> {
         let now = self.clock.now();
@@ -160,19 +160,19 @@ impl FakeQueue {
         received
     }
 
-    /// When the next hidden record shows, if nothing can be received before.
+    /// When the first record becomes visible.
     #[must_use]
     pub fn next_visible(&self) -> Option<Timestamp> {
         lock(&self.state).entries.iter().map(|entry| entry.visible_at).min()
     }
 
-    /// Takes a record out that is done.
+    /// Deletes a record.
     pub fn delete(&self, message_id: &str) {
         let is = |entry: &Entry| format!("record-{}", entry.number) == message_id;
         lock(&self.state).entries.retain(|entry| !is(entry));
     }
 
-    /// Every receipt that was postponed, and for how long.
+    /// Every change of a visibility timeout: the receipt handle and the new timeout.
     #[must_use]
     pub fn postponed(&self) -> Vec<(String, Duration)> {
         lock(&self.state).postponed.clone()
@@ -197,7 +197,7 @@ impl Publisher for FakeQueue {
                     let delay = record.delay.filter(|_| !self.fifo).unwrap_or_default();
                     state.numbers += 1;
                     let number = state.numbers;
-                    // Whole seconds, as the queue counts.
+                    // SQS counts delays in whole seconds.
                     let visible_at = now + Duration::from_secs(delay.as_secs().min(900));
                     let (receives, receipt) = (0, String::new());
                     state.entries.push(Entry { number, record, visible_at, receives, receipt });

@@ -1,4 +1,4 @@
-//! Rng that fall the same way in every run.
+//! A random number generator that gives the same sequence in every run.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,12 +6,12 @@ use domain::ports::Rng;
 
 use crate::lock;
 
-/// Rng with a seed. Copies throw from one sequence.
+/// Random number generator with a seed. Clones draw from one sequence.
 #[derive(Clone, Debug)]
 pub struct SeededRng(Arc<Mutex<u64>>);
 
 impl SeededRng {
-    /// Rng that fall as `seed` says.
+    /// Creates a random number generator from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(seed)))

@@ -1,4 +1,4 @@
-//! Tenants, integrations, messages and events to test with.
+//! Sample tenants, integrations, messages and events.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use domain::task::{OutboundAction, OutboundTask, SendTask, VERSION};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
 use jiff::Timestamp;
 
-/// The person at the other end.
+/// The customer's WhatsApp id.
 pub const PERSON: &str = "4915550009999";
 
-/// A tenant's id; a name that cannot be one stands for the operator.
+/// A tenant id; the operator's if `name` is not a valid id.
 #[must_use]
 pub fn tenant(name: &str) -> TenantId {
     name.parse().unwrap_or_else(|_| TenantId::platform())
@@ -35,7 +35,7 @@ pub fn whatsapp(tenant: &TenantId, account: Option<&str>) -> Integration {
         delivery: DeliveryPolicy::AtMostOnce,
         messages_per_second: 80,
     };
-    integration(tenant, Provider::Whatsapp, Settings::Whatsapp(settings), account)
+    integration(tenant, Provider::WhatsappCloud, Settings::WhatsappCloud(settings), account)
 }
 
 /// A Telegram integration of `tenant` for the bot `account`.
@@ -49,7 +49,7 @@ pub fn telegram(tenant: &TenantId, account: Option<&str>) -> Integration {
     integration(tenant, Provider::Telegram, Settings::Telegram(settings), account)
 }
 
-/// An integration of `tenant` at a provider whose events are only taken.
+/// An integration of `tenant` at a provider whose events are only recorded.
 #[must_use]
 pub fn taking(tenant: &TenantId, provider: Provider, account: Option<&str>) -> Integration {
     integration(tenant, provider, Settings::Own(serde_json::Map::new()), account)
@@ -77,23 +77,23 @@ fn integration(
     }
 }
 
-/// The same integration, which sends again what may have been sent.
+/// The same integration with delivery at least once: it resends messages that may have been sent.
 #[must_use]
 pub fn at_least_once(mut integration: Integration) -> Integration {
     match &mut integration.settings {
-        Settings::Whatsapp(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
+        Settings::WhatsappCloud(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
         Settings::Telegram(settings) => settings.delivery = DeliveryPolicy::AtLeastOnce,
         Settings::Own(_) => {}
     }
     integration
 }
 
-/// What an integration talks on; WhatsApp, if the hub does not talk through it.
+/// The channel of an integration; WhatsApp, if its provider has none.
 fn channel(integration: &Integration) -> Channel {
     integration.provider.channels().first().copied().unwrap_or(Channel::Whatsapp)
 }
 
-/// An automation that is told by webhook.
+/// An automation that is notified by webhook.
 #[must_use]
 pub fn push() -> Automation {
     Automation::Push(Push {
@@ -104,17 +104,17 @@ pub fn push() -> Automation {
     })
 }
 
-/// An automation whose workers pull, and that is told what becomes of it if `told`.
+/// An automation whose workers pull jobs; if `notified`, it is also notified by webhook.
 #[must_use]
-pub fn pull(told: bool) -> Automation {
+pub fn pull(notified: bool) -> Automation {
     let push = match push() {
-        Automation::Push(push) if told => Some(push),
+        Automation::Push(push) if notified => Some(push),
         _ => None,
     };
     Automation::Pull(Pull { job_ttl: 3600, push })
 }
 
-/// The job that the text `name` from `person` is to be worked within an hour.
+/// The job for the text `name` from `person`, to be done within an hour.
 #[must_use]
 pub fn job_from(integration: &Integration, person: &str, name: &str, at: Timestamp) -> Job {
     let conversation = conversation_id(integration, person);
@@ -122,7 +122,8 @@ pub fn job_from(integration: &Integration, person: &str, name: &str, at: Timesta
     Job::new(&message, std::time::Duration::from_hours(1))
 }
 
-/// The talk between the holder of `integration` and `person`, just begun by a message.
+/// The conversation between the account of `integration` and `person`, which a message has just
+/// started.
 #[must_use]
 pub fn conversation(integration: &Integration, person: &str, at: Timestamp) -> Conversation {
     let account = integration.account.clone().unwrap_or_default();
@@ -147,14 +148,14 @@ fn parties<'a>(integration: &'a Integration, account: &'a str, person: &'a str) 
     Parties { tenant, channel, account, counterpart: person }
 }
 
-/// The id of that talk.
+/// The id of that conversation.
 #[must_use]
 pub fn conversation_id(integration: &Integration, person: &str) -> ConversationId {
     let account = integration.account.clone().unwrap_or_default();
     parties(integration, &account, person).conversation()
 }
 
-/// A text that was accepted from the tenant at `at`, and not yet tried.
+/// A text accepted from the tenant at `at`, before the first attempt.
 #[must_use]
 pub fn outbound(integration: &Integration, name: &str, at: Timestamp) -> Message {
     Message {
@@ -187,13 +188,13 @@ pub fn task(message: &Message) -> SendTask {
     }
 }
 
-/// The record's body that asks for `message` to be sent.
+/// The body of the queue record that requests to send `message`.
 #[must_use]
 pub fn job(message: &Message) -> OutboundTask {
     OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task(message))) }
 }
 
-/// A receipt of `status` for the message the provider calls `provider_message_id`.
+/// A receipt of `status` for the message with this `provider_message_id`.
 #[must_use]
 pub fn receipt(status: Status, provider_message_id: &str) -> Receipt {
     Receipt {
@@ -205,7 +206,7 @@ pub fn receipt(status: Status, provider_message_id: &str) -> Receipt {
     }
 }
 
-/// A text from `person`, taken in at `at`.
+/// A text from `person`, received at `at`.
 #[must_use]
 pub fn text_event(
     integration: &Integration,
@@ -216,7 +217,7 @@ pub fn text_event(
     message_event(integration, person, id, at, Content::Text { text: format!("text of {id}") })
 }
 
-/// A picture from `person`, taken in at `at`.
+/// An image from `person`, received at `at`.
 #[must_use]
 pub fn image_event(
     integration: &Integration,
@@ -232,7 +233,7 @@ pub fn image_event(
     message_event(integration, person, id, at, Content::Image { media })
 }
 
-/// A message from `person`, taken in at `at`.
+/// A message from `person`, received at `at`.
 #[must_use]
 pub fn message_event(
     integration: &Integration,
@@ -252,14 +253,14 @@ pub fn message_event(
     event(integration, id, at, EventKind::Message(message))
 }
 
-/// A receipt, taken in at `at`.
+/// A receipt, received at `at`.
 #[must_use]
 pub fn receipt_event(integration: &Integration, receipt: Receipt, at: Timestamp) -> InboundEvent {
     let id = format!("{}:{}", receipt.provider_message_id, receipt.status.as_str());
     event(integration, &id, at, EventKind::Receipt(receipt))
 }
 
-/// Something the hub only keeps, taken in at `at`.
+/// An event that the hub only records, received at `at`.
 #[must_use]
 pub fn other_event(integration: &Integration, id: &str, name: &str, at: Timestamp) -> InboundEvent {
     event(integration, id, at, EventKind::Other { name: name.to_owned() })

@@ -27,7 +27,7 @@ pub(crate) const BASE_URL: &str = "https://hub.example.com";
 
 /// Providers whose webhooks come from the examples. The others have items and events in files.
 pub(crate) fn providers() -> impl Iterator<Item = Provider> {
-    let from_files = [Provider::Whatsapp, Provider::Telegram];
+    let from_files = [Provider::WhatsappCloud, Provider::Telegram];
     Provider::ALL.iter().copied().filter(move |provider| !from_files.contains(provider))
 }
 

@@ -185,19 +185,17 @@ pub(crate) fn environment(endpoint: &str) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
-    .chain(
-        Provider::senders().map(|provider| {
-            (provider.queue_variable(), queue(&format!("outbound-{provider}.fifo")))
-        }),
-    )
+    .chain(Provider::senders().map(|provider| {
+        (provider.queue_variable(), queue(&format!("outbound-{}.fifo", provider.resource_name())))
+    }))
     .collect()
 }
 
-const WHATSAPP: &str = "int_74TKT71K337FVRJ1J0445PHJZT";
+const WHATSAPP: &str = "int_7HM7GWRY4FG51T3F8Z0R302VDN";
 const TELEGRAM: &str = "int_4MDG6E5QQGBY7KYZFHAQH80BB7";
 const PLATFORM: &str = "int_00000000000000000000000001";
 const CONVERSATION: &str = "conv_7VNAAAAYX793N1P7CA1K29R4BV";
-const EVENT: &str = "event_7VNAAAAYX793N1P7CA1K29R4BV";
+const EVENT: &str = "evt_7VNAAAAYX793N1P7CA1K29R4BV";
 const REPLAY: &str = "replay_7VNAAAAYX793N1P7CA1K29R4BV";
 /// The conversation with the customer of the examples.
 const ACTIVE_CONVERSATION: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
@@ -225,8 +223,8 @@ pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
         "TELEGRAM_WEBHOOK_SECRET": ["test-telegram-secret"],
     });
     for (name, value) in [
-        ("bench/platform/whatsapp", json!({ PLATFORM: whatsapp })),
-        ("bench/acme/whatsapp", json!({ WHATSAPP: whatsapp })),
+        ("bench/platform/whatsapp_cloud", json!({ PLATFORM: whatsapp })),
+        ("bench/acme/whatsapp_cloud", json!({ WHATSAPP: whatsapp })),
         ("bench/acme/telegram", json!({ TELEGRAM: telegram })),
         ("bench/acme/automation", json!(["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="])),
     ] {
@@ -249,9 +247,9 @@ fn items(provider: &str) -> Vec<Value> {
         item(&format!("T#{tenant}#INT"), id, json!({ "doc": { "S": doc.to_string() } }))
     };
     let holder = |id: &str| json!({ "tenant": { "S": "acme" }, "integration": { "S": id } });
-    let whatsapp = json!({ "provider": "whatsapp", "phone_number_id": "15550001111222",
+    let whatsapp = json!({ "provider": "whatsapp_cloud", "phone_number_id": "15550001111222",
         "base_url": provider, "messages_per_second": 1_000_000 });
-    let platform = json!({ "provider": "whatsapp" });
+    let platform = json!({ "provider": "whatsapp_cloud" });
     let telegram = json!({ "provider": "telegram", "base_url": provider,
         "messages_per_second": 1_000_000 });
     let push = json!({ "kind": "push", "url": format!("{provider}/automation"),
@@ -261,15 +259,15 @@ fn items(provider: &str) -> Vec<Value> {
         integration("platform", PLATFORM, platform, None),
         integration("acme", WHATSAPP, whatsapp, Some("15550001111222")),
         integration("acme", TELEGRAM, telegram, Some("700000001")),
-        item("PLATFORM#whatsapp", "PLATFORM", json!({ "integration": { "S": PLATFORM } })),
-        item("ACCOUNT#whatsapp#15550001111222", "ACCOUNT", holder(WHATSAPP)),
+        item("PLATFORM#whatsapp_cloud", "PLATFORM", json!({ "integration": { "S": PLATFORM } })),
+        item("ACCOUNT#whatsapp_cloud#15550001111222", "ACCOUNT", holder(WHATSAPP)),
         item("ACCOUNT#telegram#700000001", "ACCOUNT", holder(TELEGRAM)),
         item(&format!("INT#{WHATSAPP}"), "INT", holder(WHATSAPP)),
         item(&format!("INT#{TELEGRAM}"), "INT", holder(TELEGRAM)),
         item("T#acme#TENANT", "TENANT", json!({ "doc": { "S": tenant.to_string() } })),
         item("T#acme#TENANT", "AUTOMATION", json!({ "doc": { "S": push.to_string() } })),
-        message("msg_01M7WD7TG02AT5KWJJMQWTVVXM", "outbound", "accepted"),
-        message("msg_01M7WD7TG0JM49D36GNJEZ5BJZ", "inbound", "received"),
+        message("msg_01M7WD7TG0JGT1ZEHSVRA3ZC5D", "outbound", "accepted"),
+        message("msg_01M7WD7TG0966GG8ADEKXM9NP8", "inbound", "received"),
         message("msg_7VNAAAAYX793N1P7CA1K29R4BV", "inbound", "received"),
         conversation(CONVERSATION),
         conversation(ACTIVE_CONVERSATION),
@@ -302,9 +300,9 @@ fn recorded() -> Result<[Value; 2]> {
     let at = "2026-11-20T12:00:00Z";
     let event = json!({ "id": EVENT, "tenant": "acme", "provider": "stripe",
         "integration": edge::integration(Provider::Stripe)?.id, "account": "",
-        "provider_event_id": "ntf_1", "kind": "other", "name": "invoice.paid",
+        "provider_event_id": "evt_1", "kind": "other", "name": "invoice.paid",
         "occurred_at": at, "received_at": at, "state": "recorded" });
-    let body = json!({ "ordering_key": "sub_1", "raw": { "id": "ntf_1", "type": "invoice.paid" } });
+    let body = json!({ "ordering_key": "sub_1", "raw": { "id": "evt_1", "type": "invoice.paid" } });
     let replay = json!({ "id": REPLAY, "tenant": "acme", "filter": { "provider": "stripe" },
         "status": "running", "matched": 0, "published": 0, "created_at": at, "updated_at": at });
     Ok([
@@ -330,7 +328,7 @@ fn recorded() -> Result<[Value; 2]> {
 
 /// The messages that the receipts and the senders' records in a batch refer to.
 pub(crate) fn known(number: u32, status: &str) -> [Value; 2] {
-    ["msg_01M7WD7TG02AT5KWJJMQWT", "msg_01M7WD7TG0F6NR4WC2MX7X"]
+    ["msg_01M7WD7TG0JGT1ZEHSVRA3", "msg_01M7WD7TG0F6NR4WC2MX7X"]
         .map(|id| message(&format!("{id}{number:04}"), "outbound", status))
 }
 
@@ -339,7 +337,7 @@ pub(crate) fn message(id: &str, direction: &str, status: &str) -> Value {
     let at = "2026-11-20T12:00:00Z";
     let step = json!({ "status": status, "at": at });
     let doc = json!({ "id": id, "tenant": "acme", "conversation": CONVERSATION,
-        "channel": "whatsapp", "provider": "whatsapp", "integration": WHATSAPP,
+        "channel": "whatsapp", "provider": "whatsapp_cloud", "integration": WHATSAPP,
         "direction": direction, "type": "text", "text": "Hello", "status": status,
         "created_at": at, "history": [] });
     let rank = match status {
@@ -372,7 +370,7 @@ pub(crate) fn templates() -> (Value, Value) {
 fn conversation(id: &str) -> Value {
     let at = "2026-11-20T12:00:00Z";
     let doc = json!({ "id": id, "tenant": "acme", "channel": "whatsapp",
-        "provider": "whatsapp", "integration": WHATSAPP, "account": "15550001111222",
+        "provider": "whatsapp_cloud", "integration": WHATSAPP, "account": "15550001111222",
         "contact": { "id": "ct_06647KSE2B8ES446SA6R7EJVC8", "address": "4915550009999" },
         "created_at": at, "last_activity_at": at });
     let now = now();

@@ -108,9 +108,10 @@ fn as_status(event: &[u8]) -> Result<Vec<u8>> {
     let wrong = || Error::step("notification", "the event is not in the expected format");
     let body = event.pointer_mut("/Records/0/body").ok_or_else(wrong)?;
     let mut job: Value = serde_json::from_str(body.as_str().unwrap_or_default())?;
-    let kind = job.pointer_mut("/notice/type").ok_or_else(wrong)?;
+    let kind = job.pointer_mut("/notification/type").ok_or_else(wrong)?;
     *kind = "message.status".into();
-    let data = job.pointer_mut("/notice/data").and_then(Value::as_object_mut).ok_or_else(wrong)?;
+    let data =
+        job.pointer_mut("/notification/data").and_then(Value::as_object_mut).ok_or_else(wrong)?;
     data.remove("conversation");
     *body = job.to_string().into();
     Ok(serde_json::to_vec(&event)?)
@@ -167,8 +168,8 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
         ("a message in", flows.inbound, Some(4.0), Some(2.0)),
         ("a message out", flows.outbound, None, None),
         ("a receipt", flows.receipt, None, None),
-        ("a notice of a message", flows.notification, None, None),
-        ("a notice of a receipt", flows.status, None, None),
+        ("a notification of a message", flows.notification, None, None),
+        ("a notification of a receipt", flows.status, None, None),
     ] {
         let figure = |name: &str, unit, value| Figure::new(subject, name, unit, Runs::once(value));
         let goal = |figure: Figure, most: Option<f64>| match most {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::cast::{SENDER, Tenant, history, no_receipts, person, step};

@@ -3,7 +3,7 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::hub::{Answer, Client, HUB, SOON, digits, eventually, random, request};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::cast::{Tenant, person, text_from};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::cast::{Tenant, deliver, person, text_from};
@@ -200,7 +200,7 @@ fn kinds() -> Vec<(Value, &'static str, &'static str, Value)> {
             json!({"name": "Ada", "phones": ["+1 650 555 0000"], "emails": []}),
         ),
         (
-            plain("reaction", json!({"message_id": "wamid.THEIRS", "emoji": "👍"})),
+            plain("reaction", json!({"message_id": "wamid.OTHER", "emoji": "👍"})),
             "reaction",
             "/reaction/emoji",
             json!("👍"),

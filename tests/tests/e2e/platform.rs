@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::cast::{Tenant, deliver, person, text_from};

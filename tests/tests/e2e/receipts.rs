@@ -1,6 +1,6 @@
 //! Receipts of sent messages, in any order.
 
-use providers::whatsapp::example;
+use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
 use crate::cast::{Tenant, history, no_receipts, person, step};

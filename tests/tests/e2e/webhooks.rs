@@ -504,7 +504,7 @@ fn every_custom_scheme_accepts_only_its_own_signature() {
 fn published(provider: Provider) -> Vec<(String, example::Draft)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/providers");
     let file = match provider {
-        Provider::Whatsapp => "tests/vectors/meta.json".to_owned(),
+        Provider::WhatsappCloud => "tests/vectors/meta.json".to_owned(),
         Provider::Telegram => "tests/vectors/telegram.json".to_owned(),
         other => format!("src/{other}/vectors.json"),
     };

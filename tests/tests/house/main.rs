@@ -10,6 +10,7 @@
 
 mod loops;
 mod rights;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -231,13 +232,13 @@ fn every_provider_is_complete() {
         }
 
         let sends = !provider.channels().is_empty();
-        let queue = logical_name(&format!("outbound-{provider}-queue"));
+        let queue = logical_name(&format!("outbound-{}-queue", provider.resource_name()));
         assert_eq!(queues.contains_key(queue.as_str()), sends, "{queue} in template.yaml");
-        let sender = format!("sender-{provider}");
+        let sender = format!("sender-{}", provider.resource_name());
         assert_eq!(functions.contains_key(&sender), sends, "{sender} in template.yaml");
         if sends {
             exists(&format!("{folder}/sender.rs"));
-            exists(&format!("functions/senders/{provider}/Cargo.toml"));
+            exists(&format!("functions/senders/{}/Cargo.toml", provider.resource_name()));
         }
     }
 }
@@ -309,7 +310,8 @@ fn every_example_has_a_unique_name() {
 #[test]
 fn every_provider_folder_belongs_to_a_provider() {
     let known: BTreeSet<String> = Provider::ALL.iter().map(ToString::to_string).collect();
-    let senders: BTreeSet<String> = Provider::senders().map(|name| name.to_string()).collect();
+    let senders: BTreeSet<String> =
+        Provider::senders().map(|one| one.resource_name().to_owned()).collect();
     let webhooks = providers::webhooks().map(|webhook| webhook.name().to_owned());
     // Called by tenants' own programs, so it belongs to no provider.
     let webhooks: BTreeSet<String> = webhooks.chain(["inbound".to_owned()]).collect();

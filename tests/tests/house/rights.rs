@@ -38,11 +38,11 @@ const WRITES: &[&str] = &[
 ];
 
 /// Permissions of ports on secrets: trait, method, actions, and whether they are an automation's.
-const OF_THE_VAULT: &[(&str, &str, &[&str], bool)] = &[
-    ("Vault", "credentials", READS, false),
-    ("Vault", "signing_secrets", READS, true),
-    ("Safe", "store", WRITES, false),
-    ("Safe", "add_signing_secret", WRITES, true),
+const OF_THE_CREDENTIALS: &[(&str, &str, &[&str], bool)] = &[
+    ("CredentialReader", "credentials", READS, false),
+    ("CredentialReader", "signing_secrets", READS, true),
+    ("CredentialWriter", "store", WRITES, false),
+    ("CredentialWriter", "add_signing_secret", WRITES, true),
 ];
 
 /// Requests to the table: the client's method or the transaction item, and the action.
@@ -395,7 +395,7 @@ impl Deployed<'_> {
                 webhooks.filter(|(known, _)| *known == name).map(|(_, provider)| provider).collect()
             }
             Some(("sender", name)) => {
-                Provider::ALL.iter().copied().filter(|provider| provider.as_str() == name).collect()
+                Provider::ALL.iter().copied().filter(|one| one.resource_name() == name).collect()
             }
             Some(("consumer", "media")) => {
                 Provider::ALL.iter().copied().filter(|provider| has_media(*provider)).collect()
@@ -433,7 +433,7 @@ impl Deployed<'_> {
                     may(action, resource);
                 }
             }
-            let vault = OF_THE_VAULT
+            let vault = OF_THE_CREDENTIALS
                 .iter()
                 .filter(|(p, m, ..)| (*p, *m) == (port.as_str(), method.as_str()));
             for (_, _, actions, automation) in vault {

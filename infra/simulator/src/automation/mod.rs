@@ -1,4 +1,4 @@
-//! A tenant's automation: checks the signature, remembers what came, answers as scripted.
+//! A tenant's automation: verifies signatures, records deliveries, and answers as scripted.
 
 mod provider;
 
@@ -15,16 +15,16 @@ pub use provider::Automations;
 
 const SOURCE: &str = "automation";
 
-/// What the control API sets for an automation.
+/// Settings of an automation, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The secret that signs the deliveries.
     pub secret: String,
-    /// Whether and how it replies.
+    /// The reply settings; `None`: it does not reply.
     #[serde(default)]
     pub reply: Option<ReplySettings>,
-    /// The answers to come, in order.
+    /// The scripted answers, in order.
     #[serde(default)]
     pub script: Vec<Step>,
 }
@@ -33,17 +33,17 @@ pub struct Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplySettings {
-    /// Where the hub's API is.
+    /// The address of the hub's API.
     pub hub: String,
-    /// The tenant's key.
+    /// The tenant's API key.
     pub key: String,
-    /// What comes before the text.
+    /// The prefix of the text.
     #[serde(default = "default_prefix")]
     pub prefix: String,
-    /// When it replies.
+    /// The condition for a reply.
     #[serde(default)]
     pub on: ReplyOn,
-    /// How often it tries.
+    /// Largest number of attempts.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
 }
@@ -55,14 +55,15 @@ fn default_attempts() -> u32 {
     5
 }
 
-/// When the automation replies.
+/// The condition for a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplyOn {
     /// When it acknowledges the delivery.
     #[default]
     Acknowledged,
-    /// Also when the script fails the delivery: it worked, its answer got lost.
+    /// Also when the script fails the delivery: the automation processed it, but its answer was
+    /// lost.
     Always,
 }
 
@@ -73,10 +74,10 @@ pub struct Step {
     /// HTTP status.
     #[serde(default = "default_status")]
     pub status: u16,
-    /// For how many deliveries.
+    /// Number of deliveries that it answers.
     #[serde(default = "default_times")]
     pub times: u32,
-    /// How much later the answer comes.
+    /// Delay of the answer in milliseconds.
     #[serde(default)]
     pub delay_ms: u64,
     /// `Retry-After`.
@@ -94,44 +95,44 @@ fn default_times() -> u32 {
     1
 }
 
-/// A delivery as it came.
+/// A recorded delivery.
 #[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of arrival.
     pub at_ms: i64,
     /// `webhook-id`.
     pub webhook_id: Option<String>,
-    /// The type of the event.
+    /// The event type.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// Whether the signature is right.
+    /// Whether the signature is valid.
     pub verified: bool,
-    /// Why it is not.
+    /// The reason why it is not.
     pub reason: Option<String>,
-    /// How often this id has come.
+    /// How many times this id has arrived, this time included.
     pub attempt: u32,
-    /// Whether it had been acknowledged before.
+    /// Whether the id had been acknowledged before.
     pub duplicate: bool,
-    /// The answer; 0 is none.
+    /// The status of the answer; 0 if there was none.
     pub answer: u16,
     /// The body.
     pub body: Value,
 }
 
-/// What became of a reply.
+/// The result of a reply.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replied {
-    /// When.
+    /// The time of the last attempt.
     pub at_ms: i64,
-    /// The delivery that it answers.
+    /// The id of the delivery that it answers.
     pub webhook_id: String,
-    /// The hub's last answer; 0 is none.
+    /// The status of the hub's last answer; 0 if there was none.
     pub status: u16,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// The message that the hub made.
+    /// The id of the message that the hub created.
     pub message_id: Option<String>,
 }
 
@@ -142,13 +143,13 @@ pub struct ReplyJob {
     pub url: String,
     /// The tenant's key.
     pub key: String,
-    /// The delivery that it answers: also the `Idempotency-Key`.
+    /// The id of the delivery that it answers, also used as the `Idempotency-Key`.
     pub webhook_id: String,
-    /// The request.
+    /// The request body.
     pub body: Value,
-    /// How often to try.
+    /// Largest number of attempts.
     pub attempts: u32,
-    /// When to begin.
+    /// Delay before the first attempt.
     pub after_ms: u64,
 }
 
@@ -182,7 +183,7 @@ pub struct Automation {
 }
 
 impl Automation {
-    /// An automation that nothing has come to yet.
+    /// Creates an automation without deliveries.
     #[must_use]
     pub fn new(name: &str, settings: Settings) -> Self {
         Self {
@@ -195,13 +196,13 @@ impl Automation {
         }
     }
 
-    /// Changes the settings, keeps the deliveries.
+    /// Changes the settings and keeps the deliveries.
     pub fn change(&mut self, settings: Settings) {
         self.script = settings.script.clone().into();
         self.settings = settings;
     }
 
-    /// Forgets what came.
+    /// Removes all deliveries and replies.
     pub fn clear(&mut self) {
         self.deliveries.clear();
         self.replies.clear();
@@ -212,7 +213,7 @@ impl Automation {
         scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
     }
 
-    /// A delivery comes in.
+    /// Handles a delivery.
     pub fn receive(
         &mut self,
         scene: &mut Scene<'_>,
@@ -241,7 +242,7 @@ impl Automation {
         seen.body = body.clone();
         let (attempt, duplicate) = (seen.count, seen.acknowledged);
         if changed {
-            let detail = format!("the delivery {id} came again with another body");
+            let detail = format!("the delivery {id} was repeated with another body");
             self.event(scene, "violation", json!({"detail": detail}));
         }
         let (answer, delay_ms) = self.step();
@@ -254,7 +255,7 @@ impl Automation {
         (answer, reply)
     }
 
-    /// The scripted answer, and how much later it comes.
+    /// The scripted answer, and its delay in milliseconds.
     fn step(&mut self) -> (Answer, u64) {
         let Some(step) = self.script.front_mut() else {
             return (Answer::json(200, json!({})), 0);
@@ -331,7 +332,7 @@ impl Automation {
         });
     }
 
-    /// Notes an attempt to reply; `last` if there will be no other.
+    /// Records an attempt to reply; `last` if no other follows.
     pub fn replied(
         &mut self,
         scene: &mut Scene<'_>,
@@ -363,7 +364,7 @@ impl Automation {
         }
     }
 
-    /// What came, if it is of `kind`, with figures about everything.
+    /// The deliveries, filtered by `kind`, with totals over all of them.
     #[must_use]
     pub fn report(&self, kind: Option<&str>) -> Value {
         let wanted = |delivery: &&Delivery| kind.is_none() || delivery.kind.as_deref() == kind;
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_delivery_is_acknowledged_and_a_second_one_counted() {
+    fn a_signed_delivery_is_acknowledged_and_a_duplicate_is_counted() {
         let mut world = World::new(json!({"secret": SECRET}));
         for _ in 0..2 {
             assert_eq!(world.deliver("ntf_1", NOW_S, &message("a")).0.status(), 200);
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn it_replies_to_a_message_with_the_delivery_as_idempotency_key() {
+    fn a_reply_uses_the_delivery_id_as_idempotency_key() {
         let reply = json!({"hub": "http://hub/", "key": "sk"});
         let mut world = World::new(json!({"secret": SECRET, "reply": reply,
                                           "script": [{"status": 500}]}));
@@ -490,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn it_can_reply_although_its_answer_is_lost() {
+    fn an_automation_can_reply_although_its_answer_is_lost() {
         let reply = json!({"hub": "http://hub", "key": "sk", "on": "always"});
         let mut world = World::new(json!({"secret": SECRET, "reply": reply,
                                           "script": [{"drop": true}]}));

@@ -1,4 +1,4 @@
-//! Automations as a simulated provider: where they receive, their control calls, their replies.
+//! Automations as a simulated provider: their webhook endpoint, control calls and replies.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, Simulat
 use crate::redelivery::Attempted;
 use crate::request::{Refusal, Request, no_call, no_method};
 
-/// How long one attempt of a reply may take.
+/// Timeout of one attempt of a reply.
 const REPLY_TIMEOUT_MS: u64 = 30_000;
 
 /// The automations, by name.
@@ -30,7 +30,7 @@ impl SimulatedProvider for Automations {
         if *request.method != Method::POST {
             return Some(Answer::json(405, json!({"error": "POST only"})).into());
         }
-        let told = Headers {
+        let headers = Headers {
             id: request.header("webhook-id"),
             timestamp: request.header("webhook-timestamp"),
             signature: request.header("webhook-signature"),
@@ -38,7 +38,7 @@ impl SimulatedProvider for Automations {
         let Some(automation) = self.0.get_mut(*name) else {
             return Some(Answer::json(404, json!({"error": "no such automation"})).into());
         };
-        let (answer, reply) = automation.receive(scene, told, request.body);
+        let (answer, reply) = automation.receive(scene, headers, request.body);
         let deliveries = reply.into_iter().collect();
         Some(Reaction::of(name, Outcome { answer, deliveries }))
     }
@@ -100,7 +100,7 @@ impl SimulatedAccount for Automation {
         Next::Send(OutgoingWebhook::post(url, headers, body, REPLY_TIMEOUT_MS))
     }
 
-    /// No answer, 429 and 5xx are tried again.
+    /// Attempts without an answer, and those answered 429 or 5xx, are retried.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,

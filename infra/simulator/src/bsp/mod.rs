@@ -1,7 +1,7 @@
-//! A BSP that nobody has heard of, for integrations that declare how to send.
+//! An invented business solution provider (BSP), for integrations that declare how to send.
 //!
-//! It has an API in JSON and one of forms, and is strict about both. State and time go in,
-//! answers and webhooks come out; nothing here does I/O.
+//! It has a JSON API and a form API, and is strict about both. Nothing here does I/O or reads a
+//! clock.
 
 mod provider;
 pub mod request;
@@ -27,34 +27,34 @@ use request::{Refused, Send};
 
 const SOURCE: &str = "bsp";
 
-/// What the control API sets for an account.
+/// Settings of an account, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What `X-Api-Key` (JSON) or `apikey` (forms) must hold.
+    /// The key expected in `X-Api-Key` (JSON) or `apikey` (form).
     pub api_key: String,
-    /// The number it sends from.
+    /// The sender's number.
     pub sender: String,
-    /// Signs the webhooks.
+    /// The secret that signs the webhooks.
     pub webhook_secret: String,
-    /// Where the webhooks go; empty: they wait.
+    /// The webhook address; if empty, webhooks wait.
     pub hub_url: String,
-    /// The approved templates; none: any.
+    /// The approved templates; `None`: any.
     #[serde(default)]
     pub templates: Option<Vec<Template>>,
-    /// Numbers that want no messages.
+    /// Numbers that have opted out.
     #[serde(default)]
     pub opted_out: Vec<String>,
-    /// Messages in any second; 0 is no limit.
+    /// Message limit per second; 0 is no limit.
     #[serde(default)]
     pub messages_per_second: usize,
-    /// How long after the person wrote the business may write freely.
+    /// Length of the service window after the customer last wrote.
     #[serde(default = "a_day")]
     pub window_ms: i64,
     /// Status webhooks.
     #[serde(default)]
     pub receipts: Receipts,
-    /// When webhooks are tried again.
+    /// The retry policy of webhooks.
     #[serde(default)]
     pub redelivery: Redelivery,
 }
@@ -63,48 +63,48 @@ const fn a_day() -> i64 {
     86_400_000
 }
 
-/// A message that the BSP has taken.
+/// A message that the BSP has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// Its id.
     pub id: String,
-    /// The person's number.
+    /// The recipient's number.
     pub to: String,
     /// Its kind.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What the caller calls it.
+    /// The caller's reference.
     pub reference: Option<String>,
-    /// The message as it was understood.
+    /// The message as it was parsed.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
-    /// Why it will be reported as failed.
+    /// The error code with which it will be reported as failed.
     pub failed: Option<i64>,
-    /// The statuses that the hub has taken.
+    /// The statuses that the hub has accepted.
     pub statuses: Vec<&'static str>,
 }
 
-/// What a person writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
-    /// The person's number.
+    /// The customer's number.
     pub from: String,
-    /// The person's name.
+    /// The customer's name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// A text.
+    /// The text.
     pub text: Option<String>,
-    /// Or several: one webhook carries them all.
+    /// Several texts, delivered in one webhook.
     pub texts: Option<Vec<String>>,
-    /// An id in place of a fresh one; of several, the first.
+    /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -112,12 +112,12 @@ pub struct CustomerWrites {
     pub wait: bool,
 }
 
-/// Which of the two APIs is spoken.
+/// The API that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// JSON in; errors have a status of their own.
+pub enum Api {
+    /// JSON requests; each error has its own status.
     Json,
-    /// A form in; most errors come with 200.
+    /// Form requests; most errors are answered with 200.
     Form,
 }
 
@@ -136,14 +136,14 @@ pub struct Account {
     given_up: u64,
 }
 
-fn refusal(door: Door, refused: &Refused) -> Answer {
-    match door {
-        Door::Json => Answer::json(
+fn refusal(api: Api, refused: &Refused) -> Answer {
+    match api {
+        Api::Json => Answer::json(
             refused.http,
             json!({"error": {"code": refused.code, "reason": refused.reason}}),
         ),
-        // As such APIs do: only who you are and how fast you are has a status of its own.
-        Door::Form => {
+        // As in such APIs, only authentication and rate limit errors have their own status.
+        Api::Form => {
             let http = if matches!(refused.http, 401 | 429 | 500..) { refused.http } else { 200 };
             Answer::json(
                 http,
@@ -154,7 +154,7 @@ fn refusal(door: Door, refused: &Refused) -> Answer {
 }
 
 impl Account {
-    /// An account that has not done anything yet.
+    /// Creates an account without state.
     #[must_use]
     pub fn new(name: &str, settings: Settings) -> Self {
         Self {
@@ -171,7 +171,7 @@ impl Account {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.settings = settings;
     }
@@ -180,38 +180,38 @@ impl Account {
         scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
     }
 
-    fn refuse(&mut self, scene: &mut Scene<'_>, door: Door, refused: &Refused) -> Answer {
+    fn refuse(&mut self, scene: &mut Scene<'_>, api: Api, refused: &Refused) -> Answer {
         self.refused += 1;
         let fields =
             json!({"status": refused.http, "code": refused.code, "detail": refused.reason});
         self.event(scene, "send.refused", fields);
-        refusal(door, refused)
+        refusal(api, refused)
     }
 
-    /// A request to send, with the key it came with.
+    /// Handles a request to send. `key` is the API key of the request.
     pub fn send(
         &mut self,
         scene: &mut Scene<'_>,
-        door: Door,
+        api: Api,
         key: Option<&str>,
         kind: &str,
         bytes: &[u8],
     ) -> Outcome {
         if key != Some(self.settings.api_key.as_str()) {
-            return self.refuse(scene, door, &Refused::KEY).into();
+            return self.refuse(scene, api, &Refused::KEY).into();
         }
-        let read = match door {
-            Door::Json => request::json(kind, bytes),
-            Door::Form => request::form(kind, bytes),
+        let read = match api {
+            Api::Json => request::json(kind, bytes),
+            Api::Form => request::form(kind, bytes),
         };
         let send = match read.and_then(|send| self.may_send(scene.now_ms, send)) {
             Ok(send) => send,
-            Err(refused) => return self.refuse(scene, door, &refused).into(),
+            Err(refused) => return self.refuse(scene, api, &refused).into(),
         };
         let fault = self.faults.next(&send.to);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
             self.faults.spend(&send.to);
-            let answer = fault_answer(door, fault);
+            let answer = fault_answer(api, fault);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
             self.event(scene, "fault", fields);
             return answer.into();
@@ -220,10 +220,10 @@ impl Account {
             self.throughput.wait_ms(scene.now_ms, self.settings.messages_per_second, 1000);
         if wait_ms > 0 {
             let seconds = u64::try_from(wait_ms).unwrap_or(0).div_ceil(1000);
-            return self.refuse(scene, door, &Refused::PACE).retry_after(Some(seconds)).into();
+            return self.refuse(scene, api, &Refused::PACE).retry_after(Some(seconds)).into();
         }
         self.throughput.take(scene.now_ms);
-        self.accept(scene, door, send, fault.as_ref())
+        self.accept(scene, api, send, fault.as_ref())
     }
 
     fn may_send(&self, now_ms: i64, send: Send) -> Result<Send, Refused> {
@@ -249,14 +249,14 @@ impl Account {
     fn accept(
         &mut self,
         scene: &mut Scene<'_>,
-        door: Door,
+        api: Api,
         send: Send,
         fault: Option<&Fault>,
     ) -> Outcome {
         let id = format!("bsp-{}-{}", scene.ids.started_ms(), scene.ids.serial());
-        let ok = match door {
-            Door::Json => Answer::json(202, json!({"data": {"id": id, "state": "queued"}})),
-            Door::Form => Answer::json(200, json!({"status": "submitted", "messageId": id})),
+        let ok = match api {
+            Api::Json => Answer::json(202, json!({"data": {"id": id, "state": "queued"}})),
+            Api::Form => Answer::json(200, json!({"status": "submitted", "messageId": id})),
         };
         let failed = fault.filter(|fault| fault.kind == Kind::FailLater);
         let failed = failed.map(|fault| fault.code.unwrap_or(4404));
@@ -286,7 +286,7 @@ impl Account {
                 what: "status",
                 after_ms: planned.after_ms,
                 body: Some(body.to_string().into()),
-                told: planned.statuses.iter().map(|(state, _)| (id.clone(), *state)).collect(),
+                reported: planned.statuses.iter().map(|(state, _)| (id.clone(), *state)).collect(),
                 redeliver: true,
                 ..Delivery::default()
             });
@@ -307,28 +307,28 @@ impl Account {
         Outcome { answer, deliveries }
     }
 
-    /// Whether the business may write freely to `to`.
+    /// Whether the service window of `to` is open.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
         self.people.is_open(now_ms, to, self.settings.window_ms)
     }
 
-    /// A person writes: ids of the messages, webhooks.
+    /// A customer writes. Returns the ids of the messages, and the webhooks.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
         order: &CustomerWrites,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
         if !request::is_number(&order.from) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let texts = match (&order.text, &order.texts) {
             (Some(one), None) => std::slice::from_ref(one),
             (None, Some(several)) => several,
-            _ => return Err("give one of text, texts".into()),
+            _ => return Err("give exactly one of text, texts".into()),
         };
         let (mut ids, mut events) = (Vec::new(), Vec::new());
         for text in texts {
@@ -346,7 +346,7 @@ impl Account {
         let delivery = Delivery {
             what: "message",
             body: Some(json!({"events": events}).to_string().into()),
-            told: ids.iter().map(|id| (id.clone(), "received")).collect(),
+            reported: ids.iter().map(|id| (id.clone(), "received")).collect(),
             redeliver: true,
             ..Delivery::default()
         };
@@ -355,10 +355,10 @@ impl Account {
         Ok((ids, deliveries))
     }
 
-    /// Proves and delivers what the control API says.
+    /// Signs and delivers the webhook that the control API asks for.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn webhook(
         &mut self,
         scene: &mut Scene<'_>,
@@ -369,7 +369,7 @@ impl Account {
         Ok(deliveries)
     }
 
-    /// The account's state in figures.
+    /// The account's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -379,29 +379,29 @@ impl Account {
         })
     }
 
-    /// The messages that the BSP has taken.
+    /// The messages that the BSP has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 }
 
-fn fault_answer(door: Door, fault: &Fault) -> Answer {
+fn fault_answer(api: Api, fault: &Fault) -> Answer {
     match fault.kind {
         Kind::RateLimited => {
-            let answer = refusal(door, &Refused::PACE);
+            let answer = refusal(api, &Refused::PACE);
             answer.retry_after(Some(fault.retry_after_s.unwrap_or(1)))
         }
         Kind::Error => {
             let http = fault.status.unwrap_or(422);
             let number = fault.code.unwrap_or(Refused::BLOCKED.number);
-            refusal(door, &Refused { http, number, ..Refused::BLOCKED })
+            refusal(api, &Refused { http, number, ..Refused::BLOCKED })
                 .retry_after(fault.retry_after_s)
         }
         Kind::Page => page(fault),
         Kind::Status => {
             let http = fault.status.unwrap_or(500);
-            refusal(door, &Refused { http, ..Refused::INTERNAL }).retry_after(fault.retry_after_s)
+            refusal(api, &Refused { http, ..Refused::INTERNAL }).retry_after(fault.retry_after_s)
         }
         _ => Answer::HangUp { after_ms: 0 },
     }

@@ -6,7 +6,7 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use super::{Account, CustomerWrites, Door, SOURCE, Settings, proof};
+use super::{Account, Api, CustomerWrites, SOURCE, Settings, proof};
 use crate::answer::Answer;
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
@@ -29,8 +29,8 @@ impl SimulatedProvider for Bsp {
         let ["bsp", name, path @ ..] = request.path else { return None };
         let missing = |code| Some(Answer::json(404, json!({"error": {"code": code}})).into());
         let (door, key) = match (request.method, path) {
-            (&Method::POST, ["send"]) => (Door::Json, request.header("x-api-key")),
-            (&Method::POST, ["form"]) => (Door::Form, request.header("apikey")),
+            (&Method::POST, ["send"]) => (Api::Json, request.header("x-api-key")),
+            (&Method::POST, ["form"]) => (Api::Form, request.header("apikey")),
             _ => return missing("no_such_path"),
         };
         let kind = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
@@ -126,7 +126,7 @@ impl SimulatedAccount for Account {
     ) -> Option<u64> {
         self.event(scene, "webhook.answered", delivery.answered(attempt, how));
         if (200..300).contains(&how.status) {
-            for (id, status) in &delivery.told {
+            for (id, status) in &delivery.reported {
                 let place = self.by_id.get(id).copied();
                 if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
                     && !message.statuses.contains(status)

@@ -1,20 +1,20 @@
-//! What a request to the BSP must look like.
+//! Parsing and validation of requests to the BSP.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Why the BSP does not take a message.
+/// An error of the BSP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// HTTP status, of the API in JSON.
+    /// HTTP status in the JSON API.
     pub http: u16,
-    /// The code, of the API in JSON.
+    /// The code in the JSON API.
     pub code: &'static str,
-    /// The code, of the API of forms.
+    /// The code in the form API.
     pub number: i64,
-    /// In words.
+    /// The error text.
     pub reason: Cow<'static, str>,
 }
 
@@ -37,44 +37,44 @@ macro_rules! refusals {
 refusals! {
     /// The key is wrong.
     KEY: 401 "key_unknown" 1001 "the API key is not known",
-    /// The request has another shape.
-    SHAPE: 400 "shape" 1002 "the request has another shape",
-    /// The number is not the account's.
-    SENDER: 403 "sender_unknown" 1003 "the sender is not of this account",
-    /// The person wants no messages.
+    /// The request is malformed.
+    SHAPE: 400 "shape" 1002 "the request is malformed",
+    /// The sender does not belong to the account.
+    SENDER: 403 "sender_unknown" 1003 "the sender does not belong to this account",
+    /// The recipient has opted out.
     OPTED_OUT: 422 "opted_out" 1004 "the recipient opted out",
     /// The template is not approved.
     TEMPLATE: 422 "template_unknown" 1005 "the template is not approved",
-    /// The person has not written lately.
+    /// The service window is closed.
     WINDOW: 422 "window_closed" 1006 "the recipient has not written within 24 hours",
-    /// Too fast.
-    PACE: 429 "too_fast" 1007 "too many messages",
-    /// The account may not send.
+    /// The rate limit is exceeded.
+    PACE: 429 "too_fast" 1007 "too many messages per second; retry later",
+    /// The account is blocked.
     BLOCKED: 422 "account_blocked" 1008 "the account is blocked",
-    /// The BSP's own trouble.
-    INTERNAL: 500 "internal" 1009 "something went wrong",
+    /// An internal error of the BSP.
+    INTERNAL: 500 "internal" 1009 "internal error; try again later",
 }
 
 fn shape(reason: impl Into<String>) -> Refused {
     Refused { reason: Cow::Owned(reason.into()), ..Refused::SHAPE }
 }
 
-/// A message that is well formed.
+/// A valid message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Send {
     /// Its kind.
     pub kind: &'static str,
     /// The sender's number.
     pub from: String,
-    /// The person's number, digits alone.
+    /// The recipient's number, digits only.
     pub to: String,
-    /// What the caller calls the message.
+    /// The caller's reference for the message.
     pub reference: Option<String>,
-    /// The text of a text.
+    /// The body of a text message.
     pub text: Option<String>,
     /// Name and language of a template.
     pub template: Option<(String, String)>,
-    /// The message as it was understood.
+    /// The message as it was parsed.
     pub body: Value,
 }
 
@@ -137,7 +137,7 @@ struct Template {
     values: Vec<String>,
 }
 
-/// Whether a number has digits alone, with the country's code.
+/// Whether `text` is a number with country code, digits only.
 #[must_use]
 pub fn is_number(text: &str) -> bool {
     (6..=15).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
@@ -145,24 +145,26 @@ pub fn is_number(text: &str) -> bool {
 
 fn within(name: &str, text: &str, most: usize) -> Result<(), Refused> {
     if text.trim().is_empty() || text.chars().count() > most {
-        return Err(shape(format!("{name}: 1 to {most} characters")));
+        return Err(shape(format!("{name}: must have 1 to {most} characters")));
     }
     Ok(())
 }
 
-/// Reads a request of the API in JSON. Unknown fields are refused, also `null` ones.
+/// Parses a request of the JSON API. Unknown fields are refused, even if they are `null`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the request is invalid.
 pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
     if !kind.starts_with("application/json") {
-        return Err(shape("content-type: application/json only"));
+        return Err(shape("content-type: must be application/json"));
     }
     let body: Value = serde_json::from_slice(bytes).map_err(|_| shape("no JSON"))?;
     let order: Order =
         serde_json::from_value(body.clone()).map_err(|error| shape(error.to_string()))?;
     let to = order.recipient.strip_prefix('+');
-    let to = to.filter(|to| is_number(to)).ok_or_else(|| shape("recipient: + and digits"))?;
+    let to = to
+        .filter(|to| is_number(to))
+        .ok_or_else(|| shape("recipient: must be a plus sign and digits"))?;
     within("reference", &order.reference, 64)?;
     let (mut text, mut template) = (None, None);
     let kind = match &order.message {
@@ -180,7 +182,9 @@ pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         }
         Message::Place { place } => {
             if place.lat.abs() > 90.0 || place.lng.abs() > 180.0 {
-                return Err(shape("message.place: on Earth"));
+                return Err(shape(
+                    "message.place: lat must be between -90 and 90, lng between -180 and 180",
+                ));
             }
             within("message.place.label", place.label.as_deref().unwrap_or("-"), 1000)?;
             "place"
@@ -188,7 +192,7 @@ pub fn json(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         Message::Choice { text: said, choices } => {
             within("message.text.body", &said.body, 1024)?;
             if !(1..=3).contains(&choices.len()) {
-                return Err(shape("message.choices: 1 to 3"));
+                return Err(shape("message.choices: must have 1 to 3 entries"));
             }
             for choice in choices {
                 within("message.choices.id", &choice.id, 256)?;
@@ -214,22 +218,22 @@ impl File {
     fn checked(&self, kind: &'static str) -> Result<&'static str, Refused> {
         let web = url::Url::parse(&self.link);
         if !web.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
-            return Err(shape("message.media.link: a web address"));
+            return Err(shape("message.media.link: must be an http or https URL"));
         }
         within("message.media.caption", self.caption.as_deref().unwrap_or("-"), 1024)?;
         Ok(kind)
     }
 }
 
-/// Reads a request of the API of forms: `channel`, `source`, `destination`, `message` (JSON in
-/// a field) and `ref`.
+/// Parses a request of the form API: `channel`, `source`, `destination`, `message` (JSON in a
+/// field) and `ref`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the request is invalid.
 pub fn form(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
     #[derive(Deserialize)]
     #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-    enum Said {
+    enum Field {
         Text {
             text: String,
         },
@@ -240,19 +244,19 @@ pub fn form(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         },
     }
     if !kind.starts_with("application/x-www-form-urlencoded") {
-        return Err(shape("content-type: application/x-www-form-urlencoded only"));
+        return Err(shape("content-type: must be application/x-www-form-urlencoded"));
     }
     let mut fields = std::collections::BTreeMap::new();
     for (name, value) in url::form_urlencoded::parse(bytes).into_owned() {
         if fields.insert(name, value).is_some() {
-            return Err(shape("a field is there twice"));
+            return Err(shape("a field occurs more than once"));
         }
     }
     let mut take = |name: &str| {
         fields
             .remove(name)
             .filter(|value| !value.is_empty())
-            .ok_or_else(|| shape(format!("{name}: is missing")))
+            .ok_or_else(|| shape(format!("{name}: is required")))
     };
     let (channel, from, to, message) =
         (take("channel")?, take("source")?, take("destination")?, take("message")?);
@@ -261,18 +265,18 @@ pub fn form(kind: &str, bytes: &[u8]) -> Result<Send, Refused> {
         return Err(shape(format!("{name}: is unknown")));
     }
     if channel != "whatsapp" {
-        return Err(shape("channel: whatsapp only"));
+        return Err(shape("channel: must be whatsapp"));
     }
     if !is_number(&to) {
-        return Err(shape("destination: digits only"));
+        return Err(shape("destination: must contain digits only"));
     }
-    let said: Said = serde_json::from_str(&message).map_err(|error| shape(error.to_string()))?;
+    let said: Field = serde_json::from_str(&message).map_err(|error| shape(error.to_string()))?;
     let (kind, text) = match said {
-        Said::Text { text } => {
+        Field::Text { text } => {
             within("message.text", &text, 4096)?;
             ("text", Some(text))
         }
-        Said::Image { original_url, caption } => {
+        Field::Image { original_url, caption } => {
             let file = File { link: original_url, caption, name: None };
             (file.checked("image")?, None)
         }

@@ -33,18 +33,18 @@ impl World {
     fn json(&mut self, body: &Value) -> Outcome {
         self.act(|account, scene| {
             let kind = "application/json";
-            account.send(scene, Door::Json, Some("key"), kind, body.to_string().as_bytes())
+            account.send(scene, Api::Json, Some("key"), kind, body.to_string().as_bytes())
         })
     }
 
     fn form(&mut self, body: &str) -> Outcome {
         self.act(|account, scene| {
             let kind = "application/x-www-form-urlencoded";
-            account.send(scene, Door::Form, Some("key"), kind, body.as_bytes())
+            account.send(scene, Api::Form, Some("key"), kind, body.as_bytes())
         })
     }
 
-    /// The code of the answer to a message of which one thing is different.
+    /// The code of the answer to a message in which one value is changed.
     fn code(&mut self, pointer: &str, value: Value) -> (u16, String) {
         let mut body = text();
         match body.pointer_mut(pointer) {
@@ -76,7 +76,7 @@ fn a_message_is_accepted_with_202_and_an_id() {
 }
 
 #[test]
-fn a_message_of_another_shape_is_refused() {
+fn a_malformed_message_is_refused() {
     let mut world = World::new(&json!({}));
     let shape = (400, "shape".to_owned());
     for (pointer, value) in [
@@ -104,12 +104,12 @@ fn a_message_of_another_shape_is_refused() {
 }
 
 #[test]
-fn the_key_the_sender_the_template_the_window_and_opting_out_are_watched() {
+fn the_key_the_sender_the_template_the_window_and_opt_outs_are_checked() {
     let mut world = World::new(&json!({"opted_out": ["4915550007777"],
         "templates": [{"name": "hello", "language": "en"}]}));
     let bytes = text().to_string();
     let answer = world.act(|account, scene| {
-        account.send(scene, Door::Json, None, "application/json", bytes.as_bytes()).answer
+        account.send(scene, Api::Json, None, "application/json", bytes.as_bytes()).answer
     });
     assert_eq!(answer.status(), 401);
     assert_eq!(world.code("/sender", json!("1234567")).1, "sender_unknown");
@@ -122,7 +122,7 @@ fn the_key_the_sender_the_template_the_window_and_opting_out_are_watched() {
 }
 
 #[test]
-fn too_fast_is_429_with_a_wait() {
+fn exceeding_the_rate_limit_is_429_with_retry_after() {
     let mut world = World::new(&json!({"messages_per_second": 1}));
     assert_eq!(world.json(&text()).answer.status(), 202);
     let answer = world.json(&text()).answer;
@@ -131,7 +131,7 @@ fn too_fast_is_429_with_a_wait() {
 }
 
 #[test]
-fn the_form_is_as_strict_and_says_no_with_200() {
+fn the_form_api_is_as_strict_and_answers_errors_with_200() {
     let mut world = World::new(&json!({}));
     let good = format!(
         "channel=whatsapp&source=4915550001111&destination={PERSON}&ref=msg_1\
@@ -154,7 +154,7 @@ fn the_form_is_as_strict_and_says_no_with_200() {
 }
 
 #[test]
-fn webhooks_are_signed_over_the_time_and_any_2xx_ends_them() {
+fn webhooks_sign_the_time_and_the_body_and_any_2xx_ends_retries() {
     let mut world = World::new(&json!({"redelivery": {"first_ms": 7}}));
     let order = serde_json::from_value(json!({"from": PERSON, "texts": ["a", "b"]})).unwrap();
     let (_, mut made) = world.act(|account, scene| account.customer_writes(scene, &order)).unwrap();
@@ -174,7 +174,7 @@ fn webhooks_are_signed_over_the_time_and_any_2xx_ends_them() {
 }
 
 #[test]
-fn faults_tell_whether_the_message_was_taken() {
+fn faults_say_whether_the_message_was_accepted() {
     let mut world = World::new(&json!({}));
     let faults = json!([{"kind": "drop"}, {"kind": "rate_limited"}, {"kind": "error"},
         {"kind": "status", "status": 503}, {"kind": "accept_then_drop"},

@@ -1,4 +1,4 @@
-//! What people and the phone do, and the webhooks that tell it.
+//! Actions of customers and of the business's phone, and the webhooks that report them.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,23 @@ use crate::clock::rfc3339;
 use crate::log::Scene;
 use crate::orders::{self, MediaUpload};
 
-/// Answers after which Evolution never tries again.
+/// Answers after which Evolution does not retry.
 const FINAL: [u16; 5] = [400, 401, 403, 404, 422];
 
-/// How often and how long Evolution tries again. Shorter than in the real world, where the
-/// first wait is 5 s and the longest 300 s.
+/// The retry policy of Evolution. Delays are shorter than in the real world, where the first is 5 s
+/// and the longest 300 s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redelivery {
-    /// Attempts in all.
+    /// Largest number of attempts.
     pub attempts: u32,
-    /// The first wait.
+    /// The first delay.
     pub first_ms: u64,
-    /// What each wait is multiplied by.
+    /// The factor by which each delay grows.
     pub factor: u64,
-    /// The longest wait.
+    /// The longest delay.
     pub max_ms: u64,
-    /// How long one attempt may take.
+    /// Timeout of one attempt.
     pub timeout_ms: u64,
 }
 
@@ -41,8 +41,8 @@ impl Default for Redelivery {
 }
 
 impl Redelivery {
-    /// The wait after the failed attempt `attempt` (from 1) that was answered `status`; `None`
-    /// gives up. What the receiver asks for in `Retry-After` is not read.
+    /// The delay after the failed attempt `attempt` (from 1) that was answered `status`; `None`
+    /// gives up. Evolution ignores `Retry-After`.
     #[must_use]
     pub fn wait_ms(&self, attempt: u32, status: u16) -> Option<u64> {
         if attempt >= self.attempts || FINAL.contains(&status) {
@@ -56,59 +56,59 @@ impl Redelivery {
     }
 }
 
-/// A webhook on its way to the hub.
+/// A webhook to be delivered to the hub.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its number, for the log.
     pub id: u64,
-    /// The event, `raw` or `forged`.
+    /// The event type, `raw` or `forged`.
     pub what: String,
-    /// When to begin.
+    /// Delay before the first attempt.
     pub after_ms: u64,
-    /// Where to.
+    /// The address.
     pub url: String,
-    /// The headers: made once, also a JWT that ends while it is tried again.
+    /// The headers. They are made once, so that a JWT can expire between attempts.
     pub headers: Vec<(String, String)>,
-    /// The bytes.
+    /// The body.
     pub body: Bytes,
     /// The messages in it.
     pub ids: Vec<String>,
     /// The statuses in it.
     pub statuses: Vec<&'static str>,
-    /// Whether a failure is tried again.
+    /// Whether a failed attempt is retried.
     pub redeliver: bool,
 }
 
 /// An answer, and the webhooks that follow.
 pub type Outcome = crate::answer::Outcome<Delivery>;
 
-/// What a person writes to the instance.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
-    /// The person's number, or the address of a group.
+    /// The customer's number, or the address of a group.
     pub from: String,
-    /// The person's name.
+    /// The customer's name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// A text.
+    /// The text.
     pub text: Option<String>,
-    /// Or a type, such as `imageMessage` ...
+    /// A message type, such as `imageMessage` ...
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// ... with its object.
     pub object: Option<Value>,
-    /// A file to go with it.
+    /// The file of the message.
     pub media: Option<MediaUpload>,
-    /// The message that this one answers.
+    /// The id of the message that this one replies to.
     pub reply_to: Option<String>,
-    /// The address behind which the person hides the number.
+    /// The customer's LID, which WhatsApp uses in place of a hidden number.
     pub lid: Option<String>,
-    /// An id in place of a fresh one.
+    /// An id to use in place of a generated one.
     pub id: Option<String>,
-    /// Unix seconds in place of now.
+    /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -116,43 +116,43 @@ pub struct CustomerWrites {
     pub wait: bool,
 }
 
-/// What the business writes on its phone.
+/// A message that the business writes on its own phone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusinessWrites {
-    /// The person's number.
+    /// The recipient's number.
     pub to: String,
     /// The text.
     pub text: String,
 }
 
-/// A change of the connection.
+/// A change of the connection state.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateOrder {
-    /// The state from now on.
+    /// The new state.
     pub state: State,
-    /// The reason that the webhook gives.
+    /// The reason in the webhook.
     #[serde(default)]
     pub status_reason: Option<u16>,
 }
 
-/// What the control API wants proved and delivered.
+/// A webhook that the control API asks to authenticate and deliver.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawWebhook {
-    /// The name of an event ...
+    /// The event type ...
     pub event: Option<String>,
     /// ... with its `data`.
     pub data: Option<Value>,
-    /// Or the whole body.
+    /// The whole body.
     pub body: Option<Value>,
-    /// Or the bytes.
+    /// The exact bytes.
     pub raw: Option<String>,
-    /// Copies.
+    /// Number of copies.
     #[serde(default = "orders::once")]
     pub repeat: usize,
-    /// Whether a failure is tried again.
+    /// Whether a failed attempt is retried.
     #[serde(default = "orders::yes")]
     pub redeliver: bool,
 }
@@ -161,9 +161,9 @@ pub struct RawWebhook {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forgery {
-    /// What is wrong with it.
+    /// The kind of forgery.
     pub kind: ForgeryKind,
-    /// What it says.
+    /// The text.
     #[serde(default = "forged_text")]
     pub text: String,
 }
@@ -172,22 +172,22 @@ fn forged_text() -> String {
     "I am not Evolution".into()
 }
 
-/// What is wrong with a forged webhook.
+/// The kinds of forged webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeryKind {
-    /// Other values in the headers that prove it.
+    /// Wrong values in the authentication headers.
     WrongToken,
-    /// No such headers, as of the server's global webhook.
+    /// No authentication headers, as in the server's global webhook.
     NoToken,
-    /// No such headers, but the instance's key in the body.
+    /// No authentication headers, but the instance's key in the body.
     KeyInBody,
-    /// A JWT that ended a while ago.
+    /// An expired JWT.
     ExpiredJwt,
 }
 
-/// A message as Evolution tells it.
-pub(super) struct Told<'a> {
+/// The fields of a message object.
+pub(super) struct MessageFields<'a> {
     pub(super) key: Value,
     pub(super) name: &'a str,
     pub(super) status: &'a str,
@@ -199,17 +199,17 @@ pub(super) struct Told<'a> {
     pub(super) instance: &'a str,
 }
 
-/// A message in the shape of answers and webhooks.
-pub(super) fn message(told: &Told<'_>) -> Value {
+/// A message object, as it appears in API responses and webhooks.
+pub(super) fn message(fields: &MessageFields<'_>) -> Value {
     json!({
-        "key": told.key, "pushName": told.name, "status": told.status,
-        "message": {(told.kind): told.content}, "contextInfo": told.context,
-        "messageType": told.kind, "messageTimestamp": told.at_s,
-        "instanceId": instance_id(told.instance), "source": told.source,
+        "key": fields.key, "pushName": fields.name, "status": fields.status,
+        "message": {(fields.kind): fields.content}, "contextInfo": fields.context,
+        "messageType": fields.kind, "messageTimestamp": fields.at_s,
+        "instanceId": instance_id(fields.instance), "source": fields.source,
     })
 }
 
-/// The id that Evolution's database has of an instance.
+/// The database id of an instance.
 pub(super) fn instance_id(name: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
     let hex = hex::encode(digest.as_ref());
@@ -217,12 +217,12 @@ pub(super) fn instance_id(name: &str) -> String {
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
 }
 
-/// The digits of a person's address; any other address as it is.
+/// The digits of a customer's address; any other address unchanged.
 pub(super) fn number(jid: &str) -> &str {
     jid.strip_suffix("@s.whatsapp.net").unwrap_or(jid)
 }
 
-/// The JWT that `jwt_key` asks for, good for ten minutes from `now_s`.
+/// The JWT that `jwt_key` asks for, valid for ten minutes from `now_s`.
 fn jwt(key: &str, now_s: i64) -> String {
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let claims = json!({"iat": now_s, "exp": now_s + 600, "app": "evolution", "action": "webhook"});
@@ -232,7 +232,7 @@ fn jwt(key: &str, now_s: i64) -> String {
     format!("{signed}.{signature}")
 }
 
-/// The headers of a webhook: those that were asked for as they are, but `jwt_key`.
+/// The headers of a webhook: the configured ones, with `jwt_key` replaced by a bearer token.
 fn headers(asked: &BTreeMap<String, String>, now_s: i64) -> Vec<(String, String)> {
     let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
     for (name, value) in asked {
@@ -245,8 +245,8 @@ fn headers(asked: &BTreeMap<String, String>, now_s: i64) -> Vec<(String, String)
 }
 
 impl Instance {
-    /// The webhook that tells an event; `None` if nobody asked for it. What nobody asked for
-    /// when it happened is not told later.
+    /// The webhook that reports an event; `None` if the webhook is not subscribed to it. Events
+    /// that occur without a subscription are not delivered later.
     pub(super) fn emit(
         &mut self,
         scene: &mut Scene<'_>,
@@ -282,17 +282,18 @@ impl Instance {
         json!({
             "event": event, "instance": self.name, "data": data,
             "destination": self.webhook.as_ref().map(|webhook| &webhook.url),
-            // The server's own time of day, with a `Z` all the same: here two hours off.
+            // The server's local time with a `Z`, as Evolution sends it: here two hours ahead of
+            // UTC.
             "date_time": rfc3339(now_ms + 7_200_000),
             "sender": format!("{}@s.whatsapp.net", self.settings.number),
             "server_url": "https://evolution.example.com", "apikey": key,
         })
     }
 
-    /// A person writes: id of the message, webhooks.
+    /// A customer writes. Returns the id of the message, and the webhooks.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
@@ -307,7 +308,7 @@ impl Instance {
             (None, Some(kind)) => {
                 (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
             }
-            _ => return Err("give text, or type and object".into()),
+            _ => return Err("give either text, or type and object".into()),
         };
         let id = order.id.clone().unwrap_or_else(|| scene.ids.whatsapp_key("3A"));
         let (content, base64) = self.attach(order, &id, kind, content)?;
@@ -320,7 +321,7 @@ impl Instance {
             json!({"stanzaId": reply_to, "participant": jid,
                    "quotedMessage": {"conversation": "?"}})
         });
-        let mut data = message(&Told {
+        let mut data = message(&MessageFields {
             key,
             name: &order.name,
             status: "DELIVERY_ACK",
@@ -343,13 +344,13 @@ impl Instance {
         self.event(scene, "customer.wrote", wrote);
         let mut deliveries = Vec::new();
         for _ in 0..order.repeat.max(1) {
-            let told = self.emit(scene, "messages.upsert", &data, 0);
-            deliveries.extend(told.map(|told| Delivery { ids: vec![id.clone()], ..told }));
+            let webhook = self.emit(scene, "messages.upsert", &data, 0);
+            deliveries.extend(webhook.map(|webhook| Delivery { ids: vec![id.clone()], ..webhook }));
         }
         Ok((id, deliveries))
     }
 
-    /// Keeps the file of a message: its object, and its bytes in base64.
+    /// Stores the file of a message. Returns the message's object, and the bytes in base64.
     fn attach(
         &mut self,
         order: &CustomerWrites,
@@ -377,14 +378,14 @@ impl Instance {
         Ok((content, Some(STANDARD.encode(&bytes))))
     }
 
-    /// The business writes on its phone: id of the message, webhook.
+    /// The business writes on its phone. Returns the id of the message, and the webhook.
     pub fn business_writes(
         &mut self,
         scene: &mut Scene<'_>,
         order: &BusinessWrites,
     ) -> (String, Vec<Delivery>) {
         let id = scene.ids.whatsapp_key("3A");
-        let data = message(&Told {
+        let data = message(&MessageFields {
             key: json!({"remoteJid": super::jid(&order.to), "fromMe": true, "id": id}),
             name: "",
             status: "SERVER_ACK",
@@ -396,11 +397,11 @@ impl Instance {
             instance: &self.name,
         });
         self.messages.insert(id.clone());
-        let told = self.emit(scene, "messages.upsert", &data, 0);
-        (id, told.into_iter().collect())
+        let webhook = self.emit(scene, "messages.upsert", &data, 0);
+        (id, webhook.into_iter().collect())
     }
 
-    /// The connection changes, and a webhook tells so.
+    /// Changes the connection state. Returns the webhook that reports it.
     pub fn connect(&mut self, scene: &mut Scene<'_>, order: StateOrder) -> Vec<Delivery> {
         self.state = order.state;
         let reason = order.status_reason.unwrap_or(match order.state {
@@ -413,10 +414,10 @@ impl Instance {
         self.emit(scene, "connection.update", &data, 0).into_iter().collect()
     }
 
-    /// Proves and delivers what the control API says.
+    /// Authenticates and delivers the webhook that the control API asks for.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn deliver(
         &mut self,
         scene: &mut Scene<'_>,
@@ -431,7 +432,7 @@ impl Instance {
             }
             (None, Some(body), None) => body.to_string(),
             (None, None, Some(raw)) => raw.clone(),
-            _ => return Err("give one of event and data, body, raw".into()),
+            _ => return Err("give exactly one of event with data, body, raw".into()),
         };
         let delivery = Delivery {
             id: 0,
@@ -461,7 +462,7 @@ impl Instance {
         let webhook = self.webhook.as_ref().ok_or("no webhook is set")?;
         let now_s = scene.now_ms / 1000;
         let id = scene.ids.whatsapp_key("3A");
-        let data = message(&Told {
+        let data = message(&MessageFields {
             key: json!({"remoteJid": "666@s.whatsapp.net", "fromMe": false, "id": id}),
             name: "Mallory",
             status: "DELIVERY_ACK",
@@ -486,7 +487,7 @@ impl Instance {
                 }
             }
             ForgeryKind::ExpiredJwt => {
-                // Whatever proves webhooks, a JWT signed with it is over.
+                // An expired JWT, signed with the value of the first configured header.
                 let key = webhook.headers.values().next().map_or("", String::as_str);
                 let bearer = format!("Bearer {}", jwt(key, now_s - 3600));
                 proof.push(("authorization".into(), bearer));

@@ -1,6 +1,6 @@
 //! The rules of the Evolution API, for one instance: a number on `WhatsApp` Web.
 //!
-//! State and time go in, answers and webhooks come out; nothing here does I/O.
+//! Nothing here does I/O or reads a clock.
 
 pub mod event;
 mod provider;
@@ -26,7 +26,7 @@ use request::Send;
 
 const SOURCE: &str = "evolution";
 
-/// The events that a webhook may ask for.
+/// The event types that a webhook can subscribe to.
 const SUBSCRIPTIONS: [&str; 30] = [
     "APPLICATION_STARTUP",
     "QRCODE_UPDATED",
@@ -60,7 +60,7 @@ const SUBSCRIPTIONS: [&str; 30] = [
     "STATUS_INSTANCE",
 ];
 
-/// What the control API sets for an instance.
+/// Settings of the instance, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -69,31 +69,31 @@ pub struct Settings {
     /// The key of the whole server.
     #[serde(default)]
     pub global_key: Option<String>,
-    /// The number that the instance has.
+    /// The instance's phone number.
     #[serde(default = "default_number")]
     pub number: String,
-    /// How it is connected to `WhatsApp` to begin with.
+    /// Its initial connection state.
     #[serde(default)]
     pub state: State,
     /// Numbers that are not on `WhatsApp`.
     #[serde(default)]
     pub not_on_whatsapp: Vec<String>,
-    /// Whether messages are kept in Evolution's database: without that there are no receipts.
+    /// Whether Evolution stores messages in its database; without it there are no receipts.
     #[serde(default = "orders::yes")]
     pub save_messages: bool,
-    /// Whether webhooks tell the instance's token.
+    /// Whether webhooks contain the instance's token.
     #[serde(default)]
     pub expose_key: bool,
-    /// Which echoes of a message sent through the API there are.
+    /// The echoes of a message sent through the API.
     #[serde(default)]
     pub echoes: Echoes,
     /// Status webhooks.
     #[serde(default)]
     pub receipts: Receipts,
-    /// When webhooks are tried again.
+    /// The retry policy of webhooks.
     #[serde(default)]
     pub redelivery: Redelivery,
-    /// Decides the order of shuffled webhooks.
+    /// Seed of the order of shuffled webhooks.
     #[serde(default = "orders::seed")]
     pub seed: u64,
 }
@@ -102,23 +102,23 @@ fn default_number() -> String {
     "15550783881".into()
 }
 
-/// How an instance is connected to `WhatsApp`.
+/// The connection of an instance to `WhatsApp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It can send.
+    /// Connected.
     #[default]
     Open,
-    /// It tries to.
+    /// Connecting.
     Connecting,
-    /// It is not connected.
+    /// Not connected.
     Close,
-    /// The server knows its name and has not loaded it.
+    /// The server knows the instance's name but has not loaded it.
     NotLoaded,
 }
 
 impl State {
-    /// As Evolution writes it; `None` where it leaves the field out.
+    /// Evolution's name of the state; `None` if it omits the field.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         match self {
@@ -130,13 +130,13 @@ impl State {
     }
 }
 
-/// Which echoes of a message sent through the API there are.
+/// The echoes of a message sent through the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Echoes {
     /// `send.message`.
     pub send_message: bool,
-    /// `messages.upsert` with `fromMe`, as of a message written on the phone.
+    /// `messages.upsert` with `fromMe`, as for a message written on the phone.
     pub upsert: bool,
 }
 
@@ -146,42 +146,42 @@ impl Default for Echoes {
     }
 }
 
-/// A message that Evolution has taken.
+/// A message that Evolution has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// Its id at `WhatsApp`.
     pub id: String,
-    /// The recipient: a number's digits, or another address.
+    /// The recipient: the digits of a number, or another address.
     pub to: String,
     /// The method.
     pub method: String,
-    /// What `WhatsApp` calls the message.
+    /// `WhatsApp`'s name of the message type.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The message it quotes; none if Evolution does not know that one.
+    /// The message it quotes; `None` if Evolution does not know that message.
     pub quoted: Option<String>,
-    /// The request.
+    /// The request body.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
     /// Whether it will be reported as failed.
     pub fails: bool,
-    /// The statuses that the hub has taken.
+    /// The statuses that the hub has accepted.
     pub statuses: Vec<&'static str>,
 }
 
-/// A read receipt that Evolution has taken.
+/// A read receipt that Evolution has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReadReceipt {
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
-    /// The person's message.
+    /// The customer's message.
     pub message_id: String,
-    /// The person's address.
+    /// The customer's address.
     pub remote_jid: String,
 }
 
@@ -195,7 +195,7 @@ struct Webhook {
     events: Vec<String>,
 }
 
-/// A file somebody sent.
+/// A file that was sent or received.
 #[derive(Clone, Debug)]
 struct File {
     kind: String,
@@ -212,9 +212,9 @@ pub struct Instance {
     settings: Settings,
     state: State,
     webhook: Option<Webhook>,
-    /// Numbers whose being on `WhatsApp` the server has looked up before.
+    /// Numbers that the server has already looked up on `WhatsApp`.
     looked_up: BTreeSet<String>,
-    /// Every message it knows by id, whoever wrote it.
+    /// The ids of all messages, sent and received.
     messages: BTreeSet<String>,
     files: BTreeMap<String, File>,
     accepted: Vec<Accepted>,
@@ -228,7 +228,7 @@ pub struct Instance {
     random: u64,
 }
 
-/// An error answer. `message` is a text or a list, as Evolution has both.
+/// An error response. `message` is a text or a list; Evolution uses both.
 #[must_use]
 pub fn error(status: u16, message: &Value) -> Answer {
     let words = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
@@ -244,7 +244,7 @@ pub fn error(status: u16, message: &Value) -> Answer {
 pub struct Call<'a> {
     /// The HTTP method.
     pub method: &'a Method,
-    /// What stands before the instance's name, such as `message/sendText`.
+    /// The path before the instance's name, such as `message/sendText`.
     pub path: (&'a str, &'a str),
     /// The header `apikey`.
     pub key: Option<&'a str>,
@@ -252,7 +252,7 @@ pub struct Call<'a> {
     pub body: &'a [u8],
 }
 
-/// Answers a call for the instance `name`. An unknown instance is found out before a wrong key.
+/// Answers a call for the instance `name`. An unknown instance is reported before a wrong key.
 pub fn call(
     instances: &mut BTreeMap<String, Instance>,
     scene: &mut Scene<'_>,
@@ -277,7 +277,7 @@ pub fn call(
 }
 
 impl Instance {
-    /// An instance that has not done anything yet.
+    /// Creates the instance without state.
     #[must_use]
     pub fn new(name: &str, settings: Settings) -> Self {
         Self {
@@ -300,7 +300,7 @@ impl Instance {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.state = settings.state;
         self.random = settings.seed;
@@ -326,7 +326,7 @@ impl Instance {
         answer
     }
 
-    /// One call of the API, after the key.
+    /// Handles a call, after authentication.
     fn call(&mut self, scene: &mut Scene<'_>, call: Call<'_>) -> Outcome {
         let body = || serde_json::from_slice::<Value>(call.body).unwrap_or_else(|_| json!({}));
         match (call.method, call.path) {
@@ -367,11 +367,14 @@ impl Instance {
             Some(Ok(send)) => send,
         };
         for field in &send.unknown {
-            self.violation(scene, &format!("{method} knows no field {field}: it would be ignored"));
+            self.violation(
+                scene,
+                &format!("{method} does not have the field {field}: Evolution would ignore it"),
+            );
         }
         let jid = jid(&send.number);
         let to = event::number(&jid).to_owned();
-        if let Err(answer) = self.reaches(&send, &jid) {
+        if let Err(answer) = self.check_connection(&send, &jid) {
             return self.refuse(scene, method, Some(&to), answer).into();
         }
         let fault = self.faults.next(&to);
@@ -390,9 +393,9 @@ impl Instance {
         self.event(scene, "violation", json!({"detail": detail}));
     }
 
-    /// Whether the message gets as far as `WhatsApp`. What an instance without a connection
-    /// answers depends on where in its work it notices.
-    fn reaches(&mut self, send: &Send, jid: &str) -> Result<(), Answer> {
+    /// Checks whether the message can reach `WhatsApp`. The error of an instance without a connection
+    /// depends on the step at which Evolution notices it.
+    fn check_connection(&mut self, send: &Send, jid: &str) -> Result<(), Answer> {
         let closed = "Connection Closed";
         let cut = self.state != State::Open;
         if self.state == State::NotLoaded {
@@ -435,7 +438,7 @@ impl Instance {
         let context = quoted.as_deref().map(|quoted| json!({"stanzaId": quoted}));
         let message = self.sent(scene.now_ms, &id, jid, send, context.as_ref());
         let name = accepted_as(fault);
-        let answer = accepted_answer(Answer::json(201, message.clone()), fault, said);
+        let answer = accepted_answer(Answer::json(201, message.clone()), fault, error_of);
         if let Some(fault) = fault {
             self.faults.spend(&to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
@@ -472,7 +475,7 @@ impl Instance {
         Outcome { answer, deliveries }
     }
 
-    /// A message of the instance, as Evolution answers and tells it.
+    /// A message of the instance, as it appears in responses and webhooks.
     fn sent(
         &self,
         now_ms: i64,
@@ -481,7 +484,7 @@ impl Instance {
         send: &Send,
         context: Option<&Value>,
     ) -> Value {
-        event::message(&event::Told {
+        event::message(&event::MessageFields {
             key: json!({"remoteJid": jid, "fromMe": true, "id": id}),
             name: "",
             status: "PENDING",
@@ -501,18 +504,18 @@ impl Instance {
         jid: &str,
         fails: bool,
     ) -> Vec<Delivery> {
-        // An update is told of a message that stands in the database, and else of none.
+        // Only messages in the database get updates.
         if !self.settings.save_messages {
             return Vec::new();
         }
         let random = receipts::random(&mut self.random);
         let plan = self.settings.receipts.plan(fails, random);
-        let told = plan.into_iter().flat_map(|webhook| {
-            // One update a request.
+        let updates = plan.into_iter().flat_map(|webhook| {
+            // Evolution sends one update per request.
             webhook.statuses.into_iter().map(move |(status, _)| (status, webhook.after_ms))
         });
-        let told: Vec<(&'static str, u64)> = told.collect();
-        let told = told.into_iter().filter_map(|(status, after_ms)| {
+        let updates: Vec<(&'static str, u64)> = updates.collect();
+        let updates = updates.into_iter().filter_map(|(status, after_ms)| {
             let data = json!({
                 "keyId": id, "remoteJid": jid, "fromMe": true, "participant": jid,
                 "status": ack(status), "instanceId": event::instance_id(&self.name),
@@ -521,7 +524,7 @@ impl Instance {
             let delivery = self.emit(scene, "messages.update", &data, after_ms)?;
             Some(Delivery { ids: vec![id.to_owned()], statuses: vec![status], ..delivery })
         });
-        told.collect()
+        updates.collect()
     }
 
     fn set_webhook(&mut self, scene: &mut Scene<'_>, body: &Value) -> Answer {
@@ -591,7 +594,7 @@ impl Instance {
         Answer::json(201, shown)
     }
 
-    /// The webhook as Evolution shows it, its headers included.
+    /// The webhook as Evolution returns it, with its headers.
     fn shown(&self, webhook: &Webhook) -> Value {
         json!({
             "id": "cm3webhook0001", "url": webhook.url, "headers": webhook.headers,
@@ -643,7 +646,7 @@ impl Instance {
         Answer::json(201, json!({"message": "Read messages", "read": "success"}))
     }
 
-    /// The instance's state in figures.
+    /// The instance's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -656,20 +659,20 @@ impl Instance {
         })
     }
 
-    /// The messages that Evolution has taken.
+    /// The messages that Evolution has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Evolution has taken.
+    /// The read receipts that Evolution has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads
     }
 }
 
-/// Evolution's word for a status.
+/// Evolution's name of a status.
 fn ack(status: &str) -> &'static str {
     match status {
         "sent" => "SERVER_ACK",
@@ -679,7 +682,7 @@ fn ack(status: &str) -> &'static str {
     }
 }
 
-/// The address that Evolution makes of a number: of very long ones a group's.
+/// The address that Evolution derives from a number: very long numbers become group addresses.
 fn jid(number: &str) -> String {
     if ["@g.us", "@s.whatsapp.net", "@lid", "@broadcast"].iter().any(|end| number.contains(end)) {
         return number.to_owned();
@@ -694,7 +697,7 @@ fn jid(number: &str) -> String {
     format!("{digits}@{place}")
 }
 
-/// What the caller gets for a fault that accepts nothing.
+/// The answer for a fault with which nothing is accepted.
 fn fault_answer(fault: &Fault) -> Answer {
     match fault.kind {
         Kind::RateLimited => {
@@ -703,16 +706,18 @@ fn fault_answer(fault: &Fault) -> Answer {
         }
         Kind::Error => {
             let status = fault.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(400);
-            said(status, fault).retry_after(fault.retry_after_s)
+            error_of(status, fault).retry_after(fault.retry_after_s)
         }
         Kind::Page => page(fault),
-        Kind::Status => said(fault.status.unwrap_or(500), fault).retry_after(fault.retry_after_s),
+        Kind::Status => {
+            error_of(fault.status.unwrap_or(500), fault).retry_after(fault.retry_after_s)
+        }
         _ => Answer::HangUp { after_ms: 0 },
     }
 }
 
-/// An error in the fault's words, or in none.
-fn said(status: u16, fault: &Fault) -> Answer {
+/// An error with the fault's text, or with a standard one.
+fn error_of(status: u16, fault: &Fault) -> Answer {
     match &fault.description {
         Some(description) => error(status, &json!([description])),
         None => error(status, &json!("Internal Server Error")),

@@ -121,7 +121,7 @@ impl SimulatedAccount for Instance {
         Next::Send(OutgoingWebhook::post(url, headers, delivery.body.clone(), timeout_ms))
     }
 
-    /// Any 2xx is success. Evolution keeps no order among webhooks.
+    /// Any 2xx is success. Evolution does not keep webhooks in order.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,

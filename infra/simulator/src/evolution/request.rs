@@ -1,32 +1,32 @@
-//! What the sending methods of the Evolution API accept.
+//! Validation of the sending methods of the Evolution API.
 //!
-//! The shapes are those of its validation schemas, the later checks those of its controller and
-//! of its service for `WhatsApp` Web; the sources are in the simulator's README.
+//! The schemas follow Evolution's validation schemas, the later checks its controller and its
+//! service for `WhatsApp` Web; the simulator's README lists the sources.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// A call that keeps the rules.
+/// A valid call.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// The recipient, as the caller writes it.
+    /// The recipient as it appears in the request.
     pub number: String,
-    /// What `WhatsApp` calls the message: `conversation`, `imageMessage` ...
+    /// `WhatsApp`'s name of the message type: `conversation`, `imageMessage` ...
     pub kind: &'static str,
-    /// The message as `WhatsApp` has it, under that name.
+    /// The message object of that type.
     pub content: Value,
-    /// Text to show in the log.
+    /// The text to show in the log.
     pub text: Option<String>,
-    /// The message it quotes.
+    /// The id of the message it quotes.
     pub quoted: Option<String>,
-    /// Whether a file must be taken to `WhatsApp` before the number is looked up.
+    /// Whether a file is uploaded to `WhatsApp` before the number is looked up.
     pub uploads: bool,
-    /// Fields that Evolution does not know and passes over in silence.
+    /// Fields that Evolution silently ignores.
     pub unknown: Vec<String>,
 }
 
-/// Status, and what stands in `response.message`.
+/// Status, and the content of `response.message`.
 pub type Refusal = (u16, Value);
 
 /// The type of a field.
@@ -56,7 +56,7 @@ impl Type {
         match self {
             Self::Text => value.is_string(),
             Self::Number => value.is_number(),
-            // To JavaScript, 1.0 is an integer.
+            // In JavaScript, 1.0 is an integer.
             Self::Integer => value.as_f64().is_some_and(|number| number.fract() == 0.0),
             Self::Truth => value.is_boolean(),
             Self::Object => value.is_object(),
@@ -65,10 +65,10 @@ impl Type {
     }
 }
 
-/// A field: its name, its type, whether it must be there.
+/// A field: its name, its type, and whether it is required.
 type Field = (&'static str, Type, bool);
 
-/// Fields of every message but a reaction.
+/// Fields of every message except a reaction.
 const COMMON: [Field; 8] = [
     ("number", Type::Text, true),
     ("delay", Type::Integer, false),
@@ -140,7 +140,7 @@ const BUTTON: [Field; 9] = [
 const MEDIA_TYPES: [&str; 4] = ["image", "document", "video", "audio"];
 const BUTTON_TYPES: [&str; 5] = ["reply", "copy", "url", "call", "pix"];
 
-/// Checks a call of `/message/<method>`; `None` if there is no such method.
+/// Validates a call of `/message/<method>`; `None` if the method does not exist.
 #[must_use]
 pub fn parse(method: &str, body: &Value) -> Option<Result<Send, Refusal>> {
     Some(match method {
@@ -157,7 +157,7 @@ pub fn parse(method: &str, body: &Value) -> Option<Result<Send, Refusal>> {
     })
 }
 
-/// What is wrong with the shape of a body, in Evolution's words.
+/// The schema errors of a body, in Evolution's texts.
 #[derive(Default)]
 struct Findings {
     wrong: Vec<Value>,
@@ -165,11 +165,11 @@ struct Findings {
 }
 
 impl Findings {
-    fn say(&mut self, words: impl Into<String>) {
+    fn add(&mut self, words: impl Into<String>) {
         self.wrong.push(Value::String(words.into()));
     }
 
-    /// Checks an object; `at` is where it stands, such as `contact[0].`.
+    /// Validates an object; `at` is the prefix of its path, such as `contact[0].`.
     fn object(&mut self, at: &str, value: &Value, fields: &[Field]) {
         let empty = Map::new();
         let object = value.as_object().unwrap_or(&empty);
@@ -178,9 +178,9 @@ impl Findings {
                 None if *required => {
                     let place = at.trim_end_matches('.');
                     let place = if place.is_empty() { "instance" } else { place };
-                    self.say(format!("{place} requires property \"{name}\""));
+                    self.add(format!("{place} requires property \"{name}\""));
                 }
-                Some(value) if !kind.fits(value) => self.say(match *name {
+                Some(value) if !kind.fits(value) => self.add(match *name {
                     "number" => "Invalid format".to_owned(),
                     "delay" => "Enter a value in milliseconds".to_owned(),
                     _ => format!("{at}{name} is not of a type(s) {}", kind.name()),
@@ -193,18 +193,18 @@ impl Findings {
         self.unknown.extend(strange.map(|name| format!("{at}{name}")));
     }
 
-    /// Checks every item of the list `name` of `value`, which must have one at least.
+    /// Validates every item of the list `name` of `value`, which needs at least one.
     fn items(&mut self, at: &str, value: &Value, name: &str, fields: &[Field]) {
         let Some(items) = value.get(name).and_then(Value::as_array) else { return };
         if items.is_empty() {
-            self.say(format!("{at}{name} does not meet minimum length of 1"));
+            self.add(format!("{at}{name} does not meet minimum length of 1"));
         }
         for (place, item) in items.iter().enumerate() {
             self.object(&format!("{at}{name}[{place}]."), item, fields);
         }
     }
 
-    /// Checks that no item of the list `name` stands there twice.
+    /// Checks that the items of the list `name` are unique.
     fn unique(&mut self, at: &str, value: &Value, name: &str) {
         let Some(items) = value.get(name).and_then(Value::as_array) else { return };
         let twice = items
@@ -212,7 +212,7 @@ impl Findings {
             .enumerate()
             .any(|(at, item)| items.get(at + 1..).is_some_and(|later| later.contains(item)));
         if twice {
-            self.say(format!("{at}{name} contains duplicate item"));
+            self.add(format!("{at}{name} contains duplicate item"));
         }
     }
 
@@ -221,7 +221,7 @@ impl Findings {
     }
 }
 
-/// Checks the body of a message but a reaction.
+/// Validates the body of a message other than a reaction.
 fn shape(body: &Value, fields: &[Field]) -> Findings {
     let mut findings = Findings::default();
     let all: Vec<Field> = COMMON.iter().chain(fields).copied().collect();
@@ -229,10 +229,10 @@ fn shape(body: &Value, fields: &[Field]) -> Findings {
     if let Some(quoted) = body.get("quoted").filter(|quoted| quoted.is_object()) {
         match quoted.get("key") {
             Some(key) if key.get("id").is_none() => {
-                findings.say("quoted.key requires property \"id\"");
+                findings.add("quoted.key requires property \"id\"");
             }
             Some(key) if !key.is_object() => {
-                findings.say("quoted.key is not of a type(s) object");
+                findings.add("quoted.key is not of a type(s) object");
             }
             _ => {}
         }
@@ -240,7 +240,7 @@ fn shape(body: &Value, fields: &[Field]) -> Findings {
     findings
 }
 
-fn bad<T>(words: &str) -> Result<T, Refusal> {
+fn bad_request<T>(words: &str) -> Result<T, Refusal> {
     Err((400, json!([words])))
 }
 
@@ -248,7 +248,7 @@ fn word<'a>(body: &'a Value, name: &str) -> &'a str {
     body.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn made(body: &Value, kind: &'static str, content: Value, unknown: Vec<String>) -> Send {
+fn send_of(body: &Value, kind: &'static str, content: Value, unknown: Vec<String>) -> Send {
     let quoted = body.get("quoted").and_then(|quoted| quoted.get("key")?.get("id")?.as_str());
     Send {
         number: word(body, "number").to_owned(),
@@ -265,14 +265,14 @@ fn text(body: &Value) -> Result<Send, Refusal> {
     let unknown = shape(body, &TEXT).done()?;
     let text = word(body, "text");
     if text.trim().is_empty() {
-        return bad("Text is required");
+        return bad_request("Text is required");
     }
-    let send = made(body, "conversation", json!(text), unknown);
+    let send = send_of(body, "conversation", json!(text), unknown);
     Ok(Send { text: Some(text.to_owned()), ..send })
 }
 
-/// Whether Evolution takes `source` for an address: one that is too long or has a host without
-/// a dot is none to it.
+/// Whether Evolution accepts `source` as an address: it must not be too long, and its host needs a
+/// dot.
 fn is_url(source: &str) -> bool {
     if source.len() >= 2083 {
         return false;
@@ -298,19 +298,19 @@ fn media(body: &Value) -> Result<Send, Refusal> {
     let kind = word(body, "mediatype");
     if body.get("mediatype").is_some_and(Value::is_string) && !MEDIA_TYPES.contains(&kind) {
         let words = MEDIA_TYPES.join(",");
-        findings.say(format!("mediatype is not one of enum values: {words}"));
+        findings.add(format!("mediatype is not one of enum values: {words}"));
     }
     let unknown = findings.done()?;
     let (source, name) = (word(body, "media"), word(body, "fileName"));
     let from_web = is_url(source);
     if !from_web && !is_base64(source) {
-        return bad("Owned media must be a url or base64");
+        return bad_request("Owned media must be a url or base64");
     }
     if kind == "document" && name.is_empty() {
         if !from_web {
-            return bad("For base64 the file name must be informed.");
+            return bad_request("For base64 the file name must be informed.");
         }
-        // It takes the name from the address, which must end in one with a dot.
+        // Evolution takes the file name from the address, whose last segment must contain a dot.
         let path = source.split(['?', '#']).next().unwrap_or_default();
         let (_, last) = path.rsplit_once('/').unwrap_or_default();
         if last.split_once('.').is_none_or(|(stem, _)| stem.is_empty()) {
@@ -333,26 +333,26 @@ fn media(body: &Value) -> Result<Send, Refusal> {
         }
     }
     let caption = body.get("caption").and_then(Value::as_str).map(ToOwned::to_owned);
-    Ok(Send { text: caption, uploads: true, ..made(body, kind, content, unknown) })
+    Ok(Send { text: caption, uploads: true, ..send_of(body, kind, content, unknown) })
 }
 
 fn audio(body: &Value) -> Result<Send, Refusal> {
     let unknown = shape(body, &AUDIO).done()?;
     let source = word(body, "audio");
     if !is_url(source) && !is_base64(source) {
-        return bad("Owned media must be a url, base64, or valid file with buffer");
+        return bad_request("Owned media must be a url, base64, or valid file with buffer");
     }
     let content = json!({"mimetype": "audio/ogg; codecs=opus", "ptt": true});
-    Ok(made(body, "audioMessage", content, unknown))
+    Ok(send_of(body, "audioMessage", content, unknown))
 }
 
 fn sticker(body: &Value) -> Result<Send, Refusal> {
     let unknown = shape(body, &STICKER).done()?;
     let source = word(body, "sticker");
     if !is_url(source) && !is_base64(source) {
-        return bad("Owned media must be a url or base64");
+        return bad_request("Owned media must be a url or base64");
     }
-    Ok(made(body, "stickerMessage", json!({"mimetype": "image/webp"}), unknown))
+    Ok(send_of(body, "stickerMessage", json!({"mimetype": "image/webp"}), unknown))
 }
 
 fn location(body: &Value) -> Result<Send, Refusal> {
@@ -361,13 +361,13 @@ fn location(body: &Value) -> Result<Send, Refusal> {
         "degreesLatitude": body.get("latitude"), "degreesLongitude": body.get("longitude"),
         "name": body.get("name"), "address": body.get("address"),
     });
-    Ok(made(body, "locationMessage", content, unknown))
+    Ok(send_of(body, "locationMessage", content, unknown))
 }
 
 fn contact(body: &Value) -> Result<Send, Refusal> {
     let mut findings = shape(body, &CONTACT);
     if body.get("quoted").is_some() {
-        // Cards quote nothing.
+        // A contact message cannot quote another message.
         findings.unknown.push("quoted".to_owned());
     }
     findings.items("", body, "contact", &CARD);
@@ -377,10 +377,10 @@ fn contact(body: &Value) -> Result<Send, Refusal> {
         let short = |name: &str| card.get(name).is_some_and(|_| word(card, name).len() < 10);
         if short("phoneNumber") {
             let at = format!("contact[{place}].phoneNumber");
-            findings.say(format!("{at} does not meet minimum length of 10"));
+            findings.add(format!("{at} does not meet minimum length of 10"));
         }
         if short("wuid") || (card.get("wuid").is_some() && !word(card, "wuid").contains(digit)) {
-            findings.say("\"wuid\" must be a numeric string");
+            findings.add("\"wuid\" must be a numeric string");
         }
     }
     let unknown = findings.done()?;
@@ -393,10 +393,10 @@ fn contact(body: &Value) -> Result<Send, Refusal> {
         json!({"displayName": name, "vcard": vcard})
     };
     Ok(match cards {
-        [card] => made(body, "contactMessage", shown(card), unknown),
+        [card] => send_of(body, "contactMessage", shown(card), unknown),
         cards => {
             let cards: Vec<Value> = cards.iter().map(shown).collect();
-            made(body, "contactsArrayMessage", json!({"contacts": cards}), unknown)
+            send_of(body, "contactsArrayMessage", json!({"contacts": cards}), unknown)
         }
     })
 }
@@ -405,8 +405,8 @@ fn digit(c: char) -> bool {
     c.is_ascii_digit()
 }
 
-/// Evolution's notion of an emoji: something besides letters, digits, spaces and a few signs.
-/// No emoji, which would take one off, is none.
+/// Evolution's test for an emoji: it contains something other than letters, digits, spaces and a
+/// few signs. An empty text, which would remove a reaction, fails the test.
 fn is_emoji(text: &str) -> bool {
     text.chars().any(|c| {
         let plain = c.is_ascii_alphanumeric()
@@ -426,12 +426,12 @@ fn reaction(body: &Value) -> Result<Send, Refusal> {
     let unknown = findings.done()?;
     let emoji = word(body, "reaction");
     if !is_emoji(emoji) {
-        return bad("\"reaction\" must be an emoji");
+        return bad_request("\"reaction\" must be an emoji");
     }
     let key = body.get("key").cloned().unwrap_or_default();
     let number = word(&key, "remoteJid").to_owned();
     let content = json!({"key": key, "text": emoji});
-    let send = made(body, "reactionMessage", content, unknown);
+    let send = send_of(body, "reactionMessage", content, unknown);
     Ok(Send { number, text: Some(emoji.to_owned()), ..send })
 }
 
@@ -453,7 +453,7 @@ fn list(body: &Value) -> Result<Send, Refusal> {
     });
     Ok(Send {
         text: Some(word(body, "title").to_owned()),
-        ..made(body, "listMessage", content, unknown)
+        ..send_of(body, "listMessage", content, unknown)
     })
 }
 
@@ -465,7 +465,7 @@ fn buttons(body: &Value) -> Result<Send, Refusal> {
         let known = BUTTON_TYPES.contains(&word(button, "type"));
         if button.get("type").is_some_and(Value::is_string) && !known {
             let words = BUTTON_TYPES.join(",");
-            findings.say(format!("buttons[{place}].type is not one of enum values: {words}"));
+            findings.add(format!("buttons[{place}].type is not one of enum values: {words}"));
         }
     }
     let unknown = findings.done()?;
@@ -473,24 +473,24 @@ fn buttons(body: &Value) -> Result<Send, Refusal> {
         return Err((500, json!("Cannot read properties of undefined (reading 'length')")));
     }
     if given.is_empty() {
-        return bad("At least one button is required");
+        return bad_request("At least one button is required");
     }
     let is = |wanted: &str| given.iter().any(|button| word(button, "type") == wanted);
     let other = given.iter().any(|button| !matches!(word(button, "type"), "reply" | "pix"));
     if is("reply") {
         if given.len() > 3 {
-            return bad("Maximum of 3 reply buttons allowed");
+            return bad_request("Maximum of 3 reply buttons allowed");
         }
         if other {
-            return bad("Reply buttons cannot be mixed with other button types");
+            return bad_request("Reply buttons cannot be mixed with other button types");
         }
     }
     if is("pix") {
         if given.len() > 1 {
-            return bad("Only one PIX button is allowed");
+            return bad_request("Only one PIX button is allowed");
         }
         if other {
-            return bad("PIX button cannot be mixed with other button types");
+            return bad_request("PIX button cannot be mixed with other button types");
         }
     }
     let title = word(body, "title");
@@ -502,5 +502,5 @@ fn buttons(body: &Value) -> Result<Send, Refusal> {
         "body": {"text": text}, "footer": {"text": body.get("footer")},
         "nativeFlowMessage": {"buttons": given},
     }}});
-    Ok(Send { text: Some(text), ..made(body, "viewOnceMessage", content, unknown) })
+    Ok(Send { text: Some(text), ..send_of(body, "viewOnceMessage", content, unknown) })
 }

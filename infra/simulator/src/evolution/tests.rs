@@ -102,7 +102,7 @@ fn header<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn the_instances_token_and_the_servers_key_open_it_and_nothing_else_does() {
+fn only_the_instances_token_and_the_servers_key_are_accepted() {
     let mut world = World::new(&json!({}));
     let state = ("instance", "connectionState");
     let ask =
@@ -116,9 +116,9 @@ fn the_instances_token_and_the_servers_key_open_it_and_nothing_else_does() {
                            "response": {"message": "Unauthorized"}});
         assert_eq!((answer.status(), answer.body()), (401, &words));
     }
-    let answer = ask(&mut world, None, "nobody");
+    let answer = ask(&mut world, None, "unknown");
     let words = json!({"status": 404, "error": "Not Found",
-                       "response": {"message": ["The \"nobody\" instance does not exist"]}});
+                       "response": {"message": ["The \"unknown\" instance does not exist"]}});
     assert_eq!((answer.status(), answer.body()), (404, &words));
 }
 
@@ -137,7 +137,7 @@ fn a_text_is_answered_with_the_message() {
 }
 
 #[test]
-fn fields_must_be_there_and_of_their_type() {
+fn required_fields_must_be_present_and_have_the_right_type() {
     let mut world = World::new(&json!({}));
     let missing = "instance requires property \"text\"";
     world.bad("sendText", &json!({"number": TO}), missing);
@@ -150,7 +150,7 @@ fn fields_must_be_there_and_of_their_type() {
 }
 
 #[test]
-fn what_evolution_passes_over_in_silence_is_a_violation() {
+fn a_field_that_evolution_ignores_is_a_violation() {
     let mut world = World::new(&json!({}));
     let odd = json!({"number": TO, "text": "x", "txet": "y"});
     assert_eq!(world.send("sendText", &odd).answer.status(), 201);
@@ -207,7 +207,7 @@ fn stickers_and_voice_notes_have_their_own_methods() {
 }
 
 #[test]
-fn a_place_needs_a_name_and_an_address_which_may_be_empty() {
+fn a_location_needs_a_name_and_an_address_which_can_be_empty() {
     let mut world = World::new(&json!({}));
     let place = json!({"number": TO, "latitude": 1.5, "longitude": 2, "name": ""});
     world.bad("sendLocation", &place, "instance requires property \"address\"");
@@ -217,7 +217,7 @@ fn a_place_needs_a_name_and_an_address_which_may_be_empty() {
 }
 
 #[test]
-fn a_card_needs_a_name_and_a_number_of_ten_characters() {
+fn a_contact_needs_a_name_and_a_number_of_ten_characters() {
     let mut world = World::new(&json!({}));
     let card = |name: Option<&str>, phone: &str| {
         let mut card = json!({"phoneNumber": phone});
@@ -238,7 +238,7 @@ fn a_card_needs_a_name_and_a_number_of_ten_characters() {
 }
 
 #[test]
-fn a_reaction_needs_a_whole_key_and_cannot_be_taken_off() {
+fn a_reaction_needs_a_complete_key_and_cannot_be_removed() {
     let mut world = World::new(&json!({}));
     let key = json!({"id": "3A1", "remoteJid": format!("{TO}@s.whatsapp.net"), "fromMe": false});
     let off = json!({"key": key, "reaction": ""});
@@ -251,7 +251,7 @@ fn a_reaction_needs_a_whole_key_and_cannot_be_taken_off() {
 }
 
 #[test]
-fn buttons_are_three_at_most_and_of_one_kind() {
+fn buttons_are_limited_to_three_of_one_type() {
     let mut world = World::new(&json!({}));
     let buttons = |kinds: &[&str]| {
         let one = |kind: &&str| json!({"type": kind, "displayText": "A", "id": "a"});
@@ -271,7 +271,7 @@ fn buttons_are_three_at_most_and_of_one_kind() {
 }
 
 #[test]
-fn a_list_has_sections_with_rows_that_differ() {
+fn a_list_has_sections_with_unique_rows() {
     let mut world = World::new(&json!({}));
     let list = |rows: Value| {
         json!({"number": TO, "title": "t", "footerText": "f", "buttonText": "b",
@@ -288,7 +288,7 @@ fn a_list_has_sections_with_rows_that_differ() {
 }
 
 #[test]
-fn an_instance_without_a_connection_says_so_in_three_ways_and_sends_nothing() {
+fn an_instance_without_a_connection_answers_with_one_of_three_errors_and_sends_nothing() {
     let mut world = World::new(&json!({"state": "close"}));
     let words = |answer: Answer| (answer.status(), answer.body()["response"]["message"].clone());
     assert_eq!(words(world.text().answer), (500, json!("Connection Closed")));
@@ -307,7 +307,7 @@ fn an_instance_without_a_connection_says_so_in_three_ways_and_sends_nothing() {
 }
 
 #[test]
-fn the_webhook_is_set_in_the_shape_of_the_source_not_of_the_documentation() {
+fn the_webhook_request_follows_the_source_rather_than_the_documentation() {
     let mut world = World::new(&json!({}));
     let url = "https://hub.example.com/webhooks/evolution/int_1";
     let path = ("webhook", "set");
@@ -326,25 +326,27 @@ fn the_webhook_is_set_in_the_shape_of_the_source_not_of_the_documentation() {
     assert_eq!(answer.status(), 201);
     assert_eq!(answer.body()["events"], json!(["MESSAGES_UPSERT"]));
     assert_eq!(answer.body()["headers"], json!({"x-webhook-token": "t"}));
-    // Only what was asked for is told.
-    assert!(world.text().deliveries.iter().all(|told| told.what == "messages.upsert"));
+    // Only subscribed events are delivered.
+    assert!(world.text().deliveries.iter().all(|delivery| delivery.what == "messages.upsert"));
 }
 
 #[test]
-fn a_message_is_echoed_and_its_way_is_told_one_update_at_a_time() {
+fn a_message_is_echoed_and_each_status_is_a_separate_update() {
     let mut world = World::new(&json!({}));
     world.listen();
     let sent = world.text();
-    let told: Vec<&str> = sent.deliveries.iter().map(|told| told.what.as_str()).collect();
+    let events: Vec<&str> = sent.deliveries.iter().map(|delivery| delivery.what.as_str()).collect();
     let update = "messages.update";
-    assert_eq!(told, ["send.message", "messages.upsert", update, update, update]);
+    assert_eq!(events, ["send.message", "messages.upsert", update, update, update]);
     let id = world.accepted()[0].id.clone();
     let echo = body(&sent.deliveries[1]);
     assert_eq!((&echo["event"], &echo["instance"]), (&json!("messages.upsert"), &json!(NAME)));
     assert_eq!(echo["data"]["key"]["fromMe"], true);
     assert_eq!((&echo["data"]["key"]["id"], &echo["apikey"]), (&json!(id), &Value::Null));
-    let statuses: Vec<Value> =
-        sent.deliveries[2..].iter().map(|told| body(told)["data"]["status"].clone()).collect();
+    let statuses: Vec<Value> = sent.deliveries[2..]
+        .iter()
+        .map(|delivery| body(delivery)["data"]["status"].clone())
+        .collect();
     assert_eq!(statuses, ["SERVER_ACK", "DELIVERY_ACK", "READ"]);
     let update = body(&sent.deliveries[2]);
     assert_eq!(update["data"]["keyId"], id);
@@ -356,7 +358,7 @@ fn a_message_is_echoed_and_its_way_is_told_one_update_at_a_time() {
 fn without_a_database_there_are_no_updates() {
     let mut world = World::new(&json!({"save_messages": false}));
     world.listen();
-    assert!(world.text().deliveries.iter().all(|told| told.what != "messages.update"));
+    assert!(world.text().deliveries.iter().all(|delivery| delivery.what != "messages.update"));
 }
 
 #[test]
@@ -372,34 +374,34 @@ fn a_later_failure_is_an_error_update() {
 }
 
 #[test]
-fn a_jwt_key_becomes_a_bearer_that_ends_after_ten_minutes() {
+fn a_jwt_key_becomes_a_bearer_token_that_expires_after_ten_minutes() {
     let mut world = World::new(&json!({}));
     world.set(&json!({"enabled": true, "url": "http://127.0.0.1:1/h", "byEvents": true,
                       "headers": {"jwt_key": "secret"}, "events": []}));
     let sent = world.text();
-    let told = &sent.deliveries[0];
-    assert_eq!(told.url, "http://127.0.0.1:1/h/send-message");
-    let bearer = header(told, "authorization").unwrap();
+    let delivery = &sent.deliveries[0];
+    assert_eq!(delivery.url, "http://127.0.0.1:1/h/send-message");
+    let bearer = header(delivery, "authorization").unwrap();
     let claims = bearer.split('.').nth(1).unwrap();
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     let (iat, exp) = (1_795_000_000, 1_795_000_600);
     let all = json!({"iat": iat, "exp": exp, "app": "evolution", "action": "webhook"});
     assert_eq!(claims, all);
-    assert_eq!(header(told, "jwt_key"), None);
+    assert_eq!(header(delivery, "jwt_key"), None);
 }
 
 #[test]
-fn a_person_writes_and_the_file_is_fetched_by_the_message() {
+fn a_customers_file_is_downloaded_by_its_message() {
     let mut world = World::new(&json!({}));
     world.listen();
     let media = json!({"mime_type": "image/jpeg", "content_base64": "AAEC"});
     let order = json!({"from": TO, "type": "imageMessage", "object": {"caption": "Look"},
                        "media": media, "repeat": 2, "reply_to": "3EB0"});
-    let (id, told) = world.write(order);
-    assert_eq!(told.len(), 2);
-    assert_eq!(told[0].body, told[1].body);
-    let data = body(&told[0])["data"].clone();
+    let (id, deliveries) = world.write(order);
+    assert_eq!(deliveries.len(), 2);
+    assert_eq!(deliveries[0].body, deliveries[1].body);
+    let data = body(&deliveries[0])["data"].clone();
     assert_eq!(data["message"]["imageMessage"]["mimetype"], "image/jpeg");
     assert_eq!(data["contextInfo"]["stanzaId"], "3EB0");
     let fetch = |world: &mut World, id: &str| {
@@ -417,17 +419,17 @@ fn a_person_writes_and_the_file_is_fetched_by_the_message() {
 }
 
 #[test]
-fn who_hides_the_number_has_another_address_beside_it() {
+fn a_hidden_number_is_replaced_by_a_lid_with_the_number_beside_it() {
     let mut world = World::new(&json!({}));
     world.listen();
-    let (_, told) = world.write(json!({"from": TO, "text": "hi", "lid": "77@lid"}));
-    let key = body(&told[0])["data"]["key"].clone();
+    let (_, deliveries) = world.write(json!({"from": TO, "text": "hi", "lid": "77@lid"}));
+    let key = body(&deliveries[0])["data"]["key"].clone();
     assert_eq!(key["remoteJid"], "77@lid");
     assert_eq!(key["remoteJidAlt"], format!("{TO}@s.whatsapp.net"));
 }
 
 #[test]
-fn a_quote_of_a_message_it_does_not_know_is_left_out() {
+fn a_quote_of_an_unknown_message_is_omitted() {
     let mut world = World::new(&json!({}));
     let (id, _) = world.write(json!({"from": TO, "text": "hello"}));
     for (asked, quoted) in [(id.as_str(), Some(id.clone())), ("none", None)] {
@@ -445,7 +447,7 @@ fn an_accepted_message_without_an_answer_is_still_sent() {
         assert!(matches!(world.text().answer, Answer::HangUp { .. }));
         assert_eq!(world.accepted()[0].answer, name);
     }
-    // The database failed after `WhatsApp` had the message: the answer is a bad request.
+    // The database failed after `WhatsApp` had accepted the message: the answer is 400.
     let mut world = World::new(&json!({}));
     let words = "PrismaClientKnownRequestError: the database is gone";
     let fault = json!({"kind": "status", "status": 400, "accepted": true, "description": words});
@@ -471,7 +473,7 @@ fn a_fault_before_acceptance_leaves_no_message() {
 }
 
 #[test]
-fn a_webhook_comes_ten_times_and_never_again_after_a_final_answer() {
+fn a_webhook_is_attempted_ten_times_and_not_retried_after_a_final_answer() {
     let redelivery = Redelivery::default();
     let waits: Vec<_> = (1..=10).map(|attempt| redelivery.wait_ms(attempt, 503)).collect();
     let ms = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000].map(Some);
@@ -483,16 +485,17 @@ fn a_webhook_comes_ten_times_and_never_again_after_a_final_answer() {
 
     let mut world = World::new(&json!({}));
     world.listen();
-    let (_, told) = world.write(json!({"from": TO, "text": "hi"}));
+    let (_, deliveries) = world.write(json!({"from": TO, "text": "hi"}));
     let refused = Attempted { status: 422, ..Attempted::default() };
-    let wait = world.act(|instance, scene| instance.attempted(scene, &told[0], 1, 0, &refused));
+    let wait =
+        world.act(|instance, scene| instance.attempted(scene, &deliveries[0], 1, 0, &refused));
     assert_eq!(wait, None);
     let summary = world.instances[NAME].summary();
     assert_eq!((&summary["given_up"], &summary["pending_webhooks"]), (&json!(1), &json!(0)));
 }
 
 #[test]
-fn forgeries_lack_the_proof() {
+fn forged_webhooks_are_not_authentic() {
     let mut world = World::new(&json!({}));
     world.listen();
     for (kind, token, bearer) in [
@@ -508,23 +511,23 @@ fn forgeries_lack_the_proof() {
         assert_eq!(body(&forged)["apikey"] == "token-of-one", kind == "key_in_body");
     }
     let raw: RawWebhook = serde_json::from_value(json!({"raw": "{", "repeat": 2})).unwrap();
-    let told = world.act(|instance, scene| instance.deliver(scene, &raw)).unwrap();
-    assert_eq!((told.len(), &told[0].body[..]), (2, &b"{"[..]));
+    let deliveries = world.act(|instance, scene| instance.deliver(scene, &raw)).unwrap();
+    assert_eq!((deliveries.len(), &deliveries[0].body[..]), (2, &b"{"[..]));
 }
 
 #[test]
-fn a_lost_connection_is_told() {
+fn a_lost_connection_is_reported() {
     let mut world = World::new(&json!({}));
     world.listen();
     let order = serde_json::from_value(json!({"state": "close", "status_reason": 401})).unwrap();
-    let told = world.act(|instance, scene| instance.connect(scene, order));
+    let deliveries = world.act(|instance, scene| instance.connect(scene, order));
     let data = json!({"instance": NAME, "state": "close", "statusReason": 401});
-    assert_eq!(body(&told[0])["data"], data);
+    assert_eq!(body(&deliveries[0])["data"], data);
     assert_eq!(world.text().answer.status(), 500);
 }
 
 #[test]
-fn a_message_is_marked_as_read_by_its_whole_name() {
+fn a_message_is_marked_as_read_by_its_full_key() {
     let mut world = World::new(&json!({}));
     let message =
         json!({"id": "3A1", "fromMe": false, "remoteJid": format!("{TO}@s.whatsapp.net")});
@@ -539,7 +542,7 @@ fn a_message_is_marked_as_read_by_its_whole_name() {
 }
 
 #[test]
-fn long_numbers_are_groups_and_a_sign_is_no_part_of_one() {
+fn long_numbers_are_groups_and_signs_are_ignored() {
     for (number, address) in [
         ("+49 155 5000 9999", "4915550009999@s.whatsapp.net"),
         ("120363041234567890", "120363041234567890@g.us"),

@@ -1,6 +1,6 @@
-//! The rules of Infobip's WhatsApp API, for one sender's number.
+//! The rules of Infobip's WhatsApp API, for one sender.
 //!
-//! State and time go in, answers and webhooks come out; nothing here does I/O.
+//! Nothing here does I/O or reads a clock.
 
 mod provider;
 pub mod request;
@@ -28,23 +28,23 @@ use request::Send;
 
 const SOURCE: &str = "infobip";
 
-/// What the control API sets for a sender.
+/// Settings of the sender, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `Authorization: App <key>`. Several senders may share one, as they share an account.
+    /// The key expected in `Authorization: App <key>`. Senders of one account share it.
     pub api_key: String,
-    /// Proves the webhooks, as `security` says.
+    /// The secret of the webhooks, used as `security` says.
     pub webhook_secret: String,
-    /// How webhooks are proved.
+    /// The authentication of webhooks.
     #[serde(default)]
     pub security: Security,
-    /// Where the subscription's webhooks go; empty: they wait.
+    /// The address of the subscription's webhooks; if empty, webhooks wait.
     pub hub_url: String,
-    /// Whether webhooks to a message's own `notifyUrl` are proved, too.
+    /// Whether webhooks to a message's own `notifyUrl` are authenticated too.
     #[serde(default)]
     pub security_on_notify_url: bool,
-    /// The approved templates; none: any.
+    /// The approved templates; `None`: any.
     #[serde(default)]
     pub templates: Option<Vec<Template>>,
     /// Numbers that are not on WhatsApp.
@@ -53,39 +53,39 @@ pub struct Settings {
     /// Whether a `messageId` that was used before is refused.
     #[serde(default)]
     pub refuse_duplicate_ids: bool,
-    /// The shape of errors.
+    /// The format of errors.
     #[serde(default)]
-    pub errors: Shape,
+    pub errors: ErrorFormat,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
-    /// Reports; `sent` is a report that the message is on its way, `read` that it was seen.
+    /// Delays of reports; `sent` is a report of `PENDING`, `read` a seen report.
     #[serde(default)]
     pub receipts: Receipts,
-    /// How long reports wait for others to go with them.
+    /// How long a report waits for others to be batched with it, in milliseconds.
     #[serde(default)]
     pub batch_ms: u64,
-    /// When webhooks are tried again.
+    /// The retry policy of webhooks.
     #[serde(default)]
     pub redelivery: Redelivery,
 }
 
-/// How webhooks are proved.
+/// The authentication of webhooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Security {
-    /// The secret is `user:password`.
+    /// Basic authentication; the secret is `user:password`.
     #[default]
     Basic,
-    /// A signature of the time and the body.
+    /// An HMAC of the time and the body.
     Hmac,
 }
 
-/// The shape of errors: Infobip has two.
+/// The format of errors; Infobip has two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shape {
-    /// `requestError.serviceException`; 429 is in the newer shape all the same.
+pub enum ErrorFormat {
+    /// `requestError.serviceException`, except that 429 has the newer format.
     #[default]
     Mixed,
     /// `requestError.serviceException`.
@@ -98,11 +98,11 @@ pub enum Shape {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Messages in any second; 0 is no limit.
+    /// Message limit per second; 0 is no limit.
     pub messages_per_second: usize,
-    /// `Retry-After` of a refusal; none: without.
+    /// `Retry-After` of a 429 in seconds; `None`: the header is absent.
     pub retry_after_s: Option<u64>,
-    /// How long after the person wrote the business may write freely.
+    /// Length of the service window after the customer last wrote.
     pub window_ms: i64,
 }
 
@@ -112,65 +112,65 @@ impl Default for Limits {
     }
 }
 
-/// A message that Infobip has taken.
+/// A message that Infobip has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
-    /// Its id: the caller's, if there was one.
+    /// Its id: the caller's, if the request names one.
     pub message_id: String,
-    /// The person's number.
+    /// The customer's number.
     pub to: String,
-    /// The last part of the path.
+    /// The last part of the request path.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What comes back in reports.
+    /// The caller's data, returned in reports.
     pub callback_data: Option<String>,
-    /// The message as it came.
+    /// The message as received.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
-    /// Whether the person had written within 24 hours.
+    /// Whether the service window was open.
     pub in_window: bool,
-    /// Why it will be reported as undeliverable.
+    /// The code with which it will be reported as undeliverable.
     pub failed: Option<i64>,
-    /// The reports that the hub has taken.
+    /// The reports that the hub has accepted.
     pub statuses: Vec<&'static str>,
 }
 
-/// A read receipt that Infobip has taken.
+/// A read receipt that Infobip has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReadReceipt {
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
-    /// The person's message.
+    /// The customer's message.
     pub message_id: String,
 }
 
-/// What a person writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
-    /// The person's number.
+    /// The customer's number.
     pub from: String,
-    /// The person's name.
+    /// The customer's name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// A text.
+    /// The text.
     pub text: Option<String>,
-    /// Or several: one webhook carries them all.
+    /// Several texts, delivered in one webhook.
     pub texts: Option<Vec<String>>,
-    /// Or a message in Infobip's own form, with its `type`.
+    /// A message in Infobip's own format, with its `type`.
     pub message: Option<Value>,
-    /// A file to go with it.
+    /// The file of the message.
     pub media: Option<MediaUpload>,
-    /// The message that this one answers.
+    /// The id of the message that this one replies to.
     pub reply_to: Option<String>,
-    /// An id in place of a fresh one; of several, the first.
+    /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -182,9 +182,9 @@ pub struct CustomerWrites {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forgery {
-    /// What is wrong with it.
+    /// The kind of forgery.
     pub kind: ForgeryKind,
-    /// What it says.
+    /// Its text.
     #[serde(default = "forged_text")]
     pub text: String,
 }
@@ -193,17 +193,17 @@ fn forged_text() -> String {
     "I am not Infobip".into()
 }
 
-/// What is wrong with a forged webhook.
+/// The kinds of forged webhooks.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeryKind {
-    /// Proved with another secret.
+    /// Authenticated with another secret.
     WrongSecret,
-    /// Not proved.
+    /// Not authenticated.
     NoProof,
 }
 
-/// A report that waits to be told.
+/// A report that has not been delivered yet.
 #[derive(Clone, Debug)]
 struct Report {
     due_ms: i64,
@@ -214,7 +214,7 @@ struct Report {
     entry: Value,
 }
 
-/// A sender's number.
+/// A sender: a number of the account.
 #[derive(Debug)]
 pub struct Sender {
     number: String,
@@ -233,7 +233,7 @@ pub struct Sender {
     given_up: u64,
 }
 
-/// How a message stands, in the words of Infobip: group, its name, id and name.
+/// The status of a message in Infobip's terms: group, its name, id and name.
 /// <https://www.infobip.com/docs/essentials/api-essentials/response-status-and-error-codes>
 fn status(id: i64) -> Value {
     let (group, group_name, name) = match id {
@@ -253,7 +253,7 @@ fn status(id: i64) -> Value {
            "description": "As the name says"})
 }
 
-/// Why a message did not arrive; same source.
+/// The error of an undelivered message; same source.
 fn error(id: Option<i64>) -> Value {
     let Some(id) = id else {
         return json!({"groupId": 0, "groupName": "OK", "id": 0, "name": "NO_ERROR",
@@ -278,12 +278,18 @@ fn time(at_ms: i64) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }
 
-/// An error in the shape that is asked for. `code` is the name that Infobip gives a status.
+/// An error in the given format. `code` is Infobip's name of the status.
 #[must_use]
-pub fn refusal(shape: Shape, http: u16, code: &str, text: &str, flaws: Option<Value>) -> Answer {
-    let newer = shape == Shape::Code || (shape == Shape::Mixed && http == 429);
+pub fn refusal(
+    format: ErrorFormat,
+    http: u16,
+    code: &str,
+    text: &str,
+    errors: Option<Value>,
+) -> Answer {
+    let newer = format == ErrorFormat::Code || (format == ErrorFormat::Mixed && http == 429);
     let body = if newer {
-        let violations: Vec<_> = flaws
+        let violations: Vec<_> = errors
             .as_ref()
             .and_then(Value::as_object)
             .into_iter()
@@ -294,22 +300,22 @@ pub fn refusal(shape: Shape, http: u16, code: &str, text: &str, flaws: Option<Va
                "violations": violations, "resources": []})
     } else {
         let mut exception = json!({"messageId": code, "text": text});
-        if let (Some(flaws), Some(fields)) = (flaws, exception.as_object_mut()) {
-            fields.insert("validationErrors".into(), flaws);
+        if let (Some(errors), Some(fields)) = (errors, exception.as_object_mut()) {
+            fields.insert("validationErrors".into(), errors);
         }
         json!({"requestError": {"serviceException": exception}})
     };
     Answer::json(http, body)
 }
 
-/// A bad or missing API key.
+/// The error of a missing or wrong API key.
 #[must_use]
 pub fn unauthorized() -> Answer {
-    refusal(Shape::Mixed, 401, "UNAUTHORIZED", "Invalid login details", None)
+    refusal(ErrorFormat::Mixed, 401, "UNAUTHORIZED", "Invalid login details", None)
 }
 
 impl Sender {
-    /// A sender that has not done anything yet.
+    /// Creates the sender without state.
     #[must_use]
     pub fn new(number: &str, settings: Settings) -> Self {
         Self {
@@ -330,7 +336,7 @@ impl Sender {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.settings = settings;
     }
@@ -341,7 +347,7 @@ impl Sender {
         &self.number
     }
 
-    /// Whether the header `Authorization` holds its key.
+    /// Whether the header `Authorization` holds the sender's key.
     #[must_use]
     pub fn is_key(&self, authorization: Option<&str>) -> bool {
         let key = authorization.and_then(|value| value.strip_prefix("App "));
@@ -358,22 +364,22 @@ impl Sender {
         http: u16,
         code: &str,
         text: &str,
-        flaws: Option<Value>,
+        errors: Option<Value>,
     ) -> Answer {
         self.refused += 1;
-        let fields = json!({"status": http, "code": code, "detail": flaws});
+        let fields = json!({"status": http, "code": code, "detail": errors});
         self.event(scene, "send.refused", fields);
-        refusal(self.settings.errors, http, code, text, flaws)
+        refusal(self.settings.errors, http, code, text, errors)
     }
 
-    /// `POST /whatsapp/1/message/{kind}`, after the key.
+    /// `POST /whatsapp/1/message/{kind}`, after authentication.
     pub fn send(&mut self, scene: &mut Scene<'_>, kind: &str, bytes: &[u8]) -> Outcome {
         let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
         match request::check(kind, &body) {
             None => self.refuse(scene, 404, "NOT_FOUND", "Not found", None).into(),
-            Some(Err(flaws)) => {
-                let flaws = Some(flaws.shown());
-                self.refuse(scene, 400, "BAD_REQUEST", "Bad request", flaws).into()
+            Some(Err(errors)) => {
+                let errors = Some(errors.shown());
+                self.refuse(scene, 400, "BAD_REQUEST", "Bad request", errors).into()
             }
             Some(Ok(sends)) => self.send_all(scene, &sends, kind == "template"),
         }
@@ -418,14 +424,15 @@ impl Sender {
     }
 
     fn fault_answer(&self, fault: &Fault, sends: &[Send], bulk: bool) -> Answer {
-        let shape = self.settings.errors;
+        let format = self.settings.errors;
         match fault.kind {
             Kind::RateLimited => {
                 let text = "Too many requests sent.";
-                let answer = refusal(shape, 429, "TOO_MANY_REQUESTS", text, None);
+                let answer = refusal(format, 429, "TOO_MANY_REQUESTS", text, None);
                 answer.retry_after(Some(fault.retry_after_s.unwrap_or(1)))
             }
-            // A status in an answer of 200: Infobip says there that it has refused a message.
+            // A status in an answer of 200: that is how Infobip reports that it has refused a
+            // message.
             Kind::Error if fault.code.is_some() => {
                 let id = fault.code.unwrap_or_default();
                 let states = sends.iter().map(|send| {
@@ -435,7 +442,7 @@ impl Sender {
             }
             Kind::Error => {
                 let code = fault.description.as_deref().unwrap_or("BAD_REQUEST");
-                let answer = refusal(shape, fault.status.unwrap_or(400), code, code, None);
+                let answer = refusal(format, fault.status.unwrap_or(400), code, code, None);
                 answer.retry_after(fault.retry_after_s)
             }
             Kind::Page => page(fault),
@@ -446,7 +453,7 @@ impl Sender {
         }
     }
 
-    /// Takes a message, unless Infobip says in its answer that it does not.
+    /// Accepts a message, unless Infobip's own answer refuses it.
     fn accept(
         &mut self,
         scene: &mut Scene<'_>,
@@ -488,7 +495,8 @@ impl Sender {
         (state(&send.to, &message_id, 7), deliveries)
     }
 
-    /// Why Infobip will report the message as undeliverable although it answered 200.
+    /// The code with which Infobip will report the message as undeliverable although it answered
+    /// 200.
     fn failure(&self, send: &Send, in_window: bool, fault: Option<&Fault>) -> Option<i64> {
         if let Some(fault) = fault.filter(|fault| fault.kind == Kind::FailLater) {
             return Some(fault.code.unwrap_or(7002));
@@ -567,16 +575,17 @@ impl Sender {
         })
     }
 
-    /// Whether the business may write freely to `to`.
+    /// Whether the service window of `to` is open.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, to: &str) -> bool {
         self.people.is_open(now_ms, to, self.settings.limits.window_ms)
     }
 
-    /// A person writes: ids of the messages, webhooks. `base` is where files are fetched.
+    /// A customer writes. Returns the ids of the messages, and the webhooks. `base` is the address
+    /// from which files are downloaded.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
@@ -584,14 +593,14 @@ impl Sender {
         base: &str,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
         if order.from.is_empty() || !order.from.bytes().all(|c| c.is_ascii_digit()) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let text = |text: &String| json!({"type": "TEXT", "text": text});
         let mut messages = match (&order.text, &order.texts, &order.message) {
             (Some(one), None, None) => vec![text(one)],
             (None, Some(several), None) => several.iter().map(text).collect(),
             (None, None, Some(message)) => vec![message.clone()],
-            _ => return Err("give one of text, texts, message".into()),
+            _ => return Err("give exactly one of text, texts, message".into()),
         };
         if let (Some(upload), Some(Value::Object(message))) = (&order.media, messages.first_mut()) {
             let id = scene.ids.media();
@@ -625,7 +634,7 @@ impl Sender {
         let delivery = Delivery {
             what: "message",
             body: Some(body.to_string().into()),
-            told: ids.iter().map(|id| (id.clone(), "received")).collect(),
+            reported: ids.iter().map(|id| (id.clone(), "received")).collect(),
             redeliver: true,
             ..Delivery::default()
         };
@@ -634,10 +643,10 @@ impl Sender {
         Ok((ids, deliveries))
     }
 
-    /// Proves and delivers what the control API says.
+    /// Authenticates and delivers the webhook that the control API asks for.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn webhook(
         &mut self,
         scene: &mut Scene<'_>,
@@ -669,7 +678,7 @@ impl Sender {
             id: scene.ids.serial(),
             what: "forged",
             body: Some(body),
-            told: vec![(id, "received")],
+            reported: vec![(id, "received")],
             forged: Some(forged),
             ..Delivery::default()
         }
@@ -699,19 +708,19 @@ impl Sender {
         }
     }
 
-    /// The ids of the files that people sent.
+    /// The ids of the files that customers sent.
     pub fn media_ids(&self) -> impl Iterator<Item = &str> {
         self.media.keys().map(String::as_str)
     }
 
-    /// An entry of `GET /whatsapp/1/senders/quality`.
+    /// The sender's entry in `GET /whatsapp/1/senders/quality`.
     #[must_use]
     pub fn quality(&self, now_ms: i64) -> Value {
         json!({"sender": self.number, "qualityRating": "HIGH", "status": "CONNECTED",
                "currentLimit": "LIMIT_10K", "lastUpdated": time(now_ms)})
     }
 
-    /// The sender's state in figures.
+    /// The sender's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -721,20 +730,20 @@ impl Sender {
         })
     }
 
-    /// The messages that Infobip has taken.
+    /// The messages that Infobip has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Infobip has taken.
+    /// The read receipts that Infobip has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads
     }
 
-    /// Puts the reports that are due into one webhook.
-    fn gather(&mut self, now_ms: i64, delivery: &mut Delivery) {
+    /// Collects the reports that are due into one webhook.
+    fn collect_due(&mut self, now_ms: i64, delivery: &mut Delivery) {
         let seen = delivery.what == "seen";
         let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reports)
             .into_iter()
@@ -745,7 +754,7 @@ impl Sender {
         }
         let results: Vec<_> = due.iter().map(|one| &one.entry).collect();
         delivery.body = Some(json!({"results": results}).to_string().into());
-        delivery.told = due.iter().map(|one| (one.message_id.clone(), one.status)).collect();
+        delivery.reported = due.iter().map(|one| (one.message_id.clone(), one.status)).collect();
     }
 }
 

@@ -6,8 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    CustomerWrites, Forgery, SOURCE, Sender, Settings, Shape, answer, proof, refusal, request,
-    state, unauthorized,
+    CustomerWrites, ErrorFormat, Forgery, SOURCE, Sender, Settings, answer, proof, refusal,
+    request, state, unauthorized,
 };
 use crate::answer::Answer;
 use crate::calls::{accepted, put};
@@ -57,7 +57,7 @@ impl SimulatedProvider for Infobip {
                     sender.download(id).into()
                 })
             }
-            _ => refusal(Shape::Mixed, 404, "NOT_FOUND", "Not found", None).into(),
+            _ => refusal(ErrorFormat::Mixed, 404, "NOT_FOUND", "Not found", None).into(),
         })
     }
 
@@ -72,7 +72,7 @@ impl SimulatedProvider for Infobip {
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("number: digits only".into()));
+            return Err(wrong("number: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Sender::new, Sender::change);
@@ -124,11 +124,11 @@ impl Infobip {
                 sender.send(scene, kind, bytes)
             });
         }
-        // A number that is not the account's: what is wrong with the rest comes first.
+        // A number of another account: the other errors of the request take precedence.
         let refused = match request::check(kind, &body) {
-            None => refusal(Shape::Mixed, 404, "NOT_FOUND", "Not found", None),
-            Some(Err(flaws)) => {
-                refusal(Shape::Mixed, 400, "BAD_REQUEST", "Bad request", Some(flaws.shown()))
+            None => refusal(ErrorFormat::Mixed, 404, "NOT_FOUND", "Not found", None),
+            Some(Err(errors)) => {
+                refusal(ErrorFormat::Mixed, 400, "BAD_REQUEST", "Bad request", Some(errors.shown()))
             }
             Some(Ok(sends)) => {
                 let refused = sends.iter().map(|send| {
@@ -151,7 +151,7 @@ impl Infobip {
     ) -> Reaction<Self> {
         match self.0.get_mut(number).filter(|sender| sender.is_key(authorization)) {
             Some(sender) => Reaction::of(number, act(sender, scene)),
-            None => refusal(Shape::Mixed, 404, "NOT_FOUND", "Sender not found", None).into(),
+            None => refusal(ErrorFormat::Mixed, 404, "NOT_FOUND", "Sender not found", None).into(),
         }
     }
 }
@@ -189,10 +189,10 @@ impl SimulatedAccount for Sender {
             return Next::NoAddress;
         }
         if delivery.body.is_none() {
-            self.gather(scene.now_ms, delivery);
+            self.collect_due(scene.now_ms, delivery);
         }
         let Some(body) = delivery.body.clone() else {
-            // It went with another.
+            // Another webhook took its reports.
             self.pending = self.pending.saturating_sub(1);
             return Next::Nothing;
         };
@@ -211,8 +211,8 @@ impl SimulatedAccount for Sender {
         Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
     }
 
-    /// Only 200 is success. The waits are Infobip's in their proportions, and shorter: one
-    /// unit, and one more for each square of the retry's number.
+    /// Only 200 is success. The delays are in proportion to Infobip's, and shorter: one unit, and
+    /// one more for each square of the retry's number.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,
@@ -223,7 +223,7 @@ impl SimulatedAccount for Sender {
     ) -> Option<u64> {
         self.event(scene, "webhook.answered", delivery.answered(attempt, how));
         if how.status == 200 {
-            for (id, status) in &delivery.told {
+            for (id, status) in &delivery.reported {
                 let place = self.by_id.get(id).copied();
                 if let Some(message) = place.and_then(|place| self.accepted.get_mut(place))
                     && !message.statuses.contains(status)

@@ -1,72 +1,72 @@
-//! What a request to send must look like.
+//! Validation of requests to send a message.
 //!
-//! Every flaw of a request is found, as Infobip finds them, and named by its path.
+//! As Infobip does, it reports every error of a request, each under the path of its field.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// What is wrong with a request: path of a field, and why.
+/// The errors of a request, by field path.
 #[derive(Debug, Default, PartialEq)]
-pub struct Flaws(BTreeMap<String, Vec<String>>);
+pub struct FieldErrors(BTreeMap<String, Vec<String>>);
 
-impl Flaws {
+impl FieldErrors {
     fn add(&mut self, path: &str, reason: impl Into<String>) {
         self.0.entry(path.to_owned()).or_default().push(reason.into());
     }
 
-    /// As `validationErrors` has them.
+    /// The errors in the format of `validationErrors`.
     #[must_use]
     pub fn shown(&self) -> Value {
         json!(self.0)
     }
 }
 
-/// A message that is well formed.
+/// A valid message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Send {
-    /// The last part of the path: `text`, `interactive/buttons`.
+    /// The last part of the request path: `text`, `interactive/buttons`.
     pub kind: String,
     /// The sender's number.
     pub from: String,
-    /// The person's number, digits alone.
+    /// The recipient's number, digits only.
     pub to: String,
-    /// What the caller calls the message.
+    /// The caller's id for the message.
     pub message_id: Option<String>,
-    /// Comes back in reports.
+    /// The caller's data, returned in reports.
     pub callback_data: Option<String>,
-    /// Where its reports go.
+    /// The address for its reports.
     pub notify_url: Option<String>,
-    /// The text of a text.
+    /// The body of a text message.
     pub text: Option<String>,
     /// Name and language of a template.
     pub template: Option<(String, String)>,
-    /// The message as it came.
+    /// The message as received.
     pub body: Value,
 }
 
 /// Checks a request to `/whatsapp/1/message/{kind}`; `None` if there is no such kind.
 ///
 /// # Errors
-/// Every flaw there is.
+/// All errors of the request.
 #[must_use]
-pub fn check(kind: &str, body: &Value) -> Option<Result<Vec<Send>, Flaws>> {
+pub fn check(kind: &str, body: &Value) -> Option<Result<Vec<Send>, FieldErrors>> {
     let content = content_of(kind)?;
-    let mut flaws = Flaws::default();
+    let mut errors = FieldErrors::default();
     let sends: Vec<_> = if kind == "template" {
-        let mut fields = Fields::new(&mut flaws, "", body);
+        let mut fields = Fields::new(&mut errors, "", body);
         fields.text("bulkId", 0..=100, false);
         let messages = fields.list("messages", 1..=1000);
         fields.done();
         let each = messages.iter().enumerate();
         each.filter_map(|(n, one)| {
-            message(&mut flaws, &format!("messages[{n}]."), kind, content, one)
+            message(&mut errors, &format!("messages[{n}]."), kind, content, one)
         })
         .collect()
     } else {
-        message(&mut flaws, "", kind, content, body).into_iter().collect()
+        message(&mut errors, "", kind, content, body).into_iter().collect()
     };
-    Some(if flaws.0.is_empty() { Ok(sends) } else { Err(flaws) })
+    Some(if errors.0.is_empty() { Ok(sends) } else { Err(errors) })
 }
 
 type Content = fn(&mut Fields<'_>);
@@ -77,7 +77,7 @@ fn content_of(kind: &str) -> Option<Content> {
             let text = content.text("text", 1..=4096, true).unwrap_or_default();
             if content.flag("previewUrl") && !text.contains("http://") && !text.contains("https://")
             {
-                content.flaw("previewUrl", "text must contain a URL");
+                content.error("previewUrl", "text must contain a URL");
             }
         },
         "image" | "video" => |content| {
@@ -113,13 +113,13 @@ fn content_of(kind: &str) -> Option<Content> {
 }
 
 fn message(
-    flaws: &mut Flaws,
+    errors: &mut FieldErrors,
     path: &str,
     kind: &str,
     content: Content,
     body: &Value,
 ) -> Option<Send> {
-    let mut fields = Fields::new(flaws, path, body);
+    let mut fields = Fields::new(errors, path, body);
     let from = fields.number("from");
     let to = fields.number("to");
     let message_id = fields.text("messageId", 1..=50, false);
@@ -203,13 +203,13 @@ fn buttons(action: &mut Fields<'_>) {
         let id = button.text("id", 1..=256, true).unwrap_or_default();
         let title = button.text("title", 1..=20, true).unwrap_or_default();
         if id.trim() != id {
-            button.flaw("id", "must have no leading or trailing whitespace");
+            button.error("id", "must have no leading or trailing whitespace");
         }
         if !ids.insert(id) {
-            button.flaw("id", "must be unique");
+            button.error("id", "must be unique");
         }
         if !titles.insert(title) {
-            button.flaw("title", "must be unique");
+            button.error("title", "must be unique");
         }
     });
 }
@@ -220,26 +220,26 @@ fn list(action: &mut Fields<'_>) {
     let several = action.count("sections") > 1;
     action.each("sections", 1..=10, |section| {
         if section.text("title", 0..=24, several).is_some_and(|title| several && title.is_empty()) {
-            section.flaw("title", "must not be blank");
+            section.error("title", "must not be blank");
         }
         section.each("rows", 1..=10, |row| {
             rows += 1;
             if !ids.insert(row.text("id", 1..=200, true).unwrap_or_default()) {
-                row.flaw("id", "must be unique across all sections");
+                row.error("id", "must be unique across all sections");
             }
             row.text("title", 1..=24, true);
             row.text("description", 0..=72, false);
         });
     });
     if rows > 10 {
-        action.flaw("sections", "a message can have up to ten rows");
+        action.error("sections", "a message can have up to ten rows");
     }
 }
 
 fn template(content: &mut Fields<'_>) {
     let name = content.text("templateName", 1..=512, true).unwrap_or_default();
     if !name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_') {
-        content.flaw("templateName", "must only contain lowercase alphanumerics and underscores");
+        content.error("templateName", "must only contain lowercase alphanumerics and underscores");
     }
     content.text("language", 2..=7, true);
     content.object("templateData", true, |data| {
@@ -247,7 +247,7 @@ fn template(content: &mut Fields<'_>) {
             body.needed("placeholders");
             for placeholder in body.list("placeholders", 0..=1000) {
                 if placeholder.as_str().is_none_or(|text| text.trim().is_empty()) {
-                    body.flaw("placeholders", "must not be blank");
+                    body.error("placeholders", "must not be blank");
                 }
             }
         });
@@ -287,30 +287,30 @@ fn template(content: &mut Fields<'_>) {
     });
 }
 
-/// An object whose fields are taken one by one: what is left over is unknown.
+/// An object whose fields are taken one by one; the remaining ones are unknown.
 struct Fields<'a> {
-    flaws: &'a mut Flaws,
+    errors: &'a mut FieldErrors,
     path: String,
     left: Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    fn new(flaws: &'a mut Flaws, path: &str, value: &Value) -> Self {
+    fn new(errors: &'a mut FieldErrors, path: &str, value: &Value) -> Self {
         let left = value.as_object().cloned();
         if left.is_none() {
-            flaws.add(path.trim_end_matches('.'), "must be an object");
+            errors.add(path.trim_end_matches('.'), "must be an object");
         }
-        Self { flaws, path: path.to_owned(), left: left.unwrap_or_default() }
+        Self { errors, path: path.to_owned(), left: left.unwrap_or_default() }
     }
 
     fn done(self) {
         for name in self.left.keys() {
-            self.flaws.add(&format!("{}{name}", self.path), "is unknown");
+            self.errors.add(&format!("{}{name}", self.path), "is unknown");
         }
     }
 
-    fn flaw(&mut self, name: &str, reason: impl Into<String>) {
-        self.flaws.add(&format!("{}{name}", self.path), reason);
+    fn error(&mut self, name: &str, reason: impl Into<String>) {
+        self.errors.add(&format!("{}{name}", self.path), reason);
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -319,7 +319,7 @@ impl<'a> Fields<'a> {
 
     fn needed(&mut self, name: &str) {
         if self.left.get(name).is_none_or(Value::is_null) {
-            self.flaw(name, "must not be null");
+            self.error(name, "must not be null");
         }
     }
 
@@ -335,18 +335,18 @@ impl<'a> Fields<'a> {
     ) -> Option<String> {
         let value = self.take(name);
         if value.is_none() && needed {
-            self.flaw(name, "must not be null");
+            self.error(name, "must not be null");
         }
         let Value::String(text) = value? else {
-            self.flaw(name, "must be a string");
+            self.error(name, "must be a string");
             return None;
         };
         if !length.contains(&text.chars().count()) {
             let (least, most) = (length.start(), length.end());
-            self.flaw(name, format!("size must be between {least} and {most}"));
+            self.error(name, format!("size must be between {least} and {most}"));
         }
         if needed && text.trim().is_empty() {
-            self.flaw(name, "must not be blank");
+            self.error(name, "must not be blank");
         }
         Some(text)
     }
@@ -355,7 +355,7 @@ impl<'a> Fields<'a> {
         let text = self.text(name, 1..=24, true)?;
         let digits = text.strip_prefix('+').unwrap_or(&text);
         if digits.len() < 6 || !digits.bytes().all(|c| c.is_ascii_digit()) {
-            self.flaw(name, "must be in international format");
+            self.error(name, "must be in international format");
         }
         Some(digits.to_owned())
     }
@@ -364,7 +364,7 @@ impl<'a> Fields<'a> {
         let text = self.text(name, 1..=2048, needed)?;
         let web = url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
         if !web {
-            self.flaw(name, "must be a valid URL starting with https:// or http://");
+            self.error(name, "must be a valid URL starting with https:// or http://");
         }
         Some(text)
     }
@@ -374,7 +374,7 @@ impl<'a> Fields<'a> {
         if known.contains(&text.as_str()) {
             return Some(text);
         }
-        self.flaw(name, format!("must be one of {}", known.join(", ")));
+        self.error(name, format!("must be one of {}", known.join(", ")));
         None
     }
 
@@ -382,7 +382,7 @@ impl<'a> Fields<'a> {
         match self.take(name) {
             Some(Value::Bool(flag)) => flag,
             Some(_) => {
-                self.flaw(name, "must be a boolean");
+                self.error(name, "must be a boolean");
                 false
             }
             None => false,
@@ -391,9 +391,9 @@ impl<'a> Fields<'a> {
 
     fn degrees(&mut self, name: &str, most: f64) {
         match self.take(name).map(|value| value.as_f64()) {
-            None => self.flaw(name, "must not be null"),
+            None => self.error(name, "must not be null"),
             Some(Some(degrees)) if degrees.abs() <= most => {}
-            Some(_) => self.flaw(name, format!("must be between -{most} and {most}")),
+            Some(_) => self.error(name, format!("must be between -{most} and {most}")),
         }
     }
 
@@ -402,17 +402,17 @@ impl<'a> Fields<'a> {
             None if length.contains(&0) => return Vec::new(),
             Some(Value::Array(list)) => list,
             None => {
-                self.flaw(name, "must not be null");
+                self.error(name, "must not be null");
                 return Vec::new();
             }
             Some(_) => {
-                self.flaw(name, "must be a list");
+                self.error(name, "must be a list");
                 return Vec::new();
             }
         };
         if !length.contains(&list.len()) {
             let (least, most) = (length.start(), length.end());
-            self.flaw(name, format!("size must be between {least} and {most}"));
+            self.error(name, format!("size must be between {least} and {most}"));
         }
         list
     }
@@ -425,7 +425,7 @@ impl<'a> Fields<'a> {
     ) {
         for (n, one) in self.list(name, length).iter().enumerate() {
             let path = format!("{}{name}[{n}].", self.path);
-            let mut fields = Fields::new(self.flaws, &path, one);
+            let mut fields = Fields::new(self.errors, &path, one);
             check(&mut fields);
             fields.done();
         }
@@ -433,11 +433,11 @@ impl<'a> Fields<'a> {
 
     fn object(&mut self, name: &str, needed: bool, check: impl FnOnce(&mut Fields<'_>)) {
         match self.take(name) {
-            None if needed => self.flaw(name, "must not be null"),
+            None if needed => self.error(name, "must not be null"),
             None => {}
             Some(value) => {
                 let path = format!("{}{name}.", self.path);
-                let mut fields = Fields::new(self.flaws, &path, &value);
+                let mut fields = Fields::new(self.errors, &path, &value);
                 check(&mut fields);
                 fields.done();
             }

@@ -50,7 +50,7 @@ impl World {
         self.sender.faults.add(vec![serde_json::from_value(fault).unwrap()]);
     }
 
-    /// What an attempt would carry: its body and headers.
+    /// The body and the request of an attempt.
     fn attempt(&mut self, delivery: &mut Delivery) -> Option<(Value, OutgoingWebhook)> {
         let webhook = self.act(|sender, scene| sender.attempt(scene, delivery, 1)).webhook()?;
         Some((serde_json::from_slice(&webhook.body).unwrap_or_default(), webhook))
@@ -91,7 +91,7 @@ fn a_batch_of_templates_is_answered_one_by_one() {
 }
 
 #[test]
-fn a_malformed_message_is_refused_in_the_older_shape_by_default() {
+fn a_malformed_message_is_refused_in_the_older_format_by_default() {
     let mut world = World::new(&json!({}));
     let bad = json!({"from": "441134960000", "to": PERSON, "content": {"text": ""}});
     let answer = world.post("text", &bad).answer;
@@ -106,7 +106,7 @@ fn a_malformed_message_is_refused_in_the_older_shape_by_default() {
 }
 
 #[test]
-fn too_many_a_second_are_429_in_the_newer_shape() {
+fn exceeding_the_rate_limit_is_429_in_the_newer_format() {
     let mut world = World::new(&json!({"limits": {"messages_per_second": 2, "retry_after_s": 3}}));
     assert_eq!(world.text("a").answer.status(), 200);
     assert_eq!(world.text("b").answer.status(), 200);
@@ -119,7 +119,7 @@ fn too_many_a_second_are_429_in_the_newer_shape() {
 }
 
 #[test]
-fn outside_the_window_only_templates_pass_and_the_refusal_comes_as_a_report() {
+fn outside_the_window_only_templates_are_delivered_and_others_are_reported_as_undeliverable() {
     let mut world = World::new(&json!({"templates": [{"name": "hello", "language": "en"}]}));
     world.sender.people.set(PERSON, Some(world.now_ms - 86_400_000));
     let mut outcome = world.text("a");
@@ -141,7 +141,7 @@ fn outside_the_window_only_templates_pass_and_the_refusal_comes_as_a_report() {
 }
 
 #[test]
-fn an_id_that_comes_again_is_a_second_message_unless_the_account_refuses_it() {
+fn a_repeated_id_is_a_second_message_unless_the_account_refuses_it() {
     let mut world = World::new(&json!({}));
     world.text("same");
     world.text("same");
@@ -154,7 +154,7 @@ fn an_id_that_comes_again_is_a_second_message_unless_the_account_refuses_it() {
 }
 
 #[test]
-fn reports_that_are_due_go_together_and_seen_ones_apart() {
+fn due_reports_are_batched_and_seen_reports_are_separate() {
     let mut world = World::new(&json!({"batch_ms": 100,
         "receipts": {"sent": null, "delivered": 10, "read": 20}}));
     let mut deliveries = world.text("a").deliveries;
@@ -177,7 +177,7 @@ fn reports_that_are_due_go_together_and_seen_ones_apart() {
 }
 
 #[test]
-fn a_report_goes_to_the_messages_own_address_unproved() {
+fn a_report_to_the_messages_notify_url_is_not_authenticated() {
     for proved in [false, true] {
         let mut world = World::new(&json!({"security_on_notify_url": proved}));
         let mut outcome = world.post(
@@ -194,7 +194,7 @@ fn a_report_goes_to_the_messages_own_address_unproved() {
 }
 
 #[test]
-fn webhooks_are_proved_as_the_profile_says() {
+fn webhooks_are_authenticated_as_the_profile_says() {
     let order: RawWebhook = serde_json::from_value(json!({"body": {"results": []}})).unwrap();
     let mut basic = World::new(&json!({}));
     let mut made = basic.act(|sender, scene| sender.webhook(scene, &order)).unwrap();
@@ -211,7 +211,7 @@ fn webhooks_are_proved_as_the_profile_says() {
 }
 
 #[test]
-fn a_refused_webhook_comes_again_after_a_unit_and_one_more_for_each_square() {
+fn a_refused_webhook_is_retried_after_one_unit_plus_the_square_of_the_retry() {
     let redelivery = json!({"first_ms": 10, "max_ms": 1000, "give_up_ms": 60000});
     let mut world = World::new(&json!({"redelivery": redelivery}));
     let order: CustomerWrites =
@@ -229,7 +229,7 @@ fn a_refused_webhook_comes_again_after_a_unit_and_one_more_for_each_square() {
 }
 
 #[test]
-fn faults_are_met_in_order_and_tell_whether_the_message_was_taken() {
+fn faults_apply_in_order_and_say_whether_the_message_was_accepted() {
     let mut world = World::new(&json!({}));
     world.fault(json!({"kind": "drop"}));
     world.fault(json!({"kind": "rate_limited", "retry_after_s": 2}));
@@ -256,7 +256,7 @@ fn faults_are_met_in_order_and_tell_whether_the_message_was_taken() {
 }
 
 #[test]
-fn only_what_was_received_can_be_read_and_only_what_was_sent_fetched() {
+fn only_received_messages_can_be_marked_read_and_only_sent_files_downloaded() {
     let mut world = World::new(&json!({}));
     assert_eq!(world.act(|sender, scene| sender.read(scene, "wamid.x")).status(), 404);
     let order: CustomerWrites = serde_json::from_value(json!({"from": PERSON, "message":
@@ -276,14 +276,14 @@ fn only_what_was_received_can_be_read_and_only_what_was_sent_fetched() {
 }
 
 #[test]
-fn a_forgery_lacks_the_true_proof() {
+fn a_forged_webhook_is_not_authentic() {
     let mut world = World::new(&json!({}));
     for kind in ["wrong_secret", "no_proof"] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
         let mut forged = world.act(|sender, scene| sender.forge(scene, &order));
         let (_, webhook) = world.attempt(&mut forged).unwrap();
-        let truth = ("authorization".to_owned(), "Basic aHViOnNlY3JldA==".to_owned());
-        assert!(!webhook.headers.contains(&truth), "{kind}");
+        let genuine = ("authorization".to_owned(), "Basic aHViOnNlY3JldA==".to_owned());
+        assert!(!webhook.headers.contains(&genuine), "{kind}");
         assert_eq!(world.ended(&forged, 1, 401), None);
     }
 }

@@ -1,21 +1,21 @@
-//! What the sending methods of the Bot API accept.
+//! Validation of the sending methods of the Bot API.
 
 use serde_json::{Map, Value, json};
 
 use super::Params;
 
-/// A call that keeps the rules.
+/// A valid call.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// The method as Telegram writes it.
+    /// The method in Telegram's spelling.
     pub method: String,
-    /// The fields of the message that it makes.
+    /// The fields of the message that it creates.
     pub content: Value,
-    /// Text to show in the log.
+    /// The text to show in the log.
     pub text: Option<String>,
-    /// The message it answers, which must exist.
+    /// The id of the message that it replies to.
     pub reply_to: Option<i64>,
-    /// The message that a reaction is for.
+    /// The id of the message that it reacts to.
     pub reacts_to: Option<i64>,
 }
 
@@ -33,13 +33,13 @@ const FILES: [(&str, &str, bool); 7] = [
     ("sendSticker", "sticker", false),
 ];
 
-/// The emoji that Telegram lets a bot react with.
+/// The emoji that a bot may react with.
 const REACTIONS: &str = "❤ 👍 👎 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 🖕 😈 😴 😭 🤓 👻 👨‍💻 👀 🎃 🙈 😇 😨 🤝 ✍ 🤗 🫡 🎅 🎄 ☃ 💅 🤪 🗿 🆒 💘 🙉 🦄 😘 💊 🙊 😎 👾 🤷‍♂ 🤷 🤷‍♀ 😡";
 
-/// Checks a call. `file_exists` knows the file ids of the bot.
+/// Validates a call. `file_exists` tests whether the bot knows a file id.
 ///
 /// # Errors
-/// The status and description that the Bot API answers.
+/// The status and description with which the Bot API answers.
 pub fn parse(
     method: &str,
     params: &Params,
@@ -59,44 +59,44 @@ pub fn parse(
     };
     if let Some(reply) = params.get("reply_parameters") {
         let Some(reply) = object(reply) else {
-            return bad("can't parse reply parameters JSON object");
+            return bad_request("can't parse reply parameters JSON object");
         };
         let Some(id) = reply.get("message_id").and_then(integer) else {
-            return bad("message to be replied not specified");
+            return bad_request("message to be replied not specified");
         };
-        send.reply_to = (!truth(reply.get("allow_sending_without_reply"))).then_some(id);
+        send.reply_to = (!boolean(reply.get("allow_sending_without_reply"))).then_some(id);
     }
     if let Some(markup) = params.get("reply_markup")
         && object(markup).is_none()
     {
-        return bad("can't parse reply keyboard markup JSON object");
+        return bad_request("can't parse reply keyboard markup JSON object");
     }
     if let Some(mode) = params.get("parse_mode").and_then(Value::as_str) {
         let known = ["html", "markdown", "markdownv2", ""];
         if !known.contains(&mode.to_ascii_lowercase().as_str()) {
-            return bad("unsupported parse_mode");
+            return bad_request("unsupported parse_mode");
         }
     }
     Ok(send)
 }
 
-fn bad<T>(what: &str) -> Result<T, Refusal> {
+fn bad_request<T>(what: &str) -> Result<T, Refusal> {
     Err((400, format!("Bad Request: {what}")))
 }
 
-fn made(method: &str, content: Value, text: Option<String>) -> Send {
+fn send_of(method: &str, content: Value, text: Option<String>) -> Send {
     Send { method: method.to_owned(), content, text, reply_to: None, reacts_to: None }
 }
 
 fn message(params: &Params) -> Result<Send, Refusal> {
     let text = params.get("text").and_then(Value::as_str).unwrap_or_default();
     if text.trim().is_empty() {
-        return bad("message text is empty");
+        return bad_request("message text is empty");
     }
     if text.chars().count() > 4096 {
-        return bad("message is too long");
+        return bad_request("message is too long");
     }
-    Ok(made("sendMessage", json!({"text": text}), Some(text.to_owned())))
+    Ok(send_of("sendMessage", json!({"text": text}), Some(text.to_owned())))
 }
 
 fn location(params: &Params) -> Result<Send, Refusal> {
@@ -108,11 +108,11 @@ fn location(params: &Params) -> Result<Send, Refusal> {
             _ => None,
         };
         let Some(number) = number.filter(|number: &f64| number.abs() <= limit) else {
-            return bad(&format!("{name} is invalid"));
+            return bad_request(&format!("{name} is invalid"));
         };
         place.insert(name.into(), json!(number));
     }
-    Ok(made("sendLocation", json!({"location": place}), None))
+    Ok(send_of("sendLocation", json!({"location": place}), None))
 }
 
 fn file(
@@ -124,16 +124,18 @@ fn file(
 ) -> Result<Send, Refusal> {
     let source = params.get(field).and_then(Value::as_str).unwrap_or_default();
     if source.is_empty() {
-        return bad(&format!("there is no {field} in the request"));
+        return bad_request(&format!("there is no {field} in the request"));
     }
     let url = url::Url::parse(source).ok();
     let web = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !web && !file_exists(source) {
-        return bad("wrong remote file identifier specified: Wrong character in the string");
+        return bad_request(
+            "wrong remote file identifier specified: Wrong character in the string",
+        );
     }
     let caption = params.get("caption").and_then(Value::as_str).filter(|_| captioned);
     if caption.is_some_and(|caption| caption.chars().count() > 1024) {
-        return bad("message caption is too long");
+        return bad_request("message caption is too long");
     }
     let id = if web { format!("AgACAgQAAx{}", unique(source)) } else { source.to_owned() };
     let described = describe(field, &id, None, 0);
@@ -141,10 +143,10 @@ fn file(
     if let (Some(content), Some(caption)) = (content.as_object_mut(), caption) {
         content.insert("caption".into(), json!(caption));
     }
-    Ok(made(method, content, caption.map(ToOwned::to_owned)))
+    Ok(send_of(method, content, caption.map(ToOwned::to_owned)))
 }
 
-/// A file as messages show it; a photo comes in several sizes.
+/// A file as it appears in a message; a photo comes in several sizes.
 #[must_use]
 pub fn describe(kind: &str, id: &str, mime: Option<&str>, size: usize) -> Value {
     let mut file = json!({"file_id": id, "file_unique_id": unique(id), "file_size": size});
@@ -182,39 +184,39 @@ pub fn describe(kind: &str, id: &str, mime: Option<&str>, size: usize) -> Value 
 
 fn reaction(params: &Params) -> Result<Send, Refusal> {
     let Some(id) = params.get("message_id").and_then(integer) else {
-        return bad("message identifier is not specified");
+        return bad_request("message identifier is not specified");
     };
     let reactions = match params.get("reaction") {
         None => Vec::new(),
         Some(value) => match list(value) {
             Some(list) => list,
-            None => return bad("can't parse reaction types JSON object"),
+            None => return bad_request("can't parse reaction types JSON object"),
         },
     };
     if reactions.len() > 1 {
-        return bad("REACTIONS_TOO_MANY");
+        return bad_request("REACTIONS_TOO_MANY");
     }
     let mut shown = None;
     for reaction in &reactions {
         let emoji = reaction.get("emoji").and_then(Value::as_str).unwrap_or_default();
-        // Telegram writes the heart without the variation selector, people often with it.
+        // Telegram writes the heart without the variation selector; callers often include it.
         let bare = emoji.replace('\u{fe0f}', "");
         let known = REACTIONS.split(' ').any(|known| known == bare);
         if reaction.get("type").and_then(Value::as_str) != Some("emoji") || !known {
-            return bad("REACTION_INVALID");
+            return bad_request("REACTION_INVALID");
         }
         shown = Some(emoji.to_owned());
     }
-    let mut send = made("setMessageReaction", json!({}), shown);
+    let mut send = send_of("setMessageReaction", json!({}), shown);
     send.reacts_to = Some(id);
     Ok(send)
 }
 
-/// Whether Telegram would take `url` for a webhook. In the simulator plain HTTP may be used
-/// on the loopback interface.
+/// Checks whether Telegram would accept `url` as a webhook. The simulator also allows plain HTTP on
+/// the loopback interface.
 ///
 /// # Errors
-/// Telegram's reason.
+/// The reason that Telegram gives.
 pub fn webhook_url(url: &str) -> Result<(), &'static str> {
     let Ok(url) = url::Url::parse(url) else { return Err("invalid webhook URL specified") };
     let local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
@@ -228,7 +230,7 @@ pub fn webhook_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A number, also as a form writes it.
+/// A number, or a string that holds one, as in a form.
 #[must_use]
 pub fn integer(value: &Value) -> Option<i64> {
     match value {
@@ -238,9 +240,9 @@ pub fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// A truth value, also as a form writes it.
+/// A boolean value, or a string that holds one, as in a form.
 #[must_use]
-pub fn truth(value: Option<&Value>) -> bool {
+pub fn boolean(value: Option<&Value>) -> bool {
     match value {
         Some(Value::Bool(value)) => *value,
         Some(Value::String(text)) => {
@@ -251,7 +253,7 @@ pub fn truth(value: Option<&Value>) -> bool {
     }
 }
 
-/// A list, also as a form writes it.
+/// A list, or a string that holds one, as in a form.
 #[must_use]
 pub fn list(value: &Value) -> Option<Vec<Value>> {
     match value {
@@ -269,7 +271,7 @@ fn object(value: &Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// A short name for a file that does not change.
+/// A short file id that does not change (`file_unique_id`).
 #[must_use]
 pub fn unique(id: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, id.as_bytes());

@@ -1,6 +1,6 @@
 //! The rules of the Telegram Bot API, for one bot.
 //!
-//! State and time go in, answers and updates come out; nothing here does I/O.
+//! Nothing here does I/O or reads a clock.
 
 pub mod method;
 mod provider;
@@ -22,10 +22,10 @@ pub use provider::Telegram;
 
 const SOURCE: &str = "telegram";
 
-/// Updates that come only when asked for.
+/// Update types that are delivered only if `allowed_updates` lists them.
 const NOT_BY_DEFAULT: [&str; 3] = ["chat_member", "message_reaction", "message_reaction_count"];
 
-/// What the control API sets for a bot.
+/// Settings of the bot, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -40,10 +40,10 @@ pub struct Settings {
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
-    /// When updates are tried again.
+    /// The retry policy of updates.
     #[serde(default)]
     pub redelivery: Redelivery,
-    /// What a send to a chat nobody opened gets.
+    /// The answer to a send to a chat that does not exist.
     #[serde(default)]
     pub unknown_chats: UnknownChats,
 }
@@ -55,14 +55,14 @@ fn default_first_name() -> String {
     "Test Shop".into()
 }
 
-/// What a send to a chat nobody opened gets.
+/// The answer to a send to a chat that does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownChats {
-    /// 400 chat not found, as in the real world.
+    /// 400 "chat not found", as Telegram answers.
     #[default]
     Refuse,
-    /// The chat opens. For load.
+    /// The chat is created. For load tests.
     Open,
 }
 
@@ -70,13 +70,13 @@ pub enum UnknownChats {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// One message to a chat every so many milliseconds; 0 is no limit.
+    /// Minimum interval in milliseconds between messages to a chat; 0 is no limit.
     pub chat_interval_ms: i64,
-    /// Messages to a chat at once.
+    /// Burst of messages to a chat.
     pub chat_burst: u32,
-    /// Messages in any second; 0 is no limit.
+    /// Message limit per second; 0 is no limit.
     pub per_second: usize,
-    /// Messages to a group in any minute; 0 is no limit.
+    /// Message limit per minute to a group; 0 is no limit.
     pub group_per_minute: usize,
 }
 
@@ -86,22 +86,22 @@ impl Default for Limits {
     }
 }
 
-/// A message that Telegram has taken.
+/// A message that Telegram has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// The method.
     pub method: String,
     /// The chat.
     pub chat_id: i64,
-    /// Its id; a reaction's is the message it is for.
+    /// Its id; for a reaction, the id of the message it reacts to.
     pub message_id: i64,
     /// The request.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
 }
 
@@ -125,7 +125,7 @@ struct Chat {
     group: Window,
 }
 
-/// A file somebody sent.
+/// A file that a user sent.
 #[derive(Clone, Debug)]
 struct File {
     path: String,
@@ -133,7 +133,7 @@ struct File {
     bytes: Bytes,
 }
 
-/// The updates of one chat: each waits for the one before.
+/// The queued updates of one chat; each waits for the one before.
 #[derive(Debug, Default)]
 struct Queue {
     updates: VecDeque<Waiting>,
@@ -146,7 +146,7 @@ impl Queue {
     }
 }
 
-/// An update that waits for its 2xx.
+/// An update that has not been acknowledged.
 #[derive(Clone, Debug)]
 struct Waiting {
     update_id: i64,
@@ -154,7 +154,7 @@ struct Waiting {
     copies: usize,
 }
 
-/// The next update of a chat, on its way to the hub.
+/// A delivery of the first update in the queue of a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The chat.
@@ -163,19 +163,19 @@ pub struct Delivery {
     pub update_id: i64,
 }
 
-/// What the control API says about a chat.
+/// The control call that sets the state of a chat.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatOrder {
     /// The chat.
     pub chat_id: i64,
-    /// private, group, supergroup or channel.
+    /// Its type: `private`, `group`, `supergroup` or `channel`.
     #[serde(rename = "type", default = "default_chat_type")]
     pub kind: String,
     /// Whether the user has blocked the bot.
     #[serde(default)]
     pub blocked: bool,
-    /// Where the group went.
+    /// The chat id that the group migrated to.
     #[serde(default)]
     pub migrate_to: Option<i64>,
 }
@@ -210,7 +210,7 @@ pub struct Bot {
 /// The parameters of a call.
 pub type Params = Map<String, Value>;
 
-/// An error answer of the Bot API.
+/// An error response of the Bot API.
 #[must_use]
 pub fn error(code: u16, description: &str) -> Answer {
     Answer::json(code, json!({"ok": false, "error_code": code, "description": description}))
@@ -237,7 +237,7 @@ fn ok_with(description: &str) -> Answer {
     Answer::json(200, json!({"ok": true, "result": true, "description": description}))
 }
 
-/// Whether `token` has the form of a bot token: digits, a colon, a secret.
+/// Whether `token` has the format of a bot token: digits, a colon, a secret.
 #[must_use]
 pub fn is_token(token: &str) -> bool {
     token.split_once(':').is_some_and(|(id, secret)| {
@@ -250,7 +250,7 @@ pub fn is_token(token: &str) -> bool {
 }
 
 impl Bot {
-    /// A bot that has not done anything yet; `base` is where its numbers begin.
+    /// A bot without state; its message and update numbers start at `base`.
     #[must_use]
     pub fn new(id: i64, settings: Settings, base: i64) -> Self {
         Self {
@@ -275,24 +275,24 @@ impl Bot {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.settings = settings;
     }
 
-    /// Where the numbers of a successor must begin, so that none comes twice.
+    /// The number from which a successor must start so that no number repeats.
     #[must_use]
     pub fn highest_number(&self) -> i64 {
         self.next_update.max(self.next_message)
     }
 
-    /// Whether `token` is this bot's.
+    /// Whether `token` is the token of this bot.
     #[must_use]
     pub fn has_token(&self, token: &str) -> bool {
         self.settings.token == token
     }
 
-    /// Sets what is known about a chat.
+    /// Sets the state of a chat.
     pub fn set_chat(&mut self, order: &ChatOrder) {
         let chat = self.chats.entry(order.chat_id).or_default();
         chat.kind.clone_from(&order.kind);
@@ -313,9 +313,9 @@ impl Bot {
                "username": self.settings.username})
     }
 
-    /// One call of the Bot API, after the token.
+    /// Handles a call of the Bot API.
     pub fn call(&mut self, scene: &mut Scene<'_>, method: &str, params: &Params) -> Answer {
-        // Telegram does not mind the case of a method.
+        // Method names are case-insensitive.
         match method.to_ascii_lowercase().as_str() {
             "getme" => {
                 let mut me = self.user();
@@ -367,7 +367,7 @@ impl Bot {
         answer
     }
 
-    /// The chat that a call is for, if the bot may write to it.
+    /// The chat that a call addresses, if the bot may write to it.
     fn chat_of(&mut self, params: &Params) -> Result<i64, Answer> {
         let chat_id = match params.get("chat_id") {
             None | Some(Value::Null) => return Err(error(400, "Bad Request: chat_id is empty")),
@@ -438,7 +438,7 @@ impl Bot {
         Ok(())
     }
 
-    /// Seconds to wait if a limit is reached; else counts the message.
+    /// Seconds to wait if a limit is reached; else records the message.
     fn over_limit(&mut self, now_ms: i64, chat_id: i64) -> Option<u64> {
         let limits = &self.settings.limits;
         let chat = self.chats.entry(chat_id).or_default();
@@ -512,7 +512,7 @@ impl Bot {
         }
     }
 
-    /// A message of the bot.
+    /// A message object of the bot.
     fn message(&self, now_ms: i64, chat_id: i64, message_id: i64, content: &Value) -> Value {
         let mut message = json!({
             "message_id": message_id, "from": self.user(), "chat": self.chat_object(chat_id),
@@ -551,7 +551,7 @@ impl Bot {
                 list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
             self.allowed = (!names.is_empty()).then_some(names);
         }
-        if method::truth(params.get("drop_pending_updates")) {
+        if method::boolean(params.get("drop_pending_updates")) {
             self.queues.clear();
         }
         let max_connections = params
@@ -568,7 +568,7 @@ impl Bot {
     }
 
     fn delete_webhook(&mut self, scene: &mut Scene<'_>, params: &Params) -> Answer {
-        if method::truth(params.get("drop_pending_updates")) {
+        if method::boolean(params.get("drop_pending_updates")) {
             self.queues.clear();
         }
         if self.webhook.take().is_none() {
@@ -632,7 +632,7 @@ impl Bot {
         }
     }
 
-    /// Whether updates of this kind are delivered.
+    /// Whether updates of this type are delivered.
     fn wants(&self, kind: &str) -> bool {
         match &self.allowed {
             Some(allowed) => allowed.iter().any(|name| name == kind),
@@ -640,8 +640,8 @@ impl Bot {
         }
     }
 
-    /// The updates that can go out now: the next of each chat that is not served yet, as far as
-    /// there are connections. Their chats count as busy from here on.
+    /// The updates that can be delivered now: the first of each idle chat, up to the limit of
+    /// connections. Their chats count as busy from here on.
     pub fn begin(&mut self) -> Vec<Delivery> {
         let Some(webhook) = &self.webhook else { return Vec::new() };
         let busy = self.queues.values().filter(|queue| queue.busy).count();
@@ -657,7 +657,7 @@ impl Bot {
             .collect()
     }
 
-    /// Goes on with the next update of a chat; `None` ends the chat's turn.
+    /// Continues with the next update of a chat; `None` if its queue is empty.
     pub fn next(&mut self, chat: i64) -> Option<Delivery> {
         let queue = self.queues.get_mut(&chat)?;
         let next = queue.first().filter(|_| self.webhook.is_some());
@@ -665,8 +665,8 @@ impl Bot {
         next.map(|update_id| Delivery { chat, update_id })
     }
 
-    /// The request that tells an update; `None` if it does not wait for its turn any more, or
-    /// there is no webhook.
+    /// The request that delivers an update; `None` if the update is no longer the first in its
+    /// queue, or no webhook is set.
     #[must_use]
     pub fn outgoing(&self, delivery: &Delivery) -> Option<OutgoingWebhook> {
         let webhook = self.webhook.as_ref()?;
@@ -684,8 +684,8 @@ impl Bot {
         Some(OutgoingWebhook { copies: update.copies, ..request })
     }
 
-    /// A webhook call that the hub must refuse, with a wrong secret or with none, and the number
-    /// of its update. `None` if no webhook is set.
+    /// A webhook that the hub must refuse, with a wrong secret or with none, and the number of its
+    /// update. `None` if no webhook is set.
     pub fn forge(
         &mut self,
         scene: &Scene<'_>,
@@ -708,8 +708,8 @@ impl Bot {
         Some((self.next_update, OutgoingWebhook::post(url, headers, body, timeout_ms)))
     }
 
-    /// Notes how an attempt (all its copies) ended. Says how long to wait for the next one,
-    /// if there is one; else the update is off the queue. Any 2xx is success.
+    /// Records how an attempt with all its copies ended. Returns the delay before the next attempt;
+    /// `None` removes the update from its queue. Any 2xx is success.
     fn all_attempted(
         &mut self,
         scene: &mut Scene<'_>,
@@ -752,13 +752,13 @@ impl Bot {
         }
     }
 
-    /// Telegram executes a reply that names a method: nobody should answer that by accident.
+    /// Records a violation if the response names a method: Telegram would execute it.
     fn check_reply(&mut self, scene: &mut Scene<'_>, update_id: i64, how: &Attempted) {
         let method = how.body.as_ref().and_then(|body| body.get("method")).and_then(Value::as_str);
         let Some(method) = method.filter(|_| (200..300).contains(&how.status)) else { return };
         self.violations += 1;
         let detail = format!(
-            "the answer to update {update_id} names the method {method}: Telegram would run it"
+            "the response to update {update_id} names the method {method}: Telegram would run it"
         );
         self.event(scene, "violation", json!({"detail": detail}));
     }
@@ -780,17 +780,21 @@ impl Bot {
         let since = *self.gone_since_ms.get_or_insert(scene.now_ms);
         let gone_ms = u64::try_from(scene.now_ms - since).unwrap_or(0);
         if gone_ms >= self.settings.redelivery.gone_after_ms && self.webhook.take().is_some() {
-            self.event(scene, "webhook.deleted", json!({"detail": "410 for too long"}));
+            self.event(
+                scene,
+                "webhook.deleted",
+                json!({"detail": "the webhook answered 410 for too long"}),
+            );
         }
     }
 
-    /// The statuses of the first attempt of an update, once it is over.
+    /// The statuses of the first attempt of an update, once it has ended.
     #[must_use]
     pub fn first_attempt(&self, update_id: i64) -> Option<Vec<u16>> {
         self.first_attempts.get(&update_id).cloned()
     }
 
-    /// Whether the update is not the first of its chat's queue: an earlier one is in its way.
+    /// Whether an earlier update is in front of this one in the queue of its chat.
     #[must_use]
     pub fn is_blocked(&self, chat: i64, update_id: i64) -> bool {
         let first = self.queues.get(&chat).and_then(|queue| queue.updates.front());
@@ -805,7 +809,7 @@ impl Bot {
         self.webhook.is_some()
     }
 
-    /// The bot's state in figures.
+    /// The bot's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -818,14 +822,14 @@ impl Bot {
         })
     }
 
-    /// The messages that Telegram has taken.
+    /// The messages that Telegram has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 }
 
-/// What the caller gets for a fault that accepts nothing.
+/// The answer for a fault with which nothing is accepted.
 fn fault_answer(fault: &Fault) -> Answer {
     match fault.kind {
         Kind::RateLimited => too_many(fault.retry_after_s.unwrap_or(1)),
@@ -844,7 +848,7 @@ fn fault_answer(fault: &Fault) -> Answer {
     }
 }
 
-/// An error with the standard words for its status.
+/// An error with the standard description of its status.
 fn plain(status: u16) -> Answer {
     let words = http::StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason());
     error(status, words.unwrap_or("Error"))

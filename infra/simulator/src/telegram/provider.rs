@@ -23,7 +23,7 @@ use crate::request::{Refusal, Request, no_call, wrong};
 #[derive(Debug, Default)]
 pub struct Telegram {
     bots: BTreeMap<i64, Bot>,
-    /// Above every number that a forgotten bot has used.
+    /// A number above all those that removed bots have used.
     base: i64,
 }
 
@@ -44,7 +44,7 @@ impl SimulatedProvider for Telegram {
                 };
                 let answer = self.authorized(token, |bot| bot.call(scene, name, &params));
                 let id = id_of(token);
-                // The call may have set the webhook that updates waited for.
+                // The call may have set the webhook that queued updates waited for.
                 let bot = id.and_then(|id| self.bots.get_mut(&id));
                 let deliveries = bot.map(Bot::begin).unwrap_or_default();
                 let id = id.map(|id| id.to_string()).unwrap_or_default();
@@ -55,7 +55,7 @@ impl SimulatedProvider for Telegram {
     }
 
     fn check_name(name: &str) -> Result<(), Refusal> {
-        name.parse::<i64>().map(drop).map_err(|_| wrong("bot_id: digits only".into()))
+        name.parse::<i64>().map(drop).map_err(|_| wrong("bot_id: must contain digits only".into()))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Bot> {
@@ -133,12 +133,12 @@ impl Telegram {
         used.unwrap_or(0).max(self.base)
     }
 
-    /// Where the numbers of a new bot begin.
+    /// The number from which a new bot starts.
     fn new_base(&self, ids: &Ids) -> i64 {
         self.highest_number().max(ids.telegram_base())
     }
 
-    /// Runs `act` on the bot whose token this is.
+    /// Runs `act` on the bot with this token.
     fn authorized(&mut self, token: &str, act: impl FnOnce(&mut Bot) -> Answer) -> Answer {
         let token = token.strip_prefix("bot").unwrap_or(token);
         if !is_token(token) {
@@ -181,8 +181,8 @@ impl Telegram {
     }
 }
 
-/// Starts what can be delivered now. The answer is `fields`, with how the first attempt of
-/// `update` ended, if the caller waits for it and there will be one soon.
+/// Starts the deliveries that can begin now. The answer is `fields`, with the result of the first
+/// attempt of `update` if the caller waits for it and one is due soon.
 fn deliver(
     name: &str,
     bot: &mut Bot,
@@ -190,7 +190,7 @@ fn deliver(
     wait: bool,
     fields: Value,
 ) -> Step<Telegram> {
-    let told = move |statuses: Option<Vec<u16>>| {
+    let answer_with = move |statuses: Option<Vec<u16>>| {
         let mut fields = fields.clone();
         if let Some(fields) = fields.as_object_mut() {
             let first = statuses.as_ref().and_then(|statuses| statuses.first());
@@ -202,17 +202,17 @@ fn deliver(
     let name = name.to_owned();
     let account = name.clone();
     Step::then(&account, bot.begin(), false, move |_, _, _| {
-        let otherwise = told(None);
+        let otherwise = answer_with(None);
         if !wait {
             return Ok(Step::Done(otherwise));
         }
         let look = move |telegram: &mut Telegram| {
-            let Some(bot) = telegram.account(&name) else { return Some(told(None)) };
+            let Some(bot) = telegram.account(&name) else { return Some(answer_with(None)) };
             if let Some(statuses) = bot.first_attempt(update.update_id) {
-                return Some(told(Some(statuses)));
+                return Some(answer_with(Some(statuses)));
             }
-            let hopeless = !bot.has_webhook() || bot.is_blocked(update.chat, update.update_id);
-            hopeless.then(|| told(None))
+            let blocked = !bot.has_webhook() || bot.is_blocked(update.chat, update.update_id);
+            blocked.then(|| answer_with(None))
         };
         Ok(Step::Poll { look: Box::new(look), otherwise })
     })
@@ -269,7 +269,7 @@ impl SimulatedAccount for Bot {
         next.is_some()
     }
 
-    /// A chat that had to wait for a free connection may go now.
+    /// Chats that waited for a free connection.
     fn released(&mut self) -> Vec<Delivery> {
         self.begin()
     }
@@ -279,7 +279,7 @@ fn id_of(token: &str) -> Option<i64> {
     token.strip_prefix("bot")?.split_once(':')?.0.parse().ok()
 }
 
-/// The parameters of a call: from the address, a form or JSON.
+/// The parameters of a call, from the query string, a form or JSON.
 fn params(uri: &Uri, kind: &str, body: &Bytes) -> Result<Params, Answer> {
     let mut params = Params::new();
     let mut add = |bytes: &[u8]| {
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_come_from_the_address_a_form_or_json() {
+    fn parameters_are_read_from_the_query_string_a_form_or_json() {
         let uri: Uri = "/bot1:a/sendMessage?chat_id=1&text=a%20b".parse().unwrap();
         let found = params(&uri, "", &Bytes::new()).unwrap();
         assert_eq!(found["text"], "a b");
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_forgets_all_but_the_used_numbers() {
+    fn a_reset_removes_everything_except_the_used_numbers() {
         let ids = Ids::new(1_795_000_000_000);
         let mut telegram = Telegram::default();
         let base = telegram.new_base(&ids);

@@ -120,7 +120,7 @@ fn a_user_who_blocked_the_bot_is_forbidden() {
 }
 
 #[test]
-fn a_group_that_moved_says_where_to() {
+fn a_migrated_group_answers_with_its_new_chat_id() {
     let mut world = World::new(&json!({}));
     world.chat(json!({"chat_id": -7, "type": "group", "migrate_to": -1_001_557_912_345_i64}));
     let answer = world.say(-7);
@@ -173,7 +173,7 @@ fn more_than_twenty_messages_a_minute_to_a_group_are_429() {
 }
 
 #[test]
-fn the_webhook_needs_a_good_address_and_secret() {
+fn the_webhook_needs_a_valid_address_and_secret() {
     let mut world = World::new(&json!({}));
     let url = "https://hub.example.com/webhooks/telegram/x";
     let http = "bad webhook: An HTTPS URL must be provided for webhook";
@@ -242,7 +242,7 @@ fn a_reaction_needs_a_known_message_and_emoji() {
 }
 
 #[test]
-fn a_reply_needs_a_known_message_unless_told_otherwise() {
+fn a_reply_needs_a_known_message_unless_the_call_allows_sending_without_it() {
     let mut world = World::new(&json!({}));
     let id = world.write(json!({"chat_id": CHAT, "text": "hello"})).message_id;
     let reply = |message_id: i64, anyway: bool| {
@@ -263,7 +263,7 @@ fn an_unknown_method_is_not_found() {
 }
 
 #[test]
-fn tokens_have_a_form() {
+fn bot_tokens_must_have_the_documented_format() {
     assert!(is_token(TOKEN));
     for wrong in ["", "abc", "12:", "x:AAAA", "12:a/b"] {
         assert!(!is_token(wrong), "{wrong}");
@@ -271,7 +271,7 @@ fn tokens_have_a_form() {
 }
 
 #[test]
-fn a_location_must_be_on_earth() {
+fn a_location_must_have_valid_coordinates() {
     let mut world = World::new(&json!({}));
     let place = json!({"chat_id": CHAT, "latitude": "37.4", "longitude": -122});
     assert_eq!(
@@ -321,7 +321,7 @@ fn status(status: u16) -> Attempted {
 }
 
 #[test]
-fn updates_wait_for_a_webhook_and_go_one_after_the_other() {
+fn updates_wait_for_a_webhook_and_are_delivered_in_order() {
     let mut world = World::new(&json!({}));
     let first = world.write(json!({"chat_id": CHAT, "text": "1"}));
     let second = world.write(json!({"chat_id": CHAT, "text": "2"}));
@@ -346,7 +346,7 @@ fn updates_wait_for_a_webhook_and_go_one_after_the_other() {
 }
 
 #[test]
-fn the_wait_honours_retry_after() {
+fn the_retry_delay_honours_retry_after() {
     let mut world = World::new(&json!({}));
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
@@ -355,7 +355,7 @@ fn the_wait_honours_retry_after() {
 }
 
 #[test]
-fn reactions_come_only_when_asked_for() {
+fn reactions_are_delivered_only_if_allowed_updates_lists_them() {
     let mut world = World::new(&json!({}));
     set(&mut world);
     let order = json!({"chat_id": CHAT, "type": "message_reaction",
@@ -368,7 +368,7 @@ fn reactions_come_only_when_asked_for() {
 }
 
 #[test]
-fn an_answer_that_names_a_method_is_a_violation() {
+fn a_response_that_names_a_method_is_a_violation() {
     let mut world = World::new(&json!({}));
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
@@ -378,7 +378,7 @@ fn an_answer_that_names_a_method_is_a_violation() {
 }
 
 #[test]
-fn gone_for_too_long_removes_the_webhook() {
+fn answering_410_for_too_long_removes_the_webhook() {
     let mut world = World::new(&json!({"redelivery": {"gone_after_ms": 5000}}));
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
@@ -390,7 +390,7 @@ fn gone_for_too_long_removes_the_webhook() {
 }
 
 #[test]
-fn numbers_go_on_where_an_earlier_bot_stopped() {
+fn numbers_continue_after_those_of_an_earlier_bot() {
     let mut world = World::new(&json!({}));
     let written = world.write(json!({"chat_id": CHAT, "text": "1"}));
     assert!(world.bot.highest_number() >= written.update_id.max(written.message_id));

@@ -1,4 +1,4 @@
-//! What users do, and the updates that tell the bot.
+//! The actions of users, and the updates that report them to the bot.
 
 use std::collections::VecDeque;
 
@@ -10,40 +10,40 @@ use super::{Bot, File, Waiting, method};
 use crate::log::Scene;
 use crate::orders::{self, MediaUpload};
 
-/// What a user does.
+/// The control call for an action of a user.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
     /// The chat.
     pub chat_id: i64,
-    /// private, group, supergroup or channel.
+    /// The chat's type: `private`, `group`, `supergroup` or `channel`.
     #[serde(default = "private")]
     pub chat_type: String,
     /// The user's name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// The user; in a private chat the same as the chat.
+    /// The user's id; in a private chat the same as the chat's.
     pub from_id: Option<i64>,
-    /// The user's name with the @.
+    /// The user name, without the @.
     pub username: Option<String>,
-    /// A text.
+    /// The text.
     pub text: Option<String>,
-    /// Or a type ...
+    /// A type of content or update ...
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// ... with its object.
     pub object: Option<Value>,
-    /// Text under a file.
+    /// The caption of a file.
     pub caption: Option<String>,
     /// A file.
     pub media: Option<MediaUpload>,
-    /// The message that this one answers.
+    /// The id of the message that this one replies to.
     pub reply_to: Option<i64>,
-    /// The message that is edited, or an id in place of a fresh one.
+    /// The id of the edited message, or an id to use in place of a generated one.
     pub message_id: Option<i64>,
-    /// An id in place of a fresh one.
+    /// An id to use in place of a generated one.
     pub update_id: Option<i64>,
-    /// Copies of the update.
+    /// Number of copies of the update.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -51,13 +51,13 @@ pub struct CustomerWrites {
     pub wait: bool,
 }
 
-/// Any update.
+/// A raw update.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawUpdate {
     /// The update.
     pub update: Value,
-    /// Copies.
+    /// Number of copies.
     #[serde(default = "orders::once")]
     pub repeat: usize,
 }
@@ -66,24 +66,24 @@ fn private() -> String {
     "private".into()
 }
 
-/// What became of it.
+/// The result of an action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
-    /// The update.
+    /// The id of the update.
     pub update_id: i64,
-    /// The message.
+    /// The id of the message.
     pub message_id: i64,
-    /// The file.
+    /// The id of the file.
     pub file_id: Option<String>,
-    /// Whether the bot has asked for such updates.
+    /// Whether the bot receives updates of this type.
     pub delivered: bool,
 }
 
 impl Bot {
-    /// A user does something.
+    /// Simulates an action of a user.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
@@ -92,7 +92,7 @@ impl Bot {
         let kind = match (&order.text, &order.kind) {
             (_, Some(kind)) => kind.as_str(),
             (Some(_), None) => "text",
-            (None, None) => return Err("give text, or type and object".into()),
+            (None, None) => return Err("give either text, or type and object".into()),
         };
         let chat = self.chats.entry(order.chat_id).or_default();
         chat.kind.clone_from(&order.chat_type);
@@ -204,16 +204,16 @@ impl Bot {
         Ok((None, fields))
     }
 
-    /// Delivers any update.
+    /// Queues a raw update.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn raw_update(&mut self, order: &RawUpdate) -> Result<(i64, i64), String> {
         if !order.update.is_object() {
             return Err("update: must be a JSON object".into());
         }
         let update_id = self.number_update(order.update.get("update_id").and_then(Value::as_i64));
-        // Updates of a chat go one after the other; those without one share a queue.
+        // Updates of one chat are delivered in order; those without a chat share a queue.
         let chat = ["message", "edited_message", "channel_post", "message_reaction"]
             .iter()
             .find_map(|kind| order.update.get(kind)?.get("chat")?.get("id")?.as_i64())

@@ -1,22 +1,23 @@
-//! Twilio's errors: what it answers, and what it reports later.
+//! Twilio's error codes, both in API responses and in status callbacks.
 
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 
-/// A refusal of the API.
+/// An error response of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// HTTP status.
     pub status: u16,
-    /// Twilio's code.
+    /// Twilio's error code.
     pub code: i64,
-    /// Twilio's words.
+    /// Twilio's error text.
     pub message: String,
 }
 
 impl ApiError {
-    /// The error with this code, its usual status and words. `what` is the value it is about.
+    /// The error with this code, with its usual status and text. `what` is the value that the text
+    /// names.
     #[must_use]
     pub fn numbered(code: i64, what: &str) -> Self {
         let (status, message) = match code {
@@ -92,14 +93,14 @@ impl ApiError {
         Self { status, code, message }
     }
 
-    /// The same error with another status.
+    /// The same error with another HTTP status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    /// The answer as Twilio gives it.
+    /// The error response.
     #[must_use]
     pub fn answer(&self) -> Answer {
         let mut body = Map::new();
@@ -115,8 +116,8 @@ impl ApiError {
     }
 }
 
-/// How a message that was accepted ends with this code: what a carrier or channel refused was
-/// not delivered, what Twilio itself gave up has failed.
+/// The final status of an accepted message that fails with this code: `undelivered` if a carrier or
+/// channel refused it, `failed` if Twilio gave it up.
 #[must_use]
 pub fn late_status(code: i64) -> &'static str {
     match code {

@@ -1,6 +1,6 @@
-//! The rules of Twilio's messages and calls, for one account.
+//! The rules of Twilio's messaging and voice APIs, for one account.
 //!
-//! State and time go in, answers and webhooks come out; nothing here does I/O.
+//! Nothing here does I/O or reads a clock.
 
 pub mod error;
 pub mod people;
@@ -33,64 +33,64 @@ use twiml::Reading;
 
 const SOURCE: &str = "twilio";
 
-/// The version of the API: the first part of every path, and a field of every webhook.
+/// The version of the API: the first segment of every path, and a field of every webhook.
 pub const API_VERSION: &str = "2010-04-01";
 
-/// How long the address of a file works that the API hands out.
+/// Lifetime of a file address in seconds.
 const FILE_S: i64 = 300;
 
-/// What the control API sets for an account.
+/// Settings of the account, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The token: it opens the API and signs webhooks.
+    /// The auth token: it authenticates API requests and signs webhooks.
     pub auth_token: String,
-    /// API keys and their secrets. They open all but the account itself.
+    /// API keys and their secrets. They authorize every request except reading the account itself.
     #[serde(default)]
     pub api_keys: BTreeMap<String, String>,
     /// The numbers that may send SMS, call and be called.
     #[serde(default)]
     pub numbers: Vec<String>,
-    /// The numbers that are senders on `WhatsApp`.
+    /// The `WhatsApp` senders.
     #[serde(default)]
     pub whatsapp: Vec<String>,
-    /// Messaging services, and the number that each sends from.
+    /// Messaging services, each with the number that it sends from.
     #[serde(default)]
     pub services: BTreeMap<String, String>,
-    /// The content templates; none: any.
+    /// The content templates; `None`: any.
     #[serde(default)]
     pub templates: Option<Vec<String>>,
-    /// What the numbers begin with that SMS and calls may reach; none: any.
+    /// Prefixes of the numbers that SMS and calls may reach; `None`: any.
     #[serde(default)]
     pub regions: Option<Vec<String>>,
-    /// People of whom something is known.
+    /// Customers with special behaviour, by number.
     #[serde(default)]
     pub people: BTreeMap<String, Person>,
-    /// Whether webhooks say `OptOutType`: *Advanced Opt-Out*.
+    /// Whether webhooks contain `OptOutType` (*Advanced Opt-Out*).
     #[serde(default)]
     pub advanced_opt_out: bool,
-    /// Where the webhooks go.
+    /// The webhook addresses.
     #[serde(default)]
     pub urls: Urls,
-    /// Scheme, host and port that are called in place of those that the addresses have.
+    /// Scheme, host and port to connect to in place of those of the webhook addresses.
     #[serde(default)]
     pub reach_by: Option<String>,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
-    /// The states of messages.
+    /// Delays of message statuses.
     #[serde(default)]
     pub receipts: Receipts,
-    /// The progress of calls.
+    /// Delays of call statuses.
     #[serde(default)]
     pub progress: Progress,
-    /// How long one attempt of a webhook may take.
+    /// Timeout of one attempt of a webhook, in milliseconds.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
-    /// The wait between two attempts, where the address asks for several.
+    /// Delay between two attempts, if the address asks for retries.
     #[serde(default = "default_pause_ms")]
     pub pause_ms: u64,
-    /// Decides the order of shuffled webhooks.
+    /// Seed of the order of shuffled webhooks.
     #[serde(default = "orders::seed")]
     pub seed: u64,
 }
@@ -102,17 +102,17 @@ fn default_pause_ms() -> u64 {
     200
 }
 
-/// What is known of a person.
+/// The behaviour of a customer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Person {
-    /// Whether they are on `WhatsApp`.
+    /// Whether the number is on `WhatsApp`.
     pub whatsapp: bool,
-    /// Whether theirs is a landline, which takes no SMS.
+    /// Whether the number is a landline, which cannot receive SMS.
     pub landline: bool,
-    /// The code with which every message to them fails, after it was accepted.
+    /// The code with which every message to the number fails after it was accepted.
     pub fails: Option<i64>,
-    /// How a call to them ends.
+    /// How a call to the number ends.
     pub call: CallEnd,
 }
 
@@ -126,21 +126,21 @@ impl Default for Person {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallEnd {
-    /// They took it, and hung up.
+    /// Answered, then hung up.
     #[default]
     Completed,
-    /// Their line was busy, or they declined.
+    /// Busy or declined.
     Busy,
-    /// Nobody took it.
+    /// Not answered.
     NoAnswer,
-    /// It could not be put through.
+    /// Could not be connected.
     Failed,
-    /// It was called off while it rang.
+    /// Canceled while it rang.
     Canceled,
 }
 
 impl CallEnd {
-    /// The status as Twilio writes it.
+    /// Twilio's name of the status.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ impl CallEnd {
         }
     }
 
-    /// What the telephone network answered.
+    /// The SIP response code of the telephone network.
     fn sip_code(self) -> &'static str {
         match self {
             Self::Completed => "200",
@@ -164,7 +164,7 @@ impl CallEnd {
     }
 }
 
-/// Where webhooks go; empty: nowhere. What follows `#` says how often they are tried.
+/// Webhook addresses; if empty, nothing is sent. The fragment after `#` configures retries.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Urls {
@@ -186,13 +186,13 @@ pub struct Urls {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests in any second; 0 is no limit. In the real world they are counted side by side.
+    /// Request limit per second; 0 is no limit. Twilio itself limits concurrent requests.
     pub requests_per_second: usize,
-    /// A number sends one message every so many milliseconds; 0 is no limit.
+    /// Minimum interval in milliseconds between the messages of one number; 0 is no limit.
     pub message_interval_ms: i64,
-    /// Messages that may wait for their number.
+    /// Largest number of messages queued for one number.
     pub queue: u32,
-    /// How long after the person wrote on `WhatsApp` the business may write freely.
+    /// Length of the service window after the customer last wrote on `WhatsApp`.
     pub window_ms: i64,
 }
 
@@ -207,19 +207,19 @@ impl Default for Limits {
     }
 }
 
-/// When the progress of a call is told, in milliseconds after it was accepted.
+/// Delays of call statuses, in milliseconds after the call was accepted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Progress {
-    /// It left the queue.
+    /// The call left the queue.
     pub initiated: u64,
-    /// It rings.
+    /// The phone rings.
     pub ringing: u64,
-    /// Somebody took it.
+    /// The call was answered.
     pub answered: u64,
-    /// It is over.
+    /// The call ended.
     pub completed: u64,
-    /// Extra copies of each webhook.
+    /// Number of extra copies of each webhook.
     pub duplicates: u32,
 }
 
@@ -229,28 +229,28 @@ impl Default for Progress {
     }
 }
 
-/// A message or call that Twilio has taken.
+/// A message or call that Twilio has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// Its id.
     pub sid: String,
     /// `sms`, `whatsapp` or `voice`.
     pub channel: &'static str,
-    /// The recipient as given.
+    /// The recipient as it appears in the request.
     pub to: String,
-    /// The sender as given: an address or a messaging service.
+    /// The sender as it appears in the request: an address or a messaging service.
     pub from: String,
     /// The request.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
-    /// Why it will be reported as failed.
+    /// The code with which it will be reported as failed.
     pub failed_code: Option<i64>,
-    /// The statuses that the hub has taken.
+    /// The statuses that the hub has accepted.
     pub statuses: Vec<String>,
 }
 
@@ -261,47 +261,47 @@ struct Media {
     bytes: Bytes,
 }
 
-/// A webhook on its way to the hub.
+/// A webhook to be delivered to the hub.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its number, for the log.
     pub id: u64,
     /// `message`, `status`, `call`, `call_status`, `raw` or `forged`.
     pub what: &'static str,
-    /// When to begin.
+    /// Delay before the first attempt.
     pub after_ms: u64,
-    /// Where to, as Twilio knows it.
+    /// The address as configured at Twilio, which the signature covers.
     pub url: String,
     /// The fields.
     pub params: Params,
-    /// The message or call it is about.
+    /// The SID of the message or call.
     pub sid: String,
-    /// The status in it.
+    /// The status that it reports.
     pub status: Option<String>,
-    /// The same for each attempt.
+    /// The idempotency token: the same for each attempt.
     pub token: String,
-    /// How it is signed.
-    signed: Signed,
+    /// Its signature.
+    signed: Signature,
 }
 
-/// How a webhook is signed.
+/// The signature of a webhook.
 #[derive(Clone, Debug)]
-enum Signed {
-    /// With the token, when it is sent.
-    Rightly,
-    /// With this.
-    With(String),
-    /// Not at all.
-    Not,
+enum Signature {
+    /// A genuine signature, made when the webhook is sent.
+    Genuine,
+    /// This signature.
+    Fixed(String),
+    /// No signature.
+    Missing,
 }
 
 /// An answer, and the webhooks that follow.
 pub type Outcome = crate::answer::Outcome<Delivery>;
 
-/// What a request was let in by.
+/// The credential that authenticated a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// The account's token.
+    /// The account's auth token.
     Main,
     /// An API key.
     Standard,
@@ -312,9 +312,9 @@ pub enum Key {
 pub struct Account {
     sid: String,
     settings: Settings,
-    /// When somebody last wrote to a `WhatsApp` sender.
+    /// When each customer last wrote to a `WhatsApp` sender.
     customers: ServiceWindows,
-    /// Who has opted out, of whose messages: sender, person.
+    /// Opt-outs: sender and customer.
     opted_out: BTreeSet<(String, String)>,
     requests: Window,
     queues: BTreeMap<String, Bucket>,
@@ -329,10 +329,10 @@ pub struct Account {
     random: u64,
 }
 
-/// Whether `authorization` may use the account `sid`.
+/// Checks whether `authorization` may use the account `sid`.
 ///
 /// # Errors
-/// No credentials or wrong ones, or another account's.
+/// If the credentials are missing, wrong or of another account.
 pub fn authorize<'a>(
     accounts: &'a mut BTreeMap<String, Account>,
     sid: &str,
@@ -384,7 +384,7 @@ impl Possessions for Account {
 }
 
 impl Account {
-    /// An account that has not done anything yet.
+    /// Creates the account without state.
     #[must_use]
     pub fn new(sid: &str, settings: Settings) -> Self {
         Self {
@@ -406,7 +406,7 @@ impl Account {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.random = settings.seed;
         self.settings = settings;
@@ -444,7 +444,7 @@ impl Account {
             Ok(message) => message,
             Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
         };
-        let fault = match self.meet(scene, &message.to) {
+        let fault = match self.apply_fault(scene, &message.to) {
             Ok(fault) => fault,
             Err(answer) => return answer.into(),
         };
@@ -470,7 +470,7 @@ impl Account {
         Outcome { answer, deliveries }
     }
 
-    /// What is refused of a message that is well formed.
+    /// Refuses a valid message that the account may not send.
     fn may_send(&self, message: &Message) -> Result<(), ApiError> {
         if message.channel != Channel::Sms {
             return Ok(());
@@ -490,7 +490,7 @@ impl Account {
             Ok(call) => call,
             Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
         };
-        let fault = match self.meet(scene, &call.to) {
+        let fault = match self.apply_fault(scene, &call.to) {
             Ok(fault) => fault,
             Err(answer) => return answer.into(),
         };
@@ -517,8 +517,9 @@ impl Account {
         Outcome { answer, deliveries }
     }
 
-    /// The fault that a request to `to` meets, if it is accepted all the same.
-    fn meet(&mut self, scene: &mut Scene<'_>, to: &str) -> Result<Option<Fault>, Answer> {
+    /// Applies the next fault for `to`. Returns it if the request is accepted in spite of it; the
+    /// error is the answer otherwise.
+    fn apply_fault(&mut self, scene: &mut Scene<'_>, to: &str) -> Result<Option<Fault>, Answer> {
         let Some(fault) = self.faults.next(to) else { return Ok(None) };
         if fault.accepts() {
             return Ok(Some(fault));
@@ -583,7 +584,7 @@ impl Account {
         answer
     }
 
-    /// Why the message will be reported as failed although it was accepted.
+    /// The code with which an accepted message will be reported as failed.
     fn failure(&self, now_ms: i64, message: &Message, fault: Option<&Fault>) -> Option<i64> {
         let whatsapp = message.channel == Channel::Whatsapp;
         let person = self.person(&message.number);
@@ -599,7 +600,7 @@ impl Account {
         person.fails
     }
 
-    /// The webhooks that tell how far a message has come.
+    /// The status callbacks of a message.
     fn receipts(
         &mut self,
         scene: &mut Scene<'_>,
@@ -624,7 +625,7 @@ impl Account {
             for (status, _) in &webhook.statuses {
                 let status = match failed {
                     Some(code) => late_status(code),
-                    // A telephone does not say what was read.
+                    // SMS has no read receipts.
                     None if *status == "read" && message.channel == Channel::Sms => continue,
                     None => *status,
                 };
@@ -670,7 +671,7 @@ impl Account {
         params
     }
 
-    /// The webhooks that tell how a call goes.
+    /// The status callbacks of a call.
     fn progress(
         &mut self,
         scene: &mut Scene<'_>,
@@ -755,17 +756,17 @@ impl Account {
             sid: sid.to_owned(),
             status: None,
             token: scene.ids.sid(""),
-            signed: Signed::Rightly,
+            signed: Signature::Genuine,
         }
     }
 
-    /// The request that carries a webhook.
+    /// The HTTP request of a webhook.
     #[must_use]
     pub fn outgoing(&self, delivery: &Delivery) -> OutgoingWebhook {
         let signature = match &delivery.signed {
-            Signed::With(signature) => Some(signature.clone()),
-            Signed::Not => None,
-            Signed::Rightly => {
+            Signature::Fixed(signature) => Some(signature.clone()),
+            Signature::Missing => None,
+            Signature::Genuine => {
                 let token = &self.settings.auth_token;
                 Some(proof::signature(token, &delivery.url, &delivery.params))
             }
@@ -798,7 +799,7 @@ impl Account {
         {
             message.statuses.push(status.clone());
         }
-        // What a status callback answers is not read.
+        // Twilio ignores the response to a status callback.
         if !matches!(delivery.what, "message" | "call") {
             return;
         }
@@ -808,10 +809,13 @@ impl Account {
                 self.event(scene, "twiml", fields);
             }
             Reading::Text if delivery.what == "message" => {
-                self.violate(scene, "the answer is a plain text: Twilio would send it");
+                self.violate(
+                    scene,
+                    "the response is plain text: Twilio would send it to the customer",
+                );
             }
             Reading::Text | Reading::Broken => {
-                self.violate(scene, "the answer is no TwiML (12100)");
+                self.violate(scene, "the response is not valid TwiML (12100)");
             }
         }
     }
@@ -848,7 +852,7 @@ impl Account {
         })
     }
 
-    /// `GET /2010-04-01/Accounts/{sid}.json`: not with an API key.
+    /// `GET /2010-04-01/Accounts/{sid}.json`: refused with an API key.
     #[must_use]
     pub fn describe(&self, key: Key) -> Answer {
         if key == Key::Standard {
@@ -866,7 +870,7 @@ impl Account {
         )
     }
 
-    /// `GET .../IncomingPhoneNumbers.json`: with an API key too.
+    /// `GET .../IncomingPhoneNumbers.json`: allowed with an API key.
     #[must_use]
     pub fn numbers(&self) -> Answer {
         let numbers = self.settings.numbers.iter();
@@ -879,7 +883,7 @@ impl Account {
         Answer::json(200, json!({"incoming_phone_numbers": numbers, "page": 0}))
     }
 
-    /// The file of a message: an address that needs no credentials, for a while.
+    /// The redirect of a media request to a temporary address that needs no credentials.
     #[must_use]
     pub fn media(&self, now_ms: i64, message: &str, id: &str, base: &str) -> Answer {
         match self.media.get(id) {
@@ -897,7 +901,7 @@ impl Account {
         }
     }
 
-    /// The file itself: 403 once the address is too old, or was never given out.
+    /// The file at a temporary address: 403 if the address has expired or was never issued.
     #[must_use]
     pub fn file(&self, now_ms: i64, id: &str, expires: &str, hash: &str) -> Answer {
         let valid = expires.parse().is_ok_and(|expires_s: i64| {
@@ -921,13 +925,13 @@ impl Account {
         hash
     }
 
-    /// Whether the business may write freely to `number` on `WhatsApp`.
+    /// Whether the `WhatsApp` service window of `number` is open.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, number: &str) -> bool {
         self.customers.is_open(now_ms, number, self.settings.limits.window_ms)
     }
 
-    /// The account's state in figures.
+    /// The account's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -938,14 +942,14 @@ impl Account {
         })
     }
 
-    /// The messages and calls that Twilio has taken.
+    /// The messages and calls that Twilio has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 }
 
-/// What is written down of a message or call that was taken.
+/// The details of an accepted message or call that are recorded.
 struct Sent<'a> {
     sid: &'a str,
     channel: Channel,
@@ -960,16 +964,16 @@ fn fields(pairs: &[(&str, &str)]) -> Params {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A time as Twilio writes it.
+/// A time in RFC 2822 format, as Twilio writes it.
 fn rfc2822_of(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()
 }
 
-/// What the caller gets for a fault that accepts nothing.
+/// The answer for a fault with which nothing is accepted.
 fn fault_answer(fault: &Fault) -> Answer {
     match fault.kind {
-        // Twilio does not say for how long.
+        // Twilio does not send `Retry-After`.
         Kind::RateLimited => ApiError::numbered(fault.code.unwrap_or(20_429), "")
             .with_status(fault.status.unwrap_or(429))
             .answer()
@@ -988,7 +992,7 @@ fn fault_answer(fault: &Fault) -> Answer {
     }
 }
 
-/// A failure of Twilio's own.
+/// An internal error of Twilio.
 fn broken(status: u16) -> Answer {
     let error = ApiError { status, code: 20_500, message: "Internal Server Error".into() };
     error.answer()

@@ -1,4 +1,4 @@
-//! What people do: they write, call, and opt out; and what pretends to be Twilio.
+//! Actions of customers (messages, calls, opt-outs), and forged webhooks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,33 +7,33 @@ use serde_json::json;
 
 use super::proof::{self, Params};
 use super::request::{Channel, is_e164};
-use super::{API_VERSION, Account, CallEnd, Delivery, Media, Signed, fields};
+use super::{API_VERSION, Account, CallEnd, Delivery, Media, Signature, fields};
 use crate::log::Scene;
 use crate::orders::{self, MediaUpload};
 
-/// Words by which a person opts out of SMS.
+/// Keywords that opt out of SMS.
 const STOP: [&str; 8] =
     ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"];
-/// Words by which a person opts in again.
+/// Keywords that opt in again.
 const START: [&str; 3] = ["START", "YES", "UNSTOP"];
-/// Words by which a person asks for help.
+/// Keywords that ask for help.
 const HELP: [&str; 2] = ["HELP", "INFO"];
 
-/// What a person writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
-    /// The person's number.
+    /// The customer's number.
     pub from: String,
-    /// By which channel.
+    /// The channel.
     #[serde(default)]
     pub channel: Written,
-    /// To which number; none: the first of the channel.
+    /// The receiving number; `None`: the first of the channel.
     pub to: Option<String>,
-    /// The name that `WhatsApp` shows.
+    /// The customer's `WhatsApp` profile name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// A text.
+    /// The text.
     #[serde(default)]
     pub text: String,
     /// Files.
@@ -42,11 +42,11 @@ pub struct CustomerWrites {
     /// Further fields, such as `ButtonPayload` or `Latitude`.
     #[serde(default)]
     pub params: std::collections::BTreeMap<String, String>,
-    /// The message that this one answers.
+    /// The id of the message that this one replies to.
     pub reply_to: Option<String>,
-    /// An id in place of a fresh one.
+    /// An id to use in place of a generated one.
     pub id: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -54,7 +54,7 @@ pub struct CustomerWrites {
     pub wait: bool,
 }
 
-/// By which channel a person writes.
+/// The channel of a customer's message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Written {
@@ -65,28 +65,28 @@ pub enum Written {
     Whatsapp,
 }
 
-/// A person calls.
+/// The control call `customer-calls`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerCalls {
-    /// The person's number.
+    /// The customer's number.
     pub from: String,
-    /// Which number; none: the first.
+    /// The called number; `None`: the first.
     pub to: Option<String>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
 }
 
-/// What the control API wants signed and delivered.
+/// A webhook that the control API asks to sign and deliver.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawWebhook {
-    /// Where to.
+    /// The address.
     pub url: String,
     /// The fields.
     pub params: std::collections::BTreeMap<String, String>,
-    /// Copies.
+    /// Number of copies.
     #[serde(default = "orders::once")]
     pub repeat: usize,
 }
@@ -95,12 +95,12 @@ pub struct RawWebhook {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forgery {
-    /// What is wrong with it.
+    /// The kind of forgery.
     pub kind: ForgeryKind,
-    /// Who seems to write.
+    /// The number of the supposed customer.
     #[serde(default = "default_forger")]
     pub from: String,
-    /// What.
+    /// The text.
     #[serde(default = "default_forged_text")]
     pub text: String,
 }
@@ -112,7 +112,7 @@ fn default_forged_text() -> String {
     "I am not Twilio".into()
 }
 
-/// What is wrong with a forged webhook.
+/// The kinds of forged webhooks.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeryKind {
@@ -120,28 +120,28 @@ pub enum ForgeryKind {
     WrongSecret,
     /// Not signed.
     NoSignature,
-    /// Changed after it was signed.
+    /// Changed after signing.
     Tampered,
     /// Signed for another address.
     OtherUrl,
 }
 
-/// What came of what a person did: the id, and the webhooks.
-pub type Done = (String, Vec<Delivery>);
+/// The id of a customer's message or call, and its webhooks.
+pub type Action = (String, Vec<Delivery>);
 
 impl Account {
-    /// A person writes.
+    /// A customer writes.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
         order: &CustomerWrites,
         base: &str,
-    ) -> Result<Done, String> {
+    ) -> Result<Action, String> {
         if !is_e164(&order.from) {
-            return Err("from: a number with its country, like +15551234567".into());
+            return Err("from: must be an E.164 number such as +15551234567".into());
         }
         let whatsapp = order.channel == Written::Whatsapp;
         let (own, url) = if whatsapp {
@@ -150,9 +150,9 @@ impl Account {
             (&self.settings.numbers, &self.settings.urls.sms)
         };
         let to = own.iter().find(|number| order.to.as_ref().is_none_or(|to| to == *number));
-        let to = to.ok_or("to: the account has no such number")?.clone();
+        let to = to.ok_or("to: must be a number of the account")?.clone();
         if url.is_empty() {
-            return Err("urls: there is no address for this channel".into());
+            return Err("urls: no webhook address is set for this channel".into());
         }
         let url = url.clone();
         let fresh = scene.ids.sid(if order.media.is_empty() { "SM" } else { "MM" });
@@ -205,8 +205,8 @@ impl Account {
         Ok((sid, deliveries))
     }
 
-    /// Somebody opts out or in by a word: Twilio itself answers them, and refuses messages to
-    /// them from the number and from each service that it belongs to.
+    /// Handles opt-out and opt-in keywords: Twilio replies to them itself, and refuses messages to
+    /// the customer from the number and from each messaging service that uses it.
     fn consent(&mut self, person: &str, number: &str, text: &str) -> Params {
         let word = text.trim().to_ascii_uppercase();
         let is = |words: &[&str]| words.contains(&word.as_str());
@@ -231,24 +231,24 @@ impl Account {
         if self.settings.advanced_opt_out { fields(&[("OptOutType", kind)]) } else { Vec::new() }
     }
 
-    /// A person calls.
+    /// A customer calls.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_calls(
         &mut self,
         scene: &mut Scene<'_>,
         order: &CustomerCalls,
-    ) -> Result<Done, String> {
+    ) -> Result<Action, String> {
         if !is_e164(&order.from) {
-            return Err("from: a number with its country, like +15551234567".into());
+            return Err("from: must be an E.164 number such as +15551234567".into());
         }
         let mut own = self.settings.numbers.iter();
         let to = own.find(|number| order.to.as_ref().is_none_or(|to| to == *number));
-        let to = to.ok_or("to: the account has no such number")?.clone();
+        let to = to.ok_or("to: must be a number of the account")?.clone();
         let url = self.settings.urls.voice.clone();
         if url.is_empty() {
-            return Err("urls.voice: there is no address".into());
+            return Err("urls.voice: no webhook address is set".into());
         }
         let sid = scene.ids.sid("CA");
         let params = self.call_fields(&sid, &order.from, &to, "inbound", "ringing");
@@ -259,7 +259,7 @@ impl Account {
         Ok((sid, deliveries))
     }
 
-    /// The call of a person is over: *Call status changes*.
+    /// The call of a customer has ended: *Call status changes*.
     pub fn call_ended(
         &mut self,
         scene: &mut Scene<'_>,
@@ -284,7 +284,7 @@ impl Account {
         vec![Delivery { status: Some(end.name().to_owned()), ..delivery }]
     }
 
-    /// Signs and delivers what the control API says.
+    /// Signs and delivers the webhook that the control API asks for.
     pub fn webhook(&mut self, scene: &mut Scene<'_>, order: &RawWebhook) -> Vec<Delivery> {
         let params: Params = order.params.clone().into_iter().collect();
         let named = |name: &str| order.params.get(name).cloned();
@@ -301,11 +301,11 @@ impl Account {
     /// A webhook that the hub must refuse.
     ///
     /// # Errors
-    /// If there is no address to send it to.
+    /// If no webhook address is configured.
     pub fn forge(&mut self, scene: &mut Scene<'_>, order: &Forgery) -> Result<Delivery, String> {
         let urls = [&self.settings.urls.sms, &self.settings.urls.whatsapp];
         let url = urls.into_iter().find(|url| !url.is_empty());
-        let url = url.ok_or("urls: there is no address for messages")?.clone();
+        let url = url.ok_or("urls: no webhook address is set for messages")?.clone();
         let sid = scene.ids.sid("SM");
         let to = self.settings.numbers.first().cloned().unwrap_or_default();
         let mut params = fields(&[
@@ -320,16 +320,16 @@ impl Account {
         let token = &self.settings.auth_token;
         let signed = match order.kind {
             ForgeryKind::WrongSecret => {
-                Signed::With(proof::signature("not the token", &url, &params))
+                Signature::Fixed(proof::signature("not the token", &url, &params))
             }
-            ForgeryKind::NoSignature => Signed::Not,
+            ForgeryKind::NoSignature => Signature::Missing,
             ForgeryKind::OtherUrl => {
-                Signed::With(proof::signature(token, "https://elsewhere.example/sms", &params))
+                Signature::Fixed(proof::signature(token, "https://elsewhere.example/sms", &params))
             }
             ForgeryKind::Tampered => {
                 let signature = proof::signature(token, &url, &params);
                 params.extend(fields(&[("Body", "and more")]));
-                Signed::With(signature)
+                Signature::Fixed(signature)
             }
         };
         let delivery = self.delivery(scene, "forged", &url, params, &sid);

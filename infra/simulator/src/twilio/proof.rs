@@ -1,4 +1,4 @@
-//! Twilio's signature, and how it tries again.
+//! Twilio's webhook signature and retry rules.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 /// The fields of a form, in the order in which they are sent.
 pub type Params = Vec<(String, String)>;
 
-/// `X-Twilio-Signature`: HMAC-SHA1 under the token of the address without what follows `#`,
-/// and of each field, sorted by name.
+/// `X-Twilio-Signature`: HMAC-SHA1 under the auth token over the address without its fragment and
+/// each field, sorted by name.
 #[must_use]
 pub fn signature(token: &str, url: &str, params: &[(String, String)]) -> String {
     let mut sorted: Vec<_> = params.iter().collect();
@@ -23,21 +23,21 @@ pub fn signature(token: &str, url: &str, params: &[(String, String)]) -> String 
     STANDARD.encode(hmac::sign(&key, text.as_bytes()).as_ref())
 }
 
-/// The address as it is called: what follows `#` is for Twilio itself.
+/// The address without its fragment, which configures Twilio and is not sent.
 #[must_use]
 pub fn without_fragment(url: &str) -> &str {
     url.split_once('#').map_or(url, |(url, _)| url)
 }
 
-/// A form as it is sent.
+/// Encodes a form.
 #[must_use]
 pub fn encode(params: &[(String, String)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish()
 }
 
-/// Whether Twilio calls `url` again after attempt `attempt` (from 1) ended with `status`
-/// (0: no answer). Without `#rc=` it does not; `#rp=` says after what, by itself only where
-/// there was no connection.
+/// Whether Twilio retries `url` after attempt `attempt` (from 1) ended with `status` (0: no
+/// answer). Without `#rc=` it does not; `#rp=` lists the failures to retry, by default only failed
+/// connections.
 #[must_use]
 pub fn again(url: &str, attempt: u32, status: u16, timed_out: bool) -> bool {
     let fragment = url.split_once('#').map_or("", |(_, fragment)| fragment);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tries_again_only_where_the_address_says_so() {
+    fn a_webhook_is_retried_only_if_its_address_asks_for_it() {
         assert!(!again("https://h/", 1, 500, false));
         assert!(!again("https://h/#rc=2", 1, 500, false));
         assert!(again("https://h/#rc=2", 1, 0, false));

@@ -10,7 +10,9 @@ use super::error::ApiError;
 use super::people::{CustomerCalls, CustomerWrites, Forgery, RawWebhook};
 use super::request::{Form, is_sid};
 use super::twiml::{self, Reading};
-use super::{API_VERSION, Account, CallEnd, Delivery, SOURCE, Settings, Signed, authorize, proof};
+use super::{
+    API_VERSION, Account, CallEnd, Delivery, SOURCE, Settings, Signature, authorize, proof,
+};
 use crate::answer::Answer;
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
@@ -127,7 +129,7 @@ impl Twilio {
         Reaction::of(sid, outcome)
     }
 
-    /// A file, by the address that the API gave out for it.
+    /// A file at its temporary address.
     fn file(&self, now_ms: i64, path: &[&str]) -> Answer {
         let gone = || Answer::json(404, json!({"error": "NoSuchKey"}));
         let [account, id, expires, hash] = path else { return gone() };
@@ -136,12 +138,12 @@ impl Twilio {
     }
 }
 
-/// Webhooks go out. The answer is how their first attempts ended.
+/// Delivers webhooks. The answer contains the results of their first attempts.
 fn deliver(name: &str, deliveries: Vec<Delivery>, wait: bool, sid: Option<String>) -> Step<Twilio> {
     Step::then(name, deliveries, wait, |_, _, first| Ok(Step::Done(shown(first, sid))))
 }
 
-/// A call comes in, and is over as the answer to its webhook says.
+/// A customer calls; the call ends as the response to its webhook says.
 fn ring(name: &str, deliveries: Vec<Delivery>, order: CustomerCalls, sid: String) -> Step<Twilio> {
     let account = name.to_owned();
     Step::then(name, deliveries, true, move |twilio: &mut Twilio, scene, first| {
@@ -153,7 +155,7 @@ fn ring(name: &str, deliveries: Vec<Delivery>, order: CustomerCalls, sid: String
     })
 }
 
-/// The statuses of the first attempts, and what the first answer said.
+/// The statuses of the first attempts, and the instructions in the first response.
 fn shown(first: FirstAttempts, sid: Option<String>) -> Value {
     let ended: Vec<Attempted> = first.into_iter().map(Option::unwrap_or_default).collect();
     let statuses: Vec<u16> = ended.iter().map(|how| how.status).collect();
@@ -209,7 +211,7 @@ impl SimulatedAccount for Account {
         Next::Send(self.outgoing(delivery))
     }
 
-    /// There is another attempt only where the address asks for it.
+    /// There is another attempt only if the address asks for retries.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,
@@ -230,7 +232,7 @@ impl SimulatedAccount for Account {
             self.settle(scene, delivery, &how.bytes);
         }
         let timed_out = u64::try_from(how.took_ms).unwrap_or(0) >= self.settings.timeout_ms;
-        let forged = !matches!(delivery.signed, Signed::Rightly);
+        let forged = !matches!(delivery.signed, Signature::Genuine);
         if !settled && !forged && proof::again(&delivery.url, attempt, how.status, timed_out) {
             return Some(self.settings.pause_ms);
         }

@@ -1,19 +1,19 @@
-//! What the API checks before it takes a message or a call.
+//! Validation of requests to send a message or make a call.
 
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::twiml::{self, Reading};
 
-/// The most characters of a body.
-const BODY: usize = 1600;
-/// The most files of a message.
-const FILES: usize = 10;
-/// The most characters of the instructions of a call.
-const TWIML: usize = 4000;
+/// Largest number of characters of a body.
+const MAX_BODY: usize = 1600;
+/// Largest number of files of a message.
+const MAX_FILES: usize = 10;
+/// Largest number of characters of a call's instructions.
+const MAX_TWIML: usize = 4000;
 
-/// What the official description names for a message; anything else Twilio ignores.
-const OF_MESSAGES: [&str; 25] = [
+/// The documented parameters of a message; Twilio ignores all others.
+const MESSAGE_PARAMETERS: [&str; 25] = [
     "To",
     "StatusCallback",
     "ApplicationSid",
@@ -41,8 +41,8 @@ const OF_MESSAGES: [&str; 25] = [
     "ContentSid",
 ];
 
-/// What the official description names for a call.
-const OF_CALLS: [&str; 36] = [
+/// The documented parameters of a call.
+const CALL_PARAMETERS: [&str; 36] = [
     "To",
     "From",
     "Method",
@@ -86,7 +86,7 @@ const OF_CALLS: [&str; 36] = [
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// The fields of a body; none if it is no form: Twilio reads nothing else.
+    /// The fields of a form body; none for any other content type, which Twilio ignores.
     #[must_use]
     pub fn read(content_type: &str, body: &[u8]) -> Self {
         if !content_type.starts_with("application/x-www-form-urlencoded") {
@@ -95,19 +95,19 @@ impl Form {
         Self(url::form_urlencoded::parse(body).into_owned().collect())
     }
 
-    /// The first value of `name` that is not empty.
+    /// The first non-empty value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// Each value of `name` that is not empty.
+    /// All non-empty values of `name`.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let values = self.0.iter().filter(move |(key, value)| key == name && !value.is_empty());
         values.map(|(_, value)| value.as_str())
     }
 
-    /// The parameters as the log shows them; one that came several times as a list.
+    /// The parameters for the log; a repeated one is a list.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut shown = serde_json::Map::new();
@@ -125,7 +125,7 @@ impl Form {
     }
 }
 
-/// How a message goes out.
+/// The channel of a message or call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// SMS or MMS.
@@ -137,7 +137,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// The name as the control API writes it.
+    /// The name in the control API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -147,58 +147,58 @@ impl Channel {
         }
     }
 
-    /// The channel of an address, and the address without its prefix.
+    /// The channel of an address, and the address without the prefix.
     fn of(address: &str) -> (Self, &str) {
         let rest = address.strip_prefix("whatsapp:");
         rest.map_or((Self::Sms, address), |number| (Self::Whatsapp, number))
     }
 }
 
-/// What the account has: the rules ask it.
+/// The resources of the account that the rules look up.
 pub trait Possessions {
-    /// Whether `number` may send SMS, or call.
+    /// Whether `number` may send SMS or make calls.
     fn has_number(&self, number: &str) -> bool;
-    /// Whether `number` is one of its `WhatsApp` senders.
+    /// Whether `number` is one of the account's `WhatsApp` senders.
     fn has_whatsapp(&self, number: &str) -> bool;
-    /// Whether there is such a messaging service.
+    /// Whether the messaging service exists.
     fn has_service(&self, sid: &str) -> bool;
-    /// Whether there is such a content template.
+    /// Whether the content template exists.
     fn has_template(&self, sid: &str) -> bool;
-    /// Whether SMS may be sent, or calls made, to where `number` is.
+    /// Whether the account may send SMS to, or call, the region of `number`.
     fn may_reach(&self, number: &str) -> bool;
 }
 
-/// A message that keeps the rules.
+/// A valid message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// How it goes out.
+    /// The channel.
     pub channel: Channel,
-    /// The recipient as given.
+    /// The recipient as it appears in the request.
     pub to: String,
     /// The recipient's number.
     pub number: String,
-    /// The sender: an address as given, or a messaging service.
+    /// The sender: an address as it appears in the request, or a messaging service.
     pub from: String,
-    /// The sender's address, if one was given.
+    /// The sender's address, if the request names one.
     pub address: Option<String>,
-    /// The messaging service, if one was given.
+    /// The messaging service, if the request names one.
     pub service: Option<String>,
-    /// The text, to be shown in the log.
+    /// The text to show in the log.
     pub text: Option<String>,
-    /// How many files.
+    /// Number of files.
     pub files: usize,
     /// Whether it is an approved template.
     pub is_template: bool,
-    /// Where its states are told.
+    /// The address of its status callbacks.
     pub status_callback: Option<String>,
-    /// What Twilio would not refuse and yet is a mistake.
+    /// Mistakes that Twilio accepts without an error.
     pub violations: Vec<String>,
 }
 
-/// Checks a message.
+/// Validates a message.
 ///
 /// # Errors
-/// As the API refuses it.
+/// The error with which the API refuses it.
 pub fn message(form: &Form, account: &dyn Possessions) -> Result<Message, ApiError> {
     let error = |code, what: &str| Err(ApiError::numbered(code, what));
     let Some(to) = form.get("To") else { return error(21_604, "") };
@@ -231,10 +231,10 @@ pub fn message(form: &Form, account: &dyn Possessions) -> Result<Message, ApiErr
     if body.is_none() && files.is_empty() && template.is_none() {
         return error(21_602, "");
     }
-    if body.is_some_and(|body| body.chars().count() > BODY) {
+    if body.is_some_and(|body| body.chars().count() > MAX_BODY) {
         return error(21_617, "");
     }
-    if files.len() > FILES {
+    if files.len() > MAX_FILES {
         return error(21_623, "");
     }
     if !files.iter().all(|url| is_web(url)) {
@@ -268,21 +268,21 @@ pub fn message(form: &Form, account: &dyn Possessions) -> Result<Message, ApiErr
         files: files.len(),
         is_template: template.is_some(),
         status_callback: status_callback.map(ToOwned::to_owned),
-        violations: of_message(form, channel, files.len()),
+        violations: message_violations(form, channel, files.len()),
     })
 }
 
-/// What Twilio takes, and then does otherwise than asked.
-fn of_message(form: &Form, channel: Channel, files: usize) -> Vec<String> {
-    let mut found = unknown(form, &OF_MESSAGES);
+/// Requests that Twilio accepts but does not carry out as asked.
+fn message_violations(form: &Form, channel: Channel, files: usize) -> Vec<String> {
+    let mut found = unknown(form, &MESSAGE_PARAMETERS);
     if form.get("ContentSid").is_some() && (form.get("Body").is_some() || files > 0) {
         found.push("ContentSid makes Twilio ignore Body and MediaUrl".to_owned());
     }
     if form.get("ContentVariables").is_some() && form.get("ContentSid").is_none() {
-        found.push("ContentVariables without ContentSid say nothing".to_owned());
+        found.push("ContentVariables without ContentSid have no effect".to_owned());
     }
     if channel == Channel::Whatsapp && files > 1 {
-        found.push("WhatsApp carries one file a message".to_owned());
+        found.push("a WhatsApp message can contain only one file".to_owned());
     }
     if let Some(action) = form.get("PersistentAction")
         && (channel != Channel::Whatsapp || !is_place(action))
@@ -296,28 +296,28 @@ fn of_message(form: &Form, channel: Channel, files: usize) -> Vec<String> {
     found
 }
 
-/// A call that keeps the rules.
+/// A valid call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// Who is called.
+    /// The called number.
     pub to: String,
-    /// Who calls.
+    /// The calling number.
     pub from: String,
-    /// Where its states are told.
+    /// The address of its status callbacks.
     pub status_callback: Option<String>,
-    /// Which: `initiated`, `ringing`, `answered`, `completed`.
+    /// The requested status events: `initiated`, `ringing`, `answered`, `completed`.
     pub events: Vec<String>,
-    /// What Twilio would not refuse and yet is a mistake.
+    /// Mistakes that Twilio accepts without an error.
     pub violations: Vec<String>,
 }
 
-/// The progress of a call that one can ask to be told of.
+/// The status events that a call can request.
 pub const EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 
-/// Checks a call.
+/// Validates a call.
 ///
 /// # Errors
-/// As the API refuses it.
+/// The error with which the API refuses it.
 pub fn call(form: &Form, account: &dyn Possessions) -> Result<Call, ApiError> {
     let error = |code, what: &str| Err(ApiError::numbered(code, what));
     let Some(to) = form.get("To") else { return error(21_201, "") };
@@ -340,7 +340,7 @@ pub fn call(form: &Form, account: &dyn Possessions) -> Result<Call, ApiError> {
     if url.is_some_and(|url| !is_web(url)) {
         return error(21_205, "");
     }
-    if instructions.is_some_and(|twiml| twiml.chars().count() > TWIML) {
+    if instructions.is_some_and(|twiml| twiml.chars().count() > MAX_TWIML) {
         return error(21_205, "");
     }
     if application.is_some_and(|sid| !is_sid("AP", sid)) {
@@ -354,7 +354,7 @@ pub fn call(form: &Form, account: &dyn Possessions) -> Result<Call, ApiError> {
         return error(21_215, to);
     }
     let mut events: Vec<String> = form.all("StatusCallbackEvent").map(ToOwned::to_owned).collect();
-    let mut violations = of_call(form);
+    let mut violations = call_violations(form);
     let known = |event: &String| EVENTS.contains(&event.as_str());
     if !events.iter().all(known) {
         violations.push("StatusCallbackEvent is initiated, ringing, answered or completed".into());
@@ -368,9 +368,9 @@ pub fn call(form: &Form, account: &dyn Possessions) -> Result<Call, ApiError> {
     Ok(Call { to, from, status_callback, events, violations })
 }
 
-/// What Twilio takes, and then does otherwise than asked.
-fn of_call(form: &Form) -> Vec<String> {
-    let mut found = unknown(form, &OF_CALLS);
+/// Requests that Twilio accepts but does not carry out as asked.
+fn call_violations(form: &Form) -> Vec<String> {
+    let mut found = unknown(form, &CALL_PARAMETERS);
     let mut check = |name: &str, right: fn(&str) -> bool, rule: &str| {
         if form.get(name).is_some_and(|value| !right(value)) {
             found.push(format!("{name} {rule}"));
@@ -392,21 +392,21 @@ fn of_call(form: &Form) -> Vec<String> {
     );
     let ways = ["Url", "Twiml", "ApplicationSid"];
     if ways.iter().filter(|name| form.get(name).is_some()).count() > 1 {
-        found.push("of Url, Twiml and ApplicationSid Twilio follows one".to_owned());
+        found.push("Twilio uses only one of Url, Twiml and ApplicationSid".to_owned());
     }
     let readable = |twiml: &str| matches!(twiml::read(twiml.as_bytes()), Reading::Verbs(_));
     if form.get("Twiml").is_some_and(|twiml| !readable(twiml)) {
-        found.push("Twiml cannot be read: the person would hear an error (12100)".to_owned());
+        found.push("Twiml is invalid: the called person would hear an error (12100)".to_owned());
     }
     found
 }
 
 fn unknown(form: &Form, known: &[&str]) -> Vec<String> {
     let strange = form.0.iter().filter(|(name, _)| !known.contains(&name.as_str()));
-    strange.map(|(name, _)| format!("there is no parameter {name}")).collect()
+    strange.map(|(name, _)| format!("the parameter {name} does not exist")).collect()
 }
 
-/// Whether it is a number with its country: at most 15 digits, behind a plus.
+/// Whether `number` is in E.164 format: a plus and at most 15 digits.
 #[must_use]
 pub fn is_e164(number: &str) -> bool {
     number.strip_prefix('+').is_some_and(|digits| {
@@ -416,7 +416,8 @@ pub fn is_e164(number: &str) -> bool {
     })
 }
 
-/// A number, a short code, or a name of at most 11 letters and digits.
+/// Whether `sender` is a number, a short code, or an alphanumeric sender id of at most 11
+/// characters.
 fn is_sender(sender: &str) -> bool {
     let digits = sender.bytes().all(|c| c.is_ascii_digit());
     let code = digits && (5..=6).contains(&sender.len());
@@ -425,14 +426,14 @@ fn is_sender(sender: &str) -> bool {
     is_e164(sender) || code || (letters && plain && sender.len() <= 11)
 }
 
-/// Whether it is an id of that kind: 32 hexadecimal digits behind two letters.
+/// Whether `sid` is a SID with this prefix: two letters and 32 hexadecimal digits.
 #[must_use]
 pub fn is_sid(prefix: &str, sid: &str) -> bool {
     sid.strip_prefix(prefix)
         .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|c| c.is_ascii_hexdigit()))
 }
 
-/// An address of the web whose host has no underscore.
+/// Whether `url` is a web address whose host has no underscore.
 fn is_web(url: &str) -> bool {
     url::Url::parse(url).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -440,7 +441,7 @@ fn is_web(url: &str) -> bool {
     })
 }
 
-/// A JSON object whose values are texts that say something.
+/// Whether `text` is a JSON object whose values are non-empty strings.
 fn are_variables(text: &str) -> bool {
     match serde_json::from_str::<Value>(text) {
         Ok(Value::Object(variables)) => {

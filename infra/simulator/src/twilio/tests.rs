@@ -48,7 +48,7 @@ impl World {
         self.act(|account, scene| account.messages(scene, &form))
     }
 
-    /// A message with these fields besides.
+    /// Sends a message with these additional fields.
     fn send(&mut self, params: &[(&str, &str)]) -> Outcome {
         let own = [("To", PERSON), ("From", NUMBER), ("Body", "hi"), ("StatusCallback", STATUS)];
         self.post(&over(&own, params))
@@ -82,7 +82,7 @@ impl World {
     }
 }
 
-/// `own` without what `params` say otherwise, and then those.
+/// `own` with the fields of `params` added or replaced.
 fn over<'a>(own: &[(&'a str, &'a str)], params: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let kept = own.iter().filter(|(name, _)| params.iter().all(|(other, _)| other != name));
     kept.chain(params).copied().collect()
@@ -101,12 +101,12 @@ fn get<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
     delivery.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-fn told(outcome: &Outcome) -> Vec<&str> {
+fn reported_statuses(outcome: &Outcome) -> Vec<&str> {
     outcome.deliveries.iter().filter_map(|delivery| delivery.status.as_deref()).collect()
 }
 
 #[test]
-fn a_message_is_accepted_in_the_shape_of_the_official_example() {
+fn a_message_is_answered_in_the_format_of_the_official_example() {
     let mut world = World::new(&json!({}));
     let outcome = world.send(&[]);
     let sid = world.account.accepted()[0].sid.clone();
@@ -128,7 +128,7 @@ fn a_message_is_accepted_in_the_shape_of_the_official_example() {
 }
 
 #[test]
-fn only_the_accounts_own_credentials_open_it() {
+fn only_the_accounts_own_credentials_are_accepted() {
     let mut accounts = BTreeMap::new();
     accounts.insert(SID.to_owned(), World::new(&json!({})).account);
     let mut open = |sid: &str, pair: &str| {
@@ -178,7 +178,7 @@ fn each_mistake_has_twilios_code() {
     }
     let many = vec![("MediaUrl", "https://e.com/a.png"); 11];
     assert_eq!(code(&world.send(&many)).1, 21_623);
-    // Whatever is no form has no fields.
+    // A body that is not a form has no fields.
     let json = Form::read("application/json", br#"{"To":"+1"}"#);
     let outcome = world.act(|account, scene| account.messages(scene, &json));
     assert_eq!(code(&outcome), (400, 21_604));
@@ -219,10 +219,10 @@ fn what_twilio_ignores_is_a_violation() {
 }
 
 #[test]
-fn states_are_told_where_the_request_says_and_end_in_delivered_for_sms() {
+fn statuses_are_sent_to_the_requested_address_and_end_with_delivered_for_sms() {
     let mut world = World::new(&json!({}));
     let outcome = world.send(&[]);
-    assert_eq!(told(&outcome), ["sent", "delivered"]);
+    assert_eq!(reported_statuses(&outcome), ["sent", "delivered"]);
     let delivery = &outcome.deliveries[0];
     assert_eq!(delivery.url, STATUS);
     assert_eq!(get(delivery, "MessageStatus"), Some("sent"));
@@ -232,21 +232,24 @@ fn states_are_told_where_the_request_says_and_end_in_delivered_for_sms() {
     assert!(world.send(&[("StatusCallback", "")]).deliveries.is_empty());
     world.account.customers.set(PERSON, Some(world.now_ms));
     let outcome = world.whatsapp(&[]);
-    assert_eq!(told(&outcome), ["sent", "delivered", "read"]);
+    assert_eq!(reported_statuses(&outcome), ["sent", "delivered", "read"]);
     assert_eq!(get(&outcome.deliveries[2], "ChannelPrefix"), Some("whatsapp"));
     assert_eq!(get(&outcome.deliveries[2], "EventType"), Some("READ"));
 }
 
 #[test]
-fn out_of_whatsapps_window_a_message_is_taken_and_then_fails_unless_it_is_a_template() {
+fn outside_the_window_a_whatsapp_message_fails_after_acceptance_unless_it_is_a_template() {
     let mut world = World::new(&json!({"people": {"+4915550000000": {"whatsapp": false}}}));
     let outcome = world.whatsapp(&[]);
-    assert_eq!((outcome.answer.status(), told(&outcome)), (201, vec!["undelivered"]));
+    assert_eq!((outcome.answer.status(), reported_statuses(&outcome)), (201, vec!["undelivered"]));
     assert_eq!(get(&outcome.deliveries[0], "ErrorCode"), Some("63016"));
     let template = [("ContentSid", TEMPLATE), ("ContentVariables", r#"{"1":"Tuesday"}"#)];
-    assert_eq!(told(&world.whatsapp(&[&template[..], &[("Body", "")]].concat())).len(), 3);
+    assert_eq!(
+        reported_statuses(&world.whatsapp(&[&template[..], &[("Body", "")]].concat())).len(),
+        3
+    );
     world.writes(json!({"channel": "whatsapp", "from": PERSON, "text": "Hello"}));
-    assert_eq!(told(&world.whatsapp(&[])).len(), 3);
+    assert_eq!(reported_statuses(&world.whatsapp(&[])).len(), 3);
     world.now_ms += DAY;
     assert_eq!(world.whatsapp(&[]).deliveries.len(), 1);
     let outcome = world.whatsapp(&[("To", "whatsapp:+4915550000000")]);
@@ -254,7 +257,7 @@ fn out_of_whatsapps_window_a_message_is_taken_and_then_fails_unless_it_is_a_temp
 }
 
 #[test]
-fn who_wrote_stop_gets_nothing_until_they_write_start() {
+fn a_customer_who_wrote_stop_is_not_messaged_until_they_write_start() {
     let mut world = World::new(&json!({"advanced_opt_out": true}));
     let webhook = world.writes(json!({"from": PERSON, "text": " Stop "}));
     assert_eq!(get(&webhook, "OptOutType"), Some("STOP"));
@@ -288,7 +291,7 @@ fn too_many_requests_and_a_full_queue_are_429() {
 }
 
 #[test]
-fn faults_accept_or_refuse_as_they_say() {
+fn faults_accept_or_refuse_messages_as_scripted() {
     let mut world = World::new(&json!({}));
     for fault in [
         json!({"kind": "accept_then_time_out", "hold_ms": 9}),
@@ -308,7 +311,7 @@ fn faults_accept_or_refuse_as_they_say() {
     assert_eq!(world.send(&[]).answer.status(), 500);
     assert!(matches!(world.send(&[]).answer, Answer::Reply(reply) if reply.delay_ms == 7));
     let outcome = world.send(&[]);
-    assert_eq!((outcome.answer.status(), told(&outcome)), (201, vec!["undelivered"]));
+    assert_eq!((outcome.answer.status(), reported_statuses(&outcome)), (201, vec!["undelivered"]));
     assert_eq!(get(&outcome.deliveries[0], "ErrorCode"), Some("30007"));
     assert_eq!(world.send(&[]).answer, Answer::HangUp { after_ms: 0 });
     assert_eq!(code(&world.send(&[])), (503, 20_500));
@@ -322,25 +325,25 @@ fn faults_accept_or_refuse_as_they_say() {
 }
 
 #[test]
-fn a_call_tells_its_progress_in_order() {
+fn call_statuses_are_sent_in_order() {
     let mut world = World::new(&json!({}));
     let url = ("StatusCallback", STATUS);
     let all = request::EVENTS.map(|event| ("StatusCallbackEvent", event));
     let outcome = world.call(&[&[url], &all[..]].concat());
     assert_eq!(outcome.answer.status(), 201);
     assert_eq!(outcome.answer.body()["status"], "queued");
-    assert_eq!(told(&outcome), ["initiated", "ringing", "in-progress", "completed"]);
+    assert_eq!(reported_statuses(&outcome), ["initiated", "ringing", "in-progress", "completed"]);
     let numbers: Vec<_> = outcome.deliveries.iter().map(|d| get(d, "SequenceNumber")).collect();
     assert_eq!(numbers, [Some("0"), Some("1"), Some("2"), Some("3")]);
     assert_eq!(get(&outcome.deliveries[3], "CallDuration"), Some("1"));
     assert_eq!(get(&outcome.deliveries[0], "CallbackSource"), Some("call-progress-events"));
-    assert_eq!(told(&world.call(&[url])), ["completed"]);
+    assert_eq!(reported_statuses(&world.call(&[url])), ["completed"]);
     assert!(world.call(&[]).deliveries.is_empty());
     assert_eq!(world.violations(), 0);
 }
 
 #[test]
-fn a_call_ends_as_the_person_takes_it() {
+fn a_call_ends_as_set_for_the_number() {
     for (end, expected) in [
         ("busy", vec!["initiated", "ringing", "busy"]),
         ("no-answer", vec!["initiated", "ringing", "no-answer"]),
@@ -350,7 +353,7 @@ fn a_call_ends_as_the_person_takes_it() {
         let mut world = World::new(&json!({"people": {PERSON: {"call": end}}}));
         let all = request::EVENTS.map(|event| ("StatusCallbackEvent", event));
         let outcome = world.call(&[&[("StatusCallback", STATUS)], &all[..]].concat());
-        assert_eq!(told(&outcome), expected);
+        assert_eq!(reported_statuses(&outcome), expected);
     }
 }
 
@@ -375,7 +378,7 @@ fn each_mistake_in_a_call_has_twilios_code() {
 }
 
 #[test]
-fn what_people_write_is_signed_for_the_address_as_twilio_knows_it() {
+fn customer_messages_are_signed_for_the_configured_address() {
     let mut world = World::new(&json!({"reach_by": "http://127.0.0.1:9/"}));
     world.account.settings.urls.sms = "https://hub.example/sms?x=1#rc=2".into();
     let webhook = world.writes(json!({"from": PERSON, "text": "Hi", "params": {"FromCity": ""}}));
@@ -390,7 +393,7 @@ fn what_people_write_is_signed_for_the_address_as_twilio_knows_it() {
 }
 
 #[test]
-fn a_file_needs_the_credentials_and_then_a_fresh_address() {
+fn a_file_needs_credentials_and_its_address_expires() {
     let mut world = World::new(&json!({}));
     let webhook = world.writes(json!({"from": PERSON, "text": "Look",
         "media": [{"mime_type": "image/png", "content_base64": STANDARD.encode("png")}]}));
@@ -419,7 +422,7 @@ fn ended(status: u16) -> Attempted {
 }
 
 #[test]
-fn a_failed_webhook_comes_again_only_if_its_address_says_so() {
+fn a_failed_webhook_is_retried_only_if_its_address_asks_for_it() {
     let mut world = World::new(&json!({}));
     let once = world.writes(json!({"from": PERSON, "text": "1"}));
     let again = |world: &mut World, delivery: &Delivery, attempt, status| {
@@ -436,7 +439,7 @@ fn a_failed_webhook_comes_again_only_if_its_address_says_so() {
 }
 
 #[test]
-fn a_status_counts_once_the_hub_has_taken_it() {
+fn a_status_counts_once_the_hub_has_accepted_it() {
     let mut world = World::new(&json!({}));
     let outcome = world.send(&[]);
     for (delivery, status) in outcome.deliveries.iter().zip([200, 500]) {
@@ -447,7 +450,7 @@ fn a_status_counts_once_the_hub_has_taken_it() {
 }
 
 #[test]
-fn an_answer_in_plain_text_would_be_sent_and_is_a_violation() {
+fn a_plain_text_response_is_a_violation_because_twilio_would_send_it() {
     let mut world = World::new(&json!({}));
     for (answer, expected) in
         [("<Response/>", 0), ("", 0), ("thank you", 1), ("<Response><Reject></Response>", 2)]
@@ -460,7 +463,7 @@ fn an_answer_in_plain_text_would_be_sent_and_is_a_violation() {
 }
 
 #[test]
-fn a_call_comes_in_and_its_end_is_told() {
+fn an_incoming_call_reports_its_end() {
     let mut world = World::new(&json!({}));
     let order: CustomerCalls = serde_json::from_value(json!({"from": PERSON})).unwrap();
     let (sid, calls) = world.act(|account, scene| account.customer_calls(scene, &order)).unwrap();
@@ -472,7 +475,7 @@ fn a_call_comes_in_and_its_end_is_told() {
 }
 
 #[test]
-fn forgeries_are_not_signed_right() {
+fn forged_webhooks_have_invalid_signatures() {
     let mut world = World::new(&json!({}));
     for kind in ["wrong_secret", "no_signature", "tampered", "other_url"] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();

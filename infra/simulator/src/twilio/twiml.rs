@@ -1,23 +1,23 @@
-//! What an answer in `TwiML` tells Twilio to do. Only as much as tests ask for.
+//! Parser of the `TwiML` verbs in a response, limited to the needs of tests.
 
-/// The instructions of an answer.
+/// The parsed response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// The names of the verbs, in order.
     Verbs(Vec<String>),
-    /// No document: Twilio would send a plain text to the person who wrote.
+    /// Not a document: Twilio would send the text to the customer.
     Text,
-    /// A document that Twilio cannot read (12100, 12200).
+    /// A document that Twilio cannot parse (12100, 12200).
     Broken,
 }
 
-/// The verbs that `<Response>` may have.
+/// The verbs allowed in `<Response>`.
 const VERBS: [&str; 20] = [
     "Message", "Redirect", "Say", "Play", "Gather", "Record", "Dial", "Enqueue", "Leave", "Hangup",
     "Reject", "Pause", "Sms", "Refer", "Connect", "Start", "Stop", "Pay", "Prompt", "Queue",
 ];
 
-/// Reads an answer.
+/// Parses a response.
 #[must_use]
 pub fn read(answer: &[u8]) -> Reading {
     let Ok(text) = std::str::from_utf8(answer) else { return Reading::Broken };
@@ -35,7 +35,7 @@ pub fn read(answer: &[u8]) -> Reading {
     tags(rest).map_or(Reading::Broken, Reading::Verbs)
 }
 
-/// The elements right below `<Response>`; `None` if the document is not well formed.
+/// The elements directly below `<Response>`; `None` if the document is not well-formed.
 fn tags(mut rest: &str) -> Option<Vec<String>> {
     let mut open: Vec<&str> = Vec::new();
     let mut verbs = Vec::new();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verbs_of_an_answer_are_read() {
+    fn the_verbs_of_a_response_are_parsed() {
         assert_eq!(read(b""), verbs(&[]));
         assert_eq!(read(b"<Response/>"), verbs(&[]));
         assert_eq!(read(br#"<Response><Reject reason="busy"/></Response>"#), verbs(&["Reject"]));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_no_document_and_a_broken_one_is_found() {
+    fn plain_text_and_malformed_documents_are_recognized() {
         assert_eq!(read(b"thank you"), Reading::Text);
         for broken in [
             "<Response>",

@@ -1,19 +1,19 @@
-//! The errors of the Graph API, as it writes them.
+//! Errors of the Graph API.
 
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
 
-/// An error answer of the Graph API.
+/// An error response of the Graph API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphError {
     /// HTTP status.
     pub status: u16,
-    /// Meta's code.
+    /// Meta's error code.
     pub code: i64,
-    /// Meta's subcode.
+    /// Meta's error subcode.
     pub subcode: Option<i64>,
-    /// Meta's type.
+    /// Meta's error type.
     pub kind: &'static str,
     /// The message.
     pub message: String,
@@ -42,13 +42,13 @@ impl GraphError {
         Self::new(401, 104, "An access token is required to request this resource")
     }
 
-    /// A token nobody has.
+    /// An invalid token.
     #[must_use]
     pub fn bad_token() -> Self {
         Self::new(401, 190, "Invalid OAuth access token - Cannot parse access token")
     }
 
-    /// An object that does not exist, or not for this token.
+    /// An object that does not exist, or that the token may not access.
     #[must_use]
     pub fn no_object(method: &str, id: &str) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl GraphError {
         }
     }
 
-    /// A path that the Graph API does not have.
+    /// A path that does not exist in the Graph API.
     #[must_use]
     pub fn unknown_path(path: &str) -> Self {
         Self::new(400, 2500, format!("Unknown path components: {path}"))
@@ -83,25 +83,25 @@ impl GraphError {
         }
     }
 
-    /// A parameter that is not there.
+    /// A missing required parameter.
     #[must_use]
     pub fn required(parameter: &str) -> Self {
         Self::new(400, 100, format!("(#100) The parameter {parameter} is required."))
     }
 
-    /// A parameter that breaks a rule; `rule` reads on after its name.
+    /// A parameter with an invalid value; `rule` continues the sentence after its name.
     #[must_use]
     pub fn parameter(parameter: &str, rule: &str) -> Self {
         Self::new(400, 100, format!("(#100) Param {parameter} {rule}"))
     }
 
-    /// A key that the parameter does not have.
+    /// An unknown key in a parameter.
     #[must_use]
     pub fn unexpected(key: &str, parameter: &str) -> Self {
         Self::new(400, 100, format!("(#100) Unexpected key \"{key}\" on param \"{parameter}\"."))
     }
 
-    /// One of Meta's numbered errors, with its own details if `details` is `None`.
+    /// The error with this code, with its usual details if `details` is `None`.
     #[must_use]
     pub fn numbered(code: i64, details: Option<String>) -> Self {
         let (status, title, usual) = known(code);
@@ -112,14 +112,14 @@ impl GraphError {
         }
     }
 
-    /// The same error under another HTTP status.
+    /// The same error with another HTTP status.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
-    /// The HTTP answer.
+    /// The HTTP response.
     #[must_use]
     pub fn answer(&self, fbtrace_id: &str) -> Answer {
         let mut error = json!({
@@ -157,7 +157,7 @@ pub fn status_error(code: i64) -> Value {
     })
 }
 
-/// HTTP status, title and usual details of Meta's codes.
+/// HTTP status, title and usual details of an error code.
 fn known(code: i64) -> (u16, &'static str, Option<&'static str>) {
     match code {
         1 => (400, "An unknown error occurred", None),
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_token_is_answered_as_meta_does() {
+    fn a_wrong_token_is_answered_with_metas_error() {
         let answer = GraphError::bad_token().answer("Atrace");
         assert_eq!(answer.status(), 401);
         assert_eq!(
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_error_carries_its_details() {
+    fn a_numbered_error_contains_its_details() {
         let answer = GraphError::numbered(131_056, None).answer("A");
         assert_eq!(answer.status(), 429);
         let error = &answer.body()["error"];

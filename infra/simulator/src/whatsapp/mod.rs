@@ -1,6 +1,6 @@
 //! The rules of the WhatsApp Cloud API, for one business phone number.
 //!
-//! State and time go in, answers and webhooks come out; nothing here does I/O.
+//! Nothing here does I/O or reads a clock.
 
 pub mod error;
 mod provider;
@@ -28,37 +28,37 @@ use request::{Request, Send};
 
 const SOURCE: &str = "whatsapp";
 
-/// How long a download URL works.
+/// Lifetime of a download URL in seconds.
 const DOWNLOAD_S: i64 = 300;
 
-/// What the control API sets for a number.
+/// Settings of the number, as the control API takes them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The access token.
     pub token: String,
-    /// Signs the webhooks.
+    /// The secret that signs webhooks.
     pub app_secret: String,
-    /// For the handshake.
+    /// The token of the webhook verification handshake.
     pub verify_token: String,
-    /// Where the webhooks go; empty: they wait.
+    /// The webhook address; if empty, webhooks wait.
     pub hub_url: String,
-    /// The number as people read it.
+    /// The number in display format.
     #[serde(default = "default_display")]
     pub display_phone_number: String,
-    /// The name of the business.
+    /// The verified name of the business.
     #[serde(default = "default_name")]
     pub verified_name: String,
-    /// The business account.
+    /// The id of the `WhatsApp` Business Account.
     #[serde(default = "default_waba")]
     pub waba_id: String,
-    /// Whether the number may send.
+    /// Whether the number is registered, which it must be to send.
     #[serde(default = "orders::yes")]
     pub registered: bool,
-    /// The PIN that registration asks for; none: any.
+    /// The PIN that registration requires; `None`: any.
     #[serde(default)]
     pub pin: Option<String>,
-    /// The approved templates; none: any.
+    /// The approved templates; `None`: any.
     #[serde(default)]
     pub templates: Option<Vec<Template>>,
     /// Numbers that are not on WhatsApp.
@@ -70,10 +70,10 @@ pub struct Settings {
     /// Status webhooks.
     #[serde(default)]
     pub receipts: Receipts,
-    /// When webhooks are tried again.
+    /// The retry policy of webhooks.
     #[serde(default)]
     pub redelivery: Redelivery,
-    /// Decides the order of shuffled webhooks.
+    /// Seed of the order of shuffled webhooks.
     #[serde(default = "orders::seed")]
     pub seed: u64,
 }
@@ -92,15 +92,15 @@ fn default_waba() -> String {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Messages in any second; 0 is no limit.
+    /// Message limit per second; 0 is no limit.
     pub messages_per_second: usize,
-    /// Messages to one customer at once.
+    /// Burst of messages to one customer.
     pub pair_burst: u32,
-    /// One more to the same customer every so many milliseconds; 0 is no limit.
+    /// Interval in milliseconds at which the burst to a customer is refilled by one; 0 is no limit.
     pub pair_interval_ms: i64,
-    /// HTTP status of a refusal.
+    /// HTTP status of a rate limit error.
     pub refusal_status: u16,
-    /// How long after the customer wrote the business may write freely.
+    /// Length of the service window after the customer last wrote.
     pub window_ms: i64,
 }
 
@@ -116,38 +116,38 @@ impl Default for Limits {
     }
 }
 
-/// A message that Meta has taken.
+/// A message that Meta has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct Accepted {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: u64,
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// Its id.
     pub wamid: String,
     /// The recipient's WhatsApp id.
     pub to: String,
-    /// Its type.
+    /// Its message type.
     #[serde(rename = "type")]
     pub kind: String,
     /// `biz_opaque_callback_data`.
     pub opaque: Option<String>,
-    /// The request.
+    /// The request body.
     pub body: Value,
-    /// What the caller got: `answered`, `held`, `dropped` or `status_<n>`.
+    /// The answer to the caller: `answered`, `held`, `dropped` or `status_<n>`.
     pub answer: String,
-    /// Whether the customer had written within 24 hours.
+    /// Whether the service window was open.
     pub in_window: bool,
-    /// Why it will be reported as failed.
+    /// The code with which it will be reported as failed.
     pub failed_code: Option<i64>,
-    /// The statuses that the hub has taken.
+    /// The statuses that the hub has accepted.
     pub statuses: Vec<&'static str>,
 }
 
-/// A read receipt that Meta has taken.
+/// A read receipt that Meta has accepted.
 #[derive(Clone, Debug, Serialize)]
 pub struct ReadReceipt {
-    /// When.
+    /// Time of acceptance.
     pub at_ms: i64,
     /// The customer's message.
     pub message_id: String,
@@ -159,31 +159,31 @@ struct Media {
     bytes: Bytes,
 }
 
-/// A webhook on its way to the hub.
+/// A webhook to be delivered to the hub.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its number, for the log.
     pub id: u64,
     /// `message`, `status`, `raw` or `forged`.
     pub what: &'static str,
-    /// When to begin.
+    /// Delay before the first attempt.
     pub after_ms: u64,
-    /// The bytes.
+    /// The body.
     pub body: Bytes,
     /// The messages in it.
     pub ids: Vec<String>,
     /// The statuses in it.
     pub statuses: Vec<&'static str>,
-    /// Whether a failure is tried again.
+    /// Whether a failed attempt is retried.
     pub redeliver: bool,
-    /// Headers in place of the true signature.
+    /// Headers in place of the genuine signature.
     forged: Option<Vec<(&'static str, String)>>,
 }
 
 /// An answer, and the webhooks that follow.
 pub type Outcome = crate::answer::Outcome<Delivery>;
 
-/// What a customer writes.
+/// The control call `customer-writes`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CustomerWrites {
@@ -192,22 +192,22 @@ pub struct CustomerWrites {
     /// The customer's name.
     #[serde(default = "orders::customer")]
     pub name: String,
-    /// A text.
+    /// The text.
     pub text: Option<String>,
-    /// Or a type ...
+    /// A message type ...
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// ... with its object.
     pub object: Option<Value>,
-    /// A file to go with it.
+    /// The file of the message.
     pub media: Option<MediaUpload>,
-    /// The message that this one answers.
+    /// The id of the message that this one replies to.
     pub reply_to: Option<String>,
-    /// An id in place of a fresh one.
+    /// An id to use in place of a generated one.
     pub id: Option<String>,
-    /// Unix seconds in place of now.
+    /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
-    /// Copies of the webhook.
+    /// Number of copies of the webhook.
     #[serde(default = "orders::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
@@ -215,23 +215,23 @@ pub struct CustomerWrites {
     pub wait: bool,
 }
 
-/// What the control API wants signed and delivered.
+/// A webhook that the control API asks to sign and deliver.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawWebhook {
     /// The `value` of a change.
     pub value: Option<Value>,
-    /// Or the whole body.
+    /// The whole body.
     pub body: Option<Value>,
-    /// Or the bytes.
+    /// The exact bytes.
     pub raw: Option<String>,
-    /// Copies.
+    /// Number of copies.
     #[serde(default = "orders::once")]
     pub repeat: usize,
-    /// Whether a failure is tried again.
+    /// Whether a failed attempt is retried.
     #[serde(default = "orders::yes")]
     pub redeliver: bool,
-    /// Whether JSON is escaped as Meta does.
+    /// Whether JSON is escaped as Meta escapes it.
     #[serde(default = "orders::yes")]
     pub escape: bool,
 }
@@ -240,12 +240,12 @@ pub struct RawWebhook {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forgery {
-    /// What is wrong with it.
+    /// The kind of forgery.
     pub kind: ForgeryKind,
-    /// Who seems to write.
+    /// The number of the supposed customer.
     #[serde(default = "default_forger")]
     pub from: String,
-    /// What.
+    /// The text.
     #[serde(default = "default_forged_text")]
     pub text: String,
 }
@@ -257,7 +257,7 @@ fn default_forged_text() -> String {
     "I am not Meta \u{2713}".into()
 }
 
-/// What is wrong with a forged webhook.
+/// The kinds of forged webhooks.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForgeryKind {
@@ -265,11 +265,11 @@ pub enum ForgeryKind {
     WrongSecret,
     /// Not signed.
     NoSignature,
-    /// Signed in the old way only.
+    /// Signed with the deprecated HMAC-SHA1 header only.
     Sha1,
     /// The signature without `sha256=`.
     NoPrefix,
-    /// Changed after it was signed.
+    /// Changed after signing.
     Tampered,
     /// Signed in the escaped form, sent without escapes.
     Reserialised,
@@ -296,10 +296,10 @@ pub struct Number {
     random: u64,
 }
 
-/// Whether `authorization` may use the object `id`, as the Graph API decides it.
+/// Checks whether `authorization` may use the object `id`, as the Graph API does.
 ///
 /// # Errors
-/// No token, an unknown one, or another number's.
+/// If the token is missing, unknown, or of another number.
 pub fn authorize<'a>(
     numbers: &'a mut BTreeMap<String, Number>,
     method: &str,
@@ -318,7 +318,7 @@ pub fn authorize<'a>(
 }
 
 impl Number {
-    /// A number that has not done anything yet.
+    /// Creates the number without state.
     #[must_use]
     pub fn new(id: &str, settings: Settings) -> Self {
         Self {
@@ -341,7 +341,7 @@ impl Number {
         }
     }
 
-    /// Changes the settings, keeps the state.
+    /// Changes the settings and keeps the state.
     pub fn change(&mut self, settings: Settings) {
         self.registered = settings.registered;
         self.random = settings.seed;
@@ -372,7 +372,7 @@ impl Number {
         error.answer(&scene.ids.fbtrace())
     }
 
-    /// `POST /{phone-number-id}/messages`, after the token.
+    /// `POST /{phone-number-id}/messages`, after authentication.
     pub fn messages(&mut self, scene: &mut Scene<'_>, bytes: &[u8]) -> Outcome {
         let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
         match request::check(&body, &|id| self.media.contains_key(id)) {
@@ -497,7 +497,7 @@ impl Number {
         Outcome { answer, deliveries }
     }
 
-    /// Why Meta will report the message as failed although it answered 200.
+    /// The code with which Meta will report the message as failed although it answered 200.
     fn failure(&self, send: &Send, in_window: bool, fault: Option<&Fault>) -> Option<i64> {
         if let Some(fault) = fault.filter(|fault| fault.kind == Kind::FailLater) {
             return Some(fault.code.unwrap_or(131_026));
@@ -551,7 +551,7 @@ impl Number {
         deliveries
     }
 
-    /// `value` in the envelope of this number, as bytes on the wire.
+    /// `value` in the envelope of this number, serialized and escaped.
     fn envelope(&self, value: &Value) -> Bytes {
         let mut full = json!({
             "messaging_product": "whatsapp",
@@ -584,30 +584,30 @@ impl Number {
         headers
     }
 
-    /// Whether the business may write freely to `wa_id`.
+    /// Whether the service window of `wa_id` is open.
     #[must_use]
     pub fn window_open(&self, now_ms: i64, wa_id: &str) -> bool {
         self.customers.is_open(now_ms, wa_id, self.settings.limits.window_ms)
     }
 
-    /// A customer writes: id of the message, id of its file, webhooks.
+    /// A customer writes. Returns the id of the message, the id of its file, and the webhooks.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
         scene: &mut Scene<'_>,
         order: &CustomerWrites,
     ) -> Result<(String, Option<String>, Vec<Delivery>), String> {
         if order.from.is_empty() || !order.from.chars().all(|c| c.is_ascii_digit()) {
-            return Err("from: digits only".into());
+            return Err("from: must contain digits only".into());
         }
         let (kind, mut object) = match (&order.text, &order.kind) {
             (Some(text), None) => ("text", json!({"body": text})),
             (None, Some(kind)) => {
                 (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
             }
-            _ => return Err("give text, or type and object".into()),
+            _ => return Err("give either text, or type and object".into()),
         };
         let media_id = match &order.media {
             Some(upload) => {
@@ -670,10 +670,10 @@ impl Number {
         (0..copies).map(|_| Delivery { id: scene.ids.serial(), ..delivery.clone() }).collect()
     }
 
-    /// Signs and delivers what the control API says.
+    /// Signs and delivers the webhook that the control API asks for.
     ///
     /// # Errors
-    /// What is wrong with the order.
+    /// If the order is wrong.
     pub fn webhook(
         &mut self,
         scene: &mut Scene<'_>,
@@ -693,10 +693,10 @@ impl Number {
             }
             (None, Some(body), None) => write(body).into_bytes().into(),
             (None, None, Some(raw)) => raw.clone().into_bytes().into(),
-            _ => return Err("give one of value, body, raw".into()),
+            _ => return Err("give exactly one of value, body, raw".into()),
         };
-        // The customer has written, if the webhook says so: that opens the window and makes
-        // the message one that can be marked as read.
+        // If the webhook contains customer messages, they open the window and can be marked as
+        // read.
         let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
         let mut ids = Vec::new();
         for message in messages_in(&parsed) {
@@ -800,14 +800,14 @@ impl Number {
         error.answer(&scene.ids.fbtrace())
     }
 
-    /// Keeps a file and gives it an id.
+    /// Stores a file and returns its id.
     pub fn add_media(&mut self, scene: &mut Scene<'_>, mime: &str, bytes: Bytes) -> String {
         let id = scene.ids.media();
         self.media.insert(id.clone(), Media { mime: mime.to_owned(), bytes });
         id
     }
 
-    /// `GET /{media-id}`: `base` is where the caller reaches the simulator.
+    /// `GET /{media-id}`; `base` is the address at which the caller reaches the simulator.
     pub fn media_info(&self, scene: &mut Scene<'_>, id: &str, base: &str) -> Answer {
         let Some(media) = self.media.get(id) else {
             return GraphError::no_object("GET", id).answer(&scene.ids.fbtrace());
@@ -834,7 +834,7 @@ impl Number {
         hash
     }
 
-    /// Downloads a file: 404 once the URL is older than five minutes, or was never given out.
+    /// Downloads a file: 404 if the URL has expired after five minutes, or was never issued.
     pub fn download(&self, scene: &mut Scene<'_>, id: &str, ext: &str, hash: &str) -> Answer {
         let valid = ext.parse().is_ok_and(|expires_s: i64| {
             expires_s * 1000 > scene.now_ms && self.download_hash(id, expires_s) == hash
@@ -850,7 +850,7 @@ impl Number {
         }
     }
 
-    /// The number's state in figures.
+    /// The number's summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         json!({
@@ -861,20 +861,20 @@ impl Number {
         })
     }
 
-    /// The messages that Meta has taken.
+    /// The messages that Meta has accepted.
     #[must_use]
     pub fn accepted(&self) -> &[Accepted] {
         &self.accepted
     }
 
-    /// The read receipts that Meta has taken.
+    /// The read receipts that Meta has accepted.
     #[must_use]
     pub fn reads(&self) -> &[ReadReceipt] {
         &self.reads
     }
 }
 
-/// What the caller gets for a fault that accepts nothing.
+/// The answer for a fault with which nothing is accepted.
 fn fault_answer(fault: &Fault, fbtrace: &str) -> Answer {
     match fault.kind {
         Kind::RateLimited => {

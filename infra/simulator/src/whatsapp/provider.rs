@@ -28,7 +28,7 @@ impl SimulatedProvider for WhatsApp {
     const NAME: &'static str = SOURCE;
     type Account = Number;
 
-    /// Answers every path: one that is unknown is an error of the Graph API.
+    /// Answers every path: an unknown one with an error of the Graph API.
     fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
         Some(match request.path {
             ["whatsapp_business", "attachments"] => {
@@ -54,7 +54,7 @@ impl SimulatedProvider for WhatsApp {
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("phone_number_id: digits only".into()));
+            return Err(wrong("phone_number_id: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Number::new, Number::change);
@@ -240,7 +240,7 @@ impl SimulatedAccount for Number {
         Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
     }
 
-    /// Only 200 is success, as with Meta.
+    /// Only 200 is success, as at Meta.
     fn attempted(
         &mut self,
         scene: &mut Scene<'_>,
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_have_two_numbers() {
+    fn versions_consist_of_two_numbers() {
         assert!(is_version("v26.0") && is_version("v18.0"));
         for wrong in ["v26", "26.0", "v26.", "va.b", "_sim"] {
             assert!(!is_version(wrong), "{wrong}");

@@ -1,4 +1,4 @@
-//! What `POST /{phone-number-id}/messages` accepts.
+//! Validation of `POST /{phone-number-id}/messages`.
 
 use serde_json::{Map, Value};
 
@@ -6,7 +6,7 @@ use super::error::GraphError;
 
 type Object = Map<String, Value>;
 
-/// A request that keeps the rules.
+/// A valid request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A message.
@@ -18,10 +18,10 @@ pub enum Request {
     },
 }
 
-/// A message that keeps the rules.
+/// A valid message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Send {
-    /// The recipient as the caller wrote it.
+    /// The recipient as it appears in the request.
     pub input: String,
     /// The recipient's WhatsApp id: digits only.
     pub wa_id: String,
@@ -31,9 +31,9 @@ pub struct Send {
     pub opaque: Option<String>,
     /// Name and language of the template.
     pub template: Option<(String, String)>,
-    /// The message that a reaction is for.
+    /// The id of the message that it reacts to.
     pub reacts_to: Option<String>,
-    /// Text to show in the log.
+    /// The text to show in the log.
     pub text: Option<String>,
 }
 
@@ -52,7 +52,7 @@ const TYPES: [(&str, &[&str]); 11] = [
     ("video", &["id", "link", "caption"]),
 ];
 
-/// Interactive types beside `button` and `list`; of these only the envelope is checked.
+/// Interactive types other than `button` and `list`; only their envelope is validated.
 const OTHER_INTERACTIVE: [&str; 10] = [
     "address_message",
     "call_permission_request",
@@ -66,10 +66,10 @@ const OTHER_INTERACTIVE: [&str; 10] = [
     "product_list",
 ];
 
-/// Checks the body of a request. `media_exists` knows the media ids of the number.
+/// Validates the body of a request. `media_exists` tests whether the number has a media id.
 ///
 /// # Errors
-/// The error that the Graph API answers.
+/// The error with which the Graph API answers.
 pub fn check(body: &Value, media_exists: &dyn Fn(&str) -> bool) -> Result<Request, GraphError> {
     let Some(body) = body.as_object() else { return Err(GraphError::no_json()) };
     if text(body, "messaging_product", "messaging_product")? != "whatsapp" {
@@ -154,7 +154,7 @@ fn message(body: &Object, media_exists: &dyn Fn(&str) -> bool) -> Result<Request
         "reaction" => {
             let to = text(content, "message_id", "reaction['message_id']")?;
             send.reacts_to = Some(to.to_owned());
-            // An empty emoji takes the reaction back.
+            // An empty emoji removes the reaction.
             let Some(emoji) = content.get("emoji").and_then(Value::as_str) else {
                 return Err(GraphError::required("reaction['emoji']"));
             };
@@ -173,7 +173,7 @@ fn message(body: &Object, media_exists: &dyn Fn(&str) -> bool) -> Result<Request
     Ok(Request::Send(send))
 }
 
-/// The WhatsApp id behind a phone number as people write it.
+/// The WhatsApp id of a phone number in any usual format.
 fn wa_id(input: &str) -> Option<String> {
     let readable = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')');
     let digits: String = input.chars().filter(char::is_ascii_digit).collect();
@@ -429,7 +429,7 @@ fn array<'a>(
     }
 }
 
-/// A string that must be there and not be empty.
+/// A required string that must not be empty.
 fn text<'a>(object: &'a Object, key: &str, path: &str) -> Result<&'a str, GraphError> {
     match object.get(key) {
         None | Some(Value::Null) => Err(GraphError::required(path)),
@@ -439,7 +439,7 @@ fn text<'a>(object: &'a Object, key: &str, path: &str) -> Result<&'a str, GraphE
     }
 }
 
-/// A string that must be there, with a greatest length.
+/// A required string with a maximum length.
 fn at_most<'a>(
     object: &'a Object,
     key: &str,
@@ -454,7 +454,7 @@ fn at_most<'a>(
     Ok(value)
 }
 
-/// A string that may be absent, with a greatest length.
+/// An optional string with a maximum length.
 fn optional<'a>(
     object: &'a Object,
     key: &str,
@@ -464,7 +464,7 @@ fn optional<'a>(
     if object.contains_key(key) { at_most(object, key, path, most).map(Some) } else { Ok(None) }
 }
 
-/// A string inside an interactive message, where Meta answers 131009.
+/// A string inside an interactive message; if its length is wrong, Meta answers 131009.
 fn value_length<'a>(
     object: &'a Object,
     key: &str,

@@ -63,7 +63,7 @@ fn parsed(delivery: &Delivery) -> Value {
 }
 
 #[test]
-fn a_message_is_accepted_with_metas_answer() {
+fn a_message_is_accepted_with_metas_response() {
     let mut world = World::new(&json!({}));
     let outcome = world.send("+1 650-555-1234");
     let wamid = world.number.accepted()[0].wamid.clone();
@@ -94,7 +94,7 @@ fn each_status_webhook_echoes_the_opaque_data() {
 }
 
 #[test]
-fn out_of_the_window_meta_answers_200_and_then_reports_131047() {
+fn outside_the_service_window_meta_answers_200_and_then_reports_131047() {
     let mut world = World::new(&json!({}));
     world.now_ms += DAY;
     let outcome = world.send(CUSTOMER);
@@ -114,7 +114,7 @@ fn out_of_the_window_meta_answers_200_and_then_reports_131047() {
 }
 
 #[test]
-fn a_template_may_go_out_at_any_time_but_must_be_approved() {
+fn a_template_can_be_sent_at_any_time_but_must_be_approved() {
     let templates = json!({"templates": [{"name": "hello_world", "language": "en_US"}]});
     let mut world = World::new(&templates);
     world.now_ms += 2 * DAY;
@@ -132,7 +132,7 @@ fn a_template_may_go_out_at_any_time_but_must_be_approved() {
 }
 
 #[test]
-fn a_customers_message_opens_the_window() {
+fn a_customers_message_opens_the_service_window() {
     let mut world = World::new(&json!({}));
     world.now_ms += DAY;
     assert!(!world.number.window_open(world.now_ms, CUSTOMER));
@@ -174,7 +174,7 @@ fn too_many_messages_to_one_customer_are_131056() {
 }
 
 #[test]
-fn who_is_not_on_whatsapp_is_reported_as_131026() {
+fn a_recipient_not_on_whatsapp_is_reported_as_131026() {
     let mut world = World::new(&json!({"not_on_whatsapp": [CUSTOMER]}));
     let outcome = world.send(CUSTOMER);
     assert_eq!(outcome.answer.status(), 200);
@@ -182,7 +182,7 @@ fn who_is_not_on_whatsapp_is_reported_as_131026() {
 }
 
 #[test]
-fn the_number_cannot_write_to_itself_nor_before_it_is_registered() {
+fn a_number_cannot_send_to_itself_or_before_it_is_registered() {
     let mut world = World::new(&json!({"registered": false, "pin": "123456"}));
     assert_eq!(World::code(&world.send(CUSTOMER)), (400, 133_010));
     let mut register = |body: Value| {
@@ -225,7 +225,7 @@ fn only_a_received_message_can_be_marked_as_read() {
 }
 
 #[test]
-fn tokens_are_checked_as_the_graph_api_does() {
+fn tokens_are_checked_as_by_the_graph_api() {
     let mut numbers = BTreeMap::new();
     for (id, token) in [("111", "a"), ("222", "b")] {
         let settings =
@@ -277,13 +277,17 @@ fn a_fault_before_acceptance_leaves_no_message() {
 }
 
 #[test]
-fn a_gateways_page_may_hide_an_accepted_message_and_a_200_a_failed_one() {
+fn a_gateway_page_can_follow_an_accepted_message_and_a_200_can_precede_a_failure() {
     let mut world = World::new(&json!({}));
     world.fault(json!({"kind": "page", "status": 502, "accepted": true}));
     world.fault(json!({"kind": "fail_later", "code": 131_049}));
     let outcome = world.send(CUSTOMER);
     assert_eq!((outcome.answer.status(), outcome.deliveries.len()), (502, 3));
-    assert_eq!(outcome.answer.body(), &serde_json::Value::Null, "a page, and no error of Graph's");
+    assert_eq!(
+        outcome.answer.body(),
+        &serde_json::Value::Null,
+        "a page instead of a Graph API error"
+    );
     assert_eq!(world.number.accepted()[0].answer, "page_502");
     let outcome = world.send(CUSTOMER);
     assert_eq!(outcome.answer.status(), 200);
@@ -291,7 +295,7 @@ fn a_gateways_page_may_hide_an_accepted_message_and_a_200_a_failed_one() {
 }
 
 #[test]
-fn a_request_that_the_rules_refuse_uses_up_no_fault() {
+fn an_invalid_request_does_not_use_up_a_fault() {
     let mut world = World::new(&json!({}));
     world.fault(json!({"kind": "drop"}));
     assert_eq!(World::code(&world.post(&json!({}))), (400, 100));
@@ -299,7 +303,7 @@ fn a_request_that_the_rules_refuse_uses_up_no_fault() {
 }
 
 #[test]
-fn webhooks_are_signed_over_the_escaped_bytes() {
+fn webhook_signatures_cover_the_escaped_bytes() {
     let mut world = World::new(&json!({}));
     let order = json!({"from": CUSTOMER, "name": "Zoë", "text": "a/b 👍"});
     let order = serde_json::from_value(order).unwrap();
@@ -315,7 +319,7 @@ fn webhooks_are_signed_over_the_escaped_bytes() {
 }
 
 #[test]
-fn no_forgery_carries_the_true_signature_of_its_body() {
+fn no_forged_webhook_has_a_valid_signature() {
     let kinds = ["wrong_secret", "no_signature", "sha1", "no_prefix", "tampered", "reserialised"];
     for kind in kinds {
         let mut world = World::new(&json!({}));
@@ -329,7 +333,7 @@ fn no_forgery_carries_the_true_signature_of_its_body() {
 }
 
 #[test]
-fn only_200_ends_a_delivery_and_the_wait_grows() {
+fn only_200_ends_a_delivery_and_the_retry_delay_grows() {
     let mut world = World::new(&json!({}));
     let delivery = world.send(CUSTOMER).deliveries.remove(0);
     let mut end = |attempt, passed, status| {
@@ -350,7 +354,7 @@ fn only_200_ends_a_delivery_and_the_wait_grows() {
 }
 
 #[test]
-fn a_file_is_described_and_downloaded_for_five_minutes() {
+fn a_file_can_be_downloaded_for_five_minutes() {
     let mut world = World::new(&json!({}));
     let order = json!({"from": CUSTOMER, "type": "image", "object": {"caption": "c"},
         "media": {"mime_type": "image/png", "content_base64": "AAEC"}});

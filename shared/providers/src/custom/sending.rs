@@ -191,7 +191,7 @@ pub(super) enum DeclaredScope {
     Message,
     Account,
     /// The message on this route: another account may have what this one lacks.
-    Carrier,
+    Route,
 }
 
 impl Meaning {
@@ -215,7 +215,7 @@ impl Meaning {
         match self.scope {
             Some(DeclaredScope::Message) => RefusalScope::Message,
             Some(DeclaredScope::Account) => RefusalScope::Account,
-            Some(DeclaredScope::Carrier) => RefusalScope::Route,
+            Some(DeclaredScope::Route) => RefusalScope::Route,
             None => RefusalScope::from_status(status),
         }
     }

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use crate::example::{Body, Draft, Example, Examples, Seed};
-use crate::whatsapp::example::{escaped, signature};
+use crate::whatsapp_cloud::example::{escaped, signature};
 
 /// The example webhooks of Facebook.
 pub static EXAMPLES: Examples = Examples {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{APP_SECRET, SPEC, VERIFY_TOKEN, WEBHOOK, example};
 use crate::example::{Draft, Seed};
-use crate::whatsapp::example::{escaped, signature};
+use crate::whatsapp_cloud::example::{escaped, signature};
 
 #[derive(Deserialize)]
 struct Vector {

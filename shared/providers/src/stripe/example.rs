@@ -94,7 +94,7 @@ pub fn signature(secret: &str, body: &[u8], at: Timestamp) -> String {
 /// Returns an event about `object`.
 fn event(seed: &Seed, name: &str, object: &Value) -> Value {
     json!({
-        "id": format!("ntf_{}", seed.nonce), "object": "event", "type": name,
+        "id": format!("evt_{}", seed.nonce), "object": "event", "type": name,
         "api_version": "2026-07-29.dahlia", "created": seed.at.as_second(), "livemode": false,
         "pending_webhooks": 1, "request": { "id": null, "idempotency_key": null },
         "data": { "object": object },
@@ -189,7 +189,7 @@ fn thin(seed: &Seed) -> Draft {
     let id = customer(seed);
     let url = format!("/v1/customers/{id}");
     Draft::json(json!({
-        "id": format!("ntf_{}", seed.nonce), "object": "v2.core.event",
+        "id": format!("evt_{}", seed.nonce), "object": "v2.core.event",
         "type": "v1.customer.created", "created": seed.at.to_string(), "livemode": false,
         "context": CONNECTED_ACCOUNT, "reason": null,
         "related_object": { "id": id, "type": "customer", "url": url },

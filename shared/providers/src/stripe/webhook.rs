@@ -237,7 +237,7 @@ mod tests {
             match received_with(&[&vector.secret], &request, now) {
                 Ok(event) => {
                     assert!(vector.accept, "{}", vector.id);
-                    assert!(event.id.starts_with("ntf_"), "{}", vector.id);
+                    assert!(event.id.starts_with("evt_"), "{}", vector.id);
                 }
                 Err(Rejection::Unreadable(_)) => assert!(vector.unreadable, "{}", vector.id),
                 Err(Rejection::Unauthenticated(_)) => {
@@ -277,14 +277,14 @@ mod tests {
             let key = event.ordering_key.as_deref().unwrap();
             assert_eq!((example.name, name_of(&event), &*event.account, key), expected);
             assert_eq!(event.occurred_at, at());
-            assert_eq!((&*event.id, &*again.id), ("ntf_abcdefgh01234567", &*event.id));
+            assert_eq!((&*event.id, &*again.id), ("evt_abcdefgh01234567", &*event.id));
         }
     }
 
     #[test]
     fn an_event_is_ordered_by_its_subscription_customer_or_object() {
         let key = |object: Value| {
-            let body = json!({ "id": "ntf_1", "data": { "object": object } });
+            let body = json!({ "id": "evt_1", "data": { "object": object } });
             received(&signed(body.to_string())).unwrap().ordering_key
         };
         let parent = |subscription: Value| json!({ "subscription_details": { "subscription": subscription } });

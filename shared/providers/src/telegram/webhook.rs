@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn unknown_content_is_unsupported_and_other_updates_are_recorded_only() {
         for content in
-            [json!({ "dice": { "value": 3 } }), json!({ "text": 5 }), json!({ "photo": [] })]
+            [json!({ "game": { "title": "Chess" } }), json!({ "text": 5 }), json!({ "photo": [] })]
         {
             assert_eq!(parse_message(&content).content.kind(), "unsupported", "{content}");
         }

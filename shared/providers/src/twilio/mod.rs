@@ -44,17 +44,18 @@ pub static SPEC: ProviderSpec = ProviderSpec {
 };
 
 /// Receives messages: SMS, MMS and RCS.
-pub static SMS: Webhook = Webhook::new("sms", "sms", webhook::EMPTY_TWIML);
+pub static SMS: Webhook = Webhook::new("twilio-sms", "sms", webhook::EMPTY_TWIML);
 /// Receives message statuses.
-pub static SMS_STATUS: Webhook = Webhook::new("sms-status", "sms/status", webhook::EMPTY_TWIML);
+pub static SMS_STATUS: Webhook =
+    Webhook::new("twilio-sms-status", "sms/status", webhook::EMPTY_TWIML);
 /// Receives calls.
-pub static VOICE: Webhook = Webhook::new("voice", "voice", webhook::REJECT_TWIML);
+pub static VOICE: Webhook = Webhook::new("twilio-voice", "voice", webhook::REJECT_TWIML);
 /// Receives call statuses.
 pub static VOICE_STATUS: Webhook =
-    Webhook::new("voice-status", "voice/status", webhook::EMPTY_TWIML);
+    Webhook::new("twilio-voice-status", "voice/status", webhook::EMPTY_TWIML);
 /// Receives `WhatsApp` messages and their statuses.
 pub static WHATSAPP: Webhook =
-    Webhook::new("whatsapp-twilio", "whatsapp/twilio", webhook::EMPTY_TWIML);
+    Webhook::new("twilio-whatsapp", "whatsapp/twilio", webhook::EMPTY_TWIML);
 
 /// Sends through Twilio.
 pub static SENDER: Sender = Sender;

@@ -132,7 +132,7 @@ pub(super) fn account(
 ) -> Result<Option<String>, FieldError> {
     let given = spec::account_setting(requested_by, settings, credentials)?;
     let sid = credentials.first(super::ACCOUNT_SID).map(|sid| sid.expose_secret().to_owned());
-    // A tenant cannot prove that the account is theirs. Without an account, the integration
+    // A tenant cannot prove that it owns the account. Without an account, the integration
     // receives whatever its own token signs.
     let account = given.or(sid.filter(|_| requested_by != RequestedBy::Tenant));
     match &account {

@@ -513,33 +513,33 @@ mod tests {
     #[test]
     fn every_example_is_accepted_and_parsed_as_expected() {
         let expected = [
-            ("sms", "text", "message", PERSON, "SM"),
-            ("sms", "pictures", "message message", PERSON, "MM"),
-            ("sms", "stop", "message opt_out.stop", PERSON, "SM"),
-            ("sms", "text_by_get", "message", PERSON, "SM"),
-            ("sms-status", "sent", "receipt", PERSON, "SM"),
-            ("sms-status", "delivered", "receipt", PERSON, "SM"),
-            ("sms-status", "undelivered", "receipt", PERSON, "SM"),
+            ("twilio-sms", "text", "message", PERSON, "SM"),
+            ("twilio-sms", "pictures", "message message", PERSON, "MM"),
+            ("twilio-sms", "stop", "message opt_out.stop", PERSON, "SM"),
+            ("twilio-sms", "text_by_get", "message", PERSON, "SM"),
+            ("twilio-sms-status", "sent", "receipt", PERSON, "SM"),
+            ("twilio-sms-status", "delivered", "receipt", PERSON, "SM"),
+            ("twilio-sms-status", "undelivered", "receipt", PERSON, "SM"),
             (
-                "sms-status",
+                "twilio-sms-status",
                 "stream",
                 "com.twilio.messaging.message.sent com.twilio.messaging.message.delivered",
                 "",
                 "EZ",
             ),
-            ("voice", "ringing", "call.ringing", "CA", "CA"),
-            ("voice", "digits", "call.in-progress", "CA", "CA"),
-            ("voice", "speech", "call.in-progress", "CA", "CA"),
-            ("voice-status", "answered", "receipt call.in-progress", "CA", "CA"),
-            ("voice-status", "completed", "receipt call.completed", "CA", "CA"),
-            ("voice-status", "no_answer", "receipt call.no-answer", "CA", "CA"),
-            ("voice-status", "recording", "recording.completed", "CA", "RE"),
-            ("whatsapp-twilio", "text", "message", "whatsapp:+4915550009999", "SM"),
-            ("whatsapp-twilio", "location", "message", "whatsapp:+4915550009999", "SM"),
-            ("whatsapp-twilio", "button", "message", "whatsapp:+4915550009999", "SM"),
-            ("whatsapp-twilio", "voice_note", "message", "whatsapp:+4915550009999", "SM"),
-            ("whatsapp-twilio", "read", "receipt", "whatsapp:+4915550009999", "SM"),
-            ("whatsapp-twilio", "failed", "receipt", "whatsapp:+4915550009999", "SM"),
+            ("twilio-voice", "ringing", "call.ringing", "CA", "CA"),
+            ("twilio-voice", "digits", "call.in-progress", "CA", "CA"),
+            ("twilio-voice", "speech", "call.in-progress", "CA", "CA"),
+            ("twilio-voice-status", "answered", "receipt call.in-progress", "CA", "CA"),
+            ("twilio-voice-status", "completed", "receipt call.completed", "CA", "CA"),
+            ("twilio-voice-status", "no_answer", "receipt call.no-answer", "CA", "CA"),
+            ("twilio-voice-status", "recording", "recording.completed", "CA", "RE"),
+            ("twilio-whatsapp", "text", "message", "whatsapp:+4915550009999", "SM"),
+            ("twilio-whatsapp", "location", "message", "whatsapp:+4915550009999", "SM"),
+            ("twilio-whatsapp", "button", "message", "whatsapp:+4915550009999", "SM"),
+            ("twilio-whatsapp", "voice_note", "message", "whatsapp:+4915550009999", "SM"),
+            ("twilio-whatsapp", "read", "receipt", "whatsapp:+4915550009999", "SM"),
+            ("twilio-whatsapp", "failed", "receipt", "whatsapp:+4915550009999", "SM"),
         ];
         let all: Vec<_> = EXAMPLES.events.iter().map(|e| (e.webhook, e.name)).collect();
         assert_eq!(all, expected.map(|(webhook, name, ..)| (webhook, name)));
@@ -697,7 +697,7 @@ mod tests {
 
     #[test]
     fn a_text_has_its_id_account_and_sender_and_no_time() {
-        let events = example("sms", "text", "0123456789abcdef");
+        let events = example("twilio-sms", "text", "0123456789abcdef");
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(event.account, ACCOUNT_SID);
         assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH);
@@ -715,15 +715,15 @@ mod tests {
 
     #[test]
     fn a_get_request_is_the_same_event_with_its_query_as_raw() {
-        let posted = example("sms", "text", "0123456789abcdef").remove(0);
-        let got = example("sms", "text_by_get", "0123456789abcdef").remove(0);
+        let posted = example("twilio-sms", "text", "0123456789abcdef").remove(0);
+        let got = example("twilio-sms", "text_by_get", "0123456789abcdef").remove(0);
         assert_eq!((&posted.id, &posted.kind), (&got.id, &got.kind));
         assert_eq!(posted.raw.get(), got.raw.get());
     }
 
     #[test]
     fn each_file_is_a_message_and_only_the_first_has_the_text() {
-        let events = example("sms", "pictures", "0123456789abcdef");
+        let events = example("twilio-sms", "pictures", "0123456789abcdef");
         let messages: Vec<_> = events
             .iter()
             .map(|event| match &event.kind {
@@ -764,7 +764,7 @@ mod tests {
 
     #[test]
     fn an_opt_out_is_a_message_and_a_separate_event() {
-        let events = example("sms", "stop", "0123456789abcdef");
+        let events = example("twilio-sms", "stop", "0123456789abcdef");
         let [message, opt_out] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(opt_out.id, format!("{}:opt_out", message.id));
         assert_eq!(opt_out.ordering_key, message.ordering_key);
@@ -936,7 +936,7 @@ mod tests {
 
     #[test]
     fn each_event_of_a_stream_keeps_its_raw_bytes() {
-        let events = example("sms-status", "stream", "0123456789abcdef");
+        let events = example("twilio-sms-status", "stream", "0123456789abcdef");
         assert_eq!(events.len(), 2);
         for event in &events {
             assert_eq!(event.occurred_at.as_second(), AT);
@@ -1018,11 +1018,11 @@ mod tests {
     fn names_and_paths_match_the_functions() {
         let all: Vec<_> = SPEC.webhooks.iter().map(|w| (w.name(), w.path())).collect();
         let expected = [
-            ("sms", "sms"),
-            ("sms-status", "sms/status"),
-            ("voice", "voice"),
-            ("voice-status", "voice/status"),
-            ("whatsapp-twilio", "whatsapp/twilio"),
+            ("twilio-sms", "sms"),
+            ("twilio-sms-status", "sms/status"),
+            ("twilio-voice", "voice"),
+            ("twilio-voice-status", "voice/status"),
+            ("twilio-whatsapp", "whatsapp/twilio"),
         ];
         assert_eq!(all, expected);
     }

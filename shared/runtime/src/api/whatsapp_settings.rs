@@ -274,7 +274,6 @@ where
 
 /// Returns the provider `name`, if it supports WhatsApp.
 fn provider(name: &str) -> Result<Provider, Problem> {
-    let name = if name == "meta" { "whatsapp" } else { name };
     let provider = name.parse::<Provider>().ok();
     provider.filter(|provider| provider.supports(Channel::Whatsapp)).ok_or_else(|| {
         let providers = Provider::ALL.iter().filter(|p| p.supports(Channel::Whatsapp));

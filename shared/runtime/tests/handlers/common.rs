@@ -75,7 +75,7 @@ impl World {
         table.insert_integration(&telegram, &[]).await;
         table.insert_automation(&acme, &sample::push()).await;
         let vault = FakeCredentials::new(&clock)
-            .with(&whatsapp, providers::whatsapp::example::credentials())
+            .with(&whatsapp, providers::whatsapp_cloud::example::credentials())
             .with(&telegram, providers::telegram::example::credentials());
         vault.sign_with(&acme, vec![SIGNING.into()]);
         Self {

@@ -75,7 +75,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
     let receipt =
         Receipt { code: Some("30003".to_owned()), ..sample::receipt(Status::Failed, "SM2") };
     let events = [
-        paid(&world, "ntf_1"),
+        paid(&world, "evt_1"),
         sample::text_event(&twilio, "+1555", "SM1", now),
         sample::receipt_event(&twilio, receipt, now),
     ];
@@ -107,12 +107,12 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
 #[tokio::test]
 async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
     let world = World::fifo().await;
-    let first = paid(&world, "ntf_1");
+    let first = paid(&world, "evt_1");
     put(&world, &first).await;
     world.run_dry(&book(&world), false).await;
     world.clock.advance(std::time::Duration::from_mins(10));
-    put(&world, &paid(&world, "ntf_1")).await;
-    put(&world, &paid(&world, "ntf_2")).await;
+    put(&world, &paid(&world, "evt_1")).await;
+    put(&world, &paid(&world, "evt_2")).await;
     world.run_dry(&book(&world), false).await;
     let records = records(&world).await;
     assert_eq!(records.len(), 2);
@@ -138,7 +138,7 @@ async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
             }
             BodyLocation::Object(key) => {
                 assert!(is_large);
-                assert!(key.starts_with("archive/acme/stripe/events/event_"), "{key}");
+                assert!(key.starts_with("archive/acme/stripe/events/evt_"), "{key}");
                 String::from_utf8(world.bucket.object(key).unwrap().to_vec()).unwrap()
             }
         };
@@ -182,7 +182,7 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
 #[tokio::test]
 async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
     let world = World::fifo().await;
-    put(&world, &paid(&world, "ntf_1")).await;
+    put(&world, &paid(&world, "evt_1")).await;
     world.faults.go_down();
     world.batch(&book(&world), false).await;
     assert_eq!((world.own.len(), records(&world).await.len()), (1, 0));
@@ -304,7 +304,7 @@ impl Api {
             let at = self.world.clock.now() + std::time::Duration::from_secs(second);
             let name = if second % 2 == 0 { "invoice.paid" } else { "invoice.voided" };
             let event =
-                sample::other_event(&stripe(&self.world), &format!("ntf_{second:03}"), name, at);
+                sample::other_event(&stripe(&self.world), &format!("evt_{second:03}"), name, at);
             self.record_event(&event).await;
         }
         self.world.clock.advance(std::time::Duration::from_hours(1));
@@ -392,19 +392,19 @@ fn request(
 #[tokio::test]
 async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
     let api = Api::new().await.with_events(5).await;
-    assert_eq!(api.ids("/events").await, "ntf_004 ntf_003 ntf_002 ntf_001 ntf_000");
-    assert_eq!(api.ids("/events?name=invoice.voided").await, "ntf_003 ntf_001");
-    assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "ntf_004 ntf_003");
+    assert_eq!(api.ids("/events").await, "evt_004 evt_003 evt_002 evt_001 evt_000");
+    assert_eq!(api.ids("/events?name=invoice.voided").await, "evt_003 evt_001");
+    assert_eq!(api.ids("/events?provider=stripe&kind=other&limit=2").await, "evt_004 evt_003");
     assert_eq!(api.ids("/events?provider=shopify").await, "");
     assert_eq!(api.ids("/events?kind=message").await, "");
     let page = api.get(READER, "/events?limit=2").await.unwrap();
     let next = page["next"].as_str().unwrap();
-    assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "ntf_002 ntf_001");
+    assert_eq!(api.ids(&format!("/events?limit=2&cursor={next}")).await, "evt_002 evt_001");
     let at = api.world.table.events().await;
-    let at = at.iter().find(|event| event.record.provider_event_id == "ntf_002").unwrap();
+    let at = at.iter().find(|event| event.record.provider_event_id == "evt_002").unwrap();
     let at = at.record.received_at;
-    assert_eq!(api.ids(&format!("/events?to={at}")).await, "ntf_001 ntf_000");
-    assert_eq!(api.ids(&format!("/events?from={at}")).await, "ntf_004 ntf_003 ntf_002");
+    assert_eq!(api.ids(&format!("/events?to={at}")).await, "evt_001 evt_000");
+    assert_eq!(api.ids(&format!("/events?from={at}")).await, "evt_004 evt_003 evt_002");
     for (query, field) in [
         ("provider=nobody", "provider"),
         ("kind=x", "kind"),
@@ -429,7 +429,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
     let by_state = api.get(READER, "/events?state=parked").await.unwrap();
     assert_eq!(by_state["events"].as_array().unwrap().len(), 1);
     assert_eq!(by_state["events"][0]["reason"], "line 1, column 1");
-    assert_eq!(api.ids("/events?state=recorded").await, "ntf_001 ntf_000");
+    assert_eq!(api.ids("/events?state=recorded").await, "evt_001 evt_000");
     let id = by_state["events"][0]["id"].as_str().unwrap();
     let problem = api.post(ADMIN, &format!("/events/{id}/replay"), json!({})).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "not_replayable"));
@@ -440,7 +440,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
 #[tokio::test]
 async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin() {
     let api = Api::new().await;
-    let event = with_raw(paid(&api.world, "ntf_1"), &json!({ "secret": 1 }));
+    let event = with_raw(paid(&api.world, "evt_1"), &json!({ "secret": 1 }));
     api.record_event(&event).await;
     let address = format!("/events/{}", event.event_id());
     let shown = api.get(READER, &address).await.unwrap();
@@ -453,7 +453,7 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
     for (http_client, address) in [
         (SPY, address.clone()),
         (SPY, as_platform),
-        (READER, format!("/events/{}", paid(&api.world, "ntf_2").event_id())),
+        (READER, format!("/events/{}", paid(&api.world, "evt_2").event_id())),
         (READER, "/events/guess".to_owned()),
     ] {
         let problem = api.get(http_client, &address).await.unwrap_err();
@@ -467,7 +467,7 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
 #[tokio::test]
 async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
     let api = Api::new().await;
-    let event = paid(&api.world, "ntf_1");
+    let event = paid(&api.world, "evt_1");
     api.record_event(&event).await;
     let address = format!("/events/{}/replay", event.event_id());
     for http_client in [SPY, READER] {
@@ -558,7 +558,7 @@ async fn a_replay_takes_only_what_was_asked_for() {
         };
         events.iter().map(id).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(ids(world), "ntf_000 ntf_002 ntf_004");
+    assert_eq!(ids(world), "evt_000 evt_002 evt_004");
     let wish = range(&api, &json!({ "tenant": "globex" }));
     assert_eq!(
         api.post(ADMIN, "/events/replay", wish.clone()).await.unwrap_err().status,

@@ -21,7 +21,7 @@ async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
     let numbers: Vec<_> = numbers.collect();
     for number in &numbers {
         world.table.insert_integration(number, &[]).await;
-        world.vault.rotate(number.id, providers::whatsapp::example::credentials());
+        world.vault.rotate(number.id, providers::whatsapp_cloud::example::credentials());
     }
     for carrier in numbers.iter().chain([&world.telegram]) {
         wrote_to(&world, carrier).await;
@@ -73,7 +73,7 @@ async fn sent(moods: &[Mood]) -> World {
         world.provider.mood(account, mood.act());
     }
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     world
 }
 
@@ -199,7 +199,7 @@ async fn the_history_says_why_it_moved_and_the_message_who_carried_it() {
     let world = sent(&[Mood::Locked, Mood::Well]).await;
     let message = world.message().await;
     let second = sample::whatsapp(&world.acme, Some("222"));
-    assert_eq!((message.integration, message.provider), (second.id, Provider::Whatsapp));
+    assert_eq!((message.integration, message.provider), (second.id, Provider::WhatsappCloud));
     let story: Vec<_> = message
         .history
         .iter()
@@ -220,7 +220,7 @@ async fn who_cannot_take_the_person_is_not_asked_to_be_replaced() {
     let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.mood("111", error(400, 131_026, None));
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Failed);
     assert_eq!(asked(&world), ["111"]);
 }
@@ -231,7 +231,7 @@ async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() 
         let (world, carriers) = hub(&["111"]).await;
         let stranger = sample::whatsapp(&world.acme, Some("222"));
         world.table.insert_integration(&stranger, &[]).await;
-        world.vault.rotate(stranger.id, providers::whatsapp::example::credentials());
+        world.vault.rotate(stranger.id, providers::whatsapp_cloud::example::credentials());
         world.provider.script([Act::Unreachable]);
         let mut message = sample::outbound(&carriers[0], "hello", world.clock.now());
         if is_template {
@@ -244,7 +244,7 @@ async fn who_the_person_never_wrote_to_is_passed_over_unless_it_is_a_template() 
         let task = domain::task::SendTask { failover, ..sample::task(&message) };
         let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         world.put(&message.conversation.to_string(), "m", &job).await;
-        world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+        world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
         assert_eq!(world.message().await.status, Status::Accepted);
         // WhatsApp would refuse the text there; its own number is well a moment later.
         assert_eq!(asked(&world), ["111", if is_template { "222" } else { "111" }]);
@@ -256,7 +256,7 @@ async fn a_window_that_is_shut_at_one_carrier_is_no_reason_to_fail() {
     let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.mood("111", error(400, 131_047, None));
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222"]);
     assert_eq!(state(&world, &carriers[0]).await, State::Closed);
@@ -283,7 +283,7 @@ async fn a_message_is_not_pinned_to_a_dead_carrier_while_its_own_is_well() {
     }
     let began = world.clock.now();
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111"]);
     assert!(world.clock.now().duration_since(began).as_secs() <= 10);
@@ -294,7 +294,7 @@ async fn a_short_wait_is_no_reason_to_move() {
     let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.script([error(429, 130_429, Some(20))]);
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "111"]);
 }
@@ -302,13 +302,13 @@ async fn a_short_wait_is_no_reason_to_move() {
 #[tokio::test]
 async fn an_unknown_outcome_moves_only_where_twice_is_accepted() {
     let (world, mut carriers) = hub(&["111", "222"]).await;
-    if let Settings::Whatsapp(settings) = &mut carriers[0].settings {
+    if let Settings::WhatsappCloud(settings) = &mut carriers[0].settings {
         settings.delivery = DeliveryPolicy::AtLeastOnce;
     }
     world.table.insert_integration(&carriers[0], &[]).await;
     world.provider.mood("111", Act::TakeInSilence);
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222"]);
     assert_eq!(world.provider.taken().len(), 2, "which is what was chosen");
@@ -319,7 +319,7 @@ async fn carriers_that_are_all_down_are_asked_again_in_turn_until_one_is_well() 
     let (world, carriers) = hub(&["111", "222"]).await;
     world.provider.script(std::iter::repeat_n(Act::Unreachable, 3));
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "222", "111", "222"]);
 }
@@ -336,7 +336,7 @@ async fn a_message_that_everybody_passes_over_is_handed_over_some_hundred_times_
         world.store.set_circuit(&world.acme, carrier.id, &open, 0).await.unwrap();
     }
     ask(&world, &carriers, "hello", 60).await;
-    let worker = sender(&world, Provider::Whatsapp);
+    let worker = sender(&world, Provider::WhatsappCloud);
     for _receive in 0..20_000 {
         if world.batch(&worker, true).await == 0 {
             let Some(next) = world.own.next_visible() else { break };
@@ -358,7 +358,7 @@ async fn a_conversation_that_moves_keeps_its_order() {
     for text in ["one", "two", "three"] {
         ask(&world, &carriers, text, 60).await;
     }
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let taken = world.provider.taken();
     let texts: Vec<_> = taken.iter().map(|body| body["text"]["body"].as_str().unwrap()).collect();
     assert_eq!(texts, ["one", "two", "three"]);
@@ -371,10 +371,11 @@ async fn a_carrier_at_another_provider_is_asked_through_its_own_queue() {
     world.provider.mood("111", Act::Unreachable);
     let asked = ask(&world, &carriers, "hello", 60).await;
     let other = testkit::FakeQueue::fifo(&world.clock);
-    let queues = [(Provider::Whatsapp, world.own.clone()), (Provider::Telegram, other.clone())];
+    let queues =
+        [(Provider::WhatsappCloud, world.own.clone()), (Provider::Telegram, other.clone())];
     let worker = runtime::sender::Sender {
         outbound: runtime::outbound::Outbound::of_all(queues),
-        ..sender(&world, Provider::Whatsapp)
+        ..sender(&world, Provider::WhatsappCloud)
     };
     world.run_dry(&worker, true).await;
     assert_eq!(world.message().await.status, Status::Queued);
@@ -394,7 +395,7 @@ async fn a_carrier_that_was_deleted_since_is_passed_over() {
     carriers.insert(1, sample::whatsapp(&world.acme, Some("never-stored")));
     world.provider.mood("111", Act::Unreachable);
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);
     assert_eq!(asked(&world), ["111", "333"]);
 }
@@ -407,7 +408,7 @@ async fn a_carrier_of_another_tenant_is_never_asked() {
     carriers.push(foreign);
     world.provider.mood("111", error(401, 190, None));
     ask(&world, &carriers, "hello", 60).await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Failed);
     assert_eq!(asked(&world), ["111"]);
 }
@@ -422,7 +423,7 @@ async fn wherever_a_sender_breaks_off_a_message_that_moves_is_taken_once() {
             world.provider.mood(carrier, mood.act());
         }
         ask(&world, &carriers, "hello", 60).await;
-        let worker = sender(&world, Provider::Whatsapp);
+        let worker = sender(&world, Provider::WhatsappCloud);
         order(&world.faults, trouble);
         world.work_until_trouble(&worker).await;
         assert!(world.faults.happened(), "{trouble:?}");
@@ -462,11 +463,11 @@ impl Two {
         let queues = || {
             let there = self.there.own.clone().with_faults(&self.world.faults);
             let here = self.world.own.clone().with_faults(&self.world.faults);
-            [(Provider::Whatsapp, here), (Provider::Telegram, there)]
+            [(Provider::WhatsappCloud, here), (Provider::Telegram, there)]
         };
         let mut worked = 0;
         for (hub, provider) in
-            [(&self.world, Provider::Whatsapp), (&self.there, Provider::Telegram)]
+            [(&self.world, Provider::WhatsappCloud), (&self.there, Provider::Telegram)]
         {
             let outbound = runtime::outbound::Outbound::of_all(queues());
             let sender = runtime::sender::Sender { outbound, ..sender(hub, provider) };
@@ -526,7 +527,7 @@ async fn state(world: &World, integration: &Integration) -> State {
 async fn send_alone(world: &World, carriers: &[Integration], text: &str) -> Value {
     ask(world, carriers, text, 60).await;
     let before = asked(world).len();
-    world.run_dry(&sender(world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(world, Provider::WhatsappCloud), true).await;
     json!(asked(world)[before..])
 }
 
@@ -575,7 +576,7 @@ async fn without_another_carrier_messages_wait_for_the_circuit_and_are_sent_once
     for text in ["one", "two", "three"] {
         ask(&world, &carriers, text, 60).await;
     }
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let messages = world.table.messages().await;
     assert!(messages.iter().all(|message| message.status == Status::Accepted));
     assert_eq!(asked(&world).len(), 4, "nothing was asked in vain while it was open");
@@ -590,7 +591,7 @@ async fn one_message_probes_and_the_others_pass_over() {
     send_alone(&world, &carriers, "one").await;
     world.clock.advance(Duration::from_secs(31));
     // Each to a person of its own, at once, and by senders that know nothing of one another.
-    let workers: Vec<_> = (0..8).map(|_| sender(&world, Provider::Whatsapp)).collect();
+    let workers: Vec<_> = (0..8).map(|_| sender(&world, Provider::WhatsappCloud)).collect();
     let calls = world.provider.calls().len();
     world.provider.mood("111", Act::Silence);
     let works = workers.iter().enumerate().map(|(n, worker)| {
@@ -633,7 +634,7 @@ async fn asked_of_one_who_remembers(seconds: u64) -> World {
 }
 
 fn over_custom(world: &World) -> crate::sender::TestSender {
-    let queues = [Provider::Custom, Provider::Whatsapp].map(|p| (p, world.own.clone()));
+    let queues = [Provider::Custom, Provider::WhatsappCloud].map(|p| (p, world.own.clone()));
     let outbound = runtime::outbound::Outbound::of_all(queues);
     runtime::sender::Sender { outbound, ..sender(world, Provider::Custom) }
 }

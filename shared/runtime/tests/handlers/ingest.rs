@@ -192,7 +192,7 @@ const ACCOUNT: &str = "15550007777";
 /// An integration of `provider`'s that holds [`ACCOUNT`], with settings that name more.
 fn holder(tenant: &TenantId, provider: Provider) -> Integration {
     match provider {
-        Provider::Whatsapp => sample::whatsapp(tenant, Some(ACCOUNT)),
+        Provider::WhatsappCloud => sample::whatsapp(tenant, Some(ACCOUNT)),
         Provider::Telegram => sample::telegram(tenant, Some(ACCOUNT)),
         _ => {
             let settings = json!({ "from": "+15550008888", "whatsapp_from": "+15550009999",
@@ -355,7 +355,7 @@ async fn a_message_dated_in_the_future_came_when_it_came() {
         take(&world, PROGRAM, &body).await.unwrap();
         worked(&world).await;
         let account = number.conversation_account();
-        let person = providers::address(Provider::Whatsapp, "+15550001").unwrap();
+        let person = providers::address(Provider::WhatsappCloud, "+15550001").unwrap();
         let read = async || talk(&world, Channel::Whatsapp, &account, &person).await;
         let now = world.clock.now();
         let came = read().await.last_inbound_at.unwrap();

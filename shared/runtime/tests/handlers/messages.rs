@@ -24,8 +24,8 @@ type Resource =
     Messages<DynamoStore, Outbound<FakeQueue>, FakeBucket, FakeClock, SeededRng, FakeResolver>;
 
 fn resource(world: &World) -> Resource {
-    let queues =
-        [Provider::Whatsapp, Provider::Telegram, Provider::Twilio].map(|p| (p, world.own.clone()));
+    let queues = [Provider::WhatsappCloud, Provider::Telegram, Provider::Twilio]
+        .map(|p| (p, world.own.clone()));
     Messages {
         store: world.store.clone(),
         outbound: Outbound::of_all(queues),

@@ -142,7 +142,7 @@ impl Outage {
 
 #[tokio::test]
 async fn after_an_outage_of_ten_seconds_every_message_leaves_within_seconds() {
-    for provider in [Provider::Whatsapp, Provider::Telegram] {
+    for provider in [Provider::WhatsappCloud, Provider::Telegram] {
         for down in Down::ALL {
             for waiting in [1, 50] {
                 let outage = Outage::with(provider, waiting, down).await;
@@ -160,7 +160,7 @@ async fn after_an_outage_of_ten_seconds_every_message_leaves_within_seconds() {
 
 #[tokio::test]
 async fn however_many_messages_wait_in_however_many_sandboxes_there_is_one_probe_in_two_seconds() {
-    let outage = Outage::with(Provider::Whatsapp, 50, Down::Refuses).await;
+    let outage = Outage::with(Provider::WhatsappCloud, 50, Down::Refuses).await;
     // What was under way when it opened is no probe.
     outage.work_until(outage.began + Duration::from_secs(1)).await;
     let before = outage.world.faults.log().len();
@@ -182,7 +182,7 @@ async fn however_many_messages_wait_in_however_many_sandboxes_there_is_one_probe
 async fn an_outage_of_ten_minutes_costs_no_message_and_fills_no_history() {
     for waiting in [1, 50] {
         for down in Down::ALL {
-            let outage = Outage::with(Provider::Whatsapp, waiting, down).await;
+            let outage = Outage::with(Provider::WhatsappCloud, waiting, down).await;
             outage.work_until(outage.began + Duration::from_mins(10)).await;
             let took = outage.ends().await;
             let what = format!("{down:?}, {waiting} waiting: {took:?}");
@@ -199,11 +199,11 @@ async fn an_outage_of_ten_minutes_costs_no_message_and_fills_no_history() {
 #[tokio::test]
 async fn a_short_outage_of_every_carrier_is_over_within_seconds_too() {
     for down in Down::ALL {
-        let outage = Outage::with(Provider::Whatsapp, 0, down).await;
+        let outage = Outage::with(Provider::WhatsappCloud, 0, down).await;
         let spare = sample::whatsapp(&outage.world.acme, Some("222"));
         outage.world.table.insert_integration(&spare, &[]).await;
-        outage.world.vault.rotate(spare.id, providers::whatsapp::example::credentials());
-        outage.world.provider.mood("222", down.act(Provider::Whatsapp));
+        outage.world.vault.rotate(spare.id, providers::whatsapp_cloud::example::credentials());
+        outage.world.provider.mood("222", down.act(Provider::WhatsappCloud));
         let mut message = sample::outbound(&outage.account, "hello", outage.began);
         // Templates go over every account.
         let (name, language) = ("hello_world".to_owned(), "en_US".to_owned());

@@ -58,7 +58,7 @@ async fn sent(acts: impl IntoIterator<Item = Act>) -> World {
     let world = World::fifo().await;
     world.provider.script(acts);
     ask(&world, &world.whatsapp, "hello").await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert!(world.dead.is_empty());
     world
 }
@@ -92,7 +92,7 @@ async fn an_accepted_message_has_the_providers_id_and_is_no_news() {
     let taken = world.provider.taken();
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0]["biz_opaque_callback_data"], message.id.to_string());
-    let found = world.store.resolve(&world.acme, Provider::Whatsapp, "wamid.1").await.unwrap();
+    let found = world.store.resolve(&world.acme, Provider::WhatsappCloud, "wamid.1").await.unwrap();
     assert_eq!(found, Some(message.id));
     assert!(world.automation.is_empty());
 }
@@ -141,7 +141,7 @@ async fn after_eight_attempts_and_an_hour_a_retryable_failure_is_final() {
         world.provider.mood("111", Act::Unreachable);
         let began = world.clock.now();
         ask(&world, &integration, "hello").await;
-        world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+        world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
         let message = world.message().await;
         assert_eq!(message.status, Status::Failed, "{failures}");
         let took = world.clock.now().duration_since(began).unsigned_abs();
@@ -159,7 +159,7 @@ async fn a_wait_the_provider_asks_for_is_kept_and_is_no_attempt() {
     let began = world.clock.now();
     world.provider.script(std::iter::repeat_n(limited(30), 20));
     ask(&world, &world.whatsapp, "hello").await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(
@@ -188,7 +188,7 @@ async fn a_message_without_an_answer_is_sent_again_where_that_is_wanted() {
     world.table.insert_integration(&integration, &[]).await;
     world.provider.script([Act::TakeInSilence, Act::Silence]);
     ask(&world, &integration, "hello").await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let message = world.message().await;
     assert_eq!(message.status, Status::Accepted);
     assert_eq!(world.provider.taken().len(), 2);
@@ -199,7 +199,7 @@ async fn a_message_without_an_answer_is_sent_again_where_that_is_wanted() {
 async fn a_sender_that_dies_while_it_sends_leaves_an_unknown_message() {
     for side in [Side::Before, Side::After] {
         let world = World::fifo().await;
-        let worker = sender(&world, Provider::Whatsapp);
+        let worker = sender(&world, Provider::WhatsappCloud);
         ask(&world, &world.whatsapp, "hello").await;
         world.faults.die_at_call(call_number("call the provider").await, side);
         world.batch(&worker, true).await;
@@ -254,7 +254,7 @@ async fn what_could_not_be_sent_in_time_expires_and_is_told() {
     let world = World::fifo().await;
     world.provider.script(std::iter::repeat_n(limited(3600), 1000));
     ask(&world, &world.whatsapp, "hello").await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     assert_eq!(world.message().await.status, Status::Expired);
     assert_eq!(world.provider.taken().len(), 0);
     assert_eq!(world.notifications()[0].1, Status::Expired);
@@ -264,7 +264,7 @@ async fn what_could_not_be_sent_in_time_expires_and_is_told() {
 async fn a_number_keeps_its_own_pace() {
     let world = World::fifo().await;
     let mut integration = world.whatsapp.clone();
-    if let domain::integration::Settings::Whatsapp(settings) = &mut integration.settings {
+    if let domain::integration::Settings::WhatsappCloud(settings) = &mut integration.settings {
         settings.messages_per_second = 3;
     }
     world.table.insert_integration(&integration, &[]).await;
@@ -275,7 +275,7 @@ async fn a_number_keeps_its_own_pace() {
         // Each to a person of its own, so that they need not wait for one another.
         world.put(&n.to_string(), &n.to_string(), &sample::job(&message)).await;
     }
-    let worker = sender(&world, Provider::Whatsapp);
+    let worker = sender(&world, Provider::WhatsappCloud);
     world.batch(&worker, true).await;
     assert_eq!(world.provider.taken().len(), 3);
     world.run_dry(&worker, true).await;
@@ -292,7 +292,7 @@ async fn a_conversation_is_sent_in_order_even_when_its_first_message_has_to_wait
     for name in ["one", "two", "three"] {
         ask(&world, &world.whatsapp, name).await;
     }
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let taken = world.provider.taken();
     let texts: Vec<_> = taken.iter().map(|body| body["text"]["body"].as_str().unwrap()).collect();
     assert_eq!(texts, ["one", "two", "three"]);
@@ -303,7 +303,7 @@ async fn a_message_over_a_deleted_integration_fails_and_is_told() {
     let world = World::fifo().await;
     let other = sample::whatsapp(&world.acme, Some("never-stored"));
     ask(&world, &other, "hello").await;
-    world.run_dry(&sender(&world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(&world, Provider::WhatsappCloud), true).await;
     let message = world.message().await;
     assert_eq!(message.status, Status::Failed);
     assert_eq!(message.history.last().unwrap().code.as_deref(), Some("integration_missing"));
@@ -314,13 +314,13 @@ async fn a_message_over_a_deleted_integration_fails_and_is_told() {
 #[tokio::test]
 async fn a_token_that_was_changed_a_moment_ago_is_read_anew_and_used() {
     let world = World::fifo().await;
-    let worker = sender(&world, Provider::Whatsapp);
+    let worker = sender(&world, Provider::WhatsappCloud);
     ask(&world, &world.whatsapp, "one").await;
     world.run_dry(&worker, true).await;
     world.clock.advance(Duration::from_mins(2));
-    let name = providers::whatsapp::ACCESS_TOKEN.to_owned();
+    let name = providers::whatsapp_cloud::ACCESS_TOKEN.to_owned();
     let newer = domain::Credentials::new([(name, vec!["newer".into()])]);
-    let merged = providers::whatsapp::example::credentials().merged(newer);
+    let merged = providers::whatsapp_cloud::example::credentials().merged(newer);
     world.vault.rotate(world.whatsapp.id, merged);
     world.provider.know_only("newer");
     ask(&world, &world.whatsapp, "two").await;
@@ -338,7 +338,7 @@ async fn a_token_that_was_changed_a_moment_ago_is_read_anew_and_used() {
 #[tokio::test]
 async fn a_record_that_two_senders_have_at_once_is_sent_by_one() {
     let world = World::fifo().await;
-    let worker = sender(&world, Provider::Whatsapp);
+    let worker = sender(&world, Provider::WhatsappCloud);
     let message = sample::outbound(&world.whatsapp, "hello", world.clock.now());
     let job = sample::job(&message);
     let works = (1..=20).map(|receives| {
@@ -366,7 +366,7 @@ async fn wherever_a_sender_breaks_off_the_provider_takes_a_message_once_and_its_
             let world = World::fifo().await;
             world.provider.script(acts.clone());
             let asked = ask(&world, &world.whatsapp, "hello").await;
-            let worker = sender(&world, Provider::Whatsapp);
+            let worker = sender(&world, Provider::WhatsappCloud);
             order(&world.faults, trouble);
             world.work_until_trouble(&worker).await;
             assert!(world.faults.happened(), "{acts:?} {trouble:?}");
@@ -404,7 +404,7 @@ async fn wherever_a_sender_breaks_off_a_message_that_may_come_twice_arrives() {
         let integration = sample::at_least_once(world.whatsapp.clone());
         world.table.insert_integration(&integration, &[]).await;
         ask(&world, &integration, "hello").await;
-        let worker = sender(&world, Provider::Whatsapp);
+        let worker = sender(&world, Provider::WhatsappCloud);
         order(&world.faults, trouble);
         world.batch(&worker, true).await;
         world.faults.mend();
@@ -422,7 +422,7 @@ async fn marked(world: &World) {
     };
     let job = OutboundTask { v: VERSION, action: OutboundAction::MarkRead(task) };
     world.put("conv", "read", &job).await;
-    world.run_dry(&sender(world, Provider::Whatsapp), true).await;
+    world.run_dry(&sender(world, Provider::WhatsappCloud), true).await;
 }
 
 #[tokio::test]

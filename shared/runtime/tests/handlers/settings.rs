@@ -53,7 +53,7 @@ async fn a_provider_with_its_configuration_is_an_integration_and_a_route() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
     let shown = call(&api, Method::PUT, PATH, &meta("111")).await.unwrap();
-    assert_eq!(shown["whatsapp_provider"], "whatsapp");
+    assert_eq!(shown["whatsapp_provider"], "whatsapp_cloud");
     assert_eq!(shown["provider_config"]["phone_number_id"], "111");
     assert_eq!(shown["provider_config"]["WHATSAPP_ACCESS_TOKEN"], "...1234", "never shown again");
     assert!(!shown.to_string().contains("a-secret-token"));

@@ -17,7 +17,7 @@ use domain::webhook::{
 use domain::{Content, IntegrationId, Provider, TenantId};
 use http::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
-use providers::{telegram, whatsapp};
+use providers::{telegram, whatsapp_cloud};
 use runtime::directory::CachedDirectory;
 use runtime::evidence::Evidence;
 use runtime::sender::HttpClient;
@@ -26,7 +26,7 @@ use serde_json::Value;
 use store::DynamoStore;
 use testkit::{FakeClock, FakeCredentials, FakeQueue, Faults, sample};
 
-use whatsapp::example::PHONE_NUMBER_ID;
+use whatsapp_cloud::example::PHONE_NUMBER_ID;
 
 use crate::common::Table;
 
@@ -89,9 +89,9 @@ impl House {
         table.insert_integration(&bot, &[path_hash(telegram::example::WEBHOOK_SECRET)]).await;
         table.insert_integration(&app, &[]).await;
         let vault = FakeCredentials::new(&clock)
-            .with(&number, whatsapp::example::credentials())
+            .with(&number, whatsapp_cloud::example::credentials())
             .with(&bot, telegram::example::credentials())
-            .with(&app, whatsapp::example::credentials());
+            .with(&app, whatsapp_cloud::example::credentials());
         let addresses = FakeAddresses::default();
         let edge = Edge {
             directory: CachedDirectory::new(store, clock.clone()),
@@ -129,12 +129,12 @@ impl House {
     /// Asks at the URL of acme's own number.
     async fn at_own(&self, mut request: WebhookRequest) -> StatusCode {
         request.path_suffix = Some(self.own.to_string());
-        self.ask(Provider::Whatsapp, &request).await.status
+        self.ask(Provider::WhatsappCloud, &request).await.status
     }
 
     /// Asks at the URL of the operator's app.
     async fn at_app(&self, request: WebhookRequest) -> StatusCode {
-        self.ask(Provider::Whatsapp, &request).await.status
+        self.ask(Provider::WhatsappCloud, &request).await.status
     }
 
     fn published(&self) -> [usize; 3] {
@@ -148,7 +148,9 @@ fn path_hash(secret: &str) -> String {
 }
 
 fn signed(changes: &[Value]) -> WebhookRequest {
-    whatsapp::example::request(whatsapp::example::escaped(&whatsapp::example::envelope(changes)))
+    whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(
+        &whatsapp_cloud::example::envelope(changes),
+    ))
 }
 
 fn one_text() -> WebhookRequest {
@@ -156,8 +158,8 @@ fn one_text() -> WebhookRequest {
 }
 
 fn text_to(number: &str) -> WebhookRequest {
-    let text = whatsapp::example::text("wamid.1", "hello");
-    signed(&[whatsapp::example::messages(number, &[text])])
+    let text = whatsapp_cloud::example::text("wamid.1", "hello");
+    signed(&[whatsapp_cloud::example::messages(number, &[text])])
 }
 
 #[tokio::test]
@@ -170,7 +172,7 @@ async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
     assert_eq!(event.received_at, house.clock.now());
     let record = &house.inbound().records()[0];
     let EventKind::Message(message) = &event.kind else { panic!() };
-    assert_eq!(message.from, whatsapp::example::WA_ID);
+    assert_eq!(message.from, whatsapp_cloud::example::WA_ID);
     let talk = event.parties(message).unwrap().conversation();
     assert_eq!(record.group, talk.to_string());
     assert_eq!(record.deduplication_id, event.deduplication_id());
@@ -192,7 +194,7 @@ async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() 
     twice.headers.append("x-hub-signature-256", other);
     let secret = "another-secret";
     let mut foreign = one_text();
-    let signature = whatsapp::example::signature(secret, &foreign.body);
+    let signature = whatsapp_cloud::example::signature(secret, &foreign.body);
     foreign.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     for request in [reworded, unsigned, empty, empty_signature, twice, foreign] {
         assert_eq!(house.at_own(request.clone()).await, StatusCode::UNAUTHORIZED);
@@ -207,7 +209,7 @@ async fn a_url_that_names_no_integration_or_another_providers_gets_401() {
     let nobody = IntegrationId::derived(&["nobody"]).to_string();
     for suffix in [&nobody, "..", "", "guess"] {
         let request = WebhookRequest { path_suffix: Some(suffix.to_owned()), ..one_text() };
-        let status = house.ask(Provider::Whatsapp, &request).await.status;
+        let status = house.ask(Provider::WhatsappCloud, &request).await.status;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{suffix}");
     }
     let mut request = telegram::example::request(&telegram::example::text(1, 1, "hello"));
@@ -226,11 +228,11 @@ async fn an_integration_without_secrets_lets_nobody_in() {
     let house = House::new().await;
     house.vault.rotate(house.own, Credentials::default());
     assert_eq!(house.at_own(one_text()).await, StatusCode::UNAUTHORIZED);
-    let name = whatsapp::APP_SECRET.to_owned();
+    let name = whatsapp_cloud::APP_SECRET.to_owned();
     house.vault.rotate(house.own, Credentials::new([(name, vec!["".into()])]));
     house.clock.advance(Duration::from_mins(10));
     let mut request = one_text();
-    let signature = whatsapp::example::signature("", &request.body);
+    let signature = whatsapp_cloud::example::signature("", &request.body);
     request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     assert_eq!(house.at_own(request).await, StatusCode::UNAUTHORIZED);
 }
@@ -257,10 +259,10 @@ async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
 async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
     let house = House::new().await;
     let good = whatsapp::example::handshake(whatsapp::example::VERIFY_TOKEN, "12345");
-    let reply = house.ask(Provider::Whatsapp, &good).await;
+    let reply = house.ask(Provider::WhatsappCloud, &good).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "12345"));
-    let bad = whatsapp::example::handshake("guess", "12345");
-    let reply = house.ask(Provider::Whatsapp, &bad).await;
+    let bad = whatsapp_cloud::example::handshake("guess", "12345");
+    let reply = house.ask(Provider::WhatsappCloud, &bad).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::FORBIDDEN, ""));
 }
 
@@ -289,8 +291,8 @@ async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothi
     let text = whatsapp::example::text("wamid.1", "hello");
     let sent = whatsapp::example::status("wamid.2", "sent", None);
     let request = signed(&[
-        whatsapp::example::messages(PHONE_NUMBER_ID, &[text]),
-        whatsapp::example::statuses(PHONE_NUMBER_ID, &[sent]),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text]),
+        whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &[sent]),
     ]);
     house.receipts().faults().go_down();
     assert_eq!(house.at_own(request.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
@@ -304,14 +306,14 @@ async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_2
     use base64::Engine as _;
     let house = House::new().await;
     let body = bytes::Bytes::from_static(b"{\"object\": \xff nonsense");
-    assert_eq!(house.at_own(whatsapp::example::request(body.clone())).await, StatusCode::OK);
+    assert_eq!(house.at_own(whatsapp_cloud::example::request(body.clone())).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
     let parked = &house.edge.parked.bodies::<Parked>()[0];
     let bytes = base64::engine::general_purpose::STANDARD.decode(&parked.body).unwrap();
     assert_eq!(bytes, body);
     assert_eq!(parked.integration, Some(house.own));
     house.edge.parked.faults().go_down();
-    let status = house.at_own(whatsapp::example::request(body)).await;
+    let status = house.at_own(whatsapp_cloud::example::request(body)).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "what cannot be parked is not taken");
 }
 
@@ -345,7 +347,7 @@ async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
     assert_eq!(house.at_own(text_to("999")).await, StatusCode::FORBIDDEN);
     // Not even what is its own goes through beside it.
     let texts = ["999", PHONE_NUMBER_ID].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text(number, "hello")])
+        whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
     assert_eq!(house.at_own(signed(&texts)).await, StatusCode::FORBIDDEN);
     assert_eq!(house.published(), [0, 0, 0]);
@@ -357,7 +359,7 @@ async fn what_is_about_an_account_nobody_holds_is_parked_and_the_rest_goes_on() 
     assert_eq!(house.at_own(text_to("555")).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 1]);
     let texts = ["555", PHONE_NUMBER_ID].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text(number, "hello")])
+        whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
     assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 2]);
@@ -369,7 +371,10 @@ async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
     house.table.insert_integration(&globex, &[]).await;
     let texts = [PHONE_NUMBER_ID, "999"].map(|number| {
-        whatsapp::example::messages(number, &[whatsapp::example::text("wamid.1", "hello")])
+        whatsapp_cloud::example::messages(
+            number,
+            &[whatsapp_cloud::example::text("wamid.1", "hello")],
+        )
     });
     assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
     let events = house.inbound().bodies::<InboundEvent>();
@@ -387,10 +392,10 @@ async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
     assert_eq!(house.vault.reads(), 1);
     // Rotated a moment after it was read.
     house.clock.advance(Duration::from_secs(61));
-    let name = whatsapp::APP_SECRET.to_owned();
+    let name = whatsapp_cloud::APP_SECRET.to_owned();
     house.vault.rotate(house.own, Credentials::new([(name, vec!["newer".into()])]));
     let mut newer = text_to(PHONE_NUMBER_ID);
-    let signature = whatsapp::example::signature("newer", &newer.body);
+    let signature = whatsapp_cloud::example::signature("newer", &newer.body);
     newer.headers.insert("x-hub-signature-256", signature.parse().unwrap());
     assert_eq!(house.at_own(newer.clone()).await, StatusCode::OK);
     assert_eq!(house.vault.reads(), 2);
@@ -411,12 +416,12 @@ async fn a_request_with_many_events_is_split_in_order() {
     let texts: Vec<Value> =
         (0..25).map(|n| whatsapp::example::text(&format!("wamid.{n}"), &n.to_string())).collect();
     let statuses: Vec<Value> = ["sent", "delivered", "read"]
-        .map(|status| whatsapp::example::status("wamid.out", status, None))
+        .map(|status| whatsapp_cloud::example::status("wamid.out", status, None))
         .to_vec();
     let request = signed(&[
-        whatsapp::example::messages(PHONE_NUMBER_ID, &texts[..10]),
-        whatsapp::example::statuses(PHONE_NUMBER_ID, &statuses),
-        whatsapp::example::messages(PHONE_NUMBER_ID, &texts[10..]),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &texts[..10]),
+        whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &statuses),
+        whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &texts[10..]),
     ]);
     assert_eq!(house.at_own(request.clone()).await, StatusCode::OK);
     assert_eq!(house.published(), [25, 3, 0]);
@@ -539,7 +544,7 @@ async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
         "field": "account_update",
         "value": { "event": "VERIFIED_ACCOUNT" },
     })]);
-    let request = whatsapp::example::request(whatsapp::example::escaped(&update));
+    let request = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&update));
     assert_eq!(house.at_own(request).await, StatusCode::OK);
     assert_eq!(house.published(), [0, 0, 0]);
     assert_eq!(house.edge.events.len(), 1);
@@ -624,7 +629,7 @@ async fn a_source_sees_the_address_that_was_called() {
 
     impl WebhookProvider for Mirror {
         fn provider(&self) -> Provider {
-            Provider::Whatsapp
+            Provider::WhatsappCloud
         }
 
         fn source(&self, _: &Integration, _: &Credentials) -> Box<dyn WebhookSource> {
@@ -685,7 +690,7 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
     let (house, _) = talking(&acme, None).await;
     let twilio = sample::taking(&acme, Provider::Twilio, None);
     house.table.insert_integration(&twilio, &[]).await;
-    let (_, example) = providers::example::named("sms", "text")[0];
+    let (_, example) = providers::example::named("twilio-sms", "text")[0];
     let credentials = (providers::example::of(Provider::Twilio).credentials)();
     house.vault.rotate(twilio.id, credentials);
     let seed = providers::example::Seed { at: house.clock.now(), nonce: "x".repeat(24) };

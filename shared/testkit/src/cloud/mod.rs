@@ -1,9 +1,9 @@
-//! A model of the cloud: DynamoDB, SQS, S3 and Secrets Manager as state machines.
+//! A model of AWS: DynamoDB, SQS, S3 and Secrets Manager as state machines.
 //!
-//! They take a request as it goes over the wire, and the time. They do no I/O, throw no dice
-//! and keep no clock: the same calls give the same answers. What AWS documents and what our
-//! code relies on is modelled; anything else is refused with an error that says so, so that a
-//! run never passes because the model looked away.
+//! A call takes a request in its wire format, and the time. The services do no I/O, and have no
+//! clock and no random number generator: the same calls give the same answers. The model covers
+//! what AWS documents and what the hub relies on; it refuses anything else with an error that names
+//! it, so that a run never passes because the model ignored something.
 
 pub mod client;
 pub mod dynamo;
@@ -13,34 +13,34 @@ pub mod sqs;
 
 use serde_json::Value;
 
-/// The services the hub uses.
+/// The services that the hub uses.
 #[derive(Clone, Debug, Default)]
 pub struct Cloud {
-    /// Tables.
+    /// Tables: DynamoDB.
     pub dynamo: dynamo::Dynamo,
-    /// Queues.
+    /// Queues: SQS.
     pub sqs: sqs::Sqs,
-    /// Objects.
+    /// Objects: S3.
     pub s3: s3::S3,
-    /// Secrets.
+    /// Secrets: Secrets Manager.
     pub secrets: secrets::Secrets,
 }
 
-/// AWS says no.
+/// An error of AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     /// HTTP status.
     pub status: u16,
-    /// The error's name, without a namespace: `ConditionalCheckFailedException`.
+    /// The error code, without a namespace: `ConditionalCheckFailedException`.
     pub code: String,
-    /// For people.
+    /// The error message.
     pub message: String,
-    /// More fields of the error's body, such as `Item`.
+    /// Further fields of the error's body, such as `Item`.
     pub more: serde_json::Map<String, Value>,
 }
 
 impl Refusal {
-    /// A refusal with status 400.
+    /// An error with status 400.
     #[must_use]
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {

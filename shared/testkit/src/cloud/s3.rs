@@ -1,7 +1,7 @@
-//! A bucket's objects, by key.
+//! S3: the objects of buckets, by key.
 //!
-//! What S3 promises is simple: a write is seen by every read that begins after it, and of two
-//! writes to one key one is whole.
+//! S3 is strongly consistent: a read sees every write that completed before it began, and of two
+//! writes to one key, one takes effect as a whole.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel>
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::Refusal;
 /// The longest key, in bytes of UTF-8.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const LONGEST_KEY: usize = 1024;
-/// The largest object that one request can put: 5 GB.
+/// The largest object that a single request can upload: 5 GB.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>
 const LARGEST: usize = 5 << 30;
 
@@ -22,28 +22,28 @@ pub struct S3 {
     requests: BTreeMap<&'static str, u64>,
 }
 
-/// What a key holds.
+/// An object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its media type, as it was put.
+    /// The media type with which it was uploaded.
     pub content_type: String,
     /// Its content.
     pub bytes: Vec<u8>,
 }
 
 impl S3 {
-    /// S3 without a bucket.
+    /// Creates S3 without a bucket.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes an empty bucket. One that is there stays as it is.
+    /// Creates an empty bucket. An existing one is unchanged.
     pub fn create_bucket(&mut self, bucket: &str) {
         self.buckets.entry(bucket.to_owned()).or_default();
     }
 
-    /// Puts an object, in the place of one that is there.
+    /// Puts an object, and replaces an existing one.
     ///
     /// # Errors
     /// `NoSuchBucket`, `KeyTooLongError`, `EntityTooLarge`.
@@ -83,7 +83,7 @@ impl S3 {
         objects.map(|(key, object)| (key.as_str(), object))
     }
 
-    /// How many requests there were, refused ones too, by operation.
+    /// Number of requests by operation, refused ones included.
     #[must_use]
     pub fn requests(&self) -> &BTreeMap<&'static str, u64> {
         &self.requests
@@ -121,7 +121,7 @@ mod tests {
         for key in ["media/2", "archive/1", "media/1"] {
             s3.put("b", key, "text/plain", key.into()).unwrap();
         }
-        // To make it again leaves it as it is.
+        // Creating the bucket again leaves it unchanged.
         s3.create_bucket("b");
         let keys: Vec<&str> = s3.objects("b").map(|(key, _)| key).collect();
         assert_eq!(keys, ["archive/1", "media/1", "media/2"]);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_counted_refused_ones_too() {
+    fn requests_are_counted_including_refused_ones() {
         let mut s3 = S3::new();
         s3.put("b", "k", "text/plain", Vec::new()).unwrap_err();
         s3.create_bucket("b");

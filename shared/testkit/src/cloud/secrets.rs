@@ -1,7 +1,7 @@
-//! Secrets Manager: named texts with versions.
+//! Secrets Manager: named text secrets with versions.
 //!
-//! A write is seen by every read that begins after it: Secrets Manager documents no lag within
-//! a region.
+//! A read sees every write that completed before it began: Secrets Manager documents no replication
+//! lag within a region.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::Refusal;
 
-/// Bytes of a secret. <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
+/// Largest size of a secret in bytes.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
 const LONGEST: usize = 65_536;
-/// About so many versions are kept; those without a label and older than [`DAY_MS`] make room.
+/// Approximate number of versions that are kept; versions without a staging label and older than
+/// [`DAY_MS`] are removed first.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>
 const VERSIONS: usize = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long a deleted secret can be restored if nothing else is said, and at least and at most.
-/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html>
+/// The recovery window of a deleted secret in days: the default, which is also the longest, and the
+/// shortest. <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html>
 const RECOVERY_DAYS: i64 = 30;
 const SHORTEST_RECOVERY_DAYS: i64 = 7;
 
@@ -37,7 +39,7 @@ struct Secret {
     description: Option<String>,
     created_ms: i64,
     changed_ms: i64,
-    /// When it is gone for good.
+    /// When it is deleted permanently.
     deleted_ms: Option<i64>,
     versions: BTreeMap<String, Version>,
     current: String,
@@ -52,16 +54,16 @@ struct Version {
 }
 
 impl Secrets {
-    /// Secrets Manager without a secret.
+    /// Creates Secrets Manager without a secret.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One request, at a time.
+    /// Handles a request at `now_ms`.
     ///
     /// # Errors
-    /// As Secrets Manager refuses, or `UnknownOperationException` for what is not modelled.
+    /// The errors of Secrets Manager, or `UnknownOperationException` for what is not modelled.
     pub fn call(&mut self, operation: &str, body: &Value, now_ms: i64) -> Result<Value, Refusal> {
         *self.requests.entry(operation.to_owned()).or_default() += 1;
         self.by_name.retain(|_, secret| secret.deleted_ms.is_none_or(|at| at > now_ms));
@@ -78,7 +80,7 @@ impl Secrets {
         }
     }
 
-    /// The current text of each secret by name, those marked for deletion left out.
+    /// The current text of each secret by name, without the secrets that are marked for deletion.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         let kept = self.by_name.iter().filter(|(_, secret)| secret.deleted_ms.is_none());
         kept.filter_map(|(name, secret)| {
@@ -86,7 +88,7 @@ impl Secrets {
         })
     }
 
-    /// How many requests there were, refused ones too, by operation.
+    /// Number of requests by operation, refused ones included.
     #[must_use]
     pub fn requests(&self) -> &BTreeMap<String, u64> {
         &self.requests
@@ -108,7 +110,8 @@ impl Secrets {
                               already scheduled for deletion.";
                 return Err(Refusal::new("InvalidRequestException", reason));
             }
-            // The same request again: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
+            // A repetition of the same request:
+            // <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
             let token = text(body, "ClientRequestToken").unwrap_or_default();
             return match there.versions.get(token) {
                 Some(version) if version.text == secret_string => {
@@ -151,7 +154,7 @@ impl Secrets {
         let id = version_id(body, number, secret.made + 1)?;
         let answer = |secret: &Secret, stages: &[&str]| json!({"ARN": secret.arn, "Name": name, "VersionId": id, "VersionStages": stages});
         if let Some(there) = secret.versions.get(&id) {
-            // The same request again changes nothing.
+            // A repetition of the same request changes nothing.
             if there.text == secret_string {
                 return Ok(answer(secret, &secret.stages(&id)));
             }
@@ -248,7 +251,7 @@ impl Secrets {
         Ok(answer)
     }
 
-    /// The secret that a request names, by its name or its ARN.
+    /// The secret that a request names by its name or its ARN.
     fn find(&mut self, body: &Value) -> Result<(String, &mut Secret), Refusal> {
         let id = text(body, "SecretId").ok_or_else(|| missing("secretId"))?;
         let is = |name: &String, secret: &Secret| *name == id || secret.arn == id;
@@ -259,7 +262,7 @@ impl Secrets {
         Ok((name.clone(), secret))
     }
 
-    /// The same, if it is not marked for deletion.
+    /// The secret that a request names, unless it is marked for deletion.
     fn usable(&mut self, body: &Value) -> Result<(String, &mut Secret), Refusal> {
         let (name, secret) = self.find(body)?;
         if secret.deleted_ms.is_some() {
@@ -283,7 +286,7 @@ impl Secret {
         stages
     }
 
-    /// Forgets the oldest versions that have no label, if they are a day old.
+    /// Removes the oldest versions that have no staging label, if they are a day old.
     fn make_room(&mut self, now_ms: i64) -> Result<(), Refusal> {
         while self.versions.len() >= VERSIONS {
             let unlabelled = self.versions.iter().filter(|(id, version)| {
@@ -314,7 +317,7 @@ fn secret_string(body: &Value) -> Result<&str, Refusal> {
     Ok(text)
 }
 
-/// The caller's token names the version; the SDK always sends one.
+/// The caller's token becomes the version id; the SDK always sends one.
 fn version_id(body: &Value, secret: u64, version: u64) -> Result<String, Refusal> {
     let made = format!("00000000-0000-4000-8000-{secret:06x}{version:06x}");
     let id = text(body, "ClientRequestToken").map_or(made, str::to_owned);
@@ -325,7 +328,7 @@ fn version_id(body: &Value, secret: u64, version: u64) -> Result<String, Refusal
     Err(Refusal::new("ValidationException", reason))
 }
 
-/// Refuses a request with a field that the model would overlook.
+/// Refuses a request with a field that the model would ignore.
 fn only(body: &Value, known: &[&str]) -> Result<(), Refusal> {
     let unknown = body
         .as_object()
@@ -348,7 +351,7 @@ fn not_found(reason: &str) -> Refusal {
     Refusal::new("ResourceNotFoundException", reason)
 }
 
-/// A time as the protocol writes it.
+/// A time in the format of the protocol.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of our age fit a double")]
 fn seconds(at_ms: i64) -> Value {
     json!(at_ms as f64 / 1000.0)
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_versions_in_a_day_are_the_quota() {
+    fn a_secret_can_have_a_hundred_versions_in_a_day() {
         let mut secrets = made();
         for number in 1..100 {
             put(&mut secrets, &number.to_string(), NOW_MS + number).unwrap();
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_secret_is_gone_when_its_time_to_be_restored_is_over() {
+    fn a_deleted_secret_is_removed_after_its_recovery_window() {
         let mut secrets = made();
         let asked = json!({"SecretId": "s", "RecoveryWindowInDays": 7});
         secrets.call("DeleteSecret", &asked, NOW_MS).unwrap();
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_modelled_is_refused_by_name() {
+    fn an_unmodelled_request_is_refused_by_name() {
         let mut secrets = made();
         let refusal = secrets.call("RotateSecret", &json!({"SecretId": "s"}), NOW_MS).unwrap_err();
         assert_eq!(refusal.message, "the model of Secrets Manager has no RotateSecret");

@@ -1,4 +1,4 @@
-//! DynamoDB: what our code asks of a table, and what it must not count on.
+//! Conformance of tables: the behaviour that the hub relies on, and the errors that it must expect.
 
 #![expect(clippy::needless_pass_by_value, reason = "what is asked is written where it is passed")]
 
@@ -9,119 +9,119 @@ use crate::endpoint::{Difference, Endpoint, Service, cases};
 
 cases! {
     an_item_is_read_back_as_it_was_put,
-    an_item_that_is_not_there_is_no_error,
-    a_put_replaces_the_whole_item_and_tells_it,
-    a_put_on_condition_is_done_once,
-    a_failed_condition_tells_the_item_only_if_asked,
-    a_delete_tells_what_was_there_and_may_be_repeated,
-    a_delete_on_condition_takes_only_what_meets_it,
-    an_update_makes_an_item_where_there_is_none,
-    an_update_that_only_takes_away_makes_no_item,
-    an_update_without_an_expression_makes_the_bare_item,
+    reading_a_missing_item_is_not_an_error,
+    a_put_replaces_the_whole_item_and_returns_the_old_one,
+    a_conditional_put_succeeds_once,
+    a_failed_condition_returns_the_item_only_on_request,
+    a_delete_returns_the_old_item_and_can_be_repeated,
+    a_conditional_delete_removes_an_item_only_if_the_condition_holds,
+    an_update_creates_a_missing_item,
+    an_update_that_only_removes_does_not_create_an_item,
+    an_update_without_an_expression_creates_an_item_with_only_its_key,
     an_update_reads_the_item_as_it_was_before,
-    what_exists_already_is_kept,
-    a_counter_counts_from_nothing,
-    lists_grow_at_both_ends,
-    elements_are_removed_as_they_stood_before,
-    an_element_behind_the_end_is_appended,
-    elements_behind_the_end_are_appended_in_their_order,
+    if_not_exists_keeps_an_existing_value,
+    a_counter_starts_from_a_missing_attribute,
+    list_append_adds_at_either_end,
+    elements_are_removed_by_their_position_before_the_update,
+    an_element_beyond_the_end_is_appended,
+    elements_beyond_the_end_are_appended_in_order,
     members_of_a_map_are_set_and_removed,
-    sets_grow_shrink_and_go,
-    an_update_tells_what_it_is_asked_for,
+    set_elements_are_added_and_deleted_and_an_empty_set_is_removed,
+    an_update_returns_the_requested_values,
     an_update_whose_condition_fails_changes_nothing,
-    an_update_of_what_is_not_there_is_refused,
+    an_update_of_a_missing_path_is_refused,
     an_update_of_the_wrong_type_is_refused,
-    paths_that_overlap_are_refused,
-    neighbouring_paths_are_updated_together,
+    overlapping_paths_are_refused,
+    separate_paths_are_updated_together,
     a_key_cannot_be_updated,
     reserved_words_are_refused_without_a_placeholder,
     reserved_words_are_refused_in_conditions,
-    reserved_words_are_taken_by_a_placeholder,
+    reserved_words_are_accepted_through_a_placeholder,
     a_placeholder_must_be_defined,
     a_placeholder_must_be_used,
     placeholders_without_an_expression_are_refused,
-    conditions_are_answered_by_the_item,
-    a_condition_on_no_item_is_answered_too,
-    conditions_bind_not_then_and_then_or,
+    conditions_are_evaluated_on_the_item,
+    conditions_are_evaluated_on_a_missing_item,
+    not_takes_precedence_over_and_which_takes_precedence_over_or,
     malformed_conditions_are_refused,
     constants_of_the_wrong_type_are_refused,
     bounds_in_the_wrong_order_are_refused,
     malformed_updates_are_refused,
-    numbers_are_compared_by_value_and_told_in_short,
+    numbers_are_compared_by_value_and_returned_in_normal_form,
     numbers_beyond_their_limits_are_refused,
-    an_item_needs_both_keys_as_texts,
-    a_key_is_exactly_its_attributes,
+    an_item_needs_both_keys_as_strings,
+    a_key_has_exactly_the_key_attributes,
     an_empty_key_is_refused,
-    an_empty_text_is_a_value,
-    an_attribute_has_one_type_and_sets_no_element_twice,
-    keys_of_the_index_are_texts_with_content,
-    an_item_may_have_400_kilobytes,
-    a_query_gives_a_partition_in_the_order_of_its_sort_keys,
-    a_query_takes_every_kind_of_range,
-    a_query_stops_at_its_limit_and_goes_on_behind_it,
-    a_query_that_ends_at_its_limit_does_not_know_it,
-    a_query_reads_a_megabyte_at_most,
-    a_filter_is_asked_after_the_limit,
-    a_query_may_ask_for_the_count_alone,
-    a_query_needs_its_whole_partition_key,
-    a_query_asks_for_keys_as_texts,
-    a_query_does_not_start_outside_its_range,
-    a_filter_cannot_ask_for_keys,
-    the_index_gives_keys_in_its_own_order,
+    an_empty_string_is_a_value,
+    an_attribute_has_one_type_and_a_set_has_no_duplicates,
+    index_keys_are_nonempty_strings,
+    an_item_can_have_400_kilobytes,
+    a_query_returns_a_partition_in_the_order_of_its_sort_keys,
+    a_query_supports_every_kind_of_range,
+    a_query_stops_at_its_limit_and_continues_after_it,
+    a_query_that_ends_at_its_limit_returns_a_last_key,
+    a_query_reads_at_most_a_megabyte,
+    a_filter_applies_after_the_limit,
+    a_query_can_return_only_the_count,
+    a_query_needs_the_whole_partition_key,
+    the_keys_of_a_query_are_strings,
+    a_query_cannot_start_outside_its_range,
+    a_filter_cannot_use_key_attributes,
+    the_index_returns_keys_in_its_own_order,
     the_index_follows_every_write,
-    the_index_goes_on_behind_a_page,
-    the_index_is_never_consistent,
+    a_query_of_the_index_continues_after_a_page,
+    the_index_does_not_support_consistent_reads,
     an_index_must_exist,
-    a_projection_gives_the_parts_it_names,
-    a_batch_gives_what_is_there,
-    a_batch_of_keys_is_distinct_and_at_most_100,
+    a_projection_returns_the_named_parts,
+    a_batch_returns_the_existing_items,
+    the_keys_of_a_batch_are_distinct_and_at_most_100,
     a_batch_writes_and_deletes,
-    a_batch_of_writes_is_distinct_and_at_most_25,
-    a_transaction_does_all_or_nothing,
-    a_cancelled_transaction_gives_a_reason_for_each_action,
-    a_transaction_has_one_action_for_an_item,
-    an_action_of_a_transaction_is_one_write,
+    the_writes_of_a_batch_are_distinct_and_at_most_25,
+    a_transaction_takes_effect_as_a_whole_or_not_at_all,
+    a_cancelled_transaction_returns_a_reason_for_each_action,
+    a_transaction_has_at_most_one_action_per_item,
+    an_action_of_a_transaction_has_one_operation,
     a_transaction_has_at_most_100_actions,
-    a_transaction_that_an_item_cannot_take_is_cancelled,
-    a_token_stands_for_its_transaction,
-    a_token_of_a_cancelled_transaction_may_be_used_again,
-    a_transaction_reads_items_in_the_order_asked,
+    a_transaction_that_is_invalid_for_an_item_is_cancelled,
+    a_client_request_token_identifies_its_transaction,
+    the_token_of_a_cancelled_transaction_can_be_reused,
+    a_transaction_returns_items_in_the_requested_order,
     a_table_must_exist,
     reads_cost_by_size_and_consistency,
-    a_query_adds_sizes_up_before_it_rounds,
-    writes_cost_by_the_larger_of_old_and_new,
-    a_write_that_moves_an_entry_of_the_index_pays_for_it,
-    a_transaction_costs_twice,
+    a_query_rounds_the_total_size,
+    a_write_costs_by_the_larger_of_the_old_and_the_new_item,
+    a_write_that_moves_an_index_entry_costs_more,
+    a_transaction_costs_twice_the_units,
 }
 
-/// What the local cloud is known to do otherwise than AWS.
+/// Known differences between the local cloud and AWS.
 pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
     Difference {
-        case: "an_update_that_only_takes_away_makes_no_item",
+        case: "an_update_that_only_removes_does_not_create_an_item",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html",
         instead: |cloud| {
             let made = ["REMOVE n", "REMOVE m.n", "DELETE s :s"];
-            assert_eq!(items_made_by_taking_away(cloud), made);
+            assert_eq!(items_created_by_removals(cloud), made);
         },
     },
     Difference {
-        case: "elements_are_removed_as_they_stood_before",
+        case: "elements_are_removed_by_their_position_before_the_update",
         source: UPDATES,
-        // The first is taken away before the third is counted.
+        // The first element is removed before the third is counted.
         instead: |cloud| assert_eq!(left_of_a_list(cloud), ["1", "2"]),
     },
     Difference {
-        case: "elements_behind_the_end_are_appended_in_their_order",
+        case: "elements_beyond_the_end_are_appended_in_order",
         source: UPDATES,
         instead: |cloud| {
             let appended = json!({ "L": [{ "N": "20" }, { "N": "10" }] });
-            assert_eq!(appended_behind_the_end(cloud), appended);
+            assert_eq!(appended_beyond_the_end(cloud), appended);
         },
     },
     Difference {
-        case: "an_update_of_what_is_not_there_is_refused",
+        case: "an_update_of_a_missing_path_is_refused",
         source: UPDATES,
-        instead: |cloud| assert_eq!(updates_of_what_is_not_there(cloud), ["REMOVE absent.x"]),
+        instead: |cloud| assert_eq!(updates_of_missing_paths(cloud), ["REMOVE absent.x"]),
     },
     Difference {
         case: "an_update_of_the_wrong_type_is_refused",
@@ -137,7 +137,7 @@ pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "paths_that_overlap_are_refused",
+        case: "overlapping_paths_are_refused",
         source: UPDATES,
         instead: |cloud| assert_eq!(overlapping_paths(cloud), OVERLAPPING),
     },
@@ -172,9 +172,10 @@ pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
         instead: |cloud| assert_eq!(reserved_words_in(cloud, "{} = :v"), ["size"]),
     },
     Difference {
-        case: "conditions_are_answered_by_the_item",
+        case: "conditions_are_evaluated_on_the_item",
         source: CONDITIONS,
-        // A number has no beginning and is refused; a set of numbers is asked for texts.
+        // The local cloud refuses `begins_with` on a number, and gives the wrong result for
+        // `contains` of a string in a set of numbers.
         instead: |cloud| {
             assert_eq!(wrong_conditions(cloud), ["begins_with(n, :v)", "contains(ns, :v)"]);
         },
@@ -201,7 +202,7 @@ pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_query_needs_its_whole_partition_key",
+        case: "a_query_needs_the_whole_partition_key",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.KeyConditionExpressions.html",
         instead: |cloud| {
             let taken = [
@@ -215,14 +216,14 @@ pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_filter_cannot_ask_for_keys",
+        case: "a_filter_cannot_use_key_attributes",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.FilterExpression.html",
-        instead: |cloud| assert_eq!(filters_by_keys(cloud), FILTERS_BY_KEYS),
+        instead: |cloud| assert_eq!(filters_on_keys(cloud), FILTERS_BY_KEYS),
     },
     Difference {
-        case: "an_action_of_a_transaction_is_one_write",
+        case: "an_action_of_a_transaction_has_one_operation",
         source: "https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItem.html",
-        instead: |cloud| assert_eq!(actions_of_several_writes(cloud), ["two"]),
+        instead: |cloud| assert_eq!(actions_with_several_operations(cloud), ["two"]),
     },
     Difference {
         case: "reads_cost_by_size_and_consistency",
@@ -233,7 +234,7 @@ pub(crate) const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_query_adds_sizes_up_before_it_rounds",
+        case: "a_query_rounds_the_total_size",
         source: CAPACITY,
         instead: |cloud| assert_eq!(costs_of_a_query(cloud), (0.5, 1.0)),
     },
@@ -247,7 +248,7 @@ const CAPACITY: &str = "https://docs.aws.amazon.com/amazondynamodb/latest/develo
 
 type Answer = Result<Value, Refusal>;
 
-/// A new table.
+/// A table of a case.
 struct Table<'c> {
     cloud: &'c dyn Endpoint,
     name: String,
@@ -259,7 +260,7 @@ impl<'c> Table<'c> {
         Self { cloud, name: cloud.fresh_table() }
     }
 
-    /// One request, about this table.
+    /// Sends a request about this table.
     fn ask(&self, operation: &str, mut body: Value) -> Answer {
         body["TableName"] = self.name.clone().into();
         self.cloud.call(Service::Dynamo, operation, &body)
@@ -270,14 +271,14 @@ impl<'c> Table<'c> {
         self.ask("PutItem", json!({ "Item": item })).unwrap();
     }
 
-    /// The item with this sort key, null if there is none.
+    /// The item with this sort key; null if there is none.
     #[track_caller]
     fn get(&self, sk: &str) -> Value {
         let asked = json!({ "Key": key(sk), "ConsistentRead": true });
         self.ask("GetItem", asked).unwrap()["Item"].take()
     }
 
-    /// One attribute of it.
+    /// An attribute of the item.
     #[track_caller]
     fn attribute(&self, sk: &str, name: &str) -> Value {
         self.get(sk)[name].take()
@@ -287,7 +288,7 @@ impl<'c> Table<'c> {
         self.ask("UpdateItem", update(sk, expression, values))
     }
 
-    /// Whether the item with this sort key meets the condition: an update that changes nothing.
+    /// Whether the item with this sort key meets the condition, by an update that changes nothing.
     fn meets(&self, sk: &str, condition: &str, values: &Value) -> Result<bool, Refusal> {
         let mut body = json!({ "Key": key(sk), "ConditionExpression": condition });
         body["ExpressionAttributeValues"] = values.clone();
@@ -309,7 +310,7 @@ impl<'c> Table<'c> {
         self.ask("Query", body)
     }
 
-    /// The sort keys a query of the partition gives.
+    /// The sort keys that a query of the partition returns.
     #[track_caller]
     fn sort_keys(&self, condition: &str, mut values: Value, more: Value) -> Vec<String> {
         values[":pk"] = json!({ "S": "p" });
@@ -320,12 +321,12 @@ impl<'c> Table<'c> {
         self.cloud.call(Service::Dynamo, "TransactWriteItems", &json!({ "TransactItems": actions }))
     }
 
-    /// Puts an item with nothing but its key and this, as an action of a transaction.
+    /// An action of a transaction that puts an item with its key and this number.
     fn put_action(&self, sk: &str, number: i64) -> Value {
         json!({ "Put": { "TableName": self.name, "Item": counted(sk, number) } })
     }
 
-    /// Checks that there is an item, as an action of a transaction.
+    /// An action of a transaction that checks that the item exists.
     fn check_action(&self, sk: &str) -> Value {
         json!({ "ConditionCheck": {
             "TableName": self.name,
@@ -378,7 +379,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Refusal>, code: &str) -> Refusa
     refusal
 }
 
-/// Those that are not refused as invalid.
+/// The requests that are not refused as invalid.
 fn taken<'a>(asked: impl IntoIterator<Item = (&'a str, Answer)>) -> Vec<&'a str> {
     let is_taken =
         |answer: &Answer| answer.as_ref().map_err(|refusal| &*refusal.code) != Err(INVALID);
@@ -410,13 +411,13 @@ fn an_item_is_read_back_as_it_was_put(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), item);
 }
 
-fn an_item_that_is_not_there_is_no_error(cloud: &dyn Endpoint) {
+fn reading_a_missing_item_is_not_an_error(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let answer = table.ask("GetItem", json!({ "Key": key("a") })).unwrap();
     assert_eq!(answer.get("Item"), None);
 }
 
-fn a_put_replaces_the_whole_item_and_tells_it(cloud: &dyn Endpoint) {
+fn a_put_replaces_the_whole_item_and_returns_the_old_one(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let (one, two) = (counted("a", 1), item("a", json!({ "text": { "S": "two" } })));
     let put = |item: &Value| json!({ "Item": item, "ReturnValues": "ALL_OLD" });
@@ -427,7 +428,7 @@ fn a_put_replaces_the_whole_item_and_tells_it(cloud: &dyn Endpoint) {
     refused(table.ask("PutItem", new), INVALID);
 }
 
-fn a_put_on_condition_is_done_once(cloud: &dyn Endpoint) {
+fn a_conditional_put_succeeds_once(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let put = |number| {
         let free = "attribute_not_exists(pk)";
@@ -439,7 +440,7 @@ fn a_put_on_condition_is_done_once(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), counted("a", 1));
 }
 
-fn a_failed_condition_tells_the_item_only_if_asked(cloud: &dyn Endpoint) {
+fn a_failed_condition_returns_the_item_only_on_request(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.put(counted("a", 1));
     let bodies = [
@@ -461,7 +462,7 @@ fn a_failed_condition_tells_the_item_only_if_asked(cloud: &dyn Endpoint) {
     assert_eq!(refused(table.ask("UpdateItem", body), FAILED).more.get("Item"), None);
 }
 
-fn a_delete_tells_what_was_there_and_may_be_repeated(cloud: &dyn Endpoint) {
+fn a_delete_returns_the_old_item_and_can_be_repeated(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.put(counted("a", 1));
     let delete = json!({ "Key": key("a"), "ReturnValues": "ALL_OLD" });
@@ -470,7 +471,7 @@ fn a_delete_tells_what_was_there_and_may_be_repeated(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), Value::Null);
 }
 
-fn a_delete_on_condition_takes_only_what_meets_it(cloud: &dyn Endpoint) {
+fn a_conditional_delete_removes_an_item_only_if_the_condition_holds(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.put(counted("a", 1));
     assert_eq!(table.meets("a", "n = :n", &json!({ ":n": { "N": "2" } })), Ok(false));
@@ -481,18 +482,18 @@ fn a_delete_on_condition_takes_only_what_meets_it(cloud: &dyn Endpoint) {
 
 // ---- Updates
 
-fn an_update_makes_an_item_where_there_is_none(cloud: &dyn Endpoint) {
+fn an_update_creates_a_missing_item(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.update("a", "SET n = :n", json!({ ":n": { "N": "1" } })).unwrap();
     assert_eq!(table.get("a"), counted("a", 1));
 }
 
-fn an_update_that_only_takes_away_makes_no_item(cloud: &dyn Endpoint) {
-    assert_eq!(items_made_by_taking_away(cloud), NONE);
+fn an_update_that_only_removes_does_not_create_an_item(cloud: &dyn Endpoint) {
+    assert_eq!(items_created_by_removals(cloud), NONE);
 }
 
-/// The updates that make an item where there is none.
-fn items_made_by_taking_away(cloud: &dyn Endpoint) -> Vec<&'static str> {
+/// The updates that create a missing item although they only remove attributes.
+fn items_created_by_removals(cloud: &dyn Endpoint) -> Vec<&'static str> {
     let table = Table::new(cloud);
     let makes_one = |(expression, values): &(&str, Value)| {
         table.update(expression, expression, values.clone()).unwrap();
@@ -503,7 +504,7 @@ fn items_made_by_taking_away(cloud: &dyn Endpoint) -> Vec<&'static str> {
     updates.into_iter().filter(makes_one).map(|(expression, _)| expression).collect()
 }
 
-fn an_update_without_an_expression_makes_the_bare_item(cloud: &dyn Endpoint) {
+fn an_update_without_an_expression_creates_an_item_with_only_its_key(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.ask("UpdateItem", json!({ "Key": key("a") })).unwrap();
     assert_eq!(table.get("a"), key("a"));
@@ -517,7 +518,7 @@ fn an_update_reads_the_item_as_it_was_before(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), item("a", swapped));
 }
 
-fn what_exists_already_is_kept(cloud: &dyn Endpoint) {
+fn if_not_exists_keeps_an_existing_value(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let set = "SET x = if_not_exists(x, :x), y = if_not_exists(x, :x)";
     table.update("a", set, json!({ ":x": { "S": "first" } })).unwrap();
@@ -526,7 +527,7 @@ fn what_exists_already_is_kept(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), item("a", kept));
 }
 
-fn a_counter_counts_from_nothing(cloud: &dyn Endpoint) {
+fn a_counter_starts_from_a_missing_attribute(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let values = json!({ ":zero": { "N": "0" }, ":one": { "N": "1" } });
     for _ in 0..3 {
@@ -541,7 +542,7 @@ fn a_counter_counts_from_nothing(cloud: &dyn Endpoint) {
     assert_eq!(table.attribute("b", "n"), json!({ "N": "0.2" }));
 }
 
-fn lists_grow_at_both_ends(cloud: &dyn Endpoint) {
+fn list_append_adds_at_either_end(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let list = |texts: &[&str]| json!({ "L": texts.iter().map(|text| json!({ "S": text })).collect::<Vec<_>>() });
     table.put(item("a", json!({ "l": list(&["b"]) })));
@@ -554,11 +555,11 @@ fn lists_grow_at_both_ends(cloud: &dyn Endpoint) {
     assert_eq!(table.attribute("a", "m"), list(&["x"]));
 }
 
-fn elements_are_removed_as_they_stood_before(cloud: &dyn Endpoint) {
+fn elements_are_removed_by_their_position_before_the_update(cloud: &dyn Endpoint) {
     assert_eq!(left_of_a_list(cloud), ["1", "3"]);
 }
 
-/// What is left of 0, 1, 2, 3 when the first and the third are removed in one update.
+/// The rest of 0, 1, 2, 3 after the first and the third are removed in one update.
 fn left_of_a_list(cloud: &dyn Endpoint) -> Vec<String> {
     let table = Table::new(cloud);
     let numbers = ["0", "1", "2", "3"].map(|number| json!({ "N": number }));
@@ -569,7 +570,7 @@ fn left_of_a_list(cloud: &dyn Endpoint) -> Vec<String> {
     left.map(|number| number["N"].as_str().unwrap().to_owned()).collect()
 }
 
-fn an_element_behind_the_end_is_appended(cloud: &dyn Endpoint) {
+fn an_element_beyond_the_end_is_appended(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let list = |table: &Table<'_>, expression: &str| {
         table.put(item("a", json!({ "l": { "L": [{ "N": "0" }] } })));
@@ -583,11 +584,11 @@ fn an_element_behind_the_end_is_appended(cloud: &dyn Endpoint) {
     assert_eq!(list(&table, "SET l[0] = :y, l[1] = :x"), expected);
 }
 
-fn elements_behind_the_end_are_appended_in_their_order(cloud: &dyn Endpoint) {
-    assert_eq!(appended_behind_the_end(cloud), json!({ "L": [{ "N": "10" }, { "N": "20" }] }));
+fn elements_beyond_the_end_are_appended_in_order(cloud: &dyn Endpoint) {
+    assert_eq!(appended_beyond_the_end(cloud), json!({ "L": [{ "N": "10" }, { "N": "20" }] }));
 }
 
-fn appended_behind_the_end(cloud: &dyn Endpoint) -> Value {
+fn appended_beyond_the_end(cloud: &dyn Endpoint) -> Value {
     let table = Table::new(cloud);
     table.put(item("a", json!({ "l": { "L": [] } })));
     let values = json!({ ":x": { "N": "10" }, ":y": { "N": "20" } });
@@ -609,29 +610,29 @@ fn members_of_a_map_are_set_and_removed(cloud: &dyn Endpoint) {
     assert_eq!(table.attribute("a", "m"), expected);
 }
 
-fn sets_grow_shrink_and_go(cloud: &dyn Endpoint) {
+fn set_elements_are_added_and_deleted_and_an_empty_set_is_removed(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let set = |texts: &[&str]| json!({ ":s": { "SS": texts } });
-    let told = |table: &Table<'_>| {
-        let mut told: Vec<_> = match table.attribute("a", "s")["SS"].as_array() {
+    let elements = |table: &Table<'_>| {
+        let mut elements: Vec<_> = match table.attribute("a", "s")["SS"].as_array() {
             Some(texts) => texts.clone(),
             None => return None,
         };
-        told.sort_by_key(|text| text.as_str().map(str::to_owned));
-        Some(Value::Array(told))
+        elements.sort_by_key(|text| text.as_str().map(str::to_owned));
+        Some(Value::Array(elements))
     };
     table.update("a", "ADD s :s", set(&["x", "y"])).unwrap();
     table.update("a", "ADD s :s", set(&["y", "z"])).unwrap();
-    assert_eq!(told(&table), Some(json!(["x", "y", "z"])));
+    assert_eq!(elements(&table), Some(json!(["x", "y", "z"])));
     table.update("a", "DELETE s :s", set(&["y", "w"])).unwrap();
-    assert_eq!(told(&table), Some(json!(["x", "z"])));
+    assert_eq!(elements(&table), Some(json!(["x", "z"])));
     table.update("a", "DELETE s :s", set(&["x", "z"])).unwrap();
-    assert_eq!(told(&table), None);
+    assert_eq!(elements(&table), None);
     table.update("a", "DELETE s :s", set(&["x"])).unwrap();
     assert_eq!(table.get("a"), key("a"));
 }
 
-fn an_update_tells_what_it_is_asked_for(cloud: &dyn Endpoint) {
+fn an_update_returns_the_requested_values(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let old = item("a", json!({ "n": { "N": "1" }, "keep": { "S": "k" }, "gone": { "S": "g" } }));
     let new = item("a", json!({ "n": { "N": "2" }, "keep": { "S": "k" }, "made": { "S": "m" } }));
@@ -663,11 +664,11 @@ fn an_update_whose_condition_fails_changes_nothing(cloud: &dyn Endpoint) {
     assert_eq!(table.get("b"), Value::Null);
 }
 
-fn an_update_of_what_is_not_there_is_refused(cloud: &dyn Endpoint) {
-    assert_eq!(updates_of_what_is_not_there(cloud), NONE);
+fn an_update_of_a_missing_path_is_refused(cloud: &dyn Endpoint) {
+    assert_eq!(updates_of_missing_paths(cloud), NONE);
 }
 
-fn updates_of_what_is_not_there(cloud: &dyn Endpoint) -> Vec<&'static str> {
+fn updates_of_missing_paths(cloud: &dyn Endpoint) -> Vec<&'static str> {
     let table = Table::new(cloud);
     table.put(item("a", json!({ "n": { "N": "1" }, "m": { "M": {} } })));
     let one = || json!({ ":v": { "N": "1" } });
@@ -711,7 +712,7 @@ fn updates_of_the_wrong_type(cloud: &dyn Endpoint) -> Vec<&'static str> {
     }))
 }
 
-fn paths_that_overlap_are_refused(cloud: &dyn Endpoint) {
+fn overlapping_paths_are_refused(cloud: &dyn Endpoint) {
     assert_eq!(overlapping_paths(cloud), NONE);
 }
 
@@ -732,7 +733,7 @@ fn overlapping_paths(cloud: &dyn Endpoint) -> Vec<&'static str> {
     }))
 }
 
-fn neighbouring_paths_are_updated_together(cloud: &dyn Endpoint) {
+fn separate_paths_are_updated_together(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.put(item("a", json!({ "m": { "M": { "x": { "N": "1" } } }, "l": { "L": [] } })));
     let value = json!({ ":v": { "N": "1" } });
@@ -800,7 +801,7 @@ fn reserved_words_in(cloud: &dyn Endpoint, expression: &str) -> Vec<&'static str
     }))
 }
 
-fn reserved_words_are_taken_by_a_placeholder(cloud: &dyn Endpoint) {
+fn reserved_words_are_accepted_through_a_placeholder(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for word in RESERVED {
         let mut body = update("a", "SET #w = :v", json!({ ":v": { "N": "1" } }));
@@ -849,11 +850,11 @@ fn placeholders_without_an_expression_are_refused(cloud: &dyn Endpoint) {
 
 // ---- Conditions
 
-fn conditions_are_answered_by_the_item(cloud: &dyn Endpoint) {
+fn conditions_are_evaluated_on_the_item(cloud: &dyn Endpoint) {
     assert_eq!(wrong_conditions(cloud), NONE);
 }
 
-/// The conditions that are answered otherwise than they should be.
+/// The conditions with the wrong result.
 fn wrong_conditions(cloud: &dyn Endpoint) -> Vec<&'static str> {
     let table = Table::new(cloud);
     let whole = item(
@@ -931,7 +932,7 @@ fn wrong_conditions(cloud: &dyn Endpoint) -> Vec<&'static str> {
     cases.into_iter().filter(is_wrong).map(|(condition, ..)| condition).collect()
 }
 
-fn a_condition_on_no_item_is_answered_too(cloud: &dyn Endpoint) {
+fn conditions_are_evaluated_on_a_missing_item(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let value = json!({ ":v": { "N": "1" } });
     for (condition, values, expected) in [
@@ -947,7 +948,7 @@ fn a_condition_on_no_item_is_answered_too(cloud: &dyn Endpoint) {
     }
 }
 
-fn conditions_bind_not_then_and_then_or(cloud: &dyn Endpoint) {
+fn not_takes_precedence_over_and_which_takes_precedence_over_or(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     // Whether x, y and z hold, as one bit each.
     let answer = |condition: &str, bits: u8| {
@@ -1059,12 +1060,13 @@ fn malformed_updates(cloud: &dyn Endpoint) -> Vec<&'static str> {
 
 // ---- Values
 
-fn numbers_are_compared_by_value_and_told_in_short(cloud: &dyn Endpoint) {
+fn numbers_are_compared_by_value_and_returned_in_normal_form(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
-    for (put, told) in [("1.50", "1.5"), ("007", "7"), ("-0", "0"), ("1e2", "100"), ("100", "100")]
+    for (put, returned) in
+        [("1.50", "1.5"), ("007", "7"), ("-0", "0"), ("1e2", "100"), ("100", "100")]
     {
         table.put(item("a", json!({ "n": { "N": put } })));
-        assert_eq!(table.attribute("a", "n"), json!({ "N": told }));
+        assert_eq!(table.attribute("a", "n"), json!({ "N": returned }));
     }
     let answer = table.meets("a", "n < :v", &json!({ ":v": { "N": "1000.5" } }));
     assert_eq!(answer, Ok(true));
@@ -1082,7 +1084,7 @@ fn numbers_beyond_their_limits_are_refused(cloud: &dyn Endpoint) {
     }
 }
 
-fn an_item_needs_both_keys_as_texts(cloud: &dyn Endpoint) {
+fn an_item_needs_both_keys_as_strings(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for item in [
         json!({ "pk": { "S": "p" } }),
@@ -1094,7 +1096,7 @@ fn an_item_needs_both_keys_as_texts(cloud: &dyn Endpoint) {
     }
 }
 
-fn a_key_is_exactly_its_attributes(cloud: &dyn Endpoint) {
+fn a_key_has_exactly_the_key_attributes(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for key in [
         json!({ "pk": { "S": "p" } }),
@@ -1116,14 +1118,14 @@ fn an_empty_key_is_refused(cloud: &dyn Endpoint) {
     refused(cloud.call(Service::Dynamo, "BatchGetItem", &batch), INVALID);
 }
 
-fn an_empty_text_is_a_value(cloud: &dyn Endpoint) {
+fn an_empty_string_is_a_value(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let empty = item("a", json!({ "s": { "S": "" }, "b": { "B": "" }, "l": { "L": [] } }));
     table.put(empty.clone());
     assert_eq!(table.get("a"), empty);
 }
 
-fn an_attribute_has_one_type_and_sets_no_element_twice(cloud: &dyn Endpoint) {
+fn an_attribute_has_one_type_and_a_set_has_no_duplicates(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for value in [
         json!({}),
@@ -1139,18 +1141,18 @@ fn an_attribute_has_one_type_and_sets_no_element_twice(cloud: &dyn Endpoint) {
     }
 }
 
-fn keys_of_the_index_are_texts_with_content(cloud: &dyn Endpoint) {
+fn index_keys_are_nonempty_strings(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for wrong in [json!({ "S": "" }), json!({ "N": "1" })] {
         let put = item("a", json!({ "gsi1pk": wrong, "gsi1sk": { "S": "1" } }));
         refused(table.ask("PutItem", json!({ "Item": put })), INVALID);
         refused(table.update("a", "SET gsi1sk = :v", json!({ ":v": wrong })), INVALID);
     }
-    // One of the two is not enough to be in the index, and no error.
+    // An item with only one of the two keys is valid and not in the index.
     table.put(item("a", json!({ "gsi1pk": { "S": "parent" } })));
 }
 
-fn an_item_may_have_400_kilobytes(cloud: &dyn Endpoint) {
+fn an_item_can_have_400_kilobytes(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     // Names and values count.
     let fits = 400 * 1024 - "pkpskatext".len();
@@ -1165,7 +1167,7 @@ fn an_item_may_have_400_kilobytes(cloud: &dyn Endpoint) {
 
 // ---- Queries
 
-/// A table with items of one partition, and one of another.
+/// A table with items of one partition, and one item of another.
 fn filled<'c>(cloud: &'c dyn Endpoint, sort_keys: &[&str]) -> Table<'c> {
     let table = Table::new(cloud);
     for (number, sk) in (0..).zip(sort_keys) {
@@ -1175,7 +1177,7 @@ fn filled<'c>(cloud: &'c dyn Endpoint, sort_keys: &[&str]) -> Table<'c> {
     table
 }
 
-fn a_query_gives_a_partition_in_the_order_of_its_sort_keys(cloud: &dyn Endpoint) {
+fn a_query_returns_a_partition_in_the_order_of_its_sort_keys(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["b", "10", "é", "a", "9", "B", "ab"]);
     let all = ["10", "9", "B", "a", "ab", "b", "é"];
     let found = table.sort_keys("pk = :pk", json!({}), json!({ "ConsistentRead": true }));
@@ -1188,7 +1190,7 @@ fn a_query_gives_a_partition_in_the_order_of_its_sort_keys(cloud: &dyn Endpoint)
     assert_eq!((none["Count"].as_i64(), none.get("LastEvaluatedKey")), (Some(0), None));
 }
 
-fn a_query_takes_every_kind_of_range(cloud: &dyn Endpoint) {
+fn a_query_supports_every_kind_of_range(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b", "b1", "b2", "c"]);
     for (condition, expected) in [
         ("sk = :v", &["b"][..]),
@@ -1209,7 +1211,7 @@ fn a_query_takes_every_kind_of_range(cloud: &dyn Endpoint) {
     }
 }
 
-fn a_query_stops_at_its_limit_and_goes_on_behind_it(cloud: &dyn Endpoint) {
+fn a_query_stops_at_its_limit_and_continues_after_it(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b", "c", "d", "e"]);
     for (is_forward, pages) in [
         (true, [&["a", "b"][..], &["c", "d"], &["e"]]),
@@ -1231,7 +1233,7 @@ fn a_query_stops_at_its_limit_and_goes_on_behind_it(cloud: &dyn Endpoint) {
     refused(none, INVALID);
 }
 
-fn a_query_that_ends_at_its_limit_does_not_know_it(cloud: &dyn Endpoint) {
+fn a_query_that_ends_at_its_limit_returns_a_last_key(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
     let values = json!({ ":pk": { "S": "p" } });
     let answer = table.query("pk = :pk", values.clone(), json!({ "Limit": 2 })).unwrap();
@@ -1241,7 +1243,7 @@ fn a_query_that_ends_at_its_limit_does_not_know_it(cloud: &dyn Endpoint) {
     assert_eq!((answer["Count"].as_i64(), answer.get("LastEvaluatedKey")), (Some(0), None));
 }
 
-fn a_query_reads_a_megabyte_at_most(cloud: &dyn Endpoint) {
+fn a_query_reads_at_most_a_megabyte(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for sk in ["a", "b", "c"] {
         table.put(item(sk, json!({ "text": { "S": "x".repeat(380_000) } })));
@@ -1256,7 +1258,7 @@ fn a_query_reads_a_megabyte_at_most(cloud: &dyn Endpoint) {
     assert_eq!(answer.get("LastEvaluatedKey"), None);
 }
 
-fn a_filter_is_asked_after_the_limit(cloud: &dyn Endpoint) {
+fn a_filter_applies_after_the_limit(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b", "c", "d"]);
     let values = json!({ ":pk": { "S": "p" }, ":n": { "N": "2" } });
     let more = json!({ "FilterExpression": "n >= :n", "Limit": 3 });
@@ -1266,14 +1268,14 @@ fn a_filter_is_asked_after_the_limit(cloud: &dyn Endpoint) {
     assert_eq!(answer["LastEvaluatedKey"], key("c"));
 }
 
-fn a_query_may_ask_for_the_count_alone(cloud: &dyn Endpoint) {
+fn a_query_can_return_only_the_count(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
     let values = json!({ ":pk": { "S": "p" } });
     let answer = table.query("pk = :pk", values, json!({ "Select": "COUNT" })).unwrap();
     assert_eq!((answer["Count"].as_i64(), answer.get("Items")), (Some(2), None));
 }
 
-fn a_query_needs_its_whole_partition_key(cloud: &dyn Endpoint) {
+fn a_query_needs_the_whole_partition_key(cloud: &dyn Endpoint) {
     assert_eq!(malformed_queries(cloud), NONE);
 }
 
@@ -1297,7 +1299,7 @@ fn malformed_queries(cloud: &dyn Endpoint) -> Vec<&'static str> {
     taken(conditions.map(|condition| (condition, table.query(condition, value(), json!({})))))
 }
 
-fn a_query_asks_for_keys_as_texts(cloud: &dyn Endpoint) {
+fn the_keys_of_a_query_are_strings(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a"]);
     let number = json!({ ":pk": { "S": "p" }, ":v": { "N": "1" } });
     refused(table.query("pk = :pk AND sk = :v", number, json!({})), INVALID);
@@ -1305,7 +1307,7 @@ fn a_query_asks_for_keys_as_texts(cloud: &dyn Endpoint) {
     refused(table.ask("Query", json!({})), INVALID);
 }
 
-fn a_query_does_not_start_outside_its_range(cloud: &dyn Endpoint) {
+fn a_query_cannot_start_outside_its_range(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b", "c"]);
     let values = || json!({ ":pk": { "S": "p" }, ":v": { "S": "b" } });
     let other = json!({ "pk": { "S": "other" }, "sk": { "S": "b" } });
@@ -1315,14 +1317,14 @@ fn a_query_does_not_start_outside_its_range(cloud: &dyn Endpoint) {
     }
 }
 
-fn a_filter_cannot_ask_for_keys(cloud: &dyn Endpoint) {
-    assert_eq!(filters_by_keys(cloud), NONE);
+fn a_filter_cannot_use_key_attributes(cloud: &dyn Endpoint) {
+    assert_eq!(filters_on_keys(cloud), NONE);
 }
 
 const FILTERS_BY_KEYS: [&str; 4] =
     ["sk = :v", "n = :v OR pk = :v", "begins_with(sk, :v)", "attribute_exists(pk)"];
 
-fn filters_by_keys(cloud: &dyn Endpoint) -> Vec<&'static str> {
+fn filters_on_keys(cloud: &dyn Endpoint) -> Vec<&'static str> {
     let table = filled(cloud, &["a"]);
     taken(FILTERS_BY_KEYS.map(|filter| {
         let mut values = json!({ ":pk": { "S": "p" } });
@@ -1335,7 +1337,7 @@ fn filters_by_keys(cloud: &dyn Endpoint) -> Vec<&'static str> {
 
 // ---- The index
 
-/// What the index gives of the parent `parent`.
+/// The entries of the index under `parent`.
 #[track_caller]
 fn children(table: &Table<'_>, more: Value) -> Value {
     let mut all = json!({ "IndexName": "by_parent" });
@@ -1343,7 +1345,7 @@ fn children(table: &Table<'_>, more: Value) -> Value {
     table.query("gsi1pk = :p", json!({ ":p": { "S": "parent" } }), all).unwrap()
 }
 
-fn the_index_gives_keys_in_its_own_order(cloud: &dyn Endpoint) {
+fn the_index_returns_keys_in_its_own_order(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for (sk, place) in [("a", "3"), ("b", "1"), ("c", "2")] {
         let mut item = child(sk, "parent", place);
@@ -1391,7 +1393,7 @@ fn the_index_follows_every_write(cloud: &dyn Endpoint) {
     assert_eq!(places(), "");
 }
 
-fn the_index_goes_on_behind_a_page(cloud: &dyn Endpoint) {
+fn a_query_of_the_index_continues_after_a_page(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     for (sk, place) in [("a", "1"), ("b", "2"), ("c", "3")] {
         table.put(child(sk, "parent", place));
@@ -1405,7 +1407,7 @@ fn the_index_goes_on_behind_a_page(cloud: &dyn Endpoint) {
     assert_eq!((sort_keys(&answer), answer.get("LastEvaluatedKey")), (vec!["a".to_owned()], None));
 }
 
-fn the_index_is_never_consistent(cloud: &dyn Endpoint) {
+fn the_index_does_not_support_consistent_reads(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let more = json!({ "IndexName": "by_parent", "ConsistentRead": true });
     let answer = table.query("gsi1pk = :p", json!({ ":p": { "S": "parent" } }), more);
@@ -1418,7 +1420,7 @@ fn an_index_must_exist(cloud: &dyn Endpoint) {
     refused(table.query("gsi1pk = :p", values, json!({ "IndexName": "by_child" })), INVALID);
 }
 
-fn a_projection_gives_the_parts_it_names(cloud: &dyn Endpoint) {
+fn a_projection_returns_the_named_parts(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let map = json!({ "M": { "x": { "N": "1" }, "y": { "N": "2" } } });
     table.put(item("a", json!({ "n": { "N": "1" }, "m": map, "name": { "S": "x" } })));
@@ -1437,7 +1439,7 @@ fn a_projection_gives_the_parts_it_names(cloud: &dyn Endpoint) {
 
 // ---- Batches
 
-fn a_batch_gives_what_is_there(cloud: &dyn Endpoint) {
+fn a_batch_returns_the_existing_items(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b", "c"]);
     let keys = [key("c"), key("absent"), key("a")];
     let batch = json!({ "RequestItems": { table.name.as_str(): { "Keys": keys } } });
@@ -1449,7 +1451,7 @@ fn a_batch_gives_what_is_there(cloud: &dyn Endpoint) {
     assert_eq!(answer["UnprocessedKeys"], json!({}));
 }
 
-fn a_batch_of_keys_is_distinct_and_at_most_100(cloud: &dyn Endpoint) {
+fn the_keys_of_a_batch_are_distinct_and_at_most_100(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let many = |count: usize| (0..count).map(|n| key(&n.to_string())).collect::<Vec<_>>();
     let ask = |keys: Vec<Value>| {
@@ -1477,7 +1479,7 @@ fn a_batch_writes_and_deletes(cloud: &dyn Endpoint) {
     assert_eq!((table.get("b"), table.get("c")), (counted("b", 7), counted("c", 8)));
 }
 
-fn a_batch_of_writes_is_distinct_and_at_most_25(cloud: &dyn Endpoint) {
+fn the_writes_of_a_batch_are_distinct_and_at_most_25(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let delete = |sk: &str| json!({ "DeleteRequest": { "Key": key(sk) } });
     let ask = |writes: Vec<Value>| {
@@ -1493,7 +1495,7 @@ fn a_batch_of_writes_is_distinct_and_at_most_25(cloud: &dyn Endpoint) {
 
 // ---- Transactions
 
-fn a_transaction_does_all_or_nothing(cloud: &dyn Endpoint) {
+fn a_transaction_takes_effect_as_a_whole_or_not_at_all(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
     let name = table.name.as_str();
     let all = |check: &str| {
@@ -1518,14 +1520,14 @@ fn a_transaction_does_all_or_nothing(cloud: &dyn Endpoint) {
     assert_eq!(table.get("c"), counted("c", 3));
 }
 
-fn a_cancelled_transaction_gives_a_reason_for_each_action(cloud: &dyn Endpoint) {
+fn a_cancelled_transaction_returns_a_reason_for_each_action(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
-    let unless_there = |sk: &str, told: &str| {
+    let unless_there = |sk: &str, return_values: &str| {
         json!({ "Put": {
             "TableName": table.name,
             "Item": counted(sk, 9),
             "ConditionExpression": "attribute_not_exists(pk)",
-            "ReturnValuesOnConditionCheckFailure": told,
+            "ReturnValuesOnConditionCheckFailure": return_values,
         } })
     };
     let actions = json!([
@@ -1544,24 +1546,24 @@ fn a_cancelled_transaction_gives_a_reason_for_each_action(cloud: &dyn Endpoint) 
         "Code": "ConditionalCheckFailed",
         "Message": "The conditional request failed",
     });
-    let mut told = failed.clone();
-    told["Item"] = counted("a", 0);
-    let expected = json!([told, failed, { "Code": "None" }, failed]);
+    let mut with_item = failed.clone();
+    with_item["Item"] = counted("a", 0);
+    let expected = json!([with_item, failed, { "Code": "None" }, failed]);
     assert_eq!(refusal.more.get("CancellationReasons"), Some(&expected));
 }
 
-fn a_transaction_has_one_action_for_an_item(cloud: &dyn Endpoint) {
+fn a_transaction_has_at_most_one_action_per_item(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a"]);
     let actions = json!([table.put_action("a", 1), table.check_action("a")]);
     refused(table.transact(actions), INVALID);
     assert_eq!(table.get("a"), counted("a", 0));
 }
 
-fn an_action_of_a_transaction_is_one_write(cloud: &dyn Endpoint) {
-    assert_eq!(actions_of_several_writes(cloud), NONE);
+fn an_action_of_a_transaction_has_one_operation(cloud: &dyn Endpoint) {
+    assert_eq!(actions_with_several_operations(cloud), NONE);
 }
 
-fn actions_of_several_writes(cloud: &dyn Endpoint) -> Vec<&'static str> {
+fn actions_with_several_operations(cloud: &dyn Endpoint) -> Vec<&'static str> {
     let table = Table::new(cloud);
     let two = json!([{
         "Put": { "TableName": table.name, "Item": key("b") },
@@ -1580,7 +1582,7 @@ fn a_transaction_has_at_most_100_actions(cloud: &dyn Endpoint) {
     refused(table.transact(json!([])), INVALID);
 }
 
-fn a_transaction_that_an_item_cannot_take_is_cancelled(cloud: &dyn Endpoint) {
+fn a_transaction_that_is_invalid_for_an_item_is_cancelled(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     table.put(item("a", json!({ "text": { "S": "t" } })));
     let add = json!({ "Update": {
@@ -1598,7 +1600,7 @@ fn a_transaction_that_an_item_cannot_take_is_cancelled(cloud: &dyn Endpoint) {
     assert_eq!(table.get("b"), Value::Null);
 }
 
-fn a_token_stands_for_its_transaction(cloud: &dyn Endpoint) {
+fn a_client_request_token_identifies_its_transaction(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let token = cloud.fresh_name();
     let ask = |number: &str| {
@@ -1618,7 +1620,7 @@ fn a_token_stands_for_its_transaction(cloud: &dyn Endpoint) {
     assert_eq!(table.get("a"), counted("a", 1));
 }
 
-fn a_token_of_a_cancelled_transaction_may_be_used_again(cloud: &dyn Endpoint) {
+fn the_token_of_a_cancelled_transaction_can_be_reused(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let body = json!({
         "TransactItems": [table.put_action("b", 1), table.check_action("a")],
@@ -1631,7 +1633,7 @@ fn a_token_of_a_cancelled_transaction_may_be_used_again(cloud: &dyn Endpoint) {
     assert_eq!(table.get("b"), counted("b", 1));
 }
 
-fn a_transaction_reads_items_in_the_order_asked(cloud: &dyn Endpoint) {
+fn a_transaction_returns_items_in_the_requested_order(cloud: &dyn Endpoint) {
     let table = filled(cloud, &["a", "b"]);
     let get = |sk: &str| json!({ "Get": { "TableName": table.name, "Key": key(sk) } });
     let body = json!({ "TransactItems": [get("b"), get("absent"), get("a")] });
@@ -1652,14 +1654,14 @@ fn a_table_must_exist(cloud: &dyn Endpoint) {
 
 // ---- Costs
 
-/// The request units that an answer tells.
+/// The request units in an answer.
 #[track_caller]
 fn units(answer: &Answer) -> f64 {
-    let told = &answer.as_ref().unwrap()["ConsumedCapacity"];
-    told.get(0).unwrap_or(told)["CapacityUnits"].as_f64().unwrap()
+    let capacity = &answer.as_ref().unwrap()["ConsumedCapacity"];
+    capacity.get(0).unwrap_or(capacity)["CapacityUnits"].as_f64().unwrap()
 }
 
-/// Asks and gives the request units.
+/// Sends a request and returns its request units.
 #[track_caller]
 fn cost(table: &Table<'_>, operation: &str, mut body: Value) -> f64 {
     body["ReturnConsumedCapacity"] = "TOTAL".into();
@@ -1676,7 +1678,7 @@ fn reads_cost_by_size_and_consistency(cloud: &dyn Endpoint) {
     assert_eq!(costs_of_reads(cloud), expected);
 }
 
-/// What an eventually consistent and what a consistent read costs of several items.
+/// The costs of an eventually consistent and of a consistent read of several items.
 fn costs_of_reads(cloud: &dyn Endpoint) -> [(&'static str, f64, f64); 3] {
     let table = Table::new(cloud);
     let sized = |size: usize| json!({ "words": { "S": "x".repeat(size) } });
@@ -1690,11 +1692,11 @@ fn costs_of_reads(cloud: &dyn Endpoint) -> [(&'static str, f64, f64); 3] {
     })
 }
 
-fn a_query_adds_sizes_up_before_it_rounds(cloud: &dyn Endpoint) {
+fn a_query_rounds_the_total_size(cloud: &dyn Endpoint) {
     assert_eq!(costs_of_a_query(cloud), (1.0, 2.0));
 }
 
-/// What an eventually consistent and what a consistent query of some 5 KB costs.
+/// The costs of an eventually consistent and of a consistent query of about 5 KB.
 fn costs_of_a_query(cloud: &dyn Endpoint) -> (f64, f64) {
     let table = Table::new(cloud);
     for sk in ["a", "b", "c", "d", "e"] {
@@ -1714,7 +1716,7 @@ fn costs_of_a_query(cloud: &dyn Endpoint) -> (f64, f64) {
     (query(false), query(true))
 }
 
-fn writes_cost_by_the_larger_of_old_and_new(cloud: &dyn Endpoint) {
+fn a_write_costs_by_the_larger_of_the_old_and_the_new_item(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let text = |size: usize| json!({ "text": { "S": "x".repeat(size) } });
     let put = |size: usize| cost(&table, "PutItem", json!({ "Item": item("a", text(size)) }));
@@ -1728,7 +1730,7 @@ fn writes_cost_by_the_larger_of_old_and_new(cloud: &dyn Endpoint) {
     same(cost(&table, "DeleteItem", json!({ "Key": key("a") })), 1.0);
 }
 
-fn a_write_that_moves_an_entry_of_the_index_pays_for_it(cloud: &dyn Endpoint) {
+fn a_write_that_moves_an_index_entry_costs_more(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let put = |item: Value| cost(&table, "PutItem", json!({ "Item": item }));
     same(put(key("a")), 1.0);
@@ -1740,13 +1742,13 @@ fn a_write_that_moves_an_entry_of_the_index_pays_for_it(cloud: &dyn Endpoint) {
     let leave = update("a", "REMOVE gsi1pk", json!({}));
     same(cost(&table, "UpdateItem", leave), 2.0);
     let body = json!({ "Item": child("b", "parent", "1"), "ReturnConsumedCapacity": "INDEXES" });
-    let told = table.ask("PutItem", body).unwrap()["ConsumedCapacity"].take();
-    same(told["Table"]["CapacityUnits"].as_f64().unwrap(), 1.0);
-    let of_index = &told["GlobalSecondaryIndexes"]["by_parent"]["CapacityUnits"];
+    let capacity = table.ask("PutItem", body).unwrap()["ConsumedCapacity"].take();
+    same(capacity["Table"]["CapacityUnits"].as_f64().unwrap(), 1.0);
+    let of_index = &capacity["GlobalSecondaryIndexes"]["by_parent"]["CapacityUnits"];
     same(of_index.as_f64().unwrap(), 1.0);
 }
 
-fn a_transaction_costs_twice(cloud: &dyn Endpoint) {
+fn a_transaction_costs_twice_the_units(cloud: &dyn Endpoint) {
     let table = Table::new(cloud);
     let body = json!({
         "TransactItems": [table.put_action("a", 1), table.put_action("b", 1)],
@@ -1760,7 +1762,7 @@ fn a_transaction_costs_twice(cloud: &dyn Endpoint) {
 
 // ---- Any sequence of writes
 
-/// The model against the local cloud.
+/// Compares the model with the local cloud.
 #[cfg(feature = "emulator")]
 mod sequences {
     use proptest::prelude::*;
@@ -1788,7 +1790,7 @@ mod sequences {
         "(words = :s OR n = :n) AND attribute_exists(gsi1pk)",
     ];
 
-    // Nothing of the known differences.
+    // Expressions without known differences.
     const UPDATES: [&str; 12] = [
         "SET n = :n",
         "SET n = if_not_exists(n, :zero) + :n",
@@ -1825,7 +1827,7 @@ mod sequences {
         Value::Object(used.map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// One write: its operation, and its body without the table.
+    /// A write: its operation, and its body without the table.
     fn write() -> impl Strategy<Value = (&'static str, Value)> {
         let parts = (
             select(&["PutItem", "UpdateItem", "UpdateItem", "DeleteItem"][..]),
@@ -1837,7 +1839,7 @@ mod sequences {
             any::<bool>(),
             select(&["NONE", "ALL_OLD", "ALL_NEW", "UPDATED_OLD", "UPDATED_NEW"][..]),
         );
-        parts.prop_map(|(operation, sk, condition, update, number, text, tells, returned)| {
+        parts.prop_map(|(operation, sk, condition, update, number, text, on_failure, returned)| {
             let mut body = match operation {
                 "PutItem" => {
                     let n = json!({ "N": number.to_string() });
@@ -1850,27 +1852,27 @@ mod sequences {
                 expressions.push(condition);
                 body["ConditionExpression"] = condition.into();
             }
-            // An element of a list is not told alone.
-            let tells_all = matches!(returned, "NONE" | "ALL_OLD");
+            // An element of a list is not returned on its own.
+            let returns_whole_item = matches!(returned, "NONE" | "ALL_OLD");
             if operation == "UpdateItem" {
                 expressions.push(update);
                 body["UpdateExpression"] = update.into();
             }
-            if tells_all || (operation == "UpdateItem" && !update.contains('[')) {
+            if returns_whole_item || (operation == "UpdateItem" && !update.contains('[')) {
                 body["ReturnValues"] = returned.into();
             }
             let values = values(&expressions, number, text);
             if values.as_object().is_some_and(|values| !values.is_empty()) {
                 body["ExpressionAttributeValues"] = values;
             }
-            if tells {
+            if on_failure {
                 body["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD".into();
             }
             (operation, body)
         })
     }
 
-    /// One write, or several as a transaction.
+    /// A write, or several as a transaction.
     fn step() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         prop_oneof![
             3 => write().prop_map(|write| vec![write]),
@@ -1896,7 +1898,7 @@ mod sequences {
         table.transact(step.iter().map(action).collect())
     }
 
-    /// What an answer says, without its words and with the sets in order.
+    /// The content of an answer, without its texts and with sets in order.
     fn essence(answer: Answer) -> Value {
         let mut essence = match answer {
             Ok(answer) => answer,
@@ -1910,7 +1912,7 @@ mod sequences {
         match value {
             Value::Object(members) => {
                 members.remove("Message");
-                // None at all and an empty map say the same.
+                // No value and an empty map are equivalent.
                 if members.get("Attributes") == Some(&json!({})) {
                     members.remove("Attributes");
                 }
@@ -1932,7 +1934,7 @@ mod sequences {
         })]
 
         #[test]
-        fn the_model_and_the_local_cloud_answer_alike(
+        fn the_model_and_the_local_cloud_give_the_same_answers(
             steps in prop::collection::vec(step(), 1..12)
         ) {
             let model = Model::new();
@@ -1954,7 +1956,7 @@ mod sequences {
             prop_assert_eq!(everything(&modelled), everything(&emulated));
             let index = |table: &Table<'_>| {
                 let mut found = children(table, json!({}))["Items"].take();
-                // Items of one place have no order.
+                // Items with the same position have no order.
                 found.as_array_mut().unwrap().sort_by_key(ToString::to_string);
                 found
             };

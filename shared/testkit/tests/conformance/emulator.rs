@@ -1,4 +1,5 @@
-//! The local cloud, over loopback. It is named by the environment; `cargo xtask up` starts it.
+//! The local cloud, over loopback. Environment variables give its address; `cargo xtask up` starts
+//! it.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::Write as _;
@@ -12,28 +13,31 @@ use testkit::cloud::s3::Object;
 
 use crate::endpoint::{Endpoint, Service};
 
-/// Where the local cloud is.
+/// The address of the local cloud.
 static ADDRESS: LazyLock<String> = LazyLock::new(|| variable("AWS_ENDPOINT_URL"));
-/// Its region.
+/// The region of the local cloud.
 static REGION: LazyLock<String> = LazyLock::new(|| variable("AWS_REGION"));
 
 static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(30)))
-        // A proxy of the machine cannot reach this machine's own loopback.
+        // A proxy cannot reach the loopback interface of this machine.
         .proxy(None)
         .build()
         .into()
 });
 
-#[expect(clippy::disallowed_methods, reason = "this is no function, and has an environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is not a Lambda function and may read its environment"
+)]
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         let hint = "these tests need the local cloud; `cargo xtask up` starts it";
         let line = format!("error: {name} is not set: {hint}\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
-        // Once, and not as the failure of each test.
+        // Exit once, instead of failing in each test.
         std::process::exit(1)
     })
 }
@@ -42,7 +46,8 @@ fn variable(name: &str) -> String {
 pub(crate) struct Emulator;
 
 impl Service {
-    /// The name in a signature, the prefix of an operation and the protocol's version.
+    /// The service name in a signature, the prefix of an operation, and the version of the
+    /// protocol.
     fn protocol(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Dynamo => ("dynamodb", "DynamoDB_20120810", "1.0"),
@@ -52,7 +57,7 @@ impl Service {
     }
 }
 
-/// Makes one request: its status, its content type and its body.
+/// Sends one request. Returns its status, content type and body.
 #[track_caller]
 fn request(
     method: &str,
@@ -62,7 +67,7 @@ fn request(
     body: &[u8],
 ) -> (u16, String, Vec<u8>) {
     let url = format!("{}{path}", *ADDRESS);
-    // The local cloud reads whose key it is, and does not check the signature.
+    // The local cloud reads the access key id and does not verify the signature.
     let scope = format!("test/20260101/{}/{service}/aws4_request", *REGION);
     let authorization =
         format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
@@ -78,13 +83,13 @@ fn request(
     (response.status().as_u16(), kind.unwrap_or_default().to_owned(), bytes)
 }
 
-/// The text of an element of S3's XML.
+/// The text of an element in S3's XML.
 fn element(xml: &str, name: &str) -> String {
     let after = xml.split_once(&format!("<{name}>")).map_or("", |(_, after)| after);
     after.split_once("</").map_or("", |(text, _)| text).to_owned()
 }
 
-/// What S3 refused.
+/// The error in a response of S3.
 fn refusal(status: u16, bytes: &[u8]) -> Refusal {
     let xml = String::from_utf8_lossy(bytes);
     Refusal { status, ..Refusal::new(&element(&xml, "Code"), element(&xml, "Message")) }
@@ -120,7 +125,7 @@ impl Endpoint for Emulator {
     }
 
     fn fresh_name(&self) -> String {
-        // The only dice that the standard library throws.
+        // The only source of randomness in the standard library.
         format!("case-{:016x}", RandomState::new().build_hasher().finish())
     }
 

@@ -1,4 +1,4 @@
-//! What a case asks: the model of the cloud, or the local cloud.
+//! The systems that the cases run against: the model of AWS, or the local cloud.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -10,29 +10,29 @@ use testkit::cloud::s3::{Object, S3};
 use testkit::cloud::secrets::Secrets;
 use testkit::cloud::sqs::{NoChaos, Sqs};
 
-/// Who is asked.
+/// The service that a request addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Tables.
+    /// `DynamoDB`.
     Dynamo,
-    /// Queues.
+    /// SQS.
     Sqs,
     /// Secrets Manager.
     Secrets,
 }
 
-/// A cloud.
+/// The model or the local cloud.
 pub(crate) trait Endpoint {
-    /// One request in the JSON protocol.
+    /// Sends one request in the JSON protocol.
     fn call(&self, service: Service, operation: &str, body: &Value) -> Result<Value, Refusal>;
 
-    /// Lets time pass: moves the model's clock, or sleeps.
+    /// Waits: moves the model's clock, or sleeps.
     fn wait(&self, by: Duration);
 
-    /// A name that no other case has.
+    /// A name that no other case uses.
     fn fresh_name(&self) -> String;
 
-    /// Puts an object into a bucket.
+    /// Uploads an object to a bucket.
     fn put_object(
         &self,
         bucket: &str,
@@ -41,13 +41,14 @@ pub(crate) trait Endpoint {
         bytes: &[u8],
     ) -> Result<(), Refusal>;
 
-    /// Gets an object out of a bucket.
+    /// Downloads an object from a bucket.
     fn get_object(&self, bucket: &str, key: &str) -> Result<Object, Refusal>;
 
-    /// A new bucket.
+    /// Creates a bucket, and returns its name.
     fn fresh_bucket(&self) -> String;
 
-    /// A new queue with these attributes; its address. It is a FIFO queue if they say so.
+    /// Creates a queue with these attributes, and returns its URL. It is a FIFO queue if the
+    /// attributes say so.
     #[track_caller]
     fn fresh_queue(&self, attributes: &[(&str, &str)]) -> String {
         let fifo = attributes.contains(&("FifoQueue", "true"));
@@ -59,7 +60,8 @@ pub(crate) trait Endpoint {
         answer["QueueUrl"].as_str().unwrap().to_owned()
     }
 
-    /// A new table as the hub's own: keys `pk` and `sk`, and the index `by_parent`; its name.
+    /// Creates a table like the hub's, with the keys `pk` and `sk` and the index `by_parent`, and
+    /// returns its name.
     #[track_caller]
     fn fresh_table(&self) -> String {
         let name = self.fresh_name();
@@ -85,7 +87,7 @@ pub(crate) trait Endpoint {
     }
 }
 
-/// The model. Its clock stands still but in [`Endpoint::wait`].
+/// The model. Its clock moves only in [`Endpoint::wait`].
 pub(crate) struct Model {
     now_ms: Cell<i64>,
     names: Cell<u64>,
@@ -96,7 +98,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// A cloud with nothing in it.
+    /// An empty model.
     pub(crate) fn new() -> Self {
         Self {
             now_ms: Cell::new(1_700_000_000_000),
@@ -149,18 +151,18 @@ impl Endpoint for Model {
     }
 }
 
-/// What the local cloud is known to do otherwise than AWS documents. The model is as AWS is.
+/// A known difference between the local cloud and AWS's documentation. The model follows AWS.
 pub(crate) struct Difference {
-    /// The case that the local cloud would fail.
+    /// The case that fails on the local cloud.
     pub(crate) case: &'static str,
-    /// Where AWS says how it is.
+    /// AWS's documentation of the behaviour.
     pub(crate) source: &'static str,
-    /// What the local cloud does instead. It fails when that is repaired.
+    /// A test of the local cloud's behaviour. It fails once the local cloud is corrected.
     pub(crate) instead: fn(&dyn Endpoint),
 }
 
-/// Declares the tests of a suite: each case on the model, and on the local cloud with the
-/// feature `emulator`, where a case of `KNOWN_DIFFERENCES` is asked for what is known of it.
+/// Declares the tests of a suite: each case on the model, and on the local cloud with the feature
+/// `emulator`, where a case of `KNOWN_DIFFERENCES` is replaced by the test of the known behaviour.
 macro_rules! cases {
     ($($case:ident),* $(,)?) => {
         mod on_the_model {
@@ -172,17 +174,17 @@ macro_rules! cases {
             )*
 
             #[test]
-            fn every_known_difference_is_of_a_case_and_has_a_source() {
+            fn every_known_difference_refers_to_a_case_and_has_a_source() {
                 let cases = [$(stringify!($case)),*];
                 for difference in super::KNOWN_DIFFERENCES {
                     let crate::endpoint::Difference { case, source, instead } = difference;
-                    assert!(cases.contains(case), "there is no case {case}");
+                    assert!(cases.contains(case), "the case {case} does not exist");
                     let of_aws = ["https://docs.aws.amazon.com/", "https://repost.aws/knowledge-center/"];
                     assert!(of_aws.iter().any(|start| source.starts_with(start)), "{case}: {source}");
-                    // The model is on AWS's side.
+                    // The model follows AWS.
                     let model = crate::endpoint::Model::new();
                     let run = std::panic::AssertUnwindSafe(|| instead(&model));
-                    assert!(std::panic::catch_unwind(run).is_err(), "{case} is no difference");
+                    assert!(std::panic::catch_unwind(run).is_err(), "{case}: the model behaves like the local cloud");
                 }
             }
         }

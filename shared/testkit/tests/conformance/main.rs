@@ -1,11 +1,11 @@
-//! One suite, held against the model of the cloud and, with the feature `emulator`, against
-//! the local cloud: what the simulated cloud does is what the emulator does.
+//! One suite of tests that runs against the model of AWS and, with the feature `emulator`, against
+//! the local cloud, to show that both behave the same.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a panic fails the test"
 )]
 
 mod dynamo;

@@ -1,8 +1,8 @@
-//! What the simulation believes of buckets.
+//! Conformance of buckets.
 
 use crate::endpoint::{Difference, Endpoint, cases};
 
-fn what_is_put_is_got(cloud: &dyn Endpoint) {
+fn an_object_is_returned_as_it_was_put(cloud: &dyn Endpoint) {
     let bucket = cloud.fresh_bucket();
     let bytes: Vec<u8> = (0..=255).collect();
     cloud.put_object(&bucket, "media/acme/1", "image/png", &bytes).unwrap();
@@ -11,7 +11,7 @@ fn what_is_put_is_got(cloud: &dyn Endpoint) {
     assert_eq!(object.content_type, "image/png");
 }
 
-fn the_last_put_is_got(cloud: &dyn Endpoint) {
+fn the_last_put_wins(cloud: &dyn Endpoint) {
     let bucket = cloud.fresh_bucket();
     cloud.put_object(&bucket, "key", "text/plain", b"first").unwrap();
     cloud.put_object(&bucket, "key", "application/json", b"{}").unwrap();
@@ -19,14 +19,14 @@ fn the_last_put_is_got(cloud: &dyn Endpoint) {
     assert_eq!((&*object.content_type, &*object.bytes), ("application/json", &b"{}"[..]));
 }
 
-fn a_key_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+fn a_missing_key_is_refused(cloud: &dyn Endpoint) {
     let bucket = cloud.fresh_bucket();
     cloud.put_object(&bucket, "key", "text/plain", b"first").unwrap();
     let refusal = cloud.get_object(&bucket, "key/").unwrap_err();
     assert_eq!((refusal.status, &*refusal.code), (404, "NoSuchKey"));
 }
 
-fn a_bucket_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+fn a_missing_bucket_is_refused(cloud: &dyn Endpoint) {
     let bucket = cloud.fresh_name();
     let refusal = cloud.get_object(&bucket, "key").unwrap_err();
     assert_eq!((refusal.status, &*refusal.code), (404, "NoSuchBucket"));
@@ -40,7 +40,7 @@ fn buckets_do_not_share_keys(cloud: &dyn Endpoint) {
     assert_eq!(cloud.get_object(&other, "key").unwrap_err().code, "NoSuchKey");
 }
 
-fn an_object_may_be_empty(cloud: &dyn Endpoint) {
+fn an_object_can_be_empty(cloud: &dyn Endpoint) {
     let bucket = cloud.fresh_bucket();
     cloud.put_object(&bucket, "key", "text/plain", b"").unwrap();
     assert_eq!(cloud.get_object(&bucket, "key").unwrap().bytes, b"");
@@ -63,11 +63,11 @@ const KNOWN_DIFFERENCES: &[Difference] = &[Difference {
 }];
 
 cases! {
-    what_is_put_is_got,
-    the_last_put_is_got,
-    a_key_that_is_not_there_is_refused,
-    a_bucket_that_is_not_there_is_refused,
+    an_object_is_returned_as_it_was_put,
+    the_last_put_wins,
+    a_missing_key_is_refused,
+    a_missing_bucket_is_refused,
     buckets_do_not_share_keys,
-    an_object_may_be_empty,
+    an_object_can_be_empty,
     a_key_has_at_most_1024_bytes,
 }

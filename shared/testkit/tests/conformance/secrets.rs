@@ -1,4 +1,4 @@
-//! What the simulation believes of secrets.
+//! Conformance of secrets.
 
 use serde_json::{Value, json};
 use testkit::cloud::Refusal;
@@ -9,7 +9,7 @@ fn ask(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> Result<Value, Re
     cloud.call(Service::Secrets, operation, asked)
 }
 
-/// A new secret; its name and the answer.
+/// Creates a secret. Returns its name and the answer.
 #[track_caller]
 fn create(cloud: &dyn Endpoint, text: &str) -> (String, Value) {
     let name = format!("switchboard/acme/{}", cloud.fresh_name());
@@ -29,7 +29,7 @@ fn code(answer: Result<Value, Refusal>) -> String {
     refusal.code
 }
 
-fn a_new_secret_is_read_by_its_name_and_by_its_arn(cloud: &dyn Endpoint) {
+fn a_secret_is_read_by_its_name_and_by_its_arn(cloud: &dyn Endpoint) {
     let (name, created) = create(cloud, "text");
     assert_eq!(read(cloud, &name), "text");
     assert_eq!(read(cloud, created["ARN"].as_str().unwrap()), "text");
@@ -39,7 +39,7 @@ fn a_new_secret_is_read_by_its_name_and_by_its_arn(cloud: &dyn Endpoint) {
     assert_eq!(answer["VersionStages"], json!(["AWSCURRENT"]));
 }
 
-fn a_secret_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+fn a_missing_secret_is_refused(cloud: &dyn Endpoint) {
     let name = cloud.fresh_name();
     let read = ask(cloud, "GetSecretValue", &json!({"SecretId": name}));
     assert_eq!(code(read), "ResourceNotFoundException");
@@ -49,14 +49,14 @@ fn a_secret_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
     assert_eq!(code(describe), "ResourceNotFoundException");
 }
 
-fn a_name_is_taken_once(cloud: &dyn Endpoint) {
+fn a_secret_name_is_unique(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "text");
     let again = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": "other"}));
     assert_eq!(code(again), "ResourceExistsException");
     assert_eq!(read(cloud, &name), "text");
 }
 
-fn a_new_text_takes_the_place_of_the_old_one_which_is_kept(cloud: &dyn Endpoint) {
+fn a_new_version_replaces_the_current_one_which_becomes_previous(cloud: &dyn Endpoint) {
     let (name, created) = create(cloud, "first");
     let asked = json!({"SecretId": name, "SecretString": "second"});
     let put = ask(cloud, "PutSecretValue", &asked).unwrap();
@@ -71,7 +71,7 @@ fn a_new_text_takes_the_place_of_the_old_one_which_is_kept(cloud: &dyn Endpoint)
     assert_eq!(ask(cloud, "GetSecretValue", &asked).unwrap()["SecretString"], "first");
 }
 
-fn a_version_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+fn a_missing_version_is_refused(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "first");
     for asked in [
         json!({"SecretId": name, "VersionStage": "AWSPREVIOUS"}),
@@ -83,7 +83,7 @@ fn a_version_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
 
 const TOKEN: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
-fn the_same_write_again_changes_nothing(cloud: &dyn Endpoint) {
+fn a_repeated_write_changes_nothing(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "first");
     let asked = json!({"SecretId": name, "SecretString": "second", "ClientRequestToken": TOKEN});
     for _ in 0..2 {
@@ -94,7 +94,7 @@ fn the_same_write_again_changes_nothing(cloud: &dyn Endpoint) {
     assert_eq!(ask(cloud, "GetSecretValue", &asked).unwrap()["SecretString"], "first");
 }
 
-fn a_version_cannot_be_given_another_text(cloud: &dyn Endpoint) {
+fn the_text_of_a_version_cannot_be_changed(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "first");
     let asked =
         |text: &str| json!({"SecretId": name, "SecretString": text, "ClientRequestToken": TOKEN});
@@ -104,7 +104,7 @@ fn a_version_cannot_be_given_another_text(cloud: &dyn Endpoint) {
     assert_eq!(read(cloud, &name), "second");
 }
 
-fn the_same_secret_made_again_is_not_refused(cloud: &dyn Endpoint) {
+fn a_repeated_create_is_not_refused(cloud: &dyn Endpoint) {
     let name = cloud.fresh_name();
     let asked = json!({"Name": name, "SecretString": "text", "ClientRequestToken": TOKEN});
     for _ in 0..2 {
@@ -133,14 +133,14 @@ fn a_deleted_secret_is_refused(cloud: &dyn Endpoint) {
     assert!(described["DeletedDate"].is_number(), "{described}");
 }
 
-fn the_name_of_a_deleted_secret_is_not_free_yet(cloud: &dyn Endpoint) {
+fn the_name_of_a_deleted_secret_is_reserved(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "text");
     ask(cloud, "DeleteSecret", &json!({"SecretId": name})).unwrap();
     let create = ask(cloud, "CreateSecret", &json!({"Name": name, "SecretString": "x"}));
     assert_eq!(code(create), "InvalidRequestException");
 }
 
-fn a_secret_can_be_deleted_at_once(cloud: &dyn Endpoint) {
+fn a_secret_can_be_deleted_without_a_recovery_window(cloud: &dyn Endpoint) {
     let (name, _) = create(cloud, "text");
     let asked = json!({"SecretId": name, "ForceDeleteWithoutRecovery": true});
     ask(cloud, "DeleteSecret", &asked).unwrap();
@@ -155,7 +155,7 @@ fn a_text_has_at_most_64_kibibytes(cloud: &dyn Endpoint) {
     assert_eq!(read(cloud, &name).len(), 65_536);
 }
 
-/// A page of the reference.
+/// A link to the API reference.
 macro_rules! reference {
     ($page:literal) => {
         concat!("https://docs.aws.amazon.com/secretsmanager/latest/apireference/", $page)
@@ -164,7 +164,7 @@ macro_rules! reference {
 
 const KNOWN_DIFFERENCES: &[Difference] = &[
     Difference {
-        case: "the_same_write_again_changes_nothing",
+        case: "a_repeated_write_changes_nothing",
         source: reference!("API_PutSecretValue.html"),
         instead: |cloud| {
             let (name, _) = create(cloud, "first");
@@ -179,7 +179,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_version_cannot_be_given_another_text",
+        case: "the_text_of_a_version_cannot_be_changed",
         source: reference!("API_PutSecretValue.html"),
         instead: |cloud| {
             let (name, _) = create(cloud, "first");
@@ -192,7 +192,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "the_same_secret_made_again_is_not_refused",
+        case: "a_repeated_create_is_not_refused",
         source: reference!("API_CreateSecret.html"),
         instead: |cloud| {
             let name = cloud.fresh_name();
@@ -202,7 +202,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "the_name_of_a_deleted_secret_is_not_free_yet",
+        case: "the_name_of_a_deleted_secret_is_reserved",
         source: reference!("API_CreateSecret.html"),
         instead: |cloud| {
             let (name, _) = create(cloud, "text");
@@ -222,17 +222,17 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
 ];
 
 cases! {
-    a_new_secret_is_read_by_its_name_and_by_its_arn,
-    a_secret_that_is_not_there_is_refused,
-    a_name_is_taken_once,
-    a_new_text_takes_the_place_of_the_old_one_which_is_kept,
-    a_version_that_is_not_there_is_refused,
-    the_same_write_again_changes_nothing,
-    a_version_cannot_be_given_another_text,
-    the_same_secret_made_again_is_not_refused,
+    a_secret_is_read_by_its_name_and_by_its_arn,
+    a_missing_secret_is_refused,
+    a_secret_name_is_unique,
+    a_new_version_replaces_the_current_one_which_becomes_previous,
+    a_missing_version_is_refused,
+    a_repeated_write_changes_nothing,
+    the_text_of_a_version_cannot_be_changed,
+    a_repeated_create_is_not_refused,
     a_secret_is_described_without_its_text,
     a_deleted_secret_is_refused,
-    the_name_of_a_deleted_secret_is_not_free_yet,
-    a_secret_can_be_deleted_at_once,
+    the_name_of_a_deleted_secret_is_reserved,
+    a_secret_can_be_deleted_without_a_recovery_window,
     a_text_has_at_most_64_kibibytes,
 }

@@ -1,4 +1,4 @@
-//! What the simulation believes of queues.
+//! Conformance of queues.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::endpoint::{Difference, Endpoint, Service, cases};
 
-/// Longer than [`SHORT`] hides.
+/// Longer than the visibility timeout of [`SHORT`].
 const LATER: Duration = Duration::from_millis(1200);
-/// A queue that hides what was received for a second.
+/// Attributes of a queue with a visibility timeout of one second.
 const SHORT: [(&str, &str); 1] = [("VisibilityTimeout", "1")];
-/// The same as a FIFO queue, with de-duplication as the hub's queues have it.
+/// The same for a FIFO queue, with deduplication as in the hub's queues.
 const FIFO: [(&str, &str); 4] = [
     ("FifoQueue", "true"),
     ("VisibilityTimeout", "1"),
@@ -18,14 +18,14 @@ const FIFO: [(&str, &str); 4] = [
     ("FifoThroughputLimit", "perMessageGroupId"),
 ];
 
-// ---- Asking ------------------------------------------------------------------------------------
+// ---- Helpers -----------------------------------------------------------------------------------
 
 #[track_caller]
 fn ask(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> Value {
     cloud.call(Service::Sqs, operation, asked).unwrap_or_else(|refusal| panic!("{refusal:?}"))
 }
 
-/// The code of a refusal.
+/// The error code of a refused request.
 #[track_caller]
 fn refused(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> String {
     match cloud.call(Service::Sqs, operation, asked) {
@@ -37,7 +37,7 @@ fn refused(cloud: &dyn Endpoint, operation: &str, asked: &Value) -> String {
     }
 }
 
-/// Codes of the entries that failed.
+/// Ids and error codes of the entries that failed.
 fn failed(answer: &Value) -> Vec<(&str, &str)> {
     let entries = answer["Failed"].as_array().into_iter().flatten();
     entries.map(|entry| (entry["Id"].as_str().unwrap(), entry["Code"].as_str().unwrap())).collect()
@@ -54,7 +54,7 @@ fn send(cloud: &dyn Endpoint, url: &str, body: &str) -> Value {
     ask(cloud, "SendMessage", &json!({"QueueUrl": url, "MessageBody": body}))
 }
 
-/// Sends to a FIFO queue. The body is the de-duplication id too.
+/// Sends to a FIFO queue. The body is also the deduplication id.
 #[track_caller]
 fn put(cloud: &dyn Endpoint, url: &str, group: &str, body: &str) -> Value {
     let asked = json!({"QueueUrl": url, "MessageBody": body, "MessageGroupId": group,
@@ -62,7 +62,7 @@ fn put(cloud: &dyn Endpoint, url: &str, group: &str, body: &str) -> Value {
     ask(cloud, "SendMessage", &asked)
 }
 
-/// Receives up to `most` messages with all that is known of them.
+/// Receives up to `most` messages with all their attributes.
 #[track_caller]
 fn receive(cloud: &dyn Endpoint, url: &str, most: u32) -> Vec<Value> {
     receive_as(cloud, url, &json!({"MaxNumberOfMessages": most}))
@@ -102,7 +102,7 @@ fn hide_for(url: &str, message: &Value, seconds: i64) -> Value {
            "VisibilityTimeout": seconds})
 }
 
-/// A queue that gives a message up after `most` receives, and the queue it goes to.
+/// A queue that dead-letters a message after `most` receives, and its dead-letter queue.
 fn with_dead_letters(cloud: &dyn Endpoint, base: &[(&str, &str)], most: u32) -> (String, String) {
     let fifo = base.iter().find(|(name, _)| *name == "FifoQueue");
     let dead = cloud.fresh_queue(&fifo.copied().into_iter().collect::<Vec<_>>());
@@ -120,7 +120,7 @@ fn attribute(cloud: &dyn Endpoint, url: &str, name: &str) -> String {
     answer["Attributes"][name].as_str().unwrap_or_else(|| panic!("{name}: {answer}")).to_owned()
 }
 
-/// So many attributes of a message.
+/// The given number of message attributes.
 fn attributes(count: usize) -> Value {
     let attribute = |n| (format!("a{n}"), json!({"DataType": "String", "StringValue": "x"}));
     (0..count).map(attribute).collect::<serde_json::Map<_, _>>().into()
@@ -128,7 +128,7 @@ fn attributes(count: usize) -> Value {
 
 // ---- A standard queue --------------------------------------------------------------------------
 
-fn a_message_that_was_sent_is_received(cloud: &dyn Endpoint) {
+fn a_sent_message_is_received(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let sent = send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 10);
@@ -137,14 +137,14 @@ fn a_message_that_was_sent_is_received(cloud: &dyn Endpoint) {
     assert!(sent.get("SequenceNumber").is_none(), "{sent}");
 }
 
-fn a_receive_gives_one_message_if_it_does_not_say_how_many(cloud: &dyn Endpoint) {
+fn a_receive_returns_one_message_by_default(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "a");
     send(cloud, &url, "b");
     assert_eq!(receive_as(cloud, &url, &json!({})).len(), 1);
 }
 
-fn a_receive_gives_at_most_ten_messages(cloud: &dyn Endpoint) {
+fn a_receive_returns_at_most_ten_messages(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     for asked in [0, 11] {
         let asked = json!({"QueueUrl": url, "MaxNumberOfMessages": asked});
@@ -152,12 +152,12 @@ fn a_receive_gives_at_most_ten_messages(cloud: &dyn Endpoint) {
     }
 }
 
-fn an_empty_queue_gives_nothing(cloud: &dyn Endpoint) {
+fn a_receive_from_an_empty_queue_returns_nothing(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn a_received_message_is_hidden_until_its_time_is_over(cloud: &dyn Endpoint) {
+fn a_received_message_is_hidden_for_the_visibility_timeout(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let first = receive(cloud, &url, 10);
@@ -169,7 +169,7 @@ fn a_received_message_is_hidden_until_its_time_is_over(cloud: &dyn Endpoint) {
     assert_ne!(first[0]["ReceiptHandle"], second[0]["ReceiptHandle"]);
 }
 
-fn a_receive_can_say_for_how_long_it_hides(cloud: &dyn Endpoint) {
+fn a_receive_can_set_the_visibility_timeout(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let asked = json!({"VisibilityTimeout": 60});
@@ -178,7 +178,7 @@ fn a_receive_can_say_for_how_long_it_hides(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn a_receive_that_hides_for_no_time_leaves_the_message_there(cloud: &dyn Endpoint) {
+fn a_receive_with_a_visibility_timeout_of_zero_leaves_the_message_visible(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let asked = json!({"VisibilityTimeout": 0, "MaxNumberOfMessages": 10});
@@ -186,13 +186,13 @@ fn a_receive_that_hides_for_no_time_leaves_the_message_there(cloud: &dyn Endpoin
     assert_eq!(receive(cloud, &url, 10).len(), 1);
 }
 
-fn a_receive_cannot_hide_for_more_than_twelve_hours(cloud: &dyn Endpoint) {
+fn the_visibility_timeout_of_a_receive_is_at_most_twelve_hours(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "VisibilityTimeout": 43_201});
     assert_eq!(refused(cloud, "ReceiveMessage", &asked), "InvalidParameterValue");
 }
 
-fn a_deleted_message_does_not_come_again(cloud: &dyn Endpoint) {
+fn a_deleted_message_is_not_received_again(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     delete(cloud, &url, &receive(cloud, &url, 1)[0]);
@@ -200,7 +200,7 @@ fn a_deleted_message_does_not_come_again(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn a_message_can_be_deleted_after_its_time_is_over(cloud: &dyn Endpoint) {
+fn a_message_can_be_deleted_after_its_visibility_timeout(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
@@ -209,7 +209,7 @@ fn a_message_can_be_deleted_after_its_time_is_over(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn to_delete_twice_is_not_refused(cloud: &dyn Endpoint) {
+fn deleting_twice_is_not_refused(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
@@ -218,7 +218,7 @@ fn to_delete_twice_is_not_refused(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn an_older_receipt_is_not_refused_though_it_may_not_delete(cloud: &dyn Endpoint) {
+fn an_older_receipt_handle_is_accepted_but_may_not_delete(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let first = receive(cloud, &url, 1);
@@ -230,7 +230,7 @@ fn an_older_receipt_is_not_refused_though_it_may_not_delete(cloud: &dyn Endpoint
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn a_receipt_that_never_was_is_refused(cloud: &dyn Endpoint) {
+fn an_invented_receipt_handle_is_refused(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "ReceiptHandle": "nonsense"});
     assert_eq!(refused(cloud, "DeleteMessage", &asked), "ReceiptHandleIsInvalid");
@@ -238,7 +238,7 @@ fn a_receipt_that_never_was_is_refused(cloud: &dyn Endpoint) {
     assert_eq!(refused(cloud, "ChangeMessageVisibility", &asked), "ReceiptHandleIsInvalid");
 }
 
-fn a_receipt_of_another_queue_is_refused(cloud: &dyn Endpoint) {
+fn a_receipt_handle_of_another_queue_is_refused(cloud: &dyn Endpoint) {
     let (url, other) = (cloud.fresh_queue(&SHORT), cloud.fresh_queue(&SHORT));
     send(cloud, &url, "hello");
     send(cloud, &other, "hello");
@@ -248,7 +248,7 @@ fn a_receipt_of_another_queue_is_refused(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &other, 1).len(), 1);
 }
 
-fn a_message_can_be_shown_at_once(cloud: &dyn Endpoint) {
+fn a_message_can_be_made_visible_at_once(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[("VisibilityTimeout", "60")]);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
@@ -266,7 +266,7 @@ fn a_message_can_be_hidden_for_longer(cloud: &dyn Endpoint) {
     delete(cloud, &url, &messages[0]);
 }
 
-fn a_new_time_counts_from_the_change(cloud: &dyn Endpoint) {
+fn a_new_visibility_timeout_counts_from_the_change(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[("VisibilityTimeout", "60")]);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
@@ -294,27 +294,27 @@ fn the_twelve_hours_count_from_the_receive(cloud: &dyn Endpoint) {
     ask(cloud, "ChangeMessageVisibility", &hide_for(&url, &messages[0], 43_100));
 }
 
-fn what_shows_again_cannot_be_hidden_by_its_old_receipt(cloud: &dyn Endpoint) {
+fn a_visible_message_cannot_be_hidden_by_its_old_receipt_handle(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
     cloud.wait(LATER);
-    // Whether it is refused or does nothing is open.
+    // AWS leaves open whether the request is refused or does nothing.
     let asked = hide_for(&url, &messages[0], 60);
     drop(cloud.call(Service::Sqs, "ChangeMessageVisibility", &asked));
     assert_eq!(receive(cloud, &url, 10).len(), 1);
 }
 
-fn what_is_deleted_cannot_be_hidden(cloud: &dyn Endpoint) {
+fn a_deleted_message_cannot_be_hidden(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     send(cloud, &url, "hello");
     let messages = receive(cloud, &url, 1);
     delete(cloud, &url, &messages[0]);
-    // By which code is open.
+    // AWS leaves the error code open.
     refused(cloud, "ChangeMessageVisibility", &hide_for(&url, &messages[0], 60));
 }
 
-fn a_delayed_message_comes_later(cloud: &dyn Endpoint) {
+fn a_delayed_message_becomes_visible_later(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[]);
     let asked = json!({"QueueUrl": url, "MessageBody": "later", "DelaySeconds": 1});
     ask(cloud, "SendMessage", &asked);
@@ -324,7 +324,7 @@ fn a_delayed_message_comes_later(cloud: &dyn Endpoint) {
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["later"]);
 }
 
-fn a_queue_can_delay_all_its_messages_but_those_that_say_otherwise(cloud: &dyn Endpoint) {
+fn the_delay_of_a_queue_applies_unless_a_message_sets_its_own(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[("DelaySeconds", "1")]);
     send(cloud, &url, "later");
     ask(cloud, "SendMessage", &json!({"QueueUrl": url, "MessageBody": "now", "DelaySeconds": 0}));
@@ -353,7 +353,7 @@ fn receives_are_counted(cloud: &dyn Endpoint) {
     assert!(at("SentTimestamp", &second) <= at(received, &second));
 }
 
-fn only_what_is_asked_for_is_told_of_a_message(cloud: &dyn Endpoint) {
+fn a_receive_returns_only_the_requested_attributes(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "MessageBody": "hello", "MessageAttributes": {
         "reason": {"DataType": "String", "StringValue": "because"}}});
@@ -369,7 +369,7 @@ fn only_what_is_asked_for_is_told_of_a_message(cloud: &dyn Endpoint) {
     assert!(message.get("Attributes").is_none(), "{message}");
 }
 
-fn attributes_come_by_their_name_or_its_beginning(cloud: &dyn Endpoint) {
+fn attributes_are_requested_by_name_or_prefix(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let text = |text: &str| json!({"DataType": "String", "StringValue": text});
     let attributes = json!({"hub.a": text("1"), "hub.b": text("2"), "other": text("3")});
@@ -388,7 +388,7 @@ fn attributes_come_by_their_name_or_its_beginning(cloud: &dyn Endpoint) {
     }
 }
 
-fn digests_are_of_the_body_and_of_the_attributes(cloud: &dyn Endpoint) {
+fn digests_cover_the_body_and_the_attributes(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "MessageBody": "hello", "MessageAttributes": {
         "b": {"DataType": "Binary", "BinaryValue": "AAEC"},
@@ -425,7 +425,7 @@ fn a_message_must_have_a_body(cloud: &dyn Endpoint) {
     assert_eq!(refused(cloud, "SendMessage", &asked), "MissingParameter");
 }
 
-fn a_body_holds_no_control_characters(cloud: &dyn Endpoint) {
+fn a_body_cannot_contain_control_characters(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     for body in ["a\u{0}b", "a\u{1f}b", "a\u{fffe}b", "a\u{ffff}b"] {
         let asked = json!({"QueueUrl": url, "MessageBody": body});
@@ -455,7 +455,7 @@ fn attributes_count_towards_the_mebibyte(cloud: &dyn Endpoint) {
     assert_eq!(code, "InvalidParameterValue");
 }
 
-fn a_standard_queue_keeps_the_group_of_a_message(cloud: &dyn Endpoint) {
+fn a_standard_queue_returns_the_group_of_a_message(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     for body in ["a", "b"] {
         let asked = json!({"QueueUrl": url, "MessageBody": body, "MessageGroupId": "tenant-1"});
@@ -463,17 +463,17 @@ fn a_standard_queue_keeps_the_group_of_a_message(cloud: &dyn Endpoint) {
     }
     let messages = receive(cloud, &url, 1);
     assert_eq!(messages[0]["Attributes"]["MessageGroupId"], "tenant-1");
-    // It is there for fairness alone: none is held back.
+    // The group is for fairness only: no message is blocked.
     assert_eq!(receive(cloud, &url, 1).len(), 1);
 }
 
-fn a_standard_queue_knows_no_deduplication_id(cloud: &dyn Endpoint) {
+fn a_standard_queue_does_not_support_deduplication_ids(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "MessageBody": "a", "MessageDeduplicationId": "1"});
     assert_eq!(refused(cloud, "SendMessage", &asked), "InvalidParameterValue");
 }
 
-fn a_queue_that_is_not_there_is_refused(cloud: &dyn Endpoint) {
+fn a_missing_queue_is_refused(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let url = format!("{url}-not");
     let asked = json!({"QueueUrl": url, "MessageBody": "a"});
@@ -508,7 +508,7 @@ fn a_batch_has_one_to_ten_entries(cloud: &dyn Endpoint) {
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn the_ids_of_a_batch_are_plain_and_distinct(cloud: &dyn Endpoint) {
+fn the_ids_of_a_batch_are_valid_and_distinct(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = |first: &str, second: &str| {
         json!({"QueueUrl": url, "Entries": [{"Id": first, "MessageBody": "x"},
@@ -534,7 +534,7 @@ fn a_batch_is_at_most_a_mebibyte(cloud: &dyn Endpoint) {
     assert_eq!(succeeded(&ask(cloud, "SendMessageBatch", &asked(524_288))), ["a", "b"]);
 }
 
-fn one_entry_of_a_batch_fails_alone(cloud: &dyn Endpoint) {
+fn an_entry_of_a_batch_can_fail_alone(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "Entries": [
         {"Id": "a", "MessageBody": "good"}, {"Id": "b", "MessageBody": "\u{ffff}"}]});
@@ -574,7 +574,7 @@ fn a_batch_hides_what_it_can(cloud: &dyn Endpoint) {
 
 // ---- Dead letters ------------------------------------------------------------------------------
 
-fn a_message_that_was_received_too_often_is_given_up(cloud: &dyn Endpoint) {
+fn a_message_that_was_received_too_often_is_dead_lettered(cloud: &dyn Endpoint) {
     let (url, dead) = with_dead_letters(cloud, &SHORT, 2);
     let sent = send(cloud, &url, "poison");
     for _ in 0..2 {
@@ -588,11 +588,11 @@ fn a_message_that_was_received_too_often_is_given_up(cloud: &dyn Endpoint) {
     assert_eq!(messages[0]["MessageId"], sent["MessageId"]);
     let attributes = &messages[0]["Attributes"];
     assert_eq!(attributes["DeadLetterQueueSourceArn"], attribute(cloud, &url, "QueueArn"));
-    // Received "across all queues".
+    // The receive count is "across all queues".
     assert_eq!(attributes["ApproximateReceiveCount"], "3");
 }
 
-fn a_message_that_is_given_up_makes_room_for_the_next_in_the_same_receive(cloud: &dyn Endpoint) {
+fn a_dead_lettered_message_is_replaced_by_the_next_in_the_same_receive(cloud: &dyn Endpoint) {
     let (url, dead) = with_dead_letters(cloud, &SHORT, 1);
     send(cloud, &url, "poison");
     assert_eq!(receive(cloud, &url, 1).len(), 1);
@@ -602,7 +602,7 @@ fn a_message_that_is_given_up_makes_room_for_the_next_in_the_same_receive(cloud:
     assert_eq!(bodies(&receive(cloud, &dead, 10)), ["poison"]);
 }
 
-fn a_message_that_is_deleted_in_time_is_not_given_up(cloud: &dyn Endpoint) {
+fn a_message_that_is_deleted_in_time_is_not_dead_lettered(cloud: &dyn Endpoint) {
     let (url, dead) = with_dead_letters(cloud, &SHORT, 1);
     send(cloud, &url, "hello");
     delete(cloud, &url, &receive(cloud, &url, 1)[0]);
@@ -620,7 +620,7 @@ fn dead_letters_of_a_fifo_queue_keep_group_and_attributes(cloud: &dyn Endpoint) 
     put(cloud, &url, "g", "next");
     assert_eq!(bodies(&receive(cloud, &url, 1)), ["poison"]);
     cloud.wait(LATER);
-    // The first of the group is given up; the next is no longer held back.
+    // The first message of the group is dead-lettered; the next one is no longer blocked.
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["next"]);
     let messages = receive(cloud, &dead, 10);
     assert_eq!(bodies(&messages), ["poison"]);
@@ -631,7 +631,7 @@ fn dead_letters_of_a_fifo_queue_keep_group_and_attributes(cloud: &dyn Endpoint) 
 
 // ---- A FIFO queue ------------------------------------------------------------------------------
 
-fn messages_of_a_group_come_in_order(cloud: &dyn Endpoint) {
+fn messages_of_a_group_are_received_in_order(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let all: Vec<String> = (0..25).map(|n| format!("m{n:02}")).collect();
     for body in &all {
@@ -647,7 +647,7 @@ fn messages_of_a_group_come_in_order(cloud: &dyn Endpoint) {
     assert_eq!(seen, all);
 }
 
-fn a_group_waits_while_one_of_it_is_in_flight(cloud: &dyn Endpoint) {
+fn a_group_is_blocked_while_one_of_its_messages_is_in_flight(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     put(cloud, &url, "g", "b");
@@ -660,7 +660,7 @@ fn a_group_waits_while_one_of_it_is_in_flight(cloud: &dyn Endpoint) {
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["b"]);
 }
 
-fn a_group_waits_for_all_that_were_received_together(cloud: &dyn Endpoint) {
+fn a_group_is_blocked_until_all_messages_received_together_are_done(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     for body in ["a", "b", "c"] {
         put(cloud, &url, "g", body);
@@ -670,12 +670,12 @@ fn a_group_waits_for_all_that_were_received_together(cloud: &dyn Endpoint) {
     assert_eq!(bodies(&messages), ["a", "b"]);
     delete(cloud, &url, &messages[0]);
     assert_eq!(receive(cloud, &url, 10).len(), 0);
-    // The first could be shown again, but not before the second is done.
+    // The first message could be visible again, but not before the second is done.
     ask(cloud, "ChangeMessageVisibility", &hide_for(&url, &messages[1], 0));
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["b", "c"]);
 }
 
-fn what_is_shown_early_waits_for_the_others_of_its_group(cloud: &dyn Endpoint) {
+fn a_message_made_visible_early_waits_for_the_others_of_its_group(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     put(cloud, &url, "g", "b");
@@ -687,7 +687,7 @@ fn what_is_shown_early_waits_for_the_others_of_its_group(cloud: &dyn Endpoint) {
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["a", "b"]);
 }
 
-fn a_group_begins_anew_with_its_first_when_the_time_is_over(cloud: &dyn Endpoint) {
+fn a_group_starts_again_with_its_first_message_after_the_visibility_timeout(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     put(cloud, &url, "g", "b");
@@ -697,7 +697,7 @@ fn a_group_begins_anew_with_its_first_when_the_time_is_over(cloud: &dyn Endpoint
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["a", "b", "c"]);
 }
 
-fn a_receive_takes_as_many_of_one_group_as_it_can(cloud: &dyn Endpoint) {
+fn a_receive_returns_as_many_messages_of_one_group_as_possible(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     for (group, body) in [("g", "g1"), ("h", "h1"), ("g", "g2"), ("h", "h2")] {
         put(cloud, &url, group, body);
@@ -709,7 +709,7 @@ fn a_receive_takes_as_many_of_one_group_as_it_can(cloud: &dyn Endpoint) {
     assert_eq!(groups[0], groups[1]);
 }
 
-fn a_second_send_within_five_minutes_is_swallowed(cloud: &dyn Endpoint) {
+fn a_duplicate_send_within_five_minutes_is_dropped(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let first = put(cloud, &url, "g", "a");
     let second = put(cloud, &url, "g", "a");
@@ -718,7 +718,7 @@ fn a_second_send_within_five_minutes_is_swallowed(cloud: &dyn Endpoint) {
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["a"]);
 }
 
-fn a_second_send_is_swallowed_after_the_first_was_deleted(cloud: &dyn Endpoint) {
+fn a_duplicate_send_is_dropped_even_after_the_first_message_was_deleted(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     delete(cloud, &url, &receive(cloud, &url, 1)[0]);
@@ -726,7 +726,7 @@ fn a_second_send_is_swallowed_after_the_first_was_deleted(cloud: &dyn Endpoint) 
     assert_eq!(receive(cloud, &url, 10).len(), 0);
 }
 
-fn a_second_send_in_the_same_batch_is_swallowed(cloud: &dyn Endpoint) {
+fn a_duplicate_in_the_same_batch_is_dropped(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let entry = |id: &str, body: &str| json!({"Id": id, "MessageBody": body, "MessageGroupId": "g", "MessageDeduplicationId": "1"});
     let asked = json!({"QueueUrl": url, "Entries": [entry("a", "first"), entry("b", "second")]});
@@ -734,26 +734,26 @@ fn a_second_send_in_the_same_batch_is_swallowed(cloud: &dyn Endpoint) {
     assert_eq!(succeeded(&answer), ["a", "b"]);
     let sent = &answer["Successful"];
     assert_eq!(sent[0]["MessageId"], sent[1]["MessageId"]);
-    // The digest is of what was sent now.
+    // The digest is that of the duplicate.
     assert_ne!(sent[0]["MD5OfMessageBody"], sent[1]["MD5OfMessageBody"]);
     assert_eq!(bodies(&receive(cloud, &url, 10)), ["first"]);
 }
 
-fn an_id_is_known_in_its_group_alone_if_the_queue_says_so(cloud: &dyn Endpoint) {
+fn deduplication_can_apply_within_a_group(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     put(cloud, &url, "h", "a");
     assert_eq!(receive(cloud, &url, 10).len(), 2);
 }
 
-fn an_id_is_known_in_the_whole_queue_otherwise(cloud: &dyn Endpoint) {
+fn deduplication_applies_to_the_whole_queue_by_default(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[("FifoQueue", "true")]);
     put(cloud, &url, "g", "a");
     put(cloud, &url, "h", "a");
     assert_eq!(receive(cloud, &url, 10).len(), 1);
 }
 
-fn a_message_of_a_fifo_queue_needs_a_group_and_an_id(cloud: &dyn Endpoint) {
+fn a_message_of_a_fifo_queue_needs_a_group_and_a_deduplication_id(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let asked = json!({"QueueUrl": url, "MessageBody": "a", "MessageDeduplicationId": "1"});
     assert_eq!(refused(cloud, "SendMessage", &asked), "MissingParameter");
@@ -761,7 +761,7 @@ fn a_message_of_a_fifo_queue_needs_a_group_and_an_id(cloud: &dyn Endpoint) {
     assert_eq!(refused(cloud, "SendMessage", &asked), "InvalidParameterValue");
 }
 
-fn a_group_is_named_in_plain_characters(cloud: &dyn Endpoint) {
+fn a_group_id_has_valid_characters(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     for group in ["a b", "ü", &"x".repeat(129)] {
         let asked = json!({"QueueUrl": url, "MessageBody": "a", "MessageGroupId": group,
@@ -771,14 +771,14 @@ fn a_group_is_named_in_plain_characters(cloud: &dyn Endpoint) {
     put(cloud, &url, &format!("T#acme/{}", "x".repeat(121)), "a");
 }
 
-fn a_message_of_a_fifo_queue_has_no_delay_of_its_own(cloud: &dyn Endpoint) {
+fn a_message_of_a_fifo_queue_cannot_set_a_delay(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let asked = json!({"QueueUrl": url, "MessageBody": "a", "MessageGroupId": "g",
                        "MessageDeduplicationId": "1", "DelaySeconds": 5});
     assert_eq!(refused(cloud, "SendMessage", &asked), "InvalidParameterValue");
 }
 
-fn an_entry_that_does_not_suit_the_queue_fails_alone(cloud: &dyn Endpoint) {
+fn an_entry_that_is_invalid_for_the_queue_fails_alone(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let asked = json!({"QueueUrl": url, "Entries": [
         {"Id": "a", "MessageBody": "a", "MessageGroupId": "g", "MessageDeduplicationId": "1"},
@@ -788,7 +788,7 @@ fn an_entry_that_does_not_suit_the_queue_fails_alone(cloud: &dyn Endpoint) {
     assert_eq!(failed(&answer), [("b", "MissingParameter")]);
 }
 
-fn sequence_numbers_grow(cloud: &dyn Endpoint) {
+fn sequence_numbers_increase(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     let numbers = ["a", "b", "c"].map(|body| {
         let number = put(cloud, &url, "g", body)["SequenceNumber"].take();
@@ -801,7 +801,9 @@ fn sequence_numbers_grow(cloud: &dyn Endpoint) {
     assert!(received.eq(numbers.iter()));
 }
 
-fn a_receipt_of_a_fifo_queue_does_not_delete_when_its_time_is_over(cloud: &dyn Endpoint) {
+fn a_receipt_handle_of_a_fifo_queue_does_not_delete_after_the_visibility_timeout(
+    cloud: &dyn Endpoint,
+) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     let messages = receive(cloud, &url, 1);
@@ -811,7 +813,7 @@ fn a_receipt_of_a_fifo_queue_does_not_delete_when_its_time_is_over(cloud: &dyn E
     assert_eq!(receive(cloud, &url, 1).len(), 1);
 }
 
-fn an_older_receipt_of_a_fifo_queue_is_refused(cloud: &dyn Endpoint) {
+fn an_older_receipt_handle_of_a_fifo_queue_is_refused(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&FIFO);
     put(cloud, &url, "g", "a");
     let first = receive(cloud, &url, 1);
@@ -834,7 +836,7 @@ fn a_fifo_queue_can_delay_all_its_messages(cloud: &dyn Endpoint) {
 
 // ---- Attributes of queues ----------------------------------------------------------------------
 
-fn a_queue_counts_what_it_holds(cloud: &dyn Endpoint) {
+fn a_queue_counts_its_messages(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&[("VisibilityTimeout", "60")]);
     for body in ["a", "b", "c"] {
         send(cloud, &url, body);
@@ -847,7 +849,7 @@ fn a_queue_counts_what_it_holds(cloud: &dyn Endpoint) {
     assert_eq!(counts, ["2", "1", "1"]);
 }
 
-fn a_queue_tells_how_it_is_set_up(cloud: &dyn Endpoint) {
+fn a_queue_returns_its_settings(cloud: &dyn Endpoint) {
     let (url, dead) = with_dead_letters(cloud, &FIFO, 3);
     let policy: Value = serde_json::from_str(&attribute(cloud, &url, "RedrivePolicy")).unwrap();
     assert_eq!(policy["deadLetterTargetArn"], attribute(cloud, &dead, "QueueArn"));
@@ -865,35 +867,35 @@ fn a_queue_tells_how_it_is_set_up(cloud: &dyn Endpoint) {
     }
 }
 
-fn an_attribute_that_there_is_not_is_refused(cloud: &dyn Endpoint) {
+fn an_unknown_queue_attribute_is_refused(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let asked = json!({"QueueUrl": url, "AttributeNames": ["Nonsense"]});
     assert_eq!(refused(cloud, "GetQueueAttributes", &asked), "InvalidAttributeName");
 }
 
-fn a_queue_is_found_by_its_name(cloud: &dyn Endpoint) {
+fn the_url_of_a_queue_is_found_by_its_name(cloud: &dyn Endpoint) {
     let url = cloud.fresh_queue(&SHORT);
     let name = url.rsplit('/').next().unwrap();
     let answer = ask(cloud, "GetQueueUrl", &json!({"QueueName": name}));
     assert_eq!(answer["QueueUrl"], url);
-    // To make it again changes nothing, unless it would be another.
+    // Creating the queue again changes nothing, unless the settings differ.
     let again =
         |seconds: &str| json!({"QueueName": name, "Attributes": {"VisibilityTimeout": seconds}});
     assert_eq!(ask(cloud, "CreateQueue", &again("1"))["QueueUrl"], url);
     assert_eq!(refused(cloud, "CreateQueue", &again("2")), "QueueNameExists");
 }
 
-fn the_name_of_a_fifo_queue_says_so(cloud: &dyn Endpoint) {
+fn the_name_of_a_fifo_queue_ends_in_fifo(cloud: &dyn Endpoint) {
     let asked = json!({"QueueName": cloud.fresh_name(), "Attributes": {"FifoQueue": "true"}});
     assert_eq!(refused(cloud, "CreateQueue", &asked), "InvalidParameterValue");
 }
 
-fn no_other_queue_is_named_like_a_fifo_queue(cloud: &dyn Endpoint) {
+fn the_name_of_a_standard_queue_cannot_end_in_fifo(cloud: &dyn Endpoint) {
     let asked = json!({"QueueName": format!("{}.fifo", cloud.fresh_name())});
     assert_eq!(refused(cloud, "CreateQueue", &asked), "InvalidParameterValue");
 }
 
-fn dead_letters_of_a_fifo_queue_need_a_fifo_queue(cloud: &dyn Endpoint) {
+fn the_dead_letter_queue_of_a_fifo_queue_is_a_fifo_queue(cloud: &dyn Endpoint) {
     let dead = cloud.fresh_queue(&[]);
     let policy = json!({"deadLetterTargetArn": attribute(cloud, &dead, "QueueArn"),
                         "maxReceiveCount": 3});
@@ -902,16 +904,16 @@ fn dead_letters_of_a_fifo_queue_need_a_fifo_queue(cloud: &dyn Endpoint) {
     assert_eq!(refused(cloud, "CreateQueue", &asked), "InvalidParameterValue");
 }
 
-// ---- Where the local cloud is not as AWS is ----------------------------------------------------
+// ---- Differences between the local cloud and AWS -----------------------------------------------
 
-/// A page of the reference.
+/// A link to the API reference.
 macro_rules! reference {
     ($page:literal) => {
         concat!("https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/", $page)
     };
 }
 
-/// A page of the guide.
+/// A link to the developer guide.
 macro_rules! guide {
     ($page:literal) => {
         concat!(
@@ -923,7 +925,7 @@ macro_rules! guide {
 
 const KNOWN_DIFFERENCES: &[Difference] = &[
     Difference {
-        case: "a_receive_cannot_hide_for_more_than_twelve_hours",
+        case: "the_visibility_timeout_of_a_receive_is_at_most_twelve_hours",
         source: reference!("API_ReceiveMessage.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -953,7 +955,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "what_shows_again_cannot_be_hidden_by_its_old_receipt",
+        case: "a_visible_message_cannot_be_hidden_by_its_old_receipt_handle",
         source: reference!("API_ChangeMessageVisibility.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -965,7 +967,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "to_delete_twice_is_not_refused",
+        case: "deleting_twice_is_not_refused",
         source: reference!("API_DeleteMessage.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -977,7 +979,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "an_older_receipt_is_not_refused_though_it_may_not_delete",
+        case: "an_older_receipt_handle_is_accepted_but_may_not_delete",
         source: reference!("API_DeleteMessage.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -990,7 +992,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_receipt_of_a_fifo_queue_does_not_delete_when_its_time_is_over",
+        case: "a_receipt_handle_of_a_fifo_queue_does_not_delete_after_the_visibility_timeout",
         source: "https://repost.aws/knowledge-center/sqs-receipt-handle-error",
         instead: |cloud| {
             let url = cloud.fresh_queue(&FIFO);
@@ -1002,7 +1004,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "an_older_receipt_of_a_fifo_queue_is_refused",
+        case: "an_older_receipt_handle_of_a_fifo_queue_is_refused",
         source: "https://repost.aws/knowledge-center/sqs-receipt-handle-error",
         instead: |cloud| {
             let url = cloud.fresh_queue(&FIFO);
@@ -1054,7 +1056,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_standard_queue_knows_no_deduplication_id",
+        case: "a_standard_queue_does_not_support_deduplication_ids",
         source: reference!("API_SendMessage.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -1065,7 +1067,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_group_is_named_in_plain_characters",
+        case: "a_group_id_has_valid_characters",
         source: reference!("API_SendMessage.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&FIFO);
@@ -1075,7 +1077,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "a_receive_takes_as_many_of_one_group_as_it_can",
+        case: "a_receive_returns_as_many_messages_of_one_group_as_possible",
         source: guide!("FIFO-queues-understanding-logic.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&FIFO);
@@ -1086,7 +1088,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "an_attribute_that_there_is_not_is_refused",
+        case: "an_unknown_queue_attribute_is_refused",
         source: reference!("API_GetQueueAttributes.html"),
         instead: |cloud| {
             let url = cloud.fresh_queue(&SHORT);
@@ -1095,7 +1097,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "no_other_queue_is_named_like_a_fifo_queue",
+        case: "the_name_of_a_standard_queue_cannot_end_in_fifo",
         source: reference!("API_CreateQueue.html"),
         instead: |cloud| {
             let asked = json!({"QueueName": format!("{}.fifo", cloud.fresh_name())});
@@ -1103,7 +1105,7 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        case: "dead_letters_of_a_fifo_queue_need_a_fifo_queue",
+        case: "the_dead_letter_queue_of_a_fifo_queue_is_a_fifo_queue",
         source: guide!("sqs-dead-letter-queues.html"),
         instead: |cloud| {
             let dead = cloud.fresh_queue(&[]);
@@ -1115,78 +1117,78 @@ const KNOWN_DIFFERENCES: &[Difference] = &[
 ];
 
 cases! {
-    a_message_that_was_sent_is_received,
-    a_receive_gives_one_message_if_it_does_not_say_how_many,
-    a_receive_gives_at_most_ten_messages,
-    an_empty_queue_gives_nothing,
-    a_received_message_is_hidden_until_its_time_is_over,
-    a_receive_can_say_for_how_long_it_hides,
-    a_receive_that_hides_for_no_time_leaves_the_message_there,
-    a_receive_cannot_hide_for_more_than_twelve_hours,
-    a_deleted_message_does_not_come_again,
-    a_message_can_be_deleted_after_its_time_is_over,
-    to_delete_twice_is_not_refused,
-    an_older_receipt_is_not_refused_though_it_may_not_delete,
-    a_receipt_that_never_was_is_refused,
-    a_receipt_of_another_queue_is_refused,
-    a_message_can_be_shown_at_once,
+    a_sent_message_is_received,
+    a_receive_returns_one_message_by_default,
+    a_receive_returns_at_most_ten_messages,
+    a_receive_from_an_empty_queue_returns_nothing,
+    a_received_message_is_hidden_for_the_visibility_timeout,
+    a_receive_can_set_the_visibility_timeout,
+    a_receive_with_a_visibility_timeout_of_zero_leaves_the_message_visible,
+    the_visibility_timeout_of_a_receive_is_at_most_twelve_hours,
+    a_deleted_message_is_not_received_again,
+    a_message_can_be_deleted_after_its_visibility_timeout,
+    deleting_twice_is_not_refused,
+    an_older_receipt_handle_is_accepted_but_may_not_delete,
+    an_invented_receipt_handle_is_refused,
+    a_receipt_handle_of_another_queue_is_refused,
+    a_message_can_be_made_visible_at_once,
     a_message_can_be_hidden_for_longer,
-    a_new_time_counts_from_the_change,
+    a_new_visibility_timeout_counts_from_the_change,
     a_message_cannot_be_hidden_for_more_than_twelve_hours,
     the_twelve_hours_count_from_the_receive,
-    what_shows_again_cannot_be_hidden_by_its_old_receipt,
-    what_is_deleted_cannot_be_hidden,
-    a_delayed_message_comes_later,
-    a_queue_can_delay_all_its_messages_but_those_that_say_otherwise,
+    a_visible_message_cannot_be_hidden_by_its_old_receipt_handle,
+    a_deleted_message_cannot_be_hidden,
+    a_delayed_message_becomes_visible_later,
+    the_delay_of_a_queue_applies_unless_a_message_sets_its_own,
     a_delay_is_at_most_fifteen_minutes,
     receives_are_counted,
-    only_what_is_asked_for_is_told_of_a_message,
-    attributes_come_by_their_name_or_its_beginning,
-    digests_are_of_the_body_and_of_the_attributes,
+    a_receive_returns_only_the_requested_attributes,
+    attributes_are_requested_by_name_or_prefix,
+    digests_cover_the_body_and_the_attributes,
     an_attribute_must_have_a_value,
     a_message_has_at_most_ten_attributes,
     a_message_must_have_a_body,
-    a_body_holds_no_control_characters,
+    a_body_cannot_contain_control_characters,
     a_message_is_at_most_a_mebibyte,
     attributes_count_towards_the_mebibyte,
-    a_standard_queue_keeps_the_group_of_a_message,
-    a_standard_queue_knows_no_deduplication_id,
-    a_queue_that_is_not_there_is_refused,
+    a_standard_queue_returns_the_group_of_a_message,
+    a_standard_queue_does_not_support_deduplication_ids,
+    a_missing_queue_is_refused,
     a_batch_of_messages_is_sent,
     a_batch_has_one_to_ten_entries,
-    the_ids_of_a_batch_are_plain_and_distinct,
+    the_ids_of_a_batch_are_valid_and_distinct,
     a_batch_is_at_most_a_mebibyte,
-    one_entry_of_a_batch_fails_alone,
+    an_entry_of_a_batch_can_fail_alone,
     a_batch_deletes_what_it_can,
     a_batch_hides_what_it_can,
-    a_message_that_was_received_too_often_is_given_up,
-    a_message_that_is_given_up_makes_room_for_the_next_in_the_same_receive,
-    a_message_that_is_deleted_in_time_is_not_given_up,
+    a_message_that_was_received_too_often_is_dead_lettered,
+    a_dead_lettered_message_is_replaced_by_the_next_in_the_same_receive,
+    a_message_that_is_deleted_in_time_is_not_dead_lettered,
     dead_letters_of_a_fifo_queue_keep_group_and_attributes,
-    messages_of_a_group_come_in_order,
-    a_group_waits_while_one_of_it_is_in_flight,
-    a_group_waits_for_all_that_were_received_together,
-    what_is_shown_early_waits_for_the_others_of_its_group,
-    a_group_begins_anew_with_its_first_when_the_time_is_over,
-    a_receive_takes_as_many_of_one_group_as_it_can,
-    a_second_send_within_five_minutes_is_swallowed,
-    a_second_send_is_swallowed_after_the_first_was_deleted,
-    a_second_send_in_the_same_batch_is_swallowed,
-    an_id_is_known_in_its_group_alone_if_the_queue_says_so,
-    an_id_is_known_in_the_whole_queue_otherwise,
-    a_message_of_a_fifo_queue_needs_a_group_and_an_id,
-    a_group_is_named_in_plain_characters,
-    a_message_of_a_fifo_queue_has_no_delay_of_its_own,
-    an_entry_that_does_not_suit_the_queue_fails_alone,
-    sequence_numbers_grow,
-    a_receipt_of_a_fifo_queue_does_not_delete_when_its_time_is_over,
-    an_older_receipt_of_a_fifo_queue_is_refused,
+    messages_of_a_group_are_received_in_order,
+    a_group_is_blocked_while_one_of_its_messages_is_in_flight,
+    a_group_is_blocked_until_all_messages_received_together_are_done,
+    a_message_made_visible_early_waits_for_the_others_of_its_group,
+    a_group_starts_again_with_its_first_message_after_the_visibility_timeout,
+    a_receive_returns_as_many_messages_of_one_group_as_possible,
+    a_duplicate_send_within_five_minutes_is_dropped,
+    a_duplicate_send_is_dropped_even_after_the_first_message_was_deleted,
+    a_duplicate_in_the_same_batch_is_dropped,
+    deduplication_can_apply_within_a_group,
+    deduplication_applies_to_the_whole_queue_by_default,
+    a_message_of_a_fifo_queue_needs_a_group_and_a_deduplication_id,
+    a_group_id_has_valid_characters,
+    a_message_of_a_fifo_queue_cannot_set_a_delay,
+    an_entry_that_is_invalid_for_the_queue_fails_alone,
+    sequence_numbers_increase,
+    a_receipt_handle_of_a_fifo_queue_does_not_delete_after_the_visibility_timeout,
+    an_older_receipt_handle_of_a_fifo_queue_is_refused,
     a_fifo_queue_can_delay_all_its_messages,
-    a_queue_counts_what_it_holds,
-    a_queue_tells_how_it_is_set_up,
-    an_attribute_that_there_is_not_is_refused,
-    a_queue_is_found_by_its_name,
-    the_name_of_a_fifo_queue_says_so,
-    no_other_queue_is_named_like_a_fifo_queue,
-    dead_letters_of_a_fifo_queue_need_a_fifo_queue,
+    a_queue_counts_its_messages,
+    a_queue_returns_its_settings,
+    an_unknown_queue_attribute_is_refused,
+    the_url_of_a_queue_is_found_by_its_name,
+    the_name_of_a_fifo_queue_ends_in_fifo,
+    the_name_of_a_standard_queue_cannot_end_in_fifo,
+    the_dead_letter_queue_of_a_fifo_queue_is_a_fifo_queue,
 }

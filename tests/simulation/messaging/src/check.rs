@@ -296,7 +296,8 @@ impl End<'_> {
             watch.holds("no-phantom-messages", same_tenant, || {
                 format!("{text:?} is another tenant's")
             });
-            let folder = format!("archive/{}/{}/", account.tenant, account.provider);
+            let Ok(provider) = account.provider.parse::<domain::Provider>() else { continue };
+            let folder = format!("archive/{}/{provider}/", account.tenant);
             let kept = archive
                 .iter()
                 .any(|(key, lines)| key.starts_with(&folder) && lines.contains(text.as_str()));

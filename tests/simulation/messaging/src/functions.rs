@@ -17,7 +17,7 @@ where
 {
     let provider = |prefix: &str| -> Option<Provider> {
         let name = name.strip_prefix(prefix)?;
-        Provider::ALL.iter().copied().find(|provider| provider.as_str() == name)
+        Provider::ALL.iter().copied().find(|provider| provider.resource_name() == name)
     };
     let webhook = name.strip_prefix("webhook-");
     if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {

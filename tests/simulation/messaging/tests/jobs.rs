@@ -85,7 +85,7 @@ fn message(person: u64, number: u64) -> Message {
         tenant: acme(),
         conversation: ConversationId::derived(&[&person.to_string()]),
         channel: Channel::Whatsapp,
-        provider: Provider::Whatsapp,
+        provider: Provider::WhatsappCloud,
         integration: IntegrationId::derived(&["own"]),
         direction: Direction::Inbound,
         content: Content::Text { text: name },

@@ -12,17 +12,17 @@ fn good(kind: &str, content: &Value) -> Send {
     check(kind, &body).unwrap().unwrap().remove(0)
 }
 
-/// The flaws of a message, by the path inside it.
+/// The errors of a message, each under its path inside the message.
 #[track_caller]
-fn flaws(kind: &str, content: &Value) -> Vec<String> {
+fn errors(kind: &str, content: &Value) -> Vec<String> {
     let body = around(content);
     let body = if kind == "template" { json!({"messages": [body]}) } else { body };
-    let Err(Flaws(flaws)) = check(kind, &body).unwrap() else { return Vec::new() };
-    flaws.into_keys().map(|path| path.replace("messages[0].", "")).collect()
+    let Err(FieldErrors(errors)) = check(kind, &body).unwrap() else { return Vec::new() };
+    errors.into_keys().map(|path| path.replace("messages[0].", "")).collect()
 }
 
 #[test]
-fn what_infobip_publishes_is_well_formed() {
+fn infobips_published_examples_are_valid() {
     let media = json!({"mediaUrl": "http://example.com/file"});
     for kind in ["image", "video", "audio", "document", "sticker"] {
         assert_eq!(good(kind, &media).kind, kind);
@@ -57,52 +57,52 @@ fn what_infobip_publishes_is_well_formed() {
 }
 
 #[test]
-fn every_flaw_is_found_and_named_by_its_path() {
+fn every_error_is_reported_under_its_path() {
     let body = json!({"from": "x", "messageId": "m".repeat(51), "content": {"text": ""},
                       "notifyUrl": "ftp://x", "callbackData": "c".repeat(4001), "more": 1});
-    let flaws = check("text", &body).unwrap().unwrap_err();
-    let paths: Vec<_> = flaws.0.keys().map(String::as_str).collect();
+    let errors = check("text", &body).unwrap().unwrap_err();
+    let paths: Vec<_> = errors.0.keys().map(String::as_str).collect();
     assert_eq!(
         paths,
         ["callbackData", "content.text", "from", "messageId", "more", "notifyUrl", "to"]
     );
     assert_eq!(
-        flaws.shown()["content.text"],
+        errors.shown()["content.text"],
         json!(["size must be between 1 and 4096", "must not be blank"])
     );
 }
 
 #[test]
-fn lengths_ranges_and_types_are_infobips() {
+fn lengths_ranges_and_types_are_checked() {
     let text = |n: usize| "é".repeat(n);
-    assert_eq!(flaws("text", &json!({"text": text(4096)})), [""; 0]);
-    assert_eq!(flaws("text", &json!({"text": text(4097)})), ["content.text"]);
-    assert_eq!(flaws("text", &json!({"text": 1})), ["content.text"]);
+    assert_eq!(errors("text", &json!({"text": text(4096)})), [""; 0]);
+    assert_eq!(errors("text", &json!({"text": text(4097)})), ["content.text"]);
+    assert_eq!(errors("text", &json!({"text": 1})), ["content.text"]);
     assert_eq!(
-        flaws("text", &json!({"text": "no link", "previewUrl": true})),
+        errors("text", &json!({"text": "no link", "previewUrl": true})),
         ["content.previewUrl"]
     );
     assert_eq!(
-        flaws("audio", &json!({"mediaUrl": "http://x.test/", "caption": "c"})),
+        errors("audio", &json!({"mediaUrl": "http://x.test/", "caption": "c"})),
         ["content.caption"]
     );
-    assert_eq!(flaws("image", &json!({"mediaUrl": "/a.png"})), ["content.mediaUrl"]);
+    assert_eq!(errors("image", &json!({"mediaUrl": "/a.png"})), ["content.mediaUrl"]);
     assert_eq!(
-        flaws("location", &json!({"latitude": 91, "longitude": "1"})),
+        errors("location", &json!({"latitude": 91, "longitude": "1"})),
         ["content.latitude", "content.longitude"]
     );
-    assert_eq!(flaws("contact", &json!({"contacts": []})), ["content.contacts"]);
+    assert_eq!(errors("contact", &json!({"contacts": []})), ["content.contacts"]);
     assert_eq!(
-        flaws("contact", &json!({"contacts": [{"name": {"formattedName": "x"}}]})),
+        errors("contact", &json!({"contacts": [{"name": {"formattedName": "x"}}]})),
         ["content.contacts[0].name.firstName"]
     );
 }
 
 #[test]
-fn choices_are_few_short_and_unique() {
+fn buttons_and_rows_are_limited_in_number_and_length_and_unique() {
     let button = |id: &str, title: &str| json!({"type": "REPLY", "id": id, "title": title});
     let buttons = |buttons: Vec<Value>| {
-        flaws(
+        errors(
             "interactive/buttons",
             &json!({"body": {"text": "b"}, "action": {"buttons": buttons}}),
         )
@@ -119,7 +119,7 @@ fn choices_are_few_short_and_unique() {
     );
     let row = |id: String| json!({"id": id, "title": "t"});
     let list = |sections: Value| {
-        flaws(
+        errors(
             "interactive/list",
             &json!({"body": {"text": "b"}, "action": {"title": "t", "sections": sections}}),
         )
@@ -140,9 +140,9 @@ fn choices_are_few_short_and_unique() {
 }
 
 #[test]
-fn a_template_has_a_body_and_parameters_that_say_something() {
+fn a_template_needs_a_body_and_nonblank_parameters() {
     let data = |data: Value| {
-        flaws("template", &json!({"templateName": "n", "language": "en", "templateData": data}))
+        errors("template", &json!({"templateName": "n", "language": "en", "templateData": data}))
     };
     assert_eq!(data(json!({})), ["content.templateData.body"]);
     assert_eq!(data(json!({"body": {}})), ["content.templateData.body.placeholders"]);
@@ -159,7 +159,7 @@ fn a_template_has_a_body_and_parameters_that_say_something() {
         ["content.templateData.header.mediaUrl"]
     );
     assert_eq!(
-        flaws(
+        errors(
             "template",
             &json!({"templateName": "With Space", "language": "e",
             "templateData": {"body": {"placeholders": []}}})
@@ -169,7 +169,7 @@ fn a_template_has_a_body_and_parameters_that_say_something() {
 }
 
 #[test]
-fn there_is_no_other_kind() {
+fn an_unknown_message_kind_is_not_found() {
     for kind in ["reaction", "interactive", "texts", ""] {
         assert!(check(kind, &json!({})).is_none(), "{kind}");
     }

@@ -11,7 +11,7 @@ fn run(body: &Value) -> Result<Request, GraphError> {
     check(body, &|id| id == "1003383421387256")
 }
 
-/// Code and message of the refusal, with its details behind a bar.
+/// Code and message of the error, with its details after a bar.
 fn refused(body: &Value) -> (i64, String) {
     let error = run(body).expect_err("accepted");
     assert_eq!(error.status, 400);
@@ -78,7 +78,7 @@ fn an_unknown_type_is_refused_with_the_list_of_types() {
 }
 
 #[test]
-fn the_recipient_must_look_like_a_number_and_becomes_digits() {
+fn the_recipient_must_be_a_phone_number_and_is_reduced_to_digits() {
     let mut body = with("text", &json!({"body": "hi"}));
     body["to"] = json!("+1 (650) 555-1234");
     let Ok(Request::Send(send)) = run(&body) else { panic!("refused") };
@@ -103,7 +103,7 @@ fn opaque_data_has_at_most_512_characters() {
 }
 
 #[test]
-fn a_reply_names_the_message_it_answers() {
+fn a_reply_must_name_the_message_it_replies_to() {
     let mut body = with("text", &json!({"body": "hi"}));
     body["context"] = json!({"message_id": "wamid.a"});
     assert!(run(&body).is_ok());
@@ -145,7 +145,7 @@ fn media_needs_exactly_one_of_id_and_link() {
 }
 
 #[test]
-fn a_location_needs_both_coordinates_on_earth() {
+fn a_location_needs_two_valid_coordinates() {
     accepted("location", &json!({"latitude": 37.75, "longitude": -122.42, "name": "HQ"}));
     accepted("location", &json!({"latitude": "37.75", "longitude": "-122.42"}));
     names(
@@ -161,7 +161,7 @@ fn a_location_needs_both_coordinates_on_earth() {
 }
 
 #[test]
-fn a_reaction_needs_a_message_and_may_be_taken_back() {
+fn a_reaction_needs_a_message_and_can_be_removed() {
     accepted("reaction", &json!({"message_id": "wamid.a", "emoji": ""}));
     names("reaction", &json!({"emoji": "👍"}), "The parameter reaction['message_id'] is required.");
     names(
@@ -207,7 +207,7 @@ fn with_buttons(buttons: &[Value]) -> Value {
 }
 
 #[test]
-fn buttons_are_one_to_three_unique_and_short() {
+fn one_to_three_unique_short_buttons_are_accepted() {
     let three = [button("1", "Yes"), button("2", "No"), button("3", "x".repeat(20).as_str())];
     accepted("interactive", &with_buttons(&three));
     let count = "Invalid buttons count. Min allowed buttons: 1, Max allowed buttons: 3";
@@ -297,16 +297,16 @@ fn a_read_receipt_needs_its_message() {
 }
 
 #[test]
-fn what_is_not_an_object_is_refused() {
+fn a_body_that_is_not_an_object_is_refused() {
     assert_eq!(
         refused(&json!([1])),
         (100, "(#100) Invalid parameter | The request body is not a JSON object.".into())
     );
 }
 
-/// Meta's own examples, when the contracts folder stands beside the checkout. Those that leave
-/// `recipient_type` or `type` out break the published schema; two interactive kinds are
-/// answered by their envelope alone.
+/// Meta's own examples, if the `contracts` folder is beside the checkout. Examples that omit
+/// `recipient_type` or `type` violate the published schema; two interactive kinds contain only
+/// their envelope.
 #[test]
 fn the_published_examples_are_accepted() {
     let path = concat!(
@@ -320,7 +320,7 @@ fn the_published_examples_are_accepted() {
         if body.get("status").is_none() && body.get("recipient_type").is_none() {
             body["recipient_type"] = json!("individual");
         }
-        // Placeholders stand where real values belong.
+        // Replace placeholders with valid values.
         let filled = body
             .to_string()
             .replace("{{Recipient-Phone-Number}}", "16505551234")

@@ -167,8 +167,8 @@ fn every_kind_of_content_can_be_described_and_others_are_invalid() {
     let send = json!({ "messages": { "reaction": { "body": {
         "on": "{{reaction.message_id}}" } } } });
     assert!(sender(&send).request(&outgoing(&own)).is_err());
-    let known = Outgoing { reply_to: Some("theirs"), ..outgoing(&own) };
-    assert_eq!(body(&sender(&send).request(&known).unwrap())["on"], "theirs");
+    let known = Outgoing { reply_to: Some("provider-id"), ..outgoing(&own) };
+    assert_eq!(body(&sender(&send).request(&known).unwrap())["on"], "provider-id");
     let call = Content::Call { call: domain::content::Call::default() };
     assert!(matches!(
         without.request(&outgoing(&call)),

@@ -1,4 +1,4 @@
-//! Conditions that are asked of an item.
+//! Evaluation of condition expressions on an item.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +11,10 @@ use super::number::Number;
 use super::{invalid, not_modelled};
 use crate::cloud::Refusal;
 
-/// The names of types that `attribute_type` knows.
+/// The type names that `attribute_type` accepts.
 const TYPES: [&str; 10] = ["B", "BOOL", "BS", "L", "M", "N", "NS", "NULL", "S", "SS"];
 
-/// What placeholders stand for, in one request.
+/// The values of the placeholders of a request.
 #[derive(Debug, Default)]
 pub(super) struct Scope<'a> {
     names: Option<&'a Map<String, Value>>,
@@ -23,7 +23,7 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Reads a request's `ExpressionAttributeNames` and `ExpressionAttributeValues`.
+    /// Parses a request's `ExpressionAttributeNames` and `ExpressionAttributeValues`.
     pub(super) fn read(request: &'a Value) -> Result<Self, Refusal> {
         let names = members(request, "ExpressionAttributeNames", '#')?;
         if names.is_some_and(|names| names.values().any(|name| !name.is_string())) {
@@ -44,9 +44,10 @@ impl<'a> Scope<'a> {
         Ok(Self { names, values, has_values: given.is_some() })
     }
 
-    /// Refuses what is given and not used.
+    /// Refuses placeholders that are defined and not used.
     ///
-    /// `used` are the placeholders of all expressions of the request, `None` if it has none.
+    /// `used` holds the placeholders of all expressions of the request; `None` if it has no
+    /// expression.
     pub(super) fn all_used(&self, used: Option<&BTreeSet<&str>>) -> Result<(), Refusal> {
         let Some(used) = used else {
             let given = match (self.names, self.has_values) {
@@ -71,7 +72,7 @@ impl<'a> Scope<'a> {
         unused("ExpressionAttributeValues", &mut self.values.keys().copied())
     }
 
-    /// Refuses what is used and not given.
+    /// Refuses placeholders that are used and not defined.
     pub(super) fn all_given<T>(&self, expression: &Expression<T>) -> Result<(), Refusal> {
         for name in &expression.names {
             if self.names.is_none_or(|names| !names.contains_key(name)) {
@@ -92,12 +93,12 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
-    /// What a value's placeholder stands for.
+    /// The value of a placeholder.
     pub(super) fn value(&self, name: &str) -> Option<&Attribute> {
         self.values.get(name)
     }
 
-    /// The name a step of a path means; `None` for an index.
+    /// The attribute name of a step of a path; `None` for an index.
     pub(super) fn name<'s>(&'s self, step: &'s Step) -> Option<&'s str> {
         match step {
             Step::Name(name) => Some(name),
@@ -106,12 +107,12 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The attribute a path begins with.
+    /// The first attribute of a path.
     pub(super) fn root<'s>(&'s self, path: &'s Path) -> &'s str {
         path.first().and_then(|step| self.name(step)).unwrap_or_default()
     }
 
-    /// What is at `path` in `item`.
+    /// The value at `path` in `item`.
     pub(super) fn find<'i>(&self, item: Option<&'i Item>, path: &Path) -> Option<&'i Attribute> {
         let (first, rest) = path.split_first()?;
         let mut found = item?.get(self.name(first)?)?;
@@ -126,7 +127,7 @@ impl<'a> Scope<'a> {
         Some(found)
     }
 
-    /// The path for people: `[a, b, [0]]`.
+    /// The path as error messages show it: `[a, b, [0]]`.
     pub(super) fn shown(&self, path: &Path) -> String {
         let step = |step| match step {
             &Step::Index(index) => format!("[{index}]"),
@@ -161,7 +162,7 @@ fn members<'a>(
     }
 }
 
-/// Refuses a condition that no item could be asked: undefined placeholders, wrong types.
+/// Refuses a condition that is invalid for every item: undefined placeholders, wrong types.
 pub(super) fn check(expression: &Expression<Condition>, scope: &Scope<'_>) -> Result<(), Refusal> {
     scope.all_given(expression)?;
     check_tree(expression.kind, &expression.tree, scope)
@@ -286,7 +287,7 @@ fn check_bounds(
     }
 }
 
-/// Whether `item`, `None` if there is none, is as the condition says.
+/// Whether the condition holds for `item`; `None` if there is no item.
 pub(super) fn holds(condition: &Condition, scope: &Scope<'_>, item: Option<&Item>) -> bool {
     let operand = |operand| resolve(operand, scope, item);
     match condition {
@@ -353,7 +354,7 @@ fn resolve<'v>(
 
 fn compare(left: Option<&Attribute>, comparator: Comparator, right: Option<&Attribute>) -> bool {
     match comparator {
-        // What is not there is not equal to anything.
+        // A missing value is not equal to anything.
         Comparator::Equal => left.is_some() && left == right,
         Comparator::NotEqual => left.is_none() || left != right,
         _ => {
@@ -369,7 +370,7 @@ fn compare(left: Option<&Attribute>, comparator: Comparator, right: Option<&Attr
     }
 }
 
-/// The order of two values of one type that has one.
+/// The order of two values of the same ordered type.
 fn order(left: &Attribute, right: &Attribute) -> Option<std::cmp::Ordering> {
     match (left, right) {
         (Attribute::S(left), Attribute::S(right)) => Some(left.cmp(right)),
@@ -393,10 +394,10 @@ fn contains(value: &Attribute, part: &Attribute) -> bool {
     }
 }
 
-/// The parts of `item` at `paths`, where they are in it.
+/// The parts of `item` at those `paths` that exist in it.
 ///
 /// # Errors
-/// Elements of lists are not modelled.
+/// List elements are not modelled.
 pub(super) fn project<'p>(
     item: &Item,
     paths: impl Iterator<Item = &'p Path>,

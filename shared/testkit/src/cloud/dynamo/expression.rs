@@ -1,4 +1,4 @@
-//! Expressions, from text to trees.
+//! Parser of expressions.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.html>
 
@@ -9,17 +9,17 @@ use super::invalid;
 use super::reserved::is_reserved;
 use crate::cloud::Refusal;
 
-/// Bytes an expression may have.
+/// Largest size of an expression in bytes.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
 const LONGEST: usize = 4096;
 
-/// Operators and functions an expression may have.
+/// Largest number of operators and functions in an expression.
 const MOST_OPERATORS: usize = 300;
 
-/// Operands that `IN` takes, with the one in front of it.
+/// Largest number of operands of `IN`, including the one in front of it.
 const MOST_OPERANDS: usize = 100;
 
-/// Which expression of a request it is.
+/// The kind of an expression in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Condition,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The name of the request's member.
+    /// The name of the request parameter.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Condition => "ConditionExpression",
@@ -46,14 +46,14 @@ impl Kind {
     }
 }
 
-/// An expression that was parsed, and what it takes from the request.
+/// A parsed expression, and the placeholders that it uses.
 #[derive(Debug)]
 pub(super) struct Expression<T> {
     pub(super) kind: Kind,
     pub(super) tree: T,
-    /// Placeholders of names, with their `#`.
+    /// Placeholders of names, including the `#`.
     pub(super) names: BTreeSet<String>,
-    /// Placeholders of values, with their `:`.
+    /// Placeholders of values, including the `:`.
     pub(super) values: BTreeSet<String>,
 }
 
@@ -62,13 +62,13 @@ pub(super) struct Expression<T> {
 pub(super) enum Step {
     /// A member of the item or of a map.
     Name(String),
-    /// The same, by a placeholder.
+    /// A member given by a placeholder.
     Placeholder(String),
     /// An element of a list.
     Index(usize),
 }
 
-/// Where in an item something is.
+/// A document path in an item.
 pub(super) type Path = Vec<Step>;
 
 /// One side of a comparison.
@@ -90,7 +90,7 @@ pub(super) enum Comparator {
 }
 
 impl Comparator {
-    /// What it is when the sides are exchanged.
+    /// The comparator when the two sides are swapped.
     pub(super) fn mirrored(self) -> Self {
         match self {
             Self::Equal | Self::NotEqual => self,
@@ -137,12 +137,12 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Whether it takes away and puts nothing in.
+    /// Whether it only removes values.
     pub(super) fn only_deletes(&self) -> bool {
         self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Every path it writes to.
+    /// Every path that it writes to.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let set = self.set.iter().map(|(path, _)| path);
         let add = self.add.iter().map(|(path, _)| path);
@@ -166,7 +166,7 @@ pub(super) enum SetOperand {
     ListAppend(Box<SetOperand>, Box<SetOperand>),
 }
 
-/// Expressions that were parsed before, by their text.
+/// Cache of parsed expressions, by their text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expressions {
     conditions: Cache<Condition>,
@@ -217,13 +217,13 @@ fn parsed<T>(
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
-    /// A bare word: a name, a keyword or a function.
+    /// A plain word: a name, a keyword or a function.
     Word(String),
     /// `#name`.
     Name(String),
     /// `:value`.
     Value(String),
-    /// Digits, an index into a list.
+    /// Digits: an index into a list.
     Index(usize),
     /// An operator, a bracket, a comma or a dot.
     Symbol(&'static str),
@@ -239,7 +239,7 @@ impl std::fmt::Display for Token {
     }
 }
 
-/// Longer ones first.
+/// Longer symbols come first.
 const SYMBOLS: [&str; 14] =
     ["<>", "<=", ">=", "<", ">", "=", "(", ")", "[", "]", ",", ".", "+", "-"];
 
@@ -353,7 +353,7 @@ impl Parser {
     fn function(&mut self) -> Option<String> {
         let Some(Token::Word(word)) = self.peek() else { return None };
         let is_called = matches!(self.tokens.get(self.at + 1), Some(Token::Symbol("(")));
-        // `IN (` is no call, and neither is `AND (`.
+        // `IN (` is not a function call, and neither is `AND (`.
         let is_keyword =
             ["AND", "OR", "NOT", "IN", "BETWEEN"].iter().any(|k| word.eq_ignore_ascii_case(k));
         if !is_called || is_keyword {
@@ -447,7 +447,7 @@ impl Parser {
         self.comparison()
     }
 
-    /// Where the bracket closes that opens at `from`.
+    /// The position of the bracket that closes the one at `from`.
     fn closes(&self, from: usize) -> usize {
         let mut depth = 0_usize;
         for (at, token) in self.tokens.iter().enumerate().skip(from) {
@@ -569,7 +569,7 @@ impl Parser {
         self.kind.invalid(format!("Invalid function name; function: {function}"))
     }
 
-    /// A function that is a condition, after its opening bracket.
+    /// Parses a function that is a condition, after its opening bracket.
     fn predicate(&mut self, function: &str) -> Result<Condition, Refusal> {
         self.operator()?;
         let condition = match function {
@@ -718,7 +718,7 @@ mod tests {
     }
 
     #[test]
-    fn not_binds_closer_than_and_and_and_closer_than_or() {
+    fn not_takes_precedence_over_and_and_and_over_or() {
         for (text, expected) in [
             ("a = :a OR b = :b AND NOT c = :c", "(cmp | (cmp & !cmp))"),
             ("(a = :a or b = :b) and c = :c", "((cmp | cmp) & cmp)"),
@@ -733,7 +733,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_grammar_is_refused() {
+    fn an_expression_outside_the_grammar_is_refused() {
         for text in [
             "",
             "a",
@@ -775,7 +775,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_names_each_section_once() {
+    fn an_update_contains_each_section_at_most_once() {
         let mut expressions = Expressions::default();
         let update = "SET a = :a, b = if_not_exists(b, :z) + :one, c = list_append(c, :l) \
                       REMOVE d, e[1] ADD f :one DELETE g :set";

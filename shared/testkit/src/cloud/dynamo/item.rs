@@ -1,4 +1,4 @@
-//! Items: their values as the wire has them, and their sizes.
+//! Items: their values in wire format, and their sizes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use super::invalid;
 use super::number::Number;
 use crate::cloud::Refusal;
 
-/// How deep lists and maps may lie in each other.
+/// Maximum nesting depth of lists and maps.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html>
 const DEEPEST: usize = 32;
 
-/// One item: its attributes by name.
+/// An item: its attributes by name.
 pub type Item = BTreeMap<String, Attribute>;
 
 /// The value of an attribute.
@@ -26,24 +26,24 @@ pub enum Attribute {
     N(Number),
     /// Bytes.
     B(Vec<u8>),
-    /// True or false.
+    /// A Boolean.
     Bool(bool),
-    /// Nothing.
+    /// Null.
     Null,
     /// A list.
     L(Vec<Attribute>),
     /// A map.
     M(Item),
-    /// A set of texts.
+    /// A set of strings.
     Ss(BTreeSet<String>),
     /// A set of numbers.
     Ns(BTreeSet<Number>),
-    /// A set of bytes.
+    /// A set of binary values.
     Bs(BTreeSet<Vec<u8>>),
 }
 
 impl Attribute {
-    /// The text, if it is one.
+    /// The text, if it is a string.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -52,7 +52,7 @@ impl Attribute {
         }
     }
 
-    /// The number, if it is a whole one.
+    /// The number, if it is a whole number in the range.
     #[must_use]
     pub fn number(&self) -> Option<i64> {
         match self {
@@ -61,7 +61,7 @@ impl Attribute {
         }
     }
 
-    /// The list, if it is one.
+    /// The list, if it is a list.
     #[must_use]
     pub fn list(&self) -> Option<&[Attribute]> {
         match self {
@@ -87,7 +87,7 @@ impl Attribute {
         }
     }
 
-    /// Reads a value as the wire has it.
+    /// Parses a value in wire format.
     pub(super) fn read(value: &Value) -> Result<Self, Refusal> {
         Self::read_at(value, 0)
     }
@@ -137,7 +137,7 @@ impl Attribute {
         }
     }
 
-    /// The value as the wire has it.
+    /// The value in wire format.
     #[must_use]
     pub fn write(&self) -> Value {
         match self {
@@ -158,10 +158,10 @@ impl Attribute {
         }
     }
 
-    /// Bytes it counts for.
+    /// Size in bytes.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     pub(super) fn size(&self) -> usize {
-        // A list or a map counts three bytes, and one for each of its elements.
+        // A list or a map adds three bytes, and one for each of its elements.
         match self {
             Self::S(text) => text.len(),
             Self::N(number) => number.size(),
@@ -176,12 +176,12 @@ impl Attribute {
     }
 }
 
-/// Bytes an item counts for: names and values.
+/// Size of an item in bytes: names and values.
 pub(super) fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + value.size()).sum()
 }
 
-/// Reads an item as the wire has it.
+/// Parses an item in wire format.
 pub(super) fn read_item(value: &Value) -> Result<Item, Refusal> {
     let map = value.as_object().ok_or_else(|| {
         Refusal::new("SerializationException", "An item is not a map of attributes")
@@ -199,14 +199,14 @@ fn read_item_at(map: &Map<String, Value>, depth: usize) -> Result<Item, Refusal>
     map.iter().map(read).collect()
 }
 
-/// The item as the wire has it.
+/// The item in wire format.
 #[must_use]
 pub fn write_item(item: &Item) -> Value {
     let members = item.iter().map(|(name, value)| (name.clone(), value.write()));
     Value::Object(members.collect())
 }
 
-/// A refusal because of a parameter's value.
+/// An error for the invalid value of a parameter.
 pub(super) fn parameter(reason: &str) -> Refusal {
     invalid(format!("One or more parameter values were invalid: {reason}"))
 }
@@ -242,7 +242,7 @@ mod tests {
     use super::{Attribute, read_item, size, write_item};
 
     #[test]
-    fn what_is_read_is_written_again() {
+    fn a_parsed_value_is_written_in_the_same_wire_format() {
         let item = json!({
             "s": { "S": "text" },
             "n": { "N": "12.5" },
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_one_type_and_a_set_no_element_twice() {
+    fn a_value_has_one_type_and_a_set_has_no_duplicates() {
         for value in [
             json!({}),
             json!({ "S": "a", "N": "1" }),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_too_deep_is_refused() {
+    fn a_value_nested_too_deeply_is_refused() {
         let mut value = json!({ "S": "bottom" });
         for _ in 0..40 {
             value = json!({ "L": [value] });

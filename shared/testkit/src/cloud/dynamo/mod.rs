@@ -1,7 +1,7 @@
-//! DynamoDB: tables with one index, and what our code asks of them.
+//! DynamoDB: tables with at most one index, and the operations that the hub uses.
 //!
-//! Keys are texts. The index holds the keys alone (`KEYS_ONLY`). Expressions are modelled in
-//! full; the parameters that they replaced, and scans, are refused.
+//! Keys are strings. The index projects the keys only (`KEYS_ONLY`). Expressions are modelled in
+//! full; the legacy parameters that they replaced, and scans, are refused.
 
 mod evaluate;
 mod expression;
@@ -30,7 +30,7 @@ use self::table::{Key, Table};
 use self::transact::Tokens;
 use super::Refusal;
 
-/// What a table is made of. All keys are texts.
+/// The schema of a table. All keys are strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSchema {
     /// Its name.
@@ -41,12 +41,12 @@ pub struct TableSchema {
     pub sk: String,
     /// The index, if there is one.
     pub index: Option<IndexSchema>,
-    /// The attribute that says when an item may be forgotten, in seconds since the Unix epoch.
+    /// The TTL attribute, in seconds since the Unix epoch.
     pub ttl: Option<String>,
 }
 
 impl TableSchema {
-    /// The table of `template.yaml`, named `name`.
+    /// The hub's table as in `template.yaml`, with the name `name`.
     #[must_use]
     pub fn of_the_hub(name: &str) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl TableSchema {
 }
 
 impl TableSchema {
-    /// Reads `CreateTable`, as far as a table is as ours.
+    /// Parses a `CreateTable` request for a table that the model supports.
     fn read(body: &Value) -> Result<Self, Refusal> {
         known(
             body,
@@ -108,7 +108,7 @@ impl TableSchema {
     }
 }
 
-/// A global secondary index that holds the keys alone.
+/// A global secondary index that projects the keys only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexSchema {
     /// Its name.
@@ -119,19 +119,19 @@ pub struct IndexSchema {
     pub sk: String,
 }
 
-/// What `DynamoDB` leaves open: how far eventually consistent reads are behind, in milliseconds.
+/// The replication lag, which `DynamoDB` leaves open, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Until the index shows a write.
+    /// Delay until the index shows a write.
     pub index_ms: i64,
-    /// Until an eventually consistent read of the table shows a write.
+    /// Delay until an eventually consistent read of the table shows a write.
     pub read_ms: i64,
 }
 
-/// Request units.
+/// Capacity units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Units {
-    /// Halves of read units: an eventually consistent read of up to 4 KB is one.
+    /// Halves of read units: an eventually consistent read of up to 4 KB uses one.
     pub read_halves: u64,
     /// Write units.
     pub write: u64,
@@ -144,27 +144,27 @@ impl std::ops::AddAssign for Units {
     }
 }
 
-/// What one operation consumed so far.
+/// The total consumption of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// How often it was called.
+    /// Number of calls.
     pub calls: u64,
-    /// What the calls consumed together.
+    /// The units that the calls consumed.
     pub units: Units,
 }
 
-/// What requests consumed, by the rules of
+/// Consumed capacity, by the rules of
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumed {
-    /// The last call.
+    /// The units of the last call.
     pub last: Units,
-    /// All calls since the last reset, by operation.
+    /// The totals of all calls since the last reset, by operation.
     pub by_operation: BTreeMap<&'static str, Total>,
 }
 
 impl Consumed {
-    /// All calls since the last reset together.
+    /// The total of all calls since the last reset.
     #[must_use]
     pub fn total(&self) -> Total {
         let mut total = Total::default();
@@ -176,7 +176,7 @@ impl Consumed {
     }
 }
 
-/// What one request consumed of one table and of its index.
+/// The consumption of one request from one table and its index.
 #[derive(Clone, Copy, Debug, Default)]
 struct Charge {
     read_halves: u32,
@@ -205,7 +205,7 @@ impl Charge {
     }
 }
 
-/// The tables of one account in one region.
+/// The tables of an account in a region.
 #[derive(Clone, Debug, Default)]
 pub struct Dynamo {
     tables: BTreeMap<String, Table>,
@@ -220,47 +220,47 @@ pub struct Dynamo {
 type Run = fn(&mut Dynamo, &Value, i64) -> Result<Value, Refusal>;
 
 impl Dynamo {
-    /// No tables.
+    /// Creates DynamoDB without a table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes a table; one of that name is forgotten with all its items.
+    /// Creates a table, and replaces a table of the same name with all its items.
     pub fn create_table(&mut self, schema: TableSchema) {
         self.tables.insert(schema.name.clone(), Table::new(schema));
     }
 
-    /// Sets how far eventually consistent reads are behind what is written from now on.
+    /// Sets the lag of eventually consistent reads behind writes from now on.
     pub fn set_lag(&mut self, lag: Lag) {
         self.lag = lag;
     }
 
-    /// Lets batches process so many of their items at most and give back the rest, as
-    /// `DynamoDB` may at any time. `None` lets them process all.
+    /// Limits batches to this number of items; the rest is returned as unprocessed, as `DynamoDB`
+    /// may do at any time. `None` processes all items.
     pub fn set_batch_part(&mut self, items: Option<usize>) {
         self.batch_part = items;
     }
 
-    /// Throttles what exceeds these limits of a partition key from now on. `None`, as it is at
-    /// first, throttles nothing.
+    /// Throttles requests that exceed these limits of a partition key from now on. `None`, the
+    /// default, throttles nothing.
     pub fn set_partition_limits(&mut self, limits: Option<PartitionLimits>) {
         self.partitions.limits = limits;
         self.partitions.forget();
     }
 
-    /// How often each partition key was throttled since the limits were set.
+    /// Number of throttled requests of each partition key since the limits were set.
     #[must_use]
     pub fn throttled(&self) -> &BTreeMap<PartitionUse, u64> {
         &self.partitions.throttled
     }
 
-    /// Does one request at `now_ms`, milliseconds since the Unix epoch. `operation` and `body`
-    /// are what goes over the wire: `GetItem`, without the version in front, and its JSON.
+    /// Handles a request at `now_ms`, in milliseconds since the Unix epoch. `operation` and `body`
+    /// are in wire format: `GetItem`, without the version in front, and its JSON.
     ///
     /// # Errors
-    /// What AWS refuses, as it words it where known; `NotModelled` for what AWS may well do but
-    /// this model does not.
+    /// The errors of AWS, with its texts where they are known; `NotModelled` for a request that AWS
+    /// may support but the model does not.
     pub fn call(&mut self, operation: &str, body: &Value, now_ms: i64) -> Result<Value, Refusal> {
         let (name, run): (&'static str, Run) = match operation {
             "CreateTable" => return self.make_table(body),
@@ -285,13 +285,13 @@ impl Dynamo {
         answer
     }
 
-    /// What was consumed.
+    /// The consumed capacity.
     #[must_use]
     pub fn consumed(&self) -> &Consumed {
         &self.consumed
     }
 
-    /// Starts to count anew.
+    /// Resets the counts.
     pub fn reset_consumed(&mut self) {
         self.consumed = Consumed::default();
     }
@@ -301,19 +301,19 @@ impl Dynamo {
         self.tables.get(table).into_iter().flat_map(Table::all).map(|stored| &stored.item)
     }
 
-    /// The partition and the sort key of every item of a table, in their order.
+    /// The partition and sort keys of all items of a table, in their order.
     pub fn keys(&self, table: &str) -> impl Iterator<Item = (&str, &str)> {
         self.tables.get(table).into_iter().flat_map(Table::keys)
     }
 
-    /// One item as the last write left it.
+    /// The item after the last write to it.
     #[must_use]
     pub fn item(&self, table: &str, pk: &str, sk: &str) -> Option<&Item> {
         self.tables.get(table)?.get(Key { pk, sk }).map(|stored| &stored.item)
     }
 
-    /// Forgets what a table may forget at `now_ms`, which AWS does within days, unasked and for
-    /// free. Says how many items went.
+    /// Deletes expired items of a table at `now_ms`, which AWS does within days, without a request
+    /// and at no cost. Returns the number of deleted items.
     pub fn forget_expired(&mut self, table: &str, now_ms: i64) -> usize {
         self.settle(now_ms);
         let Some(table) = self.tables.get_mut(table) else { return 0 };
@@ -331,7 +331,7 @@ impl Dynamo {
         expired.len()
     }
 
-    /// Makes a table as the wire has it.
+    /// Creates a table from a request.
     fn make_table(&mut self, body: &Value) -> Result<Value, Refusal> {
         let schema = TableSchema::read(body)?;
         if self.tables.contains_key(&schema.name) {
@@ -405,7 +405,7 @@ fn required_text<'a>(body: &'a Value, field: &str) -> Result<&'a str, Refusal> {
     text(body, field).map(Option::unwrap_or_default)
 }
 
-/// A text that must be one of some.
+/// A string that must be one of `choices`.
 fn choice<'a>(body: &'a Value, field: &str, choices: &[&str]) -> Result<&'a str, Refusal> {
     match text(body, field)? {
         None => Ok("NONE"),
@@ -439,31 +439,31 @@ fn capacity(
     }
     let own = units(charge.read_halves, charge.write);
     let of_index = units(charge.index_read_halves, charge.index_write);
-    let mut told = Map::new();
-    told.insert("TableName".to_owned(), table.schema.name.clone().into());
-    told.insert("CapacityUnits".to_owned(), (own + of_index).into());
+    let mut consumed = Map::new();
+    consumed.insert("TableName".to_owned(), table.schema.name.clone().into());
+    consumed.insert("CapacityUnits".to_owned(), (own + of_index).into());
     if is_transaction {
         let is_read = charge.read_halves > 0;
         let name = if is_read { "ReadCapacityUnits" } else { "WriteCapacityUnits" };
-        told.insert(name.to_owned(), (own + of_index).into());
+        consumed.insert(name.to_owned(), (own + of_index).into());
     }
     if detail == "INDEXES" {
-        told.insert("Table".to_owned(), json!({ "CapacityUnits": own }));
+        consumed.insert("Table".to_owned(), json!({ "CapacityUnits": own }));
         if let Some(index) = &table.schema.index
             && charge.index_read_halves + charge.index_write > 0
         {
             let of_index = json!({ index.name.as_str(): { "CapacityUnits": of_index } });
-            told.insert("GlobalSecondaryIndexes".to_owned(), of_index);
+            consumed.insert("GlobalSecondaryIndexes".to_owned(), of_index);
         }
     }
-    Ok(Some(Value::Object(told)))
+    Ok(Some(Value::Object(consumed)))
 }
 
 fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new("ValidationException", message)
 }
 
-/// AWS may do it; this model does not.
+/// An error for a request that AWS may support but the model does not.
 fn not_modelled(what: &str) -> Refusal {
     Refusal::new("NotModelled", format!("the model of DynamoDB does not know {what}"))
 }

@@ -8,17 +8,16 @@ use std::fmt::{self, Display};
 use super::invalid;
 use crate::cloud::Refusal;
 
-/// Digits a number may have.
+/// Largest number of digits of a number.
 const DIGITS: u32 = 38;
 
-/// The largest power of ten that a number may begin with.
+/// Largest exponent of ten of a number's first digit.
 const LARGEST: i32 = 125;
 
-/// The smallest power of ten that a number may begin with.
+/// Smallest exponent of ten of a number's first digit.
 const SMALLEST: i32 = -130;
 
-/// A decimal, in the one form that stands for its value: `digits` times ten to the `exponent`,
-/// without trailing zeros.
+/// A decimal in normal form: `digits` times ten to the `exponent`, without trailing zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     negative: bool,
@@ -29,10 +28,10 @@ pub struct Number {
 impl Number {
     const ZERO: Self = Self { negative: false, digits: 0, exponent: 0 };
 
-    /// Reads a number as the wire has it.
+    /// Parses a number in wire format.
     ///
     /// # Errors
-    /// `ValidationException`, if it is no number or too large, too small or too precise.
+    /// `ValidationException`, if it is not a number, or too large, too small or too precise.
     pub(super) fn read(text: &str) -> Result<Self, Refusal> {
         let no_number =
             || invalid(format!("The parameter cannot be converted to a numeric value: {text}"));
@@ -93,12 +92,12 @@ impl Number {
         Self { negative, digits, exponent }.trimmed().checked()
     }
 
-    /// The number with the other sign.
+    /// The number with the opposite sign.
     pub(super) fn negated(self) -> Self {
         Self { negative: !self.negative && self.digits != 0, ..self }
     }
 
-    /// Its value, if it is a whole number that fits.
+    /// The value, if it is a whole number in the range.
     #[must_use]
     pub fn as_i64(self) -> Option<i64> {
         let power = 10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
@@ -106,13 +105,13 @@ impl Number {
         i64::try_from(if self.negative { -value } else { value }).ok()
     }
 
-    /// Bytes it counts for: one for two digits, and one more.
+    /// Size in bytes: one for two digits, and one more.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>
     pub(super) fn size(self) -> usize {
         usize::try_from(self.count().div_ceil(2)).unwrap_or_default() + 1
     }
 
-    /// How many digits there are.
+    /// Number of digits.
     fn count(self) -> u32 {
         self.digits.checked_ilog10().map_or(0, |log| log + 1)
     }
@@ -144,7 +143,7 @@ impl Number {
         Ok(self)
     }
 
-    /// The power of ten it begins with, and its digits as if there were 38.
+    /// The exponent of ten of its first digit, and its digits extended to 38.
     fn magnitude(self) -> (i32, u128) {
         if self.digits == 0 {
             return (i32::MIN, 0);
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_written_in_its_shortest_plain_form() {
+    fn a_number_is_written_in_its_shortest_plain_notation() {
         for (read, written) in [
             ("0", "0"),
             ("-0.00", "0"),
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_or_too_much_of_one_is_refused() {
+    fn an_invalid_or_out_of_range_number_is_refused() {
         let digits = |count: usize| "1".repeat(count);
         assert_eq!(number(&digits(38)).to_string(), digits(38));
         for text in ["", "-", ".", "abc", "1,5", "1e", "0x10", "1e126", "1e-131", &digits(39)] {
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_in_the_order_of_their_values() {
+    fn numbers_are_ordered_by_value() {
         let order = ["-1e30", "-10", "-9.5", "-0.1", "0", "1e-9", "0.2", "1", "9", "10", "1e30"];
         let numbers = order.map(number);
         assert!(numbers.is_sorted());
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_counts_a_byte_for_two_digits_and_one_more() {
+    fn a_number_has_one_byte_for_two_digits_and_one_more() {
         let sizes = [("0", 1), ("7", 2), ("42", 2), ("100", 2), ("123", 3), ("1795176000123", 8)];
         for (text, size) in sizes {
             assert_eq!(number(text).size(), size);
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_read_back() {
+    fn whole_numbers_convert_to_integers() {
         assert_eq!(number("-1200").as_i64(), Some(-1200));
         assert_eq!(number("1.5").as_i64(), None);
         assert_eq!(number("1e30").as_i64(), None);

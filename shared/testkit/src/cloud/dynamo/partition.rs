@@ -1,14 +1,15 @@
-//! Throughput limits of single partition keys.
+//! Throughput limits of partition keys.
 //!
-//! `DynamoDB` limits what one partition reads and writes a second, and all items of one partition
-//! key can be in one partition; a partition of an index has the same limits, and a write that
+//! `DynamoDB` limits the reads and writes of a partition per second, and all items of one partition
+//! key can be in one partition. A partition of an index has the same limits, and a write that
 //! changes the index needs units of both.
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>
 //!
-//! Each key has a token bucket that holds the units of one second. A request takes all that it
-//! costs or is throttled and takes nothing. One that costs more than a full bucket holds is
-//! admitted by a full bucket, which then has a debt. AWS may split a partition between sort keys
-//! and lets some keys burst; neither is modelled, so this is the least that a key can do.
+//! Each key has a token bucket that holds the units of one second. A request takes all the units
+//! that it costs, or is throttled and takes none. A request that costs more than a full bucket
+//! holds is admitted by a full bucket, which then has a debt. AWS may split a partition between
+//! sort keys, and lets some keys burst; neither is modelled, so this is the minimum throughput of a
+//! key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +19,21 @@ use serde_json::{Value, json};
 use super::Charge;
 use crate::cloud::Refusal;
 
-/// Throughput limits of a partition key, in units a second.
+/// Throughput limits of a partition key, in units per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionLimits {
-    /// Write units a second.
+    /// Write units per second.
     pub write_units: u32,
-    /// Read units a second.
+    /// Read units per second.
     pub read_units: u32,
 }
 
 impl PartitionLimits {
-    /// AWS's limits: 1,000 write units and 3,000 read units a second.
+    /// The limits of AWS: 1,000 write units and 3,000 read units per second.
     pub const AWS: Self = Self { write_units: 1000, read_units: 3000 };
 }
 
-/// What a unit is of: a partition key of a table or of an index, and reads or writes.
+/// The reads or the writes of a partition key of a table or an index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartitionUse {
     /// The table.
@@ -41,12 +42,12 @@ pub struct PartitionUse {
     pub index: Option<String>,
     /// The value of the partition key.
     pub key: String,
-    /// Whether it is about writes.
+    /// Whether it is the writes.
     pub is_write: bool,
 }
 
 impl PartitionUse {
-    /// The reason as AWS names it.
+    /// The throttling reason in AWS's terms.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ThrottlingReason.html>
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -72,10 +73,10 @@ impl fmt::Display for PartitionUse {
     }
 }
 
-/// What a request needs of each key: read halves or write units.
+/// The units that a request needs of each key: read halves or write units.
 pub(super) type Needs = BTreeMap<PartitionUse, u32>;
 
-/// The buckets of all keys, while there are limits.
+/// The buckets of all keys, if there are limits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Partitions {
     pub(super) limits: Option<PartitionLimits>,
@@ -83,7 +84,7 @@ pub(super) struct Partitions {
     pub(super) throttled: BTreeMap<PartitionUse, u64>,
 }
 
-/// Tokens in thousandths, as they were at a time.
+/// Tokens in thousandths, at a point in time.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     left: i64,
@@ -91,8 +92,8 @@ struct Bucket {
 }
 
 impl Partitions {
-    /// Takes what a request needs from every bucket, or nothing from any: then these are the
-    /// keys whose limit it exceeds.
+    /// Takes the units of a request from every bucket, or returns the keys whose limits it exceeds
+    /// and takes none.
     pub(super) fn take(
         &mut self,
         now_ms: i64,
@@ -101,8 +102,8 @@ impl Partitions {
         let Some(limits) = self.limits else { return Ok(()) };
         let mut all = Needs::new();
         needs(&mut all);
-        // Reads are counted in halves of units. A limit a second is as many thousandths a
-        // millisecond.
+        // Reads are counted in halves of units. A limit per second is the same number of
+        // thousandths per millisecond.
         let limit = |of: &PartitionUse| {
             i64::from(if of.is_write { limits.write_units } else { 2 * limits.read_units })
         };
@@ -139,7 +140,7 @@ impl Partitions {
     }
 }
 
-/// The refusal of a throttled request, as a table with on-demand capacity gives it.
+/// The error of a throttled request to a table with on-demand capacity.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
 pub(super) fn throttled(exceeded: &[PartitionUse]) -> Refusal {
     let mut refusal = Refusal::new("ThrottlingException", MESSAGE);
@@ -156,7 +157,7 @@ const MESSAGE: &str = "Throughput exceeds the current capacity of your table or 
      persist, check if you have a hot key: \
      https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html";
 
-/// The reason of one action of a transaction that was cancelled because of it.
+/// The cancellation reason of one action of a throttled transaction.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
 pub(super) fn cancellation(of_this: bool) -> Value {
     if of_this {
@@ -166,7 +167,7 @@ pub(super) fn cancellation(of_this: bool) -> Value {
     }
 }
 
-/// Adds what is charged for one item under `key` to the needs of a request.
+/// Adds the charge for one item under `key` to the needs of a request.
 pub(super) fn add(needs: &mut Needs, table: &str, key: &str, charge: Charge) {
     let mut count = |is_write, units| {
         if units > 0 {

@@ -1,4 +1,4 @@
-//! Reads: one item, a batch, a query.
+//! Reads: `GetItem`, `BatchGetItem` and `Query`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,16 +17,16 @@ use super::{
 };
 use crate::cloud::Refusal;
 
-/// Keys that one batch may have.
+/// Largest number of keys in a batch.
 const MOST_OF_A_BATCH: usize = 100;
 
-/// Bytes that a batch answers at most.
+/// Largest size of the answer to a batch, in bytes.
 const LARGEST_BATCH: usize = 16 * 1024 * 1024;
 
-/// Bytes that a query reads at most.
+/// Largest number of bytes that a query reads.
 const LARGEST_PAGE: usize = 1024 * 1024;
 
-/// What of an item is asked for.
+/// The requested parts of an item.
 #[derive(Default)]
 struct Projection<'a> {
     paths: Option<Arc<Expression<Vec<Path>>>>,
@@ -44,7 +44,7 @@ impl Projection<'_> {
 }
 
 impl Dynamo {
-    /// Reads the projection of a request that has no other expression.
+    /// Parses the projection of a request that has no other expression.
     fn projection<'a>(&mut self, body: &'a Value) -> Result<Projection<'a>, Refusal> {
         let scope = Scope::read(body)?;
         let paths = match text(body, "ProjectionExpression")? {
@@ -78,12 +78,12 @@ impl Dynamo {
         self.charge(charge);
         let mut answer = Map::new();
         answer.extend(item.map(|item| ("Item".to_owned(), item)));
-        let told = capacity(body, super::table(&self.tables, name)?, charge, false)?;
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        let consumed = capacity(body, super::table(&self.tables, name)?, charge, false)?;
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         Ok(Value::Object(answer))
     }
 
-    /// One item, and what it costs; nothing is charged yet.
+    /// One item, and its cost; nothing is charged yet.
     pub(super) fn read_one<'a>(
         &mut self,
         body: &'a Value,
@@ -134,7 +134,8 @@ impl Dynamo {
             }
             let (mut found, mut unread) = (Vec::new(), Vec::new());
             let total = charges.entry(name.as_str()).or_default();
-            // AWS answers in no order; here it is the keys' and not the request's.
+            // AWS guarantees no order; the model uses the order of the keys, which is not that of
+            // the request.
             for (key, wire) in keys {
                 if read >= part || size > LARGEST_BATCH {
                     unread.push(wire.clone());
@@ -168,7 +169,7 @@ impl Dynamo {
             ("Responses".to_owned(), responses.into()),
             ("UnprocessedKeys".to_owned(), rest.into()),
         ]);
-        self.tell_all(body, &mut answer, charges, false)?;
+        self.add_capacities(body, &mut answer, charges, false)?;
         Ok(answer.into())
     }
 
@@ -265,8 +266,8 @@ impl Dynamo {
         if let Some(last) = page.last.filter(|_| page.is_cut) {
             answer.insert("LastEvaluatedKey".to_owned(), source.key_of(&last.item));
         }
-        let told = capacity(body, table, charge, false)?;
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        let consumed = capacity(body, table, charge, false)?;
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         self.charge(charge);
         Ok(answer.into())
     }
@@ -295,7 +296,7 @@ fn limit(body: &Value) -> Result<usize, Refusal> {
     })
 }
 
-/// What a query gathers.
+/// The result of a query so far.
 #[derive(Default)]
 struct Page<'a> {
     filter: Option<&'a Expression<Condition>>,
@@ -306,14 +307,14 @@ struct Page<'a> {
     count: usize,
     scanned: usize,
     size: usize,
-    /// The last that was looked at.
+    /// The last item that was evaluated.
     last: Option<Arc<Stored>>,
-    /// Whether it stopped before the end, as far as it knows.
+    /// Whether there may be more items.
     is_cut: bool,
 }
 
 impl Page<'_> {
-    /// Takes one more and says whether it wants another.
+    /// Adds an item, and returns whether the query continues.
     fn take(&mut self, row: Arc<Stored>) -> Result<bool, Refusal> {
         if self.size + row.size > LARGEST_PAGE && self.scanned > 0 {
             self.is_cut = true;
@@ -329,19 +330,19 @@ impl Page<'_> {
             }
         }
         self.last = Some(row);
-        // At its limit a query does not look whether there is more.
+        // A query that reaches its limit does not check whether there are more items.
         self.is_cut = self.scanned == self.limit;
         Ok(!self.is_cut)
     }
 }
 
-/// What a query reads.
+/// The table or the index that a query reads.
 enum Source<'t> {
     Table { table: &'t Table, is_consistent: bool },
     Index { table: &'t Table, keys: [&'t str; 2] },
 }
 
-/// The sort keys a query is about: from the first on, up to but without the second.
+/// The range of sort keys of a query: from the first, up to and excluding the second.
 struct Range {
     partition: String,
     from: String,
@@ -354,7 +355,7 @@ impl Range {
     }
 }
 
-/// The text that follows `text` immediately.
+/// The string that follows `text` immediately.
 fn after(text: &str) -> String {
     format!("{text}\0")
 }
@@ -387,7 +388,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// Whose throughput a query of `range` uses.
+    /// The partition key whose throughput a query of `range` uses.
     fn partition_use(&self, range: &Range) -> PartitionUse {
         let (table, index) = match self {
             Self::Table { table, .. } => (table, None),
@@ -401,7 +402,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// Every attribute of a key to start from.
+    /// All attributes of a start key.
     fn names(&self) -> Vec<&'t str> {
         match self {
             Self::Table { table, .. } => vec![&table.schema.pk, &table.schema.sk],
@@ -416,7 +417,7 @@ impl<'t> Source<'t> {
         Value::Object(self.names().into_iter().filter_map(member).collect())
     }
 
-    /// Reads `ExclusiveStartKey`: a place to start behind.
+    /// Parses `ExclusiveStartKey`: the position after which the query starts.
     fn start(&self, start: &Value, range: &Range) -> Result<Place, Refusal> {
         let wrong = || invalid("The provided starting key is invalid");
         let names = self.names();
@@ -441,7 +442,7 @@ impl<'t> Source<'t> {
         }
     }
 
-    /// Gives the rows of a range one by one, as long as `take` wants more.
+    /// Visits the rows of a range in order, as long as `take` returns true.
     fn visit(
         &self,
         range: &Range,
@@ -509,7 +510,7 @@ fn each<T>(
     Ok(())
 }
 
-/// Reads which keys a query is about.
+/// Parses the key condition of a query.
 fn key_range(
     condition: &Condition,
     scope: &Scope<'_>,
@@ -573,7 +574,7 @@ struct Bounds {
     is_equal: bool,
 }
 
-/// One condition about one key.
+/// A condition on one key.
 fn key_part<'s>(
     condition: &'s Condition,
     scope: &'s Scope<'_>,
@@ -599,7 +600,7 @@ fn key_part<'s>(
     let from = |from, until| Bounds { from, until, is_equal: false };
     match condition {
         Condition::Compare(left, comparator, right) => {
-            // Either may be the key.
+            // The key may be on either side.
             let (left, comparator, right) = match left {
                 Operand::Value(_) => (right, comparator.mirrored(), left),
                 _ => (left, *comparator, right),
@@ -634,7 +635,7 @@ fn key_part<'s>(
     }
 }
 
-/// The first text after all that begin with `prefix`.
+/// The first string after all strings that begin with `prefix`.
 fn behind_prefix(prefix: &str) -> Option<String> {
     let mut letters: Vec<char> = prefix.chars().collect();
     while let Some(last) = letters.pop() {
@@ -646,7 +647,7 @@ fn behind_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-/// Refuses a filter by keys.
+/// Refuses a filter on key attributes.
 fn check_filter(condition: &Condition, scope: &Scope<'_>, keys: [&str; 2]) -> Result<(), Refusal> {
     let operand = |operand: &Operand| check_filtered(operand, scope, keys);
     let path = |path: &Path| {

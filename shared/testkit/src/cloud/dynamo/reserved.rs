@@ -1,8 +1,8 @@
-//! Words that an expression may not use as a name.
+//! The reserved words, which an expression cannot use as names.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html>
 
-/// Whether `name` is reserved, in capitals or not.
+/// Whether `name` is reserved, in upper or lower case.
 pub(super) fn is_reserved(name: &str) -> bool {
     let longest = 14;
     name.len() <= longest && WORDS.binary_search(&name.to_ascii_uppercase().as_str()).is_ok()
@@ -589,12 +589,12 @@ mod tests {
     use super::{WORDS, is_reserved};
 
     #[test]
-    fn the_words_are_in_order_so_that_they_can_be_searched() {
+    fn the_words_are_sorted_for_binary_search() {
         assert!(WORDS.is_sorted());
     }
 
     #[test]
-    fn a_reserved_word_is_known_in_any_case() {
+    fn a_reserved_word_is_recognized_in_any_case() {
         assert!(
             ["status", "State", "NAME", "ttl", "token", "localtimestamp"]
                 .into_iter()

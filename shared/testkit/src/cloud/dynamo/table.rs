@@ -1,4 +1,4 @@
-//! One table: its items, its index, and what a request costs.
+//! A table: its items, its index, and the cost of requests.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,11 +9,11 @@ use super::partition::{Needs, PartitionUse};
 use super::{Lag, TableSchema, invalid};
 use crate::cloud::Refusal;
 
-/// Bytes of a partition key's value, and of a sort key's.
+/// Largest size in bytes of a partition key and of a sort key.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
 const LONGEST_KEYS: [usize; 2] = [2048, 1024];
 
-/// An item, and the bytes it counts for.
+/// An item and its size in bytes.
 #[derive(Debug, PartialEq)]
 pub(super) struct Stored {
     pub(super) item: Item,
@@ -27,16 +27,17 @@ impl Stored {
     }
 }
 
-/// An item, or its absence.
+/// An item; `None` if there is none.
 pub(super) type State = Option<Arc<Stored>>;
 
-/// The items of one partition key, by their sort keys.
+/// The items of a partition key, by their sort keys.
 pub(super) type Partition = BTreeMap<String, Arc<Stored>>;
 
-/// An entry's place under its partition key of the index: its sort key, and the item's keys.
+/// The position of an entry under its partition key in the index: its sort key, and the item's
+/// keys.
 pub(super) type Place = (String, String, String);
 
-/// One item's key.
+/// The key of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key<'a> {
     pub(super) pk: &'a str,
@@ -48,9 +49,9 @@ pub(super) struct Table {
     pub(super) schema: TableSchema,
     items: BTreeMap<String, Partition>,
     index: BTreeMap<String, BTreeSet<Place>>,
-    /// What the index has yet to show, in the order of the writes.
+    /// Changes that the index does not show yet, in the order of the writes.
     pending: VecDeque<IndexChange>,
-    /// What was overwritten so lately that an eventually consistent read may still give it.
+    /// Previous states that an eventually consistent read may still return.
     past: VecDeque<Past>,
 }
 
@@ -81,7 +82,7 @@ impl Table {
         }
     }
 
-    /// Lets happen what happens by itself until `now_ms`.
+    /// Applies the changes that are due by `now_ms`.
     pub(super) fn settle(&mut self, now_ms: i64) {
         while let Some(change) = self.pending.pop_front_if(|change| change.due_ms <= now_ms) {
             self.change_index(change.partition, change.place, change.is_there);
@@ -100,12 +101,12 @@ impl Table {
         }
     }
 
-    /// The item as the last write left it.
+    /// The item after the last write.
     pub(super) fn get(&self, key: Key<'_>) -> Option<&Arc<Stored>> {
         self.items.get(key.pk)?.get(key.sk)
     }
 
-    /// The item as an eventually consistent read gives it.
+    /// The item as an eventually consistent read returns it.
     pub(super) fn get_eventually(&self, key: Key<'_>) -> Option<&Arc<Stored>> {
         match self.past.iter().find(|past| past.pk == key.pk && past.sk == key.sk) {
             Some(past) => past.before.as_ref(),
@@ -113,14 +114,14 @@ impl Table {
         }
     }
 
-    /// A partition as the last writes left it, or as an eventually consistent read gives it.
+    /// A partition after the last writes, or as an eventually consistent read returns it.
     pub(super) fn partition(&self, pk: &str, is_consistent: bool) -> Option<Cow<'_, Partition>> {
         let now = self.items.get(pk);
         if is_consistent || self.past.iter().all(|past| past.pk != pk) {
             return now.map(Cow::Borrowed);
         }
         let mut then = now.cloned().unwrap_or_default();
-        // Of several changes the first tells how it was.
+        // The first of several changes has the previous state.
         for past in self.past.iter().rev().filter(|past| past.pk == pk) {
             match &past.before {
                 Some(before) => then.insert(past.sk.clone(), Arc::clone(before)),
@@ -130,24 +131,24 @@ impl Table {
         Some(Cow::Owned(then))
     }
 
-    /// What the index shows of one of its partitions.
+    /// The entries of a partition of the index.
     pub(super) fn places(&self, partition: &str) -> Option<&BTreeSet<Place>> {
         self.index.get(partition)
     }
 
-    /// Every item, in the order of the keys.
+    /// All items, in the order of the keys.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Stored>> {
         self.items.values().flat_map(BTreeMap::values)
     }
 
-    /// Every key, in its order.
+    /// All keys, in order.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &str)> {
         self.items
             .iter()
             .flat_map(|(pk, partition)| partition.keys().map(move |sk| (pk.as_str(), sk.as_str())))
     }
 
-    /// Writes an item or takes it away.
+    /// Writes or deletes an item.
     pub(super) fn put(&mut self, key: Key<'_>, after: State, lag: Lag, now_ms: i64) {
         let before = self.get(key).cloned();
         let (old, new) = (self.entry(before.as_ref()), self.entry(after.as_ref()));
@@ -197,13 +198,13 @@ impl Table {
         if lag.index_ms == 0 && self.pending.is_empty() {
             return self.change_index(partition, place, is_there);
         }
-        // The index takes the writes in their order.
+        // The index applies the writes in their order.
         let last = self.pending.back().map_or(i64::MIN, |change| change.due_ms);
         let due_ms = (now_ms + lag.index_ms).max(last);
         self.pending.push_back(IndexChange { due_ms, partition, place, is_there });
     }
 
-    /// The index's keys of an item that is in it.
+    /// The index keys of an item, if it is in the index.
     fn entry(&self, state: Option<&Arc<Stored>>) -> Option<(String, String)> {
         let index = self.schema.index.as_ref()?;
         let item = &state?.item;
@@ -227,8 +228,8 @@ impl Table {
         Stored::new(item)
     }
 
-    /// Write units of the index when an item changes: one for each kilobyte of an entry that
-    /// comes or goes; an entry whose key changes goes and comes.
+    /// Write units of the index when an item changes: one for each kilobyte of an entry that is
+    /// added or removed; an entry whose key changes is removed and added.
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html#GSI.ThroughputConsiderations.Writes>
     pub(super) fn index_units(&self, key: Key<'_>, before: &State, after: &State) -> u32 {
         self.index_writes(key, before, after).into_iter().map(|(_, units)| units).sum()
@@ -248,7 +249,7 @@ impl Table {
         old.into_iter().chain(new).map(write).collect()
     }
 
-    /// Adds the index's part of a write to the needs of a request, `factor` times.
+    /// Adds the index writes of a write to the needs of a request, `factor` times.
     pub(super) fn add_index_writes(
         &self,
         needs: &mut Needs,
@@ -268,9 +269,9 @@ impl Table {
         }
     }
 
-    // ---- What the schema asks of requests
+    // ---- Validation by the schema
 
-    /// Reads a key as the wire has it.
+    /// Parses a key in wire format.
     pub(super) fn key<'a>(&self, value: &'a serde_json::Value) -> Result<Key<'a>, Refusal> {
         let mismatch = || invalid("The provided key element does not match the schema");
         let members = value.as_object().ok_or_else(mismatch)?;
@@ -283,7 +284,7 @@ impl Table {
         Ok(key)
     }
 
-    /// Reads the key out of a whole item as the wire has it.
+    /// Parses the key of a whole item in wire format.
     pub(super) fn key_of_item<'a>(
         &self,
         wire: &'a serde_json::Value,
@@ -325,7 +326,7 @@ impl Table {
         Ok(())
     }
 
-    /// Refuses an item whose keys of the index are no texts, or empty or too long ones.
+    /// Refuses an item whose index keys are not strings, or are empty or too long.
     pub(super) fn check_index(&self, item: &Item, is_update: bool) -> Result<(), Refusal> {
         let Some(index) = &self.schema.index else { return Ok(()) };
         for (name, longest) in [&index.pk, &index.sk].into_iter().zip(LONGEST_KEYS) {
@@ -368,13 +369,13 @@ impl Table {
     }
 }
 
-/// A text in a map of attributes as the wire has it.
+/// A string in a map of attributes in wire format.
 pub(super) fn text_of<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a str> {
     let value = value.get(name)?.as_object()?;
     (value.len() == 1).then(|| value.get("S")?.as_str()).flatten()
 }
 
-/// One unit for each kilobyte, and at least one.
+/// Write units: one for each kilobyte, and at least one.
 pub(super) fn write_units(size: usize) -> u32 {
     u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
 }

@@ -1,4 +1,5 @@
-//! What only the model has: its clock, its lag, its counters, and what it leaves out.
+//! Tests of what only the model has: its clock, its lag, its counters, and what it does not
+//! support.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ fn refused(answer: Result<Value, Refusal>) -> String {
 }
 
 #[test]
-fn the_index_shows_a_write_when_its_lag_is_over() {
+fn the_index_shows_a_write_after_its_lag() {
     let mut dynamo = dynamo();
     dynamo.set_lag(Lag { index_ms: 100, read_ms: 0 });
     put(&mut dynamo, &child("a", "1"), NOW);
@@ -86,7 +87,7 @@ fn the_index_shows_a_write_when_its_lag_is_over() {
 }
 
 #[test]
-fn the_index_takes_writes_in_their_order_even_if_its_lag_shrinks() {
+fn the_index_applies_writes_in_order_even_if_its_lag_decreases() {
     let mut dynamo = dynamo();
     dynamo.set_lag(Lag { index_ms: 1000, read_ms: 0 });
     put(&mut dynamo, &child("a", "1"), NOW);
@@ -97,7 +98,7 @@ fn the_index_takes_writes_in_their_order_even_if_its_lag_shrinks() {
 }
 
 #[test]
-fn an_eventually_consistent_read_may_be_behind_and_a_consistent_one_never_is() {
+fn an_eventually_consistent_read_may_be_stale_and_a_consistent_read_never_is() {
     let mut dynamo = dynamo();
     put(&mut dynamo, &key("a"), NOW);
     dynamo.set_lag(Lag { index_ms: 0, read_ms: 100 });
@@ -116,7 +117,7 @@ fn an_eventually_consistent_read_may_be_behind_and_a_consistent_one_never_is() {
 }
 
 #[test]
-fn what_is_expired_stays_until_it_is_forgotten() {
+fn an_expired_item_stays_until_it_is_deleted() {
     let mut dynamo = dynamo();
     for (sk, ttl) in [("a", NOW / 1000 - 1), ("b", NOW / 1000), ("c", NOW / 1000 + 60)] {
         let mut item = child(sk, sk);
@@ -134,7 +135,7 @@ fn what_is_expired_stays_until_it_is_forgotten() {
 }
 
 #[test]
-fn a_batch_may_be_done_in_part() {
+fn a_batch_may_be_processed_in_part() {
     let mut dynamo = dynamo();
     dynamo.set_batch_part(Some(2));
     let puts = ["a", "b", "c"].map(|sk| json!({ "PutRequest": { "Item": key(sk) } }));
@@ -155,7 +156,7 @@ fn a_batch_may_be_done_in_part() {
 }
 
 #[test]
-fn a_token_is_forgotten_after_ten_minutes() {
+fn a_client_request_token_expires_after_ten_minutes() {
     let mut dynamo = dynamo();
     let body = |number: &str| {
         json!({
@@ -178,7 +179,7 @@ fn a_token_is_forgotten_after_ten_minutes() {
 }
 
 #[test]
-fn what_is_consumed_is_counted_by_operation_even_if_it_is_refused() {
+fn consumed_capacity_is_counted_by_operation_including_refused_requests() {
     let mut dynamo = dynamo();
     put(&mut dynamo, &child("a", "1"), NOW);
     assert_eq!(dynamo.consumed().last, Units { read_halves: 0, write: 2 });
@@ -217,7 +218,7 @@ fn what_is_consumed_is_counted_by_operation_even_if_it_is_refused() {
 }
 
 #[test]
-fn what_is_not_modelled_is_refused_by_name() {
+fn an_unmodelled_request_is_refused_by_name() {
     let mut dynamo = dynamo();
     let scan = dynamo.call("Scan", &json!({ "TableName": TABLE }), NOW).unwrap_err();
     assert_eq!(scan.code, "NotModelled");
@@ -229,7 +230,7 @@ fn what_is_not_modelled_is_refused_by_name() {
 }
 
 #[test]
-fn items_and_keys_are_told_in_the_order_of_the_keys() {
+fn items_and_keys_are_listed_in_key_order() {
     let mut dynamo = dynamo();
     for sk in ["b", "a", "c"] {
         put(&mut dynamo, &key(sk), NOW);
@@ -243,7 +244,7 @@ fn items_and_keys_are_told_in_the_order_of_the_keys() {
 }
 
 #[test]
-fn a_copy_goes_its_own_way() {
+fn a_clone_is_independent() {
     let mut dynamo = dynamo();
     put(&mut dynamo, &key("a"), NOW);
     let mut copy = dynamo.clone();
@@ -251,7 +252,7 @@ fn a_copy_goes_its_own_way() {
     assert_eq!((dynamo.items(TABLE).count(), copy.items(TABLE).count()), (1, 2));
 }
 
-/// What is done to one of a few items: `None` takes it away, a place puts it there.
+/// Writes to one of a few items: `None` deletes it, a number puts it there.
 fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>, i64)>> {
     let write = (0..4_usize, proptest::option::of(0..3_u8), 0..200_i64);
     proptest::collection::vec(write, 0..40)
@@ -259,14 +260,14 @@ fn writes() -> impl Strategy<Value = Vec<(usize, Option<u8>, i64)>> {
 
 proptest! {
     #[test]
-    fn the_index_becomes_what_the_items_say(writes in writes(), lag in 0..300_i64) {
+    fn the_index_becomes_consistent_with_the_items(writes in writes(), lag in 0..300_i64) {
         let mut dynamo = dynamo();
         dynamo.set_lag(Lag { index_ms: lag, read_ms: lag });
         let mut now_ms = NOW;
         for (item, place, wait) in writes {
             let sk = ["a", "b", "c", "d"][item];
             match place {
-                // The last place is none.
+                // The last place means no place in the index.
                 Some(2) => put(&mut dynamo, &key(sk), now_ms),
                 Some(place) => put(&mut dynamo, &child(sk, &place.to_string()), now_ms),
                 None => delete(&mut dynamo, sk, now_ms),
@@ -283,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_of_any_size_give_what_one_query_gives(
+    fn pages_of_any_size_return_what_one_query_returns(
         sort_keys in proptest::collection::btree_set("[a-c]{1,3}", 0..12),
         limit in 1..5_u8,
         is_forward in any::<bool>(),
@@ -291,7 +292,7 @@ proptest! {
     ) {
         let mut dynamo = dynamo();
         for sk in &sort_keys {
-            // Many items share a place in the index.
+            // Many items share a partition key of the index.
             put(&mut dynamo, &child(sk, &sk[..1]), NOW);
         }
         let mut body = json!({
@@ -319,7 +320,7 @@ proptest! {
     }
 }
 
-/// A table whose keys have AWS's limits.
+/// A table with AWS's throughput limits.
 fn limited() -> Dynamo {
     let mut dynamo = dynamo();
     dynamo.set_partition_limits(Some(PartitionLimits::AWS));
@@ -334,12 +335,12 @@ fn try_put(dynamo: &mut Dynamo, item: &Value, now_ms: i64) -> Result<Value, Refu
     dynamo.call("PutItem", &json!({ "TableName": TABLE, "Item": item }), now_ms)
 }
 
-/// How many of `most` puts of small items under `pk` are taken at once.
+/// Number of puts of small items under `pk`, out of `most`, that are accepted at once.
 fn taken(dynamo: &mut Dynamo, pk: &str, most: usize, now_ms: i64) -> usize {
     (0..most).take_while(|n| try_put(dynamo, &item(pk, &format!("{n}")), now_ms).is_ok()).count()
 }
 
-/// The reasons that a throttled request gives.
+/// The throttling reasons of an error.
 fn reasons(refusal: &Refusal) -> Vec<&str> {
     assert_eq!((refusal.status, refusal.code.as_str()), (400, "ThrottlingException"));
     let reasons = refusal.more["throttlingReasons"].as_array().unwrap().iter();
@@ -357,7 +358,7 @@ fn without_limits_a_partition_key_is_never_throttled() {
 }
 
 #[test]
-fn a_partition_key_takes_1000_write_units_a_second_and_others_are_not_concerned() {
+fn a_partition_key_allows_1000_write_units_a_second_and_does_not_affect_others() {
     let mut dynamo = limited();
     assert_eq!(taken(&mut dynamo, "p", 2000, NOW), 1000);
     let refusal = try_put(&mut dynamo, &item("p", "one more"), NOW).unwrap_err();
@@ -366,7 +367,7 @@ fn a_partition_key_takes_1000_write_units_a_second_and_others_are_not_concerned(
     assert_eq!(refusal.more["throttlingReasons"][0]["resource"], table);
     assert!(dynamo.item(TABLE, "p", "one more").is_none());
     assert_eq!(taken(&mut dynamo, "q", 1000, NOW), 1000);
-    // A unit comes back each millisecond, and a second's units at most.
+    // A unit is refilled each millisecond, up to the units of a second.
     assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 1), 1);
     assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 251), 250);
     assert_eq!(taken(&mut dynamo, "p", 2000, NOW + 60_000), 1000);
@@ -376,7 +377,7 @@ fn a_partition_key_takes_1000_write_units_a_second_and_others_are_not_concerned(
 }
 
 #[test]
-fn a_partition_key_takes_3000_read_units_a_second_beside_its_writes() {
+fn a_partition_key_allows_3000_read_units_a_second_independent_of_its_writes() {
     for (is_consistent, most) in [(true, 3000), (false, 6000)] {
         let mut dynamo = limited();
         assert_eq!(taken(&mut dynamo, "p", 2000, NOW), 1000);
@@ -411,7 +412,7 @@ fn a_partition_key_of_the_index_throttles_writes_under_many_keys_of_the_table() 
     assert_eq!(reasons(&refusal), ["IndexWriteKeyRangeThroughputExceeded"]);
     let of = dynamo.throttled().keys().next().unwrap().clone();
     assert_eq!((of.index.as_deref(), of.key.as_str()), (Some("by_parent"), "parent"));
-    // What the index does not show costs it nothing.
+    // An item that is not in the index uses none of its units.
     assert!(try_put(&mut dynamo, &item("p5000", "s"), NOW).is_ok());
     let again = |n: usize, dynamo: &mut Dynamo| {
         let mut same = child(n);
@@ -430,7 +431,7 @@ fn a_partition_key_of_the_index_throttles_writes_under_many_keys_of_the_table() 
 }
 
 #[test]
-fn what_costs_more_than_a_second_is_taken_once_and_paid_for_later() {
+fn a_request_that_costs_more_than_a_second_is_admitted_once_and_leaves_a_debt() {
     let mut dynamo = dynamo();
     dynamo.set_partition_limits(Some(PartitionLimits { write_units: 100, read_units: 100 }));
     let mut large = item("p", "large");
@@ -460,7 +461,7 @@ fn a_failed_condition_uses_units_and_a_throttled_request_costs_nothing() {
 }
 
 #[test]
-fn a_batch_gives_back_what_is_throttled_and_is_refused_if_that_is_all() {
+fn a_batch_returns_throttled_items_and_is_refused_if_all_are_throttled() {
     let mut dynamo = limited();
     assert_eq!(taken(&mut dynamo, "p", 999, NOW), 999);
     let writes = ["a", "b", "c"].map(|sk| json!({ "PutRequest": { "Item": item("p", sk) } }));
@@ -488,9 +489,9 @@ fn a_batch_gives_back_what_is_throttled_and_is_refused_if_that_is_all() {
 }
 
 #[test]
-fn a_throttled_transaction_is_cancelled_whole_and_says_which_action_it_was() {
+fn a_throttled_transaction_is_cancelled_and_names_the_throttled_action() {
     let mut dynamo = limited();
-    // An action of a transaction costs twice.
+    // An action of a transaction costs twice the units.
     assert_eq!(taken(&mut dynamo, "p", 999, NOW), 999);
     let put = |pk: &str| json!({ "Put": { "TableName": TABLE, "Item": item(pk, "new") } });
     let body = json!({ "TransactItems": [put("q"), put("p")] });

@@ -1,4 +1,4 @@
-//! Transactions: all or nothing.
+//! Transactions, which take effect as a whole or not at all.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>
 
@@ -12,21 +12,21 @@ use super::write::{Failure, Sort, Write};
 use super::{Charge, Dynamo, invalid, known, not_modelled, required, text};
 use crate::cloud::Refusal;
 
-/// Actions that one transaction may have.
+/// Largest number of actions in a transaction.
 const MOST: usize = 100;
 
-/// Bytes that the items of one transaction may have together.
+/// Largest total size of the items of a transaction, in bytes.
 const LARGEST: usize = 4 * 1024 * 1024;
 
-/// How long a token stands for its transaction.
+/// How long a client request token identifies its transaction.
 const TOKEN_MS: i64 = 10 * 60 * 1000;
 
-/// Transactions have two parts for each item: prepare and commit. AWS does not say what a
-/// cancelled one costs, nor what entries of the index in one do: here all of it counts twice.
+/// A transaction has two parts for each item: prepare and commit. AWS does not document the cost of
+/// a cancelled transaction, nor that of index entries in a transaction: here both count twice.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-capacity-handling>
 const PARTS: u32 = 2;
 
-/// The transactions that were done lately, by the tokens of their requests.
+/// Recent transactions, by their client request tokens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tokens(BTreeMap<String, Done>);
 
@@ -76,7 +76,7 @@ impl Dynamo {
         self.write_all(body, &writes, now_ms)
     }
 
-    /// Whether the token's transaction was done lately.
+    /// Whether the transaction of this token was recently done.
     fn is_done(&mut self, token: &str, actions: &Value, now_ms: i64) -> Result<bool, Refusal> {
         if token.is_empty() || token.len() > 36 {
             return Err(invalid(format!(
@@ -95,7 +95,7 @@ impl Dynamo {
         }
     }
 
-    /// Answers a transaction that was done before: it costs reads and writes nothing.
+    /// Answers a repeated transaction: it costs reads, and writes nothing.
     fn repeat(&mut self, body: &Value, writes: &[Write<'_>]) -> Result<Value, Refusal> {
         let mut charges: BTreeMap<&str, Charge> = BTreeMap::new();
         for write in writes {
@@ -104,7 +104,7 @@ impl Dynamo {
             *total = total.plus(Charge { read_halves, ..Charge::default() }.times(PARTS));
         }
         let mut answer = Map::new();
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         Ok(answer.into())
     }
 
@@ -146,7 +146,7 @@ impl Dynamo {
                         ("Code".to_owned(), "ConditionalCheckFailed".into()),
                         ("Message".to_owned(), "The conditional request failed".into()),
                     ]);
-                    let item = write.told(&before);
+                    let item = write.returned_item(&before);
                     reason.extend(item.map(|item| ("Item".to_owned(), item)));
                     (charge, reason.into())
                 }
@@ -160,7 +160,7 @@ impl Dynamo {
             reasons.push(reason);
         }
         let mut answer = Map::new();
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         if effects.len() < writes.len() {
             return Err(cancelled(reasons));
         }
@@ -213,7 +213,7 @@ impl Dynamo {
             return Err(cancelled(reasons.collect()));
         }
         let mut answer = Map::from_iter([("Responses".to_owned(), responses.into())]);
-        self.tell_all(body, &mut answer, charges, true)?;
+        self.add_capacities(body, &mut answer, charges, true)?;
         Ok(answer.into())
     }
 }

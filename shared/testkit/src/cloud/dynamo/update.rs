@@ -1,4 +1,4 @@
-//! Updates of an item.
+//! Update expressions.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::invalid;
 use super::item::{Attribute, Item};
 use crate::cloud::Refusal;
 
-/// Refuses an update that no item could take: undefined placeholders, wrong types, paths that
-/// overlap, keys.
+/// Refuses an update that is invalid for every item: undefined placeholders, wrong types,
+/// overlapping paths, keys.
 pub(super) fn check(
     expression: &Expression<Update>,
     scope: &Scope<'_>,
@@ -54,7 +54,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// `typeSet` tells what AWS calls an operand's type in these messages.
+/// `typeSet` is AWS's name for the type of an operand in these messages.
 fn wrong_operand(operator: &str, found: &str) -> Refusal {
     let name = match found {
         "S" => "STRING",
@@ -71,7 +71,7 @@ fn wrong_operand(operator: &str, found: &str) -> Refusal {
     ))
 }
 
-/// Refuses a constant of a type that its place does not take.
+/// Refuses a constant of a type that is not allowed at its position.
 fn check_operand(
     operand: &SetOperand,
     operator: Option<&str>,
@@ -103,7 +103,7 @@ fn check_operand(
     }
 }
 
-/// Refuses two paths of which one lies in the other, or that take one thing for two types.
+/// Refuses two paths of which one contains the other, or that use one value as two types.
 fn check_pair(one: &Path, two: &Path, scope: &Scope<'_>) -> Result<(), Refusal> {
     let shown = || format!("path one: {}, path two: {}", scope.shown(one), scope.shown(two));
     for (left, right) in one.iter().zip(two) {
@@ -127,7 +127,7 @@ fn check_pair(one: &Path, two: &Path, scope: &Scope<'_>) -> Result<(), Refusal> 
     )))
 }
 
-/// What `before` is after the update. Every operand is read before anything is written.
+/// The item `before` after the update. All operands are read before anything is written.
 pub(super) fn apply(update: &Update, scope: &Scope<'_>, before: &Item) -> Result<Item, Refusal> {
     let mut writes: Vec<(&Path, Attribute)> = Vec::with_capacity(update.set.len());
     for (path, value) in &update.set {
@@ -151,8 +151,8 @@ pub(super) fn apply(update: &Update, scope: &Scope<'_>, before: &Item) -> Result
             }
         }
     }
-    // What is written behind a list's end is appended in the order of the indices, and what is
-    // removed is counted as it stood before.
+    // Values written beyond the end of a list are appended in the order of the indices; removed
+    // elements are counted by their positions before the update.
     writes.sort_by_cached_key(|(path, _)| indices(path));
     removals.sort_by_cached_key(|path| std::cmp::Reverse(indices(path)));
     let mut after = before.clone();
@@ -221,7 +221,7 @@ fn united(found: &Attribute, more: &Attribute) -> Result<Attribute, Refusal> {
     }
 }
 
-/// `None` if nothing is left.
+/// `None` if no element remains.
 fn without(found: &Attribute, less: &Attribute) -> Result<Option<Attribute>, Refusal> {
     match (found, less) {
         (Attribute::Ss(found), Attribute::Ss(less)) => Ok(rest(found, less).map(Attribute::Ss)),
@@ -273,7 +273,7 @@ enum Parent<'a> {
     List(&'a mut Vec<Attribute>),
 }
 
-/// What the last step of a path is a step into.
+/// The value that contains the last step of a path.
 fn parent<'a>(
     item: &'a mut Item,
     steps: &[Step],

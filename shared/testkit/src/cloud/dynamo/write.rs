@@ -1,4 +1,4 @@
-//! Writes of one item: put, update, delete, check.
+//! Writes of one item: put, update, delete and condition check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::cloud::Refusal;
 
-/// Bytes an item may have.
+/// Largest size of an item in bytes.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
 const LARGEST: usize = 400 * 1024;
 
-/// Writes that one batch may have.
+/// Largest number of writes in a batch.
 const MOST_OF_A_BATCH: usize = 25;
 
-/// What kind of write it is.
+/// The kind of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sort {
     Put,
@@ -39,7 +39,7 @@ enum Action {
     Check,
 }
 
-/// One write, as far as it can be judged without the item.
+/// A write, validated as far as possible without the item.
 #[derive(Debug)]
 pub(super) struct Write<'a> {
     pub(super) table: &'a str,
@@ -47,25 +47,25 @@ pub(super) struct Write<'a> {
     action: Action,
     condition: Option<Arc<Expression<Condition>>>,
     scope: Scope<'a>,
-    /// Whether a condition that fails is to tell the item.
-    tells_item: bool,
+    /// Whether a failed condition returns the item.
+    returns_item: bool,
 }
 
-/// What a write makes of an item.
+/// The effect of a write on an item.
 #[derive(Debug)]
 pub(super) struct Effect {
     pub(super) before: State,
-    /// The outer is `None` if nothing is to be written.
+    /// `None` if nothing is written.
     pub(super) after: Option<State>,
     pub(super) charge: Charge,
 }
 
-/// Why a write is not done.
+/// The reason why a write is not done.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Its condition does not hold.
+    /// The condition does not hold.
     Condition { before: State, charge: Charge },
-    /// It asks for what this item cannot take.
+    /// The write is invalid for this item.
     Refused(Refusal),
 }
 
@@ -113,19 +113,19 @@ impl<'a> Write<'a> {
             Sort::Delete => (table.key(required(body, "Key")?)?, Action::Delete),
             Sort::Check => (table.key(required(body, "Key")?)?, Action::Check),
         };
-        let tells = choice(body, "ReturnValuesOnConditionCheckFailure", &["ALL_OLD", "NONE"])?;
-        let tells_item = tells == "ALL_OLD";
-        Ok(Self { table: name, key, action, condition, scope, tells_item })
+        let returned = choice(body, "ReturnValuesOnConditionCheckFailure", &["ALL_OLD", "NONE"])?;
+        let returns_item = returned == "ALL_OLD";
+        Ok(Self { table: name, key, action, condition, scope, returns_item })
     }
 
-    /// What the write makes of the item as it is; nothing is written yet.
+    /// The effect of the write on the current item; nothing is written yet.
     pub(super) fn judge(&self, table: &Table) -> Result<Effect, Failure> {
         let before = table.get(self.key);
         let item = before.map(|stored| &stored.item);
         if let Some(condition) = &self.condition
             && !evaluate::holds(&condition.tree, &self.scope, item)
         {
-            // It is paid for as if it had been written.
+            // A failed condition costs as much as a write.
             // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
             let write = write_units(before.map_or(0, |stored| stored.size));
             let charge = Charge { write, ..Charge::default() };
@@ -133,7 +133,7 @@ impl<'a> Write<'a> {
         }
         let after = match &self.action {
             Action::Put(item) => Some(Some(Arc::new(Stored::new(item.clone())))),
-            // Where there is nothing, there is nothing to take away from.
+            // An update that only removes attributes does not create an item.
             // https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateItem.html
             Action::Update(Some(update)) if item.is_none() && update.tree.only_deletes() => None,
             Action::Update(update) => {
@@ -179,18 +179,18 @@ impl<'a> Write<'a> {
         Ok(after)
     }
 
-    /// The item for a condition that failed, as far as the request asks for it.
-    pub(super) fn told(&self, before: &State) -> Option<Value> {
-        let stored = before.as_ref().filter(|_| self.tells_item)?;
+    /// The item that a failed condition returns, if the request asks for it.
+    pub(super) fn returned_item(&self, before: &State) -> Option<Value> {
+        let stored = before.as_ref().filter(|_| self.returns_item)?;
         Some(write_item(&stored.item))
     }
 
-    /// Halves of read units of a repetition of this write that does nothing.
+    /// Halves of read units for a repetition of this write in a repeated transaction.
     pub(super) fn read_halves(&self, table: &Table) -> u32 {
         read_halves(table.get(self.key).map_or(0, |stored| stored.size), true)
     }
 
-    /// Adds what it needs of the partition keys' throughput, `factor` times.
+    /// Adds the partition throughput that the write needs, `factor` times.
     pub(super) fn add_needs(
         &self,
         needs: &mut Needs,
@@ -212,7 +212,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// Bytes it brings with it.
+    /// The size in bytes that counts for the limit of a transaction.
     pub(super) fn size(&self) -> usize {
         match &self.action {
             Action::Put(item) => item::size(item),
@@ -274,18 +274,18 @@ impl Dynamo {
             Ok(effect) => effect,
             Err(Failure::Refused(refusal)) => return Err(refusal),
             Err(Failure::Condition { before, charge }) => {
-                let item = write.told(&before);
+                let item = write.returned_item(&before);
                 self.charge(charge);
                 return Err(condition_failed(item));
             }
         };
         let attributes = write.returned(returned, &effect)?;
-        let told = capacity(body, table, effect.charge, false)?;
+        let consumed = capacity(body, table, effect.charge, false)?;
         self.charge(effect.charge);
         self.commit(&write, effect.after, now_ms);
         let mut answer = Map::new();
         answer.extend(attributes.map(|attributes| ("Attributes".to_owned(), attributes)));
-        answer.extend(told.map(|told| ("ConsumedCapacity".to_owned(), told)));
+        answer.extend(consumed.map(|consumed| ("ConsumedCapacity".to_owned(), consumed)));
         Ok(Value::Object(answer))
     }
 
@@ -363,32 +363,32 @@ impl Dynamo {
             return Err(partition::throttled(&exceeded));
         }
         let mut answer = Map::from_iter([("UnprocessedItems".to_owned(), rest.into())]);
-        self.tell_all(body, &mut answer, charges, false)?;
+        self.add_capacities(body, &mut answer, charges, false)?;
         Ok(answer.into())
     }
 
-    /// Charges for several tables, and adds `ConsumedCapacity` to an answer if it is asked for.
-    pub(super) fn tell_all(
+    /// Charges several tables, and adds `ConsumedCapacity` to an answer if the request asks for it.
+    pub(super) fn add_capacities(
         &mut self,
         body: &Value,
         answer: &mut Map<String, Value>,
         charges: BTreeMap<&str, Charge>,
         is_transaction: bool,
     ) -> Result<(), Refusal> {
-        let mut told = Vec::new();
+        let mut consumed = Vec::new();
         for (name, charge) in charges {
             let table = super::table(&self.tables, name)?;
-            told.extend(capacity(body, table, charge, is_transaction)?);
+            consumed.extend(capacity(body, table, charge, is_transaction)?);
             self.charge(charge);
         }
-        if !told.is_empty() {
-            answer.insert("ConsumedCapacity".to_owned(), told.into());
+        if !consumed.is_empty() {
+            answer.insert("ConsumedCapacity".to_owned(), consumed.into());
         }
         Ok(())
     }
 }
 
-/// One write of a batch: what the item is to be.
+/// A write of a batch: the new state of the item.
 fn batched<'a>(table: &Table, request: &'a Value) -> Result<(Key<'a>, State), Refusal> {
     let put = request.get("PutRequest").and_then(|put| put.get("Item"));
     let delete = request.get("DeleteRequest").and_then(|delete| delete.get("Key"));

@@ -1,4 +1,4 @@
-//! MD5 digests of what was sent, by which a sender can check what arrived.
+//! MD5 digests of messages, with which a sender can check what SQS received.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html#sqs-attributes-md5-message-digest-calculation>
 
 use std::collections::BTreeMap;
@@ -7,12 +7,12 @@ use md5::{Digest as _, Md5};
 
 use super::entry::{Attribute, Content};
 
-/// Of a body.
+/// The digest of a body.
 pub(super) fn of_body(body: &str) -> String {
     hex::encode(Md5::digest(body.as_bytes()))
 }
 
-/// Of attributes, in the order of their names; none if there are none.
+/// The digest of attributes, in the order of their names; `None` if there are none.
 pub(super) fn of_attributes<'a>(
     attributes: impl IntoIterator<Item = (&'a String, &'a Attribute)>,
 ) -> Option<String> {
@@ -38,7 +38,7 @@ pub(super) fn of_attributes<'a>(
     Some(hex::encode(digest.finalize()))
 }
 
-/// A part, with its length before it.
+/// Adds a part, preceded by its length.
 fn add(digest: &mut Md5, part: &[u8]) {
     digest.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
     digest.update(part);

@@ -1,4 +1,4 @@
-//! What a sender sends: read, and held to the rules.
+//! Parsing and validation of a message that is sent.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 
 use std::collections::BTreeMap;
@@ -11,20 +11,20 @@ use super::refuse::{invalid, invalid_contents, missing, not_modelled};
 use super::{digest, text};
 use crate::cloud::Refusal;
 
-/// Bytes of one message, and of all the messages of a request: 1 MiB.
+/// Largest size in bytes of a message, and of all messages of a request: 1 MiB.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub(super) const LARGEST: usize = 1_048_576;
-/// Attributes of a message.
+/// Largest number of attributes of a message.
 const MOST_ATTRIBUTES: usize = 10;
-/// The longest group or de-duplication id, in characters.
+/// The longest group or deduplication id, in characters.
 const LONGEST_ID: usize = 128;
 /// The longest delay, in seconds.
 const LONGEST_DELAY: i64 = 900;
 
-/// An attribute that a sender gave to a message.
+/// A message attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// `String`, `Number` or `Binary`, perhaps with a `.` and a label.
+    /// `String`, `Number` or `Binary`, optionally followed by a `.` and a label.
     pub data_type: String,
     /// Its value.
     pub content: Content,
@@ -33,14 +33,14 @@ pub struct Attribute {
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A text, or a number written out.
+    /// A text, or a number in decimal notation.
     Text(String),
     /// Bytes.
     Binary(Vec<u8>),
 }
 
 impl Attribute {
-    /// As it goes over the wire.
+    /// The attribute in its wire format.
     pub(super) fn wire(&self) -> Value {
         match &self.content {
             Content::Text(text) => json!({"DataType": self.data_type, "StringValue": text}),
@@ -104,11 +104,11 @@ impl Content {
     }
 }
 
-/// A message on its way in.
+/// A message that is sent.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) body: String,
-    /// Of the body.
+    /// The digest of the body.
     pub(super) md5: String,
     pub(super) group: Option<String>,
     pub(super) deduplication_id: Option<String>,
@@ -116,7 +116,7 @@ pub(super) struct Entry {
     pub(super) attributes: BTreeMap<String, Attribute>,
 }
 
-/// The fields that a message may have, in a request of its own or in a batch.
+/// The fields of a message, in a single request or in a batch.
 const FIELDS: [&str; 8] = [
     "Id",
     "QueueUrl",
@@ -129,7 +129,7 @@ const FIELDS: [&str; 8] = [
 ];
 
 impl Entry {
-    /// Reads a message. What it asks of its queue is the queue's to judge.
+    /// Parses a message. The queue validates what depends on its settings.
     pub(super) fn read(body: &Value) -> Result<Self, Refusal> {
         if let Some(name) = body
             .as_object()
@@ -178,13 +178,13 @@ impl Entry {
         Ok(entry)
     }
 
-    /// Bytes that count towards the limit and the bill: the body and the attributes.
+    /// Size in bytes for the limit and for billing: the body and the attributes.
     pub(super) fn len(&self) -> usize {
         self.body.len() + attributes_len(&self.attributes)
     }
 }
 
-/// Bytes of the body and the attributes of a message as it goes over the wire, in or out.
+/// Size in bytes of the body and the attributes of a message in its wire format, sent or received.
 pub(super) fn wire_len(body: &Value) -> usize {
     let attributes = body.get("MessageAttributes").and_then(Value::as_object);
     let of_attribute = |(name, value): (&String, &Value)| {
@@ -224,12 +224,12 @@ fn attributes(body: &Value) -> Result<BTreeMap<String, Attribute>, Refusal> {
     Ok(attributes)
 }
 
-/// Whether a body may hold the character.
+/// Whether the character is allowed in a body.
 fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// Whether a group or a de-duplication id may be so: letters, digits and punctuation of ASCII.
+/// Whether `id` is a valid group or deduplication id: letters, digits and punctuation of ASCII.
 fn is_id(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && id.chars().all(|c| c.is_ascii_graphic())
 }

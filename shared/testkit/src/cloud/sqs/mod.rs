@@ -1,8 +1,9 @@
-//! Queues.
+//! SQS: queues.
 //!
-//! What SQS leaves open is decided by a [`Chaos`]: which messages of a standard queue come
-//! first, how many come at once, which come twice. What it promises is kept whatever the chaos
-//! decides. A receive answers at once; who waits for a message asks [`Sqs::next_visible_ms`].
+//! A [`Chaos`] makes the choices that SQS leaves open: the order of messages in a standard queue,
+//! how many a receive returns, and which are delivered twice. The guarantees of SQS hold whatever
+//! it chooses. A receive answers at once; a caller that waits for a message asks
+//! [`Sqs::next_visible_ms`].
 
 mod digest;
 mod entry;
@@ -25,46 +26,46 @@ use super::Refusal;
 
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "000000000000";
-/// Entries in a batch, and messages in a receive.
+/// Largest number of entries in a batch, and of messages in a receive.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const ENTRIES: usize = 10;
-/// Seconds: the longest a message may be hidden.
+/// The longest visibility timeout, in seconds.
 const LONGEST_HIDDEN_S: i64 = 43_200;
 /// Bytes of payload that are billed as one request. <https://aws.amazon.com/sqs/pricing/>
 const BILLED_BYTES: usize = 64 * 1024;
 
-/// Decides what SQS leaves open. The defaults are a calm day.
+/// The choices that SQS leaves open. The defaults are in order, complete and without duplicates.
 pub trait Chaos {
-    /// How many messages a receive gives that may give `available`: a short poll asks only some
-    /// of the servers. More than `available` is `available`.
+    /// How many messages a receive returns of the `available` ones: a short poll asks only some of
+    /// the servers. A number above `available` means all.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>
     fn returned(&mut self, available: usize) -> usize {
         available
     }
 
-    /// Which of `candidates` comes next, below that number; the oldest is 0. They are the
-    /// messages of a standard queue, or the groups of a FIFO queue.
+    /// Index below `candidates` of the next message of a standard queue, or of the next group of a
+    /// FIFO queue; the oldest is 0.
     fn next(&mut self, candidates: usize) -> usize {
         let _ = candidates;
         0
     }
 
-    /// Which of `candidates`, messages of a standard queue that are in flight or were just
-    /// deleted, comes once more, if one does.
+    /// Index below `candidates` of a message of a standard queue to deliver again, if any. The
+    /// candidates are in flight or were just deleted.
     fn again(&mut self, candidates: usize) -> Option<usize> {
         let _ = candidates;
         None
     }
 
-    /// Whether a receipt of a standard queue counts though the message was received again
-    /// since: "the request succeeds, but the message might not be deleted".
+    /// Whether an older receipt handle of a standard queue still works after the message was
+    /// received again: "the request succeeds, but the message might not be deleted".
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html>
     fn older_receipt_counts(&mut self) -> bool {
         false
     }
 }
 
-/// A calm day.
+/// The defaults of [`Chaos`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoChaos;
 
@@ -73,25 +74,25 @@ impl Chaos for NoChaos {}
 /// SQS.
 #[derive(Clone, Debug, Default)]
 pub struct Sqs {
-    /// By address.
+    /// The queues, by URL.
     queues: BTreeMap<String, Queue>,
-    /// Messages so far.
+    /// Number of messages so far.
     numbers: u64,
     requests: BTreeMap<String, u64>,
 }
 
 impl Sqs {
-    /// SQS without a queue.
+    /// Creates SQS without a queue.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes a queue and gives its address. The name of a FIFO queue must end in `.fifo`.
+    /// Creates a queue and returns its URL. The name of a FIFO queue must end in `.fifo`.
     ///
     /// # Errors
-    /// `InvalidParameterValue` if the name or the queue for the dead does not fit;
-    /// `QueueNameExists` if there is one with other settings.
+    /// `InvalidParameterValue` if the name or the dead-letter queue is invalid; `QueueNameExists`
+    /// if a queue of this name has other settings.
     pub fn create_queue(
         &mut self,
         name: &str,
@@ -138,10 +139,10 @@ impl Sqs {
         Ok(url)
     }
 
-    /// One request, at a time.
+    /// Handles a request at `now_ms`.
     ///
     /// # Errors
-    /// As SQS refuses, or `UnsupportedOperation` for what is not modelled.
+    /// The errors of SQS, or `UnsupportedOperation` for what is not modelled.
     pub fn call(
         &mut self,
         operation: &str,
@@ -178,45 +179,45 @@ impl Sqs {
         answer
     }
 
-    /// Every message of a queue, hidden ones too, in the order of arrival. Empty if there is no
-    /// such queue.
+    /// All messages of a queue, hidden ones too, in the order of arrival. Empty if the queue does
+    /// not exist.
     pub fn messages(&self, url: &str) -> impl Iterator<Item = &Message> {
         self.queues.get(url).into_iter().flat_map(Queue::messages)
     }
 
-    /// The addresses of all queues.
+    /// The URLs of all queues.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.queues.keys().map(String::as_str)
     }
 
-    /// How a queue is set up.
+    /// The settings of a queue.
     #[must_use]
     pub fn settings(&self, url: &str) -> Option<&QueueSettings> {
         self.queues.get(url).map(|queue| &queue.settings)
     }
 
-    /// Whether a receive would find something, or give a dead message up.
+    /// Whether a receive would find a message, or move one to the dead-letter queue.
     pub fn is_receivable(&mut self, url: &str, now_ms: i64) -> bool {
         let Some(queue) = self.queues.get_mut(url) else { return false };
         queue.settle(now_ms);
         queue.is_ready()
     }
 
-    /// When the next hidden or delayed message of a queue shows, if there is one. What shows
-    /// already does not count: [`Self::is_receivable`] tells.
+    /// When the next hidden or delayed message of a queue becomes visible, if there is one. Visible
+    /// messages do not count: see [`Self::is_receivable`].
     #[must_use]
     pub fn next_visible_ms(&self, url: &str) -> Option<i64> {
         self.queues.get(url).and_then(Queue::next_visible_ms)
     }
 
-    /// The requests that are billed, refused ones too, by operation: 64 KB of payload are one.
+    /// Number of billed requests by operation, refused ones included: each 64 KB of payload is one.
     /// <https://aws.amazon.com/sqs/pricing/>
     #[must_use]
     pub fn requests(&self) -> &BTreeMap<String, u64> {
         &self.requests
     }
 
-    /// Begins to count anew.
+    /// Resets the counts.
     pub fn reset_requests(&mut self) {
         self.requests.clear();
     }
@@ -340,7 +341,7 @@ impl Sqs {
     }
 }
 
-/// Which attributes a receiver asks for.
+/// The attributes that a receiver asks for.
 struct Wanted<'a> {
     system: Vec<&'a str>,
     message: Vec<&'a str>,
@@ -348,7 +349,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn read(body: &'a Value) -> Self {
-        // The first name of these is older.
+        // The first of these names is deprecated.
         let mut system = texts(body, "AttributeNames");
         system.extend(texts(body, "MessageSystemAttributeNames"));
         Self { system, message: texts(body, "MessageAttributeNames") }
@@ -368,7 +369,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// A message as its receiver gets it.
+/// A message in the wire format of a receive.
 fn received(queue: &Queue, number: u64, wanted: &Wanted<'_>) -> Option<Value> {
     let message = queue.message(number)?;
     let receipt = Receipt { queue: queue.number, number, receive: message.receives };
@@ -464,7 +465,7 @@ fn receipt(queue: &Queue, body: &Value) -> Result<Receipt, Refusal> {
     })
 }
 
-/// The entries of a batch, if they make one.
+/// The entries of a batch, if the batch is valid.
 fn entries(body: &Value) -> Result<&Vec<Value>, Refusal> {
     let entries = body.get("Entries").and_then(Value::as_array);
     let entries = entries.filter(|entries| !entries.is_empty()).ok_or_else(|| {
@@ -495,7 +496,7 @@ fn entries(body: &Value) -> Result<&Vec<Value>, Refusal> {
     Ok(entries)
 }
 
-/// Does each entry of a batch for itself: one may fail and the others not.
+/// Processes each entry of a batch: some may fail and others succeed.
 fn batch<'a, T>(
     entries: impl Iterator<Item = T>,
     mut each: impl FnMut(T) -> (&'a Value, Result<Value, Refusal>),
@@ -598,7 +599,7 @@ fn set(settings: &mut QueueSettings, attribute: &str, value: &str) -> Result<(),
         ("RedrivePolicy", _) => {
             let policy: Value = serde_json::from_str(value).map_err(|_| refused())?;
             let most = policy.get("maxReceiveCount").ok_or_else(refused)?;
-            // Written as a number or as a text.
+            // The value is a number or a text.
             let most = most.as_u64().or_else(|| most.as_str()?.parse().ok());
             let most = most.filter(|most| (1..=1000).contains(most)).ok_or_else(refused)?;
             let dead = text(&policy, "deadLetterTargetArn").ok_or_else(refused)?;
@@ -612,7 +613,7 @@ fn set(settings: &mut QueueSettings, attribute: &str, value: &str) -> Result<(),
     Ok(())
 }
 
-/// How many requests are billed for one.
+/// Number of requests billed for one request.
 fn billed(operation: &str, body: &Value, answer: Option<&Value>) -> u64 {
     let of = |value: Option<&Value>, name: &str| -> usize {
         let all = value.and_then(|value| value.get(name)).and_then(Value::as_array);
@@ -636,7 +637,7 @@ fn texts<'a>(body: &'a Value, name: &str) -> Vec<&'a str> {
     texts.filter_map(Value::as_str).collect()
 }
 
-/// A whole number within limits, if it is there.
+/// An optional whole number within limits.
 fn within(body: &Value, name: &str, least: i64, most: i64) -> Result<Option<i64>, Refusal> {
     let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
@@ -649,7 +650,7 @@ fn within(body: &Value, name: &str, least: i64, most: i64) -> Result<Option<i64>
     number.map(Some).ok_or_else(refused)
 }
 
-/// Refuses a request with a field that the model would overlook.
+/// Refuses a request with a field that the model would ignore.
 fn only(body: &Value, known: &[&str]) -> Result<(), Refusal> {
     let fields = body.as_object().into_iter().flat_map(Map::keys);
     match fields.into_iter().find(|name| !known.contains(&name.as_str())) {
@@ -658,7 +659,7 @@ fn only(body: &Value, known: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-/// The address of the queue with this name, address or ARN.
+/// The URL of the queue with this name, URL or ARN.
 fn url(queue: &str) -> String {
     let name = queue.rsplit(['/', ':']).next().unwrap_or_default();
     format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}")

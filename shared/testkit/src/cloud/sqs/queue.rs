@@ -1,4 +1,4 @@
-//! One queue: what is in it, who may receive it when, and what it remembers.
+//! One queue: its messages, their visibility, and its deduplication ids.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,36 +7,36 @@ use super::entry::{Attribute, Entry};
 use super::refuse::{invalid, missing};
 use crate::cloud::Refusal;
 
-/// How long a FIFO queue remembers a de-duplication id, from the first send.
+/// How long a FIFO queue remembers a deduplication id, from the first send.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>
 const DEDUPLICATION_MS: i64 = 5 * 60 * 1000;
-/// The longest a message may be hidden, counted from its receive: 12 hours.
+/// The longest time that a message can be hidden after its receive: 12 hours.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
 const LONGEST_HIDDEN_MS: i64 = 12 * 60 * 60 * 1000;
-/// Deleted messages that a standard queue may still hand out again.
+/// Number of deleted messages that a standard queue may still deliver again.
 const GHOSTS: usize = 32;
 
-/// How a queue is set up.
+/// The settings of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
-    /// Whether order within a group matters.
+    /// Whether it is a FIFO queue, which keeps order within a group.
     pub fifo: bool,
-    /// Whether a de-duplication id is known in its group only, and not in the whole queue.
+    /// Whether deduplication applies within a group, rather than within the whole queue.
     pub deduplication_scope_message_group: bool,
-    /// How long a received message is hidden.
+    /// The visibility timeout.
     pub visibility_timeout_s: i64,
-    /// After so many receives a message is dead. It needs a queue for the dead.
+    /// Number of receives after which a message moves to the dead-letter queue, which must be set.
     pub max_receive_count: Option<u32>,
-    /// Where dead messages go: a queue's name, address or ARN.
+    /// The dead-letter queue: its name, URL or ARN.
     pub dead_letter_queue: Option<String>,
-    /// How long a message is kept.
+    /// The retention period.
     pub retention_s: i64,
-    /// How long a message is hidden after its send.
+    /// The delay before a new message becomes visible.
     pub delay_s: i64,
 }
 
 impl Default for QueueSettings {
-    /// A standard queue as SQS makes it.
+    /// The defaults of a standard queue.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html>
     fn default() -> Self {
         Self {
@@ -54,81 +54,81 @@ impl Default for QueueSettings {
 /// A message in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The same wherever it goes.
+    /// The message id, which stays the same in a dead-letter queue.
     pub message_id: String,
-    /// What was sent.
+    /// The body.
     pub body: String,
-    /// Its group, if the sender named one.
+    /// The message group, if the sender set one.
     pub group: Option<String>,
-    /// What it is known by; in FIFO queues only.
+    /// The deduplication id; in FIFO queues only.
     pub deduplication_id: Option<String>,
-    /// Its place; in FIFO queues only.
+    /// The sequence number; in FIFO queues only.
     pub sequence_number: Option<String>,
-    /// What the sender said of it.
+    /// The message attributes.
     pub attributes: BTreeMap<String, Attribute>,
     /// When it was sent.
     pub sent_at_ms: i64,
-    /// When it was received for the first time.
+    /// When it was first received.
     pub first_received_at_ms: Option<i64>,
-    /// When it was received last.
+    /// When it was last received.
     pub received_at_ms: Option<i64>,
-    /// How often it was received, in all queues that it was in.
+    /// Number of receives, in all queues that it was in.
     pub receives: u32,
-    /// Until when it is hidden. In the past if it is not.
+    /// Until when it is hidden; in the past if it is visible.
     pub hidden_until_ms: i64,
-    /// Whether it is hidden because it was received, and not because it is delayed.
+    /// Whether it is hidden because it was received, rather than delayed.
     pub in_flight: bool,
-    /// The ARN of the queue that gave it up.
+    /// The ARN of the queue that it was moved from as a dead letter.
     pub dead_letter_source: Option<String>,
     pub(super) md5: String,
-    /// Receives in this queue.
+    /// Number of receives in this queue.
     receives_here: u32,
-    /// Since when it is kept.
+    /// Start of its retention period.
     kept_since_ms: i64,
 }
 
-/// What a sender is told.
+/// The result of a send.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) message_id: String,
     pub(super) sequence_number: Option<String>,
 }
 
-/// A group of a FIFO queue.
+/// A message group of a FIFO queue.
 #[derive(Clone, Debug, Default)]
 struct Group {
     /// Its messages, in order.
     numbers: BTreeSet<u64>,
-    /// How many of them are in flight.
+    /// Number of its messages in flight.
     in_flight: usize,
-    /// The first, if it can be received.
+    /// Its first message, if it can be received.
     ready: Option<u64>,
 }
 
 /// A queue.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
-    /// Stands in receipts.
+    /// The queue's number, which is part of receipt handles.
     pub(super) number: u64,
     pub(super) url: String,
     pub(super) arn: String,
     pub(super) settings: QueueSettings,
     pub(super) created_ms: i64,
-    /// By number, and so in the order of arrival.
+    /// The messages by number, which is the order of arrival.
     messages: BTreeMap<u64, Message>,
-    /// What is hidden, by time.
+    /// The hidden messages, by the time at which they become visible.
     hidden: BTreeSet<(i64, u64)>,
-    /// What can be received: messages of a standard queue, first messages of a FIFO queue's
-    /// groups.
+    /// What can be received: the messages of a standard queue, or the first message of each group
+    /// of a FIFO queue.
     ready: BTreeSet<u64>,
     in_flight: usize,
     groups: BTreeMap<String, Group>,
-    /// What senders were told in the last five minutes, by scope and id.
+    /// The results of sends within the last five minutes, by scope and deduplication id.
     remembered: BTreeMap<(String, String), Sent>,
     remembered_in_order: VecDeque<(i64, (String, String))>,
-    /// Deleted, but perhaps not on every server.
+    /// Deleted messages that may still be on a server.
     ghosts: VecDeque<(u64, Message)>,
-    /// No message is older.
+    /// The earliest start of a retention period: no message in the queue is older.
     oldest_ms: i64,
 }
 
@@ -158,7 +158,7 @@ impl Queue {
         }
     }
 
-    /// Every message, in the order of arrival.
+    /// All messages, in the order of arrival.
     pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
         self.messages.values()
     }
@@ -167,23 +167,23 @@ impl Queue {
         self.messages.get(&number)
     }
 
-    /// How many messages show, are in flight and are delayed.
+    /// Number of messages that are visible, in flight and delayed.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let hidden = self.hidden.len();
         (self.messages.len() - hidden, self.in_flight, hidden - self.in_flight)
     }
 
-    /// When the next hidden message shows.
+    /// When the next hidden message becomes visible.
     pub(super) fn next_visible_ms(&self) -> Option<i64> {
         self.hidden.first().map(|(until, _)| *until)
     }
 
-    /// Whether a receive could give something.
+    /// Whether a receive can return a message.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Lets time pass: what was hidden shows, what is old goes.
+    /// Advances the time: hidden messages become visible, and expired ones are removed.
     pub(super) fn settle(&mut self, now_ms: i64) {
         self.uncover(now_ms);
         while let Some((at_ms, _)) = self.remembered_in_order.front()
@@ -204,7 +204,7 @@ impl Queue {
         }
     }
 
-    /// Puts a message in, or finds that it is in already.
+    /// Adds a message, or finds its duplicate.
     pub(super) fn send(&mut self, entry: Entry, number: u64, now_ms: i64) -> Result<Sent, Refusal> {
         let known_as = self.known_as(&entry)?;
         if let Some(known) = known_as.as_ref().and_then(|key| self.remembered.get(key)) {
@@ -242,7 +242,7 @@ impl Queue {
         Ok(sent)
     }
 
-    /// Takes in what another queue gave up.
+    /// Accepts a dead letter of another queue.
     pub(super) fn accept_dead(
         &mut self,
         mut message: Message,
@@ -256,15 +256,15 @@ impl Queue {
         message.hidden_until_ms = now_ms;
         if self.settings.fifo {
             message.sequence_number = Some(sequence_number(number));
-            // In a standard queue the age goes on to count from the send.
+            // In a standard queue the retention period still counts from the send.
             // <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/setting-up-dead-letter-queue-retention.html>
             message.kept_since_ms = now_ms;
         }
         self.put_in(number, message, now_ms);
     }
 
-    /// Receives up to `most` messages and hides them. Gives their numbers, and takes out those
-    /// that were received too often.
+    /// Receives up to `most` messages and hides them. Returns their numbers, and removes those that
+    /// were received too often.
     pub(super) fn receive(
         &mut self,
         most: usize,
@@ -293,12 +293,13 @@ impl Queue {
             let again = self.hand_out_again(&taken, hide_ms, now_ms, chaos);
             taken.extend(again);
         }
-        // Hidden for no time at all: they show at once, but not twice in one answer.
+        // With a visibility timeout of zero messages are visible again at once, but not twice in
+        // one answer.
         self.uncover(now_ms);
         (taken, dead)
     }
 
-    /// Deletes what `receipt` was given for.
+    /// Deletes the message of `receipt`.
     pub(super) fn delete(
         &mut self,
         receipt: &Receipt,
@@ -328,7 +329,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Hides what `receipt` was given for until `timeout_s` from now.
+    /// Hides the message of `receipt` until `timeout_s` from now.
     pub(super) fn change_visibility(
         &mut self,
         receipt: &Receipt,
@@ -346,7 +347,7 @@ impl Queue {
         if self.settings.fifo && !(last && message.in_flight) {
             return Err(unavailable());
         }
-        // A standard queue says yes and does nothing.
+        // A standard queue reports success and does nothing.
         if !message.in_flight || !(last || chaos.older_receipt_counts()) {
             return Ok(());
         }
@@ -366,7 +367,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Scope and id by which a FIFO queue knows a message.
+    /// Scope and id of a message for deduplication in a FIFO queue.
     fn known_as(&self, entry: &Entry) -> Result<Option<(String, String)>, Refusal> {
         let unfit = "The request include parameter that is not valid for this queue type";
         if !self.settings.fifo {
@@ -427,7 +428,7 @@ impl Queue {
         Some(message)
     }
 
-    /// The message shows again.
+    /// Makes the message visible.
     fn show(&mut self, number: u64) {
         let Some(message) = self.messages.get_mut(&number) else { return };
         self.hidden.remove(&(message.hidden_until_ms, number));
@@ -444,13 +445,13 @@ impl Queue {
         }
     }
 
-    /// Sees whether the first message of a group can be received.
+    /// Updates whether the first message of a group can be received.
     fn look_at_group(&mut self, name: &str) {
         let Some(group) = self.groups.get_mut(name) else { return };
         if let Some(number) = group.ready.take() {
             self.ready.remove(&number);
         }
-        // One in flight holds back the whole group.
+        // A message in flight blocks its whole group.
         let first = group.numbers.first().filter(|_| group.in_flight == 0);
         let is_hidden = |number: &&u64| {
             let until = self.messages.get(*number).map_or(0, |message| message.hidden_until_ms);
@@ -462,7 +463,7 @@ impl Queue {
         }
     }
 
-    /// How many of at most `most` could be received, dead ones included.
+    /// How many messages, at most `most`, can be received, dead letters included.
     fn available(&self, most: usize, now_ms: i64) -> usize {
         if !self.settings.fifo {
             return self.ready.len().min(most);
@@ -477,8 +478,8 @@ impl Queue {
         available
     }
 
-    /// What is received in one go, beginning with `number`: of a FIFO queue as many of the
-    /// group as can be, up to `most`.
+    /// The messages received together, beginning with `number`: in a FIFO queue as many of the
+    /// group as possible, up to `most`.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html>
     fn run_of(&self, number: u64, most: usize, now_ms: i64) -> Vec<u64> {
         let group = self.messages.get(&number).and_then(|message| message.group.as_ref());
@@ -517,7 +518,7 @@ impl Queue {
         }
     }
 
-    /// At least once: now and then a standard queue hands out what is hidden or deleted.
+    /// At-least-once delivery: a standard queue occasionally delivers a hidden or deleted message.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues-at-least-once-delivery.html>
     fn hand_out_again(
         &mut self,
@@ -544,7 +545,7 @@ impl Queue {
         Some(number)
     }
 
-    /// Shows what is no longer hidden.
+    /// Makes messages visible whose timeout has passed.
     fn uncover(&mut self, now_ms: i64) {
         while let Some((until, number)) = self.hidden.first().copied()
             && until <= now_ms
@@ -554,7 +555,7 @@ impl Queue {
     }
 }
 
-/// What names one receive of a message.
+/// A receipt handle: it identifies one receive of a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receipt {
     pub(super) queue: u64,
@@ -578,7 +579,7 @@ impl Receipt {
     }
 }
 
-/// Twenty digits, as SQS gives them; larger for each later message.
+/// A sequence number: twenty digits as in SQS, larger for each later message.
 fn sequence_number(number: u64) -> String {
     format!("{:020}", 10_000_000_000_000_000_000_u64 + number * 256)
 }

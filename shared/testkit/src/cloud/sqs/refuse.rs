@@ -1,10 +1,10 @@
-//! How SQS says no.
+//! The errors of SQS.
 
 use crate::cloud::Refusal;
 
-/// What `x-amzn-query-error` holds for a code: SDKs match its first part.
+/// The value of `x-amzn-query-error` for a code: SDKs match its first part.
 ///
-/// The names are older than the JSON protocol.
+/// These names are older than the JSON protocol.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html>
 #[must_use]
 pub fn query_code(code: &str) -> String {
@@ -22,7 +22,7 @@ pub fn query_code(code: &str) -> String {
     }
 }
 
-/// The model does not have what was asked for. It says so; a run must not pass by it.
+/// An error for what the model does not support, so that a run cannot pass by ignoring it.
 pub(super) fn not_modelled(what: impl std::fmt::Display) -> Refusal {
     Refusal::new("UnsupportedOperation", format!("the model of SQS has no {what}"))
 }
@@ -36,13 +36,13 @@ pub(super) fn missing(name: &str) -> Refusal {
     Refusal::new("MissingParameter", reason)
 }
 
-/// A parameter's value cannot be taken.
+/// An error for the invalid value of a parameter.
 pub(super) fn invalid(name: &str, value: impl std::fmt::Display, reason: &str) -> Refusal {
     let message = format!("Value {value} for parameter {name} is invalid. Reason: {reason}");
     Refusal::new("InvalidParameterValue", message)
 }
 
-/// The text of a message holds a character that SQS does not take.
+/// An error for a message text with a character that SQS does not accept.
 pub(super) fn invalid_contents() -> Refusal {
     let reason = "Invalid characters found. Valid unicode characters are \
                   #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";

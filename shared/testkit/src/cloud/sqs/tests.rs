@@ -1,4 +1,4 @@
-//! What no other cloud can be asked: days that pass, and what SQS leaves open.
+//! Tests that only the model allows: days that pass, and the choices that SQS leaves open.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,7 +10,7 @@ use super::*;
 const MINUTE_MS: i64 = 60 * 1000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// One SQS at a time of its own.
+/// SQS with a clock.
 struct Bench {
     sqs: Sqs,
     now_ms: i64,
@@ -63,7 +63,7 @@ fn fifo() -> QueueSettings {
     QueueSettings { fifo: true, deduplication_scope_message_group: true, ..Default::default() }
 }
 
-/// Does what it was told.
+/// Makes the given choices.
 #[derive(Default)]
 struct Script {
     returned: Option<usize>,
@@ -93,21 +93,21 @@ impl Chaos for Script {
 // ---- Time --------------------------------------------------------------------------------------
 
 #[test]
-fn an_id_is_forgotten_five_minutes_after_the_first_send() {
+fn a_deduplication_id_expires_five_minutes_after_the_first_send() {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", fifo());
     bench.put(&url, "g", "a");
     bench.now_ms += 5 * MINUTE_MS - 1;
     bench.put(&url, "g", "a");
     assert_eq!(bench.sqs.messages(&url).count(), 1);
-    // The second send has not begun the five minutes anew.
+    // The second send did not restart the five minutes.
     bench.now_ms += 1;
     bench.put(&url, "g", "a");
     assert_eq!(bench.sqs.messages(&url).count(), 2);
 }
 
 #[test]
-fn a_message_is_kept_for_as_long_as_the_queue_says() {
+fn a_message_is_kept_for_the_retention_period() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings { retention_s: 60, ..Default::default() });
     bench.send(&url, "a");
@@ -119,8 +119,8 @@ fn a_message_is_kept_for_as_long_as_the_queue_says() {
     assert_eq!(bodies(&bench.receive(&url, &mut NoChaos)), ["b"]);
 }
 
-/// A queue that gives up after one receive, with three days gone by; and the queue of the dead,
-/// which keeps for four.
+/// A queue that dead-letters a message after one receive, three days later, and its dead-letter
+/// queue, which retains messages for four days.
 fn dead_after_three_days(settings: &QueueSettings, names: [&str; 2]) -> (Bench, String) {
     let mut bench = Bench::new();
     let [name, dead] = names;
@@ -146,21 +146,21 @@ fn dead_after_three_days(settings: &QueueSettings, names: [&str; 2]) -> (Bench, 
 }
 
 #[test]
-fn a_dead_letter_of_a_standard_queue_is_as_old_as_its_send() {
+fn the_retention_of_a_dead_letter_counts_from_the_send_in_a_standard_queue() {
     let (mut bench, dead) = dead_after_three_days(&QueueSettings::default(), ["q", "dead"]);
     bench.now_ms += DAY_MS;
     assert!(bench.receive(&dead, &mut NoChaos).is_empty());
 }
 
 #[test]
-fn a_dead_letter_of_a_fifo_queue_is_as_old_as_its_move() {
+fn the_retention_of_a_dead_letter_counts_from_the_move_in_a_fifo_queue() {
     let (mut bench, dead) = dead_after_three_days(&fifo(), ["q.fifo", "dead.fifo"]);
     bench.now_ms += DAY_MS;
     assert_eq!(bench.receive(&dead, &mut NoChaos).len(), 1);
 }
 
 #[test]
-fn a_queue_counts_the_receives_that_it_gave_itself_before_it_gives_up() {
+fn max_receive_count_counts_only_the_receives_in_the_same_queue() {
     let mut bench = Bench::new();
     let last = bench.queue("last", QueueSettings::default());
     let giving_up = |to: &str| QueueSettings {
@@ -181,7 +181,7 @@ fn a_queue_counts_the_receives_that_it_gave_itself_before_it_gives_up() {
 }
 
 #[test]
-fn twelve_hours_after_its_receive_no_message_is_hidden() {
+fn a_message_can_be_hidden_for_at_most_twelve_hours_after_its_receive() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     bench.send(&url, "a");
@@ -197,7 +197,7 @@ fn twelve_hours_after_its_receive_no_message_is_hidden() {
 }
 
 #[test]
-fn it_tells_when_the_next_message_shows() {
+fn the_time_of_the_next_visible_message_is_known() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     assert_eq!(bench.sqs.next_visible_ms(&url), None);
@@ -210,7 +210,7 @@ fn it_tells_when_the_next_message_shows() {
 }
 
 #[test]
-fn it_shows_what_is_in_a_queue() {
+fn the_messages_of_a_queue_can_be_listed() {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", fifo());
     bench.put(&url, "g", "a");
@@ -225,10 +225,10 @@ fn it_shows_what_is_in_a_queue() {
     assert_eq!(shown.collect::<Vec<_>>(), [("a", "g", 1, 7000), ("b", "h", 0, 0)]);
 }
 
-// ---- What SQS leaves open ----------------------------------------------------------------------
+// ---- Choices that SQS leaves open --------------------------------------------------------------
 
 #[test]
-fn a_standard_queue_gives_in_any_order_and_as_few_as_it_likes() {
+fn a_standard_queue_returns_any_number_of_messages_in_any_order() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     for body in ["a", "b", "c", "d"] {
@@ -242,7 +242,7 @@ fn a_standard_queue_gives_in_any_order_and_as_few_as_it_likes() {
 }
 
 #[test]
-fn a_fifo_queue_chooses_between_groups_but_never_within_one() {
+fn a_fifo_queue_chooses_among_groups_but_not_within_a_group() {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", fifo());
     for (group, id) in [("g", "g1"), ("h", "h1"), ("g", "g2"), ("h", "h2")] {
@@ -255,7 +255,7 @@ fn a_fifo_queue_chooses_between_groups_but_never_within_one() {
 }
 
 #[test]
-fn a_hidden_message_of_a_standard_queue_may_come_again() {
+fn a_hidden_message_of_a_standard_queue_can_be_delivered_again() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     bench.send(&url, "a");
@@ -263,7 +263,7 @@ fn a_hidden_message_of_a_standard_queue_may_come_again() {
     let mut chaos = Script { again: Some(0), ..Script::default() };
     let second = bench.receive(&url, &mut chaos);
     assert_eq!(bodies(&second), ["a"]);
-    // The older receipt counts for nothing, unless chaos has it so.
+    // The older receipt handle has no effect, unless the choices allow it.
     bench.delete(&url, &first[0], &mut NoChaos);
     assert_eq!(bench.sqs.messages(&url).count(), 1);
     bench.delete(&url, &first[0], &mut Script { older: true, ..Script::default() });
@@ -271,7 +271,7 @@ fn a_hidden_message_of_a_standard_queue_may_come_again() {
 }
 
 #[test]
-fn a_deleted_message_of_a_standard_queue_may_come_again() {
+fn a_deleted_message_of_a_standard_queue_can_be_delivered_again() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     bench.send(&url, "a");
@@ -287,7 +287,7 @@ fn a_deleted_message_of_a_standard_queue_may_come_again() {
 }
 
 #[test]
-fn nothing_of_a_fifo_queue_comes_again() {
+fn a_fifo_queue_delivers_no_message_twice() {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", fifo());
     bench.put(&url, "g", "a");
@@ -298,10 +298,10 @@ fn nothing_of_a_fifo_queue_comes_again() {
     assert!(bench.receive(&url, &mut chaos).is_empty());
 }
 
-// ---- What is not modelled, and what is billed --------------------------------------------------
+// ---- Unsupported requests and billing ----------------------------------------------------------
 
 #[test]
-fn what_is_not_modelled_is_refused_by_name() {
+fn an_unmodelled_request_is_refused_by_name() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     for (operation, body) in [
@@ -320,7 +320,7 @@ fn what_is_not_modelled_is_refused_by_name() {
 }
 
 #[test]
-fn a_request_is_billed_for_each_64_kibibytes() {
+fn each_64_kibibytes_are_billed_as_a_request() {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings::default());
     bench.send(&url, &"x".repeat(65_536));
@@ -331,7 +331,7 @@ fn a_request_is_billed_for_each_64_kibibytes() {
     assert!(bench.receive(&url, &mut NoChaos).is_empty());
     let billed = |operation: &str, requests: u64| (operation.to_owned(), requests);
     let expected = [
-        // 256 KiB and a byte; then nothing, which is a request all the same.
+        // 256 KiB and a byte, then an empty receive, which is billed as one request too.
         billed("ReceiveMessage", 5 + 1),
         billed("SendMessage", 1 + 2),
         billed("SendMessageBatch", 2),
@@ -342,13 +342,13 @@ fn a_request_is_billed_for_each_64_kibibytes() {
 }
 
 #[test]
-fn old_names_of_refusals_are_those_that_the_sdk_knows() {
+fn error_codes_have_the_query_protocol_names_that_sdks_match() {
     assert_eq!(query_code("QueueDoesNotExist"), "AWS.SimpleQueueService.NonExistentQueue");
     assert_eq!(query_code("BatchRequestTooLong"), "AWS.SimpleQueueService.BatchRequestTooLong");
     assert_eq!(query_code("ReceiptHandleIsInvalid"), "ReceiptHandleIsInvalid");
 }
 
-// ---- Whatever chaos decides --------------------------------------------------------------------
+// ---- Properties under any choices --------------------------------------------------------------
 
 /// A step of a random history.
 #[derive(Clone, Debug)]
@@ -371,21 +371,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// Rng from a list, over and over.
+/// Random choices from a list, repeated.
 #[derive(Debug)]
-struct Rng {
-    throws: Vec<usize>,
+struct RandomChaos {
+    choices: Vec<usize>,
     next: usize,
 }
 
-impl Rng {
+impl RandomChaos {
     fn below(&mut self, number: usize) -> usize {
         self.next += 1;
-        self.throws.get(self.next % self.throws.len()).map_or(0, |throw| throw % number)
+        self.choices.get(self.next % self.choices.len()).map_or(0, |choice| choice % number)
     }
 }
 
-impl Chaos for Rng {
+impl Chaos for RandomChaos {
     fn returned(&mut self, available: usize) -> usize {
         self.below(available + 1)
     }
@@ -403,19 +403,20 @@ impl Chaos for Rng {
     }
 }
 
-fn rng() -> impl Strategy<Value = Rng> {
-    prop::collection::vec(any::<usize>(), 1..50).prop_map(|throws| Rng { throws, next: 0 })
+fn random_chaos() -> impl Strategy<Value = RandomChaos> {
+    prop::collection::vec(any::<usize>(), 1..50)
+        .prop_map(|choices| RandomChaos { choices, next: 0 })
 }
 
-/// What a receive gave, as far as these tests look.
+/// The fields of a received message that these tests check.
 struct Seen {
     message: Value,
     group: String,
     number: String,
 }
 
-/// Runs a history on a FIFO queue and looks at each step.
-fn run_fifo(steps: &[Step], chaos: &mut Rng) {
+/// Runs a history on a FIFO queue and checks each step.
+fn run_fifo(steps: &[Step], chaos: &mut RandomChaos) {
     let mut bench = Bench::new();
     let url = bench.queue("q.fifo", QueueSettings { retention_s: 1_209_600, ..fifo() });
     let mut seen: Vec<Seen> = Vec::new();
@@ -452,7 +453,7 @@ fn run_fifo(steps: &[Step], chaos: &mut Rng) {
                     firsts.entry(group.clone()).or_default().push(number.clone());
                     seen.push(Seen { message, group, number });
                 }
-                // The first of the group that are still there, in order and without a gap.
+                // The first messages of the group that are still there, in order and without a gap.
                 for (group, numbers) in firsts {
                     let there = stored
                         .iter()
@@ -479,12 +480,12 @@ fn run_fifo(steps: &[Step], chaos: &mut Rng) {
             Step::Wait { seconds } => bench.now_ms += i64::from(*seconds) * 1000,
             Step::Delete { .. } | Step::Hide { .. } => {}
         }
-        // What was stored and not deleted is there: nothing is lost, nothing is made up.
+        // Every message that was sent and not deleted is still there, and no other.
         let there = bench.sqs.messages(&url).filter_map(|message| message.sequence_number.clone());
         let expected = stored.keys().filter(|number| !deleted.contains(*number)).cloned();
         assert!(there.eq(expected));
     }
-    // On a calm day everything that is left comes, each group in order.
+    // With the default choices the rest arrives, each group in order.
     bench.now_ms += DAY_MS;
     let mut left: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (number, group) in stored.iter().filter(|(number, _)| !deleted.contains(*number)) {
@@ -502,8 +503,8 @@ fn run_fifo(steps: &[Step], chaos: &mut Rng) {
     assert_eq!(came, left);
 }
 
-/// Runs a history on a standard queue, and then until nothing is left.
-fn run_standard(steps: &[Step], chaos: &mut Rng) {
+/// Runs a history on a standard queue, and then receives until it is empty.
+fn run_standard(steps: &[Step], chaos: &mut RandomChaos) {
     let mut bench = Bench::new();
     let url = bench.queue("q", QueueSettings { retention_s: 1_209_600, ..Default::default() });
     let mut receipts: Vec<Value> = Vec::new();
@@ -554,7 +555,7 @@ fn run_standard(steps: &[Step], chaos: &mut Rng) {
         });
         assert_eq!(counts.iter().sum::<usize>(), bench.sqs.messages(&url).count());
     }
-    // On a calm day everything that is left comes, and then the queue is empty.
+    // With the default choices the rest arrives, and then the queue is empty.
     bench.now_ms += DAY_MS;
     loop {
         let messages = bench.receive(&url, &mut NoChaos);
@@ -572,12 +573,18 @@ fn run_standard(steps: &[Step], chaos: &mut Rng) {
 
 proptest! {
     #[test]
-    fn a_fifo_queue_keeps_order_and_excludes_whatever_happens(steps in steps(), mut chaos in rng()) {
+    fn a_fifo_queue_keeps_order_and_exclusion_under_any_choices(
+        steps in steps(),
+        mut chaos in random_chaos(),
+    ) {
         run_fifo(&steps, &mut chaos);
     }
 
     #[test]
-    fn a_standard_queue_delivers_everything_at_least_once(steps in steps(), mut chaos in rng()) {
+    fn a_standard_queue_delivers_every_message_at_least_once(
+        steps in steps(),
+        mut chaos in random_chaos(),
+    ) {
         run_standard(&steps, &mut chaos);
     }
 }
