@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cloud::client::{self, AwsEndpoint, AwsRequest, AwsResponse, ConnectorError};
 use crate::cloud::dynamo::{Dynamo, TableSchema};
-use crate::faults::give_way;
+use crate::faults::yield_once;
 use crate::{FakeClock, Faults, Side, lock};
 
 /// The hub's table in the simulated `DynamoDB`. Every request goes through its [`Faults`]. Copies
@@ -67,14 +67,14 @@ impl AwsEndpoint for SimulatedTable {
         let body: Value =
             serde_json::from_slice(body).map_err(|error| ConnectorError::user(error.into()))?;
         // Others have their turn before a request and before its response, as over a network.
-        give_way().await;
+        yield_once().await;
         let fault = self.faults.next(format!("{operation} {}", items(&body).join(", ")));
         if fault == Some(Side::Before) {
             return Err(broken());
         }
         let now_ms = Clock::now(&self.clock).as_millisecond();
         let answer = self.with(|dynamo| dynamo.call(operation, &body, now_ms));
-        give_way().await;
+        yield_once().await;
         if let Err(refusal) = &answer {
             let is_ours = ["NotModelled", "SerializationException", "ValidationException"]
                 .contains(&refusal.code.as_str());

@@ -161,35 +161,40 @@ fn account(path: &str) -> String {
     path.split('/').nth(2).unwrap_or_default().to_owned()
 }
 
-#[tokio::test]
-async fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
-    for first in Mood::ALL {
-        for second in Mood::ALL {
-            for third in Mood::ALL {
-                let moods = [first, second, third];
-                let world = sent(&moods).await;
-                let message = world.message().await;
-                let taken = world.provider.taken().len();
-                let (ends, arrive) = expected(&moods);
-                assert!(ends.contains(&message.status), "{moods:?} {:?}", message.status);
-                assert_eq!(taken, arrive, "{moods:?}");
-                assert!(world.dead.is_empty(), "{moods:?}");
-                // The carriers are asked in order, each once before any is asked again.
-                let reached = moods.iter().position(|mood| !mood.certainly_not()).unwrap_or(2);
-                let order: Vec<_> = ["111", "222", "333"].iter().take(reached + 1).collect();
-                let calls = asked(&world);
-                assert!(
-                    calls.iter().zip(&order).all(|(call, wanted)| call == *wanted),
-                    "{moods:?}"
-                );
-                // A stranger can tell from the history what happened.
-                let moved = message.history.iter().filter(|step| {
-                    step.detail.as_deref().is_some_and(|detail| detail.contains("handed over to"))
-                });
-                assert!(moved.count() >= reached.min(2), "{moods:?} {:?}", message.history);
-                let told = usize::from(message.status != Status::Accepted);
-                assert_eq!(world.notifications().len(), told, "{moods:?}");
-            }
+#[test]
+fn in_every_order_of_troubles_nothing_is_lost_and_nothing_doubled() {
+    // The longest of these tests: its cases run on all cores.
+    std::thread::scope(|scope| {
+        for first in Mood::ALL {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            scope.spawn(move || runtime.unwrap().block_on(every_order_after(first)));
+        }
+    });
+}
+
+async fn every_order_after(first: Mood) {
+    for second in Mood::ALL {
+        for third in Mood::ALL {
+            let moods = [first, second, third];
+            let world = sent(&moods).await;
+            let message = world.message().await;
+            let taken = world.provider.taken().len();
+            let (ends, arrive) = expected(&moods);
+            assert!(ends.contains(&message.status), "{moods:?} {:?}", message.status);
+            assert_eq!(taken, arrive, "{moods:?}");
+            assert!(world.dead.is_empty(), "{moods:?}");
+            // Integrations are tried in order, each once before any is tried again.
+            let reached = moods.iter().position(|mood| !mood.certainly_not()).unwrap_or(2);
+            let order: Vec<_> = ["111", "222", "333"].iter().take(reached + 1).collect();
+            let calls = asked(&world);
+            assert!(calls.iter().zip(&order).all(|(call, wanted)| call == *wanted), "{moods:?}");
+            // The history says what happened.
+            let moved = message.history.iter().filter(|step| {
+                step.detail.as_deref().is_some_and(|detail| detail.contains("handed over to"))
+            });
+            assert!(moved.count() >= reached.min(2), "{moods:?} {:?}", message.history);
+            let notified = usize::from(message.status != Status::Accepted);
+            assert_eq!(world.notifications().len(), notified, "{moods:?}");
         }
     }
 }

@@ -14,7 +14,6 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 pub use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_types::SdkConfig;
@@ -157,7 +156,6 @@ pub fn config(endpoint: impl AwsEndpoint, time: impl TimeSource + 'static) -> Sd
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .time_source(time)
         .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build()
 }
 
