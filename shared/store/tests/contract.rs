@@ -178,9 +178,9 @@ async fn settle(
     message: &Message,
     token: &str,
     steps: &[Step],
-    theirs: Option<&str>,
+    provider_message_id: Option<&str>,
 ) -> Option<Message> {
-    Outbox::settle(s, message, token, steps, theirs).await.unwrap()
+    Outbox::settle(s, message, token, steps, provider_message_id).await.unwrap()
 }
 
 async fn read(s: &DynamoStore, message: &Message) -> Message {
@@ -433,7 +433,7 @@ fn orders(length: usize) -> Vec<Vec<usize>> {
 async fn in_every_order(
     s: &DynamoStore,
     end: Status,
-    theirs: Option<&str>,
+    provider_message_id: Option<&str>,
     receipts: &[Status],
 ) -> Message {
     let integration = integration();
@@ -443,7 +443,7 @@ async fn in_every_order(
         claim(s, &message, "one", 0).await;
         for &step in &order {
             let Some(&status) = receipts.get(step) else {
-                settle(s, &message, "one", &ending(end, 1, 0), theirs).await.unwrap();
+                settle(s, &message, "one", &ending(end, 1, 0), provider_message_id).await.unwrap();
                 continue;
             };
             let receipt = Receipt { code: Some("131".to_owned()), ..sample::receipt(status, "w") };
@@ -679,9 +679,9 @@ async fn messages_and_conversations_are_listed_in_pages(s: &DynamoStore) {
     assert_eq!(messages.len(), 7);
     let newest_first = |a: &Message, b: &Message| (a.created_at, a.id) > (b.created_at, b.id);
     assert!(messages.windows(2).all(|pair| newest_first(&pair[0], &pair[1])));
-    let talks =
+    let conversations =
         all(async |cursor| s.conversations(tenant, 3, cursor.as_deref()).await.unwrap()).await;
-    let people: Vec<_> = talks.iter().map(|talk| talk.contact.address.as_str()).collect();
+    let people: Vec<_> = conversations.iter().map(|talk| talk.contact.address.as_str()).collect();
     assert_eq!(people, ["p6", "p5", "p4", "p3", "p2", "p1", "p0"]);
     // Within the hour the activity decides, not the place.
     let last = at(6 * hour + 1);
@@ -877,7 +877,7 @@ async fn a_key_is_found_until_it_is_revoked_by_its_tenant(s: &DynamoStore) {
     s.create_key(&two, "hash-2").await.unwrap();
     assert_eq!(s.key(one.id).await.unwrap(), Some((one.clone(), "hash-1".to_owned())));
     assert_eq!(s.keys(&acme).await.unwrap().len(), 2);
-    assert!(!s.revoke_key(&other, one.id).await.unwrap(), "it is not theirs");
+    assert!(!s.revoke_key(&other, one.id).await.unwrap(), "the other tenant does not own it");
     assert!(s.key(one.id).await.unwrap().is_some());
     assert!(s.revoke_key(&acme, one.id).await.unwrap());
     assert!(!s.revoke_key(&acme, one.id).await.unwrap());
@@ -986,7 +986,7 @@ async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
 
 async fn the_operators_place_is_one_at_each_provider(s: &DynamoStore) {
     let provider = Provider::Telegram;
-    // In a shared table somebody may have it; then it stays theirs.
+    // In a shared table somebody may have it; then the claim stays.
     if s.platform(provider).await.unwrap().is_some() {
         return;
     }
@@ -1001,17 +1001,17 @@ async fn the_operators_place_is_one_at_each_provider(s: &DynamoStore) {
 }
 
 async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
-    let theirs = integration();
-    let (a, b) = (&theirs.tenant, &tenant());
-    s.put_integration(&theirs, &[], None).await.unwrap();
+    let other = integration();
+    let (a, b) = (&other.tenant, &tenant());
+    s.put_integration(&other, &[], None).await.unwrap();
     s.create_key(&api_key(a, "key"), "hash").await.unwrap();
     s.set_automation(a, &sample::push()).await.unwrap();
-    let message = sample::outbound(&theirs, "m", at(0));
+    let message = sample::outbound(&other, "m", at(0));
     claim(s, &message, "one", 0).await;
     settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
-    let talk = s.touch(&sample::conversation(&theirs, sample::PERSON, at(0)), at(0)).await.unwrap();
+    let talk = s.touch(&sample::conversation(&other, sample::PERSON, at(0)), at(0)).await.unwrap();
     s.reserve(a, "key", "request", message.id, at(0)).await.unwrap();
-    let (id, notification) = notification(&theirs);
+    let (id, notification) = notification(&other);
     claim_notice(s, a, id, Some(&notification), 0).await;
 
     assert_eq!(s.message(b, message.id).await.unwrap(), None);
@@ -1134,8 +1134,8 @@ async fn what_may_prove_one_event_proves_no_other(s: &DynamoStore) {
     assert_eq!(record_event(s, &one, Some("token-2")).await, RecordOutcome::ReusedToken);
     // Another tenant's proofs are their own.
     let globex = self::tenant();
-    let theirs = event_of(&globex, Provider::Mailgun, "theirs", 0);
-    assert_eq!(record_event(s, &theirs, Some("token-1")).await, RecordOutcome::New);
+    let other = event_of(&globex, Provider::Mailgun, "other", 0);
+    assert_eq!(record_event(s, &other, Some("token-1")).await, RecordOutcome::New);
 }
 
 async fn a_replay_is_noted_once_at_its_event(s: &DynamoStore) {

@@ -89,7 +89,7 @@ impl Faults {
     }
 
     /// The calls since the last fault was planned, oldest first: ports by their operation, requests
-    /// to the table by theirs and the keys of the items.
+    /// to the table by operation and the keys of the items.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         lock(&self.0).log.clone()

@@ -51,7 +51,7 @@ impl SimulatedTable {
         act(&mut lock(&self.dynamo))
     }
 
-    /// The configuration of an AWS client that talks to the table.
+    /// Returns the configuration of an AWS client that sends its requests to the table.
     #[must_use]
     pub fn config(&self) -> SdkConfig {
         client::config(self.clone(), self.clock.clone())

@@ -111,8 +111,8 @@ async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
     world.run_dry(&worker(&world), false).await;
     assert_eq!(world.table.messages().await.len(), 4);
     assert_eq!(world.table.conversations().await.len(), 4);
-    let theirs = world.store.conversations(&globex, 10, None).await.unwrap();
-    assert_eq!(theirs.items.len(), 1);
+    let of_globex = world.store.conversations(&globex, 10, None).await.unwrap();
+    assert_eq!(of_globex.items.len(), 1);
     assert_eq!(world.notifications().len(), 3, "the other tenant has no automation");
 }
 

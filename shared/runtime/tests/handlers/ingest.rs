@@ -233,7 +233,7 @@ async fn an_account_that_an_integration_holds_is_nobody_elses_however_it_is_writ
         for free in ["front-desk", "at_most_once", "7", "15550006666"] {
             taken_to(&world, free).await.unwrap();
         }
-        assert!(world.own.is_empty(), "nobody's message is in a conversation");
+        assert!(world.own.is_empty(), "a message of no integration is in a conversation");
     }
 }
 
@@ -242,15 +242,15 @@ async fn an_account_of_another_tenant_is_nobodys_to_write_in_even_if_it_is_trust
     for provider in Provider::senders() {
         for trusted_ingest in [false, true] {
             let world = hub().await;
-            let theirs = holder(&sample::tenant("globex"), provider);
-            let theirs = Integration { trusted_ingest, ..theirs };
-            world.table.insert_integration(&theirs, &[]).await;
-            for to in [ACCOUNT, "+15550007777", &theirs.id.to_string()] {
+            let of_globex = holder(&sample::tenant("globex"), provider);
+            let of_globex = Integration { trusted_ingest, ..of_globex };
+            world.table.insert_integration(&of_globex, &[]).await;
+            for to in [ACCOUNT, "+15550007777", &of_globex.id.to_string()] {
                 let taken = taken_to(&world, to).await;
                 let problem = taken.as_ref().unwrap_err();
                 assert!(
-                    !problem.detail.contains(&theirs.id.to_string()),
-                    "it is not theirs to know"
+                    !problem.detail.contains(&of_globex.id.to_string()),
+                    "another tenant must not learn it"
                 );
                 is_held(taken, &format!("{to} of {provider}"));
             }

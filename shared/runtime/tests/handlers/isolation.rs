@@ -229,7 +229,7 @@ fn changes(provider: Provider) -> Vec<(String, Map<String, Value>)> {
     changes
 }
 
-/// The credentials that a tenant must give, to make an integration theirs.
+/// The credentials that a tenant must give, to own an integration.
 fn needed(provider: Provider) -> BTreeSet<&'static str> {
     let entry = providers::spec(provider);
     let all = || entry.credentials.iter().copied();
@@ -353,11 +353,11 @@ async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integrat
             };
             assert!(kept.iter().all(own), "{what}: {kept:?}");
             taken_over.insert((provider, settings.is_some()));
-            // From now on the settings are theirs.
+            // From now on the tenant owns the settings.
             let again = json!({ "settings": base(provider) });
             if let Err(problem) = hub.change(&before, &acme(), &again).await {
-                let theirs = left.is_empty();
-                assert!(!theirs || problem.code != "operator_credentials", "{what}");
+                let owned = left.is_empty();
+                assert!(!owned || problem.code != "operator_credentials", "{what}");
             }
         }
     }

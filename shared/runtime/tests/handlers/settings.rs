@@ -1,4 +1,4 @@
-//! Who carries a tenant's WhatsApp messages, and how the carriers fare.
+//! The route of a tenant's WhatsApp messages, and the state of its integrations.
 
 use domain::circuit::{Breaker, Circuit};
 use domain::ports::{Circuits, Clock, CredentialReader, Freshness, Registry, Routes};

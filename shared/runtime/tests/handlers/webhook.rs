@@ -258,7 +258,7 @@ async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
 #[tokio::test]
 async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
     let house = House::new().await;
-    let good = whatsapp::example::handshake(whatsapp::example::VERIFY_TOKEN, "12345");
+    let good = whatsapp_cloud::example::handshake(whatsapp_cloud::example::VERIFY_TOKEN, "12345");
     let reply = house.ask(Provider::WhatsappCloud, &good).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "12345"));
     let bad = whatsapp_cloud::example::handshake("guess", "12345");
@@ -288,8 +288,8 @@ async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_c
 #[tokio::test]
 async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothing_is_twice() {
     let house = House::new().await;
-    let text = whatsapp::example::text("wamid.1", "hello");
-    let sent = whatsapp::example::status("wamid.2", "sent", None);
+    let text = whatsapp_cloud::example::text("wamid.1", "hello");
+    let sent = whatsapp_cloud::example::status("wamid.2", "sent", None);
     let request = signed(&[
         whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text]),
         whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &[sent]),
@@ -413,8 +413,9 @@ async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
 #[tokio::test]
 async fn a_request_with_many_events_is_split_in_order() {
     let house = House::new().await;
-    let texts: Vec<Value> =
-        (0..25).map(|n| whatsapp::example::text(&format!("wamid.{n}"), &n.to_string())).collect();
+    let texts: Vec<Value> = (0..25)
+        .map(|n| whatsapp_cloud::example::text(&format!("wamid.{n}"), &n.to_string()))
+        .collect();
     let statuses: Vec<Value> = ["sent", "delivered", "read"]
         .map(|status| whatsapp_cloud::example::status("wamid.out", status, None))
         .to_vec();
@@ -540,7 +541,7 @@ async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_i
 #[tokio::test]
 async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
     let house = House::new().await;
-    let update = whatsapp::example::envelope(&[serde_json::json!({
+    let update = whatsapp_cloud::example::envelope(&[serde_json::json!({
         "field": "account_update",
         "value": { "event": "VERIFIED_ACCOUNT" },
     })]);
@@ -733,8 +734,8 @@ async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhoo
 #[tokio::test]
 async fn the_largest_batch_that_meta_sends_is_taken_in() {
     let house = House::new().await;
-    let text = whatsapp::example::text("wamid.1", &"x".repeat(3_000_000));
-    let request = signed(&[whatsapp::example::messages(PHONE_NUMBER_ID, &[text])]);
+    let text = whatsapp_cloud::example::text("wamid.1", &"x".repeat(3_000_000));
+    let request = signed(&[whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text])]);
     assert!(request.body.len() > 3_000_000);
     assert_eq!(house.at_own(request).await, StatusCode::OK);
     assert_eq!(house.published(), [1, 0, 0]);
