@@ -1,13 +1,14 @@
-//! What the repository promises, on the simulated table always, and with the feature `emulator` on
-//! the local cloud: the table `TABLE_NAME` that the environment's `AWS_*` lead to.
+//! Contract tests of the repository. They run on the simulated table and, with the feature
+//! `emulator`, on the local cloud: on the table `TABLE_NAME`, which they reach as the environment
+//! variables `AWS_*` say.
 //!
-//! Each test has tenants of its own, so that all can share one table.
+//! Each test creates its own tenants, so that all tests can share one table.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a panic fails the test"
 )]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -65,67 +66,67 @@ macro_rules! contract {
 }
 
 contract! {
-    a_claim_is_exclusive_until_its_lease_lapses
-    fifty_claims_at_once_grant_one
-    a_lapsed_claim_is_interrupted_with_its_token_or_taken_over
-    a_claim_whose_answer_was_lost_is_granted_again
-    a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back
-    a_settled_message_is_never_claimed_again
-    a_message_that_was_handed_over_is_its_new_carriers_alone
-    who_has_no_right_to_a_message_hands_nothing_over
-    how_an_integration_fared_is_changed_by_the_fastest
-    a_route_is_a_tenants_own_on_its_channel
-    what_is_settled_shows_each_step_and_is_found_by_the_providers_id
-    an_old_token_settles_and_releases_nothing
+    a_claim_is_exclusive_until_its_lease_expires
+    of_fifty_concurrent_claims_one_is_granted
+    an_expired_claim_can_be_taken_over_and_its_holder_cannot_settle
+    a_claim_repeated_with_its_token_is_granted_again
+    a_release_counts_the_attempt_only_if_it_records_steps
+    a_settled_message_cannot_be_claimed
+    after_a_failover_only_the_new_integration_can_claim_the_message
+    a_sender_without_the_lease_cannot_hand_over_a_message
+    of_concurrent_circuit_updates_the_first_wins
+    a_route_belongs_to_one_tenant_and_channel
+    a_settled_message_has_every_step_and_is_found_by_provider_message_id
+    an_old_token_cannot_settle_or_release_a_message
     every_order_of_settling_and_receipts_ends_in_the_same_message
     every_order_of_a_failure_and_its_receipts_ends_in_the_same_message
-    a_receipt_twice_changes_nothing
-    a_receipt_for_no_message_is_missing
+    a_duplicate_receipt_changes_nothing
+    a_receipt_for_an_unknown_message_returns_missing
     an_inbound_message_is_recorded_once
-    a_queued_message_is_written_once_and_never_over_a_later_state
-    a_conversation_is_made_once_and_moves_with_newer_messages_only
-    a_message_that_leaves_moves_the_activity_and_not_the_inbound
-    a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window
-    a_date_of_any_age_is_kept
-    an_idempotency_key_stands_for_its_message_for_a_day
+    queueing_a_message_does_not_overwrite_a_later_state
+    a_conversation_is_created_once_and_updated_by_newer_messages_only
+    an_outbound_message_updates_the_last_activity_but_not_the_last_inbound
+    a_time_in_the_future_is_ignored_and_does_not_open_the_service_window
+    a_date_of_any_age_is_accepted
+    an_idempotency_key_maps_to_its_message_for_24_hours
     messages_and_conversations_are_listed_in_pages
-    a_file_stands_as_it_was_last_noted
-    a_notice_is_told_by_one_and_settled_once
-    a_notice_waits_for_its_time
-    a_retry_comes_when_it_is_due_and_goes_when_it_is_done
-    a_window_lets_as_many_through_as_the_pace_says
-    a_key_is_found_until_it_is_revoked_by_its_tenant
-    a_tenant_is_made_once_and_listed
-    a_tenant_and_its_accounts_are_known
-    an_automation_is_set_disabled_and_set_anew
-    an_account_and_a_path_belong_to_one_integration
-    what_an_integration_gives_up_is_free_again
-    the_operators_place_is_one_at_each_provider
-    a_tenant_reads_nothing_of_anothers
-    an_event_is_recorded_once_and_read_as_it_was_written
-    fifty_records_of_one_event_are_one
-    what_may_prove_one_event_proves_no_other
-    a_replay_is_noted_once_at_its_event
-    events_are_listed_in_pages_by_what_they_are
-    what_is_parked_is_in_both_lists
-    a_list_in_which_little_fits_goes_on_to_its_end
-    an_event_is_its_tenants_alone
-    a_replay_moves_on_from_where_it_is_and_ends
-    a_replay_that_stands_still_says_why_and_goes_on
-    a_conversation_is_worked_in_order_and_others_beside_it
-    a_job_is_queued_once_however_often_it_comes
-    a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing
-    a_heartbeat_makes_a_lease_longer_and_never_shorter
-    an_ending_twice_is_one_and_another_is_refused
-    a_job_to_be_tried_again_waits_and_its_conversation_with_it
-    a_job_that_nobody_did_ends_and_its_tenant_is_told
-    a_jobs_last_lapse_is_its_end
-    what_is_told_of_a_job_is_written_with_its_end
-    figures_are_exact_after_everything
-    many_workers_at_once_get_each_job_once_and_in_order
-    a_tenants_jobs_are_its_own
-    who_pulls_is_listed_until_it_does_not
-    a_beat_stands_until_a_later_one
+    the_media_state_of_a_message_is_the_last_one_written
+    a_notification_is_claimed_by_one_consumer_and_settled_once
+    a_notification_cannot_be_claimed_before_its_retry_is_due
+    a_scheduled_retry_is_listed_from_its_due_time_until_it_is_removed
+    a_window_allows_as_many_messages_as_the_rate_limit
+    an_api_key_is_found_until_its_tenant_revokes_it
+    a_tenant_is_created_once_and_listed
+    a_tenant_and_its_integrations_are_found
+    an_automation_can_be_disabled_and_set_again
+    an_account_and_a_path_secret_belong_to_one_integration
+    accounts_and_path_secrets_that_an_integration_drops_are_free_again
+    the_operator_has_one_integration_at_each_provider
+    a_tenant_cannot_read_or_change_data_of_another_tenant
+    an_event_is_recorded_once_and_read_back_unchanged
+    an_event_recorded_fifty_times_concurrently_is_stored_once
+    a_single_use_token_authenticates_one_event_only
+    a_replay_is_counted_once_on_its_event
+    events_are_listed_in_pages_and_filtered
+    a_parked_event_is_in_the_full_list_and_in_the_parked_list
+    a_list_with_few_matches_continues_to_its_end
+    an_event_is_visible_to_its_tenant_only
+    a_replay_advances_from_its_position_and_ends
+    a_failed_replay_has_a_reason_and_can_continue
+    jobs_are_offered_in_order_per_conversation_and_in_parallel_across_them
+    a_job_is_queued_once_however_often_it_is_submitted
+    an_expired_lease_is_offered_again_and_late_calls_have_no_effect
+    a_heartbeat_extends_a_lease_and_never_shortens_it
+    ending_a_job_is_idempotent_and_a_different_status_is_refused
+    a_job_to_be_retried_blocks_its_conversation_until_it_is_due
+    a_job_that_no_worker_started_in_time_expires
+    a_job_fails_when_the_lease_of_its_last_attempt_expires
+    the_notification_of_a_job_is_written_with_its_ending
+    counts_are_exact_after_every_operation
+    concurrent_workers_get_each_job_once_and_in_order
+    a_tenant_cannot_read_or_settle_jobs_of_another_tenant
+    a_tenant_is_listed_until_it_stops_pulling_and_tracking_is_stopped
+    a_heartbeat_is_replaced_only_by_a_later_one
 }
 
 fn simulated() -> DynamoStore {
@@ -139,16 +140,16 @@ fn table() -> DynamoStore {
     DynamoStore::new(&aws, table)
 }
 
-/// A tenant nobody else has.
+/// Returns a new tenant id that no other test uses.
 fn tenant() -> TenantId {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Tests of other processes may use the same table.
-    let own = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    let place = NEXT.fetch_add(1, Ordering::Relaxed);
-    sample::tenant(&format!("t{own}-{}-{place}", std::process::id()))
+    // Tests in other processes may use the same table.
+    let nanoseconds = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    sample::tenant(&format!("t{nanoseconds}-{}-{number}", std::process::id()))
 }
 
-/// An integration of a tenant nobody else has.
+/// Returns an integration of a new tenant.
 fn integration() -> Integration {
     let tenant = tenant();
     sample::whatsapp(&tenant, Some(&format!("number-of-{tenant}")))
@@ -187,11 +188,11 @@ async fn read(s: &DynamoStore, message: &Message) -> Message {
     s.message(&message.tenant, message.id).await.unwrap().unwrap().0
 }
 
-fn walked(message: &Message) -> Vec<(Status, Option<u32>)> {
+fn transitions(message: &Message) -> Vec<(Status, Option<u32>)> {
     message.history.iter().map(|step| (step.status, step.attempt)).collect()
 }
 
-async fn a_claim_is_exclusive_until_its_lease_lapses(s: &DynamoStore) {
+async fn a_claim_is_exclusive_until_its_lease_expires(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
     for second in [0, 30, 60] {
@@ -201,10 +202,10 @@ async fn a_claim_is_exclusive_until_its_lease_lapses(s: &DynamoStore) {
     assert_eq!(claim(s, &message, "two", 61).await, interrupted);
     let shown = read(s, &message).await;
     assert_eq!(shown.status, Status::Sending);
-    assert_eq!(walked(&shown), [(Status::Queued, None), (Status::Sending, Some(1))]);
+    assert_eq!(transitions(&shown), [(Status::Queued, None), (Status::Sending, Some(1))]);
 }
 
-async fn fifty_claims_at_once_grant_one(s: &DynamoStore) {
+async fn of_fifty_concurrent_claims_one_is_granted(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let tokens: Vec<String> = (0..50).map(|n| format!("token-{n}")).collect();
     let claims = join_all(tokens.iter().map(|token| claim(s, &message, token, 0))).await;
@@ -213,7 +214,7 @@ async fn fifty_claims_at_once_grant_one(s: &DynamoStore) {
     assert_eq!((granted, held), (1, 49));
 }
 
-async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over(s: &DynamoStore) {
+async fn an_expired_claim_can_be_taken_over_and_its_holder_cannot_settle(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let task = sample::task(&message);
     claim(s, &message, "one", 0).await;
@@ -222,25 +223,25 @@ async fn a_lapsed_claim_is_interrupted_with_its_token_or_taken_over(s: &DynamoSt
     };
     assert_eq!(retake("two", 60).await, Claim::Held { until: at(60) });
     assert_eq!(retake("two", 61).await, Claim::Granted { attempt: 2 });
-    // The first holder is one no more.
+    // The first holder no longer holds the lease.
     assert_eq!(settle(s, &message, "one", &ending(Status::Failed, 1, 0), None).await, None);
     let steps = ending(Status::Accepted, 2, 61);
     assert!(settle(s, &message, "two", &steps, Some("wamid.2")).await.is_some());
 }
 
-async fn a_claim_whose_answer_was_lost_is_granted_again(s: &DynamoStore) {
+async fn a_claim_repeated_with_its_token_is_granted_again(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     assert_eq!(claim(s, &message, "one", 0).await, Claim::Granted { attempt: 1 });
     assert_eq!(claim(s, &message, "one", 1).await, Claim::Granted { attempt: 1 });
 }
 
-async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back(s: &DynamoStore) {
+async fn a_release_counts_the_attempt_only_if_it_records_steps(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
     s.release(&message, "one", &[]).await.unwrap();
     let waiting = read(s, &message).await;
     assert_eq!(waiting.status, Status::Queued);
-    assert_eq!(walked(&waiting), [(Status::Queued, None)], "a wait leaves no trace");
+    assert_eq!(transitions(&waiting), [(Status::Queued, None)], "no step is recorded");
     assert_eq!(claim(s, &message, "two", 1).await, Claim::Granted { attempt: 1 });
     s.release(&message, "two", &ending(Status::Queued, 1, 1)).await.unwrap();
     assert_eq!(claim(s, &message, "three", 2).await, Claim::Granted { attempt: 2 });
@@ -250,10 +251,10 @@ async fn a_counted_release_keeps_the_attempt_and_an_uncounted_one_takes_it_back(
         (Status::Queued, Some(1)),
         (Status::Sending, Some(2)),
     ];
-    assert_eq!(walked(&read(s, &message).await), steps);
+    assert_eq!(transitions(&read(s, &message).await), steps);
 }
 
-async fn a_settled_message_is_never_claimed_again(s: &DynamoStore) {
+async fn a_settled_message_cannot_be_claimed(s: &DynamoStore) {
     let integration = integration();
     for status in [Status::Unknown, Status::Accepted, Status::Expired, Status::Failed] {
         let message = sample::outbound(&integration, status.as_str(), at(0));
@@ -262,13 +263,13 @@ async fn a_settled_message_is_never_claimed_again(s: &DynamoStore) {
         for (token, retake) in [("one", false), ("two", false), ("two", true)] {
             let task = sample::task(&message);
             let claim = Outbox::claim(s, &task, token, at(9999), LEASE, retake).await.unwrap();
-            let stands = Claim::Settled(Box::new(read(s, &message).await));
-            assert_eq!(claim, stands, "{status:?}");
+            let settled = Claim::Settled(Box::new(read(s, &message).await));
+            assert_eq!(claim, settled, "{status:?}");
         }
     }
 }
 
-async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStore) {
+async fn after_a_failover_only_the_new_integration_can_claim_the_message(s: &DynamoStore) {
     let first = integration();
     let message = sample::outbound(&first, "m", at(0));
     let old = sample::task(&message);
@@ -290,18 +291,18 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStor
     assert_eq!(claim(&old, "one", 0).await, Claim::Granted { attempt: 1 });
     let steps = ending(Status::Queued, 1, 0);
     assert!(s.hand_over(&message, "one", &steps, true, &to).await.unwrap());
-    // An older record learns where it went.
-    let away = Claim::HandedOver(Box::new(to.clone()));
+    // A claim with an older record returns the new integration.
+    let handed_over = Claim::HandedOver(Box::new(to.clone()));
     for token in ["one", "two"] {
-        assert_eq!(claim(&old, token, 1).await, away);
+        assert_eq!(claim(&old, token, 1).await, handed_over);
     }
     let shown = read(s, &message).await;
     assert_eq!((shown.provider, shown.integration), (second.provider, second.id));
     assert_eq!(shown.history[1..], steps);
     assert_eq!(claim(&new, "three", 2).await, Claim::Granted { attempt: 2 });
     assert_eq!(claim(&new, "three", 2).await, Claim::Granted { attempt: 2 });
-    assert_eq!(claim(&old, "two", 3).await, away);
-    // Over again, without an attempt.
+    assert_eq!(claim(&old, "two", 3).await, handed_over);
+    // Handed over again, without counting the attempt.
     let back = HandedOver {
         provider: first.provider,
         integration: first.id,
@@ -314,9 +315,9 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStor
     };
     let plain = [Step::plain(Status::Queued, at(4))];
     assert!(s.hand_over(&new.message, "three", &plain, false, &back).await.unwrap());
-    let away = Claim::HandedOver(Box::new(back.clone()));
-    assert_eq!(claim(&old, "four", 5).await, away);
-    assert_eq!(claim(&new, "four", 5).await, away);
+    let handed_over = Claim::HandedOver(Box::new(back.clone()));
+    assert_eq!(claim(&old, "four", 5).await, handed_over);
+    assert_eq!(claim(&new, "four", 5).await, handed_over);
     let newest = new.clone().handed_over(back);
     assert_eq!(claim(&newest, "five", 5).await, Claim::Granted { attempt: 2 });
     let steps = ending(Status::Accepted, 2, 5);
@@ -325,12 +326,12 @@ async fn a_message_that_was_handed_over_is_its_new_carriers_alone(s: &DynamoStor
     let found = s.resolve(&first.tenant, Provider::WhatsappCloud, "wamid.9").await.unwrap();
     assert_eq!(found, Some(message.id));
     for task in [&old, &new, &newest] {
-        let stands = Claim::Settled(Box::new(settled.clone()));
-        assert_eq!(claim(task, "six", 9999).await, stands);
+        let expected = Claim::Settled(Box::new(settled.clone()));
+        assert_eq!(claim(task, "six", 9999).await, expected);
     }
 }
 
-async fn who_has_no_right_to_a_message_hands_nothing_over(s: &DynamoStore) {
+async fn a_sender_without_the_lease_cannot_hand_over_a_message(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let failover = FailoverPlan { generation: 1, ..FailoverPlan::default() };
     let (provider, integration) = (message.provider, message.integration);
@@ -346,7 +347,7 @@ async fn who_has_no_right_to_a_message_hands_nothing_over(s: &DynamoStore) {
     assert_eq!(read(s, &message).await, before);
 }
 
-async fn how_an_integration_fared_is_changed_by_the_fastest(s: &DynamoStore) {
+async fn of_concurrent_circuit_updates_the_first_wins(s: &DynamoStore) {
     let integration = integration();
     let (tenant, id) = (&integration.tenant, integration.id);
     assert_eq!(s.circuit(tenant, id).await.unwrap(), (Circuit::default(), 0));
@@ -365,13 +366,13 @@ async fn how_an_integration_fared_is_changed_by_the_fastest(s: &DynamoStore) {
     assert_eq!(s.circuit(tenant, other).await.unwrap().1, 0);
 }
 
-async fn a_route_is_a_tenants_own_on_its_channel(s: &DynamoStore) {
+async fn a_route_belongs_to_one_tenant_and_channel(s: &DynamoStore) {
     let integration = integration();
     let (own, other) = (&integration.tenant, tenant());
     assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), None);
     for weight in [1, 2] {
-        let carriers = vec![RoutedIntegration { integration: integration.id, weight }];
-        let route = Route { integrations: carriers, policy: Policy::default() };
+        let integrations = vec![RoutedIntegration { integration: integration.id, weight }];
+        let route = Route { integrations, policy: Policy::default() };
         s.set_route(own, Channel::Whatsapp, &route).await.unwrap();
         assert_eq!(s.route(own, Channel::Whatsapp).await.unwrap(), Some(route));
     }
@@ -379,7 +380,7 @@ async fn a_route_is_a_tenants_own_on_its_channel(s: &DynamoStore) {
     assert_eq!(s.route(&other, Channel::Whatsapp).await.unwrap(), None);
 }
 
-async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id(s: &DynamoStore) {
+async fn a_settled_message_has_every_step_and_is_found_by_provider_message_id(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     let tenant = &message.tenant;
     s.enqueue(&message).await.unwrap();
@@ -396,7 +397,7 @@ async fn what_is_settled_shows_each_step_and_is_found_by_the_providers_id(s: &Dy
     assert_eq!(s.resolve(tenant, Provider::Telegram, "wamid.1").await.unwrap(), None);
 }
 
-async fn an_old_token_settles_and_releases_nothing(s: &DynamoStore) {
+async fn an_old_token_cannot_settle_or_release_a_message(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     claim(s, &message, "one", 0).await;
     s.release(&message, "one", &ending(Status::Queued, 1, 0)).await.unwrap();
@@ -407,18 +408,18 @@ async fn an_old_token_settles_and_releases_nothing(s: &DynamoStore) {
     assert_eq!(read(s, &message).await, before);
     settle(s, &message, "two", &ending(Status::Accepted, 2, 1), Some("w")).await.unwrap();
     let settled = read(s, &message).await;
-    // Twice by the same holder is once.
+    // A second settlement by the same holder has no effect.
     let again = settle(s, &message, "two", &ending(Status::Failed, 2, 1), None).await;
     assert_eq!((again, read(s, &message).await), (None, settled));
-    // A settlement of what was never written down is none.
+    // A message that was never stored cannot be settled.
     let unknown = sample::outbound(&integration(), "never", at(0));
     assert_eq!(settle(s, &unknown, "one", &ending(Status::Failed, 1, 0), None).await, None);
 }
 
-/// Every order of the numbers below `length`.
+/// Returns every permutation of the numbers below `length`.
 fn orders(length: usize) -> Vec<Vec<usize>> {
     let mut orders = vec![Vec::new()];
-    for _place in 0..length {
+    for _position in 0..length {
         let longer = orders.iter().flat_map(|order| {
             let rest = (0..length).filter(|n| !order.contains(n));
             rest.map(|n| [order.as_slice(), &[n]].concat()).collect::<Vec<_>>()
@@ -428,8 +429,8 @@ fn orders(length: usize) -> Vec<Vec<usize>> {
     orders
 }
 
-/// Settles a message as `end` and takes `receipts` in, in every order; gives the one message
-/// that all orders must end in.
+/// Settles a message with status `end` and applies `receipts`, in every order, and returns the
+/// message, which must be the same after every order.
 async fn in_every_order(
     s: &DynamoStore,
     end: Status,
@@ -470,8 +471,8 @@ async fn every_order_of_settling_and_receipts_ends_in_the_same_message(s: &Dynam
         assert_eq!(Some(&message.status), receipts.last());
         let mut steps = vec![Status::Queued, Status::Sending, Status::Accepted];
         steps.extend(receipts);
-        let walked: Vec<Status> = message.history.iter().map(|step| step.status).collect();
-        assert_eq!(walked, steps);
+        let transitions: Vec<Status> = message.history.iter().map(|step| step.status).collect();
+        assert_eq!(transitions, steps);
     }
 }
 
@@ -484,12 +485,12 @@ async fn every_order_of_a_failure_and_its_receipts_ends_in_the_same_message(s: &
     }
 }
 
-async fn a_receipt_twice_changes_nothing(s: &DynamoStore) {
+async fn a_duplicate_receipt_changes_nothing(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     s.enqueue(&message).await.unwrap();
     let sent = sample::receipt(Status::Sent, "w");
     let moved = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
-    let StatusUpdate::Moved(moved) = moved else { panic!("it did not move") };
+    let StatusUpdate::Moved(moved) = moved else { panic!("the status did not change") };
     assert_eq!(*moved, read(s, &message).await);
     assert_eq!(moved.provider_message_id.as_deref(), Some("w"));
     let again = s.advance(&message.tenant, message.id, &sent, at(6)).await.unwrap();
@@ -497,7 +498,7 @@ async fn a_receipt_twice_changes_nothing(s: &DynamoStore) {
     assert_eq!(*moved, read(s, &message).await);
 }
 
-async fn a_receipt_for_no_message_is_missing(s: &DynamoStore) {
+async fn a_receipt_for_an_unknown_message_returns_missing(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "never", at(0));
     let sent = sample::receipt(Status::Sent, "w");
     let advanced = s.advance(&message.tenant, message.id, &sent, at(5)).await.unwrap();
@@ -525,45 +526,45 @@ async fn an_inbound_message_is_recorded_once(s: &DynamoStore) {
     assert_eq!(read(s, &message).await, message);
 }
 
-async fn a_queued_message_is_written_once_and_never_over_a_later_state(s: &DynamoStore) {
+async fn queueing_a_message_does_not_overwrite_a_later_state(s: &DynamoStore) {
     let message = sample::outbound(&integration(), "m", at(0));
     s.enqueue(&message).await.unwrap();
     assert_eq!(read(s, &message).await, message);
     claim(s, &message, "one", 0).await;
     s.enqueue(&message).await.unwrap();
     assert_eq!(read(s, &message).await.status, Status::Sending);
-    // A sender may be faster than the note that it is queued.
-    let faster = sample::outbound(&integration(), "faster", at(0));
-    claim(s, &faster, "one", 0).await;
-    s.enqueue(&faster).await.unwrap();
-    assert_eq!(read(s, &faster).await.status, Status::Sending);
+    // A sender may claim the message before it is stored as queued.
+    let claimed_first = sample::outbound(&integration(), "faster", at(0));
+    claim(s, &claimed_first, "one", 0).await;
+    s.enqueue(&claimed_first).await.unwrap();
+    assert_eq!(read(s, &claimed_first).await.status, Status::Sending);
 }
 
-async fn a_conversation_is_made_once_and_moves_with_newer_messages_only(s: &DynamoStore) {
+async fn a_conversation_is_created_once_and_updated_by_newer_messages_only(s: &DynamoStore) {
     let integration = integration();
     let mut first = sample::conversation(&integration, "p", at(0));
     first.contact.name = Some("Zoë".to_owned());
     let all = join_all((0..50).map(|_| s.touch(&first, at(1000)))).await;
-    assert!(all.into_iter().all(|talk| talk.unwrap() == first));
+    assert!(all.into_iter().all(|conversation| conversation.unwrap() == first));
     let page = s.conversations(&first.tenant, 10, None).await.unwrap();
     assert_eq!(page.items, [first.clone()]);
 
     let mut newer = sample::conversation(&integration, "p", at(100));
     newer.last_inbound_message = Some("wamid.newer".to_owned());
     let touched = s.touch(&newer, at(1000)).await.unwrap();
-    assert_eq!(touched.created_at, first.created_at, "it began when it began");
-    assert_eq!(touched.contact.name.as_deref(), Some("Zoë"), "no name is no new name");
+    assert_eq!(touched.created_at, first.created_at, "the creation time does not change");
+    assert_eq!(touched.contact.name.as_deref(), Some("Zoë"), "the name stays");
     assert_eq!(touched.last_activity_at, at(100));
     assert_eq!(touched.last_inbound_message.as_deref(), Some("wamid.newer"));
 
     let mut older = sample::conversation(&integration, "p", at(50));
     older.contact.name = Some("Old".to_owned());
-    assert_eq!(s.touch(&older, at(1000)).await.unwrap(), touched, "an older one changes nothing");
+    assert_eq!(s.touch(&older, at(1000)).await.unwrap(), touched, "an older message has no effect");
     let read = s.conversation(&first.tenant, first.id).await.unwrap();
     assert_eq!(read, Some(touched));
 }
 
-async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window(s: &DynamoStore) {
+async fn a_time_in_the_future_is_ignored_and_does_not_open_the_service_window(s: &DynamoStore) {
     let hour = 3600;
     for (person, date) in [("far", Timestamp::MAX), ("near", at(10 * hour))] {
         let mut dated = sample::conversation(&integration(), person, at(0));
@@ -572,21 +573,21 @@ async fn a_time_that_is_still_to_come_is_no_later_message_and_opens_no_window(s:
         let read = async || s.conversation(&dated.tenant, dated.id).await.unwrap().unwrap();
         assert_eq!(read().await.last_inbound_at, None, "{person}");
         assert!(!read().await.in_service_window(at(1)), "{person}");
-        // They write again: that is when they wrote, and the window opens by it.
+        // A later message replaces the time and opens the service window.
         let mut again = dated.clone();
         (again.last_activity_at, again.last_inbound_at) = (at(hour), Some(at(hour - 1)));
         let touched = s.touch(&again, at(hour)).await.unwrap();
         assert_eq!(touched.last_inbound_at, Some(at(hour - 1)), "{person}");
         assert_eq!(read().await, touched, "{person}");
         assert!(touched.in_service_window(at(hour)) && !touched.in_service_window(at(25 * hour)));
-        // What came before it moves nothing back, whenever it is worked.
+        // An earlier message that is processed later does not move the time back.
         let mut late = dated.clone();
         late.last_inbound_at = Some(at(1));
         assert_eq!(s.touch(&late, at(2 * hour)).await.unwrap(), touched, "{person}");
     }
 }
 
-async fn a_date_of_any_age_is_kept(s: &DynamoStore) {
+async fn a_date_of_any_age_is_accepted(s: &DynamoStore) {
     let mut old = sample::conversation(&integration(), "old", at(0));
     old.last_inbound_at = Some(Timestamp::MIN);
     let touched = s.touch(&old, at(0)).await.unwrap();
@@ -596,7 +597,7 @@ async fn a_date_of_any_age_is_kept(s: &DynamoStore) {
     assert_eq!(s.touch(&old, at(0)).await.unwrap().last_inbound_at, Some(at(0)));
 }
 
-async fn a_tenant_and_its_accounts_are_known(s: &DynamoStore) {
+async fn a_tenant_and_its_integrations_are_found(s: &DynamoStore) {
     let own = integration();
     assert!(!s.is_tenant(&own.tenant).await.unwrap());
     let tenant = Tenant { id: own.tenant.clone(), name: "Own".to_owned(), created_at: at(0) };
@@ -609,22 +610,26 @@ async fn a_tenant_and_its_accounts_are_known(s: &DynamoStore) {
     assert_eq!(s.accounts_of(&tenant.id).await.unwrap().len(), 1);
 }
 
-async fn a_message_that_leaves_moves_the_activity_and_not_the_inbound(s: &DynamoStore) {
+async fn an_outbound_message_updates_the_last_activity_but_not_the_last_inbound(s: &DynamoStore) {
     let integration = integration();
-    let mut leaving = sample::conversation(&integration, "p", at(0));
-    (leaving.last_inbound_at, leaving.last_inbound_message) = (None, None);
-    s.touch_outbound(&leaving).await.unwrap();
-    let read = async || s.conversation(&leaving.tenant, leaving.id).await.unwrap().unwrap();
-    assert_eq!(read().await, leaving);
-    let talk = s.touch(&sample::conversation(&integration, "p", at(10)), at(10)).await.unwrap();
-    assert_eq!((talk.created_at, talk.last_inbound_at), (at(0), Some(at(10))));
-    leaving.last_activity_at = at(20);
-    s.touch_outbound(&leaving).await.unwrap();
-    let talk = read().await;
-    assert_eq!((talk.last_activity_at, talk.last_inbound_at), (at(20), Some(at(10))));
+    let mut outbound = sample::conversation(&integration, "p", at(0));
+    (outbound.last_inbound_at, outbound.last_inbound_message) = (None, None);
+    s.touch_outbound(&outbound).await.unwrap();
+    let read = async || s.conversation(&outbound.tenant, outbound.id).await.unwrap().unwrap();
+    assert_eq!(read().await, outbound);
+    let conversation =
+        s.touch(&sample::conversation(&integration, "p", at(10)), at(10)).await.unwrap();
+    assert_eq!((conversation.created_at, conversation.last_inbound_at), (at(0), Some(at(10))));
+    outbound.last_activity_at = at(20);
+    s.touch_outbound(&outbound).await.unwrap();
+    let conversation = read().await;
+    assert_eq!(
+        (conversation.last_activity_at, conversation.last_inbound_at),
+        (at(20), Some(at(10)))
+    );
 }
 
-async fn an_idempotency_key_stands_for_its_message_for_a_day(s: &DynamoStore) {
+async fn an_idempotency_key_maps_to_its_message_for_24_hours(s: &DynamoStore) {
     let tenant = tenant();
     let (one, two) = (MessageId::derived(&["1"]), MessageId::derived(&["2"]));
     let reserve = async |request, message, second| {
@@ -640,12 +645,12 @@ async fn an_idempotency_key_stands_for_its_message_for_a_day(s: &DynamoStore) {
     assert_eq!(reserved("b", 1).await, Reservation::Other);
     let day = 24 * 3600;
     assert_eq!(reserve("b", two, day).await, Reservation::Other);
-    assert_eq!(reserved("b", day + 1).await, Reservation::New, "the time decides");
+    assert_eq!(reserved("b", day + 1).await, Reservation::New, "the key expires by its time");
     assert_eq!(reserve("b", two, day + 1).await, Reservation::New);
     assert_eq!(reserved("b", day + 1).await, Reservation::Same(two));
 }
 
-/// Reads page after page of three.
+/// Returns the items of all pages, each of at most three.
 async fn all<T>(mut page: impl AsyncFnMut(Option<String>) -> Page<T>) -> Vec<T> {
     let (mut items, mut cursor) = (Vec::new(), None);
     for _page in 0..100 {
@@ -665,7 +670,7 @@ async fn messages_and_conversations_are_listed_in_pages(s: &DynamoStore) {
     let tenant = &integration.tenant;
     let hour = 3600;
     for n in 0..7 {
-        // Two share an instant: the id decides.
+        // Two messages have the same time: the id decides their order.
         let message = inbound(&integration, &format!("m{n}"), n / 2);
         s.record(&message).await.unwrap();
         let person = format!("p{n}");
@@ -673,17 +678,17 @@ async fn messages_and_conversations_are_listed_in_pages(s: &DynamoStore) {
             .await
             .unwrap();
     }
-    let talk = sample::conversation_id(&integration, sample::PERSON);
+    let id = sample::conversation_id(&integration, sample::PERSON);
     let messages =
-        all(async |cursor| s.messages(tenant, talk, 3, cursor.as_deref()).await.unwrap()).await;
+        all(async |cursor| s.messages(tenant, id, 3, cursor.as_deref()).await.unwrap()).await;
     assert_eq!(messages.len(), 7);
     let newest_first = |a: &Message, b: &Message| (a.created_at, a.id) > (b.created_at, b.id);
     assert!(messages.windows(2).all(|pair| newest_first(&pair[0], &pair[1])));
     let conversations =
         all(async |cursor| s.conversations(tenant, 3, cursor.as_deref()).await.unwrap()).await;
-    let people: Vec<_> = conversations.iter().map(|talk| talk.contact.address.as_str()).collect();
+    let people: Vec<_> = conversations.iter().map(|item| item.contact.address.as_str()).collect();
     assert_eq!(people, ["p6", "p5", "p4", "p3", "p2", "p1", "p0"]);
-    // Within the hour the activity decides, not the place.
+    // Within an hour, conversations are ordered by the time of their last activity.
     let last = at(6 * hour + 1);
     s.touch(&sample::conversation(&integration, "p5", last), last).await.unwrap();
     let page = s.conversations(tenant, 3, None).await.unwrap();
@@ -692,7 +697,7 @@ async fn messages_and_conversations_are_listed_in_pages(s: &DynamoStore) {
     assert_eq!(none.unwrap(), Page { items: Vec::new(), next: None });
 }
 
-async fn a_file_stands_as_it_was_last_noted(s: &DynamoStore) {
+async fn the_media_state_of_a_message_is_the_last_one_written(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let state = async |message: &Message| {
@@ -707,12 +712,12 @@ async fn a_file_stands_as_it_was_last_noted(s: &DynamoStore) {
     let image = Message { content, ..inbound(&integration, "image", 0) };
     s.record(&image).await.unwrap();
     assert_eq!(state(&image).await, Some(MediaState::Pending));
-    for noted in [
+    for written in [
         MediaState::Failed { code: "404".to_owned() },
         MediaState::Stored { key: "media/1".to_owned() },
     ] {
-        s.set_media(tenant, image.id, &noted).await.unwrap();
-        assert_eq!(state(&image).await, Some(noted));
+        s.set_media(tenant, image.id, &written).await.unwrap();
+        assert_eq!(state(&image).await, Some(written));
     }
     let missing = inbound(&integration, "missing", 0);
     s.set_media(tenant, missing.id, &MediaState::Pending).await.unwrap();
@@ -731,7 +736,7 @@ fn notification(integration: &Integration) -> (NotificationId, Notification) {
     (data.notification_id(kind), Notification { kind, timestamp: at(0), data })
 }
 
-async fn claim_notice(
+async fn claim_notification(
     s: &DynamoStore,
     tenant: &TenantId,
     id: NotificationId,
@@ -748,25 +753,25 @@ fn attempt(claim: &NotificationClaim) -> Option<u32> {
     }
 }
 
-async fn a_notice_is_told_by_one_and_settled_once(s: &DynamoStore) {
+async fn a_notification_is_claimed_by_one_consumer_and_settled_once(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let (id, notification) = notification(&integration);
-    let unknown = claim_notice(s, tenant, id, None, 0).await;
-    assert!(matches!(unknown, NotificationClaim::Settled), "there is nothing to tell");
-    let claims = (0..20).map(|_| claim_notice(s, tenant, id, Some(&notification), 0));
+    let unknown = claim_notification(s, tenant, id, None, 0).await;
+    assert!(matches!(unknown, NotificationClaim::Settled), "the notification is not stored");
+    let claims = (0..20).map(|_| claim_notification(s, tenant, id, Some(&notification), 0));
     let claims = join_all(claims).await;
     assert_eq!(claims.iter().filter_map(attempt).collect::<Vec<_>>(), [1]);
     assert_eq!(claims.iter().filter(|c| matches!(c, NotificationClaim::Held { .. })).count(), 19);
-    let held = claim_notice(s, tenant, id, None, 60).await;
+    let held = claim_notification(s, tenant, id, None, 60).await;
     assert!(matches!(held, NotificationClaim::Held { until } if until == at(60)));
-    // A lapsed lease is taken over by the record that comes back, and by no other that tells
-    // of the same with other words.
-    let mut longer = notification.clone();
-    longer.data.message.history.push(Step::plain(Status::Read, at(1)));
-    let other = claim_notice(s, tenant, id, Some(&longer), 61).await;
+    // An expired lease is taken over by the same notification only: one with the same id and a
+    // different body has to wait.
+    let mut different = notification.clone();
+    different.data.message.history.push(Step::plain(Status::Read, at(1)));
+    let other = claim_notification(s, tenant, id, Some(&different), 61).await;
     assert!(matches!(other, NotificationClaim::Held { until } if until > at(61)));
-    assert_eq!(attempt(&claim_notice(s, tenant, id, Some(&notification), 61).await), Some(2));
+    assert_eq!(attempt(&claim_notification(s, tenant, id, Some(&notification), 61).await), Some(2));
     let settle = async |outcome| {
         Notifications::settle(s, tenant, id, outcome, &notification, Some(200), at(62))
             .await
@@ -774,39 +779,39 @@ async fn a_notice_is_told_by_one_and_settled_once(s: &DynamoStore) {
     };
     settle(NotificationOutcome::Delivered).await;
     settle(NotificationOutcome::RetryAt(at(70))).await;
-    let settled = claim_notice(s, tenant, id, Some(&notification), 9999).await;
-    assert!(matches!(settled, NotificationClaim::Settled), "what was told stays told");
+    let settled = claim_notification(s, tenant, id, Some(&notification), 9999).await;
+    assert!(matches!(settled, NotificationClaim::Settled), "a delivery is final");
 }
 
-async fn a_notice_waits_for_its_time(s: &DynamoStore) {
+async fn a_notification_cannot_be_claimed_before_its_retry_is_due(s: &DynamoStore) {
     let integration = integration();
     let tenant = &integration.tenant;
     let (id, notification) = notification(&integration);
-    claim_notice(s, tenant, id, Some(&notification), 0).await;
+    claim_notification(s, tenant, id, Some(&notification), 0).await;
     let later = NotificationOutcome::RetryAt(at(300));
     Notifications::settle(s, tenant, id, later, &notification, None, at(1)).await.unwrap();
     for second in [1, 299] {
-        let early = claim_notice(s, tenant, id, Some(&notification), second).await;
+        let early = claim_notification(s, tenant, id, Some(&notification), second).await;
         assert!(matches!(early, NotificationClaim::Early { until } if until == at(300)));
     }
-    // The table has what to tell since it is told again.
+    // The table holds the notification, because its delivery is retried.
     let NotificationClaim::Granted { attempt: 2, notification: kept } =
-        claim_notice(s, tenant, id, None, 300).await
+        claim_notification(s, tenant, id, None, 300).await
     else {
-        panic!("its time has come")
+        panic!("the retry is due")
     };
     assert_eq!(kept.data.message, notification.data.message);
     let given_up = NotificationOutcome::GivenUp;
     Notifications::settle(s, tenant, id, given_up, &notification, None, at(301)).await.unwrap();
-    let settled = claim_notice(s, tenant, id, Some(&notification), 9999).await;
+    let settled = claim_notification(s, tenant, id, Some(&notification), 9999).await;
     assert!(matches!(settled, NotificationClaim::Settled));
 }
 
-async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done(s: &DynamoStore) {
+async fn a_scheduled_retry_is_listed_from_its_due_time_until_it_is_removed(s: &DynamoStore) {
     let tenant = tenant();
     let ids: Vec<NotificationId> =
         (0..40).map(|n| NotificationId::derived(&[&n.to_string()])).collect();
-    // So far off that a running hub's own schedule does not take them.
+    // So far in the future that the scheduler of a running hub does not take them.
     let time = |n: i64| Timestamp::from_second(4_000_000_000 + n).unwrap();
     for (n, id) in (0..).zip(&ids) {
         s.schedule(&tenant, *id, time(n)).await.unwrap();
@@ -818,7 +823,7 @@ async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done(s: &DynamoStore) 
         due
     };
     assert_eq!(due(-1).await.len(), 0);
-    assert_eq!(due(0).await.len(), 1, "this very instant is due");
+    assert_eq!(due(0).await.len(), 1, "a retry is due at its exact time");
     let half = due(19).await;
     let mut found: Vec<_> = half.iter().map(|due| due.id).collect();
     found.sort();
@@ -833,7 +838,7 @@ async fn a_retry_comes_when_it_is_due_and_goes_when_it_is_done(s: &DynamoStore) 
     assert_eq!(due(100).await.len(), 0);
 }
 
-async fn a_window_lets_as_many_through_as_the_pace_says(s: &DynamoStore) {
+async fn a_window_allows_as_many_messages_as_the_rate_limit(s: &DynamoStore) {
     let tenant = tenant();
     let turn = async |identity: &str, per: u64, millis: u64| {
         let per = Duration::from_secs(per);
@@ -845,17 +850,17 @@ async fn a_window_lets_as_many_through_as_the_pace_says(s: &DynamoStore) {
     assert_eq!(turns.iter().filter(|wait| wait.is_none()).count(), 3);
     let wait = Some(Duration::from_millis(750));
     assert!(turns.iter().flatten().all(|other| Some(*other) == wait));
-    assert_eq!(turn("number", 1, 1000).await, None, "the next window is new");
-    assert_eq!(turn("other", 1, 250).await, None, "and another's is another");
-    let foreign = super_tenant_turn(s).await;
-    assert_eq!(foreign, None, "as is another tenant's");
+    assert_eq!(turn("number", 1, 1000).await, None, "the next window starts empty");
+    assert_eq!(turn("other", 1, 250).await, None, "each identity has its own window");
+    let other_tenant = turn_of_another_tenant(s).await;
+    assert_eq!(other_tenant, None, "each tenant has its own windows");
     for _ in 0..3 {
         assert_eq!(turn("slow", 10, 1).await, None);
     }
     assert_eq!(turn("slow", 10, 9_999).await, Some(Duration::from_millis(1)));
 }
 
-async fn super_tenant_turn(s: &DynamoStore) -> Option<Duration> {
+async fn turn_of_another_tenant(s: &DynamoStore) -> Option<Duration> {
     let pace = Pace { identity: "number".to_owned(), messages: 3, per: Duration::from_secs(1) };
     s.take_turn(&tenant(), &pace, at(0)).await.unwrap()
 }
@@ -870,7 +875,7 @@ fn api_key(tenant: &TenantId, name: &str) -> ApiKey {
     }
 }
 
-async fn a_key_is_found_until_it_is_revoked_by_its_tenant(s: &DynamoStore) {
+async fn an_api_key_is_found_until_its_tenant_revokes_it(s: &DynamoStore) {
     let (acme, other) = (tenant(), tenant());
     let (one, two) = (api_key(&acme, "one"), api_key(&acme, "two"));
     s.create_key(&one, "hash-1").await.unwrap();
@@ -885,14 +890,14 @@ async fn a_key_is_found_until_it_is_revoked_by_its_tenant(s: &DynamoStore) {
     assert_eq!(s.keys(&acme).await.unwrap(), [two]);
 }
 
-async fn a_tenant_is_made_once_and_listed(s: &DynamoStore) {
+async fn a_tenant_is_created_once_and_listed(s: &DynamoStore) {
     let ids = [tenant(), tenant(), tenant(), tenant()];
     for id in &ids {
-        let made = Tenant { id: id.clone(), name: "Acme".to_owned(), created_at: at(0) };
-        assert_eq!(s.create_tenant(&made).await.unwrap(), Recorded::New);
-        let other = Tenant { name: "Other".to_owned(), ..made.clone() };
+        let created = Tenant { id: id.clone(), name: "Acme".to_owned(), created_at: at(0) };
+        assert_eq!(s.create_tenant(&created).await.unwrap(), Recorded::New);
+        let other = Tenant { name: "Other".to_owned(), ..created.clone() };
         assert_eq!(s.create_tenant(&other).await.unwrap(), Recorded::Duplicate);
-        assert_eq!(s.tenant(id).await.unwrap(), Some(made));
+        assert_eq!(s.tenant(id).await.unwrap(), Some(created));
     }
     let listed = all(async |cursor| s.tenants(3, cursor.as_deref()).await.unwrap()).await;
     assert!(listed.windows(2).all(|pair| pair[0].id < pair[1].id));
@@ -900,7 +905,7 @@ async fn a_tenant_is_made_once_and_listed(s: &DynamoStore) {
     assert_eq!(s.tenant(&tenant()).await.unwrap(), None);
 }
 
-async fn an_automation_is_set_disabled_and_set_anew(s: &DynamoStore) {
+async fn an_automation_can_be_disabled_and_set_again(s: &DynamoStore) {
     let tenant = tenant();
     let read = async || s.automation(&tenant).await.unwrap();
     assert_eq!(read().await, Automation::None);
@@ -910,10 +915,10 @@ async fn an_automation_is_set_disabled_and_set_anew(s: &DynamoStore) {
     assert_eq!(read().await, sample::push());
     s.disable(&tenant, at(1)).await.unwrap();
     s.disable(&tenant, at(2)).await.unwrap();
-    let Automation::Push(push) = read().await else { panic!("it was set") };
+    let Automation::Push(push) = read().await else { panic!("it must be a push") };
     assert_eq!(push.disabled_at, Some(at(1)));
     s.set_automation(&tenant, &Automation::Push(push)).await.unwrap();
-    assert_eq!(read().await, sample::push(), "set anew it listens again");
+    assert_eq!(read().await, sample::push(), "setting it again enables it");
     s.set_automation(&tenant, &Automation::None).await.unwrap();
     assert_eq!(read().await, Automation::None);
 }
@@ -929,7 +934,7 @@ async fn holder(s: &DynamoStore, integration: &Integration) -> Option<TenantId> 
     s.account(integration.provider, account).await.unwrap().map(|holder| holder.tenant)
 }
 
-async fn an_account_and_a_path_belong_to_one_integration(s: &DynamoStore) {
+async fn an_account_and_a_path_secret_belong_to_one_integration(s: &DynamoStore) {
     let ours = integration();
     let path = [format!("hash-of-{}", ours.tenant)];
     assert_eq!(s.put_integration(&ours, &path, None).await.unwrap(), Claimed::Ours);
@@ -939,18 +944,18 @@ async fn an_account_and_a_path_belong_to_one_integration(s: &DynamoStore) {
     let by_path = s.by_path_secret(ours.provider, &path[0]).await.unwrap();
     assert_eq!(by_path, Some(ours.id));
     let elsewhere = s.by_path_secret(Provider::Telegram, &path[0]).await.unwrap();
-    assert_eq!(elsewhere, None, "the provider is part of the place");
+    assert_eq!(elsewhere, None, "a path secret belongs to one provider");
 
-    let thief = sample::whatsapp(&tenant(), ours.account.as_deref());
-    assert_eq!(s.put_integration(&thief, &[], None).await.unwrap(), Claimed::Taken);
-    assert_eq!(find(s, &thief).await, None, "all or nothing");
+    let rival = sample::whatsapp(&tenant(), ours.account.as_deref());
+    assert_eq!(s.put_integration(&rival, &[], None).await.unwrap(), Claimed::Taken);
+    assert_eq!(find(s, &rival).await, None, "all or nothing");
     assert_eq!(holder(s, &ours).await.as_ref(), Some(&ours.tenant));
     let other = integration();
     assert_eq!(s.put_integration(&other, &path, None).await.unwrap(), Claimed::Taken);
     assert_eq!((find(s, &other).await, holder(s, &other).await), (None, None));
 }
 
-async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
+async fn accounts_and_path_secrets_that_an_integration_drops_are_free_again(s: &DynamoStore) {
     let before = integration();
     let tenant = &before.tenant;
     let old = [format!("old-{tenant}"), format!("kept-{tenant}")];
@@ -967,12 +972,12 @@ async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
     assert_eq!(by_path(&new[0]).await, Some(after.id));
     assert_eq!(by_path(&new[1]).await, Some(after.id));
 
-    let heir = sample::whatsapp(&self::tenant(), before.account.as_deref());
-    assert_eq!(s.put_integration(&heir, &[], None).await.unwrap(), Claimed::Ours);
-    // What failed gives nothing up.
-    let mut grabbing = after.clone();
-    grabbing.account.clone_from(&heir.account);
-    let taken = s.put_integration(&grabbing, &[], Some((&after, &new))).await.unwrap();
+    let successor = sample::whatsapp(&self::tenant(), before.account.as_deref());
+    assert_eq!(s.put_integration(&successor, &[], None).await.unwrap(), Claimed::Ours);
+    // A write that fails releases nothing.
+    let mut conflicting = after.clone();
+    conflicting.account.clone_from(&successor.account);
+    let taken = s.put_integration(&conflicting, &[], Some((&after, &new))).await.unwrap();
     assert_eq!(taken, Claimed::Taken);
     assert_eq!(find(s, &after).await, Some(after.clone()));
     assert_eq!(holder(s, &after).await.as_ref(), Some(tenant));
@@ -981,26 +986,26 @@ async fn what_an_integration_gives_up_is_free_again(s: &DynamoStore) {
     s.delete_integration(&after, &new).await.unwrap();
     assert_eq!((find(s, &after).await, holder(s, &after).await), (None, None));
     assert_eq!(by_path(&new[0]).await, None);
-    assert_eq!(holder(s, &heir).await.as_ref(), Some(&heir.tenant));
+    assert_eq!(holder(s, &successor).await.as_ref(), Some(&successor.tenant));
 }
 
-async fn the_operators_place_is_one_at_each_provider(s: &DynamoStore) {
+async fn the_operator_has_one_integration_at_each_provider(s: &DynamoStore) {
     let provider = Provider::Telegram;
-    // In a shared table somebody may have it; then the claim stays.
+    // In a shared table the operator may have an integration already, which must stay.
     if s.platform(provider).await.unwrap().is_some() {
         return;
     }
     let account = tenant().to_string();
-    let app = sample::telegram(&TenantId::platform(), Some(&account));
-    assert_eq!(s.put_integration(&app, &[], None).await.unwrap(), Claimed::Ours);
-    assert_eq!(s.platform(provider).await.unwrap(), Some(app.clone()));
+    let first = sample::telegram(&TenantId::platform(), Some(&account));
+    assert_eq!(s.put_integration(&first, &[], None).await.unwrap(), Claimed::Ours);
+    assert_eq!(s.platform(provider).await.unwrap(), Some(first.clone()));
     let second = sample::telegram(&TenantId::platform(), Some(&format!("{account}-2")));
     assert_eq!(s.put_integration(&second, &[], None).await.unwrap(), Claimed::Taken);
-    s.delete_integration(&app, &[]).await.unwrap();
+    s.delete_integration(&first, &[]).await.unwrap();
     assert_eq!(s.platform(provider).await.unwrap(), None);
 }
 
-async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
+async fn a_tenant_cannot_read_or_change_data_of_another_tenant(s: &DynamoStore) {
     let other = integration();
     let (a, b) = (&other.tenant, &tenant());
     s.put_integration(&other, &[], None).await.unwrap();
@@ -1009,14 +1014,15 @@ async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
     let message = sample::outbound(&other, "m", at(0));
     claim(s, &message, "one", 0).await;
     settle(s, &message, "one", &ending(Status::Accepted, 1, 0), Some("w")).await.unwrap();
-    let talk = s.touch(&sample::conversation(&other, sample::PERSON, at(0)), at(0)).await.unwrap();
+    let conversation =
+        s.touch(&sample::conversation(&other, sample::PERSON, at(0)), at(0)).await.unwrap();
     s.reserve(a, "key", "request", message.id, at(0)).await.unwrap();
     let (id, notification) = notification(&other);
-    claim_notice(s, a, id, Some(&notification), 0).await;
+    claim_notification(s, a, id, Some(&notification), 0).await;
 
     assert_eq!(s.message(b, message.id).await.unwrap(), None);
-    assert_eq!(s.conversation(b, talk.id).await.unwrap(), None);
-    assert!(s.messages(b, talk.id, 10, None).await.unwrap().items.is_empty());
+    assert_eq!(s.conversation(b, conversation.id).await.unwrap(), None);
+    assert!(s.messages(b, conversation.id, 10, None).await.unwrap().items.is_empty());
     assert!(s.conversations(b, 10, None).await.unwrap().items.is_empty());
     assert!(MessageReader::integrations(s, b).await.unwrap().is_empty());
     assert!(Registry::integrations(s, b).await.unwrap().is_empty());
@@ -1024,7 +1030,7 @@ async fn a_tenant_reads_nothing_of_anothers(s: &DynamoStore) {
     assert_eq!(s.automation(b).await.unwrap(), Automation::None);
     assert_eq!(s.resolve(b, Provider::WhatsappCloud, "w").await.unwrap(), None);
     assert_eq!(s.reserved(b, "key", "request", at(1)).await.unwrap(), Reservation::New);
-    let claim = claim_notice(s, b, id, None, 9999).await;
+    let claim = claim_notification(s, b, id, None, 9999).await;
     assert!(matches!(claim, NotificationClaim::Settled));
     let read = sample::receipt(Status::Read, "w");
     assert_eq!(s.advance(b, message.id, &read, at(9)).await.unwrap(), StatusUpdate::Missing);
@@ -1074,7 +1080,7 @@ async fn record_event(
     s.record_event(event, single_use).await.unwrap()
 }
 
-/// Every page of a list, and how many pages there were.
+/// Returns the provider event ids on all pages of a list, and the number of pages.
 async fn all_events(
     s: &DynamoStore,
     tenant: &TenantId,
@@ -1088,14 +1094,14 @@ async fn all_events(
         assert!(page.items.len() <= limit as usize);
         names.extend(page.items.into_iter().map(|event| event.record.provider_event_id));
         (cursor, pages) = (page.next, pages + 1);
-        assert!(pages < 100, "the list has an end");
+        assert!(pages < 100, "the pages do not end");
         if cursor.is_none() {
             return (names, pages);
         }
     }
 }
 
-async fn an_event_is_recorded_once_and_read_as_it_was_written(s: &DynamoStore) {
+async fn an_event_is_recorded_once_and_read_back_unchanged(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
     assert_eq!(s.event(&tenant, event.record.id).await.unwrap(), None);
@@ -1110,47 +1116,47 @@ async fn an_event_is_recorded_once_and_read_as_it_was_written(s: &DynamoStore) {
     assert_eq!(s.event(&tenant, large.record.id).await.unwrap(), Some(large));
 }
 
-async fn fifty_records_of_one_event_are_one(s: &DynamoStore) {
+async fn an_event_recorded_fifty_times_concurrently_is_stored_once(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
-    let entered = join_all((0..50).map(|_| record_event(s, &event, None))).await;
-    assert_eq!(entered.iter().filter(|entered| **entered == RecordOutcome::New).count(), 1);
+    let outcomes = join_all((0..50).map(|_| record_event(s, &event, None))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == RecordOutcome::New).count(), 1);
     let all = EventFilter::default();
     let (names, _) = all_events(s, &tenant, &all, Direction::NewestFirst, 10).await;
     assert_eq!(names, ["evt_1"]);
 }
 
-async fn what_may_prove_one_event_proves_no_other(s: &DynamoStore) {
+async fn a_single_use_token_authenticates_one_event_only(s: &DynamoStore) {
     let tenant = tenant();
     let one = event_of(&tenant, Provider::Mailgun, "one", 0);
     let other = event_of(&tenant, Provider::Mailgun, "other", 1);
     assert_eq!(record_event(s, &one, Some("token-1")).await, RecordOutcome::New);
     assert_eq!(record_event(s, &one, Some("token-1")).await, RecordOutcome::Duplicate);
     assert_eq!(record_event(s, &other, Some("token-1")).await, RecordOutcome::ReusedToken);
-    assert_eq!(s.event(&tenant, other.record.id).await.unwrap(), None, "nothing of it is kept");
+    assert_eq!(s.event(&tenant, other.record.id).await.unwrap(), None, "it is not stored");
     assert_eq!(record_event(s, &other, Some("token-2")).await, RecordOutcome::New);
-    // A redelivery may be proved anew.
+    // A redelivery may have a new token.
     assert_eq!(record_event(s, &one, Some("token-3")).await, RecordOutcome::Duplicate);
     assert_eq!(record_event(s, &one, Some("token-2")).await, RecordOutcome::ReusedToken);
-    // Another tenant's proofs are their own.
+    // Each tenant has its own tokens.
     let globex = self::tenant();
     let other = event_of(&globex, Provider::Mailgun, "other", 0);
     assert_eq!(record_event(s, &other, Some("token-1")).await, RecordOutcome::New);
 }
 
-async fn a_replay_is_noted_once_at_its_event(s: &DynamoStore) {
+async fn a_replay_is_counted_once_on_its_event(s: &DynamoStore) {
     let tenant = tenant();
     let event = event_of(&tenant, Provider::Stripe, "evt_1", 0);
     let [one, two] = ["one", "two"].map(|name| ReplayId::derived(&[name]));
     let id = event.record.id;
     let note = async |replay, second| s.note_replay(&tenant, id, replay, at(second)).await.unwrap();
-    assert_eq!(note(one, 1).await, Recorded::Duplicate, "there is no such event");
+    assert_eq!(note(one, 1).await, Recorded::Duplicate, "the event does not exist");
     assert_eq!(s.event(&tenant, id).await.unwrap(), None);
     record_event(s, &event, None).await;
     assert_eq!(note(one, 1).await, Recorded::New);
     assert_eq!(note(one, 2).await, Recorded::Duplicate);
     assert_eq!(note(two, 3).await, Recorded::New);
-    assert_eq!(note(one, 4).await, Recorded::Duplicate, "in whatever order they come");
+    assert_eq!(note(one, 4).await, Recorded::Duplicate, "in any order");
     let record = s.event(&tenant, id).await.unwrap().unwrap().record;
     assert_eq!(record.replays, 2);
     assert_eq!(record.last_replay, Some(LastReplay { replay: two, at: at(3) }));
@@ -1158,7 +1164,7 @@ async fn a_replay_is_noted_once_at_its_event(s: &DynamoStore) {
     assert_eq!(s.event(&tenant, id).await.unwrap().unwrap().record.replays, 2);
 }
 
-async fn events_are_listed_in_pages_by_what_they_are(s: &DynamoStore) {
+async fn events_are_listed_in_pages_and_filtered(s: &DynamoStore) {
     let tenant = tenant();
     for second in 0..12 {
         let even = second % 2 == 0;
@@ -1173,7 +1179,7 @@ async fn events_are_listed_in_pages_by_what_they_are(s: &DynamoStore) {
         let (newest, oldest) = (Direction::NewestFirst, Direction::OldestFirst);
         let (mut names, _) = all_events(s, &tenant, &filter, newest, 2).await;
         let (all, _) = all_events(s, &tenant, &filter, newest, 100).await;
-        assert_eq!(names, all, "whatever the size of a page");
+        assert_eq!(names, all, "with any page size");
         names.reverse();
         assert_eq!(all_events(s, &tenant, &filter, oldest, 3).await.0, names);
         names.join(" ")
@@ -1193,9 +1199,9 @@ async fn events_are_listed_in_pages_by_what_they_are(s: &DynamoStore) {
     assert_eq!(list(times).await, "03 04");
     let exact = Some(at(4) + Duration::from_micros(7));
     let since = EventFilter { from: exact, to: Some(at(6)), ..EventFilter::default() };
-    assert_eq!(list(since).await, "04 05", "from is in");
+    assert_eq!(list(since).await, "04 05", "`from` is inclusive");
     let until = EventFilter { from: Some(at(3)), to: exact, ..EventFilter::default() };
-    assert_eq!(list(until).await, "03", "and to is not");
+    assert_eq!(list(until).await, "03", "`to` is exclusive");
     let never = EventFilter { from: Some(at(5)), to: Some(at(3)), ..EventFilter::default() };
     assert_eq!(list(never).await, "");
     let state = Some(State::Parked);
@@ -1204,7 +1210,7 @@ async fn events_are_listed_in_pages_by_what_they_are(s: &DynamoStore) {
     assert_eq!(list(EventFilter { state, ..EventFilter::default() }).await, every);
 }
 
-async fn what_is_parked_is_in_both_lists(s: &DynamoStore) {
+async fn a_parked_event_is_in_the_full_list_and_in_the_parked_list(s: &DynamoStore) {
     let tenant = tenant();
     record_event(s, &event_of(&tenant, Provider::Stripe, "read", 0), None).await;
     let parked = parked_of(&tenant, "parked", 1);
@@ -1220,7 +1226,7 @@ async fn what_is_parked_is_in_both_lists(s: &DynamoStore) {
     assert_eq!(list(Some(State::Recorded)).await, ["read"]);
 }
 
-async fn a_list_in_which_little_fits_goes_on_to_its_end(s: &DynamoStore) {
+async fn a_list_with_few_matches_continues_to_its_end(s: &DynamoStore) {
     let tenant = tenant();
     let events: Vec<StoredEvent> = (0..250)
         .map(|second| {
@@ -1240,13 +1246,13 @@ async fn a_list_in_which_little_fits_goes_on_to_its_end(s: &DynamoStore) {
     let filter = EventFilter { provider, ..EventFilter::default() };
     let (names, pages) = all_events(s, &tenant, &filter, Direction::OldestFirst, 2).await;
     assert_eq!(names, ["003", "103", "203"]);
-    assert!(pages <= 3, "what does not fit is passed over by its key");
+    assert!(pages <= 3, "events that do not match are skipped by their keys");
     let filter = EventFilter { name: Some("rare".to_owned()), ..EventFilter::default() };
     let (names, _) = all_events(s, &tenant, &filter, Direction::NewestFirst, 2).await;
     assert_eq!(names, ["187", "097", "007"]);
 }
 
-async fn an_event_is_its_tenants_alone(s: &DynamoStore) {
+async fn an_event_is_visible_to_its_tenant_only(s: &DynamoStore) {
     let (acme, globex) = (tenant(), tenant());
     let event = event_of(&acme, Provider::Stripe, "evt_1", 0);
     record_event(s, &event, None).await;
@@ -1254,8 +1260,8 @@ async fn an_event_is_its_tenants_alone(s: &DynamoStore) {
     let all = EventFilter::default();
     assert!(all_events(s, &globex, &all, Direction::NewestFirst, 9).await.0.is_empty());
     let replay = ReplayId::derived(&["r"]);
-    let noted = s.note_replay(&globex, event.record.id, replay, at(1)).await.unwrap();
-    assert_eq!(noted, Recorded::Duplicate);
+    let recorded = s.note_replay(&globex, event.record.id, replay, at(1)).await.unwrap();
+    assert_eq!(recorded, Recorded::Duplicate);
     assert_eq!(s.event(&acme, event.record.id).await.unwrap(), Some(event));
 }
 
@@ -1278,7 +1284,7 @@ fn page(from: &str, next: Option<&str>, matched: u64) -> ReplayPage {
     ReplayPage { from, next, matched, published: matched - 1 }
 }
 
-async fn a_replay_moves_on_from_where_it_is_and_ends(s: &DynamoStore) {
+async fn a_replay_advances_from_its_position_and_ends(s: &DynamoStore) {
     let tenant = tenant();
     let begun = replay(&tenant);
     let id = begun.id;
@@ -1289,36 +1295,36 @@ async fn a_replay_moves_on_from_where_it_is_and_ends(s: &DynamoStore) {
     assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::Duplicate);
     assert_eq!(s.begin(&begun).await.unwrap(), Recorded::New);
     assert_eq!(s.begin(&begun).await.unwrap(), Recorded::Duplicate);
-    let place = s.replay(&tenant, id).await.unwrap().unwrap();
-    assert_eq!((place.replay, place.cursor.as_str(), place.before), (begun.clone(), "", None));
+    let found = s.replay(&tenant, id).await.unwrap().unwrap();
+    assert_eq!((found.replay, found.cursor.as_str(), found.before), (begun.clone(), "", None));
     assert_eq!(advance(page("", Some("a"), 5), 11).await, Recorded::New);
     assert_eq!(advance(page("", Some("a"), 5), 12).await, Recorded::Duplicate);
-    let place = s.replay(&tenant, id).await.unwrap().unwrap();
-    assert_eq!((place.cursor.as_str(), place.before.as_deref()), ("a", Some("")));
-    assert_eq!((place.replay.matched, place.replay.published), (5, 4));
-    assert_eq!(place.replay.updated_at, at(11));
+    let found = s.replay(&tenant, id).await.unwrap().unwrap();
+    assert_eq!((found.cursor.as_str(), found.before.as_deref()), ("a", Some("")));
+    assert_eq!((found.replay.matched, found.replay.published), (5, 4));
+    assert_eq!(found.replay.updated_at, at(11));
     assert_eq!(advance(page("a", None, 2), 13).await, Recorded::New);
     assert_eq!(advance(page("a", None, 2), 14).await, Recorded::Duplicate);
-    assert_eq!(advance(page("", Some("a"), 5), 15).await, Recorded::Duplicate, "it has ended");
+    assert_eq!(advance(page("", Some("a"), 5), 15).await, Recorded::Duplicate, "the replay ended");
     s.record_failure(&tenant, id, "", "late", at(16)).await.unwrap();
     let ended = s.replay(&tenant, id).await.unwrap().unwrap().replay;
     let status = ReplayStatus::Done;
     let (matched, published, updated_at) = (7, 5, at(13));
     assert_eq!(ended, Replay { status, matched, published, updated_at, ..begun });
-    assert_eq!(s.replay(&self::tenant(), id).await.unwrap(), None, "it is another tenant's");
+    assert_eq!(s.replay(&self::tenant(), id).await.unwrap(), None, "another tenant owns it");
 }
 
-async fn a_replay_that_stands_still_says_why_and_goes_on(s: &DynamoStore) {
+async fn a_failed_replay_has_a_reason_and_can_continue(s: &DynamoStore) {
     let tenant = tenant();
     let begun = replay(&tenant);
     s.begin(&begun).await.unwrap();
     s.record_failure(&tenant, begun.id, "elsewhere", "late", at(11)).await.unwrap();
     let read = async || s.replay(&tenant, begun.id).await.unwrap().unwrap().replay;
-    assert_eq!(read().await.status, ReplayStatus::Running, "it is not there");
-    s.record_failure(&tenant, begun.id, "", "the queue is away", at(12)).await.unwrap();
+    assert_eq!(read().await.status, ReplayStatus::Running, "the replay is not at that page");
+    s.record_failure(&tenant, begun.id, "", "the queue is unavailable", at(12)).await.unwrap();
     let failed = read().await;
     assert_eq!(failed.status, ReplayStatus::Failed);
-    assert_eq!(failed.reason.as_deref(), Some("the queue is away"));
+    assert_eq!(failed.reason.as_deref(), Some("the queue is unavailable"));
     let page = page("", Some("a"), 5);
     assert_eq!(s.advance_page(&tenant, begun.id, &page, at(13)).await.unwrap(), Recorded::New);
     let moved = read().await;
@@ -1329,7 +1335,7 @@ async fn a_replay_that_stands_still_says_why_and_goes_on(s: &DynamoStore) {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Queues jobs of `person`, made one second after the other from `second` on.
+/// Queues jobs of the customer `person`, created one second apart from `second` on.
 async fn queued(
     s: &DynamoStore,
     integration: &Integration,
@@ -1346,7 +1352,7 @@ async fn queued(
     jobs
 }
 
-/// The job a worker gets. The index may be behind the table for a moment.
+/// Returns the job that a worker is offered, if any.
 async fn pull(s: &DynamoStore, tenant: &TenantId, second: i64) -> Option<Job> {
     match s.offer(tenant, at(second), LEASE, 7).await.unwrap() {
         Offer::Job(job) => Some(*job),
@@ -1383,7 +1389,7 @@ fn is_refused(answer: &JobAnswer) -> bool {
     matches!(answer, JobAnswer::Refused(_))
 }
 
-async fn a_conversation_is_worked_in_order_and_others_beside_it(s: &DynamoStore) {
+async fn jobs_are_offered_in_order_per_conversation_and_in_parallel_across_them(s: &DynamoStore) {
     let own = integration();
     let tenant = &own.tenant;
     let one = queued(s, &own, "1", &["a", "b", "c"], 0).await;
@@ -1399,7 +1405,7 @@ async fn a_conversation_is_worked_in_order_and_others_beside_it(s: &DynamoStore)
     assert_eq!(first, pulled);
     assert_eq!(job_of(s, &first).await, pulled);
     let second = pull(s, tenant, 10).await.unwrap();
-    assert_eq!(second.id, other[0].id, "the first conversation has a job in process");
+    assert_eq!(second.id, other[0].id, "the first conversation has a job in progress");
     assert_eq!(pull(s, tenant, 10).await, None);
     for (number, job) in one.iter().enumerate() {
         let held = if number == 0 { first.clone() } else { pull(s, tenant, 11).await.unwrap() };
@@ -1410,12 +1416,12 @@ async fn a_conversation_is_worked_in_order_and_others_beside_it(s: &DynamoStore)
         assert_eq!(ended.result.as_deref(), Some("1"));
     }
     assert_eq!(pull(s, tenant, 13).await, None);
-    // A lane that was empty goes on.
+    // A queue that was empty accepts jobs again.
     let later = queued(s, &own, "1", &["e"], 20).await;
     assert_eq!(pull(s, tenant, 21).await.unwrap().id, later[0].id);
 }
 
-async fn a_job_is_queued_once_however_often_it_comes(s: &DynamoStore) {
+async fn a_job_is_queued_once_however_often_it_is_submitted(s: &DynamoStore) {
     let own = integration();
     let job = sample::job_from(&own, "1", "a", at(0));
     let answers = join_all((0..10).map(|_| s.queue_job(&job))).await;
@@ -1430,12 +1436,12 @@ async fn a_job_is_queued_once_however_often_it_comes(s: &DynamoStore) {
     assert_eq!(counted(s, &own.tenant, 3).await, (0, 0));
 }
 
-async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing(s: &DynamoStore) {
+async fn an_expired_lease_is_offered_again_and_late_calls_have_no_effect(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let first = pull(s, &own.tenant, 0).await.unwrap();
     assert_eq!(pull(s, &own.tenant, 59).await, None);
-    // Nobody has it since; it is not the worker's any more all the same.
+    // No other worker holds the job yet, but the lease has expired.
     for second in [60, 61, 100] {
         assert!(is_refused(&complete(s, &first, second).await), "{second}");
         let late = s.extend(&own.tenant, first.ticket(), at(second), LEASE).await.unwrap();
@@ -1451,7 +1457,7 @@ async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing
     assert_eq!(job_of(s, &first).await, before);
     assert_eq!(counted(s, &own.tenant, 101).await, (1, 1));
     expect_done(&Ok(complete(s, &second, 102).await));
-    assert!(is_refused(&complete(s, &first, 103).await), "it was another that completed it");
+    assert!(is_refused(&complete(s, &first, 103).await), "another worker completed the job");
     assert_eq!(counted(s, &own.tenant, 103).await, (1, 0));
     let nothing = JobTicket { id: sample::job_from(&own, "1", "never", at(0)).id, attempt: 1 };
     let answer = s.settle_job(&own.tenant, nothing, &done("1"), None, at(0)).await.unwrap();
@@ -1460,7 +1466,7 @@ async fn a_lease_that_lapses_is_offered_again_and_who_comes_late_changes_nothing
     assert_eq!(s.job(&own.tenant, nothing.id).await.unwrap(), None);
 }
 
-async fn a_heartbeat_makes_a_lease_longer_and_never_shorter(s: &DynamoStore) {
+async fn a_heartbeat_extends_a_lease_and_never_shortens_it(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a"], 0).await;
     let job = pull(s, &own.tenant, 0).await.unwrap();
@@ -1469,7 +1475,7 @@ async fn a_heartbeat_makes_a_lease_longer_and_never_shorter(s: &DynamoStore) {
         expect_done(&answer).lease_expires_at.unwrap()
     };
     assert_eq!(record_heartbeat(30, LEASE).await, at(90));
-    assert_eq!(record_heartbeat(31, SECOND).await, at(90), "what was promised stays");
+    assert_eq!(record_heartbeat(31, SECOND).await, at(90), "a lease is never shortened");
     assert_eq!(job_of(s, &job).await.lease_expires_at, Some(at(90)));
     assert_eq!(pull(s, &own.tenant, 89).await, None);
     let ended = expect_done(&Ok(complete(s, &job, 89).await));
@@ -1478,7 +1484,7 @@ async fn a_heartbeat_makes_a_lease_longer_and_never_shorter(s: &DynamoStore) {
     assert!(is_refused(&late));
 }
 
-async fn an_ending_twice_is_one_and_another_is_refused(s: &DynamoStore) {
+async fn ending_a_job_is_idempotent_and_a_different_status_is_refused(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let settle = async |job: &Job, ending: &JobEnding, second| {
@@ -1489,31 +1495,31 @@ async fn an_ending_twice_is_one_and_another_is_refused(s: &DynamoStore) {
     let ended = settle(&first, &done("1"), 1).await;
     assert_eq!(settle(&first, &done("1"), 2).await, ended);
     assert_eq!(settle(&first, &done("1"), 900).await, ended, "long after the lease");
-    assert_eq!(settle(&first, &done("2"), 3).await, ended, "the first one holds");
+    assert_eq!(settle(&first, &done("2"), 3).await, ended, "the first result stays");
     assert!(is_refused(&settle(&first, &failure, 4).await));
     let second = pull(s, &own.tenant, 5).await.unwrap();
     assert_eq!(settle(&second, &failure, 6).await, settle(&second, &failure, 7).await);
     assert!(is_refused(&settle(&second, &done("1"), 8).await));
-    let stands = job_of(s, &second).await;
-    assert_eq!((stands.status, stands.reason.as_deref()), (JobStatus::Failed, Some("why")));
+    let stored = job_of(s, &second).await;
+    assert_eq!((stored.status, stored.reason.as_deref()), (JobStatus::Failed, Some("why")));
     assert_eq!(counted(s, &own.tenant, 9).await, (0, 0));
 }
 
-async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it(s: &DynamoStore) {
+async fn a_job_to_be_retried_blocks_its_conversation_until_it_is_due(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a", "b"], 0).await;
     let first = pull(s, &own.tenant, 0).await.unwrap();
     let again = JobEnding::Retry { reason: "later".to_owned(), at: at(50) };
-    let requeue_head = s.settle_job(&own.tenant, first.ticket(), &again, None, at(1)).await;
-    assert_eq!(expect_done(&requeue_head).status, JobStatus::Queued);
-    let stands = job_of(s, &first).await;
-    assert_eq!((stands.status, stands.attempt), (JobStatus::Queued, 1));
-    assert_eq!((stands.reason.as_deref(), stands.finished_at), (Some("later"), None));
+    let requeued = s.settle_job(&own.tenant, first.ticket(), &again, None, at(1)).await;
+    assert_eq!(expect_done(&requeued).status, JobStatus::Queued);
+    let stored = job_of(s, &first).await;
+    assert_eq!((stored.status, stored.attempt), (JobStatus::Queued, 1));
+    assert_eq!((stored.reason.as_deref(), stored.finished_at), (Some("later"), None));
     let repeated = s.settle_job(&own.tenant, first.ticket(), &again, None, at(2)).await;
     assert_eq!(expect_done(&repeated).id, first.id);
-    assert!(is_refused(&complete(s, &first, 3).await), "it gave the job back");
+    assert!(is_refused(&complete(s, &first, 3).await), "the worker returned the job to the queue");
     assert_eq!(counted(s, &own.tenant, 3).await, (2, 0));
-    assert_eq!(pull(s, &own.tenant, 49).await, None, "the conversation waits for it");
+    assert_eq!(pull(s, &own.tenant, 49).await, None, "the conversation waits for the retry");
     let second = pull(s, &own.tenant, 50).await.unwrap();
     assert_eq!((second.id, second.attempt), (first.id, 2));
     let late = s.settle_job(&own.tenant, first.ticket(), &again, None, at(51)).await.unwrap();
@@ -1521,10 +1527,10 @@ async fn a_job_to_be_tried_again_waits_and_its_conversation_with_it(s: &DynamoSt
     assert_eq!(counted(s, &own.tenant, 51).await, (1, 1));
 }
 
-/// The one job that stands in the way.
-async fn in_the_way(s: &DynamoStore, tenant: &TenantId, second: i64) -> domain::ports::OverdueJob {
+/// Returns the one overdue job, which both a worker's request and the sweep must find.
+async fn overdue_job(s: &DynamoStore, tenant: &TenantId, second: i64) -> domain::ports::OverdueJob {
     let Offer::Overdue(offered) = s.offer(tenant, at(second), LEASE, 7).await.unwrap() else {
-        panic!("a job that is over is given to nobody")
+        panic!("the offer must list the overdue job")
     };
     let swept = s.overdue(tenant, at(second)).await.unwrap();
     assert_eq!(swept, offered);
@@ -1532,11 +1538,11 @@ async fn in_the_way(s: &DynamoStore, tenant: &TenantId, second: i64) -> domain::
     offered[0].clone()
 }
 
-async fn a_job_that_nobody_did_ends_and_its_tenant_is_told(s: &DynamoStore) {
+async fn a_job_that_no_worker_started_in_time_expires(s: &DynamoStore) {
     let own = integration();
     let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
     assert!(s.overdue(&own.tenant, at(3599)).await.unwrap().is_empty());
-    let overdue = in_the_way(s, &own.tenant, 3600).await;
+    let overdue = overdue_job(s, &own.tenant, 3600).await;
     assert_eq!((overdue.job.id, overdue.job.status), (jobs[0].id, JobStatus::Expired));
     assert_eq!(s.end(&overdue, None, at(3600)).await.unwrap(), Recorded::New);
     assert_eq!(s.end(&overdue, None, at(3600)).await.unwrap(), Recorded::Duplicate);
@@ -1544,7 +1550,7 @@ async fn a_job_that_nobody_did_ends_and_its_tenant_is_told(s: &DynamoStore) {
     assert_eq!((ended.status, ended.finished_at), (JobStatus::Expired, Some(at(3600))));
     assert!(ended.reason.is_some());
     assert_eq!(counted(s, &own.tenant, 3600).await, (1, 0));
-    // A lease that began in time may end in time.
+    // A lease that began before the job expired may run to its end.
     let held = pull(s, &own.tenant, 3600).await.unwrap();
     assert_eq!(held.id, jobs[1].id);
     assert!(s.overdue(&own.tenant, at(3650)).await.unwrap().is_empty());
@@ -1552,7 +1558,7 @@ async fn a_job_that_nobody_did_ends_and_its_tenant_is_told(s: &DynamoStore) {
     assert_eq!(counted(s, &own.tenant, 3650).await, (0, 0));
 }
 
-async fn a_jobs_last_lapse_is_its_end(s: &DynamoStore) {
+async fn a_job_fails_when_the_lease_of_its_last_attempt_expires(s: &DynamoStore) {
     let own = integration();
     let jobs = queued(s, &own, "1", &["a", "b"], 0).await;
     for (attempt, second) in (1..=MAX_ATTEMPTS).zip((0..).step_by(60)) {
@@ -1562,7 +1568,7 @@ async fn a_jobs_last_lapse_is_its_end(s: &DynamoStore) {
     }
     let second = 60 * i64::from(MAX_ATTEMPTS);
     assert!(s.overdue(&own.tenant, at(second - 1)).await.unwrap().is_empty());
-    let overdue = in_the_way(s, &own.tenant, second).await;
+    let overdue = overdue_job(s, &own.tenant, second).await;
     let as_found = (overdue.job.id, overdue.job.status, overdue.job.attempt);
     assert_eq!(as_found, (jobs[0].id, JobStatus::Failed, MAX_ATTEMPTS));
     assert_eq!(s.end(&overdue, None, at(second)).await.unwrap(), Recorded::New);
@@ -1571,8 +1577,8 @@ async fn a_jobs_last_lapse_is_its_end(s: &DynamoStore) {
     assert_eq!(pull(s, &own.tenant, second).await.unwrap().id, jobs[1].id);
 }
 
-async fn what_is_told_of_a_job_is_written_with_its_end(s: &DynamoStore) {
-    // So far off that a running hub's own schedule does not tell it.
+async fn the_notification_of_a_job_is_written_with_its_ending(s: &DynamoStore) {
+    // So far in the future that the scheduler of a running hub does not send it.
     const FAR: i64 = 2_000_000_000;
     let own = integration();
     let at = |second| at(FAR + second);
@@ -1590,10 +1596,11 @@ async fn what_is_told_of_a_job_is_written_with_its_end(s: &DynamoStore) {
     };
     queued(s, &own, "1", &["a"], FAR).await;
     let job = pull(s, &own.tenant, FAR).await.unwrap();
-    let told = notification(&job, JobStatus::Failed);
+    let job_failed = notification(&job, JobStatus::Failed);
     let ending = JobEnding::Failed { reason: "why".to_owned() };
-    // Who is too late tells nobody.
-    let late = s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(60)).await.unwrap();
+    // A worker whose lease has expired causes no notification.
+    let late =
+        s.settle_job(&own.tenant, job.ticket(), &ending, Some(&job_failed), at(60)).await.unwrap();
     assert!(is_refused(&late));
     let ours = async |second| {
         let due = s.due(at(second), 1000).await.unwrap();
@@ -1601,19 +1608,19 @@ async fn what_is_told_of_a_job_is_written_with_its_end(s: &DynamoStore) {
     };
     assert!(ours(100).await.is_empty());
     let job = pull(s, &own.tenant, FAR + 60).await.unwrap();
-    expect_done(&s.settle_job(&own.tenant, job.ticket(), &ending, Some(&told), at(61)).await);
+    expect_done(&s.settle_job(&own.tenant, job.ticket(), &ending, Some(&job_failed), at(61)).await);
     let due = ours(100).await;
-    let id = told.data.notification_id(told.kind);
+    let id = job_failed.data.notification_id(job_failed.kind);
     assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [id]);
     s.done(&due).await.unwrap();
     let claim = Notifications::claim(s, &own.tenant, id, None, at(101), LEASE).await.unwrap();
     let NotificationClaim::Granted { attempt: 1, notification } = claim else {
         panic!("{claim:?}")
     };
-    assert_eq!(notification.data.job, told.data.job);
+    assert_eq!(notification.data.job, job_failed.data.job);
 }
 
-async fn figures_are_exact_after_everything(s: &DynamoStore) {
+async fn counts_are_exact_after_every_operation(s: &DynamoStore) {
     let own = integration();
     let tenant = &own.tenant;
     let people = ["1", "2", "3"];
@@ -1639,7 +1646,7 @@ async fn figures_are_exact_after_everything(s: &DynamoStore) {
             1 => JobEnding::Retry { reason: "r".to_owned(), at: at(now + 20) },
             2 => JobEnding::Failed { reason: "f".to_owned() },
             _ => {
-                // Nothing is heard of it any more.
+                // The worker disappears.
                 now += 61;
                 assert_eq!(counted(s, tenant, now).await, (left - 1, 1), "round {round}");
                 let again = pull(s, tenant, now).await.unwrap();
@@ -1648,7 +1655,7 @@ async fn figures_are_exact_after_everything(s: &DynamoStore) {
                 assert!(again.id != job.id || again.attempt == 2);
                 expect_done(&Ok(complete(s, &again, now).await));
                 left -= 1;
-                // Others may have lapsed or waited meanwhile, none of them is in process twice.
+                // Other leases or waits may have ended meanwhile; no job is counted twice.
                 let (queued, processing) = counted(s, tenant, now).await;
                 assert_eq!(queued + processing, left, "round {round}");
                 if again.id != job.id {
@@ -1668,12 +1675,12 @@ async fn figures_are_exact_after_everything(s: &DynamoStore) {
     }
     let figures = s.figures(tenant, at(now)).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));
-    assert!(figures.completed > 0, "what was done is known");
+    assert!(figures.completed > 0, "completed jobs are counted");
     let tomorrow = s.figures(tenant, at(now + 24 * 3600)).await.unwrap();
-    assert_eq!(tomorrow.completed, 0, "and forgotten");
+    assert_eq!(tomorrow.completed, 0, "only recent hours are counted");
 }
 
-async fn many_workers_at_once_get_each_job_once_and_in_order(s: &DynamoStore) {
+async fn concurrent_workers_get_each_job_once_and_in_order(s: &DynamoStore) {
     let own = integration();
     let people: Vec<String> = (0..8).map(|person| person.to_string()).collect();
     let mut wanted = std::collections::BTreeMap::new();
@@ -1704,7 +1711,7 @@ async fn many_workers_at_once_get_each_job_once_and_in_order(s: &DynamoStore) {
     assert_eq!(counted(s, &own.tenant, 102).await, (0, 0));
 }
 
-async fn a_tenants_jobs_are_its_own(s: &DynamoStore) {
+async fn a_tenant_cannot_read_or_settle_jobs_of_another_tenant(s: &DynamoStore) {
     let (own, other) = (integration(), integration());
     let jobs = queued(s, &own, "1", &["a"], 0).await;
     assert_eq!(pull(s, &other.tenant, 1).await, None);
@@ -1715,7 +1722,7 @@ async fn a_tenants_jobs_are_its_own(s: &DynamoStore) {
     assert_eq!(stolen, JobAnswer::Missing);
 }
 
-async fn who_pulls_is_listed_until_it_does_not(s: &DynamoStore) {
+async fn a_tenant_is_listed_until_it_stops_pulling_and_tracking_is_stopped(s: &DynamoStore) {
     let tenant = tenant();
     let listed = async || {
         let (mut cursor, mut found) = (None, false);
@@ -1733,20 +1740,20 @@ async fn who_pulls_is_listed_until_it_does_not(s: &DynamoStore) {
     s.set_automation(&tenant, &sample::pull(true)).await.unwrap();
     assert_eq!(s.automation(&tenant).await.unwrap(), sample::pull(true));
     s.stop_tracking(&tenant).await.unwrap();
-    assert!(listed().await, "it pulls");
+    assert!(listed().await, "the tenant pulls");
     s.disable(&tenant, at(5)).await.unwrap();
     let disabled = s.automation(&tenant).await.unwrap();
     assert_eq!(disabled.listener(), None);
-    assert!(matches!(disabled, Automation::Pull(_)), "workers go on");
+    assert!(matches!(disabled, Automation::Pull(_)), "workers can still pull");
     s.set_automation(&tenant, &Automation::None).await.unwrap();
-    assert!(listed().await, "jobs may be left");
+    assert!(listed().await, "jobs may remain");
     s.stop_tracking(&tenant).await.unwrap();
     assert!(!listed().await);
     s.stop_tracking(&tenant).await.unwrap();
 }
 
-async fn a_beat_stands_until_a_later_one(s: &DynamoStore) {
-    // There is one for all tenants, so it may be another's.
+async fn a_heartbeat_is_replaced_only_by_a_later_one(s: &DynamoStore) {
+    // All tenants share one snapshot, which another test may have written.
     let before = s.health().await.unwrap();
     let first = before.map_or(at(0), |health| health.beat_at) + LEASE;
     let health = HealthSnapshot { queued: 7, processing: 3, beat_at: first, up_since: first };
