@@ -1,4 +1,4 @@
-//! The hub's table, as an AWS client reaches it.
+//! The hub's table in the simulated `DynamoDB`, for AWS clients.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,8 +12,8 @@ use crate::cloud::dynamo::{Dynamo, TableSchema};
 use crate::faults::yield_once;
 use crate::{FakeClock, Faults, Side, lock};
 
-/// The hub's table in the simulated `DynamoDB`. Every request goes through its [`Faults`]. Copies
-/// are one table.
+/// The hub's table in the simulated `DynamoDB`. Every request goes through its [`Faults`]. Clones
+/// share one table.
 #[derive(Clone, Debug)]
 pub struct SimulatedTable {
     dynamo: Arc<Mutex<Dynamo>>,
@@ -22,10 +22,10 @@ pub struct SimulatedTable {
 }
 
 impl SimulatedTable {
-    /// Its name.
+    /// Table name.
     pub const NAME: &str = "hub";
 
-    /// An empty table that is asked at the time of `clock`.
+    /// Creates an empty table that handles requests at the time of `clock`.
     #[must_use]
     pub fn new(clock: &FakeClock) -> Self {
         let mut dynamo = Dynamo::new();
@@ -34,19 +34,19 @@ impl SimulatedTable {
         Self { dynamo, clock: clock.clone(), faults: Faults::default() }
     }
 
-    /// The same table, where requests fail as `faults` says.
+    /// Returns the same table with requests that fail as `faults` plans.
     #[must_use]
     pub fn with_faults(self, faults: &Faults) -> Self {
         Self { faults: faults.clone(), ..self }
     }
 
-    /// Its faults.
+    /// Returns the faults of the requests to the table.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Looks at the simulated service, or sets it, without a request.
+    /// Reads or changes the simulated service without a request.
     pub fn with<T>(&self, act: impl FnOnce(&mut Dynamo) -> T) -> T {
         act(&mut lock(&self.dynamo))
     }
@@ -60,36 +60,40 @@ impl SimulatedTable {
 
 impl AwsEndpoint for SimulatedTable {
     /// # Panics
-    /// If the request is one that `DynamoDB` would never accept, or that is not modelled: no test
-    /// may pass because of it.
+    /// If `DynamoDB` would never accept the request, or the request is not modelled: no test may
+    /// pass because of such an error.
     async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
         let AwsRequest { operation, body, .. } = &request;
         let body: Value =
             serde_json::from_slice(body).map_err(|error| ConnectorError::user(error.into()))?;
-        // Others have their turn before a request and before its response, as over a network.
+        // Other tasks run before the request and before its response, as over a network.
         yield_once().await;
-        let fault = self.faults.next(format!("{operation} {}", items(&body).join(", ")));
+        let fault = self.faults.next(format!("{operation} {}", item_keys(&body).join(", ")));
         if fault == Some(Side::Before) {
-            return Err(broken());
+            return Err(connection_error());
         }
         let now_ms = Clock::now(&self.clock).as_millisecond();
         let answer = self.with(|dynamo| dynamo.call(operation, &body, now_ms));
         yield_once().await;
         if let Err(refusal) = &answer {
-            let is_ours = ["NotModelled", "SerializationException", "ValidationException"]
+            let is_callers_error = ["NotModelled", "SerializationException", "ValidationException"]
                 .contains(&refusal.code.as_str());
-            assert!(!is_ours, "{operation}: {}: {}", refusal.code, refusal.message);
+            assert!(!is_callers_error, "{operation}: {}: {}", refusal.code, refusal.message);
         }
-        if fault == Some(Side::After) { Err(broken()) } else { Ok(AwsResponse::json(answer)) }
+        if fault == Some(Side::After) {
+            Err(connection_error())
+        } else {
+            Ok(AwsResponse::json(answer))
+        }
     }
 }
 
-fn broken() -> ConnectorError {
-    ConnectorError::io("broken on order".into())
+fn connection_error() -> ConnectorError {
+    ConnectorError::io("injected fault".into())
 }
 
-/// The keys of the items that a request is about; of a query, the values it looks for.
-fn items(body: &Value) -> Vec<String> {
+/// Returns the keys of the items that a request names; for a query, the values it searches for.
+fn item_keys(body: &Value) -> Vec<String> {
     let text = |value: &Value| value.get("S").and_then(Value::as_str).map(str::to_owned);
     let key = |of: &Value| {
         let part = |name: &str| of.get(name).and_then(text);

@@ -1,5 +1,5 @@
-//! The ways out of a sandbox: to AWS, to providers, to automations. Each call is a place where
-//! something may go wrong.
+//! Network of a sandbox: calls to AWS, to providers and to automations. Each call is a point where
+//! a fault may be injected.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,30 +19,30 @@ use testkit::cloud::client::{AwsEndpoint, AwsRequest, AwsResponse, ConnectorErro
 use crate::machine::{Machine, Sandbox};
 use crate::trouble::Fault;
 
-/// How often the AWS SDK tries, in its standard mode.
+/// Number of attempts of the AWS SDK in its standard retry mode.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
-const ATTEMPTS: u32 = 3;
-/// How long one of these attempts may take, as `runtime` sets it.
-const ATTEMPT: Duration = Duration::from_secs(3);
-/// And all of them.
-const OPERATION: Duration = Duration::from_secs(8);
-/// How long an automation may take to answer, as `runtime` sets it.
-const AUTOMATION: Duration = Duration::from_secs(15);
-/// How long a file may take.
-const FILE: Duration = Duration::from_secs(25);
-/// How long a process stands still: longer than every lease and every visibility timeout.
-const FROZEN: Duration = Duration::from_secs(400);
+const SDK_ATTEMPTS: u32 = 3;
+/// Timeout of one attempt, as `runtime` sets it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Timeout of all attempts together, as `runtime` sets it.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
+/// Timeout of a webhook request to an automation, as `runtime` sets it.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Timeout of a file download, as `runtime` sets it.
+const FILE_TIMEOUT: Duration = Duration::from_secs(25);
+/// Duration of a freeze of a process: longer than every lease and every visibility timeout.
+const FREEZE: Duration = Duration::from_secs(400);
 
-/// Why there is no answer.
+/// Reason why a call has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Broken {
-    /// Nothing left.
+enum CallError {
+    /// The request was not sent.
     Unreachable,
-    /// What left may have arrived.
-    NoAnswer,
+    /// The request was sent and may have arrived.
+    NoResponse,
 }
 
-/// The ways out of one sandbox.
+/// Network of one sandbox.
 #[derive(Clone, Debug)]
 pub struct Net {
     machine: Arc<Machine>,
@@ -54,103 +54,105 @@ impl Net {
         Self { machine, sandbox }
     }
 
-    /// One request over the wire: it may break on its way there, there, or on its way back.
-    /// `refused` is what the service says if it has trouble of its own; `act` is told whether to
-    /// take only the first half of a batch.
-    async fn cross<T: Send + 'static, F>(
+    /// Sends one request, which may fail before it arrives, at the service, or before its response
+    /// arrives. `refused` returns the service's own error; `act` executes the request, and its
+    /// argument says whether to accept only the first half of a batch.
+    async fn send_request<T: Send + 'static, F>(
         &self,
         what: &str,
         possible: &[Fault],
         refused: impl FnOnce() -> T,
         act: impl FnOnce(bool) -> F,
-    ) -> Result<T, Broken>
+    ) -> Result<T, CallError>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let (machine, sandbox) = (&self.machine, &self.sandbox);
         let place = sandbox.next_call();
         let outage = machine.is_out(what);
-        let trouble = if machine.is_calm() { None } else { machine.plan.meet(&place, possible) };
-        if let Some(trouble) = trouble {
-            machine.tell(place.to_string(), format!("{what}: {trouble}"));
+        let fault = if machine.is_calm() { None } else { machine.plan.meet(&place, possible) };
+        if let Some(fault) = fault {
+            machine.tell(place.to_string(), format!("{what}: {fault}"));
         } else if outage {
             machine.tell(place.to_string(), format!("{what}: the service is out"));
         }
-        let (up, down) = machine.latency(&place);
-        match trouble {
+        let (request_latency, response_latency) = machine.latency(&place);
+        match fault {
             None if outage => {
-                tokio::time::sleep(up + down).await;
+                tokio::time::sleep(request_latency + response_latency).await;
                 return Ok(refused());
             }
             Some(Fault::Refused) => {
-                tokio::time::sleep(up + down).await;
+                tokio::time::sleep(request_latency + response_latency).await;
                 return Ok(refused());
             }
             Some(Fault::Unreachable) => {
-                tokio::time::sleep(up).await;
-                return Err(Broken::Unreachable);
+                tokio::time::sleep(request_latency).await;
+                return Err(CallError::Unreachable);
             }
             Some(Fault::DiesBefore) => {
                 sandbox.die().await;
             }
             Some(Fault::FrozenBefore) => {
-                sandbox.freeze(FROZEN);
-                // What is frozen does not go on after an await.
+                sandbox.freeze(FREEZE);
+                // A frozen process does not continue after an await.
                 tokio::task::yield_now().await;
             }
             _ => {}
         }
-        // What has left arrives, whatever becomes of who sent it.
-        let (answer, answered) = tokio::sync::oneshot::channel();
+        // A request that was sent arrives even if its sender dies.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         let guard = machine.busy();
-        let act = act(trouble == Some(Fault::Half));
+        let act = act(fault == Some(Fault::Half));
         tokio::spawn(async move {
-            tokio::time::sleep(up).await;
+            tokio::time::sleep(request_latency).await;
             let done = act.await;
-            // Nobody may be waiting any more.
-            drop(answer.send(done));
+            // The caller may have stopped waiting.
+            drop(sender.send(done));
             drop(guard);
         });
-        if trouble == Some(Fault::DiesUnderWay) {
+        if fault == Some(Fault::DiesUnderWay) {
             sandbox.die().await;
         }
-        let Ok(done) = answered.await else { return Err(Broken::NoAnswer) };
-        match trouble {
+        let Ok(done) = receiver.await else { return Err(CallError::NoResponse) };
+        match fault {
             Some(Fault::DiesAfter) => {
                 sandbox.die().await;
             }
             Some(Fault::FrozenAfter) => {
-                sandbox.freeze(FROZEN);
+                sandbox.freeze(FREEZE);
                 tokio::task::yield_now().await;
             }
             Some(Fault::AnswerLost) => {
-                tokio::time::sleep(down).await;
-                return Err(Broken::NoAnswer);
+                tokio::time::sleep(response_latency).await;
+                return Err(CallError::NoResponse);
             }
             Some(Fault::Silence) => std::future::pending().await,
             _ => {}
         }
-        tokio::time::sleep(down).await;
+        tokio::time::sleep(response_latency).await;
         Ok(done)
     }
 
-    /// One operation of an AWS service, tried as the SDK tries.
-    async fn operation(&self, request: &AwsRequest) -> Result<AwsResponse, Broken> {
-        let mut last = Err(Broken::NoAnswer);
-        for attempt in 1..=ATTEMPTS {
+    /// Calls an operation of an AWS service, with the retries of the SDK.
+    async fn operation(&self, request: &AwsRequest) -> Result<AwsResponse, CallError> {
+        let mut last = Err(CallError::NoResponse);
+        for attempt in 1..=SDK_ATTEMPTS {
             let request = request.clone();
             let what = request.to_string();
             let (machine, origin) = (self.machine.clone(), self.sandbox.origin());
             let possible = possible(&request);
             let refused = refusal(request.service);
             let act = |half| async move { machine.serve(&origin, &request, half) };
-            let crossed = self.cross(&what, possible, || refused, act);
-            last = tokio::time::timeout(ATTEMPT, crossed).await.unwrap_or(Err(Broken::NoAnswer));
-            let again = match &last {
+            let call = self.send_request(&what, possible, || refused, act);
+            last = tokio::time::timeout(ATTEMPT_TIMEOUT, call)
+                .await
+                .unwrap_or(Err(CallError::NoResponse));
+            let is_retried = match &last {
                 Ok(response) => is_transient(response),
                 Err(_) => true,
             };
-            if !again || attempt == ATTEMPTS {
+            if !is_retried || attempt == SDK_ATTEMPTS {
                 break;
             }
             let most = 1000_u64 << (attempt - 1);
@@ -161,14 +163,14 @@ impl Net {
     }
 }
 
-/// What may go wrong with a request to AWS.
+/// Returns the faults that are possible in a request to AWS.
 fn possible(request: &AwsRequest) -> &'static [Fault] {
     let (all, all_but_half) = (&Fault::OF_CALLS, Fault::OF_CALLS.split_last());
     if is_batch(request) { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
 }
 
-/// What may go wrong with a request to a provider: what it refuses is its own affair.
-const OUTSIDE: [Fault; 8] = [
+/// Faults of a request to a provider. Errors of the provider itself come from its simulator.
+const PROVIDER_FAULTS: [Fault; 8] = [
     Fault::Unreachable,
     Fault::AnswerLost,
     Fault::Silence,
@@ -183,7 +185,7 @@ fn is_batch(request: &AwsRequest) -> bool {
     matches!(request.operation.as_str(), "SendMessageBatch" | "BatchWriteItem")
 }
 
-/// What a service says when it has trouble of its own.
+/// Returns the error response of a service that throttles or fails.
 fn refusal(service: Service) -> AwsResponse {
     let (status, code) = match service {
         Service::DynamoDb => (400, "ProvisionedThroughputExceededException"),
@@ -198,50 +200,51 @@ fn refusal(service: Service) -> AwsResponse {
     AwsResponse::json(Err(Refusal { status, ..Refusal::new(code, "not now") }))
 }
 
-/// Whether the SDK tries again after this response.
+/// Returns whether the SDK retries after this response.
 fn is_transient(response: &AwsResponse) -> bool {
     if matches!(response.status, 500 | 502 | 503 | 504) {
         return true;
     }
     let throttles: [&[u8]; 3] =
         [b"ThroughputExceeded", b"RequestThrottled", b"ThrottlingException"];
-    let says = |code: &[u8]| response.body.windows(code.len()).any(|part| part == code);
-    response.status >= 400 && throttles.into_iter().any(says)
+    let contains = |code: &[u8]| response.body.windows(code.len()).any(|part| part == code);
+    response.status >= 400 && throttles.into_iter().any(contains)
 }
 
 impl AwsEndpoint for Net {
     async fn serve(&self, request: AwsRequest) -> Result<AwsResponse, ConnectorError> {
-        let response = tokio::time::timeout(OPERATION, self.operation(&request)).await;
+        let response = tokio::time::timeout(OPERATION_TIMEOUT, self.operation(&request)).await;
         let response = response.map_err(|error| ConnectorError::timeout(error.into()))?;
         response.map_err(|_| ConnectorError::io("the connection broke".into()))
     }
 }
 
-/// Calls whoever is outside, as `runtime`'s own client would.
+/// HTTP client for calls to providers and automations, in place of the one of `runtime`.
 #[derive(Clone, Debug)]
 pub struct SimulatedNetwork {
     net: Net,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl SimulatedNetwork {
-    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let machine = self.net.machine.clone();
         let path = machine.registry.shown(request.uri().path());
         let what = format!("{} {path}", request.method());
         let origin = self.net.sandbox.origin();
-        let asked = what.clone();
-        let act = |_| async move { machine.outside(origin, &asked, request).await };
-        let crossed = self.net.cross(&what, &OUTSIDE, || None, act);
-        match tokio::time::timeout(self.patience, crossed).await {
+        let description = what.clone();
+        let act = |_| async move { machine.outside(origin, &description, request).await };
+        let call = self.net.send_request(&what, &PROVIDER_FAULTS, || None, act);
+        match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(Some(response))) => Ok(response),
-            Ok(Err(Broken::Unreachable)) => Err(SendError::Connect),
-            Ok(Ok(None) | Err(Broken::NoAnswer)) | Err(_) => Err(SendError::NoAnswer),
+            Ok(Err(CallError::Unreachable)) => Err(SendError::Connect),
+            Ok(Ok(None) | Err(CallError::NoResponse)) | Err(_) => Err(SendError::NoAnswer),
         }
     }
 }
 
-/// What an answer of the provider simulator is on the wire; `None` if the line breaks.
+/// Converts an answer of the provider simulator to a response, after its delay; `None` if the
+/// connection breaks.
 pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
     match answer {
         Answer::HangUp { after_ms } => {
@@ -269,7 +272,7 @@ pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
 
 impl HttpClient for SimulatedNetwork {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        self.ask(request).await
+        self.send(request).await
     }
 }
 
@@ -279,11 +282,11 @@ impl WebhookClient for SimulatedNetwork {
         request: Request<Bytes>,
         _allow_private_network: bool,
     ) -> Result<Response<Bytes>, GuardedHttpError> {
-        self.ask(request).await.map_err(|_| GuardedHttpError::NoAnswer)
+        self.send(request).await.map_err(|_| GuardedHttpError::NoAnswer)
     }
 }
 
-/// A resolver that knows no name: what is called in a run is not called by address.
+/// Resolver that knows no host: calls in a run do not use addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct NoNames;
 
@@ -299,15 +302,15 @@ impl Network for Net {
     type Resolver = NoNames;
 
     fn http_client(&self) -> SimulatedNetwork {
-        SimulatedNetwork { net: self.clone(), patience: TIMEOUT }
+        SimulatedNetwork { net: self.clone(), timeout: TIMEOUT }
     }
 
     fn file_http_client(&self) -> SimulatedNetwork {
-        SimulatedNetwork { net: self.clone(), patience: FILE }
+        SimulatedNetwork { net: self.clone(), timeout: FILE_TIMEOUT }
     }
 
     fn webhook_client(&self) -> Result<SimulatedNetwork, runtime::Error> {
-        Ok(SimulatedNetwork { net: self.clone(), patience: AUTOMATION })
+        Ok(SimulatedNetwork { net: self.clone(), timeout: WEBHOOK_TIMEOUT })
     }
 
     fn resolver(&self) -> NoNames {

@@ -1,4 +1,4 @@
-//! AWS clients that reach the model in process, without a network.
+//! AWS clients that call the simulated services in process, without a network.
 
 use std::fmt;
 use std::future::Future;
@@ -23,24 +23,24 @@ use serde_json::Value;
 
 use super::Refusal;
 
-/// The region of every client.
+/// Region of every client.
 const REGION: &str = "eu-central-1";
 
-/// A service of AWS.
+/// AWS service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Service {
-    /// The table.
+    /// Amazon `DynamoDB`.
     DynamoDb,
-    /// The queues.
+    /// Amazon SQS.
     Sqs,
-    /// The bucket.
+    /// Amazon S3.
     S3,
-    /// The secrets.
+    /// AWS Secrets Manager.
     SecretsManager,
 }
 
 impl Service {
-    /// Its name.
+    /// Returns the name of the service.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -52,18 +52,18 @@ impl Service {
     }
 }
 
-/// A request to AWS, as its client wrote it.
+/// Request to AWS, as the AWS client wrote it.
 #[derive(Clone, Debug)]
 pub struct AwsRequest {
-    /// The service it is for.
+    /// Service that receives the request.
     pub service: Service,
-    /// The operation, such as `GetItem`.
+    /// Operation, such as `GetItem`.
     pub operation: String,
-    /// S3: bucket and key.
+    /// Bucket and key, joined by a slash. S3 only; empty otherwise.
     pub path: String,
-    /// S3: the object's type.
+    /// Content type of the request, which S3 stores with the object.
     pub content_type: String,
-    /// The body.
+    /// Body.
     pub body: Bytes,
 }
 
@@ -75,13 +75,13 @@ impl fmt::Display for AwsRequest {
 
 impl AwsRequest {
     fn read(request: &HttpRequest) -> Result<Self, String> {
-        let body = request.body().bytes().ok_or("the body cannot be read twice")?;
+        let body = request.body().bytes().ok_or("the body is a stream, which is not simulated")?;
         let body = Bytes::copy_from_slice(body);
-        let address = request.uri().split_once("://").ok_or("the address is not absolute")?.1;
-        let (host, path) = address.split_once('/').unwrap_or((address, ""));
+        let url = request.uri().split_once("://").ok_or("the URL is not absolute")?.1;
+        let (host, path) = url.split_once('/').unwrap_or((url, ""));
         let content_type = request.headers().get("content-type").unwrap_or_default().to_owned();
         if let Some(target) = request.headers().get("x-amz-target") {
-            let (_, operation) = target.rsplit_once('.').ok_or("the target has no operation")?;
+            let (_, operation) = target.rsplit_once('.').ok_or("x-amz-target has no operation")?;
             let service = match host.split('.').next().unwrap_or_default() {
                 "dynamodb" => Service::DynamoDb,
                 "sqs" => Service::Sqs,
@@ -104,17 +104,17 @@ impl AwsRequest {
     }
 }
 
-/// An AWS service's HTTP response.
+/// HTTP response of an AWS service.
 #[derive(Clone, Debug)]
 pub struct AwsResponse {
-    /// The status code.
+    /// HTTP status code.
     pub status: u16,
-    /// The body.
+    /// Body.
     pub body: Bytes,
 }
 
 impl AwsResponse {
-    /// The response of a service with the JSON protocol.
+    /// Returns the response of a service that uses the AWS JSON protocol.
     #[must_use]
     pub fn json(answer: Result<Value, Refusal>) -> Self {
         let (status, body) = match answer {
@@ -131,20 +131,20 @@ impl AwsResponse {
     }
 }
 
-/// What AWS clients talk to in place of AWS.
+/// Endpoint that AWS clients call in place of AWS.
 pub trait AwsEndpoint: Clone + fmt::Debug + Send + Sync + 'static {
     /// Serves one request.
     ///
     /// # Errors
-    /// If the connection breaks, so that there is no response.
+    /// If the connection breaks and there is no response.
     fn serve(
         &self,
         request: AwsRequest,
     ) -> impl Future<Output = Result<AwsResponse, ConnectorError>> + Send;
 }
 
-/// The configuration of AWS clients that talk to `endpoint`. They do not retry: a test sees each
-/// failure, or `endpoint` retries as the SDK would, at times that it chooses.
+/// Returns the configuration of AWS clients that call `endpoint`. They do not retry: either the
+/// test sees each failure, or `endpoint` retries as the SDK would, at times that it chooses.
 #[must_use]
 pub fn config(endpoint: impl AwsEndpoint, time: impl TimeSource + 'static) -> SdkConfig {
     let credentials = Credentials::new("AKIDSIMULATED", "secret", None, None, "simulation");
@@ -159,7 +159,7 @@ pub fn config(endpoint: impl AwsEndpoint, time: impl TimeSource + 'static) -> Sd
         .build()
 }
 
-/// The connection of an AWS client to an endpoint.
+/// HTTP client that passes requests of an AWS client to an endpoint.
 #[derive(Clone, Debug)]
 struct Connector<E>(E);
 
@@ -171,7 +171,8 @@ impl<E: AwsEndpoint> HttpConnector for Connector<E> {
             let request = request.map_err(|error| ConnectorError::user(error.into()))?;
             let AwsResponse { status, body } = endpoint.serve(request).await?;
             let status = status.try_into();
-            let status = status.map_err(|_| ConnectorError::user("not an HTTP status".into()))?;
+            let status =
+                status.map_err(|_| ConnectorError::user("invalid HTTP status code".into()))?;
             let mut response = HttpResponse::new(status, SdkBody::from(body));
             response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
             Ok(response)

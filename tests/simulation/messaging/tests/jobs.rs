@@ -1,11 +1,11 @@
-//! Jobs on the model of the table: what a claim costs, and fifty workers at once, some of whom
-//! die, whose index is late and whose answers get lost.
+//! Jobs on the simulated table: the capacity that a job consumes, and fifty concurrent workers, of
+//! which some crash, while the index lags and responses get lost.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a panic fails the test"
 )]
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use testkit::{FakeClock, SeededRng, SimulatedTable};
 const TABLE: &str = SimulatedTable::NAME;
 const LEASE: Duration = Duration::from_mins(1);
 
-/// A table, and its clock.
+/// Simulated table and its clock.
 #[derive(Clone, Debug)]
 struct Hub {
     clock: FakeClock,
@@ -50,7 +50,7 @@ impl Hub {
         self.clock.now()
     }
 
-    /// What was consumed since the last time.
+    /// Returns the capacity consumed since the last call, and resets it.
     fn consumed(&self) -> Units {
         self.table.with(|dynamo| {
             let units = dynamo.consumed().total().units;
@@ -72,12 +72,12 @@ fn acme() -> TenantId {
     "acme".parse().unwrap()
 }
 
-/// Job number `number` of a conversation, made so many milliseconds after the beginning.
+/// Returns job `number` of the conversation of `person`.
 fn job(person: u64, number: u64) -> Job {
     Job::new(&message(person, number), Duration::from_hours(24))
 }
 
-/// Its message.
+/// Returns the message of that job, received `person + number` milliseconds after the start.
 fn message(person: u64, number: u64) -> Message {
     let name = format!("{person}:{number}");
     Message {
@@ -98,11 +98,11 @@ fn message(person: u64, number: u64) -> Message {
     }
 }
 
-/// A lane with one job as the table has it, written past the store: a million of them through it
-/// would take an hour.
+/// Writes a conversation queue with one job to the table, without the store: writing a million of
+/// them through the store would take an hour.
 fn seed(dynamo: &mut Dynamo, person: u64) {
     let job = job(person, 0);
-    let place = keys::QueuePosition {
+    let head = keys::QueuePosition {
         created_at: job.created_at,
         expires_at: job.expires_at,
         conversation: job.conversation,
@@ -110,20 +110,20 @@ fn seed(dynamo: &mut Dynamo, person: u64) {
         job: job.id,
         lease: None,
     };
-    let put = |key: keys::Key, mut more: Value| {
-        more["pk"] = json!({ "S": key.pk });
-        more["sk"] = json!({ "S": key.sk });
-        json!({ "TableName": TABLE, "Item": more })
+    let put = |key: keys::Key, mut item: Value| {
+        item["pk"] = json!({ "S": key.pk });
+        item["sk"] = json!({ "S": key.sk });
+        json!({ "TableName": TABLE, "Item": item })
     };
-    let lane = put(
+    let queue = put(
         keys::conversation_queue(&job.tenant, job.conversation),
         json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
-            "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": place.to_string() } }),
+            "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": head.to_string() } }),
     );
-    dynamo.call("PutItem", &lane, at(0).as_millisecond()).unwrap();
+    dynamo.call("PutItem", &queue, at(0).as_millisecond()).unwrap();
 }
 
-/// What a job costs when so many wait: queued, pulled, completed.
+/// Returns the capacity consumed to queue, pull and complete a job while `waiting` others wait.
 async fn costs(waiting: u64) -> [Units; 3] {
     let hub = Hub::new();
     let store = hub.store();
@@ -132,9 +132,9 @@ async fn costs(waiting: u64) -> [Units; 3] {
     assert_eq!(store.queue_job(&job(0, 0)).await.unwrap(), Recorded::New);
     let queued = hub.consumed();
     let Offer::Job(pulled) = store.offer(&acme(), at(60), LEASE, 1).await.unwrap() else {
-        panic!("{waiting} jobs wait")
+        panic!("no job was offered with {waiting} others queued")
     };
-    assert_eq!(pulled.id, job(0, 0).id, "the oldest");
+    assert_eq!(pulled.id, job(0, 0).id, "the oldest job is offered first");
     let claimed = hub.consumed();
     let ending = JobEnding::Completed { result: None };
     let answer = store.settle_job(&acme(), pulled.ticket(), &ending, None, at(61)).await.unwrap();
@@ -145,11 +145,14 @@ async fn costs(waiting: u64) -> [Units; 3] {
 #[tokio::test]
 async fn a_job_costs_the_same_however_many_wait() {
     let [queued, claimed, completed] = costs(10).await;
-    // The pointer, the job, the lane with its entry in the index, the count; twice each.
+    // Writes the pointer, the job, the conversation queue with its index entry, and the counter.
+    // In a transaction each counts twice.
     assert_eq!(queued, Units { read_halves: 2, write: 10 });
-    // Both lists; the lane whose entry moves from one list to the other, the job, the count.
+    // Reads both lists. Writes the queue, whose index entry moves from one list to the other, the
+    // job, and the counter.
     assert_eq!(claimed, Units { read_halves: 2, write: 10 });
-    // Where it is, its lane; the lane whose entry goes, the job, the count; and the hour.
+    // Reads the pointer and the queue. Writes the queue, whose index entry is deleted, the job, the
+    // counter, and, outside the transaction, the figures of the hour.
     assert_eq!(completed, Units { read_halves: 4, write: 9 });
     let most = if cfg!(feature = "million") { 1_000_000 } else { 30_000 };
     for waiting in [10_000, most] {
@@ -157,7 +160,7 @@ async fn a_job_costs_the_same_however_many_wait() {
     }
 }
 
-/// What a tenant is told of the end of a job.
+/// Returns the notification that a job failed.
 fn notification(job: &Job) -> Notification {
     let ended = EndedJob {
         job_id: job.id,
@@ -174,7 +177,7 @@ fn notification(job: &Job) -> Notification {
     Notification { kind: NotificationKind::JobFailed, timestamp: at(0), data }
 }
 
-/// The job that is given at `second`.
+/// Returns the job that a worker is offered at `second`.
 async fn pulled(store: &DynamoStore, second: i64) -> Job {
     match store.offer(&acme(), at(second), LEASE, 1).await.unwrap() {
         Offer::Job(job) => *job,
@@ -183,37 +186,38 @@ async fn pulled(store: &DynamoStore, second: i64) -> Job {
 }
 
 #[tokio::test]
-async fn the_table_takes_every_turn_that_a_job_may_take() {
+async fn every_transition_of_a_job_works_on_the_simulated_table() {
     let hub = Hub::new();
     let store = &hub.store();
     for number in 0..3 {
         store.queue_job(&job(0, number)).await.unwrap();
     }
     assert_eq!(store.queue_job(&job(0, 1)).await.unwrap(), Recorded::Duplicate);
-    // Kept for longer, given back, and given again.
+    // The lease is extended; the job is returned to the queue and offered again.
     let first = pulled(store, 0).await;
-    let kept = store.extend(&acme(), first.ticket(), at(59), LEASE).await.unwrap();
-    let JobAnswer::Done(kept) = kept else { panic!("{kept:?}") };
-    assert_eq!(kept.lease_expires_at, Some(at(119)));
+    let extended = store.extend(&acme(), first.ticket(), at(59), LEASE).await.unwrap();
+    let JobAnswer::Done(extended) = extended else { panic!("{extended:?}") };
+    assert_eq!(extended.lease_expires_at, Some(at(119)));
     let later = JobEnding::Retry { reason: "later".to_owned(), at: at(120) };
-    let given_back = store.settle_job(&acme(), first.ticket(), &later, None, at(118)).await;
-    assert!(matches!(given_back, Ok(JobAnswer::Done(_))));
+    let returned = store.settle_job(&acme(), first.ticket(), &later, None, at(118)).await;
+    assert!(matches!(returned, Ok(JobAnswer::Done(_))));
     assert_eq!(store.offer(&acme(), at(119), LEASE, 1).await.unwrap(), Offer::Nothing);
     let again = pulled(store, 120).await;
     assert_eq!((again.id, again.attempt), (first.id, 2));
-    // Failed for good, and told in the same write.
+    // The job fails for good; its notification is recorded in the same write.
     let failed = JobEnding::Failed { reason: "why".to_owned() };
-    let told = notification(&again);
+    let job_failed = notification(&again);
     for _time in 0..2 {
-        let ended = store.settle_job(&acme(), again.ticket(), &failed, Some(&told), at(121)).await;
-        let JobAnswer::Done(ended) = ended.unwrap() else { panic!("it was its own") };
+        let ended =
+            store.settle_job(&acme(), again.ticket(), &failed, Some(&job_failed), at(121)).await;
+        let JobAnswer::Done(ended) = ended.unwrap() else { panic!("the worker holds the lease") };
         assert_eq!((ended.status, ended.reason.as_deref()), (JobStatus::Failed, Some("why")));
     }
     assert_eq!(store.due(at(122), 10).await.unwrap().len(), 1);
-    let id = told.data.notification_id(told.kind);
+    let id = job_failed.data.notification_id(job_failed.kind);
     let claim = Notifications::claim(store, &acme(), id, None, at(122), LEASE).await.unwrap();
     assert!(matches!(claim, NotificationClaim::Granted { attempt: 1, .. }), "{claim:?}");
-    // Lapsed until the end, while the third waits behind it.
+    // The lease of the second job expires in every attempt, while the third waits behind it.
     let mut second = 200;
     for attempt in 1..=MAX_ATTEMPTS {
         let job = pulled(store, second).await;
@@ -222,11 +226,11 @@ async fn the_table_takes_every_turn_that_a_job_may_take() {
         let late = store.extend(&acme(), job.ticket(), at(second), LEASE).await.unwrap();
         assert!(matches!(late, JobAnswer::Refused(_)), "{late:?}");
     }
-    let lapsed = store.overdue(&acme(), at(second)).await.unwrap();
-    assert_eq!((lapsed.len(), lapsed[0].job.status), (1, JobStatus::Failed));
-    assert_eq!(store.end(&lapsed[0], None, at(second)).await.unwrap(), Recorded::New);
-    assert_eq!(store.end(&lapsed[0], None, at(second)).await.unwrap(), Recorded::Duplicate);
-    // Expired, and the lane is empty.
+    let failed = store.overdue(&acme(), at(second)).await.unwrap();
+    assert_eq!((failed.len(), failed[0].job.status), (1, JobStatus::Failed));
+    assert_eq!(store.end(&failed[0], None, at(second)).await.unwrap(), Recorded::New);
+    assert_eq!(store.end(&failed[0], None, at(second)).await.unwrap(), Recorded::Duplicate);
+    // The third job expires, and the conversation queue is empty.
     let day = 24 * 3600 + 1;
     let expired = store.overdue(&acme(), at(day)).await.unwrap();
     assert_eq!((expired.len(), expired[0].job.status), (1, JobStatus::Expired));
@@ -234,7 +238,7 @@ async fn the_table_takes_every_turn_that_a_job_may_take() {
     assert_eq!(store.offer(&acme(), at(day), LEASE, 1).await.unwrap(), Offer::Nothing);
     let figures = store.figures(&acme(), at(day)).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));
-    // And the lane goes on.
+    // The conversation queue accepts jobs again.
     store.queue_job(&job(0, 3)).await.unwrap();
     let last = pulled(store, 300).await;
     let done = JobEnding::Completed { result: Some("{}".to_owned()) };
@@ -245,7 +249,7 @@ async fn the_table_takes_every_turn_that_a_job_may_take() {
 }
 
 #[tokio::test]
-async fn the_table_knows_who_pulls_and_how_the_hub_is() {
+async fn pulling_tenants_and_the_health_snapshot_are_stored() {
     let hub = Hub::new();
     let store = &hub.store();
     let pull = Automation::Pull(Pull { job_ttl: 60, push: None });
@@ -265,19 +269,24 @@ async fn the_table_knows_who_pulls_and_how_the_hub_is() {
 
 const WORKERS: u64 = 50;
 
-/// What the workers saw.
+/// Observations of the workers.
 #[derive(Debug, Default)]
-struct Seen {
-    /// Attempts that were given to somebody.
-    given: BTreeMap<(domain::JobId, u32), u64>,
-    /// The attempt that completed each job.
+struct Observations {
+    /// Number of the worker that was offered each attempt.
+    offered: BTreeMap<(domain::JobId, u32), u64>,
+    /// Attempt that completed each job.
     completed: BTreeMap<domain::JobId, u32>,
-    /// Workers in a row that found nothing.
+    /// Requests in a row that found no job.
     idle: u64,
 }
 
-/// A life as a worker, which ends when somebody ends it.
-async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Arc<Mutex<Seen>>) {
+/// Works as a worker until aborted.
+async fn work(
+    hub: Hub,
+    number: u64,
+    people: BTreeMap<ConversationId, u64>,
+    observations: Arc<Mutex<Observations>>,
+) {
     let store = hub.store();
     let mut chance = u128::from(number);
     loop {
@@ -287,10 +296,10 @@ async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Ar
             Ok(Offer::Job(job)) => job,
             Ok(Offer::Overdue(overdue)) => panic!("{overdue:?}"),
             Ok(Offer::Nothing) => {
-                let mut seen = seen.lock().unwrap();
-                seen.idle += 1;
-                if seen.idle > WORKERS {
-                    seen.idle = 0;
+                let mut observations = observations.lock().unwrap();
+                observations.idle += 1;
+                if observations.idle > WORKERS {
+                    observations.idle = 0;
                     hub.clock.advance(Duration::from_secs(5));
                 }
                 continue;
@@ -298,21 +307,21 @@ async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Ar
             Err(_) => continue,
         };
         {
-            let mut seen = seen.lock().unwrap();
-            seen.idle = 0;
-            let holder = seen.given.insert((job.id, job.attempt), number);
-            assert_eq!(holder, None, "{} was given twice as attempt {}", job.id, job.attempt);
+            let mut observations = observations.lock().unwrap();
+            observations.idle = 0;
+            let holder = observations.offered.insert((job.id, job.attempt), number);
+            assert_eq!(holder, None, "{} was offered twice as attempt {}", job.id, job.attempt);
         }
-        // Every job before it in its conversation is done.
-        let person = of.get(&job.conversation).unwrap();
-        let place = (0..1000).find(|place| self::job(*person, *place).id == job.id).unwrap();
-        if place > 0 {
-            let before = keys::job(&acme(), job.conversation, place);
+        // Every earlier job of its conversation must be completed.
+        let person = people.get(&job.conversation).unwrap();
+        let position = (0..1000).find(|n| self::job(*person, *n).id == job.id).unwrap();
+        if position > 0 {
+            let before = keys::job(&acme(), job.conversation, position);
             let status = hub.table.with(|dynamo| {
                 let item = dynamo.item(TABLE, &before.pk, &before.sk).unwrap();
                 item.get("status").and_then(|status| status.text().map(str::to_owned))
             });
-            assert_eq!(status.as_deref(), Some("completed"), "{} came too early", job.id);
+            assert_eq!(status.as_deref(), Some("completed"), "{} was offered too early", job.id);
         }
         for _step in 0..chance % 20 {
             tokio::task::yield_now().await;
@@ -322,15 +331,15 @@ async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Ar
             let now = hub.now();
             match store.settle_job(&acme(), job.ticket(), &ending, None, now).await {
                 Ok(JobAnswer::Done(_)) => {
-                    let mut seen = seen.lock().unwrap();
-                    let earlier = seen.completed.insert(job.id, job.attempt);
+                    let mut observations = observations.lock().unwrap();
+                    let earlier = observations.completed.insert(job.id, job.attempt);
                     assert!(earlier.is_none(), "{} was completed twice", job.id);
                     break;
                 }
-                // Its lease lapsed.
+                // The lease has expired.
                 Ok(JobAnswer::Refused(_)) => break,
                 Ok(JobAnswer::Missing) => panic!("{} is missing", job.id),
-                // As any client library would.
+                // Retry, as any client library would.
                 Err(_) => {}
             }
         }
@@ -338,25 +347,26 @@ async fn work(hub: Hub, number: u64, of: BTreeMap<ConversationId, u64>, seen: Ar
 }
 
 #[tokio::test]
-async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
-    let (people, each) = (30, 8);
+async fn fifty_workers_that_crash_at_random_complete_each_job_once_and_in_order() {
+    let (conversations, each) = (30, 8);
     let hub = Hub::new();
     let store = hub.store();
-    let mut of = BTreeMap::new();
-    for person in 0..people {
+    let mut people = BTreeMap::new();
+    for person in 0..conversations {
         for number in 0..each {
             let job = job(person, number);
             store.queue_job(&job).await.unwrap();
-            of.insert(job.conversation, person);
+            people.insert(job.conversation, person);
         }
     }
     hub.table.with(|dynamo| dynamo.set_lag(Lag { index_ms: 30, read_ms: 30 }));
     hub.table.faults().fail_at_random(SeededRng::new(7));
     hub.clock.set(at(60));
     let rng = SeededRng::new(11);
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let hire = |number| tokio::spawn(work(hub.clone(), number, of.clone(), seen.clone()));
-    let mut workers: Vec<_> = (0..WORKERS).map(&hire).collect();
+    let observations = Arc::new(Mutex::new(Observations::default()));
+    let start =
+        |number| tokio::spawn(work(hub.clone(), number, people.clone(), observations.clone()));
+    let mut workers: Vec<_> = (0..WORKERS).map(&start).collect();
     let mut killed = 0;
     for turn in 0_u64.. {
         for _step in 0..20 {
@@ -365,42 +375,42 @@ async fn fifty_workers_that_die_at_any_moment_do_each_job_once_and_in_order() {
         hub.clock.advance(Duration::from_millis(100));
         let one = usize::try_from(rng.bits() % u128::from(WORKERS)).unwrap();
         if workers[one].is_finished() {
-            let ended = std::mem::replace(&mut workers[one], hire(turn));
+            let ended = std::mem::replace(&mut workers[one], start(turn));
             ended.await.unwrap();
         } else if killed < 80 {
             workers[one].abort();
-            workers[one] = hire(WORKERS + turn);
+            workers[one] = start(WORKERS + turn);
             killed += 1;
         }
         if turn % 5 == 0 {
-            // Without trouble and without a cost to anybody: as the table stands.
+            // Read directly from the table, without faults and without consumed capacity.
             let done = hub.table.with(|dynamo| {
                 let items = dynamo.items(TABLE);
                 items.filter(|item| item.get("finished").is_some()).count()
             });
-            let left = people * each - u64::try_from(done).unwrap();
+            let left = conversations * each - u64::try_from(done).unwrap();
             if left == 0 {
                 break;
             }
-            assert!(turn < 3_000, "{left} jobs are left after {killed} deaths");
+            assert!(turn < 3_000, "{left} jobs are left after {killed} crashes");
         }
     }
     for worker in workers {
         worker.abort();
     }
     hub.table.faults().mend();
-    assert!(killed >= 20, "only {killed} workers died");
-    for person in 0..people {
+    assert!(killed >= 20, "only {killed} workers crashed");
+    for person in 0..conversations {
         for number in 0..each {
             let job = store.job(&acme(), job(person, number).id).await.unwrap().unwrap();
             assert_eq!(job.status, JobStatus::Completed, "{person}:{number}");
-            let told = seen.lock().unwrap().completed.get(&job.id).copied();
-            assert!(told.is_none_or(|attempt| attempt == job.attempt), "{person}:{number}");
+            let reported = observations.lock().unwrap().completed.get(&job.id).copied();
+            assert!(reported.is_none_or(|attempt| attempt == job.attempt), "{person}:{number}");
             assert_eq!(job.result, Some(job.attempt.to_string()));
         }
     }
     let figures = store.figures(&acme(), hub.now()).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));
-    let given = seen.lock().unwrap().given.len();
-    assert!(u64::try_from(given).unwrap() > people * each, "nobody left a job undone");
+    let attempts = observations.lock().unwrap().offered.len();
+    assert!(u64::try_from(attempts).unwrap() > conversations * each, "no attempt was repeated");
 }
