@@ -1352,7 +1352,7 @@ async fn queued(
     jobs
 }
 
-/// Returns the job that a worker is offered, if any.
+/// Returns the job that a worker is offered, if any. The index may lag behind the table.
 async fn pull(s: &DynamoStore, tenant: &TenantId, second: i64) -> Option<Job> {
     match s.offer(tenant, at(second), LEASE, 7).await.unwrap() {
         Offer::Job(job) => Some(*job),
@@ -1470,12 +1470,12 @@ async fn a_heartbeat_extends_a_lease_and_never_shortens_it(s: &DynamoStore) {
     let own = integration();
     queued(s, &own, "1", &["a"], 0).await;
     let job = pull(s, &own.tenant, 0).await.unwrap();
-    let record_heartbeat = async |second, lease| {
+    let extend = async |second, lease| {
         let answer = s.extend(&own.tenant, job.ticket(), at(second), lease).await;
         expect_done(&answer).lease_expires_at.unwrap()
     };
-    assert_eq!(record_heartbeat(30, LEASE).await, at(90));
-    assert_eq!(record_heartbeat(31, SECOND).await, at(90), "a lease is never shortened");
+    assert_eq!(extend(30, LEASE).await, at(90));
+    assert_eq!(extend(31, SECOND).await, at(90), "a lease is never shortened");
     assert_eq!(job_of(s, &job).await.lease_expires_at, Some(at(90)));
     assert_eq!(pull(s, &own.tenant, 89).await, None);
     let ended = expect_done(&Ok(complete(s, &job, 89).await));
