@@ -104,7 +104,7 @@ pub struct InboundEvent {
     /// The account id at the provider.
     pub account: String,
     /// The key of its conversations, where it is not the account: see
-    /// [`Integration::line`](crate::Integration::line).
+    /// [`Integration::line`](crate::Integration::conversation_account).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_account: Option<String>,
     /// The event id at the provider; the same for every redelivery.

@@ -53,7 +53,7 @@ pub struct ProviderSpec {
     pub senders: &'static [(&'static str, Channel)],
 }
 
-/// The settings in [`Entry::harmless`] that every sending provider has.
+/// The settings in [`ProviderSpec::harmless`] that every sending provider has.
 pub const HOW_TO_SEND: &[&str] = &["delivery", "messages_per_second"];
 
 /// The party that requests an integration.

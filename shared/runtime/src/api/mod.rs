@@ -199,7 +199,7 @@ impl ApiRequest {
     /// in `named` or in `?tenant=`.
     ///
     /// # Errors
-    /// As [`Self::caller`]; 404 if a tenant's key names another tenant; 422 if a request with the
+    /// As [`Self::principal`]; 404 if a tenant's key names another tenant; 422 if a request with the
     /// platform key names no tenant.
     pub fn tenant(&self, scope: Scope, named: Option<&TenantId>) -> Result<TenantId, Problem> {
         let principal = self.principal(scope)?;
