@@ -190,12 +190,137 @@ pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     };
     // The position in the document does not help the caller; the value could be personal data.
     let reason = reason.split(" at line ").next().unwrap_or_default();
-    let reason = match reason.split_once("invalid type: ") {
-        Some((_, rest)) => {
-            let expected = rest.split_once("expected ").map_or("another type", |(_, e)| e);
-            format!("expected {expected}")
-        }
-        None => reason.to_owned(),
+    FieldError { field, reason: plain(reason) }
+}
+
+/// Says in plain words what the deserializer says in Rust's.
+///
+/// The forms of its messages: <https://docs.rs/serde/latest/serde/de/trait.Error.html>.
+fn plain(reason: &str) -> String {
+    let choices = |text: &str| {
+        let names: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+        names.join(", ")
     };
-    FieldError { field, reason }
+    let expected = reason.split_once("expected ").map(|(_, expected)| expected);
+    if reason.starts_with("missing field") {
+        return "is required".to_owned();
+    }
+    if reason.starts_with("duplicate field") {
+        return "is given twice".to_owned();
+    }
+    if reason.starts_with("unknown field") {
+        let known = expected.map(choices).filter(|known| !known.is_empty());
+        return known.map_or_else(
+            || "is not a known field: omit it".to_owned(),
+            |known| format!("is not a known field; known are: {known}"),
+        );
+    }
+    if reason.starts_with("unknown variant") {
+        return format!("must be one of: {}", expected.map(choices).unwrap_or_default());
+    }
+    if reason.starts_with("data did not match any variant") {
+        return "has none of the formats that are accepted".to_owned();
+    }
+    if reason.starts_with("invalid type") || reason.starts_with("invalid value") {
+        return format!("must be {}", kind(expected.unwrap_or_default()));
+    }
+    if reason.starts_with("invalid length") {
+        return "has the wrong number of elements".to_owned();
+    }
+    // A message of a type's own.
+    reason.to_owned()
+}
+
+/// Returns what JSON calls a type that the deserializer expects.
+fn kind(expected: &str) -> String {
+    let first = expected.split_whitespace().next().unwrap_or_default();
+    let kind = match first {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" | "integer" => "a whole number",
+        "f32" | "f64" => "a number",
+        "string" | "borrowed" | "str" => "a string",
+        "bool" => "true or false",
+        "sequence" => "an array",
+        "map" | "struct" | "enum" | "internally" | "adjacently" | "variant" | "tuple" => {
+            "an object"
+        }
+        "null" | "unit" => "null",
+        _ => match expected {
+            "a string" | "a borrowed string" | "a string or null" => "a string",
+            "a boolean" => "true or false",
+            "a sequence" => "an array",
+            "a map" => "an object",
+            other => return other.to_owned(),
+        },
+    };
+    kind.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its errors matter")]
+    struct Example {
+        name: String,
+        #[serde(default)]
+        count: u32,
+        #[serde(default)]
+        share: f64,
+        #[serde(default)]
+        is_on: bool,
+        #[serde(default)]
+        list: Vec<String>,
+        #[serde(default)]
+        inner: Option<Inner>,
+        #[serde(default)]
+        choice: Option<Choice>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {}
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Choice {
+        First,
+        Second,
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_what_would_be_valid_in_plain_words() {
+        let known =
+            "is not a known field; known are: name, count, share, is_on, list, inner, choice";
+        for (body, field, reason) in [
+            (json!({}), "name", "is required"),
+            (json!({ "name": 5 }), "name", "must be a string"),
+            (json!({ "name": "x", "count": -1 }), "count", "must be a whole number of at least 0"),
+            (json!({ "name": "x", "count": "1" }), "count", "must be a whole number of at least 0"),
+            (json!({ "name": "x", "share": [] }), "share", "must be a number"),
+            (json!({ "name": "x", "is_on": "yes" }), "is_on", "must be true or false"),
+            (json!({ "name": "x", "list": {} }), "list", "must be an array"),
+            (json!({ "name": "x", "list": [1] }), "list[0]", "must be a string"),
+            (json!({ "name": "x", "inner": "secret" }), "inner", "must be an object"),
+            (
+                json!({ "name": "x", "inner": { "y": 1 } }),
+                "inner.y",
+                "is not a known field: omit it",
+            ),
+            (json!({ "name": "x", "choice": "secret" }), "choice", "must be one of: first, second"),
+            (json!({ "name": "x", "names": "secret" }), "names", known),
+        ] {
+            let error = serde_path_to_error::deserialize::<_, Example>(&body).unwrap_err();
+            let error = explain(&error);
+            assert_eq!((error.field.as_str(), error.reason.as_str()), (field, reason), "{body}");
+            assert!(!error.reason.contains("secret"));
+        }
+        let choices = (Choice::First, Choice::Second);
+        assert!(matches!(choices, (Choice::First, Choice::Second)));
+    }
 }

@@ -20,9 +20,9 @@ use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use lambda_http::{Body, Request};
 use queue::SqsQueue;
-use serde_json::json;
 use store::DynamoStore;
 
+use crate::api::problem::Problem;
 use crate::credentials::SecretsManagerCredentials;
 use crate::directory::CachedDirectory;
 use crate::evidence::Evidence;
@@ -102,29 +102,54 @@ where
         Err(Refusal::NotVerified(rejection)) => {
             tracing::warn!(provider = %name, reason = %rejection, "webhook rejected");
             telemetry::count(Metric::WebhookRejected, name.as_str(), 1);
-            match rejection {
-                Rejection::Forbidden(_) => WebhookReply::empty(StatusCode::FORBIDDEN),
-                Rejection::TooLarge(reason) => WebhookReply::json(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    &json!({ "error": "too_large", "detail": reason }),
-                ),
-                Rejection::Invalid(reason) => WebhookReply::json(
-                    StatusCode::BAD_REQUEST,
-                    &json!({ "error": "invalid_request", "detail": reason }),
-                ),
-                _ => WebhookReply::empty(StatusCode::UNAUTHORIZED),
-            }
+            refused(&problem(rejection))
         }
         Err(Refusal::Foreign { integration }) => {
             tracing::error!(provider = %name, %integration, "webhook names another tenant's account");
             telemetry::count(Metric::AccountMismatch, "webhooks", 1);
-            WebhookReply::empty(StatusCode::FORBIDDEN)
+            let detail = "the request names an account that its sender does not hold".to_owned();
+            let (status, title) = (StatusCode::FORBIDDEN, "The account is another one");
+            refused(&Problem::new(status, "account_mismatch", title, detail))
         }
         Err(Refusal::Failed(error)) => {
             tracing::error!(provider = %name, %error, "webhook not accepted; the provider will retry");
-            WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
+            refused(&unavailable())
         }
     }
+}
+
+/// Returns the problem document of a refusal: the format of all errors of the hub.
+fn refused(problem: &Problem) -> WebhookReply {
+    let body = problem.body().unwrap_or_default();
+    WebhookReply { status: problem.status, body, content_type: "application/problem+json" }
+}
+
+/// Explains why a request was rejected. Which check of an authentication failed is in the log only,
+/// because the response would help an attacker.
+fn problem(rejection: Rejection) -> Problem {
+    match rejection {
+        Rejection::Forbidden(_) => {
+            let detail = "the verify token is not the integration's: check it at the provider";
+            let title = "The handshake was refused";
+            Problem::new(StatusCode::FORBIDDEN, "wrong_verify_token", title, detail.to_owned())
+        }
+        Rejection::TooLarge(_) => Problem::too_large(),
+        Rejection::Invalid(reason) => {
+            let title = "The request is not valid";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_request", title, reason)
+        }
+        Rejection::Unauthenticated(_) | Rejection::Unreadable(_) => {
+            let detail = "check the URL, the secret and the signature of the request";
+            let title = "The sender could not be verified";
+            Problem::new(StatusCode::UNAUTHORIZED, "not_verified", title, detail.to_owned())
+        }
+    }
+}
+
+fn unavailable() -> Problem {
+    let detail = "the request was not accepted: send it again".to_owned();
+    let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "The hub is temporarily unavailable");
+    Problem::new(status, "unavailable", title, detail)
 }
 
 enum Acceptance {
@@ -401,7 +426,7 @@ where
     let answer = tokio::time::timeout(WEBHOOK_DEADLINE, answer).await.unwrap_or_else(|_| {
         let provider = provider.provider();
         tracing::error!(%provider, "webhook deadline exceeded; the provider will retry");
-        WebhookReply::empty(StatusCode::SERVICE_UNAVAILABLE)
+        refused(&unavailable())
     });
     crate::gateway::webhook_reply(answer)
 }
@@ -433,4 +458,42 @@ pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
         let edge = &edge;
         crate::gateway::serve(move |request| answer(edge, provider, &SystemClock, request)).await
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_a_webhook_is_a_problem_document() {
+        let rejections = [
+            (Rejection::Unauthenticated("signature does not match"), 401, "not_verified"),
+            (Rejection::Unreadable("line 1, column 2".to_owned()), 401, "not_verified"),
+            (Rejection::Forbidden("wrong token"), 403, "wrong_verify_token"),
+            (Rejection::TooLarge("too large"), 413, "too_large"),
+            (Rejection::Invalid("text: is missing".to_owned()), 400, "invalid_request"),
+        ];
+        let refusals =
+            rejections.map(|(rejection, status, code)| (problem(rejection), status, code));
+        for (problem, status, code) in
+            refusals.into_iter().chain([(unavailable(), 503, "unavailable")])
+        {
+            let reply = refused(&problem);
+            assert_eq!(
+                (reply.status.as_u16(), reply.content_type),
+                (status, "application/problem+json")
+            );
+            let body: Value = serde_json::from_str(&reply.body).unwrap();
+            assert_eq!((&body["status"], &body["code"]), (&status.into(), &code.into()));
+            assert!(!body["detail"].as_str().unwrap().contains("signature does not match"));
+        }
+    }
+
+    #[test]
+    fn the_refusal_of_a_workflow_names_what_to_correct() {
+        let reply = refused(&problem(Rejection::Invalid("text: is missing".to_owned())));
+        assert!(reply.body.contains("text: is missing"));
+    }
 }

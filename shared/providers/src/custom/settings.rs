@@ -352,15 +352,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<StoredEvent, FieldError
 fn part<T: DeserializeOwned>(place: &str, given: Map<String, Value>) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
         let error = explain(&error);
-        // "unknown variant `x`, expected ..." would quote the value.
-        let reason = match error.reason.split_once(", expected ") {
-            Some((start, rest)) if start.starts_with("unknown variant") => {
-                format!("expected {rest}")
-            }
-            _ if error.reason.starts_with("invalid value") => "is out of range".to_owned(),
-            _ => error.reason,
-        };
-        FieldError { field: format!("{place}.{}", error.field), reason }
+        FieldError { field: format!("{place}.{}", error.field), ..error }
     })
 }
 
