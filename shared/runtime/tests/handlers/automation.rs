@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use testkit::sample;
 
-use crate::common::{NoticeState, SIGNING, World, order, troubles};
+use crate::common::{NotificationState, SIGNING, World, faults_at_each_call, inject};
 
 fn job(world: &World, name: &str) -> NotificationTask {
     let mut message = sample::outbound(&world.whatsapp, name, world.clock.now());
@@ -44,10 +44,10 @@ async fn live(world: &World, minutes: u64) -> Vec<Timestamp> {
     let mut told = Vec::new();
     let ends = world.clock.now() + Duration::from_mins(minutes);
     while world.clock.now() < ends {
-        let before = world.receiver.told().len();
+        let before = world.receiver.requests().len();
         work(world).await;
         let now = world.clock.now();
-        told.extend(std::iter::repeat_n(now, world.receiver.told().len() - before));
+        told.extend(std::iter::repeat_n(now, world.receiver.requests().len() - before));
         if now.as_second() % 60 == 0 {
             runtime::schedule::handle(&world.store, &world.own, &world.clock).await.unwrap();
         }
@@ -69,7 +69,7 @@ async fn what_an_automation_is_told_verifies_with_its_secret() {
     let world = World::standard().await;
     put(&world, "hello").await;
     work(&world).await;
-    let told = world.receiver.told();
+    let told = world.receiver.requests();
     let (headers, body) = &told[0];
     let (secrets, now) = ([SecretString::from(SIGNING)], world.clock.now());
     providers::standard_webhooks::verify(&secrets, headers, body, now).unwrap();
@@ -78,7 +78,10 @@ async fn what_an_automation_is_told_verifies_with_its_secret() {
     let notification: Notification = serde_json::from_slice(body).unwrap();
     assert_eq!(notification.data.message, job(&world, "hello").notification.unwrap().data.message);
     let notifications = world.table.notifications();
-    assert_eq!((notifications[0].state, notifications[0].attempts), (NoticeState::Delivered, 1));
+    assert_eq!(
+        (notifications[0].state, notifications[0].attempts),
+        (NotificationState::Delivered, 1)
+    );
     assert_eq!(headers["webhook-id"], notifications[0].id.to_string());
     assert!(world.own.is_empty());
 }
@@ -90,7 +93,7 @@ async fn while_secrets_change_both_sign() {
     world.vault.sign_with(&world.acme, vec![newer.into(), SIGNING.into()]);
     put(&world, "hello").await;
     work(&world).await;
-    let (headers, body) = &world.receiver.told()[0];
+    let (headers, body) = &world.receiver.requests()[0];
     for secret in [newer, SIGNING] {
         let secrets = [SecretString::from(secret)];
         providers::standard_webhooks::verify(&secrets, headers, body, world.clock.now()).unwrap();
@@ -112,7 +115,7 @@ async fn a_receiver_that_is_down_is_told_fourteen_times_in_three_days_and_then_n
         // A tenth of jitter, a step of the test's clock, and the schedule's own minute.
         assert!((wanted..=wanted + wanted / 10 + 70).contains(wait), "{waits:?}");
     }
-    assert_eq!(world.table.notifications()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.table.notifications()[0].state, NotificationState::GivenUp);
     assert_eq!(world.receiver.ids().len(), 1, "the id is the same each time");
     assert!(world.own.is_empty() && world.dead.is_empty());
     assert_eq!(world.table.scheduled(), 0);
@@ -149,7 +152,10 @@ async fn delay(world: &World, how: Outage, outage: Duration) -> Duration {
     for _second in 0..600 {
         work(world).await;
         let notifications = world.table.notifications();
-        if notifications.iter().any(|notification| notification.state == NoticeState::Delivered) {
+        if notifications
+            .iter()
+            .any(|notification| notification.state == NotificationState::Delivered)
+        {
             return world.clock.now().duration_since(began).unsigned_abs();
         }
         if world.clock.now().as_second() % 60 == 0 {
@@ -187,23 +193,23 @@ async fn a_consumer_that_dies_at_any_call_costs_at_most_forty_seconds() {
     let world = World::standard().await;
     put(&world, "hello").await;
     work(&world).await;
-    let dies = troubles(world.faults.calls()).into_iter().filter(|(.., dies)| *dies);
-    for trouble in dies {
+    let dies = faults_at_each_call(world.faults.calls()).into_iter().filter(|(.., dies)| *dies);
+    for fault in dies {
         let mut world = World::standard().await;
         world.own = world.own.with_visibility_timeout(visibility_timeout());
         put(&world, "hello").await;
         let began = world.clock.now();
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&world.dispatcher(&world.own), true).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        while world.receiver.told().is_empty()
-            || world.table.notifications()[0].state != NoticeState::Delivered
+        while world.receiver.requests().is_empty()
+            || world.table.notifications()[0].state != NotificationState::Delivered
         {
             world.clock.advance(Duration::from_secs(1));
             work(&world).await;
             let took = world.clock.now().duration_since(began).unsigned_abs();
-            assert!(took <= Duration::from_secs(40), "{trouble:?}: {took:?}");
+            assert!(took <= Duration::from_secs(40), "{fault:?}: {took:?}");
         }
     }
 }
@@ -223,12 +229,12 @@ async fn a_retry_that_is_far_off_waits_in_the_table_and_comes_back_from_there() 
     world.receiver.script([(500, None); 7]);
     put(&world, "hello").await;
     live(&world, 15).await;
-    assert_eq!(world.receiver.told().len(), 7);
+    assert_eq!(world.receiver.requests().len(), 7);
     assert!(world.own.is_empty());
     assert_eq!(world.table.scheduled(), 1);
     live(&world, 45).await;
-    assert_eq!(world.receiver.told().len(), 8);
-    assert_eq!(world.table.notifications()[0].state, NoticeState::Delivered);
+    assert_eq!(world.receiver.requests().len(), 8);
+    assert_eq!(world.table.notifications()[0].state, NotificationState::Delivered);
     assert_eq!(world.table.scheduled(), 0);
 }
 
@@ -251,19 +257,19 @@ async fn an_automation_that_is_gone_is_told_no_more_until_it_is_set_anew() {
     work(&world).await;
     put(&world, "two").await;
     live(&world, 10).await;
-    assert_eq!(world.receiver.told().len(), 1);
+    assert_eq!(world.receiver.requests().len(), 1);
     let Automation::Push(push) = world.store.automation(&world.acme).await.unwrap() else {
         panic!("it is still known")
     };
     assert!(push.disabled_at.is_some());
-    assert_eq!(world.table.notifications()[0].state, NoticeState::GivenUp);
+    assert_eq!(world.table.notifications()[0].state, NotificationState::GivenUp);
     assert!(world.own.is_empty());
     domain::ports::Registry::set_automation(&world.store, &world.acme, &sample::push())
         .await
         .unwrap();
     put(&world, "three").await;
     work(&world).await;
-    assert_eq!(world.receiver.told().len(), 2);
+    assert_eq!(world.receiver.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -273,7 +279,7 @@ async fn a_notice_that_comes_twenty_times_at_once_is_told_once() {
         world.put("acme", &n.to_string(), &job(&world, "hello")).await;
     }
     live(&world, 10).await;
-    assert_eq!(world.receiver.told().len(), 1);
+    assert_eq!(world.receiver.requests().len(), 1);
     assert!(world.own.is_empty() && world.dead.is_empty());
 }
 
@@ -292,11 +298,11 @@ async fn repetitions_of_a_notice_use_up_no_attempts_of_a_receiver_that_is_down()
     }
     world.receiver.always(204);
     live(&world, 10).await;
-    assert_eq!(world.receiver.told().len(), told.len() + 1);
-    assert_eq!(world.table.notifications()[0].state, NoticeState::Delivered);
+    assert_eq!(world.receiver.requests().len(), told.len() + 1);
+    assert_eq!(world.table.notifications()[0].state, NotificationState::Delivered);
     live(&world, 10).await;
     assert!(world.own.is_empty() && world.dead.is_empty());
-    assert_eq!((world.receiver.told().len(), world.table.scheduled()), (told.len() + 1, 0));
+    assert_eq!((world.receiver.requests().len(), world.table.scheduled()), (told.len() + 1, 0));
 }
 
 #[tokio::test]
@@ -310,7 +316,7 @@ async fn one_automation_that_is_down_does_not_hold_another_up() {
     let delivered = world.table.notifications();
     let count = delivered
         .iter()
-        .filter(|notification| notification.state == NoticeState::Delivered)
+        .filter(|notification| notification.state == NotificationState::Delivered)
         .count();
     assert_eq!(count, 1);
 }
@@ -322,20 +328,20 @@ async fn wherever_the_teller_breaks_off_the_automation_is_told_in_the_end() {
         world.receiver.script(answers.clone());
         put(&world, "hello").await;
         work(&world).await;
-        for trouble in troubles(world.faults.calls()) {
+        for fault in faults_at_each_call(world.faults.calls()) {
             let world = World::standard().await;
             world.receiver.script(answers.clone());
             put(&world, "hello").await;
-            order(&world.faults, trouble);
+            inject(&world.faults, fault);
             world.batch(&world.dispatcher(&world.own), true).await;
-            assert!(world.faults.happened(), "{answers:?} {trouble:?}");
+            assert!(world.faults.happened(), "{answers:?} {fault:?}");
             world.faults.mend();
             live(&world, 90).await;
             let notifications = world.table.notifications();
-            let why = format!("{answers:?} {trouble:?} {notifications:?}");
-            assert_eq!(notifications[0].state, NoticeState::Delivered, "{why}");
+            let why = format!("{answers:?} {fault:?} {notifications:?}");
+            assert_eq!(notifications[0].state, NotificationState::Delivered, "{why}");
             assert_eq!(world.receiver.ids().len(), 1, "{why}");
-            assert!(world.receiver.told().len() <= 3, "{why}");
+            assert!(world.receiver.requests().len() <= 3, "{why}");
             assert!(world.own.is_empty() && world.dead.is_empty(), "{why}");
             assert_eq!(world.table.scheduled(), 0, "{why}");
         }
@@ -362,18 +368,20 @@ async fn wherever_the_schedule_breaks_off_every_retry_goes_back_once_it_is_due()
     let world = begin().await;
     let before = world.faults.calls();
     schedule(&world).await.unwrap();
-    for trouble in troubles(world.faults.calls() - before) {
+    for fault in faults_at_each_call(world.faults.calls() - before) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         let handled = schedule(&world).await;
-        assert!(handled.is_err() && world.faults.happened(), "{trouble:?}");
+        assert!(handled.is_err() && world.faults.happened(), "{fault:?}");
         world.faults.mend();
         live(&world, 5).await;
         let notifications = world.table.notifications();
         assert!(
-            notifications.iter().all(|notification| notification.state == NoticeState::Delivered)
+            notifications
+                .iter()
+                .all(|notification| notification.state == NotificationState::Delivered)
         );
-        assert_eq!(world.receiver.told().len(), 60, "{trouble:?}");
+        assert_eq!(world.receiver.requests().len(), 60, "{fault:?}");
         assert_eq!(world.table.scheduled(), 0);
     }
 }

@@ -99,7 +99,7 @@ async fn a_failed_record_holds_its_own_group_and_no_other() {
     assert_eq!(done, ["a1", "a2", "c1"]);
     assert_eq!(clerk.begun("b2"), 0, "what follows in its group is not begun");
     assert_eq!(world.own.len(), 2);
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done()[3..], ["b1", "b2"]);
     assert!(world.dead.is_empty());
 }
@@ -111,7 +111,7 @@ async fn in_a_standard_queue_every_record_is_its_own_group() {
     put(&world, "tenant", "two", "ok").await;
     world.batch(&clerk, false).await;
     assert_eq!(clerk.done(), ["two"]);
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done(), ["two", "one"]);
 }
 
@@ -122,7 +122,7 @@ async fn a_record_that_cannot_be_read_is_a_dead_letter_and_its_group_goes_on() {
     world.put("a", "poison", &serde_json::json!({ "secret": "do not quote me" })).await;
     put(&world, "a", "a2", "refuse").await;
     put(&world, "a", "a3", "ok").await;
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done(), ["a1", "a3"]);
     let reasons = reasons(&world);
     assert!(reasons[0].starts_with("invalid JSON at line 1"), "{reasons:?}");
@@ -138,7 +138,7 @@ async fn after_five_receives_a_record_is_a_dead_letter_with_the_reason() {
     let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "fail").await;
     put(&world, "a", "good", "ok").await;
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.begun("bad"), 5);
     assert_eq!(reasons(&world), ["failed"]);
     assert_eq!(clerk.done(), ["good"]);
@@ -170,7 +170,7 @@ async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_as_long_as_was_as
     assert!(postponed.iter().all(|(_, wait)| wait.as_secs() == 77));
     world.clock.advance(Duration::from_secs(76));
     assert!(world.own.receive(10).is_empty());
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done(), ["b1", "a1", "a2"]);
     assert!(world.dead.is_empty(), "a wait is no failure, however often");
     assert!(world.clock.now().duration_since(began).as_secs() >= 9 * 77);
@@ -180,7 +180,7 @@ async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_as_long_as_was_as
 async fn a_failure_is_hidden_longer_each_time_so_that_it_outlasts_an_outage() {
     let (world, clerk) = (World::fifo().await, Clerk::default());
     put(&world, "a", "bad", "fail").await;
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     let waits: Vec<u64> = world.own.postponed().iter().map(|(_, wait)| wait.as_secs()).collect();
     assert_eq!(waits.len(), 4);
     for (wait, within) in waits.iter().zip([2..=5, 15..=30, 60..=120, 300..=600]) {
@@ -198,7 +198,7 @@ async fn no_record_is_begun_after_the_budget_and_none_is_lost_by_it() {
     // Five seconds each, and eight in all.
     world.batch(&clerk, false).await;
     assert_eq!(clerk.done(), ["1", "2"]);
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done(), ["1", "2", "3", "4", "5"]);
     assert!(world.dead.is_empty());
 }
@@ -211,7 +211,7 @@ async fn if_the_archive_fails_the_whole_batch_comes_back() {
     put(&world, "b", "2", "ok").await;
     world.batch(&clerk, false).await;
     assert_eq!(world.own.len(), 2);
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done().len(), 4, "harmless to repeat");
 }
 
@@ -228,7 +228,7 @@ async fn a_large_body_is_fetched_and_one_that_cannot_be_fetched_comes_back() {
     world.batch(&clerk, false).await;
     assert_eq!((world.own.len(), clerk.done().len()), (1, 0));
     world.faults.mend();
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(clerk.done(), ["large"]);
 }
 
@@ -241,7 +241,7 @@ async fn a_dead_letter_queue_that_is_away_loses_nothing() {
     world.batch(&clerk, false).await;
     assert_eq!((world.own.len(), clerk.done().len()), (2, 0), "its group waits with it");
     world.faults.mend();
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&clerk, false).await;
     assert_eq!(
         (reasons(&world), clerk.done()),
         (vec!["refused".to_owned()], vec!["good".to_owned()])

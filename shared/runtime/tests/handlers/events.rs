@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
-use crate::common::{World, order, troubles};
+use crate::common::{World, faults_at_each_call, inject};
 
 fn book(world: &World) -> RecordEvent<DynamoStore, FakeBucket, FakeClock> {
     RecordEvent {
@@ -82,7 +82,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
     for event in &events {
         put(&world, event).await;
     }
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     let mut found: Vec<_> = records(&world)
         .await
         .into_iter()
@@ -109,11 +109,11 @@ async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
     let world = World::fifo().await;
     let first = paid(&world, "evt_1");
     put(&world, &first).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     world.clock.advance(std::time::Duration::from_mins(10));
     put(&world, &paid(&world, "evt_1")).await;
     put(&world, &paid(&world, "evt_2")).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     let records = records(&world).await;
     assert_eq!(records.len(), 2);
     let record = records.iter().find(|record| record.id == first.event_id()).unwrap();
@@ -128,7 +128,7 @@ async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
     for event in [&small, &large] {
         put(&world, event).await;
     }
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     for kept in world.table.events().await {
         let is_large = kept.record.id == large.event_id();
         let body = match &kept.body {
@@ -159,23 +159,23 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
     assert_eq!(undisturbed.len(), 2);
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&book(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&book(&world), false).await;
+        world.run_until_empty(&book(&world), false).await;
         let events = world.table.events().await;
-        assert_eq!(events.len(), 2, "{trouble:?}");
+        assert_eq!(events.len(), 2, "{fault:?}");
         for (event, undisturbed) in events.iter().zip(&undisturbed) {
             assert_eq!((event.record.id, &event.body), (undisturbed.record.id, &undisturbed.body));
-            assert_eq!(event.record.replays, undisturbed.record.replays, "{trouble:?}");
+            assert_eq!(event.record.replays, undisturbed.record.replays, "{fault:?}");
         }
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
@@ -187,7 +187,7 @@ async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
     world.batch(&book(&world), false).await;
     assert_eq!((world.own.len(), records(&world).await.len()), (1, 0));
     world.faults.mend();
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     assert_eq!(records(&world).await.len(), 1);
 }
 
@@ -204,7 +204,7 @@ async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() 
     let other = with_raw(proved("one"), &json!("y".repeat(5000)));
     for event in [&large, &proved("two"), &other] {
         put(&world, event).await;
-        world.run_dry(&book(&world), false).await;
+        world.run_until_empty(&book(&world), false).await;
         world.clock.advance(std::time::Duration::from_mins(10));
     }
     let events = world.table.events().await;
@@ -219,7 +219,7 @@ async fn what_cannot_be_an_event_is_a_dead_letter() {
     let world = World::fifo().await;
     world.put("g", "1", &json!({ "v": 1 })).await;
     put(&world, &paid(&world, &"x".repeat(100_000))).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&book(&world), false).await;
     assert_eq!((world.dead.len(), records(&world).await.len()), (2, 0));
 }
 
@@ -252,7 +252,7 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
         for time in ["1", "2"] {
             world.put("g", time, &parked).await;
         }
-        world.run_dry(&lot(&world), false).await;
+        world.run_until_empty(&lot(&world), false).await;
         assert!(world.dead.is_empty());
         let events = world.table.events().await;
         assert_eq!(events.len(), 1);
@@ -275,16 +275,16 @@ async fn wherever_the_consumer_of_what_is_parked_breaks_off_it_is_recorded_once(
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&lot(&world), false).await;
+    world.run_until_empty(&lot(&world), false).await;
     let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&lot(&world), false).await;
         world.faults.mend();
-        world.run_dry(&lot(&world), false).await;
-        assert_eq!(world.table.events().await, undisturbed, "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        world.run_until_empty(&lot(&world), false).await;
+        assert_eq!(world.table.events().await, undisturbed, "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
@@ -425,7 +425,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
     let api = Api::new().await.with_events(2).await;
     let world = &api.world;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
-    world.run_dry(&lot(world), false).await;
+    world.run_until_empty(&lot(world), false).await;
     let by_state = api.get(READER, "/events?state=parked").await.unwrap();
     assert_eq!(by_state["events"].as_array().unwrap().len(), 1);
     assert_eq!(by_state["events"][0]["reason"], "line 1, column 1");
@@ -486,7 +486,7 @@ async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
     for id in ["1", "2"] {
         hub.put(&again.ordering_group(), id, again).await;
     }
-    hub.run_dry(&book(&hub), false).await;
+    hub.run_until_empty(&book(&hub), false).await;
     let shown = api.get(READER, &format!("/events/{}", event.event_id())).await.unwrap();
     assert_eq!(
         (&shown["replays"], &shown["last_replay"]["replay"]),
@@ -506,7 +506,7 @@ fn range(api: &Api, more: &Value) -> Value {
 /// Moves the replays' jobs to the worker's own queue, and works them.
 async fn work_replays(world: &World) {
     let hub = World { own: world.automation.clone(), ..world.copy() };
-    hub.run_dry(&replayer(&hub), false).await;
+    hub.run_until_empty(&replayer(&hub), false).await;
 }
 
 #[tokio::test]
@@ -546,7 +546,7 @@ async fn a_replay_takes_only_what_was_asked_for() {
     api.record_event(&sample::other_event(&globex, "forgotten", "invoice.paid", ago(31 * 24)))
         .await;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
-    world.run_dry(&lot(world), false).await;
+    world.run_until_empty(&lot(world), false).await;
     let wish =
         range(&api, &json!({ "provider": "stripe", "kind": "other", "name": "invoice.paid" }));
     api.post(ADMIN, "/events/replay", wish).await.unwrap();
@@ -593,24 +593,24 @@ async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends()
     let before = world.faults.calls();
     work_replays(&world).await;
     let calls = world.faults.calls() - before;
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         let hub = hub(&world);
         while !world.faults.happened() && hub.batch(&replayer(&hub), false).await > 0 {}
         world.faults.mend();
-        hub.run_dry(&replayer(&hub), false).await;
+        hub.run_until_empty(&replayer(&hub), false).await;
         let mut ids: Vec<_> = world.media.bodies::<InboundEvent>();
         let replay = ids[0].replay.unwrap();
         let mut ids: Vec<String> = ids.drain(..).map(|event| event.id).collect();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 120, "{trouble:?}");
+        assert_eq!(ids.len(), 120, "{fault:?}");
         let place = domain::ports::Replays::replay(&world.store, &world.acme, replay).await;
         let replay = place.unwrap().unwrap().replay;
-        assert_eq!(replay.status, ReplayStatus::Done, "{trouble:?}");
-        assert_eq!((replay.matched, replay.published), (120, 120), "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        assert_eq!(replay.status, ReplayStatus::Done, "{fault:?}");
+        assert_eq!((replay.matched, replay.published), (120, 120), "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
@@ -624,9 +624,9 @@ async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
     assert_eq!(hub.own.bodies::<ReplayTask>().len(), 1, "the next page is asked for");
     // The first page's record once more.
     hub.put("g", "again", &first).await;
-    hub.run_dry(&replayer(&hub), false).await;
+    hub.run_until_empty(&replayer(&hub), false).await;
     hub.put("g", "late", &first).await;
-    hub.run_dry(&replayer(&hub), false).await;
+    hub.run_until_empty(&replayer(&hub), false).await;
     let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
     let ended = api.get(ADMIN, &address).await.unwrap();
     assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(150)));
@@ -642,7 +642,7 @@ async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() 
     faults.go_down();
     let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
     let worker = Replayer { events: broken, ..replayer(&hub) };
-    hub.run_dry(&worker, false).await;
+    hub.run_until_empty(&worker, false).await;
     let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
     let failed = api.get(ADMIN, &address).await.unwrap();
     assert_eq!(failed["status"], "failed");

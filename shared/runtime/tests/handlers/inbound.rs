@@ -14,7 +14,7 @@ use runtime::inbound::Inbound;
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeQueue, sample};
 
-use crate::common::{World, order, troubles};
+use crate::common::{World, faults_at_each_call, inject};
 
 fn worker(world: &World) -> Inbound<DynamoStore, FakeBucket, FakeQueue> {
     Inbound {
@@ -47,7 +47,7 @@ async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
     let world = World::fifo().await;
     let event = text(&world, "wamid.1");
     put(&world, "1", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let message = world.message().await;
     assert_eq!(message.provider_message_id.as_deref(), Some("wamid.1"));
     assert_eq!(message.content, Content::Text { text: "text of wamid.1".to_owned() });
@@ -56,8 +56,8 @@ async fn a_message_is_written_its_conversation_made_and_the_automation_told() {
     assert_eq!(talk.contact.name.as_deref(), Some("Zoë Müller"));
     let archived = world.bucket.archived();
     assert_eq!(archived, [serde_json::to_string(&event).unwrap()], "whole, to be replayed");
-    world.tell_all().await;
-    let told = world.receiver.told();
+    world.notify_all().await;
+    let told = world.receiver.requests();
     let notification: domain::automation::Notification =
         serde_json::from_slice(&told[0].1).unwrap();
     assert_eq!(notification.data.message, message);
@@ -71,11 +71,11 @@ async fn a_message_that_arrives_a_hundred_times_is_one_message_and_one_notice() 
     for n in 0..100 {
         put(&world, &n.to_string(), &text(&world, "wamid.1")).await;
     }
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.table.messages().await.len(), 1);
     assert_eq!(world.table.conversations().await.len(), 1);
-    world.tell_all().await;
-    assert_eq!(world.receiver.told().len(), 1);
+    world.notify_all().await;
+    assert_eq!(world.receiver.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn fifty_first_messages_at_once_make_one_conversation() {
     assert!(results.iter().all(Result::is_ok));
     assert_eq!(world.table.messages().await.len(), 50);
     assert_eq!(world.table.conversations().await.len(), 1);
-    world.tell_all().await;
+    world.notify_all().await;
     assert_eq!(world.receiver.ids().len(), 50);
 }
 
@@ -108,7 +108,7 @@ async fn messages_of_other_accounts_tenants_and_people_are_other_messages() {
         let event = sample::text_event(integration, "1", "same id", now);
         put(&world, &integration.id.to_string(), &event).await;
     }
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.table.messages().await.len(), 4);
     assert_eq!(world.table.conversations().await.len(), 4);
     let of_globex = world.store.conversations(&globex, 10, None).await.unwrap();
@@ -124,7 +124,7 @@ async fn an_older_message_that_comes_late_does_not_move_the_conversation_back() 
     let newer = text(&world, "wamid.newer");
     put(&world, "1", &newer).await;
     put(&world, "2", &older).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let talk = &world.table.conversations().await[0];
     assert_eq!(talk.last_inbound_message.as_deref(), Some("wamid.newer"));
     assert_eq!(world.table.messages().await.len(), 2);
@@ -134,7 +134,7 @@ async fn an_older_message_that_comes_late_does_not_move_the_conversation_back() 
 async fn content_too_large_for_the_table_is_kept_as_a_file_of_the_message() {
     let world = World::fifo().await;
     put(&world, "1", &oversize(&world)).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let message = world.message().await;
     let Content::Document { media } = &message.content else { panic!("it is no document") };
     assert_eq!(media.url, Some(format!("/messages/{}/media", message.id)));
@@ -149,7 +149,7 @@ async fn content_too_large_for_the_table_is_kept_as_a_file_of_the_message() {
 async fn a_file_is_asked_for_and_shown_as_pending() {
     let world = World::fifo().await;
     put(&world, "1", &image(&world, "wamid.1")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let jobs = world.media.bodies::<MediaTask>();
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].provider_media_id, "media-of-wamid.1");
@@ -167,12 +167,12 @@ async fn a_tenant_without_an_automation_or_with_a_disabled_one_is_not_told() {
     let world = World::fifo().await;
     world.table.insert_automation(&world.acme, &Automation::None).await;
     put(&world, "1", &text(&world, "wamid.1")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     world.table.insert_automation(&world.acme, &sample::push()).await;
     let now = world.clock.now();
     domain::ports::Notifications::disable(&world.store, &world.acme, now).await.unwrap();
     put(&world, "2", &text(&world, "wamid.2")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.table.messages().await.len(), 2);
     assert!(world.automation.is_empty());
 }
@@ -183,7 +183,7 @@ async fn a_receipt_in_the_wrong_queue_is_a_dead_letter() {
     let receipt = sample::receipt(domain::Status::Read, "wamid.1");
     let event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
     put(&world, "1", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.dead.len(), 1);
     assert!(world.table.messages().await.is_empty());
 }
@@ -201,7 +201,7 @@ struct End {
 
 async fn end(world: &World) -> End {
     assert!(world.dead.is_empty());
-    world.tell_all().await;
+    world.notify_all().await;
     End {
         messages: world.table.messages().await,
         conversations: world.table.conversations().await,
@@ -222,20 +222,20 @@ async fn three(world: &World) {
 async fn wherever_the_consumer_breaks_off_the_end_is_the_same() {
     let world = World::fifo().await;
     three(&world).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let calls = world.faults.calls();
     let undisturbed = end(&world).await;
     assert_eq!(undisturbed.messages.len(), 3);
     assert_eq!(undisturbed.told.len(), 3);
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = World::fifo().await;
         three(&world).await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&worker(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&worker(&world), false).await;
-        assert_eq!(end(&world).await, undisturbed, "{trouble:?}");
+        world.run_until_empty(&worker(&world), false).await;
+        assert_eq!(end(&world).await, undisturbed, "{fault:?}");
     }
 }
 
@@ -247,7 +247,7 @@ async fn a_time_that_cannot_be_moves_nothing_and_one_message_stays_one() {
         let mut event = text(&world, "wamid.1");
         event.occurred_at = date;
         put(&world, "1", &event).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         let talk = async || world.table.conversations().await[0].clone();
         assert!(talk().await.last_inbound_at.unwrap() <= event.received_at, "{date}");
         assert!(world.message().await.occurred_at.unwrap() <= event.received_at, "{date}");
@@ -255,12 +255,12 @@ async fn a_time_that_cannot_be_moves_nothing_and_one_message_stays_one() {
         world.clock.advance(std::time::Duration::from_mins(1));
         event.received_at = world.clock.now();
         put(&world, "2", &event).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         assert_eq!(world.table.messages().await.len(), 1, "{date}");
         // They write again.
         world.clock.advance(std::time::Duration::from_mins(1));
         put(&world, "3", &text(&world, "wamid.2")).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         assert_eq!(talk().await.last_inbound_message.as_deref(), Some("wamid.2"), "{date}");
         assert!(talk().await.in_service_window(world.clock.now()), "{date}");
     }

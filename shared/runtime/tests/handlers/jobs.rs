@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
-use crate::common::{World, order, troubles};
+use crate::common::{World, faults_at_each_call, inject};
 
 type OwnQueue = Queue<DynamoStore, FakeClock, SeededRng>;
 
@@ -48,7 +48,7 @@ async fn pulling(told: bool) -> World {
 async fn wrote(world: &World, person: &str, id: &str) {
     let event = sample::text_event(&world.whatsapp, person, id, world.clock.now());
     world.put(person, id, &event).await;
-    world.run_dry(&consumer(world), false).await;
+    world.run_until_empty(&consumer(world), false).await;
 }
 
 const WORKER: (&str, &[Scope]) = ("acme", &[Scope::Worker]);
@@ -138,20 +138,20 @@ async fn a_message_becomes_one_job_whatever_breaks_on_its_way() {
     let world = pulling(false).await;
     let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
     world.put("1", "a", &event).await;
-    world.run_dry(&consumer(&world), false).await;
-    for trouble in troubles(world.faults.calls()) {
+    world.run_until_empty(&consumer(&world), false).await;
+    for fault in faults_at_each_call(world.faults.calls()) {
         let world = pulling(false).await;
         let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.put("1", "a", &event).await;
         for _batch in 0..3 {
             world.batch(&consumer(&world), false).await;
         }
         world.faults.mend();
         world.put("2", "b", &event).await;
-        world.run_dry(&consumer(&world), false).await;
+        world.run_until_empty(&consumer(&world), false).await;
         let jobs = world.table.jobs().await;
-        assert_eq!(jobs.len(), 1, "{trouble:?}");
+        assert_eq!(jobs.len(), 1, "{fault:?}");
         assert_eq!(jobs[0].id.message(), world.message().await.id);
     }
 }
@@ -227,7 +227,7 @@ async fn a_failed_job_waits_and_its_conversation_with_it_and_in_the_end_its_tena
         assert_eq!(say(&world, &other, "fail", &body).await.unwrap()["status"], "failed");
     }
     runtime::schedule::handle(&world.store, &world.automation, &world.clock).await.unwrap();
-    world.tell_all().await;
+    world.notify_all().await;
     let told = told(&world);
     let reasons: Vec<_> = told.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
     assert_eq!(
@@ -238,7 +238,7 @@ async fn a_failed_job_waits_and_its_conversation_with_it_and_in_the_end_its_tena
 
 /// The notifications about jobs that the automation was told, by their reason.
 fn told(world: &World) -> Vec<(NotificationKind, String)> {
-    let told = world.receiver.told();
+    let told = world.receiver.requests();
     let mut notifications: Vec<_> = told
         .iter()
         .map(|(_, body)| serde_json::from_slice::<domain::automation::Notification>(body).unwrap())
@@ -273,7 +273,7 @@ async fn jobs_that_nobody_did_end_by_the_schedule_or_before_the_next_worker() {
         let created: Vec<_> = expired.map(|job| job.created_at).collect();
         assert_eq!(created, vec![world_time; 20]);
         runtime::schedule::handle(&world.store, &world.automation, &world.clock).await.unwrap();
-        world.tell_all().await;
+        world.notify_all().await;
         let told = told(&world);
         assert_eq!(told.len(), 20);
         assert!(told.iter().all(|(kind, _)| *kind == NotificationKind::JobExpired));
@@ -405,7 +405,7 @@ async fn a_message_that_a_program_brings_is_a_job_whose_name_is_known_at_once() 
     assert_eq!(answer["estimated_processing_time"], 16, "two jobs of eight seconds");
     let events = world.media.bodies::<InboundEvent>();
     assert_eq!(answer["event_id"], events[0].event_id().to_string());
-    world.run_dry(&consumer(&world), false).await;
+    world.run_until_empty(&consumer(&world), false).await;
     assert_eq!(take("m-1").await["queue_position"], 2, "it is there already");
     assert_eq!(next(&world).await["payload"]["message"]["provider_message_id"], "wamid.2");
     let job = next(&world).await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeCredentials, sample};
 
-use crate::common::{Act, FakeProvider, World, order, troubles};
+use crate::common::{Behavior, FakeProvider, World, faults_at_each_call, inject};
 
 fn worker(
     world: &World,
@@ -67,7 +67,7 @@ async fn a_file_is_fetched_and_stored_from_either_provider() {
             _ => world.whatsapp.clone(),
         };
         let message = picture(&world, &integration).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         assert_eq!(state(&world, &message).await, stored(&message), "{provider:?}");
         let name = format!("media/acme/{}", message.id);
         assert_eq!(world.bucket.object(&name).unwrap(), "JPEG");
@@ -80,9 +80,9 @@ async fn a_file_is_fetched_and_stored_from_either_provider() {
 async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
     let world = World::standard().await;
     let gone = serde_json::json!({ "error": { "code": 100, "message": "gone" } });
-    world.provider.script([Act::Refuse(400, gone, None)]);
+    world.provider.script([Behavior::Refuse(400, gone, None)]);
     let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, MediaState::Failed { code: "100".to_owned() });
     assert_eq!(world.provider.calls().len(), 1);
     assert!(world.dead.is_empty());
@@ -91,16 +91,16 @@ async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
 #[tokio::test]
 async fn trouble_is_tried_again_and_at_last_noted_as_failed() {
     let world = World::standard().await;
-    let broken = || Act::Refuse(500, Value::Null, None);
-    world.provider.script([Act::Unreachable, broken(), Act::Take, broken()]);
+    let broken = || Behavior::Refuse(500, Value::Null, None);
+    world.provider.script([Behavior::Unreachable, broken(), Behavior::Accept, broken()]);
     let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, stored(&message));
 
     let world = World::standard().await;
-    world.provider.script(std::iter::repeat_n(Act::Silence, 50));
+    world.provider.script(std::iter::repeat_n(Behavior::Timeout, 50));
     let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, MediaState::Failed { code: "no_answer".to_owned() });
     assert_eq!(world.provider.calls().len(), 5);
     assert!(world.dead.is_empty());
@@ -111,7 +111,7 @@ async fn a_file_that_is_there_already_is_not_fetched_again() {
     let world = World::standard().await;
     let message = picture(&world, &world.whatsapp).await;
     world.store.set_media(&world.acme, message.id, &stored(&message)).await.unwrap();
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert!(world.provider.calls().is_empty());
 }
 
@@ -120,7 +120,7 @@ async fn a_file_of_a_deleted_integration_is_failed() {
     let world = World::standard().await;
     let other = sample::whatsapp(&world.acme, Some("never-stored"));
     let message = picture(&world, &other).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let code = "integration_missing".to_owned();
     assert_eq!(state(&world, &message).await, MediaState::Failed { code });
 }
@@ -130,16 +130,16 @@ async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
     let world = World::standard().await;
     picture(&world, &world.whatsapp).await;
     let before = world.faults.calls();
-    world.run_dry(&worker(&world), false).await;
-    for trouble in troubles(world.faults.calls() - before) {
+    world.run_until_empty(&worker(&world), false).await;
+    for fault in faults_at_each_call(world.faults.calls() - before) {
         let world = World::standard().await;
         let message = picture(&world, &world.whatsapp).await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&worker(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&worker(&world), false).await;
-        assert_eq!(state(&world, &message).await, stored(&message), "{trouble:?}");
+        world.run_until_empty(&worker(&world), false).await;
+        assert_eq!(state(&world, &message).await, stored(&message), "{fault:?}");
         assert!(world.dead.is_empty());
     }
 }
@@ -150,7 +150,7 @@ async fn a_file_that_is_refused_for_its_credentials_is_asked_for_with_the_newest
     let telegram = world.telegram.clone();
     let message = picture(&world, &telegram).await;
     let worker = worker(&world);
-    let unknown = || Act::Refuse(401, Value::Null, None);
+    let unknown = || Behavior::Refuse(401, Value::Null, None);
     world.provider.script([unknown(), unknown()]);
     world.batch(&worker, false).await;
     assert_ne!(state(&world, &message).await, stored(&message), "nobody has it");

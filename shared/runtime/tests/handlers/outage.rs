@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use testkit::sample;
 
-use crate::common::{Act, World};
+use crate::common::{Behavior, World};
 use crate::sender::{TestSender, sender};
 
 /// How long after an outage of ten seconds the last message may leave: a probe, and the pace of
@@ -30,15 +30,15 @@ enum Down {
 impl Down {
     const ALL: [Self; 2] = [Self::Refuses, Self::Unreachable];
 
-    fn act(self, provider: Provider) -> Act {
+    fn behavior(self, provider: Provider) -> Behavior {
         match (self, provider) {
-            (Self::Unreachable, _) => Act::Unreachable,
+            (Self::Unreachable, _) => Behavior::Unreachable,
             (Self::Refuses, Provider::Telegram) => {
                 let words = "Internal Server Error";
                 let body = json!({ "ok": false, "error_code": 500, "description": words });
-                Act::Refuse(500, body, None)
+                Behavior::Refuse(500, body, None)
             }
-            (Self::Refuses, _) => Act::Refuse(500, graph(1), None),
+            (Self::Refuses, _) => Behavior::Refuse(500, graph(1), None),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Outage {
             Provider::Telegram => (world.telegram.clone(), "bot700000001:test-telegram-token"),
             _ => (world.whatsapp.clone(), "111"),
         };
-        world.provider.mood(name, down.act(provider));
+        world.provider.always(name, down.behavior(provider));
         let began = world.clock.now();
         let senders = (0..3).map(|_| sender(&world, provider)).collect();
         let outage = Self { world, account, name, senders, began };
@@ -114,13 +114,13 @@ impl Outage {
 
     /// The provider is well from now on; gives how long it took until the last message left.
     async fn ends(&self) -> Duration {
-        self.world.provider.mood(self.name, Act::Take);
+        self.world.provider.always(self.name, Behavior::Accept);
         let (end, mut left) = (self.world.clock.now(), self.world.clock.now());
         while self.world.own.next_visible().is_some() {
-            let taken = self.world.provider.taken().len();
+            let taken = self.world.provider.accepted().len();
             let next = self.world.own.next_visible().unwrap_or(left);
             self.work_until(next.max(self.world.clock.now())).await;
-            if self.world.provider.taken().len() > taken {
+            if self.world.provider.accepted().len() > taken {
                 left = self.world.clock.now();
             }
         }
@@ -131,7 +131,7 @@ impl Outage {
         let stored = self.world.table.messages().await;
         let accepted = stored.iter().filter(|message| message.status == Status::Accepted).count();
         let messages = usize::try_from(messages).unwrap();
-        accepted == messages && self.world.provider.taken().len() == messages
+        accepted == messages && self.world.provider.accepted().len() == messages
     }
 
     async fn state(&self) -> State {
@@ -203,7 +203,7 @@ async fn a_short_outage_of_every_carrier_is_over_within_seconds_too() {
         let spare = sample::whatsapp(&outage.world.acme, Some("222"));
         outage.world.table.insert_integration(&spare, &[]).await;
         outage.world.vault.rotate(spare.id, providers::whatsapp_cloud::example::credentials());
-        outage.world.provider.mood("222", down.act(Provider::WhatsappCloud));
+        outage.world.provider.always("222", down.behavior(Provider::WhatsappCloud));
         let mut message = sample::outbound(&outage.account, "hello", outage.began);
         // Templates go over every account.
         let (name, language) = ("hello_world".to_owned(), "en_US".to_owned());
@@ -215,7 +215,7 @@ async fn a_short_outage_of_every_carrier_is_over_within_seconds_too() {
         let job = OutboundTask { v: VERSION, action: OutboundAction::Send(Box::new(task)) };
         outage.world.put("person", &message.id.to_string(), &job).await;
         outage.work_until(outage.began + Duration::from_secs(10)).await;
-        outage.world.provider.mood("222", Act::Take);
+        outage.world.provider.always("222", Behavior::Accept);
         let took = outage.ends().await;
         assert!(took <= Duration::from_secs(8), "{down:?}: {took:?}");
         assert!(outage.all_accepted_once(1).await, "{down:?}");

@@ -9,7 +9,7 @@ use runtime::receipts::ApplyReceipt;
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeQueue, sample};
 
-use crate::common::{World, order, orders, troubles};
+use crate::common::{World, faults_at_each_call, inject, permutations};
 
 fn worker(world: &World) -> ApplyReceipt<DynamoStore, FakeBucket, FakeQueue> {
     ApplyReceipt {
@@ -54,7 +54,7 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
     let all = [Status::Sent, Status::Failed, Status::Delivered, Status::Read];
     let mut ends = Vec::new();
     // `Accepted` stands for the sender's own note.
-    for order in orders(&[&all[..], &[Status::Accepted]].concat()) {
+    for order in permutations(&[&all[..], &[Status::Accepted]].concat()) {
         let world = World::standard().await;
         let message = claimed(&world).await;
         for status in order {
@@ -63,7 +63,7 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
                 continue;
             }
             put(&world, with_reference(status, &message)).await;
-            world.run_dry(&worker(&world), false).await;
+            world.run_until_empty(&worker(&world), false).await;
         }
         assert!(world.dead.is_empty());
         let told = world.notifications();
@@ -81,7 +81,7 @@ async fn a_receipt_without_our_reference_is_found_by_the_providers_id() {
     let message = claimed(&world).await;
     settle(&world, &message).await;
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Delivered);
     assert_eq!(world.notifications().len(), 1);
 }
@@ -94,7 +94,7 @@ async fn a_receipt_without_a_time_happened_when_it_came() {
     let mut event = sample::receipt_event(&world.whatsapp, receipt, jiff::Timestamp::UNIX_EPOCH);
     event.received_at = world.clock.now();
     world.put("acme", "r", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.history.last().unwrap().at, event.received_at);
 }
 
@@ -106,7 +106,7 @@ async fn a_receipt_that_overtakes_the_senders_note_is_looked_at_again() {
     world.batch(&worker(&world), false).await;
     assert_eq!(world.own.len(), 1);
     settle(&world, &message).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Delivered);
 }
 
@@ -114,7 +114,7 @@ async fn a_receipt_that_overtakes_the_senders_note_is_looked_at_again() {
 async fn a_receipt_for_a_message_sent_elsewhere_is_let_go_and_archived() {
     let world = World::standard().await;
     put(&world, sample::receipt(Status::Read, "wamid.elsewhere")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert!(world.dead.is_empty() && world.automation.is_empty());
     assert!(world.table.messages().await.is_empty());
     assert!(!world.bucket.archived().is_empty());
@@ -129,7 +129,7 @@ async fn a_receipt_of_another_tenants_account_moves_nothing() {
     let receipt = with_reference(Status::Read, &message);
     let event = sample::receipt_event(&globex, receipt, world.clock.now());
     world.put("globex", "1", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Accepted);
 }
 
@@ -141,10 +141,10 @@ async fn a_receipt_that_arrives_a_hundred_times_is_told_once() {
     for _time in 0..100 {
         put(&world, with_reference(Status::Delivered, &message)).await;
     }
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.history.len(), 4);
-    world.tell_all().await;
-    assert_eq!(world.receiver.told().len(), 1);
+    world.notify_all().await;
+    assert_eq!(world.receiver.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -159,19 +159,19 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let (calls, undisturbed) = (world.faults.calls() - before, world.message().await);
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&worker(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&worker(&world), false).await;
-        assert_eq!(world.message().await, undisturbed, "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        world.run_until_empty(&worker(&world), false).await;
+        assert_eq!(world.message().await, undisturbed, "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
         let told = world.notifications();
-        assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{trouble:?}");
+        assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{fault:?}");
     }
 }
 
@@ -185,7 +185,7 @@ async fn a_receipt_dated_in_the_future_came_when_it_was_received() {
         let mut event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
         event.occurred_at = date;
         world.put("acme", "1", &event).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         let message = world.message().await;
         assert_eq!(message.status, Status::Delivered);
         let step = message.history.iter().find(|step| step.status == Status::Delivered).unwrap();
