@@ -170,7 +170,7 @@ async fn delay(world: &World, kind: Outage, outage: Duration) -> Duration {
 }
 
 #[tokio::test]
-async fn an_outage_of_up_to_fifteen_seconds_delays_at_most_forty_however_the_receiver_fails() {
+async fn an_outage_of_up_to_fifteen_seconds_delays_at_most_forty_seconds() {
     let kinds =
         [Outage::Refuses, Outage::Hangs, Outage::RefusesThenHangs, Outage::HangsThenRefuses];
     for kind in kinds {
