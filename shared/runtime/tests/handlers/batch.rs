@@ -1,4 +1,4 @@
-//! Batches: each record's fate is its own, each group keeps its order.
+//! Batch tests: each record succeeds or fails by itself, and each group keeps its order.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,49 +12,49 @@ use testkit::FakeClock;
 use crate::common::{World, event};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Job {
+struct TestTask {
     name: String,
-    act: String,
+    action: String,
 }
 
-/// Does what its jobs say, and remembers in which order.
+/// Takes the action of each task and records the order.
 #[derive(Default)]
-struct Clerk {
+struct ScriptedWorker {
     done: Mutex<Vec<String>>,
-    begun: Mutex<Vec<String>>,
+    started: Mutex<Vec<String>>,
     slow: Option<FakeClock>,
     archive_fails: Mutex<u32>,
 }
 
-impl Clerk {
+impl ScriptedWorker {
     fn done(&self) -> Vec<String> {
         self.done.lock().unwrap().clone()
     }
 
-    fn begun(&self, name: &str) -> usize {
-        self.begun.lock().unwrap().iter().filter(|begun| *begun == name).count()
+    fn started(&self, name: &str) -> usize {
+        self.started.lock().unwrap().iter().filter(|started| *started == name).count()
     }
 }
 
-impl Worker for Clerk {
-    type Task = Job;
+impl Worker for ScriptedWorker {
+    type Task = TestTask;
 
-    async fn process_batch(&self, _jobs: &[&Job]) -> Result<(), Failure> {
+    async fn process_batch(&self, _jobs: &[&TestTask]) -> Result<(), Failure> {
         let mut left = self.archive_fails.lock().unwrap();
         if *left == 0 {
             return Ok(());
         }
         *left -= 1;
-        Err(Failure::retry("the archive is away"))
+        Err(Failure::retry("the archive is down"))
     }
 
-    async fn work(&self, task: &Job, delivery: ReceiveContext<'_>) -> Result<(), Failure> {
-        self.begun.lock().unwrap().push(task.name.clone());
+    async fn work(&self, task: &TestTask, delivery: ReceiveContext<'_>) -> Result<(), Failure> {
+        self.started.lock().unwrap().push(task.name.clone());
         tokio::task::yield_now().await;
         if let Some(clock) = &self.slow {
             clock.advance(Duration::from_secs(5));
         }
-        let failure = match task.act.as_str() {
+        let failure = match task.action.as_str() {
             "refuse" => Failure { fault: Fault::Permanent, ..Failure::retry("refused") },
             "fail" => Failure::retry("failed"),
             "fail twice" if delivery.receives <= 2 => Failure::retry("failed"),
@@ -73,8 +73,8 @@ impl Worker for Clerk {
     }
 }
 
-async fn put(world: &World, group: &str, name: &str, act: &str) {
-    world.put(group, name, &Job { name: name.to_owned(), act: act.to_owned() }).await;
+async fn put(world: &World, group: &str, name: &str, action: &str) {
+    world.put(group, name, &TestTask { name: name.to_owned(), action: action.to_owned() }).await;
 }
 
 fn reasons(world: &World) -> Vec<String> {
@@ -82,105 +82,105 @@ fn reasons(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_failed_record_holds_its_own_group_and_no_other() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
-    for (group, name, act) in [
+async fn a_failed_record_blocks_only_its_own_group() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
+    for (group, name, action) in [
         ("a", "a1", "ok"),
         ("b", "b1", "fail twice"),
         ("a", "a2", "ok"),
         ("b", "b2", "ok"),
         ("c", "c1", "ok"),
     ] {
-        put(&world, group, name, act).await;
+        put(&world, group, name, action).await;
     }
-    world.batch(&clerk, false).await;
-    let mut done = clerk.done();
+    world.batch(&worker, false).await;
+    let mut done = worker.done();
     done.sort();
     assert_eq!(done, ["a1", "a2", "c1"]);
-    assert_eq!(clerk.begun("b2"), 0, "what follows in its group is not begun");
+    assert_eq!(worker.started("b2"), 0, "the next record of its group is not started");
     assert_eq!(world.own.len(), 2);
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done()[3..], ["b1", "b2"]);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done()[3..], ["b1", "b2"]);
     assert!(world.dead.is_empty());
 }
 
 #[tokio::test]
 async fn in_a_standard_queue_every_record_is_its_own_group() {
-    let (world, clerk) = (World::standard().await, Clerk::default());
+    let (world, worker) = (World::standard().await, ScriptedWorker::default());
     put(&world, "tenant", "one", "fail twice").await;
     put(&world, "tenant", "two", "ok").await;
-    world.batch(&clerk, false).await;
-    assert_eq!(clerk.done(), ["two"]);
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done(), ["two", "one"]);
+    world.batch(&worker, false).await;
+    assert_eq!(worker.done(), ["two"]);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done(), ["two", "one"]);
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_a_dead_letter_and_its_group_goes_on() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn an_unparseable_record_is_a_dead_letter_and_its_group_continues() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "a1", "ok").await;
     world.put("a", "poison", &serde_json::json!({ "secret": "do not quote me" })).await;
     put(&world, "a", "a2", "refuse").await;
     put(&world, "a", "a3", "ok").await;
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done(), ["a1", "a3"]);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done(), ["a1", "a3"]);
     let reasons = reasons(&world);
     assert!(reasons[0].starts_with("invalid JSON at line 1"), "{reasons:?}");
     assert!(!reasons[0].contains("quote"));
     assert_eq!(reasons[1], "refused");
     let dead = world.dead.records();
-    assert!(dead[0].body.contains("do not quote me"), "it is kept byte for byte");
+    assert!(dead[0].body.contains("do not quote me"), "the body is unchanged");
     assert!(dead.iter().all(|record| record.group == "a"));
 }
 
 #[tokio::test]
-async fn after_five_receives_a_record_is_a_dead_letter_with_the_reason() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn after_five_receives_a_record_is_a_dead_letter_with_its_reason() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "bad", "fail").await;
     put(&world, "a", "good", "ok").await;
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.begun("bad"), 5);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.started("bad"), 5);
     assert_eq!(reasons(&world), ["failed"]);
-    assert_eq!(clerk.done(), ["good"]);
+    assert_eq!(worker.done(), ["good"]);
 }
 
 #[tokio::test]
-async fn where_the_worker_counts_attempts_no_number_of_receives_makes_a_dead_letter() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn if_the_worker_counts_attempts_receives_are_not_limited() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "bad", "fail").await;
     for _receive in 0..40 {
-        world.batch(&clerk, true).await;
+        world.batch(&worker, true).await;
         world.clock.advance(Duration::from_mins(20));
     }
-    assert_eq!(clerk.begun("bad"), 40);
+    assert_eq!(worker.started("bad"), 40);
     assert!(world.dead.is_empty());
 }
 
 #[tokio::test]
-async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_as_long_as_was_asked() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn a_wait_hides_the_record_and_the_rest_of_its_group_for_its_duration() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "a1", "wait nine times").await;
     put(&world, "a", "a2", "ok").await;
     put(&world, "b", "b1", "ok").await;
     let began = world.clock.now();
-    world.batch(&clerk, false).await;
-    assert_eq!(clerk.done(), ["b1"]);
+    world.batch(&worker, false).await;
+    assert_eq!(worker.done(), ["b1"]);
     let postponed = world.own.postponed();
     assert_eq!(postponed.len(), 2);
     assert!(postponed.iter().all(|(_, wait)| wait.as_secs() == 77));
     world.clock.advance(Duration::from_secs(76));
     assert!(world.own.receive(10).is_empty());
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done(), ["b1", "a1", "a2"]);
-    assert!(world.dead.is_empty(), "a wait is no failure, however often");
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done(), ["b1", "a1", "a2"]);
+    assert!(world.dead.is_empty(), "waits do not count as failures");
     assert!(world.clock.now().duration_since(began).as_secs() >= 9 * 77);
 }
 
 #[tokio::test]
-async fn a_failure_is_hidden_longer_each_time_so_that_it_outlasts_an_outage() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn a_failed_record_is_hidden_longer_after_each_receive() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "bad", "fail").await;
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&worker, false).await;
     let waits: Vec<u64> = world.own.postponed().iter().map(|(_, wait)| wait.as_secs()).collect();
     assert_eq!(waits.len(), 4);
     for (wait, within) in waits.iter().zip([2..=5, 15..=30, 60..=120, 300..=600]) {
@@ -189,71 +189,73 @@ async fn a_failure_is_hidden_longer_each_time_so_that_it_outlasts_an_outage() {
 }
 
 #[tokio::test]
-async fn no_record_is_begun_after_the_budget_and_none_is_lost_by_it() {
+async fn no_record_is_started_after_the_time_budget_and_none_is_lost() {
     let world = World::fifo().await;
-    let clerk = Clerk { slow: Some(world.clock.clone()), ..Clerk::default() };
+    let worker = ScriptedWorker { slow: Some(world.clock.clone()), ..ScriptedWorker::default() };
     for name in ["1", "2", "3", "4", "5"] {
         put(&world, "a", name, "ok").await;
     }
-    // Five seconds each, and eight in all.
-    world.batch(&clerk, false).await;
-    assert_eq!(clerk.done(), ["1", "2"]);
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done(), ["1", "2", "3", "4", "5"]);
+    // Five seconds for each record, with a budget of eight.
+    world.batch(&worker, false).await;
+    assert_eq!(worker.done(), ["1", "2"]);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done(), ["1", "2", "3", "4", "5"]);
     assert!(world.dead.is_empty());
 }
 
 #[tokio::test]
-async fn if_the_archive_fails_the_whole_batch_comes_back() {
+async fn if_the_archive_fails_the_whole_batch_is_retried() {
     let world = World::fifo().await;
-    let clerk = Clerk { archive_fails: Mutex::new(1), ..Clerk::default() };
+    let worker = ScriptedWorker { archive_fails: Mutex::new(1), ..ScriptedWorker::default() };
     put(&world, "a", "1", "ok").await;
     put(&world, "b", "2", "ok").await;
-    world.batch(&clerk, false).await;
+    world.batch(&worker, false).await;
     assert_eq!(world.own.len(), 2);
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done().len(), 4, "harmless to repeat");
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done().len(), 4, "both records are processed again");
 }
 
 #[tokio::test]
-async fn a_large_body_is_fetched_and_one_that_cannot_be_fetched_comes_back() {
-    let (world, clerk) = (World::standard().await, Clerk::default());
-    let body = serde_json::to_string(&Job { name: "large".into(), act: "x".repeat(300_000) });
+async fn a_large_body_is_fetched_and_a_failed_fetch_is_retried() {
+    let (world, worker) = (World::standard().await, ScriptedWorker::default());
+    let body =
+        serde_json::to_string(&TestTask { name: "large".into(), action: "x".repeat(300_000) });
     let record = domain::ports::Record {
         body: world.bucket.check_in(&body.unwrap()),
         ..domain::ports::Record::default()
     };
     domain::ports::Publisher::publish(&world.own, vec![record]).await.unwrap();
     world.faults.go_down();
-    world.batch(&clerk, false).await;
-    assert_eq!((world.own.len(), clerk.done().len()), (1, 0));
+    world.batch(&worker, false).await;
+    assert_eq!((world.own.len(), worker.done().len()), (1, 0));
     world.faults.mend();
-    world.run_dry(&clerk, false).await;
-    assert_eq!(clerk.done(), ["large"]);
+    world.run_until_empty(&worker, false).await;
+    assert_eq!(worker.done(), ["large"]);
 }
 
 #[tokio::test]
-async fn a_dead_letter_queue_that_is_away_loses_nothing() {
-    let (world, clerk) = (World::fifo().await, Clerk::default());
+async fn while_the_dead_letter_queue_is_down_no_record_is_lost() {
+    let (world, worker) = (World::fifo().await, ScriptedWorker::default());
     put(&world, "a", "bad", "refuse").await;
     put(&world, "a", "good", "ok").await;
     world.faults.go_down();
-    world.batch(&clerk, false).await;
-    assert_eq!((world.own.len(), clerk.done().len()), (2, 0), "its group waits with it");
+    world.batch(&worker, false).await;
+    assert_eq!((world.own.len(), worker.done().len()), (2, 0), "the rest of its group waits too");
     world.faults.mend();
-    world.run_dry(&clerk, false).await;
+    world.run_until_empty(&worker, false).await;
     assert_eq!(
-        (reasons(&world), clerk.done()),
+        (reasons(&world), worker.done()),
         (vec!["refused".to_owned()], vec!["good".to_owned()])
     );
 }
 
 #[tokio::test]
-async fn a_record_without_an_id_fails_the_batch_and_not_in_silence() {
+async fn a_record_without_an_id_fails_the_batch_with_an_error() {
     let world = World::fifo().await;
     put(&world, "a", "1", "ok").await;
     let mut records = world.own.receive(10);
     records[0].message_id.clear();
-    let handled = batch::handle(event(&records), &world.context(false), &Clerk::default()).await;
+    let handled =
+        batch::handle(event(&records), &world.context(false), &ScriptedWorker::default()).await;
     assert!(handled.is_err());
 }

@@ -1,5 +1,5 @@
-//! A small hub: the real repository on the simulated table, fakes behind every other port, and
-//! queues that are worked until they are empty.
+//! Test world: the real repository on the simulated table, fakes behind every other port, and
+//! queues that are processed until they are empty.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -31,10 +31,10 @@ use testkit::{
     SimulatedTable, sample,
 };
 
-/// The secret that signs what automations are told.
+/// The signing secret of notifications.
 pub(crate) const SIGNING: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
-/// Everything a handler may need, with trouble from one place.
+/// Everything that a handler may need, with one source of faults.
 pub(crate) struct World {
     pub(crate) clock: FakeClock,
     pub(crate) faults: Faults,
@@ -55,12 +55,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A hub whose handler reads a FIFO queue.
+    /// A world whose handler reads a FIFO queue.
     pub(crate) async fn fifo() -> Self {
         Self::new(FakeQueue::fifo).await
     }
 
-    /// A hub whose handler reads a standard queue.
+    /// A world whose handler reads a standard queue.
     pub(crate) async fn standard() -> Self {
         Self::new(FakeQueue::standard).await
     }
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// The desk of a handler. `counts_attempts` as in its `run`.
+    /// The consumer context of a handler. `counts_attempts` as in its `run`.
     pub(crate) fn context(
         &self,
         counts_attempts: bool,
@@ -113,13 +113,13 @@ impl World {
         }
     }
 
-    /// Puts a record into the handler's own queue.
+    /// Adds a record to the handler's own queue.
     pub(crate) async fn put(&self, group: &str, id: &str, body: &impl serde::Serialize) {
         put(&self.own, group, id, body).await;
     }
 
-    /// Works one batch; gives how many records it had. What a process that died would have
-    /// answered is not heard.
+    /// Processes one batch and returns its number of records. The response of a process that
+    /// crashed is ignored.
     pub(crate) async fn batch<W: Worker>(&self, worker: &W, counts_attempts: bool) -> usize {
         let received = self.own.receive(10);
         let count = received.len();
@@ -139,9 +139,8 @@ impl World {
         count
     }
 
-    /// Works a sender's queue until the ordered trouble comes, which may be in a later batch: a
-    /// process dies once.
-    pub(crate) async fn work_until_trouble<W: Worker>(&self, worker: &W) {
+    /// Processes a sender's queue until the injected fault occurs, which may be in a later batch.
+    pub(crate) async fn run_until_fault<W: Worker>(&self, worker: &W) {
         for _batch in 0..20 {
             if self.faults.happened() {
                 break;
@@ -154,8 +153,8 @@ impl World {
         }
     }
 
-    /// Works the queue until it is empty, waiting for what is hidden.
-    pub(crate) async fn run_dry<W: Worker>(&self, worker: &W, counts_attempts: bool) {
+    /// Processes the queue until it is empty, and advances the clock to records not yet visible.
+    pub(crate) async fn run_until_empty<W: Worker>(&self, worker: &W, counts_attempts: bool) {
         for _batch in 0..500 {
             if self.batch(worker, counts_attempts).await > 0 {
                 continue;
@@ -164,17 +163,18 @@ impl World {
             let now = self.clock.now();
             self.clock.set(next.max(now + Duration::from_millis(1)));
         }
-        panic!("the queue does not become empty: {:?}", self.own.records());
+        panic!("the queue did not become empty: {:?}", self.own.records());
     }
 
-    /// The one message there is.
+    /// The only message.
     pub(crate) async fn message(&self) -> Message {
         let messages = self.table.messages().await;
         assert_eq!(messages.len(), 1);
         messages[0].clone()
     }
 
-    /// The ids and states of the notifications in the automation's queue, each once.
+    /// The ids and message statuses of the notifications in the automation's queue, without
+    /// duplicates.
     pub(crate) fn notifications(&self) -> Vec<(String, Status)> {
         let jobs = self.automation.bodies::<domain::task::NotificationTask>();
         let mut notifications: Vec<_> = jobs
@@ -187,30 +187,30 @@ impl World {
     }
 }
 
-/// How a notification to an automation stands.
+/// The state of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoticeState {
+pub(crate) enum NotificationState {
     Pending,
     Sending,
     Delivered,
     GivenUp,
 }
 
-/// A notification to an automation, as the table has it.
+/// A notification in the table.
 #[derive(Clone, Debug)]
-pub(crate) struct KnownNotice {
+pub(crate) struct StoredNotification {
     pub(crate) id: NotificationId,
-    pub(crate) state: NoticeState,
-    /// Attempts begun.
+    pub(crate) state: NotificationState,
+    /// The number of attempts started.
     pub(crate) attempts: i64,
 }
 
-/// The hub's table, to look at and to set up: nothing here fails or counts as a call of a
-/// handler's. Copies are one table.
+/// The hub's table, for setup and assertions: its calls do not fail and do not count for fault
+/// injection. Clones share one table.
 #[derive(Clone)]
 pub(crate) struct Table {
     simulated: SimulatedTable,
-    quiet: DynamoStore,
+    without_faults: DynamoStore,
 }
 
 fn repository(table: &SimulatedTable) -> DynamoStore {
@@ -220,28 +220,28 @@ fn repository(table: &SimulatedTable) -> DynamoStore {
 impl Table {
     pub(crate) fn new(clock: &FakeClock) -> Self {
         let simulated = SimulatedTable::new(clock);
-        Self { quiet: repository(&simulated), simulated }
+        Self { without_faults: repository(&simulated), simulated }
     }
 
-    /// The repository for a handler, whose requests fail as `faults` says.
+    /// The repository for a handler, with the faults of `faults`.
     pub(crate) fn store(&self, faults: &Faults) -> DynamoStore {
         repository(&self.simulated.clone().with_faults(faults))
     }
 
-    /// The repository whose requests do not fail.
-    pub(crate) fn quiet(&self) -> &DynamoStore {
-        &self.quiet
+    /// The repository without faults.
+    pub(crate) fn without_faults(&self) -> &DynamoStore {
+        &self.without_faults
     }
 
-    /// Writes an integration, in the place of one that has its id.
+    /// Writes an integration, replacing the one with its id.
     pub(crate) async fn insert_integration(&self, integration: &Integration, paths: &[String]) {
-        let written = self.quiet.put_integration(integration, paths, None).await.unwrap();
+        let written = self.without_faults.put_integration(integration, paths, None).await.unwrap();
         assert_eq!(written, Claimed::Ours);
     }
 
-    /// Sets how a tenant's automation is told.
+    /// Sets a tenant's automation.
     pub(crate) async fn insert_automation(&self, tenant: &TenantId, automation: &Automation) {
-        self.quiet.set_automation(tenant, automation).await.unwrap();
+        self.without_faults.set_automation(tenant, automation).await.unwrap();
     }
 
     /// The tenants and ids of every item under a key `T#<tenant>#<kind>#<id>` with this sort key.
@@ -262,7 +262,7 @@ impl Table {
     pub(crate) async fn messages(&self) -> Vec<Message> {
         let mut messages = Vec::new();
         for (tenant, id) in self.ids("MSG", "MSG") {
-            messages.push(self.quiet.message(&tenant, id).await.unwrap().unwrap().0);
+            messages.push(self.without_faults.message(&tenant, id).await.unwrap().unwrap().0);
         }
         messages
     }
@@ -271,7 +271,8 @@ impl Table {
     pub(crate) async fn conversations(&self) -> Vec<Conversation> {
         let mut conversations = Vec::new();
         for (tenant, id) in self.ids("C", "CONV") {
-            conversations.push(self.quiet.conversation(&tenant, id).await.unwrap().unwrap());
+            conversations
+                .push(self.without_faults.conversation(&tenant, id).await.unwrap().unwrap());
         }
         conversations
     }
@@ -280,7 +281,7 @@ impl Table {
     pub(crate) async fn events(&self) -> Vec<StoredEvent> {
         let mut events = Vec::new();
         for (tenant, id) in self.ids("EVENT", "EVENT") {
-            events.push(self.quiet.event(&tenant, id).await.unwrap().unwrap());
+            events.push(self.without_faults.event(&tenant, id).await.unwrap().unwrap());
         }
         events
     }
@@ -289,39 +290,39 @@ impl Table {
     pub(crate) async fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (tenant, id) in self.ids("JOB", "JOB") {
-            jobs.push(self.quiet.job(&tenant, id).await.unwrap().unwrap());
+            jobs.push(self.without_faults.job(&tenant, id).await.unwrap().unwrap());
         }
         jobs
     }
 
-    /// Every notification to every tenant's automation.
-    pub(crate) fn notifications(&self) -> Vec<KnownNotice> {
+    /// Every notification of every tenant.
+    pub(crate) fn notifications(&self) -> Vec<StoredNotification> {
         let notification = |(tenant, id): (TenantId, NotificationId)| {
             let key = keys::delivery(&tenant, id);
             self.simulated.with(|dynamo| {
                 let item = dynamo.item(SimulatedTable::NAME, &key.pk, &key.sk).unwrap();
                 let state = match item["state"].text().unwrap() {
-                    "pending" => NoticeState::Pending,
-                    "sending" => NoticeState::Sending,
-                    "delivered" => NoticeState::Delivered,
-                    "given_up" => NoticeState::GivenUp,
-                    other => panic!("a notice is {other}"),
+                    "pending" => NotificationState::Pending,
+                    "sending" => NotificationState::Sending,
+                    "delivered" => NotificationState::Delivered,
+                    "given_up" => NotificationState::GivenUp,
+                    other => panic!("unknown notification state {other}"),
                 };
                 let attempts = item.get("attempt").and_then(Attribute::number).unwrap_or_default();
-                KnownNotice { id, state, attempts }
+                StoredNotification { id, state, attempts }
             })
         };
         self.ids("DELIVERY", "DELIVERY").into_iter().map(notification).collect()
     }
 
-    /// How many retries are in the schedule.
+    /// The number of scheduled retries.
     pub(crate) fn scheduled(&self) -> usize {
         self.simulated.with(|dynamo| {
             dynamo.keys(SimulatedTable::NAME).filter(|(pk, _)| pk.starts_with("DUE#")).count()
         })
     }
 
-    /// When the first retry in the schedule is due.
+    /// The time when the first scheduled retry is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.simulated.with(|dynamo| {
             let retries = dynamo.keys(SimulatedTable::NAME);
@@ -331,8 +332,8 @@ impl Table {
         })
     }
 
-    /// How often the messages of every tenant were handed over, in all.
-    pub(crate) fn hand_overs(&self) -> u32 {
+    /// The total number of failovers of all messages.
+    pub(crate) fn failovers(&self) -> u32 {
         self.simulated.with(|dynamo| {
             let items = dynamo.items(SimulatedTable::NAME);
             let to = items.filter_map(|item| item.get("handed_over")?.text());
@@ -341,7 +342,7 @@ impl Table {
     }
 }
 
-/// Puts a record into a queue.
+/// Adds a record to a queue.
 pub(crate) async fn put(queue: &FakeQueue, group: &str, id: &str, body: &impl serde::Serialize) {
     let record = domain::ports::Record {
         body: serde_json::to_string(body).unwrap(),
@@ -352,7 +353,7 @@ pub(crate) async fn put(queue: &FakeQueue, group: &str, id: &str, body: &impl se
     domain::ports::Publisher::publish(queue, vec![record]).await.unwrap();
 }
 
-/// Records as Lambda hands them over.
+/// The event that Lambda passes to a handler for these records.
 pub(crate) fn event(records: &[Received]) -> SqsEvent {
     let records: Vec<Value> = records
         .iter()
@@ -377,28 +378,28 @@ pub(crate) fn event(records: &[Received]) -> SqsEvent {
     serde_json::from_value(json!({ "Records": records })).unwrap()
 }
 
-/// Trouble at every call: its number, on which side, and whether the process dies of it.
-pub(crate) fn troubles(calls: u64) -> Vec<(u64, Side, bool)> {
+/// Faults at each call: the call number, the side of the call, and whether the process crashes.
+pub(crate) fn faults_at_each_call(calls: u64) -> Vec<(u64, Side, bool)> {
     let kinds =
         [(Side::Before, false), (Side::Before, true), (Side::After, false), (Side::After, true)];
     (1..=calls).flat_map(|call| kinds.map(|(side, dies)| (call, side, dies))).collect()
 }
 
-/// Orders one trouble.
-pub(crate) fn order(faults: &Faults, (call, side, dies): (u64, Side, bool)) {
+/// Injects one fault.
+pub(crate) fn inject(faults: &Faults, (call, side, dies): (u64, Side, bool)) {
     if dies { faults.die_at_call(call, side) } else { faults.fail_call(call, side) }
 }
 
 /// Every order of `items`.
-pub(crate) fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+pub(crate) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
     if items.is_empty() {
         return vec![Vec::new()];
     }
     (0..items.len())
-        .flat_map(|place| {
+        .flat_map(|index| {
             let mut rest = items.to_vec();
-            let first = rest.remove(place);
-            orders(&rest).into_iter().map(move |mut order| {
+            let first = rest.remove(index);
+            permutations(&rest).into_iter().map(move |mut order| {
                 order.insert(0, first.clone());
                 order
             })
@@ -406,22 +407,23 @@ pub(crate) fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
         .collect()
 }
 
-/// What a provider does with a call.
+/// The behavior of a provider at a call.
 #[derive(Clone, Debug)]
-pub(crate) enum Act {
-    /// Takes the message and says so.
-    Take,
-    /// Takes the message; its answer is lost.
-    TakeInSilence,
-    /// Takes nothing, and does not answer.
-    Silence,
-    /// Cannot be reached.
+pub(crate) enum Behavior {
+    /// Accepts the message and confirms it.
+    Accept,
+    /// Accepts the message; its response is lost.
+    AcceptWithoutResponse,
+    /// Does not accept the message and does not respond.
+    Timeout,
+    /// Refuses connections.
     Unreachable,
-    /// Refuses.
+    /// Responds with this status, body and `Retry-After` in seconds.
     Refuse(u16, Value, Option<u64>),
 }
 
-/// A provider with rules: it knows its tokens, and remembers what it took. Copies are one.
+/// A stateful provider: it checks its token and records the messages it accepted. Clones share one
+/// state.
 #[derive(Clone)]
 pub(crate) struct FakeProvider {
     state: Arc<Mutex<ProviderState>>,
@@ -430,11 +432,11 @@ pub(crate) struct FakeProvider {
 
 #[derive(Default)]
 struct ProviderState {
-    script: VecDeque<Act>,
-    /// What each account does where the script says nothing.
-    moods: BTreeMap<String, Act>,
+    script: VecDeque<Behavior>,
+    /// The behavior of each account after the script ends.
+    always: BTreeMap<String, Behavior>,
     calls: Vec<(String, Value)>,
-    taken: Vec<Value>,
+    accepted: Vec<Value>,
     read: Vec<String>,
     token: Option<String>,
 }
@@ -444,29 +446,29 @@ impl FakeProvider {
         Self { state: Arc::default(), faults: faults.clone() }
     }
 
-    /// What it does next, in this order; after that it takes everything.
-    pub(crate) fn script(&self, acts: impl IntoIterator<Item = Act>) {
-        self.state.lock().unwrap().script.extend(acts);
+    /// Sets the behavior of the next calls, in this order; later calls are accepted.
+    pub(crate) fn script(&self, behaviors: impl IntoIterator<Item = Behavior>) {
+        self.state.lock().unwrap().script.extend(behaviors);
     }
 
-    /// What `account` does from now on, where the script says nothing.
-    pub(crate) fn mood(&self, account: &str, act: Act) {
-        self.state.lock().unwrap().moods.insert(account.to_owned(), act);
+    /// Sets the behavior of `account` after the script ends.
+    pub(crate) fn always(&self, account: &str, behavior: Behavior) {
+        self.state.lock().unwrap().always.insert(account.to_owned(), behavior);
     }
 
-    /// The only token it knows from now on.
-    pub(crate) fn know_only(&self, token: &str) {
+    /// Sets the only valid token.
+    pub(crate) fn accept_only_token(&self, token: &str) {
         self.state.lock().unwrap().token = Some(token.to_owned());
     }
 
-    /// Every call: its path and body.
+    /// The path and body of every call.
     pub(crate) fn calls(&self) -> Vec<(String, Value)> {
         self.state.lock().unwrap().calls.clone()
     }
 
-    /// The messages it took.
-    pub(crate) fn taken(&self) -> Vec<Value> {
-        self.state.lock().unwrap().taken.clone()
+    /// The messages it accepted.
+    pub(crate) fn accepted(&self) -> Vec<Value> {
+        self.state.lock().unwrap().accepted.clone()
     }
 
     /// The messages that were marked as read.
@@ -485,8 +487,8 @@ fn answer(status: u16, body: &Value, retry_after: Option<u64>) -> Response<Bytes
 }
 
 impl ProviderState {
-    /// What the provider says to a call it does not refuse.
-    fn take(&mut self, path: &str, body: &Value) -> Value {
+    /// The response of the provider to an accepted call.
+    fn accept(&mut self, path: &str, body: &Value) -> Value {
         if let Some(method) = path.split("/bot").nth(1).and_then(|rest| rest.split('/').nth(1)) {
             if method == "getFile" {
                 return json!({ "ok": true, "result": { "file_id": "1", "file_path": "photos/1.jpg" } });
@@ -494,9 +496,9 @@ impl ProviderState {
             if method == "getMe" {
                 return json!({ "ok": true, "result": { "id": 700_000_001, "is_bot": true } });
             }
-            self.taken.push(body.clone());
+            self.accepted.push(body.clone());
             let chat = json!({ "id": body["chat_id"], "type": "private" });
-            let message = json!({ "message_id": self.taken.len(), "chat": chat, "date": 1 });
+            let message = json!({ "message_id": self.accepted.len(), "chat": chat, "date": 1 });
             return json!({ "ok": true, "result": message });
         }
         if body["status"] == "read" {
@@ -506,8 +508,8 @@ impl ProviderState {
         if body.is_null() {
             return json!({ "url": "https://graph.test/files/1", "mime_type": "image/jpeg", "id": "1" });
         }
-        self.taken.push(body.clone());
-        let id = format!("wamid.{}", self.taken.len());
+        self.accepted.push(body.clone());
+        let id = format!("wamid.{}", self.accepted.len());
         json!({ "messaging_product": "whatsapp", "messages": [{ "id": id }] })
     }
 }
@@ -528,41 +530,41 @@ impl HttpClient for FakeProvider {
             let error = json!({ "error": { "code": 190, "message": "expired" } });
             return Ok(answer(401, &error, None));
         }
-        let mood = path.split('/').find_map(|part| state.moods.get(part).cloned());
-        let act = state.script.pop_front().or(mood).unwrap_or(Act::Take);
+        let always = path.split('/').find_map(|part| state.always.get(part).cloned());
+        let behavior = state.script.pop_front().or(always).unwrap_or(Behavior::Accept);
         if path.contains("/file/bot") || path.starts_with("/files/") {
-            return match act {
-                Act::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
+            return match behavior {
+                Behavior::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
                 _ if answered => Ok(Response::new(Bytes::from_static(b"JPEG"))),
                 _ => Err(SendError::NoAnswer),
             };
         }
-        let said = match act {
-            Act::Take => Ok(answer(200, &state.take(&path, &body), None)),
-            Act::TakeInSilence => {
-                state.take(&path, &body);
+        let response = match behavior {
+            Behavior::Accept => Ok(answer(200, &state.accept(&path, &body), None)),
+            Behavior::AcceptWithoutResponse => {
+                state.accept(&path, &body);
                 Err(SendError::NoAnswer)
             }
-            Act::Silence => Err(SendError::NoAnswer),
-            Act::Unreachable => Err(SendError::Connect),
-            Act::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
+            Behavior::Timeout => Err(SendError::NoAnswer),
+            Behavior::Unreachable => Err(SendError::Connect),
+            Behavior::Refuse(status, body, wait) => Ok(answer(status, &body, wait)),
         };
-        if answered { said } else { Err(SendError::NoAnswer) }
+        if answered { response } else { Err(SendError::NoAnswer) }
     }
 }
 
-/// An answer of an automation: a status, and a `Retry-After` in seconds.
+/// A response of an automation: a status, and a `Retry-After` in seconds.
 type Answer = (u16, Option<u64>);
 
-/// How an attempt (its time, and its number from 1) fails: after how long; `None` if it does
-/// not.
+/// Returns after how long an attempt (its time, and its number from 1) fails; `None` if it
+/// succeeds.
 type Failing = Box<dyn Fn(Timestamp, usize) -> Option<Duration> + Send + Sync>;
 
-/// An automation that answers as its script says, then 204. Copies are one.
+/// An automation that returns the responses of its script, then 204. Clones share one state.
 #[derive(Clone)]
 pub(crate) struct FakeReceiver {
     script: Arc<Mutex<VecDeque<Answer>>>,
-    told: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
+    requests: Arc<Mutex<Vec<(http::HeaderMap, Bytes)>>>,
     always: Arc<Mutex<Option<u16>>>,
     failing: Arc<Mutex<Option<(FakeClock, Failing)>>>,
     faults: Faults,
@@ -572,24 +574,24 @@ impl FakeReceiver {
     fn new(faults: &Faults) -> Self {
         Self {
             script: Arc::default(),
-            told: Arc::default(),
+            requests: Arc::default(),
             always: Arc::default(),
             failing: Arc::default(),
             faults: faults.clone(),
         }
     }
 
-    /// What it answers next.
+    /// Sets the next responses.
     pub(crate) fn script(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().unwrap().extend(answers);
     }
 
-    /// What it answers from now on.
+    /// Sets the status of all responses after the script.
     pub(crate) fn always(&self, status: u16) {
         *self.always.lock().unwrap() = Some(status);
     }
 
-    /// While `failing` says so it fails each attempt after that time, which passes on `clock`.
+    /// Fails each attempt for which `failing` returns a duration, after that duration on `clock`.
     pub(crate) fn hang(
         &self,
         clock: FakeClock,
@@ -598,15 +600,15 @@ impl FakeReceiver {
         *self.failing.lock().unwrap() = Some((clock, Box::new(failing)));
     }
 
-    /// What it was told.
-    pub(crate) fn told(&self) -> Vec<(http::HeaderMap, Bytes)> {
-        self.told.lock().unwrap().clone()
+    /// The requests it received.
+    pub(crate) fn requests(&self) -> Vec<(http::HeaderMap, Bytes)> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// The ids of what it was told, each once.
+    /// The notification ids it received, without duplicates.
     pub(crate) fn ids(&self) -> Vec<String> {
         let id = |headers: &http::HeaderMap| headers["webhook-id"].to_str().unwrap().to_owned();
-        let mut ids: Vec<_> = self.told().iter().map(|(headers, _)| id(headers)).collect();
+        let mut ids: Vec<_> = self.requests().iter().map(|(headers, _)| id(headers)).collect();
         ids.sort();
         ids.dedup();
         ids
@@ -622,12 +624,12 @@ impl WebhookClient for FakeReceiver {
         tokio::task::yield_now().await;
         let answered = self
             .faults
-            .record_event("tell the automation")
+            .record_event("notify the automation")
             .map_err(|_| GuardedHttpError::NoAnswer)?;
         let (parts, body) = request.into_parts();
-        self.told.lock().unwrap().push((parts.headers, body));
+        self.requests.lock().unwrap().push((parts.headers, body));
         if let Some((clock, failing)) = &*self.failing.lock().unwrap()
-            && let Some(after) = failing(clock.now(), self.told.lock().unwrap().len())
+            && let Some(after) = failing(clock.now(), self.requests.lock().unwrap().len())
         {
             clock.advance(after);
             return Err(GuardedHttpError::NoAnswer);
@@ -646,7 +648,7 @@ impl WebhookClient for FakeReceiver {
     }
 }
 
-/// The worker that tells automations.
+/// The webhook dispatcher.
 pub(crate) type WebhookDispatcher = runtime::automation::WebhookDispatcher<
     DynamoStore,
     FakeCredentials,
@@ -657,7 +659,7 @@ pub(crate) type WebhookDispatcher = runtime::automation::WebhookDispatcher<
 >;
 
 impl World {
-    /// The worker that tells automations, with `queue` for its retries.
+    /// The webhook dispatcher, with `queue` for its retries.
     pub(crate) fn dispatcher(&self, queue: &FakeQueue) -> WebhookDispatcher {
         WebhookDispatcher {
             store: self.store.clone(),
@@ -669,13 +671,13 @@ impl World {
         }
     }
 
-    /// Tells the automation everything that is in its queue.
-    pub(crate) async fn tell_all(&self) {
-        let hub = Self { own: self.automation.clone(), ..self.copy() };
-        hub.run_dry(&self.dispatcher(&self.automation), true).await;
+    /// Processes the automation's queue until it is empty.
+    pub(crate) async fn notify_all(&self) {
+        let world = Self { own: self.automation.clone(), ..self.copy() };
+        world.run_until_empty(&self.dispatcher(&self.automation), true).await;
     }
 
-    /// The same hub.
+    /// The same world.
     pub(crate) fn copy(&self) -> Self {
         Self {
             clock: self.clock.clone(),
@@ -697,7 +699,7 @@ impl World {
     }
 }
 
-/// The sending side of a provider.
-pub(crate) fn carrier(provider: Provider) -> &'static dyn domain::sender::SenderProvider {
+/// The sender implementation of a provider.
+pub(crate) fn sender_provider(provider: Provider) -> &'static dyn domain::sender::SenderProvider {
     providers::sender(provider).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Everything that happened is written down once, under its tenant, and can be worked again.
+//! Event tests: every event is recorded once, under its tenant, and can be replayed.
 
 use bytes::Bytes;
 use domain::event::{InboundEvent, Receipt};
@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
-use crate::common::{World, order, troubles};
+use crate::common::{World, faults_at_each_call, inject};
 
-fn book(world: &World) -> RecordEvent<DynamoStore, FakeBucket, FakeClock> {
+fn recorder(world: &World) -> RecordEvent<DynamoStore, FakeBucket, FakeClock> {
     RecordEvent {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -32,11 +32,11 @@ fn book(world: &World) -> RecordEvent<DynamoStore, FakeBucket, FakeClock> {
     }
 }
 
-fn lot(world: &World) -> RecordParked<DynamoStore, FakeBucket> {
+fn parked_recorder(world: &World) -> RecordParked<DynamoStore, FakeBucket> {
     RecordParked { store: world.store.clone(), bucket: world.bucket.clone() }
 }
 
-/// The worker of replays; `world.media` is the events' queue.
+/// The replay worker; `world.media` is the event queue.
 fn replayer(world: &World) -> Replayer<DynamoStore, FakeBucket, FakeQueue, FakeClock> {
     Replayer {
         store: world.store.clone(),
@@ -82,7 +82,7 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
     for event in &events {
         put(&world, event).await;
     }
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&recorder(&world), false).await;
     let mut found: Vec<_> = records(&world)
         .await
         .into_iter()
@@ -105,15 +105,15 @@ async fn every_kind_of_event_is_recorded_under_its_tenant_and_archived() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
+async fn an_event_received_twice_is_recorded_once_with_its_first_time() {
     let world = World::fifo().await;
     let first = paid(&world, "evt_1");
     put(&world, &first).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&recorder(&world), false).await;
     world.clock.advance(std::time::Duration::from_mins(10));
     put(&world, &paid(&world, "evt_1")).await;
     put(&world, &paid(&world, "evt_2")).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&recorder(&world), false).await;
     let records = records(&world).await;
     assert_eq!(records.len(), 2);
     let record = records.iter().find(|record| record.id == first.event_id()).unwrap();
@@ -121,17 +121,17 @@ async fn an_event_that_comes_twice_is_recorded_once_with_its_first_time() {
 }
 
 #[tokio::test]
-async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
+async fn a_large_body_is_stored_in_the_bucket_and_a_small_one_inline() {
     let world = World::fifo().await;
     let small = with_raw(paid(&world, "small"), &json!({ "a": "x".repeat(3900) }));
     let large = with_raw(paid(&world, "large"), &json!({ "a": "x".repeat(5000) }));
     for event in [&small, &large] {
         put(&world, event).await;
     }
-    world.run_dry(&book(&world), false).await;
-    for kept in world.table.events().await {
-        let is_large = kept.record.id == large.event_id();
-        let body = match &kept.body {
+    world.run_until_empty(&recorder(&world), false).await;
+    for stored in world.table.events().await {
+        let is_large = stored.record.id == large.event_id();
+        let body = match &stored.body {
             BodyLocation::Inline(body) => {
                 assert!(!is_large);
                 body.clone()
@@ -149,7 +149,7 @@ async fn what_is_large_stands_in_the_bucket_and_is_there_before_its_record() {
 }
 
 #[tokio::test]
-async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
+async fn with_a_fault_at_any_call_the_event_is_recorded_once() {
     let begin = async || {
         let world = World::fifo().await;
         put(&world, &with_raw(paid(&world, "large"), &json!("x".repeat(5000)))).await;
@@ -159,67 +159,67 @@ async fn wherever_the_consumer_breaks_off_the_event_is_recorded_once() {
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&book(&world), false).await;
-    let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
-    assert_eq!(undisturbed.len(), 2);
-    for trouble in troubles(calls) {
+    world.run_until_empty(&recorder(&world), false).await;
+    let (calls, expected) = (world.faults.calls() - before, world.table.events().await);
+    assert_eq!(expected.len(), 2);
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
-        world.batch(&book(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        inject(&world.faults, fault);
+        world.batch(&recorder(&world), false).await;
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&book(&world), false).await;
+        world.run_until_empty(&recorder(&world), false).await;
         let events = world.table.events().await;
-        assert_eq!(events.len(), 2, "{trouble:?}");
-        for (event, undisturbed) in events.iter().zip(&undisturbed) {
-            assert_eq!((event.record.id, &event.body), (undisturbed.record.id, &undisturbed.body));
-            assert_eq!(event.record.replays, undisturbed.record.replays, "{trouble:?}");
+        assert_eq!(events.len(), 2, "{fault:?}");
+        for (event, expected) in events.iter().zip(&expected) {
+            assert_eq!((event.record.id, &event.body), (expected.record.id, &expected.body));
+            assert_eq!(event.record.replays, expected.record.replays, "{fault:?}");
         }
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn while_the_archive_or_the_table_is_away_the_events_come_back() {
+async fn while_the_archive_or_the_table_is_down_events_are_retried() {
     let world = World::fifo().await;
     put(&world, &paid(&world, "evt_1")).await;
     world.faults.go_down();
-    world.batch(&book(&world), false).await;
+    world.batch(&recorder(&world), false).await;
     assert_eq!((world.own.len(), records(&world).await.len()), (1, 0));
     world.faults.mend();
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&recorder(&world), false).await;
     assert_eq!(records(&world).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_proof_of_one_event_proves_no_other_and_the_forgery_is_not_recorded() {
+async fn an_event_with_the_single_use_token_of_another_is_not_recorded() {
     let world = World::fifo().await;
-    let proved = |id: &str| {
+    let signed = |id: &str| {
         let mailgun = sample::taking(&world.acme, Provider::Mailgun, None);
         let event = sample::other_event(&mailgun, id, "delivered", world.clock.now());
         InboundEvent { single_use: Some("token".to_owned()), ..event }
     };
-    let large = with_raw(proved("one"), &json!("x".repeat(5000)));
-    // The same id under the same proof, with other content, changes nothing either.
-    let other = with_raw(proved("one"), &json!("y".repeat(5000)));
-    for event in [&large, &proved("two"), &other] {
+    let large = with_raw(signed("one"), &json!("x".repeat(5000)));
+    // The same id and token with other content changes nothing either.
+    let other = with_raw(signed("one"), &json!("y".repeat(5000)));
+    for event in [&large, &signed("two"), &other] {
         put(&world, event).await;
-        world.run_dry(&book(&world), false).await;
+        world.run_until_empty(&recorder(&world), false).await;
         world.clock.advance(std::time::Duration::from_mins(10));
     }
     let events = world.table.events().await;
     assert_eq!(events.len(), 1);
-    let BodyLocation::Object(key) = &events[0].body else { panic!("it is large") };
+    let BodyLocation::Object(key) = &events[0].body else { panic!("not in the bucket") };
     assert!(world.bucket.object(key).unwrap().windows(3).any(|part| part == b"xxx"));
     assert!(world.own.is_empty() && world.dead.is_empty());
 }
 
 #[tokio::test]
-async fn what_cannot_be_an_event_is_a_dead_letter() {
+async fn an_invalid_event_is_a_dead_letter() {
     let world = World::fifo().await;
     world.put("g", "1", &json!({ "v": 1 })).await;
     put(&world, &paid(&world, &"x".repeat(100_000))).await;
-    world.run_dry(&book(&world), false).await;
+    world.run_until_empty(&recorder(&world), false).await;
     assert_eq!((world.dead.len(), records(&world).await.len()), (2, 0));
 }
 
@@ -237,7 +237,7 @@ fn parked(tenant: Option<&TenantId>, integration: Option<&Integration>, body: &[
 }
 
 #[tokio::test]
-async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte() {
+async fn a_parked_body_is_an_event_of_its_integrations_tenant_with_every_byte() {
     let world = World::standard().await;
     let number = &world.whatsapp;
     let cases: [(Parked, &str, Value); 4] = [
@@ -248,11 +248,11 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
     ];
     for (parked, tenant, raw) in cases {
         let world = World::standard().await;
-        // Twice, as a standard queue may.
+        // Twice: a standard queue delivers at least once.
         for time in ["1", "2"] {
             world.put("g", time, &parked).await;
         }
-        world.run_dry(&lot(&world), false).await;
+        world.run_until_empty(&parked_recorder(&world), false).await;
         assert!(world.dead.is_empty());
         let events = world.table.events().await;
         assert_eq!(events.len(), 1);
@@ -260,14 +260,14 @@ async fn what_is_parked_is_an_event_of_its_integrations_tenant_with_every_byte()
         assert_eq!((record.tenant.as_str(), record.state), (tenant, State::Parked));
         assert_eq!(record.reason.as_deref(), Some("line 1, column 1"));
         assert_eq!(record.received_at, parked.received_at);
-        let BodyLocation::Inline(body) = &events[0].body else { panic!("it is small") };
+        let BodyLocation::Inline(body) = &events[0].body else { panic!("not inline") };
         assert_eq!(serde_json::from_str::<Value>(body).unwrap()["raw"], raw);
-        assert_eq!(world.bucket.archived().len(), 1, "the same object twice");
+        assert_eq!(world.bucket.archived().len(), 1, "both records use the same object");
     }
 }
 
 #[tokio::test]
-async fn wherever_the_consumer_of_what_is_parked_breaks_off_it_is_recorded_once() {
+async fn with_a_fault_at_any_call_a_parked_body_is_recorded_once() {
     let begin = async || {
         let world = World::standard().await;
         world.put("g", "1", &parked(None, Some(&world.whatsapp), &[b'x'; 9000])).await;
@@ -275,20 +275,20 @@ async fn wherever_the_consumer_of_what_is_parked_breaks_off_it_is_recorded_once(
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&lot(&world), false).await;
-    let (calls, undisturbed) = (world.faults.calls() - before, world.table.events().await);
-    for trouble in troubles(calls) {
+    world.run_until_empty(&parked_recorder(&world), false).await;
+    let (calls, expected) = (world.faults.calls() - before, world.table.events().await);
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
-        world.batch(&lot(&world), false).await;
+        inject(&world.faults, fault);
+        world.batch(&parked_recorder(&world), false).await;
         world.faults.mend();
-        world.run_dry(&lot(&world), false).await;
-        assert_eq!(world.table.events().await, undisturbed, "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        world.run_until_empty(&parked_recorder(&world), false).await;
+        assert_eq!(world.table.events().await, expected, "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
-/// The events' API. `world.media` is the events' queue, `world.automation` the replays'.
+/// The events API. `world.media` is the event queue, `world.automation` the replay queue.
 struct Api {
     world: World,
 }
@@ -298,7 +298,7 @@ impl Api {
         Self { world: World::standard().await }
     }
 
-    /// Writes events down, one a second from the clock's time.
+    /// Records `count` events, one per second from the current time.
     async fn with_events(self, count: u64) -> Self {
         for second in 0..count {
             let at = self.world.clock.now() + std::time::Duration::from_secs(second);
@@ -313,11 +313,12 @@ impl Api {
 
     async fn record_event(&self, event: &InboundEvent) {
         let body = serde_json::to_string(&EventBody::of(event)).unwrap();
-        let kept = StoredEvent { record: EventRecord::of(event), body: BodyLocation::Inline(body) };
-        self.world.store.record_event(&kept, None).await.unwrap();
+        let stored =
+            StoredEvent { record: EventRecord::of(event), body: BodyLocation::Inline(body) };
+        self.world.store.record_event(&stored, None).await.unwrap();
     }
 
-    async fn ask(
+    async fn call(
         &self,
         http_client: (&str, &[Scope]),
         method: Method,
@@ -340,7 +341,7 @@ impl Api {
     }
 
     async fn get(&self, http_client: (&str, &[Scope]), address: &str) -> Result<Value, Problem> {
-        let reply = self.ask(http_client, Method::GET, address, &Value::Null).await?;
+        let reply = self.call(http_client, Method::GET, address, &Value::Null).await?;
         assert_eq!(reply.status, StatusCode::OK);
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
@@ -351,12 +352,12 @@ impl Api {
         address: &str,
         body: Value,
     ) -> Result<Value, Problem> {
-        let reply = self.ask(http_client, Method::POST, address, &body).await?;
+        let reply = self.call(http_client, Method::POST, address, &body).await?;
         assert_eq!(reply.status, StatusCode::ACCEPTED);
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
 
-    /// The provider's ids on a page.
+    /// The provider event ids on a page.
     async fn ids(&self, address: &str) -> String {
         let page = self.get(READER, address).await.unwrap();
         let events = page["events"].as_array().unwrap();
@@ -390,7 +391,7 @@ fn request(
 }
 
 #[tokio::test]
-async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
+async fn a_tenant_lists_its_events_newest_first_with_filters() {
     let api = Api::new().await.with_events(5).await;
     assert_eq!(api.ids("/events").await, "evt_004 evt_003 evt_002 evt_001 evt_000");
     assert_eq!(api.ids("/events?name=invoice.voided").await, "evt_003 evt_001");
@@ -421,11 +422,11 @@ async fn a_tenant_lists_its_events_newest_first_by_what_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_parked_has_a_list_of_its_own() {
+async fn parked_events_are_listed_by_state_and_are_not_replayable() {
     let api = Api::new().await.with_events(2).await;
     let world = &api.world;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
-    world.run_dry(&lot(world), false).await;
+    world.run_until_empty(&parked_recorder(world), false).await;
     let by_state = api.get(READER, "/events?state=parked").await.unwrap();
     assert_eq!(by_state["events"].as_array().unwrap().len(), 1);
     assert_eq!(by_state["events"][0]["reason"], "line 1, column 1");
@@ -438,7 +439,7 @@ async fn what_is_parked_has_a_list_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin() {
+async fn an_event_is_shown_to_its_tenant_and_its_raw_body_to_an_admin() {
     let api = Api::new().await;
     let event = with_raw(paid(&api.world, "evt_1"), &json!({ "secret": 1 }));
     api.record_event(&event).await;
@@ -446,8 +447,8 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
     let shown = api.get(READER, &address).await.unwrap();
     assert_eq!((&shown["name"], &shown["state"]), (&json!("invoice.paid"), &json!("recorded")));
     assert!(shown.get("raw").is_none());
-    let whole = api.ask(ADMIN, Method::GET, &address, &Value::Null).await.unwrap();
-    assert!(whole.body.unwrap().contains(r#""raw":{"secret":1}"#));
+    let full = api.call(ADMIN, Method::GET, &address, &Value::Null).await.unwrap();
+    assert!(full.body.unwrap().contains(r#""raw":{"secret":1}"#));
     let as_platform = format!("{address}?tenant=acme");
     assert_eq!(api.get(PLATFORM, &as_platform).await.unwrap()["raw"]["secret"], 1);
     for (http_client, address) in [
@@ -465,7 +466,7 @@ async fn an_event_is_shown_to_its_tenant_and_what_it_was_read_from_to_an_admin()
 }
 
 #[tokio::test]
-async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
+async fn a_replayed_event_is_queued_again_and_its_record_has_the_replay() {
     let api = Api::new().await;
     let event = paid(&api.world, "evt_1");
     api.record_event(&event).await;
@@ -482,11 +483,11 @@ async fn an_event_that_is_replayed_is_worked_again_and_its_record_says_so() {
     assert_eq!(record.group, event.ordering_group());
     assert_ne!(record.deduplication_id, event.deduplication_id());
     let hub = World { own: FakeQueue::fifo(&api.world.clock), ..api.world.copy() };
-    // Twice, as a queue may hand it out.
+    // Twice: the queue delivers at least once.
     for id in ["1", "2"] {
         hub.put(&again.ordering_group(), id, again).await;
     }
-    hub.run_dry(&book(&hub), false).await;
+    hub.run_until_empty(&recorder(&hub), false).await;
     let shown = api.get(READER, &format!("/events/{}", event.event_id())).await.unwrap();
     assert_eq!(
         (&shown["replays"], &shown["last_replay"]["replay"]),
@@ -503,54 +504,54 @@ fn range(api: &Api, more: &Value) -> Value {
     body
 }
 
-/// Moves the replays' jobs to the worker's own queue, and works them.
-async fn work_replays(world: &World) {
+/// Processes the replay queue until it is empty.
+async fn process_replays(world: &World) {
     let hub = World { own: world.automation.clone(), ..world.copy() };
-    hub.run_dry(&replayer(&hub), false).await;
+    hub.run_until_empty(&replayer(&hub), false).await;
 }
 
 #[tokio::test]
-async fn many_events_are_replayed_in_order_page_by_page_and_that_is_shown() {
+async fn many_events_are_replayed_in_order_with_visible_progress() {
     let api = Api::new().await.with_events(250).await;
     let dry = api.post(ADMIN, "/events/replay", range(&api, &json!({ "dry_run": true }))).await;
     let dry = dry.unwrap();
     assert_eq!((&dry["matched"], &dry["more"]), (&json!(250), &json!(false)));
     assert!(dry.get("replay").is_none());
     assert!(api.world.automation.is_empty() && api.world.media.is_empty());
-    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
-    assert_eq!(begun["status"], "running");
-    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
+    let started = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    assert_eq!(started["status"], "running");
+    let address = format!("/events/replays/{}", started["replay"].as_str().unwrap());
     assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "running");
-    work_replays(&api.world).await;
-    let ended = api.get(ADMIN, &address).await.unwrap();
-    assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(250)));
-    assert_eq!(ended["matched"], 250);
+    process_replays(&api.world).await;
+    let done = api.get(ADMIN, &address).await.unwrap();
+    assert_eq!((&done["status"], &done["published"]), (&json!("done"), &json!(250)));
+    assert_eq!(done["matched"], 250);
     let events = api.world.media.bodies::<InboundEvent>();
     assert_eq!(events.len(), 250);
     assert!(events.windows(2).all(|pair| pair[0].received_at < pair[1].received_at));
     let replay = events[0].replay.unwrap().to_string();
-    assert_eq!(replay, begun["replay"].as_str().unwrap());
+    assert_eq!(replay, started["replay"].as_str().unwrap());
     for http_client in [SPY, READER] {
         assert!(api.get(http_client, &address).await.is_err());
     }
 }
 
 #[tokio::test]
-async fn a_replay_takes_only_what_was_asked_for() {
+async fn a_replay_publishes_only_matching_events() {
     let api = Api::new().await.with_events(6).await;
     let globex = sample::taking(&sample::tenant("globex"), Provider::Stripe, None);
     let world = &api.world;
     let ago = |hours| world.clock.now() - std::time::Duration::from_hours(hours);
     api.record_event(&sample::other_event(&globex, "of_globex", "invoice.paid", ago(24))).await;
-    // The table forgets late; the time decides.
+    // The table deletes expired items late; the API filters by time.
     api.record_event(&sample::other_event(&globex, "forgotten", "invoice.paid", ago(31 * 24)))
         .await;
     world.put("g", "1", &parked(Some(&world.acme), None, b"nonsense")).await;
-    world.run_dry(&lot(world), false).await;
-    let wish =
+    world.run_until_empty(&parked_recorder(world), false).await;
+    let filter =
         range(&api, &json!({ "provider": "stripe", "kind": "other", "name": "invoice.paid" }));
-    api.post(ADMIN, "/events/replay", wish).await.unwrap();
-    work_replays(&api.world).await;
+    api.post(ADMIN, "/events/replay", filter).await.unwrap();
+    process_replays(&api.world).await;
     let ids = |world: &World| {
         let events = world.media.drain();
         let id = |record: &domain::ports::Record| {
@@ -559,16 +560,16 @@ async fn a_replay_takes_only_what_was_asked_for() {
         events.iter().map(id).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(ids(world), "evt_000 evt_002 evt_004");
-    let wish = range(&api, &json!({ "tenant": "globex" }));
+    let filter = range(&api, &json!({ "tenant": "globex" }));
     assert_eq!(
-        api.post(ADMIN, "/events/replay", wish.clone()).await.unwrap_err().status,
+        api.post(ADMIN, "/events/replay", filter.clone()).await.unwrap_err().status,
         StatusCode::NOT_FOUND
     );
-    api.post(PLATFORM, "/events/replay", wish).await.unwrap();
-    work_replays(&api.world).await;
+    api.post(PLATFORM, "/events/replay", filter).await.unwrap();
+    process_replays(&api.world).await;
     assert_eq!(ids(world), "of_globex");
     let now = world.clock.now();
-    for (wish, field) in [
+    for (filter, field) in [
         (json!({ "from": now, "to": now }), "to"),
         (json!({ "from": now, "to": "2100-01-01T00:00:00Z" }), "to"),
         (json!({ "to": now }), "from"),
@@ -576,13 +577,13 @@ async fn a_replay_takes_only_what_was_asked_for() {
         (json!({ "from": now, "to": now, "more": 1 }), "more"),
         (range(&api, &json!({ "name": "" })), "name"),
     ] {
-        let problem = api.post(ADMIN, "/events/replay", wish).await.unwrap_err();
+        let problem = api.post(ADMIN, "/events/replay", filter).await.unwrap_err();
         assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(field)));
     }
 }
 
 #[tokio::test]
-async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends() {
+async fn with_a_fault_at_any_call_a_replay_publishes_every_event_and_ends() {
     let begin = async || {
         let api = Api::new().await.with_events(120).await;
         api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
@@ -591,72 +592,72 @@ async fn wherever_a_replay_breaks_off_every_event_is_brought_again_and_it_ends()
     let hub = |world: &World| World { own: world.automation.clone(), ..world.copy() };
     let world = begin().await;
     let before = world.faults.calls();
-    work_replays(&world).await;
+    process_replays(&world).await;
     let calls = world.faults.calls() - before;
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         let hub = hub(&world);
         while !world.faults.happened() && hub.batch(&replayer(&hub), false).await > 0 {}
         world.faults.mend();
-        hub.run_dry(&replayer(&hub), false).await;
+        hub.run_until_empty(&replayer(&hub), false).await;
         let mut ids: Vec<_> = world.media.bodies::<InboundEvent>();
         let replay = ids[0].replay.unwrap();
         let mut ids: Vec<String> = ids.drain(..).map(|event| event.id).collect();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 120, "{trouble:?}");
-        let place = domain::ports::Replays::replay(&world.store, &world.acme, replay).await;
-        let replay = place.unwrap().unwrap().replay;
-        assert_eq!(replay.status, ReplayStatus::Done, "{trouble:?}");
-        assert_eq!((replay.matched, replay.published), (120, 120), "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
+        assert_eq!(ids.len(), 120, "{fault:?}");
+        let progress = domain::ports::Replays::replay(&world.store, &world.acme, replay).await;
+        let replay = progress.unwrap().unwrap().replay;
+        assert_eq!(replay.status, ReplayStatus::Done, "{fault:?}");
+        assert_eq!((replay.matched, replay.published), (120, 120), "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_page_that_comes_twice_changes_nothing_and_asks_for_nothing() {
+async fn a_redelivered_replay_page_has_no_effect() {
     let api = Api::new().await.with_events(150).await;
-    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    let started = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
     let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
     let first: ReplayTask = hub.own.bodies::<ReplayTask>()[0].clone();
     hub.batch(&replayer(&hub), false).await;
-    assert_eq!(hub.own.bodies::<ReplayTask>().len(), 1, "the next page is asked for");
-    // The first page's record once more.
+    assert_eq!(hub.own.bodies::<ReplayTask>().len(), 1, "the next page is queued");
+    // The record of the first page is redelivered.
     hub.put("g", "again", &first).await;
-    hub.run_dry(&replayer(&hub), false).await;
+    hub.run_until_empty(&replayer(&hub), false).await;
     hub.put("g", "late", &first).await;
-    hub.run_dry(&replayer(&hub), false).await;
-    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
-    let ended = api.get(ADMIN, &address).await.unwrap();
-    assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(150)));
+    hub.run_until_empty(&replayer(&hub), false).await;
+    let address = format!("/events/replays/{}", started["replay"].as_str().unwrap());
+    let done = api.get(ADMIN, &address).await.unwrap();
+    assert_eq!((&done["status"], &done["published"]), (&json!("done"), &json!(150)));
     assert_eq!(api.world.media.len(), 150);
 }
 
 #[tokio::test]
-async fn a_replay_that_cannot_go_on_says_why_and_goes_on_with_its_dead_letter() {
+async fn a_failed_replay_has_its_reason_and_continues_after_a_redrive() {
     let api = Api::new().await.with_events(3).await;
-    let begun = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
+    let started = api.post(ADMIN, "/events/replay", range(&api, &json!({}))).await.unwrap();
     let faults = testkit::Faults::default();
     let broken = api.world.media.clone().with_faults(&faults);
     faults.go_down();
     let hub = World { own: api.world.automation.clone(), ..api.world.copy() };
     let worker = Replayer { events: broken, ..replayer(&hub) };
-    hub.run_dry(&worker, false).await;
-    let address = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
+    hub.run_until_empty(&worker, false).await;
+    let address = format!("/events/replays/{}", started["replay"].as_str().unwrap());
     let failed = api.get(ADMIN, &address).await.unwrap();
     assert_eq!(failed["status"], "failed");
     assert!(!failed["reason"].as_str().unwrap().is_empty());
-    let letters = api.world.dead.drain();
-    assert_eq!(letters.len(), 1);
-    api.world.automation.publish(letters).await.unwrap();
-    work_replays(&api.world).await;
+    let dead_letters = api.world.dead.drain();
+    assert_eq!(dead_letters.len(), 1);
+    api.world.automation.publish(dead_letters).await.unwrap();
+    process_replays(&api.world).await;
     assert_eq!(api.get(ADMIN, &address).await.unwrap()["status"], "done");
     assert_eq!(api.world.media.len(), 3);
 }
 
 #[tokio::test]
-async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_by_the_api() {
+async fn a_body_over_the_lambda_limit_gets_413_from_the_api() {
     let api = Api::new().await;
     let request = |bytes| {
         let mut request = request(ADMIN, Method::POST, "/events/replay", &Value::Null);
@@ -668,5 +669,5 @@ async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_by_the_api() {
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (413, "too_large"));
     assert!(problem.detail.contains("4.4 MB"), "{}", problem.detail);
     let problem = handle(&resource, &request(LARGEST_BODY)).await.unwrap_err();
-    assert_eq!(problem.status.as_u16(), 400, "it is read");
+    assert_eq!(problem.status.as_u16(), 400, "the body is parsed");
 }

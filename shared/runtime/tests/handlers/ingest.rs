@@ -266,7 +266,7 @@ async fn worked(world: &World) {
         automation: world.automation.clone(),
         media: world.automation.clone(),
     };
-    world.run_dry(&consumer, false).await;
+    world.run_until_empty(&consumer, false).await;
 }
 
 async fn talk(world: &World, channel: Channel, account: &str, person: &str) -> Conversation {

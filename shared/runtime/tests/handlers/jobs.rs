@@ -1,4 +1,4 @@
-//! Jobs: each message once, in the order of its conversation, by whichever worker lives.
+//! Job tests: workers process each message once, in the order of its conversation.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
-use crate::common::{World, order, troubles};
+use crate::common::{World, faults_at_each_call, inject};
 
 type OwnQueue = Queue<DynamoStore, FakeClock, SeededRng>;
 
@@ -37,23 +37,23 @@ fn consumer(world: &World) -> Inbound<DynamoStore, FakeBucket, FakeQueue> {
     }
 }
 
-/// A hub whose tenant's workers pull.
-async fn pulling(told: bool) -> World {
+/// A world whose tenant's workers pull jobs; `notify` as in its automation.
+async fn pull_world(notify: bool) -> World {
     let world = World::fifo().await;
-    world.table.insert_automation(&world.acme, &sample::pull(told)).await;
+    world.table.insert_automation(&world.acme, &sample::pull(notify)).await;
     world
 }
 
-/// A message comes in and is worked.
-async fn wrote(world: &World, person: &str, id: &str) {
+/// Receives a text message and processes it.
+async fn receive_text(world: &World, person: &str, id: &str) {
     let event = sample::text_event(&world.whatsapp, person, id, world.clock.now());
     world.put(person, id, &event).await;
-    world.run_dry(&consumer(world), false).await;
+    world.run_until_empty(&consumer(world), false).await;
 }
 
 const WORKER: (&str, &[Scope]) = ("acme", &[Scope::Worker]);
 
-async fn ask<R: Resource>(
+async fn call<R: Resource>(
     resource: &R,
     (tenant, scopes): (&str, &[Scope]),
     method: Method,
@@ -75,23 +75,28 @@ async fn ask<R: Resource>(
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
 }
 
-async fn next(world: &World) -> Value {
-    ask(&queue(world), WORKER, Method::GET, "/queue/next-job", None).await.unwrap()
+async fn next_job(world: &World) -> Value {
+    call(&queue(world), WORKER, Method::GET, "/queue/next-job", None).await.unwrap()
 }
 
-/// `POST /queue/job/<job>/<what>`.
-async fn say(world: &World, job: &Value, what: &str, body: &Value) -> Result<Value, Problem> {
-    let path = format!("/queue/job/{}/{what}", job["job_id"].as_str().unwrap());
+/// `POST /queue/job/<job>/<action>`.
+async fn post_job(
+    world: &World,
+    job: &Value,
+    action: &str,
+    body: &Value,
+) -> Result<Value, Problem> {
+    let path = format!("/queue/job/{}/{action}", job["job_id"].as_str().unwrap());
     let body = Some(body).filter(|body| !body.is_null());
-    ask(&queue(world), WORKER, Method::POST, &path, body).await
+    call(&queue(world), WORKER, Method::POST, &path, body).await
 }
 
-async fn show(world: &World, job: &Value) -> Value {
+async fn get_job(world: &World, job: &Value) -> Value {
     let path = format!("/queue/job/{}", job["job_id"].as_str().unwrap());
-    ask(&queue(world), WORKER, Method::GET, &path, None).await.unwrap()
+    call(&queue(world), WORKER, Method::GET, &path, None).await.unwrap()
 }
 
-async fn minute(world: &World) -> usize {
+async fn run_schedule(world: &World) -> usize {
     runtime::jobs::handle(&world.store, &world.clock).await.unwrap()
 }
 
@@ -101,13 +106,13 @@ fn is_lapsed(answer: &Result<Value, Problem>) -> bool {
 }
 
 #[tokio::test]
-async fn what_people_write_becomes_a_job_that_a_worker_pulls_and_completes() {
-    let world = pulling(true).await;
-    wrote(&world, "1", "wamid.1").await;
-    assert!(world.automation.is_empty(), "who pulls is not told what it finds in its jobs");
+async fn a_message_becomes_a_job_that_a_worker_pulls_and_completes() {
+    let world = pull_world(true).await;
+    receive_text(&world, "1", "wamid.1").await;
+    assert!(world.automation.is_empty(), "a tenant that pulls gets no notification of messages");
     let message = world.message().await;
     world.clock.advance(Duration::from_secs(3));
-    let job = next(&world).await;
+    let job = next_job(&world).await;
     assert_eq!(job["status"], "processing");
     assert_eq!(job["payload"]["message"], serde_json::to_value(&message).unwrap());
     assert_eq!(job["payload"]["conversation"]["contact"]["address"], "1");
@@ -118,94 +123,97 @@ async fn what_people_write_becomes_a_job_that_a_worker_pulls_and_completes() {
         (&job["attempt"], &job["lease_expires_at"]),
         (&json!(1), &json!("2026-11-20T12:01:03Z"))
     );
-    let none = next(&world).await;
+    let none = next_job(&world).await;
     let expected = json!({ "status": "no_jobs", "queue_size": 0, "next_poll_recommended": 5 });
     assert_eq!(none, expected);
     let done =
-        say(&world, &job, "complete", &json!({ "result": { "n": [1, 2.5] } })).await.unwrap();
+        post_job(&world, &job, "complete", &json!({ "result": { "n": [1, 2.5] } })).await.unwrap();
     assert_eq!((&done["status"], &done["job_id"]), (&json!("completed"), &job["job_id"]));
-    let shown = show(&world, &job).await;
+    let shown = get_job(&world, &job).await;
     assert_eq!(
         (&shown["status"], &shown["result"]),
         (&json!("completed"), &json!({ "n": [1, 2.5] }))
     );
     assert_eq!(shown["payload"], job["payload"]);
-    assert_eq!(minute(&world).await, 0);
+    assert_eq!(run_schedule(&world).await, 0);
 }
 
 #[tokio::test]
-async fn a_message_becomes_one_job_whatever_breaks_on_its_way() {
-    let world = pulling(false).await;
+async fn with_a_fault_at_any_call_a_message_becomes_one_job() {
+    let world = pull_world(false).await;
     let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
     world.put("1", "a", &event).await;
-    world.run_dry(&consumer(&world), false).await;
-    for trouble in troubles(world.faults.calls()) {
-        let world = pulling(false).await;
+    world.run_until_empty(&consumer(&world), false).await;
+    for fault in faults_at_each_call(world.faults.calls()) {
+        let world = pull_world(false).await;
         let event = sample::text_event(&world.whatsapp, "1", "wamid.1", world.clock.now());
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.put("1", "a", &event).await;
         for _batch in 0..3 {
             world.batch(&consumer(&world), false).await;
         }
         world.faults.mend();
         world.put("2", "b", &event).await;
-        world.run_dry(&consumer(&world), false).await;
+        world.run_until_empty(&consumer(&world), false).await;
         let jobs = world.table.jobs().await;
-        assert_eq!(jobs.len(), 1, "{trouble:?}");
+        assert_eq!(jobs.len(), 1, "{fault:?}");
         assert_eq!(jobs[0].id.message(), world.message().await.id);
     }
 }
 
 #[tokio::test]
-async fn whose_lease_lapsed_is_told_so_even_if_it_knows_nothing_of_leases() {
-    let world = pulling(false).await;
-    wrote(&world, "1", "wamid.1").await;
-    let first = next(&world).await;
+async fn a_request_after_the_lease_expired_gets_lease_lapsed() {
+    let world = pull_world(false).await;
+    receive_text(&world, "1", "wamid.1").await;
+    let first = next_job(&world).await;
     world.clock.advance(Duration::from_mins(1));
-    assert!(is_lapsed(&say(&world, &first, "complete", &json!({})).await), "nobody has it since");
-    let second = next(&world).await;
+    assert!(
+        is_lapsed(&post_job(&world, &first, "complete", &json!({})).await),
+        "no worker has leased it since"
+    );
+    let second = next_job(&world).await;
     assert_eq!(second["attempt"], 2);
     let id = first["job_id"].as_str().unwrap();
     assert_eq!(second["job_id"], format!("{id}.2"));
-    for (word, body) in
+    for (action, body) in
         [("complete", json!({})), ("fail", json!({ "reason": "x" })), ("heartbeat", Value::Null)]
     {
-        assert!(is_lapsed(&say(&world, &first, word, &body).await), "{word}");
+        assert!(is_lapsed(&post_job(&world, &first, action, &body).await), "{action}");
     }
-    assert_eq!(show(&world, &first).await["status"], "processing");
-    let record_heartbeat = say(&world, &second, "heartbeat", &Value::Null).await.unwrap();
-    assert_eq!(record_heartbeat["status"], "processing");
-    assert_eq!(record_heartbeat["job_id"], second["job_id"]);
+    assert_eq!(get_job(&world, &first).await["status"], "processing");
+    let heartbeat = post_job(&world, &second, "heartbeat", &Value::Null).await.unwrap();
+    assert_eq!(heartbeat["status"], "processing");
+    assert_eq!(heartbeat["job_id"], second["job_id"]);
     for _time in 0..2 {
-        let done = say(&world, &second, "complete", &Value::Null).await.unwrap();
+        let done = post_job(&world, &second, "complete", &Value::Null).await.unwrap();
         assert_eq!((&done["status"], &done["job_id"]), (&json!("completed"), &second["job_id"]));
     }
-    assert!(is_lapsed(&say(&world, &first, "complete", &json!({})).await));
+    assert!(is_lapsed(&post_job(&world, &first, "complete", &json!({})).await));
 }
 
 #[tokio::test]
-async fn a_heartbeat_and_a_longer_lease_keep_a_job() {
-    let world = pulling(false).await;
-    wrote(&world, "1", "wamid.1").await;
+async fn a_heartbeat_and_a_longer_lease_extend_the_lease() {
+    let world = pull_world(false).await;
+    receive_text(&world, "1", "wamid.1").await;
     let path = "/queue/next-job?lease=900";
-    let job = ask(&queue(&world), WORKER, Method::GET, path, None).await.unwrap();
+    let job = call(&queue(&world), WORKER, Method::GET, path, None).await.unwrap();
     world.clock.advance(Duration::from_secs(899));
-    assert_eq!(next(&world).await["status"], "no_jobs");
-    let kept = say(&world, &job, "heartbeat?lease=120", &Value::Null).await.unwrap();
+    assert_eq!(next_job(&world).await["status"], "no_jobs");
+    let kept = post_job(&world, &job, "heartbeat?lease=120", &Value::Null).await.unwrap();
     assert_eq!(kept["lease_expires_at"], "2026-11-20T12:16:59Z");
     world.clock.advance(Duration::from_secs(119));
-    say(&world, &job, "complete", &json!({})).await.unwrap();
+    post_job(&world, &job, "complete", &json!({})).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_failed_job_waits_and_its_conversation_with_it_and_in_the_end_its_tenant_is_told() {
-    let world = pulling(true).await;
-    wrote(&world, "1", "wamid.1").await;
-    wrote(&world, "1", "wamid.2").await;
+async fn a_failed_job_blocks_its_conversation_until_its_last_attempt_is_notified() {
+    let world = pull_world(true).await;
+    receive_text(&world, "1", "wamid.1").await;
+    receive_text(&world, "1", "wamid.2").await;
     let mut failed = 0;
     for attempt in 1..=MAX_ATTEMPTS {
         let job = loop {
-            let job = next(&world).await;
+            let job = next_job(&world).await;
             if job["status"] == "processing" {
                 break job;
             }
@@ -214,32 +222,33 @@ async fn a_failed_job_waits_and_its_conversation_with_it_and_in_the_end_its_tena
         };
         assert_eq!(job["attempt"], attempt);
         assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.1");
-        let after = say(&world, &job, "fail", &json!({ "reason": "no model" })).await.unwrap();
+        let after = post_job(&world, &job, "fail", &json!({ "reason": "no model" })).await.unwrap();
         failed += u32::from(after["status"] == "failed");
         assert_eq!(after["reason"], "no model");
         assert_eq!(after["status"] == "failed", attempt == MAX_ATTEMPTS, "{after}");
     }
     assert_eq!(failed, 1);
-    let other = next(&world).await;
+    let other = next_job(&world).await;
     assert_eq!(other["payload"]["message"]["provider_message_id"], "wamid.2");
     let body = json!({ "reason": "spam", "retry": false });
     for _time in 0..2 {
-        assert_eq!(say(&world, &other, "fail", &body).await.unwrap()["status"], "failed");
+        assert_eq!(post_job(&world, &other, "fail", &body).await.unwrap()["status"], "failed");
     }
     runtime::schedule::handle(&world.store, &world.automation, &world.clock).await.unwrap();
-    world.tell_all().await;
-    let told = told(&world);
-    let reasons: Vec<_> = told.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
+    world.notify_all().await;
+    let notifications = job_notifications(&world);
+    let reasons: Vec<_> =
+        notifications.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
     assert_eq!(
         reasons,
         [(NotificationKind::JobFailed, "no model"), (NotificationKind::JobFailed, "spam")]
     );
 }
 
-/// The notifications about jobs that the automation was told, by their reason.
-fn told(world: &World) -> Vec<(NotificationKind, String)> {
-    let told = world.receiver.told();
-    let mut notifications: Vec<_> = told
+/// The job notifications that the automation received, sorted by reason.
+fn job_notifications(world: &World) -> Vec<(NotificationKind, String)> {
+    let requests = world.receiver.requests();
+    let mut notifications: Vec<_> = requests
         .iter()
         .map(|(_, body)| serde_json::from_slice::<domain::automation::Notification>(body).unwrap())
         .filter_map(|notification| Some((notification.kind, notification.data.job?.reason)))
@@ -249,65 +258,65 @@ fn told(world: &World) -> Vec<(NotificationKind, String)> {
 }
 
 #[tokio::test]
-async fn jobs_that_nobody_did_end_by_the_schedule_or_before_the_next_worker() {
+async fn jobs_without_a_worker_expire_by_the_schedule_or_at_the_next_pull() {
     for by_schedule in [true, false] {
-        let world = pulling(true).await;
+        let world = pull_world(true).await;
         for person in 0..20 {
-            wrote(&world, &person.to_string(), &format!("wamid.{person}")).await;
+            receive_text(&world, &person.to_string(), &format!("wamid.{person}")).await;
         }
-        let world_time = world.clock.now();
-        assert_eq!(minute(&world).await, 0);
+        let created_at = world.clock.now();
+        assert_eq!(run_schedule(&world).await, 0);
         world.clock.advance(Duration::from_mins(30));
-        wrote(&world, "1", "wamid.late").await;
+        receive_text(&world, "1", "wamid.late").await;
         world.clock.advance(Duration::from_mins(30));
         if by_schedule {
-            assert_eq!(minute(&world).await, 20);
-            assert_eq!(minute(&world).await, 0);
+            assert_eq!(run_schedule(&world).await, 20);
+            assert_eq!(run_schedule(&world).await, 0);
         }
-        let job = next(&world).await;
+        let job = next_job(&world).await;
         assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.late");
-        // Who is in time goes first: a worker clears away only what stands before it.
-        minute(&world).await;
+        // A worker expires only the jobs before its own.
+        run_schedule(&world).await;
         let jobs = world.table.jobs().await;
         let expired = jobs.iter().filter(|job| job.status == JobStatus::Expired);
         let created: Vec<_> = expired.map(|job| job.created_at).collect();
-        assert_eq!(created, vec![world_time; 20]);
+        assert_eq!(created, vec![created_at; 20]);
         runtime::schedule::handle(&world.store, &world.automation, &world.clock).await.unwrap();
-        world.tell_all().await;
-        let told = told(&world);
-        assert_eq!(told.len(), 20);
-        assert!(told.iter().all(|(kind, _)| *kind == NotificationKind::JobExpired));
+        world.notify_all().await;
+        let notifications = job_notifications(&world);
+        assert_eq!(notifications.len(), 20);
+        assert!(notifications.iter().all(|(kind, _)| *kind == NotificationKind::JobExpired));
     }
 }
 
 #[tokio::test]
-async fn a_job_dies_with_its_fifth_lease() {
-    let world = pulling(false).await;
-    wrote(&world, "1", "wamid.1").await;
-    wrote(&world, "1", "wamid.2").await;
+async fn a_job_fails_with_its_fifth_expired_lease() {
+    let world = pull_world(false).await;
+    receive_text(&world, "1", "wamid.1").await;
+    receive_text(&world, "1", "wamid.2").await;
     for attempt in 1..=MAX_ATTEMPTS {
-        assert_eq!(next(&world).await["attempt"], attempt);
+        assert_eq!(next_job(&world).await["attempt"], attempt);
         world.clock.advance(Duration::from_mins(1));
     }
-    assert_eq!(minute(&world).await, 1);
-    let job = next(&world).await;
+    assert_eq!(run_schedule(&world).await, 1);
+    let job = next_job(&world).await;
     assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.2");
     let failed = world.table.jobs().await.into_iter().find(|job| job.status == JobStatus::Failed);
     assert_eq!(failed.unwrap().attempt, MAX_ATTEMPTS);
-    assert_eq!(world.table.scheduled(), 0, "nobody listens");
+    assert_eq!(world.table.scheduled(), 0, "the tenant gets no notifications");
 }
 
 #[tokio::test]
-async fn a_job_whose_message_is_gone_fails_and_the_next_one_is_given() {
-    let world = pulling(false).await;
+async fn a_job_without_its_message_fails_and_the_next_one_is_returned() {
+    let world = pull_world(false).await;
     let lost = sample::job_from(&world.whatsapp, "1", "gone", world.clock.now());
     world.store.queue_job(&lost).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
-    wrote(&world, "2", "wamid.1").await;
-    let job = next(&world).await;
+    receive_text(&world, "2", "wamid.1").await;
+    let job = next_job(&world).await;
     assert_eq!(job["payload"]["message"]["provider_message_id"], "wamid.1");
-    let stands: Vec<_> = world.table.jobs().await;
-    let gone = stands.iter().find(|job| job.id == lost.id).unwrap();
+    let jobs: Vec<_> = world.table.jobs().await;
+    let gone = jobs.iter().find(|job| job.id == lost.id).unwrap();
     assert_eq!(
         (gone.status, gone.reason.as_deref()),
         (JobStatus::Failed, Some("the message no longer exists"))
@@ -315,36 +324,37 @@ async fn a_job_whose_message_is_gone_fails_and_the_next_one_is_given() {
 }
 
 #[tokio::test]
-async fn a_worker_may_wait_and_gets_what_comes_meanwhile() {
-    let world = pulling(false).await;
+async fn a_long_poll_returns_a_job_that_arrives_meanwhile() {
+    let world = pull_world(false).await;
     let resource = queue(&world);
-    let waiting = ask(&resource, WORKER, Method::GET, "/queue/next-job?wait=5", None);
+    let waiting = call(&resource, WORKER, Method::GET, "/queue/next-job?wait=5", None);
     let coming = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        wrote(&world, "1", "wamid.1").await;
+        receive_text(&world, "1", "wamid.1").await;
     };
     let (job, ()) = futures::join!(waiting, coming);
     assert_eq!(job.unwrap()["status"], "processing");
 }
 
 #[tokio::test]
-async fn jobs_are_for_their_tenants_workers_alone_and_what_is_wrong_is_named() {
-    let world = pulling(false).await;
-    wrote(&world, "1", "wamid.1").await;
+async fn jobs_are_isolated_by_tenant_and_scope_and_invalid_fields_are_named() {
+    let world = pull_world(false).await;
+    receive_text(&world, "1", "wamid.1").await;
     let resource = queue(&world);
     let get = async |http_client, address: &str| {
-        ask(&resource, http_client, Method::GET, address, None).await.unwrap_err()
+        call(&resource, http_client, Method::GET, address, None).await.unwrap_err()
     };
     let other_scopes: (&str, &[Scope]) = ("acme", &[Scope::Read, Scope::Send]);
     assert_eq!(get(other_scopes, "/queue/next-job").await.code, "missing_scope");
-    let strangers: (&str, &[Scope]) = ("globex", &[Scope::Worker]);
-    let answer = ask(&resource, strangers, Method::GET, "/queue/next-job", None).await.unwrap();
+    let other_tenant: (&str, &[Scope]) = ("globex", &[Scope::Worker]);
+    let answer = call(&resource, other_tenant, Method::GET, "/queue/next-job", None).await.unwrap();
     assert_eq!(answer["status"], "no_jobs");
-    assert_eq!(get(strangers, "/queue/next-job?tenant=acme").await.status, 404);
-    let job = next(&world).await;
+    assert_eq!(get(other_tenant, "/queue/next-job?tenant=acme").await.status, 404);
+    let job = next_job(&world).await;
     let path = format!("/queue/job/{}", job["job_id"].as_str().unwrap());
-    assert_eq!(get(strangers, &path).await.status, 404);
-    let stolen = ask(&resource, strangers, Method::POST, &format!("{path}/complete"), None).await;
+    assert_eq!(get(other_tenant, &path).await.status, 404);
+    let stolen =
+        call(&resource, other_tenant, Method::POST, &format!("{path}/complete"), None).await;
     assert_eq!(stolen.unwrap_err().status, 404);
     for (address, field) in [
         ("/queue/next-job?lease=0", "lease"),
@@ -358,7 +368,7 @@ async fn jobs_are_for_their_tenants_workers_alone_and_what_is_wrong_is_named() {
     for path in ["/queue/job/msg_1", "/queue/job/x", &format!("{path}.01")] {
         assert_eq!(get(WORKER, path).await.status, 404, "{path}");
     }
-    for (word, body, field) in [
+    for (action, body, field) in [
         ("complete", json!({ "result": "x".repeat(32 * 1024) }), "result"),
         ("complete", json!({ "results": 1 }), "results"),
         ("fail", json!({}), "reason"),
@@ -366,13 +376,13 @@ async fn jobs_are_for_their_tenants_workers_alone_and_what_is_wrong_is_named() {
         ("fail", json!({ "reason": "x".repeat(1001) }), "reason"),
         ("heartbeat?lease=0", Value::Null, "lease"),
     ] {
-        let problem = say(&world, &job, word, &body).await.unwrap_err();
+        let problem = post_job(&world, &job, action, &body).await.unwrap_err();
         assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(field)));
     }
-    assert_eq!(show(&world, &job).await["status"], "processing");
+    assert_eq!(get_job(&world, &job).await["status"], "processing");
 }
 
-fn program(world: &World) -> InboundMessages<DynamoStore, FakeQueue, FakeClock> {
+fn inbound_api(world: &World) -> InboundMessages<DynamoStore, FakeQueue, FakeClock> {
     InboundMessages {
         store: world.store.clone(),
         events: world.media.clone(),
@@ -382,124 +392,130 @@ fn program(world: &World) -> InboundMessages<DynamoStore, FakeQueue, FakeClock> 
 }
 
 #[tokio::test]
-async fn a_message_that_a_program_brings_is_a_job_whose_name_is_known_at_once() {
-    let world = pulling(false).await;
-    let brings: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
+async fn an_ingested_message_gets_a_job_id_and_a_queue_position() {
+    let world = pull_world(false).await;
+    let ingest: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
     let (id, created_at) = (world.acme.clone(), world.clock.now());
     let tenant = domain::tenant::Tenant { id, name: "Acme".to_owned(), created_at };
     world.store.create_tenant(&tenant).await.unwrap();
-    let take = async |id: &str| {
+    let receive = async |id: &str| {
         let body = json!({ "from": "+1", "to": "desk", "message": { "text": "hi" },
             "timestamp": "2026-11-20T11:59:00Z", "message_id": id });
-        let resource = program(&world);
-        ask(&resource, brings, Method::POST, "/webhook/inbound", Some(&body)).await.unwrap()
+        let resource = inbound_api(&world);
+        call(&resource, ingest, Method::POST, "/webhook/inbound", Some(&body)).await.unwrap()
     };
-    wrote(&world, "1", "wamid.1").await;
-    let job = next(&world).await;
+    receive_text(&world, "1", "wamid.1").await;
+    let job = next_job(&world).await;
     world.clock.advance(Duration::from_secs(8));
-    say(&world, &job, "complete", &json!({})).await.unwrap();
-    wrote(&world, "1", "wamid.2").await;
+    post_job(&world, &job, "complete", &json!({})).await.unwrap();
+    receive_text(&world, "1", "wamid.2").await;
     world.clock.advance(Duration::from_secs(1));
-    let answer = take("m-1").await;
+    let answer = receive("m-1").await;
     assert_eq!((&answer["status"], &answer["queue_position"]), (&json!("accepted"), &json!(2)));
     assert_eq!(answer["estimated_processing_time"], 16, "two jobs of eight seconds");
     let events = world.media.bodies::<InboundEvent>();
     assert_eq!(answer["event_id"], events[0].event_id().to_string());
-    world.run_dry(&consumer(&world), false).await;
-    assert_eq!(take("m-1").await["queue_position"], 2, "it is there already");
-    assert_eq!(next(&world).await["payload"]["message"]["provider_message_id"], "wamid.2");
-    let job = next(&world).await;
+    world.run_until_empty(&consumer(&world), false).await;
+    assert_eq!(receive("m-1").await["queue_position"], 2, "the duplicate has the same position");
+    assert_eq!(next_job(&world).await["payload"]["message"]["provider_message_id"], "wamid.2");
+    let job = next_job(&world).await;
     assert_eq!(job["job_id"], answer["job_id"]);
     let message = &job["payload"]["message"];
     assert_eq!((&message["channel"], &message["provider"]), (&json!("whatsapp"), &json!("custom")));
     assert_eq!(message["text"], "hi");
-    assert_eq!(take("m-1").await["queue_position"], 0);
-    // Whoever does not pull is answered as ever.
+    assert_eq!(receive("m-1").await["queue_position"], 0);
+    // Without pulling workers, the response has no queue fields.
     world.store.set_automation(&world.acme, &Automation::None).await.unwrap();
-    let answer = take("m-2").await;
+    let answer = receive("m-2").await;
     assert_eq!(answer.as_object().unwrap().len(), 2, "{answer}");
 }
 
 #[tokio::test]
-async fn anybody_may_ask_how_the_hub_is() {
-    let world = pulling(false).await;
+async fn the_health_check_needs_no_key() {
+    let world = pull_world(false).await;
     let resource = Status { store: world.store.clone(), clock: world.clock.clone() };
-    let ask = async || ask(&resource, ("nobody", &[]), Method::GET, "/", None).await.unwrap();
-    let first = ask().await;
+    let health = async || call(&resource, ("nobody", &[]), Method::GET, "/", None).await.unwrap();
+    let first = health().await;
     assert_eq!((&first["status"], &first["uptime"]), (&json!("starting"), &json!(0)));
     assert_eq!(first["service"], "switchboard");
-    for (person, minute_of) in ["1", "2", "3"].into_iter().zip(0..) {
-        wrote(&world, person, person).await;
-        minute(&world).await;
-        let now = ask().await;
-        assert_eq!((&now["status"], &now["uptime"]), (&json!("ok"), &json!(60 * minute_of)));
-        assert_eq!(now["queue_size"], minute_of + 1);
+    for (person, minute) in ["1", "2", "3"].into_iter().zip(0..) {
+        receive_text(&world, person, person).await;
+        run_schedule(&world).await;
+        let now = health().await;
+        assert_eq!((&now["status"], &now["uptime"]), (&json!("ok"), &json!(60 * minute)));
+        assert_eq!(now["queue_size"], minute + 1);
         world.clock.advance(Duration::from_mins(1));
     }
     world.clock.advance(Duration::from_mins(3));
-    let late = ask().await;
+    let late = health().await;
     assert_eq!((&late["status"], &late["uptime"]), (&json!("degraded"), &json!(0)));
-    minute(&world).await;
-    assert_eq!(ask().await["status"], "ok");
-    // Whoever stops pulling is looked after until nothing is left.
+    run_schedule(&world).await;
+    assert_eq!(health().await["status"], "ok");
+    // After the tenant stops pulling, the schedule expires its remaining jobs.
     world.store.set_automation(&world.acme, &Automation::None).await.unwrap();
-    minute(&world).await;
+    run_schedule(&world).await;
     assert_eq!(world.store.health().await.unwrap().unwrap().queued, 3);
     world.clock.advance(Duration::from_hours(1));
-    assert_eq!(minute(&world).await, 3);
-    minute(&world).await;
-    assert_eq!(ask().await["queue_size"], 0);
+    assert_eq!(run_schedule(&world).await, 3);
+    run_schedule(&world).await;
+    assert_eq!(health().await["queue_size"], 0);
 }
 
-/// What workers saw of each other.
+/// The observations of all workers.
 #[derive(Debug, Default)]
-struct Seen {
-    /// Jobs completed, by conversation, in the order of their completion.
+struct Observations {
+    /// The completed jobs by conversation, in the order of completion.
     completed: BTreeMap<String, Vec<String>>,
-    /// Attempts that were given to somebody.
-    given: BTreeMap<String, u64>,
+    /// The worker of each attempt.
+    assigned: BTreeMap<String, u64>,
     idle: u64,
 }
 
-async fn live(resource: Arc<OwnQueue>, clock: FakeClock, number: u64, seen: Arc<Mutex<Seen>>) {
+async fn run_worker(
+    resource: Arc<OwnQueue>,
+    clock: FakeClock,
+    number: u64,
+    observations: Arc<Mutex<Observations>>,
+) {
     loop {
         tokio::task::yield_now().await;
-        let job = ask(&*resource, WORKER, Method::GET, "/queue/next-job", None).await.unwrap();
+        let job = call(&*resource, WORKER, Method::GET, "/queue/next-job", None).await.unwrap();
         let Some(id) = job["job_id"].as_str().map(ToOwned::to_owned) else {
-            let mut seen = seen.lock().unwrap();
-            seen.idle += 1;
-            if seen.idle > 10 {
-                seen.idle = 0;
+            let mut observations = observations.lock().unwrap();
+            observations.idle += 1;
+            if observations.idle > 10 {
+                observations.idle = 0;
                 clock.advance(Duration::from_secs(20));
             }
             continue;
         };
-        let holder = seen.lock().unwrap().given.insert(id.clone(), number);
-        assert_eq!(holder, None, "{id} was given twice");
+        let holder = observations.lock().unwrap().assigned.insert(id.clone(), number);
+        assert_eq!(holder, None, "{id} was assigned twice");
         for _step in 0..(number * 7 + 3) % 9 {
             tokio::task::yield_now().await;
         }
         let path = format!("/queue/job/{id}/complete");
-        let done = ask(&*resource, WORKER, Method::POST, &path, None).await;
-        // No await from here on: what was completed is seen.
+        let done = call(&*resource, WORKER, Method::POST, &path, None).await;
+        // No await from here on, so that each completion is recorded.
         if done.is_ok() {
-            let mut seen = seen.lock().unwrap();
-            seen.idle = 0;
-            let talk = job["payload"]["message"]["conversation"].as_str().unwrap().to_owned();
+            let mut observations = observations.lock().unwrap();
+            observations.idle = 0;
+            let conversation =
+                job["payload"]["message"]["conversation"].as_str().unwrap().to_owned();
             let text = job["payload"]["message"]["text"].as_str().unwrap().to_owned();
-            seen.completed.entry(talk).or_default().push(text);
+            observations.completed.entry(conversation).or_default().push(text);
         }
     }
 }
 
 #[tokio::test]
-async fn ten_workers_of_whom_many_die_do_each_job_once_and_in_order() {
+async fn ten_crashing_workers_complete_each_job_once_in_order() {
     const WORKERS: usize = 10;
     const EACH: usize = 8;
-    let people = 20;
-    let world = pulling(false).await;
+    let customers = 20;
+    let world = pull_world(false).await;
     let mut wanted = BTreeMap::new();
-    for person in 0..people {
+    for person in 0..customers {
         for number in 0..EACH {
             let name = format!("{person}-{number}");
             let mut job =
@@ -519,24 +535,33 @@ async fn ten_workers_of_whom_many_die_do_each_job_once_and_in_order() {
             wanted.entry(job.conversation.to_string()).or_insert_with(Vec::new).push(name);
         }
     }
-    let (seen, resource) = (Arc::new(Mutex::new(Seen::default())), Arc::new(queue(&world)));
-    let hire =
-        |number| tokio::spawn(live(resource.clone(), world.clock.clone(), number, seen.clone()));
-    let mut workers: Vec<_> = (0..WORKERS as u64).map(&hire).collect();
+    let (observations, resource) =
+        (Arc::new(Mutex::new(Observations::default())), Arc::new(queue(&world)));
+    let spawn = |number| {
+        tokio::spawn(run_worker(
+            resource.clone(),
+            world.clock.clone(),
+            number,
+            observations.clone(),
+        ))
+    };
+    let mut workers: Vec<_> = (0..WORKERS as u64).map(&spawn).collect();
     let rng = SeededRng::new(11);
     let (mut killed, mut turn) = (0, WORKERS as u64);
-    while seen.lock().unwrap().completed.values().map(Vec::len).sum::<usize>() < people * EACH {
+    while observations.lock().unwrap().completed.values().map(Vec::len).sum::<usize>()
+        < customers * EACH
+    {
         for _step in 0..4 {
             tokio::task::yield_now().await;
         }
         turn += 1;
-        assert!(turn < 1_000_000, "they do not come to an end");
+        assert!(turn < 1_000_000, "the workers did not finish");
         let one = usize::try_from(domain::ports::Rng::bits(&rng) % WORKERS as u128).unwrap();
         if workers[one].is_finished() {
-            std::mem::replace(&mut workers[one], hire(turn)).await.unwrap();
+            std::mem::replace(&mut workers[one], spawn(turn)).await.unwrap();
         } else if killed < 60 {
             workers[one].abort();
-            workers[one] = hire(turn);
+            workers[one] = spawn(turn);
             killed += 1;
         }
     }
@@ -544,10 +569,10 @@ async fn ten_workers_of_whom_many_die_do_each_job_once_and_in_order() {
         worker.abort();
     }
     {
-        let seen = seen.lock().unwrap();
-        assert_eq!(seen.completed, wanted);
-        assert!(killed >= 20, "only {killed} died");
-        assert!(seen.given.len() > people * EACH, "nobody left a job undone");
+        let observations = observations.lock().unwrap();
+        assert_eq!(observations.completed, wanted);
+        assert!(killed >= 20, "only {killed} workers were killed");
+        assert!(observations.assigned.len() > customers * EACH, "no job was leased twice");
     }
     let figures = world.store.figures(&world.acme, world.clock.now()).await.unwrap();
     assert_eq!((figures.queued, figures.processing), (0, 0));

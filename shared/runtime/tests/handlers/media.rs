@@ -1,4 +1,4 @@
-//! Files of messages: fetched once, or known not to be had.
+//! Media tests: the file of a message is fetched once, or marked as failed.
 
 use domain::Provider;
 use domain::integration::Integration;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeCredentials, sample};
 
-use crate::common::{Act, FakeProvider, World, order, troubles};
+use crate::common::{Behavior, FakeProvider, World, faults_at_each_call, inject};
 
 fn worker(
     world: &World,
@@ -24,8 +24,8 @@ fn worker(
     }
 }
 
-/// Records a picture and asks for its file.
-async fn picture(world: &World, integration: &Integration) -> Message {
+/// Stores an image message and queues its download.
+async fn queue_image(world: &World, integration: &Integration) -> Message {
     let media = domain::content::Media {
         provider_media_id: Some("12345".to_owned()),
         mime_type: Some("image/jpeg".to_owned()),
@@ -59,15 +59,15 @@ fn stored(message: &Message) -> MediaState {
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_and_stored_from_either_provider() {
+async fn a_file_is_fetched_and_stored_from_every_provider() {
     for provider in Provider::senders() {
         let world = World::standard().await;
         let integration = match provider {
             Provider::Telegram => world.telegram.clone(),
             _ => world.whatsapp.clone(),
         };
-        let message = picture(&world, &integration).await;
-        world.run_dry(&worker(&world), false).await;
+        let message = queue_image(&world, &integration).await;
+        world.run_until_empty(&worker(&world), false).await;
         assert_eq!(state(&world, &message).await, stored(&message), "{provider:?}");
         let name = format!("media/acme/{}", message.id);
         assert_eq!(world.bucket.object(&name).unwrap(), "JPEG");
@@ -77,82 +77,82 @@ async fn a_file_is_fetched_and_stored_from_either_provider() {
 }
 
 #[tokio::test]
-async fn a_file_the_provider_does_not_give_is_failed_with_the_code() {
+async fn a_file_that_the_provider_refuses_fails_with_its_code() {
     let world = World::standard().await;
     let gone = serde_json::json!({ "error": { "code": 100, "message": "gone" } });
-    world.provider.script([Act::Refuse(400, gone, None)]);
-    let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    world.provider.script([Behavior::Refuse(400, gone, None)]);
+    let message = queue_image(&world, &world.whatsapp).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, MediaState::Failed { code: "100".to_owned() });
     assert_eq!(world.provider.calls().len(), 1);
     assert!(world.dead.is_empty());
 }
 
 #[tokio::test]
-async fn trouble_is_tried_again_and_at_last_noted_as_failed() {
+async fn a_failed_download_is_retried_and_finally_marked_as_failed() {
     let world = World::standard().await;
-    let broken = || Act::Refuse(500, Value::Null, None);
-    world.provider.script([Act::Unreachable, broken(), Act::Take, broken()]);
-    let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    let broken = || Behavior::Refuse(500, Value::Null, None);
+    world.provider.script([Behavior::Unreachable, broken(), Behavior::Accept, broken()]);
+    let message = queue_image(&world, &world.whatsapp).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, stored(&message));
 
     let world = World::standard().await;
-    world.provider.script(std::iter::repeat_n(Act::Silence, 50));
-    let message = picture(&world, &world.whatsapp).await;
-    world.run_dry(&worker(&world), false).await;
+    world.provider.script(std::iter::repeat_n(Behavior::Timeout, 50));
+    let message = queue_image(&world, &world.whatsapp).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(state(&world, &message).await, MediaState::Failed { code: "no_answer".to_owned() });
     assert_eq!(world.provider.calls().len(), 5);
     assert!(world.dead.is_empty());
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_already_is_not_fetched_again() {
+async fn a_stored_file_is_not_fetched_again() {
     let world = World::standard().await;
-    let message = picture(&world, &world.whatsapp).await;
+    let message = queue_image(&world, &world.whatsapp).await;
     world.store.set_media(&world.acme, message.id, &stored(&message)).await.unwrap();
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert!(world.provider.calls().is_empty());
 }
 
 #[tokio::test]
-async fn a_file_of_a_deleted_integration_is_failed() {
+async fn a_file_of_a_deleted_integration_fails() {
     let world = World::standard().await;
     let other = sample::whatsapp(&world.acme, Some("never-stored"));
-    let message = picture(&world, &other).await;
-    world.run_dry(&worker(&world), false).await;
+    let message = queue_image(&world, &other).await;
+    world.run_until_empty(&worker(&world), false).await;
     let code = "integration_missing".to_owned();
     assert_eq!(state(&world, &message).await, MediaState::Failed { code });
 }
 
 #[tokio::test]
-async fn wherever_the_consumer_breaks_off_the_file_is_stored() {
+async fn with_a_fault_at_any_call_the_file_is_stored() {
     let world = World::standard().await;
-    picture(&world, &world.whatsapp).await;
+    queue_image(&world, &world.whatsapp).await;
     let before = world.faults.calls();
-    world.run_dry(&worker(&world), false).await;
-    for trouble in troubles(world.faults.calls() - before) {
+    world.run_until_empty(&worker(&world), false).await;
+    for fault in faults_at_each_call(world.faults.calls() - before) {
         let world = World::standard().await;
-        let message = picture(&world, &world.whatsapp).await;
-        order(&world.faults, trouble);
+        let message = queue_image(&world, &world.whatsapp).await;
+        inject(&world.faults, fault);
         world.batch(&worker(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&worker(&world), false).await;
-        assert_eq!(state(&world, &message).await, stored(&message), "{trouble:?}");
+        world.run_until_empty(&worker(&world), false).await;
+        assert_eq!(state(&world, &message).await, stored(&message), "{fault:?}");
         assert!(world.dead.is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_for_its_credentials_is_asked_for_with_the_newest() {
+async fn a_file_refused_for_its_credentials_is_retried_with_reloaded_credentials() {
     let world = World::standard().await;
     let telegram = world.telegram.clone();
-    let message = picture(&world, &telegram).await;
+    let message = queue_image(&world, &telegram).await;
     let worker = worker(&world);
-    let unknown = || Act::Refuse(401, Value::Null, None);
+    let unknown = || Behavior::Refuse(401, Value::Null, None);
     world.provider.script([unknown(), unknown()]);
     world.batch(&worker, false).await;
-    assert_ne!(state(&world, &message).await, stored(&message), "nobody has it");
-    assert_eq!(world.provider.calls().len(), 2, "asked once more, with the newest credentials");
+    assert_ne!(state(&world, &message).await, stored(&message), "the file is not stored");
+    assert_eq!(world.provider.calls().len(), 2, "retried once, with reloaded credentials");
 }

@@ -1,4 +1,4 @@
-//! Receipts: every order ends in the same state.
+//! Receipt tests: every order of receipts ends in the same state.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use runtime::receipts::ApplyReceipt;
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeQueue, sample};
 
-use crate::common::{World, order, orders, troubles};
+use crate::common::{World, faults_at_each_call, inject, permutations};
 
 fn worker(world: &World) -> ApplyReceipt<DynamoStore, FakeBucket, FakeQueue> {
     ApplyReceipt {
@@ -19,8 +19,8 @@ fn worker(world: &World) -> ApplyReceipt<DynamoStore, FakeBucket, FakeQueue> {
     }
 }
 
-/// A message that was claimed by a sender.
-async fn claimed(world: &World) -> Message {
+/// A message claimed by a sender.
+async fn claimed_message(world: &World) -> Message {
     let now = world.clock.now();
     let message = sample::outbound(&world.whatsapp, "hello", now);
     let task = sample::task(&message);
@@ -28,7 +28,7 @@ async fn claimed(world: &World) -> Message {
     message
 }
 
-/// The sender's note that the provider took it as `wamid.1`.
+/// Records, as a sender does, that the provider accepted the message as `wamid.1`.
 async fn settle(world: &World, message: &Message) {
     let at = message.created_at;
     let steps = [Step::plain(Status::Sending, at), Step::plain(Status::Accepted, at)];
@@ -38,7 +38,7 @@ async fn settle(world: &World, message: &Message) {
 
 async fn put(world: &World, receipt: Receipt) {
     let rank = i64::from(receipt.status.rank());
-    // By the provider's clock, so the same in every order.
+    // The provider's time, so the same in every order.
     let at = jiff::Timestamp::from_second(1_795_176_000 + rank).unwrap();
     let event = sample::receipt_event(&world.whatsapp, receipt, at);
     let id = event.id.clone();
@@ -50,24 +50,27 @@ fn with_reference(status: Status, message: &Message) -> Receipt {
 }
 
 #[tokio::test]
-async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message() {
+async fn every_order_of_receipts_and_the_senders_update_ends_in_the_same_message() {
     let all = [Status::Sent, Status::Failed, Status::Delivered, Status::Read];
     let mut ends = Vec::new();
-    // `Accepted` stands for the sender's own note.
-    for order in orders(&[&all[..], &[Status::Accepted]].concat()) {
+    // `Accepted` stands for the sender's update.
+    for order in permutations(&[&all[..], &[Status::Accepted]].concat()) {
         let world = World::standard().await;
-        let message = claimed(&world).await;
+        let message = claimed_message(&world).await;
         for status in order {
             if status == Status::Accepted {
                 settle(&world, &message).await;
                 continue;
             }
             put(&world, with_reference(status, &message)).await;
-            world.run_dry(&worker(&world), false).await;
+            world.run_until_empty(&worker(&world), false).await;
         }
         assert!(world.dead.is_empty());
-        let told = world.notifications();
-        assert!(told.iter().any(|(_, status)| *status == Status::Read), "the last is always told");
+        let notifications = world.notifications();
+        assert!(
+            notifications.iter().any(|(_, status)| *status == Status::Read),
+            "the last status is always notified"
+        );
         ends.push((world.message().await.status, world.message().await.history));
     }
     assert_eq!(ends.len(), 120);
@@ -76,82 +79,82 @@ async fn every_order_of_receipts_and_the_senders_note_ends_in_the_same_message()
 }
 
 #[tokio::test]
-async fn a_receipt_without_our_reference_is_found_by_the_providers_id() {
+async fn a_receipt_without_a_reference_is_matched_by_provider_message_id() {
     let world = World::standard().await;
-    let message = claimed(&world).await;
+    let message = claimed_message(&world).await;
     settle(&world, &message).await;
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Delivered);
     assert_eq!(world.notifications().len(), 1);
 }
 
 #[tokio::test]
-async fn a_receipt_without_a_time_happened_when_it_came() {
+async fn a_receipt_without_a_time_has_its_receipt_time() {
     let world = World::standard().await;
-    let message = claimed(&world).await;
+    let message = claimed_message(&world).await;
     let receipt = with_reference(Status::Delivered, &message);
     let mut event = sample::receipt_event(&world.whatsapp, receipt, jiff::Timestamp::UNIX_EPOCH);
     event.received_at = world.clock.now();
     world.put("acme", "r", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.history.last().unwrap().at, event.received_at);
 }
 
 #[tokio::test]
-async fn a_receipt_that_overtakes_the_senders_note_is_looked_at_again() {
+async fn a_receipt_before_the_senders_update_is_retried() {
     let world = World::standard().await;
-    let message = claimed(&world).await;
+    let message = claimed_message(&world).await;
     put(&world, sample::receipt(Status::Delivered, "wamid.1")).await;
     world.batch(&worker(&world), false).await;
     assert_eq!(world.own.len(), 1);
     settle(&world, &message).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Delivered);
 }
 
 #[tokio::test]
-async fn a_receipt_for_a_message_sent_elsewhere_is_let_go_and_archived() {
+async fn a_receipt_of_an_unknown_message_is_archived_and_dropped() {
     let world = World::standard().await;
     put(&world, sample::receipt(Status::Read, "wamid.elsewhere")).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert!(world.dead.is_empty() && world.automation.is_empty());
     assert!(world.table.messages().await.is_empty());
     assert!(!world.bucket.archived().is_empty());
 }
 
 #[tokio::test]
-async fn a_receipt_of_another_tenants_account_moves_nothing() {
+async fn a_receipt_of_another_tenants_account_changes_no_message() {
     let world = World::standard().await;
-    let message = claimed(&world).await;
+    let message = claimed_message(&world).await;
     settle(&world, &message).await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
     let receipt = with_reference(Status::Read, &message);
     let event = sample::receipt_event(&globex, receipt, world.clock.now());
     world.put("globex", "1", &event).await;
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.status, Status::Accepted);
 }
 
 #[tokio::test]
-async fn a_receipt_that_arrives_a_hundred_times_is_told_once() {
+async fn a_receipt_received_a_hundred_times_is_notified_once() {
     let world = World::standard().await;
-    let message = claimed(&world).await;
+    let message = claimed_message(&world).await;
     settle(&world, &message).await;
     for _time in 0..100 {
         put(&world, with_reference(Status::Delivered, &message)).await;
     }
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     assert_eq!(world.message().await.history.len(), 4);
-    world.tell_all().await;
-    assert_eq!(world.receiver.told().len(), 1);
+    world.notify_all().await;
+    assert_eq!(world.receiver.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
+async fn with_a_fault_at_any_call_the_status_is_updated_and_notified() {
     let begin = async || {
         let world = World::standard().await;
-        let message = claimed(&world).await;
+        let message = claimed_message(&world).await;
         settle(&world, &message).await;
         put(&world, with_reference(Status::Sent, &message)).await;
         put(&world, sample::receipt(Status::Failed, "wamid.1")).await;
@@ -159,33 +162,33 @@ async fn wherever_the_consumer_breaks_off_the_message_moves_and_that_is_told() {
     };
     let world = begin().await;
     let before = world.faults.calls();
-    world.run_dry(&worker(&world), false).await;
+    world.run_until_empty(&worker(&world), false).await;
     let (calls, undisturbed) = (world.faults.calls() - before, world.message().await);
-    for trouble in troubles(calls) {
+    for fault in faults_at_each_call(calls) {
         let world = begin().await;
-        order(&world.faults, trouble);
+        inject(&world.faults, fault);
         world.batch(&worker(&world), false).await;
-        assert!(world.faults.happened(), "{trouble:?}");
+        assert!(world.faults.happened(), "{fault:?}");
         world.faults.mend();
-        world.run_dry(&worker(&world), false).await;
-        assert_eq!(world.message().await, undisturbed, "{trouble:?}");
-        assert!(world.dead.is_empty(), "{trouble:?}");
-        let told = world.notifications();
-        assert!(told.iter().any(|(_, status)| *status == Status::Failed), "{trouble:?}");
+        world.run_until_empty(&worker(&world), false).await;
+        assert_eq!(world.message().await, undisturbed, "{fault:?}");
+        assert!(world.dead.is_empty(), "{fault:?}");
+        let notifications = world.notifications();
+        assert!(notifications.iter().any(|(_, status)| *status == Status::Failed), "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_receipt_dated_in_the_future_came_when_it_was_received() {
+async fn a_receipt_with_an_impossible_time_has_its_receipt_time() {
     for date in [jiff::Timestamp::MAX, jiff::Timestamp::MIN] {
         let world = World::standard().await;
-        let message = claimed(&world).await;
+        let message = claimed_message(&world).await;
         settle(&world, &message).await;
         let receipt = with_reference(Status::Delivered, &message);
         let mut event = sample::receipt_event(&world.whatsapp, receipt, world.clock.now());
         event.occurred_at = date;
         world.put("acme", "1", &event).await;
-        world.run_dry(&worker(&world), false).await;
+        world.run_until_empty(&worker(&world), false).await;
         let message = world.message().await;
         assert_eq!(message.status, Status::Delivered);
         let step = message.history.iter().find(|step| step.status == Status::Delivered).unwrap();

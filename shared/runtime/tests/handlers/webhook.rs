@@ -1,4 +1,4 @@
-//! The edge: nothing forged gets in, nothing accepted gets lost.
+//! Webhook edge tests: forged requests are rejected and accepted events are not lost.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,11 +30,11 @@ use whatsapp_cloud::example::PHONE_NUMBER_ID;
 
 use crate::common::Table;
 
-/// An edge on the simulated table, and on fakes.
+/// An edge on the simulated table and on fakes.
 type OwnEdge =
     Edge<CachedDirectory<DynamoStore, FakeClock>, FakeCredentials, FakeQueue, FakeAddresses>;
 
-/// Addresses outside: what they answer, and how often they were called. Copies are one.
+/// An HTTP client that records URLs and returns a set status. Clones share one state.
 #[derive(Clone, Debug, Default)]
 struct FakeAddresses {
     status: Arc<Mutex<Option<StatusCode>>>,
@@ -42,12 +42,12 @@ struct FakeAddresses {
 }
 
 impl FakeAddresses {
-    /// What they answer from now on, in place of 200.
+    /// Sets the status of all responses; 200 if `None`.
     fn answer(&self, status: Option<StatusCode>) {
         *self.status.lock().unwrap() = status;
     }
 
-    /// Which were called.
+    /// The URLs that were called.
     fn called(&self) -> Vec<String> {
         self.called.lock().unwrap().clone()
     }
@@ -63,8 +63,8 @@ impl HttpClient for FakeAddresses {
     }
 }
 
-/// An edge with what stands behind it.
-struct House {
+/// An edge with its dependencies.
+struct Fixture {
     edge: OwnEdge,
     addresses: FakeAddresses,
     table: Table,
@@ -75,8 +75,9 @@ struct House {
     own: IntegrationId,
 }
 
-impl House {
-    /// Acme has a number and a bot; the operator has an app at WhatsApp that serves numbers.
+impl Fixture {
+    /// Acme has a WhatsApp number and a Telegram bot; the operator has a WhatsApp app that serves
+    /// all numbers.
     async fn new() -> Self {
         let clock = FakeClock::default();
         let acme = sample::tenant("acme");
@@ -106,11 +107,11 @@ impl House {
         Self { edge, addresses, table, table_faults, vault, clock, acme, own: number.id }
     }
 
-    async fn ask(&self, provider: Provider, request: &WebhookRequest) -> WebhookReply {
-        self.ask_with(providers::webhook(provider), request).await
+    async fn send(&self, provider: Provider, request: &WebhookRequest) -> WebhookReply {
+        self.send_to(providers::webhook(provider), request).await
     }
 
-    async fn ask_with(
+    async fn send_to(
         &self,
         webhook: &dyn WebhookProvider,
         request: &WebhookRequest,
@@ -126,15 +127,15 @@ impl House {
         self.edge.receipts.as_ref().unwrap()
     }
 
-    /// Asks at the URL of acme's own number.
+    /// Sends a request to the URL of acme's own number.
     async fn at_own(&self, mut request: WebhookRequest) -> StatusCode {
         request.path_suffix = Some(self.own.to_string());
-        self.ask(Provider::WhatsappCloud, &request).await.status
+        self.send(Provider::WhatsappCloud, &request).await.status
     }
 
-    /// Asks at the URL of the operator's app.
+    /// Sends a request to the URL of the operator's app.
     async fn at_app(&self, request: WebhookRequest) -> StatusCode {
-        self.ask(Provider::WhatsappCloud, &request).await.status
+        self.send(Provider::WhatsappCloud, &request).await.status
     }
 
     fn published(&self) -> [usize; 3] {
@@ -142,7 +143,7 @@ impl House {
     }
 }
 
-/// SHA-256 of a path's secret, in hex.
+/// The SHA-256 of a path secret, in hex.
 fn path_hash(secret: &str) -> String {
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes()))
 }
@@ -163,26 +164,26 @@ fn text_to(number: &str) -> WebhookRequest {
 }
 
 #[tokio::test]
-async fn an_authentic_message_is_queued_for_its_tenant_and_conversation() {
-    let house = House::new().await;
-    assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
-    assert_eq!(house.published(), [1, 0, 0]);
-    let event = &house.inbound().bodies::<InboundEvent>()[0];
-    assert_eq!((&event.tenant, event.integration), (&house.acme, house.own));
-    assert_eq!(event.received_at, house.clock.now());
-    let record = &house.inbound().records()[0];
+async fn a_verified_message_is_queued_for_its_tenant_and_conversation() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.at_own(one_text()).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [1, 0, 0]);
+    let event = &fixture.inbound().bodies::<InboundEvent>()[0];
+    assert_eq!((&event.tenant, event.integration), (&fixture.acme, fixture.own));
+    assert_eq!(event.received_at, fixture.clock.now());
+    let record = &fixture.inbound().records()[0];
     let EventKind::Message(message) = &event.kind else { panic!() };
     assert_eq!(message.from, whatsapp_cloud::example::WA_ID);
-    let talk = event.parties(message).unwrap().conversation();
-    assert_eq!(record.group, talk.to_string());
+    let conversation = event.parties(message).unwrap().conversation();
+    assert_eq!(record.group, conversation.to_string());
     assert_eq!(record.deduplication_id, event.deduplication_id());
 }
 
 #[tokio::test]
 async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() {
-    let house = House::new().await;
-    let mut reworded = one_text();
-    reworded.body = [&reworded.body[..], b" "].concat().into();
+    let fixture = Fixture::new().await;
+    let mut altered = one_text();
+    altered.body = [&altered.body[..], b" "].concat().into();
     let mut unsigned = one_text();
     unsigned.headers.clear();
     let mut empty = one_text();
@@ -196,223 +197,230 @@ async fn a_forged_unsigned_or_empty_request_gets_401_and_nothing_is_published() 
     let mut foreign = one_text();
     let signature = whatsapp_cloud::example::signature(secret, &foreign.body);
     foreign.headers.insert("x-hub-signature-256", signature.parse().unwrap());
-    for request in [reworded, unsigned, empty, empty_signature, twice, foreign] {
-        assert_eq!(house.at_own(request.clone()).await, StatusCode::UNAUTHORIZED);
-        assert_eq!(house.at_app(request).await, StatusCode::UNAUTHORIZED);
+    for request in [altered, unsigned, empty, empty_signature, twice, foreign] {
+        assert_eq!(fixture.at_own(request.clone()).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(fixture.at_app(request).await, StatusCode::UNAUTHORIZED);
     }
-    assert_eq!(house.published(), [0, 0, 0]);
+    assert_eq!(fixture.published(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_url_that_names_no_integration_or_another_providers_gets_401() {
-    let house = House::new().await;
-    let nobody = IntegrationId::derived(&["nobody"]).to_string();
-    for suffix in [&nobody, "..", "", "guess"] {
+async fn a_url_without_an_integration_of_the_provider_gets_401() {
+    let fixture = Fixture::new().await;
+    let unknown = IntegrationId::derived(&["unknown"]).to_string();
+    for suffix in [&unknown, "..", "", "guess"] {
         let request = WebhookRequest { path_suffix: Some(suffix.to_owned()), ..one_text() };
-        let status = house.ask(Provider::WhatsappCloud, &request).await.status;
+        let status = fixture.send(Provider::WhatsappCloud, &request).await.status;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{suffix}");
     }
     let mut request = telegram::example::request(&telegram::example::text(1, 1, "hello"));
-    request.path_suffix = Some(house.own.to_string());
-    let status = house.ask(Provider::Telegram, &request).await.status;
+    request.path_suffix = Some(fixture.own.to_string());
+    let status = fixture.send(Provider::Telegram, &request).await.status;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     // The operator has no bot.
     request.path_suffix = None;
-    let status = house.ask(Provider::Telegram, &request).await.status;
+    let status = fixture.send(Provider::Telegram, &request).await.status;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
-    assert_eq!(house.published(), [0, 0, 0]);
+    assert_eq!(fixture.published(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn an_integration_without_secrets_lets_nobody_in() {
-    let house = House::new().await;
-    house.vault.rotate(house.own, Credentials::default());
-    assert_eq!(house.at_own(one_text()).await, StatusCode::UNAUTHORIZED);
+async fn an_integration_without_secrets_rejects_every_request() {
+    let fixture = Fixture::new().await;
+    fixture.vault.rotate(fixture.own, Credentials::default());
+    assert_eq!(fixture.at_own(one_text()).await, StatusCode::UNAUTHORIZED);
     let name = whatsapp_cloud::APP_SECRET.to_owned();
-    house.vault.rotate(house.own, Credentials::new([(name, vec!["".into()])]));
-    house.clock.advance(Duration::from_mins(10));
+    fixture.vault.rotate(fixture.own, Credentials::new([(name, vec!["".into()])]));
+    fixture.clock.advance(Duration::from_mins(10));
     let mut request = one_text();
     let signature = whatsapp_cloud::example::signature("", &request.body);
     request.headers.insert("x-hub-signature-256", signature.parse().unwrap());
-    assert_eq!(house.at_own(request).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(fixture.at_own(request).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn a_bot_is_found_by_its_id_and_by_its_secret_and_the_header_proves_it() {
-    let house = House::new().await;
-    let bot = sample::telegram(&house.acme, Some(telegram::example::BOT_ID)).id.to_string();
+async fn a_bot_is_found_by_its_id_or_path_secret_and_verified_by_its_header() {
+    let fixture = Fixture::new().await;
+    let bot = sample::telegram(&fixture.acme, Some(telegram::example::BOT_ID)).id.to_string();
     for (n, suffix) in [bot.as_str(), telegram::example::WEBHOOK_SECRET].into_iter().enumerate() {
         let update = telegram::example::text(i64::try_from(n).unwrap(), 1, "hello");
         let mut request = telegram::example::request(&update);
         request.path_suffix = Some(suffix.to_owned());
-        assert_eq!(house.ask(Provider::Telegram, &request).await.status, StatusCode::OK);
+        assert_eq!(fixture.send(Provider::Telegram, &request).await.status, StatusCode::OK);
         request.headers.clear();
-        let status = house.ask(Provider::Telegram, &request).await.status;
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "the path alone proves nothing");
+        let status = fixture.send(Provider::Telegram, &request).await.status;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "the path alone does not authenticate");
     }
-    assert_eq!(house.published(), [2, 0, 0]);
-    let events = house.inbound().bodies::<InboundEvent>();
+    assert_eq!(fixture.published(), [2, 0, 0]);
+    let events = fixture.inbound().bodies::<InboundEvent>();
     assert!(events.iter().all(|event| event.account == telegram::example::BOT_ID));
 }
 
 #[tokio::test]
-async fn a_handshake_is_answered_and_one_with_a_wrong_token_gets_403() {
-    let house = House::new().await;
+async fn a_handshake_returns_its_challenge_and_a_wrong_token_gets_403() {
+    let fixture = Fixture::new().await;
     let good = whatsapp_cloud::example::handshake(whatsapp_cloud::example::VERIFY_TOKEN, "12345");
-    let reply = house.ask(Provider::WhatsappCloud, &good).await;
+    let reply = fixture.send(Provider::WhatsappCloud, &good).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::OK, "12345"));
     let bad = whatsapp_cloud::example::handshake("guess", "12345");
-    let reply = house.ask(Provider::WhatsappCloud, &bad).await;
+    let reply = fixture.send(Provider::WhatsappCloud, &bad).await;
     assert_eq!((reply.status, reply.body.as_str()), (StatusCode::FORBIDDEN, ""));
 }
 
 #[tokio::test]
-async fn while_a_queue_the_table_or_the_vault_is_away_the_provider_is_asked_to_come_back() {
-    let broken: [fn(&House) -> Faults; 3] = [
-        |house| house.inbound().faults().clone(),
-        |house| house.table_faults.clone(),
-        |house| house.vault.faults().clone(),
+async fn while_a_queue_the_table_or_the_credential_store_is_down_the_provider_gets_503() {
+    let broken: [fn(&Fixture) -> Faults; 3] = [
+        |fixture| fixture.inbound().faults().clone(),
+        |fixture| fixture.table_faults.clone(),
+        |fixture| fixture.vault.faults().clone(),
     ];
     for faults in broken {
-        let house = House::new().await;
-        let faults = faults(&house);
+        let fixture = Fixture::new().await;
+        let faults = faults(&fixture);
         faults.go_down();
-        assert_eq!(house.at_own(one_text()).await, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(house.published(), [0, 0, 0]);
+        assert_eq!(fixture.at_own(one_text()).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(fixture.published(), [0, 0, 0]);
         faults.mend();
-        assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
-        assert_eq!(house.published(), [1, 0, 0]);
+        assert_eq!(fixture.at_own(one_text()).await, StatusCode::OK);
+        assert_eq!(fixture.published(), [1, 0, 0]);
     }
 }
 
 #[tokio::test]
-async fn if_one_of_several_queues_is_away_the_whole_request_comes_back_and_nothing_is_twice() {
-    let house = House::new().await;
+async fn if_one_of_several_queues_is_down_the_request_is_retried_without_duplicates() {
+    let fixture = Fixture::new().await;
     let text = whatsapp_cloud::example::text("wamid.1", "hello");
     let sent = whatsapp_cloud::example::status("wamid.2", "sent", None);
     let request = signed(&[
         whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text]),
         whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &[sent]),
     ]);
-    house.receipts().faults().go_down();
-    assert_eq!(house.at_own(request.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
-    house.receipts().faults().mend();
-    assert_eq!(house.at_own(request).await, StatusCode::OK);
-    assert_eq!(house.published(), [1, 1, 0]);
+    fixture.receipts().faults().go_down();
+    assert_eq!(fixture.at_own(request.clone()).await, StatusCode::SERVICE_UNAVAILABLE);
+    fixture.receipts().faults().mend();
+    assert_eq!(fixture.at_own(request).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [1, 1, 0]);
 }
 
 #[tokio::test]
-async fn what_is_authentic_and_unreadable_is_parked_byte_for_byte_and_answered_200() {
+async fn a_verified_body_that_cannot_be_parsed_is_parked_unchanged_and_gets_200() {
     use base64::Engine as _;
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let body = bytes::Bytes::from_static(b"{\"object\": \xff nonsense");
-    assert_eq!(house.at_own(whatsapp_cloud::example::request(body.clone())).await, StatusCode::OK);
-    assert_eq!(house.published(), [0, 0, 1]);
-    let parked = &house.edge.parked.bodies::<Parked>()[0];
+    assert_eq!(
+        fixture.at_own(whatsapp_cloud::example::request(body.clone())).await,
+        StatusCode::OK
+    );
+    assert_eq!(fixture.published(), [0, 0, 1]);
+    let parked = &fixture.edge.parked.bodies::<Parked>()[0];
     let bytes = base64::engine::general_purpose::STANDARD.decode(&parked.body).unwrap();
     assert_eq!(bytes, body);
-    assert_eq!(parked.integration, Some(house.own));
-    house.edge.parked.faults().go_down();
-    let status = house.at_own(whatsapp_cloud::example::request(body)).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "what cannot be parked is not taken");
+    assert_eq!(parked.integration, Some(fixture.own));
+    fixture.edge.parked.faults().go_down();
+    let status = fixture.at_own(whatsapp_cloud::example::request(body)).await;
+    assert_eq!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "a request that cannot be parked is not accepted"
+    );
 }
 
 #[tokio::test]
-async fn a_secret_in_what_cannot_be_read_is_not_parked() {
+async fn a_secret_in_an_unparseable_body_is_not_parked() {
     use base64::Engine as _;
     use providers::evolution::example;
-    let mut house = House::new().await;
+    let mut fixture = Fixture::new().await;
     let acme = sample::tenant("acme");
     let instance = sample::taking(&acme, Provider::Evolution, Some(example::INSTANCE));
-    house.table.insert_integration(&instance, &[]).await;
-    house.edge.vault = house.vault.clone().with(&instance, example::credentials());
+    fixture.table.insert_integration(&instance, &[]).await;
+    fixture.edge.vault = fixture.vault.clone().with(&instance, example::credentials());
     let first = &example::EXAMPLES.events[0];
     let draft = providers::example::Draft::json(Value::Null);
-    let now = house.clock.now();
+    let now = fixture.clock.now();
     let mut request =
         (example::EXAMPLES.sign)(first, &draft, &example::credentials(), "https://hub", now);
     request.body = r#"{"event":"call","apikey":"the-key","data":"#.into();
     request.path_suffix = Some(instance.id.to_string());
-    assert_eq!(house.ask(Provider::Evolution, &request).await.status, StatusCode::OK);
-    let parked = &house.edge.parked.bodies::<Parked>()[0];
+    assert_eq!(fixture.send(Provider::Evolution, &request).await.status, StatusCode::OK);
+    let parked = &fixture.edge.parked.bodies::<Parked>()[0];
     let bytes = base64::engine::general_purpose::STANDARD.decode(&parked.body).unwrap();
     assert_eq!(bytes, br#"{"event":"call","apikey":null,"data":"#);
 }
 
 #[tokio::test]
-async fn a_tenants_app_that_speaks_of_another_tenants_account_gets_403() {
-    let house = House::new().await;
+async fn an_event_of_another_tenants_account_gets_403() {
+    let fixture = Fixture::new().await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
-    house.table.insert_integration(&globex, &[]).await;
-    assert_eq!(house.at_own(text_to("999")).await, StatusCode::FORBIDDEN);
-    // Not even what is its own goes through beside it.
+    fixture.table.insert_integration(&globex, &[]).await;
+    assert_eq!(fixture.at_own(text_to("999")).await, StatusCode::FORBIDDEN);
+    // Events of its own account in the same request are rejected too.
     let texts = ["999", PHONE_NUMBER_ID].map(|number| {
         whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
-    assert_eq!(house.at_own(signed(&texts)).await, StatusCode::FORBIDDEN);
-    assert_eq!(house.published(), [0, 0, 0]);
+    assert_eq!(fixture.at_own(signed(&texts)).await, StatusCode::FORBIDDEN);
+    assert_eq!(fixture.published(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn what_is_about_an_account_nobody_holds_is_parked_and_the_rest_goes_on() {
-    let house = House::new().await;
-    assert_eq!(house.at_own(text_to("555")).await, StatusCode::OK);
-    assert_eq!(house.published(), [0, 0, 1]);
+async fn events_of_an_unknown_account_are_parked_and_the_others_are_queued() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.at_own(text_to("555")).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [0, 0, 1]);
     let texts = ["555", PHONE_NUMBER_ID].map(|number| {
         whatsapp_cloud::example::messages(number, &[whatsapp_cloud::example::text(number, "hello")])
     });
-    assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
-    assert_eq!(house.published(), [1, 0, 2]);
+    assert_eq!(fixture.at_app(signed(&texts)).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [1, 0, 2]);
 }
 
 #[tokio::test]
-async fn the_operators_app_speaks_for_every_tenant_by_the_account() {
-    let house = House::new().await;
+async fn events_of_the_operators_app_go_to_the_tenant_of_their_account() {
+    let fixture = Fixture::new().await;
     let globex = sample::whatsapp(&sample::tenant("globex"), Some("999"));
-    house.table.insert_integration(&globex, &[]).await;
+    fixture.table.insert_integration(&globex, &[]).await;
     let texts = [PHONE_NUMBER_ID, "999"].map(|number| {
         whatsapp_cloud::example::messages(
             number,
             &[whatsapp_cloud::example::text("wamid.1", "hello")],
         )
     });
-    assert_eq!(house.at_app(signed(&texts)).await, StatusCode::OK);
-    let events = house.inbound().bodies::<InboundEvent>();
+    assert_eq!(fixture.at_app(signed(&texts)).await, StatusCode::OK);
+    let events = fixture.inbound().bodies::<InboundEvent>();
     let tenants: Vec<_> = events.iter().map(|event| event.tenant.as_str()).collect();
     assert_eq!(tenants, ["acme", "globex"]);
-    assert_eq!(events[0].integration, house.own);
+    assert_eq!(events[0].integration, fixture.own);
     assert_eq!(events[1].integration, globex.id);
     assert_ne!(events[0].deduplication_id(), events[1].deduplication_id());
 }
 
 #[tokio::test]
-async fn a_rotated_secret_works_at_once_and_forgeries_buy_one_read_a_minute() {
-    let house = House::new().await;
-    assert_eq!(house.at_own(one_text()).await, StatusCode::OK);
-    assert_eq!(house.vault.reads(), 1);
-    // Rotated a moment after it was read.
-    house.clock.advance(Duration::from_secs(61));
+async fn a_rotated_secret_works_at_once_and_forgeries_cause_one_read_a_minute() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.at_own(one_text()).await, StatusCode::OK);
+    assert_eq!(fixture.vault.reads(), 1);
+    // Rotated a minute after it was read.
+    fixture.clock.advance(Duration::from_secs(61));
     let name = whatsapp_cloud::APP_SECRET.to_owned();
-    house.vault.rotate(house.own, Credentials::new([(name, vec!["newer".into()])]));
+    fixture.vault.rotate(fixture.own, Credentials::new([(name, vec!["newer".into()])]));
     let mut newer = text_to(PHONE_NUMBER_ID);
     let signature = whatsapp_cloud::example::signature("newer", &newer.body);
     newer.headers.insert("x-hub-signature-256", signature.parse().unwrap());
-    assert_eq!(house.at_own(newer.clone()).await, StatusCode::OK);
-    assert_eq!(house.vault.reads(), 2);
-    let began = house.vault.reads();
+    assert_eq!(fixture.at_own(newer.clone()).await, StatusCode::OK);
+    assert_eq!(fixture.vault.reads(), 2);
+    let began = fixture.vault.reads();
     for _forgery in 0..1000 {
-        let status = house.at_own(one_text()).await;
+        let status = fixture.at_own(one_text()).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "it is signed with the old secret");
-        house.clock.advance(Duration::from_millis(120));
+        fixture.clock.advance(Duration::from_millis(120));
     }
     // Two minutes.
-    assert!(house.vault.reads() - began <= 2, "{}", house.vault.reads() - began);
-    assert_eq!(house.at_own(newer).await, StatusCode::OK);
+    assert!(fixture.vault.reads() - began <= 2, "{}", fixture.vault.reads() - began);
+    assert_eq!(fixture.at_own(newer).await, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_request_with_many_events_is_split_in_order() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let texts: Vec<Value> = (0..25)
         .map(|n| whatsapp_cloud::example::text(&format!("wamid.{n}"), &n.to_string()))
         .collect();
@@ -424,38 +432,38 @@ async fn a_request_with_many_events_is_split_in_order() {
         whatsapp_cloud::example::statuses(PHONE_NUMBER_ID, &statuses),
         whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &texts[10..]),
     ]);
-    assert_eq!(house.at_own(request.clone()).await, StatusCode::OK);
-    assert_eq!(house.published(), [25, 3, 0]);
-    let events = house.inbound().bodies::<InboundEvent>();
+    assert_eq!(fixture.at_own(request.clone()).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [25, 3, 0]);
+    let events = fixture.inbound().bodies::<InboundEvent>();
     for (n, event) in events.iter().enumerate() {
-        let EventKind::Message(message) = &event.kind else { panic!("it is no message") };
+        let EventKind::Message(message) = &event.kind else { panic!("not a message") };
         assert_eq!(message.provider_message_id, format!("wamid.{n}"));
     }
     assert!(events.windows(2).all(|pair| pair[0].received_at < pair[1].received_at));
-    let groups = house.inbound().records();
+    let groups = fixture.inbound().records();
     assert!(groups.iter().all(|record| record.group == groups[0].group));
-    // Meta sends the same again; the queue knows it.
-    assert_eq!(house.at_own(request).await, StatusCode::OK);
-    assert_eq!(house.inbound().len(), 25);
+    // Meta redelivers the request; the queue deduplicates it.
+    assert_eq!(fixture.at_own(request).await, StatusCode::OK);
+    assert_eq!(fixture.inbound().len(), 25);
 }
 
-/// A provider without a channel that says whatever the body asks for.
-struct Talker;
+/// A webhook of a provider without a channel, which parses the events that the body names.
+struct FakeWebhook;
 
-/// The sources [`Talker`] makes.
-struct TalkerSource(bool);
+/// The source of a [`FakeWebhook`].
+struct FakeSource(bool);
 
-impl WebhookProvider for Talker {
+impl WebhookProvider for FakeWebhook {
     fn provider(&self) -> Provider {
         Provider::Ghl
     }
 
     fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
-        Box::new(TalkerSource(credentials.first("SECRET").is_some()))
+        Box::new(FakeSource(credentials.first("SECRET").is_some()))
     }
 }
 
-impl WebhookSource for TalkerSource {
+impl WebhookSource for FakeSource {
     fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
         Ok(request.query("evidence").map(ToOwned::to_owned))
     }
@@ -463,7 +471,7 @@ impl WebhookSource for TalkerSource {
     fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
         let wanted = request.query("evidence").is_some();
         if !self.0 || wanted != (request.evidence.as_deref() == Some(b"certificate")) {
-            return Err(Rejection::Unauthenticated("no proof"));
+            return Err(Rejection::Unauthenticated("no signature"));
         }
         Ok(())
     }
@@ -500,135 +508,143 @@ impl WebhookSource for TalkerSource {
     }
 }
 
-/// A house with an integration at [`Talker`]'s provider, of `tenant` and for `account`.
-async fn talking(tenant: &TenantId, account: Option<&str>) -> (House, Integration) {
-    let mut house = House::new().await;
+/// A fixture with an integration of `tenant` for `account` at the provider of [`FakeWebhook`].
+async fn fixture_with_fake_webhook(
+    tenant: &TenantId,
+    account: Option<&str>,
+) -> (Fixture, Integration) {
+    let mut fixture = Fixture::new().await;
     let integration = sample::taking(tenant, Provider::Ghl, account);
-    house.table.insert_integration(&integration, &[]).await;
+    fixture.table.insert_integration(&integration, &[]).await;
     let secret = ("SECRET".to_owned(), vec!["secret".into()]);
-    let vault = house.vault.clone().with(&integration, Credentials::new([secret]));
-    house.edge.vault = vault.clone();
-    house.vault = vault;
-    (house, integration)
+    let vault = fixture.vault.clone().with(&integration, Credentials::new([secret]));
+    fixture.edge.vault = vault.clone();
+    fixture.vault = vault;
+    (fixture, integration)
 }
 
-async fn say(house: &House, integration: &Integration, body: &'static str) -> WebhookReply {
+async fn post(fixture: &Fixture, integration: &Integration, body: &'static str) -> WebhookReply {
     let path_suffix = Some(integration.id.to_string());
     let request = WebhookRequest { body: body.into(), path_suffix, ..WebhookRequest::default() };
-    house.ask_with(&Talker, &request).await
+    fixture.send_to(&FakeWebhook, &request).await
 }
 
 #[tokio::test]
-async fn what_comes_through_a_provider_without_a_channel_goes_to_the_events_in_its_order() {
+async fn events_of_a_provider_without_a_channel_go_to_the_event_queue_in_order() {
     let acme = sample::tenant("acme");
-    let (mut house, twilio) = talking(&acme, Some("AC1")).await;
-    // Such an edge is given no other queue.
-    (house.edge.inbound, house.edge.receipts) = (None, None);
-    assert_eq!(say(&house, &twilio, "all").await.status, StatusCode::OK);
-    let events = house.edge.events.bodies::<InboundEvent>();
+    let (mut fixture, twilio) = fixture_with_fake_webhook(&acme, Some("AC1")).await;
+    // Such an edge has no other queue.
+    (fixture.edge.inbound, fixture.edge.receipts) = (None, None);
+    assert_eq!(post(&fixture, &twilio, "all").await.status, StatusCode::OK);
+    let events = fixture.edge.events.bodies::<InboundEvent>();
     let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
     assert_eq!(ids, ["1", "2", "3"]);
     assert!(events.iter().all(|event| event.tenant == acme && event.integration == twilio.id));
-    let records = house.edge.events.records();
+    let records = fixture.edge.events.records();
     assert!(records.iter().all(|record| record.group == events[0].ordering_group()));
     assert_eq!(records[0].deduplication_id, events[0].deduplication_id());
-    assert_eq!(say(&house, &twilio, "all").await.status, StatusCode::OK);
-    assert_eq!(house.edge.events.len(), 3, "the queue knows them");
-    house.edge.events.faults().go_down();
-    assert_eq!(say(&house, &twilio, "no account").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(post(&fixture, &twilio, "all").await.status, StatusCode::OK);
+    assert_eq!(fixture.edge.events.len(), 3, "the queue deduplicates them");
+    fixture.edge.events.faults().go_down();
+    assert_eq!(post(&fixture, &twilio, "no account").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
-async fn what_a_channels_own_provider_says_besides_goes_to_the_events_too() {
-    let house = House::new().await;
+async fn other_events_of_a_channel_provider_go_to_the_event_queue() {
+    let fixture = Fixture::new().await;
     let update = whatsapp_cloud::example::envelope(&[serde_json::json!({
         "field": "account_update",
         "value": { "event": "VERIFIED_ACCOUNT" },
     })]);
     let request = whatsapp_cloud::example::request(whatsapp_cloud::example::escaped(&update));
-    assert_eq!(house.at_own(request).await, StatusCode::OK);
-    assert_eq!(house.published(), [0, 0, 0]);
-    assert_eq!(house.edge.events.len(), 1);
+    assert_eq!(fixture.at_own(request).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [0, 0, 0]);
+    assert_eq!(fixture.edge.events.len(), 1);
 }
 
 #[tokio::test]
-async fn a_program_of_the_tenants_is_told_what_is_wrong_with_its_request() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
-    let reply = say(&house, &twilio, "invalid").await;
+async fn an_invalid_request_of_a_tenants_program_gets_400_with_a_detail() {
+    let (fixture, twilio) = fixture_with_fake_webhook(&sample::tenant("acme"), Some("AC1")).await;
+    let reply = post(&fixture, &twilio, "invalid").await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     let body: Value = serde_json::from_str(&reply.body).unwrap();
     assert_eq!(body["detail"], "event: is missing");
-    assert!(house.edge.events.is_empty() && house.edge.parked.is_empty());
+    assert!(fixture.edge.events.is_empty() && fixture.edge.parked.is_empty());
 }
 
 #[tokio::test]
-async fn a_subscription_is_confirmed_by_calling_its_address() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
-    assert_eq!(say(&house, &twilio, "confirm").await.status, StatusCode::OK);
-    assert_eq!(house.addresses.called(), ["https://sns.test/confirm"]);
-    house.addresses.answer(Some(StatusCode::FORBIDDEN));
-    let status = say(&house, &twilio, "confirm").await.status;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "so that the provider asks again");
-    assert!(house.edge.events.is_empty() && house.edge.parked.is_empty());
+async fn a_subscription_is_confirmed_by_calling_its_url() {
+    let (fixture, twilio) = fixture_with_fake_webhook(&sample::tenant("acme"), Some("AC1")).await;
+    assert_eq!(post(&fixture, &twilio, "confirm").await.status, StatusCode::OK);
+    assert_eq!(fixture.addresses.called(), ["https://sns.test/confirm"]);
+    fixture.addresses.answer(Some(StatusCode::FORBIDDEN));
+    let status = post(&fixture, &twilio, "confirm").await.status;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "so that the provider retries");
+    assert!(fixture.edge.events.is_empty() && fixture.edge.parked.is_empty());
 }
 
 #[tokio::test]
-async fn what_proves_a_request_is_fetched_once_a_day() {
-    let (house, twilio) = talking(&sample::tenant("acme"), Some("AC1")).await;
-    let ask = async |address: &str| {
+async fn a_signing_certificate_is_fetched_once_a_day() {
+    let (fixture, twilio) = fixture_with_fake_webhook(&sample::tenant("acme"), Some("AC1")).await;
+    let request_with = async |address: &str| {
         let path_suffix = Some(twilio.id.to_string());
         let query = vec![("evidence".to_owned(), address.to_owned())];
         let body = Bytes::from_static(b"all");
         let request = WebhookRequest { body, query, path_suffix, ..WebhookRequest::default() };
-        house.ask_with(&Talker, &request).await.status
+        fixture.send_to(&FakeWebhook, &request).await.status
     };
     let address = "https://sns.test/certificate.pem";
     for _time in 0..3 {
-        assert_eq!(ask(address).await, StatusCode::OK);
+        assert_eq!(request_with(address).await, StatusCode::OK);
     }
-    assert_eq!(house.addresses.called(), [address]);
-    house.clock.advance(Duration::from_hours(25));
-    assert_eq!(ask(address).await, StatusCode::OK);
-    assert_eq!(house.addresses.called().len(), 2);
-    house.addresses.answer(Some(StatusCode::NOT_FOUND));
-    assert_eq!(ask("https://sns.test/other.pem").await, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(ask(address).await, StatusCode::OK, "what is remembered is used");
-    house.addresses.answer(None);
-    assert_eq!(ask("https://sns.test/other.pem").await, StatusCode::OK, "a failure is not");
+    assert_eq!(fixture.addresses.called(), [address]);
+    fixture.clock.advance(Duration::from_hours(25));
+    assert_eq!(request_with(address).await, StatusCode::OK);
+    assert_eq!(fixture.addresses.called().len(), 2);
+    fixture.addresses.answer(Some(StatusCode::NOT_FOUND));
+    assert_eq!(request_with("https://sns.test/other.pem").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(request_with(address).await, StatusCode::OK, "the cached certificate is used");
+    fixture.addresses.answer(None);
+    assert_eq!(
+        request_with("https://sns.test/other.pem").await,
+        StatusCode::OK,
+        "a failure is not cached"
+    );
 }
 
 #[tokio::test]
-async fn an_integration_without_an_account_takes_what_its_own_secret_signs() {
+async fn an_integration_without_an_account_accepts_every_event_signed_with_its_secret() {
     let acme = sample::tenant("acme");
-    let (house, own) = talking(&acme, None).await;
+    let (fixture, own) = fixture_with_fake_webhook(&acme, None).await;
     for body in ["all", "another account", "no account"] {
-        assert_eq!(say(&house, &own, body).await.status, StatusCode::OK);
+        assert_eq!(post(&fixture, &own, body).await.status, StatusCode::OK);
     }
-    let events = house.edge.events.bodies::<InboundEvent>();
+    let events = fixture.edge.events.bodies::<InboundEvent>();
     assert_eq!(events.len(), 5);
     assert!(events.iter().all(|event| event.tenant == acme && event.integration == own.id));
-    assert!(house.edge.parked.is_empty());
-    // The operator's takes what is about itself, and finds the holders of the rest.
-    let (house, app) = talking(&TenantId::platform(), None).await;
+    assert!(fixture.edge.parked.is_empty());
+    // The operator's integration accepts events of no account, and finds the integration of each
+    // account.
+    let (fixture, app) = fixture_with_fake_webhook(&TenantId::platform(), None).await;
     let number = sample::taking(&acme, Provider::Ghl, Some("AC1"));
-    house.table.insert_integration(&number, &[]).await;
+    fixture.table.insert_integration(&number, &[]).await;
     for body in ["all", "another account", "no account"] {
-        assert_eq!(say(&house, &app, body).await.status, StatusCode::OK);
+        assert_eq!(post(&fixture, &app, body).await.status, StatusCode::OK);
     }
-    let tenants = house.edge.events.bodies::<InboundEvent>();
+    let tenants = fixture.edge.events.bodies::<InboundEvent>();
     let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
     assert_eq!(tenants, ["acme", "acme", "acme", "platform"]);
-    let parked = house.edge.parked.bodies::<Parked>();
-    assert_eq!(parked.len(), 1, "nobody holds the other account");
+    let parked = fixture.edge.parked.bodies::<Parked>();
+    assert_eq!(parked.len(), 1, "no integration has the other account");
     assert_eq!(parked[0].tenant, Some(TenantId::platform()));
 }
 
 #[tokio::test]
-async fn a_source_sees_the_address_that_was_called() {
-    /// Keeps the address it sees.
-    struct Mirror(Arc<Mutex<Vec<String>>>);
+async fn a_source_gets_the_requested_url() {
+    /// Records the URLs of requests.
+    struct RecordUrls(Arc<Mutex<Vec<String>>>);
 
-    impl WebhookProvider for Mirror {
+    impl WebhookProvider for RecordUrls {
         fn provider(&self) -> Provider {
             Provider::WhatsappCloud
         }
@@ -638,7 +654,7 @@ async fn a_source_sees_the_address_that_was_called() {
         }
     }
 
-    impl WebhookSource for Mirror {
+    impl WebhookSource for RecordUrls {
         fn verify(&self, request: &WebhookRequest, _: Timestamp) -> Result<(), Rejection> {
             self.0.lock().unwrap().push(request.url.clone());
             Ok(())
@@ -650,8 +666,8 @@ async fn a_source_sees_the_address_that_was_called() {
     }
 
     let call = async |base_url: Option<&str>, path: &str, query: &str| {
-        let mut house = House::new().await;
-        house.edge.base_url = base_url.map(ToOwned::to_owned);
+        let mut fixture = Fixture::new().await;
+        fixture.edge.base_url = base_url.map(ToOwned::to_owned);
         let event = serde_json::json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query,
             "headers": { "host": "abc.execute-api.eu-central-1.amazonaws.com" },
@@ -667,16 +683,16 @@ async fn a_source_sees_the_address_that_was_called() {
             "body": "{}", "isBase64Encoded": false,
         });
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        let seen = Mirror(Arc::default());
-        let answer = runtime::webhook::answer(&house.edge, &seen, &house.clock, request).await;
+        let seen = RecordUrls(Arc::default());
+        let answer = runtime::webhook::answer(&fixture.edge, &seen, &fixture.clock, request).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let seen = seen.0.lock().unwrap();
         seen[0].clone()
     };
     let path = "/webhooks/whatsapp";
-    let own = "https://abc.execute-api.eu-central-1.amazonaws.com/webhooks/whatsapp";
-    assert_eq!(call(None, path, "").await, own);
-    assert_eq!(call(None, path, "a=1&b=%20").await, format!("{own}?a=1&b=%20"));
+    let api_url = "https://abc.execute-api.eu-central-1.amazonaws.com/webhooks/whatsapp";
+    assert_eq!(call(None, path, "").await, api_url);
+    assert_eq!(call(None, path, "a=1&b=%20").await, format!("{api_url}?a=1&b=%20"));
     let slashed = Some("https://hub.example.com/");
     assert_eq!(call(slashed, path, "").await, "https://hub.example.com/webhooks/whatsapp");
     let public = Some("https://hub.example.com");
@@ -686,24 +702,24 @@ async fn a_source_sees_the_address_that_was_called() {
 }
 
 #[tokio::test]
-async fn conversations_of_an_integration_without_an_account_are_kept_under_its_own_id() {
+async fn conversations_of_an_integration_without_an_account_use_its_id() {
     let acme = sample::tenant("acme");
-    let (house, _) = talking(&acme, None).await;
+    let (fixture, _) = fixture_with_fake_webhook(&acme, None).await;
     let twilio = sample::taking(&acme, Provider::Twilio, None);
-    house.table.insert_integration(&twilio, &[]).await;
+    fixture.table.insert_integration(&twilio, &[]).await;
     let (_, example) = providers::example::named("twilio-sms", "text")[0];
     let credentials = (providers::example::of(Provider::Twilio).credentials)();
-    house.vault.rotate(twilio.id, credentials);
-    let seed = providers::example::Seed { at: house.clock.now(), nonce: "x".repeat(24) };
+    fixture.vault.rotate(twilio.id, credentials);
+    let seed = providers::example::Seed { at: fixture.clock.now(), nonce: "x".repeat(24) };
     let url = format!("https://hub.test/webhooks/sms/{}", twilio.id);
     let draft = (example.draft)(&seed);
     let request =
-        providers::example::signed(Provider::Twilio, example, &draft, &url, house.clock.now());
+        providers::example::signed(Provider::Twilio, example, &draft, &url, fixture.clock.now());
     let path_suffix = Some(twilio.id.to_string());
     let request = WebhookRequest { path_suffix, url, ..request };
     let webhook = providers::example::webhook(Provider::Twilio, example);
-    assert_eq!(house.ask_with(webhook, &request).await.status, StatusCode::OK);
-    let event = &house.inbound().bodies::<InboundEvent>()[0];
+    assert_eq!(fixture.send_to(webhook, &request).await.status, StatusCode::OK);
+    let event = &fixture.inbound().bodies::<InboundEvent>()[0];
     let EventKind::Message(message) = &event.kind else { panic!("{:?}", event.kind) };
     let parties = event.parties(message).unwrap();
     assert_eq!(parties.account, twilio.conversation_account());
@@ -711,32 +727,32 @@ async fn conversations_of_an_integration_without_an_account_are_kept_under_its_o
 }
 
 #[tokio::test]
-async fn a_body_larger_than_lambda_passes_on_is_refused_with_413_at_every_webhook() {
-    let house = House::new().await;
+async fn a_body_over_the_lambda_limit_gets_413_at_every_webhook() {
+    let fixture = Fixture::new().await;
     for webhook in providers::webhooks() {
         let name = webhook.name();
         let request = |bytes| WebhookRequest {
             method: Method::POST,
             body: vec![b'a'; bytes].into(),
-            path_suffix: Some(house.own.to_string()),
+            path_suffix: Some(fixture.own.to_string()),
             ..WebhookRequest::default()
         };
-        let reply = house.ask_with(webhook, &request(LARGEST_BODY + 1)).await;
+        let reply = fixture.send_to(webhook, &request(LARGEST_BODY + 1)).await;
         assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE, "{name}");
         assert!(reply.body.contains("too_large") && reply.body.contains("4.4 MB"), "{name}");
-        // One byte less, and it is read.
-        let reply = house.ask_with(webhook, &request(LARGEST_BODY)).await;
+        // A body of exactly the limit is verified.
+        let reply = fixture.send_to(webhook, &request(LARGEST_BODY)).await;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{name}");
     }
-    assert_eq!(house.published(), [0, 0, 0]);
+    assert_eq!(fixture.published(), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn the_largest_batch_that_meta_sends_is_taken_in() {
-    let house = House::new().await;
+async fn the_largest_batch_that_meta_sends_is_accepted() {
+    let fixture = Fixture::new().await;
     let text = whatsapp_cloud::example::text("wamid.1", &"x".repeat(3_000_000));
     let request = signed(&[whatsapp_cloud::example::messages(PHONE_NUMBER_ID, &[text])]);
     assert!(request.body.len() > 3_000_000);
-    assert_eq!(house.at_own(request).await, StatusCode::OK);
-    assert_eq!(house.published(), [1, 0, 0]);
+    assert_eq!(fixture.at_own(request).await, StatusCode::OK);
+    assert_eq!(fixture.published(), [1, 0, 0]);
 }
