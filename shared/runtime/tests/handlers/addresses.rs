@@ -1,4 +1,4 @@
-//! Addresses that tenants give: nothing in a private network is called for them.
+//! Private network tests: URLs that tenants set must not point into a private network.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use testkit::{FakeClock, FakeCredentials, SeededRng, sample};
 
 use crate::api::{Api, request};
 
-/// Addresses in a private network, in every form in which they may be written.
+/// URLs in a private network, in every notation.
 pub(crate) const PRIVATE: [&str; 25] = [
     "http://127.0.0.1/hook",
     "https://10.0.0.5/hook",
@@ -22,7 +22,7 @@ pub(crate) const PRIVATE: [&str; 25] = [
     "http://169.254.169.254/latest/meta-data/",
     "http://100.64.0.1/",
     "http://0.0.0.0/",
-    // Decimal, octal, hexadecimal and short.
+    // Decimal, octal, hexadecimal, short and percent-encoded.
     "http://2130706433/",
     "http://0177.0.0.1/",
     "http://0x7f.0.0.1/",
@@ -43,15 +43,15 @@ pub(crate) const PRIVATE: [&str; 25] = [
     "https://inside.example.com/hook",
 ];
 
-/// Addresses of the public internet; the last is of two worlds.
-pub(crate) const OUTSIDE: [&str; 4] = [
+/// URLs of the public internet; the last resolves to a private and a public address.
+pub(crate) const PUBLIC: [&str; 4] = [
     "https://93.184.216.34/hook",
     "https://[2606:4700::1111]/hook",
     "https://n8n.example.com/webhook/acme",
     "https://both.example.com/",
 ];
 
-/// Names as the tests know them.
+/// A resolver with the host names of these tests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FakeResolver;
 
@@ -88,7 +88,7 @@ async fn set(api: &Api, http_client: &TenantId, body: &Value) -> Result<Value, P
 }
 
 #[tokio::test]
-async fn an_automation_in_a_private_network_is_refused_when_it_is_set() {
+async fn an_automation_in_a_private_network_is_rejected() {
     let api = Api::new().await;
     for http_client in [sample::tenant("acme"), TenantId::platform()] {
         for url in PRIVATE {
@@ -108,11 +108,11 @@ async fn an_automation_in_a_private_network_is_refused_when_it_is_set() {
     let path = "/tenants/acme/automation";
     let get = request(Method::GET, path, &sample::tenant("acme"), &json!({}));
     let shown = handle(&tenants(&api), &get).await.unwrap().body.unwrap();
-    assert!(shown.contains("\"none\""), "nothing was set: {shown}");
+    assert!(shown.contains("\"none\""), "an automation was set: {shown}");
 }
 
 #[tokio::test]
-async fn the_operator_may_say_that_an_automation_is_in_a_private_network() {
+async fn the_operator_may_allow_an_automation_in_a_private_network() {
     let api = Api::new().await;
     for url in PRIVATE {
         let body = json!({ "kind": "push", "url": url, "allow_private_network": true });
@@ -123,15 +123,15 @@ async fn the_operator_may_say_that_an_automation_is_in_a_private_network() {
 }
 
 #[tokio::test]
-async fn a_tenant_leads_no_provider_into_a_private_network() {
+async fn a_tenant_cannot_set_a_provider_url_in_a_private_network() {
     for provider in Provider::ALL.iter().filter(|provider| !provider.channels().is_empty()) {
         for url in PRIVATE {
             let api = Api::new().await;
             let acme = sample::tenant("acme");
-            let mut asked = providers::example::asked(*provider, &acme);
-            asked["settings"]["base_url"] = url.into();
-            let asked = request(Method::POST, "/integrations", &acme, &asked);
-            let problem = handle(&api.integrations("-"), &asked).await.unwrap_err();
+            let mut body = providers::example::asked(*provider, &acme);
+            body["settings"]["base_url"] = url.into();
+            let request = request(Method::POST, "/integrations", &acme, &body);
+            let problem = handle(&api.integrations("-"), &request).await.unwrap_err();
             let field = problem.field.unwrap_or_default();
             assert!(field.starts_with("settings."), "{provider} {url}: {field} {}", problem.detail);
             assert!(api.store.integrations(&acme).await.unwrap().is_empty(), "{provider} {url}");
@@ -140,10 +140,10 @@ async fn a_tenant_leads_no_provider_into_a_private_network() {
 }
 
 #[tokio::test]
-async fn a_public_address_is_taken_and_a_name_that_does_not_resolve_is_taken_with_a_warning() {
+async fn a_public_url_is_accepted_and_an_unresolvable_host_gets_a_warning() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
-    for url in OUTSIDE {
+    for url in PUBLIC {
         let view = set(&api, &acme, &json!({ "kind": "push", "url": url })).await.unwrap();
         assert!(view.get("warning").is_none(), "{url}: {view}");
     }

@@ -1,4 +1,4 @@
-//! What tenants may not do with the operator's network and each other's accounts.
+//! API permission tests: the operator's network and the accounts of other tenants.
 
 use bytes::Bytes;
 use domain::TenantId;
@@ -16,12 +16,16 @@ use testkit::{FakeClock, FakeCredentials, Faults, SeededRng, sample};
 use crate::addresses::tenants;
 use crate::common::Table;
 
-/// A provider that says whose account a token is.
+/// A provider for which every token belongs to this account.
 pub(crate) struct Owner(&'static str);
 
 impl sender::HttpClient for Owner {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
-        assert_eq!(request.uri().host(), Some("graph.facebook.com"), "asked where it is at home");
+        assert_eq!(
+            request.uri().host(),
+            Some("graph.facebook.com"),
+            "the request goes to the provider itself"
+        );
         Ok(Response::new(Bytes::from(json!({ "id": self.0 }).to_string())))
     }
 }
@@ -48,8 +52,8 @@ impl Api {
         Self { clock, table, table_faults, store, vault, rng: SeededRng::new(1) }
     }
 
-    /// `POST /integrations`, where the token is that of `owner`.
-    async fn integrate(
+    /// `POST /integrations`, where the token belongs to the account `owner`.
+    async fn create_integration(
         &self,
         tenant: &TenantId,
         owner: &'static str,
@@ -59,7 +63,7 @@ impl Api {
         handle(&resource, &request(Method::POST, "/integrations", tenant, &body)).await
     }
 
-    /// The resource, where every token is that of `owner`.
+    /// The resource, where every token belongs to the account `owner`.
     pub(crate) fn integrations(
         &self,
         owner: &'static str,
@@ -93,30 +97,31 @@ fn number(settings: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_tenant_holds_an_account_only_after_proving_that_it_is_theirs() {
+async fn a_tenant_must_prove_that_an_account_is_its_own() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
     let body = number(&json!({ "phone_number_id": "111" }));
-    let problem = api.integrate(&acme, "222", body.clone()).await.unwrap_err();
+    let problem = api.create_integration(&acme, "222", body.clone()).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (422, "account_not_proven"));
-    let made = api.integrate(&acme, "111", body).await.unwrap();
-    assert_eq!(made.status, StatusCode::CREATED);
+    let created = api.create_integration(&acme, "111", body).await.unwrap();
+    assert_eq!(created.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
-async fn only_the_operator_says_that_a_provider_is_elsewhere() {
+async fn only_the_operator_sets_a_base_url() {
     let api = Api::new().await;
     let settings = json!({ "phone_number_id": "111", "base_url": "http://10.0.0.5" });
     let acme = sample::tenant("acme");
-    let problem = api.integrate(&acme, "111", number(&settings)).await.unwrap_err();
+    let problem = api.create_integration(&acme, "111", number(&settings)).await.unwrap_err();
     assert_eq!(problem.status, StatusCode::FORBIDDEN);
     assert_eq!(problem.field.as_deref(), Some("settings.base_url"));
-    let made = api.integrate(&TenantId::platform(), "-", number(&settings)).await.unwrap();
-    assert_eq!(made.status, StatusCode::CREATED);
+    let created =
+        api.create_integration(&TenantId::platform(), "-", number(&settings)).await.unwrap();
+    assert_eq!(created.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
-async fn only_the_operator_lets_an_automation_into_a_private_network() {
+async fn only_the_operator_allows_an_automation_in_a_private_network() {
     let api = Api::new().await;
     let resource = tenants(&api);
     let body = json!({ "kind": "push", "url": "http://10.0.0.5/", "allow_private_network": true });
@@ -131,14 +136,13 @@ async fn only_the_operator_lets_an_automation_into_a_private_network() {
 }
 
 #[tokio::test]
-async fn integrations_made_at_once_are_all_made() {
+async fn integrations_created_concurrently_are_all_created() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
     let platform = TenantId::platform();
-    let made = futures::future::join_all(
-        ["1", "2", "3", "4"]
-            .map(|id| api.integrate(&platform, "-", number(&json!({ "phone_number_id": id })))),
-    );
-    assert!(made.await.iter().all(Result::is_ok));
+    let created = futures::future::join_all(["1", "2", "3", "4"].map(|id| {
+        api.create_integration(&platform, "-", number(&json!({ "phone_number_id": id })))
+    }));
+    assert!(created.await.iter().all(Result::is_ok));
     assert_eq!(api.store.integrations(&acme).await.unwrap().len(), 4);
 }

@@ -1,4 +1,4 @@
-//! Secrets that the hub generates: shown once, to whoever has to give them to the provider.
+//! Generated secret tests: a secret is returned once, to the caller that configures the provider.
 
 use bytes::Bytes;
 use domain::sender::SendError;
@@ -20,11 +20,11 @@ use testkit::{FakeClock, FakeCredentials, FakeQueue, SeededRng};
 use crate::addresses::tenants;
 use crate::api::{Api, request};
 
-/// A provider that says yes to everything.
+/// A provider that accepts every request.
 #[derive(Clone, Copy)]
-struct Agreeing;
+struct AcceptingProvider;
 
-impl HttpClient for Agreeing {
+impl HttpClient for AcceptingProvider {
     async fn call(&self, _request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         Ok(Response::new(Bytes::from_static(b"{}")))
     }
@@ -32,44 +32,44 @@ impl HttpClient for Agreeing {
 
 fn integrations(
     api: &Api,
-) -> Integrations<DynamoStore, FakeCredentials, Agreeing, FakeClock, SeededRng> {
+) -> Integrations<DynamoStore, FakeCredentials, AcceptingProvider, FakeClock, SeededRng> {
     Integrations {
         store: api.store.clone(),
         vault: api.vault.clone(),
-        http_client: Agreeing,
+        http_client: AcceptingProvider,
         clock: api.clock.clone(),
         rng: SeededRng::new(7),
         trust_tenants: false,
     }
 }
 
-/// A call of the operator's.
+/// Calls the API as the operator.
 async fn call(api: &Api, method: Method, path: &str, body: &Value) -> Value {
     call_as(api, TenantId::platform().as_str(), method, path, body).await
 }
 
-/// A call of that tenant's.
+/// Calls the API as `tenant`.
 async fn call_as(api: &Api, tenant: &str, method: Method, path: &str, body: &Value) -> Value {
-    let asked = request(method, path, &tenant.parse().unwrap(), body);
-    let reply = handle(&integrations(api), &asked).await;
+    let request = request(method, path, &tenant.parse().unwrap(), body);
+    let reply = handle(&integrations(api), &request).await;
     let reply = reply.unwrap_or_else(|problem| panic!("{path} {body}: {problem:?}"));
     serde_json::from_str(&reply.body.unwrap()).unwrap()
 }
 
-/// The providers for which the hub can generate a secret, with its name.
+/// The providers for which the hub can generate a secret, and the name of the secret.
 fn generated() -> impl Iterator<Item = (Provider, &'static str)> {
     let all = Provider::ALL.iter();
     all.filter_map(|provider| Some((*provider, providers::spec(*provider).generated_secret?)))
 }
 
-/// The body of `POST /integrations` for the provider's examples, without the secret `name`.
+/// The `POST /integrations` body for the provider's examples, without the secret `name`.
 fn without(provider: Provider, name: &str) -> Value {
-    let mut asked = example::asked(provider, &"acme".parse().unwrap());
-    asked["credentials"].as_object_mut().unwrap().remove(name).unwrap();
-    asked
+    let mut request_body = example::asked(provider, &"acme".parse().unwrap());
+    request_body["credentials"].as_object_mut().unwrap().remove(name).unwrap();
+    request_body
 }
 
-/// How the hub answers the example at `url`, signed with `value` for the secret `name`.
+/// The response status for the example at `url`, signed with `value` as the secret `name`.
 async fn answer(
     api: &Api,
     (provider, example): (Provider, &Example),
@@ -83,7 +83,7 @@ async fn answer(
         receipts: Some(FakeQueue::standard(&api.clock)),
         events: FakeQueue::fifo(&api.clock),
         parked: FakeQueue::standard(&api.clock),
-        evidence: Evidence::new(Agreeing),
+        evidence: Evidence::new(AcceptingProvider),
         base_url: None,
     };
     let newer = Credentials::new([(name.to_owned(), vec![SecretString::from(value)])]);
@@ -91,8 +91,8 @@ async fn answer(
     let draft = (example.draft)(&Seed::fixed(example.name));
     let signed = (example::of(provider).sign)(example, &draft, &credentials, url, Seed::FIXED);
     let suffix = url.rsplit('/').next().map(ToOwned::to_owned);
-    let asked = WebhookRequest { path_suffix: suffix, ..signed };
-    receive(&edge, example::webhook(provider, example), &api.clock, asked).await.status
+    let request = WebhookRequest { path_suffix: suffix, ..signed };
+    receive(&edge, example::webhook(provider, example), &api.clock, request).await.status
 }
 
 #[tokio::test]
@@ -100,26 +100,27 @@ async fn a_generated_secret_is_shown_once_and_signs_the_providers_webhooks() {
     assert!(generated().count() >= 4, "n8n, GoHighLevel, Telegram and Evolution at least");
     for (provider, name) in generated() {
         let api = Api::new().await;
-        let made = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
-        let shown = made["generated_credentials"].as_object();
-        let shown = shown.unwrap_or_else(|| panic!("{provider} shows none: {made}"));
+        let created = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
+        let shown = created["generated_credentials"].as_object();
+        let shown =
+            shown.unwrap_or_else(|| panic!("{provider} has no generated secret: {created}"));
         assert_eq!(shown.keys().collect::<Vec<_>>(), [name], "{provider}");
         let secret = shown[name].as_str().unwrap();
         assert!(secret.len() >= 32, "{provider}: {} characters", secret.len());
 
-        let mut proved = 0;
+        let mut verified = 0;
         for example in example::of(provider).events {
-            let url = made["webhook_urls"][example.webhook].as_str().unwrap();
+            let url = created["webhook_urls"][example.webhook].as_str().unwrap();
             let right = answer(&api, (provider, example), url, (name, secret)).await;
-            // A workflow of n8n's that signs, too, has a second secret of the form `whsec_`.
-            let signs_too = provider == Provider::N8n && example.name.ends_with("signed");
-            assert!(right.is_success() || signs_too, "{}: {right}", example.full_name());
+            // The signed n8n example also needs a second secret, of the form `whsec_`.
+            let needs_second_secret = provider == Provider::N8n && example.name.ends_with("signed");
+            assert!(right.is_success() || needs_second_secret, "{}: {right}", example.full_name());
             let wrong = answer(&api, (provider, example), url, (name, "another-secret")).await;
-            proved += u32::from(wrong == StatusCode::UNAUTHORIZED);
+            verified += u32::from(wrong == StatusCode::UNAUTHORIZED);
         }
-        assert!(proved > 0, "{provider}: no webhook is proved by {name}");
+        assert!(verified > 0, "{provider}: {name} verifies no webhook");
 
-        let path = format!("/integrations/{}", made["id"].as_str().unwrap());
+        let path = format!("/integrations/{}", created["id"].as_str().unwrap());
         for (method, path, body) in [
             (Method::GET, path.as_str(), json!({})),
             (Method::GET, "/integrations", json!({})),
@@ -134,16 +135,16 @@ async fn a_generated_secret_is_shown_once_and_signs_the_providers_webhooks() {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_given_is_not_shown_and_takes_the_place_of_a_generated_one() {
+async fn a_supplied_secret_is_not_shown_and_replaces_a_generated_one() {
     for (provider, name) in generated() {
         let api = Api::new().await;
-        let asked = example::asked(provider, &"acme".parse().unwrap());
-        let made = call(&api, Method::POST, "/integrations", &asked).await;
-        assert!(made.get("generated_credentials").is_none(), "{provider}: {made}");
+        let request_body = example::asked(provider, &"acme".parse().unwrap());
+        let created = call(&api, Method::POST, "/integrations", &request_body).await;
+        assert!(created.get("generated_credentials").is_none(), "{provider}: {created}");
 
         let api = Api::new().await;
-        let made = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
-        let path = format!("/integrations/{}", made["id"].as_str().unwrap());
+        let created = call(&api, Method::POST, "/integrations", &without(provider, name)).await;
+        let path = format!("/integrations/{}", created["id"].as_str().unwrap());
         let change = json!({ "credentials": { name: "a-secret-of-my-own-0123456789" } });
         let changed = call(&api, Method::PUT, &path, &change).await;
         assert!(changed.get("generated_credentials").is_none(), "{provider}: {changed}");
@@ -152,12 +153,12 @@ async fn a_secret_that_was_given_is_not_shown_and_takes_the_place_of_a_generated
 }
 
 #[tokio::test]
-async fn whatsapp_settings_that_make_an_integration_show_what_was_generated_once() {
+async fn whatsapp_settings_that_create_an_integration_show_its_generated_secret_once() {
     let api = Api::new().await;
     let (provider, name) = (Provider::Evolution, "EVOLUTION_WEBHOOK_TOKEN");
-    let asked = without(provider, name);
-    let mut config = asked["settings"].as_object().unwrap().clone();
-    config.extend(asked["credentials"].as_object().unwrap().clone());
+    let request_body = without(provider, name);
+    let mut config = request_body["settings"].as_object().unwrap().clone();
+    config.extend(request_body["credentials"].as_object().unwrap().clone());
     let path = "/tenants/acme/whatsapp-settings";
     let body = json!({ "whatsapp_provider": "evolution", "provider_config": config });
     let set = call(&api, Method::PUT, path, &body).await;
@@ -170,7 +171,7 @@ async fn whatsapp_settings_that_make_an_integration_show_what_was_generated_once
 }
 
 #[tokio::test]
-async fn an_automations_signing_secret_is_shown_when_it_is_set_and_never_again() {
+async fn an_automations_signing_secret_is_shown_only_when_it_is_set() {
     let api = Api::new().await;
     let (path, acme) = ("/tenants/acme/automation", "acme".parse().unwrap());
     let mut seen = Vec::new();

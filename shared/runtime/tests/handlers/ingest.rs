@@ -1,5 +1,5 @@
-//! Messages that a program brings with a key of the hub: kept, and believed only where the
-//! operator says so.
+//! Ingest API tests: messages that a program submits with an API key are recorded, and trusted only
+//! for integrations with `trusted_ingest`.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use testkit::sample;
 
 use crate::common::World;
 
-/// A hub with the tenants `acme` and `globex`.
+/// A world with the tenants `acme` and `globex`.
 async fn hub() -> World {
     let world = World::fifo().await;
     for name in ["acme", "globex"] {
@@ -47,7 +47,7 @@ fn request(
     }
 }
 
-async fn take(
+async fn submit(
     world: &World,
     http_client: (&str, &[Scope]),
     body: &Value,
@@ -64,7 +64,7 @@ async fn take(
     Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
 }
 
-/// A key of acme's for programs that bring messages.
+/// An API key of acme with the `ingest` scope.
 const PROGRAM: (&str, &[Scope]) = ("acme", &[Scope::Ingest]);
 const PLATFORM: (&str, &[Scope]) = ("platform", &[Scope::Admin]);
 
@@ -77,9 +77,9 @@ fn hello() -> Value {
 }
 
 #[tokio::test]
-async fn a_message_that_a_program_received_becomes_an_event_of_the_keys_tenant() {
+async fn an_ingested_message_is_an_event_of_the_keys_tenant() {
     let world = hub().await;
-    let answer = take(&world, PROGRAM, &hello()).await.unwrap();
+    let answer = submit(&world, PROGRAM, &hello()).await.unwrap();
     assert_eq!(answer["status"], "accepted");
     let event = &world.media.bodies::<InboundEvent>()[0];
     assert_eq!(answer["event_id"], event.event_id().to_string());
@@ -87,42 +87,42 @@ async fn a_message_that_a_program_received_becomes_an_event_of_the_keys_tenant()
     assert_eq!((event.account.as_str(), event.id.as_str()), ("+15550002", "m-1"));
     assert_eq!(event.ordering_key.as_deref(), Some("+15550001"));
     assert_eq!(event.occurred_at.as_second(), 1_795_082_400);
-    let EventKind::Message(message) = &event.kind else { panic!("it is a message") };
+    let EventKind::Message(message) = &event.kind else { panic!("not a message") };
     assert_eq!((message.from.as_str(), message.name.as_deref()), ("+15550001", Some("Zoë")));
     let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
     assert_eq!(raw, hello());
-    // The same message once more is the same event.
-    assert_eq!(take(&world, PROGRAM, &hello()).await.unwrap(), answer);
+    // The same message is the same event.
+    assert_eq!(submit(&world, PROGRAM, &hello()).await.unwrap(), answer);
     for (timestamp, second) in [(json!(1_795_082_400), 1_795_082_400), (json!("17"), 17)] {
         let mut body = hello();
         body["timestamp"] = timestamp;
-        take(&world, PROGRAM, &body).await.unwrap();
+        submit(&world, PROGRAM, &body).await.unwrap();
         let last = world.media.bodies::<InboundEvent>().pop().unwrap();
         assert_eq!(last.occurred_at.as_second(), second);
     }
 }
 
 #[tokio::test]
-async fn a_message_is_the_keys_tenants_and_nobody_elses() {
+async fn a_key_submits_messages_only_for_its_own_tenant() {
     let world = hub().await;
     let named = |tenant: &str| {
         let mut body = hello();
         body["tenant_id"] = tenant.into();
         body
     };
-    take(&world, PROGRAM, &named("acme")).await.unwrap();
-    let problem = take(&world, PROGRAM, &named("globex")).await.unwrap_err();
+    submit(&world, PROGRAM, &named("acme")).await.unwrap();
+    let problem = submit(&world, PROGRAM, &named("globex")).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "wrong_tenant"));
-    let problem = take(&world, PLATFORM, &hello()).await.unwrap_err();
+    let problem = submit(&world, PLATFORM, &hello()).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("tenant_id")));
-    take(&world, PLATFORM, &named("globex")).await.unwrap();
+    submit(&world, PLATFORM, &named("globex")).await.unwrap();
     let tenants = world.media.bodies::<InboundEvent>();
     let tenants: Vec<_> = tenants.iter().map(|event| event.tenant.as_str()).collect();
     assert_eq!(tenants, ["acme", "globex"]);
 }
 
 #[tokio::test]
-async fn a_field_that_is_missing_or_wrong_is_named() {
+async fn a_missing_or_invalid_field_is_named() {
     let world = hub().await;
     let without = |field: &str| {
         let mut body = hello();
@@ -149,24 +149,24 @@ async fn a_field_that_is_missing_or_wrong_is_named() {
         with("contact_name", json!("x".repeat(501))),
     ]);
     for (body, field) in cases {
-        let problem = take(&world, PROGRAM, &body).await.unwrap_err();
+        let problem = submit(&world, PROGRAM, &body).await.unwrap_err();
         assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some(&*field)));
     }
     assert!(world.media.is_empty());
     world.media.faults().go_down();
-    let problem = take(&world, PROGRAM, &hello()).await.unwrap_err();
-    assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "it is not taken in");
+    let problem = submit(&world, PROGRAM, &hello()).await.unwrap_err();
+    assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE, "the message is not accepted");
 }
 
 #[tokio::test]
-async fn only_keys_for_it_bring_messages() {
+async fn only_keys_with_the_ingest_scope_submit_messages() {
     let world = hub().await;
     for scope in Scope::ALL {
-        let taken = take(&world, ("acme", &[scope]), &hello()).await;
+        let result = submit(&world, ("acme", &[scope]), &hello()).await;
         if matches!(scope, Scope::Ingest | Scope::Admin) {
-            taken.unwrap();
+            result.unwrap();
         } else {
-            let problem = taken.unwrap_err();
+            let problem = result.unwrap_err();
             assert_eq!((problem.status.as_u16(), problem.code.as_str()), (403, "missing_scope"));
             assert!(problem.detail.contains("`ingest`"), "{}", problem.detail);
         }
@@ -174,23 +174,23 @@ async fn only_keys_for_it_bring_messages() {
 }
 
 #[tokio::test]
-async fn a_message_for_a_tenant_that_does_not_exist_is_not_found() {
+async fn a_message_for_an_unknown_tenant_gets_404() {
     let world = hub().await;
-    for nobody in ["nobody", "platform"] {
+    for tenant in ["nobody", "platform"] {
         let mut body = hello();
-        body["tenant_id"] = nobody.into();
-        let problem = take(&world, PLATFORM, &body).await.unwrap_err();
+        body["tenant_id"] = tenant.into();
+        let problem = submit(&world, PLATFORM, &body).await.unwrap_err();
         assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (404, Some("tenant_id")));
     }
-    let problem = take(&world, ("gone", &[Scope::Ingest]), &hello()).await.unwrap_err();
+    let problem = submit(&world, ("gone", &[Scope::Ingest]), &hello()).await.unwrap_err();
     assert_eq!(problem.status, StatusCode::NOT_FOUND);
     assert!(world.media.is_empty() && world.own.is_empty());
 }
 
 const ACCOUNT: &str = "15550007777";
 
-/// An integration of `provider`'s that holds [`ACCOUNT`], with settings that name more.
-fn holder(tenant: &TenantId, provider: Provider) -> Integration {
+/// An integration at `provider` with [`ACCOUNT`], and with more accounts in its settings.
+fn integration_with_account(tenant: &TenantId, provider: Provider) -> Integration {
     match provider {
         Provider::WhatsappCloud => sample::whatsapp(tenant, Some(ACCOUNT)),
         Provider::Telegram => sample::telegram(tenant, Some(ACCOUNT)),
@@ -203,24 +203,24 @@ fn holder(tenant: &TenantId, provider: Provider) -> Integration {
     }
 }
 
-async fn taken_to(world: &World, to: &str) -> Result<Value, Problem> {
+async fn submit_to(world: &World, to: &str) -> Result<Value, Problem> {
     let mut body = hello();
     body["to"] = to.into();
-    take(world, PROGRAM, &body).await
+    submit(world, PROGRAM, &body).await
 }
 
-fn is_held(taken: Result<Value, Problem>, what: &str) {
-    let problem = taken.unwrap_err();
-    let held = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
-    assert_eq!(held, (409, "account_held", Some("to")), "{what}");
+fn assert_account_held(result: Result<Value, Problem>, what: &str) {
+    let problem = result.unwrap_err();
+    let error = (problem.status.as_u16(), problem.code.as_str(), problem.field.as_deref());
+    assert_eq!(error, (409, "account_held", Some("to")), "{what}");
     assert!(problem.detail.contains("trusted_ingest"), "{what}: {}", problem.detail);
 }
 
 #[tokio::test]
-async fn an_account_that_an_integration_holds_is_nobody_elses_however_it_is_written() {
+async fn an_account_of_an_untrusted_integration_gets_409_in_every_notation() {
     for &provider in Provider::ALL {
         let world = hub().await;
-        let own = holder(&world.acme, provider);
+        let own = integration_with_account(&world.acme, provider);
         world.table.insert_integration(&own, &[]).await;
         let id = own.id.to_string();
         let mut names = vec![ACCOUNT, "+15550007777", " +1 (555) 000-7777", id.as_str()];
@@ -228,38 +228,41 @@ async fn an_account_that_an_integration_holds_is_nobody_elses_however_it_is_writ
             names.extend(["15550008888", "+15550008888", "1 555 000 9999", "shop", " shop"]);
         }
         for to in names {
-            is_held(taken_to(&world, to).await, &format!("{to} of {provider}"));
+            assert_account_held(submit_to(&world, to).await, &format!("{to} of {provider}"));
         }
         for free in ["front-desk", "at_most_once", "7", "15550006666"] {
-            taken_to(&world, free).await.unwrap();
+            submit_to(&world, free).await.unwrap();
         }
-        assert!(world.own.is_empty(), "a message of no integration is in a conversation");
+        assert!(
+            world.own.is_empty(),
+            "a message without an integration must not reach a conversation"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_account_of_another_tenant_is_nobodys_to_write_in_even_if_it_is_trusted() {
+async fn an_account_of_another_tenant_gets_409_even_if_it_is_trusted() {
     for provider in Provider::senders() {
         for trusted_ingest in [false, true] {
             let world = hub().await;
-            let of_globex = holder(&sample::tenant("globex"), provider);
+            let of_globex = integration_with_account(&sample::tenant("globex"), provider);
             let of_globex = Integration { trusted_ingest, ..of_globex };
             world.table.insert_integration(&of_globex, &[]).await;
             for to in [ACCOUNT, "+15550007777", &of_globex.id.to_string()] {
-                let taken = taken_to(&world, to).await;
-                let problem = taken.as_ref().unwrap_err();
+                let result = submit_to(&world, to).await;
+                let problem = result.as_ref().unwrap_err();
                 assert!(
                     !problem.detail.contains(&of_globex.id.to_string()),
-                    "another tenant must not learn it"
+                    "the error must not expose an id of another tenant"
                 );
-                is_held(taken, &format!("{to} of {provider}"));
+                assert_account_held(result, &format!("{to} of {provider}"));
             }
         }
     }
 }
 
-/// Works what is queued, and finds the conversation that acme has with the person.
-async fn worked(world: &World) {
+/// Processes the inbound queue until it is empty.
+async fn process_inbound(world: &World) {
     let consumer = Inbound {
         store: world.store.clone(),
         bucket: world.bucket.clone(),
@@ -269,7 +272,12 @@ async fn worked(world: &World) {
     world.run_until_empty(&consumer, false).await;
 }
 
-async fn talk(world: &World, channel: Channel, account: &str, person: &str) -> Conversation {
+async fn conversation(
+    world: &World,
+    channel: Channel,
+    account: &str,
+    person: &str,
+) -> Conversation {
     let tenant = &world.acme;
     let parties = Parties { tenant, channel, account, counterpart: person };
     let found = world.store.conversation(tenant, parties.conversation()).await.unwrap();
@@ -278,10 +286,10 @@ async fn talk(world: &World, channel: Channel, account: &str, person: &str) -> C
 }
 
 #[tokio::test]
-async fn what_comes_to_a_trusted_account_is_its_own_and_opens_its_window() {
+async fn a_message_to_a_trusted_account_belongs_to_it_and_opens_its_window() {
     for provider in Provider::senders() {
         let trusted = |world: &World| {
-            let integration = holder(&world.acme, provider);
+            let integration = integration_with_account(&world.acme, provider);
             Integration { trusted_ingest: true, ..integration }
         };
         for to in [ACCOUNT, "+15550007777", "id"] {
@@ -292,58 +300,61 @@ async fn what_comes_to_a_trusted_account_is_its_own_and_opens_its_window() {
             let to = if to == "id" { id.as_str() } else { to };
             let mut body = hello();
             (body["to"], body["from"]) = (to.into(), "15550001".into());
-            take(&world, PROGRAM, &body).await.unwrap();
-            worked(&world).await;
+            submit(&world, PROGRAM, &body).await.unwrap();
+            process_inbound(&world).await;
             let message = world.message().await;
             assert_eq!((message.integration, message.provider), (integration.id, provider));
             let person = providers::address(provider, "15550001").unwrap();
             let channel = provider.channels()[0];
-            let talk = talk(&world, channel, ACCOUNT, &person).await;
-            assert_eq!(talk.id, message.conversation, "{provider}: the account's own");
-            assert_eq!(talk.integration, integration.id);
-            assert!(talk.last_inbound_at.is_some());
-            // Once more, with another time.
+            let conversation = conversation(&world, channel, ACCOUNT, &person).await;
+            assert_eq!(
+                conversation.id, message.conversation,
+                "{provider}: the conversation of the account"
+            );
+            assert_eq!(conversation.integration, integration.id);
+            assert!(conversation.last_inbound_at.is_some());
+            // The same message with another time.
             body["timestamp"] = json!(1_795_000_000);
-            take(&world, PROGRAM, &body).await.unwrap();
-            worked(&world).await;
+            submit(&world, PROGRAM, &body).await.unwrap();
+            process_inbound(&world).await;
             assert_eq!(world.table.messages().await.len(), 1, "{provider}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_number_of_a_trusted_integration_says_the_channel() {
+async fn the_number_of_a_trusted_integration_sets_the_channel() {
     for (to, channel) in [("15550008888", Channel::Sms), ("+15550009999", Channel::Whatsapp)] {
         let world = hub().await;
-        let twilio = holder(&world.acme, Provider::Twilio);
+        let twilio = integration_with_account(&world.acme, Provider::Twilio);
         let twilio = Integration { trusted_ingest: true, ..twilio };
         world.table.insert_integration(&twilio, &[]).await;
         let mut body = hello();
         (body["to"], body["timestamp"]) = (to.into(), json!(world.clock.now().as_second()));
-        take(&world, PROGRAM, &body).await.unwrap();
-        worked(&world).await;
+        submit(&world, PROGRAM, &body).await.unwrap();
+        process_inbound(&world).await;
         let person = providers::address(Provider::Twilio, "+15550001").unwrap();
-        let talk = talk(&world, channel, ACCOUNT, &person).await;
-        assert!(talk.in_service_window(world.clock.now()), "{channel}");
+        let conversation = conversation(&world, channel, ACCOUNT, &person).await;
+        assert!(conversation.in_service_window(world.clock.now()), "{channel}");
     }
 }
 
 #[tokio::test]
-async fn who_several_trusted_integrations_are_must_be_said() {
+async fn a_number_of_several_trusted_integrations_needs_an_integration_id() {
     let world = hub().await;
     for provider in [Provider::Twilio, Provider::Infobip] {
-        let integration = holder(&world.acme, provider);
+        let integration = integration_with_account(&world.acme, provider);
         let integration = Integration { trusted_ingest: true, ..integration };
         world.table.insert_integration(&integration, &[]).await;
     }
-    let problem = taken_to(&world, "15550008888").await.unwrap_err();
+    let problem = submit_to(&world, "15550008888").await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (422, Some("to")));
-    let id = holder(&world.acme, Provider::Infobip).id.to_string();
-    taken_to(&world, &id).await.unwrap();
+    let id = integration_with_account(&world.acme, Provider::Infobip).id.to_string();
+    submit_to(&world, &id).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_message_dated_in_the_future_came_when_it_came() {
+async fn a_message_dated_in_the_future_has_its_receipt_time() {
     for timestamp in
         [json!("2099-01-01T00:00:00Z"), json!(253_402_207_200_i64), json!("9999999999")]
     {
@@ -352,53 +363,56 @@ async fn a_message_dated_in_the_future_came_when_it_came() {
         world.table.insert_integration(&number, &[]).await;
         let mut body = hello();
         (body["to"], body["timestamp"]) = ("111".into(), timestamp.clone());
-        take(&world, PROGRAM, &body).await.unwrap();
-        worked(&world).await;
+        submit(&world, PROGRAM, &body).await.unwrap();
+        process_inbound(&world).await;
         let account = number.conversation_account();
         let person = providers::address(Provider::WhatsappCloud, "+15550001").unwrap();
-        let read = async || talk(&world, Channel::Whatsapp, &account, &person).await;
+        let read = async || conversation(&world, Channel::Whatsapp, &account, &person).await;
         let now = world.clock.now();
-        let came = read().await.last_inbound_at.unwrap();
-        assert!(came <= now && read().await.in_service_window(now), "{timestamp}: {came}");
+        let last_inbound = read().await.last_inbound_at.unwrap();
+        assert!(
+            last_inbound <= now && read().await.in_service_window(now),
+            "{timestamp}: {last_inbound}"
+        );
         world.clock.advance(Duration::from_hours(25));
         assert!(!read().await.in_service_window(world.clock.now()), "{timestamp}");
-        // They write again, at Meta.
+        // The customer writes again, through Meta.
         let event = sample::text_event(&number, &person, "wamid.2", world.clock.now());
         world.put("conv", "2", &event).await;
-        worked(&world).await;
+        process_inbound(&world).await;
         assert!(read().await.in_service_window(world.clock.now()), "{timestamp}");
         assert_eq!(read().await.last_inbound_message.as_deref(), Some("wamid.2"));
     }
 }
 
 #[tokio::test]
-async fn what_no_provider_proved_opens_no_window_now_or_later() {
+async fn an_unverified_message_opens_no_service_window() {
     let world = hub().await;
     world.table.insert_automation(&world.acme, &sample::pull(false)).await;
     let person = "15550001555";
     let mut body = hello();
     (body["to"], body["from"]) = ("333".into(), person.into());
     body["timestamp"] = json!(world.clock.now().as_second());
-    take(&world, PROGRAM, &body).await.unwrap();
-    worked(&world).await;
-    let read = async || talk(&world, Channel::Whatsapp, "333", person).await;
+    submit(&world, PROGRAM, &body).await.unwrap();
+    process_inbound(&world).await;
+    let read = async || conversation(&world, Channel::Whatsapp, "333", person).await;
     assert_eq!(read().await.last_inbound_at, None);
     let sends = async |to: &Value| {
         let mut body = to.clone();
         body["text"] = "hi".into();
         crate::messages::post(&world, "/messages", &body).await
     };
-    // An answer leaves over the number that the tenant has: its own window counts.
+    // The reply is sent from the tenant's number, so the window of that number applies.
     let answer = json!({ "conversation": read().await.id });
     assert_eq!(sends(&answer).await.unwrap_err().code, "outside_service_window");
     let event = sample::text_event(&world.whatsapp, person, "wamid.1", world.clock.now());
     world.put("conv", "1", &event).await;
-    worked(&world).await;
+    process_inbound(&world).await;
     sends(&answer).await.unwrap();
-    // The account is an integration's from now on, and the window is shut.
+    // The account now has an integration, and its window is closed.
     let number = sample::whatsapp(&world.acme, Some("333"));
     world.table.insert_integration(&number, &[]).await;
     let over = json!({ "channel": "whatsapp", "to": person, "integration": number.id });
     assert_eq!(sends(&over).await.unwrap_err().code, "outside_service_window");
-    is_held(taken_to(&world, "333").await, "333");
+    assert_account_held(submit_to(&world, "333").await, "333");
 }

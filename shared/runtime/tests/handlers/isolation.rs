@@ -1,5 +1,5 @@
-//! Whoever gave a credential decides what it is used for: over every provider, setting and
-//! credential that there is.
+//! Credential isolation tests: only the owner of a credential decides where it is sent. They cover
+//! every provider, setting and credential.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -20,11 +20,11 @@ use testkit::{FakeClock, FakeCredentials, SeededRng, Side, sample};
 
 use crate::api::{Api, request};
 
-/// A provider that says of every token that it is the account's own.
+/// A provider for which every token belongs to the requested account.
 #[derive(Clone, Default)]
-struct Believer(Arc<Mutex<Vec<String>>>);
+struct AgreeableProvider(Arc<Mutex<Vec<String>>>);
 
-impl HttpClient for Believer {
+impl HttpClient for AgreeableProvider {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let path = request.uri().path().to_owned();
         self.0.lock().unwrap().push(path.clone());
@@ -37,23 +37,23 @@ impl HttpClient for Believer {
     }
 }
 
-/// A hub with the tenants `acme` and `spy`.
+/// An API with the tenants `acme` and `spy`.
 struct Hub {
     api: Api,
-    provider: Believer,
+    provider: AgreeableProvider,
     rng: SeededRng,
     trust_tenants: bool,
 }
 
 impl Hub {
     async fn new() -> Self {
-        let (api, provider) = (Api::new().await, Believer::default());
+        let (api, provider) = (Api::new().await, AgreeableProvider::default());
         Self { api, provider, rng: SeededRng::new(3), trust_tenants: false }
     }
 
     fn resource(
         &self,
-    ) -> Integrations<DynamoStore, FakeCredentials, Believer, FakeClock, SeededRng> {
+    ) -> Integrations<DynamoStore, FakeCredentials, AgreeableProvider, FakeClock, SeededRng> {
         Integrations {
             store: self.api.store.clone(),
             vault: self.api.vault.clone(),
@@ -75,8 +75,8 @@ impl Hub {
         Ok(serde_json::from_str(&reply.body.unwrap()).unwrap())
     }
 
-    /// An integration of acme's that `caller` makes, with every credential there is.
-    async fn made(
+    /// Creates an integration of acme as `http_client`, with every credential of the provider.
+    async fn create(
         &self,
         provider: Provider,
         http_client: &TenantId,
@@ -84,10 +84,10 @@ impl Hub {
     ) -> Integration {
         let names: Vec<_> = providers::spec(provider).credentials.to_vec();
         let body = json!({ "tenant": "acme", "provider": provider, "settings": settings,
-            "credentials": given(provider, &names) });
-        let made = self.call(Method::POST, "/integrations", http_client, &body).await;
-        let made = made.unwrap_or_else(|problem| panic!("{provider}: {problem:?}"));
-        self.stored(made["id"].as_str().unwrap().parse().unwrap()).await
+            "credentials": credentials_for(provider, &names) });
+        let created = self.call(Method::POST, "/integrations", http_client, &body).await;
+        let created = created.unwrap_or_else(|problem| panic!("{provider}: {problem:?}"));
+        self.stored(created["id"].as_str().unwrap().parse().unwrap()).await
     }
 
     async fn stored(&self, id: IntegrationId) -> Integration {
@@ -104,19 +104,19 @@ impl Hub {
         self.call(Method::PUT, &path, http_client, body).await
     }
 
-    /// How often the vault was called so far, and how many requests the table got.
+    /// The number of calls of the credential store, and of requests to the table.
     fn calls(&self) -> [u64; 2] {
         [self.api.vault.faults().calls(), self.api.table_faults.calls()]
     }
 
-    /// What is kept of a credential, past every cache.
+    /// The stored value of a credential, without a cache.
     fn secret(&self, integration: &Integration, name: &str) -> Option<String> {
         let kept = self.api.vault.stored(integration.id)?;
         kept.first(name).map(|secret| secret.expose_secret().to_owned())
     }
 
-    /// The names of the credentials that are kept.
-    async fn kept(&self, integration: &Integration) -> BTreeSet<String> {
+    /// The names of the stored credentials.
+    async fn credential_names(&self, integration: &Integration) -> BTreeSet<String> {
         let kept = self.api.vault.credentials(integration, Freshness::Fresh).await.unwrap();
         kept.iter().map(|(name, _)| name.to_owned()).collect()
     }
@@ -126,7 +126,7 @@ fn acme() -> TenantId {
     sample::tenant("acme")
 }
 
-/// A value that a credential may have.
+/// A valid value of the credential.
 fn value(provider: Provider, name: &str) -> String {
     let examples = (example::of(provider).credentials)();
     if let Some(value) = examples.first(name) {
@@ -134,10 +134,10 @@ fn value(provider: Provider, name: &str) -> String {
     }
     let fits = |value: &&str| (providers::spec(provider).check)(name, value).is_ok();
     let value = ["secret-1", "SK12ab", "AC12ab"].into_iter().find(fits);
-    value.unwrap_or_else(|| panic!("say a value for {name}")).to_owned()
+    value.unwrap_or_else(|| panic!("add a value for {name}")).to_owned()
 }
 
-fn given(provider: Provider, names: &[&str]) -> Map<String, Value> {
+fn credentials_for(provider: Provider, names: &[&str]) -> Map<String, Value> {
     names.iter().map(|name| ((*name).to_owned(), value(provider, name).into())).collect()
 }
 
@@ -149,7 +149,7 @@ fn read(provider: Provider, settings: &Map<String, Value>) -> Option<Map<String,
     (providers::spec(provider).settings)(settings).ok().map(|settings| settings.fields())
 }
 
-/// Every setting of a provider, as the provider itself lists them.
+/// Every setting of a provider, from its error about an unknown setting.
 fn settings(provider: Provider) -> Vec<String> {
     let mut unknown = base(provider);
     unknown.insert("no_such_setting".to_owned(), true.into());
@@ -160,7 +160,7 @@ fn settings(provider: Provider) -> Vec<String> {
     names
 }
 
-/// The settings with another value for one of them.
+/// The settings with another value for the setting `name`.
 fn with_another(provider: Provider, name: &str) -> Map<String, Value> {
     let hex = "0123456789abcdef0123456789abcdef";
     let before = read(provider, &base(provider)).unwrap();
@@ -194,11 +194,11 @@ fn with_another(provider: Provider, name: &str) -> Map<String, Value> {
         let mut settings = base(provider);
         settings.insert(name.to_owned(), value);
         match name {
-            // It is sent from one of the two.
+            // Only one of the two senders may be set.
             "messaging_service_sid" => {
                 settings.remove("from");
             }
-            // It is sent somewhere, from somewhere.
+            // Sending needs a URL and a sender.
             "send" | "base_url" if matches!(provider, Provider::Custom | Provider::Infobip) => {
                 let url = json!("https://elsewhere.example");
                 settings.entry("base_url").or_insert(url);
@@ -210,10 +210,10 @@ fn with_another(provider: Provider, name: &str) -> Map<String, Value> {
         (read.get(name) != before.get(name)).then_some(settings)
     };
     let changed = values.into_iter().find_map(set);
-    changed.unwrap_or_else(|| panic!("say another value for settings.{name} of {provider}"))
+    changed.unwrap_or_else(|| panic!("add another value for settings.{name} of {provider}"))
 }
 
-/// Each change of one setting: another value, and none.
+/// Each change of one setting: another value, and its removal.
 fn changes(provider: Provider) -> Vec<(String, Map<String, Value>)> {
     let before = read(provider, &base(provider)).unwrap();
     let mut changes = Vec::new();
@@ -229,34 +229,38 @@ fn changes(provider: Provider) -> Vec<(String, Map<String, Value>)> {
     changes
 }
 
-/// The credentials that a tenant must give, to own an integration.
-fn needed(provider: Provider) -> BTreeSet<&'static str> {
+/// The credentials that a tenant must supply to own an integration.
+fn required_credentials(provider: Provider) -> BTreeSet<&'static str> {
     let entry = providers::spec(provider);
     let all = || entry.credentials.iter().copied();
     let sending: BTreeSet<_> = all().filter(|name| !entry.proving.contains(name)).collect();
     if sending.is_empty() { all().collect() } else { sending }
 }
 
-fn refused(problem: &Problem, what: &str) {
+fn assert_refused(problem: &Problem, what: &str) {
     let is_refused = (problem.status.as_u16(), problem.code.as_str());
     assert_eq!(is_refused, (403, "operator_credentials"), "{what}: {problem:?}");
     assert!(problem.detail.contains("the operator"), "{what}");
 }
 
 #[tokio::test]
-async fn a_tenant_leads_the_operators_credentials_nowhere_else() {
+async fn a_tenant_cannot_redirect_the_operators_credentials() {
     for &provider in Provider::ALL {
         for (name, settings) in changes(provider) {
             let what = format!("settings.{name} of {provider}");
             let hub = Hub::new().await;
-            let before = hub.made(provider, &TenantId::platform(), &base(provider)).await;
+            let before = hub.create(provider, &TenantId::platform(), &base(provider)).await;
             let body = json!({ "settings": settings });
             let changed = hub.change(&before, &acme(), &body).await;
             if providers::spec(provider).leads(&name) {
                 let problem = changed.unwrap_err();
-                refused(&problem, &what);
+                assert_refused(&problem, &what);
                 assert!(problem.field.unwrap().starts_with("settings."), "{what}");
-                assert_eq!(hub.stored(before.id).await, before, "{what}: nothing has changed");
+                assert_eq!(
+                    hub.stored(before.id).await,
+                    before,
+                    "{what}: the integration has changed"
+                );
             } else {
                 changed.unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
                 let after = hub.stored(before.id).await;
@@ -267,7 +271,7 @@ async fn a_tenant_leads_the_operators_credentials_nowhere_else() {
                 hub.provider.0.lock().unwrap().len(),
                 usize::from(connects(provider, &before))
             );
-            // The operator says what they like.
+            // The operator may change every setting.
             if let Err(problem) = hub.change(&before, &TenantId::platform(), &body).await {
                 assert_ne!(problem.code, "operator_credentials", "{what}");
             }
@@ -275,13 +279,13 @@ async fn a_tenant_leads_the_operators_credentials_nowhere_else() {
     }
 }
 
-/// Whether an account is connected as its integration is made.
+/// Whether an account is connected when its integration is created.
 fn connects(provider: Provider, integration: &Integration) -> bool {
     providers::spec(provider).connects && integration.settings.base_url().is_some()
 }
 
 #[tokio::test]
-async fn the_settings_of_who_carries_whatsapp_are_no_way_around() {
+async fn a_tenant_cannot_redirect_credentials_through_whatsapp_settings() {
     for &provider in Provider::ALL {
         if !provider.supports(domain::provider::Channel::Whatsapp) {
             continue;
@@ -292,25 +296,25 @@ async fn the_settings_of_who_carries_whatsapp_are_no_way_around() {
             }
             let what = format!("provider_config.{name} of {provider}");
             let hub = Hub::new().await;
-            let before = hub.made(provider, &TenantId::platform(), &base(provider)).await;
+            let before = hub.create(provider, &TenantId::platform(), &base(provider)).await;
             let body = json!({ "whatsapp_provider": provider, "provider_config": settings });
             let path = "/tenants/acme/whatsapp-settings";
             let changed = hub.call(Method::PUT, path, &acme(), &body).await;
-            // Without any there is nothing to change.
+            // Empty settings change nothing.
             if settings.is_empty() {
                 changed.unwrap();
             } else {
                 let problem = changed.unwrap_err();
-                refused(&problem, &what);
+                assert_refused(&problem, &what);
                 assert!(problem.field.unwrap().starts_with("provider_config."), "{what}");
             }
-            assert_eq!(hub.stored(before.id).await, before, "{what}: nothing has changed");
+            assert_eq!(hub.stored(before.id).await, before, "{what}: the integration has changed");
         }
     }
 }
 
 #[tokio::test]
-async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integration_a_tenants() {
+async fn a_tenant_owns_an_integration_after_replacing_all_sending_credentials() {
     let mut taken_over = BTreeSet::new();
     for &provider in Provider::ALL {
         let entry = providers::spec(provider);
@@ -324,36 +328,36 @@ async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integrat
             let names: Vec<&str> = names.collect();
             let what = format!("{names:?} of {provider} with {settings:?}");
             let hub = Hub::new().await;
-            let before = hub.made(provider, &TenantId::platform(), &base(provider)).await;
-            let mut body = json!({ "credentials": given(provider, &names) });
+            let before = hub.create(provider, &TenantId::platform(), &base(provider)).await;
+            let mut body = json!({ "credentials": credentials_for(provider, &names) });
             if let Some(settings) = settings {
                 body["settings"] = json!(settings);
             }
             let changed = hub.change(&before, &acme(), &body).await;
             let after = hub.stored(before.id).await;
-            if !needed(provider).iter().all(|name| names.contains(name)) {
-                refused(&changed.unwrap_err(), &what);
-                assert_eq!(after, before, "{what}: nothing has changed");
+            if !required_credentials(provider).iter().all(|name| names.contains(name)) {
+                assert_refused(&changed.unwrap_err(), &what);
+                assert_eq!(after, before, "{what}: the integration has changed");
                 continue;
             }
-            // As if they made it: they prove the account, and say no address.
+            // The rules of creation apply: the tenant proves the account and sets no base URL.
             if let Err(problem) = changed {
                 assert_ne!(problem.code, "operator_credentials", "{what}");
-                assert_eq!(after, before, "{what}: nothing has changed");
+                assert_eq!(after, before, "{what}: the integration has changed");
                 continue;
             }
             let left: Vec<&str> = after.operator_credentials().collect();
             let elsewhere = settings.is_some() || after.account != before.account;
             assert!(left.iter().all(|name| !names.contains(name)), "{what}");
-            assert!(left.is_empty() || !elsewhere, "{what}: {left:?} is the operator's");
-            let kept = hub.kept(&after).await;
+            assert!(left.is_empty() || !elsewhere, "{what}: {left:?} belongs to the operator");
+            let kept = hub.credential_names(&after).await;
             assert_eq!(kept, after.hints.keys().cloned().collect(), "{what}");
             let own = |name: &String| {
                 !elsewhere || names.contains(&name.as_str()) || entry.generated_secret == Some(name)
             };
             assert!(kept.iter().all(own), "{what}: {kept:?}");
             taken_over.insert((provider, settings.is_some()));
-            // From now on the tenant owns the settings.
+            // The tenant now owns the settings.
             let again = json!({ "settings": base(provider) });
             if let Err(problem) = hub.change(&before, &acme(), &again).await {
                 let owned = left.is_empty();
@@ -364,26 +368,26 @@ async fn only_credentials_in_the_place_of_all_that_is_sent_with_make_an_integrat
     for provider in Provider::senders() {
         let ways = [false, true].map(|elsewhere| taken_over.contains(&(provider, elsewhere)));
         assert!(ways.contains(&true), "{provider}: {taken_over:?}");
-        // Telegram has no setting that leads elsewhere but its address, which is the operator's.
+        // Only the base URL redirects Telegram, and only the operator sets it.
         assert!(ways[1] || provider == Provider::Telegram, "{provider}: {taken_over:?}");
     }
 }
 
 #[tokio::test]
-async fn a_tenant_does_not_connect_an_account_with_the_operators_credentials() {
+async fn a_tenant_cannot_register_an_account_with_the_operators_credentials() {
     for provider in Provider::senders() {
         let mut hub = Hub::new().await;
         let mut settings = base(provider);
         if provider == Provider::Evolution {
             settings.insert("base_url".to_owned(), json!("https://evolution.example"));
         }
-        let before = hub.made(provider, &TenantId::platform(), &settings).await;
+        let before = hub.create(provider, &TenantId::platform(), &settings).await;
         let path = format!("/integrations/{}/register", before.id);
         let body = json!({ "pin": "123456" });
-        let asked = hub.provider.0.lock().unwrap().len();
+        let calls = hub.provider.0.lock().unwrap().len();
         let problem = hub.call(Method::POST, &path, &acme(), &body).await.unwrap_err();
-        refused(&problem, provider.as_str());
-        assert_eq!(hub.provider.0.lock().unwrap().len(), asked, "{provider} is not asked");
+        assert_refused(&problem, provider.as_str());
+        assert_eq!(hub.provider.0.lock().unwrap().len(), calls, "{provider} must not be called");
         for (http_client, trusted) in [(TenantId::platform(), false), (acme(), true)] {
             hub.trust_tenants = trusted;
             if let Err(problem) = hub.call(Method::POST, &path, &http_client, &body).await {
@@ -394,39 +398,45 @@ async fn a_tenant_does_not_connect_an_account_with_the_operators_credentials() {
 }
 
 #[tokio::test]
-async fn what_a_tenant_gave_is_the_tenants_and_what_the_operator_adds_is_not() {
+async fn credentials_belong_to_the_tenant_or_operator_who_supplied_them() {
     let hub = Hub::new().await;
     let number = |id: &str| json!({ "settings": { "phone_number_id": id } });
     let body = json!({ "provider": "whatsapp", "settings": { "phone_number_id": "111" },
         "credentials": { "WHATSAPP_ACCESS_TOKEN": "own" } });
-    let made = hub.call(Method::POST, "/integrations", &acme(), &body).await.unwrap();
-    let made = hub.stored(made["id"].as_str().unwrap().parse().unwrap()).await;
-    assert_eq!(made.operator_credentials().count(), 0);
-    hub.change(&made, &acme(), &number("222")).await.unwrap();
-    // What only proves webhooks says nothing about where is sent with the tenant's own token.
+    let created = hub.call(Method::POST, "/integrations", &acme(), &body).await.unwrap();
+    let created = hub.stored(created["id"].as_str().unwrap().parse().unwrap()).await;
+    assert_eq!(created.operator_credentials().count(), 0);
+    hub.change(&created, &acme(), &number("222")).await.unwrap();
+    // A credential that only verifies webhooks does not restrict the use of the tenant's token.
     let secret = json!({ "credentials": { "WHATSAPP_APP_SECRET": "operators" } });
-    let shown = hub.change(&made, &TenantId::platform(), &secret).await.unwrap();
+    let shown = hub.change(&created, &TenantId::platform(), &secret).await.unwrap();
     assert_eq!(shown["operator_credentials"], json!(["WHATSAPP_APP_SECRET"]));
     let own = json!({ "credentials": { "WHATSAPP_ACCESS_TOKEN": "newer" } });
-    hub.change(&made, &acme(), &own).await.unwrap();
-    assert!(hub.kept(&made).await.contains("WHATSAPP_APP_SECRET"), "the account is the same");
-    hub.change(&made, &acme(), &number("333")).await.unwrap();
-    assert!(!hub.kept(&made).await.contains("WHATSAPP_APP_SECRET"), "it proves another number");
-    // A token of the operator's is the operator's.
+    hub.change(&created, &acme(), &own).await.unwrap();
+    assert!(
+        hub.credential_names(&created).await.contains("WHATSAPP_APP_SECRET"),
+        "the account is unchanged"
+    );
+    hub.change(&created, &acme(), &number("333")).await.unwrap();
+    assert!(
+        !hub.credential_names(&created).await.contains("WHATSAPP_APP_SECRET"),
+        "it belongs to another number"
+    );
+    // A token supplied by the operator belongs to the operator.
     let token = json!({ "credentials": { "WHATSAPP_ACCESS_TOKEN": "operators" } });
-    hub.change(&made, &TenantId::platform(), &token).await.unwrap();
-    refused(&hub.change(&made, &acme(), &number("444")).await.unwrap_err(), "a number");
-    // Nobody wrote down who gave it.
-    let unmarked = Integration { tenant_credentials: BTreeSet::new(), ..made };
+    hub.change(&created, &TenantId::platform(), &token).await.unwrap();
+    assert_refused(&hub.change(&created, &acme(), &number("444")).await.unwrap_err(), "a number");
+    // A credential without a recorded owner belongs to the operator.
+    let unmarked = Integration { tenant_credentials: BTreeSet::new(), ..created };
     hub.api.table.insert_integration(&unmarked, &[]).await;
-    refused(&hub.change(&unmarked, &acme(), &number("444")).await.unwrap_err(), "unmarked");
+    assert_refused(&hub.change(&unmarked, &acme(), &number("444")).await.unwrap_err(), "unmarked");
 }
 
 #[tokio::test]
-async fn tenants_who_are_believed_as_the_operator_is_change_everything() {
+async fn trusted_tenants_may_change_every_setting() {
     let hub = Hub { trust_tenants: true, ..Hub::new().await };
     for &provider in Provider::ALL {
-        let before = hub.made(provider, &TenantId::platform(), &base(provider)).await;
+        let before = hub.create(provider, &TenantId::platform(), &base(provider)).await;
         for (name, settings) in changes(provider) {
             let body = json!({ "settings": settings });
             if let Err(problem) = hub.change(&before, &acme(), &body).await {
@@ -437,7 +447,7 @@ async fn tenants_who_are_believed_as_the_operator_is_change_everything() {
 }
 
 #[tokio::test]
-async fn only_the_operator_says_that_programs_are_trusted_and_a_tenant_takes_it_nowhere_else() {
+async fn only_the_operator_trusts_ingest_and_only_for_one_account() {
     let mut hub = Hub::new().await;
     let body = json!({ "provider": "whatsapp", "settings": { "phone_number_id": "111" },
         "credentials": { "WHATSAPP_ACCESS_TOKEN": "own" }, "trusted_ingest": true });
@@ -448,48 +458,52 @@ async fn only_the_operator_says_that_programs_are_trusted_and_a_tenant_takes_it_
     );
     let mut untrusted = body.clone();
     untrusted["trusted_ingest"] = false.into();
-    let made = hub.call(Method::POST, "/integrations", &acme(), &untrusted).await.unwrap();
-    assert_eq!(made["trusted_ingest"], false);
-    let made = hub.stored(made["id"].as_str().unwrap().parse().unwrap()).await;
+    let created = hub.call(Method::POST, "/integrations", &acme(), &untrusted).await.unwrap();
+    assert_eq!(created["trusted_ingest"], false);
+    let created = hub.stored(created["id"].as_str().unwrap().parse().unwrap()).await;
     let trust = |trusted: bool| json!({ "trusted_ingest": trusted });
-    let problem = hub.change(&made, &acme(), &trust(true)).await.unwrap_err();
+    let problem = hub.change(&created, &acme(), &trust(true)).await.unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.field.as_deref()), (403, Some("trusted_ingest")));
-    let shown = hub.change(&made, &TenantId::platform(), &trust(true)).await.unwrap();
+    let shown = hub.change(&created, &TenantId::platform(), &trust(true)).await.unwrap();
     assert_eq!(shown["trusted_ingest"], true);
     let settings = |id: &str, pace: u32| json!({ "settings": { "phone_number_id": id, "messages_per_second": pace } });
-    let shown = hub.change(&made, &acme(), &settings("111", 7)).await.unwrap();
-    assert_eq!(shown["trusted_ingest"], true, "it is the same account");
+    let shown = hub.change(&created, &acme(), &settings("111", 7)).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], true, "the account is unchanged");
     let mut kept = settings("222", 7);
     kept["trusted_ingest"] = true.into();
-    let problem = hub.change(&made, &acme(), &kept).await.unwrap_err();
-    assert_eq!(problem.field.as_deref(), Some("trusted_ingest"), "nobody said it of this one");
-    let shown = hub.change(&made, &acme(), &settings("222", 7)).await.unwrap();
-    assert_eq!(shown["trusted_ingest"], false, "it is another account");
+    let problem = hub.change(&created, &acme(), &kept).await.unwrap_err();
+    assert_eq!(
+        problem.field.as_deref(),
+        Some("trusted_ingest"),
+        "the operator has not trusted this account"
+    );
+    let shown = hub.change(&created, &acme(), &settings("222", 7)).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], false, "the account has changed");
     hub.trust_tenants = true;
-    let shown = hub.change(&made, &acme(), &trust(true)).await.unwrap();
+    let shown = hub.change(&created, &acme(), &trust(true)).await.unwrap();
     assert_eq!(shown["trusted_ingest"], true);
     hub.trust_tenants = false;
-    let shown = hub.change(&made, &acme(), &trust(false)).await.unwrap();
-    assert_eq!(shown["trusted_ingest"], false, "less is anybody's to say");
+    let shown = hub.change(&created, &acme(), &trust(false)).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], false, "a tenant may remove trust");
 }
 
 #[tokio::test]
-async fn trust_ends_where_other_credentials_may_be_another_accounts() {
+async fn trusted_ingest_ends_with_new_credentials_of_an_unverified_account() {
     let hub = Hub::new().await;
-    let made = hub.made(Provider::Twilio, &acme(), &base(Provider::Twilio)).await;
-    assert_eq!(made.account, None, "what a tenant says of an account at Twilio proves nothing");
+    let created = hub.create(Provider::Twilio, &acme(), &base(Provider::Twilio)).await;
+    assert_eq!(created.account, None, "a Twilio account named by a tenant is not verified");
     let trust = json!({ "trusted_ingest": true });
-    hub.change(&made, &TenantId::platform(), &trust).await.unwrap();
+    hub.change(&created, &TenantId::platform(), &trust).await.unwrap();
     let proving = json!({ "credentials": { "TWILIO_SHARED_KEY": "another" } });
-    let shown = hub.change(&made, &acme(), &proving).await.unwrap();
-    assert_eq!(shown["trusted_ingest"], true, "it only proves webhooks");
-    let other = json!({ "credentials": given(Provider::Twilio, &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]) });
-    let shown = hub.change(&made, &acme(), &other).await.unwrap();
+    let shown = hub.change(&created, &acme(), &proving).await.unwrap();
+    assert_eq!(shown["trusted_ingest"], true, "the key only verifies webhooks");
+    let other = json!({ "credentials": credentials_for(Provider::Twilio, &["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"]) });
+    let shown = hub.change(&created, &acme(), &other).await.unwrap();
     assert_eq!(shown["trusted_ingest"], false);
 }
 
 #[tokio::test]
-async fn a_value_of_a_credential_that_no_provider_has_is_refused() {
+async fn a_credential_over_8192_bytes_is_rejected() {
     let hub = Hub::new().await;
     let body = json!({ "provider": "telegram",
         "credentials": { "TELEGRAM_WEBHOOK_SECRET": "a".repeat(8193) } });
@@ -502,76 +516,76 @@ async fn a_value_of_a_credential_that_no_provider_has_is_refused() {
     assert!(problem.detail.contains("8192 bytes"), "{}", problem.detail);
 }
 
-/// Every call at which a change may break off: whether it is one of the vault's or a request to
-/// the table, its number and its side. `before` and `after` are the calls of both so far.
-fn breaks(before: [u64; 2], after: [u64; 2]) -> Vec<(bool, u64, Side)> {
-    let mut breaks = Vec::new();
-    for (place, in_vault) in [true, false].into_iter().enumerate() {
-        let calls = after[place] - before[place];
+/// A fault at each call of a change: whether it is in the credential store or in the table, the
+/// number of the call and its side. `before` and `after` count the calls of both.
+fn fault_points(before: [u64; 2], after: [u64; 2]) -> Vec<(bool, u64, Side)> {
+    let mut fault_points = Vec::new();
+    for (index, in_vault) in [true, false].into_iter().enumerate() {
+        let calls = after[index] - before[index];
         assert!(calls > 0);
         for side in [Side::Before, Side::After] {
-            breaks.extend((1..=calls).map(|call| (in_vault, call, side)));
+            fault_points.extend((1..=calls).map(|call| (in_vault, call, side)));
         }
     }
-    breaks
+    fault_points
 }
 
 #[tokio::test]
-async fn a_change_that_breaks_off_anywhere_leads_the_operators_credentials_nowhere() {
+async fn a_change_with_a_fault_at_any_call_does_not_redirect_the_operators_credentials() {
     let name = "EVOLUTION_API_KEY";
     let body = json!({ "settings": evolution("victim"),
         "credentials": { name: "the-tenants-own" } });
     let begin = async || {
         let hub = Hub::new().await;
         let settings = evolution("mine");
-        let made = hub.made(Provider::Evolution, &TenantId::platform(), &settings).await;
-        (hub, made)
+        let created = hub.create(Provider::Evolution, &TenantId::platform(), &settings).await;
+        (hub, created)
     };
-    let (hub, made) = begin().await;
+    let (hub, created) = begin().await;
     let before = hub.calls();
-    hub.change(&made, &acme(), &body).await.unwrap();
-    for (in_vault, call, side) in breaks(before, hub.calls()) {
-        let (hub, made) = begin().await;
-        let operators = hub.secret(&made, name);
+    hub.change(&created, &acme(), &body).await.unwrap();
+    for (in_vault, call, side) in fault_points(before, hub.calls()) {
+        let (hub, created) = begin().await;
+        let operators = hub.secret(&created, name);
         let faults = if in_vault { hub.api.vault.faults() } else { &hub.api.table_faults };
         faults.fail_call(call, side);
-        let changed = hub.change(&made, &acme(), &body).await;
+        let changed = hub.change(&created, &acme(), &body).await;
         let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
         assert!(faults.happened(), "{what}");
         faults.mend();
-        let after = hub.stored(made.id).await;
+        let after = hub.stored(created.id).await;
         let leads = after.settings.fields()["instance"] == "victim";
-        assert!(!leads || hub.secret(&made, name) != operators, "{what}");
+        assert!(!leads || hub.secret(&created, name) != operators, "{what}");
         assert!(leads || changed.is_err(), "{what}");
-        // Asked again it is done.
+        // A retry succeeds.
         hub.api.clock.advance(std::time::Duration::from_mins(2));
-        hub.change(&made, &acme(), &body).await.unwrap();
+        hub.change(&created, &acme(), &body).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_the_operator_gives_counts_as_the_operators_wherever_the_change_breaks_off() {
+async fn a_change_with_a_fault_at_any_call_marks_the_operators_credentials() {
     let name = "EVOLUTION_API_KEY";
     let body = json!({ "credentials": { name: "the-operators-own" } });
     let begin = async || {
         let hub = Hub::new().await;
-        let made = hub.made(Provider::Evolution, &acme(), &evolution("mine")).await;
-        (hub, made)
+        let created = hub.create(Provider::Evolution, &acme(), &evolution("mine")).await;
+        (hub, created)
     };
-    let (hub, made) = begin().await;
+    let (hub, created) = begin().await;
     let before = hub.calls();
-    hub.change(&made, &TenantId::platform(), &body).await.unwrap();
-    for (in_vault, call, side) in breaks(before, hub.calls()) {
-        let (hub, made) = begin().await;
+    hub.change(&created, &TenantId::platform(), &body).await.unwrap();
+    for (in_vault, call, side) in fault_points(before, hub.calls()) {
+        let (hub, created) = begin().await;
         let faults = if in_vault { hub.api.vault.faults() } else { &hub.api.table_faults };
         faults.fail_call(call, side);
-        let changed = hub.change(&made, &TenantId::platform(), &body).await;
+        let changed = hub.change(&created, &TenantId::platform(), &body).await;
         let what = format!("call {call}, {side:?}, vault {in_vault}: {changed:?}");
         assert!(faults.happened(), "{what}");
         faults.mend();
-        let after = hub.stored(made.id).await;
+        let after = hub.stored(created.id).await;
         let marked = after.operator_credentials().any(|own| own == name);
-        let is_operators = hub.secret(&made, name).as_deref() == Some("the-operators-own");
+        let is_operators = hub.secret(&created, name).as_deref() == Some("the-operators-own");
         assert!(!is_operators || marked, "{what}");
     }
 }

@@ -1,15 +1,15 @@
-//! Every handler, on the real repository over the simulated table, and on fakes that keep state
-//! and obey the rules of the real thing.
+//! Handler tests: every handler runs on the real repository over the simulated table, and on
+//! stateful fakes that follow the rules of the real services.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by it"
+    reason = "a panic fails the test"
 )]
 #![expect(
     clippy::large_futures,
-    reason = "requests of the AWS SDK are large, and a test has one of them at a time"
+    reason = "requests of the AWS SDK are large, and a test awaits one at a time"
 )]
 
 mod addresses;

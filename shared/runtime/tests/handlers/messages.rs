@@ -1,4 +1,4 @@
-//! Messages that callers want sent: at every door, and by the tenant's route.
+//! Message API tests: every send endpoint, and the tenant's route.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use store::DynamoStore;
 use testkit::{FakeBucket, FakeClock, FakeQueue, SeededRng, sample};
 
-use crate::addresses::{FakeResolver, OUTSIDE, PRIVATE};
+use crate::addresses::{FakeResolver, PRIVATE, PUBLIC};
 use crate::common::World;
 
 type Resource =
@@ -51,9 +51,9 @@ pub(crate) async fn post(world: &World, path: &str, body: &Value) -> Result<ApiR
     handle(&resource(world), &request).await
 }
 
-/// The one task that is in the queue after `body` was accepted at `path`.
+/// Sends `body` to `path`, which must accept it; returns the queued task.
 async fn queued(world: &World, path: &str, body: &Value) -> SendTask {
-    // Each has an id of its own.
+    // Each message has its own id.
     world.clock.advance(std::time::Duration::from_secs(1));
     let reply = post(world, path, body).await.unwrap_or_else(|problem| panic!("{problem:?}"));
     assert_eq!(reply.status, StatusCode::ACCEPTED);
@@ -63,15 +63,15 @@ async fn queued(world: &World, path: &str, body: &Value) -> SendTask {
     *task
 }
 
-/// A hub whose person has just written over WhatsApp to each of `accounts`, and over Telegram.
+/// A world whose customer has just written over WhatsApp to each of `accounts`, and over Telegram.
 async fn hub(accounts: &[&str]) -> (World, Vec<Integration>) {
     let world = World::fifo().await;
     let numbers = accounts.iter().map(|account| sample::whatsapp(&world.acme, Some(account)));
     let numbers: Vec<_> = numbers.collect();
     for integration in numbers.iter().chain([&world.telegram]) {
         world.table.insert_integration(integration, &[]).await;
-        let talk = sample::conversation(integration, sample::PERSON, world.clock.now());
-        world.store.touch(&talk, world.clock.now()).await.unwrap();
+        let conversation = sample::conversation(integration, sample::PERSON, world.clock.now());
+        world.store.touch(&conversation, world.clock.now()).await.unwrap();
     }
     (world, numbers)
 }
@@ -83,16 +83,16 @@ fn text(task: &SendTask) -> &str {
     }
 }
 
-async fn route(world: &World, carriers: &[&Integration], choice: Choice) {
-    let carriers =
-        carriers.iter().map(|c| RoutedIntegration { integration: c.id, weight: 1 }).collect();
+async fn route(world: &World, integrations: &[&Integration], choice: Choice) {
+    let integrations =
+        integrations.iter().map(|c| RoutedIntegration { integration: c.id, weight: 1 }).collect();
     let policy = Policy { choice, patience_seconds: 7 };
-    let route = Route { integrations: carriers, policy };
+    let route = Route { integrations, policy };
     world.store.set_route(&world.acme, Channel::Whatsapp, &route).await.unwrap();
 }
 
 #[tokio::test]
-async fn every_door_says_the_same_in_its_own_words() {
+async fn every_send_endpoint_queues_the_same_message() {
     let person = sample::PERSON;
     for (path, body, channel) in [
         ("/messages", json!({ "to": person, "channel": "whatsapp", "text": "hi" }), "whatsapp"),
@@ -127,7 +127,7 @@ async fn every_door_says_the_same_in_its_own_words() {
 }
 
 #[tokio::test]
-async fn a_file_by_its_address_has_the_text_under_it() {
+async fn the_text_beside_a_media_url_is_its_caption() {
     let (world, _) = hub(&["111"]).await;
     let body = json!({ "to": sample::PERSON, "media_url": "https://example.com/a.pdf",
         "media_type": "document", "filename": "a.pdf", "text": "look" });
@@ -141,7 +141,7 @@ async fn a_file_by_its_address_has_the_text_under_it() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_by_the_name_of_its_field() {
+async fn an_invalid_field_is_rejected_by_name() {
     let (world, _) = hub(&["111"]).await;
     let to = sample::PERSON;
     for (path, body, field) in [
@@ -167,17 +167,21 @@ async fn what_makes_no_sense_is_refused_by_the_name_of_its_field() {
 }
 
 #[tokio::test]
-async fn the_route_says_who_carries_and_who_else_may() {
+async fn the_route_sets_the_integration_and_the_failover_plan() {
     let (world, numbers) = hub(&["111", "222", "333"]).await;
     let body = json!({ "to": sample::PERSON, "text": "hi" });
     let problem = post(&world, "/whatsapp/send", &body).await.unwrap_err();
-    assert_eq!(problem.field.as_deref(), Some("integration"), "several, and none is preferred");
+    assert_eq!(
+        problem.field.as_deref(),
+        Some("integration"),
+        "several integrations without a route"
+    );
     route(&world, &[&numbers[1], &numbers[0], &numbers[2]], Choice::Ordered).await;
     let task = queued(&world, "/whatsapp/send", &body).await;
     assert_eq!(task.message.integration, numbers[1].id);
     assert_eq!(task.failover.remaining, [numbers[0].id, numbers[2].id]);
     assert_eq!((task.failover.generation, task.failover.patience), (0, 7));
-    // Who names an account wants that one.
+    // A message that names an integration has no failover plan.
     let body = json!({ "to": sample::PERSON, "text": "hi", "integration": numbers[2].id });
     let task = queued(&world, "/messages/send", &body).await;
     assert_eq!(task.message.integration, numbers[2].id);
@@ -185,7 +189,7 @@ async fn the_route_says_who_carries_and_who_else_may() {
 }
 
 #[tokio::test]
-async fn an_answer_leaves_through_the_account_that_the_person_wrote_to() {
+async fn a_reply_is_sent_from_the_account_of_its_conversation() {
     let (world, numbers) = hub(&["111", "222"]).await;
     route(&world, &[&numbers[0], &numbers[1]], Choice::Ordered).await;
     let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
@@ -197,21 +201,21 @@ async fn an_answer_leaves_through_the_account_that_the_person_wrote_to() {
 }
 
 #[tokio::test]
-async fn a_conversation_whose_account_is_gone_is_answered_by_the_route() {
+async fn a_reply_to_a_deleted_account_uses_the_route() {
     let (world, numbers) = hub(&["111", "222"]).await;
     let conversation = sample::conversation_id(&numbers[1], sample::PERSON);
     world.store.delete_integration(&numbers[1], &[]).await.unwrap();
     let body = json!({ "conversation": conversation, "text": "hi" });
-    // By the only one that is left, or by who comes first.
+    // The only remaining integration is used, or else the first of the route.
     let task = queued(&world, "/messages", &body).await;
     assert_eq!(task.message.integration, numbers[0].id);
     let third = sample::whatsapp(&world.acme, Some("333"));
     world.table.insert_integration(&third, &[]).await;
     let problem = post(&world, "/messages", &body).await.unwrap_err();
-    assert_eq!(problem.code, "no_integration", "there are two, and neither is preferred");
+    assert_eq!(problem.code, "no_integration", "two integrations without a route");
     let gone = json!({ "conversation": conversation, "text": "hi", "integration": numbers[1].id });
     let problem = post(&world, "/messages", &gone).await.unwrap_err();
-    assert_eq!(problem.code, "no_integration", "who names one wants that one");
+    assert_eq!(problem.code, "no_integration", "a named integration is not replaced");
     route(&world, &[&numbers[1], &numbers[0]], Choice::Ordered).await;
     let task = queued(&world, "/messages", &body).await;
     assert_eq!(
@@ -221,7 +225,7 @@ async fn a_conversation_whose_account_is_gone_is_answered_by_the_route() {
 }
 
 #[tokio::test]
-async fn by_weight_each_person_always_hears_from_the_same_account() {
+async fn by_weight_each_customer_always_gets_the_same_account() {
     let (world, numbers) = hub(&["111", "222"]).await;
     route(&world, &[&numbers[0], &numbers[1]], Choice::Weighted).await;
     let mut first = 0;
@@ -238,10 +242,10 @@ async fn by_weight_each_person_always_hears_from_the_same_account() {
 }
 
 #[tokio::test]
-async fn a_file_in_a_private_network_is_refused_at_once() {
+async fn a_media_url_in_a_private_network_is_rejected() {
     let (world, _) = hub(&["111"]).await;
     let person = sample::PERSON;
-    // Senders take no host that is escaped.
+    // Senders reject percent-encoded hosts.
     for url in PRIVATE.into_iter().filter(|url| !url.contains('%')) {
         let media = json!({ "type": "image", "url": url });
         for (path, body) in [
@@ -255,7 +259,7 @@ async fn a_file_in_a_private_network_is_refused_at_once() {
         }
     }
     assert!(world.own.is_empty());
-    for url in OUTSIDE {
+    for url in PUBLIC {
         let media = json!({ "type": "image", "url": url });
         let body = json!({ "to": person, "channel": "whatsapp", "media": media });
         post(&world, "/messages", &body)
@@ -265,7 +269,7 @@ async fn a_file_in_a_private_network_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn over_the_operators_account_a_tenant_makes_calls_that_only_speak() {
+async fn with_operator_credentials_a_tenants_call_may_only_speak() {
     let world = World::fifo().await;
     let settings = json!({ "base_url": "https://api.twilio.com", "voice_from": "+15550001111" });
     let settings = (providers::spec(Provider::Twilio).settings)(settings.as_object().unwrap());

@@ -1,4 +1,4 @@
-//! The route of a tenant's WhatsApp messages, and the state of its integrations.
+//! WhatsApp settings tests: the route of a tenant's messages, and the health of its integrations.
 
 use domain::circuit::{Breaker, Circuit};
 use domain::ports::{Circuits, Clock, CredentialReader, Freshness, Registry, Routes};
@@ -35,7 +35,7 @@ fn meta(number: &str) -> Value {
         "phone_number_id": number, "WHATSAPP_ACCESS_TOKEN": "a-secret-token-1234" } })
 }
 
-/// A hub where acme has two numbers at Meta, the first of which carries.
+/// An API whose tenant acme has two numbers at Meta; its route uses the first.
 async fn two_numbers() -> (Api, Vec<Integration>) {
     let api = Api::new().await;
     call(&api, Method::PUT, PATH, &meta("111")).await.unwrap();
@@ -49,13 +49,16 @@ async fn two_numbers() -> (Api, Vec<Integration>) {
 }
 
 #[tokio::test]
-async fn a_provider_with_its_configuration_is_an_integration_and_a_route() {
+async fn whatsapp_settings_create_an_integration_and_a_route() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
     let shown = call(&api, Method::PUT, PATH, &meta("111")).await.unwrap();
     assert_eq!(shown["whatsapp_provider"], "whatsapp_cloud");
     assert_eq!(shown["provider_config"]["phone_number_id"], "111");
-    assert_eq!(shown["provider_config"]["WHATSAPP_ACCESS_TOKEN"], "...1234", "never shown again");
+    assert_eq!(
+        shown["provider_config"]["WHATSAPP_ACCESS_TOKEN"], "...1234",
+        "the token is not shown"
+    );
     assert!(!shown.to_string().contains("a-secret-token"));
     let integrations = api.store.integrations(&acme).await.unwrap();
     assert_eq!(integrations.len(), 1);
@@ -66,7 +69,7 @@ async fn a_provider_with_its_configuration_is_an_integration_and_a_route() {
 }
 
 #[tokio::test]
-async fn settings_that_are_given_back_as_they_are_shown_change_nothing() {
+async fn settings_that_are_written_back_as_read_change_nothing() {
     let api = Api::new().await;
     let acme = sample::tenant("acme");
     let shown = call(&api, Method::PUT, PATH, &meta("111")).await.unwrap();
@@ -77,11 +80,11 @@ async fn settings_that_are_given_back_as_they_are_shown_change_nothing() {
     assert_eq!(api.store.integrations(&acme).await.unwrap(), before);
     let credentials = api.vault.credentials(&before[0], Freshness::Fresh).await.unwrap();
     let token = credentials.first("WHATSAPP_ACCESS_TOKEN").unwrap();
-    assert_eq!(token.expose_secret(), "a-secret-token-1234", "not the hint");
+    assert_eq!(token.expose_secret(), "a-secret-token-1234", "the hint does not replace the token");
 }
 
 #[tokio::test]
-async fn a_change_goes_to_the_integration_that_carries_and_makes_no_second_one() {
+async fn a_change_updates_the_routed_integration_and_creates_no_second_one() {
     let (api, numbers) = two_numbers().await;
     let body = json!({ "whatsapp_provider": "whatsapp", "provider_config": {
         "phone_number_id": "111", "graph_version": "v25.0" } });
@@ -93,7 +96,7 @@ async fn a_change_goes_to_the_integration_that_carries_and_makes_no_second_one()
 }
 
 #[tokio::test]
-async fn failover_names_integrations_or_providers_in_order_or_by_weight() {
+async fn failover_lists_integrations_or_providers_with_weights() {
     let (api, numbers) = two_numbers().await;
     let second = numbers[1].id.to_string();
     for other in [json!(second), json!("meta"), json!({ "integration": "whatsapp", "weight": 3 })] {
@@ -111,7 +114,7 @@ async fn failover_names_integrations_or_providers_in_order_or_by_weight() {
 }
 
 #[tokio::test]
-async fn what_cannot_carry_is_refused_by_name_and_changes_nothing() {
+async fn an_unsuitable_integration_is_rejected_by_field_and_changes_nothing() {
     let (api, numbers) = two_numbers().await;
     let acme = sample::tenant("acme");
     let before = api.store.route(&acme, Channel::Whatsapp).await.unwrap();
@@ -144,14 +147,14 @@ async fn what_cannot_carry_is_refused_by_name_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_tenant_neither_sees_nor_sets_them() {
+async fn another_tenant_can_neither_read_nor_change_the_settings() {
     let (api, numbers) = two_numbers().await;
     let spy = sample::tenant("spy");
     for (method, body) in [(Method::GET, json!({})), (Method::PUT, meta("111"))] {
         let problem = as_tenant(&api, method, PATH, &body, &spy).await.unwrap_err();
         assert_eq!(problem.status, StatusCode::NOT_FOUND);
     }
-    // Nor does another tenant's integration carry for them.
+    // The failover list may not have an integration of another tenant.
     let own = "/tenants/spy/whatsapp-settings";
     let body = json!({ "whatsapp_provider": "meta", "failover": [numbers[0].id.to_string()],
         "provider_config": { "phone_number_id": "999", "WHATSAPP_ACCESS_TOKEN": "t" } });
@@ -163,7 +166,7 @@ async fn another_tenant_neither_sees_nor_sets_them() {
 }
 
 #[tokio::test]
-async fn health_shows_the_circuit_and_why_it_opened() {
+async fn integration_health_shows_the_circuit_and_its_last_failure() {
     let (api, numbers) = two_numbers().await;
     let acme = sample::tenant("acme");
     let path = format!("/integrations/{}/health", numbers[0].id);
@@ -184,7 +187,7 @@ async fn health_shows_the_circuit_and_why_it_opened() {
 }
 
 #[tokio::test]
-async fn when_a_circuit_opens_is_a_setting_within_reason() {
+async fn the_circuit_breaker_settings_have_limits() {
     let (api, numbers) = two_numbers().await;
     let path = format!("/integrations/{}", numbers[0].id);
     let wanted = json!({ "failures": 2, "window_seconds": 10, "open_seconds": 5 });
