@@ -198,8 +198,8 @@ pub fn explain(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
 /// The forms of its messages: <https://docs.rs/serde/latest/serde/de/trait.Error.html>.
 fn plain(reason: &str) -> String {
     let choices = |text: &str| {
-        let names: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
-        names.join(", ")
+        let names = text.split('`').skip(1).step_by(2).map(|name| format!("`{name}`"));
+        names.collect::<Vec<_>>().join(", ")
     };
     let expected = reason.split_once("expected ").map(|(_, expected)| expected);
     if reason.starts_with("missing field") {
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_field_and_what_would_be_valid_in_plain_words() {
-        let known =
-            "is not a known field; known are: name, count, share, is_on, list, inner, choice";
+        let known = "is not a known field; known are: `name`, `count`, `share`, `is_on`, `list`, \
+                     `inner`, `choice`";
         for (body, field, reason) in [
             (json!({}), "name", "is required"),
             (json!({ "name": 5 }), "name", "must be a string"),
@@ -312,7 +312,11 @@ mod tests {
                 "inner.y",
                 "is not a known field: omit it",
             ),
-            (json!({ "name": "x", "choice": "secret" }), "choice", "must be one of: first, second"),
+            (
+                json!({ "name": "x", "choice": "secret" }),
+                "choice",
+                "must be one of: `first`, `second`",
+            ),
             (json!({ "name": "x", "names": "secret" }), "names", known),
         ] {
             let error = serde_path_to_error::deserialize::<_, Example>(&body).unwrap_err();

@@ -396,7 +396,7 @@ async fn failover_to_another_provider_uses_its_queue() {
     let (world, mut integrations) = hub(&["111"]).await;
     integrations.push(world.telegram.clone());
     world.provider.always("111", Behavior::Unreachable);
-    let queued = enqueue(&world, &integrations, "hello", 60).await;
+    let message = enqueue(&world, &integrations, "hello", 60).await;
     let other = testkit::FakeQueue::fifo(&world.clock);
     let queues =
         [(Provider::WhatsappCloud, world.own.clone()), (Provider::Telegram, other.clone())];
@@ -408,8 +408,8 @@ async fn failover_to_another_provider_uses_its_queue() {
     assert_eq!(world.message().await.status, Status::Queued);
     let records = other.records();
     assert_eq!(records.len(), 1);
-    assert_eq!(records[0].group, queued.conversation.to_string());
-    assert_eq!(records[0].deduplication_id, format!("{}:1", queued.id));
+    assert_eq!(records[0].group, message.conversation.to_string());
+    assert_eq!(records[0].deduplication_id, format!("{}:1", message.id));
     let telegram = World { own: other, ..world.copy() };
     telegram.run_until_empty(&sender(&telegram, Provider::Telegram), true).await;
     assert_eq!(world.message().await.status, Status::Accepted);

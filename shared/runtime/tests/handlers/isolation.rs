@@ -155,7 +155,7 @@ fn settings(provider: Provider) -> Vec<String> {
     unknown.insert("no_such_setting".to_owned(), true.into());
     let error = (providers::spec(provider).settings)(&unknown).unwrap_err();
     let names: Vec<String> =
-        error.reason.split('`').skip(3).step_by(2).map(str::to_owned).collect();
+        error.reason.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     assert!(!names.is_empty(), "{provider}: {}", error.reason);
     names
 }
