@@ -96,11 +96,11 @@ def twilios():
     validator = RequestValidator(token)
     kind = "application/x-www-form-urlencoded"
     for webhook, path, fields in [
-        ("sms", "/webhooks/sms", message),
-        ("sms-status", "/webhooks/sms/status", status),
-        ("voice", "/webhooks/voice", dict(call, CallStatus="ringing", From="+4915550009999", To="+15550001111")),
-        ("voice-status", "/webhooks/voice/status", call),
-        ("whatsapp-twilio", "/webhooks/whatsapp/twilio", whatsapp),
+        ("twilio-sms", "/webhooks/sms", message),
+        ("twilio-sms-status", "/webhooks/sms/status", status),
+        ("twilio-voice", "/webhooks/voice", dict(call, CallStatus="ringing", From="+4915550009999", To="+15550001111")),
+        ("twilio-voice-status", "/webhooks/voice/status", call),
+        ("twilio-whatsapp", "/webhooks/whatsapp/twilio", whatsapp),
     ]:
         for query in ["", "?campaign=a%20b&x=%C3%BC"]:
             signature = validator.compute_signature(HOST + path + query, fields)
@@ -113,7 +113,7 @@ def twilios():
     body = json.dumps(message)
     path, query = "/webhooks/sms", "?bodySHA256=" + validator.compute_hash(body)
     headers = {"X-Twilio-Signature": validator.compute_signature(HOST + path + query, {}), "Content-Type": "application/json"}
-    put("twilio json", "sms", credentials, body.encode(), headers, path, query=query, signed=["X-Twilio-Signature"])
+    put("twilio json", "twilio-sms", credentials, body.encode(), headers, path, query=query, signed=["X-Twilio-Signature"])
     # A shared key and its algorithm.
     key, shared = "webhooks_sharedkey_" + secrets.token_hex(8), secrets.token_hex(24)
     signature = RequestValidator(shared).compute_signature(HOST + path, message, HMAC_SHA256)
@@ -122,7 +122,7 @@ def twilios():
         "X-Twilio-Webhooks-Signature-Settings": f"key={key},algorithm=HMAC_SHA256",
         "Content-Type": kind,
     }
-    put("twilio shared key", "sms", dict(credentials, TWILIO_SHARED_KEY=[f"{key}:{shared}"]), urllib.parse.urlencode(message).encode(), headers, path, signed=["X-Twilio-Signature"])
+    put("twilio shared key", "twilio-sms", dict(credentials, TWILIO_SHARED_KEY=[f"{key}:{shared}"]), urllib.parse.urlencode(message).encode(), headers, path, signed=["X-Twilio-Signature"])
 
 
 def svixes():

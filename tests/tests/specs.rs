@@ -18,7 +18,8 @@ use serde_json::Value;
 
 /// Returns the jobs in `events/sender-<provider>/` with their file names.
 fn jobs(provider: Provider) -> Vec<(String, OutboundTask)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/sender-{provider}"));
+    let folder = format!("../events/sender-{}", provider.resource_name());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut jobs = Vec::new();
     for file in std::fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
