@@ -110,8 +110,8 @@ impl Account {
                 assert_eq!(made["connection"]["connected"], connected, "{made}");
             }
             Provider::Twilio => {
-                account["urls"] = json!({"whatsapp": urls["whatsapp-twilio"], "sms": urls["sms"],
-                    "voice": urls["voice"], "sms_status": "", "voice_status": "",
+                account["urls"] = json!({"whatsapp": urls["twilio-whatsapp"], "sms": urls["twilio-sms"],
+                    "voice": urls["twilio-voice"], "sms_status": "", "voice_status": "",
                     "whatsapp_status": ""});
                 simulator.put(&control, &account).expect(200);
             }

@@ -89,7 +89,12 @@ fn a_forged_webhook_is_rejected_and_leaves_no_trace() {
     ] {
         let answer = deliver(&number.url, body, signature);
         assert_eq!(answer.status, 401, "{what}: {answer}");
-        assert!(answer.bytes.is_empty(), "{what}: the response must be empty: {answer}");
+        // Every forgery gets the same answer, which does not say how far it came.
+        let body = String::from_utf8_lossy(&answer.bytes);
+        assert!(
+            body.contains("not_verified") && !body.contains("signature does"),
+            "{what}: {body}"
+        );
     }
     let elsewhere = number.url.replace(&number.integration, "int_01J9ZQ4J9T0000000000000000");
     assert_eq!(deliver(&elsewhere, &body, &right).status, 401, "no such integration");

@@ -103,7 +103,10 @@ fn a_verified_webhook_that_cannot_be_parsed_is_parked() {
         if parked.len() == 4 { Ok(parked) } else { Err(format!("{parked:?}")) }
     });
     for event in parked {
-        assert_eq!((&event["state"], &event["provider"]), (&json!("parked"), &json!("whatsapp")));
+        assert_eq!(
+            (&event["state"], &event["provider"]),
+            (&json!("parked"), &json!("whatsapp_cloud"))
+        );
         assert_eq!(event["integration"], number.integration.as_str());
         assert!(event["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{event}");
     }
