@@ -533,9 +533,9 @@ pub enum NotificationOutcome {
 
 /// Delivery record of notifications.
 pub trait Notifications: Send + Sync {
-    /// Takes the lease on the delivery. `notification` is the notification; without it, the table must
-    /// hold it from a failed attempt. An expired lease is taken over with the same notification,
-    /// because receivers deduplicate by its id.
+    /// Takes the lease on the delivery. Without `notification`, the table must hold it from a
+    /// failed attempt. An expired lease is taken over with the same notification, because
+    /// receivers deduplicate by its id.
     fn claim(
         &self,
         tenant: &TenantId,
@@ -687,9 +687,9 @@ pub trait Jobs: Send + Sync {
 
 /// Ending of overdue jobs.
 pub trait JobEnds: Send + Sync {
-    /// Ends the job as `overdue` says and makes the conversation's next job available; `notification`, if
-    /// any, is recorded in the same write. Returns `Duplicate` if the job is not where it was
-    /// found.
+    /// Ends the job as `overdue` says and makes the conversation's next job available;
+    /// `notification`, if any, is recorded in the same write. Returns `Duplicate` if the job is
+    /// not where it was found.
     fn end(
         &self,
         overdue: &OverdueJob,

@@ -120,7 +120,7 @@ impl Faults {
     ///
     /// # Errors
     /// If the call fails before it takes effect; `Ok(false)` if after.
-    pub fn record_event(&self, operation: &'static str) -> PortResult<bool> {
+    pub fn count_call(&self, operation: &'static str) -> PortResult<bool> {
         match self.next(operation.to_owned()) {
             Some(Side::Before) => Err(injected_error(operation)),
             Some(Side::After) => Ok(false),
@@ -136,7 +136,7 @@ impl Faults {
     ) -> PortResult<T> {
         // Other tasks can run here, as they can during a real call.
         yield_once().await;
-        let answered = self.record_event(operation)?;
+        let answered = self.count_call(operation)?;
         let done = act();
         if answered { Ok(done) } else { Err(injected_error(operation)) }
     }

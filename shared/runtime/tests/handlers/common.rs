@@ -517,7 +517,7 @@ impl ProviderState {
 impl HttpClient for FakeProvider {
     async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         tokio::task::yield_now().await;
-        let Ok(answered) = self.faults.record_event("call the provider") else {
+        let Ok(answered) = self.faults.count_call("call the provider") else {
             return Err(SendError::Connect);
         };
         let path = request.uri().path().to_owned();
@@ -624,7 +624,7 @@ impl WebhookClient for FakeReceiver {
         tokio::task::yield_now().await;
         let answered = self
             .faults
-            .record_event("notify the automation")
+            .count_call("notify the automation")
             .map_err(|_| GuardedHttpError::NoAnswer)?;
         let (parts, body) = request.into_parts();
         self.requests.lock().unwrap().push((parts.headers, body));
