@@ -1,21 +1,21 @@
-"""Deploys the SAM template with prebuilt binaries to the local cloud.
+"""Deploys the templates with prebuilt binaries to the local cloud.
 
 Usage: deploy.py --endpoint http://127.0.0.1:4566 --stack switchboard --template template.yaml
-                 --binaries target/debug --folder target/local --parameter Stage=local
+                 --binary target/debug/bootstrap --folder target/local --parameter Stage=local
 
-The template is the one that is deployed to AWS. MiniStack ignores the OpenAPI body that SAM
-generates for an HTTP API, so this script turns the body's routes into route resources. Nothing else
-is changed. Writes FOLDER/outputs.json and FOLDER/api-id. Does nothing if neither the template nor
-the binaries have changed.
+The templates are those that are deployed to AWS: the root and those of its nested stacks. Like
+`sam package`, this script uploads them and the code; like AWS, it translates SAM to CloudFormation.
+Writes FOLDER/outputs.json and FOLDER/api-id. Does nothing if neither a template nor a binary has
+changed.
 """
 
 import argparse
 import hashlib
 import io
 import json
+import logging
 import os
 import pathlib
-import re
 import shutil
 import sys
 import time
@@ -24,6 +24,8 @@ import zipfile
 REGION = "us-east-1"
 CODE_BUCKET = "switchboard-code"
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+FUNCTION = "AWS::Serverless::Function"
+STACK = "AWS::CloudFormation::Stack"
 
 
 class Failure(Exception):
@@ -44,32 +46,59 @@ def client(service, endpoint):
     )
 
 
-def read_template(path):
+def parse(text):
     from samtranslator.yaml_helper import yaml_parse
 
+    return yaml_parse(text)
+
+
+def read_template(path):
     try:
-        return yaml_parse(path.read_text())
+        return parse(path.read_text())
     except OSError as error:
         raise Failure(f"cannot read {path}: {error.strerror}") from error
 
 
-def place_binary(name, binaries, folder):
-    """Copies the binary to a path with its digest, so that a build does not overwrite a running one."""
-    source = binaries / name
+def of_type(template, kind):
+    """Returns the properties of the resources of a type, by logical id."""
+    return {name: resource["Properties"] for name, resource in template["Resources"].items() if resource["Type"] == kind}
+
+
+def nested_path(path, properties):
+    """Returns the path of a nested stack's template, which is relative to that of its parent."""
+    return (path.parent / properties["TemplateURL"]).resolve()
+
+
+def read_templates(path):
+    """Returns the template at `path` and those of all its nested stacks, by path."""
+    found = {path: read_template(path)}
+    for properties in of_type(found[path], STACK).values():
+        child = nested_path(path, properties)
+        if child not in found:
+            found |= read_templates(child)
+    return found
+
+
+def place_binary(binary, names, folder):
+    """Copies the binary to a path with its digest, so that a build does not overwrite a running one,
+    and links it under the name of each function, so that a process has its function's name. Returns
+    the paths by name."""
     try:
-        with source.open("rb") as file:
+        with binary.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") \
                 else hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
-        raise Failure(f"no binary for the function {name} at {source}: {error.strerror}") from error
-    target = folder / "code" / f"{name}-{digest[:16]}"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for old in target.parent.glob(f"{name}-" + "[0-9a-f]" * 16):
-            old.unlink()
-        shutil.copy2(source, target.with_suffix(".new"))
-        target.with_suffix(".new").rename(target)
-    return target
+        raise Failure(f"no binary for the functions at {binary}: {error.strerror}") from error
+    code = folder / "code"
+    links = {name: code / f"{name}-{digest[:16]}" for name in names}
+    if not all(link.exists() for link in links.values()):
+        shutil.rmtree(code, ignore_errors=True)
+        code.mkdir(parents=True)
+        copied = code / f"{binary.name}-{digest[:16]}"
+        shutil.copy2(binary, copied)
+        for link in links.values():
+            os.link(copied, link)
+    return links
 
 
 def package(binary):
@@ -99,68 +128,12 @@ def translate(template):
             return {}
 
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
+    # It warns of its own metrics at the end, after the line with this script's error.
+    logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
     try:
         return transform(template, {}, NoManagedPolicies())
     except InvalidDocumentException as error:
         raise Failure("the template is not valid SAM: " + "; ".join(e.message for e in error.causes)) from error
-
-
-def logical_id(*parts):
-    return "".join(re.sub("[^A-Za-z0-9]", "", part.title()) for part in parts)
-
-
-def spell_out_routes(template):
-    """Replaces each HTTP API's OpenAPI body with integrations, routes and authorizers."""
-    added = {}
-    for name, resource in template["Resources"].items():
-        if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
-            continue
-        body = resource["Properties"].pop("Body")
-        resource["Properties"].update({"Name": name, "ProtocolType": "HTTP"})
-        cors = body.get("x-amazon-apigateway-cors")
-        if cors:
-            resource["Properties"]["CorsConfiguration"] = {k[0].upper() + k[1:]: v for k, v in cors.items()}
-        authorizers = {}
-        for scheme, content in body.get("components", {}).get("securitySchemes", {}).items():
-            settings = content["x-amazon-apigateway-authorizer"]
-            authorizers[scheme] = logical_id(name, "Authorizer", scheme)
-            added[authorizers[scheme]] = {"Type": "AWS::ApiGatewayV2::Authorizer", "Properties": {
-                "ApiId": {"Ref": name},
-                "Name": scheme,
-                "AuthorizerType": "REQUEST",
-                "AuthorizerUri": settings["authorizerUri"],
-                "AuthorizerPayloadFormatVersion": str(settings["authorizerPayloadFormatVersion"]),
-                "AuthorizerResultTtlInSeconds": settings.get("authorizerResultTtlInSeconds", 300),
-                "EnableSimpleResponses": settings.get("enableSimpleResponses", False),
-                "IdentitySource": settings["identitySource"],
-            }}
-        targets = {}
-        for path, methods in body.get("paths", {}).items():
-            for method, operation in methods.items():
-                settings = operation.get("x-amazon-apigateway-integration")
-                if settings is None:
-                    continue
-                route = logical_id(name, "Route", method, path)
-                # One integration per function: a stack is limited to 500 resources.
-                integration = json.dumps(settings["uri"], sort_keys=True)
-                target = targets.setdefault(integration, f"{route}Target")
-                added[target] = {"Type": "AWS::ApiGatewayV2::Integration", "Properties": {
-                    "ApiId": {"Ref": name},
-                    "IntegrationType": "AWS_PROXY",
-                    "IntegrationUri": settings["uri"],
-                    "PayloadFormatVersion": settings["payloadFormatVersion"],
-                }}
-                verb = "ANY" if method.startswith("x-") else method.upper()
-                properties = {
-                    "ApiId": {"Ref": name},
-                    "RouteKey": "$default" if path == "$default" else f"{verb} {path}",
-                    "Target": {"Fn::Sub": "integrations/${" + target + "}"},
-                }
-                for scheme in (key for entry in operation.get("security", []) for key in entry):
-                    if scheme in authorizers:
-                        properties |= {"AuthorizationType": "CUSTOM", "AuthorizerId": {"Ref": authorizers[scheme]}}
-                added[route] = {"Type": "AWS::ApiGatewayV2::Route", "Properties": properties}
-    template["Resources"].update(added)
 
 
 def wait(cloudformation, stack):
@@ -224,26 +197,34 @@ def read_parameter(entry):
     return {"ParameterKey": name, "ParameterValue": value}
 
 
+def upload(s3, endpoint, templates, path, binaries, urls):
+    """Uploads a template after its code and its nested stacks. Returns the template's URL."""
+    if path in urls:
+        return urls[path]
+    template = templates[path]
+    for name, properties in of_type(template, FUNCTION).items():
+        key = put(s3, f"{name}.zip", package(binaries[properties["Handler"]]))
+        properties["CodeUri"] = {"Bucket": CODE_BUCKET, "Key": key}
+    for properties in of_type(template, STACK).values():
+        properties["TemplateURL"] = upload(s3, endpoint, templates, nested_path(path, properties), binaries, urls)
+    plain = translate(template) if "Transform" in template else template
+    key = put(s3, f"{path.stem}.json", json.dumps(plain, default=str).encode())
+    urls[path] = f"{endpoint}/{CODE_BUCKET}/{key}"
+    return urls[path]
+
+
 def deploy(options):
     parameters = [read_parameter(entry) for entry in options.parameter]
-    template = read_template(options.template)
-    template_folder = options.template.parent
-    nested = {}
-    functions = {}
-    for name, resource in template["Resources"].items():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Serverless::Function":
-            binary = pathlib.PurePosixPath(properties["CodeUri"]).name
-            functions[name] = place_binary(binary, options.binaries, options.folder)
-        elif resource["Type"] == "AWS::CloudFormation::Stack":
-            nested[name] = (template_folder / properties["TemplateURL"]).read_bytes()
+    root = options.template.resolve()
+    templates = read_templates(root)
+    names = {properties["Handler"] for template in templates.values() for properties in of_type(template, FUNCTION).values()}
+    binaries = place_binary(options.binary, names, options.folder)
 
     digest = hashlib.sha256()
     for part in (
         pathlib.Path(__file__).read_bytes(),
-        options.template.read_bytes(),
-        *nested.values(),
-        json.dumps([parameters, {k: str(v) for k, v in functions.items()}], sort_keys=True).encode(),
+        *(path.read_bytes() for path in templates),
+        json.dumps([parameters, {name: str(binary) for name, binary in binaries.items()}], sort_keys=True).encode(),
     ):
         digest.update(hashlib.sha256(part).digest())
 
@@ -256,33 +237,24 @@ def deploy(options):
 
     s3 = client("s3", options.endpoint)
     s3.create_bucket(Bucket=CODE_BUCKET)
-    bucket_url = f"{options.endpoint}/{CODE_BUCKET}"
-    for name, binary in functions.items():
-        key = put(s3, f"{name}.zip", package(binary))
-        template["Resources"][name]["Properties"]["CodeUri"] = {"Bucket": CODE_BUCKET, "Key": key}
-    for name, body in nested.items():
-        key = put(s3, f"{name}.yaml", body)
-        template["Resources"][name]["Properties"]["TemplateURL"] = f"{bucket_url}/{key}"
-    plain = translate(template)
-    spell_out_routes(plain)
     found = apply(cloudformation, options.stack, present, {
         "StackName": options.stack,
         # An inline template is limited to 51,200 bytes.
-        "TemplateURL": f"{bucket_url}/{put(s3, 'template.json', json.dumps(plain, default=str).encode())}",
+        "TemplateURL": upload(s3, options.endpoint, templates, root, binaries, {}),
         "Capabilities": CAPABILITIES,
         "Parameters": parameters,
         "Tags": tags,
     })
     record(options.folder, found)
-    return f"{len(functions)} functions"
+    return f"{len(binaries)} functions"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--endpoint", required=True, help="URL of the local cloud")
     parser.add_argument("--stack", default="switchboard", help="name of the stack")
-    parser.add_argument("--template", type=pathlib.Path, required=True, help="the SAM template")
-    parser.add_argument("--binaries", type=pathlib.Path, required=True, help="folder with the functions' binaries")
+    parser.add_argument("--template", type=pathlib.Path, required=True, help="the root template")
+    parser.add_argument("--binary", type=pathlib.Path, required=True, help="binary with all functions")
     parser.add_argument("--folder", type=pathlib.Path, required=True, help="folder for the deployed code and outputs")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE",
                         help="a template parameter; NAME=@FILE reads it from a file")

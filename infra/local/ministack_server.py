@@ -60,7 +60,8 @@ def configure(options):
 def patch(log_path):
     """Removes fixed waits and logs the functions' output. Uses private names of the pinned version."""
     from ministack.core import iam_actions, iam_evaluator, lambda_runtime
-    from ministack.services import lambda_svc
+    from ministack.services import cloudformation, lambda_svc
+    from ministack.services.cloudformation import provisioners
 
     # Head and body are written separately, which costs about 40 ms with Nagle's algorithm.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
@@ -101,6 +102,15 @@ def patch(log_path):
         return found.removesuffix("Batch") if found and found.startswith("sqs:") else found
 
     iam_actions.extract_iam_action = without_batches
+    # An update of a nested stack forgets the attributes of the resources that have not changed.
+    update = provisioners._update_resource
+
+    def with_attributes(kind, physical_id, old, new, stack, logical_id=None, attributes=None):
+        known = cloudformation._stacks.get(stack, {}).get("_resources", {}).get(logical_id, {}).get("Attributes", {})
+        updated_id, updated = update(kind, physical_id, old, new, stack, logical_id, attributes or known)
+        return updated_id, known | updated if updated_id == physical_id else updated
+
+    provisioners._update_resource = with_attributes
     # The original keeps a log stream per invocation in memory and in the state forever.
     lambda_svc._emit_lambda_logs = lambda *_, **__: None
 

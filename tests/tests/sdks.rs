@@ -66,7 +66,7 @@ impl Sample {
             body: STANDARD.decode(&self.body).unwrap().into(),
             path_suffix: None,
             url: self.url.clone(),
-            evidence: None,
+            signing_certificate: None,
         }
     }
 

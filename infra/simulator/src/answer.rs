@@ -70,7 +70,7 @@ impl Answer {
 
     /// Delays the answer by `delay_ms`.
     #[must_use]
-    pub fn later(mut self, delay_ms: u64) -> Self {
+    pub fn with_delay(mut self, delay_ms: u64) -> Self {
         match &mut self {
             Self::Reply(reply) => reply.delay_ms = delay_ms,
             Self::HangUp { after_ms } => *after_ms = delay_ms,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Faults, Kind};
+use crate::fields::SetWindow;
 use crate::limits::ServiceWindows;
-use crate::orders::WindowOrder;
-use crate::request::{Refusal, Request, no_method, wrong};
+use crate::request::{Refusal, Request, bad_request, method_not_allowed};
 
 /// Creates the account `name`, or changes its settings.
 pub fn put<A, S>(
@@ -38,7 +38,7 @@ pub fn set_window(
     windows: &mut ServiceWindows,
     length_ms: i64,
     now_ms: i64,
-    order: &WindowOrder,
+    order: &SetWindow,
 ) -> Value {
     windows.set(&order.customer, order.last_wrote_ms_ago.map(|ago| now_ms - ago));
     json!({"ok": true, "open": windows.is_open(now_ms, &order.customer, length_ms)})
@@ -71,11 +71,11 @@ pub fn change_faults(
             if order.faults.iter().any(hides) {
                 let why = "with this status, the provider did not accept the message; use the kind \
                            `page` to hide an accepted message";
-                return Err(wrong(why.to_owned()));
+                return Err(bad_request(why.to_owned()));
             }
             faults.add(order.faults);
         }
-        _ => return Err(no_method()),
+        _ => return Err(method_not_allowed()),
     }
     Ok(json!({"faults": faults.remaining()}))
 }

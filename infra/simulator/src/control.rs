@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::answer::Answer;
 use crate::deliver::App;
 use crate::providers::PROVIDERS;
-use crate::request::{Query, Refusal, Request, no_call};
+use crate::request::{Query, Refusal, Request, not_found};
 
 /// Answers a call; `path` is the part of the path below `/_sim/`.
 pub(crate) async fn answer(app: &App, call: &Request<'_>, path: &[&str]) -> Answer {
@@ -33,9 +33,9 @@ async fn result(app: &App, call: &Request<'_>, path: &[&str]) -> Result<Value, R
         ["log"] if call.method == Method::GET => Ok(log(app, &call.query).await),
         [name, path @ ..] => {
             let provider = PROVIDERS.iter().find(|provider| provider.name == *name);
-            provider.ok_or_else(no_call)?.control(app, call, path).await
+            provider.ok_or_else(not_found)?.control(app, call, path).await
         }
-        [] => Err(no_call()),
+        [] => Err(not_found()),
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
-use crate::log::Scene;
+use crate::log::ProviderContext;
 use crate::provider::{Delivery, Next, OutgoingWebhook, SimulatedAccount, SimulatedProvider};
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 use crate::world::World;
 
 /// Interval between two checks of whether a webhook has an address.
@@ -86,7 +86,7 @@ impl App {
 
     /// Creates an empty simulator that calls the hub in the same process.
     #[must_use]
-    pub fn beside(clock: Clock, hub: Arc<dyn Hub>) -> Self {
+    pub fn in_process(clock: Clock, hub: Arc<dyn Hub>) -> Self {
         Self::with_transport(clock, Transport::SameProcess(hub))
     }
 
@@ -100,7 +100,7 @@ impl App {
     }
 
     /// Sends one request and reports how it ended.
-    pub async fn request(&self, request: OutgoingWebhook) -> Attempted {
+    pub async fn request(&self, request: OutgoingWebhook) -> AttemptResult {
         let OutgoingWebhook { method, url, timeout_ms, headers, body, .. } = request;
         let began = self.clock.now_ms();
         let exchange = async {
@@ -113,14 +113,17 @@ impl App {
         };
         let ended = tokio::time::timeout(Duration::from_millis(timeout_ms), exchange).await;
         let took_ms = self.clock.now_ms() - began;
-        let failed =
-            |error: String| Attempted { took_ms, error: Some(error), ..Attempted::default() };
+        let failed = |error: String| AttemptResult {
+            took_ms,
+            error: Some(error),
+            ..AttemptResult::default()
+        };
         match ended {
             Err(_) => failed(format!("no answer within {timeout_ms} ms")),
             Ok(Err(error)) => failed(error),
             Ok(Ok((parts, bytes))) => {
                 let retry_after = parts.headers.get(http::header::RETRY_AFTER);
-                Attempted {
+                AttemptResult {
                     status: parts.status.as_u16(),
                     took_ms,
                     error: None,
@@ -136,7 +139,7 @@ impl App {
     }
 
     /// Sends all copies of a webhook concurrently.
-    async fn send(&self, webhook: OutgoingWebhook) -> Attempted {
+    async fn send(&self, webhook: OutgoingWebhook) -> AttemptResult {
         if webhook.copies <= 1 {
             return self.request(webhook).await;
         }
@@ -151,7 +154,7 @@ impl App {
             ended.push(send.await.unwrap_or_default());
         }
         let first = ended.remove(0);
-        Attempted { copies: ended, ..first }
+        AttemptResult { copies: ended, ..first }
     }
 
     /// Starts the deliveries of an account. Each returned channel reports how the first attempt of
@@ -162,7 +165,7 @@ impl App {
         &self,
         account: &str,
         deliveries: Vec<Delivery<P>>,
-    ) -> Vec<oneshot::Receiver<Attempted>> {
+    ) -> Vec<oneshot::Receiver<AttemptResult>> {
         let epoch = self.world().epoch;
         let begin = |delivery| {
             let (first, report) = oneshot::channel();
@@ -180,7 +183,7 @@ impl App {
         &self,
         name: &str,
         epoch: u64,
-        act: impl FnOnce(&mut P::Account, &mut Scene<'_>) -> T,
+        act: impl FnOnce(&mut P::Account, &mut ProviderContext<'_>) -> T,
     ) -> Option<T> {
         let now_ms = self.clock.now_ms();
         let mut world = self.world();
@@ -197,7 +200,7 @@ impl App {
         name: &str,
         mut delivery: Delivery<P>,
         epoch: u64,
-        first: oneshot::Sender<Attempted>,
+        first: oneshot::Sender<AttemptResult>,
     ) {
         if let Some(after_ms) = P::Account::delay_ms(&delivery) {
             sleep(Duration::from_millis(after_ms)).await;
@@ -221,13 +224,13 @@ impl App {
         name: &str,
         delivery: &mut Delivery<P>,
         epoch: u64,
-        first: &mut Option<oneshot::Sender<Attempted>>,
+        first: &mut Option<oneshot::Sender<AttemptResult>>,
     ) {
         let mut attempt = 1;
         let mut began_ms = None;
         loop {
-            let next = self.account::<P, _>(name, epoch, |account, scene| {
-                (account.attempt(scene, delivery, attempt), scene.now_ms)
+            let next = self.account::<P, _>(name, epoch, |account, context| {
+                (account.attempt(context, delivery, attempt), context.now_ms)
             });
             let (webhook, now_ms) = match next {
                 None | Some((Next::Nothing, _)) => return,
@@ -241,9 +244,9 @@ impl App {
             };
             let began_ms = *began_ms.get_or_insert(now_ms);
             let how = self.send(webhook).await;
-            let wait = self.account::<P, _>(name, epoch, |account, scene| {
-                let passed_ms = u64::try_from(scene.now_ms - began_ms).unwrap_or(0);
-                account.attempted(scene, delivery, attempt, passed_ms, &how)
+            let wait = self.account::<P, _>(name, epoch, |account, context| {
+                let passed_ms = u64::try_from(context.now_ms - began_ms).unwrap_or(0);
+                account.attempted(context, delivery, attempt, passed_ms, &how)
             });
             let Some(wait) = wait else { return };
             if let Some(first) = first.take() {

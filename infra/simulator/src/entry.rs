@@ -11,11 +11,11 @@ use tokio::time::sleep;
 use crate::answer::Answer;
 use crate::calls::{change_faults, set_window};
 use crate::deliver::App;
-use crate::log::Scene;
-use crate::orders::WindowOrder;
+use crate::fields::SetWindow;
+use crate::log::ProviderContext;
 use crate::provider::{FirstAttempts, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, no_method};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, method_not_allowed, not_found};
 
 /// Timeout of a call that reports first attempts.
 const FIRST_ATTEMPT_DEADLINE: Duration = Duration::from_secs(30);
@@ -28,14 +28,14 @@ type ControlFuture<'a> = Pin<Box<dyn Future<Output = Result<Value, Refusal>> + S
 
 /// An entry in the list of providers.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub struct ProviderEntry {
     /// Its name: its control calls are below `/_sim/{name}/`.
     pub name: &'static str,
     answer: fn(&App, &Request<'_>) -> Option<Answer>,
     control: for<'a> fn(&'a App, &'a Request<'a>, &'a [&'a str]) -> ControlFuture<'a>,
 }
 
-impl Entry {
+impl ProviderEntry {
     /// The entry of `P`.
     #[must_use]
     pub const fn of<P: SimulatedProvider>() -> Self {
@@ -68,11 +68,11 @@ impl Entry {
 
 fn answer<P: SimulatedProvider>(app: &App, request: &Request<'_>) -> Option<Answer> {
     let now_ms = app.clock.now_ms();
-    let reaction =
-        app.world().provider(now_ms, |provider: &mut P, scene| provider.answer(scene, request));
-    let reaction = reaction.flatten()?;
-    drop(app.deliver::<P>(&reaction.account, reaction.deliveries));
-    Some(reaction.answer)
+    let response =
+        app.world().provider(now_ms, |provider: &mut P, context| provider.answer(context, request));
+    let response = response.flatten()?;
+    drop(app.deliver::<P>(&response.account, response.deliveries));
+    Some(response.answer)
 }
 
 async fn control<P: SimulatedProvider>(
@@ -80,14 +80,14 @@ async fn control<P: SimulatedProvider>(
     call: &Request<'_>,
     path: &[&str],
 ) -> Result<Value, Refusal> {
-    let mut step = act(app, |provider: &mut P, scene| {
+    let mut step = act(app, |provider: &mut P, context| {
         let (name, what) = match path {
             [name] => (name, ""),
             [name, what] => (name, *what),
-            _ => return Err(no_call()),
+            _ => return Err(not_found()),
         };
         P::check_name(name)?;
-        begin(provider, scene, call, name, what)
+        begin(provider, context, call, name, what)
     })?;
     loop {
         step = match step {
@@ -95,16 +95,16 @@ async fn control<P: SimulatedProvider>(
             Step::Deliver { account, deliveries, wait, then } => {
                 let reports = app.deliver::<P>(&account, deliveries);
                 let first = if wait { first_attempts(reports).await } else { Vec::new() };
-                act(app, |provider, scene| then(provider, scene, first))?
+                act(app, |provider, context| then(provider, context, first))?
             }
             Step::Ask { request, then } => {
                 let how = app.request(request).await;
-                act(app, |provider, scene| then(provider, scene, how))?
+                act(app, |provider, context| then(provider, context, how))?
             }
-            Step::Poll { mut look, otherwise } => {
+            Step::Poll { mut poll, otherwise } => {
                 let polling = async {
                     loop {
-                        let found = act(app, |provider: &mut P, _| Ok(look(provider)));
+                        let found = act(app, |provider: &mut P, _| Ok(poll(provider)));
                         if let Some(answer) = found.ok().flatten() {
                             return answer;
                         }
@@ -121,48 +121,49 @@ async fn control<P: SimulatedProvider>(
 /// Runs `act` on the provider.
 fn act<P: SimulatedProvider, T>(
     app: &App,
-    act: impl FnOnce(&mut P, &mut Scene<'_>) -> Result<T, Refusal>,
+    act: impl FnOnce(&mut P, &mut ProviderContext<'_>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let now_ms = app.clock.now_ms();
-    app.world().provider(now_ms, act).unwrap_or_else(|| Err(no_call()))
+    app.world().provider(now_ms, act).unwrap_or_else(|| Err(not_found()))
 }
 
 /// Begins a control call. Shared calls are handled here, all others by the provider.
 fn begin<P: SimulatedProvider>(
     provider: &mut P,
-    scene: &mut Scene<'_>,
+    context: &mut ProviderContext<'_>,
     call: &Request<'_>,
     name: &str,
     what: &str,
 ) -> Result<Step<P>, Refusal> {
     let shared = P::Account::CALLS.contains(&what);
     let answer = match (call.method, what) {
-        (&Method::PUT, "") => Some(provider.put(scene, name, call)?),
+        (&Method::PUT, "") => Some(provider.put(context, name, call)?),
         (_, "faults") if shared => {
-            let faults = provider.known(name)?.faults();
+            let faults = provider.require_account(name)?.faults();
             let in_doubt = P::Account::IN_DOUBT;
             faults.map(|faults| change_faults(faults, call, in_doubt)).transpose()?
         }
         (&Method::POST, "window") if shared => {
-            let order: WindowOrder = call.read()?;
-            let windows = provider.known(name)?.service_windows();
-            windows.map(|(windows, length_ms)| set_window(windows, length_ms, scene.now_ms, &order))
+            let order: SetWindow = call.read()?;
+            let windows = provider.require_account(name)?.service_windows();
+            windows
+                .map(|(windows, length_ms)| set_window(windows, length_ms, context.now_ms, &order))
         }
         (_, "window") => None,
-        (&Method::GET, _) if shared => provider.known(name)?.show(what, call),
-        (_, "") => return Err(no_method()),
-        _ => return provider.control(scene, name, what, call),
+        (&Method::GET, _) if shared => provider.require_account(name)?.show(what, call),
+        (_, "") => return Err(method_not_allowed()),
+        _ => return provider.control(context, name, what, call),
     };
-    answer.map(Step::Done).ok_or_else(no_call)
+    answer.map(Step::Done).ok_or_else(not_found)
 }
 
 /// The results of first attempts. A result has no status if there was no answer in time.
-async fn first_attempts(reports: Vec<oneshot::Receiver<Attempted>>) -> FirstAttempts {
+async fn first_attempts(reports: Vec<oneshot::Receiver<AttemptResult>>) -> FirstAttempts {
     let mut ended = Vec::new();
     for first in reports {
         // The channel closes at once when there is no address to deliver to.
         let how = tokio::time::timeout(FIRST_ATTEMPT_DEADLINE, first).await;
-        ended.push(how.map_or_else(|_| Some(Attempted::default()), Result::ok));
+        ended.push(how.map_or_else(|_| Some(AttemptResult::default()), Result::ok));
     }
     ended
 }

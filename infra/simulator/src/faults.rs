@@ -135,7 +135,7 @@ pub fn accepted_answer(
         Kind::AcceptThenDrop => Answer::HangUp { after_ms: 0 },
         Kind::Status => broken(fault.status.unwrap_or(500), fault),
         Kind::Page => page(fault),
-        Kind::Delay => ok.later(fault.delay_ms.unwrap_or(1000)),
+        Kind::Delay => ok.with_delay(fault.delay_ms.unwrap_or(1000)),
         _ => ok,
     }
 }
@@ -157,7 +157,7 @@ impl Faults {
     }
 
     /// Uses up one repetition of the next fault for `to`.
-    pub fn spend(&mut self, to: &str) {
+    pub fn consume(&mut self, to: &str) {
         let Some(at) = self.position(to) else { return };
         let spent = self.0.get_mut(at).is_some_and(|fault| {
             fault.times -= 1;
@@ -202,7 +202,7 @@ mod tests {
         let mut met = Vec::new();
         while let Some(fault) = faults.next("1") {
             met.push((fault.name(), fault.accepts()));
-            faults.spend("1");
+            faults.consume("1");
         }
         assert_eq!(met, [("drop", false), ("drop", false), ("page", true)]);
     }
@@ -214,7 +214,7 @@ mod tests {
         ]));
         assert_eq!(faults.next("2").unwrap().kind, Kind::Delay);
         assert_eq!(faults.next("1").unwrap().kind, Kind::Drop);
-        faults.spend("1");
+        faults.consume("1");
         assert_eq!(faults.next("1").unwrap().kind, Kind::Delay);
     }
 

@@ -77,7 +77,7 @@ impl Log {
 
 /// What the rules of a provider need from outside: the time, new ids and the log.
 #[derive(Debug)]
-pub struct Scene<'a> {
+pub struct ProviderContext<'a> {
     /// Milliseconds since 1970.
     pub now_ms: i64,
     /// Generates identifiers.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Outcome};
 use crate::faults::Faults;
 use crate::limits::ServiceWindows;
-use crate::log::Scene;
-use crate::redelivery::Attempted;
+use crate::log::ProviderContext;
+use crate::redelivery::AttemptResult;
 use crate::request::{Refusal, Request};
 
 /// A simulated provider: a folder, and a line in `providers::PROVIDERS`.
@@ -28,7 +28,11 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     type Account: SimulatedAccount;
 
     /// Answers a request to the provider's API; `None` if the path belongs to another provider.
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>>;
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>>;
 
     /// Checks the format of the account name in a control call, before anything else.
     ///
@@ -47,7 +51,7 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// If the name or the settings are wrong.
     fn put(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal>;
@@ -58,7 +62,7 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     /// If the call is wrong.
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -73,7 +77,7 @@ pub trait SimulatedProvider: Any + Debug + Default + Send {
     ///
     /// # Errors
     /// If it does not exist.
-    fn known(&mut self, name: &str) -> Result<&mut Self::Account, Refusal> {
+    fn require_account(&mut self, name: &str) -> Result<&mut Self::Account, Refusal> {
         self.account(name).ok_or_else(|| (404, format!("PUT /_sim/{}/{name} first", Self::NAME)))
     }
 }
@@ -114,7 +118,7 @@ pub trait SimulatedAccount: Debug + Send + 'static {
     /// Prepares an attempt (from 1) and logs it.
     fn attempt(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &mut Self::Delivery,
         attempt: u32,
     ) -> Next;
@@ -123,11 +127,11 @@ pub trait SimulatedAccount: Debug + Send + 'static {
     /// milliseconds before the next one; `None` if there is none.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Self::Delivery,
         attempt: u32,
         passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64>;
 
     /// Whether the delivery continues with another webhook, which was queued behind this one. Its
@@ -194,9 +198,9 @@ impl OutgoingWebhook {
     }
 }
 
-/// A provider's reaction to a request: an answer, and the webhooks of an account that follow.
+/// A provider's response to a request: an answer, and the webhooks of an account that follow.
 #[derive(Debug)]
-pub struct Reaction<P: SimulatedProvider> {
+pub struct ProviderResponse<P: SimulatedProvider> {
     /// The answer to the caller.
     pub answer: Answer,
     /// The account.
@@ -205,8 +209,8 @@ pub struct Reaction<P: SimulatedProvider> {
     pub deliveries: Vec<Delivery<P>>,
 }
 
-impl<P: SimulatedProvider> Reaction<P> {
-    /// The reaction of an account.
+impl<P: SimulatedProvider> ProviderResponse<P> {
+    /// The response of an account.
     #[must_use]
     pub fn of(account: &str, outcome: Outcome<Delivery<P>>) -> Self {
         let Outcome { answer, deliveries } = outcome;
@@ -214,20 +218,21 @@ impl<P: SimulatedProvider> Reaction<P> {
     }
 }
 
-impl<P: SimulatedProvider> From<Answer> for Reaction<P> {
+impl<P: SimulatedProvider> From<Answer> for ProviderResponse<P> {
     fn from(answer: Answer) -> Self {
         Self { answer, account: String::new(), deliveries: Vec::new() }
     }
 }
 
 /// How the first attempts of webhooks ended; `None` if there was no attempt.
-pub type FirstAttempts = Vec<Option<Attempted>>;
+pub type FirstAttempts = Vec<Option<AttemptResult>>;
 
 /// Continues a control call when `T` is known.
-pub type Then<P, T> = Box<dyn FnOnce(&mut P, &mut Scene<'_>, T) -> Result<Step<P>, Refusal> + Send>;
+pub type Continuation<P, T> =
+    Box<dyn FnOnce(&mut P, &mut ProviderContext<'_>, T) -> Result<Step<P>, Refusal> + Send>;
 
 /// Checks whether the answer to a control call is available.
-pub type Look<P> = Box<dyn FnMut(&mut P) -> Option<Value> + Send>;
+pub type PollFn<P> = Box<dyn FnMut(&mut P) -> Option<Value> + Send>;
 
 /// A step of a control call.
 pub enum Step<P: SimulatedProvider> {
@@ -243,19 +248,19 @@ pub enum Step<P: SimulatedProvider> {
         wait: bool,
         /// Continues with the results of the first attempts; with none, if the caller does not
         /// wait.
-        then: Then<P, FirstAttempts>,
+        then: Continuation<P, FirstAttempts>,
     },
     /// Send one request that is not a webhook.
     Ask {
         /// The request.
         request: OutgoingWebhook,
         /// Continues with its result.
-        then: Then<P, Attempted>,
+        then: Continuation<P, AttemptResult>,
     },
     /// Poll for the answer.
     Poll {
         /// Returns the answer once it is available.
-        look: Look<P>,
+        poll: PollFn<P>,
         /// The answer if there is none in time.
         otherwise: Value,
     },
@@ -296,7 +301,7 @@ impl<P: SimulatedProvider> Step<P> {
         account: &str,
         deliveries: Vec<Delivery<P>>,
         wait: bool,
-        then: impl FnOnce(&mut P, &mut Scene<'_>, FirstAttempts) -> Result<Self, Refusal>
+        then: impl FnOnce(&mut P, &mut ProviderContext<'_>, FirstAttempts) -> Result<Self, Refusal>
         + Send
         + 'static,
     ) -> Self {

@@ -2,7 +2,7 @@
 
 use crate::automation::Automations;
 use crate::bsp::Bsp;
-use crate::entry::Entry;
+use crate::entry::ProviderEntry;
 use crate::evolution::Evolution;
 use crate::infobip::Infobip;
 use crate::telegram::Telegram;
@@ -11,12 +11,12 @@ use crate::whatsapp::WhatsApp;
 
 /// The simulated providers, in the order in which they are offered a request. `WhatsApp` is the
 /// last: it answers every other path, as the Graph API answers unknown paths.
-pub const PROVIDERS: &[Entry] = &[
-    Entry::of::<Telegram>(),
-    Entry::of::<Evolution>(),
-    Entry::of::<Twilio>(),
-    Entry::of::<Infobip>(),
-    Entry::of::<Bsp>(),
-    Entry::of::<Automations>(),
-    Entry::of::<WhatsApp>(),
+pub const PROVIDERS: &[ProviderEntry] = &[
+    ProviderEntry::of::<Telegram>(),
+    ProviderEntry::of::<Evolution>(),
+    ProviderEntry::of::<Twilio>(),
+    ProviderEntry::of::<Infobip>(),
+    ProviderEntry::of::<Bsp>(),
+    ProviderEntry::of::<Automations>(),
+    ProviderEntry::of::<WhatsApp>(),
 ];

@@ -55,7 +55,7 @@ impl Redelivery {
 
 /// The result of a delivery attempt.
 #[derive(Clone, Debug, Default)]
-pub struct Attempted {
+pub struct AttemptResult {
     /// HTTP status; 0 if there was no answer.
     pub status: u16,
     /// Duration in milliseconds.
@@ -69,7 +69,7 @@ pub struct Attempted {
     /// The body.
     pub bytes: Bytes,
     /// The results of the other copies that were sent at the same time.
-    pub copies: Vec<Attempted>,
+    pub copies: Vec<AttemptResult>,
 }
 
 #[cfg(test)]

@@ -12,19 +12,19 @@ pub type Refusal = (u16, String);
 
 /// Refuses a call with 400 and the reason.
 #[must_use]
-pub fn wrong(reason: String) -> Refusal {
+pub fn bad_request(reason: String) -> Refusal {
     (400, reason)
 }
 
 /// Refuses a path that does not exist.
 #[must_use]
-pub fn no_call() -> Refusal {
+pub fn not_found() -> Refusal {
     (404, "no such control call".to_owned())
 }
 
 /// Refuses a method.
 #[must_use]
-pub fn no_method() -> Refusal {
+pub fn method_not_allowed() -> Refusal {
     (405, "this control call does not support the method".to_owned())
 }
 
@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
 
     /// Whether the query selects `value` under `name`, or does not filter by `name`.
     #[must_use]
-    pub fn wants(&self, name: &str, value: Option<&str>) -> bool {
+    pub fn matches_filter(&self, name: &str, value: Option<&str>) -> bool {
         self.query.get(name).is_none_or(|wanted| value == Some(wanted))
     }
 }

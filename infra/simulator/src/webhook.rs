@@ -4,9 +4,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::log::Scene;
-use crate::orders;
-use crate::redelivery::Attempted;
+use crate::fields;
+use crate::log::ProviderContext;
+use crate::redelivery::AttemptResult;
 
 /// A webhook to be delivered.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Delivery {
 impl Delivery {
     /// The log fields of an attempt.
     #[must_use]
-    pub fn shown(&self, attempt: u32) -> Value {
+    pub fn log_fields(&self, attempt: u32) -> Value {
         let ids: Vec<_> = self.reported.iter().map(|(id, _)| id).collect();
         let statuses: Vec<_> = self.reported.iter().map(|(_, status)| status).collect();
         json!({"delivery": self.id, "what": self.what, "attempt": attempt,
@@ -41,8 +41,8 @@ impl Delivery {
 
     /// The log fields of the result of an attempt.
     #[must_use]
-    pub fn answered(&self, attempt: u32, how: &Attempted) -> Value {
-        let mut shown = self.shown(attempt);
+    pub fn result_fields(&self, attempt: u32, how: &AttemptResult) -> Value {
+        let mut shown = self.log_fields(attempt);
         if let Some(fields) = shown.as_object_mut() {
             fields.insert("status".into(), json!(how.status));
             fields.insert("took_ms".into(), json!(how.took_ms));
@@ -64,10 +64,10 @@ pub struct RawWebhook {
     /// The exact bytes.
     pub raw: Option<String>,
     /// Number of copies.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether a failed attempt is retried.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub redeliver: bool,
 }
 
@@ -76,7 +76,7 @@ impl RawWebhook {
     ///
     /// # Errors
     /// If it has no body, or two.
-    pub fn deliveries(&self, scene: &mut Scene<'_>) -> Result<Vec<Delivery>, String> {
+    pub fn deliveries(&self, context: &mut ProviderContext<'_>) -> Result<Vec<Delivery>, String> {
         let body: Bytes = match (&self.body, &self.raw) {
             (Some(body), None) => body.to_string().into(),
             (None, Some(raw)) => raw.clone().into(),
@@ -88,11 +88,15 @@ impl RawWebhook {
             redeliver: self.redeliver,
             ..Delivery::default()
         };
-        Ok(copies(scene, &what, self.repeat))
+        Ok(copies(context, &what, self.repeat))
     }
 }
 
 /// Copies of a delivery, each with its own number.
-pub fn copies(scene: &mut Scene<'_>, delivery: &Delivery, copies: usize) -> Vec<Delivery> {
-    (0..copies).map(|_| Delivery { id: scene.ids.serial(), ..delivery.clone() }).collect()
+pub fn copies(
+    context: &mut ProviderContext<'_>,
+    delivery: &Delivery,
+    copies: usize,
+) -> Vec<Delivery> {
+    (0..copies).map(|_| Delivery { id: context.ids.serial(), ..delivery.clone() }).collect()
 }

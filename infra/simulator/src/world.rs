@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crate::ids::Ids;
-use crate::log::{Log, Scene};
+use crate::log::{Log, ProviderContext};
 use crate::provider::SimulatedProvider;
 
 /// The state of one provider, with its type erased.
@@ -51,12 +51,12 @@ impl World {
     pub fn provider<P: SimulatedProvider, T>(
         &mut self,
         now_ms: i64,
-        act: impl FnOnce(&mut P, &mut Scene<'_>) -> T,
+        act: impl FnOnce(&mut P, &mut ProviderContext<'_>) -> T,
     ) -> Option<T> {
         let state = self.providers.entry(TypeId::of::<P>());
         let state: &mut dyn Any = &mut **state.or_insert_with(|| Box::new(P::default()));
         let provider = state.downcast_mut::<P>()?;
-        Some(act(provider, &mut Scene { now_ms, ids: &mut self.ids, log: &mut self.log }))
+        Some(act(provider, &mut ProviderContext { now_ms, ids: &mut self.ids, log: &mut self.log }))
     }
 
     /// Runs `act` on the account `name` of a provider, if the account exists.
@@ -64,10 +64,10 @@ impl World {
         &mut self,
         now_ms: i64,
         name: &str,
-        act: impl FnOnce(&mut P::Account, &mut Scene<'_>) -> T,
+        act: impl FnOnce(&mut P::Account, &mut ProviderContext<'_>) -> T,
     ) -> Option<T> {
-        self.provider(now_ms, |provider: &mut P, scene| {
-            provider.account(name).map(|account| act(account, scene))
+        self.provider(now_ms, |provider: &mut P, context| {
+            provider.account(name).map(|account| act(account, context))
         })
         .flatten()
     }

@@ -48,7 +48,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let hub = FakeHub::default();
-        Self { app: App::beside(Clock::Machine, Arc::new(hub.clone())), hub }
+        Self { app: App::in_process(Clock::Machine, Arc::new(hub.clone())), hub }
     }
 
     async fn call(

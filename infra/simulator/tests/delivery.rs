@@ -67,7 +67,7 @@ async fn call(app: &App, method: Method, path: &str, body: &Value) -> Value {
 /// A bot with this many webhook connections. The updates of the chats are delivered together once
 /// the webhook is set.
 async fn bot(hub: &SlowHub, max_connections: u32, updates: &[(i64, &str)]) -> App {
-    let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
+    let app = App::in_process(Clock::Machine, Arc::new(hub.clone()));
     let settings = json!({"token": "7:secret", "redelivery": {"first_ms": 50}});
     call(&app, Method::PUT, "/_sim/telegram/7", &settings).await;
     for (chat, text) in updates {

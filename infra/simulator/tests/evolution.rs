@@ -17,7 +17,7 @@ use domain::content::{
 use domain::event::EventKind;
 use domain::fault::Classify;
 use domain::provider::Channel;
-use domain::sender::{Accepted, Fetch, Locate, MessageSender, Outgoing, SendError};
+use domain::sender::{Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, SendError};
 use domain::webhook::{ParsedWebhook, WebhookProvider, WebhookRequest, receive};
 use domain::{Fault, Integration, IntegrationId, MessageId, Provider, Status, TenantId};
 use http::{Method, Request, Response, Uri};
@@ -73,7 +73,7 @@ fn integration(settings: &Value) -> Integration {
 impl World {
     async fn new(settings: &Value, instance: &Value) -> Self {
         let hub = Arc::new(RecordingHub::default());
-        let app = App::beside(Clock::Machine, Arc::clone(&hub) as Arc<dyn Hub>);
+        let app = App::in_process(Clock::Machine, Arc::clone(&hub) as Arc<dyn Hub>);
         let sender = providers::sender(Provider::Evolution).unwrap();
         let sender = sender.sender(&integration(settings), &example::credentials()).unwrap();
         let world = Self { app, hub, sender };
@@ -302,9 +302,9 @@ async fn a_customers_message_is_replied_to_reacted_to_marked_read_and_its_file_d
     assert_eq!(world.summary()["read_receipts"], 1);
 
     let media = message.content.media().unwrap().provider_media_id.clone().unwrap();
-    let Locate::Ask(ask) = world.sender.locate_media(&media).unwrap() else { panic!() };
+    let MediaRequest::Lookup(ask) = world.sender.locate_media(&media).unwrap() else { panic!() };
     let located = world.call(ask).await.unwrap();
-    let Fetch::Here(bytes) = world.sender.fetch_media(&located).unwrap() else { panic!() };
+    let MediaSource::Inline(bytes) = world.sender.fetch_media(&located).unwrap() else { panic!() };
     assert_eq!(&bytes[..], [0, 1, 2]);
 }
 
@@ -319,7 +319,7 @@ async fn an_instance_without_a_connection_accepts_no_message_and_the_send_is_ret
         for content in [&text("Hello"), &picture] {
             let error = world.send(content, None).await.unwrap_err();
             assert_eq!((error.code(), error.fault()), ("disconnected", Fault::Retryable));
-            assert!(error.is_of_account());
+            assert!(error.is_account_error());
         }
         if round == 0 {
             // Evolution now knows the number and answers with another error.
@@ -341,7 +341,7 @@ async fn a_number_that_is_not_on_whatsapp_is_a_permanent_failure() {
     let world = World::new(&json!({}), &json!({ "not_on_whatsapp": [TO] })).await;
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("not_on_whatsapp", Fault::Permanent));
-    assert!(!error.is_of_account());
+    assert!(!error.is_account_error());
 }
 
 #[tokio::test]
@@ -349,11 +349,11 @@ async fn a_wrong_key_or_instance_is_a_permanent_failure_of_the_account() {
     let world = World::new(&json!({}), &json!({ "token": "another" })).await;
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("401", Fault::Permanent));
-    assert!(error.is_of_account());
+    assert!(error.is_account_error());
     world.app.world().provider(0, |evolution: &mut Evolution, _| evolution.reset()).unwrap();
     let error = world.send(&text("Hello"), None).await.unwrap_err();
     assert_eq!((error.code(), error.fault()), ("404", Fault::Permanent));
-    assert!(error.is_of_account());
+    assert!(error.is_account_error());
 }
 
 #[tokio::test]

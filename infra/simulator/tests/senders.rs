@@ -16,7 +16,7 @@ use domain::content::{
 };
 use domain::event::{EventKind, ParsedEvent};
 use domain::provider::Channel;
-use domain::sender::{Accepted, Locate, MessageSender, Outgoing, RefusalScope, SendError};
+use domain::sender::{Accepted, MediaRequest, MessageSender, Outgoing, RefusalScope, SendError};
 use domain::webhook::{ParsedWebhook, WebhookRequest, receive};
 use domain::{
     Classify, Credentials, Fault, Integration, IntegrationId, MessageId, Provider, Status, TenantId,
@@ -63,7 +63,7 @@ impl World {
         account: Value,
     ) -> Self {
         let hub = RecordingHub::default();
-        let app = App::beside(Clock::Machine, Arc::new(hub.clone()));
+        let app = App::in_process(Clock::Machine, Arc::new(hub.clone()));
         let settings = (providers::spec(provider).settings)(settings.as_object().unwrap());
         let integration = Integration {
             id: IntegrationId::derived(&["i"]),
@@ -156,7 +156,7 @@ impl World {
                 body: request.body().clone(),
                 path_suffix: None,
                 url: request.uri().to_string(),
-                evidence: None,
+                signing_certificate: None,
             };
             let now = Timestamp::from_millisecond(self.app.clock.now_ms()).unwrap();
             match receive(&*source, &request, now).unwrap() {
@@ -403,7 +403,9 @@ async fn infobip_supports_read_receipts_file_downloads_and_account_health() {
     });
     let media = media.unwrap();
     let url = format!("https://x1.api.infobip.com/whatsapp/1/senders/{SENDER}/media/{media}");
-    let Locate::Fetch(request) = world.sender.locate_media(&url).unwrap() else { panic!() };
+    let MediaRequest::Download(request) = world.sender.locate_media(&url).unwrap() else {
+        panic!()
+    };
     assert_eq!(world.call(request).await.unwrap().body(), &Bytes::from_static(&[0, 0, 0]));
 
     let request = world.sender.describe_account().unwrap();

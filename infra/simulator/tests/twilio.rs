@@ -19,7 +19,7 @@ use simulator::clock::Clock;
 use simulator::deliver::App;
 use simulator::provider::OutgoingWebhook;
 use simulator::server;
-use simulator::twilio::proof::signature;
+use simulator::twilio::signature::signature;
 use tokio::net::TcpListener;
 
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";

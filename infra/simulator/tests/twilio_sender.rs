@@ -15,7 +15,7 @@ use domain::event::{EventKind, Receipt};
 use domain::fault::Classify as _;
 use domain::integration::Settings;
 use domain::provider::Channel;
-use domain::sender::{Accepted, Fetch, Locate, MessageSender, Outgoing, SendError};
+use domain::sender::{Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, SendError};
 use domain::webhook::{ParsedWebhook as Brought, WebhookRequest, receive};
 use domain::{Fault, Integration, IntegrationId, MessageId, Provider, Status};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -26,7 +26,7 @@ use simulator::answer::{Answer, Body};
 use simulator::clock::Clock;
 use simulator::deliver::App;
 use simulator::faults::Fault as Scripted;
-use simulator::log::Scene;
+use simulator::log::ProviderContext;
 use simulator::provider::{OutgoingWebhook, SimulatedAccount as _, SimulatedProvider as _};
 use simulator::server;
 use simulator::twilio::request::Form;
@@ -55,9 +55,9 @@ impl World {
         let (uri, headers) = (Uri::from_static("/_sim"), HeaderMap::new());
         let body = Bytes::from(settings.to_string());
         let put = simulator::request::Request::new(&Method::PUT, &uri, &[], &headers, &body);
-        let made = app
-            .world()
-            .provider(now_ms(), |twilio: &mut Twilio, scene| twilio.put(scene, ACCOUNT_SID, &put));
+        let made = app.world().provider(now_ms(), |twilio: &mut Twilio, context| {
+            twilio.put(context, ACCOUNT_SID, &put)
+        });
         made.unwrap().unwrap();
         let id = IntegrationId::derived(&["twilio"]);
         let tenant = "acme".parse().unwrap();
@@ -68,7 +68,7 @@ impl World {
         Self { app, integration, sender }
     }
 
-    fn act<T>(&self, act: impl FnOnce(&mut Account, &mut Scene<'_>) -> T) -> T {
+    fn act<T>(&self, act: impl FnOnce(&mut Account, &mut ProviderContext<'_>) -> T) -> T {
         self.app.world().account::<Twilio, T>(now_ms(), ACCOUNT_SID, act).unwrap()
     }
 
@@ -115,9 +115,9 @@ impl World {
         let request = self.sender.request(&self.outgoing(channel, content)).unwrap();
         let kind = request.headers()["content-type"].to_str().unwrap();
         let form = Form::read(kind, request.body());
-        self.act(|account, scene| match channel {
-            Channel::Voice => account.calls(scene, &form).deliveries,
-            _ => account.messages(scene, &form).deliveries,
+        self.act(|account, context| match channel {
+            Channel::Voice => account.calls(context, &form).deliveries,
+            _ => account.messages(context, &form).deliveries,
         })
     }
 
@@ -240,7 +240,7 @@ async fn each_error_is_classified() {
     ] {
         let error = world.send(channel, content).await.unwrap_err();
         assert_eq!((error.code(), error.fault()), (code, Fault::Permanent));
-        assert_eq!(error.is_of_account(), code == "63007");
+        assert_eq!(error.is_account_error(), code == "63007");
     }
     let world = World::new(&json!({"limits": {"requests_per_second": 1}}));
     world.send(Channel::Sms, &content).await.unwrap();
@@ -249,7 +249,7 @@ async fn each_error_is_classified() {
     assert!(matches!(error.fault(), Fault::RateLimited { .. }));
     let world = World::new(&json!({"auth_token": "another"}));
     let error = world.send(Channel::Sms, &content).await.unwrap_err();
-    assert_eq!((error.code(), error.is_of_account()), ("20003", true));
+    assert_eq!((error.code(), error.is_account_error()), ("20003", true));
     let world = World::new(&json!({}));
     let broken = json!({"kind": "status", "status": 500, "accepted": true});
     let broken: Scripted = serde_json::from_value(broken).unwrap();
@@ -307,17 +307,18 @@ async fn a_customers_file_is_downloaded_through_twilios_redirect() {
     let file = json!({"mime_type": "image/png", "content_base64": "cG5n"});
     let order = json!({"from": PERSON, "text": "Look", "media": [file]});
     let order = serde_json::from_value(order).unwrap();
-    let (_, deliveries) =
-        world.act(|account, scene| account.customer_writes(scene, &order, "http://sim")).unwrap();
+    let (_, deliveries) = world
+        .act(|account, context| account.customer_writes(context, &order, "http://sim"))
+        .unwrap();
     let mut read = world.read(&deliveries[0]);
     let EventKind::Message(message) = read.remove(0) else { panic!() };
     assert_eq!((message.channel, message.from.as_str()), (Some(Channel::Sms), PERSON));
     let media = message.content.media().unwrap().provider_media_id.clone().unwrap();
-    let Locate::Ask(request) = sender.locate_media(&media).unwrap() else { panic!() };
+    let MediaRequest::Lookup(request) = sender.locate_media(&media).unwrap() else { panic!() };
     let mut request = request;
     request.headers_mut().insert("host", HeaderValue::from_static("sim"));
     let located = world.ask(request).await;
-    let Fetch::From(request) = sender.fetch_media(&located).unwrap() else { panic!() };
+    let MediaSource::Download(request) = sender.fetch_media(&located).unwrap() else { panic!() };
     assert_eq!(world.ask(request).await.body(), "png");
 }
 

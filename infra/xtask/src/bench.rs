@@ -12,10 +12,6 @@ use crate::{
     hub, process, python, workspace,
 };
 
-/// Functions that a short run measures.
-const SHORT: [&str; 4] =
-    ["webhook-whatsapp", "webhook-telegram", "consumer-inbound", "sender-whatsapp"];
-
 /// Option of this command, not of the benchmark: counts a few functions of the unoptimized build.
 const UNOPTIMIZED: &str = "--unoptimized";
 
@@ -30,11 +26,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let parts = Parts::of(arguments);
     let mut command = bench_command(&binaries, &output);
     build(&["--release", "--package", "bench", "--bins"])?;
-    if parts.functions == Functions::All {
+    if !is_help(arguments) {
         hub::build_functions()?;
-    } else if parts.functions == Functions::Short {
-        let names = SHORT.into_iter().flat_map(|name| ["--package", name]);
-        build(&[&["--release", "--bins"][..], &names.collect::<Vec<_>>()].concat())?;
     }
     if parts.rivals {
         command.arg("--python").arg(rivals(&output.join("rivals"))?);
@@ -89,22 +82,18 @@ fn bench_command(binaries: &Path, output: &Path) -> Command {
     command
 }
 
-/// The functions to build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Functions {
-    None,
-    Short,
-    All,
-}
-
 /// The parts to build for the benchmark's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Parts {
-    functions: Functions,
     /// The Node.js and Python implementations, which take a minute to install.
     rivals: bool,
     growth: bool,
     path: bool,
+}
+
+/// Returns whether the arguments ask for help only.
+fn is_help(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
 }
 
 impl Parts {
@@ -112,15 +101,9 @@ impl Parts {
         let has = |name: &str| arguments.iter().any(|argument| argument == name);
         let only = arguments.iter().any(|argument| argument.starts_with("--only"));
         let named = |part: &str| arguments.iter().any(|argument| argument.contains(part));
-        let (help, short) = (has("--help") || has("-h"), has("--short"));
-        // A short run measures only a few functions, unless `--only` names parts, which need all.
-        let functions = match (help, short && !only) {
-            (true, _) => Functions::None,
-            (_, true) => Functions::Short,
-            _ => Functions::All,
-        };
+        let (help, short) = (is_help(arguments), has("--short"));
         let wants = |part: &str| !help && if only { named(part) } else { !short };
-        Self { functions, rivals: wants("rivals"), growth: wants("growth"), path: wants("path") }
+        Self { rivals: wants("rivals"), growth: wants("growth"), path: wants("path") }
     }
 }
 
@@ -165,13 +148,5 @@ mod tests {
         assert_eq!(wants("--only growth,path"), (false, true, true));
         assert_eq!(wants("--short --check"), (false, false, false));
         assert_eq!(wants("--help"), (false, false, false));
-    }
-
-    #[test]
-    fn a_short_run_builds_only_a_few_functions() {
-        assert_eq!(parts("--short --check").functions, Functions::Short);
-        assert_eq!(parts("--short --only start").functions, Functions::All);
-        assert_eq!(parts("").functions, Functions::All);
-        assert_eq!(parts("-h").functions, Functions::None);
     }
 }

@@ -26,7 +26,7 @@ struct ServiceTests {
 
 const SERVICE_TESTS: [ServiceTests; 5] = [
     ServiceTests {
-        package: "store",
+        package: "tests",
         target: "contract",
         feature: "emulator",
         modules: &["on_the_local_cloud::"],
@@ -41,6 +41,9 @@ const SERVICE_TESTS: [ServiceTests; 5] = [
     ServiceTests { package: "tests", target: "sdks", feature: "sdks", modules: &[] },
     ServiceTests { package: "tests", target: "specs", feature: "specs", modules: &[] },
 ];
+
+/// Programs that the tests run.
+const BINARIES: [&str; 6] = ["bootstrap", "simulator", "simulate", "bench", "floor", "xtask"];
 
 /// Returns the entry for the tests `target` of `package`, if they need a service.
 fn service_tests(package: &str, target: &str) -> Option<&'static ServiceTests> {
@@ -98,7 +101,10 @@ fn features() -> String {
 pub(crate) fn build() -> Result<Built> {
     let mut command = Command::new(workspace::cargo());
     command
-        .args(["build", "--workspace", "--all-targets", "--features", &features()])
+        .args(["build", "--workspace", "--lib", "--tests", "--examples", "--benches"])
+        // Of the functions, only the binary with all of them: each would be linked.
+        .args(BINARIES.iter().flat_map(|name| ["--bin", *name]))
+        .args(["--features", &features()])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(workspace::root())
         .stdin(Stdio::null())
@@ -128,7 +134,7 @@ fn test_program(message: &Value) -> Option<TestProgram> {
         return None;
     }
     let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?;
-    // `path+file:///checkout/shared/store#0.1.0`, or `...#name@0.1.0` if the folder's name
+    // `path+file:///checkout/tests#0.1.0`, or `...#name@0.1.0` if the folder's name
     // differs from the package's.
     let id = message.get("package_id")?.as_str()?;
     let after = id.rsplit_once('#')?.1;
@@ -218,18 +224,18 @@ mod tests {
     #[test]
     fn test_programs_are_read_from_cargo_messages() {
         let messages = r#"
-            {"reason":"compiler-artifact","package_id":"path+file:///w/shared/store#0.1.0","manifest_path":"/w/shared/store/Cargo.toml","target":{"name":"contract","kind":["test"]},"profile":{"test":true},"executable":"/t/contract-1"}
+            {"reason":"compiler-artifact","package_id":"path+file:///w/tests#0.1.0","manifest_path":"/w/tests/Cargo.toml","target":{"name":"contract","kind":["test"]},"profile":{"test":true},"executable":"/t/contract-1"}
             {"reason":"compiler-artifact","package_id":"path+file:///w/functions/senders/ghl#sender-ghl@0.1.0","manifest_path":"/w/functions/senders/ghl/Cargo.toml","target":{"name":"sender-ghl","kind":["bin"]},"profile":{"test":true},"executable":"/t/sender-2"}
-            {"reason":"compiler-artifact","package_id":"path+file:///w/shared/store#0.1.0","manifest_path":"/w/shared/store/Cargo.toml","target":{"name":"store","kind":["lib"]},"profile":{"test":false},"executable":null}
+            {"reason":"compiler-artifact","package_id":"path+file:///w/tests#0.1.0","manifest_path":"/w/tests/Cargo.toml","target":{"name":"tests","kind":["lib"]},"profile":{"test":false},"executable":null}
             not json
             {"reason":"build-finished","success":true}"#;
         let found = test_programs(messages);
         let names: Vec<_> =
             found.iter().map(|test| (test.package.as_str(), test.target.as_str())).collect();
-        assert_eq!(names, [("sender-ghl", "sender-ghl"), ("store", "contract")]);
+        assert_eq!(names, [("sender-ghl", "sender-ghl"), ("tests", "contract")]);
         let skipped: Vec<_> =
             found.iter().map(|test| test.standalone().map(|c| c.get_args().len())).collect();
         assert_eq!(skipped, [Some(0), Some(2)]);
-        assert_eq!(found.last().map(|test| test.folder.clone()), Some("/w/shared/store".into()));
+        assert_eq!(found.last().map(|test| test.folder.clone()), Some("/w/tests".into()));
     }
 }

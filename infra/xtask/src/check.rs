@@ -1,6 +1,8 @@
 //! The `test` command: every check that a change must pass, cheapest first.
 
 use std::{
+    fs,
+    path::{Path, PathBuf},
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -47,7 +49,7 @@ pub(crate) fn run(fast: bool) -> Result<()> {
 
 fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
     steps.step("format", || cargo(&["fmt", "--all", "--check"]))?;
-    steps.step("template", lint_template)?;
+    steps.step("templates", check_templates)?;
     steps.step("lints", || {
         cargo(&[
             "clippy",
@@ -66,7 +68,7 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
         steps.step("dependencies", deny)?;
         steps.step("the providers' own libraries", || sdks::run(Some(&built)))?;
         steps.step("the providers' own descriptions", || {
-            specs::run(&specs::Options::beside(), Some(&built))
+            specs::run(&specs::Options::default_folder(), Some(&built))
         })?;
         if fast {
             return Ok(());
@@ -76,7 +78,7 @@ fn checks(steps: &mut Steps, fast: bool) -> Result<()> {
         let chaos = Background::start("chaos", &CHAOS)?;
         steps.step("simulation", || simulate::sample(RUNS))?;
         steps.step("planted bugs", || {
-            simulate::planted(simulate::Profile::Plain, &planted::of_this_commit(PLANTED))
+            simulate::planted(simulate::Profile::Plain, &planted::select_for_commit(PLANTED))
         })?;
         steps.step("fuzzing", || fuzz::run(&fuzz::Options::short()))?;
         steps.step("chaos, in the background", || chaos.finish())?;
@@ -148,20 +150,40 @@ fn deny() -> Result<()> {
     )
 }
 
-fn lint_template() -> Result<()> {
-    let requirements = workspace::root().join("infra/local/requirements-lint.txt");
-    let python = python::environment(&requirements)?;
-    let bin = python.parent().unwrap_or(&python);
-    let program = |name: &str| {
-        let mut command = Command::new(bin.join(name));
+/// Lints the root template and those of the nested stacks, and packages them as for a deployment.
+fn check_templates() -> Result<()> {
+    let root = workspace::root();
+    let python = python::environment(&root.join("infra/local/requirements-lint.txt"))?;
+    let program = |path: &Path| {
+        let mut command = Command::new(path);
         command
-            .current_dir(workspace::root())
+            .current_dir(&root)
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("SAM_CLI_TELEMETRY", "0");
         command
     };
-    process::run("sam validate", program("sam").args(["validate", "--lint"]))?;
-    process::run("cfn-lint", program("cfn-lint").args(["template.yaml", "infra/queue.yaml"]))
+    let templates = templates(&root)?;
+    for template in &templates {
+        let mut sam = program(&python.with_file_name("sam"));
+        process::run("sam validate", sam.args(["validate", "--template-file"]).arg(template))?;
+    }
+    let mut lint = program(&python.with_file_name("cfn-lint"));
+    process::run("cfn-lint", lint.args(&templates))?;
+    let mut package = program(&python);
+    package.arg(root.join("infra/local/package.py"));
+    package.args(["--template", "template.yaml", "--folder"]);
+    process::run("sam package", package.arg(workspace::target().join("package")))
+}
+
+/// Returns the paths of all templates.
+fn templates(root: &Path) -> Result<Vec<PathBuf>> {
+    let folder = root.join("infra/stacks");
+    let mut paths = vec![root.join("template.yaml")];
+    for entry in fs::read_dir(&folder).map_err(Error::file(&folder))? {
+        paths.push(entry.map_err(Error::file(&folder))?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 fn end_to_end(built: &Built) -> Result<()> {
@@ -182,7 +204,7 @@ fn end_to_end(built: &Built) -> Result<()> {
                 .env("AWS_SECRET_ACCESS_KEY", "test"),
         )
     };
-    let tested = against("contract tests of the table", "store", "contract")
+    let tested = against("contract tests of the table", "tests", "contract")
         .and_then(|()| against("conformance of the simulated cloud", "testkit", "conformance"))
         .and_then(|()| against("end-to-end tests", "tests", "e2e"));
     if let Some(running) = running {

@@ -252,10 +252,11 @@ impl Hub {
     fn build(&self) -> Result<()> {
         if self.release {
             build_functions()?;
-            return build(&["--release", "--package", "simulator"]);
+            return build(&["--release", "--package", "simulator", "--bin", "simulator"]);
         }
-        // During development one build of the workspace shares the libraries and is fast.
-        build(&[&["--workspace"][..], &without(&NOT_IN_A_HUB)].concat())
+        // Of the functions, only the binary with all of them: each would be linked.
+        let bins = ["--bin", "bootstrap", "--bin", "simulator"];
+        build(&[&["--package", "functions", "--package", "simulator"][..], &bins].concat())
     }
 
     fn binaries(&self) -> PathBuf {
@@ -287,8 +288,8 @@ impl Hub {
                 .args(["--endpoint", &self.cloud_url()])
                 .arg("--template")
                 .arg(workspace::root().join("template.yaml"))
-                .arg("--binaries")
-                .arg(self.binaries())
+                .arg("--binary")
+                .arg(self.binaries().join("bootstrap"))
                 .arg("--folder")
                 .arg(&self.folder)
                 .args(["--parameter", "Stage=local"])
@@ -414,7 +415,7 @@ impl Hub {
     }
 
     /// Prints the hub's addresses and files.
-    pub(crate) fn introduce(&self) {
+    pub(crate) fn print_addresses(&self) {
         println!("  hub              {}", self.url());
         println!("  providers        {} (simulated)", self.simulator_url());
         println!("  AWS              {}", self.cloud_url());
@@ -446,7 +447,7 @@ impl Running<'_> {
     }
 
     /// Prints the functions' errors and warnings until this command is interrupted.
-    pub(crate) fn stay(self) -> Result<()> {
+    pub(crate) fn follow_log(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(self.watch());
         println!("Stopping ...");
@@ -483,24 +484,15 @@ impl Running<'_> {
     }
 }
 
-/// Packages whose binaries a hub does not need.
-const NOT_IN_A_HUB: [&str; 6] =
-    ["xtask", "simulation", "messaging-simulation", "simulate", "bench", "tests"];
-
 /// Builds the functions with the deployed profile, and no other package: in one build with the
 /// simulator, feature unification would add the simulator's features to their libraries.
 pub(crate) fn build_functions() -> Result<()> {
-    let what = ["--release", "--workspace", "--exclude", "simulator"];
-    build(&[&what[..], &without(&NOT_IN_A_HUB)].concat())
-}
-
-fn without(packages: &[&'static str]) -> Vec<&'static str> {
-    packages.iter().flat_map(|package| ["--exclude", *package]).collect()
+    build(&["--release", "--package", "functions", "--bin", "bootstrap"])
 }
 
 fn build(what: &[&str]) -> Result<()> {
     let mut command = Command::new(workspace::cargo());
-    command.args(["build", "--bins"]).args(what).current_dir(workspace::root());
+    command.arg("build").args(what).current_dir(workspace::root());
     process::run("cargo build", &mut command)
 }
 

@@ -187,15 +187,15 @@ fn run(command: &Command) -> Result<()> {
             let hub = hub.hub()?;
             if *detach {
                 hub.start(Start { detach: true, fresh: *fresh })?;
-                hub.introduce();
+                hub.print_addresses();
                 println!("Running in the background. `cargo xtask down` stops it.");
                 Ok(())
             } else if let Some(running) = hub.start(Start { detach: false, fresh: *fresh })? {
-                hub.introduce();
+                hub.print_addresses();
                 println!("Press Ctrl-C to stop it.");
-                running.stay()
+                running.follow_log()
             } else {
-                hub.introduce();
+                hub.print_addresses();
                 Ok(())
             }
         }
@@ -207,7 +207,7 @@ fn run(command: &Command) -> Result<()> {
             match running {
                 Some(running) if result.is_ok() => {
                     println!("Press Ctrl-C to stop it.");
-                    running.stay()
+                    running.follow_log()
                 }
                 Some(running) => {
                     running.stop()?;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Returns the bugs with these names, or all bugs if there are no names.
-pub(crate) fn named(names: &[String]) -> Result<Vec<Failpoint>> {
+pub(crate) fn find(names: &[String]) -> Result<Vec<Failpoint>> {
     if names.is_empty() {
         return Ok(Failpoint::ALL.to_vec());
     }
@@ -25,16 +25,16 @@ fn failed(detail: &str) -> Error {
 }
 
 /// Returns the names of `n` bugs selected by the current commit, or by an empty id without git.
-pub(crate) fn of_this_commit(n: usize) -> Vec<String> {
+pub(crate) fn select_for_commit(n: usize) -> Vec<String> {
     let mut git = Command::new("git");
     git.args(["rev-parse", "HEAD"]).current_dir(workspace::root());
     let commit = process::output("git rev-parse", &mut git).unwrap_or_default();
-    drawn(&commit, n).into_iter().map(ToOwned::to_owned).collect()
+    select(&commit, n).into_iter().map(ToOwned::to_owned).collect()
 }
 
 /// Returns the names of `n` bugs, or of all if there are fewer. The same commit selects the same
 /// bugs, and every bug is equally likely.
-pub(crate) fn drawn(commit: &str, n: usize) -> Vec<&'static str> {
+pub(crate) fn select(commit: &str, n: usize) -> Vec<&'static str> {
     let mut names: Vec<_> = Failpoint::ALL.iter().map(|bug| bug.name()).collect();
     names.sort_by_key(|name| (hash(&format!("{commit} {name}")), *name));
     names.truncate(n);
@@ -61,22 +61,22 @@ mod tests {
 
     #[test]
     fn bugs_are_found_by_name() {
-        let found = named(&["file-forgotten".to_owned()]).unwrap();
+        let found = find(&["file-forgotten".to_owned()]).unwrap();
         assert_eq!(found, [Failpoint::FileForgotten]);
-        assert_eq!(named(&[]).unwrap(), Failpoint::ALL);
-        assert!(named(&["nothing".to_owned()]).unwrap_err().to_string().contains("lease-ignored"));
+        assert_eq!(find(&[]).unwrap(), Failpoint::ALL);
+        assert!(find(&["nothing".to_owned()]).unwrap_err().to_string().contains("lease-ignored"));
     }
 
     #[test]
     fn a_commit_always_selects_the_same_bugs_without_repeats() {
-        assert_eq!(drawn("1fda2bb", 2), drawn("1fda2bb", 2));
+        assert_eq!(select("1fda2bb", 2), select("1fda2bb", 2));
         for n in 0..=Failpoint::ALL.len() + 1 {
-            let bugs: BTreeSet<_> = drawn("1fda2bb", n).into_iter().collect();
+            let bugs: BTreeSet<_> = select("1fda2bb", n).into_iter().collect();
             assert_eq!(bugs.len(), n.min(Failpoint::ALL.len()));
         }
         assert_eq!(
-            drawn("1fda2bb", 5)[..2],
-            drawn("1fda2bb", 2),
+            select("1fda2bb", 5)[..2],
+            select("1fda2bb", 2),
             "a larger selection starts with a smaller one"
         );
     }
@@ -85,7 +85,7 @@ mod tests {
     fn over_many_commits_every_bug_is_selected_equally_often() {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for commit in 0..2700_u32 {
-            for bug in drawn(&format!("{commit:040x}"), 2) {
+            for bug in select(&format!("{commit:040x}"), 2) {
                 *counts.entry(bug).or_default() += 1;
             }
         }

@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn create(map: &Map) -> Result<[Record; 5]> {
     let built = built::build()?;
     let tests = built.names()?;
-    let bugs: Vec<String> = planted::named(&[])?
+    let bugs: Vec<String> = planted::find(&[])?
         .iter()
         .map(|bug| format!("{bug}: {} (breaks {})", bug.what(), bug.breaks().join(", ")))
         .collect();

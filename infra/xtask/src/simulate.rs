@@ -83,7 +83,7 @@ pub(crate) fn record() -> Result<Behavior> {
 /// Plants the bugs with these names, or all bugs. A bug that the simulation does not find is an
 /// error.
 pub(crate) fn planted(profile: Profile, names: &[String]) -> Result<()> {
-    let bugs = planted::named(names)?;
+    let bugs = planted::find(names)?;
     println!("Building the simulation with its failpoints ...");
     let simulation = Simulation::build(profile)?;
     if let Some(Found { name, seed, what, .. }) =

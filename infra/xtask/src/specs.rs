@@ -38,8 +38,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The default folder beside the checkout, if it exists.
-    pub(crate) const fn beside() -> Self {
+    /// The default folder, beside the checkout, if it exists.
+    pub(crate) const fn default_folder() -> Self {
         Self { folder: None }
     }
 }
@@ -47,8 +47,8 @@ impl Options {
 /// Starts a mock server for each description and sends the senders' requests to it. Does nothing
 /// if there are no descriptions.
 pub(crate) fn run(options: &Options, built: Option<&Built>) -> Result<()> {
-    let beside = workspace::root().join("../shared/contracts/specs");
-    let folder = options.folder.clone().unwrap_or(beside);
+    let default_folder = workspace::root().join("../shared/contracts/specs");
+    let folder = options.folder.clone().unwrap_or(default_folder);
     let existing = |file: &str| Some(folder.join(file)).filter(|path| path.is_file());
     let described: Vec<_> =
         DESCRIBED.iter().filter_map(|(name, file)| Some((*name, existing(file)?))).collect();

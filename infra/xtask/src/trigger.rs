@@ -128,11 +128,11 @@ fn list() {
 
 /// Whether the provider's name and the example's name identify exactly one example.
 fn is_unique(provider: Provider, example: &Example) -> bool {
-    example::named(provider.as_str(), example.name).len() == 1
+    example::find(provider.as_str(), example.name).len() == 1
 }
 
 fn find(source: &str, name: &str) -> Result<(Provider, &'static Example)> {
-    let found = example::named(source, name);
+    let found = example::find(source, name);
     match found.as_slice() {
         [one] => Ok(*one),
         [] => {
@@ -454,7 +454,7 @@ impl Trigger<'_> {
     fn send(&self, target: &Target) -> Result<()> {
         let request = self.request(target)?;
         let expected = self.expected(target, &request)?;
-        let document = request.evidence.clone().unwrap_or_default();
+        let document = request.signing_certificate.clone().unwrap_or_default();
         let server =
             expected.fetched.as_deref().map(|address| EvidenceServer::at(address, document));
         let _server = server.transpose()?;
@@ -487,7 +487,7 @@ impl Trigger<'_> {
     fn expected(&self, target: &Target, request: &WebhookRequest) -> Result<Expected> {
         let integration = target.account.integration(target.integration, &self.tenant)?;
         let source = self.webhook().source(&integration, &target.account.credentials);
-        let mut fetched = source.evidence(request).ok().flatten();
+        let mut fetched = source.signing_certificate_url(request).ok().flatten();
         let (mut events, mut conversations) = (Vec::new(), false);
         let received = receive(&*source, request, now());
         if let Ok(ParsedWebhook::Confirm(address)) = &received {
@@ -508,7 +508,7 @@ impl Trigger<'_> {
 }
 
 fn event_id(event: domain::event::ParsedEvent, integration: &Integration, place: u64) -> String {
-    example::stamped(event, integration, now(), place).event_id().to_string()
+    example::into_inbound_event(event, integration, now(), place).event_id().to_string()
 }
 
 /// The expected result of a webhook that the hub accepts.

@@ -27,7 +27,7 @@ impl Automation {
     /// Returns the webhook that notifications are sent to, if it is enabled. An automation that
     /// pulls jobs is not notified of inbound messages: they are its jobs.
     #[must_use]
-    pub fn listener(&self) -> Option<&Push> {
+    pub fn enabled_webhook(&self) -> Option<&Push> {
         let push = match self {
             Self::None => None,
             Self::Push(push) => Some(push),
@@ -197,22 +197,22 @@ pub fn next_attempt(
 
 /// The meaning of the receiver's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum WebhookResponse {
     /// The receiver accepted the notification.
-    Taken,
+    Accepted,
     /// The receiver wants no more notifications.
     Gone,
     /// The receiver did not accept it; retry, no sooner than its `Retry-After`.
-    Later(Option<Duration>),
+    Retry(Option<Duration>),
 }
 
 /// Interprets the receiver's HTTP status.
 #[must_use]
-pub fn read_answer(status: u16, retry_after: Option<Duration>) -> Answer {
+pub fn classify_response(status: u16, retry_after: Option<Duration>) -> WebhookResponse {
     match status {
-        200..=299 => Answer::Taken,
-        410 => Answer::Gone,
-        _ => Answer::Later(retry_after),
+        200..=299 => WebhookResponse::Accepted,
+        410 => WebhookResponse::Gone,
+        _ => WebhookResponse::Retry(retry_after),
     }
 }
 

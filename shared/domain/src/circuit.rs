@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 /// The pause between two probes in a circuit's first minute. While a probe is running, also the
 /// wait before its outcome is checked.
-pub const PROBE_EVERY: Duration = Duration::from_secs(2);
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long after it opened a circuit is probed at that rate.
-pub const QUICK: Duration = Duration::from_mins(1);
+pub const FAST_PROBE_PERIOD: Duration = Duration::from_mins(1);
 
 /// Circuit breaker settings of an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +46,7 @@ impl Breaker {
     /// minute ended.
     fn pause(self, slow_probes: u32) -> Duration {
         let longest = Duration::from_secs(u64::from(self.open_seconds.max(1)));
-        PROBE_EVERY.saturating_mul(2_u32.saturating_pow(slow_probes)).min(longest)
+        PROBE_INTERVAL.saturating_mul(2_u32.saturating_pow(slow_probes)).min(longest)
     }
 }
 
@@ -126,7 +126,7 @@ impl Circuit {
             (Some(until), _) if now < until => Admission::No { until },
             // A probe usually ends long before its timeout.
             (_, Some(lease)) if now < lease => {
-                Admission::No { until: lease.min(now + PROBE_EVERY) }
+                Admission::No { until: lease.min(now + PROBE_INTERVAL) }
             }
             _ => Admission::Probe,
         }
@@ -148,7 +148,8 @@ impl Circuit {
                 return Self { last_failure, ..self };
             }
             let age = now.duration_since(self.opened_at.unwrap_or(now)).unsigned_abs();
-            let slow_probes = if age < QUICK { 0 } else { self.slow_probes.saturating_add(1) };
+            let slow_probes =
+                if age < FAST_PROBE_PERIOD { 0 } else { self.slow_probes.saturating_add(1) };
             let open_until = Some(now + breaker.pause(slow_probes));
             return Self { slow_probes, open_until, probe_until: None, last_failure, ..self };
         }

@@ -20,8 +20,8 @@ pub struct ParsedEvent {
     pub account: String,
     /// The event id: the same for every redelivery, unique within provider and account.
     pub id: String,
-    /// When it happened, by the provider's clock.
-    pub occurred_at: Timestamp,
+    /// Time that the provider states, if it states one.
+    pub occurred_at: Option<Timestamp>,
     /// What happened.
     pub kind: EventKind,
     /// Ordering key: events of one account with the same key are processed in the order of arrival.
@@ -37,7 +37,13 @@ pub struct ParsedEvent {
 impl ParsedEvent {
     /// Creates an event of the kind `Other` with the provider's name for it and no ordering key.
     #[must_use]
-    pub fn other(account: &str, id: String, name: &str, at: Timestamp, raw: &RawValue) -> Self {
+    pub fn other(
+        account: &str,
+        id: String,
+        name: &str,
+        at: Option<Timestamp>,
+        raw: &RawValue,
+    ) -> Self {
         Self {
             account: account.to_owned(),
             id,
@@ -60,7 +66,7 @@ impl ParsedEvent {
     ///
     /// Every event from a provider is created here, so no provider's time is later than the hub's.
     #[must_use]
-    pub fn stamped(
+    pub fn into_inbound_event(
         self,
         provider: Provider,
         tenant: TenantId,
@@ -77,8 +83,8 @@ impl ParsedEvent {
             account: self.account,
             conversation_account: None,
             id: self.id,
-            occurred_at: self.occurred_at.min(received_at),
-            dated: Some(self.occurred_at).filter(|dated| *dated > received_at),
+            occurred_at: self.occurred_at.map(|at| at.min(received_at)),
+            dated: self.occurred_at.filter(|dated| *dated > received_at),
             received_at,
             ingested: false,
             kind: self.kind,
@@ -109,9 +115,10 @@ pub struct InboundEvent {
     pub conversation_account: Option<String>,
     /// The event id at the provider; the same for every redelivery.
     pub id: String,
-    /// When it happened, by the provider's clock, but no later than `received_at`: a time in the
-    /// future is replaced by the time of receipt.
-    pub occurred_at: Timestamp,
+    /// Time that the provider states, if it states one, but no later than `received_at`: a time in
+    /// the future is replaced by the time of receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Timestamp>,
     /// The provider's own time, where it is later than `received_at`. Used only to derive the
     /// message id, which is the same for every redelivery whenever that is received.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -190,20 +197,20 @@ impl InboundEvent {
     pub const VERSION: u8 = 1;
 
     /// Returns when it happened by the provider's clock, but no later than it was received; `None`
-    /// if the provider gives no time.
+    /// if the provider states no time.
     ///
     /// The limit is applied here as well, because records written by an earlier version contain the
     /// provider's time unchanged.
     #[must_use]
     pub fn provider_time(&self) -> Option<Timestamp> {
-        let is_known = self.occurred_at != Timestamp::UNIX_EPOCH;
-        is_known.then(|| self.occurred_at.min(self.received_at))
+        self.occurred_at.map(|at| at.min(self.received_at))
     }
 
     /// Returns the time that the message id is derived from: the provider's own, however wrong.
+    /// Without one, the epoch: unlike the time of receipt, it is the same for every redelivery.
     #[must_use]
     pub fn identity_time(&self) -> Timestamp {
-        self.dated.unwrap_or(self.occurred_at)
+        self.dated.or(self.occurred_at).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Returns the id of the event record: the same for every redelivery.
@@ -248,5 +255,46 @@ impl InboundEvent {
         let channel = message.channel.or_else(|| self.provider.channels().first().copied())?;
         let account = self.conversation_account.as_deref().unwrap_or(&self.account);
         Some(Parties { tenant: &self.tenant, channel, account, counterpart: &message.from })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIVED: Timestamp = Timestamp::constant(1_795_176_000, 0);
+
+    fn into_inbound_event(occurred_at: Option<Timestamp>, received_at: Timestamp) -> InboundEvent {
+        let raw = RawValue::from_string("1".to_owned()).unwrap();
+        let event = ParsedEvent::other("acct_1", "evt_1".to_owned(), "name", occurred_at, &raw);
+        let integration = IntegrationId::derived(&["i"]);
+        event.into_inbound_event(
+            Provider::Stripe,
+            TenantId::platform(),
+            integration,
+            received_at,
+            0,
+        )
+    }
+
+    #[test]
+    fn an_event_without_a_time_has_none_and_its_ids_are_stable() {
+        let event = into_inbound_event(None, RECEIVED);
+        assert_eq!((event.occurred_at, event.dated, event.provider_time()), (None, None, None));
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(!text.contains("occurred_at"), "{text}");
+        let read: InboundEvent = serde_json::from_str(&text).unwrap();
+        let redelivered = into_inbound_event(None, RECEIVED + Duration::from_mins(1));
+        for same in [read, redelivered] {
+            assert_eq!(same.occurred_at, None);
+            assert_eq!(same.event_id(), event.event_id());
+            assert_eq!(same.identity_time(), Timestamp::UNIX_EPOCH);
+        }
+    }
+
+    #[test]
+    fn an_event_that_states_the_epoch_has_a_time() {
+        let event = into_inbound_event(Some(Timestamp::UNIX_EPOCH), RECEIVED);
+        assert_eq!(event.provider_time(), Some(Timestamp::UNIX_EPOCH));
     }
 }

@@ -22,7 +22,7 @@ pub enum Fault {
 
 /// Whether an error response has the format that the service documents for its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ErrorFormat {
     /// It has: the service itself read the request and refused it.
     Documented,
     /// It has not: a gateway's error page, an empty body, a truncated response.
@@ -31,7 +31,7 @@ pub enum Form {
 
 impl Fault {
     /// The pause after a 429 without `Retry-After`.
-    pub const PAUSE: Duration = Duration::from_secs(5);
+    pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
     /// Classifies an error response where the error code in it does not say more: the one rule for
     /// every provider.
@@ -42,16 +42,22 @@ impl Fault {
     /// request again (section 15.6.4), and 408 says that the request did not arrive completely
     /// (section 15.5.9).
     #[must_use]
-    pub fn of_answer(status: StatusCode, form: Form, retry_after: Option<Duration>) -> Self {
+    pub fn from_response(
+        status: StatusCode,
+        format: ErrorFormat,
+        retry_after: Option<Duration>,
+    ) -> Self {
         let again = match retry_after {
             Some(retry_after) => Self::RateLimited { retry_after },
             None => Self::Retryable,
         };
-        match (status.as_u16(), form) {
-            (429, _) => Self::RateLimited { retry_after: retry_after.unwrap_or(Self::PAUSE) },
-            (408, _) | (500..=599, Form::Documented) => again,
-            (503, Form::Other) if retry_after.is_some() => again,
-            (500..=599, Form::Other) => Self::Unknown,
+        match (status.as_u16(), format) {
+            (429, _) => {
+                Self::RateLimited { retry_after: retry_after.unwrap_or(Self::DEFAULT_RETRY_AFTER) }
+            }
+            (408, _) | (500..=599, ErrorFormat::Documented) => again,
+            (503, ErrorFormat::Other) if retry_after.is_some() => again,
+            (500..=599, ErrorFormat::Other) => Self::Unknown,
             _ => Self::Permanent,
         }
     }
@@ -105,7 +111,7 @@ fn jittered(ceiling: Duration, jitter: f64) -> Duration {
 /// Five receives span at least six and at most fifteen minutes, so an outage of a few minutes sends
 /// nothing to the dead-letter queue.
 #[must_use]
-pub fn redelivery(receives: u32, jitter: f64) -> Duration {
+pub fn redelivery_backoff(receives: u32, jitter: f64) -> Duration {
     let ceiling = match receives {
         0 | 1 => Duration::from_secs(5),
         2 => Duration::from_secs(30),
@@ -122,7 +128,7 @@ pub fn redelivery(receives: u32, jitter: f64) -> Duration {
 /// Where no provider was called, no limit on attempts applies: only the message's expiry, after a
 /// day. By then it failed over at most 460 times, and its history still fits into the table.
 #[must_use]
-pub fn rest(hop: u32, jitter: f64) -> Duration {
+pub fn failover_backoff(hop: u32, jitter: f64) -> Duration {
     let ceiling = backoff(hop, 1.0).min(doubled(Duration::from_secs(30), hop / 64));
     ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
@@ -131,36 +137,45 @@ pub fn rest(hop: u32, jitter: f64) -> Duration {
 mod tests {
     use super::*;
 
-    fn classified(status: u16, form: Form, wait: Option<u64>) -> Fault {
+    fn classified(status: u16, format: ErrorFormat, wait: Option<u64>) -> Fault {
         let status = StatusCode::from_u16(status).unwrap();
-        Fault::of_answer(status, form, wait.map(Duration::from_secs))
+        Fault::from_response(status, format, wait.map(Duration::from_secs))
     }
 
     #[test]
     fn a_5xx_is_a_refusal_in_the_documented_format_and_unknown_in_another() {
         for status in 500..=599 {
-            assert_eq!(classified(status, Form::Documented, None), Fault::Retryable, "{status}");
-            assert_eq!(classified(status, Form::Other, None), Fault::Unknown, "{status}");
+            assert_eq!(
+                classified(status, ErrorFormat::Documented, None),
+                Fault::Retryable,
+                "{status}"
+            );
+            assert_eq!(classified(status, ErrorFormat::Other, None), Fault::Unknown, "{status}");
         }
-        assert_eq!(classified(502, Form::Other, Some(7)), Fault::Unknown, "set by a gateway");
+        assert_eq!(
+            classified(502, ErrorFormat::Other, Some(7)),
+            Fault::Unknown,
+            "set by a gateway"
+        );
     }
 
     #[test]
     fn retry_after_is_honored_in_any_format() {
         let wait = |seconds| Fault::RateLimited { retry_after: Duration::from_secs(seconds) };
-        for form in [Form::Documented, Form::Other] {
-            assert_eq!(classified(429, form, Some(7)), wait(7));
-            assert_eq!(classified(429, form, None), wait(5));
-            assert_eq!(classified(503, form, Some(7)), wait(7));
-            assert_eq!(classified(408, form, None), Fault::Retryable);
-            assert_eq!(classified(400, form, None), Fault::Permanent);
+        for format in [ErrorFormat::Documented, ErrorFormat::Other] {
+            assert_eq!(classified(429, format, Some(7)), wait(7));
+            assert_eq!(classified(429, format, None), wait(5));
+            assert_eq!(classified(503, format, Some(7)), wait(7));
+            assert_eq!(classified(408, format, None), Fault::Retryable);
+            assert_eq!(classified(400, format, None), Fault::Permanent);
         }
-        assert_eq!(classified(500, Form::Documented, Some(7)), wait(7));
+        assert_eq!(classified(500, ErrorFormat::Documented, Some(7)), wait(7));
     }
 
     #[test]
     fn five_receives_span_an_outage_of_a_few_minutes() {
-        let span = |jitter| (1..5).map(|receives| redelivery(receives, jitter)).sum::<Duration>();
+        let span =
+            |jitter| (1..5).map(|receives| redelivery_backoff(receives, jitter)).sum::<Duration>();
         assert!(span(0.0) > Duration::from_mins(6));
         assert!(span(1.0) < Duration::from_mins(15));
     }
@@ -208,11 +223,11 @@ mod tests {
         let (mut waited, mut hops) = (Duration::ZERO, 0);
         while waited < Duration::from_hours(24) {
             hops += 1;
-            waited += rest(hops, 0.0);
+            waited += failover_backoff(hops, 0.0);
         }
         assert!(hops <= 460, "{hops}");
-        assert_eq!(rest(1, 1.0), Duration::from_secs(2));
-        assert_eq!(rest(30, 1.0), Duration::from_secs(30), "early in an outage");
-        assert_eq!(rest(u32::MAX, 1.0), Duration::from_mins(15));
+        assert_eq!(failover_backoff(1, 1.0), Duration::from_secs(2));
+        assert_eq!(failover_backoff(30, 1.0), Duration::from_secs(30), "early in an outage");
+        assert_eq!(failover_backoff(u32::MAX, 1.0), Duration::from_mins(15));
     }
 }

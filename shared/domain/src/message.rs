@@ -152,12 +152,12 @@ impl Status {
     /// ```
     /// use domain::Status::{Accepted, Delivered, Failed, Read};
     ///
-    /// assert!(Accepted.may_become(Read), "statuses may be skipped");
-    /// assert!(!Delivered.may_become(Accepted), "a late receipt does not move it back");
-    /// assert!(Failed.may_become(Delivered), "a delivery receipt overrides a failure");
+    /// assert!(Accepted.can_transition_to(Read), "statuses may be skipped");
+    /// assert!(!Delivered.can_transition_to(Accepted), "a late receipt does not move it back");
+    /// assert!(Failed.can_transition_to(Delivered), "a delivery receipt overrides a failure");
     /// ```
     #[must_use]
-    pub const fn may_become(self, next: Self) -> bool {
+    pub const fn can_transition_to(self, next: Self) -> bool {
         next.rank() > self.rank()
     }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn ranks_increase_in_the_order_of_the_list() {
-        assert!(Status::ALL.windows(2).all(|pair| pair[0].may_become(pair[1])));
+        assert!(Status::ALL.windows(2).all(|pair| pair[0].can_transition_to(pair[1])));
         for status in Status::ALL {
             assert_eq!(Status::from_name(status.as_str()), Some(status));
         }
@@ -207,7 +207,7 @@ mod tests {
         ) {
             let receipts = &receipts[..count];
             let end = receipts.iter().fold(Status::Sending, |now, &next| {
-                if now.may_become(next) { next } else { now }
+                if now.can_transition_to(next) { next } else { now }
             });
             prop_assert_eq!(Some(end), receipts.iter().copied().max());
         }

@@ -20,20 +20,20 @@ pub const MAX_ATTEMPTS: u32 = 5;
 /// The default lease.
 pub const LEASE: Duration = Duration::from_mins(1);
 /// The longest lease; heartbeats extend it.
-pub const LONGEST_LEASE: Duration = Duration::from_mins(15);
+pub const MAX_LEASE: Duration = Duration::from_mins(15);
 /// The longest time that a request for a job may wait (long polling). API Gateway waits for 30 s:
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
+pub const MAX_WAIT: Duration = Duration::from_secs(20);
 /// The default time to live of a job.
 pub const TIME_TO_LIVE: Duration = Duration::from_hours(24);
 /// The shortest time to live.
-pub const SHORTEST_TIME_TO_LIVE: Duration = Duration::from_mins(1);
+pub const MIN_TIME_TO_LIVE: Duration = Duration::from_mins(1);
 /// The longest time to live, far below the retention of jobs in the table.
-pub const LONGEST_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
+pub const MAX_TIME_TO_LIVE: Duration = Duration::from_hours(7 * 24);
 /// The largest result in bytes of JSON.
-pub const LARGEST_RESULT: usize = 32 * 1024;
+pub const MAX_RESULT_BYTES: usize = 32 * 1024;
 /// The longest reason in bytes.
-pub const LONGEST_REASON: usize = 1000;
+pub const MAX_REASON_BYTES: usize = 1000;
 
 /// The status of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -139,7 +139,7 @@ impl Job {
     /// Returns the final status and the reason if a job that no worker holds can no longer be
     /// offered at `now`: all attempts were made, or its time to live is over.
     #[must_use]
-    pub fn verdict(&self, now: Timestamp) -> Option<(JobStatus, &'static str)> {
+    pub fn overdue_status(&self, now: Timestamp) -> Option<(JobStatus, &'static str)> {
         if self.attempt >= MAX_ATTEMPTS {
             return Some((JobStatus::Failed, "the lease of the last attempt expired"));
         }
@@ -213,7 +213,7 @@ impl JsonSchema for JobTicket {
 
 /// The outcome of an attempt, as the worker reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JobEnding {
+pub enum JobOutcome {
     /// The job is completed.
     Completed {
         /// The worker's result, as JSON.
@@ -233,7 +233,7 @@ pub enum JobEnding {
     },
 }
 
-impl JobEnding {
+impl JobOutcome {
     /// Returns the status of the job after this outcome.
     #[must_use]
     pub const fn status(&self) -> JobStatus {
@@ -246,7 +246,7 @@ impl JobEnding {
 
     /// Whether `attempt` already ended `job` with this outcome, as a repeated call finds it.
     #[must_use]
-    pub fn was(&self, job: &Job, attempt: u32) -> bool {
+    pub fn is_recorded_in(&self, job: &Job, attempt: u32) -> bool {
         job.attempt == attempt && job.status == self.status()
     }
 }
@@ -263,7 +263,7 @@ pub fn retry_wait(attempt: u32, jitter: f64) -> Duration {
 
 /// Job counters of a tenant, and recent processing times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueFigures {
+pub struct QueueStats {
     /// Number of queued jobs.
     pub queued: u64,
     /// Number of jobs in processing.
@@ -274,7 +274,7 @@ pub struct QueueFigures {
     pub busy: Duration,
 }
 
-impl QueueFigures {
+impl QueueStats {
     /// Estimates the time until the job at `position` (from 1) is completed; `None` if no job was
     /// completed recently. Assumes one worker per job in processing.
     #[must_use]
@@ -308,7 +308,7 @@ pub struct HealthSnapshot {
 
 impl HealthSnapshot {
     /// The longest interval between two heartbeats of a healthy hub; one is recorded every minute.
-    pub const LONGEST_GAP: Duration = Duration::from_mins(3);
+    pub const MAX_GAP: Duration = Duration::from_mins(3);
 
     /// Creates the heartbeat at `now` that follows `before`.
     #[must_use]
@@ -321,7 +321,7 @@ impl HealthSnapshot {
     /// Whether the next heartbeat is overdue at `now`.
     #[must_use]
     pub fn is_late(&self, now: Timestamp) -> bool {
-        self.beat_at + Self::LONGEST_GAP < now
+        self.beat_at + Self::MAX_GAP < now
     }
 }
 
@@ -373,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_job_ends_after_its_last_attempt_or_its_time_to_live() {
-        let verdict = |attempt, second| job(attempt).verdict(at(second)).map(|(status, _)| status);
+        let verdict =
+            |attempt, second| job(attempt).overdue_status(at(second)).map(|(status, _)| status);
         assert_eq!(verdict(0, 99), None);
         assert_eq!(verdict(MAX_ATTEMPTS - 1, 99), None);
         assert_eq!(verdict(0, 100), Some(JobStatus::Expired));
@@ -393,14 +394,14 @@ mod tests {
 
     #[test]
     fn an_estimate_is_the_mean_time_for_each_round_of_the_workers() {
-        let figures =
-            QueueFigures { queued: 10, processing: 2, completed: 4, busy: Duration::from_secs(12) };
+        let stats =
+            QueueStats { queued: 10, processing: 2, completed: 4, busy: Duration::from_secs(12) };
         for (position, seconds) in [(0, 3), (1, 3), (2, 3), (3, 6), (11, 18)] {
-            assert_eq!(figures.estimate(position), Some(Duration::from_secs(seconds)));
+            assert_eq!(stats.estimate(position), Some(Duration::from_secs(seconds)));
         }
-        let idle = QueueFigures { processing: 0, ..figures };
+        let idle = QueueStats { processing: 0, ..stats };
         assert_eq!(idle.estimate(3), Some(Duration::from_secs(9)));
-        assert_eq!(QueueFigures::default().estimate(1), None);
+        assert_eq!(QueueStats::default().estimate(1), None);
     }
 
     #[test]
@@ -421,7 +422,7 @@ mod tests {
             let (wait, longest) = (retry_wait(attempt, jitter), retry_wait(attempt, 0.0));
             prop_assert!(wait <= longest && wait >= longest / 2);
             prop_assert!(longest < retry_wait(attempt + 1, 0.0));
-            prop_assert!(longest < LONGEST_LEASE);
+            prop_assert!(longest < MAX_LEASE);
         }
 
         #[test]

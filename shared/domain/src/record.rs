@@ -12,7 +12,7 @@ use crate::task::Parked;
 use crate::{EventId, IntegrationId, Provider, ReplayId, TenantId};
 
 /// How long an event record is kept, and with it the deduplication of redeliveries.
-pub const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
+pub const EVENT_RETENTION: Duration = Duration::from_hours(30 * 24);
 
 /// The record of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +34,9 @@ pub struct EventRecord {
     pub kind: Kind,
     /// The event type: the provider's name for it, or `message.<content>` and `receipt.<status>`.
     pub name: String,
-    /// When it happened, by the provider's clock; the epoch if the provider gives no time.
-    pub occurred_at: Timestamp,
+    /// Time that the provider states; absent if it states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Timestamp>,
     /// When the hub first received it.
     pub received_at: Timestamp,
     /// Whether the hub could parse it.
@@ -180,7 +181,7 @@ impl EventRecord {
             provider_event_id: event.id.clone(),
             kind,
             name,
-            occurred_at: event.provider_time().unwrap_or(Timestamp::UNIX_EPOCH),
+            occurred_at: event.provider_time(),
             received_at: event.received_at,
             state: State::Recorded,
             reason: None,
@@ -214,7 +215,7 @@ impl EventRecord {
             provider_event_id: id.to_string(),
             kind: Kind::Other,
             name: "parked".to_owned(),
-            occurred_at: Timestamp::UNIX_EPOCH,
+            occurred_at: None,
             received_at: parked.received_at,
             state: State::Parked,
             reason: Some(parked.reason.clone()),
@@ -225,9 +226,9 @@ impl EventRecord {
 
     /// Whether the record or its body may have expired at `now`.
     #[must_use]
-    pub fn is_forgotten(&self, now: Timestamp) -> bool {
+    pub fn is_expired(&self, now: Timestamp) -> bool {
         // The table and the bucket delete late, and not at the same time.
-        self.received_at + KEEP_EVENTS < now
+        self.received_at + EVENT_RETENTION < now
     }
 
     /// Restores the event for `replay`; `None` for a parked webhook, which was never an event.
@@ -306,14 +307,14 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether `provider` and `kind`, which are part of a record's key, match.
     #[must_use]
-    pub fn fits_place(&self, provider: &str, kind: &str) -> bool {
+    pub fn matches_key(&self, provider: &str, kind: &str) -> bool {
         self.provider.is_none_or(|own| own.as_str() == provider)
             && self.kind.is_none_or(|own| own.as_str() == kind)
     }
 
     /// Whether the attributes that are not part of the key match.
     #[must_use]
-    pub fn fits_record(&self, record: &EventRecord) -> bool {
+    pub fn matches_record(&self, record: &EventRecord) -> bool {
         self.name.as_ref().is_none_or(|own| *own == record.name)
             && self.state.is_none_or(|own| own == record.state)
     }
@@ -384,7 +385,7 @@ impl ReplayStatus {
 
 /// A replay and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayPlace {
+pub struct ReplayPosition {
     /// The replay.
     pub replay: Replay,
     /// Cursor of the next page; empty at the start.
@@ -419,7 +420,7 @@ mod tests {
             account: "acct_1".to_owned(),
             conversation_account: Some("int_1".to_owned()),
             id: "evt_1".to_owned(),
-            occurred_at: Timestamp::UNIX_EPOCH,
+            occurred_at: None,
             dated: None,
             received_at: Timestamp::from_second(1_795_176_000).unwrap(),
             ingested: false,

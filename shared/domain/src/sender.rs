@@ -49,7 +49,7 @@ pub struct Accepted {
 
 /// A rate limit of a sending identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateLimit {
     /// The identity that is limited: a number, a bot, a chat.
     pub identity: String,
     /// Messages allowed in one window.
@@ -68,7 +68,7 @@ pub trait MessageSender: Send + Sync {
     fn idempotency_window(&self) -> Option<Duration>;
 
     /// Returns the rate limits that apply to a message to `to`, narrowest last.
-    fn pace(&self, to: &str) -> Vec<Pace>;
+    fn rate_limits(&self, to: &str) -> Vec<RateLimit>;
 
     /// Returns the HTTP request that sends `message`.
     ///
@@ -97,13 +97,13 @@ pub trait MessageSender: Send + Sync {
     ///
     /// # Errors
     /// [`SendError::Invalid`]
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError>;
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError>;
 
-    /// Reads the response to [`Locate::Ask`].
+    /// Reads the response to [`MediaRequest::Lookup`].
     ///
     /// # Errors
     /// [`SendError::Refused`] or [`SendError::Unreadable`]
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError>;
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError>;
 
     /// Returns the request for the provider's description of the account.
     ///
@@ -135,22 +135,22 @@ pub trait MessageSender: Send + Sync {
 
 /// The first request needed to download a file.
 #[derive(Debug)]
-pub enum Locate {
+pub enum MediaRequest {
     /// Its response says where the file is, or contains the file in the provider's own format:
     /// [`MessageSender::fetch_media`] reads it.
-    Ask(Request<Bytes>),
+    Lookup(Request<Bytes>),
     /// Its response is the file.
-    Fetch(Request<Bytes>),
+    Download(Request<Bytes>),
 }
 
 /// The file, or the request for it.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one value exists per file, and is used at once")]
-pub enum Fetch {
+pub enum MediaSource {
     /// The response to this request is the file.
-    From(Request<Bytes>),
+    Download(Request<Bytes>),
     /// The file.
-    Here(Bytes),
+    Inline(Bytes),
 }
 
 /// A provider that can send messages.
@@ -214,7 +214,7 @@ pub enum SendError {
         code: String,
         /// What the code means and what to do.
         remedy: String,
-        /// Set by that code where it is known, else by [`Fault::of_answer`].
+        /// Set by that code where it is known, else by [`Fault::from_response`].
         fault: Fault,
         /// The scope of the refusal.
         scope: RefusalScope,
@@ -257,7 +257,7 @@ impl SendError {
     /// Whether the error concerns the account, whatever the message: the circuit breaker counts
     /// these.
     #[must_use]
-    pub fn is_of_account(&self) -> bool {
+    pub fn is_account_error(&self) -> bool {
         match self {
             // The field names what is wrong with the integration, not with the message.
             Self::Invalid { field, .. } => {
@@ -314,9 +314,9 @@ pub enum NextAction {
 /// The minimum time, counted from when a message was accepted, for which it is retried even after
 /// its attempts are used up: many quick attempts fit into an outage of minutes, which must not fail
 /// the message.
-pub const PERSEVERANCE: Duration = Duration::from_mins(15);
+pub const MIN_RETRY_PERIOD: Duration = Duration::from_mins(15);
 /// The same minimum for errors of the account or the provider: the next message would fail as well.
-pub const ACCOUNT_PERSEVERANCE: Duration = Duration::from_hours(1);
+pub const ACCOUNT_MIN_RETRY_PERIOD: Duration = Duration::from_hours(1);
 
 /// The state of a message after a failed attempt, from which the next action follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,7 +356,8 @@ pub fn after_failure(error: &SendError, attempt_context: AttemptContext) -> Next
         patience,
     } = attempt_context;
     let is_remembered = window.is_some_and(|window| in_doubt_for.unwrap_or_default() < window);
-    let retried_for = if error.is_of_account() { ACCOUNT_PERSEVERANCE } else { PERSEVERANCE };
+    let retried_for =
+        if error.is_account_error() { ACCOUNT_MIN_RETRY_PERIOD } else { MIN_RETRY_PERIOD };
     let is_in_doubt = error.fault() == Fault::Unknown;
     let may_retry = attempt < MAX_ATTEMPTS.saturating_mul(alternatives.saturating_add(1))
         || (!is_in_doubt && age < retried_for);
@@ -390,7 +391,7 @@ mod tests {
 
     const ALONE: AttemptContext = AttemptContext {
         attempt: 1,
-        age: ACCOUNT_PERSEVERANCE,
+        age: ACCOUNT_MIN_RETRY_PERIOD,
         window: None,
         in_doubt_for: None,
         allow_duplicates: false,
@@ -435,9 +436,10 @@ mod tests {
         let limited = refused(Fault::RateLimited { retry_after }, RefusalScope::Account);
         let late = AttemptContext { attempt: 99, ..ALONE };
         assert_eq!(after_failure(&limited, late), NextAction::Wait(retry_after));
-        for (scope, retried_for) in
-            [(RefusalScope::Account, ACCOUNT_PERSEVERANCE), (RefusalScope::Message, PERSEVERANCE)]
-        {
+        for (scope, retried_for) in [
+            (RefusalScope::Account, ACCOUNT_MIN_RETRY_PERIOD),
+            (RefusalScope::Message, MIN_RETRY_PERIOD),
+        ] {
             let error = refused(Fault::Retryable, scope);
             let age = retried_for.saturating_sub(Duration::from_secs(1));
             let young = AttemptContext { attempt: 99, age, ..ALONE };
@@ -465,7 +467,7 @@ mod tests {
         assert_eq!(after_failure(&locked, two), NextAction::Failover { come_back: false });
         let no_window = refused(Fault::Permanent, RefusalScope::Route);
         assert_eq!(after_failure(&no_window, two), NextAction::Failover { come_back: false });
-        assert!(!no_window.is_of_account(), "the account is healthy");
+        assert!(!no_window.is_account_error(), "the account is healthy");
         let unknown_recipient = refused(Fault::Permanent, RefusalScope::Message);
         assert_eq!(after_failure(&unknown_recipient, two), NextAction::Fail);
         let invalid = SendError::Invalid { field: "template", reason: String::new() };

@@ -78,7 +78,7 @@ impl FailoverPlan {
 
     /// Whether an integration is left that was not tried yet.
     #[must_use]
-    pub fn has_fresh(&self) -> bool {
+    pub fn has_untried(&self) -> bool {
         self.remaining.len() > self.asked as usize
     }
 
@@ -87,7 +87,7 @@ impl FailoverPlan {
     #[must_use]
     pub fn next(&self, current: Option<IntegrationId>) -> Option<(IntegrationId, bool, Self)> {
         let (next, rest) = self.remaining.split_first()?;
-        let was_asked = !self.has_fresh();
+        let was_asked = !self.has_untried();
         let remaining: Vec<_> = rest.iter().copied().chain(current).collect();
         let asked = self.asked - u32::from(was_asked) + u32::from(current.is_some());
         let failover = Self {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!((next, again, failover.generation), (id("b"), false, 1));
         let (next, again, failover) = failover.next(Some(id("b"))).unwrap();
         assert_eq!((next, again), (id("c"), false));
-        assert!(!failover.has_fresh());
+        assert!(!failover.has_untried());
         let (next, again, failover) = failover.next(Some(id("c"))).unwrap();
         assert_eq!((next, again, failover.asked), (id("a"), true, 2));
         assert_eq!(failover.remaining, [id("b"), id("c")]);

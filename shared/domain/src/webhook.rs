@@ -12,7 +12,7 @@ use crate::{Credentials, Integration, Provider};
 /// The largest body that the hub accepts, in bytes, from providers and at its API: what remains of
 /// Lambda's 6 MB per invocation when a binary body is base64-encoded. API Gateway itself accepts
 /// 10 MB. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-pub const LARGEST_BODY: usize = 4_400_000;
+pub const MAX_BODY_BYTES: usize = 4_400_000;
 
 /// A webhook request as API Gateway delivered it.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +29,8 @@ pub struct WebhookRequest {
     pub path_suffix: Option<String>,
     /// Complete URL as the caller used it, including the query: some providers sign it.
     pub url: String,
-    /// The document at the URL returned by [`WebhookSource::evidence`].
-    pub evidence: Option<Bytes>,
+    /// The document at the URL returned by [`WebhookSource::signing_certificate_url`].
+    pub signing_certificate: Option<Bytes>,
 }
 
 impl WebhookRequest {
@@ -150,12 +150,15 @@ impl From<serde_json::Error> for Rejection {
 /// Implementations are pure: they depend only on the request, the credentials and the time.
 pub trait WebhookSource: Send + Sync {
     /// Returns the URL of the document, such as a certificate, that is needed to verify `request`;
-    /// [`WebhookRequest::evidence`] holds it when the request is verified. Only URLs that belong to
+    /// [`WebhookRequest::signing_certificate`] holds it when the request is verified. Only URLs that belong to
     /// the provider by its own rules are returned, because nothing has been verified yet.
     ///
     /// # Errors
     /// [`Rejection::Unauthenticated`] if the request names a URL that is not the provider's.
-    fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
+    fn signing_certificate_url(
+        &self,
+        request: &WebhookRequest,
+    ) -> Result<Option<String>, Rejection> {
         let _ = request;
         Ok(None)
     }

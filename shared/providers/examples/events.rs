@@ -252,7 +252,7 @@ pub(crate) fn signed(
             let secret = credentials.first(name).map(|secret| secret.expose_secret().to_owned());
             Some(("secret", secret.unwrap_or_default()))
         }
-        None if entry.one_address => None,
+        None if entry.shared_webhook_url => None,
         None => Some(("integration", integration(provider).to_string())),
     };
     let mut url = format!("{HOST}/webhooks/{}", example::webhook(provider, example).path());
@@ -447,7 +447,7 @@ fn at() -> Result<Timestamp> {
     Ok(Timestamp::from_second(whatsapp_cloud::example::AT)?)
 }
 
-/// Returns the events of a webhook, in the form in which its edge queues them.
+/// Returns the events of a webhook, in the form in which its function queues them.
 fn inbound(provider: Provider, request: &WebhookRequest) -> Result<Vec<InboundEvent>> {
     received_events(provider, providers::webhook(provider), request)
 }
@@ -463,8 +463,9 @@ fn received_events(
         return Ok(Vec::new());
     };
     let received_at = at()? + 1.second();
-    let stamped = |(event, place)| example::stamped(event, &integration, received_at, place);
-    Ok(parsed.into_iter().zip(0..).map(stamped).collect())
+    let into_inbound_event =
+        |(event, place)| example::into_inbound_event(event, &integration, received_at, place);
+    Ok(parsed.into_iter().zip(0..).map(into_inbound_event).collect())
 }
 
 fn channel(provider: Provider) -> Result<Channel> {
@@ -913,7 +914,7 @@ fn integration_requests() -> Vec<(&'static str, Value)> {
         ("api-integrations/register", api("POST", REGISTER, &id, FOR_ACME, Some(pin))),
         ("api-integrations/health", api("GET", HEALTH, &id, FOR_ACME, None)),
         ("api-integrations/set_whatsapp", api("PUT", SETTINGS, &acme, "", Some(route))),
-        ("api-integrations/show_whatsapp", api("GET", SETTINGS, &acme, "", None)),
+        ("api-integrations/get_whatsapp", api("GET", SETTINGS, &acme, "", None)),
     ]
 }
 

@@ -9,7 +9,7 @@ use crate::http::invalid;
 ///
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
-pub(crate) fn telephone(to: &str) -> Result<String, SendError> {
+pub(crate) fn phone_number(to: &str) -> Result<String, SendError> {
     let number: String =
         to.trim().chars().filter(|c| !matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')).collect();
     if is_number(&number) {
@@ -30,10 +30,13 @@ mod tests {
     #[test]
     fn every_notation_of_a_phone_number_gives_the_same_digits() {
         for to in ["+49 (155) 500-09.99", "49155500 0999", " 491555000999 "] {
-            assert_eq!(telephone(to).unwrap(), "491555000999", "{to}");
+            assert_eq!(phone_number(to).unwrap(), "491555000999", "{to}");
         }
         for to in ["", "12345", "1234567890123456", "a@example.com", "49155x"] {
-            assert!(matches!(telephone(to), Err(SendError::Invalid { field: "to", .. })), "{to}");
+            assert!(
+                matches!(phone_number(to), Err(SendError::Invalid { field: "to", .. })),
+                "{to}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@
 use domain::content::{Choice, Interactive, Section};
 use domain::sender::SendError;
 
-use crate::http::{at_most, invalid, within};
+use crate::http::{check_length, check_max_length, invalid};
 
 /// Checks that WhatsApp can display `interactive`.
 pub(crate) fn check(interactive: &Interactive) -> Result<(), SendError> {
@@ -15,17 +15,17 @@ pub(crate) fn check(interactive: &Interactive) -> Result<(), SendError> {
             (header, body, footer)
         }
         Interactive::List { body, header, footer, button, sections } => {
-            within("interactive.button", button, 20)?;
+            check_length("interactive.button", button, 20)?;
             check_sections(sections)?;
             (header, body, footer)
         }
     };
-    within("interactive.body", body, 1024)?;
+    check_length("interactive.body", body, 1024)?;
     if let Some(header) = header {
-        within("interactive.header", header, 60)?;
+        check_length("interactive.header", header, 60)?;
     }
     if let Some(footer) = footer {
-        within("interactive.footer", footer, 60)?;
+        check_length("interactive.footer", footer, 60)?;
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ fn check_sections(sections: &[Section]) -> Result<(), SendError> {
         if sections.len() > 1 && section.title.is_empty() {
             return Err(invalid(FIELD, "must each have a title if there is more than one section"));
         }
-        at_most(FIELD, &section.title, 24)?;
+        check_max_length(FIELD, &section.title, 24)?;
     }
     rows().try_for_each(|row| check_choice(FIELD, row, 200, 24))
 }
@@ -68,9 +68,9 @@ fn check_choice(
     max_id: usize,
     max_title: usize,
 ) -> Result<(), SendError> {
-    within(field, &choice.id, max_id)?;
-    within(field, &choice.title, max_title)?;
-    at_most(field, choice.description.as_deref().unwrap_or_default(), 72)
+    check_length(field, &choice.id, max_id)?;
+    check_length(field, &choice.title, max_title)?;
+    check_max_length(field, choice.description.as_deref().unwrap_or_default(), 72)
 }
 
 fn unique<'a>(field: &'static str, values: impl Iterator<Item = &'a str>) -> Result<(), SendError> {

@@ -275,7 +275,7 @@ impl Draft {
             body,
             path_suffix: None,
             url,
-            evidence: None,
+            signing_certificate: None,
         }
     }
 }
@@ -296,7 +296,7 @@ domain::for_each_provider!(examples);
 
 /// Webhooks whose authentication does not cover each byte of the body, and what it covers instead.
 /// Only TLS protects such a body from changes in transit.
-pub const LOOSE: &[(&str, &str)] = &[
+pub const UNSIGNED_BODIES: &[(&str, &str)] = &[
     ("telegram", "a secret in a header"),
     ("evolution", "a token in a header"),
     ("workflow-action", "a token in a header"),
@@ -309,14 +309,14 @@ pub const LOOSE: &[(&str, &str)] = &[
 
 /// Whether the authentication of `webhook` covers each byte of the body.
 #[must_use]
-pub fn covers_the_body(webhook: &str) -> bool {
-    LOOSE.iter().all(|(loose, _)| *loose != webhook)
+pub fn authenticates_body(webhook: &str) -> bool {
+    UNSIGNED_BODIES.iter().all(|(unsigned, _)| *unsigned != webhook)
 }
 
 /// Returns the examples `name` of `whose`, a provider or one of its webhooks. Several webhooks of
 /// one provider may have an example with the same name.
 #[must_use]
-pub fn named(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
+pub fn find(whose: &str, name: &str) -> Vec<(Provider, &'static Example)> {
     let fits = |provider: &Provider, example: &Example| {
         example.name == name && (whose.parse().ok() == Some(*provider) || example.webhook == whose)
     };
@@ -352,7 +352,7 @@ pub fn webhook(provider: Provider, example: &Example) -> &'static dyn WebhookPro
 
 /// Returns the body of `POST /integrations` for an integration that receives the examples.
 #[must_use]
-pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
+pub fn creation_request(provider: Provider, tenant: &TenantId) -> Value {
     let credentials = (of(provider).credentials)();
     let exposed = |values: &[secrecy::SecretString]| -> Value {
         match values {
@@ -366,7 +366,7 @@ pub fn asked(provider: Provider, tenant: &TenantId) -> Value {
     json!({ "tenant": tenant, "provider": provider, "settings": settings, "credentials": credentials })
 }
 
-/// Returns the integration that the hub creates from [`asked`], with this `id`.
+/// Returns the integration that the hub creates from [`creation_request`], with this `id`.
 ///
 /// # Errors
 /// [`FieldError`] if the examples' settings are not valid for their provider.
@@ -383,7 +383,7 @@ pub fn integration(
 ///
 /// # Errors
 /// [`FieldError`] if the settings are not valid for their provider.
-pub fn sending(
+pub fn sending_integration(
     provider: Provider,
     id: IntegrationId,
     tenant: TenantId,
@@ -430,14 +430,14 @@ pub fn signed(
 
 /// Creates the event as the webhook function queues it, the `place`th of its request.
 #[must_use]
-pub fn stamped(
+pub fn into_inbound_event(
     event: ParsedEvent,
     integration: &Integration,
     now: Timestamp,
     place: u64,
 ) -> InboundEvent {
     let tenant = integration.tenant.clone();
-    event.stamped(integration.provider, tenant, integration.id, now, place)
+    event.into_inbound_event(integration.provider, tenant, integration.id, now, place)
 }
 
 #[cfg(test)]

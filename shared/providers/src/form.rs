@@ -4,14 +4,14 @@
 
 /// The largest number of fields that are parsed: the largest form that a provider documents has a
 /// few dozen, and a mail's headers are fields too.
-pub const MOST_FIELDS: usize = 1_000;
+pub const MAX_FIELDS: usize = 1_000;
 
 /// Parses a posted form into its decoded fields, in order; `None` if it has more than `most` bytes
-/// or [`MOST_FIELDS`] fields. Both are checked before any field is decoded, because the sender is
+/// or [`MAX_FIELDS`] fields. Both are checked before any field is decoded, because the sender is
 /// not verified yet.
 #[must_use]
 pub fn read(body: &[u8], most: usize) -> Option<Vec<(String, String)>> {
-    let fits = |body: &&[u8]| body.split(|byte| *byte == b'&').nth(MOST_FIELDS).is_none();
+    let fits = |body: &&[u8]| body.split(|byte| *byte == b'&').nth(MAX_FIELDS).is_none();
     Some(body).filter(|body| body.len() <= most).filter(fits).map(decode)
 }
 
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn a_form_with_too_many_bytes_or_fields_is_not_parsed() {
-        let fields = vec!["a=1"; MOST_FIELDS].join("&");
-        assert_eq!(read(fields.as_bytes(), fields.len()).unwrap().len(), MOST_FIELDS);
+        let fields = vec!["a=1"; MAX_FIELDS].join("&");
+        assert_eq!(read(fields.as_bytes(), fields.len()).unwrap().len(), MAX_FIELDS);
         assert!(read(fields.as_bytes(), fields.len() - 1).is_none());
         let more = format!("{fields}&");
         assert!(read(more.as_bytes(), more.len()).is_none());

@@ -75,7 +75,7 @@ pub(crate) fn secret_value(value: &str) -> Result<HeaderValue, SendError> {
 /// Percent-encodes text as one path segment: everything but letters, digits and `-._~`.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>
-pub(crate) fn path_part(text: &str) -> String {
+pub(crate) fn encode_path_segment(text: &str) -> String {
     let mut part = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -94,15 +94,19 @@ pub(crate) fn read<T: DeserializeOwned>(response: &Response<Bytes>) -> Result<T,
 }
 
 /// Checks that `text` has between 1 and `most` characters.
-pub(crate) fn within(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+pub(crate) fn check_length(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
     if text.trim().is_empty() {
         return Err(invalid(field, "must not be empty"));
     }
-    at_most(field, text, most)
+    check_max_length(field, text, most)
 }
 
 /// Checks that `text` has at most `most` characters.
-pub(crate) fn at_most(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+pub(crate) fn check_max_length(
+    field: &'static str,
+    text: &str,
+    most: usize,
+) -> Result<(), SendError> {
     // No text has more characters than bytes.
     if text.len() > most && text.chars().count() > most {
         return Err(invalid(field, format!("must have at most {most} characters")));
@@ -111,7 +115,7 @@ pub(crate) fn at_most(field: &'static str, text: &str, most: usize) -> Result<()
 }
 
 /// Checks that the URL of a file is an http or https URL, which the provider can fetch.
-pub(crate) fn web_address(url: Option<&str>) -> Result<&str, SendError> {
+pub(crate) fn check_media_url(url: Option<&str>) -> Result<&str, SendError> {
     let url = url.ok_or_else(|| invalid("media.url", "is required: the URL of the file"))?;
     let uri = url.parse::<http::Uri>().ok();
     let is_web = uri.is_some_and(|uri| {
@@ -121,7 +125,7 @@ pub(crate) fn web_address(url: Option<&str>) -> Result<&str, SendError> {
 }
 
 /// Checks that latitude and longitude are in range.
-pub(crate) fn on_earth(location: &domain::content::Location) -> Result<(), SendError> {
+pub(crate) fn check_coordinates(location: &domain::content::Location) -> Result<(), SendError> {
     if !(-90.0..=90.0).contains(&location.latitude) {
         return Err(invalid("location.latitude", "must be between -90 and 90 degrees"));
     }
@@ -159,21 +163,24 @@ mod tests {
 
     #[test]
     fn an_encoded_path_segment_stays_one_segment() {
-        assert_eq!(path_part("wamid.a/b==?#% é-_~"), "wamid.a%2Fb%3D%3D%3F%23%25%20%C3%A9-_~");
+        assert_eq!(
+            encode_path_segment("wamid.a/b==?#% é-_~"),
+            "wamid.a%2Fb%3D%3D%3F%23%25%20%C3%A9-_~"
+        );
     }
 
     #[test]
     fn lengths_are_counted_in_characters_not_bytes() {
-        assert!(within("text", "ääää", 4).is_ok());
-        assert!(within("text", "äääää", 4).is_err());
-        assert!(within("text", " ", 4).is_err());
+        assert!(check_length("text", "ääää", 4).is_ok());
+        assert!(check_length("text", "äääää", 4).is_err());
+        assert!(check_length("text", " ", 4).is_err());
     }
 
     #[test]
     fn the_url_of_a_file_must_be_http_or_https() {
-        assert!(web_address(Some("https://example.com/a.png")).is_ok());
+        assert!(check_media_url(Some("https://example.com/a.png")).is_ok());
         for bad in [None, Some(""), Some("file:///etc/passwd"), Some("/a.png"), Some("https://")] {
-            assert!(web_address(bad).is_err(), "{bad:?}");
+            assert!(check_media_url(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -91,7 +91,7 @@ pub fn address(provider: Provider, to: &str) -> Result<String, SendError> {
 /// not a phone number.
 #[must_use]
 pub fn number(text: &str) -> Option<String> {
-    address::telephone(text).ok()
+    address::phone_number(text).ok()
 }
 
 /// Whether messages on `channel` through `provider` are subject to the channel's service window.
@@ -155,11 +155,16 @@ mod tests {
             let error = (spec.settings)(&given).unwrap_err();
             let known = |name: &&str| error.reason.contains(&format!("`{name}`"));
             let senders = spec.senders.iter().map(|(name, _)| name);
-            let own = spec.harmless.iter().filter(|name| !spec::HOW_TO_SEND.contains(name));
+            let own =
+                spec.usage_settings.iter().filter(|name| !spec::SENDING_SETTINGS.contains(name));
             assert!(own.chain(senders).all(known), "{provider}: {}", error.reason);
-            assert!(spec.proving.iter().all(|name| spec.credentials.contains(name)));
+            assert!(
+                spec.verification_credentials.iter().all(|name| spec.credentials.contains(name))
+            );
             assert!(spec.senders.iter().all(|(_, channel)| provider.supports(*channel)));
-            assert!(!spec.harmless.iter().any(|name| name.contains("url") || name == &"account"));
+            assert!(
+                !spec.usage_settings.iter().any(|name| name.contains("url") || name == &"account")
+            );
         }
     }
 

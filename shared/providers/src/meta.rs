@@ -11,12 +11,12 @@ use secrecy::SecretString;
 use crate::signature;
 
 /// The secrets that verify an app's webhooks.
-pub(crate) struct Proof {
+pub(crate) struct SignatureVerifier {
     pub(crate) app_secrets: Vec<SecretString>,
     pub(crate) verify_tokens: Vec<SecretString>,
 }
 
-impl Proof {
+impl SignatureVerifier {
     /// Verifies that Meta sent the request.
     pub(crate) fn verify(&self, request: &WebhookRequest) -> Result<(), Rejection> {
         if request.method == Method::GET {

@@ -67,9 +67,9 @@ pub fn is_one_of(secrets: &[SecretString], given: &str) -> bool {
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
-pub fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
+pub fn check_timestamp(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
     let signed_at = signed_at.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
-    fresh_for(TOLERANCE, signed_at, now)
+    check_timestamp_age(TOLERANCE, signed_at, now)
 }
 
 /// Checks a signed timestamp of a provider that redelivers with the original signature: it may be
@@ -77,7 +77,7 @@ pub fn fresh(signed_at: &str, now: Timestamp) -> Result<(), Rejection> {
 ///
 /// # Errors
 /// [`Rejection::Unauthenticated`]
-pub fn fresh_for(
+pub fn check_timestamp_age(
     maximum_age: SignedDuration,
     signed_at: Option<Timestamp>,
     now: Timestamp,
@@ -141,11 +141,11 @@ mod tests {
     #[test]
     fn a_timestamp_is_fresh_for_five_minutes_in_both_directions() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        assert!(fresh("999700", now).is_ok());
-        assert!(fresh("1000300", now).is_ok());
-        assert!(fresh("999699", now).is_err());
-        assert!(fresh("1000301", now).is_err());
-        assert!(fresh("soon", now).is_err());
-        assert!(fresh("99999999999999999", now).is_err());
+        assert!(check_timestamp("999700", now).is_ok());
+        assert!(check_timestamp("1000300", now).is_ok());
+        assert!(check_timestamp("999699", now).is_err());
+        assert!(check_timestamp("1000301", now).is_err());
+        assert!(check_timestamp("soon", now).is_err());
+        assert!(check_timestamp("99999999999999999", now).is_err());
     }
 }

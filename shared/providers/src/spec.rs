@@ -25,16 +25,16 @@ pub struct ProviderSpec {
     /// The credential that may be part of a webhook's path and identifies the integration.
     pub path_secret: Option<&'static str>,
     /// Whether webhooks of the operator's own app use a URL without an integration id.
-    pub one_address: bool,
+    pub shared_webhook_url: bool,
     /// Whether the provider reports which account a credential belongs to: only then can a tenant
     /// prove that an account is its own. A server that the tenant runs itself proves nothing.
-    pub proves_accounts: bool,
+    pub verifies_account_ownership: bool,
     /// Whether the account is connected to the hub when its integration is created, instead of by a
     /// separate request.
-    pub connects: bool,
+    pub connects_on_create: bool,
     /// Whether a base URL is one of the provider's own, where it has several. Only the operator may
     /// set a base URL that is not.
-    pub is_at: fn(&str) -> bool,
+    pub is_own_base_url: fn(&str) -> bool,
     /// Parses the settings of a request and adds defaults.
     pub settings: fn(&Map<String, Value>) -> Result<Settings, FieldError>,
     /// Returns the account id that the provider uses in webhooks; `None` if the integration
@@ -45,16 +45,16 @@ pub struct ProviderSpec {
     /// The settings that only affect how the account is used. Every other setting selects an
     /// account, a number, a service, an instance or a host, or what is done there: a tenant cannot
     /// change it on an integration whose credentials the operator gave.
-    pub harmless: &'static [&'static str],
+    pub usage_settings: &'static [&'static str],
     /// The credentials that only verify webhooks: nothing is sent with them. A tenant that gives
     /// all others may omit these.
-    pub proving: &'static [&'static str],
+    pub verification_credentials: &'static [&'static str],
     /// The channel of each setting that names a sender, where the provider has several channels.
     pub senders: &'static [(&'static str, Channel)],
 }
 
-/// The settings in [`ProviderSpec::harmless`] that every sending provider has.
-pub const HOW_TO_SEND: &[&str] = &["delivery", "messages_per_second"];
+/// The settings in [`ProviderSpec::usage_settings`] that every sending provider has.
+pub const SENDING_SETTINGS: &[&str] = &["delivery", "messages_per_second"];
 
 /// The party that requests an integration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +83,9 @@ pub struct Sending {
 
 impl ProviderSpec {
     /// Creates the entry of a provider from which the hub only receives webhooks. Its settings are
-    /// those of [`Plain`].
+    /// those of [`AccountSettings`].
     #[must_use]
-    pub const fn taking(
+    pub const fn receive_only(
         webhooks: &'static [&'static dyn WebhookProvider],
         credentials: &'static [&'static str],
     ) -> Self {
@@ -95,30 +95,30 @@ impl ProviderSpec {
             credentials,
             generated_secret: None,
             path_secret: None,
-            one_address: true,
-            proves_accounts: false,
-            connects: false,
-            is_at: |_| false,
-            settings: own::<Plain>,
+            shared_webhook_url: true,
+            verifies_account_ownership: false,
+            connects_on_create: false,
+            is_own_base_url: |_| false,
+            settings: with_defaults::<AccountSettings>,
             account: account_setting,
             check: |_, _| Ok(()),
-            harmless: HOW_TO_SEND,
-            proving: &[],
+            usage_settings: SENDING_SETTINGS,
+            verification_credentials: &[],
             senders: &[],
         }
     }
 
     /// Whether the setting affects more than how the account is used.
     #[must_use]
-    pub fn leads(&self, setting: &str) -> bool {
-        !self.harmless.contains(&setting)
+    pub fn selects_target(&self, setting: &str) -> bool {
+        !self.usage_settings.contains(&setting)
     }
 }
 
 /// Settings of a provider that has only an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plain {
+pub struct AccountSettings {
     /// The account id that the provider uses in its webhooks; the provider's README says what it
     /// is. Without one, the integration receives every webhook that its own secret signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,7 +129,7 @@ pub struct Plain {
 ///
 /// # Errors
 /// [`FieldError`], naming the field.
-pub fn own<T: DeserializeOwned + Serialize>(
+pub fn with_defaults<T: DeserializeOwned + Serialize>(
     given: &Map<String, Value>,
 ) -> Result<Settings, FieldError> {
     let read: T = read(given)?;

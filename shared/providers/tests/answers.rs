@@ -36,7 +36,7 @@ fn outcome(
 ) -> Result<Accepted, SendError> {
     let id = IntegrationId::derived(&["i"]);
     let tenant: TenantId = "acme".parse().unwrap();
-    let integration = example::sending(provider, id, tenant).unwrap().unwrap();
+    let integration = example::sending_integration(provider, id, tenant).unwrap().unwrap();
     let credentials = (example::of(provider).credentials)();
     let sender = providers::sender(provider).unwrap().sender(&integration, &credentials).unwrap();
     let content = match channel {

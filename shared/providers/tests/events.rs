@@ -94,7 +94,7 @@ fn request(event: &Value) -> WebhookRequest {
         body: bytes(event),
         path_suffix: suffix.map(str::to_owned),
         url,
-        evidence: None,
+        signing_certificate: None,
     }
 }
 
@@ -193,8 +193,8 @@ fn every_example_file_produces_an_event_or_a_handshake() {
         let name = one.full_name();
         let event = files.get(&name).unwrap_or_else(|| panic!("events/{name}.json is missing"));
         let mut request = request(event);
-        // Fetched evidence is not part of a file.
-        request.evidence = generator::signed(provider, one).0.evidence;
+        // A fetched certificate is not part of a file.
+        request.signing_certificate = generator::signed(provider, one).0.signing_certificate;
         let end = result_words(example::webhook(provider, one), &request);
         let refused = ["unauthenticated", "forbidden", "unreadable", "invalid", ""];
         assert!(!refused.contains(&&*end), "events/{name}.json: {end}");

@@ -13,7 +13,7 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
 use domain::ports::{
-    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaShelf, PortError, PortResult,
+    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaStore, PortError, PortResult,
 };
 use domain::record::EventRecord;
 use domain::{Fault, MessageId, Provider, TenantId};
@@ -71,7 +71,7 @@ impl Bucket {
     }
 
     /// Stores a body and returns its claim check. The same body has the same object key.
-    pub(crate) async fn check_in(&self, body: String) -> PortResult<String> {
+    pub(crate) async fn put_claim_check(&self, body: String) -> PortResult<String> {
         let operation = "store a large body";
         let key =
             format!("bodies/{}", hex::encode(digest::digest(&digest::SHA256, body.as_bytes())));
@@ -132,7 +132,7 @@ impl EventBodyReader for Bucket {
 }
 
 impl Archive for Bucket {
-    async fn keep(
+    async fn put_events(
         &self,
         tenant: &TenantId,
         provider: Provider,
@@ -149,7 +149,7 @@ impl Archive for Bucket {
     }
 }
 
-impl MediaShelf for Bucket {
+impl MediaStore for Bucket {
     fn key(&self, tenant: &TenantId, message: MessageId) -> String {
         format!("media/{tenant}/{message}")
     }

@@ -98,7 +98,7 @@ impl SqsQueue {
         let body = match &self.bucket {
             // On the heap: this rare future would be the largest part of every entry.
             Some(bucket) if record.body.len() > CLAIM_CHECK_BYTES => {
-                Box::pin(bucket.check_in(record.body)).await?
+                Box::pin(bucket.put_claim_check(record.body)).await?
             }
             _ => escaped(record.body),
         };

@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 /// Network in which a URL's host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum HostNetwork {
     /// Public internet.
     Public,
     /// Unknown: the host name does not resolve at the moment.
@@ -25,26 +25,26 @@ const PRIVATE_NAMES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"]
 
 /// Returns the network of the host of `url`. A host name is resolved; an IP address is checked in
 /// every notation.
-pub async fn reach<D: Resolver>(resolver: &D, url: &Url) -> Reach {
+pub async fn host_network<D: Resolver>(resolver: &D, url: &Url) -> HostNetwork {
     match url.host() {
         Some(Host::Ipv4(address)) => of_addresses(&[address.into()]),
         Some(Host::Ipv6(address)) => of_addresses(&[address.into()]),
-        Some(Host::Domain(name)) if is_private_name(name) => Reach::Private,
+        Some(Host::Domain(name)) if is_private_name(name) => HostNetwork::Private,
         Some(Host::Domain(name)) => match resolver.resolve(name).await {
             Some(addresses) => of_addresses(&addresses),
-            None => Reach::Unresolved,
+            None => HostNetwork::Unresolved,
         },
-        None => Reach::Unresolved,
+        None => HostNetwork::Unresolved,
     }
 }
 
 /// Returns the network of a host. One public address is enough, because the client connects only
 /// to public addresses.
-fn of_addresses(addresses: &[IpAddr]) -> Reach {
+fn of_addresses(addresses: &[IpAddr]) -> HostNetwork {
     match addresses {
-        [] => Reach::Unresolved,
-        found if found.iter().copied().any(is_public) => Reach::Public,
-        _ => Reach::Private,
+        [] => HostNetwork::Unresolved,
+        found if found.iter().copied().any(is_public) => HostNetwork::Public,
+        _ => HostNetwork::Private,
     }
 }
 

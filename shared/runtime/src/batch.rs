@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use domain::failpoint::{self, Failpoint};
-use domain::fault::{Classify, Fault, redelivery};
+use domain::fault::{Classify, Fault, redelivery_backoff};
 use domain::ports::{ChangeVisibility, ClaimCheck, Clock, PortError, Publisher, Record, Rng};
 use futures::future::join_all;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,16 @@ pub struct ConsumerContext<Q, D, B, C, R> {
     pub counts_attempts: bool,
 }
 
+impl<Q, D, B, C, R> ConsumerContext<Q, D, B, C, R> {
+    /// Returns whether a record at `position` in its group that was received `receives` times moves
+    /// to the dead-letter queue if it fails.
+    const fn is_last(&self, receives: u32, position: usize) -> bool {
+        let max = if self.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
+        // A record behind another one may have been received as often without being tried.
+        receives >= max && position == 0
+    }
+}
+
 /// Context of a received SQS record.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveContext<'a> {
@@ -49,14 +59,8 @@ pub struct ReceiveContext<'a> {
     pub receives: u32,
     /// When processing started.
     pub now: jiff::Timestamp,
-}
-
-impl ReceiveContext<'_> {
-    /// Returns whether a retryable failure would move the record to the dead-letter queue.
-    #[must_use]
-    pub const fn is_last(&self) -> bool {
-        self.receives >= MAX_RECEIVES
-    }
+    /// Whether a retryable failure moves the record to the dead-letter queue.
+    pub is_last: bool,
 }
 
 /// Failure to process a record.
@@ -66,8 +70,6 @@ pub struct Failure {
     pub fault: Fault,
     /// Reason, for logs and dead letters. It never contains message data.
     pub reason: String,
-    /// Time to wait, if the worker sets it; else a backoff by the number of receives.
-    pub wait: Option<Duration>,
 }
 
 impl Failure {
@@ -75,19 +77,19 @@ impl Failure {
     #[must_use]
     pub fn wait(reason: &str, wait: Duration) -> Self {
         let fault = Fault::RateLimited { retry_after: wait };
-        Self { fault, reason: reason.to_owned(), wait: None }
+        Self { fault, reason: reason.to_owned() }
     }
 
     /// Returns a retryable failure.
     #[must_use]
     pub fn retry(reason: &str) -> Self {
-        Self { fault: Fault::Retryable, reason: reason.to_owned(), wait: None }
+        Self { fault: Fault::Retryable, reason: reason.to_owned() }
     }
 }
 
 impl From<PortError> for Failure {
     fn from(error: PortError) -> Self {
-        Self { fault: error.fault(), reason: error.to_string(), wait: None }
+        Self { fault: error.fault(), reason: error.to_string() }
     }
 }
 
@@ -159,7 +161,8 @@ where
         failed = Vec::new();
         for group in &groups {
             failed.extend(
-                return_to_queue(context, group, 0, redelivery(1, context.rng.fraction())).await,
+                return_to_queue(context, group, 0, redelivery_backoff(1, context.rng.fraction()))
+                    .await,
             );
         }
     }
@@ -181,7 +184,6 @@ async fn open<J: DeserializeOwned, B: ClaimCheck>(
             fault: Fault::Permanent,
             // Only the position: the parser's message can quote the body.
             reason: format!("invalid JSON at line {}, column {}", error.line(), error.column()),
-            wait: None,
         })
     });
     BatchRecord { dead_lettered: AtomicBool::new(false), message, receives, task }
@@ -230,7 +232,8 @@ where
         let failure = if late {
             Failure::wait("no time left in this invocation", Duration::ZERO)
         } else {
-            let context = ReceiveContext { record: id, receives: record.receives, now };
+            let is_last = context.is_last(record.receives, position);
+            let context = ReceiveContext { record: id, receives: record.receives, now, is_last };
             let done = match &record.task {
                 Ok(task) => worker.work(task, context).await,
                 Err(failure) => Err(Failure { reason: failure.reason.clone(), ..*failure }),
@@ -267,11 +270,8 @@ fn wait<Q, D, B, C, R: Rng>(
         Fault::RateLimited { retry_after } => Some(retry_after),
         Fault::Permanent => None,
         Fault::Retryable | Fault::Unknown => {
-            let max = if context.counts_attempts { MAX_UNCOUNTED } else { MAX_RECEIVES };
-            // A record behind another one may have been received as often without being tried.
-            let last = receives >= max && position == 0;
-            let wait = failure.wait.unwrap_or_else(|| redelivery(receives, context.rng.fraction()));
-            (!last).then_some(wait)
+            let wait = || redelivery_backoff(receives, context.rng.fraction());
+            (!context.is_last(receives, position)).then(wait)
         }
     }
 }

@@ -195,10 +195,10 @@ impl<C: Clock> CredentialWriter for SecretsManagerCredentials<C> {
 }
 
 /// Reads a single secret, such as the platform admin key.
-pub(crate) async fn read_one(
-    aws: &aws_types::SdkConfig,
-    arn: &str,
-) -> Result<SecretString, crate::Error> {
+///
+/// # Errors
+/// If the secret cannot be read.
+pub async fn read_one(aws: &aws_types::SdkConfig, arn: &str) -> Result<SecretString, crate::Error> {
     let answer = Client::new(aws).get_secret_value().secret_id(arn).send().await;
     let answer = answer.map_err(|error| failed("read a secret", &error))?;
     Ok(answer.secret_string.unwrap_or_default().into())

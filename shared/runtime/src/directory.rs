@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::integration::Integration;
-use domain::ports::{Clock, Directory, Holder, PortResult};
+use domain::ports::{AccountOwner, Clock, Directory, PortResult};
 use domain::{IntegrationId, Provider};
 use jiff::Timestamp;
 
@@ -25,7 +25,7 @@ pub struct CachedDirectory<D, C> {
     clock: C,
     integrations: Cache<IntegrationId, Integration>,
     platforms: Cache<Provider, Integration>,
-    accounts: Cache<(Provider, String), Holder>,
+    accounts: Cache<(Provider, String), AccountOwner>,
     paths: Cache<(Provider, String), IntegrationId>,
 }
 
@@ -89,7 +89,7 @@ impl<D: Directory, C: Clock> Directory for CachedDirectory<D, C> {
         self.cached(&self.platforms, provider, LIFETIME, || self.directory.platform(provider)).await
     }
 
-    async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<Holder>> {
+    async fn account(&self, provider: Provider, account: &str) -> PortResult<Option<AccountOwner>> {
         let key = (provider, account.to_owned());
         self.cached(&self.accounts, key, HOLDER_LIFETIME, || {
             self.directory.account(provider, account)

@@ -54,7 +54,7 @@ pub(crate) fn webhook_request(request: Request, base_url: Option<&str>) -> Webho
         body: bytes(body),
         path_suffix,
         url,
-        evidence: None,
+        signing_certificate: None,
     }
 }
 

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use aws_types::SdkConfig;
 use domain::ports::Resolver;
 
-use crate::sender::HttpClient;
 use crate::transport::{Dns, GuardedHttpClient, SdkClient, Transport, WebhookClient};
-use crate::{Error, SystemClock, SystemRng, env, transport};
+use crate::{Error, HttpClient, SystemClock, SystemRng, env, transport};
 
 /// Environment variables of a function.
 #[derive(Clone, Debug)]
@@ -101,6 +100,7 @@ pub struct Kit<N = Transport, C = SystemClock, R = SystemRng> {
     pub rng: R,
     // Created once.
     queues: OnceCell<queue::Queues>,
+    tables: OnceCell<table::Tables>,
     bucket: OnceCell<queue::Bucket>,
 }
 
@@ -122,17 +122,23 @@ impl Kit {
 impl<N, C, R> Kit<N, C, R> {
     /// Creates a kit.
     pub fn new(aws: SdkConfig, environment: Environment, network: N, clock: C, rng: R) -> Self {
-        let (queues, bucket) = (OnceCell::new(), OnceCell::new());
-        Self { aws, environment, network, clock, rng, queues, bucket }
+        let (queues, tables, bucket) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { aws, environment, network, clock, rng, queues, tables, bucket }
     }
 
     /// Returns the variable `name`.
-    pub(crate) fn var(&self, name: &str) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// If it is missing or empty.
+    pub fn var(&self, name: &str) -> Result<String, Error> {
         self.environment.var(name)
     }
 
     /// Returns the bucket.
-    pub(crate) fn bucket(&self) -> Result<queue::Bucket, Error> {
+    ///
+    /// # Errors
+    /// If its variable is missing or empty.
+    pub fn bucket(&self) -> Result<queue::Bucket, Error> {
         if let Some(bucket) = self.bucket.get() {
             return Ok(bucket.clone());
         }
@@ -140,13 +146,21 @@ impl<N, C, R> Kit<N, C, R> {
         Ok(self.bucket.get_or_init(|| bucket).clone())
     }
 
-    /// Returns the DynamoDB table.
-    pub(crate) fn store(&self) -> Result<store::DynamoStore, Error> {
-        Ok(store::DynamoStore::new(&self.aws, self.var("TABLE_NAME")?))
+    /// Returns the DynamoDB table whose name is in the variable `name`.
+    ///
+    /// # Errors
+    /// If the variable is missing or empty.
+    pub fn table(&self, name: &str) -> Result<table::Table, Error> {
+        let tables = self.tables.get_or_init(|| table::Tables::new(&self.aws));
+        Ok(tables.table(self.var(name)?))
     }
 
-    /// Returns the queue whose URL is in the variable `name`.
-    pub(crate) fn queue(
+    /// Returns the queue whose URL is in the variable `name`. Records too large for it go to
+    /// `bucket`.
+    ///
+    /// # Errors
+    /// If the variable is missing or empty.
+    pub fn queue(
         &self,
         name: &str,
         bucket: Option<&queue::Bucket>,
@@ -156,9 +170,22 @@ impl<N, C, R> Kit<N, C, R> {
     }
 }
 
+impl<N, C, R> Kit<N, C, R> {
+    /// Returns whether tenants are trusted like the operator, as on the operator's own machine.
+    #[must_use]
+    pub fn skip_tenant_checks(&self) -> bool {
+        self.environment.optional("TRUST_TENANTS").is_some()
+    }
+}
+
 impl<N, C: domain::ports::Clock + Clone, R> Kit<N, C, R> {
     /// Returns the credential store.
-    pub(crate) fn vault(&self) -> Result<crate::credentials::SecretsManagerCredentials<C>, Error> {
+    ///
+    /// # Errors
+    /// If its variable is missing or empty.
+    pub fn credential_store(
+        &self,
+    ) -> Result<crate::credentials::SecretsManagerCredentials<C>, Error> {
         let prefix = self.var("SECRETS_PREFIX")?;
         Ok(crate::credentials::SecretsManagerCredentials::new(
             &self.aws,

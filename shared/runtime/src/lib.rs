@@ -1,7 +1,9 @@
-//! Lambda runtime: environment, clients, and one module per role of a function.
+//! Platform on which the features are written: the Lambda runtime, the environment and clients of a
+//! function, webhooks, queue consumers, the HTTP API, the guarded HTTP client, credentials and
+//! telemetry.
 //!
-//! In each role's module, `run` connects to Lambda and builds the production implementations of
-//! the ports; `handle` takes ports and is what tests call.
+//! In each module of a function, `run` connects to Lambda and builds the production implementations
+//! of the ports; `handle` takes ports and is what tests call.
 
 pub mod address;
 mod aws;
@@ -9,10 +11,12 @@ mod credentials;
 pub mod env;
 mod kit;
 mod system;
-mod telemetry;
+pub mod telemetry;
 pub mod transport;
 
-pub use credentials::SecretsManagerCredentials;
+pub use credentials::{SecretsManagerCredentials, read_one as read_secret};
+pub use directory::CachedDirectory;
+pub use http_client::HttpClient;
 pub use kit::{Environment, Kit, Network};
 pub use system::{SystemClock, SystemRng};
 
@@ -27,22 +31,13 @@ const _: () = assert!(
 );
 
 pub mod api;
-pub mod automation;
+pub mod archive;
 pub mod batch;
-pub mod circuit;
-pub mod directory;
-pub mod events;
-pub mod evidence;
+pub mod certificates;
+pub mod digest;
+mod directory;
 mod gateway;
-pub mod inbound;
-pub mod jobs;
-pub mod media;
-pub mod outbound;
-pub mod parked;
-pub mod receipts;
-pub mod replay;
-pub mod schedule;
-pub mod sender;
+mod http_client;
 pub mod testing;
 pub mod webhook;
 
@@ -56,7 +51,10 @@ use queue::{Bucket, SqsQueue};
 
 /// Creates the kit and runs `function` on one thread: a sandbox has a part of one vCPU and
 /// processes one event at a time.
-fn start<F, Fut>(function: F) -> Result<(), Error>
+///
+/// # Errors
+/// If the kit cannot be created, or if `function` fails.
+pub fn start<F, Fut>(function: F) -> Result<(), Error>
 where
     F: FnOnce(Kit) -> Fut + 'static,
     Fut: Future<Output = Result<(), Error>> + 'static,
@@ -65,7 +63,10 @@ where
 }
 
 /// Runs a function that needs no kit.
-fn start_bare<F, Fut>(function: F) -> Result<(), Error>
+///
+/// # Errors
+/// If `function` fails.
+pub fn start_bare<F, Fut>(function: F) -> Result<(), Error>
 where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<(), Error>> + 'static,
@@ -84,7 +85,8 @@ where
 #[derive(Debug)]
 pub struct Consumer<W, C, R> {
     context: batch::ConsumerContext<SqsQueue, SqsQueue, Bucket, C, R>,
-    worker: W,
+    /// Worker that processes each record.
+    pub worker: W,
 }
 
 impl<W: batch::Worker, C: Clock, R: Rng> Consumer<W, C, R> {
@@ -98,7 +100,10 @@ impl<W: batch::Worker, C: Clock, R: Rng> Consumer<W, C, R> {
 }
 
 /// Builds a consumer for `worker`. `budget` is in seconds.
-fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
+///
+/// # Errors
+/// If an environment variable is missing.
+pub fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
     worker: W,
     budget: u64,
@@ -119,7 +124,10 @@ fn consumer<W, N, C: Clock + Clone, R: Rng + Clone>(
 }
 
 /// Serves a consumer until Lambda stops the process.
-async fn consume<W: batch::Worker>(
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn consume<W: batch::Worker>(
     consumer: Consumer<W, SystemClock, SystemRng>,
 ) -> Result<(), Error> {
     let consumer = &consumer;
@@ -132,7 +140,8 @@ async fn consume<W: batch::Worker>(
 
 /// Returns the error for a value of the hub that cannot be written as JSON. This is a bug, so the
 /// record is retried until it is fixed.
-fn unwritable() -> PortError {
+#[must_use]
+pub fn unwritable() -> PortError {
     PortError {
         operation: "write a record",
         reason: "the record cannot be written as JSON".to_owned(),

@@ -34,7 +34,7 @@ pub(crate) fn init() {
 
 /// Metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Metric {
+pub enum Metric {
     /// Webhook requests accepted.
     WebhookAccepted,
     /// Webhook requests rejected, because they were not verified, invalid or too large.
@@ -111,7 +111,7 @@ impl Metric {
 ///
 /// CloudWatch extracts the metric from the log line, so it needs no request:
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-pub(crate) fn count(metric: Metric, part: &str, count: usize) {
+pub fn count(metric: Metric, part: &str, count: usize) {
     if !ENABLED.load(Ordering::Relaxed) {
         return;
     }

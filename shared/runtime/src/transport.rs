@@ -25,7 +25,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
 
-use crate::address::{self, Reach};
+use crate::address::{self, HostNetwork};
 use crate::{Error, env};
 
 /// Timeout of a request to a provider.
@@ -220,7 +220,7 @@ impl WebhookClient for GuardedHttpClient {
         if !allow_private_network {
             let url = Url::parse(&request.uri().to_string());
             let url = url.map_err(|_| GuardedHttpError::Address)?;
-            if address::reach(&Dns, &url).await == Reach::Private {
+            if address::host_network(&Dns, &url).await == HostNetwork::Private {
                 return Err(GuardedHttpError::Private);
             }
         }

@@ -1,48 +1,47 @@
-//! Webhook edge: verifies a request, parses it, finds the tenant, queues the events, responds.
+//! Webhook handler: verifies a request, parses it, finds the tenant, queues the events, responds.
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{EventKind, InboundEvent, ParsedEvent};
 use domain::failpoint::{self, Failpoint};
 use domain::integration::Integration;
 use domain::ports::{
-    Clock, CredentialReader, Directory, Freshness, Holder, PortError, PortResult, Publisher, Record,
+    AccountOwner, Clock, CredentialReader, Directory, Freshness, PortError, PortResult, Publisher,
+    Record,
 };
 use domain::task::Parked;
 use domain::webhook::{
-    LARGEST_BODY, ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest, receive,
+    MAX_BODY_BYTES, ParsedWebhook, Rejection, WebhookProvider, WebhookReply, WebhookRequest,
+    receive,
 };
 use domain::{Fault, IntegrationId, Provider};
 use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use lambda_http::{Body, Request};
 use queue::SqsQueue;
-use store::DynamoStore;
 
 use crate::api::problem::Problem;
+use crate::certificates::CertificateClient;
 use crate::credentials::SecretsManagerCredentials;
-use crate::directory::CachedDirectory;
-use crate::evidence::Evidence;
-use crate::sender::HttpClient;
+use crate::digest::sha256;
 use crate::telemetry::{self, Metric};
-use crate::{Error, Kit, Network, SystemClock};
+use crate::{CachedDirectory, Error, HttpClient, Kit, Network, SystemClock};
 
-/// Time after which an edge responds 503. The function's timeout is 10 s.
+/// Time after which a handler responds 503. The function's timeout is 10 s.
 const WEBHOOK_DEADLINE: std::time::Duration = std::time::Duration::from_secs(9);
 
 /// Time limit of the preparation at init.
 const PREPARE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Webhook edge and its dependencies.
+/// Webhook handler and its dependencies.
 #[derive(Debug)]
-pub struct Edge<D, V, P, F> {
+pub struct WebhookHandler<D, V, P, F> {
     /// Directory of integrations and account holders.
     pub directory: D,
     /// Credential store.
-    pub vault: V,
+    pub credential_store: V,
     /// Queue of inbound messages (ordered), if the provider has a message channel.
     pub inbound: Option<P>,
     /// Queue of receipts (not ordered), if the provider has a message channel.
@@ -52,7 +51,7 @@ pub struct Edge<D, V, P, F> {
     /// Queue of verified webhooks that could not be parsed or match no account.
     pub parked: P,
     /// Fetches the certificates that verify a request.
-    pub evidence: Evidence<F>,
+    pub certificates: CertificateClient<F>,
     /// Public base URL of the hub; `None` if it is the host of the request.
     pub base_url: Option<String>,
 }
@@ -64,13 +63,13 @@ pub struct Edge<D, V, P, F> {
 /// | queued, or nothing to do | success, as the provider expects it | |
 /// | handshake | the requested response | |
 /// | not verified | 401; 403 for a handshake | |
-/// | larger than [`LARGEST_BODY`] or the provider's limit | 413, with the reason | it is not parsed |
+/// | larger than [`MAX_BODY_BYTES`] or the provider's limit | 413, with the reason | it is not parsed |
 /// | verified, invalid, from a tenant's workflow | 400, with the reason | the tenant can fix it |
 /// | verified, for another tenant's account | 403 | no provider sends this |
 /// | verified, not parsable or for an unknown account | success | parked; retries are pointless |
 /// | failure of the hub | 503 | the provider retries |
 pub async fn handle<D, V, P, F, C>(
-    edge: &Edge<D, V, P, F>,
+    handler: &WebhookHandler<D, V, P, F>,
     provider: &dyn WebhookProvider,
     clock: &C,
     request: WebhookRequest,
@@ -84,10 +83,10 @@ where
 {
     let name = provider.provider();
     let now = clock.now();
-    let outcome = if request.body.len() > LARGEST_BODY {
+    let outcome = if request.body.len() > MAX_BODY_BYTES {
         Err(Refusal::NotVerified(Rejection::TooLarge("the hub accepts bodies of at most 4.4 MB")))
     } else {
-        accept(edge, provider, now, request).await
+        accept(handler, provider, now, request).await
     };
     match outcome {
         Ok(Acceptance::Answered(reply)) => reply,
@@ -170,33 +169,33 @@ impl From<PortError> for Refusal {
 }
 
 async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
-    edge: &Edge<D, V, P, F>,
+    handler: &WebhookHandler<D, V, P, F>,
     provider: &dyn WebhookProvider,
     now: Timestamp,
     mut request: WebhookRequest,
 ) -> Result<Acceptance, Refusal> {
     let name = provider.provider();
-    let integration = find(&edge.directory, name, request.path_suffix.as_deref()).await?;
+    let integration = find(&handler.directory, name, request.path_suffix.as_deref()).await?;
     let Some(integration) = integration else {
         return Err(Refusal::NotVerified(Rejection::Unauthenticated("no such integration")));
     };
-    let events = match verify(edge, provider, &integration, now, &mut request).await? {
+    let events = match verify(handler, provider, &integration, now, &mut request).await? {
         Ok(ParsedWebhook::Handshake(reply)) => return Ok(Acceptance::Answered(reply)),
         Ok(ParsedWebhook::Confirm(address)) => {
-            edge.evidence.confirm(&address).await?;
+            handler.certificates.confirm(&address).await?;
             tracing::info!(provider = %name, integration = %integration.id, "webhook confirmed");
             return Ok(Acceptance::Answered(provider.accepted_by(&integration)));
         }
         Ok(ParsedWebhook::Events(events)) => events,
         Err(Rejection::Unreadable(reason)) => {
             let record = park(provider, &request, &integration, now, reason);
-            edge.parked.publish(record).await?;
+            handler.parked.publish(record).await?;
             let reply = provider.accepted_by(&integration);
             return Ok(Acceptance::Queued { events: 0, parked: true, reply });
         }
         Err(rejection) => return Err(Refusal::NotVerified(rejection)),
     };
-    let holders = holders(&edge.directory, &integration, &events).await?;
+    let holders = holders(&handler.directory, &integration, &events).await?;
     let (mut inbound, mut receipts, mut other_events) = (Vec::new(), Vec::new(), Vec::new());
     let mut has_unknown_account = false;
     let mut queued_events = 0;
@@ -210,9 +209,9 @@ async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
         let is_own = holder.integration == integration.id && integration.account.is_none();
         let conversation_account = is_own.then(|| integration.conversation_account());
         let (tenant, integration) = (holder.tenant.clone(), holder.integration);
-        let event = event.stamped(name, tenant, integration, now, position);
+        let event = event.into_inbound_event(name, tenant, integration, now, position);
         let event = InboundEvent { conversation_account, ..event };
-        let record = crate::events::queued(&event)?;
+        let record = queued(&event)?;
         let (queue, group) = match &event.kind {
             EventKind::Message(message) => match event.parties(message) {
                 Some(parties) => (&mut inbound, parties.conversation().to_string()),
@@ -231,10 +230,10 @@ async fn accept<D: Directory, V: CredentialReader, P: Publisher, F: HttpClient>(
         Vec::new()
     };
     let (inbound, receipts, other_events, parked) = futures::join!(
-        publish(edge.inbound.as_ref(), inbound),
-        publish(edge.receipts.as_ref(), receipts),
-        publish(Some(&edge.events), other_events),
-        publish(Some(&edge.parked), parked),
+        publish(handler.inbound.as_ref(), inbound),
+        publish(handler.receipts.as_ref(), receipts),
+        publish(Some(&handler.events), other_events),
+        publish(Some(&handler.parked), parked),
     );
     let queued = inbound.and(receipts).and(other_events).and(parked);
     if !failpoint::is_active(Failpoint::AnsweredBeforeQueued) {
@@ -268,7 +267,7 @@ async fn find<D: Directory>(
         None => return directory.platform(provider).await,
         Some(suffix) => match suffix.parse::<IntegrationId>() {
             Ok(id) => Some(id),
-            Err(_) => directory.by_path_secret(provider, &path_hash(suffix)).await?,
+            Err(_) => directory.by_path_secret(provider, &sha256(suffix)).await?,
         },
     };
     let Some(id) = id else { return Ok(None) };
@@ -276,15 +275,10 @@ async fn find<D: Directory>(
     Ok(integration.filter(|integration| integration.provider == provider))
 }
 
-/// Returns the hash under which the secret of a webhook's path is stored.
-pub(crate) fn path_hash(secret: &str) -> String {
-    hex::encode(digest::digest(&digest::SHA256, secret.as_bytes()))
-}
-
 /// Verifies and parses a request. If verification fails, tries once more with freshly read
 /// credentials, because they may just have been rotated.
 async fn verify<D, V: CredentialReader, P, F: HttpClient>(
-    edge: &Edge<D, V, P, F>,
+    handler: &WebhookHandler<D, V, P, F>,
     provider: &dyn WebhookProvider,
     integration: &Integration,
     now: Timestamp,
@@ -294,12 +288,13 @@ async fn verify<D, V: CredentialReader, P, F: HttpClient>(
     let mut freshness =
         if request.method == Method::GET { Freshness::Fresh } else { Freshness::Cached };
     loop {
-        let credentials = edge.vault.credentials(integration, freshness).await?;
+        let credentials = handler.credential_store.credentials(integration, freshness).await?;
         let source = provider.source(integration, &credentials);
-        match source.evidence(request) {
+        match source.signing_certificate_url(request) {
             Ok(None) => {}
             Ok(Some(address)) => {
-                request.evidence = Some(edge.evidence.fetch(&address, now).await?);
+                request.signing_certificate =
+                    Some(handler.certificates.fetch(&address, now).await?);
             }
             Err(rejection) => return Ok(Err(rejection)),
         }
@@ -318,8 +313,8 @@ async fn holders<D: Directory>(
     directory: &D,
     integration: &Integration,
     events: &[ParsedEvent],
-) -> Result<HashMap<String, Option<Holder>>, Refusal> {
-    let own = Holder { tenant: integration.tenant.clone(), integration: integration.id };
+) -> Result<HashMap<String, Option<AccountOwner>>, Refusal> {
+    let own = AccountOwner { tenant: integration.tenant.clone(), integration: integration.id };
     let mut holders = HashMap::new();
     for event in events {
         if holders.contains_key(&event.account) {
@@ -369,46 +364,57 @@ fn park(
     };
     let body = serde_json::to_string(&parked).unwrap_or_default();
     let group = integration.tenant.to_string();
-    vec![Record { deduplication_id: path_hash(&body), body, group, ..Record::default() }]
+    vec![Record { deduplication_id: sha256(&body), body, group, ..Record::default() }]
 }
 
-/// The edge with its production dependencies.
-pub type OwnEdge<N, C> = Edge<
-    CachedDirectory<DynamoStore, C>,
+/// Returns an event as a record of a queue.
+///
+/// # Errors
+/// If the event cannot be written as JSON, which is a bug.
+pub fn queued(event: &InboundEvent) -> PortResult<Record> {
+    let body = serde_json::to_string(event).map_err(|_| crate::unwritable())?;
+    let (group, deduplication_id) = (event.ordering_group(), event.deduplication_id());
+    Ok(Record { body, group, deduplication_id, ..Record::default() })
+}
+
+/// The handler with its production dependencies; `D` reads integrations.
+pub type OwnWebhookHandler<D, N, C> = WebhookHandler<
+    CachedDirectory<D, C>,
     SecretsManagerCredentials<C>,
     SqsQueue,
     <N as Network>::HttpClient,
 >;
 
-/// Builds the edge from the kit.
+/// Builds the handler from the kit. `directory` reads integrations.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn edge<N: Network, C: Clock + Clone, R>(
+pub fn handler<D: Directory, N: Network, C: Clock + Clone, R>(
     kit: &Kit<N, C, R>,
     provider: Provider,
-) -> Result<OwnEdge<N, C>, Error> {
+    directory: D,
+) -> Result<OwnWebhookHandler<D, N, C>, Error> {
     let bucket = kit.bucket()?;
     let channel_queue = |name| {
         let has_channel = !provider.channels().is_empty();
         let queue = has_channel.then(|| kit.queue(name, Some(&bucket)));
         queue.transpose()
     };
-    Ok(Edge {
-        directory: CachedDirectory::new(kit.store()?, kit.clock.clone()),
-        vault: kit.vault()?,
+    Ok(WebhookHandler {
+        directory: CachedDirectory::new(directory, kit.clock.clone()),
+        credential_store: kit.credential_store()?,
         inbound: channel_queue("INBOUND_QUEUE_URL")?,
         receipts: channel_queue("RECEIPTS_QUEUE_URL")?,
         events: kit.queue("EVENTS_QUEUE_URL", Some(&bucket))?,
         parked: kit.queue("PARKED_QUEUE_URL", Some(&bucket))?,
-        evidence: Evidence::new(kit.network.http_client()),
+        certificates: CertificateClient::new(kit.network.http_client()),
         base_url: kit.environment.optional("PUBLIC_BASE_URL"),
     })
 }
 
 /// Handles one request from API Gateway within the deadline.
 pub async fn answer<D, V, P, F, C>(
-    edge: &Edge<D, V, P, F>,
+    handler: &WebhookHandler<D, V, P, F>,
     provider: &dyn WebhookProvider,
     clock: &C,
     request: Request,
@@ -420,8 +426,8 @@ where
     F: HttpClient,
     C: Clock,
 {
-    let request = crate::gateway::webhook_request(request, edge.base_url.as_deref());
-    let answer = handle(edge, provider, clock, request);
+    let request = crate::gateway::webhook_request(request, handler.base_url.as_deref());
+    let answer = handle(handler, provider, clock, request);
     // End before the function's timeout, whose response would have no reason.
     let answer = tokio::time::timeout(WEBHOOK_DEADLINE, answer).await.unwrap_or_else(|_| {
         let provider = provider.provider();
@@ -434,29 +440,33 @@ where
 /// Fills caches and opens connections at init, where the function has a full vCPU, so that the
 /// first request does not wait for them. Failures are ignored.
 async fn prepare<D: Directory, V: CredentialReader, F>(
-    edge: &Edge<D, V, SqsQueue, F>,
+    handler: &WebhookHandler<D, V, SqsQueue, F>,
     provider: Provider,
 ) {
     let credentials = async {
-        if let Ok(Some(integration)) = edge.directory.platform(provider).await {
-            let _cached = edge.vault.credentials(&integration, Freshness::Cached).await;
+        if let Ok(Some(integration)) = handler.directory.platform(provider).await {
+            let _cached =
+                handler.credential_store.credentials(&integration, Freshness::Cached).await;
         }
     };
-    futures::join!(credentials, edge.events.prewarm());
+    futures::join!(credentials, handler.events.prewarm());
 }
 
-/// Serves an edge until Lambda stops the process.
+/// Serves a handler until Lambda stops the process. `directory` builds the reader of integrations.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn run(provider: &'static dyn WebhookProvider) -> Result<(), Error> {
+pub fn run<D: Directory + 'static>(
+    provider: &'static dyn WebhookProvider,
+    directory: fn(&Kit) -> Result<D, Error>,
+) -> Result<(), Error> {
     crate::start(async move |kit| {
-        let edge = edge(&kit, provider.provider())?;
+        let handler = handler(&kit, provider.provider(), directory(&kit)?)?;
         // Init fails after 10 s; the first request works without the preparation.
         let _late =
-            tokio::time::timeout(PREPARE_TIMEOUT, prepare(&edge, provider.provider())).await;
-        let edge = &edge;
-        crate::gateway::serve(move |request| answer(edge, provider, &SystemClock, request)).await
+            tokio::time::timeout(PREPARE_TIMEOUT, prepare(&handler, provider.provider())).await;
+        let handler = &handler;
+        crate::gateway::serve(move |request| answer(handler, provider, &SystemClock, request)).await
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ports::{
-    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaShelf, PortError, PortResult,
+    Archive, ClaimCheck, EventBodies, EventBodyReader, MediaStore, PortError, PortResult,
 };
 use domain::record::EventRecord;
 use domain::{Fault, MessageId, Provider, TenantId};
@@ -76,7 +76,7 @@ impl FakeBucket {
 
     /// Stores a body that is too large for a queue, and returns its claim check.
     #[must_use]
-    pub fn check_in(&self, body: &str) -> String {
+    pub fn put_claim_check(&self, body: &str) -> String {
         let name = format!("bodies/{}", lock(&self.objects).len());
         self.insert(&name, "application/json", Bytes::copy_from_slice(body.as_bytes()));
         format!("{POINTER}\"{name}\"}}")
@@ -89,7 +89,7 @@ impl FakeBucket {
 }
 
 impl Archive for FakeBucket {
-    async fn keep(
+    async fn put_events(
         &self,
         tenant: &TenantId,
         provider: Provider,
@@ -101,7 +101,7 @@ impl Archive for FakeBucket {
         let place = MessageId::derived(&[&text]);
         let name = format!("archive/{tenant}/{provider}/{:016}-{place}", at.as_microsecond());
         self.faults
-            .pass("archive events", || self.insert(&name, "application/x-ndjson", text.into()))
+            .run_call("archive events", || self.insert(&name, "application/x-ndjson", text.into()))
             .await
     }
 }
@@ -111,7 +111,7 @@ impl ClaimCheck for FakeBucket {
         let Some(rest) = body.strip_prefix(POINTER) else { return Ok(Cow::Borrowed(body)) };
         let operation = "fetch a large body";
         let name = rest.trim_end_matches('}').trim_matches('"');
-        let found = self.faults.pass(operation, || self.object(name)).await?;
+        let found = self.faults.run_call(operation, || self.object(name)).await?;
         let text = found.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
         text.map(Cow::Owned).ok_or_else(|| {
             let reason = "there is no such object".to_owned();
@@ -128,7 +128,7 @@ impl EventBodies for FakeBucket {
         let place = MessageId::derived(&[&body]);
         let name = format!("archive/{tenant}/{provider}/events/{id}-{place}.json");
         self.faults
-            .pass("store an event", || self.insert(&name, "application/json", body.into()))
+            .run_call("store an event", || self.insert(&name, "application/json", body.into()))
             .await?;
         Ok(name)
     }
@@ -136,23 +136,23 @@ impl EventBodies for FakeBucket {
 
 impl EventBodyReader for FakeBucket {
     async fn body(&self, key: &str) -> PortResult<Option<String>> {
-        let found = self.faults.pass("fetch an event", || self.object(key)).await?;
+        let found = self.faults.run_call("fetch an event", || self.object(key)).await?;
         Ok(found.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
     }
 }
 
-impl MediaShelf for FakeBucket {
+impl MediaStore for FakeBucket {
     fn key(&self, tenant: &TenantId, message: MessageId) -> String {
         format!("media/{tenant}/{message}")
     }
 
     async fn put(&self, key: &str, mime_type: Option<&str>, bytes: Bytes) -> PortResult<()> {
         let mime_type = mime_type.unwrap_or("application/octet-stream");
-        self.faults.pass("store a file", || self.insert(key, mime_type, bytes)).await
+        self.faults.run_call("store a file", || self.insert(key, mime_type, bytes)).await
     }
 
     async fn link(&self, key: &str, lifetime: Duration) -> PortResult<String> {
         let link = || format!("https://bucket.test/{key}?expires={}", lifetime.as_secs());
-        self.faults.pass("link to a file", link).await
+        self.faults.run_call("link to a file", link).await
     }
 }

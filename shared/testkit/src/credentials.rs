@@ -104,7 +104,7 @@ impl CredentialReader for FakeCredentials {
             return Ok(cached.clone());
         }
         self.faults
-            .pass("read a secret", || {
+            .run_call("read a secret", || {
                 let mut state = lock(&self.state);
                 state.reads += 1;
                 let found = state.credentials.get(&integration.id).cloned().unwrap_or_default();
@@ -127,7 +127,7 @@ impl CredentialReader for FakeCredentials {
             return Ok(cached.clone());
         }
         self.faults
-            .pass("read a secret", || {
+            .run_call("read a secret", || {
                 let mut state = lock(&self.state);
                 state.reads += 1;
                 let found = state.signing.get(tenant).cloned().unwrap_or_default();
@@ -145,7 +145,7 @@ impl CredentialWriter for FakeCredentials {
         credentials: Option<&Credentials>,
     ) -> PortResult<()> {
         self.faults
-            .pass("write a secret", || {
+            .run_call("write a secret", || {
                 let mut state = lock(&self.state);
                 state.cached.remove(&integration.id);
                 match credentials {
@@ -162,7 +162,7 @@ impl CredentialWriter for FakeCredentials {
 
     async fn add_signing_secret(&self, tenant: &TenantId, secret: SecretString) -> PortResult<()> {
         self.faults
-            .pass("write a secret", || {
+            .run_call("write a secret", || {
                 let mut state = lock(&self.state);
                 state.cached_signing.remove(tenant);
                 let secrets = state.signing.entry(tenant.clone()).or_default();

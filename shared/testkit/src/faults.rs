@@ -27,7 +27,7 @@ struct Plan {
     calls: u64,
     fail_at: Option<(u64, Side)>,
     lasting: bool,
-    happened: bool,
+    triggered: bool,
     down: bool,
     rng: Option<SeededRng>,
     log: Vec<String>,
@@ -40,8 +40,8 @@ impl Faults {
     }
 
     /// Makes the call number `number` from now, counted from 1, and all later ones fail until
-    /// [`Self::mend`]: that leaves the state of a process that crashed there.
-    pub fn die_at_call(&self, number: u64, side: Side) {
+    /// [`Self::clear`]: that leaves the state of a process that crashed there.
+    pub fn crash_at_call(&self, number: u64, side: Side) {
         self.plan(number, side, true);
     }
 
@@ -52,18 +52,18 @@ impl Faults {
     }
 
     /// Makes one call in a hundred fail before it takes effect and one after, as `rng` draws, until
-    /// [`Self::mend`].
+    /// [`Self::clear`].
     pub fn fail_at_random(&self, rng: SeededRng) {
         lock(&self.0).rng = Some(rng);
     }
 
     /// Makes every call fail from now on.
-    pub fn go_down(&self) {
+    pub fn fail_all(&self) {
         lock(&self.0).down = true;
     }
 
     /// Ends all faults.
-    pub fn mend(&self) {
+    pub fn clear(&self) {
         let mut plan = lock(&self.0);
         plan.down = false;
         plan.fail_at = None;
@@ -72,13 +72,13 @@ impl Faults {
 
     /// Whether the call that was to fail has been made.
     #[must_use]
-    pub fn happened(&self) -> bool {
-        lock(&self.0).happened
+    pub fn has_triggered(&self) -> bool {
+        lock(&self.0).triggered
     }
 
     /// Whether all calls fail at present, after a crash or an outage.
     #[must_use]
-    pub fn is_dead(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         lock(&self.0).down
     }
 
@@ -102,7 +102,7 @@ impl Faults {
         plan.log.push(what);
         let due = plan.fail_at.filter(|(number, _)| *number == plan.calls);
         if let Some((_, side)) = due {
-            plan.happened = true;
+            plan.triggered = true;
             plan.down = plan.lasting;
             return Some(side);
         }
@@ -129,7 +129,7 @@ impl Faults {
     }
 
     /// Runs `act` as one call of a port.
-    pub(crate) async fn pass<T>(
+    pub(crate) async fn run_call<T>(
         &self,
         operation: &'static str,
         act: impl FnOnce() -> T + Send,

@@ -31,7 +31,7 @@ struct State {
     entries: Vec<Entry>,
     seen: HashMap<String, Timestamp>,
     numbers: u64,
-    postponed: Vec<(String, Duration)>,
+    visibility_changes: Vec<(String, Duration)>,
 }
 
 #[derive(Debug)]
@@ -174,8 +174,8 @@ impl FakeQueue {
 
     /// Every change of a visibility timeout: the receipt handle and the new timeout.
     #[must_use]
-    pub fn postponed(&self) -> Vec<(String, Duration)> {
-        lock(&self.state).postponed.clone()
+    pub fn visibility_changes(&self) -> Vec<(String, Duration)> {
+        lock(&self.state).visibility_changes.clone()
     }
 }
 
@@ -183,7 +183,7 @@ impl Publisher for FakeQueue {
     async fn publish(&self, records: Vec<Record>) -> PortResult<()> {
         let now = self.clock.now();
         self.faults
-            .pass("publish", || {
+            .run_call("publish", || {
                 let mut state = lock(&self.state);
                 for record in records {
                     if self.fifo {
@@ -211,14 +211,14 @@ impl ChangeVisibility for FakeQueue {
     async fn change_visibility(&self, records: &[(String, Duration)]) -> PortResult<()> {
         let now = self.clock.now();
         self.faults
-            .pass("postpone", || {
+            .run_call("postpone", || {
                 let mut state = lock(&self.state);
                 for (receipt, wait) in records {
                     for entry in state.entries.iter_mut().filter(|entry| entry.receipt == *receipt)
                     {
                         entry.visible_at = now + *wait;
                     }
-                    state.postponed.push((receipt.clone(), *wait));
+                    state.visibility_changes.push((receipt.clone(), *wait));
                 }
             })
             .await

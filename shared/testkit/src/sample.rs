@@ -51,7 +51,7 @@ pub fn telegram(tenant: &TenantId, account: Option<&str>) -> Integration {
 
 /// An integration of `tenant` at a provider whose events are only recorded.
 #[must_use]
-pub fn taking(tenant: &TenantId, provider: Provider, account: Option<&str>) -> Integration {
+pub fn receive_only(tenant: &TenantId, provider: Provider, account: Option<&str>) -> Integration {
     integration(tenant, provider, Settings::Own(serde_json::Map::new()), account)
 }
 
@@ -276,7 +276,7 @@ fn event(integration: &Integration, id: &str, at: Timestamp, kind: EventKind) ->
         provider: integration.provider,
         account: integration.account.clone().unwrap_or_default(),
         id: id.to_owned(),
-        occurred_at: at,
+        occurred_at: Some(at),
         dated: None,
         received_at: at,
         ingested: false,

@@ -93,36 +93,44 @@ pub(crate) fn named(name: &str) -> Result<Function> {
 }
 
 /// Folders of the benchmark.
-pub(crate) struct Places {
+pub(crate) struct Paths {
     /// Root of the repository.
     pub(crate) root: PathBuf,
-    /// Folder with the functions' binaries.
+    /// Folder with the functions' binary.
     pub(crate) binaries: PathBuf,
     /// Folder for logs and results.
     pub(crate) output: PathBuf,
 }
 
+impl Paths {
+    /// The binary with all functions.
+    pub(crate) fn bootstrap(&self) -> PathBuf {
+        self.binaries.join("bootstrap")
+    }
+}
+
 impl Function {
     /// The program of the function: AWS is at `endpoint`, and `root` is the root of its
     /// certificate.
-    pub(crate) fn program(&self, places: &Places, endpoint: &str, root: Option<&Path>) -> Program {
+    pub(crate) fn program(&self, paths: &Paths, endpoint: &str, root: Option<&Path>) -> Program {
         let mut environment = environment(endpoint);
+        environment.push(("_HANDLER".to_owned(), self.name.clone()));
         if let Some(root) = root {
             environment.push(("AWS_CA_BUNDLE".to_owned(), root.display().to_string()));
         }
         Program {
             name: self.name.clone(),
-            command: vec![places.binaries.join(&self.name).display().to_string()],
+            command: vec![paths.bootstrap().display().to_string()],
             environment,
-            log: places.output.join(format!("{}.log", self.name)),
+            log: paths.output.join(format!("{}.log", self.name)),
         }
     }
 
     /// The function's event.
-    pub(crate) fn event(&self, places: &Places) -> Result<Arc<Vec<u8>>> {
+    pub(crate) fn event(&self, paths: &Paths) -> Result<Arc<Vec<u8>>> {
         match self.event {
             Event::File(name) => {
-                let path = places.root.join("events").join(name).with_extension("json");
+                let path = paths.root.join("events").join(name).with_extension("json");
                 fs::read(&path).map(Arc::new).map_err(Error::file(&path))
             }
             Event::Signed(webhook) => Ok(Arc::new(serde_json::to_vec(&edge::event(webhook)?)?)),
@@ -144,7 +152,7 @@ impl Function {
 
     /// The same function with the response of another implementation, which formats JSON
     /// differently.
-    pub(crate) fn of_a_rival(self) -> Self {
+    pub(crate) fn with_status_only(self) -> Self {
         Self { answer: "200".to_owned(), ..self }
     }
 
@@ -201,7 +209,7 @@ const REPLAY: &str = "replay_7VNAAAAYX793N1P7CA1K29R4BV";
 const ACTIVE_CONVERSATION: &str = "conv_4VDTXRBV13SDVB08S0HWYTCWWE";
 
 /// Creates the initial state that the events need.
-pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
+pub(crate) fn insert_fixtures(cloud: &Cloud, provider: &str) -> Result<()> {
     let mut items = items(provider);
     items.extend(recorded()?);
     for one in edge::providers() {
@@ -209,7 +217,7 @@ pub(crate) fn furnish(cloud: &Cloud, provider: &str) -> Result<()> {
     }
     for item in items {
         let Value::Object(item) = item else {
-            return Err(Error::step("furnish", "an item is not an object"));
+            return Err(Error::step("insert fixtures", "an item is not an object"));
         };
         cloud.seed(item)?;
     }
@@ -410,6 +418,7 @@ mod tests {
     use super::*;
     use crate::{cloud::Meter, world::World};
     use messaging_simulation::functions::function as instance;
+    use simulation::deployment::Deployment;
     use simulation::functions::Output;
     use std::collections::BTreeSet;
 
@@ -419,12 +428,8 @@ mod tests {
 
     #[test]
     fn every_function_of_the_template_is_measured() {
-        let template = fs::read_to_string(root().join("template.yaml")).unwrap();
-        let names = template.lines().filter_map(|line| {
-            let name = line.trim().strip_prefix("FunctionName: !Sub \"${AWS::StackName}-")?;
-            name.strip_suffix('"').map(ToOwned::to_owned)
-        });
-        let deployed: BTreeSet<String> = names.collect();
+        let deployed: BTreeSet<String> =
+            Deployment::read().unwrap().functions.into_keys().collect();
         let measured = all().unwrap().into_iter().map(|function| function.name);
         let measured: BTreeSet<String> = measured.collect();
         assert!(!deployed.is_empty());
@@ -434,9 +439,9 @@ mod tests {
     #[test]
     fn every_function_has_an_event() {
         let (root, binaries, output) = (root(), PathBuf::new(), PathBuf::new());
-        let places = Places { root, binaries, output };
+        let paths = Paths { root, binaries, output };
         for function in all().unwrap() {
-            let event = function.event(&places).unwrap();
+            let event = function.event(&paths).unwrap();
             assert!(serde_json::from_slice::<Value>(&event).unwrap().is_object());
         }
     }
@@ -445,11 +450,11 @@ mod tests {
     /// those that the fake cloud does not support.
     async fn answered(world: &World, function: &Function) -> (Vec<u8>, Meter, Vec<String>) {
         let (root, binaries, output) = (root(), PathBuf::new(), PathBuf::new());
-        let places = Places { root, binaries, output };
+        let paths = Paths { root, binaries, output };
         let variables = environment(&world.endpoint).into_iter().collect();
         let kit = runtime::testing::kit(variables).unwrap();
         let instance = instance(&function.name, &kit).unwrap().unwrap();
-        let event = serde_json::from_slice(&function.event(&places).unwrap()).unwrap();
+        let event = serde_json::from_slice(&function.event(&paths).unwrap()).unwrap();
         world.cloud.reset();
         world.cloud.take();
         let _provider = function.provider().unwrap();

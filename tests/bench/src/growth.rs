@@ -174,8 +174,8 @@ fn costs(bench: &Bench, world: &World) -> Result<Vec<Cost>> {
 
 fn cost(bench: &Bench, world: &World, operation: &Operation) -> Result<Cost> {
     let function = named(operation.function)?.on(operation.event, operation.answer);
-    let event = function.event(&bench.places)?;
-    let mut sandbox = Sandbox::start(&world.program(&function, &bench.places))?;
+    let event = function.event(&bench.paths)?;
+    let mut sandbox = Sandbox::start(&world.program(&function, &bench.paths))?;
     sandbox.ready()?;
     let (mut writes, mut reads, mut took, mut table) = (vec![], vec![], vec![], vec![]);
     for round in 0..=ROUNDS {

@@ -9,6 +9,7 @@ mod baseline;
 mod callgrind;
 mod certificates;
 mod cloud;
+mod cost;
 mod edge;
 mod error;
 mod figure;
@@ -18,7 +19,6 @@ mod http;
 mod machine;
 mod messages;
 mod model;
-mod money;
 mod path;
 mod process;
 mod records;
@@ -42,7 +42,7 @@ use crate::{
     certificates::Certificates,
     error::{Error, Result},
     figure::Figure,
-    functions::{Function, Places},
+    functions::{Function, Paths},
     machine::Machine,
     world::{Subject, World},
 };
@@ -149,7 +149,7 @@ impl Part {
 
 /// State shared by all parts.
 pub(crate) struct Bench {
-    places: Places,
+    paths: Paths,
     floor: PathBuf,
     python: Option<PathBuf>,
     table: Option<PathBuf>,
@@ -179,9 +179,9 @@ fn run(arguments: Arguments) -> Result<()> {
     let Arguments { root, binaries, floor, output, baseline, python, table, xtask, choice } =
         arguments;
     fs::create_dir_all(&output).map_err(Error::file(&output))?;
-    let places = Places { root, binaries, output };
+    let paths = Paths { root, binaries, output };
     let machine = Machine::here();
-    let mut bench = Bench { python, table, xtask, ..Bench::new(places, floor, &choice)? };
+    let mut bench = Bench { python, table, xtask, ..Bench::new(paths, floor, &choice)? };
     let mut sections = Vec::new();
     for part in Part::value_variants() {
         if choice.wants(*part) {
@@ -192,7 +192,7 @@ fn run(arguments: Arguments) -> Result<()> {
                 Part::Records => records::measure(&mut bench)?,
                 Part::Messages => messages::measure(&mut bench)?,
                 Part::Rivals => rivals::measure(&mut bench)?,
-                Part::Money => money::measure(&mut bench)?,
+                Part::Money => cost::measure(&mut bench)?,
                 Part::Growth => growth::measure(&mut bench)?,
                 Part::Path => path::measure(&mut bench)?,
             };
@@ -201,7 +201,7 @@ fn run(arguments: Arguments) -> Result<()> {
     }
     if choice.keep.save_figures {
         let page = report::page(&today(), &machine.line(), &sections, &bench.notes);
-        let path = bench.places.root.join("tests/bench/FIGURES.md");
+        let path = bench.paths.root.join("tests/bench/FIGURES.md");
         fs::write(&path, page).map_err(Error::file(&path))?;
     }
     let figures: Vec<Figure> = sections.into_iter().flat_map(|(_, figures)| figures).collect();
@@ -210,14 +210,14 @@ fn run(arguments: Arguments) -> Result<()> {
     for note in &bench.notes {
         println!("{note}");
     }
-    let path = bench.places.output.join("bench.json");
+    let path = bench.paths.output.join("bench.json");
     let result = json!({
         "machine": machine.json(),
         "notes": bench.notes,
         "figures": figures.iter().map(Figure::json).collect::<Vec<_>>(),
     });
     fs::write(&path, format!("{result:#}\n")).map_err(Error::file(&path))?;
-    let stored = bench.places.root.join(baseline);
+    let stored = bench.paths.root.join(baseline);
     let now = Baseline::of(&figures, machine.line());
     if choice.keep.save_baseline {
         return now.write(&stored);
@@ -247,8 +247,8 @@ impl Choice {
 }
 
 impl Bench {
-    fn new(places: Places, floor: PathBuf, choice: &Choice) -> Result<Self> {
-        let certificates = Certificates::make(places.output.join("root.pem"))?;
+    fn new(paths: Paths, floor: PathBuf, choice: &Choice) -> Result<Self> {
+        let certificates = Certificates::make(paths.output.join("root.pem"))?;
         let mut bench = Self {
             plain: World::plain()?,
             tls: Some(World::tls(certificates)?),
@@ -263,7 +263,7 @@ impl Bench {
             python: None,
             table: None,
             xtask: None,
-            places,
+            paths,
         };
         if !bench.trusts()? {
             bench.tls = None;
@@ -293,8 +293,8 @@ impl Bench {
 
     fn subject<'a>(&self, function: &Function, world: &'a World) -> Result<Subject<'a>> {
         Ok(Subject {
-            program: world.program(function, &self.places),
-            event: function.event(&self.places)?,
+            program: world.program(function, &self.paths),
+            event: function.event(&self.paths)?,
             function: function.clone(),
             world,
         })

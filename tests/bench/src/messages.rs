@@ -74,17 +74,17 @@ enum Queue {
 pub(crate) fn flows(bench: &Bench, size: u32) -> Result<Flows> {
     let edge = |name: &str, event: &'static str, answer: &'static str, to: Queue| {
         let function = named(name)?.on(event, answer);
-        let event = function.event(&bench.places)?;
+        let event = function.event(&bench.paths)?;
         needs(bench, &function, event, None, to)
     };
     let worker = |name: &str, from: Queue| {
         let function = named(name)?;
-        let event = Arc::new(batch(&function.event(&bench.places)?, size, 0)?);
+        let event = Arc::new(batch(&function.event(&bench.paths)?, size, 0)?);
         needs(bench, &function, event, Some((size, from)), Queue::Standard)
     };
     let accepted = "\"statusCode\":200";
     let automation = named("consumer-automation")?;
-    let status = Arc::new(batch(&as_status(&automation.event(&bench.places)?)?, size, 0)?);
+    let status = Arc::new(batch(&as_status(&automation.event(&bench.paths)?)?, size, 0)?);
     Ok(Flows {
         inbound: edge("webhook-whatsapp", "whatsapp/text", accepted, Queue::Fifo)?
             .plus(worker("consumer-inbound", Queue::Fifo)?),

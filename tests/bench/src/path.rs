@@ -68,7 +68,7 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let xtask = bench.xtask.clone().ok_or_else(|| {
         Error::step("path", "the xtask binary is missing. Run `cargo xtask bench`")
     })?;
-    let target = bench.places.output.join("..");
+    let target = bench.paths.output.join("..");
     let hub = Hub::start(&xtask, &target.join(format!("local-{PORTS}")))?;
     let setup = Setup::create(&hub)?;
     // Starts the sandboxes and opens the connections.

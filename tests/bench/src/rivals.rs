@@ -44,11 +44,11 @@ impl Rival {
 
     /// Command of the program, if it has been built.
     fn command(self, bench: &Bench) -> Option<Vec<String>> {
-        let built = bench.places.output.join("rivals");
-        let source = bench.places.root.join("tests/bench/rivals");
+        let built = bench.paths.output.join("rivals");
+        let source = bench.paths.root.join("tests/bench/rivals");
         let path = |path: PathBuf| path.exists().then(|| path.display().to_string());
         Some(match self {
-            Self::Ours => vec![path(bench.places.binaries.join(self.name()))?],
+            Self::Ours => vec![path(bench.paths.bootstrap())?],
             Self::Floor => vec![path(bench.floor.clone())?],
             Self::Node => vec!["node".to_owned(), path(built.join("rival.cjs"))?],
             Self::Python => {
@@ -71,9 +71,9 @@ impl Rival {
         }
         // To find `node`.
         environment.push(("PATH".to_owned(), bench.path.clone()));
-        let log = bench.places.output.join(format!("{}.log", self.name()));
+        let log = bench.paths.output.join(format!("{}.log", self.name()));
         subject.program = Program { name: self.name().to_owned(), command, environment, log };
-        subject.function = ours.of_a_rival();
+        subject.function = ours.with_status_only();
         Ok(Some(subject))
     }
 }

@@ -19,7 +19,9 @@ const SMALLEST: u32 = 128;
 /// Measures the start of every function, or of one in a short run.
 pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
     let functions = if bench.short { vec![named("webhook-whatsapp")?] } else { functions::all()? };
-    let mut figures = Vec::new();
+    let path = bench.paths.bootstrap();
+    let size = Runs::once(megabytes(fs::metadata(&path).map_err(Error::file(&path))?.len()));
+    let mut figures = vec![Figure::new("all functions", "binary", Unit::Megabytes, size)];
     for function in functions {
         figures.extend(of(bench, &function)?);
     }
@@ -40,10 +42,8 @@ pub(crate) fn measure(bench: &mut Bench) -> Result<Vec<Figure>> {
 }
 
 fn of(bench: &Bench, function: &Function) -> Result<Vec<Figure>> {
-    let path = bench.places.binaries.join(&function.name);
-    let size = fs::metadata(&path).map_err(Error::file(&path))?.len();
     let figure = |name: &str, unit, runs| Figure::new(&function.name, name, unit, runs);
-    let mut figures = vec![figure("binary", Unit::Megabytes, Runs::once(megabytes(size)))];
+    let mut figures = Vec::new();
     let _provider = function.provider()?;
     for (world, over) in bench.worlds() {
         let starts = bench.subject(function, world)?.starts(bench.runs)?;

@@ -6,7 +6,7 @@ use crate::{
     certificates::Certificates,
     cloud::Cloud,
     error::Result,
-    functions::{self, Function, Places},
+    functions::{self, Function, Paths},
     http::{Request, Server},
     model::Model,
     process,
@@ -46,13 +46,13 @@ impl World {
         let handler = Arc::new(move |request: Request| answering.answer(&request));
         let server = Server::start(handler, server)?;
         let endpoint = format!("{scheme}://localhost:{}", server.port());
-        functions::furnish(&cloud, &endpoint)?;
+        functions::insert_fixtures(&cloud, &endpoint)?;
         Ok(Self { cloud, endpoint, root, _server: server })
     }
 
     /// The program of a function that uses this cloud.
-    pub(crate) fn program(&self, function: &Function, places: &Places) -> Program {
-        function.program(places, &self.endpoint, self.root.as_deref())
+    pub(crate) fn program(&self, function: &Function, paths: &Paths) -> Program {
+        function.program(paths, &self.endpoint, self.root.as_deref())
     }
 }
 

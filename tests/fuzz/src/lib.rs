@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use domain::integration::Integration;
 use domain::webhook::{
-    ParsedWebhook, LARGEST_BODY, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
+    ParsedWebhook, MAX_BODY_BYTES, Rejection, Verified, WebhookProvider, WebhookRequest, WebhookSource,
     receive,
 };
 use domain::{Credentials, IntegrationId, TenantId};
@@ -94,7 +94,7 @@ pub fn drive(data: &[u8]) {
     within_memory(|| receive(&UnverifiedSource(source()), &request, now).is_ok());
     let sum = data.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(*byte));
     if sum % LARGE_INPUT_INTERVAL == 0 && !request.body.is_empty() {
-        let times = LARGEST_BODY / request.body.len();
+        let times = MAX_BODY_BYTES / request.body.len();
         let request = WebhookRequest { body: request.body.repeat(times).into(), ..request };
         let forged = within_memory(|| accepted(&*source(), &request, now));
         assert!(!forged, "accepted at the largest size without the secret");
@@ -103,7 +103,7 @@ pub fn drive(data: &[u8]) {
 
 /// Whether a webhook accepts a request as authentic.
 fn accepted(source: &dyn WebhookSource, request: &WebhookRequest, now: Timestamp) -> bool {
-    let _evidence = source.evidence(request);
+    let _certificate_url = source.signing_certificate_url(request);
     match receive(source, request, now) {
         // A verification handshake by GET needs no signature: it gets a response or an error.
         Ok(ParsedWebhook::Handshake(_)) | Err(Rejection::Invalid(_)) => request.method != Method::GET,
@@ -179,6 +179,6 @@ fn request(data: &[u8]) -> Option<WebhookRequest> {
         body: body.to_vec().into(),
         path_suffix: None,
         url: format!("https://hub.example.com/webhooks?{query}"),
-        evidence: None,
+        signing_certificate: None,
     })
 }

@@ -16,14 +16,14 @@ use clap::Parser;
 use serde_json::json;
 use testkit::cloud::dynamo::{PartitionLimits, PartitionUse};
 
-use crate::chance::Seed;
+use crate::faults::{Fault, InjectionPoint, Source};
 use crate::feature::Registry;
-use crate::run::{Ending, play};
-use crate::scenario::{Canonical, Scenario};
+use crate::initial_state::InitialState;
+use crate::monitor::Invariant;
+use crate::random::Seed;
+use crate::run::{RunResult, run_scenario};
+use crate::scenario::{CanonicalScenario, Scenario};
 use crate::shrink::shrink;
-use crate::stage::Stage;
-use crate::trouble::{Fault, Place, Source};
-use crate::watch::Invariant;
 
 /// Run the hub on a simulated cloud and report violated invariants.
 ///
@@ -47,8 +47,8 @@ struct Options {
     scenario: Option<String>,
     /// With --scenario, inject only this fault, such as sender-whatsapp#1.3=dies-after. Can be
     /// repeated.
-    #[arg(long, requires = "scenario", value_name = "PLACE=TROUBLE")]
-    trouble: Vec<String>,
+    #[arg(long, requires = "scenario", value_name = "POINT=FAULT")]
+    fault: Vec<String>,
     /// Limit each partition key of the table to 1,000 write units and 3,000 read units per second,
     /// like DynamoDB.
     #[arg(long)]
@@ -66,7 +66,7 @@ struct Options {
     record: Option<std::path::PathBuf>,
     /// Print the history of the run, or of the last run, even if it passed.
     #[arg(long)]
-    story: bool,
+    history: bool,
     /// Stop at the first failure without shrinking it.
     #[arg(long)]
     quick: bool,
@@ -88,12 +88,13 @@ struct Options {
     json: Option<std::path::PathBuf>,
 }
 
-/// Runs the command line of the process with the features of `registry`.
+/// Runs the command line of the process with the features of `registry`, whose API `openapi`
+/// describes.
 #[must_use]
-pub fn run(registry: Registry) -> ExitCode {
+pub fn run(registry: Registry, openapi: fn() -> serde_json::Value) -> ExitCode {
     let options = Options::parse();
     if options.openapi {
-        println!("{:#}", runtime::api::openapi::document());
+        println!("{:#}", openapi());
         return ExitCode::SUCCESS;
     }
     match run_selected(&options, registry) {
@@ -109,30 +110,30 @@ pub fn run(registry: Registry) -> ExitCode {
 /// Results of all threads.
 #[derive(Default)]
 struct Findings {
-    looks: Mutex<BTreeMap<&'static str, u64>>,
+    checks: Mutex<BTreeMap<&'static str, u64>>,
     throttled: Mutex<BTreeMap<PartitionUse, u64>>,
-    troubles: Mutex<BTreeMap<Fault, u64>>,
-    failed: Mutex<Option<(u64, Scenario, Ending)>>,
-    last: Mutex<Option<Ending>>,
+    faults: Mutex<BTreeMap<Fault, u64>>,
+    failed: Mutex<Option<(u64, Scenario, RunResult)>>,
+    last: Mutex<Option<RunResult>>,
     played: AtomicU64,
     stopped: AtomicBool,
 }
 
 fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     let began = Instant::now();
-    let stage = Stage::set(registry)?;
+    let initial_state = InitialState::create(registry)?;
     // Activated after the setup, which is not a run: a bug there would affect all runs.
     #[cfg(feature = "failpoints")]
     if let Some(failpoint) = options.failpoint {
         domain::failpoint::activate(failpoint)?;
     }
     let findings = Findings::default();
-    let mut work = select_scenarios(options, &stage)?;
+    let mut work = select_scenarios(options, &initial_state)?;
     for scenario in &mut work {
         scenario.limits = options.limits.then_some(PartitionLimits::AWS);
     }
     if let Some(path) = &options.record {
-        return record(path, &work, &stage);
+        return record(path, &work, &initial_state);
     }
     let total = work.len();
     let threads =
@@ -142,7 +143,7 @@ fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     let next = AtomicU64::new(0);
     let outcome = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| run_worker(options, &stage, &work, &next, &findings)))
+            .map(|_| scope.spawn(|| run_worker(options, &initial_state, &work, &next, &findings)))
             .collect();
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(100));
@@ -157,15 +158,15 @@ fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     let took = began.elapsed();
     let played = findings.played.load(Ordering::Relaxed);
     let failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    report(&stage.registry.invariants(), &findings, played, took);
+    report(&initial_state.registry.invariants(), &findings, played, took);
     if let Some(path) = &options.json {
         let text = as_json(&findings, failed.as_ref(), played, took).to_string();
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let Some((number, scenario, ending)) = failed else {
-        if options.story {
+    let Some((number, scenario, result)) = failed else {
+        if options.history {
             let last = findings.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-            println!("{}", last.map(|ending| ending.history.story()).unwrap_or_default());
+            println!("{}", last.map(|result| result.history.to_text()).unwrap_or_default());
         }
         println!("All invariants held.");
         return Ok(true);
@@ -173,23 +174,26 @@ fn run_selected(options: &Options, registry: Registry) -> Result<bool, String> {
     println!();
     println!("Run {number} failed: {}, seed {}.", scenario.name, scenario.seed.0);
     if options.quick {
-        print_violations(&ending);
+        print_violations(&result);
         return Ok(false);
     }
     println!("Shrinking the run ...");
-    let (scenario, ending) = shrink(&stage, &scenario, &ending)?;
-    print_run(&scenario, &ending);
+    let (scenario, result) = shrink(&initial_state, &scenario, &result)?;
+    print_run(&scenario, &result);
     Ok(false)
 }
 
 /// Returns the scenarios to run.
-fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, String> {
+fn select_scenarios(
+    options: &Options,
+    initial_state: &InitialState,
+) -> Result<Vec<Scenario>, String> {
     if let Some(seed) = options.seed {
-        return Ok(stage.registry.drawn(seed).into_iter().collect());
+        return Ok(initial_state.registry.random_scenario(seed).into_iter().collect());
     }
     let mut work = Vec::new();
     if let Some(name) = &options.scenario {
-        let all = stage.registry.scenarios();
+        let all = initial_state.registry.scenarios();
         let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
             let names: Vec<_> = all.iter().map(|scenario| scenario.name).collect();
             return Err(format!(
@@ -197,32 +201,31 @@ fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, S
                 names.join(", ")
             ));
         };
-        if options.trouble.is_empty() {
-            work.extend(with_every_fault(stage, scenario)?);
+        if options.fault.is_empty() {
+            work.extend(with_every_fault(initial_state, scenario)?);
         } else {
-            let troubles = options.trouble.iter().map(|text| {
-                let (place, trouble) =
-                    text.split_once('=').ok_or("--trouble must be PLACE=TROUBLE")?;
-                Ok::<_, String>((place.parse()?, trouble.parse()?))
+            let faults = options.fault.iter().map(|text| {
+                let (point, fault) = text.split_once('=').ok_or("--fault must be POINT=FAULT")?;
+                Ok::<_, String>((point.parse()?, fault.parse()?))
             });
-            let troubles = troubles.collect::<Result<BTreeMap<Place, Fault>, String>>()?;
-            work.push(scenario.with(troubles));
+            let faults = faults.collect::<Result<BTreeMap<InjectionPoint, Fault>, String>>()?;
+            work.push(scenario.with_faults(faults));
         }
         return Ok(work);
     }
     if !options.no_scenarios {
-        for scenario in stage.registry.scenarios() {
-            work.extend(with_every_fault(stage, &scenario)?);
+        for scenario in initial_state.registry.scenarios() {
+            work.extend(with_every_fault(initial_state, &scenario)?);
         }
     }
     if let Some(runs) = options.sample {
         work = sample(work, options.from, runs / 2);
         let seeds = (options.from..).take(runs.saturating_sub(work.len()));
-        work.extend(seeds.filter_map(|seed| stage.registry.drawn(seed)));
+        work.extend(seeds.filter_map(|seed| initial_state.registry.random_scenario(seed)));
         return Ok(work);
     }
     let seeds = options.from..options.from.saturating_add(options.seeds);
-    work.extend(seeds.filter_map(|seed| stage.registry.drawn(seed)));
+    work.extend(seeds.filter_map(|seed| initial_state.registry.random_scenario(seed)));
     Ok(work)
 }
 
@@ -230,23 +233,29 @@ fn select_scenarios(options: &Options, stage: &Stage) -> Result<Vec<Scenario>, S
 fn sample(canonical: Vec<Scenario>, from: u64, most: usize) -> Vec<Scenario> {
     let (mut sampled, mut faulty): (Vec<_>, Vec<_>) =
         canonical.into_iter().partition(|scenario| match &scenario.source {
-            Source::Given(troubles) => troubles.is_empty(),
-            Source::Drawn { .. } => false,
+            Source::Given(faults) => faults.is_empty(),
+            Source::Random { .. } => false,
         });
-    let chance = Seed(from).sequence("sample");
+    let rng = Seed(from).rng("sample");
     while sampled.len() < most && !faulty.is_empty() {
-        let place = chance.below(faulty.len() as u64);
+        let place = rng.below(faulty.len() as u64);
         sampled.push(faulty.swap_remove(usize::try_from(place).unwrap_or(0)));
     }
     sampled
 }
 
 /// Runs scenarios one by one, and records their exchanges.
-fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bool, String> {
+fn record(
+    path: &std::path::Path,
+    work: &[Scenario],
+    initial_state: &InitialState,
+) -> Result<bool, String> {
     let mut lines = Vec::new();
     for scenario in work {
         lines.push(format!("== {}, seed {}", scenario.name, scenario.seed.0));
-        lines.extend(play(stage, scenario)?.exchanges.iter().map(ToString::to_string));
+        lines.extend(
+            run_scenario(initial_state, scenario)?.exchanges.iter().map(ToString::to_string),
+        );
     }
     let text = lines.join("\n");
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -255,14 +264,17 @@ fn record(path: &std::path::Path, work: &[Scenario], stage: &Stage) -> Result<bo
 }
 
 /// Returns a canonical scenario without faults, and with every fault at every injection point.
-fn with_every_fault(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>, String> {
-    let calm = scenario.with(BTreeMap::new());
-    let places = play(stage, &calm)?.places;
+fn with_every_fault(
+    initial_state: &InitialState,
+    scenario: &CanonicalScenario,
+) -> Result<Vec<Scenario>, String> {
+    let calm = scenario.with_faults(BTreeMap::new());
+    let points = run_scenario(initial_state, &calm)?.injection_points;
     let mut work = vec![calm];
-    for (place, possible) in places {
-        for trouble in possible {
-            let troubles = BTreeMap::from([(place.clone(), trouble)]);
-            work.push(scenario.with(troubles));
+    for (point, possible) in points {
+        for fault in possible {
+            let faults = BTreeMap::from([(point.clone(), fault)]);
+            work.push(scenario.with_faults(faults));
         }
     }
     Ok(work)
@@ -270,7 +282,7 @@ fn with_every_fault(stage: &Stage, scenario: &Canonical) -> Result<Vec<Scenario>
 
 fn run_worker(
     options: &Options,
-    stage: &Stage,
+    initial_state: &InitialState,
     work: &[Scenario],
     next: &AtomicU64,
     findings: &Findings,
@@ -282,8 +294,8 @@ fn run_worker(
         else {
             return Ok(());
         };
-        let ending = play(stage, scenario)?;
-        if options.twice && play(stage, scenario)?.history != ending.history {
+        let result = run_scenario(initial_state, scenario)?;
+        if options.twice && run_scenario(initial_state, scenario)?.history != result.history {
             return Err(format!(
                 "{}, seed {}: a second run with the same seed had a different history",
                 scenario.name, scenario.seed.0
@@ -291,28 +303,28 @@ fn run_worker(
         }
         findings.played.fetch_add(1, Ordering::Relaxed);
         {
-            let mut looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
-            for (invariant, count) in &ending.looks {
-                *looks.entry(invariant).or_default() += count;
+            let mut checks = findings.checks.lock().unwrap_or_else(PoisonError::into_inner);
+            for (invariant, count) in &result.checks {
+                *checks.entry(invariant).or_default() += count;
             }
             let mut throttled = findings.throttled.lock().unwrap_or_else(PoisonError::into_inner);
-            for (key, count) in &ending.throttled {
+            for (key, count) in &result.throttled {
                 *throttled.entry(key.clone()).or_default() += count;
             }
-            let mut troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-            for trouble in ending.troubles.values() {
-                *troubles.entry(*trouble).or_default() += 1;
+            let mut faults = findings.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            for fault in result.faults.values() {
+                *faults.entry(*fault).or_default() += 1;
             }
         }
-        if !ending.violations.is_empty() {
+        if !result.violations.is_empty() {
             findings.stopped.store(true, Ordering::Relaxed);
             let mut failed = findings.failed.lock().unwrap_or_else(PoisonError::into_inner);
             // Of parallel failures, keep the first.
             if failed.as_ref().is_none_or(|(other, _, _)| number < *other) {
-                *failed = Some((number, scenario.clone(), ending));
+                *failed = Some((number, scenario.clone(), result));
             }
         } else if place + 1 == work.len() {
-            *findings.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+            *findings.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         }
     }
 }
@@ -337,31 +349,33 @@ fn rate(played: u64, took: Duration) -> f64 {
 fn report(invariants: &[Invariant], findings: &Findings, played: u64, took: Duration) {
     println!();
     println!("{played} runs in {:.1} s, {:.0} per second.", took.as_secs_f64(), rate(played, took));
-    let troubles = findings.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-    let met: Vec<_> =
-        troubles.iter().map(|(trouble, count)| format!("{count} {trouble}")).collect();
-    println!("Faults: {}.", if met.is_empty() { "none".to_owned() } else { met.join(", ") });
+    let faults = findings.faults.lock().unwrap_or_else(PoisonError::into_inner);
+    let injected: Vec<_> = faults.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+    println!(
+        "Faults: {}.",
+        if injected.is_empty() { "none".to_owned() } else { injected.join(", ") }
+    );
     let throttled = findings.throttled.lock().unwrap_or_else(PoisonError::into_inner);
     for (of, count) in throttled.iter() {
         println!("Throttled {count} times: {of}");
     }
     println!();
     println!("{:<18} {:>12}  property", "invariant", "checks");
-    let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
-    for Invariant { name, says } in invariants {
-        println!("{name:<18} {:>12}  {says}", looks.get(name).copied().unwrap_or(0));
+    let checks = findings.checks.lock().unwrap_or_else(PoisonError::into_inner);
+    for Invariant { name, description } in invariants {
+        println!("{name:<18} {:>12}  {description}", checks.get(name).copied().unwrap_or(0));
     }
 }
 
 fn as_json(
     findings: &Findings,
-    failed: Option<&(u64, Scenario, Ending)>,
+    failed: Option<&(u64, Scenario, RunResult)>,
     played: u64,
     took: Duration,
 ) -> serde_json::Value {
-    let looks = findings.looks.lock().unwrap_or_else(PoisonError::into_inner);
-    let failed = failed.map(|(number, scenario, ending)| {
-        let violations: Vec<_> = ending
+    let checks = findings.checks.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = failed.map(|(number, scenario, result)| {
+        let violations: Vec<_> = result
             .violations
             .iter()
             .map(|violation| json!({ "invariant": violation.invariant, "what": violation.what }))
@@ -373,20 +387,20 @@ fn as_json(
     });
     json!({
         "runs": played, "seconds": took.as_secs_f64(),
-        "looks": *looks, "failed": failed,
+        "checks": *checks, "failed": failed,
     })
 }
 
-fn print_violations(ending: &Ending) {
-    for violation in &ending.violations {
+fn print_violations(result: &RunResult) {
+    for violation in &result.violations {
         println!("  {}: {}", violation.invariant, violation.what);
     }
 }
 
-fn print_run(scenario: &Scenario, ending: &Ending) {
+fn print_run(scenario: &Scenario, result: &RunResult) {
     println!();
     println!("Violations:");
-    print_violations(ending);
+    print_violations(result);
     println!();
     println!("Steps:");
     for step in &scenario.steps {
@@ -395,29 +409,31 @@ fn print_run(scenario: &Scenario, ending: &Ending) {
     for outage in &scenario.outages {
         println!("  {outage}");
     }
-    let troubles = match &scenario.source {
-        Source::Given(troubles) => troubles.clone(),
-        Source::Drawn { .. } => ending.troubles.clone(),
+    let faults = match &scenario.source {
+        Source::Given(faults) => faults.clone(),
+        Source::Random { .. } => result.faults.clone(),
     };
-    for (place, trouble) in &troubles {
-        println!("  at {place}: {trouble}");
+    for (point, fault) in &faults {
+        println!("  at {point}: {fault}");
     }
     println!(
         "  queues {}, latencies {}",
-        if scenario.wild { "have all nondeterminism of SQS" } else { "are deterministic" },
-        if scenario.even { "are equal" } else { "differ" }
+        if scenario.nondeterministic_queues {
+            "have all nondeterminism of SQS"
+        } else {
+            "are deterministic"
+        },
+        if scenario.equal_latencies { "are equal" } else { "differ" }
     );
     println!();
     println!("History:");
-    println!("{}", ending.history.story());
-    if scenario.seed.0 == 1 && scenario.even {
-        let troubles: Vec<String> = troubles
-            .iter()
-            .map(|(place, trouble)| format!(" --trouble '{place}={trouble}'"))
-            .collect();
-        let troubles = troubles.concat();
-        println!("To repeat: cargo xtask simulate --scenario {}{troubles} --story", scenario.name);
+    println!("{}", result.history.to_text());
+    if scenario.seed.0 == 1 && scenario.equal_latencies {
+        let faults: Vec<String> =
+            faults.iter().map(|(point, fault)| format!(" --fault '{point}={fault}'")).collect();
+        let faults = faults.concat();
+        println!("To repeat: cargo xtask simulate --scenario {}{faults} --history", scenario.name);
     } else {
-        println!("To repeat in full: cargo xtask simulate --seed {} --story", scenario.seed.0);
+        println!("To repeat in full: cargo xtask simulate --seed {} --history", scenario.seed.0);
     }
 }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
+use templates::{QUEUE, Templates};
 
 /// Name of the table in the simulation.
 pub const TABLE: &str = "Table";
@@ -54,62 +54,45 @@ pub struct Queue {
 }
 
 impl Deployment {
-    /// Reads the repository's templates, as of the build of this crate.
+    /// Reads the repository's templates.
     ///
     /// # Errors
     /// If the templates contain something that the simulation does not support.
     pub fn read() -> Result<Self, String> {
-        let template = json(include_str!("../../../template.yaml"))?;
-        let queue = json(include_str!("../../../infra/queue.yaml"))?;
-        let scope = &queue["Resources"]["Queue"]["Properties"]["DeduplicationScope"];
+        let templates = Templates::read()?;
+        let queue =
+            &templates.stacks.get(QUEUE).ok_or("no stack has a queue")?["Resources"]["Queue"];
+        let scope = &queue["Properties"]["DeduplicationScope"];
         if !scope.to_string().contains("messageGroup") {
             return Err(
                 "the simulation requires FIFO queues that deduplicate per message group".to_owned()
             );
         }
-        let resources = template["Resources"].as_object().ok_or("the template has no resources")?;
         let mut queues = BTreeMap::new();
-        for (name, resource) in resources {
-            let parameters = &resource["Properties"]["Parameters"];
+        for (name, parameters) in templates.queues() {
             let number = |key: &str| {
                 let value = parameters[key].as_str().and_then(|text| text.parse::<u64>().ok());
                 value.ok_or_else(|| format!("{name}: {key} is not a number"))
             };
-            let kind = resource["Type"].as_str().unwrap_or_default();
-            if resource["Properties"]["TemplateURL"] == "infra/queue.yaml" {
-                let fifo = parameters["Fifo"] == "true";
-                let url = |suffix: &str| {
-                    let end = if fifo { ".fifo" } else { "" };
-                    format!(
-                        "https://sqs.eu-central-1.amazonaws.com/000000000000/{name}{suffix}{end}"
-                    )
-                };
-                let queue = Queue {
-                    url: url(""),
-                    dead_letters: Some(url("-dead")),
-                    fifo,
-                    visibility_s: i64::try_from(number("VisibilityTimeout")?).unwrap_or(i64::MAX),
-                    max_receives: number("MaxReceiveCount")?,
-                };
-                queues.insert(name.clone(), queue);
-            } else if kind == "AWS::SQS::Queue" {
-                let url = format!("https://sqs.eu-central-1.amazonaws.com/000000000000/{name}");
-                let queue = Queue {
-                    url,
-                    dead_letters: None,
-                    fifo: false,
-                    visibility_s: 30,
-                    max_receives: u64::MAX,
-                };
-                queues.insert(name.clone(), queue);
-            }
+            let fifo = parameters["Fifo"] == "true";
+            let url = |suffix: &str| {
+                let end = if fifo { ".fifo" } else { "" };
+                format!("https://sqs.eu-central-1.amazonaws.com/000000000000/{name}{suffix}{end}")
+            };
+            let queue = Queue {
+                url: url(""),
+                dead_letters: Some(url("-dead")),
+                fifo,
+                visibility_s: i64::try_from(number("VisibilityTimeout")?).unwrap_or(i64::MAX),
+                max_receives: number("MaxReceiveCount")?,
+            };
+            queues.insert(name.to_owned(), queue);
         }
         let mut functions = BTreeMap::new();
-        for (logical, resource) in resources {
-            if resource["Type"] != "AWS::Serverless::Function" {
-                continue;
-            }
-            let function = function(logical, &resource["Properties"], &queues)?;
+        for (logical, properties) in templates.functions() {
+            let routes = templates.routes(logical).into_iter();
+            let routes = routes.map(|route| (route.method, route.path)).collect();
+            let function = function(logical, properties, routes, &queues)?;
             functions.insert(function.name.clone(), function);
         }
         Ok(Self { functions, queues })
@@ -145,6 +128,7 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
 fn function(
     logical: &str,
     properties: &Value,
+    routes: Vec<(String, String)>,
     queues: &BTreeMap<String, Queue>,
 ) -> Result<Function, String> {
     let full = properties["FunctionName"]["!Sub"].as_str().unwrap_or_default();
@@ -160,18 +144,12 @@ fn function(
         environment.insert(variable.clone(), value);
     }
     let mut reads = None;
-    let mut routes = Vec::new();
     for event in properties["Events"].as_object().into_iter().flat_map(Map::values) {
-        let details = &event["Properties"];
-        let text = |name: &str| details[name].as_str().unwrap_or_default().to_owned();
-        match event["Type"].as_str().unwrap_or_default() {
-            "SQS" => {
-                let queue = details["Queue"]["!GetAtt"].as_str().unwrap_or_default();
-                let queue = queue.split('.').next().unwrap_or_default().to_owned();
-                reads = Some((queue, details["BatchSize"].as_u64().unwrap_or(10)));
-            }
-            "HttpApi" => routes.push((text("Method"), text("Path"))),
-            _ => {}
+        if event["Type"] == "SQS" {
+            let details = &event["Properties"];
+            let queue = details["Queue"]["!GetAtt"].as_str().unwrap_or_default();
+            let queue = queue.split('.').next().unwrap_or_default().to_owned();
+            reads = Some((queue, details["BatchSize"].as_u64().unwrap_or(10)));
         }
     }
     let timeout_s = properties["Timeout"].as_u64();
@@ -192,6 +170,8 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
             "Table" => Some(TABLE.to_owned()),
             "Bucket" => Some(BUCKET.to_owned()),
             "PublicBaseUrl" => Some(HUB.to_owned()),
+            // Without it, simulated providers send statuses to the URL of the account.
+            "CallbackBaseUrl" => Some(String::new()),
             name => Some(queues.get(name).map_or_else(|| name.to_owned(), |q| q.url.clone())),
         };
     }
@@ -208,35 +188,6 @@ fn resolve(value: &Value, queues: &BTreeMap<String, Queue>) -> Option<String> {
     }
     // A condition has the value for stages other than production.
     value["!If"].as_array().map(|_| String::new())
-}
-
-/// Parses a template to JSON. `!Ref X` becomes `{"!Ref": "X"}`.
-fn json(text: &str) -> Result<Value, String> {
-    let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
-    node(documents.first().ok_or("the template is empty")?)
-}
-
-fn node(yaml: &Yaml<'_>) -> Result<Value, String> {
-    Ok(match yaml {
-        Yaml::Value(Scalar::String(text)) => text.as_ref().into(),
-        Yaml::Value(Scalar::Integer(number)) => (*number).into(),
-        Yaml::Value(Scalar::FloatingPoint(number)) => number.into_inner().into(),
-        Yaml::Value(Scalar::Boolean(flag)) => (*flag).into(),
-        Yaml::Value(Scalar::Null) => Value::Null,
-        Yaml::Sequence(items) => items.iter().map(node).collect::<Result<_, _>>()?,
-        Yaml::Mapping(fields) => {
-            let fields = fields.iter().map(|(name, value)| {
-                Ok((node(name)?.as_str().unwrap_or_default().to_owned(), node(value)?))
-            });
-            fields.collect::<Result<Map<_, _>, String>>()?.into()
-        }
-        Yaml::Tagged(tag, inner) => {
-            Map::from_iter([(format!("!{}", tag.suffix), node(inner)?)]).into()
-        }
-        other => {
-            return Err(format!("the template has an unsupported YAML node: {other:?}"));
-        }
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The interface of a feature, and the registry of features.
 //!
 //! The engine knows no feature. A feature's crate implements [`Feature`] and is registered by
-//! value. Its [`Fixtures`] last as long as the stage, and its [`Part`] as long as a run. Optional
+//! value. Its [`Fixtures`] last as long as the initial state, and its [`Part`] as long as a run. Optional
 //! methods do nothing by default.
 
 use std::any::Any;
@@ -17,13 +17,13 @@ use serde_json::Value;
 use testkit::cloud::Cloud;
 use tokio::time::Instant;
 
-use crate::chance::Seed;
-use crate::functions::{Instance, OwnKit};
+use crate::functions::{Instance, SimulationKit};
+use crate::initial_state::Setup;
 use crate::machine::Origin;
+use crate::monitor::{INVARIANTS, Invariant, Monitor};
+use crate::random::Seed;
 use crate::run::Run;
-use crate::scenario::{Canonical, Scenario, Step};
-use crate::stage::Setup;
-use crate::watch::{INVARIANTS, Invariant, Monitor};
+use crate::scenario::{CanonicalScenario, Scenario, Step};
 
 /// Future of a feature.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -45,7 +45,11 @@ pub trait Feature: Send + Sync + Debug {
 
     /// Creates the deployed function `name` from `kit`, or returns `None` if the feature has no
     /// such function.
-    fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
+    fn function(
+        &self,
+        name: &str,
+        kit: &SimulationKit,
+    ) -> Option<Result<Box<dyn Instance>, String>> {
         let _ = (name, kit);
         None
     }
@@ -56,7 +60,7 @@ pub trait Feature: Send + Sync + Debug {
     }
 
     /// Removes secrets from a request path for the history.
-    fn shown<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
+    fn redact_path<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
         path
     }
 
@@ -64,15 +68,15 @@ pub trait Feature: Send + Sync + Debug {
     fn set_up<'a>(&'a self, setup: &'a mut Setup) -> Work<'a, Result<Box<dyn Fixtures>, String>>;
 
     /// Its canonical scenarios. Each runs with every fault at every injection point.
-    fn scenarios(&self) -> Vec<Canonical> {
+    fn scenarios(&self) -> Vec<CanonicalScenario> {
         Vec::new()
     }
 
     /// The random scenario of a seed. By default, a canonical scenario with many faults.
-    fn drawn(&self, seed: u64) -> Option<Scenario> {
-        let chance = Seed(seed).sequence("scenario");
-        let scenario = chance.pick(&self.scenarios()).cloned()?;
-        Some(scenario.drawn(seed, &chance))
+    fn random_scenario(&self, seed: u64) -> Option<Scenario> {
+        let rng = Seed(seed).rng("scenario");
+        let scenario = rng.pick(&self.scenarios()).cloned()?;
+        Some(scenario.with_random_faults(seed, &rng))
     }
 }
 
@@ -89,31 +93,31 @@ pub trait Fixtures: Send + Sync + Debug {
     }
 
     /// Creates the feature's part in a run.
-    fn begin(&self) -> Arc<dyn Part>;
+    fn create_part(&self) -> Arc<dyn Part>;
 }
 
 /// A feature's state in one run, with its observations and checks.
 pub trait Part: Any + Send + Sync {
     /// Observes a request to the table, right before it is executed.
-    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
-        let _ = (call, cloud, watch);
+    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, monitor: &mut Monitor) {
+        let _ = (call, cloud, monitor);
     }
 
     /// Observes it right after; no other request is executed in between.
-    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
-        let _ = (call, cloud, watch);
+    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, monitor: &mut Monitor) {
+        let _ = (call, cloud, monitor);
     }
 
     /// Observes a request of the invocation `who` to a provider or an automation, right before it
     /// arrives.
-    fn outside_call_begins(
+    fn provider_call_begins(
         &self,
         who: &str,
         request: &Request<Bytes>,
         cloud: &Cloud,
-        watch: &mut Monitor,
+        monitor: &mut Monitor,
     ) {
-        let _ = (who, request, cloud, watch);
+        let _ = (who, request, cloud, monitor);
     }
 
     /// Prepares the run, before queues and schedules are active.
@@ -128,7 +132,7 @@ pub trait Part: Any + Send + Sync {
     }
 
     /// Ends the feature's own faults, when all faults end.
-    fn calm_down<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+    fn end_faults<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
         let _ = run;
         Box::pin(std::future::ready(()))
     }
@@ -140,7 +144,7 @@ pub trait Part: Any + Send + Sync {
     }
 
     /// Checks its invariants, after all work has ended.
-    fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+    fn check_invariants<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
         let _ = run;
         Box::pin(std::future::ready(()))
     }
@@ -201,14 +205,15 @@ impl Registry {
 
     /// All canonical scenarios.
     #[must_use]
-    pub fn scenarios(&self) -> Vec<Canonical> {
+    pub fn scenarios(&self) -> Vec<CanonicalScenario> {
         self.features().flat_map(Feature::scenarios).collect()
     }
 
     /// The random scenario of a seed, from one of the features that have one.
     #[must_use]
-    pub fn drawn(&self, seed: u64) -> Option<Scenario> {
-        let drawn: Vec<_> = self.features().filter_map(|feature| feature.drawn(seed)).collect();
+    pub fn random_scenario(&self, seed: u64) -> Option<Scenario> {
+        let drawn: Vec<_> =
+            self.features().filter_map(|feature| feature.random_scenario(seed)).collect();
         let place = Seed(seed).below("feature", drawn.len() as u64);
         drawn.into_iter().nth(usize::try_from(place).unwrap_or(0))
     }
@@ -224,12 +229,16 @@ impl Registry {
     }
 
     /// Removes secrets from a path.
-    pub(crate) fn shown<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        self.features().fold(Cow::Borrowed(path), |path, feature| feature.shown(path))
+    pub(crate) fn redact_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        self.features().fold(Cow::Borrowed(path), |path, feature| feature.redact_path(path))
     }
 
     /// Creates a deployed function.
-    pub(crate) fn function(&self, name: &str, kit: &OwnKit) -> Result<Box<dyn Instance>, String> {
+    pub(crate) fn function(
+        &self,
+        name: &str,
+        kit: &SimulationKit,
+    ) -> Result<Box<dyn Instance>, String> {
         let made = self.features().find_map(|feature| feature.function(name, kit));
         made.unwrap_or_else(|| Err(format!("{name} is not part of the simulation")))
     }

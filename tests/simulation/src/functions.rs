@@ -5,23 +5,22 @@ use std::pin::Pin;
 
 use aws_lambda_events::sqs::SqsEvent;
 use bytes::Bytes;
-use domain::ports::{Clock, Rng};
+use domain::ports::{Clock, Directory, Rng};
 use domain::webhook::WebhookProvider;
 use http::Response;
 use lambda_http::Body;
 use runtime::api::Resource;
-use runtime::api::authorizer::Authorizer;
 use runtime::batch::Worker;
-use runtime::webhook::OwnEdge;
+use runtime::webhook::OwnWebhookHandler;
 use runtime::{Consumer, Environment, Kit, Network};
 use serde_json::Value;
 
-use crate::chance::Sequence;
 use crate::net::Net;
+use crate::random::SeededRng;
 use crate::time::VirtualClock;
 
 /// The kit of the simulation.
-pub type OwnKit = Kit<Net, VirtualClock, Sequence>;
+pub type SimulationKit = Kit<Net, VirtualClock, SeededRng>;
 
 /// Result of an invocation.
 #[derive(Debug)]
@@ -41,16 +40,17 @@ pub trait Instance: Send + Sync {
     fn invoke(&self, event: Value) -> Outcome<'_>;
 }
 
-/// Creates the webhook function of a provider.
+/// Creates the webhook function of a provider. `directory` reads integrations.
 ///
 /// # Errors
 /// If an environment variable is missing or invalid.
-pub fn webhook<N: Network, C: Clock + Clone + 'static, R>(
+pub fn webhook<D: Directory + 'static, N: Network, C: Clock + Clone + 'static, R>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn WebhookProvider,
+    directory: Result<D, runtime::Error>,
 ) -> Result<Box<dyn Instance>, String> {
-    let edge = made(runtime::webhook::edge(kit, provider.provider()))?;
-    Ok(Box::new(Webhook::<N, C> { edge, provider, clock: kit.clock.clone() }))
+    let handler = made(runtime::webhook::handler(kit, provider.provider(), made(directory)?))?;
+    Ok(Box::new(Webhook::<D, N, C> { handler, provider, clock: kit.clock.clone() }))
 }
 
 /// Creates an API function.
@@ -100,37 +100,40 @@ where
     Ok(Box::new(Task { parts: made(parts)?, clock: clock.clone(), run: task }))
 }
 
-/// Creates the authorizer of the API.
+/// Creates a function that answers an event with JSON: `call` receives its parts and the event.
 ///
 /// # Errors
 /// If an environment variable is missing or invalid.
-pub fn authorizer<C: Clock + 'static>(
-    authorizer: Result<Authorizer<C>, runtime::Error>,
-) -> Result<Box<dyn Instance>, String> {
-    Ok(Box::new(made(authorizer)?))
+pub fn event<P, F>(parts: Result<P, runtime::Error>, call: F) -> Result<Box<dyn Instance>, String>
+where
+    P: Send + Sync + 'static,
+    F: for<'a> Fn(&'a P, Value) -> Outcome<'a> + Send + Sync + 'static,
+{
+    Ok(Box::new(EventFunction { parts: made(parts)?, call }))
 }
 
 /// Creates the function that serves the `OpenAPI` document.
 #[must_use]
-pub fn openapi() -> Box<dyn Instance> {
-    Box::new(Document)
+pub fn openapi(document: fn() -> Value) -> Box<dyn Instance> {
+    Box::new(Document(document))
 }
 
 fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
     part.map_err(|error| error.to_string())
 }
 
-struct Webhook<N: Network, C> {
-    edge: OwnEdge<N, C>,
+struct Webhook<D, N: Network, C> {
+    handler: OwnWebhookHandler<D, N, C>,
     provider: &'static dyn WebhookProvider,
     clock: C,
 }
 
-impl<N: Network, C: Clock + Clone> Instance for Webhook<N, C> {
+impl<D: Directory, N: Network, C: Clock + Clone> Instance for Webhook<D, N, C> {
     fn invoke(&self, event: Value) -> Outcome<'_> {
         Box::pin(async move {
             let request = request(&event)?;
-            let answer = runtime::webhook::answer(&self.edge, self.provider, &self.clock, request);
+            let answer =
+                runtime::webhook::answer(&self.handler, self.provider, &self.clock, request);
             Ok(Output::Http(response(answer.await)))
         })
     }
@@ -179,22 +182,27 @@ where
     }
 }
 
-impl<C: Clock> Instance for Authorizer<C> {
+struct EventFunction<P, F> {
+    parts: P,
+    call: F,
+}
+
+impl<P, F> Instance for EventFunction<P, F>
+where
+    P: Send + Sync,
+    F: for<'a> Fn(&'a P, Value) -> Outcome<'a> + Send + Sync,
+{
     fn invoke(&self, event: Value) -> Outcome<'_> {
-        Box::pin(async move {
-            let request = serde_json::from_value(event).map_err(|error| error.to_string())?;
-            let answer = self.answer(&request).await.map_err(|error| error.to_string())?;
-            serde_json::to_value(answer).map(Output::Json).map_err(|error| error.to_string())
-        })
+        (self.call)(&self.parts, event)
     }
 }
 
-struct Document;
+struct Document(fn() -> Value);
 
 impl Instance for Document {
     fn invoke(&self, _event: Value) -> Outcome<'_> {
         Box::pin(async {
-            let document = runtime::api::openapi::document().to_string();
+            let document = (self.0)().to_string();
             Ok(Output::Http(response(runtime::api::openapi::answer(document))))
         })
     }

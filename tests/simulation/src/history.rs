@@ -31,8 +31,8 @@ impl History {
 
     /// Formats the history for people, one line for each entry.
     #[must_use]
-    pub fn story(&self) -> String {
-        let mut story = String::new();
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
         let first = self.lines.first().map_or(0, |line| line.at_us);
         let width = self.lines.iter().map(|line| line.who.chars().count()).max().unwrap_or(0);
         for line in &self.lines {
@@ -40,8 +40,8 @@ impl History {
             let (seconds, millis) = (at.as_secs(), at.subsec_millis());
             // Writing to a string cannot fail.
             let _written =
-                writeln!(story, "{seconds:>7}.{millis:03}  {:width$}  {}", line.who, line.what);
+                writeln!(text, "{seconds:>7}.{millis:03}  {:width$}  {}", line.who, line.what);
         }
-        story
+        text
     }
 }

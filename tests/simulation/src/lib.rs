@@ -8,18 +8,18 @@
 //! fixtures, scenarios and invariants ([`feature`]). `tests/README.md` describes the method and its
 //! limits.
 
-pub mod chance;
 pub mod cli;
 pub mod deployment;
+pub mod faults;
 pub mod feature;
 pub mod functions;
 pub mod history;
+pub mod initial_state;
 pub mod machine;
+pub mod monitor;
 pub mod net;
+pub mod random;
 pub mod run;
 pub mod scenario;
 pub mod shrink;
-pub mod stage;
 pub mod time;
-pub mod trouble;
-pub mod watch;

@@ -27,15 +27,15 @@ use testkit::cloud::{Cloud, Refusal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::chance::Seed;
 use crate::deployment::{Deployment, Function};
+use crate::faults::{Fault, InjectionPoint, Plan};
 use crate::feature::{Part, Registry, Schedule, TableCall};
 use crate::functions::{Instance, Output};
 use crate::history::History;
+use crate::monitor::{Monitor, partitions};
 use crate::net::{self, Net};
+use crate::random::Seed;
 use crate::time::{self, VirtualClock};
-use crate::trouble::{Fault, Place, Plan};
-use crate::watch::{Monitor, partitions};
 
 /// Concurrent invocations of a function. The deployed limits are higher. Two are enough for
 /// conflicts, and four leave room for frozen invocations.
@@ -75,18 +75,18 @@ pub struct Machine {
     /// Their parts in this run.
     pub parts: Vec<Arc<dyn Part>>,
     /// Whether the queues show all behavior that SQS allows, such as duplicate delivery.
-    pub wild: bool,
+    pub nondeterministic_queues: bool,
     /// Whether all latencies are equal.
-    pub even: bool,
+    pub equal_latencies: bool,
     /// Limits of each partition key of the table, if any.
     pub limits: Option<PartitionLimits>,
     secrets: Vec<&'static str>,
     schedules: Vec<Schedule>,
     outages: Vec<Outage>,
-    calm: AtomicBool,
+    faults_ended: AtomicBool,
     cloud: Mutex<Cloud>,
     history: Mutex<History>,
-    watch: Mutex<Monitor>,
+    monitor: Mutex<Monitor>,
     providers: OnceLock<App>,
     keys: Mutex<BTreeMap<String, Key>>,
     owners: Mutex<BTreeMap<String, String>>,
@@ -182,7 +182,7 @@ struct SandboxState {
 
 /// Reasons why an invocation has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum InvocationError {
     /// The process died.
     Died,
     /// The function exceeded its timeout.
@@ -197,10 +197,14 @@ impl Sandbox {
     }
 
     /// Counts a call, and returns its injection point.
-    pub(crate) fn next_call(&self) -> Place {
+    pub(crate) fn next_call(&self) -> InjectionPoint {
         let mut state = self.lock();
         state.calls += 1;
-        Place { function: self.function.clone(), invocation: state.invocation, call: state.calls }
+        InjectionPoint {
+            function: self.function.clone(),
+            invocation: state.invocation,
+            call: state.calls,
+        }
     }
 
     /// Name of the current invocation.
@@ -292,10 +296,10 @@ pub struct Parts {
     pub keys: BTreeMap<String, Key>,
     /// Tenant of each integration, webhook path and account.
     pub owners: BTreeMap<String, String>,
-    /// See [`Machine::wild`].
-    pub wild: bool,
-    /// See [`Machine::even`].
-    pub even: bool,
+    /// See [`Machine::nondeterministic_queues`].
+    pub nondeterministic_queues: bool,
+    /// See [`Machine::equal_latencies`].
+    pub equal_latencies: bool,
     /// See [`Machine::limits`].
     pub limits: Option<PartitionLimits>,
 }
@@ -312,14 +316,14 @@ impl Machine {
             schedules: parts.registry.schedules(),
             registry: parts.registry,
             parts: parts.parts,
-            wild: parts.wild,
-            even: parts.even,
+            nondeterministic_queues: parts.nondeterministic_queues,
+            equal_latencies: parts.equal_latencies,
             limits: parts.limits,
             outages: parts.outages,
-            calm: AtomicBool::new(false),
+            faults_ended: AtomicBool::new(false),
             cloud: Mutex::new(parts.cloud),
             history: Mutex::default(),
-            watch: Mutex::default(),
+            monitor: Mutex::default(),
             providers: OnceLock::new(),
             keys: Mutex::new(parts.keys),
             owners: Mutex::new(parts.owners),
@@ -330,7 +334,7 @@ impl Machine {
             receives: Mutex::default(),
         });
         let hub = HubHandle(Arc::downgrade(&machine));
-        let app = App::beside(simulator::clock::Clock::Given(time::now_ms), Arc::new(hub));
+        let app = App::in_process(simulator::clock::Clock::Given(time::now_ms), Arc::new(hub));
         // The cell is empty, so this always succeeds.
         drop(machine.providers.set(app));
         machine
@@ -349,8 +353,8 @@ impl Machine {
     }
 
     /// Locks the observations.
-    pub fn watch(&self) -> MutexGuard<'_, Monitor> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn monitor(&self) -> MutexGuard<'_, Monitor> {
+        self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the API keys.
@@ -365,7 +369,7 @@ impl Machine {
 
     /// All requests to providers and automations so far.
     #[must_use]
-    pub fn outside_calls(&self) -> Vec<Request<Bytes>> {
+    pub fn provider_calls(&self) -> Vec<Request<Bytes>> {
         let calls = self.exchanges().into_iter().filter_map(|exchange| match exchange {
             Exchange::Call(request) => Some(request),
             Exchange::Answer { .. } => None,
@@ -388,7 +392,7 @@ impl Machine {
     }
 
     /// Appends an entry to the history.
-    pub fn tell(&self, who: impl Into<String>, what: impl Into<String>) {
+    pub fn log(&self, who: impl Into<String>, what: impl Into<String>) {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).push(who, what);
     }
 
@@ -399,32 +403,32 @@ impl Machine {
     }
 
     /// Ends all faults.
-    pub fn calm_down(&self) {
-        self.calm.store(true, Ordering::Relaxed);
-        self.tell("world", "all faults have ended");
+    pub fn end_faults(&self) {
+        self.faults_ended.store(true, Ordering::Relaxed);
+        self.log("world", "all faults have ended");
     }
 
     /// Whether all faults have ended.
     #[must_use]
-    pub fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+    pub fn faults_have_ended(&self) -> bool {
+        self.faults_ended.load(Ordering::Relaxed)
     }
 
     /// Whether the service that `what` names has an outage.
-    pub(crate) fn is_out(&self, what: &str) -> bool {
+    pub(crate) fn has_outage(&self, what: &str) -> bool {
         let now = time::elapsed();
-        !self.is_calm()
+        !self.faults_have_ended()
             && self.outages.iter().any(|outage| {
                 what.starts_with(outage.service.name()) && outage.from <= now && now < outage.until
             })
     }
 
     /// Latency of a request and of its response.
-    pub(crate) fn latency(&self, place: &Place) -> (Duration, Duration) {
-        if self.even {
+    pub(crate) fn latency(&self, point: &InjectionPoint) -> (Duration, Duration) {
+        if self.equal_latencies {
             return (Duration::from_millis(2), Duration::from_millis(2));
         }
-        let bits = self.seed.bits(("latency", place));
+        let bits = self.seed.bits(("latency", point));
         // Mostly low, sometimes so high that later requests overtake.
         let slow = if bits.is_multiple_of(23) { 400 } else { 1 };
         let part = |bits: u64| Duration::from_millis(1 + (bits % 12) * slow);
@@ -461,7 +465,7 @@ impl Machine {
         let who = &origin.who;
         if request.service != Service::SecretsManager {
             let body = String::from_utf8_lossy(&request.body);
-            self.watch().hides_secrets(who, &body, &self.secrets);
+            self.monitor().check_secrets(who, &body, &self.secrets);
         }
         let done = match request.service {
             Service::S3 => self.serve_object(request),
@@ -472,9 +476,9 @@ impl Machine {
             Err(refusal) => error_response(request.service, refusal),
         };
         let result = done.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "done");
-        self.tell(who.clone(), format!("{request} {}: {result}", subject(request)));
+        self.log(who.clone(), format!("{request} {}: {result}", subject(request)));
         if let Err(refusal) = done {
-            self.watch().refused(who, &request.to_string(), &refusal);
+            self.monitor().check_refusal(who, &request.to_string(), &refusal);
         }
         if request.service == Service::Sqs {
             self.news.notify_waiters();
@@ -508,15 +512,20 @@ impl Machine {
         let mut answer = match request.service {
             _ if nothing => json!({ "Successful": [] }),
             Service::DynamoDb => {
-                let mut watch = self.watch();
-                watch.walls(&origin.who, &origin.tenants, &request.operation, &body);
+                let mut monitor = self.monitor();
+                monitor.check_tenant_isolation(
+                    &origin.who,
+                    &origin.tenants,
+                    &request.operation,
+                    &body,
+                );
                 let call = TableCall { origin, operation: &request.operation, body: &body };
                 for part in &self.parts {
-                    part.table_call_begins(&call, &cloud, &mut watch);
+                    part.table_call_begins(&call, &cloud, &mut monitor);
                 }
                 let answer = cloud.dynamo.call(&request.operation, &body, now_ms);
                 for part in &self.parts {
-                    part.table_call_ended(&call, &cloud, &mut watch);
+                    part.table_call_ended(&call, &cloud, &mut monitor);
                 }
                 answer?
             }
@@ -538,7 +547,7 @@ impl Machine {
     }
 
     /// Sends a request to a provider or an automation.
-    pub(crate) async fn outside(
+    pub(crate) async fn call_provider(
         &self,
         origin: Origin,
         what: &str,
@@ -547,15 +556,15 @@ impl Machine {
         let who = origin.who;
         self.record(Exchange::Call(request.clone()));
         for part in &self.parts {
-            part.outside_call_begins(&who, &request, &self.cloud(), &mut self.watch());
+            part.provider_call_begins(&who, &request, &self.cloud(), &mut self.monitor());
         }
         let (head, body) = request.into_parts();
         let providers = self.providers();
         let answer =
             simulator::server::route(providers, &head.method, &head.uri, &head.headers, &body);
-        let answer = net::answered(answer.await).await;
+        let answer = net::to_response(answer.await).await;
         let result = answer.as_ref().map_or("no response".to_owned(), |a| a.status().to_string());
-        self.tell(who, format!("{what}: {result}"));
+        self.log(who, format!("{what}: {result}"));
         answer
     }
 
@@ -567,11 +576,11 @@ impl Machine {
         function: &Function,
         event: Value,
         tenants: BTreeSet<String>,
-    ) -> (u64, Result<Output, Ended>) {
+    ) -> (u64, Result<Output, InvocationError>) {
         let _busy = self.busy();
         let (sandbox, instance) = match self.sandbox(function) {
             Ok(pair) => pair,
-            Err(error) => return (0, Err(Ended::Failed(error))),
+            Err(error) => return (0, Err(InvocationError::Failed(error))),
         };
         let number = {
             let mut lambdas = self.lambdas();
@@ -597,14 +606,14 @@ impl Machine {
             biased;
             () = sandbox.died.notified() => {
                 task.abort();
-                Err(Ended::Died)
+                Err(InvocationError::Died)
             }
             done = &mut task => match done {
                 Ok(Ok(output)) => Ok(output),
-                Ok(Err(error)) => Err(Ended::Failed(error)),
+                Ok(Err(error)) => Err(InvocationError::Failed(error)),
                 Err(error) => {
-                    self.watch().panicked(&name, &error.to_string());
-                    Err(Ended::Failed("panicked".to_owned()))
+                    self.monitor().record_panic(&name, &error.to_string());
+                    Err(InvocationError::Failed("panicked".to_owned()))
                 }
             },
             () = tokio::time::sleep(limit) => {
@@ -613,22 +622,22 @@ impl Machine {
                 if !sandbox.is_frozen() {
                     task.abort();
                 }
-                Err(Ended::TimedOut)
+                Err(InvocationError::TimedOut)
             }
         };
         {
             let mut lambdas = self.lambdas();
             let lambda = lambdas.entry(function.name.clone()).or_default();
             lambda.running -= 1;
-            if matches!(ended, Ok(_) | Err(Ended::Failed(_))) {
+            if matches!(ended, Ok(_) | Err(InvocationError::Failed(_))) {
                 lambda.idle.push((sandbox, instance));
             }
         }
         match &ended {
             Ok(_) => {}
-            Err(Ended::Died) => self.tell(name, "the process died"),
-            Err(Ended::TimedOut) => self.tell(name, "timed out"),
-            Err(Ended::Failed(error)) => self.tell(name, format!("failed: {error}")),
+            Err(InvocationError::Died) => self.log(name, "the process died"),
+            Err(InvocationError::TimedOut) => self.log(name, "timed out"),
+            Err(InvocationError::Failed(error)) => self.log(name, format!("failed: {error}")),
         }
         // Its locks and concurrency are free again.
         self.news.notify_waiters();
@@ -658,7 +667,7 @@ impl Machine {
         // The connector retries itself, with jitter from the seed.
         let aws = client::config(net.clone(), VirtualClock);
         let environment = Environment::Given(function.environment.clone());
-        let rng = self.seed.sequence(("rng", &function.name, number));
+        let rng = self.seed.rng(("rng", &function.name, number));
         let kit = Kit::new(aws, environment, net, VirtualClock, rng);
         let instance: Arc<dyn Instance> = self.registry.function(&function.name, &kit)?.into();
         Ok((sandbox, instance))
@@ -668,7 +677,7 @@ impl Machine {
     ///
     /// # Errors
     /// If no feature has the function, or its environment is incomplete.
-    pub fn make(self: &Arc<Self>, function: &Function) -> Result<(), String> {
+    pub fn create_idle_sandbox(self: &Arc<Self>, function: &Function) -> Result<(), String> {
         let made = self.sandbox(function)?;
         self.lambdas().entry(function.name.clone()).or_default().idle.push(made);
         Ok(())
@@ -730,8 +739,11 @@ impl Machine {
                 drop(guard);
             });
             // Lets records accumulate, for batches of different sizes.
-            let wait =
-                if self.even { 5 } else { 1 + self.seed.below(("gather", time::now_us()), 30) };
+            let wait = if self.equal_latencies {
+                5
+            } else {
+                1 + self.seed.below(("gather", time::now_us()), 30)
+            };
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
     }
@@ -743,14 +755,11 @@ impl Machine {
         });
         let now_ms = time::now_ms();
         let mut cloud = self.cloud();
-        let answer = if self.wild {
+        let answer = if self.nondeterministic_queues {
             let mut receives = self.receives.lock().unwrap_or_else(PoisonError::into_inner);
             *receives += 1;
-            let mut nondeterminism = crate::run::SqsNondeterminism(self.seed.sequence((
-                "nondeterminism",
-                url,
-                *receives,
-            )));
+            let mut nondeterminism =
+                crate::run::SqsNondeterminism(self.seed.rng(("nondeterminism", url, *receives)));
             cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut nondeterminism)
         } else {
             cloud.sqs.call("ReceiveMessage", &request, now_ms, &mut NoChaos)
@@ -758,7 +767,7 @@ impl Machine {
         match answer {
             Ok(answer) => answer["Messages"].as_array().cloned().unwrap_or_default(),
             Err(refusal) => {
-                self.watch().refused("queue service", "SQS ReceiveMessage", &refusal);
+                self.monitor().check_refusal("queue service", "SQS ReceiveMessage", &refusal);
                 Vec::new()
             }
         }
@@ -779,14 +788,18 @@ impl Machine {
             failed.iter().any(|failure| failure["itemIdentifier"] == message["MessageId"])
         };
         let done: Vec<&Value> = received.iter().filter(|message| !has_failed(message)).collect();
-        let place = Place { function: function.name.clone(), invocation, call: 0 };
+        let point = InjectionPoint { function: function.name.clone(), invocation, call: 0 };
         let who = format!("{}#{invocation}", function.name);
-        self.tell(who, format!("processed {} of {} records", done.len(), received.len()));
-        let trouble = if self.is_calm() { None } else { self.plan.meet(&place, &Fault::OF_ENDS) };
-        if let Some(trouble) = trouble {
-            self.tell(place.to_string(), trouble.name());
+        self.log(who, format!("processed {} of {} records", done.len(), received.len()));
+        let fault = if self.faults_have_ended() {
+            None
+        } else {
+            self.plan.inject(&point, &Fault::COMPLETION_FAULTS)
+        };
+        if let Some(fault) = fault {
+            self.log(point.to_string(), fault.name());
         }
-        match trouble {
+        match fault {
             Some(Fault::AckLost) => return,
             Some(Fault::AckLate) => tokio::time::sleep(LATE_DELETION).await,
             _ => {}
@@ -919,9 +932,9 @@ impl Machine {
             self.record(Exchange::Answer { to: format!("{} {path}", head.method), answer });
         }
         let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-        self.tell(
+        self.log(
             format!("{}#{invocation}", function.name),
-            format!("{} {}: {status}", head.method, self.registry.shown(&path)),
+            format!("{} {}: {status}", head.method, self.registry.redact_path(&path)),
         );
         answer
     }
@@ -1026,10 +1039,10 @@ impl Hub for HubHandle {
         let machine = self.0.clone();
         Box::pin(async move {
             let machine = machine.upgrade().ok_or("the machine is gone")?;
-            let number = machine.watch().arrives(&request);
+            let number = machine.monitor().record_arrival(&request);
             let answer = machine.request(request).await;
             let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-            machine.watch().was_answered(number, status);
+            machine.monitor().record_response(number, status);
             answer.ok_or_else(|| "the connection broke".to_owned())
         })
     }

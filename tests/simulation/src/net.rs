@@ -9,15 +9,14 @@ use bytes::Bytes;
 use domain::ports::Resolver;
 use domain::sender::SendError;
 use http::{Request, Response};
-use runtime::Network;
-use runtime::sender::HttpClient;
 use runtime::transport::{GuardedHttpError, TIMEOUT, WebhookClient};
+use runtime::{HttpClient, Network};
 use simulator::answer::{Answer, Body};
 use testkit::cloud::Refusal;
 use testkit::cloud::client::{AwsEndpoint, AwsRequest, AwsResponse, ConnectorError, Service};
 
+use crate::faults::Fault;
 use crate::machine::{Machine, Sandbox};
-use crate::trouble::Fault;
 
 /// Number of attempts of the AWS SDK in its standard retry mode.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
@@ -68,15 +67,16 @@ impl Net {
         F: Future<Output = T> + Send + 'static,
     {
         let (machine, sandbox) = (&self.machine, &self.sandbox);
-        let place = sandbox.next_call();
-        let outage = machine.is_out(what);
-        let fault = if machine.is_calm() { None } else { machine.plan.meet(&place, possible) };
+        let point = sandbox.next_call();
+        let outage = machine.has_outage(what);
+        let fault =
+            if machine.faults_have_ended() { None } else { machine.plan.inject(&point, possible) };
         if let Some(fault) = fault {
-            machine.tell(place.to_string(), format!("{what}: {fault}"));
+            machine.log(point.to_string(), format!("{what}: {fault}"));
         } else if outage {
-            machine.tell(place.to_string(), format!("{what}: the service is out"));
+            machine.log(point.to_string(), format!("{what}: the service is out"));
         }
-        let (request_latency, response_latency) = machine.latency(&place);
+        let (request_latency, response_latency) = machine.latency(&point);
         match fault {
             None if outage => {
                 tokio::time::sleep(request_latency + response_latency).await;
@@ -165,7 +165,7 @@ impl Net {
 
 /// Returns the faults that are possible in a request to AWS.
 fn possible(request: &AwsRequest) -> &'static [Fault] {
-    let (all, all_but_half) = (&Fault::OF_CALLS, Fault::OF_CALLS.split_last());
+    let (all, all_but_half) = (&Fault::CALL_FAULTS, Fault::CALL_FAULTS.split_last());
     if is_batch(request) { all } else { all_but_half.map_or(&[], |(_, rest)| rest) }
 }
 
@@ -229,11 +229,11 @@ pub struct SimulatedNetwork {
 impl SimulatedNetwork {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let machine = self.net.machine.clone();
-        let path = machine.registry.shown(request.uri().path());
+        let path = machine.registry.redact_path(request.uri().path());
         let what = format!("{} {path}", request.method());
         let origin = self.net.sandbox.origin();
         let description = what.clone();
-        let act = |_| async move { machine.outside(origin, &description, request).await };
+        let act = |_| async move { machine.call_provider(origin, &description, request).await };
         let call = self.net.send_request(&what, &PROVIDER_FAULTS, || None, act);
         match tokio::time::timeout(self.timeout, call).await {
             Ok(Ok(Some(response))) => Ok(response),
@@ -245,7 +245,7 @@ impl SimulatedNetwork {
 
 /// Converts an answer of the provider simulator to a response, after its delay; `None` if the
 /// connection breaks.
-pub(crate) async fn answered(answer: Answer) -> Option<Response<Bytes>> {
+pub(crate) async fn to_response(answer: Answer) -> Option<Response<Bytes>> {
     match answer {
         Answer::HangUp { after_ms } => {
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
@@ -288,9 +288,9 @@ impl WebhookClient for SimulatedNetwork {
 
 /// Resolver that knows no host: calls in a run do not use addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct NoNames;
+pub struct EmptyResolver;
 
-impl Resolver for NoNames {
+impl Resolver for EmptyResolver {
     async fn resolve(&self, _host: &str) -> Option<Vec<IpAddr>> {
         None
     }
@@ -299,7 +299,7 @@ impl Resolver for NoNames {
 impl Network for Net {
     type HttpClient = SimulatedNetwork;
     type WebhookClient = SimulatedNetwork;
-    type Resolver = NoNames;
+    type Resolver = EmptyResolver;
 
     fn http_client(&self) -> SimulatedNetwork {
         SimulatedNetwork { net: self.clone(), timeout: TIMEOUT }
@@ -313,7 +313,7 @@ impl Network for Net {
         Ok(SimulatedNetwork { net: self.clone(), timeout: WEBHOOK_TIMEOUT })
     }
 
-    fn resolver(&self) -> NoNames {
-        NoNames
+    fn resolver(&self) -> EmptyResolver {
+        EmptyResolver
     }
 }

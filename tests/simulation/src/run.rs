@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 use testkit::cloud::dynamo::{Consumed, PartitionUse};
 use testkit::cloud::sqs::{Chaos, NoChaos};
 
-use crate::chance::Sequence;
+use crate::faults::{Fault, InjectionPoint, Plan, Source};
 use crate::feature::Part;
 use crate::history::History;
+use crate::initial_state::{self, InitialState};
 use crate::machine::{Exchange, Machine, Parts};
+use crate::monitor::{Monitor, Violation};
+use crate::random::SeededRng;
 use crate::scenario::Scenario;
-use crate::stage::{self, Stage};
 use crate::time;
-use crate::trouble::{Fault, Place, Plan, Source};
-use crate::watch::{Monitor, Violation};
 
 /// How long faults continue after the last step.
 const AFTERMATH: Duration = Duration::from_secs(20);
@@ -32,15 +32,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_hours(5 * 24);
 const IDLE_TIME: Duration = Duration::from_secs(30);
 /// Result of a run.
 #[derive(Clone, Debug)]
-pub struct Ending {
+pub struct RunResult {
     /// Violations; empty if the run passed.
     pub violations: Vec<Violation>,
     /// Number of checks of each invariant.
-    pub looks: BTreeMap<&'static str, u64>,
+    pub checks: BTreeMap<&'static str, u64>,
     /// History of the run.
     pub history: History,
     /// Injected faults by injection point.
-    pub troubles: BTreeMap<Place, Fault>,
+    pub faults: BTreeMap<InjectionPoint, Fault>,
     /// Capacity consumed by requests to the table.
     pub consumed: Consumed,
     /// Throttled partition keys, with the number of throttled requests.
@@ -48,12 +48,12 @@ pub struct Ending {
     /// Exchanges with clients and providers, oldest first.
     pub exchanges: Vec<Exchange>,
     /// Every injection point that was reached, with its possible faults.
-    pub places: Vec<(Place, Vec<Fault>)>,
+    pub injection_points: Vec<(InjectionPoint, Vec<Fault>)>,
 }
 
 /// Random choices where SQS guarantees nothing.
 #[derive(Debug)]
-pub struct SqsNondeterminism(pub Sequence);
+pub struct SqsNondeterminism(pub SeededRng);
 
 impl Chaos for SqsNondeterminism {
     fn returned(&mut self, available: usize) -> usize {
@@ -82,40 +82,43 @@ impl Chaos for SqsNondeterminism {
     }
 }
 
-/// Runs `scenario` from the initial state `stage`.
+/// Runs `scenario` from `initial_state`.
 ///
 /// # Errors
 /// If the process runs out of resources.
-pub fn play(stage: &Stage, scenario: &Scenario) -> Result<Ending, String> {
-    let runtime = stage::runtime()?;
-    let ending = runtime.block_on(async {
-        let machine = stage
-            .begin(
+pub fn run_scenario(
+    initial_state: &InitialState,
+    scenario: &Scenario,
+) -> Result<RunResult, String> {
+    let runtime = initial_state::runtime()?;
+    let result = runtime.block_on(async {
+        let machine = initial_state
+            .start_run(
                 |parts| Parts {
                     plan: Plan::new(scenario.seed, scenario.source.clone()),
                     outages: scenario.outages.clone(),
-                    wild: scenario.wild,
-                    even: scenario.even,
+                    nondeterministic_queues: scenario.nondeterministic_queues,
+                    equal_latencies: scenario.equal_latencies,
                     limits: scenario.limits,
                     ..parts
                 },
                 scenario.seed,
             )
             .await;
-        let run = Run { stage, machine: machine.clone() };
-        run.play(scenario).await;
-        let ending = run.ending().await;
+        let run = Run { initial_state, machine: machine.clone() };
+        run.execute(scenario).await;
+        let result = run.result().await;
         machine.shut_down();
-        ending
+        result
     });
-    Ok(ending)
+    Ok(result)
 }
 
 /// A run, as features use it.
 #[derive(Debug)]
 pub struct Run<'a> {
     /// The initial state.
-    pub stage: &'a Stage,
+    pub initial_state: &'a InitialState,
     /// The machine of the run.
     pub machine: Arc<Machine>,
 }
@@ -130,17 +133,19 @@ impl Run<'_> {
     /// Calls the provider simulator's control API. A rejected call is recorded as a violation of
     /// `rules`.
     pub async fn control(&self, method: Method, path: &str, body: Value) -> Value {
-        let done = stage::control(self.machine.providers(), &method, path, &body).await;
+        let done = initial_state::control(self.machine.providers(), &method, path, &body).await;
         done.unwrap_or_else(|error| {
-            self.machine.watch().violated("rules", format!("the simulation is broken: {error}"));
+            self.machine
+                .monitor()
+                .record_violation("rules", format!("the simulation is broken: {error}"));
             Value::Null
         })
     }
 
-    async fn play(&self, scenario: &Scenario) {
+    async fn execute(&self, scenario: &Scenario) {
         let begin = tokio::time::Instant::now();
         let steps = &scenario.steps;
-        self.machine.tell("world", format!("{}, seed {}", scenario.name, scenario.seed.0));
+        self.machine.log("world", format!("{}, seed {}", scenario.name, scenario.seed.0));
         for part in &self.machine.parts {
             part.prepare(self, steps).await;
         }
@@ -150,21 +155,21 @@ impl Run<'_> {
         }
         for (number, step) in steps.iter().enumerate() {
             tokio::time::sleep_until(begin + step.at).await;
-            if !step.act.is_of_its_part() {
-                self.machine.tell("world", step.to_string());
-                step.act.perform(self, number).await;
+            if !step.action.runs_in_background() {
+                self.machine.log("world", step.to_string());
+                step.action.perform(self, number).await;
             }
         }
         let aftermath = match scenario.source {
-            _ if steps.iter().any(|step| step.act.has_late_effects()) => LONG_AFTERMATH,
-            Source::Given(_) if scenario.even => AFTERMATH,
+            _ if steps.iter().any(|step| step.action.has_late_effects()) => LONG_AFTERMATH,
+            Source::Given(_) if scenario.equal_latencies => AFTERMATH,
             // Long enough that leases left by dead processes meet faults again.
             _ => AFTERMATH + Duration::from_secs(scenario.seed.below("aftermath", 250)),
         };
         tokio::time::sleep(aftermath).await;
-        self.machine.calm_down();
+        self.machine.end_faults();
         for part in &self.machine.parts {
-            part.calm_down(self).await;
+            part.end_faults(self).await;
         }
         let mut idle = self.wait_until_idle().await;
         for _ in 0..3 {
@@ -174,7 +179,7 @@ impl Run<'_> {
             idle = self.wait_until_idle().await;
         }
         let what = || "work continues after five days".to_owned();
-        self.machine.watch().holds("comes-to-rest", idle, what);
+        self.machine.monitor().check("comes-to-rest", idle, what);
     }
 
     /// Waits until no work is in progress. Returns `false` after the time limit.
@@ -233,10 +238,10 @@ impl Run<'_> {
             let records: Vec<_> = cloud.sqs.messages(dead).cloned().collect();
             for record in records {
                 any = true;
-                self.machine.tell("operator", "redrives a dead letter");
+                self.machine.log("operator", "redrives a dead letter");
                 let source = record.dead_letter_source.is_some();
                 let reason = record.attributes.contains_key("reason");
-                self.machine.watch().holds("queues-drained", source || reason, || {
+                self.machine.monitor().check("queues-drained", source || reason, || {
                     format!("a dead letter of {} has no reason", queue.url)
                 });
                 let mut send = json!({ "QueueUrl": queue.url, "MessageBody": record.body });
@@ -250,7 +255,7 @@ impl Run<'_> {
                 let now_ms = time::now_ms();
                 let back = cloud.sqs.call("SendMessage", &send, now_ms, &mut NoChaos);
                 if let Err(refusal) = back {
-                    self.machine.watch().violated("queues-drained", refusal.message);
+                    self.machine.monitor().record_violation("queues-drained", refusal.message);
                 }
             }
             // Deletes the redriven records from the dead-letter queue.
@@ -276,36 +281,36 @@ impl Run<'_> {
         any
     }
 
-    async fn ending(&self) -> Ending {
+    async fn result(&self) -> RunResult {
         for part in &self.machine.parts {
-            part.judge(self).await;
+            part.check_invariants(self).await;
         }
         let log = self.control(Method::GET, "/_sim/log?limit=100000", Value::Null).await;
         let remaining = self.remaining_records();
-        let mut watch = std::mem::take(&mut *self.machine.watch());
-        watch.look("rules");
+        let mut monitor = std::mem::take(&mut *self.machine.monitor());
+        monitor.count_check("rules");
         let events = log["events"].as_array().into_iter().flatten();
         for broken in events.filter(|event| event["kind"] == "violation") {
-            watch.violated("rules", broken.to_string());
+            monitor.record_violation("rules", broken.to_string());
         }
-        watch.look("queues-drained");
+        monitor.count_check("queues-drained");
         for record in remaining {
-            watch.violated("queues-drained", record);
+            monitor.record_violation("queues-drained", record);
         }
-        let Monitor { violations, looks, .. } = watch;
+        let Monitor { violations, checks, .. } = monitor;
         let (consumed, throttled) = {
             let cloud = self.machine.cloud();
             (cloud.dynamo.consumed().clone(), cloud.dynamo.throttled().clone())
         };
-        Ending {
+        RunResult {
             violations,
-            looks,
+            checks,
             history: self.machine.history(),
             consumed,
             throttled,
-            troubles: self.machine.plan.met(),
+            faults: self.machine.plan.injected(),
             exchanges: self.machine.exchanges(),
-            places: self.machine.plan.places(),
+            injection_points: self.machine.plan.injection_points(),
         }
     }
 

@@ -2,49 +2,50 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::{Ending, play};
+use crate::faults::{Fault, InjectionPoint, Source};
+use crate::initial_state::InitialState;
+use crate::run::{RunResult, run_scenario};
 use crate::scenario::Scenario;
-use crate::stage::Stage;
-use crate::trouble::{Fault, Place, Source};
 
 /// Most runs of a search.
 const MAX_RUNS: u32 = 600;
 
-/// Finds a minimal scenario that violates the first invariant violated in `ending`, and returns it
-/// with its ending.
+/// Finds a minimal scenario that violates the first invariant violated in `result`, and returns it
+/// with its result.
 ///
 /// # Errors
 /// If the process runs out of resources.
 pub fn shrink(
-    stage: &Stage,
+    initial_state: &InitialState,
     scenario: &Scenario,
-    ending: &Ending,
-) -> Result<(Scenario, Ending), String> {
-    let Some(violation) = ending.violations.first() else {
-        return Ok((scenario.clone(), ending.clone()));
+    result: &RunResult,
+) -> Result<(Scenario, RunResult), String> {
+    let Some(violation) = result.violations.first() else {
+        return Ok((scenario.clone(), result.clone()));
     };
-    let mut search = Search { stage, invariant: violation.invariant, left: MAX_RUNS };
+    let mut search = Search { initial_state, invariant: violation.invariant, left: MAX_RUNS };
     let mut best = scenario.clone();
-    let mut end = ending.clone();
+    let mut end = result.clone();
     // From here on, faults are given explicitly instead of drawn.
-    let given = Scenario { source: Source::Given(ending.troubles.clone()), ..best.clone() };
+    let given = Scenario { source: Source::Given(result.faults.clone()), ..best.clone() };
     match search.fails(&given)? {
-        Some(ending) => (best, end) = (given, ending),
+        Some(result) => (best, end) = (given, result),
         None => return Ok((best, end)),
     }
     for simpler in [
-        Scenario { wild: false, ..best.clone() },
+        Scenario { nondeterministic_queues: false, ..best.clone() },
         Scenario { outages: Vec::new(), ..best.clone() },
-        Scenario { even: true, ..best.clone() },
+        Scenario { equal_latencies: true, ..best.clone() },
     ] {
         let simpler = Scenario {
-            wild: simpler.wild && best.wild,
-            even: simpler.even || best.even,
+            nondeterministic_queues: simpler.nondeterministic_queues
+                && best.nondeterministic_queues,
+            equal_latencies: simpler.equal_latencies || best.equal_latencies,
             outages: if best.outages.is_empty() { Vec::new() } else { simpler.outages },
             ..best.clone()
         };
-        if let Some(ending) = search.fails(&simpler)? {
-            (best, end) = (simpler, ending);
+        if let Some(result) = search.fails(&simpler)? {
+            (best, end) = (simpler, result);
         }
     }
     loop {
@@ -53,21 +54,21 @@ pub fn shrink(
         let kept = fewer(steps, |steps| {
             search.fails(&Scenario { steps: steps.to_vec(), ..best.clone() })
         })?;
-        if let Some((steps, ending)) = kept {
+        if let Some((steps, result)) = kept {
             best.steps = steps;
-            end = ending;
+            end = result;
         }
-        let troubles: Vec<(Place, Fault)> = match &best.source {
-            Source::Given(troubles) => troubles.clone().into_iter().collect(),
-            Source::Drawn { .. } => Vec::new(),
+        let faults: Vec<(InjectionPoint, Fault)> = match &best.source {
+            Source::Given(faults) => faults.clone().into_iter().collect(),
+            Source::Random { .. } => Vec::new(),
         };
-        let kept = fewer(troubles, |troubles| {
-            let troubles: BTreeMap<Place, Fault> = troubles.iter().cloned().collect();
-            search.fails(&Scenario { source: Source::Given(troubles), ..best.clone() })
+        let kept = fewer(faults, |faults| {
+            let faults: BTreeMap<InjectionPoint, Fault> = faults.iter().cloned().collect();
+            search.fails(&Scenario { source: Source::Given(faults), ..best.clone() })
         })?;
-        if let Some((troubles, ending)) = kept {
-            best.source = Source::Given(troubles.into_iter().collect());
-            end = ending;
+        if let Some((faults, result)) = kept {
+            best.source = Source::Given(faults.into_iter().collect());
+            end = result;
         }
         if weight(&best) == size {
             return Ok((best, end));
@@ -76,29 +77,29 @@ pub fn shrink(
 }
 
 fn weight(scenario: &Scenario) -> usize {
-    let troubles = match &scenario.source {
-        Source::Given(troubles) => troubles.len(),
-        Source::Drawn { .. } => 0,
+    let faults = match &scenario.source {
+        Source::Given(faults) => faults.len(),
+        Source::Random { .. } => 0,
     };
-    scenario.steps.len() + troubles
+    scenario.steps.len() + faults
 }
 
 struct Search<'a> {
-    stage: &'a Stage,
+    initial_state: &'a InitialState,
     invariant: &'static str,
     left: u32,
 }
 
 impl Search<'_> {
-    /// Returns the ending of `scenario` if it violates the same invariant.
-    fn fails(&mut self, scenario: &Scenario) -> Result<Option<Ending>, String> {
+    /// Returns the result of `scenario` if it violates the same invariant.
+    fn fails(&mut self, scenario: &Scenario) -> Result<Option<RunResult>, String> {
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
-        let ending = play(self.stage, scenario)?;
-        let same = ending.violations.iter().any(|v| v.invariant == self.invariant);
-        Ok(same.then_some(ending))
+        let result = run_scenario(self.initial_state, scenario)?;
+        let same = result.violations.iter().any(|v| v.invariant == self.invariant);
+        Ok(same.then_some(result))
     }
 }
 
@@ -106,8 +107,8 @@ impl Search<'_> {
 /// could be removed.
 fn fewer<T: Clone>(
     mut all: Vec<T>,
-    mut fails: impl FnMut(&[T]) -> Result<Option<Ending>, String>,
-) -> Result<Option<(Vec<T>, Ending)>, String> {
+    mut fails: impl FnMut(&[T]) -> Result<Option<RunResult>, String>,
+) -> Result<Option<(Vec<T>, RunResult)>, String> {
     let mut found = None;
     let mut part = all.len();
     while part > 0 {
@@ -115,32 +116,32 @@ fn fewer<T: Clone>(
         while from < all.len() {
             let mut left = all.clone();
             left.drain(from..(from + part).min(all.len()));
-            if let Some(ending) = fails(&left)? {
+            if let Some(result) = fails(&left)? {
                 all = left;
-                found = Some(ending);
+                found = Some(result);
             } else {
                 from += part;
             }
         }
         part /= 2;
     }
-    Ok(found.map(|ending| (all, ending)))
+    Ok(found.map(|result| (all, result)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ending() -> Ending {
-        Ending {
+    fn result() -> RunResult {
+        RunResult {
             violations: Vec::new(),
-            looks: BTreeMap::new(),
+            checks: BTreeMap::new(),
             consumed: testkit::cloud::dynamo::Consumed::default(),
             throttled: BTreeMap::new(),
             history: crate::history::History::default(),
-            troubles: BTreeMap::new(),
+            faults: BTreeMap::new(),
             exchanges: Vec::new(),
-            places: Vec::new(),
+            injection_points: Vec::new(),
         }
     }
 
@@ -148,7 +149,7 @@ mod tests {
     fn elements_that_are_not_needed_are_removed() {
         let fails = |left: &[u32]| {
             let needed = left.contains(&3) && left.contains(&17);
-            Ok(needed.then(ending))
+            Ok(needed.then(result))
         };
         let (left, _) = fewer((0..40).collect(), fails).unwrap().unwrap();
         assert_eq!(left, [3, 17]);

@@ -9,19 +9,19 @@ use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::ports::MediaShelf;
+use domain::ports::MediaStore;
 use queue::Bucket;
 use serde_json::{Value, json};
 use simulation::deployment::{BUCKET, Deployment, Queue};
+use simulation::faults::{Fault, Source};
 use simulation::feature::{Feature, Fixtures, Part, Registry, Work};
-use simulation::functions::{Instance, Outcome, Output, OwnKit};
-use simulation::run::{Ending, Run, play};
-use simulation::scenario::{Act, Canonical, Scenario, Step};
+use simulation::functions::{Instance, Outcome, Output, SimulationKit};
+use simulation::initial_state::{InitialState, Setup};
+use simulation::monitor::Invariant;
+use simulation::run::{Run, RunResult, run_scenario};
+use simulation::scenario::{Action, CanonicalScenario, Scenario, Step};
 use simulation::shrink::shrink;
-use simulation::stage::{Setup, Stage};
 use simulation::time;
-use simulation::trouble::{Fault, Source};
-use simulation::watch::Invariant;
 use testkit::cloud::sqs::NoChaos;
 
 /// The deployed function and the queue that the feature uses.
@@ -44,7 +44,11 @@ impl Feature for Toy {
         vec![Invariant::new("stored-once", "every order is stored exactly once")]
     }
 
-    fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
+    fn function(
+        &self,
+        name: &str,
+        kit: &SimulationKit,
+    ) -> Option<Result<Box<dyn Instance>, String>> {
         let make = || -> Box<dyn Instance> {
             Box::new(Storing { bucket: Bucket::new(&kit.aws, BUCKET.to_owned()), toy: *self })
         };
@@ -55,9 +59,9 @@ impl Feature for Toy {
         Box::pin(ready(Ok(Box::new(Shop) as Box<dyn Fixtures>)))
     }
 
-    fn scenarios(&self) -> Vec<Canonical> {
+    fn scenarios(&self) -> Vec<CanonicalScenario> {
         let order = |n: u64| Step::new(Duration::from_millis(50 * n), Order(n));
-        vec![Canonical { name: "orders", steps: (1..=4).map(order).collect() }]
+        vec![CanonicalScenario { name: "orders", steps: (1..=4).map(order).collect() }]
     }
 }
 
@@ -94,7 +98,7 @@ impl Instance for Storing {
 struct Shop;
 
 impl Fixtures for Shop {
-    fn begin(&self) -> Arc<dyn Part> {
+    fn create_part(&self) -> Arc<dyn Part> {
         Arc::new(Orders::default())
     }
 }
@@ -104,14 +108,14 @@ impl Fixtures for Shop {
 struct Orders(Mutex<Vec<String>>);
 
 impl Part for Orders {
-    fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+    fn check_invariants<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
         for order in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let folder = format!("orders/{order}/");
             let cloud = run.machine.cloud();
             let found = cloud.s3.objects(BUCKET).filter(|(key, _)| key.starts_with(&folder));
             let found = found.count();
             let what = || format!("{order} is stored {found} times");
-            run.machine.watch().holds("stored-once", found == 1, what);
+            run.machine.monitor().check("stored-once", found == 1, what);
         }
         Box::pin(ready(()))
     }
@@ -131,7 +135,7 @@ fn orders_queue(deployment: &Deployment) -> &Queue {
     &deployment.queues[QUEUE]
 }
 
-impl Act for Order {
+impl Action for Order {
     fn perform<'a>(&'a self, run: &'a Run<'_>, _number: usize) -> Work<'a, ()> {
         let order = format!("order-{}", self.0);
         let queue = orders_queue(&run.machine.deployment);
@@ -151,23 +155,23 @@ impl Act for Order {
     }
 }
 
-fn stage(stores_each_receive: bool) -> Stage {
-    Stage::set(Registry::new().with(Toy { stores_each_receive })).unwrap()
+fn initial_state(stores_each_receive: bool) -> InitialState {
+    InitialState::create(Registry::new().with(Toy { stores_each_receive })).unwrap()
 }
 
 /// Runs the canonical scenarios with every fault at every injection point, and returns the endings.
-fn enumerated(stage: &Stage) -> Vec<(Scenario, Ending)> {
+fn enumerated(initial_state: &InitialState) -> Vec<(Scenario, RunResult)> {
     let mut played = Vec::new();
-    for canonical in stage.registry.scenarios() {
-        let calm = canonical.with(BTreeMap::new());
-        let ending = play(stage, &calm).unwrap();
-        let places = ending.places.clone();
-        played.push((calm, ending));
-        for (place, troubles) in places {
-            for trouble in troubles {
-                let scenario = canonical.with(BTreeMap::from([(place.clone(), trouble)]));
-                let ending = play(stage, &scenario).unwrap();
-                played.push((scenario, ending));
+    for canonical in initial_state.registry.scenarios() {
+        let calm = canonical.with_faults(BTreeMap::new());
+        let result = run_scenario(initial_state, &calm).unwrap();
+        let points = result.injection_points.clone();
+        played.push((calm, result));
+        for (point, faults) in points {
+            for fault in faults {
+                let scenario = canonical.with_faults(BTreeMap::from([(point.clone(), fault)]));
+                let result = run_scenario(initial_state, &scenario).unwrap();
+                played.push((scenario, result));
             }
         }
     }
@@ -176,54 +180,56 @@ fn enumerated(stage: &Stage) -> Vec<(Scenario, Ending)> {
 
 #[test]
 fn a_new_feature_passes_with_every_fault() {
-    let stage = stage(false);
-    let played = enumerated(&stage);
+    let initial_state = initial_state(false);
+    let played = enumerated(&initial_state);
     assert!(played.len() > 20, "{} runs", played.len());
-    for (scenario, ending) in &played {
-        assert_eq!(ending.violations, [], "{:?}\n{}", scenario.source, ending.history.story());
-        assert_eq!(ending.looks["stored-once"], 4);
+    for (scenario, result) in &played {
+        assert_eq!(result.violations, [], "{:?}\n{}", scenario.source, result.history.to_text());
+        assert_eq!(result.checks["stored-once"], 4);
     }
     for seed in 0..30 {
-        let ending = play(&stage, &stage.registry.drawn(seed).unwrap()).unwrap();
-        assert_eq!(ending.violations, [], "seed {seed}\n{}", ending.history.story());
+        let result =
+            run_scenario(&initial_state, &initial_state.registry.random_scenario(seed).unwrap())
+                .unwrap();
+        assert_eq!(result.violations, [], "seed {seed}\n{}", result.history.to_text());
     }
 }
 
 #[test]
 fn a_bug_violates_the_features_invariant_and_is_shrunk_to_one_step_and_one_fault() {
-    let stage = stage(true);
-    let scenarios = (0..100).filter_map(|seed| stage.registry.drawn(seed));
-    let (scenario, ending) = scenarios
-        .map(|scenario| Scenario { wild: false, ..scenario })
-        .map(|scenario| (scenario.clone(), play(&stage, &scenario).unwrap()))
-        .find(|(_, ending)| !ending.violations.is_empty())
+    let initial_state = initial_state(true);
+    let scenarios = (0..100).filter_map(|seed| initial_state.registry.random_scenario(seed));
+    let (scenario, result) = scenarios
+        .map(|scenario| Scenario { nondeterministic_queues: false, ..scenario })
+        .map(|scenario| (scenario.clone(), run_scenario(&initial_state, &scenario).unwrap()))
+        .find(|(_, result)| !result.violations.is_empty())
         .expect("one of 100 drawn runs finds it");
-    assert_eq!(ending.violations[0].invariant, "stored-once");
+    assert_eq!(result.violations[0].invariant, "stored-once");
     assert!(scenario.steps.len() == 4);
 
-    let (small, ending) = shrink(&stage, &scenario, &ending).unwrap();
-    assert_eq!(ending.violations[0].invariant, "stored-once");
+    let (small, result) = shrink(&initial_state, &scenario, &result).unwrap();
+    assert_eq!(result.violations[0].invariant, "stored-once");
     assert_eq!(small.steps.len(), 1, "{small:?}");
-    let Source::Given(troubles) = &small.source else {
+    let Source::Given(faults) = &small.source else {
         panic!("the shrunk run has random faults: {small:?}")
     };
-    assert_eq!(troubles.len(), 1, "{troubles:?}");
-    let story = ending.history.story();
-    assert!(story.contains("a customer orders number"), "{story}");
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let text = result.history.to_text();
+    assert!(text.contains("a customer orders number"), "{text}");
 
     // Running every fault finds it, too: where the queue service misses the success.
-    let found = enumerated(&stage).into_iter().find(|(_, ending)| !ending.violations.is_empty());
+    let found =
+        enumerated(&initial_state).into_iter().find(|(_, result)| !result.violations.is_empty());
     let (scenario, _) = found.expect("one fault is enough");
-    let Source::Given(troubles) = scenario.source else { panic!("the faults are random") };
+    let Source::Given(faults) = scenario.source else { panic!("the faults are random") };
     let breaking = [Fault::AckLost, Fault::AckLate, Fault::AnswerLost];
-    let dies =
-        |trouble: &Fault| trouble.name().starts_with("dies") || trouble.name().contains("frozen");
-    assert!(troubles.values().all(|trouble| breaking.contains(trouble) || dies(trouble)));
+    let dies = |fault: &Fault| fault.name().starts_with("dies") || fault.name().contains("frozen");
+    assert!(faults.values().all(|fault| breaking.contains(fault) || dies(fault)));
 }
 
 #[test]
 fn duplicate_names_are_rejected_before_the_first_run() {
     let toy = Toy { stores_each_receive: false };
-    let refused = Stage::set(Registry::new().with(toy).with(toy)).unwrap_err();
+    let refused = InitialState::create(Registry::new().with(toy).with(toy)).unwrap_err();
     assert_eq!(refused, "two features are called toy. Rename one");
 }

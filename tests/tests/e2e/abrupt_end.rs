@@ -9,8 +9,8 @@ use std::time::Duration;
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
-use crate::cast::{SENDER, Tenant, history, no_receipts, person, step};
-use crate::hub::{HUB, SOON, eventually};
+use crate::fixtures::{SENDER, Tenant, history, no_receipts, person, step};
+use crate::hub::{DEFAULT_TIMEOUT, HUB, eventually};
 
 /// Returns the process ids of one of this hub's functions.
 fn processes(function: &str) -> Vec<String> {
@@ -38,7 +38,7 @@ fn send_and_kill<'a>(
     let conversation = number.hello(&from)["id"].clone();
     number.faults(&json!([{"kind": "accept_then_time_out", "hold_ms": 30_000}]));
     let id = tenant.send(&json!({"conversation": conversation, "text": "will it come twice?"}));
-    eventually("the provider has it", SOON, || {
+    eventually("the provider has it", DEFAULT_TIMEOUT, || {
         if number.accepted(&from).len() == 1 { Ok(()) } else { Err("nothing".to_owned()) }
     });
     let senders = processes("switchboard-sender-whatsapp");
@@ -64,7 +64,7 @@ fn a_sender_killed_after_the_provider_accepted_the_message_never_sends_it_twice(
     let message = tenant.until_within(&silent, "unknown", Duration::from_secs(170));
     assert_eq!(step(&message, "unknown")["code"], "interrupted", "{message}");
     assert_eq!(history(&message), ["queued", "sending", "unknown"]);
-    eventually("the automation is notified of the unknown status", SOON, || {
+    eventually("the automation is notified of the unknown status", DEFAULT_TIMEOUT, || {
         let notifications = automation.deliveries("message.status");
         let messages = notifications["deliveries"].as_array().unwrap().iter();
         let mut messages = messages.map(|one| &one["body"]["data"]["message"]);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, person};
-use crate::hub::{Client, SOON, eventually};
+use crate::fixtures::{Tenant, person};
+use crate::hub::{Client, DEFAULT_TIMEOUT, eventually};
 
 #[test]
 fn without_a_key_only_the_openapi_document_is_available() {
@@ -17,7 +17,7 @@ fn without_a_key_only_the_openapi_document_is_available() {
     let wrong = Client::with_key("swb_01J9ZQ4J9T0000000000000000_0000");
     assert_eq!(wrong.get("/conversations").status, 403);
     let document = anonymous.get("/openapi.json").expect(200);
-    assert_eq!(document, runtime::api::openapi::document(), "another build is deployed");
+    assert_eq!(document, functions::openapi(), "another build is deployed");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn pagination_returns_every_item_once() {
         number.writes(&json!({"from": from, "text": "hello"}));
     }
     tenant.until_messages(&one, 25);
-    eventually("25 conversations", SOON, || {
+    eventually("25 conversations", DEFAULT_TIMEOUT, || {
         let all = tenant.pages("/conversations?limit=100", "conversations").concat();
         if all.len() == 25 { Ok(()) } else { Err(format!("{}", all.len())) }
     });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cast::{Tenant, person};
-use crate::hub::{SOON, eventually};
+use crate::fixtures::{Tenant, person};
+use crate::hub::{DEFAULT_TIMEOUT, eventually};
 
 #[test]
 fn a_failed_notification_is_retried_with_the_same_id() {
@@ -37,7 +37,7 @@ fn an_automation_that_returns_410_is_disabled_until_it_is_set_again() {
     let from = person();
     number.hello(&from);
     let path = format!("/tenants/{}/automation", tenant.id);
-    let view = eventually("the automation is disabled", SOON, || {
+    let view = eventually("the automation is disabled", DEFAULT_TIMEOUT, || {
         let view = tenant.api.get(&path).expect(200);
         if view["disabled_at"].is_string() { Ok(view) } else { Err(view.to_string()) }
     });

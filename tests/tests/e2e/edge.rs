@@ -5,9 +5,9 @@ use std::time::Duration;
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, person, text_from};
 use crate::cloud::{self, FunctionCopy, output};
-use crate::hub::{SOON, eventually, random};
+use crate::fixtures::{Tenant, person, text_from};
+use crate::hub::{DEFAULT_TIMEOUT, eventually, random};
 
 /// A webhook request as an API Gateway event.
 fn event(path: &str, integration: &str, body: &[u8], secret: &str) -> Value {
@@ -85,7 +85,7 @@ fn a_poison_record_is_dead_lettered_with_a_reason_and_does_not_block_others() {
     cloud::put_record(&queue, &conversation, &poison);
     number.writes(&json!({"from": from, "text": "after the poison"}));
     assert_eq!(tenant.until_messages(&from, 2)[0]["text"], "after the poison");
-    let reasons = eventually("the dead letter", SOON, || {
+    let reasons = eventually("the dead letter", DEFAULT_TIMEOUT, || {
         let reasons = cloud::take_reasons(&dead, &conversation);
         if reasons.is_empty() { Err("none".to_owned()) } else { Ok(reasons) }
     });

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, person};
-use crate::hub::{Client, HUB, SOON, at_once, digits, eventually, random};
+use crate::fixtures::{Tenant, person};
+use crate::hub::{Client, DEFAULT_TIMEOUT, HUB, digits, eventually, random, run_concurrently};
 
 /// Provider of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Account {
 /// Waits for the tenant's conversation with a customer on an integration.
 #[track_caller]
 fn find_conversation(tenant: &Tenant, integration: &str, person: &str) -> Value {
-    eventually(&format!("a conversation on {integration}"), SOON, || {
+    eventually(&format!("a conversation on {integration}"), DEFAULT_TIMEOUT, || {
         let page = tenant.api.get("/conversations?limit=100").expect(200);
         let mut conversations = page["conversations"].as_array().unwrap().iter();
         let found = conversations.find(|conversation| {
@@ -188,7 +188,7 @@ fn has_detail(message: &Value, text: &str) -> bool {
 
 #[test]
 fn each_provider_receives_sends_and_reports_receipts() {
-    at_once(ALL.len(), |place| {
+    run_concurrently(ALL.len(), |place| {
         let provider = ALL[place];
         let tenant = Tenant::new("carried");
         let account = Account::new(&tenant, provider, Condition::Healthy);
@@ -245,7 +245,7 @@ fn check_failover(first: Provider, second: Provider, condition: Condition) {
         Condition::AcceptsAndDrops => {
             let message = tenant.until_passed(&id, "unknown");
             // A receipt may later show that it arrived; it must not be sent again until then.
-            eventually(&format!("{why}: it arrived"), SOON, || {
+            eventually(&format!("{why}: it arrived"), DEFAULT_TIMEOUT, || {
                 if a.accepted() == 1 { Ok(()) } else { Err(message.to_string()) }
             });
             assert_eq!(b.accepted(), 0, "{why}: {message}");
@@ -284,7 +284,7 @@ fn check_every_pair(condition: Condition) {
         .flat_map(|first| ALL.into_iter().map(move |second| (first, second)))
         .filter(|(first, second)| first != second)
         .collect();
-    at_once(pairs.len(), |place| {
+    run_concurrently(pairs.len(), |place| {
         let (first, second) = pairs[place];
         check_failover(first, second, condition);
     });
@@ -405,13 +405,13 @@ fn an_sms_and_a_call_through_twilio_reach_their_final_status() {
     let number = twilio.control("customer-writes", &json!({"from": to, "text": "On my way"}));
     assert_eq!(number["webhook_status"], 200, "{number}");
     let conversation = message["conversation"].as_str().unwrap();
-    eventually("the reply is in the conversation", SOON, || {
+    eventually("the reply is in the conversation", DEFAULT_TIMEOUT, || {
         let messages = tenant.messages(conversation);
         let received = messages.iter().any(|message| message["text"] == "On my way");
         if received { Ok(()) } else { Err(format!("{messages:?}")) }
     });
     // Twilio's receipts have no time, so the time of receipt is used.
-    let sent = crate::cast::step(&tenant.message(&id), "delivered")["at"].clone();
+    let sent = crate::fixtures::step(&tenant.message(&id), "delivered")["at"].clone();
     assert!(!sent.as_str().unwrap().starts_with("1970"), "{sent}");
 }
 

@@ -224,7 +224,7 @@ pub(crate) fn eventually<T>(
 }
 
 /// Enough time for a message while all other tests run.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Seconds since the Unix epoch.
 #[expect(clippy::disallowed_methods, reason = "signed webhooks need the hub's real clock")]
@@ -248,7 +248,7 @@ pub(crate) fn digits(count: usize) -> String {
 }
 
 /// Runs `work` for each of `0..count` in parallel.
-pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub(crate) fn run_concurrently<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let work = &work;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();

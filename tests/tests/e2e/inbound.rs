@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, deliver, person, text_from};
-use crate::hub::{Client, SOON, at_once, eventually, request};
+use crate::fixtures::{Tenant, deliver, person, text_from};
+use crate::hub::{Client, DEFAULT_TIMEOUT, eventually, request, run_concurrently};
 
 #[test]
 fn a_webhook_received_a_hundred_times_is_one_message_and_one_notification() {
@@ -24,7 +24,7 @@ fn a_webhook_received_a_hundred_times_is_one_message_and_one_notification() {
     for _ in 0..40 {
         once();
     }
-    at_once(10, |_| (0..6).for_each(|_| once()));
+    run_concurrently(10, |_| (0..6).for_each(|_| once()));
 
     // A later message of the same conversation is processed after it.
     number.writes(&json!({"from": from, "text": "the end"}));
@@ -45,7 +45,7 @@ fn fifty_concurrent_first_messages_create_one_conversation() {
     let tenant = Tenant::new("fifty");
     let number = tenant.whatsapp(&json!({}));
     let from = person();
-    at_once(50, |each| {
+    run_concurrently(50, |each| {
         let message = text_from(&from, &format!("wamid.FIRST.{each}"), &format!("first {each}"));
         let change = example::messages(&number.number, &[message]);
         number.deliver(&example::envelope(&[change])).expect(200);
@@ -146,7 +146,7 @@ fn a_message_too_large_for_the_queue_and_the_table_arrives_complete() {
     let change = example::messages(&number.number, &[text_from(&from, "wamid.HUGE", &text)]);
     number.deliver(&example::envelope(&[change])).expect(200);
     let message = tenant.until_messages(&from, 1).remove(0);
-    let file = eventually("the content as a file", SOON, || {
+    let file = eventually("the content as a file", DEFAULT_TIMEOUT, || {
         let link = tenant.api.get(&format!("/messages/{}/media", message["id"].as_str().unwrap()));
         if link.status == 302 {
             Ok(request("GET", &link.headers["location"], &[], None).expect(200))
@@ -267,7 +267,7 @@ fn every_message_type_is_parsed_and_its_file_can_be_downloaded() {
             continue;
         }
         assert_eq!(message["media"]["url"], path, "{message}");
-        let link = eventually(&format!("the file of the {kind}"), SOON, || {
+        let link = eventually(&format!("the file of the {kind}"), DEFAULT_TIMEOUT, || {
             let link = tenant.api.get(&path);
             if link.status == 302 { Ok(link) } else { Err(link.to_string()) }
         });
@@ -291,7 +291,7 @@ fn a_file_the_provider_has_deleted_returns_410() {
     number.deliver(&example::envelope(&[example::messages(&number.number, &[image])])).expect(200);
     let message = tenant.until_messages(&from, 1).remove(0);
     let path = format!("/messages/{}/media", message["id"].as_str().unwrap());
-    eventually("the file is gone", SOON, || {
+    eventually("the file is gone", DEFAULT_TIMEOUT, || {
         let link = tenant.api.get(&path);
         if link.status == 410 { Ok(()) } else { Err(link.to_string()) }
     });

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, person};
-use crate::hub::{Client, HUB, SOON, at_once, eventually, now};
+use crate::fixtures::{Tenant, person};
+use crate::hub::{Client, DEFAULT_TIMEOUT, HUB, eventually, now, run_concurrently};
 
 /// A tenant with a pull automation, and a key for its workers.
 fn pulling(name: &str) -> (Tenant, String) {
@@ -78,7 +78,7 @@ fn concurrent_workers_get_each_job_once_and_each_conversation_in_order() {
         let done: usize = done_in_order.lock().unwrap().values().map(Vec::len).sum();
         people * each - done
     };
-    at_once(10, |_| {
+    run_concurrently(10, |_| {
         let worker = Client::with_key(&key);
         let mut idle = 0;
         while remaining() > 0 && idle < 30 {
@@ -99,12 +99,12 @@ fn concurrent_workers_get_each_job_once_and_each_conversation_in_order() {
 
 #[test]
 fn a_request_with_an_expired_lease_is_rejected() {
-    let (tenant, _) = pulling("lapsed");
+    let (tenant, _) = pulling("expired");
     let body = json!({"from": "+1", "to": "desk", "message": {"text": "hi"}, "timestamp": now(),
         "message_id": "only"});
     tenant.api.post("/webhook/inbound", &body).expect(202);
     let take = || {
-        eventually("a job", SOON, || {
+        eventually("a job", DEFAULT_TIMEOUT, || {
             let job = tenant.api.get("/queue/next-job?lease=1&wait=5").expect(200);
             if job["status"] == "processing" { Ok(job) } else { Err(job.to_string()) }
         })
@@ -116,7 +116,7 @@ fn a_request_with_an_expired_lease_is_rejected() {
     };
     let first = take();
     std::thread::sleep(Duration::from_millis(1200));
-    call(&first, "complete").problem(409, "lease_lapsed");
+    call(&first, "complete").problem(409, "lease_expired");
     let second = take();
     assert_eq!(second["job_id"], format!("{}.2", first["job_id"].as_str().unwrap()));
     tenant
@@ -127,7 +127,7 @@ fn a_request_with_an_expired_lease_is_rejected() {
         )
         .expect(200);
     std::thread::sleep(Duration::from_millis(1200));
-    call(&first, "complete").problem(409, "lease_lapsed");
+    call(&first, "complete").problem(409, "lease_expired");
     assert_eq!(call(&second, "complete").expect(200)["status"], "completed");
 }
 

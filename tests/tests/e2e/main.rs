@@ -14,10 +14,10 @@
 mod abrupt_end;
 mod api;
 mod automation;
-mod cast;
 mod cloud;
 mod edge;
 mod failover;
+mod fixtures;
 mod hub;
 mod inbound;
 mod jobs;
@@ -25,5 +25,5 @@ mod outbound;
 mod platform;
 mod receipts;
 mod telegram;
-mod walls;
+mod tenant_isolation;
 mod webhooks;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, history, no_receipts, person, step};
-use crate::hub::{SOON, at_once, eventually};
+use crate::fixtures::{Tenant, history, no_receipts, person, step};
+use crate::hub::{DEFAULT_TIMEOUT, eventually, run_concurrently};
 
 #[test]
 fn messages_of_one_conversation_reach_the_provider_in_order() {
@@ -18,7 +18,7 @@ fn messages_of_one_conversation_reach_the_provider_in_order() {
             tenant.send(&json!({"conversation": conversation, "text": format!("line {each}")}))
         })
         .collect();
-    let accepted = eventually("20 messages at the provider", SOON, || {
+    let accepted = eventually("20 messages at the provider", DEFAULT_TIMEOUT, || {
         let accepted = number.accepted(&from);
         if accepted.len() >= 20 { Ok(accepted) } else { Err(format!("{accepted:?}")) }
     });
@@ -38,8 +38,9 @@ fn concurrent_requests_with_one_idempotency_key_create_one_message() {
     let conversation = number.hello(&from)["id"].clone();
     let body = json!({"conversation": conversation, "text": "once"});
     let key = [("idempotency-key", "order-4711")];
-    let answers =
-        at_once(20, |_| tenant.api.send("POST", "/messages", &key, Some(&body)).expect(202));
+    let answers = run_concurrently(20, |_| {
+        tenant.api.send("POST", "/messages", &key, Some(&body)).expect(202)
+    });
     let id = answers[0]["id"].as_str().unwrap();
     for answer in &answers {
         assert_eq!(answer["id"], id, "{answer}");
@@ -214,7 +215,7 @@ fn outside_the_service_window_only_templates_are_accepted() {
     tenant.api.post(&read, &json!({})).problem(422, "nothing_to_read");
     // The customer's message does.
     number.hello(&to);
-    eventually("the window is open", SOON, || {
+    eventually("the window is open", DEFAULT_TIMEOUT, || {
         let answer = tenant.api.post("/messages", &text);
         if answer.status == 202 { Ok(()) } else { Err(answer.to_string()) }
     });
@@ -409,7 +410,7 @@ fn a_received_message_can_be_marked_as_read() {
     let path = format!("/conversations/{}/read", conversation["id"].as_str().unwrap());
     let answer = tenant.api.post(&path, &json!({})).expect(202);
     assert_eq!(answer["status"], "queued");
-    eventually("the message is marked as read", SOON, || {
+    eventually("the message is marked as read", DEFAULT_TIMEOUT, || {
         let reads = number.reads();
         let marked = reads
             .as_array()

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, deliver, person, text_from};
-use crate::hub::{Client, HUB, SOON, eventually};
+use crate::fixtures::{Tenant, deliver, person, text_from};
+use crate::hub::{Client, DEFAULT_TIMEOUT, HUB, eventually};
 
 /// A hub can have one such app, so all runs on one hub share it.
 const SECRET: &str = "the-platforms-app-secret";
@@ -63,7 +63,7 @@ fn the_platforms_app_routes_each_number_to_the_tenant_that_claimed_it() {
     let before = parked_at(&operator, parked).len();
     let lost = body(unclaimed, "wamid.PLATFORM.2");
     deliver(&url, &lost, &example::signature(SECRET, &lost)).expect(200);
-    eventually("it is parked", SOON, || {
+    eventually("it is parked", DEFAULT_TIMEOUT, || {
         let now = parked_at(&operator, parked).len();
         if now == before + 1 { Ok(()) } else { Err(format!("{now} events after {before}")) }
     });
@@ -98,7 +98,7 @@ fn a_verified_webhook_that_cannot_be_parsed_is_parked() {
     for body in [&b"not json"[..], b"{}", br#"{"object":"page","entry":[]}"#, b""] {
         deliver(&number.url, body, &example::signature(&number.secret, body)).expect(200);
     }
-    let parked = eventually("all four are parked", SOON, || {
+    let parked = eventually("all four are parked", DEFAULT_TIMEOUT, || {
         let parked = parked_at(&tenant.api, "/events?state=parked");
         if parked.len() == 4 { Ok(parked) } else { Err(format!("{parked:?}")) }
     });

@@ -3,8 +3,8 @@
 use providers::whatsapp_cloud::example;
 use serde_json::{Value, json};
 
-use crate::cast::{Tenant, history, no_receipts, person, step};
-use crate::hub::{SOON, eventually};
+use crate::fixtures::{Tenant, history, no_receipts, person, step};
+use crate::hub::{DEFAULT_TIMEOUT, eventually};
 
 fn permutations(items: &[&'static str]) -> Vec<Vec<&'static str>> {
     if items.len() <= 1 {
@@ -82,7 +82,7 @@ fn a_failure_reported_later_is_final_and_has_a_remedy() {
     let failed = step(&message, "failed");
     assert_eq!(failed["code"], "131026");
     assert!(failed["detail"].as_str().unwrap().contains("not on WhatsApp"), "{failed}");
-    eventually("the automation is notified", SOON, || {
+    eventually("the automation is notified", DEFAULT_TIMEOUT, || {
         let notifications = automation.deliveries("message.status");
         let about = notifications["deliveries"].as_array().unwrap().iter();
         let mut about = about.map(|notification| &notification["body"]["data"]["message"]);

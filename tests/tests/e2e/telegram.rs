@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::cast::{Telegram, Tenant, history, step};
-use crate::hub::{SOON, eventually, request};
+use crate::fixtures::{Telegram, Tenant, history, step};
+use crate::hub::{DEFAULT_TIMEOUT, eventually, request};
 
 #[test]
 fn a_text_is_received_and_a_reply_is_sent() {
@@ -122,7 +122,7 @@ fn a_received_photo_can_be_downloaded() {
     assert_eq!(message["type"], "image", "{message}");
     assert_eq!(message["media"]["caption"], "Look", "{message}");
     let path = format!("/messages/{}/media", message["id"].as_str().unwrap());
-    let link = eventually("the photo", SOON, || {
+    let link = eventually("the photo", DEFAULT_TIMEOUT, || {
         let link = tenant.api.get(&path);
         if link.status == 302 { Ok(link) } else { Err(link.to_string()) }
     });

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use providers::example::{self, Example, Seed};
 use serde_json::{Value, json};
 
-use crate::cast::Tenant;
-use crate::hub::{Answer, Client, SOON, at_once, eventually, random, request};
+use crate::fixtures::Tenant;
+use crate::hub::{Answer, Client, DEFAULT_TIMEOUT, eventually, random, request, run_concurrently};
 
 /// Tenant of the examples. Their accounts can be claimed once per hub, so all runs on one hub share
 /// it.
@@ -46,7 +46,8 @@ fn made(provider: Provider) -> Value {
     let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let make = || {
         // Created by the operator, whose claim to an account is trusted.
-        let answer = Client::admin().post("/integrations", &example::asked(provider, &tenant()));
+        let answer =
+            Client::admin().post("/integrations", &example::creation_request(provider, &tenant()));
         if answer.status != 409 {
             return answer.expect(201);
         }
@@ -112,23 +113,24 @@ fn expected(
     let webhook = example::webhook(provider, example);
     let (integration, credentials) = (integration(provider), (example::of(provider).credentials)());
     let source = webhook.source(&integration, &credentials);
-    let mut evidence_url = source.evidence(request).unwrap();
+    let mut certificate_url = source.signing_certificate_url(request).unwrap();
     let name = example.full_name();
     let received = receive(&*source, request, now());
     let expected = match received.unwrap_or_else(|rejection| panic!("{name}: {rejection}")) {
         ParsedWebhook::Handshake(reply) => Expected::Reply(reply),
         ParsedWebhook::Confirm(address) => {
-            evidence_url = evidence_url.or(Some(address));
+            certificate_url = certificate_url.or(Some(address));
             Expected::Reply(webhook.accepted())
         }
         ParsedWebhook::Events(events) => {
-            let stamped = events.into_iter().zip(0..);
-            let stamped =
-                stamped.map(|(event, place)| example::stamped(event, &integration, now(), place));
-            Expected::Events(stamped.collect())
+            let into_inbound_event = events.into_iter().zip(0..);
+            let into_inbound_event = into_inbound_event.map(|(event, place)| {
+                example::into_inbound_event(event, &integration, now(), place)
+            });
+            Expected::Events(into_inbound_event.collect())
         }
     };
-    (expected, evidence_url)
+    (expected, certificate_url)
 }
 
 /// Held while a test serves a provider's document.
@@ -206,11 +208,11 @@ fn every_event_is_recorded_once(provider: Provider) {
     let mut sent = Vec::new();
     for example in example::of(provider).events {
         let request = signed(provider, example);
-        let (expected, evidence_url) = expected(provider, example, &request);
-        let document = request.evidence.clone().unwrap_or_default();
+        let (expected, certificate_url) = expected(provider, example, &request);
+        let document = request.signing_certificate.clone().unwrap_or_default();
         let accepted = example::webhook(provider, example).accepted();
         let name = example.full_name();
-        with_evidence(evidence_url.as_deref(), &document, || match expected {
+        with_evidence(certificate_url.as_deref(), &document, || match expected {
             Expected::Reply(reply) => assert_reply(&post(&request), &reply, &name),
             Expected::Events(events) => {
                 for _twice in 0..2 {
@@ -222,10 +224,11 @@ fn every_event_is_recorded_once(provider: Provider) {
     }
     for event in &sent {
         let id = event.event_id().to_string();
-        let shown = eventually(&format!("{provider}'s {} is recorded", event.id), SOON, || {
-            let answer = TENANT_API.get(&format!("/events/{id}"));
-            if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
-        });
+        let shown =
+            eventually(&format!("{provider}'s {} is recorded", event.id), DEFAULT_TIMEOUT, || {
+                let answer = TENANT_API.get(&format!("/events/{id}"));
+                if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
+            });
         assert_eq!(shown["tenant"], TENANT, "{shown}");
         assert_eq!(shown["provider"], provider.as_str(), "{shown}");
         assert_eq!(shown["provider_event_id"], event.id.as_str(), "{shown}");
@@ -253,8 +256,8 @@ fn a_forgery_is_refused(provider: Provider) {
     for example in example::of(provider).events {
         let good = signed(provider, example);
         let name = example.full_name();
-        let document = good.evidence.clone().unwrap_or_default();
-        let (_, evidence_url) = expected(provider, example, &good);
+        let document = good.signing_certificate.clone().unwrap_or_default();
+        let (_, certificate_url) = expected(provider, example, &good);
         let signed_field = SIGNED_FIELD.iter().find(|(webhook, _)| *webhook == example.webhook);
         let position = if good.body.is_empty() {
             None
@@ -262,13 +265,13 @@ fn a_forgery_is_refused(provider: Provider) {
             let body = String::from_utf8_lossy(&good.body);
             body.find(mark).map(|at| at + mark.len())
         } else {
-            example::covers_the_body(example.webhook).then_some(good.body.len() / 2)
+            example::authenticates_body(example.webhook).then_some(good.body.len() / 2)
         };
         if let Some(position) = position {
             let mut body = good.body.to_vec();
             body[position] ^= 1;
             let forged = WebhookRequest { body: body.into(), ..good.clone() };
-            with_evidence(evidence_url.as_deref(), &document, || {
+            with_evidence(certificate_url.as_deref(), &document, || {
                 let answer = post(&forged);
                 assert_eq!(answer.status, 401, "{name}, a byte changed: {answer}");
             });
@@ -328,7 +331,7 @@ fn another_tenant_cannot_read_or_replay_an_event() {
         panic!("{} brings no event", example.full_name())
     };
     let path = format!("/events/{}", events[0].event_id());
-    eventually("it is recorded", SOON, || {
+    eventually("it is recorded", DEFAULT_TIMEOUT, || {
         let answer = TENANT_API.get(&path);
         if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
     });
@@ -343,13 +346,14 @@ fn another_tenant_cannot_read_or_replay_an_event() {
 fn an_event_received_fifty_times_concurrently_is_recorded_once() {
     let (provider, example) = (Provider::Stripe, &example::of(Provider::Stripe).events[0]);
     let request = signed(provider, example);
-    let statuses = at_once(10, |_| (0..5).map(|_| post(&request).status).collect::<Vec<_>>());
+    let statuses =
+        run_concurrently(10, |_| (0..5).map(|_| post(&request).status).collect::<Vec<_>>());
     assert!(statuses.concat().iter().all(|status| *status == 200), "{statuses:?}");
     let (Expected::Events(events), _) = expected(provider, example, &request) else {
         panic!("{} brings no event", example.full_name())
     };
     let id = events[0].event_id().to_string();
-    eventually("it is recorded", SOON, || {
+    eventually("it is recorded", DEFAULT_TIMEOUT, || {
         let count = listed(provider).iter().filter(|one| **one == id).count();
         if count == 1 { Ok(()) } else { Err(format!("{count} times")) }
     });
@@ -366,7 +370,7 @@ fn an_event_can_be_replayed_alone_and_in_bulk() {
     assert_reply(&post(&request), &example::webhook(provider, example).accepted(), "shopify");
     let path = format!("/events/{}", events[0].event_id());
     let replays = |wanted: u64| {
-        eventually(&format!("{wanted} replays"), SOON, || {
+        eventually(&format!("{wanted} replays"), DEFAULT_TIMEOUT, || {
             let answer = TENANT_API.get(&path);
             let count = answer.json()["replays"].as_u64();
             if count == Some(wanted) { Ok(()) } else { Err(answer.to_string()) }
@@ -388,7 +392,7 @@ fn an_event_can_be_replayed_alone_and_in_bulk() {
     assert!(matched >= 1, "{counted}");
     let begun = TENANT_API.post("/events/replay", &span(false)).expect(202);
     let progress = format!("/events/replays/{}", begun["replay"].as_str().unwrap());
-    eventually("the replay is done", SOON, || {
+    eventually("the replay is done", DEFAULT_TIMEOUT, || {
         let answer = TENANT_API.get(&progress);
         let done = answer.json();
         let all = done["published"].as_u64() == Some(matched);
@@ -407,7 +411,7 @@ fn a_message_can_be_ingested_through_the_api() {
     let again = TENANT_API.post("/webhook/inbound", &message).expect(202);
     assert_eq!(accepted, again);
     let path = format!("/events/{}", accepted["event_id"].as_str().unwrap());
-    let shown = eventually("it is recorded", SOON, || {
+    let shown = eventually("it is recorded", DEFAULT_TIMEOUT, || {
         let answer = TENANT_API.get(&path);
         if answer.status == 200 { Ok(answer.json()) } else { Err(answer.to_string()) }
     });
@@ -491,7 +495,7 @@ fn every_custom_scheme_accepts_only_its_own_signature() {
         let bare = request("POST", url, &[], Some(body.as_bytes()));
         assert_eq!(bare.status, 401, "{scheme}");
     }
-    let all = eventually("one event for each scheme", SOON, || {
+    let all = eventually("one event for each scheme", DEFAULT_TIMEOUT, || {
         let page = tenant.api.get("/events?provider=custom&name=tested").expect(200);
         let events = page["events"].as_array().unwrap().clone();
         if events.len() == 5 { Ok(events) } else { Err(page.to_string()) }
@@ -567,22 +571,22 @@ fn every_published_body_is_accepted_when_it_is_signed_again() {
             let webhook = example::webhook(provider, &like);
             let credentials = (example::of(provider).credentials)();
             let source = webhook.source(&integration(provider), &credentials);
-            let evidence_url = source.evidence(&request).unwrap();
-            let (status, evidence_url) = match receive(&*source, &request, now()) {
+            let certificate_url = source.signing_certificate_url(&request).unwrap();
+            let (status, certificate_url) = match receive(&*source, &request, now()) {
                 // Parked if it matches no account or cannot be parsed.
                 Ok(ParsedWebhook::Events(_)) | Err(Rejection::Unreadable(_)) => {
-                    (webhook.accepted().status, evidence_url)
+                    (webhook.accepted().status, certificate_url)
                 }
                 Ok(ParsedWebhook::Confirm(address)) => {
-                    (webhook.accepted().status, evidence_url.or(Some(address)))
+                    (webhook.accepted().status, certificate_url.or(Some(address)))
                 }
-                Ok(ParsedWebhook::Handshake(reply)) => (reply.status, evidence_url),
+                Ok(ParsedWebhook::Handshake(reply)) => (reply.status, certificate_url),
                 // Verified, but invalid: the sender gets the reason.
-                Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, evidence_url),
+                Err(Rejection::Invalid(_)) => (http::StatusCode::BAD_REQUEST, certificate_url),
                 Err(rejection) => panic!("{name}: {rejection}"),
             };
-            let document = request.evidence.clone().unwrap_or_default();
-            let answer = with_evidence(evidence_url.as_deref(), &document, || post(&request));
+            let document = request.signing_certificate.clone().unwrap_or_default();
+            let answer = with_evidence(certificate_url.as_deref(), &document, || post(&request));
             assert_eq!(answer.status, status.as_u16(), "{name}: {answer}");
             *accepted.entry(provider).or_insert(0) += 1;
         }

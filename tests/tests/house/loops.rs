@@ -61,7 +61,7 @@ fn a_recursive_loop_is_allowed_only_where_one_is_intended() {
     }
     assert!(!loops.contains("ConsumerInbound"));
     for (name, function) in template.of_type("AWS::Serverless::Function") {
-        let reason = template.resources[name]["Metadata"]["Loop"].as_str();
+        let reason = template.0.resources[name]["Metadata"]["Loop"].as_str();
         if loops.contains(name) {
             assert_eq!(function["RecursiveLoop"], "Allow", "{name} can invoke itself");
             let reason = reason

@@ -1,8 +1,8 @@
 //! Compares each role's permissions with what its function does.
 //!
-//! The needed permissions are derived from the sources: a function's `main.rs` names a module of
-//! `runtime`, the module names its ports and calls their methods, and `store` shows which requests
-//! a port makes. Queues are read from environment variables, and the module says whether large
+//! The needed permissions are derived from the sources: a function's `main.rs` names a module of a
+//! feature, the module names its ports and calls their methods, and the features' repositories show
+//! which requests a port makes. Queues are read from environment variables, and the module says whether large
 //! bodies go to the bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,15 +19,15 @@ use crate::{Template, function_folders, logical_name, names_in, read, secrets_of
 type Permission = (String, String);
 
 /// Permissions of ports on the bucket: trait, method, action and resource. Permissions on the table
-/// are derived from `store`.
+/// are derived from the repositories.
 const OF_THE_BUCKET: &[[&str; 4]] = &[
-    ["Archive", "keep", "s3:PutObject", "${Bucket.Arn}/archive/*"],
+    ["Archive", "put_events", "s3:PutObject", "${Bucket.Arn}/archive/*"],
     ["EventBodies", "put_body", "s3:PutObject", "${Bucket.Arn}/archive/*"],
     ["EventBodyReader", "body", "s3:GetObject", "${Bucket.Arn}/archive/*"],
     // Without this permission, S3 returns 403 instead of 404 for a missing object.
     ["EventBodyReader", "body", "s3:ListBucket", "Bucket.Arn"],
-    ["MediaShelf", "put", "s3:PutObject", "${Bucket.Arn}/media/*"],
-    ["MediaShelf", "link", "s3:GetObject", "${Bucket.Arn}/media/*"],
+    ["MediaStore", "put", "s3:PutObject", "${Bucket.Arn}/media/*"],
+    ["MediaStore", "link", "s3:GetObject", "${Bucket.Arn}/media/*"],
 ];
 
 const READS: &[&str] = &["secretsmanager:GetSecretValue"];
@@ -169,16 +169,24 @@ fn functions_of(source: &str) -> Vec<Function<'_>> {
 /// Trait and name of a function.
 type Name = (Option<String>, String);
 
-/// The functions of `store`, to derive their requests to the table.
+/// The functions of the repositories and of `table`, to derive their requests to the table.
 struct Store(BTreeMap<Name, String>);
 
 impl Store {
     fn read() -> Self {
         let mut all = BTreeMap::<Name, String>::new();
-        for file in names_in("shared/store/src") {
-            let source = source(&format!("shared/store/src/{file}"));
-            for function in functions_of(&source) {
-                all.entry((function.of, function.name)).or_default().push_str(function.body);
+        let repositories = features()
+            .into_iter()
+            .map(|feature| format!("shared/features/{feature}/src/repository"));
+        for folder in repositories.chain(["shared/table/src".to_owned()]) {
+            if !crate::root().join(&folder).exists() {
+                continue;
+            }
+            for file in names_in(&folder) {
+                let source = source(&format!("{folder}/{file}"));
+                for function in functions_of(&source) {
+                    all.entry((function.of, function.name)).or_default().push_str(function.body);
+                }
             }
         }
         Self(all)
@@ -195,7 +203,7 @@ impl Store {
             }
             for call in calls(body) {
                 match call {
-                    Call::Method("self" | "store", "query") => {
+                    Call::Method("self" | "table", "query") => {
                         let index = body.contains(".index_name(");
                         let resource =
                             if index { "${Table.Arn}/index/by_parent" } else { "Table.Arn" };
@@ -203,7 +211,7 @@ impl Store {
                     }
                     Call::Method(on, called) => {
                         permissions.extend(of_the_table(called));
-                        if matches!(on, "self" | "store") {
+                        if matches!(on, "self" | "table" | "endpoints") {
                             pending.extend(self.named(called));
                         }
                     }
@@ -233,55 +241,113 @@ fn of_the_table(call: &str) -> Option<Permission> {
     Some(((*action).to_owned(), "Table.Arn".to_owned()))
 }
 
-/// Returns the ports and their methods.
-fn ports() -> BTreeMap<String, Vec<String>> {
-    let source = read("shared/domain/src/ports.rs");
-    let traits = source.match_indices("pub trait ").map(|(at, start)| {
-        let rest = &source[at + start.len()..];
-        let name: String = rest.chars().take_while(|c| is_word(*c)).collect();
-        let methods = block(rest).split("fn ").skip(1);
-        let methods = methods.map(|method| method.chars().take_while(|c| is_word(*c)).collect());
-        (name, methods.collect())
-    });
-    traits.collect()
+/// Returns the names of the features.
+fn features() -> BTreeSet<String> {
+    names_in("shared/features")
 }
 
-/// Returns the source of a module of `runtime`, if it exists.
+/// Returns the ports and their methods.
+fn ports() -> BTreeMap<String, Vec<String>> {
+    let mut ports = BTreeMap::new();
+    let of_features =
+        features().into_iter().map(|feature| format!("shared/features/{feature}/src/ports.rs"));
+    for file in of_features.chain(["shared/domain/src/ports.rs".to_owned()]) {
+        if !crate::root().join(&file).exists() {
+            continue;
+        }
+        let source = read(&file);
+        for (at, start) in source.match_indices("pub trait ") {
+            let rest = &source[at + start.len()..];
+            let name: String = rest.chars().take_while(|c| is_word(*c)).collect();
+            let methods = block(rest).split("fn ").skip(1);
+            let methods =
+                methods.map(|method| method.chars().take_while(|c| is_word(*c)).collect());
+            ports.insert(name, methods.collect());
+        }
+    }
+    ports
+}
+
+/// Returns the source of a module, such as `messaging::handlers::inbound`, if it exists.
 fn module(path: &str) -> Option<String> {
+    let (package, path) = path.split_once("::")?;
+    let folder = match package {
+        "runtime" => "shared/runtime/src".to_owned(),
+        feature if features().contains(feature) => format!("shared/features/{feature}/src"),
+        _ => return None,
+    };
     let path = path.replace("::", "/");
-    let files = [format!("{path}.rs"), format!("{path}/mod.rs")];
-    let files = files.map(|file| format!("shared/runtime/src/{file}"));
+    let files = [format!("{folder}/{path}.rs"), format!("{folder}/{path}/mod.rs")];
     files.iter().find(|file| crate::root().join(file).exists()).map(|file| source(file))
 }
 
 /// Returns the module that a function runs.
 fn module_of(folder: &str) -> String {
-    let main = read(&format!("{folder}/src/main.rs"));
-    let (_, path) = main.rsplit_once("    runtime::").expect("a module");
-    path.split("::run(").next().expect("a module").to_owned()
+    let main = read(&format!("{folder}/main.rs"));
+    let (before, _) = main.split_once("::run(").expect("a call of `run`");
+    let (_, path) = before.rsplit_once("    ").expect("a module");
+    // Webhooks run the edge of `runtime`, on the integrations of `accounts`.
+    let edge = "runtime::webhook::run(";
+    if module(path).is_some_and(|text| text.contains(edge)) {
+        return "runtime::webhook".to_owned();
+    }
+    path.to_owned()
 }
 
 /// Whether a module is a function's entry point and not a helper.
 fn is_function(module: &str) -> bool {
-    module.contains("\npub fn run(")
+    module.contains("\npub fn run(") || module.contains("\npub fn run<")
 }
 
-/// Returns the modules of `runtime` that a source names, each with the named item.
+/// Returns the module at the start of a path, and the item that follows it.
+fn split_path(path: &str) -> Option<(String, Option<String>)> {
+    let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+    let ends = (2..=parts.len()).rev();
+    ends.map(|end| (parts[..end].join("::"), parts.get(end).map(|item| (*item).to_owned())))
+        .find(|(path, _)| module(path).is_some())
+}
+
+/// Returns the modules that a source in the module `home` names, each with the named item.
 fn named_in(source: &str, home: &str) -> Vec<(String, Option<String>)> {
+    let package = home.split("::").next().unwrap_or_default();
+    let parent = home.rsplit_once("::").map_or(package, |(parent, _)| parent);
+    let mut starts = vec![("crate::".to_owned(), package), ("super::".to_owned(), parent)];
+    let packages: Vec<String> = features().into_iter().chain(["runtime".to_owned()]).collect();
+    starts.extend(packages.iter().map(|name| (format!("{name}::"), name.as_str())));
+    // Modules that the source file imports, by their names there.
+    let own = module(home).unwrap_or_default();
+    let imports = own.split("\nuse ").skip(1).filter_map(|rest| rest.split(';').next());
+    let imports: Vec<(String, String)> = imports
+        .flat_map(|import| {
+            let (path, names) = import.split_once('{').unwrap_or((import, ""));
+            let names: Vec<&str> = names.trim_end_matches('}').split(',').map(str::trim).collect();
+            let full = names.into_iter().map(|name| match name {
+                "" | "self" => path.trim_end_matches(':').to_owned(),
+                name => format!("{path}{name}"),
+            });
+            full.collect::<Vec<_>>()
+        })
+        .filter_map(|path| {
+            let (start, _) = path.split_once("::")?;
+            let (_, base) =
+                starts.iter().find(|(known, _)| known.trim_end_matches(':') == start)?;
+            let path = path.replacen(start, base, 1);
+            module(&path)?;
+            Some((format!("{}::", path.rsplit("::").next()?), path))
+        })
+        .collect();
+    starts.extend(imports.iter().map(|(name, path)| (name.clone(), path.as_str())));
     let mut named = Vec::new();
-    for start in ["crate::", "super::"] {
-        for (at, _) in source.match_indices(start) {
-            let path = &source[at + start.len()..];
-            let path: String = path.chars().take_while(|c| is_word(*c) || *c == ':').collect();
-            let parts: Vec<&str> = path.split("::").collect();
-            let parent = home.rsplit_once("::").map(|(parent, _)| parent);
-            let (module, what) = match (start, parent, parts.as_slice()) {
-                ("crate::", _, ["api", name, rest @ ..]) => (format!("api::{name}"), rest.first()),
-                ("crate::", _, [name, rest @ ..]) => ((*name).to_owned(), rest.first()),
-                (_, Some(parent), [name, rest @ ..]) => (format!("{parent}::{name}"), rest.first()),
-                _ => continue,
-            };
-            named.push((module, what.map(|what| (*what).to_owned())));
+    for (start, base) in &starts {
+        for (at, _) in source.match_indices(start.as_str()) {
+            if source[..at].ends_with(|c| is_word(c) || c == ':') {
+                continue;
+            }
+            let path: String = source[at + start.len()..]
+                .chars()
+                .take_while(|c| is_word(*c) || *c == ':')
+                .collect();
+            named.extend(split_path(&format!("{base}::{path}")));
         }
     }
     named
@@ -348,7 +414,6 @@ fn checks_in(module: &str, variable: &str) -> Option<bool> {
 /// A deployed function with the code that it runs.
 struct Deployed<'a> {
     binary: &'a str,
-    logical: &'a str,
     properties: &'a Value,
     module: String,
     sources: Vec<String>,
@@ -421,8 +486,9 @@ impl Deployed<'_> {
         let mut may = |action: &str, resource: &str| {
             needs.insert((action.to_owned(), resource.to_owned()));
         };
+        let logs = text(&self.properties["LoggingConfig"]["LogGroup"]["!Ref"]);
         for action in ["logs:CreateLogStream", "logs:PutLogEvents"] {
-            may(action, &format!("{}Logs.Arn", self.logical));
+            may(action, &format!("{logs}.Arn"));
         }
         for (port, method) in self.calls() {
             for (action, resource) in store.permissions(&port, &method) {
@@ -433,10 +499,10 @@ impl Deployed<'_> {
                     may(action, resource);
                 }
             }
-            let vault = OF_THE_CREDENTIALS
+            let needed = OF_THE_CREDENTIALS
                 .iter()
                 .filter(|(p, m, ..)| (*p, *m) == (port.as_str(), method.as_str()));
-            for (_, _, actions, automation) in vault {
+            for (_, _, actions, automation) in needed {
                 let secrets: Vec<String> = if *automation {
                     vec![secrets_of("automation")]
                 } else {
@@ -560,10 +626,10 @@ fn every_function_has_exactly_the_permissions_it_needs() {
     let (functions, folders, store) = (template.functions(), function_folders(), Store::read());
     let deployed: Vec<_> = functions
         .iter()
-        .map(|(binary, (logical, properties))| {
+        .map(|(binary, (_, properties))| {
             let module = module_of(&folders[binary]);
             let sources = with_helpers(&module);
-            Deployed { binary, logical, properties, module, sources }
+            Deployed { binary, properties, module, sources }
         })
         .collect();
     let large = deployed.iter().flat_map(Deployed::sends_to).filter(|(_, large)| *large);
@@ -616,8 +682,8 @@ fn calls_and_permissions_are_derived_from_the_sources() {
     };
     assert_eq!(actions("Inbox", "record"), ["dynamodb:PutItem"]);
     assert_eq!(actions("Directory", "integration"), ["dynamodb:GetItem"]);
-    assert_eq!(actions("JobFigures", "figures"), ["dynamodb:Query"]);
-    // Every method of a port that `store` implements makes a request.
+    assert_eq!(actions("JobStats", "stats"), ["dynamodb:Query"]);
+    // Every method of a port that a repository implements makes a request.
     for (port, methods) in ports() {
         let known: Vec<_> = methods
             .iter()

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::log::Scene;
-use crate::redelivery::Attempted;
+use crate::log::ProviderContext;
+use crate::redelivery::AttemptResult;
 use crate::sign;
 pub use provider::Automations;
 
@@ -209,14 +209,14 @@ impl Automation {
         self.seen.clear();
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.name, kind, fields)
     }
 
     /// Handles a delivery.
     pub fn receive(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         headers: Headers<'_>,
         bytes: &[u8],
     ) -> (Answer, Option<ReplyJob>) {
@@ -227,11 +227,11 @@ impl Automation {
             headers.timestamp,
             headers.signature,
             bytes,
-            scene.now_ms / 1000,
+            context.now_ms / 1000,
         );
         if let Err(refusal) = verdict {
             let answer = Answer::json(401, json!({"error": refusal.to_string()}));
-            self.note(scene, headers, body, Some(refusal.to_string()), (0, false), &answer);
+            self.note(context, headers, body, Some(refusal.to_string()), (0, false), &answer);
             return (answer, None);
         }
         // A verified delivery has an id.
@@ -243,7 +243,7 @@ impl Automation {
         let (attempt, duplicate) = (seen.count, seen.acknowledged);
         if changed {
             let detail = format!("the delivery {id} was repeated with another body");
-            self.event(scene, "violation", json!({"detail": detail}));
+            self.event(context, "violation", json!({"detail": detail}));
         }
         let (answer, delay_ms) = self.step();
         let acknowledged = (200..300).contains(&answer.status());
@@ -251,7 +251,7 @@ impl Automation {
             seen.acknowledged = true;
         }
         let reply = self.reply(&id, &body, acknowledged, delay_ms);
-        self.note(scene, headers, body, None, (attempt, duplicate), &answer);
+        self.note(context, headers, body, None, (attempt, duplicate), &answer);
         (answer, reply)
     }
 
@@ -264,7 +264,9 @@ impl Automation {
         let answer = if step.drop {
             Answer::HangUp { after_ms: delay_ms }
         } else {
-            Answer::json(step.status, json!({})).retry_after(step.retry_after_s).later(delay_ms)
+            Answer::json(step.status, json!({}))
+                .retry_after(step.retry_after_s)
+                .with_delay(delay_ms)
         };
         step.times = step.times.saturating_sub(1);
         if step.times == 0 {
@@ -301,7 +303,7 @@ impl Automation {
 
     fn note(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         headers: Headers<'_>,
         body: Value,
         reason: Option<String>,
@@ -317,10 +319,10 @@ impl Automation {
             "status": body.pointer("/data/message/status"),
             "message_id": body.pointer("/data/message/id"),
         });
-        let seq = self.event(scene, "delivery", fields);
+        let seq = self.event(context, "delivery", fields);
         self.deliveries.push(Delivery {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             webhook_id: headers.id.map(ToOwned::to_owned),
             kind,
             verified: reason.is_none(),
@@ -335,10 +337,10 @@ impl Automation {
     /// Records an attempt to reply; `last` if no other follows.
     pub fn replied(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         job: &ReplyJob,
         attempt: u32,
-        how: &Attempted,
+        how: &AttemptResult,
         last: bool,
     ) {
         let body = how.body.as_ref();
@@ -352,10 +354,10 @@ impl Automation {
             "error": how.error, "detail": refusal, "message_id": message_id,
             "text": job.body.get("text"),
         });
-        self.event(scene, "reply", fields);
+        self.event(context, "reply", fields);
         if last {
             self.replies.push(Replied {
-                at_ms: scene.now_ms,
+                at_ms: context.now_ms,
                 webhook_id: job.webhook_id.clone(),
                 status: how.status,
                 attempts: attempt,
@@ -422,8 +424,9 @@ mod tests {
             let at = at_s.to_string();
             let headers =
                 Headers { id: Some(id), timestamp: Some(&at), signature: Some(&signature) };
-            let mut scene = Scene { now_ms: NOW_S * 1000, ids: &mut self.ids, log: &mut self.log };
-            self.automation.receive(&mut scene, headers, bytes.as_bytes())
+            let mut context =
+                ProviderContext { now_ms: NOW_S * 1000, ids: &mut self.ids, log: &mut self.log };
+            self.automation.receive(&mut context, headers, bytes.as_bytes())
         }
     }
 
@@ -452,8 +455,9 @@ mod tests {
     fn a_stale_or_unsigned_delivery_is_refused() {
         let mut world = World::new(json!({"secret": SECRET}));
         assert_eq!(world.deliver("ntf_1", NOW_S - 301, &message("a")).0.status(), 401);
-        let mut scene = Scene { now_ms: NOW_S * 1000, ids: &mut world.ids, log: &mut world.log };
-        let (answer, reply) = world.automation.receive(&mut scene, Headers::default(), b"{}");
+        let mut context =
+            ProviderContext { now_ms: NOW_S * 1000, ids: &mut world.ids, log: &mut world.log };
+        let (answer, reply) = world.automation.receive(&mut context, Headers::default(), b"{}");
         assert_eq!((answer.status(), reply.is_none()), (401, true));
         let report = world.automation.report(None);
         assert_eq!((&report["rejected"], &report["unique"]), (&json!(2), &json!(0)));

@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use super::{Automation, Headers, ReplyJob, SOURCE, Settings};
 use crate::answer::{Answer, Outcome};
 use crate::calls::put;
-use crate::log::Scene;
-use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, no_method};
+use crate::log::ProviderContext;
+use crate::provider::{
+    Next, OutgoingWebhook, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, method_not_allowed, not_found};
 
 /// Timeout of one attempt of a reply.
 const REPLY_TIMEOUT_MS: u64 = 30_000;
@@ -25,7 +27,11 @@ impl SimulatedProvider for Automations {
     const NAME: &'static str = SOURCE;
     type Account = Automation;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         let ["automation", name] = request.path else { return None };
         if *request.method != Method::POST {
             return Some(Answer::json(405, json!({"error": "POST only"})).into());
@@ -38,9 +44,9 @@ impl SimulatedProvider for Automations {
         let Some(automation) = self.0.get_mut(*name) else {
             return Some(Answer::json(404, json!({"error": "no such automation"})).into());
         };
-        let (answer, reply) = automation.receive(scene, headers, request.body);
+        let (answer, reply) = automation.receive(context, headers, request.body);
         let deliveries = reply.into_iter().collect();
-        Some(Reaction::of(name, Outcome { answer, deliveries }))
+        Some(ProviderResponse::of(name, Outcome { answer, deliveries }))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Automation> {
@@ -49,7 +55,7 @@ impl SimulatedProvider for Automations {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
@@ -60,17 +66,17 @@ impl SimulatedProvider for Automations {
 
     fn control(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
     ) -> Result<Step<Self>, Refusal> {
         if what != "deliveries" {
-            return Err(no_call());
+            return Err(not_found());
         }
-        let automation = self.known(name)?;
+        let automation = self.require_account(name)?;
         if *call.method != Method::DELETE {
-            return Err(no_method());
+            return Err(method_not_allowed());
         }
         automation.clear();
         Ok(Step::Done(json!({"ok": true})))
@@ -89,7 +95,12 @@ impl SimulatedAccount for Automation {
         Some(reply.after_ms)
     }
 
-    fn attempt(&mut self, _scene: &mut Scene<'_>, reply: &mut ReplyJob, _attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        _context: &mut ProviderContext<'_>,
+        reply: &mut ReplyJob,
+        _attempt: u32,
+    ) -> Next {
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("authorization", format!("Bearer {}", reply.key)),
@@ -103,14 +114,14 @@ impl SimulatedAccount for Automation {
     /// Attempts without an answer, and those answered 429 or 5xx, are retried.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         reply: &ReplyJob,
         attempt: u32,
         _passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
         let again = matches!(how.status, 0 | 429 | 500..=599) && attempt < reply.attempts;
-        self.replied(scene, reply, attempt, how, !again);
+        self.replied(context, reply, attempt, how, !again);
         let pause_ms = how.retry_after_s.map_or(200 << attempt.min(6), |seconds| seconds * 1000);
         again.then_some(pause_ms)
     }

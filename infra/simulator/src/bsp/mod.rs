@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
+use crate::fields::{self, Template};
 use crate::limits::{ServiceWindows, Window};
-use crate::log::Scene;
-use crate::orders::{self, Template};
+use crate::log::ProviderContext;
 use crate::receipts::Receipts;
 use crate::redelivery::Redelivery;
 use crate::sign;
@@ -96,7 +96,7 @@ pub struct CustomerWrites {
     /// The customer's number.
     pub from: String,
     /// The customer's name.
-    #[serde(default = "orders::customer")]
+    #[serde(default = "fields::customer")]
     pub name: String,
     /// The text.
     pub text: Option<String>,
@@ -105,10 +105,10 @@ pub struct CustomerWrites {
     /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
     /// Number of copies of the webhook.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub wait: bool,
 }
 
@@ -176,54 +176,54 @@ impl Account {
         self.settings = settings;
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.name, kind, fields)
     }
 
-    fn refuse(&mut self, scene: &mut Scene<'_>, api: Api, refused: &Refused) -> Answer {
+    fn refuse(&mut self, context: &mut ProviderContext<'_>, api: Api, refused: &Refused) -> Answer {
         self.refused += 1;
         let fields =
             json!({"status": refused.http, "code": refused.code, "detail": refused.reason});
-        self.event(scene, "send.refused", fields);
+        self.event(context, "send.refused", fields);
         refusal(api, refused)
     }
 
     /// Handles a request to send. `key` is the API key of the request.
     pub fn send(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         api: Api,
         key: Option<&str>,
         kind: &str,
         bytes: &[u8],
     ) -> Outcome {
         if key != Some(self.settings.api_key.as_str()) {
-            return self.refuse(scene, api, &Refused::KEY).into();
+            return self.refuse(context, api, &Refused::KEY).into();
         }
         let read = match api {
             Api::Json => request::json(kind, bytes),
             Api::Form => request::form(kind, bytes),
         };
-        let send = match read.and_then(|send| self.may_send(scene.now_ms, send)) {
+        let send = match read.and_then(|send| self.may_send(context.now_ms, send)) {
             Ok(send) => send,
-            Err(refused) => return self.refuse(scene, api, &refused).into(),
+            Err(refused) => return self.refuse(context, api, &refused).into(),
         };
         let fault = self.faults.next(&send.to);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
-            self.faults.spend(&send.to);
+            self.faults.consume(&send.to);
             let answer = fault_answer(api, fault);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
             return answer.into();
         }
         let wait_ms =
-            self.throughput.wait_ms(scene.now_ms, self.settings.messages_per_second, 1000);
+            self.throughput.wait_ms(context.now_ms, self.settings.messages_per_second, 1000);
         if wait_ms > 0 {
             let seconds = u64::try_from(wait_ms).unwrap_or(0).div_ceil(1000);
-            return self.refuse(scene, api, &Refused::PACE).retry_after(Some(seconds)).into();
+            return self.refuse(context, api, &Refused::PACE).retry_after(Some(seconds)).into();
         }
-        self.throughput.take(scene.now_ms);
-        self.accept(scene, api, send, fault.as_ref())
+        self.throughput.take(context.now_ms);
+        self.accept(context, api, send, fault.as_ref())
     }
 
     fn may_send(&self, now_ms: i64, send: Send) -> Result<Send, Refused> {
@@ -248,12 +248,12 @@ impl Account {
 
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         api: Api,
         send: Send,
         fault: Option<&Fault>,
     ) -> Outcome {
-        let id = format!("bsp-{}-{}", scene.ids.started_ms(), scene.ids.serial());
+        let id = format!("bsp-{}-{}", context.ids.started_ms(), context.ids.serial());
         let ok = match api {
             Api::Json => Answer::json(202, json!({"data": {"id": id, "state": "queued"}})),
             Api::Form => Answer::json(200, json!({"status": "submitted", "messageId": id})),
@@ -263,26 +263,26 @@ impl Account {
         let name = accepted_as(fault);
         let answer = accepted_answer(ok, fault, |_, fault| page(fault));
         if let Some(fault) = fault {
-            self.faults.spend(&send.to);
+            self.faults.consume(&send.to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": send.to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         let fields = json!({"id": id, "to": send.to, "type": send.kind, "text": send.text,
                             "reference": send.reference, "answer": name, "failed": failed});
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.by_id.insert(id.clone(), self.accepted.len());
         let mut deliveries = Vec::new();
         for planned in self.settings.receipts.plan(failed.is_some(), 0) {
             let events = planned.statuses.iter().map(|(state, after_ms)| {
-                let at_ms = scene.now_ms + i64::try_from(*after_ms).unwrap_or(0);
+                let at_ms = context.now_ms + i64::try_from(*after_ms).unwrap_or(0);
                 let code = failed.map(|code| code.to_string());
-                json!({"id": format!("evt-{}", scene.ids.serial()), "type": "message.status",
+                json!({"id": format!("evt-{}", context.ids.serial()), "type": "message.status",
                        "at": time(at_ms), "status": {"message": id, "reference": send.reference,
                        "recipient": send.to, "state": state, "code": code}})
             });
             let body = json!({"events": events.collect::<Vec<_>>()});
             deliveries.push(Delivery {
-                id: scene.ids.serial(),
+                id: context.ids.serial(),
                 what: "status",
                 after_ms: planned.after_ms,
                 body: Some(body.to_string().into()),
@@ -294,7 +294,7 @@ impl Account {
         self.pending += deliveries.len() as u64;
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             id,
             to: send.to,
             kind: send.kind,
@@ -319,7 +319,7 @@ impl Account {
     /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
         if !request::is_number(&order.from) {
@@ -334,15 +334,15 @@ impl Account {
         for text in texts {
             let given = order.id.clone().filter(|_| ids.is_empty());
             let id =
-                given.unwrap_or_else(|| format!("in-{}", scene.ids.wamid_inbound(&order.from)));
+                given.unwrap_or_else(|| format!("in-{}", context.ids.wamid_inbound(&order.from)));
             let fields = json!({"id": id, "from": order.from, "type": "text", "text": text});
-            self.event(scene, "customer.wrote", fields);
+            self.event(context, "customer.wrote", fields);
             events.push(json!({"id": format!("evt-{id}"), "type": "message.in",
-                "at": time(scene.now_ms), "message": {"id": id, "from": order.from,
+                "at": time(context.now_ms), "message": {"id": id, "from": order.from,
                 "to": self.settings.sender, "name": order.name, "kind": "text", "text": text}}));
             ids.push(id);
         }
-        self.people.set(&order.from, Some(scene.now_ms));
+        self.people.set(&order.from, Some(context.now_ms));
         let delivery = Delivery {
             what: "message",
             body: Some(json!({"events": events}).to_string().into()),
@@ -350,7 +350,7 @@ impl Account {
             redeliver: true,
             ..Delivery::default()
         };
-        let deliveries = webhook::copies(scene, &delivery, order.repeat);
+        let deliveries = webhook::copies(context, &delivery, order.repeat);
         self.pending += deliveries.len() as u64;
         Ok((ids, deliveries))
     }
@@ -361,10 +361,10 @@ impl Account {
     /// If the order is wrong.
     pub fn webhook(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &webhook::RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
-        let deliveries = order.deliveries(scene)?;
+        let deliveries = order.deliveries(context)?;
         self.pending += deliveries.len() as u64;
         Ok(deliveries)
     }

@@ -11,10 +11,12 @@ use crate::answer::Answer;
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
 use crate::limits::ServiceWindows;
-use crate::log::Scene;
-use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{
+    Next, OutgoingWebhook, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 use crate::webhook::{Delivery, RawWebhook};
 
 /// The accounts, by name.
@@ -25,7 +27,11 @@ impl SimulatedProvider for Bsp {
     const NAME: &'static str = SOURCE;
     type Account = Account;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         let ["bsp", name, path @ ..] = request.path else { return None };
         let missing = |code| Some(Answer::json(404, json!({"error": {"code": code}})).into());
         let (door, key) = match (request.method, path) {
@@ -35,7 +41,7 @@ impl SimulatedProvider for Bsp {
         };
         let kind = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let Some(account) = self.0.get_mut(*name) else { return missing("no_such_account") };
-        Some(Reaction::of(name, account.send(scene, door, key, kind, request.body)))
+        Some(ProviderResponse::of(name, account.send(context, door, key, kind, request.body)))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Account> {
@@ -44,7 +50,7 @@ impl SimulatedProvider for Bsp {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
@@ -55,7 +61,7 @@ impl SimulatedProvider for Bsp {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -63,16 +69,17 @@ impl SimulatedProvider for Bsp {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let written = self.known(name)?.customer_writes(scene, &order);
-                let (ids, deliveries) = written.map_err(wrong)?;
+                let written = self.require_account(name)?.customer_writes(context, &order);
+                let (ids, deliveries) = written.map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, order.wait, json!({"message_ids": ids})))
             }
             (&Method::POST, "webhook") => {
                 let order: RawWebhook = call.read()?;
-                let deliveries = self.known(name)?.webhook(scene, &order).map_err(wrong)?;
+                let deliveries =
+                    self.require_account(name)?.webhook(context, &order).map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, true, json!({})))
             }
-            _ => Err(no_call()),
+            _ => Err(not_found()),
         }
     }
 }
@@ -86,7 +93,8 @@ impl SimulatedAccount for Account {
             "" => Some(self.summary()),
             "accepted" => Some(accepted(self.accepted(), |one| {
                 let reference = one.reference.as_deref();
-                call.wants("to", Some(&one.to)) && call.wants("reference", reference)
+                call.matches_filter("to", Some(&one.to))
+                    && call.matches_filter("reference", reference)
             })),
             _ => None,
         }
@@ -104,27 +112,32 @@ impl SimulatedAccount for Account {
         Some(delivery.after_ms)
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         let url = self.settings.hub_url.clone();
         if url.is_empty() {
             return Next::NoAddress;
         }
-        self.event(scene, "webhook.sent", delivery.shown(attempt));
+        self.event(context, "webhook.sent", delivery.log_fields(attempt));
         let body = delivery.body.clone().unwrap_or_default();
-        let headers = proof(&self.settings.webhook_secret, scene.now_ms, &body);
+        let headers = proof(&self.settings.webhook_secret, context.now_ms, &body);
         let timeout_ms = self.settings.redelivery.timeout_ms;
         Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
     }
 
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
-        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
+        self.event(context, "webhook.answered", delivery.result_fields(attempt, how));
         if (200..300).contains(&how.status) {
             for (id, status) in &delivery.reported {
                 let place = self.by_id.get(id).copied();
@@ -143,7 +156,7 @@ impl SimulatedAccount for Account {
             self.pending = self.pending.saturating_sub(1);
             if delivery.redeliver {
                 self.given_up += 1;
-                self.event(scene, "webhook.given_up", delivery.shown(attempt));
+                self.event(context, "webhook.given_up", delivery.log_fields(attempt));
             }
         }
         wait

@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::provider::{OutgoingWebhook, SimulatedAccount as _};
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 
 const PERSON: &str = "4915550009999";
 
@@ -25,22 +25,23 @@ impl World {
         world
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Account, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(&mut self.account, &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Account, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(&mut self.account, &mut context)
     }
 
     fn json(&mut self, body: &Value) -> Outcome {
-        self.act(|account, scene| {
+        self.act(|account, context| {
             let kind = "application/json";
-            account.send(scene, Api::Json, Some("key"), kind, body.to_string().as_bytes())
+            account.send(context, Api::Json, Some("key"), kind, body.to_string().as_bytes())
         })
     }
 
     fn form(&mut self, body: &str) -> Outcome {
-        self.act(|account, scene| {
+        self.act(|account, context| {
             let kind = "application/x-www-form-urlencoded";
-            account.send(scene, Api::Form, Some("key"), kind, body.as_bytes())
+            account.send(context, Api::Form, Some("key"), kind, body.as_bytes())
         })
     }
 
@@ -108,8 +109,8 @@ fn the_key_the_sender_the_template_the_window_and_opt_outs_are_checked() {
     let mut world = World::new(&json!({"opted_out": ["4915550007777"],
         "templates": [{"name": "hello", "language": "en"}]}));
     let bytes = text().to_string();
-    let answer = world.act(|account, scene| {
-        account.send(scene, Api::Json, None, "application/json", bytes.as_bytes()).answer
+    let answer = world.act(|account, context| {
+        account.send(context, Api::Json, None, "application/json", bytes.as_bytes()).answer
     });
     assert_eq!(answer.status(), 401);
     assert_eq!(world.code("/sender", json!("1234567")).1, "sender_unknown");
@@ -157,8 +158,9 @@ fn the_form_api_is_as_strict_and_answers_errors_with_200() {
 fn webhooks_sign_the_time_and_the_body_and_any_2xx_ends_retries() {
     let mut world = World::new(&json!({"redelivery": {"first_ms": 7}}));
     let order = serde_json::from_value(json!({"from": PERSON, "texts": ["a", "b"]})).unwrap();
-    let (_, mut made) = world.act(|account, scene| account.customer_writes(scene, &order)).unwrap();
-    let next = world.act(|account, scene| account.attempt(scene, &mut made[0], 1));
+    let (_, mut made) =
+        world.act(|account, context| account.customer_writes(context, &order)).unwrap();
+    let next = world.act(|account, context| account.attempt(context, &mut made[0], 1));
     let OutgoingWebhook { headers, body, .. } = next.webhook().unwrap();
     let events = serde_json::from_slice::<Value>(&body).unwrap();
     assert_eq!(events["events"].as_array().unwrap().len(), 2);
@@ -166,8 +168,8 @@ fn webhooks_sign_the_time_and_the_body_and_any_2xx_ends_retries() {
     let expected = format!("sha256={}", sign::hmac_hex("secret", &signed));
     assert!(headers.contains(&("x-bsp-signature".into(), expected)));
     let mut ended = |status| {
-        let how = Attempted { status, ..Attempted::default() };
-        world.act(|account, scene| account.attempted(scene, &made[0], 1, 0, &how))
+        let how = AttemptResult { status, ..AttemptResult::default() };
+        world.act(|account, context| account.attempted(context, &made[0], 1, 0, &how))
     };
     assert_eq!((ended(500), ended(202)), (Some(7), None));
     assert_eq!(world.account.summary()["pending_webhooks"], 0);

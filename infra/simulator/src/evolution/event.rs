@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::{File, Instance, State};
 use crate::clock::rfc3339;
-use crate::log::Scene;
-use crate::orders::{self, MediaUpload};
+use crate::fields::{self, MediaUpload};
+use crate::log::ProviderContext;
 
 /// Answers after which Evolution does not retry.
 const FINAL: [u16; 5] = [400, 401, 403, 404, 422];
@@ -89,7 +89,7 @@ pub struct CustomerWrites {
     /// The customer's number, or the address of a group.
     pub from: String,
     /// The customer's name.
-    #[serde(default = "orders::customer")]
+    #[serde(default = "fields::customer")]
     pub name: String,
     /// The text.
     pub text: Option<String>,
@@ -109,10 +109,10 @@ pub struct CustomerWrites {
     /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
     /// Number of copies of the webhook.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub wait: bool,
 }
 
@@ -129,7 +129,7 @@ pub struct BusinessWrites {
 /// A change of the connection state.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StateOrder {
+pub struct SetState {
     /// The new state.
     pub state: State,
     /// The reason in the webhook.
@@ -150,10 +150,10 @@ pub struct RawWebhook {
     /// The exact bytes.
     pub raw: Option<String>,
     /// Number of copies.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether a failed attempt is retried.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub redeliver: bool,
 }
 
@@ -193,7 +193,7 @@ pub(super) struct MessageFields<'a> {
     pub(super) status: &'a str,
     pub(super) kind: &'a str,
     pub(super) content: &'a Value,
-    pub(super) context: Option<&'a Value>,
+    pub(super) context_info: Option<&'a Value>,
     pub(super) at_s: i64,
     pub(super) source: &'a str,
     pub(super) instance: &'a str,
@@ -203,7 +203,7 @@ pub(super) struct MessageFields<'a> {
 pub(super) fn message(fields: &MessageFields<'_>) -> Value {
     json!({
         "key": fields.key, "pushName": fields.name, "status": fields.status,
-        "message": {(fields.kind): fields.content}, "contextInfo": fields.context,
+        "message": {(fields.kind): fields.content}, "contextInfo": fields.context_info,
         "messageType": fields.kind, "messageTimestamp": fields.at_s,
         "instanceId": instance_id(fields.instance), "source": fields.source,
     })
@@ -249,7 +249,7 @@ impl Instance {
     /// that occur without a subscription are not delivered later.
     pub(super) fn emit(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         event: &str,
         data: &Value,
         after_ms: u64,
@@ -261,11 +261,11 @@ impl Instance {
         } else {
             webhook.url.clone()
         };
-        let headers = headers(&webhook.headers, scene.now_ms / 1000);
-        let body = self.envelope(scene.now_ms, event, data).to_string();
+        let headers = headers(&webhook.headers, context.now_ms / 1000);
+        let body = self.envelope(context.now_ms, event, data).to_string();
         self.pending += 1;
         Some(Delivery {
-            id: scene.ids.serial(),
+            id: context.ids.serial(),
             what: event.to_owned(),
             after_ms,
             url,
@@ -296,22 +296,22 @@ impl Instance {
     /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
     ) -> Result<(String, Vec<Delivery>), String> {
         let jid = super::jid(&order.from);
         if number(&jid).is_empty() {
             return Err("from: a number, or the address of a group".into());
         }
-        let (kind, content) = match (&order.text, &order.kind) {
+        let (kind, payload) = match (&order.text, &order.kind) {
             (Some(text), None) => ("conversation", json!(text)),
             (None, Some(kind)) => {
                 (kind.as_str(), order.object.clone().unwrap_or_else(|| json!({})))
             }
             _ => return Err("give either text, or type and object".into()),
         };
-        let id = order.id.clone().unwrap_or_else(|| scene.ids.whatsapp_key("3A"));
-        let (content, base64) = self.attach(order, &id, kind, content)?;
+        let id = order.id.clone().unwrap_or_else(|| context.ids.whatsapp_key("3A"));
+        let (payload, base64) = self.attach(order, &id, kind, payload)?;
         let mut key = json!({"remoteJid": jid, "fromMe": false, "id": id});
         if let (Some(key), Some(lid)) = (key.as_object_mut(), &order.lid) {
             key.insert("remoteJid".into(), json!(lid));
@@ -326,9 +326,9 @@ impl Instance {
             name: &order.name,
             status: "DELIVERY_ACK",
             kind,
-            content: &content,
-            context: answered.as_ref(),
-            at_s: order.timestamp.unwrap_or(scene.now_ms / 1000),
+            content: &payload,
+            context_info: answered.as_ref(),
+            at_s: order.timestamp.unwrap_or(context.now_ms / 1000),
             source: "ios",
             instance: &self.name,
         });
@@ -341,10 +341,10 @@ impl Instance {
         self.messages.insert(id.clone());
         self.looked_up.insert(jid.clone());
         let wrote = json!({"id": id, "from": number(&jid), "type": kind, "text": order.text});
-        self.event(scene, "customer.wrote", wrote);
+        self.event(context, "customer.wrote", wrote);
         let mut deliveries = Vec::new();
         for _ in 0..order.repeat.max(1) {
-            let webhook = self.emit(scene, "messages.upsert", &data, 0);
+            let webhook = self.emit(context, "messages.upsert", &data, 0);
             deliveries.extend(webhook.map(|webhook| Delivery { ids: vec![id.clone()], ..webhook }));
         }
         Ok((id, deliveries))
@@ -381,28 +381,28 @@ impl Instance {
     /// The business writes on its phone. Returns the id of the message, and the webhook.
     pub fn business_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &BusinessWrites,
     ) -> (String, Vec<Delivery>) {
-        let id = scene.ids.whatsapp_key("3A");
+        let id = context.ids.whatsapp_key("3A");
         let data = message(&MessageFields {
             key: json!({"remoteJid": super::jid(&order.to), "fromMe": true, "id": id}),
             name: "",
             status: "SERVER_ACK",
             kind: "conversation",
             content: &json!(order.text),
-            context: None,
-            at_s: scene.now_ms / 1000,
+            context_info: None,
+            at_s: context.now_ms / 1000,
             source: "ios",
             instance: &self.name,
         });
         self.messages.insert(id.clone());
-        let webhook = self.emit(scene, "messages.upsert", &data, 0);
+        let webhook = self.emit(context, "messages.upsert", &data, 0);
         (id, webhook.into_iter().collect())
     }
 
     /// Changes the connection state. Returns the webhook that reports it.
-    pub fn connect(&mut self, scene: &mut Scene<'_>, order: StateOrder) -> Vec<Delivery> {
+    pub fn connect(&mut self, context: &mut ProviderContext<'_>, order: SetState) -> Vec<Delivery> {
         self.state = order.state;
         let reason = order.status_reason.unwrap_or(match order.state {
             State::Close => 428,
@@ -410,8 +410,8 @@ impl Instance {
         });
         let data =
             json!({"instance": self.name, "state": order.state.name(), "statusReason": reason});
-        self.event(scene, "state", json!({"state": order.state}));
-        self.emit(scene, "connection.update", &data, 0).into_iter().collect()
+        self.event(context, "state", json!({"state": order.state}));
+        self.emit(context, "connection.update", &data, 0).into_iter().collect()
     }
 
     /// Authenticates and delivers the webhook that the control API asks for.
@@ -420,11 +420,11 @@ impl Instance {
     /// If the order is wrong.
     pub fn deliver(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
         let webhook = self.webhook.as_ref().ok_or("no webhook is set")?;
-        let now_ms = scene.now_ms;
+        let now_ms = context.now_ms;
         let body = match (&order.event, &order.body, &order.raw) {
             (Some(event), None, None) => {
                 let data = order.data.clone().unwrap_or_default();
@@ -446,7 +446,7 @@ impl Instance {
             redeliver: order.redeliver,
         };
         self.pending += order.repeat as u64;
-        let copy = |_| Delivery { id: scene.ids.serial(), ..delivery.clone() };
+        let copy = |_| Delivery { id: context.ids.serial(), ..delivery.clone() };
         Ok((0..order.repeat).map(copy).collect())
     }
 
@@ -456,24 +456,24 @@ impl Instance {
     /// If no webhook is set.
     pub fn forge(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &Forgery,
     ) -> Result<Delivery, &'static str> {
         let webhook = self.webhook.as_ref().ok_or("no webhook is set")?;
-        let now_s = scene.now_ms / 1000;
-        let id = scene.ids.whatsapp_key("3A");
+        let now_s = context.now_ms / 1000;
+        let id = context.ids.whatsapp_key("3A");
         let data = message(&MessageFields {
             key: json!({"remoteJid": "666@s.whatsapp.net", "fromMe": false, "id": id}),
             name: "Mallory",
             status: "DELIVERY_ACK",
             kind: "conversation",
             content: &json!(order.text),
-            context: None,
+            context_info: None,
             at_s: now_s,
             source: "web",
             instance: &self.name,
         });
-        let mut body = self.envelope(scene.now_ms, "messages.upsert", &data);
+        let mut body = self.envelope(context.now_ms, "messages.upsert", &data);
         let other = |(name, value): (&String, &String)| (name.clone(), format!("not-{value}"));
         let wrong: BTreeMap<String, String> = webhook.headers.iter().map(other).collect();
         let mut proof = match order.kind {
@@ -496,7 +496,7 @@ impl Instance {
         }
         self.pending += 1;
         Ok(Delivery {
-            id: scene.ids.serial(),
+            id: context.ids.serial(),
             what: "forged".into(),
             after_ms: 0,
             url: webhook.url.clone(),

@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
-use crate::log::Scene;
-use crate::orders;
+use crate::fields;
+use crate::log::ProviderContext;
 use crate::receipts::{self, Receipts};
 use event::{Delivery, Outcome, Redelivery};
 pub use provider::Evolution;
@@ -79,7 +79,7 @@ pub struct Settings {
     #[serde(default)]
     pub not_on_whatsapp: Vec<String>,
     /// Whether Evolution stores messages in its database; without it there are no receipts.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub save_messages: bool,
     /// Whether webhooks contain the instance's token.
     #[serde(default)]
@@ -94,7 +94,7 @@ pub struct Settings {
     #[serde(default)]
     pub redelivery: Redelivery,
     /// Seed of the order of shuffled webhooks.
-    #[serde(default = "orders::seed")]
+    #[serde(default = "fields::seed")]
     pub seed: u64,
 }
 
@@ -255,14 +255,14 @@ pub struct Call<'a> {
 /// Answers a call for the instance `name`. An unknown instance is reported before a wrong key.
 pub fn call(
     instances: &mut BTreeMap<String, Instance>,
-    scene: &mut Scene<'_>,
+    context: &mut ProviderContext<'_>,
     name: &str,
     call: Call<'_>,
 ) -> Outcome {
     let Some(instance) = instances.get_mut(name) else {
         let words = format!("The \"{name}\" instance does not exist");
         let fields = json!({"status": 404, "detail": words});
-        scene.log.push(scene.now_ms, SOURCE, name, "send.refused", fields);
+        context.log.push(context.now_ms, SOURCE, name, "send.refused", fields);
         return error(404, &json!([words])).into();
     };
     let key = call.key.filter(|key| !key.is_empty());
@@ -270,10 +270,10 @@ pub fn call(
     let global = settings.global_key.as_deref();
     if key.is_none() || (key != Some(&settings.token) && key != global) {
         return instance
-            .refuse(scene, call.path.1, None, error(401, &json!("Unauthorized")))
+            .refuse(context, call.path.1, None, error(401, &json!("Unauthorized")))
             .into();
     }
-    instance.call(scene, call)
+    instance.call(context, call)
 }
 
 impl Instance {
@@ -307,13 +307,13 @@ impl Instance {
         self.settings = settings;
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.name, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.name, kind, fields)
     }
 
     fn refuse(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         method: &str,
         to: Option<&str>,
         answer: Answer,
@@ -322,23 +322,23 @@ impl Instance {
         let detail = answer.body().pointer("/response/message").cloned();
         let fields =
             json!({"method": method, "status": answer.status(), "to": to, "detail": detail});
-        self.event(scene, "send.refused", fields);
+        self.event(context, "send.refused", fields);
         answer
     }
 
     /// Handles a call, after authentication.
-    fn call(&mut self, scene: &mut Scene<'_>, call: Call<'_>) -> Outcome {
+    fn call(&mut self, context: &mut ProviderContext<'_>, call: Call<'_>) -> Outcome {
         let body = || serde_json::from_slice::<Value>(call.body).unwrap_or_else(|_| json!({}));
         match (call.method, call.path) {
-            (&Method::POST, ("message", method)) => self.message(scene, method, &body()),
+            (&Method::POST, ("message", method)) => self.message(context, method, &body()),
             (&Method::GET, ("instance", "connectionState")) => self.connection_state().into(),
-            (&Method::POST, ("webhook", "set")) => self.set_webhook(scene, &body()).into(),
+            (&Method::POST, ("webhook", "set")) => self.set_webhook(context, &body()).into(),
             (&Method::GET, ("webhook", "find")) => {
                 let found = self.webhook.as_ref().map_or(Value::Null, |set| self.shown(set));
                 Answer::json(200, found).into()
             }
             (&Method::POST, ("chat", "getBase64FromMediaMessage")) => self.file(&body()).into(),
-            (&Method::POST, ("chat", "markMessageAsRead")) => self.read(scene, &body()).into(),
+            (&Method::POST, ("chat", "markMessageAsRead")) => self.read(context, &body()).into(),
             (method, (folder, name)) => {
                 let words = format!("Cannot {method} /{folder}/{name}/{}", self.name);
                 error(404, &json!([words])).into()
@@ -354,7 +354,12 @@ impl Instance {
         Answer::json(200, json!({"instance": instance}))
     }
 
-    fn message(&mut self, scene: &mut Scene<'_>, method: &str, body: &Value) -> Outcome {
+    fn message(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        method: &str,
+        body: &Value,
+    ) -> Outcome {
         let send = match request::parse(method, body) {
             None => {
                 let words = format!("Cannot POST /message/{method}/{}", self.name);
@@ -362,35 +367,35 @@ impl Instance {
             }
             Some(Err((status, message))) => {
                 let to = body.get("number").and_then(Value::as_str);
-                return self.refuse(scene, method, to, error(status, &message)).into();
+                return self.refuse(context, method, to, error(status, &message)).into();
             }
             Some(Ok(send)) => send,
         };
         for field in &send.unknown {
             self.violation(
-                scene,
+                context,
                 &format!("{method} does not have the field {field}: Evolution would ignore it"),
             );
         }
         let jid = jid(&send.number);
         let to = event::number(&jid).to_owned();
         if let Err(answer) = self.check_connection(&send, &jid) {
-            return self.refuse(scene, method, Some(&to), answer).into();
+            return self.refuse(context, method, Some(&to), answer).into();
         }
         let fault = self.faults.next(&to);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
-            self.faults.spend(&to);
+            self.faults.consume(&to);
             let answer = fault_answer(fault);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
             return answer.into();
         }
-        self.accept(scene, method, body, &send, &jid, fault.as_ref())
+        self.accept(context, method, body, &send, &jid, fault.as_ref())
     }
 
-    fn violation(&mut self, scene: &mut Scene<'_>, detail: &str) {
+    fn violation(&mut self, context: &mut ProviderContext<'_>, detail: &str) {
         self.violations += 1;
-        self.event(scene, "violation", json!({"detail": detail}));
+        self.event(context, "violation", json!({"detail": detail}));
     }
 
     /// Checks whether the message can reach `WhatsApp`. The error of an instance without a connection
@@ -425,7 +430,7 @@ impl Instance {
 
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         method: &str,
         body: &Value,
         send: &Send,
@@ -433,26 +438,26 @@ impl Instance {
         fault: Option<&Fault>,
     ) -> Outcome {
         let to = event::number(jid).to_owned();
-        let id = scene.ids.whatsapp_key("3EB0");
+        let id = context.ids.whatsapp_key("3EB0");
         let quoted = send.quoted.clone().filter(|quoted| self.messages.contains(quoted));
-        let context = quoted.as_deref().map(|quoted| json!({"stanzaId": quoted}));
-        let message = self.sent(scene.now_ms, &id, jid, send, context.as_ref());
+        let context_info = quoted.as_deref().map(|quoted| json!({"stanzaId": quoted}));
+        let message = self.sent(context.now_ms, &id, jid, send, context_info.as_ref());
         let name = accepted_as(fault);
         let answer = accepted_answer(Answer::json(201, message.clone()), fault, error_of);
         if let Some(fault) = fault {
-            self.faults.spend(&to);
+            self.faults.consume(&to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         let fails = fault.is_some_and(|fault| fault.kind == Kind::FailLater);
         let fields = json!({"id": id, "to": to, "method": method, "type": send.kind,
                             "text": send.text, "quoted": quoted, "answer": name});
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.messages.insert(id.clone());
         self.by_id.insert(id.clone(), self.accepted.len());
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             id: id.clone(),
             to,
             method: method.to_owned(),
@@ -466,12 +471,12 @@ impl Instance {
         let mut deliveries = Vec::new();
         let echoes = self.settings.echoes;
         if echoes.send_message {
-            deliveries.extend(self.emit(scene, "send.message", &message, 0));
+            deliveries.extend(self.emit(context, "send.message", &message, 0));
         }
         if echoes.upsert {
-            deliveries.extend(self.emit(scene, "messages.upsert", &message, 0));
+            deliveries.extend(self.emit(context, "messages.upsert", &message, 0));
         }
-        deliveries.extend(self.receipts(scene, &id, jid, fails));
+        deliveries.extend(self.receipts(context, &id, jid, fails));
         Outcome { answer, deliveries }
     }
 
@@ -482,7 +487,7 @@ impl Instance {
         id: &str,
         jid: &str,
         send: &Send,
-        context: Option<&Value>,
+        context_info: Option<&Value>,
     ) -> Value {
         event::message(&event::MessageFields {
             key: json!({"remoteJid": jid, "fromMe": true, "id": id}),
@@ -490,7 +495,7 @@ impl Instance {
             status: "PENDING",
             kind: send.kind,
             content: &send.content,
-            context,
+            context_info,
             at_s: now_ms / 1000,
             source: "unknown",
             instance: &self.name,
@@ -499,7 +504,7 @@ impl Instance {
 
     fn receipts(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         id: &str,
         jid: &str,
         fails: bool,
@@ -521,13 +526,13 @@ impl Instance {
                 "status": ack(status), "instanceId": event::instance_id(&self.name),
                 "messageId": format!("cm{}", id.to_ascii_lowercase()),
             });
-            let delivery = self.emit(scene, "messages.update", &data, after_ms)?;
+            let delivery = self.emit(context, "messages.update", &data, after_ms)?;
             Some(Delivery { ids: vec![id.to_owned()], statuses: vec![status], ..delivery })
         });
         updates.collect()
     }
 
-    fn set_webhook(&mut self, scene: &mut Scene<'_>, body: &Value) -> Answer {
+    fn set_webhook(&mut self, context: &mut ProviderContext<'_>, body: &Value) -> Answer {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Order {
@@ -588,7 +593,7 @@ impl Instance {
             base64: order.base64,
             events,
         };
-        self.event(scene, "webhook.set", json!({"url": set.url, "events": set.events}));
+        self.event(context, "webhook.set", json!({"url": set.url, "events": set.events}));
         let shown = self.shown(&set);
         self.webhook = Some(set);
         Answer::json(201, shown)
@@ -624,7 +629,7 @@ impl Instance {
         )
     }
 
-    fn read(&mut self, scene: &mut Scene<'_>, body: &Value) -> Answer {
+    fn read(&mut self, context: &mut ProviderContext<'_>, body: &Value) -> Answer {
         let Some(messages) = body.get("readMessages").and_then(Value::as_array) else {
             return error(400, &json!(["instance requires property \"readMessages\""]));
         };
@@ -636,9 +641,9 @@ impl Instance {
             let (Some(id), Some(remote_jid)) = (text("id"), text("remoteJid")) else {
                 return error(400, &json!(["readMessages[0] requires property \"id\""]));
             };
-            self.event(scene, "read", json!({"message_id": id}));
+            self.event(context, "read", json!({"message_id": id}));
             self.reads.push(ReadReceipt {
-                at_ms: scene.now_ms,
+                at_ms: context.now_ms,
                 message_id: id.to_owned(),
                 remote_jid: remote_jid.to_owned(),
             });

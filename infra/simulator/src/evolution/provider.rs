@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::event::{BusinessWrites, CustomerWrites, Delivery, Forgery, RawWebhook, StateOrder};
+use super::event::{BusinessWrites, CustomerWrites, Delivery, Forgery, RawWebhook, SetState};
 use super::{Call, Instance, SOURCE, Settings, call};
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
-use crate::log::Scene;
-use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{
+    Next, OutgoingWebhook, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 
 /// The instances, by name.
 #[derive(Debug, Default)]
@@ -22,14 +24,18 @@ impl SimulatedProvider for Evolution {
     const NAME: &'static str = SOURCE;
     type Account = Instance;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         let [folder @ ("message" | "instance" | "webhook" | "chat"), what, name] = request.path
         else {
             return None;
         };
         let key = request.header("apikey");
         let asked = Call { method: request.method, path: (folder, what), key, body: request.body };
-        Some(Reaction::of(name, call(&mut self.0, scene, name, asked)))
+        Some(ProviderResponse::of(name, call(&mut self.0, context, name, asked)))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Instance> {
@@ -38,13 +44,13 @@ impl SimulatedProvider for Evolution {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         let settings: Settings = call.read()?;
         if settings.token.is_empty() {
-            return Err(wrong("token: must not be empty".into()));
+            return Err(bad_request("token: must not be empty".into()));
         }
         put(&mut self.0, name, settings, Instance::new, Instance::change);
         Ok(json!({"ok": true, "instance": name}))
@@ -52,7 +58,7 @@ impl SimulatedProvider for Evolution {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -60,32 +66,33 @@ impl SimulatedProvider for Evolution {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let written = self.known(name)?.customer_writes(scene, &order);
-                let (id, deliveries) = written.map_err(wrong)?;
+                let written = self.require_account(name)?.customer_writes(context, &order);
+                let (id, deliveries) = written.map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, order.wait, json!({"id": id})))
             }
             (&Method::POST, "business-writes") => {
                 let order: BusinessWrites = call.read()?;
-                let (id, deliveries) = self.known(name)?.business_writes(scene, &order);
+                let (id, deliveries) = self.require_account(name)?.business_writes(context, &order);
                 Ok(Step::deliver(name, deliveries, true, json!({"id": id})))
             }
             (&Method::POST, "state") => {
-                let order: StateOrder = call.read()?;
-                let deliveries = self.known(name)?.connect(scene, order);
+                let order: SetState = call.read()?;
+                let deliveries = self.require_account(name)?.connect(context, order);
                 Ok(Step::deliver(name, deliveries, true, json!({})))
             }
             (&Method::POST, "webhook") => {
                 let order: RawWebhook = call.read()?;
-                let deliveries = self.known(name)?.deliver(scene, &order).map_err(wrong)?;
+                let deliveries =
+                    self.require_account(name)?.deliver(context, &order).map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, true, json!({})))
             }
             (&Method::POST, "forge") => {
                 let order: Forgery = call.read()?;
-                let delivery = self.known(name)?.forge(scene, &order);
-                let delivery = delivery.map_err(|reason| wrong(reason.into()))?;
+                let delivery = self.require_account(name)?.forge(context, &order);
+                let delivery = delivery.map_err(|reason| bad_request(reason.into()))?;
                 Ok(Step::deliver(name, vec![delivery], true, json!({})))
             }
-            _ => Err(no_call()),
+            _ => Err(not_found()),
         }
     }
 }
@@ -98,7 +105,9 @@ impl SimulatedAccount for Instance {
     fn show(&self, what: &str, call: &Request<'_>) -> Option<Value> {
         match what {
             "" => Some(self.summary()),
-            "accepted" => Some(accepted(self.accepted(), |one| call.wants("to", Some(&one.to)))),
+            "accepted" => {
+                Some(accepted(self.accepted(), |one| call.matches_filter("to", Some(&one.to))))
+            }
             "reads" => Some(json!({"reads": self.reads()})),
             _ => None,
         }
@@ -112,10 +121,15 @@ impl SimulatedAccount for Instance {
         Some(delivery.after_ms)
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                             "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
-        self.event(scene, "webhook.sent", fields);
+        self.event(context, "webhook.sent", fields);
         let (url, headers) = (delivery.url.clone(), delivery.headers.clone());
         let timeout_ms = self.settings.redelivery.timeout_ms;
         Next::Send(OutgoingWebhook::post(url, headers, delivery.body.clone(), timeout_ms))
@@ -124,16 +138,16 @@ impl SimulatedAccount for Instance {
     /// Any 2xx is success. Evolution does not keep webhooks in order.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         _passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
         let fields = json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                             "status": how.status, "took_ms": how.took_ms, "error": how.error,
                             "ids": delivery.ids, "statuses": shown(&delivery.statuses)});
-        self.event(scene, "webhook.answered", fields);
+        self.event(context, "webhook.answered", fields);
         if (200..300).contains(&how.status) {
             for id in &delivery.ids {
                 let place = self.by_id.get(id).copied();
@@ -156,7 +170,7 @@ impl SimulatedAccount for Instance {
                 self.given_up += 1;
                 let fields =
                     json!({"delivery": delivery.id, "ids": delivery.ids, "attempts": attempt});
-                self.event(scene, "webhook.given_up", fields);
+                self.event(context, "webhook.given_up", fields);
             }
         }
         wait

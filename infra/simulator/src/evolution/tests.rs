@@ -3,7 +3,7 @@ use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::provider::SimulatedAccount as _;
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 
 const NAME: &str = "front-desk";
 const TO: &str = "4915550009999";
@@ -37,10 +37,11 @@ impl World {
         path: (&str, &str),
         body: &Value,
     ) -> Outcome {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
         let body = body.to_string();
         let asked = Call { method, path, key, body: body.as_bytes() };
-        call(&mut self.instances, &mut scene, name, asked)
+        call(&mut self.instances, &mut context, name, asked)
     }
 
     fn send(&mut self, method: &str, body: &Value) -> Outcome {
@@ -63,14 +64,15 @@ impl World {
         assert_eq!(self.set(&webhook).status(), 201);
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Instance, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(self.instances.get_mut(NAME).unwrap(), &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Instance, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(self.instances.get_mut(NAME).unwrap(), &mut context)
     }
 
     fn write(&mut self, order: Value) -> (String, Vec<Delivery>) {
         let order = serde_json::from_value(order).unwrap();
-        self.act(|instance, scene| instance.customer_writes(scene, &order)).unwrap()
+        self.act(|instance, context| instance.customer_writes(context, &order)).unwrap()
     }
 
     fn fault(&mut self, fault: Value) {
@@ -486,9 +488,9 @@ fn a_webhook_is_attempted_ten_times_and_not_retried_after_a_final_answer() {
     let mut world = World::new(&json!({}));
     world.listen();
     let (_, deliveries) = world.write(json!({"from": TO, "text": "hi"}));
-    let refused = Attempted { status: 422, ..Attempted::default() };
+    let refused = AttemptResult { status: 422, ..AttemptResult::default() };
     let wait =
-        world.act(|instance, scene| instance.attempted(scene, &deliveries[0], 1, 0, &refused));
+        world.act(|instance, context| instance.attempted(context, &deliveries[0], 1, 0, &refused));
     assert_eq!(wait, None);
     let summary = world.instances[NAME].summary();
     assert_eq!((&summary["given_up"], &summary["pending_webhooks"]), (&json!(1), &json!(0)));
@@ -505,13 +507,13 @@ fn forged_webhooks_are_not_authentic() {
         ("expired_jwt", None, true),
     ] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
-        let forged = world.act(|instance, scene| instance.forge(scene, &order)).unwrap();
+        let forged = world.act(|instance, context| instance.forge(context, &order)).unwrap();
         assert_eq!(header(&forged, "x-webhook-token"), token, "{kind}");
         assert_eq!(header(&forged, "authorization").is_some(), bearer, "{kind}");
         assert_eq!(body(&forged)["apikey"] == "token-of-one", kind == "key_in_body");
     }
     let raw: RawWebhook = serde_json::from_value(json!({"raw": "{", "repeat": 2})).unwrap();
-    let deliveries = world.act(|instance, scene| instance.deliver(scene, &raw)).unwrap();
+    let deliveries = world.act(|instance, context| instance.deliver(context, &raw)).unwrap();
     assert_eq!((deliveries.len(), &deliveries[0].body[..]), (2, &b"{"[..]));
 }
 
@@ -520,7 +522,7 @@ fn a_lost_connection_is_reported() {
     let mut world = World::new(&json!({}));
     world.listen();
     let order = serde_json::from_value(json!({"state": "close", "status_reason": 401})).unwrap();
-    let deliveries = world.act(|instance, scene| instance.connect(scene, order));
+    let deliveries = world.act(|instance, context| instance.connect(context, order));
     let data = json!({"instance": NAME, "state": "close", "statusReason": 401});
     assert_eq!(body(&deliveries[0])["data"], data);
     assert_eq!(world.text().answer.status(), 500);

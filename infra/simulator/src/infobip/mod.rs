@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
+use crate::fields::{self, MediaUpload, Template};
 use crate::limits::{ServiceWindows, Window};
-use crate::log::Scene;
-use crate::orders::{self, MediaUpload, Template};
+use crate::log::ProviderContext;
 use crate::receipts::Receipts;
 use crate::redelivery::Redelivery;
 use crate::sign;
@@ -156,7 +156,7 @@ pub struct CustomerWrites {
     /// The customer's number.
     pub from: String,
     /// The customer's name.
-    #[serde(default = "orders::customer")]
+    #[serde(default = "fields::customer")]
     pub name: String,
     /// The text.
     pub text: Option<String>,
@@ -171,10 +171,10 @@ pub struct CustomerWrites {
     /// An id to use in place of a generated one; with several texts, the id of the first.
     pub id: Option<String>,
     /// Number of copies of the webhook.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub wait: bool,
 }
 
@@ -354,13 +354,13 @@ impl Sender {
         key.is_some_and(|key| !key.is_empty() && key == self.settings.api_key)
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.number, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.number, kind, fields)
     }
 
     fn refuse(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         http: u16,
         code: &str,
         text: &str,
@@ -368,52 +368,57 @@ impl Sender {
     ) -> Answer {
         self.refused += 1;
         let fields = json!({"status": http, "code": code, "detail": errors});
-        self.event(scene, "send.refused", fields);
+        self.event(context, "send.refused", fields);
         refusal(self.settings.errors, http, code, text, errors)
     }
 
     /// `POST /whatsapp/1/message/{kind}`, after authentication.
-    pub fn send(&mut self, scene: &mut Scene<'_>, kind: &str, bytes: &[u8]) -> Outcome {
+    pub fn send(&mut self, context: &mut ProviderContext<'_>, kind: &str, bytes: &[u8]) -> Outcome {
         let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
         match request::check(kind, &body) {
-            None => self.refuse(scene, 404, "NOT_FOUND", "Not found", None).into(),
+            None => self.refuse(context, 404, "NOT_FOUND", "Not found", None).into(),
             Some(Err(errors)) => {
-                let errors = Some(errors.shown());
-                self.refuse(scene, 400, "BAD_REQUEST", "Bad request", errors).into()
+                let errors = Some(errors.to_json());
+                self.refuse(context, 400, "BAD_REQUEST", "Bad request", errors).into()
             }
-            Some(Ok(sends)) => self.send_all(scene, &sends, kind == "template"),
+            Some(Ok(sends)) => self.send_all(context, &sends, kind == "template"),
         }
     }
 
-    fn send_all(&mut self, scene: &mut Scene<'_>, sends: &[Send], bulk: bool) -> Outcome {
+    fn send_all(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        sends: &[Send],
+        bulk: bool,
+    ) -> Outcome {
         let to = sends.first().map_or("", |send| &send.to);
         let fault = self.faults.next(to);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
-            self.faults.spend(to);
+            self.faults.consume(to);
             let answer = self.fault_answer(fault, sends, bulk);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
             return answer.into();
         }
         let limit = self.settings.limits.messages_per_second;
-        if self.throughput.wait_ms(scene.now_ms, limit, 1000) > 0 {
+        if self.throughput.wait_ms(context.now_ms, limit, 1000) > 0 {
             let text = "Too many requests sent.";
-            let answer = self.refuse(scene, 429, "TOO_MANY_REQUESTS", text, None);
+            let answer = self.refuse(context, 429, "TOO_MANY_REQUESTS", text, None);
             return answer.retry_after(self.settings.limits.retry_after_s).into();
         }
         let (mut states, mut deliveries) = (Vec::new(), Vec::new());
         for send in sends {
-            self.throughput.take(scene.now_ms);
-            let (state, reports) = self.accept(scene, send, fault.as_ref());
+            self.throughput.take(context.now_ms);
+            let (state, reports) = self.accept(context, send, fault.as_ref());
             states.push(state);
             deliveries.extend(reports);
         }
         let ok = answer(states, bulk);
         let answer = accepted_answer(ok, fault.as_ref(), |_, fault| page(fault));
         if let Some(fault) = &fault {
-            self.faults.spend(to);
+            self.faults.consume(to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         Outcome { answer, deliveries }
     }
@@ -456,31 +461,31 @@ impl Sender {
     /// Accepts a message, unless Infobip's own answer refuses it.
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         send: &Send,
         fault: Option<&Fault>,
     ) -> (Value, Vec<Delivery>) {
-        let fresh = || format!("infobip-{}", scene.ids.serial());
+        let fresh = || format!("infobip-{}", context.ids.serial());
         let message_id = send.message_id.clone().unwrap_or_else(fresh);
         let twice = self.settings.refuse_duplicate_ids && self.by_id.contains_key(&message_id);
         if twice {
             self.refused += 1;
             let fields = json!({"status": 200, "code": 23, "to": send.to});
-            self.event(scene, "send.refused", fields);
+            self.event(context, "send.refused", fields);
             return (state(&send.to, &message_id, 23), Vec::new());
         }
-        let in_window = self.window_open(scene.now_ms, &send.to);
+        let in_window = self.window_open(context.now_ms, &send.to);
         let failed = self.failure(send, in_window, fault);
         let name = accepted_as(fault);
         let fields = json!({
             "message_id": message_id, "to": send.to, "type": send.kind, "text": send.text,
             "callback_data": send.callback_data, "answer": name, "failed": failed,
         });
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.by_id.insert(message_id.clone(), self.accepted.len());
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             message_id: message_id.clone(),
             to: send.to.clone(),
             kind: send.kind.clone(),
@@ -491,7 +496,7 @@ impl Sender {
             failed,
             statuses: Vec::new(),
         });
-        let deliveries = self.plan_reports(scene, send, &message_id, failed);
+        let deliveries = self.plan_reports(context, send, &message_id, failed);
         (state(&send.to, &message_id, 7), deliveries)
     }
 
@@ -514,7 +519,7 @@ impl Sender {
 
     fn plan_reports(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         send: &Send,
         message_id: &str,
         failed: Option<i64>,
@@ -522,10 +527,10 @@ impl Sender {
         let mut deliveries = Vec::new();
         for planned in self.settings.receipts.plan(failed.is_some(), 0) {
             for (status, at_ms) in &planned.statuses {
-                let at_ms = scene.now_ms + i64::try_from(*at_ms).unwrap_or(0);
-                let due_ms = scene.now_ms + i64::try_from(planned.after_ms).unwrap_or(0);
+                let at_ms = context.now_ms + i64::try_from(*at_ms).unwrap_or(0);
+                let due_ms = context.now_ms + i64::try_from(planned.after_ms).unwrap_or(0);
                 let seen = *status == "read";
-                let entry = self.report(send, message_id, status, failed, scene.now_ms, at_ms);
+                let entry = self.report(send, message_id, status, failed, context.now_ms, at_ms);
                 self.reports.push(Report {
                     due_ms,
                     url: send.notify_url.clone(),
@@ -535,7 +540,7 @@ impl Sender {
                     entry,
                 });
                 deliveries.push(Delivery {
-                    id: scene.ids.serial(),
+                    id: context.ids.serial(),
                     what: if seen { "seen" } else { "delivery" },
                     after_ms: planned.after_ms + self.settings.batch_ms,
                     url: send.notify_url.clone(),
@@ -588,7 +593,7 @@ impl Sender {
     /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
         base: &str,
     ) -> Result<(Vec<String>, Vec<Delivery>), String> {
@@ -603,7 +608,7 @@ impl Sender {
             _ => return Err("give exactly one of text, texts, message".into()),
         };
         if let (Some(upload), Some(Value::Object(message))) = (&order.media, messages.first_mut()) {
-            let id = scene.ids.media();
+            let id = context.ids.media();
             self.media.insert(id.clone(), (upload.mime_type.clone(), upload.bytes()?));
             let place = format!("{base}/whatsapp/1/senders/{}/media/{id}", self.number);
             message.insert("url".into(), json!(place));
@@ -612,23 +617,23 @@ impl Sender {
         let mut results = Vec::new();
         for mut message in messages {
             let given = order.id.clone().filter(|_| ids.is_empty());
-            let id = given.unwrap_or_else(|| scene.ids.wamid_inbound(&order.from));
+            let id = given.unwrap_or_else(|| context.ids.wamid_inbound(&order.from));
             if let (Some(answered), Some(fields)) = (&order.reply_to, message.as_object_mut()) {
                 fields.insert("context".into(), json!({"from": self.number, "id": answered}));
             }
             let fields = json!({"message_id": id, "from": order.from, "type": message.get("type"),
                                 "text": message.get("text")});
-            self.event(scene, "customer.wrote", fields);
+            self.event(context, "customer.wrote", fields);
             results.push(json!({
                 "from": order.from, "to": self.number, "integrationType": "WHATSAPP",
-                "receivedAt": time(scene.now_ms), "messageId": id, "pairedMessageId": null,
+                "receivedAt": time(context.now_ms), "messageId": id, "pairedMessageId": null,
                 "callbackData": null, "message": message, "contact": {"name": order.name},
                 "price": {"pricePerMessage": 0, "currency": "EUR"},
             }));
             self.received.insert(id.clone());
             ids.push(id);
         }
-        self.people.set(&order.from, Some(scene.now_ms));
+        self.people.set(&order.from, Some(context.now_ms));
         let count = results.len();
         let body = json!({"results": results, "messageCount": count, "pendingMessageCount": 0});
         let delivery = Delivery {
@@ -638,7 +643,7 @@ impl Sender {
             redeliver: true,
             ..Delivery::default()
         };
-        let deliveries = webhook::copies(scene, &delivery, order.repeat);
+        let deliveries = webhook::copies(context, &delivery, order.repeat);
         self.pending += deliveries.len() as u64;
         Ok((ids, deliveries))
     }
@@ -649,20 +654,20 @@ impl Sender {
     /// If the order is wrong.
     pub fn webhook(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &webhook::RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
-        let deliveries = order.deliveries(scene)?;
+        let deliveries = order.deliveries(context)?;
         self.pending += deliveries.len() as u64;
         Ok(deliveries)
     }
 
     /// A webhook that the hub must refuse.
-    pub fn forge(&mut self, scene: &mut Scene<'_>, order: &Forgery) -> Delivery {
-        let id = scene.ids.wamid_inbound("4915550000000");
+    pub fn forge(&mut self, context: &mut ProviderContext<'_>, order: &Forgery) -> Delivery {
+        let id = context.ids.wamid_inbound("4915550000000");
         let body: Bytes = json!({"results": [{
             "from": "4915550000000", "to": self.number, "integrationType": "WHATSAPP",
-            "receivedAt": time(scene.now_ms), "messageId": id,
+            "receivedAt": time(context.now_ms), "messageId": id,
             "message": {"type": "TEXT", "text": order.text},
         }]})
         .to_string()
@@ -670,12 +675,12 @@ impl Sender {
         let forged = match order.kind {
             ForgeryKind::NoProof => Vec::new(),
             ForgeryKind::WrongSecret => {
-                proof(self.settings.security, "not:the-secret", scene.now_ms, &body)
+                proof(self.settings.security, "not:the-secret", context.now_ms, &body)
             }
         };
         self.pending += 1;
         Delivery {
-            id: scene.ids.serial(),
+            id: context.ids.serial(),
             what: "forged",
             body: Some(body),
             reported: vec![(id, "received")],
@@ -685,12 +690,12 @@ impl Sender {
     }
 
     /// `POST /whatsapp/1/senders/{sender}/message/{messageId}/read`
-    pub fn read(&mut self, scene: &mut Scene<'_>, message_id: &str) -> Answer {
+    pub fn read(&mut self, context: &mut ProviderContext<'_>, message_id: &str) -> Answer {
         if !self.received.contains(message_id) {
-            return self.refuse(scene, 404, "NOT_FOUND", "Message not found", None);
+            return self.refuse(context, 404, "NOT_FOUND", "Message not found", None);
         }
-        self.event(scene, "read", json!({"message_id": message_id}));
-        self.reads.push(ReadReceipt { at_ms: scene.now_ms, message_id: message_id.to_owned() });
+        self.event(context, "read", json!({"message_id": message_id}));
+        self.reads.push(ReadReceipt { at_ms: context.now_ms, message_id: message_id.to_owned() });
         Answer::json(200, json!({}))
     }
 

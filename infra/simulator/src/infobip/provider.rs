@@ -13,10 +13,12 @@ use crate::answer::Answer;
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
 use crate::limits::ServiceWindows;
-use crate::log::Scene;
-use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{
+    Next, OutgoingWebhook, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 use crate::webhook::{Delivery, Outcome, RawWebhook};
 
 /// The senders, by number.
@@ -27,7 +29,11 @@ impl SimulatedProvider for Infobip {
     const NAME: &'static str = SOURCE;
     type Account = Sender;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         let ["whatsapp", "1", path @ ..] = request.path else { return None };
         let authorization = request.authorization();
         if !self.0.values().any(|sender| sender.is_key(authorization)) {
@@ -35,11 +41,11 @@ impl SimulatedProvider for Infobip {
         }
         Some(match (request.method, path) {
             (&Method::POST, ["message", kind @ ..]) => {
-                self.send(scene, &kind.join("/"), authorization, request.body)
+                self.send(context, &kind.join("/"), authorization, request.body)
             }
             (&Method::POST, ["senders", number, "message", id @ .., "read"]) => {
-                self.authorized(scene, number, authorization, |sender, scene| {
-                    sender.read(scene, &id.join("/")).into()
+                self.authorized(context, number, authorization, |sender, context| {
+                    sender.read(context, &id.join("/")).into()
                 })
             }
             (&Method::GET, ["senders", "quality"]) => {
@@ -49,11 +55,12 @@ impl SimulatedProvider for Infobip {
                     sender.is_key(authorization) && wanted.contains(&sender.number())
                 };
                 let results = self.0.values().filter(own);
-                let results: Vec<_> = results.map(|sender| sender.quality(scene.now_ms)).collect();
+                let results: Vec<_> =
+                    results.map(|sender| sender.quality(context.now_ms)).collect();
                 Answer::json(200, json!({"results": results})).into()
             }
             (&Method::GET, ["senders", number, "media", id]) => {
-                self.authorized(scene, number, authorization, |sender, _| {
+                self.authorized(context, number, authorization, |sender, _| {
                     sender.download(id).into()
                 })
             }
@@ -67,12 +74,12 @@ impl SimulatedProvider for Infobip {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("number: must contain digits only".into()));
+            return Err(bad_request("number: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Sender::new, Sender::change);
@@ -81,7 +88,7 @@ impl SimulatedProvider for Infobip {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -89,20 +96,22 @@ impl SimulatedProvider for Infobip {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let written = self.known(name)?.customer_writes(scene, &order, &call.base);
-                let (ids, deliveries) = written.map_err(wrong)?;
+                let written =
+                    self.require_account(name)?.customer_writes(context, &order, &call.base);
+                let (ids, deliveries) = written.map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, order.wait, json!({"message_ids": ids})))
             }
             (&Method::POST, "webhook") => {
                 let order: RawWebhook = call.read()?;
-                let deliveries = self.known(name)?.webhook(scene, &order).map_err(wrong)?;
+                let deliveries =
+                    self.require_account(name)?.webhook(context, &order).map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, true, json!({})))
             }
             (&Method::POST, "forge") => {
                 let order: Forgery = call.read()?;
-                Ok(Step::forge(name, self.known(name)?.forge(scene, &order)))
+                Ok(Step::forge(name, self.require_account(name)?.forge(context, &order)))
             }
-            _ => Err(no_call()),
+            _ => Err(not_found()),
         }
     }
 }
@@ -110,26 +119,30 @@ impl SimulatedProvider for Infobip {
 impl Infobip {
     fn send(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         kind: &str,
         authorization: Option<&str>,
         bytes: &[u8],
-    ) -> Reaction<Self> {
+    ) -> ProviderResponse<Self> {
         let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let from = body.pointer("/messages/0/from").or_else(|| body.get("from"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
         let from = from.strip_prefix('+').unwrap_or(from);
         if self.0.get(from).is_some_and(|sender| sender.is_key(authorization)) {
-            return self.authorized(scene, from, authorization, |sender, scene| {
-                sender.send(scene, kind, bytes)
+            return self.authorized(context, from, authorization, |sender, context| {
+                sender.send(context, kind, bytes)
             });
         }
         // A number of another account: the other errors of the request take precedence.
         let refused = match request::check(kind, &body) {
             None => refusal(ErrorFormat::Mixed, 404, "NOT_FOUND", "Not found", None),
-            Some(Err(errors)) => {
-                refusal(ErrorFormat::Mixed, 400, "BAD_REQUEST", "Bad request", Some(errors.shown()))
-            }
+            Some(Err(errors)) => refusal(
+                ErrorFormat::Mixed,
+                400,
+                "BAD_REQUEST",
+                "Bad request",
+                Some(errors.to_json()),
+            ),
             Some(Ok(sends)) => {
                 let refused = sends.iter().map(|send| {
                     let id = send.message_id.as_deref().unwrap_or("refused");
@@ -144,13 +157,13 @@ impl Infobip {
     /// Runs `act` on the sender `number`, if the key may use it.
     fn authorized(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         number: &str,
         authorization: Option<&str>,
-        act: impl FnOnce(&mut Sender, &mut Scene<'_>) -> Outcome,
-    ) -> Reaction<Self> {
+        act: impl FnOnce(&mut Sender, &mut ProviderContext<'_>) -> Outcome,
+    ) -> ProviderResponse<Self> {
         match self.0.get_mut(number).filter(|sender| sender.is_key(authorization)) {
-            Some(sender) => Reaction::of(number, act(sender, scene)),
+            Some(sender) => ProviderResponse::of(number, act(sender, context)),
             None => refusal(ErrorFormat::Mixed, 404, "NOT_FOUND", "Sender not found", None).into(),
         }
     }
@@ -164,7 +177,8 @@ impl SimulatedAccount for Sender {
         match what {
             "" => Some(self.summary()),
             "accepted" => Some(accepted(self.accepted(), |one| {
-                call.wants("to", Some(&one.to)) && call.wants("message_id", Some(&one.message_id))
+                call.matches_filter("to", Some(&one.to))
+                    && call.matches_filter("message_id", Some(&one.message_id))
             })),
             "reads" => Some(json!({"reads": self.reads()})),
             _ => None,
@@ -183,13 +197,18 @@ impl SimulatedAccount for Sender {
         Some(delivery.after_ms)
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         let url = delivery.url.clone().unwrap_or_else(|| self.settings.hub_url.clone());
         if url.is_empty() {
             return Next::NoAddress;
         }
         if delivery.body.is_none() {
-            self.collect_due(scene.now_ms, delivery);
+            self.collect_due(context.now_ms, delivery);
         }
         let Some(body) = delivery.body.clone() else {
             // Another webhook took its reports.
@@ -202,11 +221,11 @@ impl SimulatedAccount for Sender {
             Some(forged) => headers.extend(forged.iter().cloned()),
             None if proved => {
                 let secret = &self.settings.webhook_secret;
-                headers.extend(proof(self.settings.security, secret, scene.now_ms, &body));
+                headers.extend(proof(self.settings.security, secret, context.now_ms, &body));
             }
             None => {}
         }
-        self.event(scene, "webhook.sent", delivery.shown(attempt));
+        self.event(context, "webhook.sent", delivery.log_fields(attempt));
         let timeout_ms = self.settings.redelivery.timeout_ms;
         Next::Send(OutgoingWebhook::post(url, headers, body, timeout_ms))
     }
@@ -215,13 +234,13 @@ impl SimulatedAccount for Sender {
     /// one more for each square of the retry's number.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
-        self.event(scene, "webhook.answered", delivery.answered(attempt, how));
+        self.event(context, "webhook.answered", delivery.result_fields(attempt, how));
         if how.status == 200 {
             for (id, status) in &delivery.reported {
                 let place = self.by_id.get(id).copied();
@@ -244,7 +263,7 @@ impl SimulatedAccount for Sender {
         self.pending = self.pending.saturating_sub(1);
         if delivery.redeliver {
             self.given_up += 1;
-            self.event(scene, "webhook.given_up", delivery.shown(attempt));
+            self.event(context, "webhook.given_up", delivery.log_fields(attempt));
         }
         None
     }

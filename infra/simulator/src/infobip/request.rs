@@ -17,7 +17,7 @@ impl FieldErrors {
 
     /// The errors in the format of `validationErrors`.
     #[must_use]
-    pub fn shown(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!(self.0)
     }
 }

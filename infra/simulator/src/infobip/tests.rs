@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::provider::{OutgoingWebhook, SimulatedAccount as _};
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 use crate::webhook::RawWebhook;
 
 const PERSON: &str = "441134960001";
@@ -29,13 +29,14 @@ impl World {
         world
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Sender, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(&mut self.sender, &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Sender, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(&mut self.sender, &mut context)
     }
 
     fn post(&mut self, kind: &str, body: &Value) -> Outcome {
-        self.act(|sender, scene| sender.send(scene, kind, body.to_string().as_bytes()))
+        self.act(|sender, context| sender.send(context, kind, body.to_string().as_bytes()))
     }
 
     fn text(&mut self, id: &str) -> Outcome {
@@ -52,13 +53,13 @@ impl World {
 
     /// The body and the request of an attempt.
     fn attempt(&mut self, delivery: &mut Delivery) -> Option<(Value, OutgoingWebhook)> {
-        let webhook = self.act(|sender, scene| sender.attempt(scene, delivery, 1)).webhook()?;
+        let webhook = self.act(|sender, context| sender.attempt(context, delivery, 1)).webhook()?;
         Some((serde_json::from_slice(&webhook.body).unwrap_or_default(), webhook))
     }
 
     fn ended(&mut self, delivery: &Delivery, attempt: u32, status: u16) -> Option<u64> {
-        let how = Attempted { status, ..Attempted::default() };
-        self.act(|sender, scene| sender.attempted(scene, delivery, attempt, 0, &how))
+        let how = AttemptResult { status, ..AttemptResult::default() };
+        self.act(|sender, context| sender.attempted(context, delivery, attempt, 0, &how))
     }
 }
 
@@ -197,13 +198,13 @@ fn a_report_to_the_messages_notify_url_is_not_authenticated() {
 fn webhooks_are_authenticated_as_the_profile_says() {
     let order: RawWebhook = serde_json::from_value(json!({"body": {"results": []}})).unwrap();
     let mut basic = World::new(&json!({}));
-    let mut made = basic.act(|sender, scene| sender.webhook(scene, &order)).unwrap();
+    let mut made = basic.act(|sender, context| sender.webhook(context, &order)).unwrap();
     let (_, webhook) = basic.attempt(&mut made[0]).unwrap();
     assert!(
         webhook.headers.contains(&("authorization".into(), "Basic aHViOnNlY3JldA==".to_owned()))
     );
     let mut hmac = World::new(&json!({"security": "hmac", "webhook_secret": "s"}));
-    let mut made = hmac.act(|sender, scene| sender.webhook(scene, &order)).unwrap();
+    let mut made = hmac.act(|sender, context| sender.webhook(context, &order)).unwrap();
     let (_, webhook) = hmac.attempt(&mut made[0]).unwrap();
     let signed = format!("{}{}", hmac.now_ms, json!({"results": []}));
     let expected = sign::hmac_hex("s", signed.as_bytes());
@@ -217,14 +218,14 @@ fn a_refused_webhook_is_retried_after_one_unit_plus_the_square_of_the_retry() {
     let order: CustomerWrites =
         serde_json::from_value(json!({"from": PERSON, "texts": ["a", "b"]})).unwrap();
     let (ids, mut made) =
-        world.act(|sender, scene| sender.customer_writes(scene, &order, BASE)).unwrap();
+        world.act(|sender, context| sender.customer_writes(context, &order, BASE)).unwrap();
     let (body, _) = world.attempt(&mut made[0]).unwrap();
     assert_eq!((ids.len(), body["results"].as_array().unwrap().len()), (2, 2));
     assert_eq!(body["results"][0]["messageId"], json!(ids[0]));
     let waits: Vec<_> = (1..=4).map(|n| world.ended(&made[0], n, 503).unwrap()).collect();
     assert_eq!(waits, [10, 20, 50, 100]);
-    let how = Attempted { status: 404, ..Attempted::default() };
-    let wait = world.act(|sender, scene| sender.attempted(scene, &made[0], 5, 60_000, &how));
+    let how = AttemptResult { status: 404, ..AttemptResult::default() };
+    let wait = world.act(|sender, context| sender.attempted(context, &made[0], 5, 60_000, &how));
     assert_eq!((wait, &world.sender.summary()["given_up"]), (None, &json!(1)));
 }
 
@@ -258,20 +259,20 @@ fn faults_apply_in_order_and_say_whether_the_message_was_accepted() {
 #[test]
 fn only_received_messages_can_be_marked_read_and_only_sent_files_downloaded() {
     let mut world = World::new(&json!({}));
-    assert_eq!(world.act(|sender, scene| sender.read(scene, "wamid.x")).status(), 404);
+    assert_eq!(world.act(|sender, context| sender.read(context, "wamid.x")).status(), 404);
     let order: CustomerWrites = serde_json::from_value(json!({"from": PERSON, "message":
         {"type": "IMAGE", "caption": "Look"},
         "media": {"mime_type": "image/png", "content_base64": "AAAA"}}))
     .unwrap();
     let (ids, mut made) =
-        world.act(|sender, scene| sender.customer_writes(scene, &order, BASE)).unwrap();
+        world.act(|sender, context| sender.customer_writes(context, &order, BASE)).unwrap();
     let (body, _) = world.attempt(&mut made[0]).unwrap();
     let url = body["results"][0]["message"]["url"].as_str().unwrap();
     let (place, media) = url.rsplit_once('/').unwrap();
     assert_eq!(place, format!("{BASE}/whatsapp/1/senders/441134960000/media"));
     assert_eq!(world.sender.download(media).status(), 200);
     assert_eq!(world.sender.download("other").status(), 404);
-    assert_eq!(world.act(|sender, scene| sender.read(scene, &ids[0])).status(), 200);
+    assert_eq!(world.act(|sender, context| sender.read(context, &ids[0])).status(), 200);
     assert_eq!(world.sender.reads()[0].message_id, ids[0]);
 }
 
@@ -280,7 +281,7 @@ fn a_forged_webhook_is_not_authentic() {
     let mut world = World::new(&json!({}));
     for kind in ["wrong_secret", "no_proof"] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
-        let mut forged = world.act(|sender, scene| sender.forge(scene, &order));
+        let mut forged = world.act(|sender, context| sender.forge(context, &order));
         let (_, webhook) = world.attempt(&mut forged).unwrap();
         let genuine = ("authorization".to_owned(), "Basic aHViOnNlY3JldA==".to_owned());
         assert!(!webhook.headers.contains(&genuine), "{kind}");

@@ -15,9 +15,9 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
 use crate::limits::{Bucket, Window};
-use crate::log::Scene;
+use crate::log::ProviderContext;
 use crate::provider::OutgoingWebhook;
-use crate::redelivery::{Attempted, Redelivery};
+use crate::redelivery::{AttemptResult, Redelivery};
 pub use provider::Telegram;
 
 const SOURCE: &str = "telegram";
@@ -166,7 +166,7 @@ pub struct Delivery {
 /// The control call that sets the state of a chat.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ChatOrder {
+pub struct SetChat {
     /// The chat.
     pub chat_id: i64,
     /// Its type: `private`, `group`, `supergroup` or `channel`.
@@ -293,7 +293,7 @@ impl Bot {
     }
 
     /// Sets the state of a chat.
-    pub fn set_chat(&mut self, order: &ChatOrder) {
+    pub fn set_chat(&mut self, order: &SetChat) {
         let chat = self.chats.entry(order.chat_id).or_default();
         chat.kind.clone_from(&order.kind);
         chat.blocked = order.blocked;
@@ -304,8 +304,8 @@ impl Bot {
         self.id.to_string()
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.name(), kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.name(), kind, fields)
     }
 
     fn user(&self) -> Value {
@@ -314,7 +314,12 @@ impl Bot {
     }
 
     /// Handles a call of the Bot API.
-    pub fn call(&mut self, scene: &mut Scene<'_>, method: &str, params: &Params) -> Answer {
+    pub fn call(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        method: &str,
+        params: &Params,
+    ) -> Answer {
         // Method names are case-insensitive.
         match method.to_ascii_lowercase().as_str() {
             "getme" => {
@@ -326,8 +331,8 @@ impl Bot {
                 }
                 ok(&me)
             }
-            "setwebhook" => self.set_webhook(scene, params),
-            "deletewebhook" => self.delete_webhook(scene, params),
+            "setwebhook" => self.set_webhook(context, params),
+            "deletewebhook" => self.delete_webhook(context, params),
             "getwebhookinfo" => ok(&self.webhook_info()),
             "getupdates" => match self.webhook {
                 Some(_) => error(
@@ -344,9 +349,9 @@ impl Bot {
                 Err(answer) => answer,
             },
             _ => match method::parse(method, params, &|id| self.files.contains_key(id)) {
-                Ok(send) => self.send(scene, params, send),
+                Ok(send) => self.send(context, params, send),
                 Err((status, description)) => {
-                    self.refuse(scene, method, None, error(status, &description))
+                    self.refuse(context, method, None, error(status, &description))
                 }
             },
         }
@@ -354,7 +359,7 @@ impl Bot {
 
     fn refuse(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         method: &str,
         chat_id: Option<i64>,
         answer: Answer,
@@ -363,7 +368,7 @@ impl Bot {
         let description = answer.body().get("description").cloned();
         let fields = json!({"method": method, "status": answer.status(), "chat_id": chat_id,
                             "description": description});
-        self.event(scene, "send.refused", fields);
+        self.event(context, "send.refused", fields);
         answer
     }
 
@@ -401,29 +406,34 @@ impl Bot {
         Ok(chat_id)
     }
 
-    fn send(&mut self, scene: &mut Scene<'_>, params: &Params, send: method::Send) -> Answer {
+    fn send(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        params: &Params,
+        send: method::Send,
+    ) -> Answer {
         let chat_id = match self.chat_of(params) {
             Ok(chat_id) => chat_id,
-            Err(answer) => return self.refuse(scene, &send.method, None, answer),
+            Err(answer) => return self.refuse(context, &send.method, None, answer),
         };
         if let Err(description) = self.knows_messages(chat_id, &send) {
             let answer = error(400, description);
-            return self.refuse(scene, &send.method, Some(chat_id), answer);
+            return self.refuse(context, &send.method, Some(chat_id), answer);
         }
         let to = chat_id.to_string();
         let fault = self.faults.next(&to);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
-            self.faults.spend(&to);
+            self.faults.consume(&to);
             let answer = fault_answer(fault);
             let fields =
                 json!({"fault": fault.name(), "answer": answer.status(), "chat_id": chat_id});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
             return answer;
         }
-        if let Some(seconds) = self.over_limit(scene.now_ms, chat_id) {
-            return self.refuse(scene, &send.method, Some(chat_id), too_many(seconds));
+        if let Some(seconds) = self.over_limit(context.now_ms, chat_id) {
+            return self.refuse(context, &send.method, Some(chat_id), too_many(seconds));
         }
-        self.accept(scene, params, chat_id, send, fault.as_ref())
+        self.accept(context, params, chat_id, send, fault.as_ref())
     }
 
     fn knows_messages(&self, chat_id: i64, send: &method::Send) -> Result<(), &'static str> {
@@ -459,7 +469,7 @@ impl Bot {
 
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         params: &Params,
         chat_id: i64,
         send: method::Send,
@@ -469,22 +479,22 @@ impl Bot {
             (id, json!(true))
         } else {
             let id = self.new_message(chat_id);
-            (id, self.message(scene.now_ms, chat_id, id, &send.content))
+            (id, self.message(context.now_ms, chat_id, id, &send.content))
         };
         let name = accepted_as(fault);
         let answer = accepted_answer(ok(&result), fault, |_, fault| page(fault));
         if let Some(fault) = fault {
-            self.faults.spend(&chat_id.to_string());
+            self.faults.consume(&chat_id.to_string());
             let fields =
                 json!({"fault": fault.name(), "answer": answer.status(), "chat_id": chat_id});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         let fields = json!({"method": send.method, "message_id": message_id, "chat_id": chat_id,
                             "text": send.text, "answer": name});
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             method: send.method,
             chat_id,
             message_id,
@@ -524,10 +534,10 @@ impl Bot {
         message
     }
 
-    fn set_webhook(&mut self, scene: &mut Scene<'_>, params: &Params) -> Answer {
+    fn set_webhook(&mut self, context: &mut ProviderContext<'_>, params: &Params) -> Answer {
         let url = params.get("url").and_then(Value::as_str).unwrap_or_default();
         if url.is_empty() {
-            return self.delete_webhook(scene, params);
+            return self.delete_webhook(context, params);
         }
         if let Err(reason) = method::webhook_url(url) {
             return error(400, &format!("Bad Request: bad webhook: {reason}"));
@@ -563,18 +573,18 @@ impl Bot {
         self.webhook = Some(Webhook { url: url.to_owned(), secret, max_connections });
         self.last_error = None;
         self.gone_since_ms = None;
-        self.event(scene, "webhook.set", json!({"url": url}));
+        self.event(context, "webhook.set", json!({"url": url}));
         ok_with(if same { "Webhook is already set" } else { "Webhook was set" })
     }
 
-    fn delete_webhook(&mut self, scene: &mut Scene<'_>, params: &Params) -> Answer {
+    fn delete_webhook(&mut self, context: &mut ProviderContext<'_>, params: &Params) -> Answer {
         if method::boolean(params.get("drop_pending_updates")) {
             self.queues.clear();
         }
         if self.webhook.take().is_none() {
             return ok_with("Webhook is already deleted");
         }
-        self.event(scene, "webhook.deleted", Value::Null);
+        self.event(context, "webhook.deleted", Value::Null);
         ok_with("Webhook was deleted")
     }
 
@@ -633,7 +643,7 @@ impl Bot {
     }
 
     /// Whether updates of this type are delivered.
-    fn wants(&self, kind: &str) -> bool {
+    fn matches_filter(&self, kind: &str) -> bool {
         match &self.allowed {
             Some(allowed) => allowed.iter().any(|name| name == kind),
             None => !NOT_BY_DEFAULT.contains(&kind),
@@ -688,7 +698,7 @@ impl Bot {
     /// update. `None` if no webhook is set.
     pub fn forge(
         &mut self,
-        scene: &Scene<'_>,
+        context: &ProviderContext<'_>,
         with_secret: bool,
         text: &str,
     ) -> Option<(i64, OutgoingWebhook)> {
@@ -700,7 +710,7 @@ impl Bot {
         self.next_update += 1;
         let user = json!({"id": 666, "is_bot": false, "first_name": "Mallory"});
         let body = json!({"update_id": self.next_update, "message": {
-            "message_id": 1, "date": scene.now_ms / 1000, "text": text, "from": user,
+            "message_id": 1, "date": context.now_ms / 1000, "text": text, "from": user,
             "chat": {"id": 666, "type": "private", "first_name": "Mallory"},
         }});
         let (url, timeout_ms) = (webhook.url.clone(), self.settings.redelivery.timeout_ms);
@@ -712,18 +722,18 @@ impl Bot {
     /// `None` removes the update from its queue. Any 2xx is success.
     fn all_attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: Delivery,
         attempt: u32,
         passed_ms: u64,
-        copies: &[&Attempted],
+        copies: &[&AttemptResult],
     ) -> Option<u64> {
         let Delivery { chat, update_id } = delivery;
         for how in copies {
             let fields = json!({"update_id": update_id, "attempt": attempt, "status": how.status,
                                 "took_ms": how.took_ms, "error": how.error});
-            self.event(scene, "webhook.answered", fields);
-            self.check_reply(scene, update_id, how);
+            self.event(context, "webhook.answered", fields);
+            self.check_reply(context, update_id, how);
         }
         if attempt == 1 {
             let statuses = copies.iter().map(|how| how.status).collect();
@@ -734,14 +744,14 @@ impl Bot {
             self.pop(chat, update_id);
             return None;
         }
-        self.note_failure(scene, copies);
+        self.note_failure(context, copies);
         let asked = copies.iter().filter_map(|how| how.retry_after_s).max();
         let wait = self.settings.redelivery.wait_ms(attempt, passed_ms, asked);
         if wait.is_none() {
             self.given_up += 1;
             self.pop(chat, update_id);
             let fields = json!({"update_id": update_id, "attempt": attempt});
-            self.event(scene, "webhook.given_up", fields);
+            self.event(context, "webhook.given_up", fields);
         }
         wait
     }
@@ -753,17 +763,22 @@ impl Bot {
     }
 
     /// Records a violation if the response names a method: Telegram would execute it.
-    fn check_reply(&mut self, scene: &mut Scene<'_>, update_id: i64, how: &Attempted) {
+    fn check_reply(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        update_id: i64,
+        how: &AttemptResult,
+    ) {
         let method = how.body.as_ref().and_then(|body| body.get("method")).and_then(Value::as_str);
         let Some(method) = method.filter(|_| (200..300).contains(&how.status)) else { return };
         self.violations += 1;
         let detail = format!(
             "the response to update {update_id} names the method {method}: Telegram would run it"
         );
-        self.event(scene, "violation", json!({"detail": detail}));
+        self.event(context, "violation", json!({"detail": detail}));
     }
 
-    fn note_failure(&mut self, scene: &mut Scene<'_>, copies: &[&Attempted]) {
+    fn note_failure(&mut self, context: &mut ProviderContext<'_>, copies: &[&AttemptResult]) {
         let Some(how) = copies.first() else { return };
         let message = match how.status {
             0 => how.error.clone().unwrap_or_else(|| "Connection timed out".into()),
@@ -772,16 +787,16 @@ impl Bot {
                 format!("Wrong response from the webhook: {status}")
             }
         };
-        self.last_error = Some((scene.now_ms / 1000, message));
+        self.last_error = Some((context.now_ms / 1000, message));
         if how.status != 410 {
             self.gone_since_ms = None;
             return;
         }
-        let since = *self.gone_since_ms.get_or_insert(scene.now_ms);
-        let gone_ms = u64::try_from(scene.now_ms - since).unwrap_or(0);
+        let since = *self.gone_since_ms.get_or_insert(context.now_ms);
+        let gone_ms = u64::try_from(context.now_ms - since).unwrap_or(0);
         if gone_ms >= self.settings.redelivery.gone_after_ms && self.webhook.take().is_some() {
             self.event(
-                scene,
+                context,
                 "webhook.deleted",
                 json!({"detail": "the webhook answered 410 for too long"}),
             );

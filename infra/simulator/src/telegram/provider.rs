@@ -9,15 +9,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::update::{CustomerWrites, RawUpdate};
-use super::{Bot, ChatOrder, Delivery, Params, SOURCE, Settings, error, is_token};
+use super::{Bot, Delivery, Params, SOURCE, SetChat, Settings, error, is_token};
 use crate::answer::{Answer, Outcome};
 use crate::calls::accepted;
 use crate::faults::Faults;
 use crate::ids::Ids;
-use crate::log::Scene;
-use crate::provider::{Next, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{Next, ProviderResponse, SimulatedAccount, SimulatedProvider, Step};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 
 /// The bots, by id.
 #[derive(Debug, Default)]
@@ -31,7 +31,11 @@ impl SimulatedProvider for Telegram {
     const NAME: &'static str = SOURCE;
     type Account = Bot;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         match request.path {
             ["file", token, path @ ..] if token.starts_with("bot") => {
                 Some(self.authorized(token, |bot| bot.download(&path.join("/"))).into())
@@ -42,20 +46,22 @@ impl SimulatedProvider for Telegram {
                     Ok(params) => params,
                     Err(answer) => return Some(answer.into()),
                 };
-                let answer = self.authorized(token, |bot| bot.call(scene, name, &params));
+                let answer = self.authorized(token, |bot| bot.call(context, name, &params));
                 let id = id_of(token);
                 // The call may have set the webhook that queued updates waited for.
                 let bot = id.and_then(|id| self.bots.get_mut(&id));
                 let deliveries = bot.map(Bot::begin).unwrap_or_default();
                 let id = id.map(|id| id.to_string()).unwrap_or_default();
-                Some(Reaction::of(&id, Outcome { answer, deliveries }))
+                Some(ProviderResponse::of(&id, Outcome { answer, deliveries }))
             }
             _ => None,
         }
     }
 
     fn check_name(name: &str) -> Result<(), Refusal> {
-        name.parse::<i64>().map(drop).map_err(|_| wrong("bot_id: must contain digits only".into()))
+        name.parse::<i64>()
+            .map(drop)
+            .map_err(|_| bad_request("bot_id: must contain digits only".into()))
     }
 
     fn account(&mut self, name: &str) -> Option<&mut Bot> {
@@ -64,7 +70,7 @@ impl SimulatedProvider for Telegram {
 
     fn put(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
@@ -72,9 +78,9 @@ impl SimulatedProvider for Telegram {
         let id = name.parse().unwrap_or_default();
         let own = settings.token.starts_with(&format!("{id}:"));
         if !own || !is_token(&settings.token) {
-            return Err(wrong(format!("token: must be {id}:<letters, digits, - and _>")));
+            return Err(bad_request(format!("token: must be {id}:<letters, digits, - and _>")));
         }
-        let base = self.new_base(scene.ids);
+        let base = self.new_base(context.ids);
         match self.bots.get_mut(&id) {
             Some(bot) => bot.change(settings),
             None => {
@@ -86,7 +92,7 @@ impl SimulatedProvider for Telegram {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -94,8 +100,8 @@ impl SimulatedProvider for Telegram {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let bot = self.known(name)?;
-                let written = bot.customer_writes(scene, &order).map_err(wrong)?;
+                let bot = self.require_account(name)?;
+                let written = bot.customer_writes(context, &order).map_err(bad_request)?;
                 let fields = json!({
                     "update_id": written.update_id, "message_id": written.message_id,
                     "file_id": written.file_id, "delivered": written.delivered,
@@ -106,18 +112,18 @@ impl SimulatedProvider for Telegram {
             }
             (&Method::POST, "update") => {
                 let order: RawUpdate = call.read()?;
-                let bot = self.known(name)?;
-                let (chat, update_id) = bot.raw_update(&order).map_err(wrong)?;
+                let bot = self.require_account(name)?;
+                let (chat, update_id) = bot.raw_update(&order).map_err(bad_request)?;
                 let update = Delivery { chat, update_id };
                 Ok(deliver(name, bot, update, true, json!({"update_id": update_id})))
             }
             (&Method::POST, "chats") => {
-                let order: ChatOrder = call.read()?;
-                self.known(name)?.set_chat(&order);
+                let order: SetChat = call.read()?;
+                self.require_account(name)?.set_chat(&order);
                 Ok(Step::Done(json!({"ok": true})))
             }
-            (&Method::POST, "forge") => self.forge(scene, name, call),
-            _ => Err(no_call()),
+            (&Method::POST, "forge") => self.forge(context, name, call),
+            _ => Err(not_found()),
         }
     }
 
@@ -150,7 +156,7 @@ impl Telegram {
 
     fn forge(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Step<Self>, Refusal> {
@@ -169,12 +175,13 @@ impl Telegram {
         }
         let order: Order = call.read()?;
         let text = order.text.unwrap_or_else(|| "I am not Telegram".into());
-        let forged = self.known(name)?.forge(scene, order.kind == Kind::WrongSecret, &text);
-        let (update_id, request) = forged.ok_or_else(|| wrong("no webhook is set".into()))?;
+        let forged =
+            self.require_account(name)?.forge(context, order.kind == Kind::WrongSecret, &text);
+        let (update_id, request) = forged.ok_or_else(|| bad_request("no webhook is set".into()))?;
         let name = name.to_owned();
-        let then = move |_: &mut Self, scene: &mut Scene<'_>, how: Attempted| {
+        let then = move |_: &mut Self, context: &mut ProviderContext<'_>, how: AttemptResult| {
             let fields = json!({"update_id": update_id, "status": how.status, "forged": true});
-            scene.log.push(scene.now_ms, SOURCE, &name, "webhook.answered", fields);
+            context.log.push(context.now_ms, SOURCE, &name, "webhook.answered", fields);
             Ok(Step::Done(json!({"webhook_status": how.status})))
         };
         Ok(Step::Ask { request, then: Box::new(then) })
@@ -206,7 +213,7 @@ fn deliver(
         if !wait {
             return Ok(Step::Done(otherwise));
         }
-        let look = move |telegram: &mut Telegram| {
+        let poll = move |telegram: &mut Telegram| {
             let Some(bot) = telegram.account(&name) else { return Some(answer_with(None)) };
             if let Some(statuses) = bot.first_attempt(update.update_id) {
                 return Some(answer_with(Some(statuses)));
@@ -214,7 +221,7 @@ fn deliver(
             let blocked = !bot.has_webhook() || bot.is_blocked(update.chat, update.update_id);
             blocked.then(|| answer_with(None))
         };
-        Ok(Step::Poll { look: Box::new(look), otherwise })
+        Ok(Step::Poll { poll: Box::new(poll), otherwise })
     })
 }
 
@@ -242,23 +249,28 @@ impl SimulatedAccount for Bot {
         None
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         let Some(webhook) = self.outgoing(delivery) else { return Next::Nothing };
         let fields = json!({"update_id": delivery.update_id, "attempt": attempt});
-        self.event(scene, "webhook.sent", fields);
+        self.event(context, "webhook.sent", fields);
         Next::Send(webhook)
     }
 
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
-        let copies: Vec<&Attempted> = std::iter::once(how).chain(&how.copies).collect();
-        self.all_attempted(scene, *delivery, attempt, passed_ms, &copies)
+        let copies: Vec<&AttemptResult> = std::iter::once(how).chain(&how.copies).collect();
+        self.all_attempted(context, *delivery, attempt, passed_ms, &copies)
     }
 
     fn advance(&mut self, delivery: &mut Delivery) -> bool {

@@ -29,14 +29,15 @@ impl World {
         self.bot.set_chat(&serde_json::from_value(order).unwrap());
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Bot, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(&mut self.bot, &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Bot, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(&mut self.bot, &mut context)
     }
 
     fn call(&mut self, method: &str, params: Value) -> Answer {
         let Value::Object(params) = params else { panic!("no object") };
-        self.act(|bot, scene| bot.call(scene, method, &params))
+        self.act(|bot, context| bot.call(context, method, &params))
     }
 
     fn say(&mut self, chat_id: i64) -> Answer {
@@ -45,7 +46,7 @@ impl World {
 
     fn write(&mut self, order: Value) -> update::Written {
         let order = serde_json::from_value(order).unwrap();
-        self.act(|bot, scene| bot.customer_writes(scene, &order)).unwrap()
+        self.act(|bot, context| bot.customer_writes(context, &order)).unwrap()
     }
 
     fn fault(&mut self, fault: Value) {
@@ -311,13 +312,13 @@ fn set(world: &mut World) {
     assert_eq!(world.call("setWebhook", webhook).status(), 200);
 }
 
-fn end(world: &mut World, update: i64, attempt: u32, how: &Attempted) -> Option<u64> {
+fn end(world: &mut World, update: i64, attempt: u32, how: &AttemptResult) -> Option<u64> {
     let delivery = Delivery { chat: CHAT, update_id: update };
-    world.act(|bot, scene| bot.attempted(scene, &delivery, attempt, 0, how))
+    world.act(|bot, context| bot.attempted(context, &delivery, attempt, 0, how))
 }
 
-fn status(status: u16) -> Attempted {
-    Attempted { status, ..Attempted::default() }
+fn status(status: u16) -> AttemptResult {
+    AttemptResult { status, ..AttemptResult::default() }
 }
 
 #[test]
@@ -350,7 +351,7 @@ fn the_retry_delay_honours_retry_after() {
     let mut world = World::new(&json!({}));
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
-    let busy = Attempted { retry_after_s: Some(9), ..status(503) };
+    let busy = AttemptResult { retry_after_s: Some(9), ..status(503) };
     assert_eq!(end(&mut world, update, 1, &busy), Some(9000));
 }
 
@@ -373,7 +374,7 @@ fn a_response_that_names_a_method_is_a_violation() {
     set(&mut world);
     let update = world.write(json!({"chat_id": CHAT, "text": "1"})).update_id;
     let body = Some(json!({"method": "sendMessage", "chat_id": 1, "text": "x"}));
-    end(&mut world, update, 1, &Attempted { body, ..status(200) });
+    end(&mut world, update, 1, &AttemptResult { body, ..status(200) });
     assert_eq!(world.bot.summary()["violations"], 1);
 }
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Bot, File, Waiting, method};
-use crate::log::Scene;
-use crate::orders::{self, MediaUpload};
+use crate::fields::{self, MediaUpload};
+use crate::log::ProviderContext;
 
 /// The control call for an action of a user.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,7 +20,7 @@ pub struct CustomerWrites {
     #[serde(default = "private")]
     pub chat_type: String,
     /// The user's name.
-    #[serde(default = "orders::customer")]
+    #[serde(default = "fields::customer")]
     pub name: String,
     /// The user's id; in a private chat the same as the chat's.
     pub from_id: Option<i64>,
@@ -44,10 +44,10 @@ pub struct CustomerWrites {
     /// An id to use in place of a generated one.
     pub update_id: Option<i64>,
     /// Number of copies of the update.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub wait: bool,
 }
 
@@ -58,7 +58,7 @@ pub struct RawUpdate {
     /// The update.
     pub update: Value,
     /// Number of copies.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
 }
 
@@ -86,7 +86,7 @@ impl Bot {
     /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
     ) -> Result<Written, String> {
         let kind = match (&order.text, &order.kind) {
@@ -103,7 +103,7 @@ impl Bot {
         if let (Some(user), Some(name)) = (user.as_object_mut(), &order.username) {
             user.insert("username".into(), json!(name));
         }
-        let (file_id, mut fields) = self.content(scene, order, kind)?;
+        let (file_id, mut fields) = self.content(context, order, kind)?;
         let message_id = match order.message_id {
             Some(id) => {
                 self.chats.entry(order.chat_id).or_default().messages.insert(id);
@@ -112,7 +112,7 @@ impl Bot {
             None if kind == "message_reaction" => 0,
             None => self.new_message(order.chat_id),
         };
-        let date = scene.now_ms / 1000;
+        let date = context.now_ms / 1000;
         let chat = self.chat_object(order.chat_id);
         if let Some(reply_to) = order.reply_to {
             let original = json!({"message_id": reply_to, "date": date, "chat": chat});
@@ -126,7 +126,7 @@ impl Bot {
         let (field, body) = match kind {
             "callback_query" => (
                 "callback_query",
-                json!({"id": scene.ids.serial().to_string(), "from": user, "chat_instance": "1",
+                json!({"id": context.ids.serial().to_string(), "from": user, "chat_instance": "1",
                        "message": {"message_id": message_id, "date": date, "chat": chat,
                                    "from": self.user(), "text": "?"},
                        "data": fields.get("data")}),
@@ -155,8 +155,8 @@ impl Bot {
         let update_id = self.number_update(order.update_id);
         let written = json!({"update_id": update_id, "message_id": message_id,
             "chat_id": order.chat_id, "type": kind, "text": order.text});
-        self.event(scene, "customer.wrote", written);
-        let delivered = self.wants(field);
+        self.event(context, "customer.wrote", written);
+        let delivered = self.matches_filter(field);
         if delivered {
             self.enqueue(order.chat_id, update_id, update, order.repeat);
         }
@@ -166,7 +166,7 @@ impl Bot {
     /// The fields of the message, and the id of its file.
     fn content(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
         kind: &str,
     ) -> Result<(Option<String>, Map<String, Value>), String> {
@@ -176,11 +176,11 @@ impl Bot {
         }
         if let Some(upload) = &order.media {
             let bytes = upload.bytes()?;
-            let id = scene.ids.file();
+            let id = context.ids.file();
             let described = method::describe(kind, &id, Some(&upload.mime_type), bytes.len());
             fields.insert(kind.into(), described);
             let ending = upload.mime_type.rsplit('/').next().unwrap_or("bin");
-            let path = format!("{kind}s/file_{}.{ending}", scene.ids.serial());
+            let path = format!("{kind}s/file_{}.{ending}", context.ids.serial());
             let file = File { path, mime: upload.mime_type.clone(), bytes };
             if kind == "photo" {
                 self.files.insert(format!("{id}s"), file.clone());

@@ -2,11 +2,11 @@
 //!
 //! Nothing here does I/O or reads a clock.
 
+pub mod customers;
 pub mod error;
-pub mod people;
-pub mod proof;
 mod provider;
 pub mod request;
+pub mod signature;
 pub mod twiml;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
+use crate::fields;
 use crate::limits::{Bucket, ServiceWindows, Window};
-use crate::log::Scene;
-use crate::orders;
+use crate::log::ProviderContext;
 use crate::provider::OutgoingWebhook;
 use crate::receipts::{self, Receipts};
 use error::{ApiError, late_status};
-use proof::Params;
 pub use provider::Twilio;
-use request::{Call, Channel, Form, Message, Possessions};
-use twiml::Reading;
+use request::{AccountResources, Call, Channel, Form, Message};
+use signature::Params;
+use twiml::ParsedTwiml;
 
 const SOURCE: &str = "twilio";
 
@@ -91,7 +91,7 @@ pub struct Settings {
     #[serde(default = "default_pause_ms")]
     pub pause_ms: u64,
     /// Seed of the order of shuffled webhooks.
-    #[serde(default = "orders::seed")]
+    #[serde(default = "fields::seed")]
     pub seed: u64,
 }
 
@@ -360,7 +360,7 @@ fn basic(authorization: Option<&str>) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-impl Possessions for Account {
+impl AccountResources for Account {
     fn has_number(&self, number: &str) -> bool {
         self.settings.numbers.iter().any(|own| own == number)
     }
@@ -412,22 +412,27 @@ impl Account {
         self.settings = settings;
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.sid, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.sid, kind, fields)
     }
 
-    fn refuse(&mut self, scene: &mut Scene<'_>, error: &ApiError, to: Option<&str>) -> Answer {
+    fn refuse(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        error: &ApiError,
+        to: Option<&str>,
+    ) -> Answer {
         self.refused += 1;
         let fields = json!({
             "status": error.status, "code": error.code, "to": to, "detail": error.message,
         });
-        self.event(scene, "send.refused", fields);
+        self.event(context, "send.refused", fields);
         error.answer()
     }
 
-    fn violate(&mut self, scene: &mut Scene<'_>, detail: &str) {
+    fn violate(&mut self, context: &mut ProviderContext<'_>, detail: &str) {
         self.violations += 1;
-        self.event(scene, "violation", json!({"detail": detail}));
+        self.event(context, "violation", json!({"detail": detail}));
     }
 
     fn person(&self, number: &str) -> Person {
@@ -435,28 +440,28 @@ impl Account {
     }
 
     /// `POST .../Messages.json`.
-    pub fn messages(&mut self, scene: &mut Scene<'_>, form: &Form) -> Outcome {
+    pub fn messages(&mut self, context: &mut ProviderContext<'_>, form: &Form) -> Outcome {
         let checked = request::message(form, self).and_then(|message| {
             self.may_send(&message)?;
             Ok(message)
         });
         let message = match checked {
             Ok(message) => message,
-            Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
+            Err(error) => return self.refuse(context, &error, form.get("To")).into(),
         };
-        let fault = match self.apply_fault(scene, &message.to) {
+        let fault = match self.apply_fault(context, &message.to) {
             Ok(fault) => fault,
             Err(answer) => return answer.into(),
         };
-        if let Err(error) = self.within_limits(scene.now_ms, Some(&message.from)) {
-            return self.refuse(scene, &error, Some(&message.to)).into();
+        if let Err(error) = self.within_limits(context.now_ms, Some(&message.from)) {
+            return self.refuse(context, &error, Some(&message.to)).into();
         }
-        let sid = scene.ids.sid(if message.files > 0 { "MM" } else { "SM" });
-        let failed_code = self.failure(scene.now_ms, &message, fault.as_ref());
+        let sid = context.ids.sid(if message.files > 0 { "MM" } else { "SM" });
+        let failed_code = self.failure(context.now_ms, &message, fault.as_ref());
         for violation in &message.violations {
-            self.violate(scene, violation);
+            self.violate(context, violation);
         }
-        let shown = self.message_object(scene.now_ms, &sid, &message);
+        let shown = self.message_object(context.now_ms, &sid, &message);
         let what = Sent {
             sid: &sid,
             channel: message.channel,
@@ -465,8 +470,8 @@ impl Account {
             text: message.text.as_deref(),
             failed_code,
         };
-        let answer = self.accept(scene, form, &what, &shown, fault.as_ref());
-        let deliveries = self.receipts(scene, &message, &sid, failed_code);
+        let answer = self.accept(context, form, &what, &shown, fault.as_ref());
+        let deliveries = self.receipts(context, &message, &sid, failed_code);
         Outcome { answer, deliveries }
     }
 
@@ -485,25 +490,25 @@ impl Account {
     }
 
     /// `POST .../Calls.json`.
-    pub fn calls(&mut self, scene: &mut Scene<'_>, form: &Form) -> Outcome {
+    pub fn calls(&mut self, context: &mut ProviderContext<'_>, form: &Form) -> Outcome {
         let call = match request::call(form, self) {
             Ok(call) => call,
-            Err(error) => return self.refuse(scene, &error, form.get("To")).into(),
+            Err(error) => return self.refuse(context, &error, form.get("To")).into(),
         };
-        let fault = match self.apply_fault(scene, &call.to) {
+        let fault = match self.apply_fault(context, &call.to) {
             Ok(fault) => fault,
             Err(answer) => return answer.into(),
         };
-        if let Err(error) = self.within_limits(scene.now_ms, None) {
-            return self.refuse(scene, &error, Some(&call.to)).into();
+        if let Err(error) = self.within_limits(context.now_ms, None) {
+            return self.refuse(context, &error, Some(&call.to)).into();
         }
-        let sid = scene.ids.sid("CA");
+        let sid = context.ids.sid("CA");
         for violation in &call.violations {
-            self.violate(scene, violation);
+            self.violate(context, violation);
         }
         let failing = fault.as_ref().filter(|fault| fault.kind == Kind::FailLater);
         let end = failing.map_or(self.person(&call.to).call, |_| CallEnd::Failed);
-        let shown = self.call_object(scene.now_ms, &sid, &call);
+        let shown = self.call_object(context.now_ms, &sid, &call);
         let what = Sent {
             sid: &sid,
             channel: Channel::Voice,
@@ -512,22 +517,26 @@ impl Account {
             text: None,
             failed_code: failing.and_then(|fault| fault.code),
         };
-        let answer = self.accept(scene, form, &what, &shown, fault.as_ref());
-        let deliveries = self.progress(scene, &call, &sid, end);
+        let answer = self.accept(context, form, &what, &shown, fault.as_ref());
+        let deliveries = self.progress(context, &call, &sid, end);
         Outcome { answer, deliveries }
     }
 
     /// Applies the next fault for `to`. Returns it if the request is accepted in spite of it; the
     /// error is the answer otherwise.
-    fn apply_fault(&mut self, scene: &mut Scene<'_>, to: &str) -> Result<Option<Fault>, Answer> {
+    fn apply_fault(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        to: &str,
+    ) -> Result<Option<Fault>, Answer> {
         let Some(fault) = self.faults.next(to) else { return Ok(None) };
         if fault.accepts() {
             return Ok(Some(fault));
         }
-        self.faults.spend(to);
+        self.faults.consume(to);
         let answer = fault_answer(&fault);
         let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": to});
-        self.event(scene, "fault", fields);
+        self.event(context, "fault", fields);
         Err(answer)
     }
 
@@ -549,7 +558,7 @@ impl Account {
 
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         form: &Form,
         what: &Sent<'_>,
         shown: &Value,
@@ -559,19 +568,19 @@ impl Account {
         let ok = Answer::json(201, shown.clone());
         let answer = accepted_answer(ok, fault, |status, _| broken(status));
         if let Some(fault) = fault {
-            self.faults.spend(what.to);
+            self.faults.consume(what.to);
             let fields = json!({"fault": fault.name(), "answer": answer.status(), "to": what.to});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         let fields = json!({
             "sid": what.sid, "channel": what.channel.name(), "to": what.to, "from": what.from,
             "text": what.text, "answer": name, "failed_code": what.failed_code,
         });
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.by_sid.insert(what.sid.to_owned(), self.accepted.len());
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             sid: what.sid.to_owned(),
             channel: what.channel.name(),
             to: what.to.to_owned(),
@@ -603,7 +612,7 @@ impl Account {
     /// The status callbacks of a message.
     fn receipts(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         message: &Message,
         sid: &str,
         failed: Option<i64>,
@@ -630,7 +639,7 @@ impl Account {
                     None => *status,
                 };
                 let params = self.receipt(message, sid, status, failed);
-                let delivery = self.delivery(scene, "status", &url, params, sid);
+                let delivery = self.delivery(context, "status", &url, params, sid);
                 let status = Some(status.to_owned());
                 deliveries.push(Delivery { after_ms: webhook.after_ms, status, ..delivery });
             }
@@ -641,7 +650,7 @@ impl Account {
     fn receipt(&self, message: &Message, sid: &str, status: &str, code: Option<i64>) -> Params {
         let number = || self.settings.services.get(&message.from).cloned();
         let from = message.address.clone().or_else(number).unwrap_or_default();
-        let mut params = fields(&[
+        let mut params = params_of(&[
             ("SmsSid", sid),
             ("SmsStatus", status),
             ("MessageStatus", status),
@@ -652,21 +661,21 @@ impl Account {
             ("ApiVersion", API_VERSION),
         ]);
         if let Some(service) = &message.service {
-            params.extend(fields(&[("MessagingServiceSid", service)]));
+            params.extend(params_of(&[("MessagingServiceSid", service)]));
         }
         if message.channel == Channel::Whatsapp {
-            params.extend(fields(&[
+            params.extend(params_of(&[
                 ("ChannelPrefix", "whatsapp"),
                 ("ChannelToAddress", &message.number),
                 ("ChannelInstallSid", "XEcc20d939f803ee381f2442185d0d5dc5"),
                 ("StructuredMessage", "false"),
             ]));
             if matches!(status, "delivered" | "read" | "undelivered") {
-                params.extend(fields(&[("EventType", &status.to_ascii_uppercase())]));
+                params.extend(params_of(&[("EventType", &status.to_ascii_uppercase())]));
             }
         }
         if let Some(code) = code {
-            params.extend(fields(&[("ErrorCode", &code.to_string())]));
+            params.extend(params_of(&[("ErrorCode", &code.to_string())]));
         }
         params
     }
@@ -674,7 +683,7 @@ impl Account {
     /// The status callbacks of a call.
     fn progress(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         call: &Call,
         sid: &str,
         end: CallEnd,
@@ -693,23 +702,23 @@ impl Account {
         });
         let mut deliveries = Vec::new();
         for (place, (event, status, after_ms, _)) in happen.enumerate() {
-            let at_ms = scene.now_ms + i64::try_from(after_ms).unwrap_or(0);
+            let at_ms = context.now_ms + i64::try_from(after_ms).unwrap_or(0);
             let mut params = self.call_fields(sid, &call.from, &call.to, "outbound-api", status);
-            params.extend(fields(&[
+            params.extend(params_of(&[
                 ("Timestamp", &rfc2822_of(at_ms)),
                 ("CallbackSource", "call-progress-events"),
                 ("SequenceNumber", &place.to_string()),
             ]));
             if event == "completed" {
                 let duration = if taken { "1" } else { "0" };
-                params.extend(fields(&[
+                params.extend(params_of(&[
                     ("Duration", duration),
                     ("CallDuration", duration),
                     ("SipResponseCode", end.sip_code()),
                 ]));
             }
             for _ in 0..=times.duplicates {
-                let delivery = self.delivery(scene, "call_status", &url, params.clone(), sid);
+                let delivery = self.delivery(context, "call_status", &url, params.clone(), sid);
                 let status = Some(status.to_owned());
                 deliveries.push(Delivery { after_ms, status, ..delivery });
             }
@@ -725,7 +734,7 @@ impl Account {
         direction: &str,
         status: &str,
     ) -> Params {
-        fields(&[
+        params_of(&[
             ("CallSid", sid),
             ("AccountSid", &self.sid),
             ("From", from),
@@ -740,7 +749,7 @@ impl Account {
 
     fn delivery(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         what: &'static str,
         url: &str,
         params: Params,
@@ -748,14 +757,14 @@ impl Account {
     ) -> Delivery {
         self.pending += 1;
         Delivery {
-            id: scene.ids.serial(),
+            id: context.ids.serial(),
             what,
             after_ms: 0,
             url: url.to_owned(),
             params,
             sid: sid.to_owned(),
             status: None,
-            token: scene.ids.sid(""),
+            token: context.ids.sid(""),
             signed: Signature::Genuine,
         }
     }
@@ -768,7 +777,7 @@ impl Account {
             Signature::Missing => None,
             Signature::Genuine => {
                 let token = &self.settings.auth_token;
-                Some(proof::signature(token, &delivery.url, &delivery.params))
+                Some(signature::signature(token, &delivery.url, &delivery.params))
             }
         };
         let form = "application/x-www-form-urlencoded; charset=UTF-8";
@@ -779,7 +788,7 @@ impl Account {
             ("i-twilio-idempotency-token", delivery.token.clone()),
         ];
         headers.extend(signature.map(|signature| ("x-twilio-signature", signature)));
-        let url = proof::without_fragment(&delivery.url);
+        let url = signature::without_fragment(&delivery.url);
         let url = match (&self.settings.reach_by, url::Url::parse(url)) {
             (Some(origin), Ok(parsed)) => {
                 let query = parsed.query().map_or_else(String::new, |query| format!("?{query}"));
@@ -787,11 +796,11 @@ impl Account {
             }
             _ => url.to_owned(),
         };
-        let body = Bytes::from(proof::encode(&delivery.params));
+        let body = Bytes::from(signature::encode(&delivery.params));
         OutgoingWebhook::post(url, headers, body, self.settings.timeout_ms)
     }
 
-    fn settle(&mut self, scene: &mut Scene<'_>, delivery: &Delivery, answer: &[u8]) {
+    fn settle(&mut self, context: &mut ProviderContext<'_>, delivery: &Delivery, answer: &[u8]) {
         let place = self.by_sid.get(&delivery.sid).copied();
         if let (Some(message), Some(status)) =
             (place.and_then(|place| self.accepted.get_mut(place)), &delivery.status)
@@ -804,18 +813,18 @@ impl Account {
             return;
         }
         match twiml::read(answer) {
-            Reading::Verbs(verbs) => {
+            ParsedTwiml::Verbs(verbs) => {
                 let fields = json!({"sid": delivery.sid, "verbs": verbs});
-                self.event(scene, "twiml", fields);
+                self.event(context, "twiml", fields);
             }
-            Reading::Text if delivery.what == "message" => {
+            ParsedTwiml::Text if delivery.what == "message" => {
                 self.violate(
-                    scene,
+                    context,
                     "the response is plain text: Twilio would send it to the customer",
                 );
             }
-            Reading::Text | Reading::Broken => {
-                self.violate(scene, "the response is not valid TwiML (12100)");
+            ParsedTwiml::Text | ParsedTwiml::Broken => {
+                self.violate(context, "the response is not valid TwiML (12100)");
             }
         }
     }
@@ -960,7 +969,7 @@ struct Sent<'a> {
 }
 
 /// Fields of a form.
-fn fields(pairs: &[(&str, &str)]) -> Params {
+fn params_of(pairs: &[(&str, &str)]) -> Params {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 

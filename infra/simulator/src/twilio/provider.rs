@@ -6,21 +6,23 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
+use super::customers::{CustomerCalls, CustomerWrites, Forgery, RawWebhook};
 use super::error::ApiError;
-use super::people::{CustomerCalls, CustomerWrites, Forgery, RawWebhook};
 use super::request::{Form, is_sid};
-use super::twiml::{self, Reading};
+use super::twiml::{self, ParsedTwiml};
 use super::{
-    API_VERSION, Account, CallEnd, Delivery, SOURCE, Settings, Signature, authorize, proof,
+    API_VERSION, Account, CallEnd, Delivery, SOURCE, Settings, Signature, authorize, signature,
 };
 use crate::answer::Answer;
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
 use crate::limits::ServiceWindows;
-use crate::log::Scene;
-use crate::provider::{FirstAttempts, Next, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{
+    FirstAttempts, Next, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 
 /// The accounts, by SID.
 #[derive(Debug, Default)]
@@ -30,10 +32,14 @@ impl SimulatedProvider for Twilio {
     const NAME: &'static str = SOURCE;
     type Account = Account;
 
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         match request.path {
-            [API_VERSION, "Accounts", path @ ..] => Some(self.api(scene, request, path)),
-            ["twilio-files", path @ ..] => Some(self.file(scene.now_ms, path).into()),
+            [API_VERSION, "Accounts", path @ ..] => Some(self.api(context, request, path)),
+            ["twilio-files", path @ ..] => Some(self.file(context.now_ms, path).into()),
             _ => None,
         }
     }
@@ -44,12 +50,12 @@ impl SimulatedProvider for Twilio {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if !is_sid("AC", name) {
-            return Err(wrong("account_sid: AC and 32 hexadecimal digits".into()));
+            return Err(bad_request("account_sid: AC and 32 hexadecimal digits".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Account::new, Account::change);
@@ -58,7 +64,7 @@ impl SimulatedProvider for Twilio {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -66,26 +72,28 @@ impl SimulatedProvider for Twilio {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let written = self.known(name)?.customer_writes(scene, &order, &call.base);
-                let (message, deliveries) = written.map_err(wrong)?;
+                let written =
+                    self.require_account(name)?.customer_writes(context, &order, &call.base);
+                let (message, deliveries) = written.map_err(bad_request)?;
                 Ok(deliver(name, deliveries, order.wait, Some(message)))
             }
             (&Method::POST, "customer-calls") => {
                 let order: CustomerCalls = call.read()?;
-                let called = self.known(name)?.customer_calls(scene, &order);
-                let (sid, deliveries) = called.map_err(wrong)?;
+                let called = self.require_account(name)?.customer_calls(context, &order);
+                let (sid, deliveries) = called.map_err(bad_request)?;
                 Ok(ring(name, deliveries, order, sid))
             }
             (&Method::POST, "webhook") => {
                 let order: RawWebhook = call.read()?;
-                Ok(deliver(name, self.known(name)?.webhook(scene, &order), true, None))
+                Ok(deliver(name, self.require_account(name)?.webhook(context, &order), true, None))
             }
             (&Method::POST, "forge") => {
                 let order: Forgery = call.read()?;
-                let delivery = self.known(name)?.forge(scene, &order).map_err(wrong)?;
+                let delivery =
+                    self.require_account(name)?.forge(context, &order).map_err(bad_request)?;
                 Ok(deliver(name, vec![delivery], true, None))
             }
-            _ => Err(no_call()),
+            _ => Err(not_found()),
         }
     }
 }
@@ -94,10 +102,10 @@ impl Twilio {
     /// A request below `/2010-04-01/Accounts/`.
     fn api(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         request: &Request<'_>,
         path: &[&str],
-    ) -> Reaction<Self> {
+    ) -> ProviderResponse<Self> {
         let (sid, rest) = match path {
             [account] => (account.strip_suffix(".json").unwrap_or(account), &[] as &[&str]),
             [account, rest @ ..] => (*account, rest),
@@ -107,26 +115,26 @@ impl Twilio {
             Ok(found) => found,
             Err(error) => {
                 let fields = json!({"status": error.status, "code": error.code});
-                scene.log.push(scene.now_ms, SOURCE, sid, "send.refused", fields);
+                context.log.push(context.now_ms, SOURCE, sid, "send.refused", fields);
                 return error.answer().into();
             }
         };
         let kind = request.header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let form = || Form::read(kind, request.body);
         let outcome = match (request.method, rest) {
-            (&Method::POST, ["Messages.json"]) => account.messages(scene, &form()),
-            (&Method::POST, ["Calls.json"]) => account.calls(scene, &form()),
+            (&Method::POST, ["Messages.json"]) => account.messages(context, &form()),
+            (&Method::POST, ["Calls.json"]) => account.calls(context, &form()),
             (&Method::GET, []) => account.describe(key).into(),
             (&Method::GET, ["IncomingPhoneNumbers.json"]) => account.numbers().into(),
             (&Method::GET, ["Messages", message, "Media", id]) => {
-                account.media(scene.now_ms, message, id, &request.base).into()
+                account.media(context.now_ms, message, id, &request.base).into()
             }
             _ => {
                 let path = format!("/{API_VERSION}/Accounts/{}", path.join("/"));
                 ApiError::numbered(20_404, &path).with_status(404).answer().into()
             }
         };
-        Reaction::of(sid, outcome)
+        ProviderResponse::of(sid, outcome)
     }
 
     /// A file at its temporary address.
@@ -146,24 +154,24 @@ fn deliver(name: &str, deliveries: Vec<Delivery>, wait: bool, sid: Option<String
 /// A customer calls; the call ends as the response to its webhook says.
 fn ring(name: &str, deliveries: Vec<Delivery>, order: CustomerCalls, sid: String) -> Step<Twilio> {
     let account = name.to_owned();
-    Step::then(name, deliveries, true, move |twilio: &mut Twilio, scene, first| {
+    Step::then(name, deliveries, true, move |twilio: &mut Twilio, context, first| {
         let shown = shown(first, Some(sid.clone()));
         let is_rejected = shown.pointer("/verbs/0").is_some_and(|verb| verb == "Reject");
         let end = if is_rejected { CallEnd::Busy } else { CallEnd::Completed };
-        let over = twilio.known(&account)?.call_ended(scene, &order, &sid, end);
+        let over = twilio.require_account(&account)?.call_ended(context, &order, &sid, end);
         Ok(Step::then(&account, over, false, |_, _, _| Ok(Step::Done(shown))))
     })
 }
 
 /// The statuses of the first attempts, and the instructions in the first response.
 fn shown(first: FirstAttempts, sid: Option<String>) -> Value {
-    let ended: Vec<Attempted> = first.into_iter().map(Option::unwrap_or_default).collect();
+    let ended: Vec<AttemptResult> = first.into_iter().map(Option::unwrap_or_default).collect();
     let statuses: Vec<u16> = ended.iter().map(|how| how.status).collect();
     let answer = ended.first().map(|how| &how.bytes);
     let twiml = answer.map(|answer| String::from_utf8_lossy(answer).into_owned());
     let verbs = answer.map(|answer| match twiml::read(answer) {
-        Reading::Verbs(verbs) => json!(verbs),
-        Reading::Text | Reading::Broken => Value::Null,
+        ParsedTwiml::Verbs(verbs) => json!(verbs),
+        ParsedTwiml::Text | ParsedTwiml::Broken => Value::Null,
     });
     let mut shown = json!({"webhook_status": statuses.first(), "webhook_statuses": statuses,
                            "twiml": twiml, "verbs": verbs});
@@ -183,7 +191,8 @@ impl SimulatedAccount for Account {
         match what {
             "" => Some(self.summary()),
             "accepted" => Some(accepted(self.accepted(), |one| {
-                call.wants("to", Some(&one.to)) && call.wants("channel", Some(one.channel))
+                call.matches_filter("to", Some(&one.to))
+                    && call.matches_filter("channel", Some(one.channel))
             })),
             _ => None,
         }
@@ -201,9 +210,14 @@ impl SimulatedAccount for Account {
         Some(delivery.after_ms)
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         self.event(
-            scene,
+            context,
             "webhook.sent",
             json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                    "sid": delivery.sid, "state": delivery.status}),
@@ -214,14 +228,14 @@ impl SimulatedAccount for Account {
     /// There is another attempt only if the address asks for retries.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         _passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
         self.event(
-            scene,
+            context,
             "webhook.answered",
             json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                    "status": how.status, "took_ms": how.took_ms, "error": how.error,
@@ -229,18 +243,21 @@ impl SimulatedAccount for Account {
         );
         let settled = (200..300).contains(&how.status);
         if settled {
-            self.settle(scene, delivery, &how.bytes);
+            self.settle(context, delivery, &how.bytes);
         }
         let timed_out = u64::try_from(how.took_ms).unwrap_or(0) >= self.settings.timeout_ms;
         let forged = !matches!(delivery.signed, Signature::Genuine);
-        if !settled && !forged && proof::again(&delivery.url, attempt, how.status, timed_out) {
+        if !settled
+            && !forged
+            && signature::is_retried(&delivery.url, attempt, how.status, timed_out)
+        {
             return Some(self.settings.pause_ms);
         }
         self.pending = self.pending.saturating_sub(1);
         if !settled && !forged {
             self.given_up += 1;
             let fields = json!({"delivery": delivery.id, "sid": delivery.sid, "attempts": attempt});
-            self.event(scene, "webhook.given_up", fields);
+            self.event(context, "webhook.given_up", fields);
         }
         None
     }

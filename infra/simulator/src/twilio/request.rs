@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::twiml::{self, Reading};
+use super::twiml::{self, ParsedTwiml};
 
 /// Largest number of characters of a body.
 const MAX_BODY: usize = 1600;
@@ -155,7 +155,7 @@ impl Channel {
 }
 
 /// The resources of the account that the rules look up.
-pub trait Possessions {
+pub trait AccountResources {
     /// Whether `number` may send SMS or make calls.
     fn has_number(&self, number: &str) -> bool;
     /// Whether `number` is one of the account's `WhatsApp` senders.
@@ -199,7 +199,7 @@ pub struct Message {
 ///
 /// # Errors
 /// The error with which the API refuses it.
-pub fn message(form: &Form, account: &dyn Possessions) -> Result<Message, ApiError> {
+pub fn message(form: &Form, account: &dyn AccountResources) -> Result<Message, ApiError> {
     let error = |code, what: &str| Err(ApiError::numbered(code, what));
     let Some(to) = form.get("To") else { return error(21_604, "") };
     let (service, from) = (form.get("MessagingServiceSid"), form.get("From"));
@@ -318,7 +318,7 @@ pub const EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 ///
 /// # Errors
 /// The error with which the API refuses it.
-pub fn call(form: &Form, account: &dyn Possessions) -> Result<Call, ApiError> {
+pub fn call(form: &Form, account: &dyn AccountResources) -> Result<Call, ApiError> {
     let error = |code, what: &str| Err(ApiError::numbered(code, what));
     let Some(to) = form.get("To") else { return error(21_201, "") };
     let Some(from) = form.get("From") else { return error(21_213, "") };
@@ -394,7 +394,7 @@ fn call_violations(form: &Form) -> Vec<String> {
     if ways.iter().filter(|name| form.get(name).is_some()).count() > 1 {
         found.push("Twilio uses only one of Url, Twiml and ApplicationSid".to_owned());
     }
-    let readable = |twiml: &str| matches!(twiml::read(twiml.as_bytes()), Reading::Verbs(_));
+    let readable = |twiml: &str| matches!(twiml::read(twiml.as_bytes()), ParsedTwiml::Verbs(_));
     if form.get("Twiml").is_some_and(|twiml| !readable(twiml)) {
         found.push("Twiml is invalid: the called person would hear an error (12100)".to_owned());
     }

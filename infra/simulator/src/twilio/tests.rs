@@ -1,9 +1,9 @@
-use super::people::{CustomerCalls, CustomerWrites, Forgery};
+use super::customers::{CustomerCalls, CustomerWrites, Forgery};
 use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::provider::SimulatedAccount as _;
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 
 const SID: &str = "AC0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
@@ -38,14 +38,15 @@ impl World {
         }
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Account, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(&mut self.account, &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Account, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(&mut self.account, &mut context)
     }
 
     fn post(&mut self, params: &[(&str, &str)]) -> Outcome {
         let form = form(params);
-        self.act(|account, scene| account.messages(scene, &form))
+        self.act(|account, context| account.messages(context, &form))
     }
 
     /// Sends a message with these additional fields.
@@ -63,13 +64,14 @@ impl World {
         let own =
             [("To", PERSON), ("From", NUMBER), ("Twiml", "<Response><Say>Hi</Say></Response>")];
         let form = form(&over(&own, params));
-        self.act(|account, scene| account.calls(scene, &form))
+        self.act(|account, context| account.calls(context, &form))
     }
 
     fn writes(&mut self, order: Value) -> Delivery {
         let order: CustomerWrites = serde_json::from_value(order).unwrap();
-        let done = self
-            .act(|account, scene| account.customer_writes(scene, &order, "http://127.0.0.1:8788"));
+        let done = self.act(|account, context| {
+            account.customer_writes(context, &order, "http://127.0.0.1:8788")
+        });
         done.unwrap().1.remove(0)
     }
 
@@ -89,7 +91,7 @@ fn over<'a>(own: &[(&'a str, &'a str)], params: &[(&'a str, &'a str)]) -> Vec<(&
 }
 
 fn form(params: &[(&str, &str)]) -> Form {
-    let body = proof::encode(&fields(params));
+    let body = signature::encode(&params_of(params));
     Form::read("application/x-www-form-urlencoded", body.as_bytes())
 }
 
@@ -180,7 +182,7 @@ fn each_mistake_has_twilios_code() {
     assert_eq!(code(&world.send(&many)).1, 21_623);
     // A body that is not a form has no fields.
     let json = Form::read("application/json", br#"{"To":"+1"}"#);
-    let outcome = world.act(|account, scene| account.messages(scene, &json));
+    let outcome = world.act(|account, context| account.messages(context, &json));
     assert_eq!(code(&outcome), (400, 21_604));
     assert_eq!(outcome.answer.body()["more_info"], "https://www.twilio.com/docs/errors/21604");
     assert!(world.account.accepted().is_empty());
@@ -386,7 +388,7 @@ fn customer_messages_are_signed_for_the_configured_address() {
     assert_eq!(get(&webhook, "SmsStatus"), Some("received"));
     let request = world.account.outgoing(&webhook);
     assert_eq!(request.url, "http://127.0.0.1:9/sms?x=1");
-    let signed = proof::signature("token", "https://hub.example/sms?x=1", &webhook.params);
+    let signed = signature::signature("token", "https://hub.example/sms?x=1", &webhook.params);
     assert!(request.headers.contains(&("x-twilio-signature".into(), signed)));
     let has_token = |(name, _): &(String, String)| name == "i-twilio-idempotency-token";
     assert!(request.headers.iter().any(has_token));
@@ -417,8 +419,8 @@ fn a_file_needs_credentials_and_its_address_expires() {
     assert_eq!(world.account.file(later, id, expires, hash).status(), 403);
 }
 
-fn ended(status: u16) -> Attempted {
-    Attempted { status, ..Attempted::default() }
+fn ended(status: u16) -> AttemptResult {
+    AttemptResult { status, ..AttemptResult::default() }
 }
 
 #[test]
@@ -427,7 +429,7 @@ fn a_failed_webhook_is_retried_only_if_its_address_asks_for_it() {
     let once = world.writes(json!({"from": PERSON, "text": "1"}));
     let again = |world: &mut World, delivery: &Delivery, attempt, status| {
         let how = ended(status);
-        world.act(|account, scene| account.attempted(scene, delivery, attempt, 0, &how))
+        world.act(|account, context| account.attempted(context, delivery, attempt, 0, &how))
     };
     assert_eq!(again(&mut world, &once, 1, 500), None);
     assert_eq!(world.account.summary()["given_up"], 1);
@@ -443,8 +445,8 @@ fn a_status_counts_once_the_hub_has_accepted_it() {
     let mut world = World::new(&json!({}));
     let outcome = world.send(&[]);
     for (delivery, status) in outcome.deliveries.iter().zip([200, 500]) {
-        let how = Attempted { bytes: "<Response/>".into(), ..ended(status) };
-        world.act(|account, scene| account.attempted(scene, delivery, 1, 0, &how));
+        let how = AttemptResult { bytes: "<Response/>".into(), ..ended(status) };
+        world.act(|account, context| account.attempted(context, delivery, 1, 0, &how));
     }
     assert_eq!(world.account.accepted()[0].statuses, ["sent"]);
 }
@@ -456,8 +458,8 @@ fn a_plain_text_response_is_a_violation_because_twilio_would_send_it() {
         [("<Response/>", 0), ("", 0), ("thank you", 1), ("<Response><Reject></Response>", 2)]
     {
         let delivery = world.writes(json!({"from": PERSON, "text": "Hi"}));
-        let how = Attempted { bytes: answer.into(), ..ended(200) };
-        world.act(|account, scene| account.attempted(scene, &delivery, 1, 0, &how));
+        let how = AttemptResult { bytes: answer.into(), ..ended(200) };
+        world.act(|account, context| account.attempted(context, &delivery, 1, 0, &how));
         assert_eq!(world.violations(), expected, "{answer}");
     }
 }
@@ -466,10 +468,12 @@ fn a_plain_text_response_is_a_violation_because_twilio_would_send_it() {
 fn an_incoming_call_reports_its_end() {
     let mut world = World::new(&json!({}));
     let order: CustomerCalls = serde_json::from_value(json!({"from": PERSON})).unwrap();
-    let (sid, calls) = world.act(|account, scene| account.customer_calls(scene, &order)).unwrap();
+    let (sid, calls) =
+        world.act(|account, context| account.customer_calls(context, &order)).unwrap();
     assert_eq!(get(&calls[0], "CallStatus"), Some("ringing"));
     assert_eq!(get(&calls[0], "Direction"), Some("inbound"));
-    let over = world.act(|account, scene| account.call_ended(scene, &order, &sid, CallEnd::Busy));
+    let over =
+        world.act(|account, context| account.call_ended(context, &order, &sid, CallEnd::Busy));
     assert_eq!(get(&over[0], "CallStatus"), Some("busy"));
     assert_eq!(over[0].url, "http://hub/voice/status");
 }
@@ -479,8 +483,8 @@ fn forged_webhooks_have_invalid_signatures() {
     let mut world = World::new(&json!({}));
     for kind in ["wrong_secret", "no_signature", "tampered", "other_url"] {
         let order: Forgery = serde_json::from_value(json!({"kind": kind})).unwrap();
-        let delivery = world.act(|account, scene| account.forge(scene, &order)).unwrap();
-        let right = proof::signature("token", &delivery.url, &delivery.params);
+        let delivery = world.act(|account, context| account.forge(context, &order)).unwrap();
+        let right = signature::signature("token", &delivery.url, &delivery.params);
         let mut headers = world.account.outgoing(&delivery).headers.into_iter();
         let given = headers.find(|(name, _)| name == "x-twilio-signature");
         assert_ne!(given.map(|(_, value)| value), Some(right), "{kind}");

@@ -2,7 +2,7 @@
 
 /// The parsed response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum ParsedTwiml {
     /// The names of the verbs, in order.
     Verbs(Vec<String>),
     /// Not a document: Twilio would send the text to the customer.
@@ -19,20 +19,20 @@ const VERBS: [&str; 20] = [
 
 /// Parses a response.
 #[must_use]
-pub fn read(answer: &[u8]) -> Reading {
-    let Ok(text) = std::str::from_utf8(answer) else { return Reading::Broken };
+pub fn read(answer: &[u8]) -> ParsedTwiml {
+    let Ok(text) = std::str::from_utf8(answer) else { return ParsedTwiml::Broken };
     let mut rest = text.trim();
     if rest.is_empty() {
-        return Reading::Verbs(Vec::new());
+        return ParsedTwiml::Verbs(Vec::new());
     }
     if !rest.starts_with('<') {
-        return Reading::Text;
+        return ParsedTwiml::Text;
     }
     if let Some(declared) = rest.strip_prefix("<?xml") {
-        let Some((_, after)) = declared.split_once("?>") else { return Reading::Broken };
+        let Some((_, after)) = declared.split_once("?>") else { return ParsedTwiml::Broken };
         rest = after.trim_start();
     }
-    tags(rest).map_or(Reading::Broken, Reading::Verbs)
+    tags(rest).map_or(ParsedTwiml::Broken, ParsedTwiml::Verbs)
 }
 
 /// The elements directly below `<Response>`; `None` if the document is not well-formed.
@@ -76,8 +76,8 @@ fn tags(mut rest: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn verbs(names: &[&str]) -> Reading {
-        Reading::Verbs(names.iter().map(|name| (*name).to_owned()).collect())
+    fn verbs(names: &[&str]) -> ParsedTwiml {
+        ParsedTwiml::Verbs(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn plain_text_and_malformed_documents_are_recognized() {
-        assert_eq!(read(b"thank you"), Reading::Text);
+        assert_eq!(read(b"thank you"), ParsedTwiml::Text);
         for broken in [
             "<Response>",
             "<Response><Say></Response>",
@@ -102,8 +102,8 @@ mod tests {
             "<Response/> and more",
             "<Response",
         ] {
-            assert_eq!(read(broken.as_bytes()), Reading::Broken, "{broken}");
+            assert_eq!(read(broken.as_bytes()), ParsedTwiml::Broken, "{broken}");
         }
-        assert_eq!(read(&[0xff, b'<']), Reading::Broken);
+        assert_eq!(read(&[0xff, b'<']), ParsedTwiml::Broken);
     }
 }

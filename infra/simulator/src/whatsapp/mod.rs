@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use crate::answer::{Answer, Body, Reply};
 use crate::faults::{Fault, Faults, Kind, accepted_answer, accepted_as, page};
+use crate::fields::{self, MediaUpload, Template};
 use crate::limits::{Bucket, ServiceWindows, Window};
-use crate::log::Scene;
-use crate::orders::{self, MediaUpload, Template};
+use crate::log::ProviderContext;
 use crate::receipts::{self, Receipts};
 use crate::redelivery::Redelivery;
 use crate::sign;
@@ -53,7 +53,7 @@ pub struct Settings {
     #[serde(default = "default_waba")]
     pub waba_id: String,
     /// Whether the number is registered, which it must be to send.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub registered: bool,
     /// The PIN that registration requires; `None`: any.
     #[serde(default)]
@@ -74,7 +74,7 @@ pub struct Settings {
     #[serde(default)]
     pub redelivery: Redelivery,
     /// Seed of the order of shuffled webhooks.
-    #[serde(default = "orders::seed")]
+    #[serde(default = "fields::seed")]
     pub seed: u64,
 }
 
@@ -190,7 +190,7 @@ pub struct CustomerWrites {
     /// The customer's number.
     pub from: String,
     /// The customer's name.
-    #[serde(default = "orders::customer")]
+    #[serde(default = "fields::customer")]
     pub name: String,
     /// The text.
     pub text: Option<String>,
@@ -208,10 +208,10 @@ pub struct CustomerWrites {
     /// A Unix timestamp to use in place of the current time.
     pub timestamp: Option<i64>,
     /// Number of copies of the webhook.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether the caller waits for the first attempt.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub wait: bool,
 }
 
@@ -226,13 +226,13 @@ pub struct RawWebhook {
     /// The exact bytes.
     pub raw: Option<String>,
     /// Number of copies.
-    #[serde(default = "orders::once")]
+    #[serde(default = "fields::once")]
     pub repeat: usize,
     /// Whether a failed attempt is retried.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub redeliver: bool,
     /// Whether JSON is escaped as Meta escapes it.
-    #[serde(default = "orders::yes")]
+    #[serde(default = "fields::yes")]
     pub escape: bool,
 }
 
@@ -358,61 +358,66 @@ impl Number {
         self.id == id || self.media.contains_key(id)
     }
 
-    fn event(&self, scene: &mut Scene<'_>, kind: &str, fields: Value) -> u64 {
-        scene.log.push(scene.now_ms, SOURCE, &self.id, kind, fields)
+    fn event(&self, context: &mut ProviderContext<'_>, kind: &str, fields: Value) -> u64 {
+        context.log.push(context.now_ms, SOURCE, &self.id, kind, fields)
     }
 
-    fn refuse(&mut self, scene: &mut Scene<'_>, error: &GraphError, to: Option<&str>) -> Answer {
+    fn refuse(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        error: &GraphError,
+        to: Option<&str>,
+    ) -> Answer {
         self.refused += 1;
         let fields = json!({
             "status": error.status, "code": error.code, "to": to,
             "detail": error.details.as_deref().unwrap_or(&error.message),
         });
-        self.event(scene, "send.refused", fields);
-        error.answer(&scene.ids.fbtrace())
+        self.event(context, "send.refused", fields);
+        error.answer(&context.ids.fbtrace())
     }
 
     /// `POST /{phone-number-id}/messages`, after authentication.
-    pub fn messages(&mut self, scene: &mut Scene<'_>, bytes: &[u8]) -> Outcome {
+    pub fn messages(&mut self, context: &mut ProviderContext<'_>, bytes: &[u8]) -> Outcome {
         let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
         match request::check(&body, &|id| self.media.contains_key(id)) {
             Err(error) => {
                 let to = body.get("to").and_then(Value::as_str);
-                self.refuse(scene, &error, to).into()
+                self.refuse(context, &error, to).into()
             }
-            Ok(Request::Read { message_id }) => self.read(scene, message_id).into(),
-            Ok(Request::Send(send)) => self.send(scene, &send, body),
+            Ok(Request::Read { message_id }) => self.read(context, message_id).into(),
+            Ok(Request::Send(send)) => self.send(context, &send, body),
         }
     }
 
-    fn read(&mut self, scene: &mut Scene<'_>, message_id: String) -> Answer {
+    fn read(&mut self, context: &mut ProviderContext<'_>, message_id: String) -> Answer {
         if !self.received.contains(&message_id) {
             let details = "The message_id is not a message that this number has received.";
             let error = GraphError::numbered(100, Some(details.into()));
-            return self.refuse(scene, &error, None);
+            return self.refuse(context, &error, None);
         }
-        self.event(scene, "read", json!({"message_id": message_id}));
-        self.reads.push(ReadReceipt { at_ms: scene.now_ms, message_id });
+        self.event(context, "read", json!({"message_id": message_id}));
+        self.reads.push(ReadReceipt { at_ms: context.now_ms, message_id });
         Answer::json(200, json!({"success": true}))
     }
 
-    fn send(&mut self, scene: &mut Scene<'_>, send: &Send, body: Value) -> Outcome {
+    fn send(&mut self, context: &mut ProviderContext<'_>, send: &Send, body: Value) -> Outcome {
         if let Err(error) = self.may_send(send) {
-            return self.refuse(scene, &error, Some(&send.wa_id)).into();
+            return self.refuse(context, &error, Some(&send.wa_id)).into();
         }
         let fault = self.faults.next(&send.wa_id);
         if let Some(fault) = fault.as_ref().filter(|fault| !fault.accepts()) {
-            self.faults.spend(&send.wa_id);
-            let answer = fault_answer(fault, &scene.ids.fbtrace());
+            self.faults.consume(&send.wa_id);
+            let answer = fault_answer(fault, &context.ids.fbtrace());
             let fields =
                 json!({"fault": fault.name(), "answer": answer.status(), "to": send.wa_id});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
             return answer.into();
         }
-        if let Err(error) = self.within_limits(scene.now_ms, &send.wa_id) {
-            return self.refuse(scene, &error, Some(&send.wa_id)).into();
+        if let Err(error) = self.within_limits(context.now_ms, &send.wa_id) {
+            return self.refuse(context, &error, Some(&send.wa_id)).into();
         }
-        self.accept(scene, send, body, fault.as_ref())
+        self.accept(context, send, body, fault.as_ref())
     }
 
     fn may_send(&self, send: &Send) -> Result<(), GraphError> {
@@ -450,13 +455,13 @@ impl Number {
 
     fn accept(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         send: &Send,
         body: Value,
         fault: Option<&Fault>,
     ) -> Outcome {
-        let wamid = scene.ids.wamid_outbound(&send.wa_id);
-        let in_window = self.window_open(scene.now_ms, &send.wa_id);
+        let wamid = context.ids.wamid_outbound(&send.wa_id);
+        let in_window = self.window_open(context.now_ms, &send.wa_id);
         let failed_code = self.failure(send, in_window, fault);
         let ok = Answer::json(
             200,
@@ -469,20 +474,20 @@ impl Number {
         let answer = accepted_answer(ok, fault, |_, fault| page(fault));
         let name = accepted_as(fault);
         if let Some(fault) = fault {
-            self.faults.spend(&send.wa_id);
+            self.faults.consume(&send.wa_id);
             let fields =
                 json!({"fault": fault.name(), "answer": answer.status(), "to": send.wa_id});
-            self.event(scene, "fault", fields);
+            self.event(context, "fault", fields);
         }
         let fields = json!({
             "wamid": wamid, "to": send.wa_id, "type": send.kind, "text": send.text,
             "opaque": send.opaque, "answer": name, "failed_code": failed_code,
         });
-        let seq = self.event(scene, "send.accepted", fields);
+        let seq = self.event(context, "send.accepted", fields);
         self.by_wamid.insert(wamid.clone(), self.accepted.len());
         self.accepted.push(Accepted {
             seq,
-            at_ms: scene.now_ms,
+            at_ms: context.now_ms,
             wamid: wamid.clone(),
             to: send.wa_id.clone(),
             kind: send.kind.clone(),
@@ -493,7 +498,7 @@ impl Number {
             failed_code,
             statuses: Vec::new(),
         });
-        let deliveries = self.receipts(scene, send, &wamid, failed_code);
+        let deliveries = self.receipts(context, send, &wamid, failed_code);
         Outcome { answer, deliveries }
     }
 
@@ -517,7 +522,7 @@ impl Number {
 
     fn receipts(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         send: &Send,
         wamid: &str,
         failed: Option<i64>,
@@ -530,14 +535,14 @@ impl Number {
                 .statuses
                 .iter()
                 .map(|(status, after)| {
-                    let at_s = (scene.now_ms + i64::try_from(*after).unwrap_or(0)) / 1000;
+                    let at_s = (context.now_ms + i64::try_from(*after).unwrap_or(0)) / 1000;
                     status_object(send, wamid, status, at_s, failed)
                 })
                 .collect();
             let body = self.envelope(&json!({"statuses": statuses}));
             let statuses = webhook.statuses.iter().map(|(status, _)| *status).collect();
             deliveries.push(Delivery {
-                id: scene.ids.serial(),
+                id: context.ids.serial(),
                 what: "status",
                 after_ms: webhook.after_ms,
                 body,
@@ -596,7 +601,7 @@ impl Number {
     /// If the order is wrong.
     pub fn customer_writes(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &CustomerWrites,
     ) -> Result<(String, Option<String>, Vec<Delivery>), String> {
         if order.from.is_empty() || !order.from.chars().all(|c| c.is_ascii_digit()) {
@@ -612,7 +617,7 @@ impl Number {
         let media_id = match &order.media {
             Some(upload) => {
                 let bytes = upload.bytes()?;
-                let id = self.add_media(scene, &upload.mime_type, bytes.clone());
+                let id = self.add_media(context, &upload.mime_type, bytes.clone());
                 let object = object.as_object_mut().ok_or("object: must be a JSON object")?;
                 object.insert("id".into(), json!(id));
                 object.insert("mime_type".into(), json!(upload.mime_type));
@@ -621,20 +626,20 @@ impl Number {
             }
             None => None,
         };
-        let wamid = order.id.clone().unwrap_or_else(|| scene.ids.wamid_inbound(&order.from));
-        let at_s = order.timestamp.unwrap_or(scene.now_ms / 1000);
+        let wamid = order.id.clone().unwrap_or_else(|| context.ids.wamid_inbound(&order.from));
+        let at_s = order.timestamp.unwrap_or(context.now_ms / 1000);
         let mut message = json!({
             "from": order.from, "id": wamid, "timestamp": at_s.to_string(), "type": kind,
             kind: object,
         });
         if let (Some(reply_to), Some(message)) = (&order.reply_to, message.as_object_mut()) {
-            let context = json!({"from": self.settings.display_phone_number, "id": reply_to});
-            message.insert("context".into(), context);
+            let reply_context = json!({"from": self.settings.display_phone_number, "id": reply_to});
+            message.insert("context".into(), reply_context);
         }
-        self.customers.set(&order.from, Some(scene.now_ms));
+        self.customers.set(&order.from, Some(context.now_ms));
         self.received.insert(wamid.clone());
         self.event(
-            scene,
+            context,
             "customer.wrote",
             json!({"wamid": wamid, "from": order.from, "type": kind, "text": order.text}),
         );
@@ -643,13 +648,13 @@ impl Number {
             "messages": [message],
         }));
         let deliveries =
-            self.copies(scene, "message", &body, vec![wamid.clone()], true, order.repeat);
+            self.copies(context, "message", &body, vec![wamid.clone()], true, order.repeat);
         Ok((wamid, media_id, deliveries))
     }
 
     fn copies(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         what: &'static str,
         body: &Bytes,
         ids: Vec<String>,
@@ -667,7 +672,7 @@ impl Number {
             redeliver,
             forged: None,
         };
-        (0..copies).map(|_| Delivery { id: scene.ids.serial(), ..delivery.clone() }).collect()
+        (0..copies).map(|_| Delivery { id: context.ids.serial(), ..delivery.clone() }).collect()
     }
 
     /// Signs and delivers the webhook that the control API asks for.
@@ -676,7 +681,7 @@ impl Number {
     /// If the order is wrong.
     pub fn webhook(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         order: &RawWebhook,
     ) -> Result<Vec<Delivery>, String> {
         let write = |json: &Value| {
@@ -702,22 +707,22 @@ impl Number {
         for message in messages_in(&parsed) {
             let text = |key: &str| message.get(key).and_then(Value::as_str);
             if let (Some(from), Some(id)) = (text("from"), text("id")) {
-                self.customers.set(from, Some(scene.now_ms));
+                self.customers.set(from, Some(context.now_ms));
                 self.received.insert(id.to_owned());
                 ids.push(id.to_owned());
             }
         }
-        Ok(self.copies(scene, "raw", &body, ids, order.redeliver, order.repeat))
+        Ok(self.copies(context, "raw", &body, ids, order.redeliver, order.repeat))
     }
 
     /// A webhook that the hub must refuse.
-    pub fn forge(&mut self, scene: &mut Scene<'_>, order: &Forgery) -> Delivery {
-        let wamid = scene.ids.wamid_inbound(&order.from);
+    pub fn forge(&mut self, context: &mut ProviderContext<'_>, order: &Forgery) -> Delivery {
+        let wamid = context.ids.wamid_inbound(&order.from);
         let value = json!({
             "contacts": [{"profile": {"name": "Mallory"}, "wa_id": order.from}],
             "messages": [{
                 "from": order.from, "id": wamid, "type": "text",
-                "timestamp": (scene.now_ms / 1000).to_string(), "text": {"body": order.text},
+                "timestamp": (context.now_ms / 1000).to_string(), "text": {"body": order.text},
             }],
         });
         let mut body = self.envelope(&value);
@@ -748,7 +753,7 @@ impl Number {
         };
         self.pending += 1;
         Delivery {
-            id: scene.ids.serial(),
+            id: context.ids.serial(),
             what: "forged",
             after_ms: 0,
             body,
@@ -776,7 +781,7 @@ impl Number {
     }
 
     /// `POST /{phone-number-id}/register`.
-    pub fn register(&mut self, scene: &mut Scene<'_>, bytes: &[u8]) -> Answer {
+    pub fn register(&mut self, context: &mut ProviderContext<'_>, bytes: &[u8]) -> Answer {
         let body = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
         let field = |name: &str| body.get(name).and_then(Value::as_str);
         let error = if field("messaging_product").is_none() {
@@ -791,28 +796,33 @@ impl Number {
                 GraphError::numbered(133_005, None)
             } else {
                 self.registered = true;
-                self.event(scene, "registered", Value::Null);
+                self.event(context, "registered", Value::Null);
                 return Answer::json(200, json!({"success": true}));
             }
         } else {
             GraphError::required("pin")
         };
-        error.answer(&scene.ids.fbtrace())
+        error.answer(&context.ids.fbtrace())
     }
 
     /// Stores a file and returns its id.
-    pub fn add_media(&mut self, scene: &mut Scene<'_>, mime: &str, bytes: Bytes) -> String {
-        let id = scene.ids.media();
+    pub fn add_media(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        mime: &str,
+        bytes: Bytes,
+    ) -> String {
+        let id = context.ids.media();
         self.media.insert(id.clone(), Media { mime: mime.to_owned(), bytes });
         id
     }
 
     /// `GET /{media-id}`; `base` is the address at which the caller reaches the simulator.
-    pub fn media_info(&self, scene: &mut Scene<'_>, id: &str, base: &str) -> Answer {
+    pub fn media_info(&self, context: &mut ProviderContext<'_>, id: &str, base: &str) -> Answer {
         let Some(media) = self.media.get(id) else {
-            return GraphError::no_object("GET", id).answer(&scene.ids.fbtrace());
+            return GraphError::no_object("GET", id).answer(&context.ids.fbtrace());
         };
-        let expires_s = scene.now_ms / 1000 + DOWNLOAD_S;
+        let expires_s = context.now_ms / 1000 + DOWNLOAD_S;
         let hash = self.download_hash(id, expires_s);
         Answer::json(
             200,
@@ -835,9 +845,15 @@ impl Number {
     }
 
     /// Downloads a file: 404 if the URL has expired after five minutes, or was never issued.
-    pub fn download(&self, scene: &mut Scene<'_>, id: &str, ext: &str, hash: &str) -> Answer {
+    pub fn download(
+        &self,
+        context: &mut ProviderContext<'_>,
+        id: &str,
+        ext: &str,
+        hash: &str,
+    ) -> Answer {
         let valid = ext.parse().is_ok_and(|expires_s: i64| {
-            expires_s * 1000 > scene.now_ms && self.download_hash(id, expires_s) == hash
+            expires_s * 1000 > context.now_ms && self.download_hash(id, expires_s) == hash
         });
         match self.media.get(id).filter(|_| valid) {
             Some(media) => Answer::Reply(Reply {
@@ -846,7 +862,9 @@ impl Number {
                 body: Body::File { mime: media.mime.clone(), bytes: media.bytes.clone() },
                 delay_ms: 0,
             }),
-            None => GraphError::no_object("GET", id).with_status(404).answer(&scene.ids.fbtrace()),
+            None => {
+                GraphError::no_object("GET", id).with_status(404).answer(&context.ids.fbtrace())
+            }
         }
     }
 

@@ -13,12 +13,14 @@ use super::{
 };
 use crate::calls::{accepted, put};
 use crate::faults::Faults;
+use crate::fields::MediaUpload;
 use crate::limits::ServiceWindows;
-use crate::log::Scene;
-use crate::orders::MediaUpload;
-use crate::provider::{Next, OutgoingWebhook, Reaction, SimulatedAccount, SimulatedProvider, Step};
-use crate::redelivery::Attempted;
-use crate::request::{Refusal, Request, no_call, wrong};
+use crate::log::ProviderContext;
+use crate::provider::{
+    Next, OutgoingWebhook, ProviderResponse, SimulatedAccount, SimulatedProvider, Step,
+};
+use crate::redelivery::AttemptResult;
+use crate::request::{Refusal, Request, bad_request, not_found};
 
 /// The business phone numbers, by id.
 #[derive(Debug, Default)]
@@ -29,16 +31,20 @@ impl SimulatedProvider for WhatsApp {
     type Account = Number;
 
     /// Answers every path: an unknown one with an error of the Graph API.
-    fn answer(&mut self, scene: &mut Scene<'_>, request: &Request<'_>) -> Option<Reaction<Self>> {
+    fn answer(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        request: &Request<'_>,
+    ) -> Option<ProviderResponse<Self>> {
         Some(match request.path {
             ["whatsapp_business", "attachments"] => {
                 let asked = |name: &str| request.query.get(name).unwrap_or_default();
                 let (id, ext, hash) = (asked("mid"), asked("ext"), asked("hash"));
-                self.authorized(scene, request, id, |number, scene| {
-                    number.download(scene, id, ext, hash).into()
+                self.authorized(context, request, id, |number, context| {
+                    number.download(context, id, ext, hash).into()
                 })
             }
-            [version, path @ ..] if is_version(version) => self.graph(scene, request, path),
+            [version, path @ ..] if is_version(version) => self.graph(context, request, path),
             _ => GraphError::unknown_path(request.uri.path()).answer("Apath").into(),
         })
     }
@@ -49,12 +55,12 @@ impl SimulatedProvider for WhatsApp {
 
     fn put(
         &mut self,
-        _scene: &mut Scene<'_>,
+        _context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Value, Refusal> {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_digit()) {
-            return Err(wrong("phone_number_id: must contain digits only".into()));
+            return Err(bad_request("phone_number_id: must contain digits only".into()));
         }
         let settings: Settings = call.read()?;
         put(&mut self.0, name, settings, Number::new, Number::change);
@@ -63,7 +69,7 @@ impl SimulatedProvider for WhatsApp {
 
     fn control(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         what: &str,
         call: &Request<'_>,
@@ -71,28 +77,29 @@ impl SimulatedProvider for WhatsApp {
         match (call.method, what) {
             (&Method::POST, "customer-writes") => {
                 let order: CustomerWrites = call.read()?;
-                let written = self.known(name)?.customer_writes(scene, &order);
-                let (wamid, media_id, deliveries) = written.map_err(wrong)?;
+                let written = self.require_account(name)?.customer_writes(context, &order);
+                let (wamid, media_id, deliveries) = written.map_err(bad_request)?;
                 let fields = json!({"wamid": wamid, "media_id": media_id});
                 Ok(Step::deliver(name, deliveries, order.wait, fields))
             }
             (&Method::POST, "webhook") => {
                 let order: RawWebhook = call.read()?;
-                let deliveries = self.known(name)?.webhook(scene, &order).map_err(wrong)?;
+                let deliveries =
+                    self.require_account(name)?.webhook(context, &order).map_err(bad_request)?;
                 Ok(Step::deliver(name, deliveries, true, json!({})))
             }
             (&Method::POST, "forge") => {
                 let order: Forgery = call.read()?;
-                Ok(Step::forge(name, self.known(name)?.forge(scene, &order)))
+                Ok(Step::forge(name, self.require_account(name)?.forge(context, &order)))
             }
-            (&Method::POST, "handshake") => self.handshake(scene, name, call),
+            (&Method::POST, "handshake") => self.handshake(context, name, call),
             (&Method::POST, "media") => {
                 let order: MediaUpload = call.read()?;
-                let bytes = order.bytes().map_err(wrong)?;
-                let id = self.known(name)?.add_media(scene, &order.mime_type, bytes);
+                let bytes = order.bytes().map_err(bad_request)?;
+                let id = self.require_account(name)?.add_media(context, &order.mime_type, bytes);
                 Ok(Step::Done(json!({"id": id})))
             }
-            _ => Err(no_call()),
+            _ => Err(not_found()),
         }
     }
 }
@@ -101,21 +108,21 @@ impl WhatsApp {
     /// Runs `act` on the number that owns `id`, if the token may use it.
     fn authorized(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         request: &Request<'_>,
         id: &str,
-        act: impl FnOnce(&mut Number, &mut Scene<'_>) -> Outcome,
-    ) -> Reaction<Self> {
+        act: impl FnOnce(&mut Number, &mut ProviderContext<'_>) -> Outcome,
+    ) -> ProviderResponse<Self> {
         match authorize(&mut self.0, request.method.as_str(), id, request.authorization()) {
             Err(error) => {
                 let fields = json!({"status": error.status, "code": error.code,
                                     "detail": error.message});
-                scene.log.push(scene.now_ms, SOURCE, id, "send.refused", fields);
-                error.answer(&scene.ids.fbtrace()).into()
+                context.log.push(context.now_ms, SOURCE, id, "send.refused", fields);
+                error.answer(&context.ids.fbtrace()).into()
             }
             Ok(number) => {
-                let outcome = act(number, scene);
-                Reaction::of(number.id(), outcome)
+                let outcome = act(number, context);
+                ProviderResponse::of(number.id(), outcome)
             }
         }
     }
@@ -123,30 +130,30 @@ impl WhatsApp {
     /// A path of the Graph API, after the version.
     fn graph(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         request: &Request<'_>,
         path: &[&str],
-    ) -> Reaction<Self> {
+    ) -> ProviderResponse<Self> {
         match (request.method, path) {
             (&Method::POST, [id, "messages"]) => {
-                self.authorized(scene, request, id, |number, scene| {
+                self.authorized(context, request, id, |number, context| {
                     if number.id() == *id {
-                        number.messages(scene, request.body)
+                        number.messages(context, request.body)
                     } else {
-                        GraphError::no_object("POST", id).answer(&scene.ids.fbtrace()).into()
+                        GraphError::no_object("POST", id).answer(&context.ids.fbtrace()).into()
                     }
                 })
             }
             (&Method::POST, [id, "register"]) => {
-                self.authorized(scene, request, id, |number, scene| {
-                    number.register(scene, request.body).into()
+                self.authorized(context, request, id, |number, context| {
+                    number.register(context, request.body).into()
                 })
             }
-            (&Method::GET, [id]) => self.authorized(scene, request, id, |number, scene| {
+            (&Method::GET, [id]) => self.authorized(context, request, id, |number, context| {
                 if number.id() == *id {
                     number.describe().into()
                 } else {
-                    number.media_info(scene, id, &request.base).into()
+                    number.media_info(context, id, &request.base).into()
                 }
             }),
             _ => {
@@ -158,7 +165,7 @@ impl WhatsApp {
 
     fn handshake(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         name: &str,
         call: &Request<'_>,
     ) -> Result<Step<Self>, Refusal> {
@@ -168,11 +175,11 @@ impl WhatsApp {
             verify_token: Option<String>,
         }
         let order: Order = call.read()?;
-        let settings = &self.known(name)?.settings;
-        let challenge = (1_158_201_000 + scene.ids.serial()).to_string();
+        let settings = &self.require_account(name)?.settings;
+        let challenge = (1_158_201_000 + context.ids.serial()).to_string();
         let token = order.verify_token.unwrap_or_else(|| settings.verify_token.clone());
         let mut url = url::Url::parse(&settings.hub_url)
-            .map_err(|error| wrong(format!("hub_url: {error}")))?;
+            .map_err(|error| bad_request(format!("hub_url: {error}")))?;
         url.query_pairs_mut()
             .append_pair("hub.mode", "subscribe")
             .append_pair("hub.challenge", &challenge)
@@ -186,11 +193,11 @@ impl WhatsApp {
             copies: 1,
         };
         let name = name.to_owned();
-        let then = move |_: &mut Self, scene: &mut Scene<'_>, how: Attempted| {
+        let then = move |_: &mut Self, context: &mut ProviderContext<'_>, how: AttemptResult| {
             let body = String::from_utf8_lossy(&how.bytes).into_owned();
             let ok = how.status == 200 && body == challenge;
             let fields = json!({"status": how.status, "ok": ok});
-            scene.log.push(scene.now_ms, SOURCE, &name, "handshake", fields);
+            context.log.push(context.now_ms, SOURCE, &name, "handshake", fields);
             Ok(Step::Done(json!({"status": how.status, "body": body, "ok": ok})))
         };
         Ok(Step::Ask { request, then: Box::new(then) })
@@ -205,7 +212,8 @@ impl SimulatedAccount for Number {
         match what {
             "" => Some(self.summary()),
             "accepted" => Some(accepted(self.accepted(), |one| {
-                call.wants("to", Some(&one.to)) && call.wants("opaque", one.opaque.as_deref())
+                call.matches_filter("to", Some(&one.to))
+                    && call.matches_filter("opaque", one.opaque.as_deref())
             })),
             "reads" => Some(json!({"reads": self.reads()})),
             _ => None,
@@ -224,13 +232,18 @@ impl SimulatedAccount for Number {
         Some(delivery.after_ms)
     }
 
-    fn attempt(&mut self, scene: &mut Scene<'_>, delivery: &mut Delivery, attempt: u32) -> Next {
+    fn attempt(
+        &mut self,
+        context: &mut ProviderContext<'_>,
+        delivery: &mut Delivery,
+        attempt: u32,
+    ) -> Next {
         let url = self.settings.hub_url.clone();
         if url.is_empty() {
             return Next::NoAddress;
         }
         self.event(
-            scene,
+            context,
             "webhook.sent",
             json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                    "ids": delivery.ids, "statuses": shown(&delivery.statuses)}),
@@ -243,14 +256,14 @@ impl SimulatedAccount for Number {
     /// Only 200 is success, as at Meta.
     fn attempted(
         &mut self,
-        scene: &mut Scene<'_>,
+        context: &mut ProviderContext<'_>,
         delivery: &Delivery,
         attempt: u32,
         passed_ms: u64,
-        how: &Attempted,
+        how: &AttemptResult,
     ) -> Option<u64> {
         self.event(
-            scene,
+            context,
             "webhook.answered",
             json!({"delivery": delivery.id, "what": delivery.what, "attempt": attempt,
                    "status": how.status, "took_ms": how.took_ms, "error": how.error,
@@ -279,7 +292,7 @@ impl SimulatedAccount for Number {
                 let fields = json!({
                     "delivery": delivery.id, "ids": delivery.ids, "attempts": attempt
                 });
-                self.event(scene, "webhook.given_up", fields);
+                self.event(context, "webhook.given_up", fields);
             }
         }
         wait

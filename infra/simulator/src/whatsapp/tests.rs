@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::Ids;
 use crate::log::Log;
 use crate::provider::SimulatedAccount as _;
-use crate::redelivery::Attempted;
+use crate::redelivery::AttemptResult;
 
 const CUSTOMER: &str = "16505551234";
 const DAY: i64 = 86_400_000;
@@ -32,14 +32,15 @@ impl World {
         world
     }
 
-    fn act<T>(&mut self, act: impl FnOnce(&mut Number, &mut Scene<'_>) -> T) -> T {
-        let mut scene = Scene { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
-        act(&mut self.number, &mut scene)
+    fn act<T>(&mut self, act: impl FnOnce(&mut Number, &mut ProviderContext<'_>) -> T) -> T {
+        let mut context =
+            ProviderContext { now_ms: self.now_ms, ids: &mut self.ids, log: &mut self.log };
+        act(&mut self.number, &mut context)
     }
 
     fn post(&mut self, body: &Value) -> Outcome {
         let bytes = body.to_string();
-        self.act(|number, scene| number.messages(scene, bytes.as_bytes()))
+        self.act(|number, context| number.messages(context, bytes.as_bytes()))
     }
 
     fn send(&mut self, to: &str) -> Outcome {
@@ -137,7 +138,7 @@ fn a_customers_message_opens_the_service_window() {
     world.now_ms += DAY;
     assert!(!world.number.window_open(world.now_ms, CUSTOMER));
     let order = serde_json::from_value(json!({"from": CUSTOMER, "text": "hello"})).unwrap();
-    world.act(|number, scene| number.customer_writes(scene, &order)).unwrap();
+    world.act(|number, context| number.customer_writes(context, &order)).unwrap();
     assert!(world.number.window_open(world.now_ms + DAY - 1, CUSTOMER));
     assert!(!world.number.window_open(world.now_ms + DAY, CUSTOMER));
 }
@@ -187,7 +188,7 @@ fn a_number_cannot_send_to_itself_or_before_it_is_registered() {
     assert_eq!(World::code(&world.send(CUSTOMER)), (400, 133_010));
     let mut register = |body: Value| {
         let bytes = body.to_string();
-        let answer = world.act(|number, scene| number.register(scene, bytes.as_bytes()));
+        let answer = world.act(|number, context| number.register(context, bytes.as_bytes()));
         (answer.status(), answer.body()["error"]["code"].as_i64())
     };
     let product = "whatsapp";
@@ -214,7 +215,8 @@ fn a_reaction_to_an_unknown_message_is_reported_as_131009() {
 fn only_a_received_message_can_be_marked_as_read() {
     let mut world = World::new(&json!({}));
     let order = serde_json::from_value(json!({"from": CUSTOMER, "text": "hello"})).unwrap();
-    let (wamid, _, _) = world.act(|number, scene| number.customer_writes(scene, &order)).unwrap();
+    let (wamid, _, _) =
+        world.act(|number, context| number.customer_writes(context, &order)).unwrap();
     let mut body = json!({"messaging_product": "whatsapp", "status": "read", "message_id": wamid});
     let outcome = world.post(&body);
     assert_eq!(outcome.answer.body(), &json!({"success": true}));
@@ -308,7 +310,7 @@ fn webhook_signatures_cover_the_escaped_bytes() {
     let order = json!({"from": CUSTOMER, "name": "Zoë", "text": "a/b 👍"});
     let order = serde_json::from_value(order).unwrap();
     let (_, _, deliveries) =
-        world.act(|number, scene| number.customer_writes(scene, &order)).unwrap();
+        world.act(|number, context| number.customer_writes(context, &order)).unwrap();
     let body = std::str::from_utf8(&deliveries[0].body).unwrap();
     assert!(body.contains(r"Zo\u00eb") && body.contains(r"a\/b \ud83d\udc4d"), "{body}");
     let headers = world.number.headers(&deliveries[0]);
@@ -324,7 +326,7 @@ fn no_forged_webhook_has_a_valid_signature() {
     for kind in kinds {
         let mut world = World::new(&json!({}));
         let order = serde_json::from_value(json!({"kind": kind})).unwrap();
-        let delivery = world.act(|number, scene| number.forge(scene, &order));
+        let delivery = world.act(|number, context| number.forge(context, &order));
         let truth = format!("sha256={}", sign::hmac_hex("secret", &delivery.body));
         let headers = world.number.headers(&delivery);
         assert!(!headers.contains(&("x-hub-signature-256", truth)), "{kind}");
@@ -337,8 +339,8 @@ fn only_200_ends_a_delivery_and_the_retry_delay_grows() {
     let mut world = World::new(&json!({}));
     let delivery = world.send(CUSTOMER).deliveries.remove(0);
     let mut end = |attempt, passed, status| {
-        let how = Attempted { status, ..Attempted::default() };
-        world.act(|number, scene| number.attempted(scene, &delivery, attempt, passed, &how))
+        let how = AttemptResult { status, ..AttemptResult::default() };
+        world.act(|number, context| number.attempted(context, &delivery, attempt, passed, &how))
     };
     assert_eq!(end(1, 0, 500), Some(500));
     assert_eq!(end(2, 500, 201), Some(1000));
@@ -346,9 +348,9 @@ fn only_200_ends_a_delivery_and_the_retry_delay_grows() {
     assert_eq!(end(4, 3500, 200), None);
     assert_eq!(world.number.accepted()[0].statuses, ["sent"]);
     assert_eq!(world.number.summary()["pending_webhooks"], 2);
-    let how = Attempted { status: 500, ..Attempted::default() };
+    let how = AttemptResult { status: 500, ..AttemptResult::default() };
     let delivery = Delivery { id: 9, ..delivery };
-    let wait = world.act(|number, scene| number.attempted(scene, &delivery, 9, 120_000, &how));
+    let wait = world.act(|number, context| number.attempted(context, &delivery, 9, 120_000, &how));
     assert_eq!(wait, None);
     assert_eq!(world.number.summary()["given_up"], 1);
 }
@@ -360,17 +362,17 @@ fn a_file_can_be_downloaded_for_five_minutes() {
         "media": {"mime_type": "image/png", "content_base64": "AAEC"}});
     let order = serde_json::from_value(order).unwrap();
     let (_, id, deliveries) =
-        world.act(|number, scene| number.customer_writes(scene, &order)).unwrap();
+        world.act(|number, context| number.customer_writes(context, &order)).unwrap();
     let id = id.unwrap();
     let image = &parsed(&deliveries[0])["messages"][0]["image"];
     assert_eq!(image["id"], json!(id));
     assert_eq!(image["sha256"], "rksygOVuL6+D9BSm49q+nV++GJdlRMBf7RIazLhbU/w=");
-    let info = world.act(|number, scene| number.media_info(scene, &id, "http://sim"));
+    let info = world.act(|number, context| number.media_info(context, &id, "http://sim"));
     assert_eq!(info.body()["file_size"], 3);
     let url = url::Url::parse(info.body()["url"].as_str().unwrap()).unwrap();
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
     let get = |world: &mut World, hash: &str| {
-        world.act(|number, scene| number.download(scene, &id, &query["ext"], hash)).status()
+        world.act(|number, context| number.download(context, &id, &query["ext"], hash)).status()
     };
     assert_eq!(get(&mut world, &query["hash"]), 200);
     assert_eq!(get(&mut world, "0000"), 404);

@@ -102,9 +102,9 @@ pub(crate) struct AwsFaults {
 impl AwsFaults {
     /// `rate` is the share of calls that fail outside storms, from 0 to 1.
     pub(crate) fn new(rate: f64, rng: Rng) -> Self {
-        let mut weather = Self { rng, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
-        weather.schedule_storm(0);
-        weather
+        let mut aws_faults = Self { rng, rate, storm: Service::DynamoDb, begins_ms: 0, ends_ms: 0 };
+        aws_faults.schedule_storm(0);
+        aws_faults
     }
 
     fn schedule_storm(&mut self, now_ms: u64) {
@@ -190,18 +190,18 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_injects_no_faults() {
-        let mut weather = AwsFaults::new(0.0, Rng::new(1, 0));
-        assert!((0..100_000).all(|now| weather.fault(Service::Sqs, now).is_none()));
+        let mut aws_faults = AwsFaults::new(0.0, Rng::new(1, 0));
+        assert!((0..100_000).all(|now| aws_faults.fault(Service::Sqs, now).is_none()));
     }
 
     #[test]
     fn a_storm_hits_one_service_hard_and_passes() {
-        let mut weather = AwsFaults::new(0.03, Rng::new(1, 0));
+        let mut aws_faults = AwsFaults::new(0.03, Rng::new(1, 0));
         let mut stormy = 0;
         let mut calm = 0;
         for now in (0..600_000).step_by(1000) {
             for service in Service::ALL {
-                let faults = (0..50).filter(|_| weather.fault(service, now).is_some()).count();
+                let faults = (0..50).filter(|_| aws_faults.fault(service, now).is_some()).count();
                 if faults > 18 {
                     stormy += 1;
                 } else {
@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn every_kind_occurs_and_only_slow_calls_are_delayed() {
-        let mut weather = AwsFaults::new(1.0, Rng::new(3, 0));
+        let mut aws_faults = AwsFaults::new(1.0, Rng::new(3, 0));
         let faults: Vec<Fault> =
-            (0..1000).filter_map(|now| weather.fault(Service::S3, now)).collect();
+            (0..1000).filter_map(|now| aws_faults.fault(Service::S3, now)).collect();
         for (_, kind) in WEIGHTS {
             let mut of_kind = faults.iter().filter(|fault| fault.kind == kind);
             let waits = if kind == Kind::Slow { 200..=4000 } else { 0..=0 };

@@ -71,7 +71,7 @@ impl Pending {
 
 /// Returns the outstanding work.
 pub(crate) fn pending(
-    cast: &Fixtures,
+    fixtures: &Fixtures,
     queues: &Queues,
     seen: &Mutex<Observations>,
 ) -> Result<Pending> {
@@ -81,8 +81,8 @@ pub(crate) fn pending(
         pending.records += queue.records;
         pending.queues.push(format!("{} {}", short(queue.name()), queue.records));
     }
-    for account in &cast.accounts {
-        let shown = cast.simulator.get(&account.control(""))?;
+    for account in &fixtures.accounts {
+        let shown = fixtures.simulator.get(&account.control(""))?;
         pending.webhooks +=
             shown.get("pending_webhooks").and_then(Value::as_u64).unwrap_or_default();
     }
@@ -96,7 +96,7 @@ pub(crate) fn pending(
 /// Returns a short name of a queue.
 fn short(name: &str) -> &str {
     let name = name.strip_prefix("switchboard-").unwrap_or(name);
-    name.split("Queue").next().unwrap_or(name)
+    name.strip_suffix(".fifo").unwrap_or(name)
 }
 
 /// Returns the queues that a function consumes.
@@ -107,7 +107,7 @@ fn consumed(all: &[Queue]) -> Vec<&Queue> {
 /// Waits until no work is outstanding, and redrives dead letters. Returns the redriven records, and
 /// a violation if the work did not end.
 pub(crate) fn drain(
-    cast: &Fixtures,
+    fixtures: &Fixtures,
     queues: &Queues,
     seen: &Mutex<Observations>,
     mut say: impl FnMut(&Pending),
@@ -118,7 +118,7 @@ pub(crate) fn drain(
     let mut rounds = 0;
     let mut redriven = Vec::new();
     loop {
-        let now = pending(cast, queues, seen)?;
+        let now = pending(fixtures, queues, seen)?;
         say(&now);
         idle_rounds = if now.is_nothing() { idle_rounds + 1 } else { 0 };
         if idle_rounds >= 3 {
@@ -144,8 +144,8 @@ pub(crate) fn drain(
 }
 
 /// Collects all evidence.
-pub(crate) fn gather(
-    cast: &Fixtures,
+pub(crate) fn collect(
+    fixtures: &Fixtures,
     input: Input,
     seen: &Observations,
     redriven: &[DeadLetter],
@@ -176,17 +176,17 @@ pub(crate) fn gather(
     evidence.written = input.written;
     evidence.violations.extend(seen.violations.iter().cloned());
     evidence.violations.extend(input.stuck.iter().map(|what| format!("timed out: {what}")));
-    sent(cast, &mut evidence)?;
-    listed(cast, &mut evidence)?;
-    shown(cast, &mut evidence)?;
-    read_foreign(cast, &mut evidence)?;
+    sent(fixtures, &mut evidence)?;
+    listed(fixtures, &mut evidence)?;
+    shown(fixtures, &mut evidence)?;
+    read_foreign(fixtures, &mut evidence)?;
     Ok(evidence)
 }
 
-fn sent(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
-    for account in &cast.accounts {
-        let tenant = cast.tenants.get(account.tenant).map_or("", |tenant| tenant.id.as_str());
-        let log = cast.simulator.get(&account.control("/accepted"))?;
+fn sent(fixtures: &Fixtures, evidence: &mut Evidence) -> Result<()> {
+    for account in &fixtures.accounts {
+        let tenant = fixtures.tenants.get(account.tenant).map_or("", |tenant| tenant.id.as_str());
+        let log = fixtures.simulator.get(&account.control("/accepted"))?;
         let entries = log.get("accepted").and_then(Value::as_array).into_iter().flatten();
         evidence.sent.extend(entries.map(|entry| match account.provider {
             Provider::Whatsapp => SentMessage::whatsapp(tenant, entry),
@@ -253,8 +253,8 @@ fn pages(api: &Client, path: &str, name: &str) -> Result<Vec<Value>> {
     }
 }
 
-fn listed(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
-    for tenant in &cast.tenants {
+fn listed(fixtures: &Fixtures, evidence: &mut Evidence) -> Result<()> {
+    for tenant in &fixtures.tenants {
         let conversations = pages(&tenant.api, "/conversations", "conversations")?;
         evidence.conversations.extend(each(&conversations, |conversation| {
             let text = |path: &str| {
@@ -274,8 +274,8 @@ fn listed(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
     Ok(())
 }
 
-fn shown(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
-    for tenant in &cast.tenants {
+fn shown(fixtures: &Fixtures, evidence: &mut Evidence) -> Result<()> {
+    for tenant in &fixtures.tenants {
         let requested = evidence.requested.iter().filter(|requested| requested.tenant == tenant.id);
         let ids: Vec<String> =
             requested.flat_map(|requested| requested.ids.iter().cloned()).collect();
@@ -293,9 +293,9 @@ fn shown(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
 }
 
 /// Reads each tenant's messages and conversations with the previous tenant's key.
-fn read_foreign(cast: &Fixtures, evidence: &mut Evidence) -> Result<()> {
-    let next = cast.tenants.iter().cycle().skip(1);
-    for (tenant, other) in cast.tenants.iter().zip(next) {
+fn read_foreign(fixtures: &Fixtures, evidence: &mut Evidence) -> Result<()> {
+    let next = fixtures.tenants.iter().cycle().skip(1);
+    for (tenant, other) in fixtures.tenants.iter().zip(next) {
         let foreign =
             evidence.conversations.iter().filter(|conversation| conversation.tenant == other.id);
         let messages = foreign.clone().flat_map(|conversation| &conversation.messages);

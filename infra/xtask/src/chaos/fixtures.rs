@@ -72,19 +72,19 @@ fn text(value: &Value, pointer: &str) -> Result<String> {
 impl Fixtures {
     /// Creates all tenants and accounts.
     pub(crate) fn set_up(hub: &Hub, short: bool) -> Result<Self> {
-        let mut cast = Self {
+        let mut fixtures = Self {
             tenants: Vec::new(),
             accounts: Vec::new(),
             simulator: Client::new(hub.simulator_url(), None),
         };
         let admin = Client::new(hub.url(), Some(hub.admin_key()?));
         for id in ["alder", "birch", "cedar"] {
-            cast.tenant(hub, &admin, id)?;
-            let tenant = cast.tenants.len() - 1;
-            cast.whatsapp(hub, &admin, tenant, short)?;
-            cast.telegram(hub, &admin, tenant)?;
+            fixtures.tenant(hub, &admin, id)?;
+            let tenant = fixtures.tenants.len() - 1;
+            fixtures.whatsapp(hub, &admin, tenant, short)?;
+            fixtures.telegram(hub, &admin, tenant)?;
         }
-        Ok(cast)
+        Ok(fixtures)
     }
 
     fn tenant(&mut self, hub: &Hub, admin: &Client, id: &str) -> Result<()> {

@@ -73,7 +73,7 @@ pub(crate) struct LoadOptions {
 
 /// The load generator.
 pub(crate) struct Load<'a> {
-    pub(crate) cast: &'a Fixtures,
+    pub(crate) fixtures: &'a Fixtures,
     pub(crate) conversations: &'a [Conversation],
     pub(crate) seen: &'a Mutex<Observations>,
     pub(crate) options: LoadOptions,
@@ -86,13 +86,13 @@ pub(crate) struct Load<'a> {
 
 impl<'a> Load<'a> {
     pub(crate) fn new(
-        cast: &'a Fixtures,
+        fixtures: &'a Fixtures,
         conversations: &'a [Conversation],
         seen: &'a Mutex<Observations>,
         options: LoadOptions,
     ) -> Self {
         Self {
-            cast,
+            fixtures,
             conversations,
             seen,
             options,
@@ -141,8 +141,8 @@ impl<'a> Load<'a> {
 
     fn conversation(&self, conversation: &Conversation) -> Result<()> {
         let missing = || Error::step("load", "a conversation without an account");
-        let account = self.cast.accounts.get(conversation.account).ok_or_else(missing)?;
-        let tenant = self.cast.tenants.get(account.tenant).ok_or_else(missing)?;
+        let account = self.fixtures.accounts.get(conversation.account).ok_or_else(missing)?;
+        let tenant = self.fixtures.tenants.get(account.tenant).ok_or_else(missing)?;
         let stream = u64::try_from(conversation.number).unwrap_or_default();
         let mut rng = Rng::new(self.options.seed, 1_000 + stream);
         let texts: Vec<String> = conversation.writes().collect();
@@ -186,7 +186,7 @@ impl<'a> Load<'a> {
         text: &str,
     ) -> Result<String> {
         let path = account.control("/customer-writes");
-        let simulator = &self.cast.simulator;
+        let simulator = &self.fixtures.simulator;
         match account.provider {
             Provider::Whatsapp => {
                 let order = json!({"from": conversation.address, "name": "Ada", "text": text,

@@ -159,8 +159,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("Stopping the hub of an earlier run.");
         hub.stop()?;
     }
-    let weather = AwsFaults::new(options.fault_rate, Rng::new(options.seed, 1));
-    let proxy = Proxy::listen(hub.proxy_port(), hub.cloud_port(), weather)?;
+    let aws_faults = AwsFaults::new(options.fault_rate, Rng::new(options.seed, 1));
+    let proxy = Proxy::listen(hub.proxy_port(), hub.cloud_port(), aws_faults)?;
     let running = hub.start(Start { detach: false, fresh: true })?;
     let done = run_with_hub(&hub, &proxy, options);
     if let Some(running) = running {
@@ -216,14 +216,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs everything between the start and the stop of the hub.
 fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     let begun = Instant::now();
-    let cast = Fixtures::set_up(hub, options.short)?;
+    let fixtures = Fixtures::set_up(hub, options.short)?;
     let queues = Queues::new(hub.cloud_url());
-    let conversations = Conversation::all(options.messages(), &cast.providers());
+    let conversations = Conversation::all(options.messages(), &fixtures.providers());
     println!(
         "{} messages in {} conversations of {} tenants; seed {}.",
         options.messages(),
         conversations.len(),
-        cast.tenants.len(),
+        fixtures.tenants.len(),
         options.seed
     );
     let state = State::default();
@@ -235,20 +235,20 @@ fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
         at_once: options.at_once,
         ahead: if options.short { usize::MAX } else { AHEAD },
     };
-    let load = Load::new(&cast, &conversations, &state.seen, load_options);
+    let load = Load::new(&fixtures, &conversations, &state.seen, load_options);
     let (mut run, regressions) = thread::scope(|scope| {
         let rng = Rng::new(options.seed, 4);
-        let watching = scope.spawn(|| watch::watch(&cast, &state.seen, rng, &state.listen));
+        let watching = scope.spawn(|| watch::watch(&fixtures, &state.seen, rng, &state.listen));
         let listening = scope.spawn(|| listen(&hub.simulator_url(), &state));
         let done = (|| {
             let load_s = under_load(hub, proxy, options, &state, &load)?;
             println!("Faults have stopped.");
             let drained = Instant::now();
-            let (mut redriven, violation) = drain(&cast, &queues, &state, begun)?;
+            let (mut redriven, violation) = drain(&fixtures, &queues, &state, begun)?;
             let drain_s = drained.elapsed().as_secs_f32();
             println!("Simulating an outage of the providers, then of an automation.");
             let outages = outage::run(&load)?;
-            let (later, another) = drain(&cast, &queues, &state, begun)?;
+            let (later, another) = drain(&fixtures, &queues, &state, begun)?;
             redriven.extend(later);
             let violations: Vec<String> = violation.into_iter().chain(another).collect();
             Ok::<_, Error>((load_s, drain_s, redriven, violations, outages))
@@ -285,7 +285,7 @@ fn run_with_hub(hub: &Hub, proxy: &Proxy, options: &Options) -> Result<Run> {
     })?;
     let input = std::mem::take(&mut *lock(&load.input));
     let seen = lock(&state.seen);
-    let mut evidence = collect::gather(&cast, input, &seen, &run.redriven)?;
+    let mut evidence = collect::collect(&fixtures, input, &seen, &run.redriven)?;
     evidence.regressions = regressions;
     evidence.violations.extend(nonempty_queues(&queues)?);
     run.verdict = judge::judge(&evidence);
@@ -320,7 +320,13 @@ fn under_load(
         let rng = Rng::new(options.seed, 3);
         let injecting = scope.spawn(move || {
             let rate = (PROVIDER_FACTOR * options.fault_rate).min(1.0);
-            process_faults::inject_provider_faults(load.cast, &state.seen, rate, rng, &state.harm)
+            process_faults::inject_provider_faults(
+                load.fixtures,
+                &state.seen,
+                rate,
+                rng,
+                &state.harm,
+            )
         });
         scope.spawn(|| {
             while state.load.load(Ordering::Relaxed) {
@@ -371,13 +377,13 @@ fn progress(state: &State, proxy: &Proxy, load: &Load<'_>, begun: Instant) {
 }
 
 fn drain(
-    cast: &Fixtures,
+    fixtures: &Fixtures,
     queues: &Queues,
     state: &State,
     begun: Instant,
 ) -> Result<(Vec<queues::DeadLetter>, Option<String>)> {
     let mut printed = None::<Instant>;
-    collect::drain(cast, queues, &state.seen, |pending| {
+    collect::drain(fixtures, queues, &state.seen, |pending| {
         if printed.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
             println!("{:5.0} s  {}", begun.elapsed().as_secs_f32(), pending.describe());
             printed = Some(Instant::now());

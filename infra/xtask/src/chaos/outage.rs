@@ -80,23 +80,23 @@ pub(crate) fn run(load: &Load<'_>) -> Result<Outages> {
 
 /// All accounts return the error that the provider documents, while tenants send.
 fn of_providers(load: &Load<'_>) -> Result<Delays> {
-    let (cast, simulator) = (load.cast, &load.cast.simulator);
+    let (fixtures, simulator) = (load.fixtures, &load.fixtures.simulator);
     let down = json!({"faults": [{"kind": "status", "status": 503, "times": ALWAYS}]});
     let began = Instant::now();
-    for account in &cast.accounts {
+    for account in &fixtures.accounts {
         simulator.post(&account.control("/faults"), &down)?;
     }
     let mut posted = Vec::new();
     // Only recent conversations: WhatsApp allows messages only within the service window.
     for conversation in load.conversations.iter().take(RECIPIENTS) {
-        let Some(account) = cast.accounts.get(conversation.account) else { continue };
-        let Some(tenant) = cast.tenants.get(account.tenant) else { continue };
+        let Some(account) = fixtures.accounts.get(conversation.account) else { continue };
+        let Some(tenant) = fixtures.tenants.get(account.tenant) else { continue };
         let mut rng = Rng::new(load.options.seed, 5);
         load.post(tenant, account, conversation, conversation.late_post(), &mut rng);
         posted.push(conversation);
     }
     sleep(PROVIDER_DOWN.saturating_sub(began.elapsed()));
-    for account in &cast.accounts {
+    for account in &fixtures.accounts {
         simulator.send("DELETE", &account.control("/faults"), None)?;
     }
     let ended = now().as_millisecond();
@@ -116,8 +116,8 @@ fn of_providers(load: &Load<'_>) -> Result<Delays> {
 /// Returns the time at which each text was sent, from the providers' logs.
 fn sent_times(load: &Load<'_>) -> Result<BTreeMap<String, i64>> {
     let mut sent = BTreeMap::new();
-    for account in &load.cast.accounts {
-        let log = load.cast.simulator.get(&account.control("/accepted"))?;
+    for account in &load.fixtures.accounts {
+        let log = load.fixtures.simulator.get(&account.control("/accepted"))?;
         let text = match account.provider {
             Provider::Whatsapp => "/body/text/body",
             Provider::Telegram => "/body/text",
@@ -135,9 +135,9 @@ fn sent_times(load: &Load<'_>) -> Result<BTreeMap<String, i64>> {
 
 /// A tenant's automation returns errors while customers write.
 fn of_an_automation(load: &Load<'_>) -> Result<Delays> {
-    let (cast, simulator) = (load.cast, &load.cast.simulator);
+    let (fixtures, simulator) = (load.fixtures, &load.fixtures.simulator);
     let no_tenant = || Error::step("chaos", "there is no tenant");
-    let tenant = cast.tenants.first().ok_or_else(no_tenant)?;
+    let tenant = fixtures.tenants.first().ok_or_else(no_tenant)?;
     let path = format!("/_sim/automation/{}", tenant.id);
     let mut down = tenant.automation.clone();
     if let Some(settings) = down.as_object_mut() {
@@ -146,11 +146,11 @@ fn of_an_automation(load: &Load<'_>) -> Result<Delays> {
     let began = Instant::now();
     simulator.put(&path, &down)?;
     let is_tenants = |conversation: &&Conversation| {
-        cast.accounts.get(conversation.account).is_some_and(|account| account.tenant == 0)
+        fixtures.accounts.get(conversation.account).is_some_and(|account| account.tenant == 0)
     };
     let mut wrote = Vec::new();
     for conversation in load.conversations.iter().filter(is_tenants).take(WRITERS) {
-        let Some(account) = cast.accounts.get(conversation.account) else { continue };
+        let Some(account) = fixtures.accounts.get(conversation.account) else { continue };
         let text = conversation.late_write();
         load.write(account, conversation, &text)?;
         let (tenant, address) = (tenant.id.clone(), conversation.address.clone());

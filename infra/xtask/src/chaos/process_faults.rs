@@ -115,7 +115,7 @@ fn function(environment: &[u8], endpoint: &str) -> Option<String> {
 /// Arms provider faults while `on`, so that about `rate` of all messages meet one. Clears all
 /// faults at the end.
 pub(crate) fn inject_provider_faults(
-    cast: &Fixtures,
+    fixtures: &Fixtures,
     seen: &Mutex<Observations>,
     rate: f64,
     mut rng: Rng,
@@ -129,16 +129,16 @@ pub(crate) fn inject_provider_faults(
         let now = provider_accepted();
         for _ in before..now.max(before + 1) {
             if rng.chance(rate)
-                && let Some(account) = rng.pick(&cast.accounts)
+                && let Some(account) = rng.pick(&fixtures.accounts)
             {
                 let faults = json!({"faults": [fault(account.provider, &mut rng)]});
-                cast.simulator.post(&account.control("/faults"), &faults)?;
+                fixtures.simulator.post(&account.control("/faults"), &faults)?;
             }
         }
         before = now;
     }
-    for account in &cast.accounts {
-        cast.simulator.send("DELETE", &account.control("/faults"), None)?;
+    for account in &fixtures.accounts {
+        fixtures.simulator.send("DELETE", &account.control("/faults"), None)?;
     }
     Ok(())
 }

@@ -31,14 +31,14 @@ struct Shared {
     begun: Instant,
     on: AtomicBool,
     calls: AtomicU64,
-    weather: Mutex<AwsFaults>,
+    aws_faults: Mutex<AwsFaults>,
     counts: Mutex<Counts>,
 }
 
 impl Proxy {
     /// Listens on `port` and forwards to `cloud_port`, both on loopback. Injects no faults until
     /// [`Proxy::set`].
-    pub(crate) fn listen(port: u16, cloud_port: u16, weather: AwsFaults) -> Result<Self> {
+    pub(crate) fn listen(port: u16, cloud_port: u16, aws_faults: AwsFaults) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .map_err(|_| Error::PortInUse { port, what: "the fault proxy" })?;
         let shared = Arc::new(Shared {
@@ -46,7 +46,7 @@ impl Proxy {
             begun: Instant::now(),
             on: AtomicBool::new(false),
             calls: AtomicU64::new(0),
-            weather: Mutex::new(weather),
+            aws_faults: Mutex::new(aws_faults),
             counts: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
@@ -83,8 +83,8 @@ impl Shared {
             return None;
         }
         let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = weather.fault(service, now_ms)?;
+        let mut aws_faults = self.aws_faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = aws_faults.fault(service, now_ms)?;
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry((service, fault.kind)).or_default() += 1;
         Some(fault)
@@ -183,8 +183,8 @@ mod tests {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let weather = AwsFaults::new(rate, Rng::new(5, 0));
-        (Proxy::listen(port, cloud_port, weather).unwrap(), received, port)
+        let aws_faults = AwsFaults::new(rate, Rng::new(5, 0));
+        (Proxy::listen(port, cloud_port, aws_faults).unwrap(), received, port)
     }
 
     /// Sends one request on a new connection. Returns the response, or an empty string.

@@ -19,7 +19,7 @@ pub(crate) struct Queues(Client);
 pub(crate) struct Queue {
     pub(crate) url: String,
     arn: String,
-    /// ARN of its dlq-letter queue.
+    /// ARN of its dead-letter queue.
     dead_letters: Option<String>,
     /// Records that are visible, in flight or delayed.
     pub(crate) records: u64,
@@ -31,16 +31,16 @@ impl Queue {
         self.url.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether the queue has a dlq-letter queue, which means that a function consumes it.
+    /// Whether the queue has a dead-letter queue, which means that a function consumes it.
     pub(crate) fn has_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
     }
 }
 
-/// A record from a dlq-letter queue.
+/// A record from a dead-letter queue.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetter {
-    /// The dlq-letter queue.
+    /// The dead-letter queue.
     pub(crate) queue: String,
     /// The reason, if a function gave one.
     pub(crate) reason: String,
@@ -92,7 +92,7 @@ impl Queues {
         })
     }
 
-    /// Moves all records from dlq-letter queues back to their source queues.
+    /// Moves all records from dead-letter queues back to their source queues.
     pub(crate) fn redrive(&self, all: &[Queue]) -> Result<Vec<DeadLetter>> {
         let mut moved = Vec::new();
         for source in all {

@@ -27,7 +27,7 @@ fn may_follow(before: &str, now: &str) -> bool {
 /// Polls random messages while `on`. Returns the number of polls, and the status changes that moved
 /// backward.
 pub(crate) fn watch(
-    cast: &Fixtures,
+    fixtures: &Fixtures,
     seen: &Mutex<Observations>,
     mut rng: Rng,
     on: &AtomicBool,
@@ -43,7 +43,7 @@ pub(crate) fn watch(
             rng.pick(&recent).map(|(tenant, id)| (tenant.clone(), id.clone()))
         };
         let Some((tenant, id)) = chosen else { continue };
-        let Some(tenant) = cast.tenants.iter().find(|one| one.id == tenant) else { continue };
+        let Some(tenant) = fixtures.tenants.iter().find(|one| one.id == tenant) else { continue };
         // While faults are injected, the hub may fail to respond.
         let Ok((200, shown)) = tenant.api.send("GET", &format!("/messages/{id}"), None) else {
             continue;

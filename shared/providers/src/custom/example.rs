@@ -12,7 +12,7 @@ use crate::signature;
 
 /// Responses of a WhatsApp BSP with Meta's message format, as described by [`sending`].
 const ANSWERS: Answers = Answers {
-    settings: || sending("https://bsp.example.com"),
+    settings: || sending_settings("https://bsp.example.com"),
     accepted: || (200, json!({ "messages": [{ "id": "gBEGkYiEB1VXAglK1ZEqA1YKPrU" }] })),
     refused: |_| {
         let error = |code: Value| json!({ "error": { "code": code, "message": "No" } });
@@ -89,7 +89,7 @@ pub fn settings() -> Map<String, Value> {
 
 /// Returns settings that also describe how to send, to a BSP with Meta's message format.
 #[must_use]
-pub fn sending(base_url: &str) -> Map<String, Value> {
+pub fn sending_settings(base_url: &str) -> Map<String, Value> {
     let always = json!({ "messaging_product": "whatsapp", "to": "{{to}}",
         "biz_opaque_callback_data": "{{id}}" });
     let message = |kind: &str, content: Value| {

@@ -17,17 +17,17 @@ pub use webhook::Webhook;
 
 /// Specification of a custom provider, whose protocol the integration's settings describe.
 pub static SPEC: ProviderSpec = ProviderSpec {
-    one_address: false,
+    shared_webhook_url: false,
     sending: Some(Sending {
         provider: &SENDER,
-        address: crate::address::telephone,
+        address: crate::address::phone_number,
         placeholder_credentials: &[(API_KEY, "-"), (API_SECRET, "-")],
         windowed: true,
     }),
     settings: settings::read,
     check: settings::check_credential,
-    proving: &[WEBHOOK_SECRET],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
+    verification_credentials: &[WEBHOOK_SECRET],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[WEBHOOK_SECRET, API_KEY, API_SECRET])
 };
 
 /// Receives a custom provider's webhooks.

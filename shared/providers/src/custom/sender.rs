@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Content, Interactive};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderName, Request, Response, header};
@@ -17,7 +18,7 @@ use super::sending::{Encoding, Kind, Method, Send};
 use super::settings::Settings;
 use super::template::{MAX_MESSAGE_BYTES, Scope, SizeBudget, as_text, too_large};
 use super::webhook::scalar_text;
-use crate::address::telephone;
+use crate::address::phone_number;
 use crate::form;
 use crate::http::{invalid, read, retry_after, secret_value};
 use crate::spec::settings_of;
@@ -71,9 +72,9 @@ impl MessageSender for DeclaredSender {
         self.send.remembers_id_seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    fn pace(&self, _: &str) -> Vec<Pace> {
+    fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
         let per = Duration::from_secs(1);
-        vec![Pace { identity: self.identity.clone(), messages: self.per_second, per }]
+        vec![RateLimit { identity: self.identity.clone(), messages: self.per_second, per }]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -158,10 +159,12 @@ impl MessageSender for DeclaredSender {
         // An error in a response with a success status is looked up by its code only.
         let meaning = meaning.or_else(|| errors.get(&by_status).filter(|_| !status.is_success()));
         // A response with an error code where the settings say so comes from the provider itself.
-        let form = if code.is_some() { Form::Documented } else { Form::Other };
+        let form = if code.is_some() { ErrorFormat::Documented } else { ErrorFormat::Other };
         let (fault, scope, remedy) = match meaning {
             Some(meaning) => (meaning.fault(wait), meaning.scope(status), meaning.remedy.clone()),
-            None => (Fault::of_answer(status, form, wait), RefusalScope::from_status(status), None),
+            None => {
+                (Fault::from_response(status, form, wait), RefusalScope::from_status(status), None)
+            }
         };
         let remedy = remedy.unwrap_or_else(|| {
             "The provider rejected the message. Look up the code in its documentation.".to_owned()
@@ -175,11 +178,11 @@ impl MessageSender for DeclaredSender {
         Err(SendError::Refused { status, code, remedy, fault, scope })
     }
 
-    fn locate_media(&self, _: &str) -> Result<Locate, SendError> {
+    fn locate_media(&self, _: &str) -> Result<MediaRequest, SendError> {
         Err(invalid("media.provider_media_id", "cannot be fetched from a custom provider"))
     }
 
-    fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, _: &Response<Bytes>) -> Result<MediaSource, SendError> {
         Err(SendError::Unreadable)
     }
 
@@ -220,7 +223,7 @@ impl DeclaredSender {
             fields.insert("message_id".to_owned(), id.into());
         }
         fields.insert("id".to_owned(), message.id.to_string().into());
-        fields.insert("to".to_owned(), telephone(message.to)?.into());
+        fields.insert("to".to_owned(), phone_number(message.to)?.into());
         fields.insert("from".to_owned(), self.from.clone().into());
         fields.insert("reply_to".to_owned(), message.reply_to.into());
         fields.insert("callback_url".to_owned(), message.callback("custom").into());

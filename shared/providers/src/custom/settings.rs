@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use domain::Status;
-use domain::integration::{DeliveryPolicy, FieldError, Settings as StoredEvent};
+use domain::integration::{DeliveryPolicy, FieldError, Settings as IntegrationSettings};
 use http::{HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::sending::{self, Send};
-use crate::spec::{explain, own};
+use crate::spec::{explain, with_defaults};
 use aws_lc_rs::hmac;
 
 /// Maximum length of a prefix or separator, in bytes.
@@ -282,7 +282,7 @@ impl Default for Answer {
 }
 
 /// Reads and validates the settings. Every error names its field.
-pub(super) fn read(given: &Map<String, Value>) -> Result<StoredEvent, FieldError> {
+pub(super) fn read(given: &Map<String, Value>) -> Result<IntegrationSettings, FieldError> {
     if serde_json::to_string(given).map_or(usize::MAX, |text| text.len()) > MAX_SETTINGS_BYTES {
         return Err(FieldError::new(
             "settings",
@@ -345,7 +345,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<StoredEvent, FieldError
         }
         sending::check(send)?;
     }
-    own::<Settings>(given)
+    with_defaults::<Settings>(given)
 }
 
 /// Reads a part of the settings.

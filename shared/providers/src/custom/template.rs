@@ -21,7 +21,7 @@ use domain::sender::SendError;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
-use crate::http::{invalid, path_part};
+use crate::http::{encode_path_segment, invalid};
 
 /// Maximum nesting of a template.
 const MAX_DEPTH: usize = 16;
@@ -330,7 +330,7 @@ impl<'a> Scope<'a> {
             if matches!(value, "" | "." | "..") {
                 return Err(invalid("type", "has a value that cannot be part of a URL"));
             }
-            Ok(path_part(value))
+            Ok(encode_path_segment(value))
         })
     }
 
@@ -465,7 +465,7 @@ mod tests {
         assert_eq!(scope.text("Key {{credential:KEY}}").unwrap().unwrap(), "Key user:pass");
         assert_eq!(scope.text("Basic {{basic:KEY}}").unwrap().unwrap(), "Basic dXNlcjpwYXNz");
         let error = scope.text("{{credential:OTHER}}").unwrap_err();
-        assert!(error.is_of_account(), "{error:?}");
+        assert!(error.is_account_error(), "{error:?}");
     }
 
     #[test]

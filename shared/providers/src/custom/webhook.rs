@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use domain::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    LARGEST_BODY, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply,
+    MAX_BODY_BYTES, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookReply,
     WebhookRequest, WebhookSource,
 };
 use domain::{Credentials, Integration, Provider};
@@ -21,7 +21,7 @@ use super::MAX_NAME_BYTES;
 use super::settings::{
     Encoding, Hmac, Messages, ReceiptStatus, Receipts, Scheme, Settings, SignedTimestamp,
 };
-use crate::address::telephone;
+use crate::address::phone_number;
 use crate::spec::settings_of;
 use crate::{form, raw, signature, standard_webhooks};
 
@@ -188,7 +188,6 @@ impl WebhookSource for Source {
         let account = find(&places.account).filter(short);
         let account = account.unwrap_or_else(|| self.account.clone());
         let at = find(&places.time).and_then(|time| parse_time(&time));
-        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
 
         let mut events = Vec::new();
         if let Some(rules) = settings.and_then(|settings| settings.message.as_ref()) {
@@ -259,12 +258,12 @@ fn parts(whole: &RawValue, body: &Value, at: &str, when: &BTreeMap<String, Strin
 fn read_message(
     rules: &Messages,
     account: &str,
-    at: Timestamp,
+    at: Option<Timestamp>,
     part: &Part,
 ) -> Option<ParsedEvent> {
     let (id, from) = (part.get(&rules.id)?, part.get(&rules.from)?);
     // In the form that the hub sends to.
-    let from = telephone(&from).unwrap_or(from);
+    let from = phone_number(&from).unwrap_or(from);
     let text = rules.text.as_ref().and_then(|place| part.value.pointer(place)?.as_str());
     let content = match text.filter(|text| !text.is_empty()) {
         Some(text) => Content::Text { text: text.to_owned() },
@@ -279,7 +278,7 @@ fn read_message(
         content,
         reply_to: optional(&rules.reply_to),
     });
-    let at = part.time(rules.time.as_ref()).unwrap_or(at);
+    let at = part.time(rules.time.as_ref()).or(at);
     let event = ParsedEvent::other(account, format!("message:{id}"), "message", at, &part.raw);
     Some(ParsedEvent { kind, ..event }.ordered_by(from))
 }
@@ -287,12 +286,12 @@ fn read_message(
 fn read_receipt(
     rules: &Receipts,
     account: &str,
-    at: Timestamp,
+    at: Option<Timestamp>,
     part: &Part,
 ) -> Option<ParsedEvent> {
     let provider_message_id = part.get(&rules.id)?;
     let provider_status = part.get(&rules.status)?;
-    let at = part.time(rules.time.as_ref()).unwrap_or(at);
+    let at = part.time(rules.time.as_ref()).or(at);
     let id = format!("receipt:{provider_status}:{provider_message_id}");
     let event = ParsedEvent::other(account, id, "receipt", at, &part.raw)
         .ordered_by(format!("message:{provider_message_id}"));
@@ -316,7 +315,7 @@ fn fields(request: &WebhookRequest) -> Value {
     let kind = header(request, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     if kind.starts_with("application/x-www-form-urlencoded") {
         let mut fields = serde_json::Map::new();
-        for (name, value) in form::read(&request.body, LARGEST_BODY).unwrap_or_default() {
+        for (name, value) in form::read(&request.body, MAX_BODY_BYTES).unwrap_or_default() {
             // The first of repeated fields, as in every other form.
             fields.entry(name).or_insert(Value::String(value));
         }

@@ -87,7 +87,7 @@ pub static EXAMPLES: Examples = Examples {
         let token = token.map_or("", |token| token.expose_secret());
         let mut headers = HeaderMap::new();
         if let Ok(token) = HeaderValue::from_str(token) {
-            headers.insert(super::webhook::TOKEN, token);
+            headers.insert(super::wire::TOKEN, token);
         }
         draft.request(draft.body.bytes(), headers, url)
     },

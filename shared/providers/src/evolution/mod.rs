@@ -24,12 +24,12 @@ pub static SPEC: ProviderSpec = ProviderSpec {
         windowed: false,
     }),
     generated_secret: Some(WEBHOOK_TOKEN),
-    connects: true,
+    connects_on_create: true,
     settings: settings::read,
     check: settings::check,
-    harmless: &["buttons", "delivery", "messages_per_second"],
-    proving: &[WEBHOOK_TOKEN],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
+    usage_settings: &["buttons", "delivery", "messages_per_second"],
+    verification_credentials: &[WEBHOOK_TOKEN],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_KEY, WEBHOOK_TOKEN])
 };
 
 /// Receives Evolution's webhooks.

@@ -8,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::content::{Choice, ContactCard, Content, Interactive, Media, Reaction};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -18,9 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::settings::{Buttons, InstanceSettings};
-use super::webhook::{self, PERSON};
 use super::wire::{self, SendBody};
-use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address};
+use crate::http::{check_coordinates, check_media_url, get, invalid, post_json, read, retry_after};
 use crate::spec::settings_of;
 
 /// Events that an instance is subscribed to.
@@ -162,9 +162,9 @@ impl MessageSender for Instance {
 
     /// Source: README, quirks: Evolution has no rate limit, and `WhatsApp` bans accounts that send
     /// too fast.
-    fn pace(&self, _: &str) -> Vec<Pace> {
+    fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
         let per = Duration::from_secs(1);
-        vec![Pace { identity: self.line.clone(), messages: self.per_second, per }]
+        vec![RateLimit { identity: self.line.clone(), messages: self.per_second, per }]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -215,21 +215,21 @@ impl MessageSender for Instance {
         Some(self.post("chat/markMessageAsRead", &wire::MarkRead { read_messages: [key] }))
     }
 
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         let body = wire::GetBase64 {
             message: wire::Quoted { key: wire::QuotedKey { id: provider_media_id } },
             convert_to_mp4: false,
         };
-        self.post("chat/getBase64FromMediaMessage", &body).map(Locate::Ask)
+        self.post("chat/getBase64FromMediaMessage", &body).map(MediaRequest::Lookup)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError> {
         if !located.status().is_success() {
             return Err(refusal(located, None));
         }
         let file: wire::FileContent = read(located)?;
         let bytes = STANDARD.decode(file.base64).map_err(|_| SendError::Unreadable)?;
-        Ok(Fetch::Here(bytes.into()))
+        Ok(MediaSource::Inline(bytes.into()))
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
@@ -243,10 +243,10 @@ impl MessageSender for Instance {
                 "is missing: give the token that authenticates webhooks",
             )
         })?;
-        let webhook = wire::WebhookOrder {
+        let webhook = wire::WebhookSettings {
             enabled: true,
             url: webhook_url,
-            headers: BTreeMap::from([(webhook::TOKEN, token.expose_secret())]),
+            headers: BTreeMap::from([(wire::TOKEN, token.expose_secret())]),
             by_events: false,
             base64: false,
             events: &SUBSCRIBED_EVENTS,
@@ -315,7 +315,7 @@ impl Instance {
                 ("sendSticker", SendBody::Sticker { sticker: sticker(source(media)?) })
             }
             Content::Location { location } => {
-                on_earth(location)?;
+                check_coordinates(location)?;
                 let body = SendBody::Location {
                     latitude: location.latitude,
                     longitude: location.longitude,
@@ -363,7 +363,7 @@ fn check_not_blank(field: &'static str, text: &str) -> Result<(), SendError> {
 
 /// Returns the URL of a file, if Evolution accepts it.
 fn source(media: &Media) -> Result<&str, SendError> {
-    let url = web_address(media.url.as_deref())?;
+    let url = check_media_url(media.url.as_deref())?;
     let host = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(ToOwned::to_owned));
     let number = host
         .as_deref()
@@ -488,7 +488,7 @@ fn reaction_to<'a>(to: &str, reaction: &'a Reaction) -> Result<wire::SendReactio
     let remote_jid = match chat {
         Some(chat) => Cow::Borrowed(chat),
         None if to.contains('@') => Cow::Owned(to.to_owned()),
-        None => Cow::Owned(format!("{to}{}", PERSON[0])),
+        None => Cow::Owned(format!("{to}{}", wire::PERSON[0])),
     };
     let key = wire::MessageKey { remote_jid, from_me: chat.is_none(), id };
     Ok(wire::SendReaction { key, reaction: &reaction.emoji })
@@ -637,7 +637,7 @@ fn refusal(response: &Response<Bytes>, content: Option<&Content>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
     let own = read::<wire::Refused>(response).ok().filter(|own| own.status == status.as_u16());
-    let form = if own.is_some() { Form::Documented } else { Form::Other };
+    let form = if own.is_some() { ErrorFormat::Documented } else { ErrorFormat::Other };
     let meaning = match (status.as_u16(), own) {
         (401, _) => Meaning::UnknownKey,
         (403, _) => Meaning::Forbidden,
@@ -645,7 +645,7 @@ fn refusal(response: &Response<Bytes>, content: Option<&Content>) -> SendError {
         (429, _) => Meaning::Limited(wait.unwrap_or(DEFAULT_RATE_LIMIT_WAIT)),
         (400 | 500, Some(own)) => meaning(status, &own.response.message, content),
         (400..=499, _) if status != StatusCode::REQUEST_TIMEOUT => Meaning::InvalidMessage,
-        _ => match Fault::of_answer(status, form, wait) {
+        _ => match Fault::from_response(status, form, wait) {
             Fault::RateLimited { retry_after } => Meaning::Limited(retry_after),
             fault => Meaning::Other(fault),
         },
@@ -677,7 +677,7 @@ fn meaning(status: StatusCode, message: &serde_json::Value, content: Option<&Con
             return Meaning::NoFile;
         }
         // These errors are thrown before the message is handed to WhatsApp.
-        return Meaning::Other(Fault::of_answer(status, Form::Documented, None));
+        return Meaning::Other(Fault::from_response(status, ErrorFormat::Documented, None));
     }
     // Errors during the send are reported as a bad request, even after the message was sent.
     words.find_map(caught_error_scope).map_or(Meaning::InvalidMessage, Meaning::FailedInFlight)

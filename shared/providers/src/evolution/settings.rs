@@ -52,7 +52,7 @@ impl InstanceSettings {
 
 /// Reads and validates the settings.
 pub(super) fn read(given: &Map<String, Value>) -> Result<Settings, FieldError> {
-    let settings = crate::spec::own::<InstanceSettings>(given)?;
+    let settings = crate::spec::with_defaults::<InstanceSettings>(given)?;
     let own: InstanceSettings = crate::spec::read(given)?;
     if own.messages_per_second == 0 {
         return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));

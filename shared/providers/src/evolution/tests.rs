@@ -133,7 +133,7 @@ fn every_vector_verifies_as_recorded() {
         if let Ok(ParsedWebhook::Events(events)) = result {
             assert_eq!(events[0].id, "messages.upsert:553198296801:BAE594145F4C59B4");
             assert_eq!((&*events[0].account, events[0].raw.get()), ("inst1", &*all.body));
-            assert_eq!(events[0].occurred_at.as_second(), 1_717_689_097);
+            assert_eq!(events[0].occurred_at.unwrap().as_second(), 1_717_689_097);
         }
     }
 }
@@ -188,7 +188,7 @@ fn every_example_is_accepted_and_a_redelivery_has_equal_ids() {
 fn a_text_has_its_sender_name_time_and_id() {
     let data = example::message(false, &json!({ "conversation": "hi" }), &seed());
     let event = event("messages.upsert", &data);
-    assert_eq!(event.occurred_at, now());
+    assert_eq!(event.occurred_at, Some(now()));
     let EventKind::Message(message) = event.kind else { panic!() };
     assert_eq!(message.from, "4915550009999");
     assert_eq!(message.name.as_deref(), Some("Zoë Müller"));
@@ -202,12 +202,12 @@ fn a_time_may_be_a_number_text_or_two_halves() {
     let at = |time: Value| {
         let mut data = example::message(false, &json!({ "conversation": "hi" }), &seed());
         data["messageTimestamp"] = time;
-        event("messages.upsert", &data).occurred_at.as_second()
+        event("messages.upsert", &data).occurred_at.map(Timestamp::as_second)
     };
-    assert_eq!(at(json!(NOW)), NOW);
-    assert_eq!(at(json!(NOW.to_string())), NOW);
-    assert_eq!(at(json!({ "low": NOW, "high": 0, "unsigned": true })), NOW);
-    assert_eq!(at(json!({ "low": -1, "high": 0 })), 0xffff_ffff);
+    assert_eq!(at(json!(NOW)), Some(NOW));
+    assert_eq!(at(json!(NOW.to_string())), Some(NOW));
+    assert_eq!(at(json!({ "low": NOW, "high": 0, "unsigned": true })), Some(NOW));
+    assert_eq!(at(json!({ "low": -1, "high": 0 })), Some(0xffff_ffff));
     for odd in [
         json!(null),
         json!("soon"),
@@ -216,7 +216,7 @@ fn a_time_may_be_a_number_text_or_two_halves() {
         json!([1]),
         json!({ "low": 1, "high": i64::MAX }),
     ] {
-        assert_eq!(at(odd), 0);
+        assert_eq!(at(odd), None);
     }
 }
 
@@ -509,12 +509,12 @@ fn the_token_must_match_and_be_present_once() {
     }
     for value in ["", "test-evolution-toke", "test-evolution-tokem", "Test-evolution-token"] {
         let mut request = good.clone();
-        request.headers.insert(TOKEN, value.parse().unwrap());
+        request.headers.insert(wire::TOKEN, value.parse().unwrap());
         assert!(verify(&request, &[example::WEBHOOK_TOKEN]).is_err(), "{value}");
         assert!(verify(&request, &[""]).is_err());
     }
     let mut twice = good.clone();
-    twice.headers.append(TOKEN, example::WEBHOOK_TOKEN.parse().unwrap());
+    twice.headers.append(wire::TOKEN, example::WEBHOOK_TOKEN.parse().unwrap());
     assert!(verify(&twice, &[example::WEBHOOK_TOKEN]).is_err());
     let mut put = good;
     put.method = Method::PUT;
@@ -549,7 +549,7 @@ fn a_jwt_authenticates_if_there_is_no_token() {
         assert!(!with(&format!("Bearer {}", String::from_utf8(flipped).unwrap())), "{place}");
     }
     assert!(with(&format!("Bearer {good}")));
-    request.headers.insert(TOKEN, "wrong".parse().unwrap());
+    request.headers.insert(wire::TOKEN, "wrong".parse().unwrap());
     assert!(receive_at(&request, now()).is_err());
 }
 

@@ -18,9 +18,6 @@ use crate::jwt;
 use crate::raw::fit;
 use crate::signature;
 
-/// Header with the webhook token.
-pub(super) const TOKEN: &str = "x-webhook-token";
-
 /// Evolution's webhooks.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook;
@@ -49,8 +46,8 @@ impl WebhookSource for Source {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        if request.headers.contains_key(TOKEN) {
-            return if signature::is_one_of(&self.tokens, request.header(TOKEN)?) {
+        if request.headers.contains_key(wire::TOKEN) {
+            return if signature::is_one_of(&self.tokens, request.header(wire::TOKEN)?) {
                 Ok(())
             } else {
                 Err(Rejection::Unauthenticated("token does not match"))
@@ -220,7 +217,7 @@ impl RequestContext<'_> {
         let whole = || signature::fingerprint(self.whole.get().as_bytes());
         let fingerprint = self.fingerprint.get_or_init(whole);
         let id = format!("{}:{fingerprint}:{place}", self.name);
-        let event = ParsedEvent::other(self.account, id, self.name, Timestamp::UNIX_EPOCH, raw);
+        let event = ParsedEvent::other(self.account, id, self.name, None, raw);
         let chat: wire::Chat<'_> = fit(data).unwrap_or_default();
         let key = fit::<wire::Key<'_>>(chat.key).map(|key| counterpart(&key));
         let jid = || fit::<Cow<'_, str>>(chat.remote_jid).map(|jid| number(&jid).to_owned());
@@ -287,8 +284,7 @@ impl RequestContext<'_> {
             id.push_str(&participant);
         }
         // It has no usable time: README, quirks.
-        let at = Timestamp::UNIX_EPOCH;
-        let event = ParsedEvent::other(self.account, id, self.name, at, raw);
+        let event = ParsedEvent::other(self.account, id, self.name, None, raw);
         let kind = EventKind::Receipt(Receipt {
             provider_message_id: update.key_id,
             reference: None,
@@ -320,7 +316,7 @@ impl RequestContext<'_> {
         if call.id.is_empty() {
             return None;
         }
-        let at = fit::<Timestamp>(call.date).unwrap_or(Timestamp::UNIX_EPOCH);
+        let at = fit(call.date);
         let id = format!("call:{}:{}", call.id, call.status);
         let event = ParsedEvent::other(self.account, id, self.name, at, raw);
         Some(event.ordered_by(format!("call:{}", call.id)))
@@ -332,20 +328,15 @@ fn key(raw: Option<&RawValue>) -> Option<wire::Key<'_>> {
     key.filter(|key| !key.id.is_empty() && !key.remote_jid.is_empty())
 }
 
-/// Returns the epoch where Evolution gives no time: unlike the time of receipt, it is equal for
-/// every redelivery.
-fn time(raw: Option<&RawValue>) -> Timestamp {
+/// Parses a time in seconds.
+fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
     let second = fit::<wire::Number>(raw).and_then(|number| number.value());
-    let time = second.and_then(|second| Timestamp::from_second(second).ok());
-    time.unwrap_or(Timestamp::UNIX_EPOCH)
+    second.and_then(|second| Timestamp::from_second(second).ok())
 }
-
-/// Suffixes of a person's address. Source: README, facts 3.
-pub(super) const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
 
 /// Returns the digits of a person's address; any other address is unchanged.
 fn number(jid: &str) -> &str {
-    match PERSON.iter().find_map(|suffix| jid.strip_suffix(suffix)) {
+    match wire::PERSON.iter().find_map(|suffix| jid.strip_suffix(suffix)) {
         // A device number follows a colon.
         Some(user) => user.split(':').next().unwrap_or(user),
         None => jid,
@@ -366,7 +357,7 @@ fn is_chat(jid: &str) -> bool {
 fn counterpart(key: &wire::Key<'_>) -> String {
     let hidden = key.remote_jid.ends_with("@lid");
     let real_jid = fit::<Cow<'_, str>>(key.remote_jid_alt.or(key.sender_pn)).filter(|_| hidden);
-    let real_jid = real_jid.filter(|jid| PERSON.iter().any(|suffix| jid.ends_with(suffix)));
+    let real_jid = real_jid.filter(|jid| wire::PERSON.iter().any(|suffix| jid.ends_with(suffix)));
     number(real_jid.as_deref().unwrap_or(&key.remote_jid)).to_owned()
 }
 

@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+/// Header with the webhook token.
+pub(super) const TOKEN: &str = "x-webhook-token";
+/// Suffixes of a person's address. Source: README, facts 3.
+pub(super) const PERSON: [&str; 2] = ["@s.whatsapp.net", "@c.us"];
+
 /// Body of every webhook request.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
@@ -434,12 +439,12 @@ pub(super) struct GetBase64<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct SetWebhook<'a> {
-    pub(super) webhook: WebhookOrder<'a>,
+    pub(super) webhook: WebhookSettings<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct WebhookOrder<'a> {
+pub(super) struct WebhookSettings<'a> {
     pub(super) enabled: bool,
     pub(super) url: &'a str,
     pub(super) headers: BTreeMap<&'static str, &'a str>,

@@ -14,7 +14,7 @@ pub use webhook::Webhook;
 /// Specification of Facebook.
 pub static SPEC: ProviderSpec = ProviderSpec {
     account: settings::account,
-    ..ProviderSpec::taking(&[&WEBHOOK], &[APP_SECRET, VERIFY_TOKEN])
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[APP_SECRET, VERIFY_TOKEN])
 };
 
 /// Receives Facebook's webhooks.

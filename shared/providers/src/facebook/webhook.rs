@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::wire;
-use crate::meta::{self, Proof};
+use crate::meta::{self, SignatureVerifier};
 use crate::raw::{fit, unsupported};
 use crate::signature;
 
@@ -24,14 +24,14 @@ impl WebhookProvider for Webhook {
     }
 
     fn source(&self, _: &Integration, credentials: &Credentials) -> Box<dyn WebhookSource> {
-        Box::new(Source(Proof {
+        Box::new(Source(SignatureVerifier {
             app_secrets: credentials.all(super::APP_SECRET).to_vec(),
             verify_tokens: credentials.all(super::VERIFY_TOKEN).to_vec(),
         }))
     }
 }
 
-struct Source(Proof);
+struct Source(SignatureVerifier);
 
 impl WebhookSource for Source {
     /// Source: README, facts 1.
@@ -87,7 +87,7 @@ fn other(
     hashed.push('\n');
     hashed.push_str(raw.get());
     let id = signature::fingerprint(hashed.as_bytes());
-    ParsedEvent::other(account, id, name, at.unwrap_or(Timestamp::UNIX_EPOCH), raw)
+    ParsedEvent::other(account, id, name, at, raw)
 }
 
 /// Source: README, facts 4.
@@ -121,7 +121,7 @@ struct Item<'a> {
     from_account: bool,
     /// The timestamp as written.
     timestamp: &'a str,
-    at: Timestamp,
+    at: Option<Timestamp>,
     raw: &'a RawValue,
 }
 
@@ -174,7 +174,7 @@ impl Item<'_> {
     }
 
     fn other(&self, name: &str) -> ParsedEvent {
-        let event = other(self.account, name, &[], Some(self.at), self.raw);
+        let event = other(self.account, name, &[], self.at, self.raw);
         ParsedEvent { ordering_key: self.ordering_key(), ..event }
     }
 }
@@ -195,7 +195,7 @@ fn read_item(account: &str, raw: &RawValue, events: &mut Vec<ParsedEvent>) {
         from_person,
         from_account,
         timestamp: part("timestamp").map_or("", RawValue::get),
-        at: wire::time(part("timestamp")).unwrap_or(Timestamp::UNIX_EPOCH),
+        at: wire::time(part("timestamp")),
         raw,
     };
     let before = events.len();
@@ -331,9 +331,7 @@ fn read_delivery(item: &Item<'_>, raw: &RawValue, events: &mut Vec<ParsedEvent>)
         let kept = if several { raw } else { item.raw };
         events.push(match wire::id(Some(raw)) {
             Some(mid) => item.receipt(mid, Status::Delivered, kept),
-            None => {
-                other(item.account, "message_deliveries", &[item.timestamp], Some(item.at), kept)
-            }
+            None => other(item.account, "message_deliveries", &[item.timestamp], item.at, kept),
         });
     }
 }

@@ -17,8 +17,8 @@ pub static SPEC: ProviderSpec = ProviderSpec {
     generated_secret: Some(WORKFLOW_TOKEN),
     settings: settings::read,
     account: settings::account,
-    proving: &[WORKFLOW_TOKEN],
-    ..ProviderSpec::taking(
+    verification_credentials: &[WORKFLOW_TOKEN],
+    ..ProviderSpec::receive_only(
         &[&WEBHOOK, &WORKFLOW_ACTION],
         &[CLIENT_ID, CLIENT_SECRET, WORKFLOW_TOKEN],
     )

@@ -131,7 +131,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, FieldError
             ));
         }
     }
-    spec::own::<Settings>(given)
+    spec::with_defaults::<Settings>(given)
 }
 
 /// Returns the setting `account`, which only the operator may leave out: GoHighLevel signs with one

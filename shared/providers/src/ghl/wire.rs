@@ -114,13 +114,13 @@ impl Event<'_> {
         text(self.id).or_else(|| text(self.under_id)).map(|id| format!("object:{id}"))
     }
 
-    /// Returns the time of the event. `dateAdded` is the creation time of the object, so it only
-    /// applies to messages and new objects.
-    pub(super) fn occurred_at(&self) -> Timestamp {
+    /// Returns the time of the event, if it has one. `dateAdded` is the creation time of the
+    /// object, so it only applies to messages and new objects.
+    pub(super) fn occurred_at(&self) -> Option<Timestamp> {
         let name = text(self.kind).unwrap_or_default();
         let is_new = name.ends_with("Create") || name.ends_with("Message");
         let added = || if is_new { time(self.date_added) } else { None };
-        time(self.timestamp).or_else(added).unwrap_or(Timestamp::UNIX_EPOCH)
+        time(self.timestamp).or_else(added)
     }
 
     /// Returns the contact that wrote the message, if this is an incoming message: a call is not.

@@ -18,17 +18,17 @@ pub use webhook::Webhook;
 pub static SPEC: ProviderSpec = ProviderSpec {
     sending: Some(Sending {
         provider: &SENDER,
-        address: crate::address::telephone,
+        address: crate::address::phone_number,
         placeholder_credentials: &[(API_KEY, "-")],
         windowed: true,
     }),
-    is_at: settings::is_infobips,
+    is_own_base_url: settings::is_infobip_url,
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    harmless: &["delivery", "messages_per_second", "reports"],
-    proving: &[WEBHOOK_SECRET],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
+    usage_settings: &["delivery", "messages_per_second", "reports"],
+    verification_credentials: &[WEBHOOK_SECRET],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Infobip's webhooks.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{ContactCard, Content, Interactive, Media, Template};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response};
@@ -18,10 +19,10 @@ use serde_json::{Map, Value};
 use super::codes::{self, Meaning};
 use super::settings::{Reports, Settings};
 use super::wire::{self, SendAction, SendContent};
-use crate::address::{is_number, telephone};
+use crate::address::{is_number, phone_number};
 use crate::http::{
-    at_most, authorized, get, invalid, on_earth, path_part, post_json, read, retry_after,
-    web_address, within,
+    authorized, check_coordinates, check_length, check_max_length, check_media_url,
+    encode_path_segment, get, invalid, post_json, read, retry_after,
 };
 use crate::spec::settings_of;
 
@@ -81,9 +82,9 @@ impl MessageSender for Number {
     }
 
     /// Source: README, facts 12.
-    fn pace(&self, _: &str) -> Vec<Pace> {
+    fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
         let per = Duration::from_secs(1);
-        vec![Pace { identity: self.from.clone(), messages: self.per_second, per }]
+        vec![RateLimit { identity: self.from.clone(), messages: self.per_second, per }]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -98,7 +99,7 @@ impl MessageSender for Number {
         };
         let send = wire::Send {
             from: &self.from,
-            to: &telephone(message.to)?,
+            to: &phone_number(message.to)?,
             message_id: &id,
             content,
             callback_data: &id,
@@ -152,7 +153,7 @@ impl MessageSender for Number {
     }
 
     fn mark_read(&self, provider_message_id: &str) -> Option<Result<Request<Bytes>, SendError>> {
-        let id = path_part(provider_message_id);
+        let id = encode_path_segment(provider_message_id);
         let url = format!("{}/senders/{}/message/{id}/read", self.api, self.from);
         let request = Request::post(url).body(Bytes::new());
         let request = request.map_err(|_| invalid("settings.base_url", "is not a valid URL"));
@@ -161,7 +162,7 @@ impl MessageSender for Number {
 
     /// The id is a URL at Infobip. Only its path is used, at the account's own base URL: the
     /// request carries the API key, which no other host may receive.
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         let url = provider_media_id.parse::<http::Uri>().ok();
         let path = url.as_ref().and_then(|url| url.path().strip_prefix("/whatsapp/1/senders/"));
         let plain = |path: &&str| {
@@ -185,10 +186,10 @@ impl MessageSender for Number {
             )
         })?;
         let request = get(&format!("{}/senders/{path}", self.api), None)?;
-        authorized(request, "App", &self.key).map(Locate::Fetch)
+        authorized(request, "App", &self.key).map(MediaRequest::Download)
     }
 
-    fn fetch_media(&self, _: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, _: &Response<Bytes>) -> Result<MediaSource, SendError> {
         // `locate_media` already fetches the file.
         Err(SendError::Unreadable)
     }
@@ -237,7 +238,7 @@ impl Number {
 fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendError> {
     Ok(match content {
         Content::Text { text } => {
-            within("text", text, 4096)?;
+            check_length("text", text, 4096)?;
             ("text", SendContent::Text { text })
         }
         Content::Image { media } => ("image", SendContent::File(file(media, true)?)),
@@ -246,15 +247,15 @@ fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendErr
         Content::Sticker { media } => ("sticker", SendContent::File(file(media, false)?)),
         Content::Document { media } => {
             let filename = media.filename.as_deref();
-            at_most("media.filename", filename.unwrap_or_default(), 240)?;
+            check_max_length("media.filename", filename.unwrap_or_default(), 240)?;
             let file = wire::SendFile { filename, ..file(media, true)? };
             ("document", SendContent::File(file))
         }
         Content::Location { location } => {
-            on_earth(location)?;
+            check_coordinates(location)?;
             let (name, address) = (location.name.as_deref(), location.address.as_deref());
-            at_most("location.name", name.unwrap_or_default(), 1000)?;
-            at_most("location.address", address.unwrap_or_default(), 1000)?;
+            check_max_length("location.name", name.unwrap_or_default(), 1000)?;
+            check_max_length("location.address", address.unwrap_or_default(), 1000)?;
             let (latitude, longitude) = (location.latitude, location.longitude);
             ("location", SendContent::Location { latitude, longitude, name, address })
         }
@@ -286,8 +287,8 @@ fn content(content: &Content) -> Result<(&'static str, SendContent<'_>), SendErr
 }
 
 fn file(media: &Media, has_caption: bool) -> Result<wire::SendFile<'_>, SendError> {
-    let media_url = web_address(media.url.as_deref())?;
-    at_most("media.url", media_url, 2048)?;
+    let media_url = check_media_url(media.url.as_deref())?;
+    check_max_length("media.url", media_url, 2048)?;
     let caption = media.caption.as_deref();
     if let Some(caption) = caption {
         if !has_caption {
@@ -296,13 +297,13 @@ fn file(media: &Media, has_caption: bool) -> Result<wire::SendFile<'_>, SendErro
                 "is not supported for this type: send it as a text",
             ));
         }
-        at_most("media.caption", caption, 3000)?;
+        check_max_length("media.caption", caption, 3000)?;
     }
     Ok(wire::SendFile { media_url, caption, filename: None })
 }
 
 fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
-    within("contacts.name", &card.name, 1000)?;
+    check_length("contacts.name", &card.name, 1000)?;
     Ok(wire::SendCard {
         name: wire::SendName { first_name: &card.name, formatted_name: &card.name },
         phones: card.phones.iter().map(|phone| wire::SendPhone { phone }).collect(),
@@ -313,12 +314,12 @@ fn card(card: &ContactCard) -> Result<wire::SendCard<'_>, SendError> {
 /// The components are parts of `templateData`, merged into one object.
 fn template(template: &Template) -> Result<SendContent<'_>, SendError> {
     const FIELD: &str = "template.components";
-    within("template.name", &template.name, 512)?;
+    check_length("template.name", &template.name, 512)?;
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
     if !template.name.bytes().all(plain) {
         return Err(invalid("template.name", "must only have a-z, 0-9 and _"));
     }
-    within("template.language", &template.language, 7)?;
+    check_length("template.language", &template.language, 7)?;
     if template.language.len() < 2 {
         return Err(invalid("template.language", "must be a code such as en or en_GB"));
     }
@@ -403,18 +404,18 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         Ok(wire::Failure::Older { request_error }) => {
             let exception = request_error.service_exception;
             let errors = exception.validation_errors.unwrap_or_default();
-            (exception.message_id, errors.keys().cloned().collect(), Form::Documented)
+            (exception.message_id, errors.keys().cloned().collect(), ErrorFormat::Documented)
         }
         Ok(wire::Failure::Newer { error_code, violations }) => {
             let fields = violations.into_iter().filter_map(|violation| violation.property);
-            (error_code, fields.collect(), Form::Documented)
+            (error_code, fields.collect(), ErrorFormat::Documented)
         }
-        Err(_) => (status.as_u16().to_string(), Vec::new(), Form::Other),
+        Err(_) => (status.as_u16().to_string(), Vec::new(), ErrorFormat::Other),
     };
     let (fault, scope, remedy) = if let Some(known) = codes::known(&code) {
         (fault(known.meaning, wait), known.scope, known.remedy)
     } else {
-        let fault = Fault::of_answer(status, form, wait);
+        let fault = Fault::from_response(status, form, wait);
         let remedy = match fault {
             Fault::Unknown => {
                 "Infobip failed during the request. A report may still report the outcome."

@@ -106,11 +106,11 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<integration::Settings, 
     if settings.messages_per_second == 0 {
         return Err(FieldError::new("settings.messages_per_second", "must be at least 1"));
     }
-    spec::own::<Settings>(given)
+    spec::with_defaults::<Settings>(given)
 }
 
 /// Whether a URL is one that Infobip gives its customers. Source: README, facts.
-pub(super) fn is_infobips(address: &str) -> bool {
+pub(super) fn is_infobip_url(address: &str) -> bool {
     let uri = address.parse::<http::Uri>().ok();
     uri.is_some_and(|uri| {
         // A user name in the URL could make it look like another host.
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_base_url_is_infobips_by_its_host_only() {
         for own in ["https://xk2ab9.api.infobip.com", "https://XK2.API.infobip.com:443/"] {
-            assert!(is_infobips(own), "{own}");
+            assert!(is_infobip_url(own), "{own}");
         }
         for other in [
             "http://xk2ab9.api.infobip.com",
@@ -178,7 +178,7 @@ mod tests {
             "https://evilapi.infobip.com",
             "",
         ] {
-            assert!(!is_infobips(other), "{other}");
+            assert!(!is_infobip_url(other), "{other}");
         }
     }
 }

@@ -89,7 +89,7 @@ impl Source {
         let signed_at = request.header(SIGNED_AT)?;
         // The signed text is the timestamp and the body, without a separator.
         let at = signature::digits(signed_at).and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        signature::fresh_for(signature::TOLERANCE, at, now)?;
+        signature::check_timestamp_age(signature::TOLERANCE, at, now)?;
         let given = hex::decode(request.header(SIGNATURE)?);
         let given = given.map_err(|_| Rejection::Unauthenticated("signature is not hex"))?;
         let signed = [signed_at.as_bytes(), &request.body];
@@ -162,7 +162,7 @@ impl Source {
     }
 
     /// Returns an event about an outgoing message, ordered with the other events of that message.
-    fn report(&self, what: &str, id: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
+    fn report(&self, what: &str, id: &str, at: Option<Timestamp>, raw: &RawValue) -> ParsedEvent {
         let name = what.split(':').next().unwrap_or(what);
         let event = ParsedEvent::other(&self.account, format!("{what}:{id}"), name, at, raw);
         event.ordered_by(format!("message:{id}"))
@@ -229,12 +229,9 @@ fn receipt(
     EventKind::Receipt(Receipt { provider_message_id, reference, status, code, detail })
 }
 
-/// Parses a time such as `2025-01-01T10:10:00.000+0000`; the epoch if there is none: unlike the
-/// time of receipt, it is equal for every redelivery.
-fn time(raw: Option<&RawValue>) -> Timestamp {
-    let text = fit::<Cow<'_, str>>(raw);
-    let time = text.and_then(|text| text.parse().ok());
-    time.unwrap_or(Timestamp::UNIX_EPOCH)
+/// Parses a time such as `2025-01-01T10:10:00.000+0000`.
+fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
+    fit::<Cow<'_, str>>(raw)?.parse().ok()
 }
 
 fn read_message(entry: &wire::Entry<'_>, id: String, raw: &RawValue) -> Option<ParsedEvent> {

@@ -8,14 +8,14 @@ mod webhook;
 mod wire;
 
 use crate::ProviderSpec;
-use crate::spec::own;
+use crate::spec::with_defaults;
 
 pub use webhook::Webhook;
 
 /// Specification of LinkedIn.
 pub static SPEC: ProviderSpec = ProviderSpec {
-    settings: own::<settings::Settings>,
-    ..ProviderSpec::taking(&[&WEBHOOK], &[CLIENT_SECRET])
+    settings: with_defaults::<settings::Settings>,
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[CLIENT_SECRET])
 };
 
 /// Receives LinkedIn's webhooks.

@@ -119,14 +119,14 @@ impl WebhookSource for Source {
         let events = match fit::<Vec<&RawValue>>(body.notifications) {
             Some(list) => list.into_iter().map(|raw| read_notification(&kind, raw)).collect(),
             None if kind == "LEAD_ACTION" => vec![read_lead(whole)],
-            None => vec![other("", &kind, Timestamp::UNIX_EPOCH, whole)],
+            None => vec![other("", &kind, None, whole)],
         };
         Ok(ParsedWebhook::Events(events))
     }
 }
 
 /// Returns an event that has no id of its own, so its id is the hash of its bytes.
-fn other(account: &str, name: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
+fn other(account: &str, name: &str, at: Option<Timestamp>, raw: &RawValue) -> ParsedEvent {
     let id = signature::fingerprint(raw.get().as_bytes());
     ParsedEvent::other(account, id, name, at, raw)
 }
@@ -161,6 +161,7 @@ fn read_lead(raw: &RawValue) -> ParsedEvent {
     let Some(response) = wire::scalar(lead.lead_gen_form_response) else {
         return other(&account, &name, at, raw);
     };
-    let id = format!("{response}:{name}:{}", at.as_millisecond());
+    let millisecond = at.map_or(0, Timestamp::as_millisecond);
+    let id = format!("{response}:{name}:{millisecond}");
     ParsedEvent::other(&account, id, &name, at, raw).ordered_by(response)
 }

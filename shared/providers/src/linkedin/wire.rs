@@ -65,9 +65,8 @@ pub(super) fn owner(raw: Option<&RawValue>) -> Option<String> {
     owner.values().find_map(|urn| fit::<String>(Some(*urn)))
 }
 
-/// Parses a time in milliseconds; the epoch if it is invalid.
-pub(super) fn at(raw: Option<&RawValue>) -> Timestamp {
+/// Parses a time in milliseconds; `None` if it is invalid.
+pub(super) fn at(raw: Option<&RawValue>) -> Option<Timestamp> {
     let millisecond = scalar(raw).and_then(|ms| ms.parse().ok());
-    let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(Timestamp::UNIX_EPOCH)
+    millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }

@@ -77,7 +77,7 @@ pub fn credentials() -> Credentials {
 
 /// Returns a timestamp, a token and their signature, as fields.
 #[must_use]
-pub fn proof(key: &str, token: &str, at: Timestamp) -> [(String, String); 3] {
+pub fn signature_fields(key: &str, token: &str, at: Timestamp) -> [(String, String); 3] {
     let timestamp = at.as_second().to_string();
     let tag = signature::hmac_sha256(key.as_bytes(), &[timestamp.as_bytes(), token.as_bytes()]);
     let fields =
@@ -89,7 +89,7 @@ pub fn proof(key: &str, token: &str, at: Timestamp) -> [(String, String); 3] {
 fn signed(draft: &Draft, key: &str, at: Timestamp) -> Bytes {
     let seen = format!("{at} {}", String::from_utf8_lossy(&draft.body.bytes()));
     let token = signature::fingerprint(seen.as_bytes());
-    let proof = proof(key, token.get(..50).unwrap_or_default(), at);
+    let proof = signature_fields(key, token.get(..50).unwrap_or_default(), at);
     match &draft.body {
         Body::Json(Value::Object(body)) => {
             let mut body = body.clone();

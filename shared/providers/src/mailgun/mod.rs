@@ -11,8 +11,8 @@ pub use webhook::Webhook;
 
 /// Specification of Mailgun.
 pub static SPEC: ProviderSpec = ProviderSpec {
-    proving: &[WEBHOOK_SIGNING_KEY],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
+    verification_credentials: &[WEBHOOK_SIGNING_KEY],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_KEY, WEBHOOK_SIGNING_KEY])
 };
 
 /// Receives Mailgun's webhooks.

@@ -3,7 +3,7 @@
 //!
 //! <https://www.rfc-editor.org/rfc/rfc7578>, <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>
 
-use crate::form::MOST_FIELDS;
+use crate::form::MAX_FIELDS;
 
 /// Maximum size of the headers of a part, in bytes.
 const MAXIMUM_HEAD: usize = 8 * 1024;
@@ -25,7 +25,7 @@ pub(super) fn fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, Str
     // The first delimiter has no line before it.
     let mut rest = body.strip_prefix(delimiter.get(2..)?)?;
     let mut fields = Vec::new();
-    for _ in 0..MOST_FIELDS {
+    for _ in 0..MAX_FIELDS {
         if rest.starts_with(b"--") {
             return Some(fields);
         }

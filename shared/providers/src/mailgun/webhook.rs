@@ -3,7 +3,7 @@
 use domain::content::Content;
 use domain::event::{EventKind, InboundMessage, ParsedEvent, Receipt};
 use domain::webhook::{
-    LARGEST_BODY, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest,
+    MAX_BODY_BYTES, ParsedWebhook, Rejection, Verified, WebhookProvider, WebhookRequest,
     WebhookSource,
 };
 use domain::{Credentials, Integration, Provider, Status};
@@ -45,17 +45,20 @@ impl WebhookSource for Source {
         if request.method != Method::POST {
             return Err(Rejection::Unauthenticated("not POST"));
         }
-        let proof = Posted::read(request).and_then(|posted| posted.proof());
-        let proof = proof.ok_or(Rejection::Unauthenticated("the body has no signature"))?;
-        signature::fresh_for(MAXIMUM_AGE, proof.signed_at(), now)?;
-        let signed = [proof.timestamp.as_bytes(), proof.token.as_bytes()];
+        let signature_fields = Posted::read(request).and_then(|posted| posted.signature_fields());
+        let signature_fields =
+            signature_fields.ok_or(Rejection::Unauthenticated("the body has no signature"))?;
+        signature::check_timestamp_age(MAXIMUM_AGE, signature_fields.signed_at(), now)?;
+        let signed = [signature_fields.timestamp.as_bytes(), signature_fields.token.as_bytes()];
         let matches = |given: &String| {
             let lower_case = !given.bytes().any(|c| c.is_ascii_uppercase());
             let given = hex::decode(given).ok().filter(|_| lower_case);
             given
                 .is_some_and(|given| signature::is_hmac_sha256(&self.signing_keys, &signed, &given))
         };
-        if matches(&proof.signature) || proof.parent_signature.as_ref().is_some_and(matches) {
+        if matches(&signature_fields.signature)
+            || signature_fields.parent_signature.as_ref().is_some_and(matches)
+        {
             Ok(())
         } else {
             Err(Rejection::Unauthenticated("signature does not match"))
@@ -66,14 +69,22 @@ impl WebhookSource for Source {
         let posted = Posted::read(request);
         let posted =
             posted.ok_or_else(|| Rejection::Unreadable("the body is not an event".into()))?;
-        let proof = posted.proof();
-        let proof = proof.ok_or_else(|| Rejection::Unreadable("token is missing".into()))?;
+        let signature_fields = posted.signature_fields();
+        let signature_fields =
+            signature_fields.ok_or_else(|| Rejection::Unreadable("token is missing".into()))?;
         let event = match posted {
-            Posted::Json(wire::Posted { event_data: Some(event), .. }) => read_event(&proof, event),
+            Posted::Json(wire::Posted { event_data: Some(event), .. }) => {
+                read_event(&signature_fields, event)
+            }
             Posted::Json(_) => return Err(Rejection::Unreadable("event-data is missing".into())),
-            Posted::Form(fields) => read_form(&proof, &fields, &raw::whole(&request.body)),
+            Posted::Form(fields) => {
+                read_form(&signature_fields, &fields, &raw::whole(&request.body))
+            }
         };
-        Ok(ParsedWebhook::Events(vec![ParsedEvent { single_use: Some(proof.token), ..event }]))
+        Ok(ParsedWebhook::Events(vec![ParsedEvent {
+            single_use: Some(signature_fields.token),
+            ..event
+        }]))
     }
 }
 
@@ -91,40 +102,40 @@ impl<'a> Posted<'a> {
         if essence.eq_ignore_ascii_case("multipart/form-data") {
             multipart::fields(content_type, &request.body).map(Self::Form)
         } else if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            form::read(&request.body, LARGEST_BODY).map(Self::Form)
+            form::read(&request.body, MAX_BODY_BYTES).map(Self::Form)
         } else {
             serde_json::from_slice(&request.body).ok().map(Self::Json)
         }
     }
 
-    fn proof(&self) -> Option<Proof> {
+    fn signature_fields(&self) -> Option<SignatureFields> {
         match self {
-            Self::Json(wire::Posted { signature, .. }) => Some(Proof {
+            Self::Json(wire::Posted { signature, .. }) => Some(SignatureFields {
                 timestamp: text_or_number(signature.timestamp)?,
                 token: signature.token.clone(),
                 signature: signature.signature.clone(),
                 parent_signature: signature.parent_signature.clone(),
             }),
-            Self::Form(fields) => Some(Proof {
+            Self::Form(fields) => Some(SignatureFields {
                 timestamp: single_field(fields, "timestamp")?,
                 token: single_field(fields, "token")?,
                 signature: single_field(fields, "signature")?,
                 parent_signature: single_field(fields, "parent-signature"),
             }),
         }
-        .filter(|proof| !proof.token.is_empty())
+        .filter(|signature_fields| !signature_fields.token.is_empty())
     }
 }
 
 /// Fields that authenticate a request. They do not cover its content.
-struct Proof {
+struct SignatureFields {
     timestamp: String,
     token: String,
     signature: String,
     parent_signature: Option<String>,
 }
 
-impl Proof {
+impl SignatureFields {
     fn signed_at(&self) -> Option<Timestamp> {
         // The signed text has no separator between the timestamp and the token.
         Timestamp::from_second(signature::digits(&self.timestamp)?).ok()
@@ -149,12 +160,11 @@ fn text_or_number(raw: &RawValue) -> Option<String> {
 }
 
 /// Parses an event's time, which has a fraction.
-fn time(raw: Option<&RawValue>) -> Timestamp {
+fn time(raw: Option<&RawValue>) -> Option<Timestamp> {
     let since = fit(raw).and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
     let at = since.and_then(|since| Timestamp::UNIX_EPOCH.checked_add(since).ok());
     // Rounded to the precision in which it is given.
-    let at = at.and_then(|at| at.round(Unit::Microsecond).ok());
-    at.unwrap_or(Timestamp::UNIX_EPOCH)
+    at.and_then(|at| at.round(Unit::Microsecond).ok())
 }
 
 /// Removes the angle brackets from a message id; Mailgun only writes them in some places.
@@ -174,13 +184,13 @@ fn status(name: &str) -> Option<Status> {
 }
 
 /// Reads an event in JSON. Source: README, facts 2.
-fn read_event(proof: &Proof, raw: &RawValue) -> ParsedEvent {
+fn read_event(signature_fields: &SignatureFields, raw: &RawValue) -> ParsedEvent {
     let event: wire::Event<'_> = fit(Some(raw)).unwrap_or_default();
     let name = text(event.event).unwrap_or_else(|| "event".to_owned());
     let temporary = name == "failed" && text(event.severity).as_deref() == Some("temporary");
     // The name of the webhook at Mailgun.
     let name = if temporary { "temporary_fail".to_owned() } else { name };
-    let id = text(event.id).unwrap_or_else(|| proof.token.clone());
+    let id = text(event.id).unwrap_or_else(|| signature_fields.token.clone());
     let parsed = ParsedEvent::other("", id, &name, time(event.timestamp), raw);
 
     let message = fit::<wire::Message<'_>>(event.message);
@@ -216,13 +226,17 @@ fn with_receipt(
 }
 
 /// Reads an incoming email, or an event in the format before 2018. Source: README, facts 3 and 4.
-fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> ParsedEvent {
+fn read_form(
+    signature_fields: &SignatureFields,
+    fields: &[(String, String)],
+    raw: &RawValue,
+) -> ParsedEvent {
     let field = |name: &str| {
         let named = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     };
-    let at = proof.signed_at().unwrap_or(Timestamp::UNIX_EPOCH);
-    let other = |name| ParsedEvent::other("", proof.token.clone(), name, at, raw);
+    let at = signature_fields.signed_at();
+    let other = |name| ParsedEvent::other("", signature_fields.token.clone(), name, at, raw);
     if let Some(name) = form::field(fields, "event") {
         let reason = (field("code"), field("error").or_else(|| field("description")));
         let reason = (reason.0.map(ToOwned::to_owned), reason.1.map(ToOwned::to_owned));
@@ -232,14 +246,16 @@ fn read_form(proof: &Proof, fields: &[(String, String)], raw: &RawValue) -> Pars
     let event = other("message").ordered_by(sender);
     let message_id = field("message-id").map(without_brackets);
     let recipient = field("recipient").unwrap_or_default();
-    let id = message_id.map_or_else(|| proof.token.clone(), |id| format!("{id}:{recipient}"));
+    let id =
+        message_id.map_or_else(|| signature_fields.token.clone(), |id| format!("{id}:{recipient}"));
     let content = match field("body-mime") {
         None => Content::Text { text: field("body-plain").unwrap_or_default().to_owned() },
         Some(_) => Content::Unsupported { raw: json!({ "subject": field("subject") }) },
     };
     let message = InboundMessage {
         channel: None,
-        provider_message_id: message_id.map_or_else(|| proof.token.clone(), ToOwned::to_owned),
+        provider_message_id: message_id
+            .map_or_else(|| signature_fields.token.clone(), ToOwned::to_owned),
         from: sender.to_owned(),
         name: field("from").and_then(display_name),
         content,
@@ -345,7 +361,7 @@ mod tests {
     }
 
     fn block(token: &str) -> Value {
-        example::proof(SIGNING_KEY, token, at())
+        example::signature_fields(SIGNING_KEY, token, at())
             .into_iter()
             .map(|(name, value)| (name, Value::from(value)))
             .collect::<serde_json::Map<_, _>>()
@@ -360,7 +376,7 @@ mod tests {
     fn signed_form(fields: &[(&str, &str)]) -> WebhookRequest {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut all: Vec<_> = fields.iter().map(own).collect();
-        all.extend(example::proof(SIGNING_KEY, "t0ken", at()));
+        all.extend(example::signature_fields(SIGNING_KEY, "t0ken", at()));
         posted(FORM, form::encode(&all))
     }
 
@@ -413,7 +429,7 @@ mod tests {
             let (event, again) = (sign(at()), sign(after(60)));
             let key = event.ordering_key.as_deref().unwrap();
             assert_eq!((example.name, name_of(&event), &*event.id, key), expected);
-            assert_eq!((event.account.as_str(), event.occurred_at), ("", at()));
+            assert_eq!((event.account.as_str(), event.occurred_at), ("", Some(at())));
             assert_eq!(event.id, again.id);
             assert_ne!(event.single_use, again.single_use);
         }
@@ -468,7 +484,7 @@ mod tests {
     fn an_event_in_a_form_is_identified_by_its_token() {
         let fields = [("event", "dropped"), ("Message-Id", "<m@h>"), ("code", "605")];
         let event = received(&signed_form(&fields)).unwrap();
-        assert_eq!((event.id.as_str(), event.occurred_at), ("t0ken", at()));
+        assert_eq!((event.id.as_str(), event.occurred_at), ("t0ken", Some(at())));
         assert_eq!(event.ordering_key.as_deref(), Some("m@h"));
         let EventKind::Receipt(receipt) = &event.kind else { panic!() };
         assert_eq!((receipt.status, receipt.code.as_deref()), (Status::Failed, Some("605")));
@@ -513,12 +529,12 @@ mod tests {
         for (body, name, id) in odd {
             let event = received(&signed_json(&body)).unwrap();
             assert_eq!((name_of(&event), event.id.as_str()), (name, id), "{body}");
-            assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH, "{body}");
+            assert_eq!(event.occurred_at, None, "{body}");
             assert_eq!(event.ordering_key, None, "{body}");
         }
         let fraction = signed_json(&json!({ "id": "e", "timestamp": 1_770_146_798.372_891 }));
         assert_eq!(
-            received(&fraction).unwrap().occurred_at.as_microsecond(),
+            received(&fraction).unwrap().occurred_at.unwrap().as_microsecond(),
             1_770_146_798_372_891
         );
     }
@@ -536,7 +552,7 @@ mod tests {
 
     #[test]
     fn a_body_without_exactly_one_valid_signature_is_rejected() {
-        let good = example::proof(SIGNING_KEY, "t0ken", at());
+        let good = example::signature_fields(SIGNING_KEY, "t0ken", at());
         let [timestamp, token, signature] = good.clone();
         let refused = |request: &WebhookRequest| {
             let result = received(request);
@@ -601,12 +617,12 @@ mod tests {
         for keys in [&[][..], &[""], &["new"]] {
             assert!(received_with(keys, &request, at()).is_err(), "{keys:?}");
         }
-        let empty: BTreeMap<_, _> = example::proof("", "t0ken", at()).into();
+        let empty: BTreeMap<_, _> = example::signature_fields("", "t0ken", at()).into();
         let unsigned = json!({ "signature": empty, "event-data": {} });
         let unsigned = posted("application/json", unsigned.to_string());
         assert!(received_with(&[""], &unsigned, at()).is_err());
 
-        let [.., (_, parent)] = example::proof("parent-key", "t0ken", at());
+        let [.., (_, parent)] = example::signature_fields("parent-key", "t0ken", at());
         let mut both = block("t0ken");
         both["parent-signature"] = parent.into();
         let body = json!({ "signature": both, "event-data": {} }).to_string();

@@ -14,7 +14,7 @@ pub use webhook::Webhook;
 pub static SPEC: ProviderSpec = ProviderSpec {
     generated_secret: Some(WEBHOOK_SECRET),
     check,
-    ..ProviderSpec::taking(&[&AI_RESPONSE, &HUMAN_TAKEOVER], &[WEBHOOK_SECRET])
+    ..ProviderSpec::receive_only(&[&AI_RESPONSE, &HUMAN_TAKEOVER], &[WEBHOOK_SECRET])
 };
 
 /// Receives a workflow's answers.

@@ -194,8 +194,7 @@ impl WebhookSource for Source {
         let key = Self::key(request, &fields)?;
         let id = format!("{}:{name}:{key}", self.integration);
         // The caller's time is not used: it would differ when the request is retried.
-        let at = Timestamp::UNIX_EPOCH;
-        let event = ParsedEvent::other(&self.account, id, name, at, raw);
+        let event = ParsedEvent::other(&self.account, id, name, None, raw);
         Ok(ParsedWebhook::Events(vec![event.ordered_by(conversation.to_string())]))
     }
 }

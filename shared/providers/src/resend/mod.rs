@@ -13,8 +13,8 @@ pub use webhook::Webhook;
 /// Specification of Resend.
 pub static SPEC: ProviderSpec = ProviderSpec {
     check,
-    proving: &[WEBHOOK_SECRET],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
+    verification_credentials: &[WEBHOOK_SECRET],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Resend's webhooks.

@@ -65,7 +65,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 fn read(id: String, event: &wire::Event<'_>, raw: &RawValue) -> ParsedEvent {
     let name = text(event.name).unwrap_or_else(|| "event".to_owned());
     let at = text(event.created_at).and_then(|at| at.parse().ok());
-    let parsed = ParsedEvent::other("", id, &name, at.unwrap_or(Timestamp::UNIX_EPOCH), raw);
+    let parsed = ParsedEvent::other("", id, &name, at, raw);
     let data: wire::Data<'_> = fit(event.data).unwrap_or_default();
     let Some(mail) = text(data.email_id) else {
         let key = text(data.id);
@@ -251,7 +251,7 @@ mod tests {
             let (event, again) = (sign(at()), sign(after(3600)));
             let key = event.ordering_key.as_deref().unwrap();
             assert_eq!((example.name, name_of(&event), key), expected);
-            assert_eq!((event.account.as_str(), event.occurred_at), ("", at()));
+            assert_eq!((event.account.as_str(), event.occurred_at), ("", Some(at())));
             assert_eq!(event.id, again.id);
             assert!(event.id.starts_with("msg_"));
         }
@@ -324,11 +324,7 @@ mod tests {
             (json!({ "type": "from.the.future", "data": { "id": "x" } }), "from.the.future"),
         ] {
             let event = received(&signed(body.to_string())).unwrap();
-            assert_eq!(
-                (name_of(&event), event.occurred_at),
-                (name, Timestamp::UNIX_EPOCH),
-                "{body}"
-            );
+            assert_eq!((name_of(&event), event.occurred_at), (name, None), "{body}");
         }
         for body in [&b""[..], b"{", b"7", b"\xff", b"\"text\""] {
             let result = received(&signed(body));

@@ -13,8 +13,8 @@ pub use webhook::Webhook;
 /// Specification of SendGrid.
 pub static SPEC: ProviderSpec = ProviderSpec {
     check,
-    proving: &[WEBHOOK_PUBLIC_KEY],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY])
+    verification_credentials: &[WEBHOOK_PUBLIC_KEY],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_KEY, WEBHOOK_PUBLIC_KEY])
 };
 
 /// Receives SendGrid's webhooks.

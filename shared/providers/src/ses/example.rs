@@ -74,7 +74,7 @@ pub static EXAMPLES: Examples = Examples {
             headers.insert("x-amz-sns-topic-arn", topic);
         }
         let mut request = draft.request(body, headers, url);
-        request.evidence = Some(Bytes::from_static(CERTIFICATE.as_bytes()));
+        request.signing_certificate = Some(Bytes::from_static(CERTIFICATE.as_bytes()));
         request
     },
 };

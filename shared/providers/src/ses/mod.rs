@@ -16,7 +16,7 @@ pub static SPEC: ProviderSpec = ProviderSpec {
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    ..ProviderSpec::taking(&[&WEBHOOK], &[TOPIC_ARNS])
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[TOPIC_ARNS])
 };
 
 /// Receives the events that Amazon SES publishes to SNS.

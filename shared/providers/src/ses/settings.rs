@@ -34,7 +34,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<AnySettings, FieldError
             "settings.certificate_host",
             "must be a lower-case host name, with an optional port",
         )),
-        _ => spec::own::<Settings>(given),
+        _ => spec::with_defaults::<Settings>(given),
     }
 }
 

@@ -74,7 +74,10 @@ impl WebhookSource for Source {
     /// The topic is checked first, so that a request for an unknown topic makes the hub fetch
     /// nothing. It is not an error yet: the list may have changed, and is read again when `verify`
     /// rejects the request.
-    fn evidence(&self, request: &WebhookRequest) -> Result<Option<String>, Rejection> {
+    fn signing_certificate_url(
+        &self,
+        request: &WebhookRequest,
+    ) -> Result<Option<String>, Rejection> {
         let Ok(envelope) = self.read(request) else { return Ok(None) };
         envelope.certificate_url(self.certificate_host.as_deref()).map(Some)
     }
@@ -83,7 +86,7 @@ impl WebhookSource for Source {
         let envelope = self.read(request)?;
         // The certificate must have been fetched from a trusted URL.
         envelope.certificate_url(self.certificate_host.as_deref())?;
-        let certificate = request.evidence.as_deref();
+        let certificate = request.signing_certificate.as_deref();
         let certificate =
             certificate.ok_or(Rejection::Unauthenticated("the certificate was not fetched"))?;
         envelope.verify(certificate, now)
@@ -118,8 +121,8 @@ fn unparsed_event(envelope: &Envelope, body: &[u8]) -> ParsedEvent {
     ParsedEvent::other(&envelope.topic_arn, id, name, published_at(envelope), &raw)
 }
 
-fn published_at(envelope: &Envelope) -> Timestamp {
-    envelope.timestamp.parse().unwrap_or(Timestamp::UNIX_EPOCH)
+fn published_at(envelope: &Envelope) -> Option<Timestamp> {
+    envelope.timestamp.parse().ok()
 }
 
 /// Returns the events that SES published, one for each recipient. `None` if the message is not from
@@ -131,7 +134,7 @@ fn read_notification(envelope: &Envelope) -> Option<Vec<ParsedEvent>> {
     let name = event.name()?;
     let (mail, detail) = (event.mail(), event.detail(&name));
     let sent_at = || if name == "Send" { time(mail.timestamp) } else { None };
-    let at = detail.timestamp().or_else(sent_at).unwrap_or_else(|| published_at(envelope));
+    let at = detail.timestamp().or_else(sent_at).or_else(|| published_at(envelope));
     let message = text(mail.message_id);
     let one = |id: String| {
         let event = ParsedEvent::other(&envelope.topic_arn, id, &name, at, raw);
@@ -252,13 +255,13 @@ mod tests {
         WEBHOOK.source(&integration, &Credentials::new([(TOPIC_ARNS.to_owned(), topics)]))
     }
 
-    /// Verifies a request as the webhook edge does: it fetches the evidence first.
+    /// Verifies a request as the webhook handler does: it fetches the certificate first.
     fn fetch_and_receive(
         source: &dyn WebhookSource,
         request: &WebhookRequest,
         now: Timestamp,
     ) -> Result<ParsedWebhook, Rejection> {
-        source.evidence(request)?;
+        source.signing_certificate_url(request)?;
         receive(source, request, now)
     }
 
@@ -350,7 +353,7 @@ mod tests {
             WebhookRequest {
                 method: Method::POST,
                 body: body.into(),
-                evidence: Some(self.certificates[case.certificate].clone().into()),
+                signing_certificate: Some(self.certificates[case.certificate].clone().into()),
                 ..WebhookRequest::default()
             }
         }
@@ -407,17 +410,22 @@ mod tests {
         );
         for topics in [&[][..], &[""], &["arn:aws:sns:eu-west-1:123456789012:hub"]] {
             let source = source(&settings, topics);
-            assert_eq!(source.evidence(&request).unwrap(), None, "nothing is fetched for it");
+            assert_eq!(
+                source.signing_certificate_url(&request).unwrap(),
+                None,
+                "nothing is fetched for it"
+            );
             assert!(source.verify(&request, now).is_err());
         }
         // The test certificate is not trusted at the URLs of AWS.
         assert!(
             fetch_and_receive(&*source(&Map::new(), &[example::TOPIC]), &request, now).is_err()
         );
-        for evidence in [None, Some(&b""[..]), Some(b"-----BEGIN CERTIFICATE-----"), Some(b"\xff")]
+        for certificate in
+            [None, Some(&b""[..]), Some(b"-----BEGIN CERTIFICATE-----"), Some(b"\xff")]
         {
             let mut request = request.clone();
-            request.evidence = evidence.map(Bytes::from_static);
+            request.signing_certificate = certificate.map(Bytes::from_static);
             assert!(matches!(receive_request(&request), Err(Rejection::Unauthenticated(_))));
         }
     }
@@ -426,7 +434,8 @@ mod tests {
     fn the_certificate_is_fetched_from_its_url() {
         let vectors = Vectors::read();
         let request = vectors.request(vectors.case("java-notification-signature-v2"));
-        let asked = source(&Map::new(), &[&topic_of(&request)]).evidence(&request).unwrap();
+        let asked =
+            source(&Map::new(), &[&topic_of(&request)]).signing_certificate_url(&request).unwrap();
         let url = "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-\
                    7506a1e35b36ef5a444dd1a8e7cc3ed8.pem";
         assert_eq!(asked.as_deref(), Some(url));
@@ -509,7 +518,7 @@ mod tests {
                 assert!(event.id.starts_with(begin), "{name}");
                 assert!(!event.id.contains('@'), "{name}");
                 assert_eq!(event.account, example::TOPIC);
-                assert_eq!(event.occurred_at.as_second(), NOW, "{name}");
+                assert_eq!(event.occurred_at.unwrap().as_second(), NOW, "{name}");
                 let from = "zoe@example.net";
                 let key = if name == "received" { from } else { "mail-0123456789abcdef" };
                 assert_eq!(event.ordering_key.as_deref(), Some(key), "{name}");
@@ -662,7 +671,7 @@ mod tests {
         ] {
             let events = events(&notification(odd));
             assert_eq!((events.len(), events[0].id.as_str()), (1, "m"), "{odd}");
-            assert_eq!(events[0].occurred_at.to_string(), "2026-11-20T12:00:00Z");
+            assert_eq!(events[0].occurred_at.unwrap().to_string(), "2026-11-20T12:00:00Z");
             assert_eq!(events[0].raw.get(), odd);
         }
     }
@@ -677,13 +686,13 @@ mod tests {
                 body: Bytes::copy_from_slice(body.as_bytes()),
                 ..WebhookRequest::default()
             };
-            assert_eq!(source.evidence(&request).unwrap(), None);
+            assert_eq!(source.signing_certificate_url(&request).unwrap(), None);
             let refused = source.verify(&request, Timestamp::UNIX_EPOCH);
             assert!(matches!(refused, Err(Rejection::Unauthenticated(_))));
         }
         let mut request = the_example("sent");
         request.body = [&request.body[..], b"\xff"].concat().into();
-        assert_eq!(source.evidence(&request).unwrap(), None);
+        assert_eq!(source.signing_certificate_url(&request).unwrap(), None);
         assert!(source.verify(&request, Timestamp::UNIX_EPOCH).is_err());
     }
 }

@@ -13,8 +13,10 @@ use crate::ProviderSpec;
 pub use webhook::Webhook;
 
 /// Specification of Shopify.
-pub static SPEC: ProviderSpec =
-    ProviderSpec { account: settings::account, ..ProviderSpec::taking(&[&WEBHOOK], &[API_SECRET]) };
+pub static SPEC: ProviderSpec = ProviderSpec {
+    account: settings::account,
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[API_SECRET])
+};
 
 /// Receives Shopify's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

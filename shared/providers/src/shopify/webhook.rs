@@ -132,11 +132,11 @@ impl WebhookSource for Source {
     }
 }
 
-fn occurred_at(triggered_at: Option<&str>, resource: &wire::Resource<'_>) -> Timestamp {
+fn occurred_at(triggered_at: Option<&str>, resource: &wire::Resource<'_>) -> Option<Timestamp> {
     let time = |raw: Option<&RawValue>| fit::<String>(raw).and_then(|time| time.parse().ok());
     let triggered_at = triggered_at.and_then(|time| time.parse().ok());
     let at = triggered_at.or_else(|| time(resource.updated_at));
-    at.or_else(|| time(resource.created_at)).unwrap_or(Timestamp::UNIX_EPOCH)
+    at.or_else(|| time(resource.created_at))
 }
 
 /// Returns the key that keeps the events of one order, product or customer in order.

@@ -13,8 +13,8 @@ pub use webhook::Webhook;
 /// Specification of Stripe.
 pub static SPEC: ProviderSpec = ProviderSpec {
     check,
-    proving: &[WEBHOOK_SECRET],
-    ..ProviderSpec::taking(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
+    verification_credentials: &[WEBHOOK_SECRET],
+    ..ProviderSpec::receive_only(&[&WEBHOOK], &[SECRET_KEY, WEBHOOK_SECRET])
 };
 
 /// Receives Stripe's webhooks.

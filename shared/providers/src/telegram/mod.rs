@@ -9,7 +9,7 @@ mod wire;
 pub use sender::{Sender, address, bot_id};
 pub use webhook::Webhook;
 
-use crate::spec::{HOW_TO_SEND, ProviderSpec, Sending};
+use crate::spec::{ProviderSpec, SENDING_SETTINGS, Sending};
 
 /// Specification of Telegram.
 pub static SPEC: ProviderSpec = ProviderSpec {
@@ -23,15 +23,15 @@ pub static SPEC: ProviderSpec = ProviderSpec {
     credentials: &[BOT_TOKEN, WEBHOOK_SECRET],
     generated_secret: Some(WEBHOOK_SECRET),
     path_secret: Some(WEBHOOK_SECRET),
-    one_address: false,
-    proves_accounts: true,
-    connects: false,
-    is_at: |_| false,
+    shared_webhook_url: false,
+    verifies_account_ownership: true,
+    connects_on_create: false,
+    is_own_base_url: |_| false,
     settings: settings::read,
     account: settings::account,
     check: settings::check,
-    harmless: HOW_TO_SEND,
-    proving: &[WEBHOOK_SECRET],
+    usage_settings: SENDING_SETTINGS,
+    verification_credentials: &[WEBHOOK_SECRET],
     senders: &[],
 };
 

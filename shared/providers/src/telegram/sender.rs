@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::integration::Settings;
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::{self, SendBody};
-use crate::http::{get, invalid, on_earth, post_json, read, retry_after, web_address, within};
+use crate::http::{
+    check_coordinates, check_length, check_media_url, get, invalid, post_json, read, retry_after,
+};
 
 /// Updates that a bot receives. Telegram sends reactions only to bots that list them here.
 const SUBSCRIBED_UPDATES: [&str; 5] =
@@ -112,10 +115,10 @@ impl MessageSender for Bot {
     }
 
     /// Source: README, facts 3.
-    fn pace(&self, to: &str) -> Vec<Pace> {
+    fn rate_limits(&self, to: &str) -> Vec<RateLimit> {
         let per = Duration::from_secs(1);
-        let bot = Pace { identity: self.id.clone(), messages: self.per_second, per };
-        let chat = Pace { identity: format!("{}:{to}", self.id), messages: 1, per };
+        let bot = RateLimit { identity: self.id.clone(), messages: self.per_second, per };
+        let chat = RateLimit { identity: format!("{}:{to}", self.id), messages: 1, per };
         vec![bot, chat]
     }
 
@@ -154,11 +157,12 @@ impl MessageSender for Bot {
         Some(self.post("answerCallbackQuery", &body))
     }
 
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
-        self.post("getFile", &wire::GetFile { file_id: provider_media_id }).map(Locate::Ask)
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
+        self.post("getFile", &wire::GetFile { file_id: provider_media_id })
+            .map(MediaRequest::Lookup)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError> {
         let located: wire::Located =
             serde_json::from_value(result(located)?).map_err(|_| SendError::Unreadable)?;
         let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'_' | b'-' | b'.');
@@ -168,7 +172,7 @@ impl MessageSender for Bot {
         }
         let token = self.token.expose_secret();
         get(&format!("{}/file/bot{token}/{}", self.base_url, located.file_path), None)
-            .map(Fetch::From)
+            .map(MediaSource::Download)
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
@@ -229,7 +233,7 @@ fn message_id(provider_message_id: &str) -> Option<i64> {
 fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), SendError> {
     Ok(match message.content {
         Content::Text { text } => {
-            check_length("text", text, 4096)?;
+            check_utf16_length("text", text, 4096)?;
             ("sendMessage", SendBody::Text { text: Cow::Borrowed(text), reply_markup: None })
         }
         Content::Image { media } => {
@@ -259,7 +263,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
             ("sendSticker", SendBody::Sticker { sticker })
         }
         Content::Location { location } => {
-            on_earth(location)?;
+            check_coordinates(location)?;
             let (latitude, longitude) = (location.latitude, location.longitude);
             let (name, address) = (location.name.as_deref(), location.address.as_deref());
             // A venue needs a title and an address.
@@ -274,7 +278,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
             let [card] = contacts.as_slice() else {
                 return Err(invalid("contacts", "must have exactly one contact for Telegram"));
             };
-            within("contacts.name", &card.name, 256)?;
+            check_length("contacts.name", &card.name, 256)?;
             let phone = card.phones.first();
             let phone_number =
                 phone.ok_or_else(|| invalid("contacts.phones", "must have a phone number"))?;
@@ -313,7 +317,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<(&'static str, SendBody<'a>), Send
 }
 
 /// Checks a text's length in UTF-16 code units, as Telegram counts it.
-fn check_length(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
+fn check_utf16_length(field: &'static str, text: &str, most: usize) -> Result<(), SendError> {
     // The number of UTF-16 code units never exceeds the number of bytes.
     if text.len() > most && text.encode_utf16().count() > most {
         return Err(invalid(field, format!("must have at most {most} characters")));
@@ -325,10 +329,10 @@ fn check_length(field: &'static str, text: &str, most: usize) -> Result<(), Send
 }
 
 fn file(media: &Media) -> Result<(&str, Option<&str>), SendError> {
-    let url = web_address(media.url.as_deref())?;
+    let url = check_media_url(media.url.as_deref())?;
     let caption = media.caption.as_deref().filter(|caption| !caption.is_empty());
     if let Some(caption) = caption {
-        check_length("media.caption", caption, 1024)?;
+        check_utf16_length("media.caption", caption, 1024)?;
     }
     Ok((url, caption))
 }
@@ -347,11 +351,11 @@ fn choices(interactive: &Interactive) -> Result<SendBody<'_>, SendError> {
     if !(1..=100).contains(&choices.len()) {
         return Err(invalid(field, "must offer 1 to 100 choices"));
     }
-    check_length("interactive.body", body, 4096)?;
+    check_utf16_length("interactive.body", body, 4096)?;
     let lines = [header.as_deref(), Some(body.as_str()), footer.as_deref()];
     let lines: Vec<&str> = lines.into_iter().flatten().filter(|line| !line.is_empty()).collect();
     let text = lines.join("\n\n");
-    check_length("interactive.body", &text, 4096)?;
+    check_utf16_length("interactive.body", &text, 4096)?;
     let buttons: Result<_, _> = choices.into_iter().map(|choice| button(field, choice)).collect();
     let reply_markup = Some(wire::Markup { inline_keyboard: buttons? });
     Ok(SendBody::Text { text: Cow::Owned(text), reply_markup })
@@ -388,7 +392,7 @@ fn result(response: &Response<Bytes>) -> Result<serde_json::Value, SendError> {
 /// Reads a response that does not have Telegram's format.
 fn unrecognized_answer(response: &Response<Bytes>) -> SendError {
     let status = response.status();
-    let fault = Fault::of_answer(status, Form::Other, retry_after(response.headers()));
+    let fault = Fault::from_response(status, ErrorFormat::Other, retry_after(response.headers()));
     let remedy = match fault {
         Fault::Unknown => FAILED_IN_FLIGHT,
         _ => "Telegram rejected the request and gave no readable reason.",
@@ -422,7 +426,7 @@ fn refusal(
         403 => (Fault::Permanent, forbidden(description)),
         400..=499 => (Fault::Permanent, bad_request(description)),
         _ if is_in_doubt(description) => (Fault::Unknown, FAILED_IN_FLIGHT),
-        _ => match Fault::of_answer(status, Form::Documented, wait) {
+        _ => match Fault::from_response(status, ErrorFormat::Documented, wait) {
             fault @ Fault::Retryable => {
                 (fault, "Telegram had an internal error and did not send the message.")
             }
@@ -790,9 +794,9 @@ mod tests {
     #[test]
     fn the_bot_and_each_chat_have_a_rate_limit() {
         let per = Duration::from_secs(1);
-        let bot = Pace { identity: "700000001".into(), messages: 30, per };
-        let chat = Pace { identity: "700000001:42".into(), messages: 1, per };
-        assert_eq!(sender().pace("42"), [bot, chat]);
+        let bot = RateLimit { identity: "700000001".into(), messages: 30, per };
+        let chat = RateLimit { identity: "700000001:42".into(), messages: 1, per };
+        assert_eq!(sender().rate_limits("42"), [bot, chat]);
         assert_eq!(sender().idempotency_window(), None);
     }
 
@@ -806,7 +810,7 @@ mod tests {
 
     #[test]
     fn a_file_is_located_then_fetched_from_the_bots_folder() {
-        let Locate::Ask(request) = sender().locate_media("f1").unwrap() else { panic!() };
+        let MediaRequest::Lookup(request) = sender().locate_media("f1").unwrap() else { panic!() };
         assert!(request.uri().path().ends_with("/getFile"));
         let located = |path: &str| {
             response(
@@ -815,7 +819,8 @@ mod tests {
                     .to_string(),
             )
         };
-        let Fetch::From(request) = sender().fetch_media(&located("photos/file_1.jpg")).unwrap()
+        let MediaSource::Download(request) =
+            sender().fetch_media(&located("photos/file_1.jpg")).unwrap()
         else {
             panic!()
         };

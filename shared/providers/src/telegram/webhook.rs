@@ -90,19 +90,20 @@ impl WebhookSource for Source {
     }
 }
 
-fn timestamp(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
+/// Parses a time; `None` for 0, the date of a message that the bot can no longer access.
+fn timestamp(second: i64) -> Option<Timestamp> {
+    Timestamp::from_second(second).ok().filter(|_| second != 0)
 }
 
-/// Returns the time of an event that is only recorded; the epoch if it has none.
-fn time_of(part: &RawValue) -> Timestamp {
+/// Returns the time of an event that is only recorded, if it has one.
+fn time_of(part: &RawValue) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Dated {
         edit_date: Option<i64>,
         date: Option<i64>,
     }
     let dated = fit::<Dated>(Some(part));
-    timestamp(dated.and_then(|dated| dated.edit_date.or(dated.date)).unwrap_or(0))
+    timestamp(dated.and_then(|dated| dated.edit_date.or(dated.date))?)
 }
 
 fn name_of(chat: &wire::Chat) -> Option<String> {
@@ -117,7 +118,7 @@ fn join(first: Option<&str>, last: Option<&str>) -> Option<String> {
     }
 }
 
-fn read_message(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
+fn read_message(raw: &RawValue) -> Result<(Option<Timestamp>, EventKind), Rejection> {
     let message: wire::Message<'_> = serde_json::from_str(raw.get())?;
     let chat = message.chat.id;
     let replied_to = fit::<wire::MessageRef>(message.reply_to_message);
@@ -189,12 +190,12 @@ fn location_content(at: &wire::Location, name: Option<String>, address: Option<S
 
 /// Reads a button press. It has no time of its own, so it gets the time of the message with the
 /// button: unlike the time of receipt, it is equal for every redelivery.
-fn read_button_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection> {
+fn read_button_press(raw: &RawValue) -> Result<(Option<Timestamp>, EventKind), Rejection> {
     let query: wire::CallbackQuery<'_> = serde_json::from_str(raw.get())?;
     let message = fit::<wire::Message<'_>>(query.message);
     let (Some(message), Some(data)) = (message, query.data) else {
         // A game, or a button outside a chat: there is no conversation to reply in.
-        return Ok((Timestamp::UNIX_EPOCH, EventKind::Other { name: "callback_query".into() }));
+        return Ok((None, EventKind::Other { name: "callback_query".into() }));
     };
     let keyboard = fit::<wire::Keyboard>(message.reply_markup);
     let buttons = keyboard.into_iter().flat_map(|keyboard| keyboard.inline_keyboard).flatten();
@@ -215,7 +216,7 @@ fn read_button_press(raw: &RawValue) -> Result<(Timestamp, EventKind), Rejection
     Ok((timestamp(message.date), kind))
 }
 
-fn read_reaction(raw: &RawValue, update: i64) -> Result<(Timestamp, EventKind), Rejection> {
+fn read_reaction(raw: &RawValue, update: i64) -> Result<(Option<Timestamp>, EventKind), Rejection> {
     let wire::ReactionUpdate { chat, message_id, date, new_reaction } =
         serde_json::from_str(raw.get())?;
     let was_removed = new_reaction.is_empty();
@@ -281,7 +282,7 @@ mod tests {
     fn a_text_has_its_id_account_time_sender_and_name() {
         let event = parse(&example::text(5, 9, "hi"));
         assert_eq!((event.id.as_str(), event.account.as_str()), ("5", example::BOT_ID));
-        assert_eq!(event.occurred_at.as_second(), example::AT);
+        assert_eq!(event.occurred_at.unwrap().as_second(), example::AT);
         let EventKind::Message(message) = event.kind else { panic!() };
         assert_eq!(message.from, "5550009999");
         assert_eq!(message.provider_message_id, "5550009999:9");
@@ -392,6 +393,8 @@ mod tests {
             panic!()
         };
         assert_eq!(reply.title, "y");
+        let event = parse(&example::update(5, "callback_query", &query));
+        assert_eq!(event.occurred_at, None, "the message is no longer accessible");
     }
 
     #[test]
@@ -399,6 +402,7 @@ mod tests {
         let query = json!({ "id": "42", "from": example::user(), "game_short_name": "g" });
         let event = parse(&example::update(5, "callback_query", &query));
         assert_eq!(event.kind, EventKind::Other { name: "callback_query".into() });
+        assert_eq!(event.occurred_at, None);
     }
 
     #[test]
@@ -432,7 +436,7 @@ mod tests {
         let edited = example::message(9, &json!({ "text": "hi", "edit_date": example::AT + 1 }));
         let event = parse(&example::update(5, "edited_message", &edited));
         assert_eq!(event.kind, EventKind::Other { name: "edited_message".into() });
-        assert_eq!(event.occurred_at.as_second(), example::AT + 1);
+        assert_eq!(event.occurred_at.unwrap().as_second(), example::AT + 1);
         let event = parse(&example::update(5, "my_chat_member", &json!({ "date": example::AT })));
         assert_eq!(event.kind, EventKind::Other { name: "my_chat_member".into() });
         assert_eq!(

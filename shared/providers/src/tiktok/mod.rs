@@ -11,7 +11,7 @@ use crate::ProviderSpec;
 pub use webhook::Webhook;
 
 /// Specification of TikTok.
-pub static SPEC: ProviderSpec = ProviderSpec::taking(&[&WEBHOOK], &[CLIENT_SECRET]);
+pub static SPEC: ProviderSpec = ProviderSpec::receive_only(&[&WEBHOOK], &[CLIENT_SECRET]);
 
 /// Receives TikTok's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

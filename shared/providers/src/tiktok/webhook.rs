@@ -64,7 +64,7 @@ impl WebhookSource for Source {
         if !signature::is_hmac_sha256(&self.secrets, &signed, &given) {
             return Err(Rejection::Unauthenticated("signature does not match"));
         }
-        signature::fresh(time, now)
+        signature::check_timestamp(time, now)
     }
 
     fn parse(&self, request: &Verified<'_>) -> Result<ParsedWebhook, Rejection> {
@@ -81,7 +81,6 @@ impl WebhookSource for Source {
         let at = second.and_then(|second| Timestamp::from_second(second).ok());
         let user: String = fit(notification.user_openid).unwrap_or_default();
         let key = (!user.is_empty()).then(|| user.clone());
-        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
         let event = ParsedEvent::other(&user, id, &notification.event, at, whole);
         Ok(ParsedWebhook::Events(vec![ParsedEvent { ordering_key: key, ..event }]))
     }

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::proof;
+use super::verifier;
 use super::wire::{BODY_HASH, Fields, PayloadLocation, REFERENCE};
 use crate::example::{Answers, Body, Draft, Example, Examples, InDoubt, Seed};
 use crate::signature::fingerprint;
@@ -211,10 +211,10 @@ fn signed(draft: &Draft, credentials: &Credentials, url: &str) -> WebhookRequest
         _ => Fields::default(),
     };
     let key = hmac::Key::new(algorithm, secret.as_bytes());
-    let signature = STANDARD.encode(proof::sign(&key, &request.url, &fields));
-    let mut headers = vec![(proof::SIGNATURE, signature)];
+    let signature = STANDARD.encode(verifier::sign(&key, &request.url, &fields));
+    let mut headers = vec![(verifier::SIGNATURE, signature)];
     if !id.is_empty() {
-        headers.push((proof::SIGNATURE_SETTINGS, format!("key={id},algorithm=HMAC_SHA256")));
+        headers.push((verifier::SIGNATURE_SETTINGS, format!("key={id},algorithm=HMAC_SHA256")));
     }
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

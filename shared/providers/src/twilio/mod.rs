@@ -2,11 +2,11 @@
 
 mod codes;
 pub mod example;
-mod proof;
 mod sender;
 mod settings;
 mod token;
 pub mod twiml;
+mod verifier;
 mod webhook;
 mod wire;
 
@@ -29,15 +29,15 @@ pub static SPEC: ProviderSpec = ProviderSpec {
     account: settings::account,
     check: settings::check,
     // A tenant may also name a content template by its id in a message.
-    harmless: &["delivery", "messages_per_second", "templates"],
-    proving: &[SHARED_KEY],
+    usage_settings: &["delivery", "messages_per_second", "templates"],
+    verification_credentials: &[SHARED_KEY],
     senders: &[
         ("from", Channel::Sms),
         ("messaging_service_sid", Channel::Sms),
         ("whatsapp_from", Channel::Whatsapp),
         ("voice_from", Channel::Voice),
     ],
-    ..ProviderSpec::taking(
+    ..ProviderSpec::receive_only(
         &[&SMS, &SMS_STATUS, &VOICE, &VOICE_STATUS, &WHATSAPP],
         &[ACCOUNT_SID, AUTH_TOKEN, SHARED_KEY, API_KEY, API_SECRET],
     )

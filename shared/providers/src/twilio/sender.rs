@@ -6,10 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::content::{Call, Content, Location, Media, Template};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::provider::Channel;
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -19,7 +20,10 @@ use serde_json::{Map, Value, json};
 use super::settings::{self, Twilio};
 use super::{codes, wire};
 use crate::form;
-use crate::http::{at_most, get, invalid, on_earth, read, retry_after, web_address, within};
+use crate::http::{
+    check_coordinates, check_length, check_max_length, check_media_url, get, invalid, read,
+    retry_after,
+};
 
 /// Maximum length of a message, in characters. Source: README, facts 12.
 const MAX_TEXT: usize = 1600;
@@ -124,9 +128,9 @@ impl MessageSender for Account {
 
     /// Twilio queues messages that a number may not send yet; the limit only keeps that queue
     /// short. Source: README, facts 14.
-    fn pace(&self, _: &str) -> Vec<Pace> {
+    fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
         let messages = self.settings.messages_per_second;
-        vec![Pace { identity: self.sid.clone(), messages, per: Duration::from_secs(1) }]
+        vec![RateLimit { identity: self.sid.clone(), messages, per: Duration::from_secs(1) }]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -160,18 +164,18 @@ impl MessageSender for Account {
     }
 
     /// Source: README, facts 19.
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         // The request carries the account's credentials, so it may only go to Twilio.
         if !self.is_own_media(provider_media_id) {
             let reason = "must be the URL of a file in this account at Twilio";
             return Err(invalid("media.provider_media_id", reason));
         }
-        fetch(provider_media_id, &self.key).map(Locate::Ask)
+        fetch(provider_media_id, &self.key).map(MediaRequest::Lookup)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError> {
         if located.status().is_success() {
-            return Ok(Fetch::Here(located.body().clone()));
+            return Ok(MediaSource::Inline(located.body().clone()));
         }
         if !located.status().is_redirection() {
             return Err(refusal(located));
@@ -179,7 +183,7 @@ impl MessageSender for Account {
         let location = located.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
         let location = location.filter(|location| self.is_media_host(location));
         // The URL is presigned: the request carries no credentials.
-        get(location.ok_or(SendError::Unreadable)?, None).map(Fetch::From)
+        get(location.ok_or(SendError::Unreadable)?, None).map(MediaSource::Download)
     }
 
     /// An API key may not read the account, only its numbers. Source: README, facts 15.
@@ -243,7 +247,7 @@ impl Account {
     fn content(&self, content: &Content, whatsapp: bool) -> Result<Fields, SendError> {
         Ok(match content {
             Content::Text { text } => {
-                within("text", text, MAX_TEXT)?;
+                check_length("text", text, MAX_TEXT)?;
                 vec![("Body", text.clone())]
             }
             Content::Image { media } | Content::Video { media } | Content::Document { media } => {
@@ -327,14 +331,14 @@ impl Account {
         let mut fields = vec![("To", to), ("From", from.clone())];
         fields.push(match (&call.twiml, &call.url) {
             (Some(twiml), None) => {
-                within("call.twiml", twiml, MAX_TWIML)?;
+                check_length("call.twiml", twiml, MAX_TWIML)?;
                 if !settings::is_twiml(twiml) {
                     return Err(invalid("call.twiml", "must be TwiML: <Response>...</Response>"));
                 }
                 ("Twiml", twiml.clone())
             }
             (None, Some(url)) => {
-                let url = web_address(Some(url));
+                let url = check_media_url(Some(url));
                 let url = url.map_err(|_| invalid("call.url", "must be an http or https URL"))?;
                 ("Url", url.to_owned())
             }
@@ -436,10 +440,10 @@ fn build(
 
 /// Fields of a file and its caption.
 fn file(media: &Media) -> Result<Fields, SendError> {
-    let url = web_address(media.url.as_deref())?;
+    let url = check_media_url(media.url.as_deref())?;
     let mut fields = vec![("MediaUrl", url.to_owned())];
     if let Some(caption) = media.caption.as_ref().filter(|caption| !caption.is_empty()) {
-        at_most("media.caption", caption, MAX_TEXT)?;
+        check_max_length("media.caption", caption, MAX_TEXT)?;
         fields.push(("Body", caption.clone()));
     }
     Ok(fields)
@@ -447,12 +451,12 @@ fn file(media: &Media) -> Result<Fields, SendError> {
 
 /// Fields of a location on `WhatsApp`, which also needs a body. Source: README, facts 12.
 fn place(location: &Location) -> Result<Fields, SendError> {
-    on_earth(location)?;
+    check_coordinates(location)?;
     let degrees = format!("{},{}", location.latitude, location.longitude);
     let label = location.name.as_ref().or(location.address.as_ref());
     let label = label.map(|label| label.replace('|', "/")).filter(|label| !label.trim().is_empty());
     let body = label.clone().unwrap_or_else(|| degrees.clone());
-    within("location.name", &body, MAX_TEXT)?;
+    check_length("location.name", &body, MAX_TEXT)?;
     let action = label.map_or_else(|| format!("geo:{degrees}"), |l| format!("geo:{degrees}|{l}"));
     Ok(vec![("Body", body), ("PersistentAction", action)])
 }
@@ -505,7 +509,7 @@ fn refusal(response: &Response<Bytes>) -> SendError {
 
 fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> SendError {
     let shown = code.map_or_else(|| status.as_u16().to_string(), |code| code.to_string());
-    let form = if code.is_some() { Form::Documented } else { Form::Other };
+    let form = if code.is_some() { ErrorFormat::Documented } else { ErrorFormat::Other };
     let known = code.and_then(codes::known).filter(|_| !is_in_doubt(status));
     if let Some(known) = known {
         let fault = match (known.fault, wait) {
@@ -525,7 +529,7 @@ fn refused(status: StatusCode, code: Option<i64>, wait: Option<Duration>) -> Sen
             )
         }
         _ if is_in_doubt(status) => (Fault::Unknown, FAILED_IN_FLIGHT),
-        _ => match Fault::of_answer(status, form, wait) {
+        _ => match Fault::from_response(status, form, wait) {
             fault @ Fault::Unknown => (fault, FAILED_IN_FLIGHT),
             fault @ Fault::Permanent => (
                 fault,

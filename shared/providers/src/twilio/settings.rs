@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::proof::Address;
+use super::verifier::Address;
 use crate::spec;
 
 /// Settings of a Twilio account.

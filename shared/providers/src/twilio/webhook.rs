@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde_json::value::RawValue;
 
-use super::proof::Proof;
+use super::verifier::SignatureVerifier;
 use super::wire::{CloudEvent, Fields, Owner, PayloadLocation, REFERENCE};
 use super::{codes, settings};
 use crate::raw::{fit, whole};
@@ -65,7 +65,7 @@ impl WebhookProvider for Webhook {
         integration: &Integration,
         credentials: &Credentials,
     ) -> Box<dyn WebhookSource> {
-        Box::new(Source(Proof {
+        Box::new(Source(SignatureVerifier {
             auth_tokens: credentials.all(super::AUTH_TOKEN).to_vec(),
             shared_keys: credentials.all(super::SHARED_KEY).to_vec(),
             origin: settings::public_origin(integration),
@@ -85,7 +85,7 @@ impl WebhookProvider for Webhook {
     }
 }
 
-struct Source(Proof);
+struct Source(SignatureVerifier);
 
 impl WebhookSource for Source {
     /// Twilio does not sign a timestamp, so the signature's age is not checked.
@@ -162,10 +162,8 @@ impl<'a> Form<'a> {
         self.get(name).filter(|value| is_event_name(value))
     }
 
-    /// The epoch where Twilio gives no time: unlike the time of receipt, it is equal for every
-    /// redelivery.
-    fn at(&self) -> Timestamp {
-        self.get("Timestamp").and_then(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    fn at(&self) -> Option<Timestamp> {
+        self.get("Timestamp").and_then(time)
     }
 
     fn event(&self, id: String, kind: EventKind) -> ParsedEvent {
@@ -418,7 +416,7 @@ fn read_cloud_event(raw: &RawValue) -> ParsedEvent {
     });
     let owner: Owner<'_> = fit(data).unwrap_or_default();
     let name = name.filter(|name| is_event_name(name));
-    let at = at.and_then(|at| time(&at)).unwrap_or(Timestamp::UNIX_EPOCH);
+    let at = at.and_then(|at| time(&at));
     let id = id.unwrap_or_else(|| signature::fingerprint(raw.get().as_bytes()));
     let account = owner.account_sid.unwrap_or_default();
     ParsedEvent::other(&account, id, name.as_deref().unwrap_or("event"), at, raw)
@@ -700,7 +698,7 @@ mod tests {
         let events = example("twilio-sms", "text", "0123456789abcdef");
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(event.account, ACCOUNT_SID);
-        assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH);
+        assert_eq!(event.occurred_at, None);
         assert_eq!(event.ordering_key.as_deref(), Some(PERSON));
         let EventKind::Message(message) = &event.kind else { panic!("{event:?}") };
         assert_eq!(message.provider_message_id, event.id);
@@ -876,7 +874,7 @@ mod tests {
         let event = one(&fields);
         assert_eq!((event.id.as_str(), name(&event)), ("CA1:3", "call.completed"));
         assert_eq!(event.ordering_key.as_deref(), Some("CA1"));
-        assert_eq!(event.occurred_at.to_string(), "2010-08-31T20:36:44Z");
+        assert_eq!(event.occurred_at.unwrap().to_string(), "2010-08-31T20:36:44Z");
         let costs = [&fields[..4], &[("CallbackSource", "call-cost-events")]].concat();
         assert_eq!(one(&costs).id, "CA1:call-cost-events:3");
     }
@@ -939,7 +937,7 @@ mod tests {
         let events = example("twilio-sms-status", "stream", "0123456789abcdef");
         assert_eq!(events.len(), 2);
         for event in &events {
-            assert_eq!(event.occurred_at.as_second(), AT);
+            assert_eq!(event.occurred_at.unwrap().as_second(), AT);
             let raw: Value = serde_json::from_str(event.raw.get()).unwrap();
             assert_eq!(raw["id"], event.id);
         }
@@ -994,7 +992,7 @@ mod tests {
         }
         let huge = "9".repeat(100_000);
         let event = one(&[("CallSid", "CA1"), ("SequenceNumber", "1"), ("Timestamp", &huge)]);
-        assert_eq!(event.occurred_at, Timestamp::UNIX_EPOCH);
+        assert_eq!(event.occurred_at, None);
         assert_eq!(
             message(&[("Latitude", &huge), ("Longitude", "1")]).content.kind(),
             "unsupported"

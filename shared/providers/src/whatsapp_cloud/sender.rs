@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::content::{Choice, Content, Interactive, Media, Section};
-use domain::fault::{Fault, Form};
+use domain::fault::{ErrorFormat, Fault};
 use domain::integration::Settings;
 use domain::sender::{
-    Accepted, Fetch, Locate, MessageSender, Outgoing, Pace, RefusalScope, SendError, SenderProvider,
+    Accepted, MediaRequest, MediaSource, MessageSender, Outgoing, RateLimit, RefusalScope,
+    SendError, SenderProvider,
 };
 use domain::{Credentials, Integration, Provider};
 use http::{Request, Response, StatusCode, Uri};
 use secrecy::SecretString;
 
 use super::wire::{self, SendAction, SendBody};
-use crate::address::{is_number, telephone};
-use crate::http::{at_most, get, invalid, on_earth, post_json, read, retry_after, within};
+use crate::address::{is_number, phone_number};
+use crate::http::{
+    check_coordinates, check_length, check_max_length, get, invalid, post_json, read, retry_after,
+};
 
 /// Sender for WhatsApp.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +82,9 @@ impl MessageSender for Number {
 
     /// Source: README, facts 5. Meta's limit for each pair of sender and recipient allows bursts,
     /// so Meta enforces it.
-    fn pace(&self, _: &str) -> Vec<Pace> {
+    fn rate_limits(&self, _: &str) -> Vec<RateLimit> {
         let per = Duration::from_secs(1);
-        vec![Pace { identity: self.id.clone(), messages: self.per_second, per }]
+        vec![RateLimit { identity: self.id.clone(), messages: self.per_second, per }]
     }
 
     fn request(&self, message: &Outgoing<'_>) -> Result<Request<Bytes>, SendError> {
@@ -118,14 +121,15 @@ impl MessageSender for Number {
         Some(self.post("messages", &body))
     }
 
-    fn locate_media(&self, provider_media_id: &str) -> Result<Locate, SendError> {
+    fn locate_media(&self, provider_media_id: &str) -> Result<MediaRequest, SendError> {
         if !is_plain(provider_media_id) {
             return Err(invalid("media.provider_media_id", "must be a media id from Meta"));
         }
-        get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token)).map(Locate::Ask)
+        get(&format!("{}/{provider_media_id}", self.graph), Some(&self.token))
+            .map(MediaRequest::Lookup)
     }
 
-    fn fetch_media(&self, located: &Response<Bytes>) -> Result<Fetch, SendError> {
+    fn fetch_media(&self, located: &Response<Bytes>) -> Result<MediaSource, SendError> {
         if !located.status().is_success() {
             return Err(refusal(located));
         }
@@ -142,7 +146,7 @@ impl MessageSender for Number {
         if !secure {
             return Err(SendError::Unreadable);
         }
-        get(&located.url, Some(&self.token)).map(Fetch::From)
+        get(&located.url, Some(&self.token)).map(MediaSource::Download)
     }
 
     fn describe_account(&self) -> Result<Request<Bytes>, SendError> {
@@ -185,7 +189,7 @@ fn is_version(text: &str) -> bool {
 /// # Errors
 /// [`SendError::Invalid`] for the field `to`.
 pub fn address(to: &str) -> Result<String, SendError> {
-    let number = telephone(to);
+    let number = phone_number(to);
     if number.is_ok() {
         return number;
     }
@@ -200,7 +204,7 @@ pub fn address(to: &str) -> Result<String, SendError> {
 fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
     Ok(match message.content {
         Content::Text { text } => {
-            within("text", text, 4096)?;
+            check_length("text", text, 4096)?;
             SendBody::Text { text: wire::SendText { body: text, preview_url: false } }
         }
         Content::Image { media } => SendBody::Image { image: file(media, true)? },
@@ -212,7 +216,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
             SendBody::Document { document: wire::SendMedia { filename, ..file(media, true)? } }
         }
         Content::Location { location } => {
-            on_earth(location)?;
+            check_coordinates(location)?;
             SendBody::Location {
                 location: wire::SendLocation {
                     latitude: location.latitude.to_string(),
@@ -242,8 +246,8 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
             }
         }
         Content::Template { template } => {
-            within("template.name", &template.name, 512)?;
-            within("template.language", &template.language, 15)?;
+            check_length("template.name", &template.name, 512)?;
+            check_length("template.language", &template.language, 15)?;
             SendBody::Template {
                 template: wire::SendTemplate {
                     name: &template.name,
@@ -274,7 +278,7 @@ fn body<'a>(message: &Outgoing<'a>) -> Result<SendBody<'a>, SendError> {
 }
 
 fn file(media: &Media, has_caption: bool) -> Result<wire::SendMedia<'_>, SendError> {
-    let link = crate::http::web_address(media.url.as_deref())?;
+    let link = crate::http::check_media_url(media.url.as_deref())?;
     let caption = media.caption.as_deref();
     if let Some(caption) = caption {
         if !has_caption {
@@ -283,13 +287,13 @@ fn file(media: &Media, has_caption: bool) -> Result<wire::SendMedia<'_>, SendErr
                 "is not supported for this type: send it as a text",
             ));
         }
-        at_most("media.caption", caption, 1024)?;
+        check_max_length("media.caption", caption, 1024)?;
     }
     Ok(wire::SendMedia { link, caption, filename: None })
 }
 
 fn card(card: &domain::content::ContactCard) -> Result<wire::SendCard<'_>, SendError> {
-    within("contacts.name", &card.name, 1024)?;
+    check_length("contacts.name", &card.name, 1024)?;
     Ok(wire::SendCard {
         name: wire::SendCardName { formatted_name: &card.name, first_name: &card.name },
         phones: card.phones.iter().map(|phone| wire::SendPhone { phone }).collect(),
@@ -443,7 +447,7 @@ fn refusal(response: &Response<Bytes>) -> SendError {
     let status = response.status();
     let wait = retry_after(response.headers());
     let Ok(wire::Failure { error }) = read(response) else {
-        let fault = Fault::of_answer(status, Form::Other, wait);
+        let fault = Fault::from_response(status, ErrorFormat::Other, wait);
         let remedy = match fault {
             Fault::Unknown => {
                 "Meta failed during the request. A receipt may still report the outcome."
@@ -466,7 +470,7 @@ fn refusal(response: &Response<Bytes>) -> SendError {
         _ if error.is_transient => (retry, "Meta reports a temporary error."),
         Some((Meaning::Permanent, remedy)) => (Fault::Permanent, remedy),
         None => (
-            Fault::of_answer(status, Form::Documented, wait),
+            Fault::from_response(status, ErrorFormat::Documented, wait),
             "Meta rejected the request. Look up the code in Meta's error codes.",
         ),
     };
@@ -828,8 +832,8 @@ mod tests {
     #[test]
     fn a_number_has_a_rate_limit_per_second() {
         let per = Duration::from_secs(1);
-        let expected = Pace { identity: "1555".into(), messages: 80, per };
-        assert_eq!(sender().pace("1"), [expected]);
+        let expected = RateLimit { identity: "1555".into(), messages: 80, per };
+        assert_eq!(sender().rate_limits("1"), [expected]);
         assert_eq!(sender().idempotency_window(), None);
     }
 
@@ -845,12 +849,14 @@ mod tests {
 
     #[test]
     fn a_file_is_located_then_fetched_with_the_token_over_tls_only() {
-        let Locate::Ask(request) = sender().locate_media("77").unwrap() else { panic!() };
+        let MediaRequest::Lookup(request) = sender().locate_media("77").unwrap() else { panic!() };
         assert_eq!((request.method(), request.uri().path()), (&http::Method::GET, "/v26.0/77"));
         assert!(sender().locate_media("../77").is_err());
 
         let located = response(200, None, r#"{"url":"https://lookaside.example/f?x=1","id":"77"}"#);
-        let Fetch::From(request) = sender().fetch_media(&located).unwrap() else { panic!() };
+        let MediaSource::Download(request) = sender().fetch_media(&located).unwrap() else {
+            panic!()
+        };
         assert_eq!(request.uri(), "https://lookaside.example/f?x=1");
         assert_eq!(request.headers()["authorization"], "Bearer test-access-token");
         let plain = response(200, None, r#"{"url":"http://lookaside.example/f"}"#);

@@ -11,7 +11,7 @@ use crate::ProviderSpec;
 pub use webhook::Webhook;
 
 /// Specification of X.
-pub static SPEC: ProviderSpec = ProviderSpec::taking(&[&WEBHOOK], &[CONSUMER_SECRET]);
+pub static SPEC: ProviderSpec = ProviderSpec::receive_only(&[&WEBHOOK], &[CONSUMER_SECRET]);
 
 /// Receives X's webhooks.
 pub static WEBHOOK: Webhook = Webhook;

@@ -125,7 +125,7 @@ impl WebhookSource for Source {
             }
         }
         if events.is_empty() && !parts.values().any(|raw| raw.get().starts_with('[')) {
-            events.push(other(&account, "activity", Timestamp::UNIX_EPOCH, whole));
+            events.push(other(&account, "activity", None, whole));
         }
         Ok(ParsedWebhook::Events(events))
     }
@@ -133,7 +133,7 @@ impl WebhookSource for Source {
 
 /// Returns an event that is recorded without further processing. It has no id of its own, so its id
 /// is the hash of its bytes.
-fn other(account: &str, name: &str, at: Timestamp, raw: &RawValue) -> ParsedEvent {
+fn other(account: &str, name: &str, at: Option<Timestamp>, raw: &RawValue) -> ParsedEvent {
     let id = format!("{name}:{}", signature::fingerprint(raw.get().as_bytes()));
     ParsedEvent::other(account, id, name, at, raw)
 }
@@ -157,12 +157,12 @@ fn read_other(account: &str, name: &str, raw: &RawValue) -> ParsedEvent {
         (element.at(), wire::id_of(element.source), wire::id_of(element.target));
     let own = wire::id(element.id_str).or_else(|| wire::id(element.id));
     let post = wire::id_of(element.status).or_else(|| wire::id_of(element.favorited_status));
-    let id = match (&own, &post, &source, &target) {
+    let id = match (&own, &post, &source, &target, at) {
         (Some(own), ..) => Some(own.clone()),
         (_, Some(post), ..) if name == "tweet_delete_events" => Some(post.clone()),
         // Follows, blocks and mutes are identified by the two users and the time: the users'
         // profiles may differ each time.
-        (_, _, Some(source), Some(target)) if at != Timestamp::UNIX_EPOCH => {
+        (_, _, Some(source), Some(target), Some(at)) => {
             Some(format!("{source}:{target}:{}", at.as_millisecond()))
         }
         _ => None,
@@ -237,7 +237,7 @@ fn read_revoke(raw: &RawValue) -> Option<ParsedEvent> {
     let wire::UserEvent { revoke } = fit(Some(raw))?;
     let user = revoke.source.user_id;
     let at = revoke.date_time.and_then(|time| wire::parse_time(&time));
-    let event = other(&user, "user_event", at.unwrap_or(Timestamp::UNIX_EPOCH), raw);
+    let event = other(&user, "user_event", at, raw);
     Some(event.ordered_by(format!("user:{user}")))
 }
 

@@ -143,11 +143,11 @@ pub(super) fn id_of(raw: Option<&RawValue>) -> Option<String> {
 
 impl Element<'_> {
     /// Returns the event's time, which X writes in three ways.
-    pub(super) fn at(&self) -> Timestamp {
+    pub(super) fn at(&self) -> Option<Timestamp> {
         let millisecond = id(self.created_timestamp).or_else(|| id(self.timestamp_ms));
         let millisecond = millisecond.and_then(|ms| ms.parse().ok());
         let at = millisecond.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        at.or_else(|| parse_time(&fit::<String>(self.created_at)?)).unwrap_or(Timestamp::UNIX_EPOCH)
+        at.or_else(|| parse_time(&fit::<String>(self.created_at)?))
     }
 }
 

@@ -3,29 +3,16 @@
 //! Each resource has one route table. Requests are matched against it and the OpenAPI document
 //! is generated from it, so every route is documented.
 
-pub mod authorizer;
-pub mod compat;
-pub mod conversations;
-pub mod events;
-mod giver;
-pub mod inbound;
-pub mod integrations;
-pub mod messages;
 pub mod openapi;
 pub mod problem;
-pub mod queue;
-pub mod status;
-pub mod tenants;
-pub mod voice;
-mod whatsapp_settings;
 
 use bytes::Bytes;
 use domain::TenantId;
 use domain::tenant::{Principal, Scope};
-use domain::webhook::LARGEST_BODY;
+use domain::webhook::MAX_BODY_BYTES;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
-use lambda_http::{Body, Request};
+use lambda_http::{Body, Request, RequestExt};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -147,10 +134,10 @@ pub trait Resource: Send + Sync {
 /// Handles one request.
 ///
 /// # Errors
-/// The problem to respond with; 413 if the body is larger than [`LARGEST_BODY`], before it is
+/// The problem to respond with; 413 if the body is larger than [`MAX_BODY_BYTES`], before it is
 /// parsed.
 pub async fn handle<R: Resource>(resource: &R, request: &ApiRequest) -> Result<ApiReply, Problem> {
-    if request.body.len() > LARGEST_BODY {
+    if request.body.len() > MAX_BODY_BYTES {
         return Err(Problem::too_large());
     }
     let mut path_known = false;
@@ -288,17 +275,16 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 /// Encodes the position after the last item of a page as an opaque cursor.
-fn cursor(position: Option<String>) -> Option<String> {
+#[must_use]
+pub fn cursor(position: Option<String>) -> Option<String> {
     position.map(hex::encode)
 }
 
-/// Returns whether tenants are trusted like the operator, as on the operator's own machine.
-fn trust_tenants<N, C, R>(kit: &Kit<N, C, R>) -> bool {
-    kit.environment.optional("TRUST_TENANTS").is_some()
-}
-
 /// Serves a resource until Lambda stops the process.
-async fn serve<R: Resource>(kit: &Kit, resource: R) -> Result<(), Error> {
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn serve<R: Resource>(kit: &Kit, resource: R) -> Result<(), Error> {
     let configured = kit.environment.optional("PUBLIC_BASE_URL");
     let (resource, configured) = (&resource, &configured);
     gateway::serve(move |request| answer(resource, configured.as_deref(), request)).await
@@ -338,13 +324,15 @@ fn api_request(request: Request, configured: Option<&str>) -> ApiRequest {
         (None, None) => String::new(),
     };
     let query = gateway::query(&request);
+    // The raw path: the URI would end at a `?` or `#` that was encoded in the path.
+    let path = request.raw_http_path().to_owned();
     let (head, body) = request.into_parts();
     // Accept a key that is not valid UTF-8: ignoring it could send a message twice.
     let key = head.headers.get("idempotency-key");
     let key = key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
     ApiRequest {
         method: head.method,
-        path: head.uri.path().to_owned(),
+        path,
         query,
         idempotency_key: key,
         body: gateway::bytes(body),
@@ -378,6 +366,31 @@ fn response(reply: Result<ApiReply, Problem>) -> Response<Body> {
 mod tests {
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn an_encoded_question_mark_or_hash_does_not_end_the_path() {
+        for id in ["x?", "x#", "x%3F"] {
+            let path = format!("/tenants/{id}/keys");
+            let event = serde_json::json!({
+                "version": "2.0", "routeKey": "GET /tenants/{tenant}/keys", "rawPath": path,
+                "rawQueryString": "limit=5", "headers": {}, "isBase64Encoded": false,
+                "requestContext": {
+                    "accountId": "1", "apiId": "a", "domainName": "h", "domainPrefix": "h",
+                    "http": {
+                        "method": "GET", "path": path, "protocol": "HTTP/1.1",
+                        "sourceIp": "192.0.2.1", "userAgent": "test",
+                    },
+                    "requestId": "r", "routeKey": "GET /tenants/{tenant}/keys",
+                    "stage": "$default", "time": "12/Mar/2026:19:03:58 +0000",
+                    "timeEpoch": 1_773_342_238_000_i64,
+                },
+            });
+            let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+            let request = api_request(request, None);
+            assert_eq!(request.path, path);
+            assert!(matches("/tenants/{tenant}", &request.path).is_none());
+        }
+    }
 
     #[test]
     fn a_path_matches_its_pattern_segment_by_segment() {

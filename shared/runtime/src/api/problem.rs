@@ -68,56 +68,75 @@ impl Problem {
         Self { code: code.to_owned(), ..self }
     }
 
-    pub(crate) fn not_json(error: &serde_json::Error) -> Self {
+    /// Returns 400 for a body that is not JSON.
+    #[must_use]
+    pub fn not_json(error: &serde_json::Error) -> Self {
         let detail =
             format!("the body is not JSON: line {}, column {}", error.line(), error.column());
         Self::new(StatusCode::BAD_REQUEST, "not_json", "The body is not JSON", detail)
     }
 
-    pub(crate) fn too_large() -> Self {
+    /// Returns 413 for a body that is too large.
+    #[must_use]
+    pub fn too_large() -> Self {
         let detail = "the body is larger than 4.4 MB: send files by URL, and split lists";
         let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
         Self::new(status, "too_large", title, detail.to_owned())
     }
 
-    pub(crate) fn no_key() -> Self {
+    /// Returns 401 for a request without an API key.
+    #[must_use]
+    pub fn no_key() -> Self {
         let detail = "send an API key: `Authorization: Bearer swb_...`".to_owned();
         Self::new(StatusCode::UNAUTHORIZED, "no_key", "No API key", detail)
     }
 
-    pub(crate) fn missing_scope(scope: Scope) -> Self {
+    /// Returns 403 for a key without `scope`.
+    #[must_use]
+    pub fn missing_scope(scope: Scope) -> Self {
         let detail =
             format!("the key does not have the scope `{}`: use a key that has it", scope.as_str());
         Self::new(StatusCode::FORBIDDEN, "missing_scope", "The key has no permission", detail)
     }
 
-    pub(crate) fn platform_only() -> Self {
+    /// Returns 403 for a key other than the platform admin key.
+    #[must_use]
+    pub fn platform_only() -> Self {
         let detail = "only the platform admin key may do this".to_owned();
         Self::new(StatusCode::FORBIDDEN, "platform_only", "The key has no permission", detail)
     }
 
-    pub(crate) fn not_found() -> Self {
+    /// Returns 404.
+    #[must_use]
+    pub fn not_found() -> Self {
         let detail = "there is no such resource, or it belongs to another tenant".to_owned();
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail)
     }
 
-    pub(crate) fn wrong_method() -> Self {
+    /// Returns 405.
+    #[must_use]
+    pub fn wrong_method() -> Self {
         let detail = "the path does not support this method".to_owned();
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "method_not_allowed", "Method not allowed", detail)
     }
 
-    pub(crate) fn conflict(field: &str, code: &str, detail: String) -> Self {
+    /// Returns 409 for a field that conflicts with the state of the hub.
+    #[must_use]
+    pub fn conflict(field: &str, code: &str, detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, code, "Conflict", detail).at(field)
     }
 
-    pub(crate) fn internal() -> Self {
+    /// Returns 500.
+    #[must_use]
+    pub fn internal() -> Self {
         let detail = "the response could not be created: try again, or read the logs".to_owned();
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
     }
 
     /// Returns the problem for a provider's error: 422 for an invalid field, else 502.
-    pub(crate) fn of_provider(error: &SendError) -> Self {
+    #[must_use]
+    pub fn of_provider(error: &SendError) -> Self {
         match error {
             SendError::Invalid { field, reason } => Self::invalid(field, reason.clone()),
             other => {
@@ -133,7 +152,9 @@ impl Problem {
         }
     }
 
-    pub(crate) fn body(&self) -> Option<String> {
+    /// Returns the body of the response; `None` if it cannot be written, which is a bug.
+    #[must_use]
+    pub fn body(&self) -> Option<String> {
         serde_json::to_string(&ProblemDetails {
             kind: format!("urn:switchboard:problem:{}", self.code),
             title: self.title,
@@ -151,5 +172,11 @@ impl From<PortError> for Problem {
         let title = "The hub is temporarily unavailable";
         let detail = format!("{error}: nothing is lost; try again");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail)
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        Self::of_provider(&error)
     }
 }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 use simulation::deployment::{BUCKET, TABLE};
-use simulation::watch::{Arrival, Invariant, Monitor, partitions};
+use simulation::monitor::{Arrival, Invariant, Monitor, partitions};
 use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::{Attribute, Item};
 
-use crate::fixtures::{Account, SHOPS, Shop};
+use crate::fixtures::{Account, SHOP_PROVIDER, Shop};
 
 /// The invariants of messaging.
 pub const INVARIANTS: [Invariant; 17] = [
@@ -54,8 +54,8 @@ pub const INVARIANTS: [Invariant; 17] = [
 ];
 
 /// Checks a change of a message's rank.
-pub(crate) fn moved(
-    watch: &mut Monitor,
+pub(crate) fn check_rank(
+    monitor: &mut Monitor,
     who: &str,
     pk: &str,
     before: Option<i64>,
@@ -64,12 +64,12 @@ pub(crate) fn moved(
     let (Some(before), Some(after)) = (before, after) else { return };
     // A claim may be released until the message is sent.
     let fine = after >= before || before <= 10;
-    watch.holds("never-down", fine, || format!("{who}: {pk} moved from {before} to {after}"));
+    monitor.check("never-down", fine, || format!("{who}: {pk} moved from {before} to {after}"));
 }
 
 /// Checks that the claim of a message is stored when it is sent to a provider.
-pub(crate) fn asked_outside(
-    watch: &mut Monitor,
+pub(crate) fn check_claimed(
+    monitor: &mut Monitor,
     who: &str,
     cloud: &Cloud,
     request: &Request<Bytes>,
@@ -83,7 +83,7 @@ pub(crate) fn asked_outside(
     };
     let mut ranks = messages(cloud).filter(|message| message.text() == Some(text));
     let claimed = ranks.any(|message| message.rank >= 10);
-    watch.holds("claim-first", claimed, || {
+    monitor.check("claim-first", claimed, || {
         format!("{who} sends {text:?}, but its claim is not in the table")
     });
 }
@@ -102,7 +102,7 @@ pub(crate) fn rank(cloud: &Cloud, pk: &str) -> Option<i64> {
 
 /// A message in the table.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredMessage {
     /// Tenant.
     pub tenant: String,
     /// Message id.
@@ -112,7 +112,7 @@ pub struct Stored {
     /// Rank of its status.
     pub rank: i64,
     /// Sort key in its conversation's list.
-    pub place: String,
+    pub sort_key: String,
     /// Status of its media.
     pub media: Option<String>,
     /// Whether its history has the status `unknown`.
@@ -121,7 +121,7 @@ pub struct Stored {
     pub doc: Value,
 }
 
-impl Stored {
+impl StoredMessage {
     /// Its text, if it has one.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -138,16 +138,16 @@ impl Stored {
 }
 
 /// Returns all messages in the table.
-pub fn messages(cloud: &Cloud) -> impl Iterator<Item = Stored> + '_ {
+pub fn messages(cloud: &Cloud) -> impl Iterator<Item = StoredMessage> + '_ {
     cloud.dynamo.items(TABLE).filter_map(|item| {
         let pk = text(item, "pk")?;
         let (tenant, id) = pk.strip_prefix("T#")?.split_once("#MSG#")?;
-        Some(Stored {
+        Some(StoredMessage {
             tenant: tenant.to_owned(),
             id: id.to_owned(),
             status: text(item, "status")?.to_owned(),
             rank: item.get("rank")?.number()?,
-            place: text(item, "gsi1sk").unwrap_or_default().to_owned(),
+            sort_key: text(item, "gsi1sk").unwrap_or_default().to_owned(),
             media: text(item, "media_state").map(ToOwned::to_owned),
             was_unknown: item
                 .get("history")
@@ -173,7 +173,7 @@ fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
 
 /// A message that a customer wrote.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct CustomerMessage {
     /// Index of the account.
     pub account: usize,
     /// Address of the customer.
@@ -186,7 +186,7 @@ pub struct Written {
 
 /// A message that an API client asked to send.
 #[derive(Clone, Debug)]
-pub struct Promised {
+pub struct SendRequest {
     /// Index of the account.
     pub account: usize,
     /// Address of the recipient.
@@ -210,7 +210,7 @@ pub struct SentEvent {
 
 /// The final state of a run, for the checks.
 #[derive(Debug)]
-pub struct End<'a> {
+pub struct FinalState<'a> {
     /// The accounts.
     pub accounts: &'a [Account],
     /// Ids of messages from before the run.
@@ -218,9 +218,9 @@ pub struct End<'a> {
     /// The cloud.
     pub cloud: &'a Cloud,
     /// Messages that customers wrote.
-    pub written: &'a [Written],
+    pub written: &'a [CustomerMessage],
     /// Messages that API clients asked to send.
-    pub promised: &'a [Promised],
+    pub requested: &'a [SendRequest],
     /// Texts in forged webhooks.
     pub forged: &'a [String],
     /// The shop.
@@ -228,29 +228,29 @@ pub struct End<'a> {
     /// Events that the shop sent.
     pub events: &'a [SentEvent],
     /// Texts sent to an unclaimed number.
-    pub strays: &'a [String],
+    pub unclaimed: &'a [String],
     /// The log of accepted messages of each account's provider.
     pub accepted: &'a [Vec<Value>],
     /// The log of notifications of each tenant's automation.
-    pub told: &'a BTreeMap<String, Vec<Value>>,
+    pub notifications: &'a BTreeMap<String, Vec<Value>>,
 }
 
-impl End<'_> {
+impl FinalState<'_> {
     /// Checks all invariants.
-    pub fn check(&self, watch: &mut Monitor) {
-        let mut stored: Vec<Stored> = messages(self.cloud).collect();
+    pub fn check(&self, monitor: &mut Monitor) {
+        let mut stored: Vec<StoredMessage> = messages(self.cloud).collect();
         stored.retain(|message| !self.before.contains(&message.id));
-        self.inbound(watch, &stored);
-        self.order_in(watch, &stored);
-        self.outbound(watch, &stored);
-        self.order_out(watch, &stored);
-        self.conversations(watch, &stored);
-        self.automations(watch, &stored);
-        self.events(watch);
-        self.parked(watch);
+        self.inbound(monitor, &stored);
+        self.order_in(monitor, &stored);
+        self.outbound(monitor, &stored);
+        self.order_out(monitor, &stored);
+        self.conversations(monitor, &stored);
+        self.automations(monitor, &stored);
+        self.events(monitor);
+        self.parked(monitor);
         for text in self.forged {
             let traces = stored.iter().any(|message| message.text() == Some(text));
-            watch.holds("forged", !traces, || format!("{text:?} was accepted"));
+            monitor.check("forged", !traces, || format!("{text:?} was accepted"));
         }
     }
 
@@ -260,7 +260,7 @@ impl End<'_> {
 
     /// Whether an inbound message contains `text`: in the table, or in its file if it is too large
     /// for the table.
-    fn contains_text(&self, message: &Stored, text: &str) -> bool {
+    fn contains_text(&self, message: &StoredMessage, text: &str) -> bool {
         if !message.is_inbound() {
             return false;
         }
@@ -275,7 +275,7 @@ impl End<'_> {
     }
 
     /// Checks the messages that customers wrote.
-    fn inbound(&self, watch: &mut Monitor, stored: &[Stored]) {
+    fn inbound(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
         let archive: Vec<(&str, String)> = self
             .cloud
             .s3
@@ -287,13 +287,13 @@ impl End<'_> {
             let Some(account) = self.account(written.account) else { continue };
             let text = &written.text;
             // A file is identified by its caption, and a long text by its beginning.
-            let found: Vec<&Stored> =
+            let found: Vec<&StoredMessage> =
                 stored.iter().filter(|message| self.contains_text(message, text)).collect();
-            watch.holds("accepted-once", found.len() == 1, || {
+            monitor.check("accepted-once", found.len() == 1, || {
                 format!("{text:?} is in the table {} times", found.len())
             });
             let same_tenant = found.iter().all(|message| message.tenant == account.tenant);
-            watch.holds("no-phantom-messages", same_tenant, || {
+            monitor.check("no-phantom-messages", same_tenant, || {
                 format!("{text:?} is another tenant's")
             });
             let Ok(provider) = account.provider.parse::<domain::Provider>() else { continue };
@@ -301,84 +301,84 @@ impl End<'_> {
             let kept = archive
                 .iter()
                 .any(|(key, lines)| key.starts_with(&folder) && lines.contains(text.as_str()));
-            watch.holds("archived", kept, || format!("{text:?} is not in {folder}"));
+            monitor.check("archived", kept, || format!("{text:?} is not in {folder}"));
             if written.file {
                 let settled = found
                     .iter()
                     .all(|message| matches!(message.media.as_deref(), Some("stored" | "failed")));
-                watch.holds("media", settled, || format!("the file of {text:?} is pending"));
+                monitor.check("media", settled, || format!("the file of {text:?} is pending"));
             }
         }
         for message in stored.iter().filter(|message| message.is_inbound()) {
             let known =
                 self.written.iter().any(|written| self.contains_text(message, &written.text));
-            watch.holds("no-phantom-messages", known, || {
+            monitor.check("no-phantom-messages", known, || {
                 format!("no customer wrote {} of {}", message.id, message.tenant)
             });
         }
     }
 
     /// Checks that messages to unclaimed numbers are parked for the operator, once and complete.
-    fn parked(&self, watch: &mut Monitor) {
+    fn parked(&self, monitor: &mut Monitor) {
         let events = || self.cloud.dynamo.items(TABLE).filter_map(recorded);
-        for stray in self.strays {
+        for stray in self.unclaimed {
             let says = |item: &Item| text(item, "body").is_some_and(|body| body.contains(stray));
             let found: Vec<_> = events().filter(|(_, item, _)| says(item)).collect();
             let right = matches!(&found[..], [("platform", _, doc)] if doc["state"] == "parked");
-            watch.holds("recorded", right, || {
+            monitor.check("recorded", right, || {
                 format!("{stray:?} is in the table {} times", found.len())
             });
         }
         let parked = events().filter(|(_, _, doc)| doc["state"] == "parked").count();
-        watch.holds("no-phantom-messages", parked == self.strays.len(), || {
+        monitor.check("no-phantom-messages", parked == self.unclaimed.len(), || {
             format!("{parked} events are parked")
         });
     }
 
     /// Checks the events that the shop sent.
-    fn events(&self, watch: &mut Monitor) {
+    fn events(&self, monitor: &mut Monitor) {
         let mut found: BTreeMap<String, Vec<(&str, &Item)>> = BTreeMap::new();
         for (tenant, item, doc) in self.cloud.dynamo.items(TABLE).filter_map(recorded) {
-            if doc["provider"] != SHOPS.as_str() {
+            if doc["provider"] != SHOP_PROVIDER.as_str() {
                 continue;
             }
             let id = doc["provider_event_id"].as_str().unwrap_or_default().to_owned();
             found.entry(id).or_default().push((tenant, item));
         }
-        let folder = format!("archive/{}/{SHOPS}/", self.shop.tenant);
+        let folder = format!("archive/{}/{SHOP_PROVIDER}/", self.shop.tenant);
         let list = format!("T#{}#EVENTS", self.shop.tenant);
         for sent in self.events.iter().filter(|sent| !sent.forged) {
             let id = &sent.id;
             let records = found.get(id).map_or(&[][..], Vec::as_slice);
-            watch.holds("recorded", records.len() == 1, || {
+            monitor.check("recorded", records.len() == 1, || {
                 format!("the event {id} is in the table {} times", records.len())
             });
             for (tenant, item) in records {
                 let right = *tenant == self.shop.tenant && text(item, "gsi1pk") == Some(&list);
-                watch.holds("recorded", right, || format!("the event {id} belongs to {tenant}"));
+                monitor.check("recorded", right, || format!("the event {id} belongs to {tenant}"));
                 let object = |own: &str| self.cloud.s3.objects(BUCKET).any(|(key, _)| key == own);
                 let whole =
                     text(item, "body").is_some() || text(item, "object").is_some_and(object);
-                watch.holds("recorded", whole, || format!("the event {id} has no body"));
+                monitor.check("recorded", whole, || format!("the event {id} has no body"));
             }
             let kept = self.cloud.s3.objects(BUCKET).any(|(key, object)| {
                 key.starts_with(&folder) && String::from_utf8_lossy(&object.bytes).contains(id)
             });
-            watch.holds("archived", kept, || format!("the event {id} is not in {folder}"));
+            monitor.check("archived", kept, || format!("the event {id} is not in {folder}"));
         }
         for id in found.keys() {
             let sent = self.events.iter().find(|sent| sent.id == *id);
-            watch.holds("no-phantom-messages", sent.is_some(), || format!("no shop sent {id}"));
+            monitor.check("no-phantom-messages", sent.is_some(), || format!("no shop sent {id}"));
             let forged = sent.is_some_and(|sent| sent.forged);
-            watch.holds("forged", !forged, || format!("the event {id} was accepted"));
+            monitor.check("forged", !forged, || format!("the event {id} was accepted"));
         }
     }
 
     /// Checks that a message comes first if its webhook was answered before the other was sent.
-    fn order_in(&self, watch: &mut Monitor, stored: &[Stored]) {
-        let place = |text: &str| {
+    fn order_in(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
+        let sort_key = |text: &str| {
             let found = stored.iter().find(|message| message.text() == Some(text));
-            found.map(|message| (message.conversation().to_owned(), message.place.clone()))
+            found.map(|message| (message.conversation().to_owned(), message.sort_key.clone()))
         };
         // The text, its first arrival, its first acceptance, and its position.
         let mut seen: Vec<(&str, i64, i64, (String, String))> = Vec::new();
@@ -387,20 +387,20 @@ impl End<'_> {
             let contains = |arrival: &&Arrival| {
                 arrival.body.windows(needle.len()).any(|part| part == needle.as_bytes())
             };
-            let arrivals: Vec<_> = watch.arrivals.iter().filter(contains).collect();
+            let arrivals: Vec<_> = monitor.arrivals.iter().filter(contains).collect();
             let arrived = arrivals.iter().map(|arrival| arrival.at_us).min();
             let accepted = arrivals.iter().filter(|arrival| (200..300).contains(&arrival.status));
             let accepted = accepted.filter_map(|arrival| arrival.answered_us).min();
-            if let (Some(arrived), Some(accepted), Some(place)) =
-                (arrived, accepted, place(&written.text))
+            if let (Some(arrived), Some(accepted), Some(sort_key)) =
+                (arrived, accepted, sort_key(&written.text))
             {
-                seen.push((&written.text, arrived, accepted, place));
+                seen.push((&written.text, arrived, accepted, sort_key));
             }
         }
-        for (first, _, accepted, (conversation, place)) in &seen {
-            for (second, arrived, _, (other_conversation, other_place)) in &seen {
+        for (first, _, accepted, (conversation, sort_key)) in &seen {
+            for (second, arrived, _, (other_conversation, other_sort_key)) in &seen {
                 if conversation == other_conversation && accepted < arrived {
-                    watch.holds("order-in", place < other_place, || {
+                    monitor.check("order-in", sort_key < other_sort_key, || {
                         format!(
                             "{first:?} was accepted before {second:?} arrived, but listed after it"
                         )
@@ -423,14 +423,14 @@ impl End<'_> {
     }
 
     /// Checks the messages of API clients and automations.
-    fn outbound(&self, watch: &mut Monitor, stored: &[Stored]) {
-        for promised in self.promised {
-            let (text, ids) = (&promised.text, &promised.ids);
-            watch.holds("idempotent", ids.len() <= 1, || format!("{text:?} has the ids {ids:?}"));
+    fn outbound(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
+        for requested in self.requested {
+            let (text, ids) = (&requested.text, &requested.ids);
+            monitor.check("idempotent", ids.len() <= 1, || format!("{text:?} has the ids {ids:?}"));
             let found = stored.iter().filter(|message| message.text() == Some(text));
             let found = found.count();
             let right = found == ids.len();
-            watch.holds("fate-known", right, || {
+            monitor.check("fate-known", right, || {
                 format!("{text:?} was accepted as {ids:?}, and is in the table {found} times")
             });
         }
@@ -441,36 +441,43 @@ impl End<'_> {
                 continue;
             }
             let same = stored.iter().filter(|other| other.text() == Some(text)).count();
-            watch.holds("idempotent", same == 1, || format!("{text:?} is {same} messages"));
+            monitor.check("idempotent", same == 1, || format!("{text:?} is {same} messages"));
             let integration = message.doc["integration"].as_str().unwrap_or_default();
             let number =
                 self.accounts.iter().position(|account| account.integration == integration);
             let Some((number, account)) = number.and_then(|n| Some((n, self.account(n)?))) else {
-                watch.violated("fate-agrees", format!("{text:?} has no account"));
+                monitor.record_violation("fate-agrees", format!("{text:?} has no account"));
                 continue;
             };
-            Self::check_status(watch, message, text, account, &self.accepted_entries(number, text));
+            Self::check_status(
+                monitor,
+                message,
+                text,
+                account,
+                &self.accepted_entries(number, text),
+            );
         }
     }
 
     fn check_status(
-        watch: &mut Monitor,
-        message: &Stored,
+        monitor: &mut Monitor,
+        message: &StoredMessage,
         text: &str,
         account: &Account,
         entries: &[&Value],
     ) {
         let status = message.status.as_str();
         let open = matches!(status, "queued" | "sending");
-        watch.holds("fate-known", !open, || format!("{text:?} is {status} at the end"));
+        monitor.check("fate-known", !open, || format!("{text:?} is {status} at the end"));
         let count = entries.len();
         if account.at_least_once {
             let fine = count >= 1 || matches!(status, "failed" | "expired");
-            watch.holds("sent-at-all", fine, || {
+            monitor.check("sent-at-all", fine, || {
                 format!("{text:?} is {status}, but the provider never accepted it")
             });
         } else {
-            watch.holds("sent-once", count <= 1, || format!("{text:?} was accepted {count} times"));
+            monitor
+                .check("sent-once", count <= 1, || format!("{text:?} was accepted {count} times"));
         }
         let failed_later = entries.iter().any(|entry| !entry["failed_code"].is_null());
         let agrees = match status {
@@ -479,7 +486,7 @@ impl End<'_> {
             "failed" | "expired" => count == 0 || failed_later || account.at_least_once,
             _ => true,
         };
-        watch.holds("fate-agrees", agrees, || {
+        monitor.check("fate-agrees", agrees, || {
             format!("{text:?} is {status}; the provider accepted it {count} times")
         });
         // Checks the receipts that the hub acknowledged.
@@ -487,7 +494,7 @@ impl End<'_> {
             for receipt in entry["statuses"].as_array().into_iter().flatten() {
                 let receipt = receipt.as_str().unwrap_or_default();
                 let rank = rank_of(receipt);
-                watch.holds("fate-agrees", message.rank >= rank, || {
+                monitor.check("fate-agrees", message.rank >= rank, || {
                     format!("{text:?} is {status}; the hub acknowledged the receipt {receipt}")
                 });
             }
@@ -497,27 +504,30 @@ impl End<'_> {
     /// Checks that a client's messages to one recipient are sent in the order of acceptance.
     /// Messages that were unknown for a while are skipped, because their time of sending is
     /// unknown.
-    fn order_out(&self, watch: &mut Monitor, stored: &[Stored]) {
-        let unknown: BTreeSet<&str> =
-            stored.iter().filter(|message| message.was_unknown).filter_map(Stored::text).collect();
-        let mut conversations: BTreeMap<(usize, &str), Vec<&Promised>> = BTreeMap::new();
-        let known = |promised: &&Promised| {
-            promised.accepted.is_some() && !unknown.contains(promised.text.as_str())
+    fn order_out(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
+        let unknown: BTreeSet<&str> = stored
+            .iter()
+            .filter(|message| message.was_unknown)
+            .filter_map(StoredMessage::text)
+            .collect();
+        let mut conversations: BTreeMap<(usize, &str), Vec<&SendRequest>> = BTreeMap::new();
+        let known = |requested: &&SendRequest| {
+            requested.accepted.is_some() && !unknown.contains(requested.text.as_str())
         };
-        for promised in self.promised.iter().filter(known) {
-            conversations.entry((promised.account, &promised.to)).or_default().push(promised);
+        for requested in self.requested.iter().filter(known) {
+            conversations.entry((requested.account, &requested.to)).or_default().push(requested);
         }
-        for ((account, _), mut promised) in conversations {
-            promised.sort_by_key(|promised| promised.accepted);
-            let sent = promised.iter().filter_map(|promised| {
-                let entries = self.accepted_entries(account, &promised.text);
+        for ((account, _), mut requested) in conversations {
+            requested.sort_by_key(|requested| requested.accepted);
+            let sent = requested.iter().filter_map(|requested| {
+                let entries = self.accepted_entries(account, &requested.text);
                 let first = entries.iter().filter_map(|entry| entry["seq"].as_u64()).min()?;
-                Some((first, promised.text.as_str()))
+                Some((first, requested.text.as_str()))
             });
             let sent: Vec<(u64, &str)> = sent.collect();
             for pair in sent.windows(2) {
                 if let [(first, one), (second, other)] = pair {
-                    watch.holds("order-out", first < second, || {
+                    monitor.check("order-out", first < second, || {
                         format!("{one:?} was accepted before {other:?} and sent after it")
                     });
                 }
@@ -525,7 +535,7 @@ impl End<'_> {
         }
     }
 
-    fn conversations(&self, watch: &mut Monitor, stored: &[Stored]) {
+    fn conversations(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
         let mut conversations: BTreeMap<(String, String), Vec<&Item>> = BTreeMap::new();
         for item in self.cloud.dynamo.items(TABLE) {
             let (Some(pk), Some("CONV")) = (text(item, "pk"), text(item, "sk")) else { continue };
@@ -539,14 +549,14 @@ impl End<'_> {
             conversations.entry(who).or_default().push(item);
         }
         for (who, items) in &conversations {
-            watch.holds("one-conversation", items.len() == 1, || {
+            monitor.check("one-conversation", items.len() == 1, || {
                 format!("{who:?} has {} conversations", items.len())
             });
         }
         for message in stored {
             let pk = format!("T#{}#C#{}", message.tenant, message.conversation());
             let conversation = self.cloud.dynamo.item(TABLE, &pk, "CONV");
-            watch.holds("one-conversation", conversation.is_some(), || {
+            monitor.check("one-conversation", conversation.is_some(), || {
                 format!("{} is in no conversation", message.id)
             });
             let (Some(conversation), true) = (conversation, message.is_inbound()) else { continue };
@@ -555,16 +565,16 @@ impl End<'_> {
             let latest =
                 conversation.get("last_inbound_at").and_then(Attribute::number).unwrap_or(0);
             let fresh = occurred.is_none_or(|occurred| occurred.as_millisecond() <= latest);
-            watch.holds("one-conversation", fresh, || {
+            monitor.check("one-conversation", fresh, || {
                 format!("the conversation of {} is older than the message", message.id)
             });
         }
     }
 
     /// Checks that the automations were notified of inbound messages and final statuses.
-    fn automations(&self, watch: &mut Monitor, stored: &[Stored]) {
+    fn automations(&self, monitor: &mut Monitor, stored: &[StoredMessage]) {
         for message in stored {
-            let log = self.told.get(&message.tenant).map_or(&[][..], Vec::as_slice);
+            let log = self.notifications.get(&message.tenant).map_or(&[][..], Vec::as_slice);
             let about = |kind: &str, status: Option<&str>| -> BTreeSet<String> {
                 let matching = |notification: &&Value| {
                     let body = &notification["body"];
@@ -589,7 +599,7 @@ impl End<'_> {
             } else {
                 continue;
             };
-            watch.holds("notified", ids.len() == 1, || {
+            monitor.check("notified", ids.len() == 1, || {
                 format!(
                     "{} ({}) has notifications with the ids {ids:?}",
                     message.id, message.status

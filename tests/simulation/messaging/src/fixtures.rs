@@ -11,8 +11,8 @@ use http::Method;
 use providers::{example, shopify};
 use serde_json::{Value, json};
 use simulation::feature::{Fixtures, Part, Work};
+use simulation::initial_state::{Setup, control};
 use simulation::machine::{Key, Machine};
-use simulation::stage::{Setup, control};
 
 use crate::check;
 use crate::part::MessagingPart;
@@ -68,7 +68,7 @@ pub struct Shop {
 }
 
 /// Provider of the shop.
-pub const SHOPS: Provider = Provider::Shopify;
+pub const SHOP_PROVIDER: Provider = Provider::Shopify;
 
 /// State at the start of every run.
 #[derive(Clone, Debug)]
@@ -89,11 +89,11 @@ pub(crate) async fn set_up(setup: &mut Setup) -> Result<World, String> {
     Ok(World { accounts, shop, before: BTreeSet::new() })
 }
 
-/// The fixtures of the stage.
+/// The fixtures of the initial state.
 #[derive(Debug)]
-pub(crate) struct Kept(pub(crate) Arc<World>);
+pub(crate) struct MessagingFixtures(pub(crate) Arc<World>);
 
-impl Fixtures for Kept {
+impl Fixtures for MessagingFixtures {
     fn warm_up<'a>(&'a mut self, setup: &'a Setup) -> Work<'a, Result<(), String>> {
         Box::pin(async move {
             greetings(&setup.machine, &self.0.accounts).await?;
@@ -104,7 +104,7 @@ impl Fixtures for Kept {
         })
     }
 
-    fn begin(&self) -> Arc<dyn Part> {
+    fn create_part(&self) -> Arc<dyn Part> {
         Arc::new(MessagingPart::new(self.0.clone()))
     }
 }
@@ -130,7 +130,7 @@ async fn greetings(machine: &Machine, accounts: &[Account]) -> Result<(), String
     if written != 4 * 2 * CUSTOMERS {
         return Err(format!(
             "the warm-up failed: {written} messages\n{}",
-            machine.history().story()
+            machine.history().to_text()
         ));
     }
     Ok(())
@@ -159,14 +159,14 @@ impl Builder<'_> {
 
     async fn shop(&mut self, tenant: &str) -> Result<(), String> {
         let request = json!({
-            "tenant": tenant, "provider": SHOPS,
-            "settings": (example::of(SHOPS).settings)(),
+            "tenant": tenant, "provider": SHOP_PROVIDER,
+            "settings": (example::of(SHOP_PROVIDER).settings)(),
             "credentials": { shopify::API_SECRET: shopify::example::API_SECRET },
         });
         let made = self.setup.api("POST", "/integrations", request).await?;
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         self.setup.machine.owners().insert(integration.clone(), tenant.to_owned());
-        let address = format!("https://hub.test/webhooks/{SHOPS}/{integration}");
+        let address = format!("https://hub.test/webhooks/{SHOP_PROVIDER}/{integration}");
         self.shop = Shop { tenant: tenant.to_owned(), integration, address };
         Ok(())
     }
@@ -187,7 +187,7 @@ impl Builder<'_> {
         let reply =
             json!({ "hub": "https://hub.test", "key": key, "prefix": "Echo: ", "attempts": 8 });
         let automation = json!({ "secret": set["secret"], "reply": reply });
-        self.setup.prop(format!("/_sim/automation/{id}"), automation).await
+        self.setup.configure_provider(format!("/_sim/automation/{id}"), automation).await
     }
 
     async fn platform(&mut self) -> Result<(), String> {
@@ -252,7 +252,7 @@ impl Builder<'_> {
             "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
             "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
         });
-        self.setup.prop(format!("/_sim/whatsapp/{number}"), settings).await
+        self.setup.configure_provider(format!("/_sim/whatsapp/{number}"), settings).await
     }
 
     /// Adds a failover number for the first account. No customer writes to it in a run, so it is
@@ -282,7 +282,7 @@ impl Builder<'_> {
             "token": token, "app_secret": secret, "verify_token": "verify-token", "hub_url": url,
             "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
         });
-        self.setup.prop(format!("/_sim/whatsapp/{number}"), settings).await?;
+        self.setup.configure_provider(format!("/_sim/whatsapp/{number}"), settings).await?;
         let route = json!({
             "whatsapp_provider": "whatsapp", "integration": integration, "failover": [spare],
         });
@@ -296,7 +296,7 @@ impl Builder<'_> {
             "token": token, "unknown_chats": "open",
             "redelivery": { "first_ms": 2000, "max_ms": 60_000, "give_up_ms": 86_400_000 },
         });
-        self.setup.prop(format!("/_sim/telegram/{bot}"), settings).await?;
+        self.setup.configure_provider(format!("/_sim/telegram/{bot}"), settings).await?;
         let request = json!({
             "tenant": tenant, "provider": "telegram",
             "settings": { "base_url": "https://telegram.test" },
@@ -305,7 +305,7 @@ impl Builder<'_> {
         let made = self.setup.api("POST", "/integrations", request).await?;
         let integration = made["id"].as_str().unwrap_or_default().to_owned();
         self.setup.api("POST", &format!("/integrations/{integration}/register"), json!({})).await?;
-        let calls = self.setup.machine.outside_calls();
+        let calls = self.setup.machine.provider_calls();
         let register = calls.last().map(|call| String::from_utf8_lossy(call.body()).into_owned());
         let register: Value =
             serde_json::from_str(&register.unwrap_or_default()).unwrap_or_default();

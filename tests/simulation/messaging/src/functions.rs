@@ -1,9 +1,16 @@
 //! The deployed functions of the hub, built in-process.
 
+use accounts::authorizer::{self, Authorizer};
 use domain::Provider;
 use domain::ports::{Clock, Rng};
-use runtime::{Kit, Network};
+use endpoints::handlers::{dispatch, retries};
+use events::handlers::{parked, record, replay};
+use messaging::handlers::inbound::{self, OwnInbound};
+use messaging::handlers::{media, receipts, sender};
+use runtime::{Consumer, Error, Kit, Network};
+use serde_json::Value;
 use simulation::functions::{self, Instance, Outcome, Output};
+use work::handlers::sweep::{self, Stores};
 
 /// Creates the function `name` from `kit`, or returns `None` if there is no such function.
 pub fn function<N, C, R>(
@@ -21,51 +28,66 @@ where
     };
     let webhook = name.strip_prefix("webhook-");
     if let Some(provider) = providers::webhooks().find(|known| Some(known.name()) == webhook) {
-        return Some(functions::webhook(kit, provider));
+        return Some(functions::webhook(kit, provider, accounts::Repository::of(kit)));
     }
     if let Some(sender) = provider("sender-").and_then(providers::sender) {
-        return Some(functions::consumer(runtime::sender::consumer(kit, sender)));
+        return Some(functions::consumer(sender::consumer(kit, sender)));
     }
     Some(match name {
-        "consumer-inbound" => functions::consumer(runtime::inbound::consumer(kit)),
-        "consumer-receipts" => functions::consumer(runtime::receipts::consumer(kit)),
-        "consumer-automation" => functions::consumer(runtime::automation::consumer(kit)),
-        "consumer-media" => functions::consumer(runtime::media::consumer(kit)),
-        "consumer-events" => functions::consumer(runtime::events::consumer(kit)),
-        "consumer-parked" => functions::consumer(runtime::parked::consumer(kit)),
-        "consumer-replay" => functions::consumer(runtime::replay::consumer(kit)),
-        "schedule-jobs" => functions::schedule(runtime::jobs::parts(kit), &kit.clock, sweep),
-        "schedule-deliveries" => {
-            functions::schedule(runtime::schedule::parts(kit), &kit.clock, deliver)
-        }
-        "api-authorizer" => functions::authorizer(runtime::api::authorizer::authorizer(kit)),
-        "api-openapi" => Ok(functions::openapi()),
-        "api-messages" => functions::api(kit, runtime::api::messages::resource(kit)),
-        "api-conversations" => functions::api(kit, runtime::api::conversations::resource(kit)),
-        "api-tenants" => functions::api(kit, runtime::api::tenants::resource(kit)),
-        "api-integrations" => functions::api(kit, runtime::api::integrations::resource(kit)),
-        "api-events" => functions::api(kit, runtime::api::events::resource(kit)),
-        "api-voice" => functions::api(kit, runtime::api::voice::resource(kit)),
-        "api-queue" => functions::api(kit, runtime::api::queue::resource(kit)),
-        "api-status" => functions::api(kit, runtime::api::status::resource(kit)),
-        "webhook-inbound" => functions::api(kit, runtime::api::inbound::resource(kit)),
+        "consumer-inbound" => functions::consumer(inbound_consumer(kit)),
+        "consumer-receipts" => functions::consumer(receipts::consumer(kit)),
+        "consumer-automation" => functions::consumer(dispatch::consumer(kit)),
+        "consumer-media" => functions::consumer(media::consumer(kit)),
+        "consumer-events" => functions::consumer(record::consumer(kit)),
+        "consumer-parked" => functions::consumer(parked::consumer(kit)),
+        "consumer-replay" => functions::consumer(replay::consumer(kit)),
+        "schedule-jobs" => functions::schedule(sweep::stores(kit), &kit.clock, sweep_jobs),
+        "schedule-deliveries" => functions::schedule(retries::parts(kit), &kit.clock, deliver),
+        "api-authorizer" => functions::event(authorizer::authorizer(kit), authorize),
+        "api-openapi" => Ok(functions::openapi(::functions::openapi)),
+        "api-messages" => functions::api(kit, messaging::api::messages::resource(kit)),
+        "api-conversations" => functions::api(kit, messaging::api::conversations::resource(kit)),
+        "api-tenants" => functions::api(kit, accounts::api::tenants::resource(kit)),
+        "api-integrations" => functions::api(kit, accounts::api::integrations::resource(kit)),
+        "api-events" => functions::api(kit, events::api::resource(kit)),
+        "api-voice" => functions::api(kit, voice::api::resource(kit)),
+        "api-queue" => functions::api(kit, work::api::queue::resource(kit)),
+        "api-status" => functions::api(kit, work::api::status::resource(kit)),
+        "webhook-inbound" => functions::api(kit, work::api::inbound::resource(kit)),
         _ => return None,
     })
 }
 
-fn sweep<'a, C: Clock>(store: &'a store::DynamoStore, clock: &'a C) -> Outcome<'a> {
+type InboundConsumer<C, R> = Consumer<OwnInbound<work::Repository>, C, R>;
+
+fn inbound_consumer<N, C: Clock + Clone, R: Rng + Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<InboundConsumer<C, R>, Error> {
+    inbound::consumer(kit, work::Repository::of(kit)?)
+}
+
+fn authorize<C: Clock>(authorizer: &Authorizer<C>, event: Value) -> Outcome<'_> {
     Box::pin(async move {
-        let ended = runtime::jobs::handle(store, clock).await;
+        let request = serde_json::from_value(event).map_err(|error| error.to_string())?;
+        let answer = authorizer.answer(&request).await.map_err(|error| error.to_string())?;
+        serde_json::to_value(answer).map(Output::Json).map_err(|error| error.to_string())
+    })
+}
+
+fn sweep_jobs<'a, C: Clock>(stores: &'a Stores, clock: &'a C) -> Outcome<'a> {
+    Box::pin(async move {
+        let Stores { jobs, accounts, messages } = stores;
+        let ended = sweep::handle(jobs, accounts, messages, clock).await;
         ended.map(|ended| Output::Json(ended.into())).map_err(|error| error.to_string())
     })
 }
 
 fn deliver<'a, C: Clock>(
-    (store, queue): &'a (store::DynamoStore, queue::SqsQueue),
+    (store, queue): &'a (endpoints::Repository, queue::SqsQueue),
     clock: &'a C,
 ) -> Outcome<'a> {
     Box::pin(async move {
-        let count = runtime::schedule::handle(store, queue, clock).await;
+        let count = retries::handle(store, queue, clock).await;
         count.map(|count| Output::Json(count.into())).map_err(|error| error.to_string())
     })
 }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use simulation::deployment::TABLE;
 use simulation::feature::{Feature, Fixtures, Schedule, Work};
-use simulation::functions::{Instance, OwnKit};
-use simulation::scenario::{Canonical, Scenario};
-use simulation::stage::Setup;
-use simulation::watch::Invariant;
+use simulation::functions::{Instance, SimulationKit};
+use simulation::initial_state::Setup;
+use simulation::monitor::Invariant;
+use simulation::scenario::{CanonicalScenario, Scenario};
 use testkit::cloud::Cloud;
 use testkit::cloud::dynamo::Attribute;
 
@@ -37,7 +37,11 @@ impl Feature for Messaging {
         vec!["EAAG-", "app-secret", "verify-token", ":AAHdqTcv", shop]
     }
 
-    fn function(&self, name: &str, kit: &OwnKit) -> Option<Result<Box<dyn Instance>, String>> {
+    fn function(
+        &self,
+        name: &str,
+        kit: &SimulationKit,
+    ) -> Option<Result<Box<dyn Instance>, String>> {
         functions::function(name, kit)
     }
 
@@ -45,7 +49,7 @@ impl Feature for Messaging {
         vec![Schedule { function: "schedule-deliveries", next_due_ms: next_retry_ms }]
     }
 
-    fn shown<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
+    fn redact_path<'a>(&self, path: Cow<'a, str>) -> Cow<'a, str> {
         if path.starts_with("/webhooks/telegram/") {
             return Cow::Borrowed("/webhooks/telegram/{secret}");
         }
@@ -64,16 +68,16 @@ impl Feature for Messaging {
     fn set_up<'a>(&'a self, setup: &'a mut Setup) -> Work<'a, Result<Box<dyn Fixtures>, String>> {
         Box::pin(async move {
             let world = fixtures::set_up(setup).await?;
-            Ok(Box::new(fixtures::Kept(Arc::new(world))) as Box<dyn Fixtures>)
+            Ok(Box::new(fixtures::MessagingFixtures(Arc::new(world))) as Box<dyn Fixtures>)
         })
     }
 
-    fn scenarios(&self) -> Vec<Canonical> {
+    fn scenarios(&self) -> Vec<CanonicalScenario> {
         scenario::canonical_scenarios()
     }
 
-    fn drawn(&self, seed: u64) -> Option<Scenario> {
-        Some(scenario::drawn(seed))
+    fn random_scenario(&self, seed: u64) -> Option<Scenario> {
+        Some(scenario::random_scenario(seed))
     }
 }
 

@@ -15,17 +15,17 @@ use providers::example::Seed;
 use providers::{example, shopify};
 use serde_json::{Value, json};
 use simulation::feature::{Part, TableCall, Work};
+use simulation::initial_state;
 use simulation::machine::Machine;
+use simulation::monitor::Monitor;
 use simulation::run::Run;
 use simulation::scenario::{self, Step};
-use simulation::stage;
 use simulation::time::{self, VirtualClock};
-use simulation::watch::Monitor;
 use testkit::cloud::Cloud;
 
-use crate::check::{self, End, Promised, SentEvent, Written};
-use crate::fixtures::{Account, SHOPS, Shop, World};
-use crate::scenario::{Act, Writing};
+use crate::check::{self, CustomerMessage, FinalState, SendRequest, SentEvent};
+use crate::fixtures::{Account, SHOP_PROVIDER, Shop, World};
+use crate::scenario::{Action, MessageKind};
 
 /// Longer than the deduplication interval of the queues.
 const DEDUPLICATION_EXPIRED: Duration = Duration::from_secs(400);
@@ -35,12 +35,12 @@ const SEND_ATTEMPTS: u64 = 400;
 /// Log of the actions of a run.
 #[derive(Debug, Default)]
 struct RunLog {
-    written: Vec<Written>,
-    promised: Vec<Promised>,
+    written: Vec<CustomerMessage>,
+    requested: Vec<SendRequest>,
     forged: Vec<String>,
-    told: Vec<SentEvent>,
-    strays: Vec<String>,
-    promises: u64,
+    sent_events: Vec<SentEvent>,
+    unclaimed: Vec<String>,
+    acceptances: u64,
     waiting: usize,
 }
 
@@ -64,29 +64,29 @@ impl MessagingPart {
 }
 
 impl Part for MessagingPart {
-    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, _watch: &mut Monitor) {
-        let places = check::messages_in(call.body).into_iter();
-        let ranks = places.map(|pk| {
+    fn table_call_begins(&self, call: &TableCall<'_>, cloud: &Cloud, _monitor: &mut Monitor) {
+        let keys = check::messages_in(call.body).into_iter();
+        let ranks = keys.map(|pk| {
             let rank = check::rank(cloud, &pk);
             (pk, rank)
         });
         *lock(&self.ranks) = ranks.collect();
     }
 
-    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, watch: &mut Monitor) {
+    fn table_call_ended(&self, call: &TableCall<'_>, cloud: &Cloud, monitor: &mut Monitor) {
         for (pk, before) in lock(&self.ranks).drain(..) {
-            check::moved(watch, &call.origin.who, &pk, before, check::rank(cloud, &pk));
+            check::check_rank(monitor, &call.origin.who, &pk, before, check::rank(cloud, &pk));
         }
     }
 
-    fn outside_call_begins(
+    fn provider_call_begins(
         &self,
         who: &str,
         request: &Request<Bytes>,
         cloud: &Cloud,
-        watch: &mut Monitor,
+        monitor: &mut Monitor,
     ) {
-        check::asked_outside(watch, who, cloud, request);
+        check::check_claimed(monitor, who, cloud, request);
     }
 
     fn prepare<'a>(&'a self, run: &'a Run<'_>, steps: &'a [Step]) -> Work<'a, ()> {
@@ -97,32 +97,32 @@ impl Part for MessagingPart {
         Doing { run, part: self }.begin_sending(steps, begin);
     }
 
-    fn calm_down<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
-        Box::pin(Doing { run, part: self }.calm_down())
+    fn end_faults<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+        Box::pin(Doing { run, part: self }.end_faults())
     }
 
     fn is_quiet<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, bool> {
         Box::pin(Doing { run, part: self }.is_quiet())
     }
 
-    fn judge<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
-        Box::pin(Doing { run, part: self }.judge())
+    fn check_invariants<'a>(&'a self, run: &'a Run<'_>) -> Work<'a, ()> {
+        Box::pin(Doing { run, part: self }.check_invariants())
     }
 }
 
-impl scenario::Act for Act {
+impl scenario::Action for Action {
     fn perform<'a>(&'a self, run: &'a Run<'_>, number: usize) -> Work<'a, ()> {
         Box::pin(async move {
             if let Some(part) = run.part::<MessagingPart>() {
-                Doing { run, part }.act(self, number).await;
+                Doing { run, part }.perform(self, number).await;
             } else {
                 let what = "the simulation is broken: messaging is not registered".to_owned();
-                run.machine.watch().violated("rules", what);
+                run.machine.monitor().record_violation("rules", what);
             }
         })
     }
 
-    fn is_of_its_part(&self) -> bool {
+    fn runs_in_background(&self) -> bool {
         matches!(self, Self::Sends { .. })
     }
 
@@ -130,7 +130,7 @@ impl scenario::Act for Act {
         match self {
             // Later retries are scheduled in the table.
             Self::AutomationFault { .. } => true,
-            Self::Tells { copies, .. } => *copies > 1,
+            Self::SendsEvent { copies, .. } => *copies > 1,
             _ => false,
         }
     }
@@ -147,7 +147,7 @@ impl Doing<'_> {
     /// Opens WhatsApp's service window for customers that messages are sent to.
     async fn open_windows(self, steps: &[Step]) {
         for step in steps {
-            let Some(Act::Sends { account, customer }) = step.act_as() else { continue };
+            let Some(Action::Sends { account, customer }) = step.action_as() else { continue };
             let Some(account) = self.part.world.accounts.get(*account) else { continue };
             if account.provider == "whatsapp" {
                 let path = format!("/_sim/whatsapp/{}/window", account.name);
@@ -163,7 +163,7 @@ impl Doing<'_> {
         let mut conversations: BTreeMap<(usize, u64), Vec<(Duration, u64)>> = BTreeMap::new();
         let mut number = 0;
         for step in steps {
-            if let Some(Act::Sends { account, customer }) = step.act_as() {
+            if let Some(Action::Sends { account, customer }) = step.action_as() {
                 number += 1;
                 conversations.entry((*account, *customer)).or_default().push((step.at, number));
             }
@@ -197,41 +197,53 @@ impl Doing<'_> {
         }
     }
 
-    async fn act(self, act: &Act, number: usize) {
-        match act {
-            Act::Writes { account, customer, what, copies } => {
+    async fn perform(self, action: &Action, number: usize) {
+        match action {
+            Action::Writes { account, customer, what, copies } => {
                 self.write(*account, *customer, *what, *copies, number).await;
             }
-            Act::Sends { .. } => {}
-            Act::Quiet => self.quiet().await,
-            Act::Contradicts { account } => {
+            Action::Sends { .. } => {}
+            Action::Quiet => self.quiet().await,
+            Action::Contradicts { account } => {
                 if let Some(account) = self.part.world.accounts.get(*account) {
                     self.contradict(account).await;
                 }
             }
-            Act::ProviderFault { account, fault } => {
+            Action::ProviderFault { account, fault } => {
                 if let Some(account) = self.part.world.accounts.get(*account) {
                     let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
                     self.run.control(Method::POST, &path, json!({ "faults": [fault] })).await;
                 }
             }
-            Act::AutomationFault { account, script } => {
+            Action::AutomationFault { account, script } => {
                 if let Some(account) = self.part.world.accounts.get(*account) {
                     self.run
-                        .stage
-                        .change(&self.run.machine, "automation", &account.tenant, "script", script)
+                        .initial_state
+                        .change_setting(
+                            &self.run.machine,
+                            "automation",
+                            &account.tenant,
+                            "script",
+                            script,
+                        )
                         .await;
                 }
             }
-            Act::Receipts { account, receipts } => {
+            Action::Receipts { account, receipts } => {
                 if let Some(account) = self.part.world.accounts.get(*account) {
                     self.run
-                        .stage
-                        .change(&self.run.machine, "whatsapp", &account.name, "receipts", receipts)
+                        .initial_state
+                        .change_setting(
+                            &self.run.machine,
+                            "whatsapp",
+                            &account.name,
+                            "receipts",
+                            receipts,
+                        )
                         .await;
                 }
             }
-            Act::Forges { account, kind } => {
+            Action::Forges { account, kind } => {
                 if let Some(account) = self.part.world.accounts.get(*account) {
                     let text = format!("forged {number}");
                     let path = format!("/_sim/whatsapp/{}/forge", account.name);
@@ -240,26 +252,35 @@ impl Doing<'_> {
                     lock(&self.part.log).forged.push(text);
                     let status = answer["webhook_status"].as_u64().unwrap_or(0);
                     // A failure of the hub is 5xx; a 2xx would accept the forgery.
-                    self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
-                        format!("a forged webhook ({kind}) got the response {status}")
-                    });
+                    self.run.machine.monitor().check(
+                        "forged",
+                        !(200..300).contains(&status),
+                        || format!("a forged webhook ({kind}) got the response {status}"),
+                    );
                 }
             }
-            Act::Tells { example, copies, forged } => {
+            Action::SendsEvent { example, copies, forged } => {
                 self.send_event(*example, *copies, *forged, number);
             }
-            Act::Strays => self.stray(number),
-            Act::Reaches { account, other } => {
+            Action::WritesToUnclaimed => self.write_to_unclaimed(number),
+            Action::SignsForOther { account, other } => {
                 let accounts = &self.part.world.accounts;
                 if let (Some(account), Some(other)) = (accounts.get(*account), accounts.get(*other))
                 {
-                    self.reach(account, other, number).await;
+                    self.sign_for_other(account, other, number).await;
                 }
             }
         }
     }
 
-    async fn write(self, number: usize, customer: u64, what: Writing, copies: u64, step: usize) {
+    async fn write(
+        self,
+        number: usize,
+        customer: u64,
+        what: MessageKind,
+        copies: u64,
+        step: usize,
+    ) {
         let Some(account) = self.part.world.accounts.get(number) else { return };
         let from = account.address(customer);
         let mark = format!("said {step} by {customer}.");
@@ -272,9 +293,9 @@ impl Doing<'_> {
         body["repeat"] = copies.into();
         let picture = json!({ "mime_type": "image/jpeg", "content_base64": "/9j/4AAQSkZJRg==" });
         match what {
-            Writing::Text => body["text"] = mark.clone().into(),
-            Writing::Long => body["text"] = format!("{mark} {}", "x".repeat(210_000)).into(),
-            Writing::Picture => {
+            MessageKind::Text => body["text"] = mark.clone().into(),
+            MessageKind::Long => body["text"] = format!("{mark} {}", "x".repeat(210_000)).into(),
+            MessageKind::Picture => {
                 body["media"] = picture;
                 if account.provider == "whatsapp" {
                     body["type"] = "image".into();
@@ -285,8 +306,13 @@ impl Doing<'_> {
                 }
             }
         }
-        let file = what != Writing::Text;
-        lock(&self.part.log).written.push(Written { account: number, from, text: mark, file });
+        let file = what != MessageKind::Text;
+        lock(&self.part.log).written.push(CustomerMessage {
+            account: number,
+            from,
+            text: mark,
+            file,
+        });
         let path = format!("/_sim/{}/{}/customer-writes", account.provider, account.name);
         self.run.control(Method::POST, &path, body).await;
     }
@@ -296,13 +322,13 @@ impl Doing<'_> {
         for account in &self.part.world.accounts {
             let machine = &self.run.machine;
             self.run
-                .stage
-                .change(machine, "automation", &account.tenant, "reply", &Value::Null)
+                .initial_state
+                .change_setting(machine, "automation", &account.tenant, "reply", &Value::Null)
                 .await;
             if account.provider == "whatsapp" {
                 self.run
-                    .stage
-                    .change(machine, "whatsapp", &account.name, "receipts", &receipts)
+                    .initial_state
+                    .change_setting(machine, "whatsapp", &account.name, "receipts", &receipts)
                     .await;
             }
         }
@@ -338,13 +364,13 @@ impl Doing<'_> {
             // The response may be delayed as long as faults continue.
             let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
             tokio::spawn(async move {
-                drop(stage::control(&app, &Method::POST, &path, &body).await);
+                drop(initial_state::control(&app, &Method::POST, &path, &body).await);
             });
         }
     }
 
     /// A tenant's app signs a webhook for another tenant's number.
-    async fn reach(self, account: &Account, other: &Account, number: usize) {
+    async fn sign_for_other(self, account: &Account, other: &Account, number: usize) {
         let text = format!("forged {number}");
         let value = json!({
             "messaging_product": "whatsapp",
@@ -361,13 +387,13 @@ impl Doing<'_> {
         let answer = self.run.control(Method::POST, &path, body).await;
         lock(&self.part.log).forged.push(text);
         let status = answer["webhook_status"].as_u64().unwrap_or(0);
-        self.run.machine.watch().holds("forged", !(200..300).contains(&status), || {
+        self.run.machine.monitor().check("forged", !(200..300).contains(&status), || {
             format!("a webhook for another tenant's number got the response {status}")
         });
     }
 
     /// Sends a message for an unclaimed number to the operator's app until it is acknowledged.
-    fn stray(self, number: usize) {
+    fn write_to_unclaimed(self, number: usize) {
         let mut accounts = self.part.world.accounts.iter();
         let Some(account) = accounts.find(|account| account.through_platform) else { return };
         let text = format!("stray {number}.");
@@ -381,18 +407,18 @@ impl Doing<'_> {
                 "type": "text", "text": { "body": text },
             }],
         });
-        lock(&self.part.log).strays.push(text);
+        lock(&self.part.log).unclaimed.push(text);
         let path = format!("/_sim/whatsapp/{}/webhook", account.name);
         // The response may be delayed as long as faults continue.
         let (app, body) = (self.run.machine.providers().clone(), json!({ "value": value }));
         tokio::spawn(async move {
-            drop(stage::control(&app, &Method::POST, &path, &body).await);
+            drop(initial_state::control(&app, &Method::POST, &path, &body).await);
         });
     }
 
     /// Sends an event of the shop until it is acknowledged.
     fn send_event(self, example: usize, copies: u64, forged: bool, number: usize) {
-        let shown = example::of(SHOPS);
+        let shown = example::of(SHOP_PROVIDER);
         let Some(example) = shown.events.get(example % shown.events.len().max(1)) else { return };
         let machine = &self.run.machine;
         let now = VirtualClock.now();
@@ -411,13 +437,15 @@ impl Doing<'_> {
         let events = match event_ids(&self.part.world.shop, &own, &right, now) {
             Ok(events) => events,
             Err(reason) => {
-                machine.watch().violated("rules", format!("the simulation is broken: {reason}"));
+                machine
+                    .monitor()
+                    .record_violation("rules", format!("the simulation is broken: {reason}"));
                 return;
             }
         };
         {
             let mut log = lock(&self.part.log);
-            log.told.extend(events.into_iter().map(|id| SentEvent { id, forged }));
+            log.sent_events.extend(events.into_iter().map(|id| SentEvent { id, forged }));
             log.waiting += 1;
         }
         let (machine, log) = (machine.clone(), self.part.log.clone());
@@ -430,7 +458,7 @@ impl Doing<'_> {
                 let accepted = (200..300).contains(&status);
                 let (invariant, right) =
                     if forged { ("forged", !accepted) } else { ("recorded", accepted) };
-                machine.watch().holds(invariant, right, || {
+                machine.monitor().check(invariant, right, || {
                     format!("an event ({number}) got the response {status}")
                 });
             }
@@ -439,13 +467,19 @@ impl Doing<'_> {
     }
 
     /// Ends the faults of providers and automations.
-    async fn calm_down(self) {
+    async fn end_faults(self) {
         for account in &self.part.world.accounts {
             let path = format!("/_sim/{}/{}/faults", account.provider, account.name);
             self.run.control(Method::DELETE, &path, Value::Null).await;
             self.run
-                .stage
-                .change(&self.run.machine, "automation", &account.tenant, "script", &json!([]))
+                .initial_state
+                .change_setting(
+                    &self.run.machine,
+                    "automation",
+                    &account.tenant,
+                    "script",
+                    &json!([]),
+                )
                 .await;
         }
     }
@@ -464,7 +498,7 @@ impl Doing<'_> {
         true
     }
 
-    async fn judge(self) {
+    async fn check_invariants(self) {
         let mut accepted = Vec::new();
         for account in &self.part.world.accounts {
             // Messages accepted from the spare number count for this account.
@@ -479,32 +513,32 @@ impl Doing<'_> {
             entries.sort_by_key(|entry: &Value| entry["seq"].as_u64());
             accepted.push(entries);
         }
-        let mut told = BTreeMap::new();
+        let mut notifications = BTreeMap::new();
         for account in &self.part.world.accounts {
-            if told.contains_key(&account.tenant) {
+            if notifications.contains_key(&account.tenant) {
                 continue;
             }
             let path = format!("/_sim/automation/{}/deliveries", account.tenant);
             let mut log = self.run.control(Method::GET, &path, Value::Null).await;
             let log = log["deliveries"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            told.insert(account.tenant.clone(), log);
+            notifications.insert(account.tenant.clone(), log);
         }
         let log = lock(&self.part.log);
         let cloud = self.run.machine.cloud();
-        let end = End {
+        let end = FinalState {
             accounts: &self.part.world.accounts,
             before: &self.part.world.before,
             cloud: &cloud,
             written: &log.written,
-            promised: &log.promised,
+            requested: &log.requested,
             forged: &log.forged,
             shop: &self.part.world.shop,
-            events: &log.told,
-            strays: &log.strays,
+            events: &log.sent_events,
+            unclaimed: &log.unclaimed,
             accepted: &accepted,
-            told: &told,
+            notifications: &notifications,
         };
-        end.check(&mut self.run.machine.watch());
+        end.check(&mut self.run.machine.monitor());
     }
 }
 
@@ -519,8 +553,8 @@ fn event_ids(
         circuit: domain::circuit::Breaker::default(),
         id: shop.integration.parse().map_err(|_| "the shop has no id")?,
         tenant: shop.tenant.parse().map_err(|_| "the shop has no tenant")?,
-        provider: SHOPS,
-        settings: Settings::Own((example::of(SHOPS).settings)()),
+        provider: SHOP_PROVIDER,
+        settings: Settings::Own((example::of(SHOP_PROVIDER).settings)()),
         account: None,
         hints: BTreeMap::new(),
         created_at: now,
@@ -528,7 +562,7 @@ fn event_ids(
         tenant_credentials: std::collections::BTreeSet::new(),
         trusted_ingest: false,
     };
-    let source = providers::webhook(SHOPS).source(&integration, credentials);
+    let source = providers::webhook(SHOP_PROVIDER).source(&integration, credentials);
     match receive(source.as_ref(), request, now).map_err(|error| error.to_string())? {
         ParsedWebhook::Events(events) => Ok(events.into_iter().map(|event| event.id).collect()),
         _ => Err("it is not an event".to_owned()),
@@ -571,16 +605,16 @@ impl ApiClient {
             "to": self.to, "channel": self.account.provider,
             "integration": self.account.integration, "text": text,
         });
-        let place = {
+        let index = {
             let mut log = lock(&self.log);
-            log.promised.push(Promised {
+            log.requested.push(SendRequest {
                 account: self.number,
                 to: self.to.clone(),
                 text: text.clone(),
                 ids: std::collections::BTreeSet::new(),
                 accepted: None,
             });
-            log.promised.len() - 1
+            log.requested.len() - 1
         };
         for attempt in 0..SEND_ATTEMPTS {
             let request = Request::post("https://hub.test/messages")
@@ -596,16 +630,16 @@ impl ApiClient {
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let id = body["id"].as_str().unwrap_or_default().to_owned();
                 let mut log = lock(&self.log);
-                log.promises += 1;
-                let order = log.promises;
-                if let Some(promised) = log.promised.get_mut(place) {
-                    promised.accepted.get_or_insert(order);
-                    promised.ids.insert(id);
+                log.acceptances += 1;
+                let order = log.acceptances;
+                if let Some(requested) = log.requested.get_mut(index) {
+                    requested.accepted.get_or_insert(order);
+                    requested.ids.insert(id);
                 }
                 drop(log);
                 // Sometimes a client repeats an accepted request.
                 if attempt > 0 || self.machine.seed.happens(("again", number), 300) {
-                    if self.machine.is_calm() {
+                    if self.machine.faults_have_ended() {
                         return;
                     }
                     if self.machine.seed.happens(("and again", number, attempt), 500) {
@@ -616,8 +650,8 @@ impl ApiClient {
                 }
             } else if (400..500).contains(&status) && status != 429 {
                 self.machine
-                    .watch()
-                    .violated("fate-known", format!("{text:?} was answered {status}"));
+                    .monitor()
+                    .record_violation("fate-known", format!("{text:?} was answered {status}"));
                 return;
             }
             let wait = 200 + self.machine.seed.below(("caller", number, attempt), 4000);

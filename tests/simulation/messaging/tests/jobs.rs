@@ -12,26 +12,36 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use accounts::ports::{Automations, PullingTenants, Registry};
 use domain::automation::{
     Automation, EndedJob, Notification, NotificationData, NotificationKind, Pull,
 };
 use domain::content::Content;
 use domain::message::{Direction, Message, Status};
-use domain::ports::{
-    Automations, Clock, HealthReader, JobAnswer, JobEnds, JobFigures, JobIntake, JobReader,
-    JobSweep, Jobs, NotificationClaim, Notifications, Offer, Recorded, Registry, Rng, Schedule,
-};
+use domain::ports::{Clock, Recorded, Rng};
 use domain::provider::Channel;
-use domain::pull::{HealthSnapshot, Job, JobEnding, JobStatus, MAX_ATTEMPTS};
+use domain::pull::{HealthSnapshot, Job, JobOutcome, JobStatus, MAX_ATTEMPTS};
 use domain::{ConversationId, IntegrationId, MessageId, Provider, TenantId};
+use endpoints::ports::{NotificationClaim, Notifications, Schedule};
 use jiff::Timestamp;
+use messaging::ports::EnqueueJob;
 use serde_json::{Value, json};
-use store::{DynamoStore, keys};
+use table::Tables;
 use testkit::cloud::dynamo::{Dynamo, Lag, Units};
 use testkit::{FakeClock, SeededRng, SimulatedTable};
+use work::ports::{
+    EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
+};
 
 const TABLE: &str = SimulatedTable::NAME;
 const LEASE: Duration = Duration::from_mins(1);
+
+/// Repositories in the simulated table.
+struct Repositories {
+    accounts: accounts::Repository,
+    endpoints: endpoints::Repository,
+    jobs: work::Repository,
+}
 
 /// Simulated table and its clock.
 #[derive(Clone, Debug)]
@@ -59,8 +69,14 @@ impl Hub {
         })
     }
 
-    fn store(&self) -> DynamoStore {
-        DynamoStore::new(&self.table.config(), TABLE.to_owned())
+    fn store(&self) -> Repositories {
+        let table = Tables::new(&self.table.config()).table(TABLE.to_owned());
+        let endpoints = endpoints::Repository::new(table.clone());
+        Repositories {
+            accounts: accounts::Repository::new(table.clone()),
+            jobs: work::Repository::new(table, endpoints.clone()),
+            endpoints,
+        }
     }
 }
 
@@ -102,23 +118,23 @@ fn message(person: u64, number: u64) -> Message {
 /// them through the store would take an hour.
 fn seed(dynamo: &mut Dynamo, person: u64) {
     let job = job(person, 0);
-    let head = keys::QueuePosition {
+    let head = work::repository::keys::QueuePosition {
         created_at: job.created_at,
         expires_at: job.expires_at,
         conversation: job.conversation,
-        place: 1,
+        position: 1,
         job: job.id,
         lease: None,
     };
-    let put = |key: keys::Key, mut item: Value| {
+    let put = |key: table::Key, mut item: Value| {
         item["pk"] = json!({ "S": key.pk });
         item["sk"] = json!({ "S": key.sk });
         json!({ "TableName": TABLE, "Item": item })
     };
     let queue = put(
-        keys::conversation_queue(&job.tenant, job.conversation),
+        work::repository::keys::conversation_queue(&job.tenant, job.conversation),
         json!({ "v": { "N": "1" }, "tail": { "N": "1" }, "ttl": { "N": "1800000000" },
-            "gsi1pk": { "S": keys::ready_of(&job.tenant) }, "gsi1sk": { "S": head.to_string() } }),
+            "gsi1pk": { "S": work::repository::keys::ready_of(&job.tenant) }, "gsi1sk": { "S": head.to_string() } }),
     );
     dynamo.call("PutItem", &queue, at(0).as_millisecond()).unwrap();
 }
@@ -129,16 +145,18 @@ async fn costs(waiting: u64) -> [Units; 3] {
     let store = hub.store();
     hub.table.with(|dynamo| (1..=waiting).for_each(|person| seed(dynamo, person)));
     hub.consumed();
-    assert_eq!(store.queue_job(&job(0, 0)).await.unwrap(), Recorded::New);
+    assert_eq!(store.jobs.enqueue_job(&job(0, 0)).await.unwrap(), Recorded::New);
     let queued = hub.consumed();
-    let Offer::Job(pulled) = store.offer(&acme(), at(60), LEASE, 1).await.unwrap() else {
+    let LeaseOutcome::Job(pulled) = store.jobs.lease_next(&acme(), at(60), LEASE, 1).await.unwrap()
+    else {
         panic!("no job was offered with {waiting} others queued")
     };
     assert_eq!(pulled.id, job(0, 0).id, "the oldest job is offered first");
     let claimed = hub.consumed();
-    let ending = JobEnding::Completed { result: None };
-    let answer = store.settle_job(&acme(), pulled.ticket(), &ending, None, at(61)).await.unwrap();
-    assert!(matches!(answer, JobAnswer::Done(_)));
+    let ending = JobOutcome::Completed { result: None };
+    let answer =
+        store.jobs.settle_job(&acme(), pulled.ticket(), &ending, None, at(61)).await.unwrap();
+    assert!(matches!(answer, JobUpdate::Done(_)));
     [queued, claimed, hub.consumed()]
 }
 
@@ -152,7 +170,7 @@ async fn a_job_costs_the_same_however_many_wait() {
     // job, and the counter.
     assert_eq!(claimed, Units { read_halves: 2, write: 10 });
     // Reads the pointer and the queue. Writes the queue, whose index entry is deleted, the job, the
-    // counter, and, outside the transaction, the figures of the hour.
+    // counter, and, outside the transaction, the statistics of the hour.
     assert_eq!(completed, Units { read_halves: 4, write: 9 });
     let most = if cfg!(feature = "million") { 1_000_000 } else { 30_000 };
     for waiting in [10_000, most] {
@@ -178,9 +196,9 @@ fn notification(job: &Job) -> Notification {
 }
 
 /// Returns the job that a worker is offered at `second`.
-async fn pulled(store: &DynamoStore, second: i64) -> Job {
-    match store.offer(&acme(), at(second), LEASE, 1).await.unwrap() {
-        Offer::Job(job) => *job,
+async fn pulled(store: &Repositories, second: i64) -> Job {
+    match store.jobs.lease_next(&acme(), at(second), LEASE, 1).await.unwrap() {
+        LeaseOutcome::Job(job) => *job,
         other => panic!("{other:?}"),
     }
 }
@@ -190,32 +208,37 @@ async fn every_transition_of_a_job_works_on_the_simulated_table() {
     let hub = Hub::new();
     let store = &hub.store();
     for number in 0..3 {
-        store.queue_job(&job(0, number)).await.unwrap();
+        store.jobs.enqueue_job(&job(0, number)).await.unwrap();
     }
-    assert_eq!(store.queue_job(&job(0, 1)).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(store.jobs.enqueue_job(&job(0, 1)).await.unwrap(), Recorded::Duplicate);
     // The lease is extended; the job is returned to the queue and offered again.
     let first = pulled(store, 0).await;
-    let extended = store.extend(&acme(), first.ticket(), at(59), LEASE).await.unwrap();
-    let JobAnswer::Done(extended) = extended else { panic!("{extended:?}") };
+    let extended = store.jobs.extend(&acme(), first.ticket(), at(59), LEASE).await.unwrap();
+    let JobUpdate::Done(extended) = extended else { panic!("{extended:?}") };
     assert_eq!(extended.lease_expires_at, Some(at(119)));
-    let later = JobEnding::Retry { reason: "later".to_owned(), at: at(120) };
-    let returned = store.settle_job(&acme(), first.ticket(), &later, None, at(118)).await;
-    assert!(matches!(returned, Ok(JobAnswer::Done(_))));
-    assert_eq!(store.offer(&acme(), at(119), LEASE, 1).await.unwrap(), Offer::Nothing);
+    let later = JobOutcome::Retry { reason: "later".to_owned(), at: at(120) };
+    let returned = store.jobs.settle_job(&acme(), first.ticket(), &later, None, at(118)).await;
+    assert!(matches!(returned, Ok(JobUpdate::Done(_))));
+    assert_eq!(
+        store.jobs.lease_next(&acme(), at(119), LEASE, 1).await.unwrap(),
+        LeaseOutcome::Nothing
+    );
     let again = pulled(store, 120).await;
     assert_eq!((again.id, again.attempt), (first.id, 2));
     // The job fails for good; its notification is recorded in the same write.
-    let failed = JobEnding::Failed { reason: "why".to_owned() };
+    let failed = JobOutcome::Failed { reason: "why".to_owned() };
     let job_failed = notification(&again);
     for _time in 0..2 {
-        let ended =
-            store.settle_job(&acme(), again.ticket(), &failed, Some(&job_failed), at(121)).await;
-        let JobAnswer::Done(ended) = ended.unwrap() else { panic!("the worker holds the lease") };
+        let ended = store
+            .jobs
+            .settle_job(&acme(), again.ticket(), &failed, Some(&job_failed), at(121))
+            .await;
+        let JobUpdate::Done(ended) = ended.unwrap() else { panic!("the worker holds the lease") };
         assert_eq!((ended.status, ended.reason.as_deref()), (JobStatus::Failed, Some("why")));
     }
-    assert_eq!(store.due(at(122), 10).await.unwrap().len(), 1);
+    assert_eq!(store.endpoints.due(at(122), 10).await.unwrap().len(), 1);
     let id = job_failed.data.notification_id(job_failed.kind);
-    let claim = Notifications::claim(store, &acme(), id, None, at(122), LEASE).await.unwrap();
+    let claim = store.endpoints.claim(&acme(), id, None, at(122), LEASE).await.unwrap();
     assert!(matches!(claim, NotificationClaim::Granted { attempt: 1, .. }), "{claim:?}");
     // The lease of the second job expires in every attempt, while the third waits behind it.
     let mut second = 200;
@@ -223,29 +246,35 @@ async fn every_transition_of_a_job_works_on_the_simulated_table() {
         let job = pulled(store, second).await;
         assert_eq!((job.id, job.attempt), (self::job(0, 1).id, attempt));
         second += 60;
-        let late = store.extend(&acme(), job.ticket(), at(second), LEASE).await.unwrap();
-        assert!(matches!(late, JobAnswer::Refused(_)), "{late:?}");
+        let late = store.jobs.extend(&acme(), job.ticket(), at(second), LEASE).await.unwrap();
+        assert!(matches!(late, JobUpdate::Refused(_)), "{late:?}");
     }
-    let failed = store.overdue(&acme(), at(second)).await.unwrap();
+    let failed = store.jobs.overdue(&acme(), at(second)).await.unwrap();
     assert_eq!((failed.len(), failed[0].job.status), (1, JobStatus::Failed));
-    assert_eq!(store.end(&failed[0], None, at(second)).await.unwrap(), Recorded::New);
-    assert_eq!(store.end(&failed[0], None, at(second)).await.unwrap(), Recorded::Duplicate);
+    assert_eq!(store.jobs.end(&failed[0], None, at(second)).await.unwrap(), Recorded::New);
+    assert_eq!(store.jobs.end(&failed[0], None, at(second)).await.unwrap(), Recorded::Duplicate);
     // The third job expires, and the conversation queue is empty.
     let day = 24 * 3600 + 1;
-    let expired = store.overdue(&acme(), at(day)).await.unwrap();
+    let expired = store.jobs.overdue(&acme(), at(day)).await.unwrap();
     assert_eq!((expired.len(), expired[0].job.status), (1, JobStatus::Expired));
-    assert_eq!(store.end(&expired[0], None, at(day)).await.unwrap(), Recorded::New);
-    assert_eq!(store.offer(&acme(), at(day), LEASE, 1).await.unwrap(), Offer::Nothing);
-    let figures = store.figures(&acme(), at(day)).await.unwrap();
-    assert_eq!((figures.queued, figures.processing), (0, 0));
+    assert_eq!(store.jobs.end(&expired[0], None, at(day)).await.unwrap(), Recorded::New);
+    assert_eq!(
+        store.jobs.lease_next(&acme(), at(day), LEASE, 1).await.unwrap(),
+        LeaseOutcome::Nothing
+    );
+    let stats = store.jobs.stats(&acme(), at(day)).await.unwrap();
+    assert_eq!((stats.queued, stats.processing), (0, 0));
     // The conversation queue accepts jobs again.
-    store.queue_job(&job(0, 3)).await.unwrap();
+    store.jobs.enqueue_job(&job(0, 3)).await.unwrap();
     let last = pulled(store, 300).await;
-    let done = JobEnding::Completed { result: Some("{}".to_owned()) };
-    store.settle_job(&acme(), last.ticket(), &done, None, at(302)).await.unwrap();
-    let figures = store.figures(&acme(), at(303)).await.unwrap();
-    assert_eq!((figures.completed, figures.busy), (1, Duration::from_secs(2)));
-    assert_eq!(store.job(&acme(), last.id).await.unwrap().unwrap().result.as_deref(), Some("{}"));
+    let done = JobOutcome::Completed { result: Some("{}".to_owned()) };
+    store.jobs.settle_job(&acme(), last.ticket(), &done, None, at(302)).await.unwrap();
+    let stats = store.jobs.stats(&acme(), at(303)).await.unwrap();
+    assert_eq!((stats.completed, stats.busy), (1, Duration::from_secs(2)));
+    assert_eq!(
+        store.jobs.job(&acme(), last.id).await.unwrap().unwrap().result.as_deref(),
+        Some("{}")
+    );
 }
 
 #[tokio::test]
@@ -253,18 +282,18 @@ async fn pulling_tenants_and_the_health_snapshot_are_stored() {
     let hub = Hub::new();
     let store = &hub.store();
     let pull = Automation::Pull(Pull { job_ttl: 60, push: None });
-    store.set_automation(&acme(), &pull).await.unwrap();
-    store.stop_tracking(&acme()).await.unwrap();
-    assert_eq!(store.pulling(10, None).await.unwrap().items, [acme()]);
-    assert_eq!(store.automation(&acme()).await.unwrap(), pull);
-    store.set_automation(&acme(), &Automation::None).await.unwrap();
-    store.stop_tracking(&acme()).await.unwrap();
-    assert!(store.pulling(10, None).await.unwrap().items.is_empty());
-    assert_eq!(store.health().await.unwrap(), None);
+    store.accounts.set_automation(&acme(), &pull).await.unwrap();
+    store.accounts.stop_tracking(&acme()).await.unwrap();
+    assert_eq!(store.accounts.tracked_tenants(10, None).await.unwrap().items, [acme()]);
+    assert_eq!(store.accounts.automation(&acme()).await.unwrap(), pull);
+    store.accounts.set_automation(&acme(), &Automation::None).await.unwrap();
+    store.accounts.stop_tracking(&acme()).await.unwrap();
+    assert!(store.accounts.tracked_tenants(10, None).await.unwrap().items.is_empty());
+    assert_eq!(store.jobs.health().await.unwrap(), None);
     let health = HealthSnapshot { queued: 3, processing: 1, beat_at: at(60), up_since: at(0) };
-    store.record_heartbeat(&health).await.unwrap();
-    store.record_heartbeat(&HealthSnapshot { beat_at: at(59), ..health }).await.unwrap();
-    assert_eq!(store.health().await.unwrap(), Some(health));
+    store.jobs.record_heartbeat(&health).await.unwrap();
+    store.jobs.record_heartbeat(&HealthSnapshot { beat_at: at(59), ..health }).await.unwrap();
+    assert_eq!(store.jobs.health().await.unwrap(), Some(health));
 }
 
 const WORKERS: u64 = 50;
@@ -291,11 +320,11 @@ async fn work(
     let mut chance = u128::from(number);
     loop {
         chance = chance.wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645).wrapping_add(1);
-        let offer = store.offer(&acme(), hub.now(), LEASE, chance).await;
+        let offer = store.jobs.lease_next(&acme(), hub.now(), LEASE, chance).await;
         let job = match offer {
-            Ok(Offer::Job(job)) => job,
-            Ok(Offer::Overdue(overdue)) => panic!("{overdue:?}"),
-            Ok(Offer::Nothing) => {
+            Ok(LeaseOutcome::Job(job)) => job,
+            Ok(LeaseOutcome::Overdue(overdue)) => panic!("{overdue:?}"),
+            Ok(LeaseOutcome::Nothing) => {
                 let mut observations = observations.lock().unwrap();
                 observations.idle += 1;
                 if observations.idle > WORKERS {
@@ -316,7 +345,7 @@ async fn work(
         let person = people.get(&job.conversation).unwrap();
         let position = (0..1000).find(|n| self::job(*person, *n).id == job.id).unwrap();
         if position > 0 {
-            let before = keys::job(&acme(), job.conversation, position);
+            let before = work::repository::keys::job(&acme(), job.conversation, position);
             let status = hub.table.with(|dynamo| {
                 let item = dynamo.item(TABLE, &before.pk, &before.sk).unwrap();
                 item.get("status").and_then(|status| status.text().map(str::to_owned))
@@ -326,19 +355,19 @@ async fn work(
         for _step in 0..chance % 20 {
             tokio::task::yield_now().await;
         }
-        let ending = JobEnding::Completed { result: Some(job.attempt.to_string()) };
+        let ending = JobOutcome::Completed { result: Some(job.attempt.to_string()) };
         loop {
             let now = hub.now();
-            match store.settle_job(&acme(), job.ticket(), &ending, None, now).await {
-                Ok(JobAnswer::Done(_)) => {
+            match store.jobs.settle_job(&acme(), job.ticket(), &ending, None, now).await {
+                Ok(JobUpdate::Done(_)) => {
                     let mut observations = observations.lock().unwrap();
                     let earlier = observations.completed.insert(job.id, job.attempt);
                     assert!(earlier.is_none(), "{} was completed twice", job.id);
                     break;
                 }
                 // The lease has expired.
-                Ok(JobAnswer::Refused(_)) => break,
-                Ok(JobAnswer::Missing) => panic!("{} is missing", job.id),
+                Ok(JobUpdate::Refused(_)) => break,
+                Ok(JobUpdate::Missing) => panic!("{} is missing", job.id),
                 // Retry, as any client library would.
                 Err(_) => {}
             }
@@ -355,7 +384,7 @@ async fn fifty_workers_that_crash_at_random_complete_each_job_once_and_in_order(
     for person in 0..conversations {
         for number in 0..each {
             let job = job(person, number);
-            store.queue_job(&job).await.unwrap();
+            store.jobs.enqueue_job(&job).await.unwrap();
             people.insert(job.conversation, person);
         }
     }
@@ -398,19 +427,19 @@ async fn fifty_workers_that_crash_at_random_complete_each_job_once_and_in_order(
     for worker in workers {
         worker.abort();
     }
-    hub.table.faults().mend();
+    hub.table.faults().clear();
     assert!(killed >= 20, "only {killed} workers crashed");
     for person in 0..conversations {
         for number in 0..each {
-            let job = store.job(&acme(), job(person, number).id).await.unwrap().unwrap();
+            let job = store.jobs.job(&acme(), job(person, number).id).await.unwrap().unwrap();
             assert_eq!(job.status, JobStatus::Completed, "{person}:{number}");
             let reported = observations.lock().unwrap().completed.get(&job.id).copied();
             assert!(reported.is_none_or(|attempt| attempt == job.attempt), "{person}:{number}");
             assert_eq!(job.result, Some(job.attempt.to_string()));
         }
     }
-    let figures = store.figures(&acme(), hub.now()).await.unwrap();
-    assert_eq!((figures.queued, figures.processing), (0, 0));
+    let stats = store.jobs.stats(&acme(), hub.now()).await.unwrap();
+    assert_eq!((stats.queued, stats.processing), (0, 0));
     let attempts = observations.lock().unwrap().offered.len();
     assert!(u64::try_from(attempts).unwrap() > conversations * each, "no attempt was repeated");
 }

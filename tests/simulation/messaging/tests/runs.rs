@@ -6,62 +6,68 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use messaging_simulation::Messaging;
-use messaging_simulation::scenario::{Act, canonical_scenarios, drawn};
+use messaging_simulation::scenario::{Action, canonical_scenarios, random_scenario};
+use simulation::faults::Source;
 use simulation::feature::Registry;
-use simulation::run::play;
-use simulation::scenario::{Canonical, Scenario, Step};
-use simulation::stage::Stage;
-use simulation::trouble::Source;
+use simulation::initial_state::InitialState;
+use simulation::run::run_scenario;
+use simulation::scenario::{CanonicalScenario, Scenario, Step};
 use testkit::cloud::dynamo::{PartitionLimits, PartitionUse};
 
-fn stage() -> Stage {
-    Stage::set(Registry::new().with(Messaging)).unwrap()
+fn initial_state() -> InitialState {
+    InitialState::create(Registry::new().with(Messaging)).unwrap()
 }
 
 #[test]
 fn the_same_seed_gives_the_same_history_to_the_byte() {
-    let stage = stage();
+    let initial_state = initial_state();
     for seed in 0..12 {
-        let scenario = drawn(seed);
-        let (first, second) = (play(&stage, &scenario).unwrap(), play(&stage, &scenario).unwrap());
-        assert_eq!(first.history.story(), second.history.story(), "seed {seed}");
+        let scenario = random_scenario(seed);
+        let (first, second) = (
+            run_scenario(&initial_state, &scenario).unwrap(),
+            run_scenario(&initial_state, &scenario).unwrap(),
+        );
+        assert_eq!(first.history.to_text(), second.history.to_text(), "seed {seed}");
     }
 }
 
 #[test]
 fn random_faults_have_the_same_effect_when_given_explicitly() {
-    let stage = stage();
-    let drawn = Scenario { wild: false, ..drawn(4) };
-    let first = play(&stage, &drawn).unwrap();
-    assert!(!first.troubles.is_empty(), "seed 4 meets no fault: choose another seed");
-    let given = Scenario { source: Source::Given(first.troubles.clone()), ..drawn };
-    assert_eq!(play(&stage, &given).unwrap().history, first.history);
+    let initial_state = initial_state();
+    let drawn = Scenario { nondeterministic_queues: false, ..random_scenario(4) };
+    let first = run_scenario(&initial_state, &drawn).unwrap();
+    assert!(!first.faults.is_empty(), "seed 4 meets no fault: choose another seed");
+    let given = Scenario { source: Source::Given(first.faults.clone()), ..drawn };
+    assert_eq!(run_scenario(&initial_state, &given).unwrap().history, first.history);
 }
 
 #[test]
 fn every_canonical_scenario_passes_without_faults() {
-    let stage = stage();
-    for life in canonical_scenarios() {
-        let (name, ending) = (life.name, play(&stage, &life.with(BTreeMap::new())).unwrap());
-        if let Some(violation) = ending.violations.first() {
-            panic!("{name}: {violation:?}\n{}", ending.history.story());
+    let initial_state = initial_state();
+    for scenario in canonical_scenarios() {
+        let (name, result) = (
+            scenario.name,
+            run_scenario(&initial_state, &scenario.with_faults(BTreeMap::new())).unwrap(),
+        );
+        if let Some(violation) = result.violations.first() {
+            panic!("{name}: {violation:?}\n{}", result.history.to_text());
         }
         assert!(
-            ending.places.len() > 6,
+            result.injection_points.len() > 6,
             "{name} has only {} injection points",
-            ending.places.len()
+            result.injection_points.len()
         );
     }
 }
 
 #[test]
 fn an_event_and_its_duplicate_each_cost_one_small_write() {
-    let stage = stage();
+    let initial_state = initial_state();
     let consumed = |copies| {
-        let event = Canonical { name: "event", steps: vec![event(Duration::ZERO, copies)] };
-        let ending = play(&stage, &event.with(BTreeMap::new())).unwrap();
-        assert!(ending.violations.is_empty(), "{:?}", ending.violations);
-        ending.consumed.by_operation
+        let event = CanonicalScenario { name: "event", steps: vec![event(Duration::ZERO, copies)] };
+        let result = run_scenario(&initial_state, &event.with_faults(BTreeMap::new())).unwrap();
+        assert!(result.violations.is_empty(), "{:?}", result.violations);
+        result.consumed.by_operation
     };
     let (once, twice) = (consumed(1), consumed(2));
     assert_eq!(once.keys().copied().collect::<Vec<_>>(), ["GetItem", "PutItem"]);
@@ -74,19 +80,20 @@ fn an_event_and_its_duplicate_each_cost_one_small_write() {
 }
 
 fn event(at: Duration, copies: u64) -> Step {
-    Step::new(at, Act::Tells { example: 0, copies, forged: false })
+    Step::new(at, Action::SendsEvent { example: 0, copies, forged: false })
 }
 
 #[test]
 fn events_throttled_on_their_tenants_index_key_all_arrive() {
-    let stage = stage();
+    let initial_state = initial_state();
     // A twentieth of the write capacity of AWS, so that a few events are enough.
     let limits = PartitionLimits { write_units: 50, ..PartitionLimits::AWS };
     let steps = (0..150).map(|n| event(Duration::from_micros(n * 100), 1));
-    let storm = Canonical { name: "storm", steps: steps.collect() }.with(BTreeMap::new());
+    let storm =
+        CanonicalScenario { name: "storm", steps: steps.collect() }.with_faults(BTreeMap::new());
     let limited = Scenario { limits: Some(limits), ..storm };
-    let ending = play(&stage, &limited).unwrap();
-    assert!(ending.violations.is_empty(), "{:?}", ending.violations.first());
-    let hot: Vec<_> = ending.throttled.keys().map(PartitionUse::to_string).collect();
+    let result = run_scenario(&initial_state, &limited).unwrap();
+    assert!(result.violations.is_empty(), "{:?}", result.violations.first());
+    let hot: Vec<_> = result.throttled.keys().map(PartitionUse::to_string).collect();
     assert_eq!(hot, ["writes of by_parent T#acme#EVENTS"]);
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    simulation::cli::run(simulate::registry())
+    simulation::cli::run(simulate::registry(), functions::openapi)
 }

@@ -1,16 +1,16 @@
 //! Tests across all features.
 
 use domain::failpoint::Failpoint;
-use simulation::chance::Seed;
-use simulation::stage::{self, Stage};
+use simulation::initial_state::{self, InitialState};
+use simulation::random::Seed;
 
 #[test]
 fn every_deployed_function_can_be_created() {
-    let stage = Stage::set(simulate::registry()).unwrap();
-    stage::runtime().unwrap().block_on(async {
-        let machine = stage.begin(|parts| parts, Seed(1)).await;
-        for (name, function) in &stage.deployment.functions {
-            let made = machine.make(function);
+    let initial_state = InitialState::create(simulate::registry()).unwrap();
+    initial_state::runtime().unwrap().block_on(async {
+        let machine = initial_state.start_run(|parts| parts, Seed(1)).await;
+        for (name, function) in &initial_state.deployment.functions {
+            let made = machine.create_idle_sandbox(function);
             assert!(made.is_ok(), "{name}: {made:?}");
         }
         machine.shut_down();

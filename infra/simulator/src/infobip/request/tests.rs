@@ -67,7 +67,7 @@ fn every_error_is_reported_under_its_path() {
         ["callbackData", "content.text", "from", "messageId", "more", "notifyUrl", "to"]
     );
     assert_eq!(
-        errors.shown()["content.text"],
+        errors.to_json()["content.text"],
         json!(["size must be between 1 and 4096", "must not be blank"])
     );
 }

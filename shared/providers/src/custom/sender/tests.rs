@@ -80,7 +80,7 @@ fn refusal_of(answer: &Value, status: u16, body: &Value) -> (Fault, RefusalScope
 
 #[test]
 fn a_bsp_with_metas_message_format_is_called_as_described() {
-    let settings = Value::Object(example::sending("https://waba.example"));
+    let settings = Value::Object(example::sending_settings("https://waba.example"));
     let sender = SENDER.sender(&integration(&settings), &example::credentials()).unwrap();
     let content = text("hi");
     let message = Outgoing { reply_to: Some("wamid.0"), ..outgoing(&content) };
@@ -213,7 +213,7 @@ fn credentials_are_inserted_into_headers_and_bodies_without_line_breaks() {
     for credentials in [broken, Credentials::default()] {
         let sender = SENDER.sender(&integration(&settings(&header)), &credentials).unwrap();
         let error = sender.request(&outgoing(&content)).unwrap_err();
-        assert!(error.is_of_account() && !format!("{error:?}").contains("X-More"), "{error:?}");
+        assert!(error.is_account_error() && !format!("{error:?}").contains("X-More"), "{error:?}");
     }
     assert!((SPEC.check)(API_KEY, "a\nb").is_err() && (SPEC.check)(API_KEY, "ab").is_ok());
 }
@@ -345,7 +345,7 @@ fn the_idempotency_window_comes_from_the_settings() {
     let mut send = only_text(&json!({ "ref": "{{id}}" }));
     send["remembers_id_seconds"] = 60.into();
     assert_eq!(sender(&send).idempotency_window(), Some(Duration::from_mins(1)));
-    let pace = sender(&send).pace("");
+    let pace = sender(&send).rate_limits("");
     assert_eq!(pace[0].messages, 10);
 }
 

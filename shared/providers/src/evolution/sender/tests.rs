@@ -495,7 +495,7 @@ fn an_answer_of_a_proxy_is_read_by_its_status() {
     let limited = limited.body(Bytes::new()).unwrap();
     let content = text("t");
     let error = sender().outcome(&outgoing(&content, None), &limited).unwrap_err();
-    assert_eq!((wait(&error), error.is_of_account()), (7, false));
+    assert_eq!((wait(&error), error.is_account_error()), (7, false));
     assert_eq!(wait(&outcome_of(&content, 429, "").unwrap_err()), 30);
     for (status, fault) in [
         (502, Fault::Unknown),
@@ -513,10 +513,10 @@ fn an_answer_of_a_proxy_is_read_by_its_status() {
 #[test]
 fn an_instances_rate_limit_comes_from_its_settings() {
     let per = Duration::from_secs(1);
-    let one = Pace { identity: example::INSTANCE.into(), messages: 1, per };
-    assert_eq!(sender().pace("1"), [one]);
+    let one = RateLimit { identity: example::INSTANCE.into(), messages: 1, per };
+    assert_eq!(sender().rate_limits("1"), [one]);
     let fast = sender_with(&json!({ "messages_per_second": 5 }));
-    assert_eq!(fast.pace("1")[0].messages, 5);
+    assert_eq!(fast.rate_limits("1")[0].messages, 5);
     assert_eq!(sender().idempotency_window(), None);
 }
 
@@ -532,12 +532,12 @@ fn an_incoming_message_is_marked_as_read_by_its_chat_and_id() {
 
 #[test]
 fn a_file_is_fetched_in_base64_by_the_messages_id() {
-    let Locate::Ask(request) = sender().locate_media("3A11").unwrap() else { panic!() };
+    let MediaRequest::Lookup(request) = sender().locate_media("3A11").unwrap() else { panic!() };
     assert_eq!(request.uri().path(), "/chat/getBase64FromMediaMessage/front-desk");
     let body: Value = serde_json::from_slice(request.body()).unwrap();
     assert_eq!(body, json!({ "message": { "key": { "id": "3A11" } }, "convertToMp4": false }));
     let located = response(201, r#"{"mediaType":"imageMessage","base64":"AAEC"}"#);
-    let Fetch::Here(bytes) = sender().fetch_media(&located).unwrap() else { panic!() };
+    let MediaSource::Inline(bytes) = sender().fetch_media(&located).unwrap() else { panic!() };
     assert_eq!(bytes, Bytes::from_static(&[0, 1, 2]));
     let broken = response(201, r#"{"base64":"%"}"#);
     assert!(matches!(sender().fetch_media(&broken), Err(SendError::Unreadable)));

@@ -330,7 +330,7 @@ fn a_message_is_marked_as_read_with_its_id_escaped_in_the_path() {
 #[test]
 fn a_file_is_fetched_at_the_accounts_base_url_whatever_the_webhook_said() {
     let url = "https://elsewhere.example/whatsapp/1/senders/4915550001111/media/abc-1";
-    let Locate::Fetch(request) = sender().locate_media(url).unwrap() else { panic!() };
+    let MediaRequest::Download(request) = sender().locate_media(url).unwrap() else { panic!() };
     let expected = "https://x1.api.infobip.com/whatsapp/1/senders/4915550001111/media/abc-1";
     assert_eq!(request.uri(), expected);
     for bad in [
@@ -371,7 +371,7 @@ fn sending_needs_a_base_url_a_number_and_a_key() {
     let none = Credentials::default();
     assert_eq!(missing(&settings(), &none), "credentials.INFOBIP_API_KEY");
     let by_account = json!({ "base_url": "https://x.test", "account": "4915550002222" });
-    let pace = sender_of(&by_account).pace("");
+    let pace = sender_of(&by_account).rate_limits("");
     assert_eq!((&*pace[0].identity, pace[0].messages), ("4915550002222", 80));
     assert_eq!(integration(&settings()).account.as_deref(), Some("4915550001111"));
     let wrong = |settings: Value| (SPEC.settings)(settings.as_object().unwrap()).unwrap_err().field;

@@ -195,7 +195,7 @@ fn each_channel_has_its_own_sender_number() {
     {
         let error = request(&json!({}), channel).unwrap_err();
         assert!(matches!(error, SendError::Invalid { field, .. } if field == missing), "{error}");
-        assert!(error.is_of_account());
+        assert!(error.is_account_error());
     }
     let telegram = request(&settings(), Channel::Telegram).unwrap_err();
     assert!(matches!(telegram, SendError::Invalid { field: "channel", .. }));
@@ -445,7 +445,7 @@ fn an_opt_out_never_fails_over() {
 #[test]
 fn a_file_is_located_with_credentials_and_fetched_without() {
     let path = format!("2010-04-01/Accounts/{SID}/Messages/MM1/Media/ME1");
-    let Locate::Ask(request) =
+    let MediaRequest::Lookup(request) =
         sender().locate_media(&format!("https://api.twilio.com/{path}")).unwrap()
     else {
         panic!()
@@ -473,14 +473,16 @@ fn a_file_is_located_with_credentials_and_fetched_without() {
         response.headers_mut().insert("location", HeaderValue::from_str(to).unwrap());
         sender().fetch_media(&response)
     };
-    let Fetch::From(request) = moved("https://mms.twiliocdn.com/AC1/x?y=z").unwrap() else {
+    let MediaSource::Download(request) = moved("https://mms.twiliocdn.com/AC1/x?y=z").unwrap()
+    else {
         panic!()
     };
     assert!(!request.headers().contains_key("authorization"));
     for inside in ["https://169.254.169.254/", "http://mms.twiliocdn.com/x", "/x", "https://h/"] {
         assert!(moved(inside).is_err(), "{inside}");
     }
-    let Fetch::Here(file) = sender().fetch_media(&response(200, &json!("file"))).unwrap() else {
+    let MediaSource::Inline(file) = sender().fetch_media(&response(200, &json!("file"))).unwrap()
+    else {
         panic!()
     };
     assert_eq!(file, "\"file\"");
@@ -503,7 +505,7 @@ fn the_account_is_read_without_its_token() {
 #[test]
 fn there_is_no_idempotency_window_and_one_rate_limit_per_account() {
     assert_eq!(sender().idempotency_window(), None);
-    let [pace] = sender().pace(PERSON).try_into().unwrap();
-    assert_eq!((pace.identity.as_str(), pace.messages), (SID, 10));
+    let [rate_limit] = sender().rate_limits(PERSON).try_into().unwrap();
+    assert_eq!((rate_limit.identity.as_str(), rate_limit.messages), (SID, 10));
     assert!(sender().mark_read("SM1").is_none());
 }

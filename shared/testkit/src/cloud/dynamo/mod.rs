@@ -314,7 +314,7 @@ impl Dynamo {
 
     /// Deletes expired items of a table at `now_ms`, which AWS does within days, without a request
     /// and at no cost. Returns the number of deleted items.
-    pub fn forget_expired(&mut self, table: &str, now_ms: i64) -> usize {
+    pub fn delete_expired(&mut self, table: &str, now_ms: i64) -> usize {
         self.settle(now_ms);
         let Some(table) = self.tables.get_mut(table) else { return 0 };
         let Some(ttl) = table.schema.ttl.clone() else { return 0 };

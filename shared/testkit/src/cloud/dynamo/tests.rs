@@ -126,11 +126,11 @@ fn an_expired_item_stays_until_it_is_deleted() {
     }
     put(&mut dynamo, &child("d", "d"), NOW);
     assert_eq!(sort_keys(&mut dynamo, true, NOW), "abcd");
-    assert_eq!(dynamo.forget_expired(TABLE, NOW), 1);
-    assert_eq!(dynamo.forget_expired(TABLE, NOW), 0);
+    assert_eq!(dynamo.delete_expired(TABLE, NOW), 1);
+    assert_eq!(dynamo.delete_expired(TABLE, NOW), 0);
     assert_eq!(sort_keys(&mut dynamo, true, NOW), "bcd");
     assert_eq!(places(&mut dynamo, NOW), "bcd");
-    assert_eq!(dynamo.forget_expired(TABLE, NOW + 61_000), 2);
+    assert_eq!(dynamo.delete_expired(TABLE, NOW + 61_000), 2);
     assert_eq!(sort_keys(&mut dynamo, true, NOW), "d");
 }
 

@@ -120,7 +120,7 @@ impl Dynamo {
         let mut judged = Vec::with_capacity(writes.len());
         for write in writes {
             let table = super::table(&self.tables, write.table)?;
-            judged.push((write, table, write.judge(table)));
+            judged.push((write, table, write.evaluate(table)));
         }
         let add = |needs: &mut Needs, (write, table, judged): &(&Write<'_>, &Table, _)| {
             write.add_needs(needs, table, judged, PARTS);

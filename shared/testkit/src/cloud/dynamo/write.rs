@@ -119,7 +119,7 @@ impl<'a> Write<'a> {
     }
 
     /// The effect of the write on the current item; nothing is written yet.
-    pub(super) fn judge(&self, table: &Table) -> Result<Effect, Failure> {
+    pub(super) fn evaluate(&self, table: &Table) -> Result<Effect, Failure> {
         let before = table.get(self.key);
         let item = before.map(|stored| &stored.item);
         if let Some(condition) = &self.condition
@@ -267,7 +267,7 @@ impl Dynamo {
         }
         let write = Write::read(sort, body, &self.tables, &mut self.expressions)?;
         let table = super::table(&self.tables, write.table)?;
-        let judged = write.judge(table);
+        let judged = write.evaluate(table);
         let needs = |needs: &mut Needs| write.add_needs(needs, table, &judged, 1);
         self.partitions.take(now_ms, needs).map_err(|keys| partition::throttled(&keys))?;
         let effect = match judged {

@@ -1,5 +1,0 @@
-//! API of conversations.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::api::conversations::run()
-}

@@ -1,0 +1,5 @@
+//! API of integrations.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    accounts::api::integrations::run()
+}

@@ -1,5 +1,0 @@
-//! API of integrations.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::api::integrations::run()
-}

@@ -1,0 +1,5 @@
+//! API of the OpenAPI document.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    runtime::api::openapi::run(functions::openapi)
+}

@@ -1,0 +1,5 @@
+//! Health check.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    work::api::status::run()
+}

@@ -1,5 +1,0 @@
-//! Health check.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::api::status::run()
-}

@@ -1,0 +1,5 @@
+//! API of tenants, their API keys and their automations.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    accounts::api::tenants::run()
+}

@@ -1,5 +1,0 @@
-//! Sends notifications to webhook endpoints: signed, and retried for three days.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::automation::run()
-}

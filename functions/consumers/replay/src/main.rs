@@ -1,5 +1,0 @@
-//! Replays events, page by page.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::replay::run()
-}

@@ -1,5 +1,0 @@
-//! Queues due notification retries, once a minute.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::schedule::run()
-}

@@ -1,0 +1,5 @@
+//! Receives AI responses of n8n workflows: verify, parse, queue, respond.
+
+pub(crate) fn main() -> Result<(), runtime::Error> {
+    accounts::webhook::run(&providers::n8n::AI_RESPONSE)
+}

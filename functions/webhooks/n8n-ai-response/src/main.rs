@@ -1,5 +1,0 @@
-//! Receives AI responses of n8n workflows: verify, parse, queue, respond.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::webhook::run(&providers::n8n::AI_RESPONSE)
-}

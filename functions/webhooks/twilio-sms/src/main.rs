@@ -1,5 +1,0 @@
-//! Receives inbound SMS from Twilio: verify, parse, queue, respond.
-
-fn main() -> Result<(), runtime::Error> {
-    runtime::webhook::run(&providers::twilio::SMS)
-}

@@ -1,0 +1,6 @@
+//! HTTP resources of the feature.
+
+pub mod integrations;
+pub mod tenants;
+mod whatsapp_schema;
+mod whatsapp_settings;

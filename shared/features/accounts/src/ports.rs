@@ -1,0 +1,189 @@
+//! Ports of the feature: one trait per permission.
+
+use domain::automation::Automation;
+use domain::circuit::Circuit;
+use domain::ports::{Page, PortResult, Recorded};
+use domain::provider::Channel;
+use domain::route::Route;
+use domain::tenant::{ApiKey, Tenant};
+use domain::{Integration, IntegrationId, KeyId, Provider, TenantId};
+use jiff::Timestamp;
+
+/// Tenant and integration lookup.
+pub trait TenantReader: Send + Sync {
+    /// Returns whether the tenant exists.
+    fn is_tenant(&self, tenant: &TenantId) -> impl Future<Output = PortResult<bool>> + Send;
+
+    /// Returns the tenant's integrations.
+    fn integrations_of(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
+}
+
+/// Automation settings, read side.
+pub trait Automations: Send + Sync {
+    /// Returns the tenant's automation settings.
+    fn automation(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Automation>> + Send;
+}
+
+/// Circuit breaker state of integrations.
+pub trait Circuits: Send + Sync {
+    /// Returns the circuit of an integration, and its version for optimistic locking; version 0 if
+    /// the integration never failed.
+    fn circuit(
+        &self,
+        tenant: &TenantId,
+        integration: IntegrationId,
+    ) -> impl Future<Output = PortResult<(Circuit, u32)>> + Send;
+
+    /// Replaces version `seen` with `circuit`; returns `Duplicate` if another write replaced it
+    /// first.
+    fn set_circuit(
+        &self,
+        tenant: &TenantId,
+        integration: IntegrationId,
+        circuit: &Circuit,
+        seen: u32,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Routes, read side.
+pub trait Routes: Send + Sync {
+    /// Returns the tenant's route for a channel; `None` if it has none.
+    fn route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+    ) -> impl Future<Output = PortResult<Option<Route>>> + Send;
+}
+
+/// API key lookup for the authorizer.
+pub trait Keys: Send + Sync {
+    /// Returns the key with this id, and the hash of the complete key.
+    fn key(&self, id: KeyId) -> impl Future<Output = PortResult<Option<(ApiKey, String)>>> + Send;
+}
+
+/// Outcome of claiming an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountClaim {
+    /// The claim is held by this integration, now or already before.
+    Granted,
+    /// Another integration holds the account, or is the operator's own at this provider.
+    Taken,
+}
+
+/// Storage of tenants and their keys, integrations, automations and routes.
+pub trait Registry: Send + Sync {
+    /// Creates a tenant; returns `Duplicate` if one with that id exists.
+    fn create_tenant(&self, tenant: &Tenant) -> impl Future<Output = PortResult<Recorded>> + Send;
+
+    /// Returns the tenant with this id.
+    fn tenant(&self, id: &TenantId) -> impl Future<Output = PortResult<Option<Tenant>>> + Send;
+
+    /// Returns all tenants, by id.
+    fn tenants(
+        &self,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<Tenant>>> + Send;
+
+    /// Stores a key under the hash of the complete key.
+    fn create_key(&self, key: &ApiKey, hash: &str) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Returns the tenant's keys.
+    fn keys(&self, tenant: &TenantId) -> impl Future<Output = PortResult<Vec<ApiKey>>> + Send;
+
+    /// Revokes a key of the tenant; returns `false` if it has no key with that id.
+    fn revoke_key(
+        &self,
+        tenant: &TenantId,
+        id: KeyId,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
+
+    /// Sets the tenant's automation.
+    fn set_automation(
+        &self,
+        tenant: &TenantId,
+        automation: &Automation,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Sets the integrations that send the tenant's messages on a channel.
+    fn set_route(
+        &self,
+        tenant: &TenantId,
+        channel: Channel,
+        route: &Route,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Returns the integration with this id, of any tenant.
+    fn integration(
+        &self,
+        id: IntegrationId,
+    ) -> impl Future<Output = PortResult<Option<Integration>>> + Send;
+
+    /// Returns the tenant's integrations.
+    fn integrations(
+        &self,
+        tenant: &TenantId,
+    ) -> impl Future<Output = PortResult<Vec<Integration>>> + Send;
+
+    /// Writes an integration and claims its account, its webhook path secrets and, for the
+    /// operator, its place as the operator's own integration at the provider; all or nothing.
+    /// `before` is the integration it replaces, whose claims are released. `path_secrets` are
+    /// hashes.
+    fn put_integration(
+        &self,
+        integration: &Integration,
+        path_secrets: &[String],
+        before: Option<(&Integration, &[String])>,
+    ) -> impl Future<Output = PortResult<AccountClaim>> + Send;
+
+    /// Locks the tenant's credentials at `provider` until `until`, because they share one secret;
+    /// returns `false` if another caller holds the lock at `now`.
+    fn lock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = PortResult<bool>> + Send;
+
+    /// Releases the lock, if it is still the one that ends at `until`.
+    fn unlock_credentials(
+        &self,
+        tenant: &TenantId,
+        provider: Provider,
+        until: Timestamp,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+
+    /// Deletes an integration and all its claims.
+    fn delete_integration(
+        &self,
+        integration: &Integration,
+        path_secrets: &[String],
+    ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Disabling of a tenant's webhook endpoint.
+pub trait DisableEndpoint: Send + Sync {
+    /// Disables the tenant's webhook endpoint, and records the time.
+    fn disable(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// List of the tenants whose workers pull jobs.
+pub trait PullingTenants: Send + Sync {
+    /// Lists the tenants whose workers pull or that may have unfinished jobs, by id.
+    fn tracked_tenants(
+        &self,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> impl Future<Output = PortResult<Page<TenantId>>> + Send;
+
+    /// Removes the tenant from the list, unless its automation pulls jobs.
+    fn stop_tracking(&self, tenant: &TenantId) -> impl Future<Output = PortResult<()>> + Send;
+}

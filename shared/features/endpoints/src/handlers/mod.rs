@@ -1,0 +1,4 @@
+//! Consumer and schedule.
+
+pub mod dispatch;
+pub mod retries;

@@ -1,0 +1,72 @@
+//! Schedule that queues due notification retries, once a minute.
+
+use domain::failpoint::{self, Failpoint};
+use domain::ports::{Clock, PortResult, Publisher};
+use futures::future::try_join_all;
+use lambda_runtime::{LambdaEvent, service_fn};
+use queue::SqsQueue;
+use runtime::{Error, Kit, SystemClock};
+
+use crate::Repository;
+use crate::ports::Schedule;
+
+/// Maximum number of retries per round. The rest is queued in the next round.
+const ROUND_SIZE: u32 = 500;
+/// Maximum number of rounds in one invocation, so that it ends in time.
+const MAX_ROUNDS: usize = 20;
+
+/// Queues due retries; returns how many.
+///
+/// # Errors
+/// If the table or the queue fails. Retries that were not removed from the schedule are queued
+/// again, and a notification that was already delivered is recognized by its id.
+pub async fn handle<S, P, C>(store: &S, queue: &P, clock: &C) -> PortResult<usize>
+where
+    S: Schedule,
+    P: Publisher,
+    C: Clock,
+{
+    let mut total = 0;
+    for _round in 0..MAX_ROUNDS {
+        let due = store.due(clock.now(), ROUND_SIZE).await?;
+        if due.is_empty() {
+            break;
+        }
+        let records = due.iter().map(|due| super::dispatch::retry(&due.tenant, due.id, None));
+        if failpoint::is_active(Failpoint::ScheduleClearedFirst) {
+            try_join_all(due.chunks(25).map(|batch| store.remove(batch))).await?;
+        }
+        queue.publish(records.collect::<PortResult<_>>()?).await?;
+        // Concurrently: the batches are independent.
+        try_join_all(due.chunks(25).map(|batch| store.remove(batch))).await?;
+        total += due.len();
+    }
+    Ok(total)
+}
+
+/// Builds the table and the queue of the schedule from the kit.
+///
+/// # Errors
+/// If an environment variable is missing.
+pub fn parts<N, C, R>(kit: &Kit<N, C, R>) -> Result<(Repository, SqsQueue), Error> {
+    Ok((Repository::of(kit)?, kit.queue("AUTOMATION_QUEUE_URL", None)?))
+}
+
+/// Serves the schedule until Lambda stops the process.
+///
+/// # Errors
+/// If an environment variable is missing.
+pub fn run() -> Result<(), Error> {
+    runtime::start(async |kit| {
+        let (store, queue) = parts(&kit)?;
+        let (store, queue) = (&store, &queue);
+        lambda_runtime::run(service_fn(async move |_: LambdaEvent<serde_json::Value>| {
+            let retries = handle(store, queue, &SystemClock).await?;
+            if retries > 0 {
+                tracing::info!(retries, "retries queued");
+            }
+            Ok::<_, Error>(())
+        }))
+        .await
+    })
+}

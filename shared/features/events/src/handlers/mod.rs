@@ -1,0 +1,5 @@
+//! Queue consumers.
+
+pub mod parked;
+pub mod record;
+pub mod replay;

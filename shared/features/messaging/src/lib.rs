@@ -1,0 +1,10 @@
+//! Messages: inbound, outbound, their conversations, receipts and media.
+
+pub mod api;
+pub mod handlers;
+pub mod notify;
+pub mod outbound;
+pub mod ports;
+pub mod repository;
+
+pub use repository::Repository;

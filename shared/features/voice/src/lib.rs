@@ -1,0 +1,3 @@
+//! Access tokens for voice clients, which make and receive calls in a browser or an app.
+
+pub mod api;

@@ -1,0 +1,3 @@
+//! Schedule.
+
+pub mod sweep;

@@ -1,0 +1,129 @@
+//! Ports of the feature: one trait per permission.
+
+use std::time::Duration;
+
+use domain::automation::Notification;
+use domain::ports::{PortResult, Recorded};
+use domain::pull::{HealthSnapshot, Job, JobOutcome, JobTicket, QueueStats};
+use domain::{JobId, TenantId};
+use jiff::Timestamp;
+
+/// Job counters.
+pub trait JobStats: Send + Sync {
+    /// Returns the tenant's counters at `now`. They are stored, not computed by a query.
+    fn stats(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<QueueStats>> + Send;
+}
+
+/// Job reads.
+pub trait JobReader: Send + Sync {
+    /// Returns a job of the tenant.
+    fn job(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+    ) -> impl Future<Output = PortResult<Option<Job>>> + Send;
+}
+
+/// A job without a lease that can no longer be offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverdueJob {
+    /// The job, with the status and reason it is to end with.
+    pub job: Job,
+    /// The sort key of its conversation in the list where it was found.
+    pub sort_key: String,
+}
+
+/// Outcome of a worker's request for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    /// A job, leased to the worker.
+    Job(Box<Job>),
+    /// No job yet: these jobs must be ended first.
+    Overdue(Vec<OverdueJob>),
+    /// No conversation has a job that can be offered.
+    Nothing,
+}
+
+/// Outcome of a worker's call about its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobUpdate {
+    /// The call succeeded, or had already; this is the job's current state.
+    Done(Box<Job>),
+    /// The worker no longer holds this attempt: nothing was changed.
+    Refused(Box<Job>),
+    /// The job does not exist.
+    Missing,
+}
+
+/// Job leases for workers.
+pub trait Jobs: Send + Sync {
+    /// Leases the oldest available job for `lease`. A conversation's jobs are offered in order, one
+    /// at a time. `chance` is a random number that spreads concurrent workers over the available
+    /// jobs.
+    fn lease_next(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        lease: Duration,
+        chance: u128,
+    ) -> impl Future<Output = PortResult<LeaseOutcome>> + Send;
+
+    /// Extends a running lease to at least `now + lease`.
+    fn extend(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        now: Timestamp,
+        lease: Duration,
+    ) -> impl Future<Output = PortResult<JobUpdate>> + Send;
+
+    /// Ends an attempt whose lease is running and makes the conversation's next job available;
+    /// `notification`, if any, is recorded in the same write. Idempotent.
+    fn settle_job(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        ending: &JobOutcome,
+        notification: Option<&Notification>,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<JobUpdate>> + Send;
+}
+
+/// Ending of overdue jobs.
+pub trait EndOverdueJobs: Send + Sync {
+    /// Ends the job as `overdue` says and makes the conversation's next job available;
+    /// `notification`, if any, is recorded in the same write. Returns `Duplicate` if the job is
+    /// not where it was found.
+    fn end(
+        &self,
+        overdue: &OverdueJob,
+        notification: Option<&Notification>,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Recorded>> + Send;
+}
+
+/// Periodic sweep for overdue jobs, and the heartbeat.
+pub trait JobSweep: Send + Sync {
+    /// Returns jobs of the tenant that are overdue at `now`: a bounded part of them.
+    fn overdue(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> impl Future<Output = PortResult<Vec<OverdueJob>>> + Send;
+
+    /// Records a heartbeat, unless a newer one is stored.
+    fn record_heartbeat(
+        &self,
+        health: &HealthSnapshot,
+    ) -> impl Future<Output = PortResult<()>> + Send;
+}
+
+/// Heartbeat reads, for the health check.
+pub trait HealthReader: Send + Sync {
+    /// Returns the last heartbeat; `None` before the first.
+    fn health(&self) -> impl Future<Output = PortResult<Option<HealthSnapshot>>> + Send;
+}

@@ -1,0 +1,862 @@
+//! Jobs that workers pull.
+//!
+//! The jobs of a conversation form a conversation queue: one item, which is the lock on them
+//! (optimistic locking). Its index sort key contains the state of its head, the first job. A worker
+//! lists the index and claims a head in one transaction, on the condition that the sort key has not
+//! changed since; stale index entries fail there. Jobs behind the head are not read, so a claim
+//! costs the same for any number of jobs.
+
+use std::time::Duration;
+
+use domain::automation::Notification;
+use domain::ports::{PortError, PortResult, Recorded};
+use domain::pull::{
+    HealthSnapshot, Job, JobOutcome, JobStatus, JobTicket, MIN_TIME_TO_LIVE, QueueStats,
+};
+use domain::{ConversationId, Fault, JobId, TenantId};
+use jiff::Timestamp;
+use messaging::ports::EnqueueJob;
+use table::{
+    AttributeValue, CancellationReason, Item, TransactWriteItem, cancellation_reasons, corrupt,
+    failed, item, lost_race, micros, micros_time, ms, n, number, put_refused, refused, s, text,
+    time, ttl, unsigned, update_conflicted,
+};
+
+use super::Repository;
+use super::keys::{self, Lease, QueuePosition, parse_queue_position};
+use crate::ports::{
+    EndOverdueJobs, HealthReader, JobReader, JobStats, JobSweep, JobUpdate, Jobs, LeaseOutcome,
+    OverdueJob,
+};
+
+/// Number of conversation queues that are read from each list for a worker.
+const OFFER_LIMIT: i32 = 16;
+/// Number of conversation queues that a worker tries to claim before the lists are read again.
+const CLAIM_ATTEMPTS: usize = 3;
+/// Attempts at a write that loses to a concurrent write.
+const WRITE_ATTEMPTS: u8 = 8;
+/// Page size of a sweep, and number of pages per list.
+const SWEEP_LIMIT: i32 = 200;
+const SWEEP_PAGES: usize = 5;
+
+impl EnqueueJob for Repository {
+    async fn enqueue_job(&self, job: &Job) -> PortResult<Recorded> {
+        let operation = "queue a job";
+        let keep = ttl(job.expires_at, keys::JOB_RETENTION);
+        for round in 0..WRITE_ATTEMPTS {
+            let conversation_queue =
+                self.conversation_queue(operation, &job.tenant, job.conversation).await?;
+            let place = QueuePosition {
+                created_at: job.created_at,
+                expires_at: job.expires_at,
+                conversation: job.conversation,
+                position: conversation_queue
+                    .as_ref()
+                    .map_or(0, |conversation_queue| conversation_queue.tail)
+                    + 1,
+                job: job.id,
+                lease: None,
+            };
+            let found = item(
+                &keys::job_lookup(&job.tenant, job.id),
+                [
+                    ("conversation", s(job.conversation.to_string())),
+                    ("place", unsigned(place.position)),
+                    ("ttl", keep.clone()),
+                ],
+            );
+            let writes = vec![
+                // The deduplication record of the job.
+                self.table.put_new(operation, found)?,
+                self.table.put_always(operation, job_item(job, &place, keep.clone()))?,
+                self.append(operation, &job.tenant, conversation_queue.as_ref(), &place)?,
+                self.count(operation, &job.tenant, job.id, round, (1, 0))?,
+            ];
+            let Err(error) = self.table.write_all(writes).await else { return Ok(Recorded::New) };
+            match cancellation_reasons(&error).first() {
+                Some(CancellationReason::Condition) => return Ok(Recorded::Duplicate),
+                _ if lost_race(&error) => {}
+                _ => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl JobStats for Repository {
+    async fn stats(&self, tenant: &TenantId, now: Timestamp) -> PortResult<QueueStats> {
+        let operation = "read the job statistics";
+        let query = self
+            .table
+            .query()
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(keys::stats_of(tenant)));
+        let answer = query.send().await.map_err(|error| failed(operation, &error))?;
+        let (mut queued, mut processing, mut done, mut busy) = (0_i64, 0_i64, 0_i64, 0_i64);
+        // Ignore expired hours, which DynamoDB deletes late.
+        let oldest = keys::hour(tenant, now - keys::HOURLY_STATS_RETENTION).sk;
+        for item in answer.items() {
+            let field = |name: &str| number(item, name).unwrap_or_default();
+            match text(item, "sk") {
+                Some(hour) if hour.starts_with("HOUR#") => {
+                    if hour >= oldest.as_str() {
+                        done += field("done");
+                        busy += field("busy");
+                    }
+                }
+                _ => {
+                    queued += field("queued");
+                    processing += field("processing");
+                }
+            }
+        }
+        let positive = |number: i64| u64::try_from(number).unwrap_or_default();
+        Ok(QueueStats {
+            queued: positive(queued),
+            processing: positive(processing),
+            completed: positive(done),
+            busy: Duration::from_millis(positive(busy)),
+        })
+    }
+}
+
+impl JobReader for Repository {
+    async fn job(&self, tenant: &TenantId, id: JobId) -> PortResult<Option<Job>> {
+        let operation = "read a job";
+        let Some((conversation, place)) = self.find_job(operation, tenant, id).await? else {
+            return Ok(None);
+        };
+        let (job, conversation_queue) = futures::try_join!(
+            self.read_job(operation, tenant, conversation, place),
+            self.conversation_queue(operation, tenant, conversation),
+        )?;
+        let head = conversation_queue
+            .and_then(|conversation_queue| conversation_queue.head)
+            .map(|(_, head)| head);
+        let head = head.filter(|head| head.job == id);
+        Ok(Some(match head.and_then(|head| head.lease) {
+            Some(lease) if lease.leased && lease.attempt == job.attempt => {
+                Job { lease_expires_at: Some(lease.until), ..job }
+            }
+            _ => job,
+        }))
+    }
+}
+
+impl Jobs for Repository {
+    async fn lease_next(
+        &self,
+        tenant: &TenantId,
+        now: Timestamp,
+        lease: Duration,
+        mut random: u128,
+    ) -> PortResult<LeaseOutcome> {
+        let operation = "find a job";
+        for _round in 0..WRITE_ATTEMPTS {
+            let (ready, leased) = futures::try_join!(
+                self.places(operation, keys::ready_of(tenant), None, OFFER_LIMIT, 1),
+                self.places(operation, keys::leased_of(tenant), Some(now), OFFER_LIMIT, 1),
+            )?;
+            let mut candidates = [ready, leased].concat();
+            if candidates.is_empty() {
+                return Ok(LeaseOutcome::Nothing);
+            }
+            let overdue = overdue(tenant, &candidates, now);
+            // Lease the jobs that are not overdue first, so that many overdue jobs of one
+            // conversation do not block the others.
+            candidates.retain(|(place, _)| overdue.iter().all(|job| job.sort_key != *place));
+            if candidates.is_empty() {
+                return Ok(LeaseOutcome::Overdue(overdue));
+            }
+            // Try the oldest job first and, if another worker got it, a random one, so that
+            // concurrent workers spread over the queue.
+            candidates.sort_by_key(|(_, head)| (head.created_at, head.job));
+            let mut next = 0;
+            for _try in 0..CLAIM_ATTEMPTS {
+                if candidates.is_empty() {
+                    break;
+                }
+                let (seen, head) = candidates.swap_remove(next);
+                if let Some(job) = self.claim(operation, tenant, &seen, &head, now, lease).await? {
+                    return Ok(LeaseOutcome::Job(Box::new(job)));
+                }
+                let remaining = u128::try_from(candidates.len()).unwrap_or(1).max(1);
+                next = usize::try_from(random % remaining).unwrap_or_default();
+                random = random.rotate_right(5);
+            }
+        }
+        // Other workers were faster; this one asks again if jobs remain.
+        Ok(LeaseOutcome::Nothing)
+    }
+
+    async fn extend(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        now: Timestamp,
+        lease: Duration,
+    ) -> PortResult<JobUpdate> {
+        let operation = "extend a lease";
+        let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
+            return Ok(JobUpdate::Missing);
+        };
+        for _round in 0..WRITE_ATTEMPTS {
+            let conversation_queue =
+                self.conversation_queue(operation, tenant, conversation).await?;
+            let Some((conversation_queue, seen, head, job_lease)) =
+                conversation_queue.as_ref().and_then(|l| l.held(ticket, now))
+            else {
+                let job = self.read_job(operation, tenant, conversation, place).await?;
+                return Ok(JobUpdate::Refused(Box::new(job)));
+            };
+            let until = job_lease.until.max(now + lease);
+            let longer =
+                QueuePosition { lease: Some(Lease { until, ..job_lease }), ..head.clone() };
+            let done = JobUpdate::Done(Box::new(processing_job(
+                tenant,
+                &longer,
+                conversation_queue.started,
+            )));
+            if until == job_lease.until {
+                return Ok(done);
+            }
+            let update = self
+                .table
+                .update(&keys::conversation_queue(tenant, conversation))
+                .update_expression("SET gsi1sk = :place")
+                .condition_expression("gsi1sk = :seen")
+                .expression_attribute_values(":place", s(longer.to_string()))
+                .expression_attribute_values(":seen", s(seen));
+            match update.send().await {
+                Ok(_) => return Ok(done),
+                Err(error) if refused(&error).is_some() => {}
+                // A new job of the same conversation is being written.
+                Err(error) if update_conflicted(&error) => {}
+                Err(error) => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+
+    async fn settle_job(
+        &self,
+        tenant: &TenantId,
+        ticket: JobTicket,
+        ending: &JobOutcome,
+        notification: Option<&Notification>,
+        now: Timestamp,
+    ) -> PortResult<JobUpdate> {
+        let operation = "end an attempt at a job";
+        let Some((conversation, place)) = self.find_job(operation, tenant, ticket.id).await? else {
+            return Ok(JobUpdate::Missing);
+        };
+        for round in 0..WRITE_ATTEMPTS {
+            let conversation_queue =
+                self.conversation_queue(operation, tenant, conversation).await?;
+            let Some((conversation_queue, seen, head, _)) =
+                conversation_queue.as_ref().and_then(|l| l.held(ticket, now))
+            else {
+                let job = self.read_job(operation, tenant, conversation, place).await?;
+                let is_repeated = ending.is_recorded_in(&job, ticket.attempt);
+                let job = Box::new(job);
+                return Ok(if is_repeated {
+                    JobUpdate::Done(job)
+                } else {
+                    JobUpdate::Refused(job)
+                });
+            };
+            let before = processing_job(tenant, head, conversation_queue.started);
+            let started = before.processing_started_at;
+            let mut job = Job { status: ending.status(), lease_expires_at: None, ..before };
+            let writes = match ending {
+                JobOutcome::Retry { reason, at } => {
+                    job.reason = Some(reason.clone());
+                    self.requeue_head(operation, tenant, seen, head, &job, *at, round)?
+                }
+                JobOutcome::Completed { result } => {
+                    (job.finished_at, job.result) = (Some(now), result.clone());
+                    self.complete_head(
+                        operation,
+                        conversation_queue,
+                        seen,
+                        head,
+                        &job,
+                        notification,
+                        round,
+                    )
+                    .await?
+                }
+                JobOutcome::Failed { reason } => {
+                    (job.finished_at, job.reason) = (Some(now), Some(reason.clone()));
+                    self.complete_head(
+                        operation,
+                        conversation_queue,
+                        seen,
+                        head,
+                        &job,
+                        notification,
+                        round,
+                    )
+                    .await?
+                }
+            };
+            let Err(error) = self.table.write_all(writes).await else {
+                if let (JobStatus::Completed, Some(started)) = (job.status, started) {
+                    self.record_duration(tenant, started, now).await;
+                }
+                return Ok(JobUpdate::Done(Box::new(job)));
+            };
+            if !lost_race(&error) {
+                return Err(failed(operation, &error));
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl EndOverdueJobs for Repository {
+    async fn end(
+        &self,
+        overdue: &OverdueJob,
+        notification: Option<&Notification>,
+        now: Timestamp,
+    ) -> PortResult<Recorded> {
+        let operation = "end an overdue job";
+        let job = Job { finished_at: Some(now), ..overdue.job.clone() };
+        for round in 0..WRITE_ATTEMPTS {
+            let conversation_queue =
+                self.conversation_queue(operation, &job.tenant, job.conversation).await?;
+            let head = conversation_queue.as_ref().and_then(|conversation_queue| {
+                Some((conversation_queue, conversation_queue.head.as_ref()?))
+            });
+            let Some((conversation_queue, (seen, head))) =
+                head.filter(|(_, (seen, _))| *seen == overdue.sort_key)
+            else {
+                return Ok(Recorded::Duplicate);
+            };
+            let writes = self
+                .complete_head(operation, conversation_queue, seen, head, &job, notification, round)
+                .await?;
+            match self.table.write_all(writes).await {
+                Ok(()) => return Ok(Recorded::New),
+                Err(error) if lost_race(&error) => {}
+                Err(error) => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+}
+
+impl JobSweep for Repository {
+    async fn overdue(&self, tenant: &TenantId, now: Timestamp) -> PortResult<Vec<OverdueJob>> {
+        let operation = "find overdue jobs";
+        let oldest = now - MIN_TIME_TO_LIVE;
+        let (ready, leased) = futures::try_join!(
+            self.places(operation, keys::ready_of(tenant), Some(oldest), SWEEP_LIMIT, SWEEP_PAGES),
+            self.places(operation, keys::leased_of(tenant), Some(now), SWEEP_LIMIT, SWEEP_PAGES),
+        )?;
+        Ok(self::overdue(tenant, &[ready, leased].concat(), now))
+    }
+
+    async fn record_heartbeat(&self, health: &HealthSnapshot) -> PortResult<()> {
+        let operation = "write the health of the hub";
+        let status = item(
+            &keys::status(),
+            [
+                ("queued", unsigned(health.queued)),
+                ("processing", unsigned(health.processing)),
+                ("beat_at", ms(health.beat_at)),
+                ("up_since", ms(health.up_since)),
+            ],
+        );
+        let put = self
+            .table
+            .put(status)
+            .condition_expression("attribute_not_exists(pk) OR beat_at <= :now")
+            .expression_attribute_values(":now", ms(health.beat_at));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if put_refused(&error).is_some() => Ok(()),
+            Err(error) => Err(failed(operation, &error)),
+        }
+    }
+}
+
+impl HealthReader for Repository {
+    async fn health(&self) -> PortResult<Option<HealthSnapshot>> {
+        let operation = "read the health of the hub";
+        let Some(item) = self.table.read(operation, &keys::status()).await? else {
+            return Ok(None);
+        };
+        let count = |name| {
+            let count = number(&item, name).and_then(|count| count.try_into().ok());
+            count.ok_or_else(|| corrupt(operation, name))
+        };
+        let at = |name| time(&item, name).ok_or_else(|| corrupt(operation, name));
+        Ok(Some(HealthSnapshot {
+            queued: count("queued")?,
+            processing: count("processing")?,
+            beat_at: at("beat_at")?,
+            up_since: at("up_since")?,
+        }))
+    }
+}
+
+/// A conversation queue as it was read.
+#[derive(Debug)]
+struct ConversationQueue {
+    /// Position of the last job, ended or not.
+    tail: u64,
+    /// When the current attempt at the head started.
+    started: Option<Timestamp>,
+    /// Index sort key and the head that it contains; `None` if the queue has no jobs.
+    head: Option<(String, QueuePosition)>,
+}
+
+impl ConversationQueue {
+    /// Returns the head and its lease, if the lease is that of the ticket's attempt and has not
+    /// expired at `now`.
+    fn held(
+        &self,
+        ticket: JobTicket,
+        now: Timestamp,
+    ) -> Option<(&Self, &str, &QueuePosition, Lease)> {
+        let (seen, head) = self.head.as_ref()?;
+        let job_lease = head.lease.filter(|job_lease| job_lease.leased)?;
+        let is_holder =
+            head.job == ticket.id && job_lease.attempt == ticket.attempt && job_lease.until > now;
+        is_holder.then_some((self, seen.as_str(), head, job_lease))
+    }
+}
+
+impl Repository {
+    async fn conversation_queue(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        conversation: ConversationId,
+    ) -> PortResult<Option<ConversationQueue>> {
+        let Some(item) =
+            self.table.read(operation, &keys::conversation_queue(tenant, conversation)).await?
+        else {
+            return Ok(None);
+        };
+        let tail = number(&item, "tail").and_then(|tail| tail.try_into().ok());
+        let head = match text(&item, "gsi1sk") {
+            None => None,
+            Some(place) => {
+                let head =
+                    parse_queue_position(place).ok_or_else(|| corrupt(operation, "place"))?;
+                Some((place.to_owned(), head))
+            }
+        };
+        let tail = tail.ok_or_else(|| corrupt(operation, "tail"))?;
+        Ok(Some(ConversationQueue { tail, started: micros_time(&item, "started"), head }))
+    }
+
+    /// Returns the conversation and the position of a job.
+    async fn find_job(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        id: JobId,
+    ) -> PortResult<Option<(ConversationId, u64)>> {
+        let Some(item) = self.table.read(operation, &keys::job_lookup(tenant, id)).await? else {
+            return Ok(None);
+        };
+        let conversation = text(&item, "conversation").and_then(|id| id.parse().ok());
+        let place = number(&item, "place").and_then(|place| place.try_into().ok());
+        conversation.zip(place).map(Some).ok_or_else(|| corrupt(operation, "place"))
+    }
+
+    async fn read_job(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        conversation: ConversationId,
+        place: u64,
+    ) -> PortResult<Job> {
+        let item = self.table.read(operation, &keys::job(tenant, conversation, place)).await?;
+        let job = item.as_ref().and_then(|item| read_job(tenant, conversation, item));
+        job.ok_or_else(|| corrupt(operation, "job"))
+    }
+
+    /// Returns the conversation queues of a list that sort before `before`, in order.
+    async fn places(
+        &self,
+        operation: &'static str,
+        list: String,
+        before: Option<Timestamp>,
+        page: i32,
+        pages: usize,
+    ) -> PortResult<Vec<(String, QueuePosition)>> {
+        let mut query = self
+            .table
+            .query()
+            .index_name("by_parent")
+            .limit(page)
+            .expression_attribute_values(":parent", s(list));
+        query = match before {
+            None => query.key_condition_expression("gsi1pk = :parent"),
+            Some(before) => query
+                .key_condition_expression("gsi1pk = :parent AND gsi1sk < :end")
+                // '$' sorts after '#', so that this microsecond is included.
+                .expression_attribute_values(":end", s(format!("{}$", keys::micros(before)))),
+        };
+        let mut places = Vec::new();
+        for _page in 0..pages {
+            let answer = query.clone().send().await.map_err(|error| failed(operation, &error))?;
+            for item in answer.items() {
+                let place = text(item, "gsi1sk");
+                let read = place.and_then(parse_queue_position).zip(place);
+                let (head, place) = read.ok_or_else(|| corrupt(operation, "place"))?;
+                places.push((place.to_owned(), head));
+            }
+            let Some(from) = answer.last_evaluated_key else { break };
+            query = query.set_exclusive_start_key(Some(from));
+        }
+        Ok(places)
+    }
+
+    /// Claims the head of a conversation queue whose sort key is `seen`; returns `None` if the sort
+    /// key has changed.
+    async fn claim(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        seen: &str,
+        head: &QueuePosition,
+        now: Timestamp,
+        lease: Duration,
+    ) -> PortResult<Option<Job>> {
+        let attempt = head.lease.map_or(0, |job_lease| job_lease.attempt) + 1;
+        let job_lease = Some(Lease { until: now + lease, attempt, leased: true });
+        let place = QueuePosition { lease: job_lease, ..head.clone() };
+        for round in 0..WRITE_ATTEMPTS {
+            let mut writes = vec![
+                self.table.update_write(
+                    operation,
+                    &keys::conversation_queue(tenant, head.conversation),
+                    "SET gsi1pk = :list, gsi1sk = :place, started = :now, #ttl = :ttl",
+                    Some("gsi1sk = :seen"),
+                    vec![
+                        (":list", s(keys::leased_of(tenant))),
+                        (":place", s(place.to_string())),
+                        (":now", micros(now)),
+                        (":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION)),
+                        (":seen", s(seen)),
+                    ],
+                )?,
+                self.table.update_write(
+                    operation,
+                    &keys::job(tenant, head.conversation, head.position),
+                    "SET #status = :status, attempt = :attempt, started = :now",
+                    Some("attribute_exists(pk)"),
+                    vec![
+                        (":status", s(JobStatus::Processing.as_str())),
+                        (":attempt", n(attempt)),
+                        (":now", micros(now)),
+                    ],
+                )?,
+            ];
+            // A job with an expired lease is already counted as processing.
+            if !head.lease.is_some_and(|job_lease| job_lease.leased) {
+                writes.push(self.count(operation, tenant, head.job, round, (-1, 1))?);
+            }
+            let Err(error) = self.table.write_all(writes).await else {
+                return Ok(Some(processing_job(tenant, &place, Some(now))));
+            };
+            match cancellation_reasons(&error).as_slice() {
+                // Only the counter conflicted: use another shard.
+                [
+                    CancellationReason::None,
+                    CancellationReason::None,
+                    CancellationReason::Conflict,
+                ] => {}
+                _ if lost_race(&error) => return Ok(None),
+                _ => return Err(failed(operation, &error)),
+            }
+        }
+        Err(busy(operation))
+    }
+
+    /// Requeues the head of a conversation queue until `at`.
+    #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
+    fn requeue_head(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        seen: &str,
+        head: &QueuePosition,
+        job: &Job,
+        at: Timestamp,
+        round: u8,
+    ) -> PortResult<Vec<TransactWriteItem>> {
+        let job_lease = Some(Lease { until: at, attempt: job.attempt, leased: false });
+        let place = QueuePosition { lease: job_lease, ..head.clone() };
+        Ok(vec![
+            self.table.update_write(
+                operation,
+                &keys::conversation_queue(tenant, head.conversation),
+                "SET gsi1sk = :place REMOVE started",
+                Some("gsi1sk = :seen"),
+                vec![(":place", s(place.to_string())), (":seen", s(seen))],
+            )?,
+            self.table.update_write(
+                operation,
+                &keys::job(tenant, head.conversation, head.position),
+                "SET #status = :status, reason = :reason",
+                Some("attribute_exists(pk)"),
+                vec![
+                    (":status", s(JobStatus::Queued.as_str())),
+                    (":reason", s(job.reason.clone().unwrap_or_default())),
+                ],
+            )?,
+            self.count(operation, tenant, head.job, round, (1, -1))?,
+        ])
+    }
+
+    /// Ends the head of a conversation queue with the state in `job`, and makes the next job the
+    /// head.
+    #[expect(clippy::too_many_arguments, reason = "the writes need all of them")]
+    async fn complete_head(
+        &self,
+        operation: &'static str,
+        conversation_queue: &ConversationQueue,
+        seen: &str,
+        head: &QueuePosition,
+        job: &Job,
+        notification: Option<&Notification>,
+        round: u8,
+    ) -> PortResult<Vec<TransactWriteItem>> {
+        let (tenant, conversation) = (&job.tenant, head.conversation);
+        let now = job.finished_at.unwrap_or(job.created_at);
+        let keep = (":ttl", ttl(now, keys::CONVERSATION_QUEUE_RETENTION));
+        let queue_key = keys::conversation_queue(tenant, conversation);
+        let seen = (":seen", s(seen));
+        let advanced = if head.position < conversation_queue.tail {
+            let next = self.read_job(operation, tenant, conversation, head.position + 1).await?;
+            let place = QueuePosition {
+                created_at: next.created_at,
+                expires_at: next.expires_at,
+                conversation,
+                position: head.position + 1,
+                job: next.id,
+                lease: None,
+            };
+            let values = vec![
+                (":list", s(keys::ready_of(tenant))),
+                (":place", s(place.to_string())),
+                keep,
+                seen,
+            ];
+            let set = "SET gsi1pk = :list, gsi1sk = :place, #ttl = :ttl REMOVE started";
+            self.table.update_write(operation, &queue_key, set, Some("gsi1sk = :seen"), values)?
+        } else {
+            let set = "SET #ttl = :ttl REMOVE gsi1pk, gsi1sk, started";
+            let values = vec![keep, seen, (":tail", unsigned(conversation_queue.tail))];
+            self.table.update_write(
+                operation,
+                &queue_key,
+                set,
+                Some("gsi1sk = :seen AND tail = :tail"),
+                values,
+            )?
+        };
+        let mut set =
+            "SET #status = :status, attempt = :attempt, finished = :now, #ttl = :ttl".to_owned();
+        let mut values = vec![
+            (":status", s(job.status.as_str())),
+            (":attempt", n(job.attempt)),
+            (":now", micros(now)),
+            (":ttl", ttl(now, keys::JOB_RETENTION)),
+        ];
+        if let Some(result) = &job.result {
+            set.push_str(", #result = :result");
+            values.push((":result", s(result)));
+        }
+        if let Some(reason) = &job.reason {
+            set.push_str(", reason = :reason");
+            values.push((":reason", s(reason)));
+        }
+        let job_key = keys::job(tenant, conversation, head.position);
+        // A job with an expired lease is still counted as processing.
+        let leased = head.lease.is_some_and(|job_lease| job_lease.leased);
+        let mut writes = vec![
+            advanced,
+            self.table.update_write(
+                operation,
+                &job_key,
+                &set,
+                Some("attribute_exists(pk)"),
+                values,
+            )?,
+            self.count(operation, tenant, job.id, round, if leased { (0, -1) } else { (-1, 0) })?,
+        ];
+        if let Some(notification) = notification {
+            writes.extend(self.endpoints.schedule_write(operation, notification, now)?);
+        }
+        Ok(writes)
+    }
+
+    /// Records the duration of a job. It is not retried, because a lost write only makes an
+    /// estimate less exact.
+    async fn record_duration(&self, tenant: &TenantId, started: Timestamp, now: Timestamp) {
+        let took = now.duration_since(started).unsigned_abs().as_millis();
+        let update = self
+            .table
+            .update(&keys::hour(tenant, now))
+            .update_expression("SET #ttl = :ttl ADD done :one, busy :took")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", ttl(now, keys::HOURLY_STATS_RETENTION))
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":took", n(i64::try_from(took).unwrap_or_default()));
+        let _recorded = update.send().await;
+    }
+
+    // ---- Writes of transactions -------------------------------------------------------------
+
+    /// Appends a job to its conversation queue.
+    fn append(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        conversation_queue: Option<&ConversationQueue>,
+        place: &QueuePosition,
+    ) -> PortResult<TransactWriteItem> {
+        let key = keys::conversation_queue(tenant, place.conversation);
+        let keep = ttl(place.created_at, keys::CONVERSATION_QUEUE_RETENTION);
+        let Some(conversation_queue) = conversation_queue else {
+            let conversation_queue = item(
+                &key,
+                [
+                    ("tail", unsigned(place.position)),
+                    ("gsi1pk", s(keys::ready_of(tenant))),
+                    ("gsi1sk", s(place.to_string())),
+                    ("ttl", keep),
+                ],
+            );
+            return self.table.put_new(operation, conversation_queue);
+        };
+        let mut values = vec![
+            (":next", unsigned(place.position)),
+            (":tail", unsigned(conversation_queue.tail)),
+            (":ttl", keep),
+        ];
+        if conversation_queue.head.is_some() {
+            let set = "SET tail = :next, #ttl = :ttl";
+            let unchanged = "tail = :tail AND attribute_exists(gsi1sk)";
+            return self.table.update_write(operation, &key, set, Some(unchanged), values);
+        }
+        values.push((":list", s(keys::ready_of(tenant))));
+        values.push((":place", s(place.to_string())));
+        let set = "SET tail = :next, #ttl = :ttl, gsi1pk = :list, gsi1sk = :place";
+        let unchanged = "tail = :tail AND attribute_not_exists(gsi1sk)";
+        self.table.update_write(operation, &key, set, Some(unchanged), values)
+    }
+
+    /// Updates the counter of queued and processing jobs. The shard depends on the job and the
+    /// `round`.
+    fn count(
+        &self,
+        operation: &'static str,
+        tenant: &TenantId,
+        job: JobId,
+        round: u8,
+        (queued, processing): (i64, i64),
+    ) -> PortResult<TransactWriteItem> {
+        // The last characters of ids are evenly distributed.
+        let spread = job
+            .to_string()
+            .bytes()
+            .rev()
+            .take(4)
+            .fold(0_u8, |sum, c| sum.wrapping_mul(31).wrapping_add(c));
+        let shard = spread.wrapping_add(round.wrapping_mul(7)) % keys::COUNT_SHARDS;
+        let key = keys::count(tenant, shard);
+        let add = "ADD queued :queued, processing :processing";
+        let values = vec![(":queued", n(queued)), (":processing", n(processing))];
+        self.table.update_write(operation, &key, add, None, values)
+    }
+}
+
+fn busy(operation: &'static str) -> PortError {
+    let reason = "too many concurrent writes to the same item".to_owned();
+    PortError { operation, reason, fault: Fault::Retryable }
+}
+
+/// Returns the overdue heads: jobs that no worker has and that no worker may get any more.
+fn overdue(
+    tenant: &TenantId,
+    places: &[(String, QueuePosition)],
+    now: Timestamp,
+) -> Vec<OverdueJob> {
+    let overdue = places.iter().filter_map(|(sort_key, head)| {
+        let job = queued_job(tenant, head);
+        let (status, reason) = job.overdue_status(now)?;
+        let job = Job { status, reason: Some(reason.to_owned()), ..job };
+        Some(OverdueJob { job, sort_key: sort_key.clone() })
+    });
+    overdue.collect()
+}
+
+/// Returns the head as a job that waits for a worker.
+fn queued_job(tenant: &TenantId, head: &QueuePosition) -> Job {
+    Job {
+        id: head.job,
+        tenant: tenant.clone(),
+        conversation: head.conversation,
+        status: JobStatus::Queued,
+        attempt: head.lease.map_or(0, |job_lease| job_lease.attempt),
+        created_at: head.created_at,
+        expires_at: head.expires_at,
+        processing_started_at: None,
+        lease_expires_at: None,
+        finished_at: None,
+        result: None,
+        reason: None,
+    }
+}
+
+/// Returns the head as a job that a worker processes.
+fn processing_job(tenant: &TenantId, head: &QueuePosition, started: Option<Timestamp>) -> Job {
+    Job {
+        status: JobStatus::Processing,
+        processing_started_at: started,
+        lease_expires_at: head.lease.map(|job_lease| job_lease.until),
+        ..queued_job(tenant, head)
+    }
+}
+
+fn job_item(job: &Job, place: &QueuePosition, keep: AttributeValue) -> Item {
+    item(
+        &keys::job(&job.tenant, job.conversation, place.position),
+        [
+            ("id", s(job.id.to_string())),
+            ("status", s(job.status.as_str())),
+            ("attempt", n(job.attempt)),
+            ("created", micros(job.created_at)),
+            ("expires", micros(job.expires_at)),
+            ("ttl", keep),
+        ],
+    )
+}
+
+fn read_job(tenant: &TenantId, conversation: ConversationId, item: &Item) -> Option<Job> {
+    let owned = |name| text(item, name).map(ToOwned::to_owned);
+    Some(Job {
+        id: text(item, "id")?.parse().ok()?,
+        tenant: tenant.clone(),
+        conversation,
+        status: JobStatus::from_name(text(item, "status")?)?,
+        attempt: number(item, "attempt")?.try_into().ok()?,
+        created_at: micros_time(item, "created")?,
+        expires_at: micros_time(item, "expires")?,
+        processing_started_at: micros_time(item, "started"),
+        lease_expires_at: None,
+        finished_at: micros_time(item, "finished"),
+        result: owned("result"),
+        reason: owned("reason"),
+    })
+}
