@@ -378,7 +378,7 @@ pub fn queued(event: &InboundEvent) -> PortResult<Record> {
 }
 
 /// The handler with its production dependencies; `D` reads integrations.
-pub type OwnWebhookHandler<D, N, C> = WebhookHandler<
+pub type ProductionWebhookHandler<D, N, C> = WebhookHandler<
     CachedDirectory<D, C>,
     SecretsManagerCredentials<C>,
     SqsQueue,
@@ -393,7 +393,7 @@ pub fn handler<D: Directory, N: Network, C: Clock + Clone, R>(
     kit: &Kit<N, C, R>,
     provider: Provider,
     directory: D,
-) -> Result<OwnWebhookHandler<D, N, C>, Error> {
+) -> Result<ProductionWebhookHandler<D, N, C>, Error> {
     let bucket = kit.bucket()?;
     let channel_queue = |name| {
         let has_channel = !provider.channels().is_empty();

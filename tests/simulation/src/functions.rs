@@ -11,7 +11,7 @@ use http::Response;
 use lambda_http::Body;
 use runtime::api::Resource;
 use runtime::batch::Worker;
-use runtime::webhook::OwnWebhookHandler;
+use runtime::webhook::ProductionWebhookHandler;
 use runtime::{Consumer, Environment, Kit, Network};
 use serde_json::Value;
 
@@ -123,7 +123,7 @@ fn made<T>(part: Result<T, runtime::Error>) -> Result<T, String> {
 }
 
 struct Webhook<D, N: Network, C> {
-    handler: OwnWebhookHandler<D, N, C>,
+    handler: ProductionWebhookHandler<D, N, C>,
     provider: &'static dyn WebhookProvider,
     clock: C,
 }

@@ -67,10 +67,10 @@ impl Resolver for FakeResolver {
     }
 }
 
-type OwnTenants =
+type TestTenants =
     Tenants<accounts::Repository, FakeCredentials, FakeClock, SeededRng, FakeResolver>;
 
-pub(crate) fn tenants(api: &Api) -> OwnTenants {
+pub(crate) fn tenants(api: &Api) -> TestTenants {
     Tenants {
         store: api.store.accounts.clone(),
         credential_store: api.credential_store.clone(),

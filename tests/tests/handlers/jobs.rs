@@ -24,10 +24,10 @@ use work::ports::{HealthReader, JobStats};
 
 use crate::common::{World, faults_at_each_call, inject};
 
-type OwnQueue =
+type TestQueue =
     Queue<work::Repository, accounts::Repository, messaging::Repository, FakeClock, SeededRng>;
 
-fn queue(world: &World) -> OwnQueue {
+fn queue(world: &World) -> TestQueue {
     Queue {
         store: world.store.jobs.clone(),
         accounts: world.store.accounts.clone(),
@@ -503,7 +503,7 @@ struct Observations {
 }
 
 async fn run_worker(
-    resource: Arc<OwnQueue>,
+    resource: Arc<TestQueue>,
     clock: FakeClock,
     number: u64,
     observations: Arc<Mutex<Observations>>,

@@ -28,7 +28,7 @@ use whatsapp_cloud::example::PHONE_NUMBER_ID;
 use crate::common::Table;
 
 /// A handler on the simulated table and on fakes.
-type OwnWebhookHandler = WebhookHandler<
+type ProductionWebhookHandler = WebhookHandler<
     CachedDirectory<accounts::Repository, FakeClock>,
     FakeCredentials,
     FakeQueue,
@@ -66,7 +66,7 @@ impl HttpClient for FakeAddresses {
 
 /// A handler with its dependencies.
 struct Fixture {
-    handler: OwnWebhookHandler,
+    handler: ProductionWebhookHandler,
     addresses: FakeAddresses,
     table: Table,
     table_faults: Faults,

@@ -391,13 +391,15 @@ fn checked_name(name: String) -> Result<String, Problem> {
 }
 
 /// The resource with its production dependencies.
-pub type OwnEvents<C, R> = Events<Repository, Bucket, SqsQueue, C, R>;
+pub type ProductionEvents<C, R> = Events<Repository, Bucket, SqsQueue, C, R>;
 
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clone, R: Clone>(kit: &Kit<N, C, R>) -> Result<OwnEvents<C, R>, Error> {
+pub fn resource<N, C: Clone, R: Clone>(
+    kit: &Kit<N, C, R>,
+) -> Result<ProductionEvents<C, R>, Error> {
     let bucket = kit.bucket()?;
     Ok(Events {
         store: Repository::of(kit)?,

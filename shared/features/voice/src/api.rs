@@ -170,13 +170,13 @@ impl<A: TenantReader, V: CredentialReader, C: Clock> Voice<A, V, C> {
 }
 
 /// The resource with its production dependencies.
-pub type OwnVoice<C> = Voice<accounts::Repository, SecretsManagerCredentials<C>, C>;
+pub type ProductionVoice<C> = Voice<accounts::Repository, SecretsManagerCredentials<C>, C>;
 
 /// Builds the resource from the kit.
 ///
 /// # Errors
 /// If an environment variable is missing.
-pub fn resource<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<OwnVoice<C>, Error> {
+pub fn resource<N, C: Clock + Clone, R>(kit: &Kit<N, C, R>) -> Result<ProductionVoice<C>, Error> {
     Ok(Voice {
         accounts: accounts::Repository::of(kit)?,
         credential_store: kit.credential_store()?,

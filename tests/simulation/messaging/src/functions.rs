@@ -5,7 +5,7 @@ use domain::Provider;
 use domain::ports::{Clock, Rng};
 use endpoints::handlers::{dispatch, retries};
 use events::handlers::{parked, record, replay};
-use messaging::handlers::inbound::{self, OwnInbound};
+use messaging::handlers::inbound::{self, ProductionInbound};
 use messaging::handlers::{media, receipts, sender};
 use runtime::{Consumer, Error, Kit, Network};
 use serde_json::Value;
@@ -58,7 +58,7 @@ where
     })
 }
 
-type InboundConsumer<C, R> = Consumer<OwnInbound<work::Repository>, C, R>;
+type InboundConsumer<C, R> = Consumer<ProductionInbound<work::Repository>, C, R>;
 
 fn inbound_consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,

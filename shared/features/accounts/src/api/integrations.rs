@@ -1042,7 +1042,7 @@ fn view(request: &ApiRequest, integration: Integration) -> IntegrationView {
 }
 
 /// The resource with its production dependencies.
-pub type OwnIntegrations<N, C, R> =
+pub type ProductionIntegrations<N, C, R> =
     Integrations<Repository, SecretsManagerCredentials<C>, <N as Network>::HttpClient, C, R>;
 
 /// Builds the resource from the kit.
@@ -1051,7 +1051,7 @@ pub type OwnIntegrations<N, C, R> =
 /// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<OwnIntegrations<N, C, R>, Error> {
+) -> Result<ProductionIntegrations<N, C, R>, Error> {
     Ok(Integrations {
         store: Repository::of(kit)?,
         credential_store: kit.credential_store()?,

@@ -532,7 +532,7 @@ pub async fn check_public_url<D: Resolver>(
 }
 
 /// The resource with its production dependencies.
-pub type OwnTenants<N, C, R> =
+pub type ProductionTenants<N, C, R> =
     Tenants<Repository, SecretsManagerCredentials<C>, C, R, <N as Network>::Resolver>;
 
 /// Builds the resource from the kit.
@@ -541,7 +541,7 @@ pub type OwnTenants<N, C, R> =
 /// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<OwnTenants<N, C, R>, Error> {
+) -> Result<ProductionTenants<N, C, R>, Error> {
     Ok(Tenants {
         store: Repository::of(kit)?,
         credential_store: kit.credential_store()?,

@@ -237,7 +237,7 @@ pub(crate) fn retry(
 }
 
 /// The worker with its production dependencies.
-pub type OwnWebhookDispatcher<N, C, R> = WebhookDispatcher<
+pub type ProductionWebhookDispatcher<N, C, R> = WebhookDispatcher<
     Repository,
     accounts::Repository,
     SecretsManagerCredentials<C>,
@@ -248,7 +248,7 @@ pub type OwnWebhookDispatcher<N, C, R> = WebhookDispatcher<
 >;
 
 /// The consumer with its production dependencies.
-pub type OwnConsumer<N, C, R> = Consumer<OwnWebhookDispatcher<N, C, R>, C, R>;
+pub type ProductionConsumer<N, C, R> = Consumer<ProductionWebhookDispatcher<N, C, R>, C, R>;
 
 /// Builds the consumer from the kit.
 ///
@@ -256,7 +256,7 @@ pub type OwnConsumer<N, C, R> = Consumer<OwnWebhookDispatcher<N, C, R>, C, R>;
 /// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<OwnConsumer<N, C, R>, Error> {
+) -> Result<ProductionConsumer<N, C, R>, Error> {
     let worker = WebhookDispatcher {
         store: Repository::of(kit)?,
         accounts: accounts::Repository::of(kit)?,

@@ -94,7 +94,7 @@ fn raw(body: &str) -> Result<Box<RawValue>, Failure> {
 }
 
 /// The worker with its production dependencies.
-pub type OwnRecordParked = RecordParked<Repository, accounts::Repository, Bucket>;
+pub type ProductionRecordParked = RecordParked<Repository, accounts::Repository, Bucket>;
 
 /// Builds the consumer from the kit.
 ///
@@ -102,7 +102,7 @@ pub type OwnRecordParked = RecordParked<Repository, accounts::Repository, Bucket
 /// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnRecordParked, C, R>, Error> {
+) -> Result<Consumer<ProductionRecordParked, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = RecordParked {

@@ -123,7 +123,7 @@ pub(crate) async fn replay_record<B: EventBodyReader>(
 }
 
 /// The worker with its production dependencies.
-pub type OwnRecordEvent<C> = RecordEvent<Repository, Bucket, C>;
+pub type ProductionRecordEvent<C> = RecordEvent<Repository, Bucket, C>;
 
 /// Builds the consumer from the kit.
 ///
@@ -131,7 +131,7 @@ pub type OwnRecordEvent<C> = RecordEvent<Repository, Bucket, C>;
 /// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnRecordEvent<C>, C, R>, Error> {
+) -> Result<Consumer<ProductionRecordEvent<C>, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = RecordEvent { store: Repository::of(kit)?, bucket, clock: kit.clock.clone() };

@@ -167,7 +167,7 @@ pub(crate) fn page_record(task: &ReplayTask) -> PortResult<Record> {
 }
 
 /// The worker with its production dependencies.
-pub type OwnReplayer<C> = Replayer<Repository, Bucket, SqsQueue, C>;
+pub type ProductionReplayer<C> = Replayer<Repository, Bucket, SqsQueue, C>;
 
 /// Builds the consumer from the kit.
 ///
@@ -175,7 +175,7 @@ pub type OwnReplayer<C> = Replayer<Repository, Bucket, SqsQueue, C>;
 /// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnReplayer<C>, C, R>, Error> {
+) -> Result<Consumer<ProductionReplayer<C>, C, R>, Error> {
     let bucket = kit.bucket()?;
     let worker = Replayer {
         store: Repository::of(kit)?,

@@ -846,7 +846,7 @@ fn content(
 }
 
 /// The resource with its production dependencies.
-pub type OwnMessages<N, C, R> = Messages<
+pub type ProductionMessages<N, C, R> = Messages<
     Repository,
     accounts::Repository,
     Outbound<SqsQueue>,
@@ -862,7 +862,7 @@ pub type OwnMessages<N, C, R> = Messages<
 /// If an environment variable is missing.
 pub fn resource<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<OwnMessages<N, C, R>, Error> {
+) -> Result<ProductionMessages<N, C, R>, Error> {
     let bucket = kit.bucket()?;
     Ok(Messages {
         store: Repository::of(kit)?,

@@ -271,7 +271,7 @@ async fn queue_media<P: Publisher>(
 }
 
 /// The worker with its production dependencies; `J` queues jobs.
-pub type OwnInbound<J> = Inbound<Repository, accounts::Repository, J, Bucket, SqsQueue>;
+pub type ProductionInbound<J> = Inbound<Repository, accounts::Repository, J, Bucket, SqsQueue>;
 
 /// Builds the consumer from the kit. `jobs` queues jobs for the tenants' workers.
 ///
@@ -280,7 +280,7 @@ pub type OwnInbound<J> = Inbound<Repository, accounts::Repository, J, Bucket, Sq
 pub fn consumer<J: EnqueueJob, N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
     jobs: J,
-) -> Result<Consumer<OwnInbound<J>, C, R>, Error> {
+) -> Result<Consumer<ProductionInbound<J>, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = Inbound {

@@ -157,7 +157,7 @@ where
 }
 
 /// The worker with its production dependencies.
-pub type OwnMediaFetcher<N, C> = MediaFetcher<
+pub type ProductionMediaFetcher<N, C> = MediaFetcher<
     Repository,
     CachedDirectory<accounts::Repository, C>,
     SecretsManagerCredentials<C>,
@@ -171,7 +171,7 @@ pub type OwnMediaFetcher<N, C> = MediaFetcher<
 /// If an environment variable is missing.
 pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnMediaFetcher<N, C>, C, R>, Error> {
+) -> Result<Consumer<ProductionMediaFetcher<N, C>, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = MediaFetcher {

@@ -108,7 +108,7 @@ impl<S: Receipts, A: Automations, B, P: Publisher> ApplyReceipt<S, A, B, P> {
 }
 
 /// The worker with its production dependencies.
-pub type OwnApplyReceipt = ApplyReceipt<Repository, accounts::Repository, Bucket, SqsQueue>;
+pub type ProductionApplyReceipt = ApplyReceipt<Repository, accounts::Repository, Bucket, SqsQueue>;
 
 /// Builds the consumer from the kit.
 ///
@@ -116,7 +116,7 @@ pub type OwnApplyReceipt = ApplyReceipt<Repository, accounts::Repository, Bucket
 /// If an environment variable is missing.
 pub fn consumer<N, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
-) -> Result<Consumer<OwnApplyReceipt, C, R>, Error> {
+) -> Result<Consumer<ProductionApplyReceipt, C, R>, Error> {
     let bucket = kit.bucket()?;
     bucket.prepare();
     let worker = ApplyReceipt {

@@ -874,7 +874,7 @@ where
 }
 
 /// The worker with its production dependencies.
-pub type OwnSender<N, C, R> = Sender<
+pub type ProductionSender<N, C, R> = Sender<
     'static,
     Repository,
     accounts::Repository,
@@ -888,7 +888,7 @@ pub type OwnSender<N, C, R> = Sender<
 >;
 
 /// The consumer with its production dependencies.
-pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
+pub type ProductionConsumer<N, C, R> = Consumer<ProductionSender<N, C, R>, C, R>;
 
 /// Builds the consumer of a provider's sender from the kit.
 ///
@@ -897,7 +897,7 @@ pub type OwnConsumer<N, C, R> = Consumer<OwnSender<N, C, R>, C, R>;
 pub fn consumer<N: Network, C: Clock + Clone, R: Rng + Clone>(
     kit: &Kit<N, C, R>,
     provider: &'static dyn SenderProvider,
-) -> Result<OwnConsumer<N, C, R>, Error> {
+) -> Result<ProductionConsumer<N, C, R>, Error> {
     let accounts = accounts::Repository::of(kit)?;
     let worker = Sender {
         provider,
